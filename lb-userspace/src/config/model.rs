@@ -1,0 +1,412 @@
+//! The checked configuration: what every other part of the daemon reads.
+//!
+//! A value of these types has passed validation, so nothing downstream checks it again: names resolve, defaults are
+//! merged in, addresses are parsed. It holds no state; what changes while running lives in [`crate::topology`].
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// A whole configuration file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Settings of the process.
+    pub global: Global,
+    /// Frontends in the order of the file.
+    pub frontends: Vec<Arc<Frontend>>,
+    /// Backends in the order of the file.
+    pub backends: Vec<Arc<Backend>>,
+    /// The stats endpoint, if configured.
+    pub stats: Option<Stats>,
+}
+
+impl Config {
+    /// The backend called `name`.
+    pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
+        self.backends.iter().find(|b| b.name == name)
+    }
+}
+
+/// `global:`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Global {
+    /// Worker threads; `None` is one per available core.
+    pub threads: Option<NonZeroUsize>,
+    /// Most userspace connections at a time, all frontends together.
+    pub maxconn: Option<u32>,
+    /// User to drop to.
+    pub user: Option<String>,
+    /// Group to drop to.
+    pub group: Option<String>,
+    /// Where the process id is written.
+    pub pidfile: Option<PathBuf>,
+    /// How long a graceful stop lets connections run.
+    pub grace: Duration,
+    /// The admin socket.
+    pub admin_socket: PathBuf,
+    /// Where log lines go.
+    pub log: Vec<LogTarget>,
+    /// The in-kernel path.
+    pub fast_path: FastPath,
+}
+
+/// `global.fast_path:`
+#[derive(Debug, Clone, PartialEq)]
+pub struct FastPath {
+    /// How to attach.
+    pub attach: Attach,
+    /// Interfaces by name; empty means every Ethernet-like one that is up.
+    pub interfaces: Vec<String>,
+    /// Where programs and maps are pinned.
+    pub pin_path: PathBuf,
+    /// Most kernel flows at a time.
+    pub max_flows: u32,
+    /// Source ports that full NAT may take.
+    pub snat_ports: RangeInclusive<u16>,
+    /// Source addresses that full NAT may take.
+    pub snat_addresses: SnatAddresses,
+    /// Whether kernel flows outlive a stop.
+    pub on_stop: OnStop,
+}
+
+/// `global.fast_path.attach`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// Native XDP, else TC, else userspace.
+    Auto,
+    /// Native XDP or an error.
+    Xdp,
+    /// The generic (skb) XDP hook.
+    XdpGeneric,
+    /// TC ingress.
+    Tc,
+    /// Userspace alone.
+    Off,
+}
+
+/// `global.fast_path.snat_addresses`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnatAddresses {
+    /// The egress interface's own address.
+    Auto,
+    /// The service's address.
+    Service,
+    /// These.
+    List(Vec<IpAddr>),
+}
+
+/// `global.fast_path.on_stop`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStop {
+    /// Flows end with the daemon.
+    Detach,
+    /// Flows outlive it.
+    Keep,
+}
+
+/// One entry of `global.log`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogTarget {
+    /// Where to.
+    pub target: LogDestination,
+    /// Syslog facility, 0–23 (RFC 5424 §6.2.1).
+    pub facility: u8,
+    /// Least severe level still sent, 0 (emerg) – 7 (debug).
+    pub level: u8,
+    /// Text as HAProxy writes it, or JSON.
+    pub format: LogFormat,
+}
+
+/// Where a log line goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogDestination {
+    /// RFC 3164 datagrams.
+    Udp(SocketAddr),
+    /// Standard error.
+    Stderr,
+    /// Appended to a file.
+    File(PathBuf),
+    /// A unix datagram socket such as /dev/log.
+    Unix(PathBuf),
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// HAProxy's text.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Layer 4.
+    Tcp,
+    /// Layer 7.
+    Http,
+}
+
+/// A frontend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frontend {
+    /// Its name.
+    pub name: String,
+    /// Layer 4 or 7.
+    pub mode: Mode,
+    /// Where it listens.
+    pub binds: Vec<Bind>,
+    /// Most userspace connections at a time.
+    pub maxconn: Option<u32>,
+    /// Rules, top to bottom.
+    pub rules: Vec<Rule>,
+    /// Backend when no rule chose one.
+    pub default_backend: Option<String>,
+    /// Its timeouts, defaults merged in.
+    pub timeouts: Timeouts,
+    /// Whether X-Forwarded-For is appended.
+    pub forwarded_for: bool,
+    /// The access log's line.
+    pub log_format: AccessLog,
+}
+
+/// `log_format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// HAProxy's `option httplog`.
+    Http,
+    /// HAProxy's `option tcplog`.
+    Tcp,
+    /// One JSON object.
+    Json,
+}
+
+/// One address that a frontend listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Bind {
+    /// The address; unspecified means all of its family.
+    pub address: SocketAddr,
+    /// Whether `[::]` takes IPv4 as well.
+    pub both_families: bool,
+    /// Protocol of the socket.
+    pub transport: Transport,
+    /// As the user wrote it, for messages.
+    pub text: String,
+}
+
+/// What a bind speaks below the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// `timeouts:` with HAProxy's meanings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Reaching a server.
+    pub connect: Duration,
+    /// Client idle.
+    pub client: Duration,
+    /// Server idle.
+    pub server: Duration,
+    /// A whole request head.
+    pub http_request: Duration,
+    /// Idle between requests.
+    pub http_keep_alive: Duration,
+    /// Waiting for a server's slot.
+    pub queue: Duration,
+    /// Idle of a tunnel; `None` if the file does not set it (then 1 h for tunnels).
+    pub tunnel: Option<Duration>,
+    /// A health check; `None` if the file does not set it (then the check's interval).
+    pub check: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Idle time of a kernel flow: `tunnel` if the file sets it, else the larger of `client` and `server`.
+    pub fn kernel_idle(&self) -> Duration {
+        self.tunnel.unwrap_or_else(|| self.client.max(self.server))
+    }
+}
+
+/// One rule of a frontend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// All must hold; empty holds always.
+    pub conditions: Vec<Condition>,
+    /// Then this backend.
+    pub use_backend: String,
+}
+
+/// One key under `if:`; the values of a list are ORed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// The path as sent, query excluded, begins with one of these (HAProxy's `path_beg`: no decoding).
+    PathPrefix {
+        /// Prefixes.
+        values: Vec<String>,
+        /// ASCII case ignored.
+        ignore_case: bool,
+    },
+    /// The host, lower-cased, port and trailing dot removed, equals one of these or matches `*.suffix`.
+    Host {
+        /// Names, already lower-cased.
+        values: Vec<String>,
+    },
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Layer 4 or 7.
+    pub mode: Mode,
+    /// The algorithm.
+    pub balance: Balance,
+    /// How the kernel sends to servers (mode tcp).
+    pub forward: Forward,
+    /// What becomes of a new connection that the kernel cannot take.
+    pub overflow: Overflow,
+    /// Stickiness (mode http).
+    pub cookie: Option<Cookie>,
+    /// How servers are checked; `None` is no check at all.
+    pub health_check: Option<HealthCheck>,
+    /// Its servers, in the order of the file; names are unique.
+    pub servers: Vec<Server>,
+    /// Times a connection is tried again.
+    pub retries: u32,
+    /// Whether another server may be tried: `None` never, `Some(n)` every n-th retry, counted as HAProxy does.
+    pub redispatch: Option<i32>,
+    /// Its timeouts, defaults merged in.
+    pub timeouts: Timeouts,
+    /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
+    pub forwarded_for: bool,
+}
+
+/// `balance`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Weighted, in turn.
+    RoundRobin,
+    /// Fewest active connections for its weight.
+    LeastConn,
+    /// Hash of the client's address.
+    Source,
+}
+
+/// `forward`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// Source and destination rewritten.
+    FullNat,
+    /// Destination MAC rewritten.
+    Dsr,
+    /// Userspace, a connection each side.
+    Proxy,
+}
+
+/// `overflow`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Userspace takes it.
+    Proxy,
+    /// It is dropped.
+    Drop,
+}
+
+/// `cookie:` of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cookie {
+    /// The cookie's name.
+    pub name: String,
+    /// Not shown to the server, not set again when right.
+    pub indirect: bool,
+    /// Adds `Cache-Control: private` where a cache might keep the answer.
+    pub nocache: bool,
+}
+
+/// `health_check:` with its defaults merged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// Between checks.
+    pub interval: Duration,
+    /// Successes that make a server up.
+    pub rise: u32,
+    /// Failures that make it down.
+    pub fall: u32,
+    /// One check's time, if set: else `timeouts.check`, else the interval.
+    pub timeout: Option<Duration>,
+    /// Another port than the server's.
+    pub port: Option<u16>,
+}
+
+/// What a health check does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckKind {
+    /// Connects.
+    Tcp,
+    /// Asks and looks at the status.
+    Http {
+        /// Method, `OPTIONS` or `GET` or another.
+        method: String,
+        /// Path.
+        path: String,
+        /// `HTTP/1.0` or `HTTP/1.1`.
+        version: String,
+        /// Host header, if any.
+        host: Option<String>,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+        /// Statuses that pass; HAProxy's default is 200–399.
+        status: Vec<RangeInclusive<u16>>,
+    },
+}
+
+/// A server of a backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its name, unique in the backend.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// 0–256.
+    pub weight: u16,
+    /// Most connections at a time; `None` is unbounded.
+    pub maxconn: Option<u32>,
+    /// Used only when no other server is up.
+    pub backup: bool,
+    /// Starts in maintenance.
+    pub disabled: bool,
+    /// Value of the sticky cookie.
+    pub cookie: Option<String>,
+    /// Whether it is checked, if the backend has a check.
+    pub check: bool,
+}
+
+/// `stats:`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stats {
+    /// Where it listens.
+    pub binds: Vec<Bind>,
+    /// Path of the page.
+    pub uri: String,
+    /// The page's refresh.
+    pub refresh: Option<Duration>,
+    /// Realm of the basic authentication.
+    pub realm: String,
+    /// Users and passwords; empty is open.
+    pub auth: Vec<(String, String)>,
+    /// Whether `/metrics` needs a password too.
+    pub metrics_auth: bool,
+}
