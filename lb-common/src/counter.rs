@@ -1,0 +1,119 @@
+//! Why the kernel program did what it did with a packet: one per-CPU counter a reason, each with a name and a sentence
+//! that operators read in `lb status`, on the stats page and in `/metrics`.
+
+/// What became of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Sent on by the kernel.
+    Forwarded,
+    /// Given to the host's own stack.
+    PassedUp,
+    /// Thrown away.
+    Dropped,
+    /// Something else happened beside.
+    Noted,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $outcome:ident, $help:literal;)+) => {
+        /// A reason, also the index of its counter.
+        #[repr(u32)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// How many there are.
+            pub const COUNT: usize = Reason::ALL.len();
+
+            /// Name in metrics and status.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// What it says of a packet.
+            pub const fn outcome(self) -> Outcome {
+                match self { $(Reason::$variant => Outcome::$outcome,)+ }
+            }
+
+            /// A sentence for people.
+            pub const fn help(self) -> &'static str {
+                match self { $(Reason::$variant => $help,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A packet of a known flow, towards its server.
+    ForwardedIn = "forwarded_in", Forwarded, "packets sent on to servers";
+    /// A packet of a known flow, towards its client.
+    ForwardedOut = "forwarded_out", Forwarded, "packets sent back to clients";
+    /// Not Ethernet unicast IPv4 or IPv6, or not TCP or UDP.
+    NotForUs = "not_for_us", PassedUp, "packets that are no business of any service";
+    /// Too short for the headers it announces.
+    Malformed = "malformed", PassedUp, "packets shorter than their headers say; the host discards them";
+    /// A fragment of no flow.
+    Fragment = "fragment", PassedUp, "IP fragments";
+    /// Loose or strict source routing.
+    SourceRoute = "source_route", Dropped, "packets with an IP source route option";
+    /// A segment of no known flow to a service, that some socket of this host owns.
+    UserspaceOwned = "userspace_owned", PassedUp, "segments of connections that userspace serves";
+    /// A segment of no known flow to a service; the host answers RST.
+    NoFlow = "no_flow", PassedUp, "segments of no known flow to a service; the host answers with a reset";
+    /// As before while settling.
+    Settling = "settling", Dropped, "segments of no known flow while maps are being taken over; clients retransmit";
+    /// No server may take a new flow.
+    NoServer = "no_server", PassedUp, "new flows that found no server up";
+    /// The chosen server's neighbour is not known.
+    NoNextHop = "no_next_hop", PassedUp, "new flows whose server's MAC address is not known yet";
+    /// The way back to the client is not one we know.
+    NoSide = "no_side", PassedUp, "new flows from an interface or VLAN that the agent has not described";
+    /// The flow table is full.
+    TableFull = "table_full", PassedUp, "new flows that found the flow table full";
+    /// All source NAT ports tried were taken.
+    NoSnatPort = "no_snat_port", PassedUp, "new flows that found no free source port";
+    /// The agent is stopping.
+    Draining = "draining", PassedUp, "new flows that came while the fast path was being stopped";
+    /// A new flow that would have been passed up, but for `overflow: drop`.
+    OverflowDropped = "overflow_dropped", Dropped, "new flows refused by `overflow: drop`";
+    /// TTL 1 on a known flow.
+    TtlExceeded = "ttl_exceeded", Dropped, "packets of known flows whose time to live ran out here";
+    /// A known flow whose next hop is lost.
+    HopLost = "hop_lost", Dropped, "packets of known flows whose next hop is not known at present";
+    /// A first fragment, or a header cut short, of a known flow.
+    FlowFragment = "flow_fragment", Dropped, "fragments of known flows";
+    /// A reply to a source NAT port of no flow.
+    StrayReply = "stray_reply", Dropped, "segments to a reserved source port of no flow";
+    /// The flow has two entries and only one was found.
+    HalfMissing = "half_missing", Dropped, "packets of a flow whose other half is gone";
+    /// A flow was opened.
+    FlowOpened = "flow_opened", Noted, "flows opened";
+    /// A flow was closed and removed.
+    FlowClosed = "flow_closed", Noted, "flows removed after they closed";
+    /// A flow was removed because it was idle.
+    FlowExpired = "flow_expired", Noted, "flows removed because they were idle";
+    /// A closed flow's tuple was used again.
+    FlowReopened = "flow_reopened", Noted, "flows balanced anew because the client used the port of a closed one";
+    /// The client's packets now come from another interface, tag or MAC address.
+    SideRelearnt = "side_relearnt", Noted, "flows whose client moved to another interface or MAC address";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+
+    #[test]
+    fn names_are_unique_and_indices_dense() {
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), Reason::COUNT);
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+    }
+}

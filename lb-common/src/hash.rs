@@ -1,0 +1,59 @@
+//! Hashes that kernel and agent, and two nodes of a pair, must compute alike. Not keyed: what they choose is a server
+//! or a port, and a client that steers itself to one server gains nothing it could not ask for.
+
+/// A 64-bit finaliser with full avalanche (the one of SplitMix64; Steele, Lea, Flood, OOPSLA 2014).
+#[inline(always)]
+pub const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Hash of an IPv4 client address, given as its four bytes read in network order into a host word (`u32::from(ip)`).
+#[inline(always)]
+pub const fn source_v4(address: u32) -> u32 {
+    (mix(address as u64 ^ SEED) >> 32) as u32
+}
+
+/// Hash of an IPv6 client address, as two host words of its bytes read in network order.
+#[inline(always)]
+pub const fn source_v6(high: u64, low: u64) -> u32 {
+    (mix(mix(high ^ SEED) ^ low) >> 32) as u32
+}
+
+/// Hash of an IPv4 client's address and port (host order): `maglev`, and the source NAT port tried first.
+#[inline(always)]
+pub const fn endpoint_v4(address: u32, port: u16) -> u32 {
+    (mix((address as u64 | (port as u64) << 32) ^ SEED) >> 32) as u32
+}
+
+/// Maps a 32-bit hash evenly onto `0..n` without a division (Lemire's multiply-shift); 0 for `n` = 0.
+#[inline(always)]
+pub const fn reduce(hash: u32, n: u32) -> u32 {
+    ((hash as u64 * n as u64) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_addresses_spread_evenly() {
+        let mut hits = [0u32; 4];
+        for host in 0..10_000u32 {
+            hits[reduce(source_v4(0x0a4d_0000 + host), 4) as usize] += 1;
+        }
+        for n in hits {
+            assert!((2_300..2_700).contains(&n), "{hits:?}");
+        }
+    }
+
+    #[test]
+    fn reduce_stays_in_range() {
+        assert_eq!(reduce(u32::MAX, 7), 6);
+        assert_eq!(reduce(0, 7), 0);
+        assert_eq!(reduce(u32::MAX, 0), 0);
+    }
+}

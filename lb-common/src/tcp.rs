@@ -1,0 +1,230 @@
+//! A TCP connection as a balancer in the middle sees it: a set of facts, not a copy of either end's state.
+//!
+//! A state is a set of bits. Sequence numbers are not checked here, the two ends do that; therefore a single forged
+//! segment must not do lasting harm: FIN and RST only shorten the time after which an idle flow is forgotten, and an
+//! ordinary segment from the same side takes that back. Only what the server itself sent is taken as proof that a
+//! connection is over ([`is_over`]): a client's segments can be forged by anyone, a server's cannot.
+
+/// TCP header flag bits (RFC 9293 §3.1).
+pub mod flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Opens a connection.
+    pub const SYN: u8 = 0x02;
+    /// Resets it.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment field counts.
+    pub const ACK: u8 = 0x10;
+    /// Those that can change a flow's state by themselves.
+    pub const CONTROL: u8 = FIN | SYN | RST;
+}
+
+/// State bits.
+pub mod state {
+    /// The client's SYN was seen; nothing else yet.
+    pub const NEW: u8 = 0;
+    /// The server answered SYN-ACK.
+    pub const ANSWERED: u8 = 0x01;
+    /// The client acknowledged the answer.
+    pub const OPEN: u8 = 0x02;
+    /// The client sent FIN.
+    pub const FIN_CLIENT: u8 = 0x04;
+    /// The server sent FIN.
+    pub const FIN_SERVER: u8 = 0x08;
+    /// The client sent RST.
+    pub const RST_CLIENT: u8 = 0x10;
+    /// The server sent RST.
+    pub const RST_SERVER: u8 = 0x20;
+    /// Data flows both ways, the state of nearly every packet.
+    pub const ESTABLISHED: u8 = ANSWERED | OPEN;
+    /// Both ends have said that they are done.
+    pub const FIN_BOTH: u8 = FIN_CLIENT | FIN_SERVER;
+}
+
+use state::{ANSWERED, FIN_BOTH, FIN_CLIENT, FIN_SERVER, NEW, OPEN, RST_CLIENT, RST_SERVER};
+
+/// The state after a segment.
+///
+/// `flags` are the segment's, `data` whether it carries any payload. A SYN on a flow that [`is_over`] is not for this
+/// function: the flow is opened anew. A SYN after a client's RST opens the flow again on the same server.
+#[inline(always)]
+pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
+    let (fin, rst, answer) = if from_client {
+        (FIN_CLIENT, RST_CLIENT, OPEN)
+    } else {
+        (FIN_SERVER, RST_SERVER, ANSWERED)
+    };
+    if flags & flag::RST != 0 {
+        return old | rst;
+    }
+    if flags & flag::SYN != 0 {
+        if !from_client {
+            return if flags & flag::ACK != 0 {
+                old | answer
+            } else {
+                old
+            };
+        }
+        return if old & RST_CLIENT != 0 { NEW } else { old };
+    }
+    // An ordinary segment shows that its sender has not reset the connection; data, that it has not finished either,
+    // unless both have: then it is a retransmission on the way out.
+    let mut new = old & !rst;
+    if data && new & FIN_BOTH == fin && flags & flag::FIN == 0 {
+        new &= !fin;
+    }
+    if from_client && new & ANSWERED != 0 && flags & flag::ACK != 0 {
+        new |= answer;
+    }
+    if flags & flag::FIN != 0 {
+        new |= fin;
+    }
+    new
+}
+
+/// Whether the flow no longer counts as an active connection of its server: both ends have finished, or either reset.
+#[inline(always)]
+pub const fn is_closing(s: u8) -> bool {
+    s & FIN_BOTH == FIN_BOTH || s & (RST_CLIENT | RST_SERVER) != 0
+}
+
+/// Whether a SYN may move the flow to another server: the server itself has finished with the connection.
+#[inline(always)]
+pub const fn is_over(s: u8) -> bool {
+    s & FIN_BOTH == FIN_BOTH || s & RST_SERVER != 0
+}
+
+/// Idle time after which a flow in state `s` is forgotten, in ticks of [`crate::abi::TICK_MS`], where `established` is
+/// the configured one. The others are conntrack's (`nf_conntrack_proto_tcp.c`: SYN_SENT 120 s cut to the client's
+/// patience of some 60 s, FIN_WAIT 120 s, TIME_WAIT cut to the 60 s that Linux itself keeps it, CLOSE 10 s), and never
+/// longer than `established`.
+#[inline(always)]
+pub const fn idle_ticks(s: u8, established: u32) -> u32 {
+    const SECOND: u32 = 1000 / crate::abi::TICK_MS;
+    let limit = if s & (RST_CLIENT | RST_SERVER) != 0 {
+        10 * SECOND
+    } else if s & FIN_BOTH == FIN_BOTH {
+        return 60 * SECOND;
+    } else if s & FIN_BOTH != 0 {
+        120 * SECOND
+    } else if s & OPEN == 0 {
+        60 * SECOND
+    } else {
+        return established;
+    };
+    if limit < established {
+        limit
+    } else {
+        established
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{flag::*, state::*, *};
+
+    /// Runs segments `(from client, flags, data)` from a fresh SYN.
+    fn run(segments: &[(bool, u8, bool)]) -> u8 {
+        segments
+            .iter()
+            .fold(NEW, |s, (c, f, d)| next(s, *c, *f, *d))
+    }
+
+    const HANDSHAKE: [(bool, u8, bool); 3] = [
+        (true, SYN, false),
+        (false, SYN | ACK, false),
+        (true, ACK, false),
+    ];
+
+    #[test]
+    fn a_connection_opens_and_closes() {
+        let mut s = HANDSHAKE.to_vec();
+        assert_eq!(run(&s), ESTABLISHED);
+        s.push((true, FIN | ACK, false));
+        assert!(!is_closing(run(&s)), "half-closed still counts");
+        s.push((false, ACK, true));
+        assert_eq!(
+            run(&s),
+            ESTABLISHED | FIN_CLIENT,
+            "the server's data says nothing about the client"
+        );
+        s.push((false, FIN | ACK, false));
+        s.push((true, ACK, false));
+        assert!(is_closing(run(&s)) && is_over(run(&s)));
+    }
+
+    #[test]
+    fn a_forged_reset_is_taken_back_by_the_next_segment_and_moves_nothing() {
+        let mut s = HANDSHAKE.to_vec();
+        s.push((true, RST, false));
+        assert!(is_closing(run(&s)));
+        assert!(
+            !is_over(run(&s)),
+            "a client's RST alone never lets a SYN move the flow"
+        );
+        s.push((false, ACK, true));
+        assert!(
+            is_closing(run(&s)),
+            "the server's segment says nothing about the client's RST"
+        );
+        s.push((true, ACK, false));
+        assert_eq!(run(&s), ESTABLISHED);
+    }
+
+    #[test]
+    fn a_forged_fin_is_taken_back_by_data() {
+        let mut s = HANDSHAKE.to_vec();
+        s.push((true, FIN | ACK, false));
+        s.push((true, ACK, true));
+        assert_eq!(run(&s), ESTABLISHED);
+    }
+
+    #[test]
+    fn retransmitted_data_on_the_way_out_does_not_reopen() {
+        let mut s = HANDSHAKE.to_vec();
+        s.extend([
+            (true, FIN | ACK, false),
+            (false, FIN | ACK, false),
+            (false, ACK, true),
+            (true, ACK, true),
+        ]);
+        assert!(is_over(run(&s)));
+    }
+
+    #[test]
+    fn a_refused_connection_is_over() {
+        assert!(is_over(run(&[
+            (true, SYN, false),
+            (false, RST | ACK, false)
+        ])));
+    }
+
+    #[test]
+    fn a_syn_after_the_clients_own_reset_opens_again() {
+        let mut s = HANDSHAKE.to_vec();
+        s.extend([(true, RST, false), (true, SYN, false)]);
+        assert_eq!(run(&s), NEW);
+    }
+
+    #[test]
+    fn a_syn_on_a_live_flow_changes_nothing() {
+        let mut s = HANDSHAKE.to_vec();
+        s.push((true, SYN, false));
+        assert_eq!(run(&s), ESTABLISHED);
+        assert_eq!(
+            run(&[(true, SYN, false), (true, SYN, false)]),
+            NEW,
+            "nor does a retransmitted one"
+        );
+    }
+
+    #[test]
+    fn idle_times_never_exceed_the_configured_one() {
+        for s in 0..=0x3f {
+            if s & FIN_BOTH != FIN_BOTH || s & (RST_CLIENT | RST_SERVER) != 0 {
+                assert!(idle_ticks(s, 50) <= 50);
+            }
+            assert!(idle_ticks(s, u32::MAX) > 0);
+        }
+    }
+}
