@@ -2,3 +2,4 @@
 //! fast path. ARCHITECTURE.md says which way the arrows between these folders go.
 
 pub mod config;
+pub mod observe;

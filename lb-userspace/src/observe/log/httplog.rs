@@ -1,0 +1,223 @@
+//! HAProxy's `option httplog` line.
+
+use std::fmt::{self, Write};
+
+use super::{
+    record::{Common, HttpRecord},
+    tcplog::{Retries, accept_date, millis, timer},
+};
+
+/// HAProxy keeps this much of a request line (its REQURI_LEN, less the final NUL).
+const REQUEST_LINE_MAX: usize = 1023;
+
+/// Writes `record` as HAProxy does, without a line end.
+///
+/// # Errors
+/// Only those of `out`.
+pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
+    let common = &record.common;
+    write_head(out, common)?;
+    timer(out, record.request_received)?;
+    out.write_char('/')?;
+    timer(out, common.queued)?;
+    out.write_char('/')?;
+    timer(out, common.connected)?;
+    out.write_char('/')?;
+    timer(out, record.responded)?;
+    write!(out, "/{} ", millis(common.total))?;
+    match record.status {
+        Some(status) => write!(out, "{status} ")?,
+        None => out.write_str("-1 ")?,
+    }
+    // The two dashes are captured cookies, for which there is no configuration.
+    write!(
+        out,
+        "{} - - {}{}{}{} {}/{}/{}/{}/{} {}/{} \"",
+        common.bytes_out,
+        common.termination.cause.letter(),
+        common.termination.phase.letter(),
+        record.cookie_seen.letter(),
+        record.cookie_set.letter(),
+        common.active.process,
+        common.active.frontend,
+        common.active.backend,
+        common.active.server,
+        Retries(common),
+        common.server_queue,
+        common.backend_queue,
+    )?;
+    match record.request {
+        Some(line) => {
+            let mut left = REQUEST_LINE_MAX;
+            for part in [line.method, " ", line.uri, " ", line.version] {
+                escape(out, part, &mut left)?;
+            }
+        }
+        None => out.write_str("<BADREQ>")?,
+    }
+    out.write_char('"')
+}
+
+/// `CLIENT:PORT [DATE] FRONTEND BACKEND/SERVER `, with which both formats begin.
+pub(super) fn write_head(out: &mut impl Write, common: &Common<'_>) -> fmt::Result {
+    let client = common.client;
+    // HAProxy writes an IPv6 address bare, and one that is mapped as IPv4.
+    write!(out, "{}:{} [", client.ip().to_canonical(), client.port())?;
+    accept_date(out, common.accepted)?;
+    write!(
+        out,
+        "] {}{} {}/{} ",
+        common.frontend,
+        if common.tls { "~" } else { "" },
+        common.backend.unwrap_or(common.frontend),
+        common.server.text(),
+    )
+}
+
+/// Writes at most `left` bytes of `part`, with what would break the quoting or is no printable ASCII as `#` and two
+/// digits (HAProxy's `url_encode_map`).
+fn escape(out: &mut impl Write, part: &str, left: &mut usize) -> fmt::Result {
+    for byte in part.bytes().take(*left) {
+        match byte {
+            b'"' | b'#' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}")?,
+            _ => out.write_char(char::from(byte))?,
+        }
+    }
+    *left = left.saturating_sub(part.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{super::record::*, *};
+    use crate::observe::log::{
+        CookieSeen, CookieSet,
+        fixture::{common, strip_date},
+        termination::{Cause, Phase, Termination},
+    };
+
+    fn record(common: Common<'static>) -> HttpRecord<'static> {
+        HttpRecord {
+            common,
+            request_received: Some(Duration::ZERO),
+            responded: Some(Duration::from_micros(1_900)),
+            status: Some(200),
+            request: Some(RequestLine {
+                method: "GET",
+                uri: "/",
+                version: "HTTP/1.1",
+            }),
+            cookie_seen: CookieSeen::None,
+            cookie_set: CookieSet::Inserted,
+        }
+    }
+
+    fn line(record: &HttpRecord<'_>) -> String {
+        let mut out = String::new();
+        write(&mut out, record).expect("a String takes everything");
+        strip_date(&out)
+    }
+
+    // The expected lines were logged by HAProxy 2.6, addresses and date aside.
+
+    #[test]
+    fn an_answered_request() {
+        let record = record(Common {
+            total: Duration::from_millis(1),
+            bytes_out: 641,
+            ..common()
+        });
+        assert_eq!(
+            line(&record),
+            "127.0.0.1:50166 [] http-in def/s1 0/0/0/1/1 200 641 - - --NI 1/1/0/0/0 0/0 \"GET / HTTP/1.1\""
+        );
+    }
+
+    #[test]
+    fn no_server_available() {
+        let mut record = record(Common {
+            backend: Some("bad"),
+            server: ServerField::None,
+            queued: None,
+            connected: None,
+            bytes_out: 217,
+            termination: Termination::new(Cause::Server, Phase::Connect),
+            ..common()
+        });
+        record.responded = None;
+        record.status = Some(503);
+        record.cookie_seen = CookieSeen::NotApplicable;
+        record.cookie_set = CookieSet::NotApplicable;
+        record.request = Some(RequestLine {
+            method: "GET",
+            uri: "/bad",
+            version: "HTTP/1.1",
+        });
+        assert_eq!(
+            line(&record),
+            "127.0.0.1:50166 [] http-in bad/<NOSRV> 0/-1/-1/-1/0 503 217 - - SC-- 1/1/0/0/0 0/0 \"GET /bad HTTP/1.1\""
+        );
+    }
+
+    #[test]
+    fn a_bad_request() {
+        let mut record = record(Common {
+            backend: None,
+            server: ServerField::None,
+            queued: None,
+            connected: None,
+            termination: Termination::new(Cause::Proxy, Phase::Request),
+            ..common()
+        });
+        record.request_received = None;
+        record.responded = None;
+        record.status = Some(400);
+        record.request = None;
+        record.cookie_seen = CookieSeen::NotApplicable;
+        record.cookie_set = CookieSet::NotApplicable;
+        assert_eq!(
+            line(&record),
+            "127.0.0.1:50166 [] http-in http-in/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 \"<BADREQ>\""
+        );
+    }
+
+    #[test]
+    fn a_redispatched_request_of_a_tls_client() {
+        let record = record(Common {
+            tls: true,
+            retries: 3,
+            redispatched: true,
+            ..common()
+        });
+        let line = line(&record);
+        assert!(line.contains(" http-in~ def/s1 "), "{line}");
+        assert!(line.contains(" 1/1/0/0/+3 "), "{line}");
+    }
+
+    #[test]
+    fn quotes_hashes_controls_and_non_ascii_are_escaped() {
+        let mut record = record(common());
+        record.request = Some(RequestLine {
+            method: "GET",
+            uri: "/a\"b#c|d{é}\u{1}",
+            version: "HTTP/1.1",
+        });
+        assert!(line(&record).ends_with("\"GET /a#22b#23c|d{#C3#A9}#01 HTTP/1.1\""));
+    }
+
+    #[test]
+    fn a_request_line_is_cut_where_haproxy_cuts_it() {
+        let uri = format!("/{}", "x".repeat(4000));
+        let mut record = record(common());
+        record.request = Some(RequestLine {
+            method: "GET",
+            uri: &uri,
+            version: "HTTP/1.1",
+        });
+        let line = line(&record);
+        let quoted = line.split('"').nth(1).expect("it is quoted");
+        assert_eq!(quoted.len(), REQUEST_LINE_MAX);
+    }
+}

@@ -1,0 +1,25 @@
+//! Access logs and the daemon's messages.
+//!
+//! A data path hands a finished session to [`Sink::http`] or [`Sink::tcp`]; whoever changes a state hands its sentence to
+//! [`Sink::event`]. The line is written where it arises, put into a bounded queue, and sent by a thread of its own, so
+//! that neither a slow disk nor a dead syslog server can hold a request. A full queue drops the line and counts it.
+
+pub mod bridge;
+pub mod clock;
+pub mod httplog;
+pub mod json;
+pub mod level;
+pub mod record;
+pub mod rfc3164;
+pub mod sink;
+pub mod target;
+pub mod tcplog;
+pub mod termination;
+
+#[cfg(test)]
+mod fixture;
+
+pub use level::Level;
+pub use record::{Active, Common, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
+pub use sink::{Sink, Writer};
+pub use termination::{Cause, CookieSeen, CookieSet, Phase, Termination};

@@ -1,0 +1,79 @@
+//! The BSD syslog frame (RFC 3164) as HAProxy writes it: priority, local time, tag, no host name.
+
+use std::{fmt::Write, time::SystemTime};
+
+use super::{clock::Calendar, level::Level};
+
+/// The tag before the process id.
+pub const TAG: &str = "lb";
+
+/// Puts `<PRI>Mmm dd hh:mm:ss lb[PID]: MESSAGE` and a line end into `out`, which is emptied first.
+///
+/// `facility` is 0–23. The line end is HAProxy's: receivers strip it, and it separates lines where one does not.
+pub fn frame(
+    out: &mut String,
+    facility: u8,
+    level: Level,
+    at: SystemTime,
+    pid: u32,
+    message: &str,
+) {
+    out.clear();
+    let priority = u16::from(facility) * 8 + level as u16;
+    let at = Calendar::local(at);
+    // A String takes everything.
+    let _ = write!(
+        out,
+        "<{priority}>{} {:2} {:02}:{:02}:{:02} {TAG}[{pid}]: ",
+        at.month_name(),
+        at.day,
+        at.hour,
+        at.minute,
+        at.second
+    );
+    push_line(out, message);
+}
+
+/// Appends `message` so that it stays one line, and ends it.
+pub fn push_line(out: &mut String, message: &str) {
+    // Names and paths come from outside; a line end within one must not pass for a line of its own.
+    out.extend(
+        message
+            .chars()
+            .map(|c| if c == '\n' || c == '\r' { ' ' } else { c }),
+    );
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn priority_is_facility_times_eight_plus_level() {
+        let mut out = String::from("old");
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_420);
+        frame(&mut out, 16, Level::Info, at, 42, "hello");
+        assert!(out.starts_with("<134>Nov "), "{out}");
+        assert!(out.ends_with(" lb[42]: hello\n"), "{out}");
+        assert_eq!(out.len(), "<134>Nov 22 23:40:07 lb[42]: hello\n".len());
+        frame(&mut out, 16, Level::Emerg, at, 42, "x");
+        assert!(out.starts_with("<128>"));
+    }
+
+    #[test]
+    fn a_message_stays_one_line() {
+        let mut out = String::new();
+        frame(
+            &mut out,
+            16,
+            Level::Info,
+            SystemTime::UNIX_EPOCH,
+            1,
+            "a\nb\r",
+        );
+        assert!(out.ends_with(": a b \n"));
+    }
+}

@@ -1,0 +1,473 @@
+//! The queue between those who have something to log and the thread that sends it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        mpsc::{self, Receiver, SyncSender, TryRecvError},
+    },
+    thread::{self, JoinHandle, Thread},
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    httplog, json,
+    level::Level,
+    record::{HttpRecord, TcpRecord},
+    target::{Target, TargetError},
+    tcplog,
+};
+use crate::config::model::{AccessLog, LogDestination, LogFormat, LogTarget};
+
+/// Lines that may wait. At a hundred thousand a second this is what a stalled receiver may cost before lines are lost.
+const QUEUE: usize = 16 * 1024;
+/// After a batch the thread rests this long, so that under load a sender seldom has to wake it.
+const BATCH: Duration = Duration::from_millis(2);
+/// The longest the idle thread sleeps without being woken.
+const IDLE: Duration = Duration::from_millis(500);
+/// Room for a usual line.
+const USUAL_LINE: usize = 256;
+
+/// One line on its way.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) level: Level,
+    pub(super) at: SystemTime,
+    /// For targets that want text, if any does.
+    pub(super) text: Option<Box<str>>,
+    /// For targets that want JSON, if any does.
+    pub(super) json: Option<Box<str>>,
+}
+
+/// Where log lines go in. Cheap to clone; never blocks, takes no lock.
+#[derive(Debug, Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+    queue: SyncSender<Line>,
+    thread: Thread,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Least severe level that a text target wants; -1 if there is none.
+    text_level: i16,
+    /// The same for JSON targets.
+    json_level: i16,
+    stop: AtomicBool,
+    /// The thread is about to park, or has.
+    idle: AtomicBool,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What became of the lines so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Taken from the queue.
+    pub written: u64,
+    /// Lost because the queue was full.
+    pub dropped: u64,
+    /// Times that a target refused a line.
+    pub failed: u64,
+}
+
+impl Sink {
+    /// Opens `targets` and starts the log thread. Without a target, messages from `notice` up go to standard error.
+    ///
+    /// # Errors
+    /// A target that cannot be opened, or no thread.
+    pub fn start(targets: &[LogTarget]) -> Result<(Self, Writer), StartError> {
+        let fallback = [LogTarget {
+            target: LogDestination::Stderr,
+            facility: 16,
+            level: Level::Notice as u8,
+            format: LogFormat::Text,
+        }];
+        let targets = if targets.is_empty() {
+            &fallback
+        } else {
+            targets
+        };
+        let wanted = |format| {
+            targets
+                .iter()
+                .filter(|target| target.format == format)
+                .map(|target| i16::from(target.level))
+                .max()
+                .unwrap_or(-1)
+        };
+        let shared = Arc::new(Shared {
+            text_level: wanted(LogFormat::Text),
+            json_level: wanted(LogFormat::Json),
+            stop: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let open = targets
+            .iter()
+            .map(Target::open)
+            .collect::<Result<Vec<_>, _>>()?;
+        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("lb-log".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || write_until_stopped(&lines, &shared, open)
+            })
+            .map_err(StartError::Thread)?;
+        let sink = Self {
+            shared: Arc::clone(&shared),
+            queue,
+            thread: thread.thread().clone(),
+        };
+        Ok((
+            sink,
+            Writer {
+                shared,
+                thread: Some(thread),
+            },
+        ))
+    }
+
+    /// Logs a finished request.
+    pub fn http(&self, record: &HttpRecord<'_>) {
+        self.access(
+            |out| match record.common.format {
+                AccessLog::Http => httplog::write(out, record),
+                AccessLog::Tcp => tcplog::write(
+                    out,
+                    &TcpRecord {
+                        common: record.common,
+                        path: super::Path::Userspace,
+                    },
+                ),
+                AccessLog::Json => {
+                    out.push_str(&json::http(record));
+                    Ok(())
+                }
+            },
+            || json::http(record),
+        );
+    }
+
+    /// Logs a finished connection.
+    pub fn tcp(&self, record: &TcpRecord<'_>) {
+        self.access(
+            |out| match record.common.format {
+                // A connection has no request, so that `http` on a TCP frontend means the TCP line.
+                AccessLog::Http | AccessLog::Tcp => tcplog::write(out, record),
+                AccessLog::Json => {
+                    out.push_str(&json::tcp(record));
+                    Ok(())
+                }
+            },
+            || json::tcp(record),
+        );
+    }
+
+    /// Logs a message of the daemon, such as a server's change of state.
+    pub fn event(&self, level: Level, message: &str) {
+        let at = SystemTime::now();
+        self.push(Line {
+            level,
+            at,
+            text: self.wants_text(level).then(|| message.into()),
+            json: self
+                .wants_json(level)
+                .then(|| json::event(level, at, message).into_boxed_str()),
+        });
+    }
+
+    /// What became of the lines so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            written: self.shared.written.load(Ordering::Relaxed),
+            dropped: self.shared.dropped.load(Ordering::Relaxed),
+            failed: self.shared.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    fn wants_text(&self, level: Level) -> bool {
+        level as i16 <= self.shared.text_level
+    }
+
+    fn wants_json(&self, level: Level) -> bool {
+        level as i16 <= self.shared.json_level
+    }
+
+    fn access(
+        &self,
+        text: impl FnOnce(&mut String) -> std::fmt::Result,
+        json: impl FnOnce() -> String,
+    ) {
+        self.push(Line {
+            level: Level::Info,
+            at: SystemTime::now(),
+            text: self.wants_text(Level::Info).then(|| {
+                let mut out = String::with_capacity(USUAL_LINE);
+                // A String takes everything.
+                let _ = text(&mut out);
+                out.into_boxed_str()
+            }),
+            json: self
+                .wants_json(Level::Info)
+                .then(|| json().into_boxed_str()),
+        });
+    }
+
+    fn push(&self, line: Line) {
+        if line.text.is_none() && line.json.is_none() {
+            return;
+        }
+        if self.queue.try_send(line).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        // Pairs with the fence in `write_until_stopped`: either this sees that the thread goes to sleep, or the thread
+        // sees the line before it does.
+        fence(Ordering::SeqCst);
+        if self.shared.idle.load(Ordering::Relaxed)
+            && self.shared.idle.swap(false, Ordering::Relaxed)
+        {
+            self.thread.unpark();
+        }
+    }
+}
+
+/// Why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A target could not be opened.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The system gave no thread.
+    #[error("cannot start the log thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The log thread. Dropping it writes what is queued and ends the thread.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic in the thread has been printed; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec<Target>) {
+    let pid = std::process::id();
+    loop {
+        let stopping = shared.stop.load(Ordering::SeqCst);
+        let mut wrote = false;
+        loop {
+            match lines.try_recv() {
+                Ok(line) => {
+                    wrote = true;
+                    for target in &mut targets {
+                        if target.send(&line, pid).is_err() {
+                            shared.failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    shared.written.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        if stopping {
+            return;
+        }
+        if wrote {
+            thread::sleep(BATCH);
+            continue;
+        }
+        if shared.idle.swap(true, Ordering::Relaxed) {
+            thread::park_timeout(IDLE);
+            shared.idle.store(false, Ordering::Relaxed);
+        }
+        // The first pass only announced the sleep; the second looks at the queue again before it sleeps.
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, os::unix::net::UnixDatagram, path::PathBuf};
+
+    use super::{super::fixture::common, *};
+    use crate::observe::log::{CookieSeen, CookieSet, Path, RequestLine};
+
+    fn target(target: LogDestination, level: Level, format: LogFormat) -> LogTarget {
+        LogTarget {
+            target,
+            facility: 16,
+            level: level as u8,
+            format,
+        }
+    }
+
+    fn temporary(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("lb-log-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    fn request() -> HttpRecord<'static> {
+        HttpRecord {
+            common: common(),
+            request_received: Some(Duration::ZERO),
+            responded: Some(Duration::ZERO),
+            status: Some(200),
+            request: Some(RequestLine {
+                method: "GET",
+                uri: "/",
+                version: "HTTP/1.1",
+            }),
+            cookie_seen: CookieSeen::None,
+            cookie_set: CookieSet::Inserted,
+        }
+    }
+
+    fn receive(socket: &UdpSocket) -> String {
+        let mut buffer = [0; 2048];
+        let length = socket
+            .recv(&mut buffer)
+            .expect("a datagram within the deadline");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    #[test]
+    fn udp_gets_haproxys_frame_and_levels_apply() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("set");
+        let to = LogDestination::Udp(socket.local_addr().expect("bound"));
+        let (sink, writer) =
+            Sink::start(&[target(to, Level::Info, LogFormat::Text)]).expect("started");
+        sink.http(&request());
+        sink.event(Level::Debug, "not wanted");
+        sink.event(Level::Alert, "Server a/b is DOWN");
+        let first = receive(&socket);
+        assert!(first.starts_with("<134>"), "{first}");
+        assert!(
+            first.ends_with(" --NI 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"\n"),
+            "{first}"
+        );
+        let second = receive(&socket);
+        assert!(
+            second.starts_with("<129>") && second.ends_with("]: Server a/b is DOWN\n"),
+            "{second}"
+        );
+        drop(writer);
+        assert_eq!(
+            sink.totals(),
+            Totals {
+                written: 2,
+                ..Totals::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_file_gets_json_and_an_unreachable_target_is_counted() {
+        let file = temporary("json");
+        let nobody = LogDestination::Unix(temporary("nobody"));
+        let targets = [
+            target(
+                LogDestination::File(file.clone()),
+                Level::Info,
+                LogFormat::Json,
+            ),
+            target(nobody, Level::Info, LogFormat::Text),
+        ];
+        let (sink, writer) = Sink::start(&targets).expect("started");
+        sink.tcp(&TcpRecord {
+            common: common(),
+            path: Path::Kernel,
+        });
+        drop(writer);
+        let text = std::fs::read_to_string(&file).expect("written");
+        std::fs::remove_file(&file).expect("removed");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("one object");
+        assert_eq!(value["path"], "kernel");
+        assert_eq!(sink.totals().failed, 1);
+    }
+
+    #[test]
+    fn a_unix_socket_gets_the_frame() {
+        let path = temporary("dgram");
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("set");
+        let (sink, writer) = Sink::start(&[target(
+            LogDestination::Unix(path.clone()),
+            Level::Notice,
+            LogFormat::Text,
+        )])
+        .expect("started");
+        sink.http(&request());
+        sink.event(Level::Notice, "up");
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).expect("a datagram");
+        assert!(buffer[..length].starts_with(b"<133>"));
+        drop(writer);
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn a_rotated_file_is_opened_anew() {
+        let path = temporary("rotate");
+        let old = temporary("rotated");
+        let (sink, writer) = Sink::start(&[target(
+            LogDestination::File(path.clone()),
+            Level::Info,
+            LogFormat::Text,
+        )])
+        .expect("started");
+        sink.event(Level::Info, "before");
+        while sink.totals().written < 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::rename(&path, &old).expect("renamed");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !path.exists() && std::time::Instant::now() < deadline {
+            sink.event(Level::Info, "after");
+            thread::sleep(Duration::from_millis(50));
+        }
+        drop(writer);
+        let new = std::fs::read_to_string(&path).expect("there is a new file");
+        assert!(new.contains("info    after"), "{new}");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::remove_file(&old).expect("removed");
+    }
+
+    #[test]
+    fn a_stalled_writer_costs_lines_not_time() {
+        let (sink, writer) = Sink::start(&[target(
+            LogDestination::File(PathBuf::from("/dev/null")),
+            Level::Info,
+            LogFormat::Text,
+        )])
+        .expect("started");
+        let total = 4 * QUEUE as u64;
+        for _ in 0..total {
+            sink.event(Level::Info, "x");
+        }
+        drop(writer);
+        let totals = sink.totals();
+        assert_eq!(totals.written + totals.dropped, total);
+    }
+}
