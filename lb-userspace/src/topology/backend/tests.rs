@@ -1,0 +1,317 @@
+use std::{net::Ipv4Addr, time::Duration};
+
+use super::*;
+use crate::topology::{CheckStatus, Event, Topology, fixtures};
+
+fn topology(balance: Balance, weights: &[u16]) -> Topology {
+    let servers = weights
+        .iter()
+        .enumerate()
+        .map(|(i, &weight)| model::Server {
+            weight,
+            ..fixtures::server(&format!("s{i}"), "127.0.0.1:1")
+        })
+        .collect();
+    Topology::new(&fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", balance, servers)],
+    ))
+}
+
+fn client(n: u32) -> IpAddr {
+    Ipv4Addr::from(0x0a00_0000 + n).into()
+}
+
+fn result(status: CheckStatus) -> CheckResult {
+    CheckResult {
+        status,
+        code: None,
+        duration: Duration::from_millis(1),
+        info: String::new(),
+        at: std::time::Instant::now(),
+    }
+}
+
+fn down(backend: &Backend, index: usize) {
+    backend.record_check(&backend.servers[index], result(CheckStatus::L4Con), 0);
+}
+
+fn up(backend: &Backend, index: usize) {
+    backend.record_check(&backend.servers[index], result(CheckStatus::L4Ok), 4);
+}
+
+fn shares(backend: &Backend, rounds: u32) -> Vec<usize> {
+    let mut shares = vec![0; backend.servers.len()];
+    for n in 0..rounds {
+        shares[backend.claim(client(n), &[]).unwrap().server().index] += 1;
+    }
+    shares
+}
+
+#[test]
+fn roundrobin_gives_exact_shares_by_weight_and_never_bursts() {
+    let topology = topology(Balance::RoundRobin, &[2, 1, 1]);
+    let backend = &topology.backends[0];
+    let mut last = [usize::MAX; 2];
+    for n in 0..400 {
+        let index = backend.choose(client(n), &[]).unwrap().index;
+        assert_ne!([index, index], last, "three in a row on one server");
+        last = [last[1], index];
+    }
+    assert_eq!(shares(backend, 400), [200, 100, 100]);
+}
+
+#[test]
+fn leastconn_fills_the_least_loaded_for_its_weight() {
+    let topology = topology(Balance::LeastConn, &[2, 1, 1]);
+    let backend = &topology.backends[0];
+    let held: Vec<_> = (0..40)
+        .map(|n| backend.claim(client(n), &[]).unwrap())
+        .collect();
+    let active: Vec<u32> = backend.servers.iter().map(|s| s.active()).collect();
+    assert_eq!(active, [20, 10, 10]);
+    drop(held);
+    assert!(
+        backend.servers.iter().all(|s| s.active() == 0),
+        "every slot is given back"
+    );
+}
+
+#[test]
+fn leastconn_counts_the_kernels_flows() {
+    let topology = topology(Balance::LeastConn, &[1, 1]);
+    let backend = &topology.backends[0];
+    backend.servers[0].counters.kernel.active.set(5);
+    let held: Vec<_> = (0..5)
+        .map(|n| backend.claim(client(n), &[]).unwrap())
+        .collect();
+    assert!(held.iter().all(|connection| connection.server().index == 1));
+}
+
+#[test]
+fn leastconn_ties_go_in_turn() {
+    let topology = topology(Balance::LeastConn, &[1, 1, 1]);
+    assert_eq!(shares(&topology.backends[0], 300), [100, 100, 100]);
+}
+
+#[test]
+fn source_keeps_a_client_on_its_server_and_spreads_clients_by_weight() {
+    let topology = topology(Balance::Source, &[2, 1, 1]);
+    let backend = &topology.backends[0];
+    let first = backend.choose(client(7), &[]).unwrap().index;
+    assert!((0..1000).all(|_| backend.choose(client(7), &[]).unwrap().index == first));
+    let shares = shares(backend, 4000);
+    assert!((1850..2150).contains(&shares[0]), "{shares:?}");
+    assert!((850..1150).contains(&shares[1]), "{shares:?}");
+    let mapped: IpAddr = "::ffff:10.0.0.7".parse().unwrap();
+    assert_eq!(
+        backend.choose(mapped, &[]).unwrap().index,
+        first,
+        "a mapped address is the same client"
+    );
+}
+
+#[test]
+fn excluded_servers_are_left_out_by_every_algorithm() {
+    for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Source] {
+        let topology = topology(balance, &[1, 1, 1]);
+        let backend = &topology.backends[0];
+        for n in 0..30 {
+            assert_eq!(
+                backend.claim(client(n), &[0, 2]).unwrap().server().index,
+                1,
+                "{balance:?}"
+            );
+        }
+        assert_eq!(
+            backend.claim(client(0), &[0, 1, 2]).unwrap_err(),
+            Unavailable::NoServer,
+            "{balance:?}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_is_down_gets_nothing_until_it_is_up() {
+    let topology = topology(Balance::RoundRobin, &[1, 1]);
+    let backend = &topology.backends[0];
+    down(backend, 0);
+    assert_eq!(shares(backend, 10), [0, 10]);
+    assert_eq!(backend.servers[0].status(), "DOWN");
+    up(backend, 0);
+    assert_eq!(shares(backend, 10), [5, 5]);
+    assert_eq!(backend.servers[0].status(), "UP");
+    assert_eq!(backend.servers[0].counters.times_down.value(), 1);
+    assert_eq!(backend.servers[0].counters.checks_failed.value(), 1);
+}
+
+#[test]
+fn backups_serve_only_when_no_other_is_up_and_then_the_first_alone() {
+    let mut servers: Vec<_> = (0..4)
+        .map(|i| fixtures::server(&format!("s{i}"), "127.0.0.1:1"))
+        .collect();
+    servers[2].backup = true;
+    servers[3].backup = true;
+    let config = fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", Balance::RoundRobin, servers)],
+    );
+    let topology = Topology::new(&config);
+    let backend = &topology.backends[0];
+    assert_eq!(shares(backend, 10), [5, 5, 0, 0]);
+    down(backend, 0);
+    down(backend, 1);
+    assert_eq!(shares(backend, 10), [0, 0, 10, 0]);
+    down(backend, 2);
+    assert_eq!(shares(backend, 10), [0, 0, 0, 10]);
+    up(backend, 1);
+    assert_eq!(shares(backend, 10), [0, 10, 0, 0]);
+}
+
+#[test]
+fn maxconn_is_never_overshot_between_threads() {
+    for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Source] {
+        let servers = (0..2)
+            .map(|i| model::Server {
+                maxconn: Some(5),
+                ..fixtures::server(&format!("s{i}"), "127.0.0.1:1")
+            })
+            .collect();
+        let config = fixtures::config(Vec::new(), vec![fixtures::backend("b", balance, servers)]);
+        let topology = Topology::new(&config);
+        let backend = &topology.backends[0];
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for n in 0..2000 {
+                        let held = backend.claim(client(thread * 10_000 + n), &[]);
+                        assert!(backend.servers.iter().all(|s| s.active() <= 5));
+                        drop(held);
+                    }
+                });
+            }
+        });
+        let held: Vec<_> = (0..100)
+            .map_while(|n| backend.servers[n % 2].claim())
+            .collect();
+        assert_eq!(held.len(), 10);
+        assert_eq!(
+            backend.claim(client(0), &[]).unwrap_err(),
+            Unavailable::Full
+        );
+    }
+}
+
+#[test]
+fn drain_keeps_cookie_holders_and_maint_does_not() {
+    let topology = topology(Balance::RoundRobin, &[1, 1]);
+    let backend = &topology.backends[0];
+    let server = &backend.servers[0];
+    up(backend, 0);
+    backend.set_admin(server, AdminState::Drain);
+    assert_eq!(server.status(), "DRAIN");
+    assert!(!server.is_eligible() && server.is_usable_by_cookie());
+    backend.set_admin(server, AdminState::Maint);
+    assert_eq!(server.status(), "MAINT");
+    assert!(!server.is_eligible() && !server.is_usable_by_cookie());
+    backend.set_admin(server, AdminState::Ready);
+    assert_eq!(
+        server.status(),
+        "UP 1/3",
+        "one failure suffices after maintenance"
+    );
+    backend.set_weight(server, 0);
+    assert_eq!(server.status(), "DRAIN 1/3");
+    assert!(server.is_usable_by_cookie());
+}
+
+#[test]
+fn a_result_that_comes_during_maintenance_is_not_taken() {
+    let topology = topology(Balance::RoundRobin, &[1]);
+    let backend = &topology.backends[0];
+    backend.set_admin(&backend.servers[0], AdminState::Maint);
+    down(backend, 0);
+    backend.set_admin(&backend.servers[0], AdminState::Ready);
+    assert!(backend.servers[0].is_eligible());
+}
+
+#[test]
+fn statuses_are_haproxys() {
+    let topology = topology(Balance::RoundRobin, &[1]);
+    let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
+    assert_eq!(server.status(), "UP 1/3", "before the first result");
+    for (level, text) in [
+        (4, "UP"),
+        (3, "UP 2/3"),
+        (2, "UP 1/3"),
+        (1, "DOWN 1/2"),
+        (0, "DOWN"),
+    ] {
+        backend.record_check(server, result(CheckStatus::L4Ok), level);
+        assert_eq!(server.status(), text);
+    }
+    let mut unchecked = fixtures::backend(
+        "u",
+        Balance::RoundRobin,
+        vec![fixtures::server("s", "127.0.0.1:1")],
+    );
+    unchecked.health_check = None;
+    let topology = Topology::new(&fixtures::config(Vec::new(), vec![unchecked]));
+    assert_eq!(topology.backends[0].servers[0].status(), "no check");
+    assert!(topology.backends[0].servers[0].is_eligible());
+}
+
+#[test]
+fn subscribers_learn_of_what_matters_to_them_and_of_nothing_else() {
+    let topology = topology(Balance::RoundRobin, &[1, 1]);
+    let backend = &topology.backends[0];
+    let (mut changes, mut events) = (topology.changes(), topology.events());
+    up(backend, 0);
+    assert!(
+        !changes.has_changed().unwrap(),
+        "a passed check of a server that is up moves nothing"
+    );
+    down(backend, 0);
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    down(backend, 1);
+    assert!(changes.has_changed().unwrap());
+    let mut next = || -> Option<Event> { events.try_recv().ok() };
+    let first = next().unwrap();
+    assert_eq!(
+        (first.kind, first.active_servers, first.backup_servers),
+        (EventKind::Down, 1, 0)
+    );
+    assert_eq!(next().unwrap().kind, EventKind::Down);
+    let last = next().unwrap();
+    assert_eq!(last.kind, EventKind::NoServer);
+    assert_eq!(&*last.backend, "b");
+    assert!(last.server.is_none());
+    assert!(next().is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn who_waits_for_a_full_server_gets_the_next_slot() {
+    let servers = vec![model::Server {
+        maxconn: Some(1),
+        ..fixtures::server("s", "127.0.0.1:1")
+    }];
+    let config = fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", Balance::RoundRobin, servers)],
+    );
+    let topology = Topology::new(&config);
+    let backend = &topology.backends[0];
+    let held = backend.claim(client(0), &[]).unwrap();
+    let waiter = backend.queue.wait(|| match backend.claim(client(1), &[]) {
+        Err(Unavailable::Full) => None,
+        done => Some(done),
+    });
+    let (got, ()) = tokio::join!(waiter, async {
+        tokio::task::yield_now().await;
+        assert_eq!(backend.queue.len(), 1);
+        drop(held);
+    });
+    assert!(got.is_ok());
+    assert_eq!(backend.servers[0].active(), 1);
+}

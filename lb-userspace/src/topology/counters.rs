@@ -1,0 +1,355 @@
+//! Counters with the meaning of HAProxy's statistics columns (management guide, section 9.1).
+//!
+//! Userspace traffic is counted here as it happens. Kernel traffic is kept apart in [`KernelTraffic`], which the fast
+//! path sets to absolute values at each poll; readers add the two.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only grows, or that its owner sets.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The present value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Sets it, for values that are read elsewhere and for `clear counters`.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Raises it to `n` if it was below.
+    pub fn raise(&self, n: u64) {
+        // A maximum is reached rarely and read always: look before taking the cache line.
+        if n > self.0.load(Relaxed) {
+            self.0.fetch_max(n, Relaxed);
+        }
+    }
+}
+
+/// Events in the last second, as HAProxy's frequency counters estimate it: this second's count, and of the one before
+/// it the part that still lies within a second.
+#[derive(Debug, Default)]
+pub struct Rate {
+    /// Second in the upper half, its count in the lower.
+    current: AtomicU64,
+    /// Count of the second before `current`'s.
+    previous: AtomicU64,
+    /// The largest [`Rate::per_second`] after an event.
+    max: Counter,
+}
+
+impl Rate {
+    /// Counts an event at `now_ms`, milliseconds of the topology's clock.
+    pub fn tick(&self, now_ms: u64) {
+        let second = now_ms / 1000;
+        let before = self.current.fetch_update(Relaxed, Relaxed, |word| {
+            Some(if word >> 32 == second {
+                word + 1
+            } else {
+                (second << 32) | 1
+            })
+        });
+        // The closure never declines, so both arms carry the word before.
+        let (Ok(before) | Err(before)) = before;
+        let before_second = before >> 32;
+        if before_second != second {
+            let last = if before_second + 1 == second {
+                before & 0xffff_ffff
+            } else {
+                0
+            };
+            self.previous.store(last, Relaxed);
+        }
+        self.max.raise(self.per_second(now_ms));
+    }
+
+    /// Events in the second before `now_ms`.
+    pub fn per_second(&self, now_ms: u64) -> u64 {
+        let (second, elapsed) = (now_ms / 1000, now_ms % 1000);
+        let word = self.current.load(Relaxed);
+        let (at, count) = (word >> 32, word & 0xffff_ffff);
+        let previous = if at == second {
+            self.previous.load(Relaxed)
+        } else if at + 1 == second {
+            return count * (1000 - elapsed) / 1000;
+        } else {
+            return 0;
+        };
+        count + previous * (1000 - elapsed) / 1000
+    }
+
+    /// The largest rate seen.
+    pub fn max(&self) -> u64 {
+        self.max.value()
+    }
+
+    /// Forgets the largest rate.
+    pub fn clear_max(&self) {
+        self.max.set(0);
+    }
+}
+
+/// Samples that [`Average`] looks back over; HAProxy's `TIME_STATS_SAMPLES`.
+const AVERAGE_SAMPLES: u64 = 512;
+
+/// Mean of roughly the last [`AVERAGE_SAMPLES`] values, kept as a decaying sum.
+#[derive(Debug, Default)]
+pub struct Average {
+    sum: AtomicU64,
+    samples: Counter,
+}
+
+impl Average {
+    /// Takes one value in, in milliseconds.
+    pub fn add(&self, value: u64) {
+        self.samples.inc();
+        let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
+        let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
+            // Until the window is full the sum only grows; then each value replaces an average one.
+            let kept = if n < AVERAGE_SAMPLES {
+                sum
+            } else {
+                sum - sum.div_ceil(AVERAGE_SAMPLES)
+            };
+            Some(kept.saturating_add(value))
+        });
+    }
+
+    /// The mean, 0 if there was no value.
+    pub fn mean(&self) -> u64 {
+        let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
+        self.sum.load(Relaxed) / n
+    }
+}
+
+/// Responses by class of status (`hrsp_1xx` … `hrsp_other`) and requests (`req_tot`).
+#[derive(Debug, Default)]
+pub struct HttpCounters {
+    /// Requests.
+    pub requests: Counter,
+    /// Requests a second, and their largest.
+    pub request_rate: Rate,
+    responses: [Counter; 6],
+}
+
+impl HttpCounters {
+    /// Counts a response with this status.
+    pub fn response(&self, status: u16) {
+        self.responses[Self::class(status)].inc();
+    }
+
+    /// Responses by class: 1xx, 2xx, 3xx, 4xx, 5xx, other.
+    pub fn responses(&self) -> [u64; 6] {
+        std::array::from_fn(|class| self.responses[class].value())
+    }
+
+    fn class(status: u16) -> usize {
+        match status {
+            100..=599 => usize::from(status / 100) - 1,
+            _ => 5,
+        }
+    }
+}
+
+/// What kernel flows add, in absolute values that the fast path sets at each poll.
+#[derive(Debug, Default)]
+pub struct KernelTraffic {
+    /// Flows opened since the maps were made.
+    pub connections: Counter,
+    /// Bytes from clients to servers.
+    pub bytes_in: Counter,
+    /// Bytes from servers to clients; 0 for modes whose replies do not pass here.
+    pub bytes_out: Counter,
+    /// Packets from clients to servers.
+    pub packets_in: Counter,
+    /// Packets from servers to clients.
+    pub packets_out: Counter,
+    /// Flows that are half-open or open now.
+    pub active: Counter,
+}
+
+/// Times of a request or connection in milliseconds: `qtime`, `ctime`, `rtime`, `ttime`.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// In the queue.
+    pub queue: Average,
+    /// Reaching the server.
+    pub connect: Average,
+    /// To the first byte of the response.
+    pub response: Average,
+    /// From accept to end.
+    pub total: Average,
+}
+
+/// A frontend's counters.
+#[derive(Debug, Default)]
+pub struct FrontendCounters {
+    /// `stot`, `conn_tot`: connections accepted.
+    pub connections: Counter,
+    /// `rate`, `rate_max`.
+    pub connection_rate: Rate,
+    /// `smax`: most connections at a time.
+    pub max_current: Counter,
+    /// `bin`: bytes from clients.
+    pub bytes_in: Counter,
+    /// `bout`: bytes to clients.
+    pub bytes_out: Counter,
+    /// `dreq`: requests denied.
+    pub denied_requests: Counter,
+    /// `dresp`: responses denied.
+    pub denied_responses: Counter,
+    /// `ereq`: requests that were none, or that the client broke off.
+    pub request_errors: Counter,
+    /// Requests and responses (mode http).
+    pub http: HttpCounters,
+    /// What the kernel forwards for it.
+    pub kernel: KernelTraffic,
+}
+
+/// A backend's counters.
+#[derive(Debug, Default)]
+pub struct BackendCounters {
+    /// `stot`: connections and requests sent here.
+    pub connections: Counter,
+    /// `rate`, `rate_max`.
+    pub connection_rate: Rate,
+    /// `smax`: most at a time.
+    pub max_current: Counter,
+    /// `bin`: bytes towards servers.
+    pub bytes_in: Counter,
+    /// `bout`: bytes from servers.
+    pub bytes_out: Counter,
+    /// `dreq`: requests denied.
+    pub denied_requests: Counter,
+    /// `dresp`: responses denied.
+    pub denied_responses: Counter,
+    /// `econ`: connections that could not be made after all retries, or for want of a server.
+    pub connect_errors: Counter,
+    /// `eresp`: responses that were none, or that the server broke off.
+    pub response_errors: Counter,
+    /// `wretr`: connections tried again.
+    pub retries: Counter,
+    /// `wredis`: connections given to another server.
+    pub redispatches: Counter,
+    /// `cli_abrt`: transfers that the client broke off.
+    pub client_aborts: Counter,
+    /// `srv_abrt`: transfers that the server broke off.
+    pub server_aborts: Counter,
+    /// `lbtot`: times that the algorithm chose.
+    pub balanced: Counter,
+    /// Requests and responses (mode http).
+    pub http: HttpCounters,
+    /// Averages.
+    pub times: Times,
+}
+
+/// A server's counters.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// `stot`: connections and requests sent to it.
+    pub connections: Counter,
+    /// `rate`, `rate_max`.
+    pub connection_rate: Rate,
+    /// `smax`: most at a time.
+    pub max_current: Counter,
+    /// `bin`: bytes to it.
+    pub bytes_in: Counter,
+    /// `bout`: bytes from it.
+    pub bytes_out: Counter,
+    /// `dresp`: its responses denied.
+    pub denied_responses: Counter,
+    /// `econ`: connections that it did not take.
+    pub connect_errors: Counter,
+    /// `eresp`: responses that were none, or that it broke off.
+    pub response_errors: Counter,
+    /// `wretr`: connections tried again on it.
+    pub retries: Counter,
+    /// `wredis`: connections taken from it to another.
+    pub redispatches: Counter,
+    /// `cli_abrt`: transfers that the client broke off.
+    pub client_aborts: Counter,
+    /// `srv_abrt`: transfers that it broke off.
+    pub server_aborts: Counter,
+    /// `lbtot`: times that the algorithm chose it.
+    pub balanced: Counter,
+    /// `chkfail`: checks that failed while it was up.
+    pub checks_failed: Counter,
+    /// `chkdown`: times that it went down.
+    pub times_down: Counter,
+    /// Requests and responses (mode http).
+    pub http: HttpCounters,
+    /// Averages.
+    pub times: Times,
+    /// What the kernel forwards to it.
+    pub kernel: KernelTraffic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_looks_back_one_second() {
+        let rate = Rate::default();
+        for _ in 0..10 {
+            rate.tick(5_000);
+        }
+        assert_eq!(rate.per_second(5_900), 10);
+        assert_eq!(
+            rate.per_second(6_500),
+            5,
+            "half of the second before still counts"
+        );
+        rate.tick(6_500);
+        assert_eq!(rate.per_second(6_500), 6);
+        assert_eq!(rate.per_second(8_000), 0);
+        assert_eq!(rate.max(), 10);
+    }
+
+    #[test]
+    fn an_average_follows_what_comes() {
+        let average = Average::default();
+        assert_eq!(average.mean(), 0);
+        average.add(10);
+        average.add(20);
+        assert_eq!(average.mean(), 15);
+        for _ in 0..10_000 {
+            average.add(100);
+        }
+        assert!(
+            (95..=100).contains(&average.mean()),
+            "got {}",
+            average.mean()
+        );
+    }
+
+    #[test]
+    fn responses_are_counted_by_class() {
+        let http = HttpCounters::default();
+        for status in [100, 200, 204, 304, 404, 503, 700, 0] {
+            http.response(status);
+        }
+        assert_eq!(http.responses(), [1, 2, 1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn a_maximum_only_rises() {
+        let counter = Counter::default();
+        counter.raise(5);
+        counter.raise(3);
+        assert_eq!(counter.value(), 5);
+    }
+}

@@ -1,0 +1,117 @@
+//! Configurations for tests of this and other folders.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::config::{
+    Config,
+    model::{
+        AccessLog, Attach, Backend, Balance, Bind, CheckKind, FastPath, Forward, Frontend, Global,
+        HealthCheck, Mode, OnStop, Overflow, Server, SnatAddresses, Timeouts, Transport,
+    },
+};
+
+/// Timeouts as `lb.yaml`'s example has them.
+pub(crate) fn timeouts() -> Timeouts {
+    Timeouts {
+        connect: Duration::from_secs(5),
+        client: Duration::from_secs(50),
+        server: Duration::from_secs(50),
+        http_request: Duration::from_secs(10),
+        http_keep_alive: Duration::from_secs(60),
+        queue: Duration::from_secs(5),
+        tunnel: None,
+        check: None,
+    }
+}
+
+/// A server of weight 1 at `address`.
+pub(crate) fn server(name: &str, address: &str) -> Server {
+    Server {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        weight: 1,
+        maxconn: None,
+        backup: false,
+        disabled: false,
+        cookie: None,
+        check: true,
+    }
+}
+
+/// A TCP check every two seconds, rise 2, fall 3.
+pub(crate) fn tcp_check() -> HealthCheck {
+    HealthCheck {
+        kind: CheckKind::Tcp,
+        interval: Duration::from_secs(2),
+        rise: 2,
+        fall: 3,
+        timeout: None,
+        port: None,
+    }
+}
+
+/// A backend of mode tcp with a TCP check.
+pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Backend {
+    Backend {
+        name: name.into(),
+        mode: Mode::Tcp,
+        balance,
+        forward: Forward::FullNat,
+        overflow: Overflow::Proxy,
+        cookie: None,
+        health_check: Some(tcp_check()),
+        servers,
+        retries: 3,
+        redispatch: None,
+        timeouts: timeouts(),
+        forwarded_for: false,
+    }
+}
+
+/// A frontend of mode tcp at `bind`.
+pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> Frontend {
+    Frontend {
+        name: name.into(),
+        mode: Mode::Tcp,
+        binds: vec![Bind {
+            address: bind,
+            both_families: false,
+            transport: Transport::Tcp,
+            text: bind.to_string(),
+        }],
+        maxconn: None,
+        rules: Vec::new(),
+        default_backend: Some(default_backend.into()),
+        timeouts: timeouts(),
+        forwarded_for: false,
+        log_format: AccessLog::Tcp,
+    }
+}
+
+/// A whole configuration in userspace alone.
+pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
+    Config {
+        global: Global {
+            threads: std::num::NonZeroUsize::new(1),
+            maxconn: None,
+            user: None,
+            group: None,
+            pidfile: None,
+            grace: Duration::from_secs(30),
+            admin_socket: PathBuf::new(),
+            log: Vec::new(),
+            fast_path: FastPath {
+                attach: Attach::Off,
+                interfaces: Vec::new(),
+                pin_path: PathBuf::new(),
+                max_flows: 1000,
+                snat_ports: 10000..=32767,
+                snat_addresses: SnatAddresses::Auto,
+                on_stop: OnStop::Detach,
+            },
+        },
+        frontends: frontends.into_iter().map(Arc::new).collect(),
+        backends: backends.into_iter().map(Arc::new).collect(),
+        stats: None,
+    }
+}

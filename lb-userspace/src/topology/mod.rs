@@ -1,0 +1,106 @@
+//! The running model: frontends, backends, servers and their live state.
+//!
+//! [`Server`] is the one source of truth for a server's state. Health checks and operators write it, through its
+//! [`Backend`]; fast path, proxy and statistics read it, or subscribe to [`Topology::changes`]. Decisions are pure and
+//! nothing here touches a socket.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use tokio::sync::{broadcast, watch};
+
+pub mod backend;
+pub mod check;
+pub mod clock;
+pub mod counters;
+pub mod events;
+pub mod frontend;
+pub mod queue;
+pub mod server;
+pub mod table;
+
+pub use backend::{Backend, Unavailable, Visit};
+pub use check::{CheckResult, CheckStatus};
+pub use clock::Clock;
+pub use events::{Event, EventKind};
+pub use frontend::{Accepted, Frontend};
+pub use server::{AdminState, Connection, Health, Server};
+
+use crate::config::{Config, model};
+
+/// The running model of one configuration.
+#[derive(Debug)]
+pub struct Topology {
+    /// Frontends in the order of the file.
+    pub frontends: Vec<Arc<Frontend>>,
+    /// Backends in the order of the file.
+    pub backends: Vec<Arc<Backend>>,
+    /// The clock that live state is kept in.
+    pub clock: Clock,
+    notifier: Arc<events::Notifier>,
+}
+
+impl Topology {
+    /// The model of `config`, all servers in their initial state.
+    pub fn new(config: &Config) -> Self {
+        let clock = Clock::new(Instant::now());
+        let notifier = Arc::new(events::Notifier::default());
+        Self {
+            frontends: config
+                .frontends
+                .iter()
+                .enumerate()
+                .map(|(i, f)| Arc::new(Frontend::new(f, i)))
+                .collect(),
+            backends: config
+                .backends
+                .iter()
+                .map(|b| Arc::new(Backend::new(b, clock, &notifier)))
+                .collect(),
+            clock,
+            notifier,
+        }
+    }
+
+    /// The frontend called `name`.
+    pub fn frontend(&self, name: &str) -> Option<&Arc<Frontend>> {
+        self.frontends.iter().find(|f| &*f.name == name)
+    }
+
+    /// The backend called `name`.
+    pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
+        self.backends.iter().find(|b| &*b.name == name)
+    }
+
+    /// The server called `server` of the backend called `backend`.
+    pub fn server(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
+        self.backend(backend)?.server(server)
+    }
+
+    /// The backend that a frontend uses when no rule chooses another.
+    pub fn default_backend(&self, frontend: &model::Frontend) -> Option<&Arc<Backend>> {
+        self.backend(frontend.default_backend.as_deref()?)
+    }
+
+    /// A version number that rises at each change that the kernel maps have to follow: health, weight, operator's
+    /// state.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.notifier.changes()
+    }
+
+    /// Changes worth a log line, from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.notifier.events()
+    }
+
+    /// Where health checks of `server` go: its address, with the check's own port if it has one.
+    pub fn check_address(server: &Server, check: &model::HealthCheck) -> SocketAddr {
+        let mut address = server.address;
+        if let Some(port) = check.port {
+            address.set_port(port);
+        }
+        address
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures;

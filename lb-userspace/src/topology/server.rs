@@ -1,0 +1,387 @@
+//! A server and its live state: the one source of truth for whether traffic may go there.
+//!
+//! State is read by anyone at any time (atomics), and changed only through the server's [`Backend`](super::Backend),
+//! which keeps the balancing table in step and tells the subscribers.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::{CheckResult, counters::ServerCounters, queue::Queue};
+use crate::config::model;
+
+/// What the operator wants of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AdminState {
+    /// Traffic as health allows.
+    Ready = 0,
+    /// No new flows; holders of its cookie stay.
+    Drain = 1,
+    /// No traffic and no checks.
+    Maint = 2,
+}
+
+impl AdminState {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Ready,
+            1 => Self::Drain,
+            _ => Self::Maint,
+        }
+    }
+}
+
+/// HAProxy's health counter: from 0 to `rise + fall - 1`, up from `rise` on.
+///
+/// A server that is down climbs by one at each success and is up at `rise`, where it jumps to the top; one that is up
+/// falls by one at each failure, and to 0 when it would fall below `rise`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// The counter.
+    pub level: u32,
+    /// Successes that make it up, at least 1.
+    pub rise: u32,
+    /// Failures that make it down, at least 1.
+    pub fall: u32,
+}
+
+impl Health {
+    /// The state before any result: up, but the first failure makes it down.
+    pub fn initial(rise: u32, fall: u32) -> Self {
+        let (rise, fall) = (rise.max(1), fall.max(1));
+        Self {
+            level: rise,
+            rise,
+            fall,
+        }
+    }
+
+    /// The level of a server that has nothing against it.
+    pub fn top(&self) -> u32 {
+        self.rise.saturating_add(self.fall) - 1
+    }
+
+    /// Whether it counts as up.
+    pub fn is_up(&self) -> bool {
+        self.level >= self.rise
+    }
+}
+
+/// HAProxy's texts: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, rise, fall } = *self;
+        match level {
+            0 => f.write_str("DOWN"),
+            _ if level < rise => write!(f, "DOWN {level}/{rise}"),
+            _ if level < self.top() => write!(f, "UP {}/{fall}", level - rise + 1),
+            _ => f.write_str("UP"),
+        }
+    }
+}
+
+/// A server of a backend.
+pub struct Server {
+    /// Its name, unique in the backend.
+    pub name: Arc<str>,
+    /// Its backend's name.
+    pub backend: Arc<str>,
+    /// Its place in the backend, in the order of the file.
+    pub index: usize,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What the file says of it.
+    pub config: model::Server,
+    /// Its counters.
+    pub counters: ServerCounters,
+    /// Who waits for a slot of this very server (cookie holders).
+    pub queue: Queue,
+    backend_queue: Arc<Queue>,
+    /// `(rise, fall)` if it is checked.
+    check: Option<(u32, u32)>,
+    level: AtomicU32,
+    admin: AtomicU8,
+    weight: AtomicU16,
+    active: AtomicU32,
+    last_check: ArcSwapOption<CheckResult>,
+    last_change_ms: AtomicU64,
+    /// Time spent down before the present spell.
+    downtime_ms: AtomicU64,
+    last_session_ms: AtomicU64,
+}
+
+/// No session was ever served.
+const NEVER: u64 = u64::MAX;
+
+impl Server {
+    pub(super) fn new(
+        backend: &model::Backend,
+        name: &Arc<str>,
+        index: usize,
+        queue: &Arc<Queue>,
+    ) -> Option<Self> {
+        let config = backend.servers.get(index)?.clone();
+        let check = backend
+            .health_check
+            .as_ref()
+            .filter(|_| config.check)
+            .map(|c| (c.rise.max(1), c.fall.max(1)));
+        Some(Self {
+            name: config.name.as_str().into(),
+            backend: Arc::clone(name),
+            index,
+            address: config.address,
+            counters: ServerCounters::default(),
+            queue: Queue::default(),
+            backend_queue: Arc::clone(queue),
+            check,
+            level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
+            admin: AtomicU8::new(if config.disabled {
+                AdminState::Maint
+            } else {
+                AdminState::Ready
+            } as u8),
+            weight: AtomicU16::new(config.weight),
+            active: AtomicU32::new(0),
+            last_check: ArcSwapOption::empty(),
+            last_change_ms: AtomicU64::new(0),
+            downtime_ms: AtomicU64::new(0),
+            last_session_ms: AtomicU64::new(NEVER),
+            config,
+        })
+    }
+
+    /// Its health; `None` if it is not checked, and then it counts as up.
+    pub fn health(&self) -> Option<Health> {
+        self.check.map(|(rise, fall)| Health {
+            level: self.level.load(SeqCst),
+            rise,
+            fall,
+        })
+    }
+
+    /// Whether checks let it count as up, whatever the operator says.
+    pub fn is_healthy(&self) -> bool {
+        self.health().is_none_or(|health| health.is_up())
+    }
+
+    /// What the operator wants.
+    pub fn admin(&self) -> AdminState {
+        AdminState::from_u8(self.admin.load(SeqCst))
+    }
+
+    /// The operator's weight, 0–256.
+    pub fn weight(&self) -> u16 {
+        self.weight.load(SeqCst)
+    }
+
+    /// The weight that balancing uses: 0 for a server that takes no new flows.
+    pub fn effective_weight(&self) -> u16 {
+        if self.is_up() && self.admin() == AdminState::Ready {
+            self.weight()
+        } else {
+            0
+        }
+    }
+
+    /// Up by health and not in maintenance: it may carry traffic.
+    pub fn is_up(&self) -> bool {
+        self.admin() != AdminState::Maint && self.is_healthy()
+    }
+
+    /// New flows may go there.
+    pub fn is_eligible(&self) -> bool {
+        self.effective_weight() > 0
+    }
+
+    /// Holders of its cookie may go there: a draining server keeps them, one that is down or in maintenance does not.
+    pub fn is_usable_by_cookie(&self) -> bool {
+        self.is_up()
+    }
+
+    /// Whether it takes no new flows by the operator's will, but carries on with the ones it has.
+    pub fn is_draining(&self) -> bool {
+        self.admin() == AdminState::Drain
+            || (self.admin() == AdminState::Ready && self.weight() == 0)
+    }
+
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`, `no check`.
+    pub fn status(&self) -> String {
+        if self.admin() == AdminState::Maint {
+            return "MAINT".into();
+        }
+        match self.health() {
+            Some(health) if health.is_up() && self.is_draining() => {
+                health.to_string().replacen("UP", "DRAIN", 1)
+            }
+            Some(health) => health.to_string(),
+            None if self.is_draining() => "DRAIN".into(),
+            None => "no check".into(),
+        }
+    }
+
+    /// What the last check found; `None` before the first.
+    pub fn last_check(&self) -> Option<Arc<CheckResult>> {
+        self.last_check.load_full()
+    }
+
+    /// Userspace connections now.
+    pub fn userspace_active(&self) -> u32 {
+        self.active.load(SeqCst)
+    }
+
+    /// Connections now, the kernel's included.
+    pub fn active(&self) -> u32 {
+        self.userspace_active().saturating_add(self.kernel_active())
+    }
+
+    fn kernel_active(&self) -> u32 {
+        u32::try_from(self.counters.kernel.active.value()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether `maxconn` leaves no slot.
+    pub fn is_full(&self) -> bool {
+        self.config.maxconn.is_some_and(|max| self.active() >= max)
+    }
+
+    /// Takes a slot, unless `maxconn` leaves none.
+    pub fn claim(self: &Arc<Self>) -> Option<Connection> {
+        let mut active = self.userspace_active();
+        loop {
+            match self.claim_at(active) {
+                Ok(connection) => return Some(connection),
+                Err(Claim::Full) => return None,
+                Err(Claim::Moved(now)) => active = now,
+            }
+        }
+    }
+
+    /// Takes a slot if there are exactly `expected` userspace connections: what makes `maxconn` and least-connections
+    /// exact between threads.
+    pub(super) fn claim_at(self: &Arc<Self>, expected: u32) -> Result<Connection, Claim> {
+        if self
+            .config
+            .maxconn
+            .is_some_and(|max| expected.saturating_add(self.kernel_active()) >= max)
+        {
+            return Err(Claim::Full);
+        }
+        self.active
+            .compare_exchange(expected, expected + 1, SeqCst, Relaxed)
+            .map_err(Claim::Moved)?;
+        self.counters.max_current.raise(u64::from(expected) + 1);
+        Ok(Connection {
+            server: Arc::clone(self),
+        })
+    }
+
+    /// Milliseconds of the topology's clock at the last change between up and not up.
+    pub fn last_change_ms(&self) -> u64 {
+        self.last_change_ms.load(Relaxed)
+    }
+
+    /// Time that it was not up, the present spell included, at `now_ms` of the topology's clock.
+    pub fn downtime(&self, now_ms: u64) -> Duration {
+        let spell = if self.is_up() {
+            0
+        } else {
+            now_ms.saturating_sub(self.last_change_ms())
+        };
+        Duration::from_millis(self.downtime_ms.load(Relaxed) + spell)
+    }
+
+    /// Milliseconds of the topology's clock at the last session given to it; `None` if there was none.
+    pub fn last_session_ms(&self) -> Option<u64> {
+        Some(self.last_session_ms.load(Relaxed)).filter(|&at| at != NEVER)
+    }
+
+    /// Counts a session given to it at `now_ms`.
+    pub fn count_session(&self, now_ms: u64) {
+        self.counters.connections.inc();
+        self.counters.connection_rate.tick(now_ms);
+        self.last_session_ms.store(now_ms, Relaxed);
+    }
+
+    pub(super) fn set_level(&self, level: u32) {
+        self.level.store(level, SeqCst);
+    }
+
+    pub(super) fn set_admin(&self, admin: AdminState) {
+        self.admin.store(admin as u8, SeqCst);
+    }
+
+    pub(super) fn set_weight(&self, weight: u16) {
+        self.weight.store(weight, SeqCst);
+    }
+
+    pub(super) fn set_last_check(&self, result: CheckResult) {
+        self.last_check.store(Some(Arc::new(result)));
+    }
+
+    /// Books the change between up and not up that has just happened.
+    pub(super) fn note_change(&self, now_ms: u64) {
+        let since = self.last_change_ms.swap(now_ms, Relaxed);
+        if self.is_up() {
+            self.downtime_ms
+                .fetch_add(now_ms.saturating_sub(since), Relaxed);
+        } else {
+            self.counters.times_down.inc();
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{} {} ({})",
+            self.backend,
+            self.name,
+            self.address,
+            self.status()
+        )
+    }
+}
+
+/// Why [`Server::claim_at`] took no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// `maxconn` leaves none.
+    Full,
+    /// Another thread was quicker; there are this many connections now.
+    Moved(u32),
+}
+
+/// A slot of a server, given back when dropped.
+#[derive(Debug)]
+pub struct Connection {
+    server: Arc<Server>,
+}
+
+impl Connection {
+    /// The server whose slot this is.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.active.fetch_sub(1, SeqCst);
+        if !self.server.queue.wake_one() {
+            self.server.backend_queue.wake_one();
+        }
+    }
+}
