@@ -1,2 +1,60 @@
-//! Development commands.
-fn main() {}
+//! lb's development commands: `cargo xtask setup | build | run | test`.
+//!
+//! Each verb is a file. Whatever a verb needs and the machine lacks is installed on the way, or named together with the
+//! command that would help; nothing needs a second command.
+
+mod build;
+mod env;
+mod error;
+mod packages;
+mod progress;
+mod run;
+mod setup;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+
+/// lb's development commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install what building the kernel program needs
+    Setup,
+    /// Build the kernel program and lb with it inside: target/release/lb
+    Build(build::Args),
+    /// Build lb, then run it with the arguments after `--`
+    Run(run::Args),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> Result<ExitCode, Error> {
+    let workspace = Workspace::locate()?;
+    let mut progress = Progress::new(workspace.logs())?;
+    match verb {
+        Verb::Setup => setup::setup(&workspace, &mut progress),
+        Verb::Build(args) => build::command(&workspace, &mut progress, &args),
+        Verb::Run(args) => run::command(&workspace, &mut progress, &args),
+    }
+}

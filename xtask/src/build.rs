@@ -1,0 +1,196 @@
+//! `cargo xtask build`: the kernel program, then lb with it inside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::env;
+use crate::error::Error;
+use crate::progress::{self, Progress};
+use crate::toolchain::{self, Toolchain, linker};
+use crate::workspace::Workspace;
+
+/// Arguments of the verb.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A debug build of lb: quick to compile, at target/debug/lb
+    #[arg(long)]
+    debug: bool,
+}
+
+/// What a build leaves.
+pub(crate) struct Built {
+    /// The daemon, with the kernel program inside.
+    pub(crate) lb: PathBuf,
+    /// The kernel program by itself, for tests that load it on their own.
+    pub(crate) object: PathBuf,
+}
+
+/// Builds everything and says where it is.
+pub(crate) fn command(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    args: &Args,
+) -> Result<ExitCode, Error> {
+    let built = build(workspace, progress, args.debug)?;
+    progress.say(&format!(
+        "kernel program: {}",
+        progress::short(&built.object)
+    ));
+    progress.say(&format!(
+        "built {} in {}",
+        progress::short(&built.lb),
+        progress.elapsed()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The kernel program and the daemon.
+pub(crate) fn build(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    debug: bool,
+) -> Result<Built, Error> {
+    let object = kernel_program(workspace, progress, Warnings::Allowed)?;
+    let lb = daemon(workspace, progress, debug)?;
+    Ok(Built { lb, object })
+}
+
+/// What a warning in the kernel crate leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warnings {
+    /// Nothing: a compiler newer than ours may have new ones.
+    Allowed,
+    /// The build fails.
+    Denied,
+}
+
+/// Compiles the kernel crate and `core` for BPF; returns the object without DWARF, which the loader has no use for once
+/// there is BTF.
+pub(crate) fn kernel_program(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    warnings: Warnings,
+) -> Result<PathBuf, Error> {
+    let toolchain = toolchain::ready(workspace, progress)?;
+    let about = "compiling lb-ebpf and core for BPF (about a minute the first time)";
+    progress.run(
+        "kernel program",
+        about,
+        compile(workspace, &toolchain, warnings),
+    )?;
+    let linked = workspace
+        .ebpf_target()
+        .join("bpfel-unknown-none/ebpf/lb-ebpf");
+    let stripped = workspace.ebpf_target().join("lb.bpf.o");
+    match linker::objcopy(&toolchain.compiler) {
+        Some(objcopy) => {
+            let mut command = env::foreign(&objcopy, workspace.target());
+            command.arg("--strip-debug").arg(&linked).arg(&stripped);
+            let output = command.output().map_err(|source| Error::Start {
+                program: objcopy.display().to_string(),
+                source,
+            })?;
+            if !output.status.success() {
+                progress.say(&format!(
+                    "note: {} cannot strip a BPF object; DWARF stays in it",
+                    objcopy.display()
+                ));
+                copy_if_changed(&linked, &stripped)?;
+            }
+        }
+        None => copy_if_changed(&linked, &stripped)?,
+    }
+    let object = workspace.ebpf_object();
+    copy_if_changed(&stripped, &object)?;
+    Ok(object)
+}
+
+/// lb for this host, with the kernel program embedded.
+pub(crate) fn daemon(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    debug: bool,
+) -> Result<PathBuf, Error> {
+    let mut command = host(workspace, "build");
+    command.args(["--package", "lb-userspace", "--bin", "lb"]);
+    let (name, about) = if debug {
+        (
+            "lb debug",
+            "compiling the daemon, debug profile (about a minute the first time)",
+        )
+    } else {
+        command.arg("--release");
+        (
+            "lb",
+            "compiling the daemon, release profile (a few minutes the first time)",
+        )
+    };
+    progress.run(name, about, command)?;
+    Ok(workspace.lb(debug))
+}
+
+/// A cargo command for the host's crates, told where the kernel object is.
+///
+/// Always the same path: the build script that embeds it runs again whenever the variable changes.
+pub(crate) fn host(workspace: &Workspace, verb: &str) -> Command {
+    let mut command = env::host_cargo(workspace.target());
+    command
+        .arg(verb)
+        .arg("--locked")
+        .current_dir(workspace.root());
+    command
+        .env("LB_EBPF_OBJECT", workspace.ebpf_object())
+        .env("CARGO_TERM_COLOR", "never");
+    command
+}
+
+fn compile(workspace: &Workspace, toolchain: &Toolchain, warnings: Warnings) -> Command {
+    let compiler = &toolchain.compiler;
+    let mut command = env::foreign(&compiler.cargo, workspace.target());
+    command.current_dir(workspace.root());
+    command.args([
+        "build",
+        "--locked",
+        "--profile",
+        "ebpf",
+        "--package",
+        "lb-ebpf",
+    ]);
+    command.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"]);
+    // Not by a compiler flag: that would compile everything anew.
+    command.args(["-Z", "warnings"]).env(
+        "CARGO_BUILD_WARNINGS",
+        if warnings == Warnings::Denied {
+            "deny"
+        } else {
+            "warn"
+        },
+    );
+    command
+        .env("CARGO_TARGET_DIR", workspace.ebpf_target())
+        .env("RUSTC", &compiler.rustc);
+    let linker = format!("linker={}", toolchain.linker.display());
+    // BTF is made from debug information. Separated as cargo wants it, for the linker's path may hold spaces.
+    let flags = ["-C", "debuginfo=2", "-C", "link-arg=--btf", "-C", &linker].join("\x1f");
+    command
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_TERM_COLOR", "never");
+    if compiler.stable {
+        // For this child alone: -Z build-std on a stable compiler.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+/// Copies only what differs: the daemon is built anew when the object's time changes.
+fn copy_if_changed(from: &Path, to: &Path) -> Result<(), Error> {
+    let new = fs::read(from).map_err(Error::file("read", from))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
+    }
+    fs::write(to, new).map_err(Error::file("write", to))
+}
