@@ -1,0 +1,9 @@
+//! End-to-end tests in network namespaces: the harness itself, and `lb` in it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a step that fails is a test that fails"
+)]
+
+mod laboratory;
+mod wire;
