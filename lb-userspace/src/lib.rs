@@ -3,4 +3,6 @@
 
 pub mod config;
 pub mod observe;
+pub mod proxy;
+pub mod rules;
 pub mod topology;

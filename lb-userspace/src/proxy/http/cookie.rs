@@ -1,0 +1,276 @@
+//! Stickiness by cookie: `insert`, as HAProxy's `cookie NAME insert indirect nocache` does it. Pure.
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CACHE_CONTROL, COOKIE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE},
+};
+
+/// What a request's sticky cookie says about a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sticky<T> {
+    /// There is none.
+    None,
+    /// It names no server.
+    Invalid,
+    /// It names a server that cannot be used now.
+    Down,
+    /// It names this server.
+    Valid(T),
+}
+
+/// What `lookup` knows of a cookie's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named<T> {
+    /// No server has it.
+    Nobody,
+    /// One that is down or in maintenance has it.
+    Down,
+    /// This one has it.
+    Server(T),
+}
+
+/// Reads the cookie called `name` from all Cookie fields. Of several the first that names a usable server counts.
+pub fn read<T>(
+    headers: &HeaderMap,
+    name: &str,
+    mut lookup: impl FnMut(&[u8]) -> Named<T>,
+) -> Sticky<T> {
+    let mut found = Sticky::None;
+    for field in headers.get_all(COOKIE) {
+        for pair in Pairs::new(field.as_bytes()).filter(|pair| pair.name == name.as_bytes()) {
+            let Some(value) = pair.value else { continue };
+            match (lookup(value), &found) {
+                (Named::Server(server), _) => return Sticky::Valid(server),
+                (Named::Down, Sticky::None | Sticky::Invalid) => found = Sticky::Down,
+                (Named::Nobody, Sticky::None) => found = Sticky::Invalid,
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// Removes the cookie called `name`, and with it the `$Path` and the like that belong to it, from all Cookie fields.
+/// A field that nothing is left of goes too; the others stay as they were sent.
+pub fn remove(headers: &mut HeaderMap, name: &str) {
+    let has = |field: &HeaderValue| {
+        Pairs::new(field.as_bytes())
+            .any(|pair| pair.name == name.as_bytes() && pair.value.is_some())
+    };
+    if !headers.get_all(COOKIE).iter().any(has) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|field| match has(field) {
+            // What is cut out of a valid field value leaves a valid one.
+            true => without(field.as_bytes(), name.as_bytes())
+                .and_then(|left| HeaderValue::from_bytes(&left).ok()),
+            false => Some(field.clone()),
+        })
+        .collect();
+    headers.remove(COOKIE);
+    for field in kept {
+        headers.append(COOKIE, field);
+    }
+}
+
+/// `field` without the cookie `name`; `None` if no other cookie is left.
+fn without(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut left = Vec::with_capacity(field.len());
+    // Where the last kept pair ended, and whether attributes belong to a removed cookie.
+    let (mut cut, mut removing, mut cookies) = (false, false, false);
+    for pair in Pairs::new(field) {
+        let attribute = pair.name.first() == Some(&b'$');
+        removing = match attribute {
+            true => removing,
+            false => pair.name == name && pair.value.is_some(),
+        };
+        if removing {
+            cut = true;
+            continue;
+        }
+        cookies |= !attribute && !pair.text.is_empty();
+        if left.is_empty() && pair.start == 0 {
+            left.extend_from_slice(pair.text);
+        } else if cut {
+            // HAProxy writes the separator anew where something was cut out.
+            if !left.is_empty() {
+                left.extend_from_slice(b"; ");
+            }
+            left.extend_from_slice(pair.text.trim_ascii_start());
+        } else {
+            left.push(pair.separator);
+            left.extend_from_slice(pair.text);
+        }
+        cut = false;
+    }
+    cookies.then_some(left)
+}
+
+/// Removes Set-Cookie fields for the cookie called `name`: a server's own would fight with ours. Returns whether there
+/// was one.
+pub fn remove_set(headers: &mut HeaderMap, name: &str) -> bool {
+    let sets = |field: &HeaderValue| {
+        Pairs::new(field.as_bytes())
+            .next()
+            .is_some_and(|pair| pair.name == name.as_bytes() && pair.value.is_some())
+    };
+    if !headers.get_all(SET_COOKIE).iter().any(sets) {
+        return false;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .filter(|field| !sets(field))
+        .cloned()
+        .collect();
+    headers.remove(SET_COOKIE);
+    for field in kept {
+        headers.append(SET_COOKIE, field);
+    }
+    true
+}
+
+/// The Set-Cookie that binds a client to the server whose cookie value is `value`; `None` if the two cannot stand in a
+/// header field.
+pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("{name}={value}; path=/")).ok()
+}
+
+/// Whether a cache might keep this response: it says so, says how fresh it is, or carries a validator, and nothing in
+/// it forbids. `nocache` then adds `cache-control: private`.
+pub fn is_cacheable(status: u16, headers: &HeaderMap) -> bool {
+    // Those that RFC 9110, section 15.1 calls heuristically cacheable, as HAProxy lists them.
+    if !matches!(
+        status,
+        200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501
+    ) {
+        return false;
+    }
+    if headers
+        .get_all(PRAGMA)
+        .iter()
+        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"))
+    {
+        return false;
+    }
+    let mut says_so = false;
+    for directive in headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+    {
+        let directive = directive.trim_ascii();
+        let is = |text: &[u8]| directive.eq_ignore_ascii_case(text);
+        let begins = |text: &[u8]| {
+            directive
+                .get(..text.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(text))
+        };
+        if is(b"private")
+            || is(b"no-cache")
+            || is(b"no-store")
+            || is(b"max-age=0")
+            || is(b"s-maxage=0")
+        {
+            return false;
+        }
+        // no-cache="set-cookie": the cookie itself is not kept.
+        if begins(b"no-cache=\"set-cookie") {
+            return false;
+        }
+        says_so |= is(b"public") || begins(b"max-age=") || begins(b"s-maxage=");
+    }
+    says_so
+        || [EXPIRES, ETAG, LAST_MODIFIED]
+            .iter()
+            .any(|name| headers.contains_key(name))
+}
+
+/// One `name=value` of a Cookie field, or what stands between two separators in its place.
+#[derive(Debug, PartialEq, Eq)]
+struct Pair<'a> {
+    /// Where it begins in the field.
+    start: usize,
+    /// What separated it from the one before it.
+    separator: u8,
+    /// All of it, spaces included.
+    text: &'a [u8],
+    /// The name, spaces trimmed.
+    name: &'a [u8],
+    /// The value with its quotes, spaces trimmed; `None` where there is no `=`.
+    value: Option<&'a [u8]>,
+}
+
+/// Splits a Cookie field at `;` and `,` outside of quotes.
+struct Pairs<'a> {
+    field: &'a [u8],
+    at: usize,
+    separator: u8,
+    done: bool,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(field: &'a [u8]) -> Self {
+        Self {
+            field,
+            at: 0,
+            separator: b';',
+            done: false,
+        }
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let rest = self.field.get(self.at..)?;
+        let (mut quoted, mut escaped, mut equals) = (false, false, None);
+        let end = rest.iter().enumerate().position(|(i, &byte)| {
+            if quoted {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => quoted = false,
+                    _ => {}
+                }
+                return false;
+            }
+            match byte {
+                b'"' if equals.is_some() => quoted = true,
+                b'=' => equals = equals.or(Some(i)),
+                _ => {}
+            }
+            matches!(byte, b';' | b',')
+        });
+        let text = &rest[..end.unwrap_or(rest.len())];
+        let (name, value) = match equals {
+            Some(i) => (&text[..i], Some(text[i + 1..].trim_ascii())),
+            None => (text, None),
+        };
+        let pair = Pair {
+            start: self.at,
+            separator: self.separator,
+            text,
+            name: name.trim_ascii(),
+            value,
+        };
+        match end {
+            Some(end) => {
+                self.separator = rest[end];
+                self.at += end + 1;
+            }
+            None => self.done = true,
+        }
+        Some(pair)
+    }
+}
+
+#[cfg(test)]
+mod tests;

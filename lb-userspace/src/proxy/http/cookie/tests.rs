@@ -1,0 +1,144 @@
+use super::*;
+
+fn headers(fields: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        headers.append(
+            COOKIE,
+            HeaderValue::from_str(field).expect("a header value"),
+        );
+    }
+    headers
+}
+
+fn lookup(value: &[u8]) -> Named<u8> {
+    match value {
+        b"s1" => Named::Server(1),
+        b"s2" => Named::Server(2),
+        b"s3" => Named::Down,
+        _ => Named::Nobody,
+    }
+}
+
+/// Every case was put to HAProxy 2.6 (`cookie SRV insert indirect nocache`): what it made of the cookie, and the
+/// Cookie fields that its server saw.
+#[test]
+fn requests_as_haproxy_reads_and_cleans_them() {
+    let cases: &[(&[&str], Sticky<u8>, &[&str])] = &[
+        (&["SRV=s1"], Sticky::Valid(1), &[]),
+        (&["SRV=s1; b=2"], Sticky::Valid(1), &["b=2"]),
+        (&["a=1; SRV=s1"], Sticky::Valid(1), &["a=1"]),
+        (&["a=1; SRV=s2; b=2"], Sticky::Valid(2), &["a=1; b=2"]),
+        (&["a=1;SRV=s1;b=2"], Sticky::Valid(1), &["a=1; b=2"]),
+        (&["a=1;   SRV = s1 ;  b=2"], Sticky::Valid(1), &["a=1; b=2"]),
+        (&["a=1; SRV=\"s1\"; b=2"], Sticky::Invalid, &["a=1; b=2"]),
+        (&["a=1", "SRV=s2", "c=3"], Sticky::Valid(2), &["a=1", "c=3"]),
+        (
+            &["a=1; SRV=s2; SRV=s1; b=1"],
+            Sticky::Valid(2),
+            &["a=1; b=1"],
+        ),
+        (&["SRV=zz; SRV=s1"], Sticky::Valid(1), &[]),
+        (&["SRV=nope; b=1"], Sticky::Invalid, &["b=1"]),
+        (&["SRV=; b=1"], Sticky::Invalid, &["b=1"]),
+        (&["SRV; b=1"], Sticky::None, &["SRV; b=1"]),
+        (&["SRV=s3; b=1"], Sticky::Down, &["b=1"]),
+        (&["srv=s1; b=1"], Sticky::None, &["srv=s1; b=1"]),
+        (
+            &["a=\"x;SRV=s1\"; b=1"],
+            Sticky::None,
+            &["a=\"x;SRV=s1\"; b=1"],
+        ),
+        (
+            &["a=\"b\\\";SRV=s1; b=2"],
+            Sticky::None,
+            &["a=\"b\\\";SRV=s1; b=2"],
+        ),
+        (&["$Version=1; SRV=s1; $Path=/"], Sticky::Valid(1), &[]),
+        (
+            &["a=1; $Path=/; SRV=s1; $Path=/; b=2; $Domain=x"],
+            Sticky::Valid(1),
+            &["a=1; $Path=/; b=2; $Domain=x"],
+        ),
+        (&["a=1; b=2; SRV=s1;"], Sticky::Valid(1), &["a=1; b=2; "]),
+        (&["SRV=s1;"], Sticky::Valid(1), &[]),
+        (&["XSRV=s1; b=2"], Sticky::None, &["XSRV=s1; b=2"]),
+        (&["SRV=s1,b=2"], Sticky::Valid(1), &["b=2"]),
+        (&["a=1, SRV=s1; b=2"], Sticky::Valid(1), &["a=1; b=2"]),
+        (&[""], Sticky::None, &[""]),
+    ];
+    for (fields, sticky, left) in cases {
+        let mut headers = headers(fields);
+        assert_eq!(read(&headers, "SRV", lookup), *sticky, "{fields:?}");
+        remove(&mut headers, "SRV");
+        let seen: Vec<&[u8]> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        let left: Vec<&[u8]> = left.iter().map(|field| field.as_bytes()).collect();
+        assert_eq!(seen, left, "{fields:?}");
+    }
+}
+
+#[test]
+fn the_cookie_is_set_in_haproxys_words() {
+    let value = set_cookie("HA_STICKY_def", "def.srv1").expect("a header value");
+    assert_eq!(value, "HA_STICKY_def=def.srv1; path=/");
+    assert_eq!(set_cookie("a", "b\nc"), None);
+}
+
+#[test]
+fn a_servers_own_cookie_of_that_name_is_dropped() {
+    let mut headers = HeaderMap::new();
+    for field in ["SRV=own; path=/q", "z=1; SRV=x"] {
+        headers.append(SET_COOKIE, HeaderValue::from_static(field));
+    }
+    assert!(remove_set(&mut headers, "SRV"));
+    assert!(!remove_set(&mut headers, "SRV"));
+    let left: Vec<&HeaderValue> = headers.get_all(SET_COOKIE).iter().collect();
+    assert_eq!(left, ["z=1; SRV=x"]);
+}
+
+/// Each response was sent through HAProxy 2.6; it added `cache-control: private` to those marked true.
+#[test]
+fn responses_that_a_cache_might_keep() {
+    type Case = (u16, &'static [(&'static str, &'static str)], bool);
+    let cases: &[Case] = &[
+        (200, &[], false),
+        (
+            200,
+            &[("last-modified", "Mon, 01 Jan 2024 00:00:00 GMT")],
+            true,
+        ),
+        (200, &[("cache-control", "public, max-age=60")], true),
+        (200, &[("cache-control", "no-cache")], false),
+        (200, &[("cache-control", "private, max-age=60")], false),
+        (200, &[("expires", "Mon, 01 Jan 2034 00:00:00 GMT")], true),
+        (200, &[("pragma", "no-cache"), ("expires", "0")], false),
+        (200, &[("etag", "\"x\"")], true),
+        (200, &[("vary", "x")], false),
+        (304, &[("etag", "\"a\"")], false),
+        (404, &[], false),
+    ];
+    for (status, fields, cacheable) in cases {
+        let mut headers = HeaderMap::new();
+        for (name, value) in *fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        assert_eq!(
+            is_cacheable(*status, &headers),
+            *cacheable,
+            "{status} {fields:?}"
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_cookie_field_is_left_with_the_cookie_or_loses_another(field in "[ab=;, \"SRV$]{0,24}") {
+        let mut headers = headers(&[&field]);
+        remove(&mut headers, "SRV");
+        proptest::prop_assert_eq!(read(&headers, "SRV", |_| Named::Server(())), Sticky::None);
+    }
+}

@@ -1,0 +1,423 @@
+//! What becomes of a message's head on its way through: what is refused as ambiguous, what belongs to one hop alone and
+//! is taken out, what is added. Pure.
+//!
+//! hyper has parsed the message and writes it anew, so lengths and codings are already free of contradiction, and
+//! names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
+//! belongs to the connection.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+    request, response,
+    uri::PathAndQuery,
+};
+
+use super::answer::{Answer, Refusal};
+
+/// HAProxy's `option forwardfor` field.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Refuses a request that two recipients could understand in two ways, or that a reverse proxy does not serve.
+///
+/// # Errors
+/// The answer that it gets.
+pub fn check(head: &request::Parts) -> Result<(), Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::MethodNotAllowed);
+    }
+    check_target(&head.uri, &head.method)?;
+    check_host(head)?;
+    check_coding(&head.headers)?;
+    // Servers that turn both `-` and `_` into `_` would take these for the real ones.
+    let look_alike =
+        |name: &HeaderName| matches!(name.as_str(), "transfer_encoding" | "content_length");
+    if head.headers.keys().any(look_alike) {
+        return Err(Refusal::BadRequest);
+    }
+    Ok(())
+}
+
+/// RFC 9112 section 3.2: origin-form, absolute-form, or `*` for OPTIONS; printable ASCII.
+fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let well_formed = match (uri.scheme(), path) {
+        (Some(_), _) => true,
+        (None, "*") => method == Method::OPTIONS,
+        // Without a slash hyper has read an authority, as CONNECT alone has one.
+        (None, path) => uri.authority().is_none() && path.starts_with('/'),
+    };
+    match well_formed && path.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(Refusal::BadRequest),
+    }
+}
+
+/// RFC 9112 section 3.2: one Host field in HTTP/1.1, at most one in 1.0, and no other than the target's.
+fn check_host(head: &request::Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let unambiguous = match (hosts.next(), hosts.next(), head.uri.authority()) {
+        (Some(_), Some(_), _) => false,
+        (Some(host), None, Some(authority)) => {
+            host.as_bytes()
+                .eq_ignore_ascii_case(authority.as_str().as_bytes())
+                || Some(host.as_bytes()) == without_default_port(authority, head.uri.scheme_str())
+        }
+        (Some(_), None, None) => true,
+        (None, ..) => head.version == Version::HTTP_10,
+    };
+    if unambiguous {
+        Ok(())
+    } else {
+        Err(Refusal::BadRequest)
+    }
+}
+
+/// The authority's host where its port is the scheme's own.
+fn without_default_port<'a>(
+    authority: &'a http::uri::Authority,
+    scheme: Option<&str>,
+) -> Option<&'a [u8]> {
+    match (scheme, authority.port_u16()) {
+        (Some("http"), Some(80)) | (Some("https"), Some(443)) => Some(authority.host().as_bytes()),
+        _ => None,
+    }
+}
+
+/// The one transfer coding that is understood is chunked, once.
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Refusal::NotImplemented),
+    }
+}
+
+/// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
+/// asked for an upgrade, which is not passed on: a server may always answer as if it had not been asked (RFC 9110
+/// section 7.8).
+pub fn request(head: &mut request::Parts, forwarded_for: Option<&HeaderValue>) -> bool {
+    remove_connection_fields(&mut head.headers);
+    let upgrade = head.headers.contains_key(UPGRADE);
+    if upgrade {
+        head.headers.remove(UPGRADE);
+    }
+    if let Some(te) = head.headers.get(TE) {
+        // The other values are codings, and only the sender of TE knows which of its hops reads them.
+        let trailers = te
+            .as_bytes()
+            .split(|&b| b == b',')
+            .any(|v| v.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+        match trailers {
+            true => drop(
+                head.headers
+                    .insert(TE, HeaderValue::from_static("trailers")),
+            ),
+            false => drop(head.headers.remove(TE)),
+        }
+    }
+    if head.uri.authority().is_some() {
+        head.uri = origin_form(&head.uri);
+    }
+    if let Some(client) = forwarded_for {
+        head.headers.append(X_FORWARDED_FOR, client.clone());
+    }
+    if head.version == Version::HTTP_10 {
+        // Else a server that speaks 1.0 to us would close after each request.
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    head.extensions.clear();
+    upgrade
+}
+
+/// The path and query of `uri` alone.
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Uri::from(path)
+}
+
+/// What a response's head became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// The length that the head declares though no body follows (304, HEAD).
+    pub declared: Option<u64>,
+}
+
+/// Makes a server's response head the one that the client gets, but for the sticky cookie.
+///
+/// # Errors
+/// A response whose length can be read in two ways, or that switches to a protocol nobody asked for.
+pub fn response(
+    head: &mut response::Parts,
+    client: Version,
+    keep_alive: bool,
+) -> Result<Length, Answer> {
+    if head.status.is_informational() {
+        return Err(Answer::BadGateway);
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        return Err(Answer::BadGateway);
+    }
+    remove_connection_fields(&mut head.headers);
+    head.headers.remove(UPGRADE);
+    let mut declared = None;
+    match head.status.as_u16() {
+        // RFC 9110 section 8.6: a 204 has no length.
+        204 => {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        304 => {
+            let length = head.headers.get(CONTENT_LENGTH);
+            declared = length.and_then(|v| v.to_str().ok()?.parse().ok());
+        }
+        _ => {}
+    }
+    head.version = Version::HTTP_11;
+    if client == Version::HTTP_10 {
+        let value = if keep_alive { "keep-alive" } else { "close" };
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static(value));
+    }
+    Ok(Length { declared })
+}
+
+/// Whether a client that speaks HTTP/1.0 asked for the connection to be kept.
+pub fn asks_keep_alive(headers: &HeaderMap) -> bool {
+    tokens(headers).any(|token| token.eq_ignore_ascii_case(b"keep-alive"))
+        && !tokens(headers).any(|token| token.eq_ignore_ascii_case(b"close"))
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|v| v.as_bytes().split(|&b| b == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Removes Connection and the fields that it names (RFC 9110 section 7.6.1). Those that the message needs, or that are
+/// ours to say, cannot be named away: a client would otherwise decide what the server is told.
+fn remove_connection_fields(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = tokens(headers)
+            .filter(|token| {
+                !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive")
+            })
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            .filter(|name| {
+                ![
+                    HOST,
+                    CONTENT_LENGTH,
+                    TRANSFER_ENCODING,
+                    TRAILER,
+                    TE,
+                    UPGRADE,
+                    SET_COOKIE,
+                    X_FORWARDED_FOR,
+                ]
+                .contains(name)
+            })
+            .collect();
+        headers.remove(CONNECTION);
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+
+    use super::*;
+
+    fn head(method: &str, uri: &str, fields: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn fields(headers: &HeaderMap) -> Vec<String> {
+        headers
+            .iter()
+            .map(|(n, v)| format!("{n}: {}", v.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_refused() {
+        type Case = (
+            &'static str,
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            Result<(), Refusal>,
+        );
+        let cases: &[Case] = &[
+            ("GET", "/x?q", &[("host", "a")], Ok(())),
+            ("OPTIONS", "*", &[("host", "a")], Ok(())),
+            ("GET", "*", &[("host", "a")], Err(Refusal::BadRequest)),
+            ("GET", "x", &[("host", "a")], Err(Refusal::BadRequest)),
+            (
+                "CONNECT",
+                "a:80",
+                &[("host", "a:80")],
+                Err(Refusal::MethodNotAllowed),
+            ),
+            ("GET", "/x", &[], Err(Refusal::BadRequest)),
+            (
+                "GET",
+                "/x",
+                &[("host", "a"), ("host", "a")],
+                Err(Refusal::BadRequest),
+            ),
+            ("GET", "http://a/x", &[("host", "A")], Ok(())),
+            ("GET", "http://a:80/x", &[("host", "a")], Ok(())),
+            (
+                "GET",
+                "http://b/x",
+                &[("host", "a")],
+                Err(Refusal::BadRequest),
+            ),
+            (
+                "POST",
+                "/",
+                &[("host", "a"), ("transfer-encoding", "chunked")],
+                Ok(()),
+            ),
+            (
+                "POST",
+                "/",
+                &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
+                Err(Refusal::NotImplemented),
+            ),
+            (
+                "GET",
+                "/",
+                &[("host", "a"), ("transfer_encoding", "chunked")],
+                Err(Refusal::BadRequest),
+            ),
+            (
+                "GET",
+                "/",
+                &[("host", "a"), ("content_length", "3")],
+                Err(Refusal::BadRequest),
+            ),
+        ];
+        for (method, uri, headers, want) in cases {
+            assert_eq!(
+                check(&head(method, uri, headers)),
+                *want,
+                "{method} {uri} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_sheds_what_belongs_to_the_connection() {
+        let mut head = head(
+            "GET",
+            "http://a/x?q",
+            &[
+                ("host", "a"),
+                ("connection", "X-Foo, close, Host, x-forwarded-for"),
+                ("x-foo", "1"),
+                ("keep-alive", "300"),
+                ("te", "gzip, trailers"),
+                ("upgrade", "h2c"),
+                ("x-forwarded-for", "1.2.3.4"),
+            ],
+        );
+        assert!(request(
+            &mut head,
+            Some(&HeaderValue::from_static("192.0.2.1"))
+        ));
+        let mut got = fields(&head.headers);
+        got.sort();
+        assert_eq!(
+            got,
+            [
+                "host: a",
+                "te: trailers",
+                "x-forwarded-for: 1.2.3.4",
+                "x-forwarded-for: 192.0.2.1"
+            ]
+        );
+        let ours = head.headers.get_all(X_FORWARDED_FOR).iter().next_back();
+        assert_eq!(
+            ours,
+            Some(&HeaderValue::from_static("192.0.2.1")),
+            "ours is the last"
+        );
+        assert_eq!(head.uri, "/x?q");
+    }
+
+    #[test]
+    fn http_1_0_is_asked_to_keep_the_connection() {
+        let mut head = head("GET", "/", &[]);
+        head.version = Version::HTTP_10;
+        request(&mut head, None);
+        assert_eq!(fields(&head.headers), ["connection: keep-alive"]);
+    }
+
+    fn answered(status: u16, fields: &[(&str, &str)]) -> response::Parts {
+        let mut response = Response::builder().status(status);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        response.body(()).expect("a response").into_parts().0
+    }
+
+    #[test]
+    fn responses() {
+        let mut head = answered(
+            200,
+            &[
+                ("connection", "x-foo"),
+                ("x-foo", "1"),
+                ("keep-alive", "5"),
+                ("server", "me"),
+            ],
+        );
+        assert_eq!(
+            response(&mut head, Version::HTTP_11, true),
+            Ok(Length { declared: None })
+        );
+        assert_eq!(fields(&head.headers), ["server: me"]);
+
+        let mut head = answered(204, &[("content-length", "0")]);
+        assert!(response(&mut head, Version::HTTP_10, false).is_ok());
+        assert_eq!(fields(&head.headers), ["connection: close"]);
+
+        let mut head = answered(304, &[("content-length", "10")]);
+        assert_eq!(
+            response(&mut head, Version::HTTP_11, true),
+            Ok(Length { declared: Some(10) })
+        );
+
+        let mut both = answered(
+            200,
+            &[("content-length", "2"), ("transfer-encoding", "chunked")],
+        );
+        assert_eq!(
+            response(&mut both, Version::HTTP_11, true),
+            Err(Answer::BadGateway)
+        );
+        let mut switching = answered(101, &[("upgrade", "websocket")]);
+        assert_eq!(
+            response(&mut switching, Version::HTTP_11, true),
+            Err(Answer::BadGateway)
+        );
+    }
+}

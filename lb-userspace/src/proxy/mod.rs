@@ -1,0 +1,3 @@
+//! The userspace data paths.
+
+pub mod http;
