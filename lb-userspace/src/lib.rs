@@ -2,6 +2,7 @@
 //! fast path. ARCHITECTURE.md says which way the arrows between these folders go.
 
 pub mod config;
+pub mod fastpath;
 pub mod observe;
 pub mod proxy;
 pub mod rules;
