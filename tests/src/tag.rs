@@ -1,8 +1,7 @@
 //! Names that carry their maker's process id, so that what a killed run left behind can be told from what is in use.
 
-use std::fmt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fmt, fs};
 
 /// The prefix of everything that tests make.
 pub const TEST_PREFIX: &str = "lbt";
@@ -37,7 +36,18 @@ impl fmt::Display for Tag {
 
 /// Whether `name` was made under `prefix` by a process that is no more.
 pub(crate) fn is_leftover(name: &str, prefix: &str) -> bool {
-    owner(name, prefix).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    owner(name, prefix).is_some_and(|pid| !is_alive(pid))
+}
+
+/// A process that has ended but that nobody waited for (`Z`, see proc(5)) is none: some containers' first process never
+/// waits.
+fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // The name stands in parentheses and may hold any character.
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    !state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The process id in a name that a [`Tag`] of this prefix gave.
