@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod capture;
 pub mod client;
+pub mod daemon;
 mod error;
 pub mod lab;
 pub mod link;
@@ -20,6 +21,7 @@ pub mod tag;
 pub mod tools;
 pub mod wait;
 
+pub use daemon::Daemon;
 pub use error::{Context, Error, Result};
 pub use lab::Lab;
 pub use netns::Netns;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::bpf;
+use crate::{bpf, daemon};
 
 /// True, and says why, when tests that make namespaces cannot run here.
 pub fn without_root() -> bool {
@@ -25,6 +25,19 @@ pub fn without_bpf() -> bool {
             true
         }
     }
+}
+
+/// True, and says why, when there is no daemon to test.
+pub fn without_lb() -> bool {
+    let binary = daemon::binary();
+    if binary.is_file() {
+        return without_bpf();
+    }
+    skipped(&format!(
+        "no {}: run `cargo xtask build`, or set LB_BIN",
+        binary.display()
+    ));
+    true
 }
 
 /// True, and says why, when a tool that the test drives is not installed.

@@ -1,0 +1,252 @@
+//! The daemon under test: `lb run` in the balancer's namespace, with a configuration, an admin socket and a pin path of
+//! its own.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::{Context, Error, Lab, Netns, Result, wait};
+
+/// The daemon; killed on drop, and everything that it left is removed.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    // First, so that the process is gone before its files are.
+    process: Option<Process>,
+    netns: &'a Netns,
+    config: PathBuf,
+    socket: PathBuf,
+    files: Scratch,
+    pins: Scratch,
+    global: Global,
+}
+
+/// What goes into `global:` beside the paths of this daemon.
+#[derive(Clone, Debug)]
+struct Global {
+    lines: String,
+    fast_path: String,
+}
+
+/// A daemon to be started.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    lab: &'a Lab,
+    role: String,
+    global: Global,
+    body: String,
+}
+
+/// Where the binary is: `LB_BIN`, else what `cargo xtask build` leaves.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("LB_BIN") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/lb"),
+    }
+}
+
+impl<'a> Daemon<'a> {
+    /// A daemon in the lab's balancer. `body` is the configuration but for `global:`.
+    pub fn builder(lab: &'a Lab, body: &str) -> Builder<'a> {
+        Builder {
+            lab,
+            role: "lb".to_owned(),
+            global: Global {
+                lines: String::new(),
+                fast_path: "attach: xdp".to_owned(),
+            },
+            body: body.to_owned(),
+        }
+    }
+
+    /// Starts it (again) and waits until it answers on its admin socket.
+    ///
+    /// # Errors
+    /// With what it said, when it ends or does not answer.
+    pub fn start(&mut self) -> Result<()> {
+        let mut command = self.netns.command(binary());
+        command.arg("run").arg("--config").arg(&self.config);
+        command.env("RUST_BACKTRACE", "1");
+        self.process = Some(Process::start(command)?);
+        let ready = wait::until("an answer on the admin socket", wait::PATIENCE, || {
+            if let Some(status) = self.process.as_mut().and_then(Process::ended) {
+                return Some(Err(Error::new(format!("lb has ended: {status}"))));
+            }
+            self.status().ok().map(|_| Ok(()))
+        });
+        ready
+            .and_then(|result| result)
+            .map_err(|error| self.with_log(error))
+    }
+
+    /// Waits until the namespace has a listener that accepts, from within.
+    ///
+    /// # Errors
+    /// With what the daemon said, when there is none.
+    pub fn listens(&self, address: SocketAddr) -> Result<()> {
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        wait::until_true(format!("a listener on {address}"), || {
+            self.netns.run(|| connect().is_ok())
+        })
+        .map_err(|error| self.with_log(error))
+    }
+
+    /// Runs another of `lb`'s commands against this daemon, in its namespace.
+    ///
+    /// # Errors
+    /// When the binary cannot be started. What it says and its exit code are the caller's to judge.
+    pub fn lb(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command: Command = self.netns.command(binary());
+        command.args(arguments).arg("--socket").arg(&self.socket);
+        command
+            .stdin(Stdio::null())
+            .output()
+            .context(|| format!("run lb {arguments:?}"))
+    }
+
+    /// What `lb status --json` says.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let output = self.lb(&["status", "--json"])?;
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Error::io(
+                format!("read the status: {said}"),
+                std::io::Error::from(error),
+            )
+        })
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.running()?.signal(signal)
+    }
+
+    /// Kills it as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it has not within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.running()?.wait(limit)
+    }
+
+    /// Replaces the configuration file but for `global:`; the daemon is told by HUP or a restart.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_config(&self, body: &str) -> Result<()> {
+        let text = self.global.render(&self.socket, self.pins.path()) + body;
+        self.files.write("lb.yaml", &text).map(|_| ())
+    }
+
+    /// What it has written to stderr since it was last started.
+    pub fn log(&self) -> String {
+        self.process
+            .as_ref()
+            .map(Process::stderr)
+            .unwrap_or_default()
+    }
+
+    /// Its process id, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Where its programs and maps are pinned.
+    pub fn pin_path(&self) -> &Path {
+        self.pins.path()
+    }
+
+    /// Its admin socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn running(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .ok_or_else(|| Error::new("lb is not running"))
+    }
+
+    fn with_log(&self, error: Error) -> Error {
+        Error::new(format!("{error}; lb said:\n{}", self.log()))
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// More keys of `global.fast_path`, inline: `attach: off` replaces `attach: xdp`.
+    pub fn fast_path(mut self, inline: &str) -> Builder<'a> {
+        inline.clone_into(&mut self.global.fast_path);
+        self
+    }
+
+    /// A key of `global:` and its value.
+    pub fn global(mut self, key: &str, value: &str) -> Builder<'a> {
+        let _ = writeln!(self.global.lines, "  {key}: {value}");
+        self
+    }
+
+    /// A name of its own, for a second daemon of one lab.
+    pub fn role(mut self, role: &str) -> Builder<'a> {
+        role.clone_into(&mut self.role);
+        self
+    }
+
+    /// Starts it and waits until it answers on its admin socket.
+    ///
+    /// # Errors
+    /// With what it said, when it ends or does not answer.
+    pub fn start(self) -> Result<Daemon<'a>> {
+        let mut daemon = self.prepare()?;
+        daemon.start()?;
+        Ok(daemon)
+    }
+
+    /// Writes its files without starting it.
+    ///
+    /// # Errors
+    /// When a file cannot be written or bpffs not be mounted.
+    pub fn prepare(self) -> Result<Daemon<'a>> {
+        let files = Scratch::files(self.lab.tag(), &self.role)?;
+        let daemon = Daemon {
+            process: None,
+            netns: self.lab.balancer(),
+            config: files.path().join("lb.yaml"),
+            socket: files.path().join("admin.sock"),
+            pins: Scratch::pins(self.lab.tag(), &self.role)?,
+            files,
+            global: self.global,
+        };
+        daemon.write_config(&self.body)?;
+        Ok(daemon)
+    }
+}
+
+impl Global {
+    fn render(&self, socket: &Path, pins: &Path) -> String {
+        format!(
+            "global:\n  admin_socket: {}\n  fast_path: {{ pin_path: {}, {} }}\n{}",
+            socket.display(),
+            pins.display(),
+            self.fast_path,
+            self.lines,
+        )
+    }
+}
