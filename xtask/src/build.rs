@@ -112,7 +112,7 @@ pub(crate) fn daemon(
     progress: &mut Progress,
     debug: bool,
 ) -> Result<PathBuf, Error> {
-    let mut command = host(workspace, "build");
+    let mut command = host(workspace, &["build"]);
     command.args(["--package", "lb-userspace", "--bin", "lb"]);
     let (name, about) = if debug {
         (
@@ -133,10 +133,10 @@ pub(crate) fn daemon(
 /// A cargo command for the host's crates, told where the kernel object is.
 ///
 /// Always the same path: the build script that embeds it runs again whenever the variable changes.
-pub(crate) fn host(workspace: &Workspace, verb: &str) -> Command {
+pub(crate) fn host(workspace: &Workspace, verb: &[&str]) -> Command {
     let mut command = env::host_cargo(workspace.target());
     command
-        .arg(verb)
+        .args(verb)
         .arg("--locked")
         .current_dir(workspace.root());
     command

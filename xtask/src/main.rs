@@ -4,13 +4,16 @@
 //! command that would help; nothing needs a second command.
 
 mod build;
+mod counts;
 mod env;
 mod error;
 mod packages;
 mod progress;
 mod run;
 mod setup;
+mod test;
 mod toolchain;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ enum Verb {
     Build(build::Args),
     /// Build lb, then run it with the arguments after `--`
     Run(run::Args),
+    /// Install what is missing, then format check, lints, unit tests and end-to-end tests
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +61,6 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Setup => setup::setup(&workspace, &mut progress),
         Verb::Build(args) => build::command(&workspace, &mut progress, &args),
         Verb::Run(args) => run::command(&workspace, &mut progress, &args),
+        Verb::Test(args) => test::command(&workspace, &mut progress, &args),
     }
 }

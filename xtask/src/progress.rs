@@ -22,6 +22,7 @@ const SHOWN_LINES: usize = 80;
 pub(crate) struct Progress {
     logs: PathBuf,
     started: Instant,
+    stages: Vec<(String, Duration)>,
 }
 
 /// What a child printed, in one text, and how it ended.
@@ -61,6 +62,7 @@ impl Progress {
         Ok(Self {
             logs,
             started: Instant::now(),
+            stages: Vec::new(),
         })
     }
 
@@ -106,6 +108,7 @@ impl Progress {
         }
         let waited = wait(command, limit);
         let took = started.elapsed();
+        self.stages.push((name.into(), took));
         let status = match waited {
             Ok(status) => status,
             Err(error) => {
@@ -139,6 +142,20 @@ impl Progress {
     /// Time since the verb began, for its closing line.
     pub(crate) fn elapsed(&self) -> String {
         seconds(self.started.elapsed())
+    }
+
+    /// Each step with its time, longest names aligned.
+    pub(crate) fn table(&self) -> String {
+        let width = self
+            .stages
+            .iter()
+            .map(|(name, _)| name.chars().count())
+            .max()
+            .unwrap_or(0);
+        self.stages
+            .iter()
+            .map(|(name, took)| format!("  {name:<width$}  {:>8}\n", seconds(*took)))
+            .collect()
     }
 }
 
