@@ -123,14 +123,8 @@ impl SharedPathStatus {
 }
 
 impl PathStatus {
-    /// The path of `frontend` and why.
-    pub fn of(&self, frontend: &str) -> (PathKind, &str) {
-        self.frontends
-            .iter()
-            .find(|path| path.frontend == frontend)
-            .map_or(
-                (PathKind::Userspace, "no kernel path was asked for"),
-                |path| (path.path, path.reason.as_str()),
-            )
+    /// What the fast path says of `frontend`; `None` if it does not serve it.
+    pub fn of(&self, frontend: &str) -> Option<&FrontendPath> {
+        self.frontends.iter().find(|path| path.frontend == frontend)
     }
 }

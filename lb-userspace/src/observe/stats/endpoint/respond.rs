@@ -1,0 +1,328 @@
+//! From a request's head to a whole response. No socket here.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+
+use super::{
+    super::{csv, metrics, page, snapshot::Sources},
+    auth,
+    route::{Form, Route, route},
+};
+use crate::config::model::Stats;
+
+/// What the endpoint needs to answer.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Stats,
+    sources: Sources,
+}
+
+impl Endpoint {
+    /// An endpoint configured by `config` that shows `sources`.
+    pub fn new(config: Stats, sources: Sources) -> Self {
+        Self { config, sources }
+    }
+
+    /// The answer to a request.
+    pub fn respond(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let route = route(target, &self.config.uri);
+        if self.needs_password(route) && !self.is_allowed(headers) {
+            return self.unauthorized();
+        }
+        match (route, method) {
+            (Route::Unknown, _) => error(
+                StatusCode::NOT_FOUND,
+                "404 Not Found",
+                "The resource could not be found.",
+            ),
+            (Route::Stats { .. }, &Method::POST) => self.action_denied(),
+            (_, method) if method != Method::GET && method != Method::HEAD => {
+                let mut response = error(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "405 Method Not Allowed",
+                    "Only GET and HEAD are understood here.",
+                );
+                set(&mut response, header::ALLOW, "GET, HEAD");
+                response
+            }
+            (Route::Health, _) => self.health(),
+            (Route::Metrics, _) => plain(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                metrics::write(&self.sources.snapshot()),
+            ),
+            (Route::Stats { form, refresh }, _) => self.stats(form, refresh),
+        }
+    }
+
+    fn needs_password(&self, route: Route) -> bool {
+        match route {
+            Route::Health => false,
+            Route::Metrics => self.config.metrics_auth,
+            Route::Stats { .. } | Route::Unknown => true,
+        }
+    }
+
+    fn is_allowed(&self, headers: &HeaderMap) -> bool {
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
+        self.config.auth.is_empty() || auth::allows(&self.config.auth, given)
+    }
+
+    fn stats(&self, form: Form, refresh: bool) -> Response<Full<Bytes>> {
+        let snapshot = self.sources.snapshot();
+        let refresh = self.config.refresh.filter(|_| refresh);
+        let (kind, body) = match form {
+            Form::Html => (
+                "text/html; charset=utf-8",
+                page::render(&snapshot, &self.config.uri, refresh),
+            ),
+            Form::Csv => ("text/plain; charset=utf-8", csv::of(&snapshot)),
+            Form::Json => ("application/json", snapshot.to_json()),
+        };
+        let mut response = plain(StatusCode::OK, kind, body);
+        if let Some(refresh) = refresh {
+            set(
+                &mut response,
+                header::REFRESH,
+                &refresh.as_secs().max(1).to_string(),
+            );
+        }
+        if form == Form::Html {
+            set(
+                &mut response,
+                header::CONTENT_SECURITY_POLICY,
+                page::CONTENT_SECURITY_POLICY,
+            );
+        }
+        response
+    }
+
+    fn health(&self) -> Response<Full<Bytes>> {
+        let (status, body) = if self.sources.process.is_stopping() {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+        } else {
+            (StatusCode::OK, "ok\n")
+        };
+        plain(status, "text/plain; charset=utf-8", body.to_owned())
+    }
+
+    /// As HAProxy without `stats admin`.
+    fn action_denied(&self) -> Response<Full<Bytes>> {
+        let mut response = plain(
+            StatusCode::SEE_OTHER,
+            "text/plain; charset=utf-8",
+            String::new(),
+        );
+        set(
+            &mut response,
+            header::LOCATION,
+            &format!("{};st=DENY", self.config.uri),
+        );
+        response
+    }
+
+    fn unauthorized(&self) -> Response<Full<Bytes>> {
+        let mut response = error(
+            StatusCode::UNAUTHORIZED,
+            "401 Unauthorized",
+            "You need a valid user and password to access this content.",
+        );
+        let realm = self.config.realm.replace('\\', "\\\\").replace('"', "\\\"");
+        set(
+            &mut response,
+            header::WWW_AUTHENTICATE,
+            &format!("Basic realm=\"{realm}\""),
+        );
+        response
+    }
+}
+
+/// HAProxy's error page.
+fn error(status: StatusCode, title: &str, text: &str) -> Response<Full<Bytes>> {
+    plain(
+        status,
+        "text/html",
+        format!("<html><body><h1>{title}</h1>\n{text}\n</body></html>\n"),
+    )
+}
+
+fn plain(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    set(&mut response, header::CACHE_CONTROL, "no-cache");
+    set(&mut response, header::CONTENT_TYPE, kind);
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+/// Sets a header. A value that no header can hold (a realm with a line end) is left out: the configuration is to blame,
+/// the client cannot mend it.
+fn set<B>(response: &mut Response<B>, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine;
+    use http_body_util::BodyExt;
+
+    use super::{super::super::fixture, *};
+
+    fn endpoint() -> Endpoint {
+        let config = Stats {
+            binds: Vec::new(),
+            uri: "/stats".into(),
+            refresh: Some(Duration::from_secs(30)),
+            realm: "LB Statistics".into(),
+            auth: vec![("admin".into(), "secret".into())],
+            metrics_auth: false,
+        };
+        Endpoint::new(config, fixture::sources())
+    }
+
+    fn ask(
+        endpoint: &Endpoint,
+        method: Method,
+        target: &str,
+        password: bool,
+    ) -> Response<Full<Bytes>> {
+        let mut headers = HeaderMap::new();
+        if password {
+            let text = base64::engine::general_purpose::STANDARD.encode("admin:secret");
+            let value = format!("Basic {text}").parse().expect("a header");
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        endpoint.respond(&method, &target.parse().expect("a target"), &headers)
+    }
+
+    fn header<'a>(response: &'a Response<Full<Bytes>>, name: &str) -> &'a str {
+        response
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().expect("text"))
+    }
+
+    fn body(response: Response<Full<Bytes>>) -> String {
+        let mut body = std::pin::pin!(response.into_body().collect());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match body.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(Ok(body)) => {
+                String::from_utf8(body.to_bytes().to_vec()).expect("text")
+            }
+            _ => panic!("a whole body is ready at once"),
+        }
+    }
+
+    #[test]
+    fn without_a_password_only_health_and_metrics_answer() {
+        let endpoint = endpoint();
+        for target in ["/stats", "/stats;csv", "/stats;json"] {
+            let response = ask(&endpoint, Method::GET, target, false);
+            assert_eq!(response.status(), 401, "{target}");
+            assert_eq!(
+                header(&response, "www-authenticate"),
+                "Basic realm=\"LB Statistics\""
+            );
+            assert_eq!(
+                body(response),
+                "<html><body><h1>401 Unauthorized</h1>\nYou need a valid user and password to access this \
+                 content.\n</body></html>\n"
+            );
+        }
+        for target in ["/metrics", "/healthz"] {
+            assert_eq!(
+                ask(&endpoint, Method::GET, target, false).status(),
+                200,
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_form_has_haproxys_headers() {
+        let endpoint = endpoint();
+        for (target, kind, refresh) in [
+            ("/stats", "text/html; charset=utf-8", "30"),
+            ("/stats;norefresh", "text/html; charset=utf-8", ""),
+            ("/stats;csv", "text/plain; charset=utf-8", "30"),
+            ("/stats;json", "application/json", "30"),
+        ] {
+            let response = ask(&endpoint, Method::GET, target, true);
+            assert_eq!(response.status(), 200, "{target}");
+            assert_eq!(header(&response, "cache-control"), "no-cache");
+            assert_eq!(header(&response, "content-type"), kind);
+            assert_eq!(header(&response, "refresh"), refresh, "{target}");
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods() {
+        let endpoint = endpoint();
+        assert_eq!(ask(&endpoint, Method::GET, "/", true).status(), 404);
+        assert_eq!(ask(&endpoint, Method::GET, "/stats/x", true).status(), 404);
+        assert_eq!(ask(&endpoint, Method::DELETE, "/stats", true).status(), 405);
+        let posted = ask(&endpoint, Method::POST, "/stats", true);
+        assert_eq!(
+            (posted.status().as_u16(), header(&posted, "location")),
+            (303, "/stats;st=DENY")
+        );
+    }
+
+    #[test]
+    fn health_turns_when_a_stop_begins() {
+        let endpoint = endpoint();
+        endpoint.sources.process.set_stopping();
+        let response = ask(&endpoint, Method::GET, "/healthz", false);
+        assert_eq!(response.status(), 503);
+        assert_eq!(body(response), "stopping\n");
+    }
+
+    #[test]
+    fn the_page_shows_every_row_and_why_the_path_is_taken() {
+        let endpoint = endpoint();
+        let page = body(ask(&endpoint, Method::GET, "/stats", true));
+        for text in [
+            "tcp-in",
+            "http-in",
+            "w1",
+            "w5",
+            "L7OK/200 in 4ms",
+            "native XDP on eth0",
+            "mode http",
+            "no neighbour",
+            "not a service",
+            "99 % of sessions",
+        ] {
+            assert!(page.contains(text), "{text} is missing");
+        }
+        assert!(
+            !page.contains("ttl exceeded"),
+            "what never happened takes no room"
+        );
+        assert!(!page.contains("<script"));
+    }
+
+    #[test]
+    fn json_holds_what_the_page_shows() {
+        let endpoint = endpoint();
+        let json = body(ask(&endpoint, Method::GET, "/stats;json", true));
+        let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        assert_eq!(value["frontends"][0]["row"]["pxname"], "tcp-in");
+        assert_eq!(value["frontends"][0]["path"], "kernel");
+        assert_eq!(value["backends"][1]["servers"][1]["row"]["status"], "DOWN");
+        assert_eq!(value["fast_path"]["counters"][1]["name"], "no_neighbour");
+    }
+}

@@ -1,0 +1,501 @@
+//! From the running model to rows. Which columns a kind of row leaves empty is HAProxy's choice, kept because scrapers
+//! rely on it.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{
+    process::Process,
+    row::Row,
+    snapshot::{BackendStats, FrontendStats, KernelShare, Member, seconds},
+};
+use crate::{
+    config::model::{Balance, Forward, Mode},
+    observe::path::{PathKind, PathStatus},
+    topology::{
+        AdminState, Backend, Clock, Frontend, Server,
+        counters::{HttpCounters, KernelTraffic, Times},
+    },
+};
+
+/// Number of the first proxy; HAProxy counts from 2, since its own socket is 1.
+const FIRST_PROXY: usize = 2;
+
+/// `type` of a frontend's row.
+const TYPE_FRONTEND: u64 = 0;
+/// `type` of a backend's row.
+const TYPE_BACKEND: u64 = 1;
+/// `type` of a server's row.
+const TYPE_SERVER: u64 = 2;
+
+/// A frontend's figures.
+pub(super) fn frontend(
+    frontend: &Frontend,
+    path: &PathStatus,
+    clock: &Clock,
+    process: &Process,
+) -> FrontendStats {
+    let now = clock.now_ms();
+    let counters = &frontend.counters;
+    let kernel = share(&counters.kernel);
+    let current = u64::from(frontend.current()) + kernel.active;
+    counters.max_current.raise(current);
+    let limit = frontend.config.maxconn.or(process.maxconn);
+    let status = if process.is_stopping() {
+        "STOP"
+    } else if limit.is_some_and(|limit| frontend.current() >= limit) {
+        "FULL"
+    } else {
+        "OPEN"
+    };
+    let connections = counters.connections.value() + kernel.connections;
+    let rate = Some(counters.connection_rate.per_second(now));
+    let rate_max = Some(counters.connection_rate.max());
+    let mut row = Row {
+        pxname: text(&frontend.name),
+        svname: Some("FRONTEND".into()),
+        scur: Some(current),
+        smax: Some(counters.max_current.value()),
+        slim: limit.map(u64::from),
+        stot: Some(connections),
+        bin: Some(counters.bytes_in.value() + kernel.bytes_in),
+        bout: Some(counters.bytes_out.value() + kernel.bytes_out),
+        dreq: Some(counters.denied_requests.value()),
+        dresp: Some(counters.denied_responses.value()),
+        ereq: Some(counters.request_errors.value()),
+        status: Some(status.into()),
+        pid: Some(1),
+        iid: Some(number(frontend.index + FIRST_PROXY)),
+        sid: Some(0),
+        r#type: Some(TYPE_FRONTEND),
+        rate,
+        rate_lim: Some(0),
+        rate_max,
+        mode: Some(mode(frontend.config.mode)),
+        req_rate: Some(counters.http.request_rate.per_second(now)),
+        req_rate_max: Some(counters.http.request_rate.max()),
+        req_tot: Some(counters.http.requests.value()),
+        conn_rate: rate,
+        conn_rate_max: rate_max,
+        conn_tot: Some(connections),
+        dcon: Some(0),
+        dses: Some(0),
+        wrew: Some(0),
+        eint: Some(0),
+        ..no_compression()
+    };
+    if frontend.config.mode == Mode::Http {
+        responses(&mut row, &counters.http);
+        row.intercepted = Some(0);
+        row.cache_lookups = Some(0);
+        row.cache_hits = Some(0);
+    }
+    let (path, path_reason) = match path.of(&frontend.name) {
+        Some(known) => (known.path, known.reason.clone()),
+        None if frontend.config.mode == Mode::Http => (PathKind::Userspace, "mode http".to_owned()),
+        None => (
+            PathKind::Userspace,
+            "the fast path is not attached".to_owned(),
+        ),
+    };
+    FrontendStats {
+        row,
+        binds: frontend
+            .config
+            .binds
+            .iter()
+            .map(|bind| bind.text.clone())
+            .collect(),
+        path,
+        path_reason,
+        kernel,
+    }
+}
+
+/// A backend's figures and its servers'. `place` is its place among all proxies, from 0.
+pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> BackendStats {
+    let now = clock.now_ms();
+    let iid = number(place + FIRST_PROXY);
+    let servers: Vec<Member> = backend
+        .servers
+        .iter()
+        .map(|server| self::server(backend, server, iid, now))
+        .collect();
+    let kernel = servers
+        .iter()
+        .map(|member| member.kernel)
+        .fold(KernelShare::default(), add);
+    let counters = &backend.counters;
+    let (active, backups) = backend.servers_up();
+    let current = u64::from(backend.current()) + kernel.active;
+    counters.max_current.raise(current);
+    let weights = |backup: bool| -> u64 {
+        backend
+            .servers
+            .iter()
+            .filter(|server| server.config.backup == backup)
+            .map(|server| u64::from(server.effective_weight()))
+            .sum()
+    };
+    let weight = if active > 0 {
+        weights(false)
+    } else {
+        weights(true)
+    };
+    let up = backend.is_up() || backend.servers.is_empty();
+    let mut row = Row {
+        pxname: text(&backend.name),
+        svname: Some("BACKEND".into()),
+        qcur: Some(u64::from(backend.queue.len())),
+        qmax: Some(backend.queue.max()),
+        scur: Some(current),
+        smax: Some(counters.max_current.value()),
+        stot: Some(counters.connections.value() + kernel.connections),
+        bin: Some(counters.bytes_in.value() + kernel.bytes_in),
+        bout: Some(counters.bytes_out.value() + kernel.bytes_out),
+        dreq: Some(counters.denied_requests.value()),
+        dresp: Some(counters.denied_responses.value()),
+        econ: Some(counters.connect_errors.value()),
+        eresp: Some(counters.response_errors.value()),
+        wretr: Some(counters.retries.value()),
+        wredis: Some(counters.redispatches.value()),
+        status: Some(if up { "UP" } else { "DOWN" }.into()),
+        weight: Some(weight),
+        act: Some(number(active)),
+        bck: Some(number(backups)),
+        lastchg: Some(since(now, backend.last_change_ms())),
+        pid: Some(1),
+        iid: Some(iid),
+        sid: Some(0),
+        lbtot: Some(counters.balanced.value() + kernel.connections),
+        r#type: Some(TYPE_BACKEND),
+        rate: Some(counters.connection_rate.per_second(now)),
+        rate_max: Some(counters.connection_rate.max()),
+        cli_abrt: Some(counters.client_aborts.value()),
+        srv_abrt: Some(counters.server_aborts.value()),
+        lastsess: Some(last_session(
+            now,
+            backend
+                .servers
+                .iter()
+                .filter_map(|server| server.last_session_ms())
+                .max(),
+        )),
+        cookie: backend
+            .config
+            .cookie
+            .as_ref()
+            .and_then(|cookie| text(&cookie.name)),
+        mode: Some(mode(backend.config.mode)),
+        algo: Some(
+            match backend.config.balance {
+                Balance::RoundRobin => "roundrobin",
+                Balance::LeastConn => "leastconn",
+                Balance::Source => "source",
+            }
+            .into(),
+        ),
+        wrew: Some(0),
+        eint: Some(0),
+        uweight: Some(weight),
+        ..no_compression()
+    };
+    times(&mut row, &counters.times);
+    if backend.config.mode == Mode::Http {
+        responses(&mut row, &counters.http);
+    }
+    BackendStats {
+        forward: (backend.config.mode == Mode::Tcp).then_some(match backend.config.forward {
+            Forward::FullNat => "fullnat",
+            Forward::Dsr => "dsr",
+            Forward::Proxy => "proxy",
+        }),
+        own: Member { row, kernel },
+        servers,
+    }
+}
+
+fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
+    let counters = &server.counters;
+    let kernel = share(&counters.kernel);
+    let current = u64::from(server.active());
+    counters.max_current.raise(current);
+    let mut row = Row {
+        pxname: text(&backend.name),
+        svname: text(&server.name),
+        qcur: Some(u64::from(server.queue.len())),
+        qmax: Some(server.queue.max()),
+        scur: Some(current),
+        smax: Some(counters.max_current.value()),
+        slim: server.config.maxconn.map(u64::from),
+        stot: Some(counters.connections.value() + kernel.connections),
+        bin: Some(counters.bytes_in.value() + kernel.bytes_in),
+        bout: Some(counters.bytes_out.value() + kernel.bytes_out),
+        dresp: Some(counters.denied_responses.value()),
+        econ: Some(counters.connect_errors.value()),
+        eresp: Some(counters.response_errors.value()),
+        wretr: Some(counters.retries.value()),
+        wredis: Some(counters.redispatches.value()),
+        status: Some(server.status().into()),
+        // A server in drain reads 0; one that is down or in maintenance reads the weight it will come back with.
+        weight: Some(if server.admin() == AdminState::Drain {
+            0
+        } else {
+            u64::from(server.weight())
+        }),
+        act: Some(u64::from(!server.config.backup)),
+        bck: Some(u64::from(server.config.backup)),
+        lastchg: Some(since(now, server.last_change_ms())),
+        pid: Some(1),
+        iid: Some(iid),
+        sid: Some(number(server.index + 1)),
+        lbtot: Some(counters.balanced.value() + kernel.connections),
+        r#type: Some(TYPE_SERVER),
+        rate: Some(counters.connection_rate.per_second(now)),
+        rate_max: Some(counters.connection_rate.max()),
+        cli_abrt: Some(counters.client_aborts.value()),
+        srv_abrt: Some(counters.server_aborts.value()),
+        lastsess: Some(last_session(now, server.last_session_ms())),
+        addr: Some(server.address.to_string().into()),
+        cookie: server.config.cookie.as_deref().and_then(text),
+        mode: Some(mode(backend.config.mode)),
+        wrew: Some(0),
+        eint: Some(0),
+        used_conn_cur: Some(u64::from(server.userspace_active())),
+        uweight: Some(u64::from(server.weight())),
+        ..Row::default()
+    };
+    times(&mut row, &counters.times);
+    if backend.config.mode == Mode::Http {
+        responses(&mut row, &counters.http);
+    }
+    check(&mut row, server, now);
+    Member { row, kernel }
+}
+
+/// The columns of a server that is checked.
+fn check(row: &mut Row, server: &Server, now: u64) {
+    let Some(health) = server.health() else {
+        return;
+    };
+    row.chkfail = Some(server.counters.checks_failed.value());
+    row.chkdown = Some(server.counters.times_down.value());
+    row.downtime = Some(seconds(server.downtime(now)));
+    row.check_rise = Some(u64::from(health.rise));
+    row.check_fall = Some(u64::from(health.fall));
+    row.check_health = Some(u64::from(health.level));
+    match server.last_check() {
+        Some(result) => {
+            row.check_status = Some(result.status.name().into());
+            row.check_code = result.code.map(u64::from);
+            row.check_duration = Some(millis(result.duration));
+            row.check_desc = Some(result.status.description().into());
+            row.last_chk = text(&result.info).filter(|info| !info.is_empty());
+        }
+        // HAProxy's word for "no result yet".
+        None => row.check_status = Some("INI".into()),
+    }
+}
+
+fn responses(row: &mut Row, http: &HttpCounters) {
+    let [r1, r2, r3, r4, r5, other] = http.responses();
+    row.hrsp_1xx = Some(r1);
+    row.hrsp_2xx = Some(r2);
+    row.hrsp_3xx = Some(r3);
+    row.hrsp_4xx = Some(r4);
+    row.hrsp_5xx = Some(r5);
+    row.hrsp_other = Some(other);
+    row.req_tot = Some(http.requests.value());
+}
+
+fn times(row: &mut Row, times: &Times) {
+    row.qtime = Some(times.queue.mean());
+    row.ctime = Some(times.connect.mean());
+    row.rtime = Some(times.response.mean());
+    row.ttime = Some(times.total.mean());
+}
+
+/// HAProxy says 0, not nothing, where compression is off.
+fn no_compression() -> Row {
+    Row {
+        comp_in: Some(0),
+        comp_out: Some(0),
+        comp_byp: Some(0),
+        comp_rsp: Some(0),
+        ..Row::default()
+    }
+}
+
+fn share(kernel: &KernelTraffic) -> KernelShare {
+    KernelShare {
+        active: kernel.active.value(),
+        connections: kernel.connections.value(),
+        bytes_in: kernel.bytes_in.value(),
+        bytes_out: kernel.bytes_out.value(),
+        packets_in: kernel.packets_in.value(),
+        packets_out: kernel.packets_out.value(),
+    }
+}
+
+fn add(a: KernelShare, b: KernelShare) -> KernelShare {
+    KernelShare {
+        active: a.active + b.active,
+        connections: a.connections + b.connections,
+        bytes_in: a.bytes_in + b.bytes_in,
+        bytes_out: a.bytes_out + b.bytes_out,
+        packets_in: a.packets_in + b.packets_in,
+        packets_out: a.packets_out + b.packets_out,
+    }
+}
+
+fn mode(mode: Mode) -> Cow<'static, str> {
+    match mode {
+        Mode::Tcp => "tcp",
+        Mode::Http => "http",
+    }
+    .into()
+}
+
+/// Seconds from `then` to `now`, both in milliseconds.
+fn since(now: u64, then: u64) -> u64 {
+    now.saturating_sub(then) / 1000
+}
+
+fn last_session(now: u64, last: Option<u64>) -> i64 {
+    last.map_or(-1, |last| {
+        i64::try_from(since(now, last)).unwrap_or(i64::MAX)
+    })
+}
+
+fn text(value: &str) -> Option<Cow<'static, str>> {
+    Some(value.to_owned().into())
+}
+
+fn number(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{csv, fixture},
+        *,
+    };
+
+    // Rows of HAProxy 2.6's `show stat`, up to where the columns of its protocol modules begin.
+    const HTTP_FRONTEND: &str = "http-in,FRONTEND,,,0,1,100,5,252,1358,0,0,2,,,,,OPEN,,,,,,,,,1,2,0,,,,0,0,0,4,,,,0,1,0,3,1,0,,0,4,5,,,0,0,0,0,,,,,,,,,,,,,,,,,,,,,http,,0,4,5,0,0,0,0,,,0,0,,,,,,,0,,,,,,,,,";
+    const TCP_FRONTEND: &str = "tcp-in,FRONTEND,,,0,1,100,1,79,642,0,0,0,,,,,OPEN,,,,,,,,,1,5,0,,,,0,0,0,1,,,,,,,,,,,0,0,0,,,0,0,0,0,,,,,,,,,,,,,,,,,,,,,tcp,,0,1,1,,0,0,0,,,,,,,,,,,0,,,,,,,,,";
+    const HTTP_BACKEND: &str = "def,BACKEND,0,0,0,1,10,2,167,1141,0,0,,0,0,0,0,UP,1,1,0,,0,6,0,,1,3,0,,2,,1,0,,2,,,,0,1,0,1,0,0,,,,2,0,0,0,0,0,0,3,,,0,0,2,2,,,,,,,,,,,,,HA,http,roundrobin,,,,,,,0,2,0,0,0,,,0,0,3,3,0,,,,,1,0,0,0,";
+    const CHECKED_SERVER: &str = "def,s1,0,0,0,1,,2,167,1141,,0,,0,0,0,0,UP,1,1,0,0,0,6,0,,1,3,1,,2,,2,0,,2,L7OK,200,1,0,1,0,1,0,0,,,,2,0,0,,,,,3,,,0,0,2,2,,,,Layer7 check passed,,2,3,4,,,,127.0.0.1:19101,s1,http,,,,,,,,0,2,0,,,0,,0,0,3,3,0,0,0,0,1,1,,,,";
+    const UNCHECKED_SERVER: &str = "tdef,t1,0,0,0,1,,1,79,642,,0,,0,0,0,0,no check,1,1,0,,,22,,,1,6,1,,1,,2,0,,1,,,,,,,,,,,,,,0,0,,,,,18,,,0,0,0,1,,,,,,,,,,,,127.0.0.1:19101,,tcp,,,,,,,,0,1,0,,,0,,0,0,0,1,0,0,0,0,1,1,,,,";
+
+    /// What HAProxy fills in and nothing here measures.
+    const NOT_MEASURED: &[&str] = &[
+        "connect",
+        "reuse",
+        "cache_lookups",
+        "cache_hits",
+        "srv_icur",
+        "qtime_max",
+        "ctime_max",
+        "rtime_max",
+        "ttime_max",
+        "idle_conn_cur",
+        "safe_conn_cur",
+        "need_conn_est",
+        "agg_server_status",
+        "agg_server_check_status",
+        "agg_check_status",
+    ];
+
+    fn row(snapshot: &super::super::Snapshot, proxy: &str, name: &str) -> Row {
+        snapshot
+            .rows()
+            .find(|row| row.pxname.as_deref() == Some(proxy) && row.svname.as_deref() == Some(name))
+            .expect("the row is there")
+            .clone()
+    }
+
+    /// The columns where one of two lines has a value and the other has none.
+    fn differences(haproxy: &str, row: &Row) -> Vec<&'static str> {
+        let table = csv::write([row]);
+        // The fixture's one text with a comma.
+        let ours = table
+            .lines()
+            .nth(1)
+            .expect("a row")
+            .replace("\"said, so\"", "said");
+        assert_eq!(haproxy.split(',').count(), ours.split(',').count());
+        Row::COLUMNS
+            .iter()
+            .zip(haproxy.split(',').zip(ours.split(',')))
+            .filter(|(column, (haproxy, ours))| {
+                let missing_by_design = ours.is_empty() && NOT_MEASURED.contains(column);
+                haproxy.is_empty() != ours.is_empty() && !missing_by_design
+            })
+            .map(|(column, _)| *column)
+            .collect()
+    }
+
+    #[test]
+    fn rows_fill_the_columns_that_haproxys_fill() {
+        let snapshot = fixture::snapshot();
+        let differ = |haproxy, proxy, name| differences(haproxy, &row(&snapshot, proxy, name));
+        let none: [&str; 0] = [];
+        assert_eq!(differ(HTTP_FRONTEND, "http-in", "FRONTEND"), none);
+        assert_eq!(differ(TCP_FRONTEND, "tcp-in", "FRONTEND"), none);
+        // A backend has no limit of its own (HAProxy shows `fullconn`), and its own down times are not kept.
+        assert_eq!(
+            differ(HTTP_BACKEND, "web", "BACKEND"),
+            ["slim", "chkdown", "downtime"]
+        );
+        // HAProxy's server had a check without a text of its own.
+        assert_eq!(differ(CHECKED_SERVER, "web", "w1"), ["last_chk"]);
+    }
+
+    #[test]
+    fn a_server_that_is_not_checked_has_no_figures_of_checks() {
+        let row = row(&fixture::snapshot(), "web", "w4");
+        let extra: Vec<_> = differences(UNCHECKED_SERVER, &row)
+            .into_iter()
+            .filter(|column| !column.starts_with("hrsp_") && *column != "req_tot")
+            .collect();
+        assert!(extra.is_empty(), "{extra:?}");
+        assert_eq!(row.status.as_deref(), Some("no check"));
+    }
+
+    #[test]
+    fn kernel_and_userspace_traffic_are_one_row() {
+        let snapshot = fixture::snapshot();
+        let frontend = row(&snapshot, "tcp-in", "FRONTEND");
+        assert_eq!(frontend.stot, Some(901));
+        assert_eq!(frontend.bin, Some(9_000_100));
+        assert_eq!(frontend.scur, Some(20));
+        let backend = row(&snapshot, "tcp_servers", "BACKEND");
+        assert_eq!((backend.stot, backend.scur), (Some(900), Some(20)));
+    }
+
+    #[test]
+    fn states_read_as_haproxys() {
+        let snapshot = fixture::snapshot();
+        let status = |name| {
+            row(&snapshot, "web", name)
+                .status
+                .expect("a status")
+                .into_owned()
+        };
+        assert_eq!(
+            ["w1", "w2", "w3", "w4", "w5"].map(status),
+            ["UP", "DOWN", "DRAIN 1/3", "no check", "UP 1/3"]
+        );
+        let down = row(&snapshot, "web", "w2");
+        assert_eq!(down.check_status.as_deref(), Some("L4CON"));
+        assert_eq!(
+            down.check_desc.as_deref(),
+            Some("Layer4 connection problem")
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! Statistics: gathered once into a [`Snapshot`], then written as HAProxy's CSV, JSON, a page or metrics.
+
+pub mod csv;
+pub mod endpoint;
+mod gather;
+pub mod metrics;
+pub mod page;
+pub mod process;
+pub mod row;
+pub mod snapshot;
+
+pub use process::Process;
+pub use row::Row;
+pub use snapshot::{Snapshot, Sources};
+
+use super::path::PathKind;
+
+#[cfg(test)]
+pub(crate) mod fixture;

@@ -1,0 +1,235 @@
+//! Everything that statistics show, at one moment.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::{gather, process::Process, row::Row};
+use crate::{
+    observe::{
+        log::{self, sink::Totals},
+        path::{PathKind, PathStatus, SharedPathStatus},
+    },
+    topology::Topology,
+};
+
+/// Where statistics come from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    topology: Arc<ArcSwap<Topology>>,
+    /// The process.
+    pub process: Arc<Process>,
+    /// The in-kernel path.
+    pub path: SharedPathStatus,
+    /// The log, for its own counters.
+    pub log: log::Sink,
+}
+
+impl Sources {
+    /// Statistics of `topology`.
+    pub fn new(
+        topology: Arc<Topology>,
+        process: Arc<Process>,
+        path: SharedPathStatus,
+        log: log::Sink,
+    ) -> Self {
+        Self {
+            topology: Arc::new(ArcSwap::new(topology)),
+            process,
+            path,
+            log,
+        }
+    }
+
+    /// The topology that is running.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.topology.load_full()
+    }
+
+    /// Another topology runs from now on.
+    pub fn set_topology(&self, topology: Arc<Topology>) {
+        self.topology.store(topology);
+    }
+
+    /// The present figures.
+    pub fn snapshot(&self) -> Snapshot {
+        let topology = self.topology();
+        let path = PathStatus::clone(&self.path.load());
+        Snapshot {
+            process: ProcessFacts {
+                version: env!("CARGO_PKG_VERSION"),
+                node: node(),
+                pid: self.process.pid,
+                threads: self.process.threads,
+                maxconn: self.process.maxconn,
+                started: self
+                    .process
+                    .started
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs()),
+                uptime: self.process.started_at.elapsed().as_secs(),
+                stopping: self.process.is_stopping(),
+                current_connections: topology
+                    .frontends
+                    .iter()
+                    .map(|f| u64::from(f.current()))
+                    .sum(),
+                log: self.log.totals(),
+            },
+            frontends: topology
+                .frontends
+                .iter()
+                .map(|frontend| gather::frontend(frontend, &path, &topology.clock, &self.process))
+                .collect(),
+            backends: topology
+                .backends
+                .iter()
+                .enumerate()
+                .map(|(index, backend)| {
+                    gather::backend(backend, topology.frontends.len() + index, &topology.clock)
+                })
+                .collect(),
+            path,
+        }
+    }
+}
+
+/// All figures at one moment. Its JSON form is the stats endpoint's `;json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The process.
+    pub process: ProcessFacts,
+    /// Frontends in the order of the file.
+    pub frontends: Vec<FrontendStats>,
+    /// Backends in the order of the file.
+    pub backends: Vec<BackendStats>,
+    /// The in-kernel path.
+    #[serde(rename = "fast_path")]
+    pub path: PathStatus,
+}
+
+impl Snapshot {
+    /// All rows in HAProxy's order: frontends, then each backend's servers and the backend itself.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        let frontends = self.frontends.iter().map(|frontend| &frontend.row);
+        let backends = self.backends.iter().flat_map(|backend| {
+            backend
+                .servers
+                .iter()
+                .chain([&backend.own])
+                .map(|member| &member.row)
+        });
+        frontends.chain(backends)
+    }
+
+    /// All of it as JSON.
+    pub fn to_json(&self) -> String {
+        // Strings and numbers always encode.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProcessFacts {
+    /// The program's version.
+    pub version: &'static str,
+    /// The host's name.
+    pub node: String,
+    /// Process id.
+    pub pid: u32,
+    /// Worker threads.
+    pub threads: usize,
+    /// Most userspace connections at a time, if bounded.
+    pub maxconn: Option<u32>,
+    /// Seconds since 1970 at its start.
+    pub started: u64,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Whether a stop has begun.
+    pub stopping: bool,
+    /// Userspace connections now.
+    pub current_connections: u64,
+    /// What became of log lines.
+    pub log: Totals,
+}
+
+impl ProcessFacts {
+    /// `0d 0h03m20s`, as HAProxy writes an uptime.
+    pub fn uptime_text(&self) -> String {
+        let s = self.uptime;
+        format!(
+            "{}d {}h{:02}m{:02}s",
+            s / 86_400,
+            s / 3600 % 24,
+            s / 60 % 60,
+            s % 60
+        )
+    }
+}
+
+/// A frontend's figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FrontendStats {
+    /// HAProxy's row.
+    pub row: Row,
+    /// Its binds as configured.
+    pub binds: Vec<String>,
+    /// Which way its new connections take.
+    pub path: PathKind,
+    /// Why, or where it is attached.
+    pub path_reason: String,
+    /// The kernel's part of the row.
+    pub kernel: KernelShare,
+}
+
+/// A backend's figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackendStats {
+    /// How the kernel sends to its servers; `None` in mode http.
+    pub forward: Option<&'static str>,
+    /// The backend itself.
+    pub own: Member,
+    /// Its servers in the order of the file.
+    pub servers: Vec<Member>,
+}
+
+/// A server or a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// HAProxy's row.
+    pub row: Row,
+    /// The kernel's part of the row.
+    pub kernel: KernelShare,
+}
+
+/// What the kernel carried of a row's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct KernelShare {
+    /// Flows now, part of `scur`.
+    pub active: u64,
+    /// Flows so far, part of `stot`.
+    pub connections: u64,
+    /// Part of `bin`.
+    pub bytes_in: u64,
+    /// Part of `bout`.
+    pub bytes_out: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+}
+
+/// Whole seconds, as HAProxy's columns have them.
+pub(super) fn seconds(time: Duration) -> u64 {
+    time.as_secs()
+}
+
+/// The host's name, as `uname -n` says it.
+fn node() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
