@@ -1,3 +1,129 @@
 //! The userspace data paths.
+//!
+//! A thread per core: each [`worker`] has listeners of its own (SO_REUSEPORT), a single-threaded runtime, and what it
+//! needs not share with the others. Everything shared is behind one pointer, [`Shared`], and read without a lock.
 
+use std::{
+    io,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::watch;
+
+pub mod connect;
+pub mod dispatch;
 pub mod http;
+pub mod listener;
+pub mod retry;
+pub mod tcp;
+pub mod worker;
+
+pub use listener::{ListenError, Listeners};
+pub use worker::{Client, Worker};
+
+use crate::{
+    config::Config,
+    observe::log::Sink,
+    topology::{Limit, Topology, counters::Counter},
+};
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The running model.
+    pub topology: Arc<Topology>,
+    /// The configuration that it was made of.
+    pub config: Arc<Config>,
+    /// Where finished sessions are logged.
+    pub log: Sink,
+    /// Userspace connections of clients, all frontends together, and their bound (`global.maxconn`).
+    pub sessions: Limit,
+    /// Connections accepted, all frontends together.
+    pub accepted: Counter,
+    /// Connections that could not be accepted, most often for want of file descriptors.
+    pub accept_errors: Counter,
+}
+
+impl Shared {
+    /// Bounded by `maxconn`, which is at most what the file limit allows.
+    pub fn new(topology: Arc<Topology>, config: Arc<Config>, log: Sink, maxconn: u32) -> Self {
+        Self {
+            topology,
+            config,
+            log,
+            sessions: Limit::new(Some(maxconn)),
+            accepted: Counter::default(),
+            accept_errors: Counter::default(),
+        }
+    }
+}
+
+/// How far stopping has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Running,
+    /// No new connections; those that there are run to their end.
+    Graceful,
+    /// All connections end.
+    Now,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Proxy {
+    stop: watch::Sender<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts a worker thread for each set of listeners.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be made; those already started are stopped.
+    pub fn start(shared: &Arc<Shared>, listeners: Vec<Listeners>) -> io::Result<Self> {
+        let mut proxy = Self {
+            stop: watch::Sender::new(Stop::Running),
+            threads: Vec::new(),
+        };
+        for (index, listeners) in listeners.into_iter().enumerate() {
+            let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let thread = thread::Builder::new()
+                .name(format!("lb-worker-{index}"))
+                .spawn(move || worker::run(&runtime, index, shared, listeners, stop))?;
+            proxy.threads.push(thread);
+        }
+        Ok(proxy)
+    }
+
+    /// Begins or hastens the stop; never goes back.
+    pub fn stop(&self, stop: Stop) {
+        self.stop.send_if_modified(|now| {
+            let further = stop > *now;
+            if further {
+                *now = stop;
+            }
+            further
+        });
+    }
+
+    /// Whether all workers have ended.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop(Stop::Now);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread has panicked");
+            }
+        }
+    }
+}

@@ -283,6 +283,14 @@ impl Backend {
         });
     }
 
+    /// The kernel's flows have become fewer: whoever waits for a slot looks again.
+    pub fn kernel_slots_freed(&self) {
+        self.queue.wake_all();
+        for server in &self.servers {
+            server.queue.wake_all();
+        }
+    }
+
     /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date.
     fn change(&self, server: &Arc<Server>, change: impl FnOnce(&Server) -> Option<EventKind>) {
         let _writer = self.lock();

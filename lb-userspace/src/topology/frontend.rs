@@ -1,14 +1,8 @@
 //! A frontend and its live state.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::SeqCst},
-    },
-};
+use std::{fmt, sync::Arc};
 
-use super::counters::FrontendCounters;
+use super::{Backend, counters::FrontendCounters, limit::Limit};
 use crate::config::model;
 
 /// A frontend.
@@ -21,39 +15,54 @@ pub struct Frontend {
     pub config: Arc<model::Frontend>,
     /// Its counters.
     pub counters: FrontendCounters,
-    current: AtomicU32,
+    default_backend: Option<Arc<Backend>>,
+    limit: Limit,
 }
 
 impl Frontend {
-    pub(super) fn new(config: &Arc<model::Frontend>, index: usize) -> Self {
+    pub(super) fn new(
+        config: &Arc<model::Frontend>,
+        index: usize,
+        default_backend: Option<&Arc<Backend>>,
+    ) -> Self {
         Self {
             name: config.name.as_str().into(),
             index,
             config: Arc::clone(config),
             counters: FrontendCounters::default(),
-            current: AtomicU32::new(0),
+            default_backend: default_backend.cloned(),
+            limit: Limit::new(config.maxconn),
         }
+    }
+
+    /// The backend that it uses when no rule chooses another.
+    pub fn default_backend(&self) -> Option<&Arc<Backend>> {
+        self.default_backend.as_ref()
     }
 
     /// Userspace connections now.
     pub fn current(&self) -> u32 {
-        self.current.load(SeqCst)
+        self.limit.current()
     }
 
-    /// Whether `maxconn` leaves room for another connection.
-    pub fn has_room(&self) -> bool {
-        self.config.maxconn.is_none_or(|max| self.current() < max)
+    /// Waits until `maxconn` may leave room for another connection.
+    pub async fn room(&self) {
+        self.limit.room().await;
     }
 
-    /// Counts a connection accepted at `now_ms` of the topology's clock, until the guard is dropped.
-    pub fn enter(self: &Arc<Self>, now_ms: u64) -> Accepted {
-        let current = self.current.fetch_add(1, SeqCst) + 1;
+    /// Takes a place for a connection, given back when the guard is dropped; `None` if `maxconn` leaves none.
+    pub fn enter(self: &Arc<Self>) -> Option<Accepted> {
+        let current = self.limit.try_take()?;
+        self.counters.max_current.raise(u64::from(current));
+        Some(Accepted {
+            frontend: Arc::clone(self),
+        })
+    }
+
+    /// Counts a connection accepted at `now_ms` of the topology's clock.
+    pub fn count_connection(&self, now_ms: u64) {
         self.counters.connections.inc();
         self.counters.connection_rate.tick(now_ms);
-        self.counters.max_current.raise(u64::from(current));
-        Accepted {
-            frontend: Arc::clone(self),
-        }
     }
 }
 
@@ -61,7 +70,7 @@ impl fmt::Debug for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frontend")
             .field("name", &self.name)
-            .field("current", &self.current)
+            .field("current", &self.current())
             .finish_non_exhaustive()
     }
 }
@@ -81,7 +90,7 @@ impl Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        self.frontend.current.fetch_sub(1, SeqCst);
+        self.frontend.limit.give_back();
     }
 }
 
@@ -99,18 +108,13 @@ mod tests {
         frontend.maxconn = Some(2);
         let topology = Topology::new(&fixtures::config(vec![frontend], vec![backend]));
         let frontend = topology.frontend("f").unwrap();
-        assert_eq!(
-            topology.default_backend(&frontend.config).map(|b| &*b.name),
-            Some("b")
-        );
-        let held = [frontend.enter(0), frontend.enter(0)];
-        assert!(!frontend.has_room());
+        assert_eq!(frontend.default_backend().map(|b| &*b.name), Some("b"));
+        let held = [frontend.enter(), frontend.enter()];
+        assert!(held.iter().all(Option::is_some));
+        assert!(frontend.enter().is_none(), "maxconn is 2");
         drop(held);
-        assert!(frontend.has_room());
-        assert_eq!(
-            (frontend.current(), frontend.counters.connections.value()),
-            (0, 2)
-        );
+        assert_eq!(frontend.current(), 0);
+        assert!(frontend.enter().is_some());
         assert_eq!(frontend.counters.max_current.value(), 2);
     }
 }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod limit;
 pub mod queue;
 pub mod server;
 pub mod table;
@@ -23,6 +24,7 @@ pub use check::{CheckResult, CheckStatus};
 pub use clock::Clock;
 pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
+pub use limit::Limit;
 pub use server::{AdminState, Connection, Health, Server};
 
 use crate::config::{Config, model};
@@ -44,18 +46,27 @@ impl Topology {
     pub fn new(config: &Config) -> Self {
         let clock = Clock::new(Instant::now());
         let notifier = Arc::new(events::Notifier::default());
+        let backends: Vec<_> = config
+            .backends
+            .iter()
+            .map(|b| Arc::new(Backend::new(b, clock, &notifier)))
+            .collect();
+        let by_name = |name: &str| backends.iter().find(|b| &*b.name == name);
+        let frontends = config
+            .frontends
+            .iter()
+            .enumerate()
+            .map(|(index, f)| {
+                Arc::new(Frontend::new(
+                    f,
+                    index,
+                    f.default_backend.as_deref().and_then(by_name),
+                ))
+            })
+            .collect();
         Self {
-            frontends: config
-                .frontends
-                .iter()
-                .enumerate()
-                .map(|(i, f)| Arc::new(Frontend::new(f, i)))
-                .collect(),
-            backends: config
-                .backends
-                .iter()
-                .map(|b| Arc::new(Backend::new(b, clock, &notifier)))
-                .collect(),
+            frontends,
+            backends,
             clock,
             notifier,
         }
@@ -74,11 +85,6 @@ impl Topology {
     /// The server called `server` of the backend called `backend`.
     pub fn server(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
         self.backend(backend)?.server(server)
-    }
-
-    /// The backend that a frontend uses when no rule chooses another.
-    pub fn default_backend(&self, frontend: &model::Frontend) -> Option<&Arc<Backend>> {
-        self.backend(frontend.default_backend.as_deref()?)
     }
 
     /// A version number that rises at each change that the kernel maps have to follow: health, weight, operator's

@@ -33,18 +33,24 @@ impl Queue {
         self.max.value()
     }
 
-    /// Calls `attempt` at each chance until it yields something. Dropping the future leaves the queue and passes a
-    /// chance that it had been given on to the next.
+    /// Calls `attempt` at each chance until it yields something. Who finds others waiting tries only once it is its
+    /// turn. Dropping the future leaves the queue and passes a chance that it had been given on to the next.
     pub async fn wait<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let _place = Place::take(self);
+        let place = Place::take(self);
+        let mut my_turn = place.ahead == 0;
         loop {
             let mut chance = std::pin::pin!(self.freed.notified());
             // Registered before the attempt, or a slot freed between the two would be missed.
-            chance.as_mut().enable();
-            if let Some(done) = attempt() {
+            let called = chance.as_mut().enable();
+            if (my_turn || called)
+                && let Some(done) = attempt()
+            {
                 return done;
             }
-            chance.await;
+            if !called {
+                chance.await;
+            }
+            my_turn = true;
         }
     }
 
@@ -64,19 +70,23 @@ impl Queue {
 }
 
 /// A place in the queue, given back when dropped.
-struct Place<'a>(&'a Queue);
+struct Place<'a> {
+    queue: &'a Queue,
+    /// How many were there before.
+    ahead: u32,
+}
 
 impl<'a> Place<'a> {
     fn take(queue: &'a Queue) -> Self {
-        let waiting = queue.waiting.fetch_add(1, SeqCst) + 1;
-        queue.max.raise(u64::from(waiting));
-        Self(queue)
+        let ahead = queue.waiting.fetch_add(1, SeqCst);
+        queue.max.raise(u64::from(ahead) + 1);
+        Self { queue, ahead }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, SeqCst);
+        self.queue.waiting.fetch_sub(1, SeqCst);
     }
 }
 

@@ -1,0 +1,198 @@
+//! From a backend to a connection to one of its servers: choice, queue, attempts, redispatch.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    connect::ConnectError,
+    retry::{self, Failed, Next},
+};
+use crate::topology::{Backend, Clock, Connection, Server, Unavailable};
+
+/// What became known on the way, for the log; complete also if the attempt is broken off.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// The server of the last attempt.
+    pub server: Option<Arc<Server>>,
+    /// From the start to when a server was assigned (the last time): HAProxy's Tw. `None`: none was.
+    pub queued: Option<Duration>,
+    /// From then to when the connection stood: Tc. `None`: it never did.
+    pub connected: Option<Duration>,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Another server than the first served it.
+    pub redispatched: bool,
+    /// Place in the server's queue, 0 if it did not wait there.
+    pub server_queue: u32,
+    /// Place in the backend's queue, 0 if it did not wait there.
+    pub backend_queue: u32,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// No server takes new flows.
+    #[error("no server is available")]
+    NoServer,
+    /// No slot was free within `timeouts.queue`.
+    #[error("no server had a free slot in time")]
+    QueueTimeout,
+    /// All attempts failed, the last one like this.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+}
+
+/// Finds a server for `client` and connects to it with `connect`, as often as `retries` and `redispatch` allow.
+///
+/// `preferred` is the server that a cookie names: it is used while it is up, waited for if it is full. The slot that is
+/// returned with the connection is held as long as the guard lives. Counters of backend and servers are kept here.
+///
+/// # Errors
+/// See [`DispatchError`].
+pub async fn dispatch<T>(
+    backend: &Backend,
+    client: IpAddr,
+    preferred: Option<&Arc<Server>>,
+    clock: Clock,
+    trace: &mut Trace,
+    mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
+) -> Result<(Connection, T), DispatchError> {
+    let start = Instant::now();
+    let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
+    let mut left: Option<Arc<Server>> = None;
+    loop {
+        let slot = match slot(backend, client, preferred, left.as_ref(), trace).await {
+            Ok(slot) => slot,
+            Err(error) => {
+                backend.counters.connect_errors.inc();
+                return Err(error);
+            }
+        };
+        let server = Arc::clone(slot.server());
+        let assigned = Instant::now();
+        trace.queued = Some(assigned - start);
+        trace.server = Some(Arc::clone(&server));
+        backend.counters.times.queue.add(millis(assigned - start));
+        server.counters.times.queue.add(millis(assigned - start));
+        if let Some(left) = left.take() {
+            count_move(backend, &left, &server, trace);
+        }
+        loop {
+            server.count_session(clock.now_ms());
+            let error = match connect(&server).await {
+                Ok(connection) => {
+                    let connected = assigned.elapsed();
+                    trace.connected = Some(connected);
+                    backend.counters.times.connect.add(millis(connected));
+                    server.counters.times.connect.add(millis(connected));
+                    return Ok((slot, connection));
+                }
+                Err(error) => error,
+            };
+            let failed = Failed {
+                retries: trace.retries,
+                direct: preferred.is_some(),
+                server_up: server.is_up(),
+                timed_out: matches!(error, ConnectError::Timeout),
+                active_servers: backend.servers_up().0,
+            };
+            match retry::next(&backend.config, failed) {
+                Next::GiveUp => {
+                    backend.counters.connect_errors.inc();
+                    server.counters.connect_errors.inc();
+                    return Err(error.into());
+                }
+                Next::Same(pause) => {
+                    trace.retries += 1;
+                    backend.counters.retries.inc();
+                    server.counters.retries.inc();
+                    tokio::time::sleep(pause).await;
+                }
+                Next::Other(pause) => {
+                    trace.retries += 1;
+                    drop(slot);
+                    preferred = None;
+                    left = Some(server);
+                    tokio::time::sleep(pause).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A redispatch that ends on the same server is but a retry.
+fn count_move(backend: &Backend, from: &Arc<Server>, to: &Arc<Server>, trace: &mut Trace) {
+    if Arc::ptr_eq(from, to) {
+        backend.counters.retries.inc();
+        to.counters.retries.inc();
+    } else {
+        trace.redispatched = true;
+        backend.counters.redispatches.inc();
+        from.counters.redispatches.inc();
+    }
+}
+
+/// A slot of the preferred server, else of the one that balancing chooses, if possible another than `left`.
+async fn slot(
+    backend: &Backend,
+    client: IpAddr,
+    preferred: Option<&Arc<Server>>,
+    left: Option<&Arc<Server>>,
+    trace: &mut Trace,
+) -> Result<Connection, DispatchError> {
+    let patience = backend.config.timeouts.queue;
+    if let Some(server) = preferred {
+        if server.queue.is_empty()
+            && let Some(slot) = server.claim()
+        {
+            return Ok(slot);
+        }
+        trace.server = Some(Arc::clone(server));
+        trace.server_queue = server.queue.len() + 1;
+        let wait = server.queue.wait(|| match server.claim() {
+            Some(slot) => Some(Some(slot)),
+            // It went down: whoever waited for it is balanced anew.
+            None if !server.is_usable_by_cookie() => Some(None),
+            None => None,
+        });
+        match tokio::time::timeout(patience, wait).await {
+            Err(_elapsed) => return Err(DispatchError::QueueTimeout),
+            Ok(Some(slot)) => return Ok(slot),
+            Ok(None) => trace.server = None,
+        }
+    }
+    let avoid: &[usize] = &left
+        .map(|server| [server.index])
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    let claim = || match backend.claim(client, avoid) {
+        Err(_) if !avoid.is_empty() => backend.claim(client, &[]),
+        done => done,
+    };
+    if backend.queue.is_empty() {
+        match claim() {
+            Ok(slot) => return Ok(slot),
+            Err(Unavailable::NoServer) => return Err(DispatchError::NoServer),
+            Err(Unavailable::Full) => {}
+        }
+    }
+    trace.backend_queue = backend.queue.len() + 1;
+    let wait = backend.queue.wait(|| match claim() {
+        Err(Unavailable::Full) => None,
+        done => Some(done),
+    });
+    match tokio::time::timeout(patience, wait).await {
+        Err(_elapsed) => Err(DispatchError::QueueTimeout),
+        Ok(Err(_)) => Err(DispatchError::NoServer),
+        Ok(Ok(slot)) => Ok(slot),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

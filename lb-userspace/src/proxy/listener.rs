@@ -1,0 +1,186 @@
+//! Listening sockets: one for each bind and worker, sharing the port by SO_REUSEPORT.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    config::model::{Bind, Transport},
+    topology::{Frontend, Topology},
+};
+
+/// Connections that the kernel holds for us until they are accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// The listeners of one worker.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Each with the frontend it is of.
+    pub sockets: Vec<(Arc<Frontend>, TcpListener)>,
+}
+
+/// A bind that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody has it.
+    #[error(
+        "frontend {frontend}: {bind} is in use by another process: stop that one (`ss -ltnp` names it) or choose another port"
+    )]
+    InUse {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+    },
+    /// The address is not of this host.
+    #[error(
+        "frontend {frontend}: {bind} is not an address of this host: add it to an interface or bind \"*\""
+    )]
+    NotOurs {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+    },
+    /// A port below 1024 without the right to it.
+    #[error(
+        "frontend {frontend}: no permission to listen on {bind}: start as root or with CAP_NET_BIND_SERVICE, or take a port from 1024 on"
+    )]
+    Denied {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+    },
+    /// Anything else.
+    #[error("frontend {frontend}: cannot listen on {bind}: {source}")]
+    Io {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+impl Listeners {
+    /// Opens every bind of every frontend, once for each of `workers`.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
+        let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
+        for frontend in &topology.frontends {
+            for bind in frontend
+                .config
+                .binds
+                .iter()
+                .filter(|bind| bind.transport == Transport::Tcp)
+            {
+                let explain = |source: io::Error| explain(&frontend.name, bind, source);
+                let address = claim_address(bind).map_err(explain)?;
+                for worker in &mut all {
+                    let socket = open(bind, address, true).map_err(explain)?;
+                    worker.sockets.push((Arc::clone(frontend), socket.into()));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
+/// the bind asks for any (0).
+fn claim_address(bind: &Bind) -> io::Result<SocketAddr> {
+    let probe = open(bind, bind.address, false)?;
+    probe
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
+fn open(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(!bind.both_families)?;
+    }
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it: answers leave at once instead of waiting for the client's ACK.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn explain(frontend: &str, bind: &Bind, source: io::Error) -> ListenError {
+    let (frontend, bind) = (frontend.to_owned(), bind.text.clone());
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { frontend, bind },
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { frontend, bind },
+        io::ErrorKind::PermissionDenied => ListenError::Denied { frontend, bind },
+        _ => ListenError::Io {
+            frontend,
+            bind,
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::model::Balance,
+        topology::{Topology, fixtures},
+    };
+
+    fn topology(bind: SocketAddr) -> Topology {
+        let backend = fixtures::backend("b", Balance::RoundRobin, Vec::new());
+        Topology::new(&fixtures::config(
+            vec![fixtures::frontend("f", bind, "b")],
+            vec![backend],
+        ))
+    }
+
+    #[test]
+    fn every_worker_listens_on_the_same_port() {
+        let listeners = Listeners::open(&topology(([127, 0, 0, 1], 0).into()), 3).unwrap();
+        let ports: Vec<u16> = listeners
+            .iter()
+            .map(|l| l.sockets[0].1.local_addr().unwrap().port())
+            .collect();
+        assert_eq!(ports.len(), 3);
+        assert!(
+            ports[0] != 0 && ports.iter().all(|&port| port == ports[0]),
+            "{ports:?}"
+        );
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_even_if_its_holder_would_share_it() {
+        let holder = Listeners::open(&topology(([127, 0, 0, 1], 0).into()), 1).unwrap();
+        let taken = holder[0].sockets[0].1.local_addr().unwrap();
+        let error = Listeners::open(&topology(taken), 1).unwrap_err();
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_named() {
+        let error = Listeners::open(&topology(([192, 0, 2, 1], 0).into()), 1).unwrap_err();
+        assert!(matches!(error, ListenError::NotOurs { .. }), "{error}");
+    }
+}

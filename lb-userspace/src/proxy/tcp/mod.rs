@@ -1,0 +1,266 @@
+//! Mode tcp in userspace: what the kernel does not take, and everything where there is no kernel path.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
+
+use super::{
+    Client, Worker,
+    connect::{ConnectError, connect},
+    dispatch::{DispatchError, Trace, dispatch},
+};
+use crate::{
+    config::model::Timeouts,
+    observe::log::{Active, Cause, Common, Path, Phase, ServerField, TcpRecord, Termination},
+    topology::{Backend, Connection, Frontend, Server},
+};
+
+pub mod relay;
+
+use relay::{Idle, Outcome, relay};
+
+/// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
+const SCRATCH: usize = 64 * 1024;
+
+/// What a worker's TCP connections share.
+#[derive(Debug)]
+pub struct Local {
+    /// Where data is while it passes from one socket to the other; what cannot be written at once is kept elsewhere.
+    scratch: RefCell<Box<[u8]>>,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self {
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
+        }
+    }
+}
+
+/// Serves a client's connection to its end, and logs it.
+pub async fn serve(worker: Rc<Worker>, mut client: Client) {
+    let frontend = Arc::clone(client.frontend());
+    let mut trace = Trace::default();
+    let Some(backend) = frontend.default_backend().cloned() else {
+        log(
+            &worker,
+            &client,
+            None,
+            &trace,
+            &failure(&DispatchError::NoServer),
+        );
+        return;
+    };
+    let visit = backend.enter();
+    let outcome = match reach(&worker, &client, &backend, &mut trace).await {
+        Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
+        Err(outcome) => outcome,
+    };
+    count_end(
+        &frontend,
+        &backend,
+        trace.server.as_deref(),
+        &outcome,
+        client.accepted.elapsed(),
+    );
+    // The line shows the backend's and the server's sessions without this one, as HAProxy's does.
+    drop(visit);
+    log(&worker, &client, Some(&backend), &trace, &outcome);
+}
+
+/// Connects to a server, unless the client resets its connection before that.
+async fn reach(
+    worker: &Worker,
+    client: &Client,
+    backend: &Arc<Backend>,
+    trace: &mut Trace,
+) -> Result<(Connection, TcpStream), Outcome> {
+    let timeout = backend.config.timeouts.connect;
+    let clock = worker.shared.topology.clock;
+    let reached = {
+        let to_server = dispatch(
+            backend,
+            client.address.ip(),
+            None,
+            clock,
+            trace,
+            async |server| connect(server.address, timeout).await,
+        );
+        tokio::select! {
+            biased;
+            reached = to_server => Some(reached),
+            () = reset(&client.stream) => None,
+        }
+    };
+    match reached {
+        Some(Ok(reached)) => Ok(reached),
+        Some(Err(error)) => Err(failure(&error)),
+        None => {
+            let phase = if trace.queued.is_none() {
+                Phase::Queue
+            } else {
+                Phase::Connect
+            };
+            Err(Outcome::nothing(Termination::new(Cause::Client, phase)))
+        }
+    }
+}
+
+/// Resolves when the peer has reset the connection; a mere FIN is no reset.
+async fn reset(stream: &TcpStream) {
+    loop {
+        match stream.ready(Interest::ERROR).await {
+            Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
+            _ => return,
+        }
+    }
+}
+
+/// How a connection without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `RC` our own lack.
+fn failure(error: &DispatchError) -> Outcome {
+    Outcome::nothing(match error {
+        DispatchError::NoServer => Termination::new(Cause::Server, Phase::Connect),
+        DispatchError::QueueTimeout => Termination::new(Cause::ServerTimeout, Phase::Queue),
+        DispatchError::Connect(ConnectError::Timeout) => {
+            Termination::new(Cause::ServerTimeout, Phase::Connect)
+        }
+        DispatchError::Connect(ConnectError::Refused(_)) => {
+            Termination::new(Cause::Server, Phase::Connect)
+        }
+        DispatchError::Connect(ConnectError::Resource(error)) => {
+            tracing::warn!("cannot connect to a server for want of resources: {error}");
+            Termination::new(Cause::Resource, Phase::Connect)
+        }
+    })
+}
+
+/// Carries data both ways to the end.
+async fn carry(
+    worker: &Worker,
+    client: &mut Client,
+    backend: &Backend,
+    slot: &Connection,
+    mut stream: TcpStream,
+) -> Outcome {
+    let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
+    let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
+    let outcome = relay(
+        &worker.tcp.scratch,
+        &mut client.stream,
+        &mut stream,
+        idle,
+        |bytes_in, bytes_out| {
+            frontend.counters.bytes_in.add(bytes_in);
+            frontend.counters.bytes_out.add(bytes_out);
+            backend.counters.bytes_in.add(bytes_in);
+            backend.counters.bytes_out.add(bytes_out);
+            server.counters.bytes_in.add(bytes_in);
+            server.counters.bytes_out.add(bytes_out);
+        },
+    )
+    .await;
+    if outcome.broken {
+        // What one side has broken off is to look so to the other: RST, not FIN.
+        for stream in [&client.stream, &stream] {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+    outcome
+}
+
+/// `tunnel`, where it is set, takes the place of both.
+fn idle(frontend: &Timeouts, backend: &Timeouts) -> Idle {
+    Idle {
+        client: backend.tunnel.unwrap_or(frontend.client),
+        server: backend.tunnel.unwrap_or(backend.server),
+    }
+}
+
+fn count_end(
+    frontend: &Frontend,
+    backend: &Backend,
+    server: Option<&Server>,
+    outcome: &Outcome,
+    total: Duration,
+) {
+    let aborts = match outcome.termination.cause {
+        Cause::Client | Cause::ClientTimeout => {
+            if outcome.termination.phase != Phase::Data {
+                frontend.counters.request_errors.inc();
+            }
+            Some((
+                &backend.counters.client_aborts,
+                server.map(|s| &s.counters.client_aborts),
+            ))
+        }
+        Cause::Server if outcome.termination.phase == Phase::Data => Some((
+            &backend.counters.server_aborts,
+            server.map(|s| &s.counters.server_aborts),
+        )),
+        _ => None,
+    };
+    if let Some((of_backend, of_server)) = aborts {
+        of_backend.inc();
+        if let Some(of_server) = of_server {
+            of_server.inc();
+        }
+    }
+    let total = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+    backend.counters.times.total.add(total);
+    if let Some(server) = server {
+        server.counters.times.total.add(total);
+    }
+}
+
+fn log(
+    worker: &Worker,
+    client: &Client,
+    backend: Option<&Backend>,
+    trace: &Trace,
+    outcome: &Outcome,
+) {
+    let (shared, frontend) = (&worker.shared, client.frontend());
+    shared.log.tcp(&TcpRecord {
+        common: Common {
+            format: frontend.config.log_format,
+            client: client.address,
+            accepted: client.accepted_at,
+            frontend: &frontend.name,
+            tls: false,
+            backend: backend.map(|backend| &*backend.name),
+            server: trace
+                .server
+                .as_ref()
+                .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
+            queued: trace.queued,
+            connected: trace.connected,
+            total: Instant::now() - client.accepted,
+            bytes_in: outcome.bytes_in,
+            bytes_out: outcome.bytes_out,
+            termination: outcome.termination,
+            active: Active {
+                process: shared.sessions.current(),
+                frontend: frontend.current(),
+                backend: backend.map_or(0, Backend::current),
+                server: trace
+                    .server
+                    .as_ref()
+                    .map_or(0, |server| server.userspace_active()),
+            },
+            retries: trace.retries,
+            redispatched: trace.redispatched,
+            server_queue: trace.server_queue,
+            backend_queue: trace.backend_queue,
+        },
+        path: Path::Userspace,
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! Data from client to server and back, until both directions have ended, one side breaks, or nothing has moved for
+//! too long.
+//!
+//! One task polls both directions. Data passes through the worker's scratch buffer; only what the other side cannot
+//! take at once is kept, so that an idle connection holds no buffer. A side that sends FIN may still receive: its FIN
+//! is passed on after the data before it.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    time::Sleep,
+};
+
+use crate::observe::log::{Cause, Phase, Termination};
+
+/// Bytes after which a running transfer is counted, so that statistics move while it lasts.
+const COUNT_BYTES: u64 = 64 * 1024;
+/// Time after which it is counted at the next data in any case.
+const COUNT_TIME: Duration = Duration::from_secs(1);
+
+/// How long nothing may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// While the client is expected to send or to take data.
+    pub client: Duration,
+    /// While the server is.
+    pub server: Duration,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who ended it, and in which phase.
+    pub termination: Termination,
+    /// Bytes received from the client.
+    pub bytes_in: u64,
+    /// Bytes received from the server.
+    pub bytes_out: u64,
+    /// A side broke off: the other is to learn it by RST.
+    pub broken: bool,
+}
+
+impl Outcome {
+    /// Ended before any data.
+    pub fn nothing(termination: Termination) -> Self {
+        Self {
+            termination,
+            bytes_in: 0,
+            bytes_out: 0,
+            broken: false,
+        }
+    }
+}
+
+/// Carries data both ways. `count` is told the bytes in and out as they come to be.
+pub async fn relay(
+    scratch: &RefCell<Box<[u8]>>,
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    idle: Idle,
+    mut count: impl FnMut(u64, u64),
+) -> Outcome {
+    let mut relay = Relay::new(client, server, idle);
+    let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
+    let termination = poll_fn(|cx| {
+        let ended = relay.poll(cx, &mut scratch.borrow_mut(), timer.as_mut());
+        relay.count(ended.is_ready(), &mut count);
+        ended
+    })
+    .await;
+    Outcome {
+        termination,
+        bytes_in: relay.upward.bytes,
+        bytes_out: relay.downward.bytes,
+        broken: matches!(termination.cause, Cause::Client | Cause::Server),
+    }
+}
+
+struct Relay<'a> {
+    upward: Direction<'a>,
+    downward: Direction<'a>,
+    idle: Idle,
+    /// When something last moved.
+    moved: Instant,
+    /// What the timer was set to when it was last set.
+    limit: Duration,
+    /// The server broke off, but what it had sent is still on its way to the client.
+    server_broke: bool,
+    counted: (u64, u64),
+    counted_at: Instant,
+}
+
+impl<'a> Relay<'a> {
+    fn new(client: &'a mut TcpStream, server: &'a mut TcpStream, idle: Idle) -> Self {
+        let now = Instant::now();
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        Self {
+            upward: Direction::new(from_client, to_server),
+            downward: Direction::new(from_server, to_client),
+            idle,
+            moved: now,
+            limit: idle.client.min(idle.server),
+            server_broke: false,
+            counted: (0, 0),
+            counted_at: now,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<Termination> {
+        let before = (self.upward.progress, self.downward.progress);
+        if let Poll::Ready(end) = self.poll_directions(cx, scratch) {
+            return Poll::Ready(end);
+        }
+        if before != (self.upward.progress, self.downward.progress) {
+            self.moved = Instant::now();
+        }
+        self.poll_idle(cx, timer)
+    }
+
+    fn poll_directions(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Termination> {
+        if !self.upward.is_done()
+            && let Poll::Ready(Err(broken)) = self.upward.poll(cx, scratch)
+        {
+            return Poll::Ready(self.broken(match broken {
+                Broken::Reading => Cause::Client,
+                Broken::Writing => Cause::Server,
+            }));
+        }
+        if !self.downward.is_done()
+            && let Poll::Ready(Err(broken)) = self.downward.poll(cx, scratch)
+        {
+            match broken {
+                Broken::Writing => return Poll::Ready(self.broken(Cause::Client)),
+                Broken::Reading if self.downward.kept.is_empty() => {
+                    return Poll::Ready(self.broken(Cause::Server));
+                }
+                Broken::Reading => {
+                    self.server_broke = true;
+                    self.upward.state = State::Done;
+                    self.downward.state = State::Ending;
+                    // It waits for the client to take what is kept.
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        match (
+            self.upward.is_done() && self.downward.is_done(),
+            self.server_broke,
+        ) {
+            (true, false) => Poll::Ready(Termination::NORMAL),
+            (true, true) => Poll::Ready(self.broken(Cause::Server)),
+            (false, _) => Poll::Pending,
+        }
+    }
+
+    /// Whose time it is: a side is waited for if data is expected from it, or has to be taken by it.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Termination> {
+        let client = self.upward.reads() || self.downward.writes();
+        let server = self.downward.reads() || self.upward.writes();
+        let (limit, cause) = match (client, server) {
+            (true, true) if self.idle.server < self.idle.client => {
+                (self.idle.server, Cause::ServerTimeout)
+            }
+            (false, true) => (self.idle.server, Cause::ServerTimeout),
+            _ => (self.idle.client, Cause::ClientTimeout),
+        };
+        if limit != self.limit {
+            self.limit = limit;
+            timer.as_mut().reset((self.moved + limit).into());
+        }
+        // The timer is set once and looked at when it fires, not moved at each packet.
+        while timer.as_mut().poll(cx).is_ready() {
+            let due = self.moved + limit;
+            if Instant::now() >= due {
+                return Poll::Ready(Termination::new(cause, self.phase()));
+            }
+            timer.as_mut().reset(due.into());
+        }
+        Poll::Pending
+    }
+
+    fn broken(&self, cause: Cause) -> Termination {
+        Termination::new(cause, self.phase())
+    }
+
+    /// `L` once the server's connection is closed both ways and only the client's is left.
+    fn phase(&self) -> Phase {
+        let server_gone = self.upward.is_done() && !self.downward.reads();
+        if server_gone {
+            Phase::Last
+        } else {
+            Phase::Data
+        }
+    }
+
+    fn count(&mut self, ended: bool, count: &mut impl FnMut(u64, u64)) {
+        let now = (self.upward.bytes, self.downward.bytes);
+        let (bytes_in, bytes_out) = (now.0 - self.counted.0, now.1 - self.counted.1);
+        if bytes_in + bytes_out == 0 {
+            return;
+        }
+        if ended
+            || bytes_in + bytes_out >= COUNT_BYTES
+            || self.moved - self.counted_at >= COUNT_TIME
+        {
+            count(bytes_in, bytes_out);
+            self.counted = now;
+            self.counted_at = self.moved;
+        }
+    }
+}
+
+/// Which side of a direction broke.
+enum Broken {
+    Reading,
+    Writing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// More may come.
+    Open,
+    /// The source has ended; what is kept, then the end itself, is to be passed on.
+    Ending,
+    /// The end has been passed on.
+    Done,
+}
+
+/// One direction.
+struct Direction<'a> {
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
+    state: State,
+    /// Read but not yet written.
+    kept: Vec<u8>,
+    /// How much of `kept` has been written.
+    written: usize,
+    /// Bytes read.
+    bytes: u64,
+    /// Grows whenever something moved.
+    progress: u64,
+}
+
+impl<'a> Direction<'a> {
+    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
+        Self {
+            from,
+            to,
+            state: State::Open,
+            kept: Vec::new(),
+            written: 0,
+            bytes: 0,
+            progress: 0,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// It waits for its source.
+    fn reads(&self) -> bool {
+        self.state == State::Open && self.kept.is_empty()
+    }
+
+    /// It waits for its sink.
+    fn writes(&self) -> bool {
+        !self.is_done() && !self.kept.is_empty()
+    }
+
+    /// Moves what can be moved. Ready when done or broken.
+    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Result<(), Broken>> {
+        loop {
+            ready!(self.poll_kept(cx)).map_err(|_| Broken::Writing)?;
+            if self.state == State::Ending {
+                // A sink that is gone already needs no end; it shows by itself if it had broken.
+                let _ = ready!(Pin::new(&mut self.to).poll_shutdown(cx));
+                self.state = State::Done;
+            }
+            if self.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer))
+                .map_err(|_| Broken::Reading)?;
+            let data = buffer.filled();
+            self.progress += 1;
+            self.bytes += data.len() as u64;
+            if data.is_empty() {
+                self.state = State::Ending;
+                continue;
+            }
+            let taken = match Pin::new(&mut self.to).poll_write(cx, data) {
+                Poll::Ready(Ok(taken)) => taken,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Writing)),
+                Poll::Pending => 0,
+            };
+            self.kept.extend_from_slice(&data[taken..]);
+        }
+    }
+
+    /// Writes what is kept; then gives its memory back.
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.kept.len() {
+            let taken = ready!(Pin::new(&mut self.to).poll_write(cx, &self.kept[self.written..]))?;
+            self.written += taken;
+            self.progress += 1;
+        }
+        if self.written > 0 {
+            self.kept = Vec::new();
+            self.written = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

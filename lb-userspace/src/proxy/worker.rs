@@ -1,0 +1,317 @@
+//! A worker: one thread, one runtime, its own listeners; the seam between accepting and the protocols.
+//!
+//! Each accepted connection becomes a [`Client`] and a task of its own, which [`tcp`](super::tcp) or
+//! [`http`](super::http) serves to its end.
+
+use std::{
+    cell::Cell,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
+    runtime::Runtime,
+    sync::{Notify, watch},
+    task::LocalSet,
+};
+
+use super::{Listeners, Shared, Stop, tcp};
+use crate::{
+    config::model::Mode,
+    topology::{Accepted, Frontend},
+};
+
+/// Pause after an accept failed for want of descriptors or memory, which only time can mend.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections taken from one listener before others get their turn.
+const ACCEPT_BURST: usize = 64;
+
+/// What belongs to one worker thread alone.
+#[derive(Debug)]
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Its number, from 0.
+    pub index: usize,
+    /// What the TCP path keeps between connections.
+    pub tcp: tcp::Local,
+    stop: watch::Receiver<Stop>,
+    clients: Cell<usize>,
+    empty: Notify,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, index: usize, stop: watch::Receiver<Stop>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            index,
+            tcp: tcp::Local::default(),
+            stop,
+            clients: Cell::new(0),
+            empty: Notify::new(),
+        })
+    }
+
+    /// Whether no new work should be begun: idle connections close, others after what they are at.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow() > Stop::Running
+    }
+
+    /// Resolves once a stop begins.
+    pub async fn stopping(&self) {
+        // An error means that the proxy is gone altogether, which is a stop too.
+        let _ = self
+            .stop
+            .clone()
+            .wait_for(|stop| *stop > Stop::Running)
+            .await;
+    }
+
+    /// Connections that this worker serves now.
+    pub fn clients(&self) -> usize {
+        self.clients.get()
+    }
+
+    async fn empty(&self) {
+        while self.clients.get() > 0 {
+            self.empty.notified().await;
+        }
+    }
+}
+
+/// A connection that a client has opened, counted everywhere until it is dropped.
+#[derive(Debug)]
+pub struct Client {
+    /// The socket; TCP_NODELAY is set.
+    pub stream: TcpStream,
+    /// The client's address; an IPv4 client of a `[::]` bind is an IPv4 address.
+    pub address: SocketAddr,
+    /// When it was accepted, for measuring.
+    pub accepted: Instant,
+    /// When it was accepted, for showing.
+    pub accepted_at: SystemTime,
+    place: Place,
+}
+
+impl Client {
+    /// The frontend it came to.
+    pub fn frontend(&self) -> &Arc<Frontend> {
+        self.place.accepted.frontend()
+    }
+}
+
+/// A connection's places in the frontend's and the process's count.
+#[derive(Debug)]
+struct Place {
+    accepted: Accepted,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    /// Takes both, waiting for room.
+    async fn take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Self {
+        loop {
+            let Some(accepted) = frontend.enter() else {
+                frontend.room().await;
+                continue;
+            };
+            if shared.sessions.try_take().is_some() {
+                return Self {
+                    accepted,
+                    shared: Arc::clone(shared),
+                };
+            }
+            drop(accepted);
+            shared.sessions.room().await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.sessions.give_back();
+    }
+}
+
+/// Serves `listeners` until the stop is complete.
+pub(super) fn run(
+    runtime: &Runtime,
+    index: usize,
+    shared: Arc<Shared>,
+    listeners: Listeners,
+    mut stop: watch::Receiver<Stop>,
+) {
+    let worker = Worker::new(shared, index, stop.clone());
+    let local = LocalSet::new();
+    local.block_on(runtime, async {
+        let accepting: Vec<_> = listeners
+            .sockets
+            .into_iter()
+            .map(|(frontend, listener)| {
+                tokio::task::spawn_local(accept(Rc::clone(&worker), frontend, listener))
+            })
+            .collect();
+        worker.stopping().await;
+        for task in accepting {
+            // What the kernel has accepted for us already is still served; then the listener closes.
+            let _ = task.await;
+        }
+        tokio::select! {
+            () = worker.empty() => {}
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
+        }
+    });
+    // Dropping the set ends what still runs.
+}
+
+/// Accepts until the stop begins and the listener's queue is empty.
+async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListener) {
+    // SAFETY: a `TcpListener` owns its descriptor, names the same one at each call, and is dropped only after the
+    // `AsyncFd` around it has let go of it.
+    let listener = match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(
+                "frontend {}: cannot watch its listener: {error}",
+                frontend.name
+            );
+            return;
+        }
+    };
+    let mut burst = 0;
+    let mut failing = false;
+    loop {
+        // Readiness first, place second, accept third: an idle listener holds no place, and a connection without one
+        // waits in the kernel's queue.
+        let ready = tokio::select! {
+            biased;
+            ready = listener.readable() => ready,
+            () = worker.stopping() => return,
+        };
+        let Ok(mut ready) = ready else { return };
+        let place = tokio::select! {
+            biased;
+            place = Place::take(&worker.shared, &frontend) => place,
+            () = worker.stopping() => return,
+        };
+        match ready.try_io(|listener| accept_one(listener.get_ref())) {
+            Ok(Ok((stream, address))) => {
+                failing = false;
+                serve(&worker, stream, address, place);
+                burst += 1;
+                if burst >= ACCEPT_BURST {
+                    burst = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            // Nobody is there any more: another accept, or the client gave up.
+            Err(_would_block) => burst = 0,
+            Ok(Err(error)) if is_clients_fault(&error) => {}
+            Ok(Err(error)) => {
+                drop(place);
+                worker.shared.accept_errors.inc();
+                if !failing {
+                    tracing::error!(
+                        "frontend {}: cannot accept connections: {error}; they wait in the kernel meanwhile",
+                        frontend.name
+                    );
+                }
+                failing = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn accept_one(listener: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let (fd, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let address = address
+        .and_then(|address| SocketAddr::try_from(address).ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((
+        std::net::TcpStream::from(fd),
+        SocketAddr::new(address.ip().to_canonical(), address.port()),
+    ))
+}
+
+/// accept(2) passes on errors of the connection itself, which are over with it.
+fn is_clients_fault(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::CONNABORTED
+                | Errno::INTR
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+                | Errno::PERM
+        )
+    )
+}
+
+fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, place: Place) {
+    let accepted = Instant::now();
+    let frontend = place.accepted.frontend();
+    frontend.count_connection(worker.shared.topology.clock.at(accepted));
+    worker.shared.accepted.inc();
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            worker.shared.accept_errors.inc();
+            tracing::error!(
+                "frontend {}: cannot watch a connection: {error}",
+                frontend.name
+            );
+            return;
+        }
+    };
+    let mode = frontend.config.mode;
+    let client = Client {
+        stream,
+        address,
+        accepted,
+        accepted_at: SystemTime::now(),
+        place,
+    };
+    let served = Served::begin(worker);
+    tokio::task::spawn_local(async move {
+        let worker = Rc::clone(&served.0);
+        match mode {
+            Mode::Tcp => tcp::serve(worker, client).await,
+            // Served by the HTTP path once it is there; until then such a client is turned away.
+            Mode::Http => drop(client),
+        }
+    });
+}
+
+/// Counts a connection of this worker while it is served, also if serving it panics.
+struct Served(Rc<Worker>);
+
+impl Served {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.clients.set(worker.clients.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let left = self.0.clients.get() - 1;
+        self.0.clients.set(left);
+        if left == 0 {
+            self.0.empty.notify_one();
+        }
+    }
+}
