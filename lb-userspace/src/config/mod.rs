@@ -1,5 +1,230 @@
 //! Text to checked [`Config`]. Knows nothing of sockets.
+//!
+//! A file goes through four steps: [`tree`] (YAML with places), the section readers (`global`, `frontend`, …: a
+//! [`draft`] of values in range), [`cross`] (what only holds between sections) and [`resolve`] (inheritance and
+//! defaults). No step stops at its first finding. [`host`] is apart: it asks the machine, and `lb check` runs it last.
 
+mod address;
+mod backend;
+mod check;
+mod cookie;
+mod cross;
+mod decode;
+mod defaults;
+mod diagnostic;
+mod draft;
+mod frontend;
+mod global;
+mod health;
+pub mod host;
 pub mod model;
+mod resolve;
+mod source;
+mod stats;
+mod suggest;
+mod timeouts;
+mod traps;
+mod tree;
+mod units;
+mod variables;
 
+#[cfg(test)]
+mod tests;
+
+use std::{fs::File, io::Read, path::Path};
+
+pub use check::{Format, Report, check, check_command};
+pub use decode::Environment;
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::Config;
+pub use source::{Position, Source, Span};
+
+use decode::Decoder;
+use draft::{Draft, Places};
+
+/// Largest file that is read, in bytes: some hundred thousand servers.
+const MAX_FILE: u64 = 16 << 20;
+
+/// A file that may be run.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What is worth saying about it; no errors among them.
+    pub warnings: Diagnostics,
+    /// The file itself.
+    pub source: Source,
+    /// For [`host`] to point to.
+    places: Places,
+}
+
+/// Reads and checks a file. Relative paths in it begin at its folder.
+///
+/// # Errors
+/// Everything that is wrong with it, warnings included, in the order of the file.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    let unread = |message: String, mend: &str| {
+        let diagnostic = Diagnostic::unplaced(Severity::Error, message).mend(mend);
+        Diagnostics::new(Source::new(&name, ""), vec![diagnostic])
+    };
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| {
+        unread(
+            format!("cannot be read: {error}"),
+            "name a readable file: `--config FILE`",
+        )
+    })?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unread(
+            format!("is larger than {} MiB", MAX_FILE >> 20),
+            "name a configuration file: `--config FILE`",
+        ));
+    }
+    let text = decode_utf8(&name, &bytes)?;
+    // The daemon may change its folder later.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    parse_in(
+        &name,
+        text,
+        absolute.parent().unwrap_or(Path::new("/")),
+        environment,
+    )
+}
+
+/// Checks a text. Relative paths in it begin at the folder of `name`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
+    parse_in(
+        name,
+        text,
+        Path::new(name).parent().unwrap_or(Path::new("")),
+        environment,
+    )
+}
+
+/// Looks variables up in the process's environment: what the daemon passes to [`load`].
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn parse_in(
+    name: &str,
+    text: &str,
+    base: &Path,
+    environment: Environment<'_>,
+) -> Result<Loaded, Diagnostics> {
+    let source = Source::new(name, text);
+    let parsed = tree::parse(&source);
+    let mut d = Decoder {
+        environment,
+        base,
+        complete: parsed.complete,
+        diagnostics: parsed.diagnostics,
+    };
+    let draft = match &parsed.root {
+        Some(root) => sections(&mut d, root),
+        None => {
+            if d.diagnostics.is_empty() {
+                d.error(
+                    Span::at(1, 1, 1),
+                    "the file is empty",
+                    "write at least `frontends:` and `backends:`; `conf/` has examples",
+                );
+            }
+            None
+        }
+    };
+    if let Some(draft) = &draft
+        && parsed.complete
+    {
+        let broken = d
+            .diagnostics
+            .iter()
+            .any(|found| found.severity == Severity::Error);
+        d.diagnostics.extend(cross::check(draft, broken));
+    }
+    let found = Diagnostics::new(source.clone(), d.diagnostics);
+    match draft {
+        Some(draft) if found.errors() == 0 => {
+            let places = draft.places.clone();
+            Ok(Loaded {
+                config: resolve::resolve(draft),
+                warnings: found,
+                source,
+                places,
+            })
+        }
+        _ => Err(found),
+    }
+}
+
+fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
+    let mut table = d.table(root, Span::at(1, 1, 1), "a configuration")?;
+    let mut places = Places::default();
+    let global = global::decode(d, table.take("global"), &mut places);
+    let defaults = defaults::decode(d, table.take("defaults"));
+    let frontends = table.take("frontends");
+    let backends = table.take("backends");
+    let stats = table.take("stats");
+    if frontends.is_none() && stats.is_none() {
+        d.missing(
+            &table,
+            "frontends",
+            "write `frontends:` with a `bind` and a `default_backend` each",
+        );
+    }
+    places.stats = stats.map(|e| e.key_span);
+    let draft = Draft {
+        global,
+        places,
+        defaults,
+        frontends: frontend::decode(d, frontends),
+        backends: backend::decode(d, backends),
+        stats: stats.and_then(|e| stats::decode(d, e)),
+    };
+    table.finish(
+        d,
+        &[],
+        &[
+            ("listen", "write a frontend and a backend"),
+            (
+                "http",
+                "write `frontends:` and `backends:` at the top level",
+            ),
+            ("servers", "servers belong to a backend"),
+        ],
+    );
+    Some(draft)
+}
+
+/// The text, or where it stops being UTF-8.
+fn decode_utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Diagnostics> {
+    let lossy = |bytes: &[u8]| Source::new(name, &String::from_utf8_lossy(bytes));
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let diagnostic =
+            Diagnostic::error(Span::at(1, 1, 1), "the file is UTF-16").mend("save it as UTF-8");
+        return Err(Diagnostics::new(Source::new(name, ""), vec![diagnostic]));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let source = lossy(bytes);
+        let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+        let at = Source::new(name, good);
+        let place = at.position(at.text().len());
+        let byte = bytes[error.valid_up_to()];
+        let diagnostic = Diagnostic::error(
+            Span::at(place.line, place.column, 1),
+            format!("the byte 0x{byte:02x} is not UTF-8"),
+        )
+        .mend("save the file as UTF-8");
+        Diagnostics::new(source, vec![diagnostic])
+    })
+}

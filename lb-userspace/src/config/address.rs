@@ -1,0 +1,254 @@
+//! Addresses as people write them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{
+    model::{Bind, Transport},
+    units::Problem,
+};
+
+/// `"ADDR:PORT"`, `"*:PORT"`, `"[::]:PORT"`.
+pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
+    for (prefix, what) in [
+        ("udp:", "UDP frontends"),
+        ("quic:", "HTTP/3 frontends"),
+        ("unix:", "unix sockets to listen on"),
+    ] {
+        if text.starts_with(prefix) {
+            return Err(Problem::new(
+                format!("unsupported: {what} are not built yet"),
+                "write a TCP address such as `\"*:80\"`",
+            ));
+        }
+    }
+    let text = text.strip_prefix("tcp:").unwrap_or(text);
+    let (host, port) = split(text, "\"*:80\"")?;
+    let port = self::port(port)?;
+    let (address, both_families) = match host {
+        "*" => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), false),
+        "" => {
+            return Err(Problem::new(
+                format!("`{text}` has no address"),
+                format!("write `\"*:{port}\"` for all of them"),
+            ));
+        }
+        _ => {
+            let address = ip(host).ok_or_else(|| {
+                Problem::new(
+                    format!("`{host}` is no IP address"),
+                    format!("write an address of this host, or `\"*:{port}\"` for all of them"),
+                )
+            })?;
+            (address, address == IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+        }
+    };
+    if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(Problem::new(
+            format!("`{host}` is a group address, nothing can listen on it"),
+            "write a unicast address",
+        ));
+    }
+    let address = SocketAddr::new(address, port);
+    Ok(Bind {
+        address,
+        both_families,
+        transport: Transport::Tcp,
+        text: text.to_owned(),
+    })
+}
+
+/// A server's `ADDR:PORT`.
+pub(super) fn server(text: &str) -> Result<SocketAddr, Problem> {
+    let (host, port) = split(text, "\"192.0.2.10:80\"")?;
+    let port = self::port(port)?;
+    let address = ip(host).ok_or_else(|| match host {
+        "*" | "" => Problem::new(
+            format!("`{text}` names no server"),
+            format!("write its address: `\"192.0.2.10:{port}\"`"),
+        ),
+        _ if host.contains(|c: char| c.is_ascii_alphabetic()) => Problem::new(
+            format!("unsupported: host names of servers (`{host}`) are not resolved yet"),
+            match host {
+                "localhost" => format!("write `\"127.0.0.1:{port}\"`"),
+                _ => "write its IP address".to_owned(),
+            },
+        ),
+        _ => Problem::new(
+            format!("`{host}` is no IP address"),
+            "write four numbers from 0 to 255, or `[IPv6]`",
+        ),
+    })?;
+    if address.is_unspecified()
+        || address.is_multicast()
+        || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+    {
+        return Err(Problem::new(
+            format!("`{host}` is the address of no server"),
+            "write the server's own address",
+        ));
+    }
+    Ok(SocketAddr::new(address, port))
+}
+
+/// An address, in brackets or not; no zone.
+pub(super) fn ip(text: &str) -> Option<IpAddr> {
+    match text
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+    {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// A port from 1 to 65535.
+pub(super) fn port(text: &str) -> Result<u16, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if digits && port > 0 => Ok(port),
+        _ if text.contains('-') && text.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
+            Err(Problem::new(
+                format!("unsupported: a range of ports (`{text}`) is not built yet"),
+                "write a list with one entry a port",
+            ))
+        }
+        _ => Err(Problem::new(
+            format!("`{text}` is no port"),
+            "write a number from 1 to 65535",
+        )),
+    }
+}
+
+fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, &'a str), Problem> {
+    if text.contains(',') {
+        return Err(Problem::new(
+            format!("`{text}` is more than one address"),
+            "write a list: `[\"ADDR:PORT\", \"ADDR:PORT\"]`",
+        ));
+    }
+    if let Some(scheme) = text.find("://") {
+        return Err(Problem::new(
+            format!("`{text}` is a URL"),
+            format!(
+                "write address and port alone, without `{}`",
+                &text[..scheme + 3]
+            ),
+        ));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(Problem::new(
+            format!("`{text}` has no port"),
+            format!("write `\"[{text}]:PORT\"`"),
+        ));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.starts_with('[') || !host.contains(':') => {
+            if host.starts_with('[') && !host.ends_with(']') {
+                return Err(Problem::new(
+                    format!("`{text}` has no port"),
+                    format!("write `\"{text}:PORT\"`"),
+                ));
+            }
+            Ok((host, port))
+        }
+        Some((host, port)) => Err(Problem::new(
+            format!("`{text}` is ambiguous"),
+            format!("write IPv6 in brackets: `\"[{host}]:{port}\"`"),
+        )),
+        None if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => Err(Problem::new(
+            format!("`{text}` is a port without an address"),
+            format!(
+                "write `\"{}:{text}\"`",
+                &example[1..].split(':').next().unwrap_or_default()
+            ),
+        )),
+        None => Err(Problem::new(
+            format!("`{text}` has no port"),
+            format!("write address and port, such as `{example}`"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds() {
+        let ok = |text: &str| {
+            bind(text)
+                .map(|b| (b.address.to_string(), b.both_families))
+                .map_err(|p| p.message)
+        };
+        assert_eq!(ok("*:9001"), Ok(("0.0.0.0:9001".into(), false)));
+        assert_eq!(ok("[::]:80"), Ok(("[::]:80".into(), true)));
+        assert_eq!(
+            ok("[2001:db8::1]:80"),
+            Ok(("[2001:db8::1]:80".into(), false))
+        );
+        assert_eq!(ok("192.0.2.1:65535"), Ok(("192.0.2.1:65535".into(), false)));
+        for (bad, message) in [
+            ("*:0", "`0` is no port"),
+            ("*:65536", "`65536` is no port"),
+            ("*:+80", "`+80` is no port"),
+            (
+                "*:80-89",
+                "unsupported: a range of ports (`80-89`) is not built yet",
+            ),
+            (":80", "`:80` has no address"),
+            ("80", "`80` is a port without an address"),
+            ("*", "`*` has no port"),
+            ("", "`` has no port"),
+            ("::1", "`::1` has no port"),
+            ("::1:80:x", "`::1:80:x` is ambiguous"),
+            ("[::1]", "`[::1]` has no port"),
+            ("localhost:80", "`localhost` is no IP address"),
+            ("256.1.1.1:80", "`256.1.1.1` is no IP address"),
+            (
+                "224.0.0.1:80",
+                "`224.0.0.1` is a group address, nothing can listen on it",
+            ),
+            ("*:80,*:81", "`*:80,*:81` is more than one address"),
+            ("udp:*:53", "unsupported: UDP frontends are not built yet"),
+            ("http://*:80", "`http://*:80` is a URL"),
+        ] {
+            assert_eq!(ok(bad), Err(message.to_owned()), "{bad}");
+        }
+        assert_eq!(
+            bind("80").err().and_then(|p| p.mend).as_deref(),
+            Some("write `\"*:80\"`")
+        );
+        assert_eq!(
+            bind("::1:80:x").err().and_then(|p| p.mend).as_deref(),
+            Some("write IPv6 in brackets: `\"[::1:80]:x\"`")
+        );
+    }
+
+    #[test]
+    fn servers() {
+        assert_eq!(
+            server("192.168.8.111:8080").map(|a| a.to_string()),
+            Ok("192.168.8.111:8080".into())
+        );
+        assert_eq!(
+            server("[2001:db8::1]:80").map(|a| a.to_string()),
+            Ok("[2001:db8::1]:80".into())
+        );
+        for bad in [
+            "*:80",
+            "0.0.0.0:80",
+            "[::]:80",
+            "ms1:80",
+            "1.2.3:80",
+            "1.2.3.4",
+            "[1.2.3.4]:80",
+            "255.255.255.255:1",
+        ] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            server("localhost:80").err().and_then(|p| p.mend).as_deref(),
+            Some("write `\"127.0.0.1:80\"`")
+        );
+    }
+}

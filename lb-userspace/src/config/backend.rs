@@ -1,0 +1,187 @@
+//! `backends:` and their servers.
+
+use super::{
+    address, cookie,
+    decode::Decoder,
+    defaults,
+    draft::{BackendDraft, ProxyDraft, ServerDraft, TimeoutsDraft},
+    frontend,
+    source::Spanned,
+    timeouts::{self, Owner},
+    tree::{Entry, Kind, Node},
+};
+
+/// HAProxy's range.
+const MAX_WEIGHT: u16 = 256;
+
+/// Reads `backends:`.
+pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<BackendDraft> {
+    let Some(table) = entry.and_then(|e| d.table(&e.value, e.key_span, "`backends`")) else {
+        return Vec::new();
+    };
+    table.entries().iter().map(|e| backend(d, e)).collect()
+}
+
+fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
+    let name = Spanned::new(entry.key.clone(), entry.key_span);
+    d.name(&name.value, name.span, "backend");
+    let Some(mut table) = d.table(
+        &entry.value,
+        entry.key_span,
+        format!("backend `{}`", name.value),
+    ) else {
+        // Its name is known all the same, so that nobody is told that there is no such backend.
+        return BackendDraft {
+            name,
+            mode: None,
+            forwarded_for: None,
+            timeouts: TimeoutsDraft::default(),
+            proxy: ProxyDraft::default(),
+            servers: Vec::new(),
+            servers_span: Some(entry.key_span),
+        };
+    };
+    let mode = frontend::mode(d, &mut table);
+    let forwarded_for = frontend::forwarded_for(d, &mut table);
+    let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
+    let proxy = defaults::proxy(d, &mut table);
+    let servers = table.take("servers");
+    let servers_span = servers.map(|e| e.key_span);
+    let servers = servers.map_or(&[][..], |e| d.list(&e.value, "`servers`"));
+    let servers = servers.iter().filter_map(|node| server(d, node)).collect();
+    table.finish(
+        d,
+        &[
+            "hash_type",
+            "default_server",
+            "retry_on",
+            "rules",
+            "errorfiles",
+            "compression",
+            "on_marked_down",
+        ],
+        &[
+            ("bind", "`bind` belongs to a frontend"),
+            ("maxconn", "it is a server's or a frontend's"),
+            ("forwardfor", "it is `forwarded_for: true`"),
+            ("default_backend", "`default_backend` belongs to a frontend"),
+            ("httpchk", "it is `health_check: { type: http, path: /… }`"),
+            (
+                "option",
+                "HAProxy's options have keys of their own, such as `health_check`",
+            ),
+            ("algorithm", "it is `balance`"),
+        ],
+    );
+    BackendDraft {
+        name,
+        mode,
+        forwarded_for,
+        timeouts,
+        proxy,
+        servers,
+        servers_span,
+    }
+}
+
+fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
+    if let Kind::Scalar(text) = &node.kind
+        && !node.is_null()
+    {
+        let example = format!("write `{{ name: s1, address: \"{}\" }}`", text.text);
+        d.error(
+            node.span,
+            "a server must be a mapping, this is a single value",
+            example,
+        );
+        return None;
+    }
+    let mut table = d.table(node, node.span, "a server")?;
+    let name = match table.take("name") {
+        Some(e) => d.text(&e.value, "`name`").map(|text| {
+            d.name(&text, e.value.span, "server");
+            Spanned::new(text, e.value.span)
+        }),
+        None => {
+            d.missing(
+                &table,
+                "name",
+                "write `{ name: s1, address: \"192.0.2.10:80\" }`",
+            );
+            None
+        }
+    };
+    let address = match table.take("address") {
+        Some(e) => d.parsed(&e.value, "`address`", address::server),
+        None => {
+            d.missing(
+                &table,
+                "address",
+                "write `{ name: s1, address: \"192.0.2.10:80\" }`",
+            );
+            None
+        }
+    };
+    let weight = table
+        .take("weight")
+        .and_then(|e| d.number(&e.value, "`weight`", 0..=MAX_WEIGHT));
+    let maxconn = table
+        .take("maxconn")
+        .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
+    let backup = table
+        .take("backup")
+        .and_then(|e| d.boolean(&e.value, "`backup`"))
+        .unwrap_or(false);
+    let disabled = table
+        .take("disabled")
+        .and_then(|e| d.boolean(&e.value, "`disabled`"))
+        .unwrap_or(false);
+    let cookie = table.take("cookie").and_then(|e| {
+        let value = d.text(&e.value, "`cookie`")?;
+        if !cookie::is_value(&value) {
+            d.error(
+                e.value.span,
+                format!("`{value}` cannot be the value of a cookie"),
+                "write printable ASCII without blanks, quotes, `,`, `;`, `\\`, `|` and `~`",
+            );
+        }
+        Some(Spanned::new(value, e.value.span))
+    });
+    let check = table.take("check").and_then(|e| {
+        d.boolean(&e.value, "`check`")
+            .map(|on| Spanned::new(on, e.key_span))
+    });
+    table.finish(
+        d,
+        &[
+            "max_queue",
+            "send_proxy",
+            "tls",
+            "protocol",
+            "slowstart",
+            "resolve",
+            "on_marked_down",
+        ],
+        &[
+            (
+                "port",
+                "write the port after the address: `address: \"192.0.2.10:80\"`",
+            ),
+            ("ip", "it is `address`"),
+            ("host", "it is `address`"),
+            ("inter", "intervals belong to the backend's `health_check`"),
+            ("rise", "`rise` belongs to the backend's `health_check`"),
+            ("fall", "`fall` belongs to the backend's `health_check`"),
+        ],
+    );
+    Some(ServerDraft {
+        name: name?,
+        address: address?,
+        weight,
+        maxconn,
+        backup,
+        disabled,
+        cookie,
+        check,
+    })
+}

@@ -1,0 +1,119 @@
+//! `lb check`: everything about a file in one answer.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::json;
+
+use super::{Config, Diagnostics, Environment, host, load};
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For people, in colours.
+    Colour,
+    /// For tools: one JSON object.
+    Json,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Errors and warnings in the order of the file.
+    pub diagnostics: Diagnostics,
+    /// What the file says, if it may be run.
+    pub config: Option<Config>,
+}
+
+impl Report {
+    /// Whether the daemon would take the file.
+    pub fn is_valid(&self) -> bool {
+        self.config.is_some() && self.diagnostics.errors() == 0
+    }
+
+    /// Exit code of `lb check`: 0 valid, 1 not.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(!self.is_valid())
+    }
+
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, format: Format, out: &mut impl Write) -> io::Result<()> {
+        if format == Format::Json {
+            let answer =
+                json!({ "valid": self.is_valid(), "diagnostics": self.diagnostics.to_json() });
+            return writeln!(out, "{answer:#}");
+        }
+        out.write_all(self.diagnostics.render(format == Format::Colour).as_bytes())?;
+        writeln!(out, "{}", self.summary())
+    }
+
+    /// The last line: `lb.yaml: valid (2 frontends, 2 backends, 4 servers), 1 warning`.
+    fn summary(&self) -> String {
+        let name = self.diagnostics.source().name();
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let warnings = match self.diagnostics.warnings() {
+            0 => String::new(),
+            n => format!(", {}", count(n, "warning")),
+        };
+        match &self.config {
+            Some(config) if self.is_valid() => {
+                let servers = config
+                    .backends
+                    .iter()
+                    .map(|backend| backend.servers.len())
+                    .sum();
+                format!(
+                    "{name}: valid ({}, {}, {}){warnings}",
+                    count(config.frontends.len(), "frontend"),
+                    count(config.backends.len(), "backend"),
+                    count(servers, "server"),
+                )
+            }
+            _ => format!(
+                "{name}: not valid: {}{warnings}",
+                count(self.diagnostics.errors(), "error")
+            ),
+        }
+    }
+}
+
+/// Checks a file, then what it asks of this host.
+pub fn check(path: &Path, environment: Environment<'_>) -> Report {
+    match load(path, environment) {
+        Ok(loaded) => {
+            let mut diagnostics = loaded.warnings.clone();
+            diagnostics.extend(host::check(&loaded, &host::ThisHost));
+            Report {
+                diagnostics,
+                config: Some(loaded.config),
+            }
+        }
+        Err(diagnostics) => Report {
+            diagnostics,
+            config: None,
+        },
+    }
+}
+
+/// The whole of `lb check --config FILE`; answers the exit code.
+///
+/// # Errors
+/// Those of `out`.
+pub fn check_command(
+    path: &Path,
+    environment: Environment<'_>,
+    format: Format,
+    out: &mut impl Write,
+) -> io::Result<u8> {
+    let report = check(path, environment);
+    report.write(format, out)?;
+    Ok(report.exit_code())
+}

@@ -1,0 +1,132 @@
+//! `defaults:`, and the keys that it shares with backends.
+
+use super::{
+    cookie,
+    decode::{Decoder, Table},
+    draft::{DefaultsDraft, ProxyDraft},
+    frontend, health,
+    model::{Balance, Forward, Overflow},
+    source::Spanned,
+    timeouts::{self, Owner},
+    tree::Entry,
+};
+
+/// Most retries: with a second between them, already over a minute and a half.
+const MAX_RETRIES: u32 = 100;
+
+/// Reads `defaults:`.
+pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraft {
+    let Some(mut table) = entry.and_then(|e| d.table(&e.value, e.key_span, "`defaults`")) else {
+        return DefaultsDraft::default();
+    };
+    let draft = DefaultsDraft {
+        mode: frontend::mode(d, &mut table),
+        maxconn: table
+            .take("maxconn")
+            .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
+        log_format: frontend::log_format(d, &mut table),
+        forwarded_for: frontend::forwarded_for(d, &mut table),
+        timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
+        proxy: proxy(d, &mut table),
+    };
+    table.finish(
+        d,
+        &[
+            "retry_on",
+            "hash_type",
+            "errorfiles",
+            "compression",
+            "default_server",
+            "on_marked_down",
+        ],
+        &[
+            (
+                "option",
+                "HAProxy's options have keys of their own, such as `forwarded_for: true`",
+            ),
+            ("log", "it is `global.log`"),
+            ("forwardfor", "it is `forwarded_for: true`"),
+            ("httpchk", "it is `health_check: { type: http, path: /… }`"),
+        ],
+    );
+    draft
+}
+
+/// Keys that a backend has and that `defaults` may give.
+pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
+    ProxyDraft {
+        balance: table.take("balance").and_then(|e| {
+            let choices = [
+                ("roundrobin", Balance::RoundRobin),
+                ("leastconn", Balance::LeastConn),
+                ("source", Balance::Source),
+            ];
+            let later = [
+                "static-rr",
+                "first",
+                "uri",
+                "url_param",
+                "hdr",
+                "random",
+                "maglev",
+            ];
+            match &e.value.kind {
+                super::tree::Kind::Mapping(_) => {
+                    d.error(
+                        e.value.span,
+                        "unsupported: `balance` with arguments is not built yet",
+                        "write `roundrobin`, `leastconn` or `source`",
+                    );
+                    None
+                }
+                _ => d.choice(&e.value, "`balance`", &choices, &later),
+            }
+        }),
+        forward: table.take("forward").and_then(|e| {
+            let choices = [
+                ("fullnat", Forward::FullNat),
+                ("dsr", Forward::Dsr),
+                ("proxy", Forward::Proxy),
+            ];
+            let forward = d.choice(&e.value, "`forward`", &choices, &["nat", "ipip"])?;
+            Some(Spanned::new(forward, e.key_span))
+        }),
+        overflow: table.take("overflow").and_then(|e| {
+            let choices = [("proxy", Overflow::Proxy), ("drop", Overflow::Drop)];
+            d.choice(&e.value, "`overflow`", &choices, &[])
+                .map(|overflow| Spanned::new(overflow, e.key_span))
+        }),
+        cookie: table.take("cookie").and_then(|e| cookie::decode(d, e)),
+        health_check: table
+            .take("health_check")
+            .and_then(|e| health::decode(d, e)),
+        retries: table
+            .take("retries")
+            .and_then(|e| d.number(&e.value, "`retries`", 0..=MAX_RETRIES)),
+        redispatch: table.take("redispatch").and_then(|e| redispatch(d, e)),
+    }
+}
+
+/// `false`, `true` (the last retry alone, which HAProxy counts as -1) or every N-th retry; a negative N counts from
+/// the last one backwards.
+fn redispatch(d: &mut Decoder<'_>, entry: &Entry) -> Option<Option<i32>> {
+    let text = d.word(&entry.value, "`redispatch`")?;
+    match text.as_str() {
+        "false" => return Some(None),
+        "true" => return Some(Some(-1)),
+        _ => {}
+    }
+    let most = MAX_RETRIES as i32;
+    match text.parse::<i32>() {
+        Ok(0) => Some(None),
+        Ok(every) if (-most..=most).contains(&every) => Some(Some(every)),
+        _ => {
+            d.error(
+                entry.value.span,
+                format!("`redispatch` cannot be `{text}`"),
+                format!("write `true`, `false` or a number from -{most} to {most}: every which retry goes to another server"),
+            );
+            None
+        }
+    }
+}

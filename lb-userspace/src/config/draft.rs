@@ -1,0 +1,139 @@
+//! What the file says, section by section: parsed and in range, but neither inherited nor compared with one another.
+//!
+//! `Option` means that the file is silent; spans are kept where a later check may have to point.
+
+use std::time::Duration;
+
+use super::{
+    model::{
+        AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode, Overflow,
+    },
+    source::{Span, Spanned},
+};
+
+/// A whole file.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) global: Global,
+    pub(super) places: Places,
+    pub(super) defaults: DefaultsDraft,
+    pub(super) frontends: Vec<FrontendDraft>,
+    pub(super) backends: Vec<BackendDraft>,
+    pub(super) stats: Option<StatsDraft>,
+}
+
+/// Where the settings are that have to do with the host.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Places {
+    pub(super) user: Option<Span>,
+    pub(super) group: Option<Span>,
+    pub(super) pidfile: Option<Span>,
+    pub(super) admin_socket: Option<Span>,
+    /// One for each of `Global::log`, if written.
+    pub(super) log: Vec<Span>,
+    pub(super) attach: Option<Span>,
+    /// One for each of `FastPath::interfaces`.
+    pub(super) interfaces: Vec<Span>,
+    pub(super) snat_ports: Option<Span>,
+    pub(super) stats: Option<Span>,
+}
+
+/// `defaults:`
+#[derive(Debug, Default)]
+pub(super) struct DefaultsDraft {
+    pub(super) mode: Option<Spanned<Mode>>,
+    pub(super) maxconn: Option<u32>,
+    pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) timeouts: TimeoutsDraft,
+    pub(super) proxy: ProxyDraft,
+}
+
+/// What `defaults` and a backend have in common.
+#[derive(Debug, Default)]
+pub(super) struct ProxyDraft {
+    pub(super) balance: Option<Balance>,
+    pub(super) forward: Option<Spanned<Forward>>,
+    pub(super) overflow: Option<Spanned<Overflow>>,
+    pub(super) cookie: Option<Spanned<Cookie>>,
+    /// The inner `None` is `type: none`.
+    pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
+    pub(super) retries: Option<u32>,
+    /// The inner `None` is `false`.
+    pub(super) redispatch: Option<Option<i32>>,
+}
+
+/// `timeouts:`
+#[derive(Debug, Default, Clone)]
+pub(super) struct TimeoutsDraft {
+    pub(super) connect: Option<Duration>,
+    pub(super) client: Option<Duration>,
+    pub(super) server: Option<Duration>,
+    pub(super) http_request: Option<Duration>,
+    pub(super) http_keep_alive: Option<Duration>,
+    pub(super) queue: Option<Duration>,
+    pub(super) tunnel: Option<Duration>,
+    pub(super) check: Option<Duration>,
+}
+
+/// One entry of `frontends:`.
+#[derive(Debug)]
+pub(super) struct FrontendDraft {
+    pub(super) name: Spanned<String>,
+    pub(super) mode: Option<Spanned<Mode>>,
+    pub(super) binds: Vec<Spanned<Bind>>,
+    pub(super) maxconn: Option<u32>,
+    pub(super) rules: Vec<RuleDraft>,
+    pub(super) default_backend: Option<Spanned<String>>,
+    pub(super) timeouts: TimeoutsDraft,
+    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) log_format: Option<Spanned<AccessLog>>,
+    /// A backend was named, though perhaps in a way that could not be read.
+    pub(super) routes: bool,
+}
+
+/// One entry of `rules:`.
+#[derive(Debug)]
+pub(super) struct RuleDraft {
+    pub(super) span: Span,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) use_backend: Spanned<String>,
+}
+
+/// One entry of `backends:`.
+#[derive(Debug)]
+pub(super) struct BackendDraft {
+    pub(super) name: Spanned<String>,
+    pub(super) mode: Option<Spanned<Mode>>,
+    /// Its own alone: what `defaults` says reaches requests by their frontend.
+    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) timeouts: TimeoutsDraft,
+    pub(super) proxy: ProxyDraft,
+    pub(super) servers: Vec<ServerDraft>,
+    /// Where `servers` is written, if it is.
+    pub(super) servers_span: Option<Span>,
+}
+
+/// One entry of `servers:`.
+#[derive(Debug)]
+pub(super) struct ServerDraft {
+    pub(super) name: Spanned<String>,
+    pub(super) address: Spanned<std::net::SocketAddr>,
+    pub(super) weight: Option<u16>,
+    pub(super) maxconn: Option<u32>,
+    pub(super) backup: bool,
+    pub(super) disabled: bool,
+    pub(super) cookie: Option<Spanned<String>>,
+    pub(super) check: Option<Spanned<bool>>,
+}
+
+/// `stats:`
+#[derive(Debug)]
+pub(super) struct StatsDraft {
+    pub(super) binds: Vec<Spanned<Bind>>,
+    pub(super) uri: String,
+    pub(super) refresh: Option<Duration>,
+    pub(super) realm: String,
+    pub(super) auth: Vec<(String, String)>,
+    pub(super) metrics_auth: bool,
+}

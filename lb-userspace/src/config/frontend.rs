@@ -1,0 +1,369 @@
+//! `frontends:` and their rules.
+
+use std::rc::Rc;
+
+use super::{
+    address,
+    decode::{Decoder, Table},
+    draft::{FrontendDraft, RuleDraft},
+    model::{AccessLog, Bind, Condition, Mode},
+    source::Spanned,
+    timeouts::{self, Owner},
+    tree::{Entry, Kind, Node},
+};
+
+/// Conditions of the format that are not built yet.
+const CONDITIONS: &[&str] = &[
+    "path",
+    "path_suffix",
+    "path_regex",
+    "method",
+    "header",
+    "query",
+    "cookie",
+    "source",
+    "sni",
+    "scheme",
+    "dst_port",
+    "all",
+    "any",
+    "not",
+];
+/// Actions of the format that are not built yet.
+const ACTIONS: &[&str] = &[
+    "redirect",
+    "deny",
+    "return",
+    "set_header",
+    "add_header",
+    "del_header",
+    "set_path",
+    "replace_path",
+    "set_query",
+    "rate_limit",
+    "auth",
+    "request",
+    "response",
+];
+
+/// Reads `frontends:`.
+pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<FrontendDraft> {
+    let Some(table) = entry.and_then(|e| d.table(&e.value, e.key_span, "`frontends`")) else {
+        return Vec::new();
+    };
+    table
+        .entries()
+        .iter()
+        .filter_map(|e| frontend(d, e))
+        .collect()
+}
+
+fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
+    let name = Spanned::new(entry.key.clone(), entry.key_span);
+    d.name(&name.value, name.span, "frontend");
+    let mut table = d.table(
+        &entry.value,
+        entry.key_span,
+        format!("frontend `{}`", name.value),
+    )?;
+    let mode = mode(d, &mut table);
+    let binds = binds(d, &mut table);
+    let maxconn = table
+        .take("maxconn")
+        .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
+    let rule_nodes = table
+        .take("rules")
+        .map_or(&[][..], |e| d.list(&e.value, "`rules`"));
+    let rules = rule_nodes.iter().filter_map(|node| rule(d, node)).collect();
+    let default_backend = table.take("default_backend");
+    let routes = default_backend.is_some() || !rule_nodes.is_empty();
+    let default_backend = default_backend.and_then(|e| {
+        d.text(&e.value, "`default_backend`")
+            .map(|text| Spanned::new(text, e.value.span))
+    });
+    let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
+    let forwarded_for = forwarded_for(d, &mut table);
+    let log_format = log_format(d, &mut table);
+    table.finish(
+        d,
+        &["acls", "errorfiles", "unique_id", "compression"],
+        &[
+            (
+                "use_backend",
+                "write it as a rule: `rules: [{ if: …, use_backend: NAME }]`",
+            ),
+            (
+                "acl",
+                "write the condition into the rule: `rules: [{ if: …, use_backend: NAME }]`",
+            ),
+            ("backend", "it is `default_backend`"),
+            ("server", "servers belong to a backend"),
+            (
+                "servers",
+                "servers belong to a backend: name it with `default_backend`",
+            ),
+            ("balance", "`balance` belongs to the backend"),
+            (
+                "option",
+                "HAProxy's options have keys of their own, such as `forwarded_for: true`",
+            ),
+            ("listen", "it is `bind`"),
+            ("forwardfor", "it is `forwarded_for: true`"),
+        ],
+    );
+    Some(FrontendDraft {
+        name,
+        mode,
+        binds,
+        maxconn,
+        rules,
+        default_backend,
+        timeouts,
+        forwarded_for,
+        log_format,
+        routes,
+    })
+}
+
+/// `mode`
+pub(super) fn mode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<Mode>> {
+    let e = table.take("mode")?;
+    let mode = d.choice(
+        &e.value,
+        "`mode`",
+        &[("tcp", Mode::Tcp), ("http", Mode::Http)],
+        &[],
+    )?;
+    Some(Spanned::new(mode, e.value.span))
+}
+
+/// `forwarded_for`
+pub(super) fn forwarded_for(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<bool>> {
+    let e = table.take("forwarded_for")?;
+    d.boolean(&e.value, "`forwarded_for`")
+        .map(|on| Spanned::new(on, e.key_span))
+}
+
+/// `log_format`
+pub(super) fn log_format(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
+    let e = table.take("log_format")?;
+    if let Kind::Scalar(text) = &e.value.kind
+        && text.text.contains('%')
+    {
+        d.error(
+            e.value.span,
+            "unsupported: a log format of one's own is not built yet",
+            "write `http`, `tcp` or `json`",
+        );
+        return None;
+    }
+    let choices = [
+        ("http", AccessLog::Http),
+        ("tcp", AccessLog::Tcp),
+        ("json", AccessLog::Json),
+    ];
+    d.choice(&e.value, "`log_format`", &choices, &[])
+        .map(|format| Spanned::new(format, e.value.span))
+}
+
+/// `bind`: an address, or a list of addresses and objects.
+pub(super) fn binds(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Spanned<Bind>> {
+    let Some(e) = table.take("bind") else {
+        d.missing(table, "bind", "say where to listen: `bind: \"*:80\"`");
+        return Vec::new();
+    };
+    let nodes = d.one_or_more(&e.value);
+    if nodes.is_empty() {
+        d.error(
+            e.value.span,
+            "`bind` is an empty list",
+            "say where to listen: `bind: \"*:80\"`",
+        );
+    }
+    nodes.iter().filter_map(|node| bind(d, node)).collect()
+}
+
+fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        return d.parsed(node, "`bind`", address::bind);
+    }
+    let mut table = d.table(node, node.span, "a bind")?;
+    let bind = match table.take("address") {
+        Some(e) => d.parsed(&e.value, "`address`", address::bind),
+        None => {
+            d.missing(&table, "address", "write `{ address: \"*:80\" }`");
+            None
+        }
+    };
+    table.finish(d, &["tls", "accept_proxy", "interface", "transparent"], &[]);
+    bind
+}
+
+fn rule(d: &mut Decoder<'_>, node: &Node) -> Option<RuleDraft> {
+    let mut table = d.table(node, node.span, "a rule")?;
+    let conditions = match table.take("if") {
+        Some(e) => conditions(d, e),
+        None => Some(Vec::new()),
+    };
+    let use_backend = match table.take("use_backend") {
+        Some(e) => d
+            .text(&e.value, "`use_backend`")
+            .map(|text| Spanned::new(text, e.value.span)),
+        None => {
+            if !table
+                .entries()
+                .iter()
+                .any(|e| ACTIONS.contains(&e.key.as_str()))
+            {
+                d.missing(
+                    &table,
+                    "use_backend",
+                    "write `{ if: …, use_backend: NAME }`",
+                );
+            }
+            None
+        }
+    };
+    let hints = CONDITIONS
+        .iter()
+        .chain(&["path_prefix", "host", "ignore_case"]);
+    let hints: Vec<(&str, &str)> = hints
+        .map(|key| {
+            (
+                *key,
+                "conditions go below `if`: `{ if: { … }, use_backend: NAME }`",
+            )
+        })
+        .collect();
+    table.finish(d, ACTIONS, &hints);
+    Some(RuleDraft {
+        span: node.span,
+        conditions: conditions?,
+        use_backend: use_backend?,
+    })
+}
+
+/// `if:`; its keys are ANDed.
+fn conditions(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<Condition>> {
+    let node = &entry.value;
+    if matches!(node.kind, Kind::Scalar(_)) && !node.is_null() {
+        d.error(
+            node.span,
+            "unsupported: conditions by name (`acls`) are not built yet",
+            "write `{ path_prefix: /… }`",
+        );
+        return None;
+    }
+    let mut table = d.table(node, entry.key_span, "`if`")?;
+    if table.entries().is_empty() {
+        d.error(
+            entry.key_span,
+            "`if` without a condition",
+            "remove it: a rule without `if` always holds",
+        );
+        return None;
+    }
+    let ignore_case = table.take("ignore_case");
+    let on = match ignore_case {
+        Some(e) => d.boolean(&e.value, "`ignore_case`"),
+        None => Some(false),
+    };
+    let mut found = Vec::new();
+    let mut good = on.is_some();
+    if let Some(e) = table.take("path_prefix") {
+        let values = values(d, e, |d, text, node| {
+            if text.starts_with('/') {
+                return Some(text);
+            }
+            d.error(
+                node.span,
+                format!("no path begins with `{text}`: they begin with `/`"),
+                format!("write `/{text}`"),
+            );
+            None
+        });
+        good &= values.is_some();
+        found.extend(values.map(|values| Condition::PathPrefix {
+            values,
+            ignore_case: on == Some(true),
+        }));
+    } else if let Some(e) = ignore_case {
+        d.error(
+            e.key_span,
+            "`ignore_case` has no text to compare here",
+            "remove it: hosts are compared without case",
+        );
+    }
+    if let Some(e) = table.take("host") {
+        let values = values(d, e, host);
+        good &= values.is_some();
+        found.extend(values.map(|values| Condition::Host { values }));
+    }
+    let before = d.diagnostics.len();
+    table.finish(
+        d,
+        CONDITIONS,
+        &[
+            ("path_beg", "it is `path_prefix`"),
+            ("hdr", "it is `header`, or `host` for the host"),
+        ],
+    );
+    (good && d.diagnostics.len() == before).then_some(found)
+}
+
+/// A text or a list of them, each checked.
+fn values(
+    d: &mut Decoder<'_>,
+    entry: &Entry,
+    check: impl Fn(&mut Decoder<'_>, String, &Node) -> Option<String>,
+) -> Option<Vec<String>> {
+    let what = format!("`{}`", entry.key);
+    let nodes = d.one_or_more(&entry.value);
+    if nodes.is_empty() {
+        d.error(
+            entry.value.span,
+            format!("{what} is an empty list, which never holds"),
+            "write at least one value",
+        );
+        return None;
+    }
+    let read: Vec<Option<String>> = nodes
+        .iter()
+        .map(|node| d.line(node, &what).and_then(|text| check(d, text, node)))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn host(d: &mut Decoder<'_>, text: String, node: &Node) -> Option<String> {
+    let name = text.strip_suffix('.').unwrap_or(&text).to_ascii_lowercase();
+    if let Some((bare, port)) = name.rsplit_once(':')
+        && !bare.contains(':')
+        && !port.is_empty()
+        && port.bytes().all(|b| b.is_ascii_digit())
+    {
+        d.error(
+            node.span,
+            format!("`{text}` has a port: hosts are compared without"),
+            format!("write `{bare}`"),
+        );
+        return None;
+    }
+    let body = name.strip_prefix("*.").unwrap_or(&name);
+    if body.contains('*') {
+        d.error(
+            node.span,
+            format!("`{text}`: a `*` stands for the first labels only"),
+            "write `\"*.example.org\"`",
+        );
+        return None;
+    }
+    if body.is_empty() || body.contains(['/', ' ', '@', '?', '#']) {
+        d.error(
+            node.span,
+            format!("`{text}` is no host name"),
+            "write the name alone, as in `www.example.org`",
+        );
+        return None;
+    }
+    Some(name)
+}

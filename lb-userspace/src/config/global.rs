@@ -1,0 +1,399 @@
+//! `global:`
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{
+    address,
+    decode::Decoder,
+    draft::Places,
+    model::{
+        Attach, FastPath, Global, LogDestination, LogFormat, LogTarget, OnStop, SnatAddresses,
+    },
+    source::Spanned,
+    suggest,
+    tree::{Entry, Kind, Node},
+    units::Problem,
+};
+
+/// HAProxy's names of the syslog facilities, by number (RFC 5424 §6.2.1).
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2",
+    "ftp", "ntp", "audit", "alert", "cron2", "local0", "local1", "local2", "local3", "local4",
+    "local5", "local6", "local7",
+];
+/// HAProxy's names of the syslog severities, by number.
+const LEVELS: [&str; 8] = [
+    "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
+];
+/// `local0`, HAProxy's usual choice.
+const DEFAULT_FACILITY: u8 = 16;
+/// `debug`: as in HAProxy, a target without a level gets everything.
+const ALL_LEVELS: u8 = 7;
+/// `notice`: without `log`, changes of state go to standard error and requests do not.
+const STDERR_LEVEL: u8 = 5;
+/// Syslog over UDP (RFC 5426 §3.3).
+const SYSLOG_PORT: u16 = 514;
+/// Longest interface name (IFNAMSIZ less its NUL).
+const MAX_INTERFACE: usize = 15;
+
+impl Default for Global {
+    fn default() -> Self {
+        Global {
+            threads: None,
+            maxconn: None,
+            user: None,
+            group: None,
+            pidfile: None,
+            grace: Duration::from_secs(30),
+            admin_socket: PathBuf::from("/run/lb/admin.sock"),
+            log: vec![LogTarget {
+                target: LogDestination::Stderr,
+                facility: DEFAULT_FACILITY,
+                level: STDERR_LEVEL,
+                format: LogFormat::Text,
+            }],
+            fast_path: FastPath::default(),
+        }
+    }
+}
+
+impl Default for FastPath {
+    fn default() -> Self {
+        FastPath {
+            attach: Attach::Auto,
+            interfaces: Vec::new(),
+            pin_path: PathBuf::from("/sys/fs/bpf/lb"),
+            max_flows: 1_000_000,
+            snat_ports: 10_000..=32_767,
+            snat_addresses: SnatAddresses::Auto,
+            on_stop: OnStop::Detach,
+        }
+    }
+}
+
+/// Reads `global:`, and keeps the places that [`super::host`] may have to point to.
+pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Places) -> Global {
+    let mut global = Global::default();
+    let Some(mut table) = entry.and_then(|e| d.table(&e.value, e.key_span, "`global`")) else {
+        return global;
+    };
+    if let Some(e) = table.take("threads") {
+        let threads = d.number_or(&e.value, "`threads`", "auto", 1..=1024_u32);
+        global.threads = threads
+            .flatten()
+            .and_then(|threads| NonZeroUsize::new(threads as usize));
+    }
+    if let Some(e) = table.take("maxconn") {
+        global.maxconn = d.number(&e.value, "`maxconn`", 1..=u32::MAX);
+    }
+    if let Some(e) = table.take("user") {
+        global.user = d.line(&e.value, "`user`");
+        places.user = Some(e.value.span);
+    }
+    if let Some(e) = table.take("group") {
+        global.group = d.line(&e.value, "`group`");
+        places.group = Some(e.value.span);
+    }
+    if let Some(e) = table.take("pidfile") {
+        global.pidfile = d.path(&e.value, "`pidfile`");
+        places.pidfile = Some(e.value.span);
+    }
+    if let Some(e) = table.take("grace") {
+        global.grace = d
+            .duration(&e.value, "`grace`", Duration::ZERO)
+            .unwrap_or(global.grace);
+    }
+    if let Some(e) = table.take("admin_socket") {
+        global.admin_socket = d
+            .path(&e.value, "`admin_socket`")
+            .unwrap_or(global.admin_socket);
+        places.admin_socket = Some(e.value.span);
+    }
+    if let Some(e) = table.take("log") {
+        let read = d
+            .list(&e.value, "`log`")
+            .iter()
+            .filter_map(|node| Some((log_target(d, node)?, node.span)));
+        (global.log, places.log) = read.unzip();
+    }
+    if let Some(e) = table.take("fast_path") {
+        global.fast_path = fast_path(d, e, places);
+    }
+    table.finish(d, &["health_file"], HINTS);
+    global
+}
+
+/// HAProxy's words that have another name or place here.
+const HINTS: &[(&str, &str)] = &[
+    ("daemon", "start it with `lb run --daemon`"),
+    ("nbthread", "it is `threads`"),
+    ("nbproc", "there is one process: set `threads`"),
+    ("chroot", "remove it: it is not needed, set `user`"),
+    ("stats", "write `stats:` at the top level"),
+    ("hard-stop-after", "it is `grace`"),
+];
+
+fn log_target(d: &mut Decoder<'_>, node: &Node) -> Option<LogTarget> {
+    let mut table = d.table(node, node.span, "an entry of `log`")?;
+    let target = match table.take("target") {
+        Some(e) => {
+            let base = d.base;
+            d.parsed(&e.value, "`target`", |text| destination(text, base))
+                .map(|t| t.value)
+        }
+        None => {
+            d.missing(
+                &table,
+                "target",
+                "write `{ target: stderr }` or `{ target: \"udp://127.0.0.1:514\" }`",
+            );
+            None
+        }
+    };
+    let facility = match table.take("facility") {
+        Some(e) => d.choice(&e.value, "`facility`", &numbered(&FACILITIES), &[]),
+        None => Some(DEFAULT_FACILITY),
+    };
+    let level = match table.take("level") {
+        Some(e) => d.choice(&e.value, "`level`", &numbered(&LEVELS), &[]),
+        None => Some(ALL_LEVELS),
+    };
+    let format = match table.take("format") {
+        Some(e) => d.choice(
+            &e.value,
+            "`format`",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            &[],
+        ),
+        None => Some(LogFormat::Text),
+    };
+    table.finish(d, &[], &[]);
+    Some(LogTarget {
+        target: target?,
+        facility: facility?,
+        level: level?,
+        format: format?,
+    })
+}
+
+fn numbered<'a>(names: &[&'a str]) -> Vec<(&'a str, u8)> {
+    names.iter().copied().zip(0u8..).collect()
+}
+
+fn destination(text: &str, base: &std::path::Path) -> Result<LogDestination, Problem> {
+    let forms = "write `stderr`, `\"udp://ADDR:PORT\"`, `unix:/dev/log` or the path of a file";
+    if text == "stderr" {
+        return Ok(LogDestination::Stderr);
+    }
+    if text == "journald" {
+        return Err(Problem::new(
+            "unsupported: `journald` is not built yet",
+            "write `stderr`: a systemd unit's standard error goes to the journal",
+        ));
+    }
+    if let Some(address) = text.strip_prefix("udp://") {
+        let address = match address::ip(address) {
+            Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
+            None => address::server(address),
+        };
+        return address.map(LogDestination::Udp);
+    }
+    if text.contains("://") {
+        return Err(Problem::new(
+            format!("`{text}` is no place that logs can go to"),
+            forms,
+        ));
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(LogDestination::Unix(base.join(path)));
+    }
+    match text {
+        "/dev/log" => Ok(LogDestination::Unix(PathBuf::from(text))),
+        _ if text.ends_with('/') => Err(Problem::new(
+            format!("`{text}` is a folder"),
+            "write the path of a file",
+        )),
+        _ if text.contains('/') => Ok(LogDestination::File(base.join(text))),
+        _ => Err(Problem::new(
+            format!("`{text}` is no place that logs can go to"),
+            match suggest::nearest(text, ["stderr", "journald"]) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{forms} (a file beside this one: `./{text}`)"),
+            },
+        )),
+    }
+}
+
+fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPath {
+    let mut path = FastPath::default();
+    let Some(mut table) = d.table(&entry.value, entry.key_span, "`fast_path`") else {
+        return path;
+    };
+    if let Some(e) = table.take("attach") {
+        let choices = [
+            ("auto", Attach::Auto),
+            ("xdp", Attach::Xdp),
+            ("xdp-generic", Attach::XdpGeneric),
+            ("tc", Attach::Tc),
+            ("off", Attach::Off),
+        ];
+        places.attach = Some(e.value.span);
+        // What a YAML 1.1 tool makes of `off` when it writes the file anew.
+        let off = matches!(&e.value.kind, Kind::Scalar(s) if s.plain && matches!(s.text.as_str(), "Off" | "OFF" | "false"));
+        path.attach = match off {
+            true => Attach::Off,
+            false => d
+                .choice(&e.value, "`attach`", &choices, &[])
+                .unwrap_or(path.attach),
+        };
+    }
+    if let Some(e) = table.take("interfaces") {
+        let mut seen = Vec::<Spanned<String>>::new();
+        for node in d.list(&e.value, "`interfaces`") {
+            let Some(name) = d.line(node, "an interface") else {
+                continue;
+            };
+            if name == "lo" {
+                d.error(
+                    node.span,
+                    "`lo` is never attached to",
+                    "remove it: userspace serves local clients",
+                );
+            } else if name.len() > MAX_INTERFACE
+                || name.contains(['/', ' ', ':'])
+                || matches!(name.as_str(), "." | "..")
+            {
+                d.error(
+                    node.span,
+                    format!("`{name}` cannot be an interface's name"),
+                    "write a name that `ip link` shows",
+                );
+            } else if seen.iter().any(|other| other.value == name) {
+                d.error(
+                    node.span,
+                    format!("the interface `{name}` is named twice"),
+                    "remove one",
+                );
+            } else {
+                seen.push(Spanned::new(name, node.span));
+            }
+        }
+        (path.interfaces, places.interfaces) =
+            seen.into_iter().map(|name| (name.value, name.span)).unzip();
+    }
+    if let Some(e) = table.take("pin_path") {
+        path.pin_path = d.path(&e.value, "`pin_path`").unwrap_or(path.pin_path);
+    }
+    if let Some(e) = table.take("max_flows") {
+        path.max_flows = d
+            .size(&e.value, "`max_flows`", 1024..=1 << 26)
+            .unwrap_or(path.max_flows);
+    }
+    if let Some(e) = table.take("snat_ports") {
+        places.snat_ports = Some(e.value.span);
+        if let Some(ports) = d.parsed(&e.value, "`snat_ports`", port_range) {
+            path.snat_ports = ports.value;
+        }
+    }
+    if let Some(e) = table.take("snat_addresses") {
+        path.snat_addresses = snat_addresses(d, &e.value).unwrap_or(path.snat_addresses);
+    }
+    if let Some(e) = table.take("on_stop") {
+        let choices = [("detach", OnStop::Detach), ("keep", OnStop::Keep)];
+        path.on_stop = d
+            .choice(&e.value, "`on_stop`", &choices, &[])
+            .unwrap_or(path.on_stop);
+    }
+    table.finish(d, &["new_flows_per_source", "deny"], &[]);
+    path
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, Problem> {
+    let example = "write two ports, such as `10000-32767`";
+    let (first, last) = text
+        .split_once('-')
+        .ok_or_else(|| Problem::new(format!("`{text}` is no range"), example))?;
+    let read = |text: &str| {
+        address::port(text.trim()).map_err(|problem| Problem::new(problem.message, example))
+    };
+    let (first, last) = (read(first)?, read(last)?);
+    if first > last {
+        return Err(Problem::new(
+            format!("`{text}` ends before it begins"),
+            format!("write `{last}-{first}`"),
+        ));
+    }
+    if first < 1024 {
+        return Err(Problem::new(
+            format!("`{text}` takes in ports below 1024, which services listen on"),
+            format!("write `1024-{}` or a higher range", last.max(1024)),
+        ));
+    }
+    Ok(first..=last)
+}
+
+fn snat_addresses(d: &mut Decoder<'_>, node: &Node) -> Option<SnatAddresses> {
+    if !matches!(node.kind, Kind::Sequence(_)) {
+        let text = d.word(node, "`snat_addresses`")?;
+        match text.as_str() {
+            "auto" => return Some(SnatAddresses::Auto),
+            "service" => return Some(SnatAddresses::Service),
+            _ => {}
+        }
+        let mend = match address::ip(&text) {
+            Some(_) => format!("write a list: `[{text}]`"),
+            None => "write `auto`, `service` or a list of addresses".to_owned(),
+        };
+        d.error(
+            node.span,
+            format!("`snat_addresses` cannot be `{text}`"),
+            mend,
+        );
+        return None;
+    }
+    let mut addresses = Vec::<IpAddr>::new();
+    let nodes = d.list(node, "`snat_addresses`");
+    if nodes.is_empty() {
+        d.error(
+            node.span,
+            "`snat_addresses` is an empty list",
+            "name an address, or write `auto`",
+        );
+    }
+    for node in nodes {
+        let read = d.parsed(node, "an address of `snat_addresses`", |text| {
+            let ip = address::ip(text).ok_or_else(|| {
+                Problem::new(format!("`{text}` is no IP address"), "write one address")
+            })?;
+            let reserved = [
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ];
+            match ip.is_multicast() || ip.is_loopback() || reserved.contains(&ip) {
+                true => Err(Problem::new(
+                    format!("servers cannot answer to `{text}`"),
+                    "write an address of this host",
+                )),
+                false => Ok(ip),
+            }
+        });
+        match read {
+            Some(ip) if addresses.contains(&ip.value) => {
+                d.error(
+                    ip.span,
+                    format!("`{}` is named twice", ip.value),
+                    "remove one",
+                );
+            }
+            Some(ip) => addresses.push(ip.value),
+            None => {}
+        }
+    }
+    Some(SnatAddresses::List(addresses))
+}

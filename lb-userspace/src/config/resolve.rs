@@ -1,0 +1,192 @@
+//! From what the file says to what holds: inheritance and "what goes without saying".
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft},
+    model::{AccessLog, Backend, Config, Forward, Frontend, Mode, Overflow, Rule, Server, Stats},
+    timeouts,
+};
+
+/// HAProxy's default.
+const RETRIES: u32 = 3;
+
+/// The configuration. Only right for a draft in which [`super::cross::check`] found no error.
+pub(super) fn resolve(draft: Draft) -> Config {
+    let modes: HashMap<String, Mode> = draft
+        .backends
+        .iter()
+        .map(|b| (b.name.value.clone(), backend_mode(b, &draft)))
+        .collect();
+    let Draft {
+        global,
+        defaults,
+        frontends,
+        backends,
+        stats,
+        ..
+    } = draft;
+    Config {
+        global,
+        frontends: frontends
+            .into_iter()
+            .map(|f| Arc::new(frontend(f, &defaults)))
+            .collect(),
+        backends: backends
+            .into_iter()
+            .map(|b| {
+                let mode = modes.get(&b.name.value).copied().unwrap_or(Mode::Http);
+                Arc::new(backend(b, mode, &defaults))
+            })
+            .collect(),
+        stats: stats.map(|s| Stats {
+            binds: s.binds.into_iter().map(|bind| bind.value).collect(),
+            uri: s.uri,
+            refresh: s.refresh,
+            realm: s.realm,
+            auth: s.auth,
+            metrics_auth: s.metrics_auth,
+        }),
+    }
+}
+
+/// The frontend's own, else `defaults.mode`, else http.
+pub(super) fn frontend_mode(frontend: &FrontendDraft, defaults: &DefaultsDraft) -> Mode {
+    frontend
+        .mode
+        .as_ref()
+        .or(defaults.mode.as_ref())
+        .map_or(Mode::Http, |mode| mode.value)
+}
+
+/// The backend's own, else that of the first frontend that names it, else `defaults.mode`, else http.
+pub(super) fn backend_mode(backend: &BackendDraft, draft: &Draft) -> Mode {
+    if let Some(mode) = &backend.mode {
+        return mode.value;
+    }
+    match users(&backend.name.value, draft).next() {
+        Some(frontend) => frontend_mode(frontend, &draft.defaults),
+        None => draft
+            .defaults
+            .mode
+            .as_ref()
+            .map_or(Mode::Http, |mode| mode.value),
+    }
+}
+
+/// Frontends that may send to a backend.
+pub(super) fn users<'a>(
+    backend: &'a str,
+    draft: &'a Draft,
+) -> impl Iterator<Item = &'a FrontendDraft> {
+    draft.frontends.iter().filter(move |f| {
+        f.default_backend
+            .iter()
+            .chain(f.rules.iter().map(|rule| &rule.use_backend))
+            .any(|name| name.value == backend)
+    })
+}
+
+/// The backend's own `forward`, else that of `defaults`, else fullnat; always proxy in mode http.
+pub(super) fn forward(backend: &BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Forward {
+    match mode {
+        Mode::Http => Forward::Proxy,
+        Mode::Tcp => backend
+            .proxy
+            .forward
+            .as_ref()
+            .or(defaults.proxy.forward.as_ref())
+            .map_or(Forward::FullNat, |f| f.value),
+    }
+}
+
+fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
+    let mode = frontend_mode(&draft, defaults);
+    let follows_mode = match mode {
+        Mode::Http => AccessLog::Http,
+        Mode::Tcp => AccessLog::Tcp,
+    };
+    let inherited = defaults.log_format.as_ref().map(|format| format.value);
+    // A default made for one mode does not reach proxies of the other.
+    let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
+    Frontend {
+        mode,
+        binds: draft.binds.into_iter().map(|bind| bind.value).collect(),
+        maxconn: draft.maxconn.or(defaults.maxconn),
+        rules: draft
+            .rules
+            .into_iter()
+            .map(|rule| Rule {
+                conditions: rule.conditions,
+                use_backend: rule.use_backend.value,
+            })
+            .collect(),
+        default_backend: draft.default_backend.map(|name| name.value),
+        timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
+        forwarded_for: mode == Mode::Http
+            && draft
+                .forwarded_for
+                .as_ref()
+                .or(defaults.forwarded_for.as_ref())
+                .is_some_and(|on| on.value),
+        log_format: draft
+            .log_format
+            .map(|format| format.value)
+            .or(inherited)
+            .unwrap_or(follows_mode),
+        name: draft.name.value,
+    }
+}
+
+fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend {
+    let forward = forward(&draft, mode, defaults);
+    let inherited = &defaults.proxy;
+    let own = draft.proxy;
+    let overflow = own
+        .overflow
+        .as_ref()
+        .or(inherited.overflow.as_ref())
+        .map(|overflow| overflow.value);
+    let overflow = match (forward, overflow) {
+        (Forward::Proxy, _) => Overflow::Proxy,
+        (_, Some(overflow)) => overflow,
+        (Forward::Dsr, None) => Overflow::Drop,
+        (Forward::FullNat, None) => Overflow::Proxy,
+    };
+    let cookie = own
+        .cookie
+        .or_else(|| inherited.cookie.clone())
+        .filter(|_| mode == Mode::Http);
+    let health_check = own.health_check.or_else(|| inherited.health_check.clone());
+    let on = cookie.is_some();
+    Backend {
+        mode,
+        balance: own
+            .balance
+            .or(inherited.balance)
+            .unwrap_or(super::model::Balance::RoundRobin),
+        forward,
+        overflow,
+        cookie: cookie.map(|cookie| cookie.value),
+        health_check: health_check.and_then(|check| check.value),
+        servers: draft.servers.into_iter().map(|s| server(s, on)).collect(),
+        retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
+        redispatch: own.redispatch.or(inherited.redispatch).flatten(),
+        timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
+        forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
+        name: draft.name.value,
+    }
+}
+
+fn server(draft: ServerDraft, cookies: bool) -> Server {
+    Server {
+        name: draft.name.value,
+        address: draft.address.value,
+        weight: draft.weight.unwrap_or(1),
+        maxconn: draft.maxconn,
+        backup: draft.backup,
+        disabled: draft.disabled,
+        cookie: draft.cookie.map(|cookie| cookie.value).filter(|_| cookies),
+        check: draft.check.is_none_or(|check| check.value),
+    }
+}

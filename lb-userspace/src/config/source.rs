@@ -1,0 +1,137 @@
+//! The text of a configuration file and positions in it.
+
+/// A place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+/// A stretch of the file; the end is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// First character.
+    pub start: Position,
+    /// After the last character.
+    pub end: Position,
+}
+
+impl Span {
+    /// `length` characters of one line.
+    pub fn at(line: usize, column: usize, length: usize) -> Span {
+        Span {
+            start: Position { line, column },
+            end: Position {
+                line,
+                column: column + length,
+            },
+        }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spanned<T> {
+    pub(super) value: T,
+    pub(super) span: Span,
+}
+
+impl<T> Spanned<T> {
+    pub(super) fn new(value: T, span: Span) -> Self {
+        Spanned { value, span }
+    }
+}
+
+/// A file's name and text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    text: String,
+    /// Byte offsets at which lines begin.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    /// Takes the text as it is, but for a byte order mark, which is dropped.
+    pub fn new(name: &str, text: &str) -> Source {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let bytes = text.as_bytes();
+        let mut lines = vec![0];
+        for (at, byte) in bytes.iter().enumerate() {
+            // YAML 1.2 §5.4: LF, CR LF and CR alone end a line.
+            if *byte == b'\n' || (*byte == b'\r' && bytes.get(at + 1) != Some(&b'\n')) {
+                lines.push(at + 1);
+            }
+        }
+        Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            lines,
+        }
+    }
+
+    /// The name as it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text without a byte order mark.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Line `number` (from 1) without its end.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        let index = number.checked_sub(1)?;
+        let start = *self.lines.get(index)?;
+        let end = self
+            .lines
+            .get(index + 1)
+            .copied()
+            .unwrap_or(self.text.len());
+        Some(self.text[start..end].trim_end_matches(['\n', '\r']))
+    }
+
+    /// Number of lines.
+    pub fn line_count(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Where the byte at `offset` is.
+    pub(super) fn position(&self, offset: usize) -> Position {
+        let index = self
+            .lines
+            .partition_point(|start| *start <= offset)
+            .saturating_sub(1);
+        let start = self.lines[index];
+        let column = self
+            .text
+            .get(start..offset)
+            .map_or(0, |part| part.chars().count())
+            + 1;
+        Position {
+            line: index + 1,
+            column,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_as_yaml_says() {
+        let source = Source::new("f", "\u{feff}a\r\nbä\rc\n");
+        assert_eq!(source.line(1), Some("a"));
+        assert_eq!(source.line(2), Some("bä"));
+        assert_eq!(source.line(3), Some("c"));
+        assert_eq!(source.line(4), Some(""));
+        assert_eq!(source.line(5), None);
+        assert_eq!(source.line(0), None);
+        assert_eq!(source.position(3), Position { line: 2, column: 1 });
+        assert_eq!(source.position(7), Position { line: 3, column: 1 });
+    }
+}
