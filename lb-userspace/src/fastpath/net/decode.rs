@@ -218,7 +218,7 @@ fn route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Oif(index) => hop = Some(*index),
             RouteAttribute::Gateway(to) => gateway = route_ip(to),
             RouteAttribute::Via(to) => gateway = via_ip(to),
-            RouteAttribute::Encap(_) => encap = true,
+            RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => encap = true,
             RouteAttribute::Priority(metric) => route.metric = *metric,
             RouteAttribute::PrefSource(from) => route.prefsrc = route_ip(from),
             RouteAttribute::Metrics(metrics) => {
@@ -272,7 +272,7 @@ fn multipath_hop(hop: &RouteNextHop) -> Hop {
         match attribute {
             RouteAttribute::Gateway(to) => gateway = route_ip(to),
             RouteAttribute::Via(to) => gateway = via_ip(to),
-            RouteAttribute::Encap(_) => encap = true,
+            RouteAttribute::Encap(_) | RouteAttribute::EncapType(_) => encap = true,
             _ => {}
         }
     }
@@ -360,3 +360,6 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
         table,
     })
 }
+
+#[cfg(test)]
+mod tests;

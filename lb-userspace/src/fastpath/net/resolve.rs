@@ -406,3 +406,6 @@ fn stable_hash(ip: IpAddr) -> u64 {
     };
     hash ^ (hash >> 32)
 }
+
+#[cfg(test)]
+mod tests;

@@ -366,3 +366,6 @@ impl View {
 fn same_address(a: &Address, b: &Address) -> bool {
     a.ip == b.ip && a.prefix_len == b.prefix_len && a.peer == b.peer
 }
+
+#[cfg(test)]
+mod tests;
