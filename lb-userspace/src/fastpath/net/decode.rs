@@ -39,7 +39,7 @@ const OWN_RULES: [(u32, u32); 3] = [
 
 /// The event that `message` tells, if it is one. `flags` are those of its netlink header.
 #[must_use]
-pub fn event(message: &RouteNetlinkMessage, flags: u16) -> Option<Event> {
+pub(super) fn event(message: &RouteNetlinkMessage, flags: u16) -> Option<Event> {
     Some(match message {
         RouteNetlinkMessage::NewLink(m) => Event::Link(link(m)?),
         // A port that leaves a bridge is told as DELLINK of family AF_BRIDGE; the link itself stays.

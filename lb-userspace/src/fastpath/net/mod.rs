@@ -1,22 +1,25 @@
 //! What the fast path knows of the host's network, by netlink: never by `/sys`, which shows another namespace's links to
 //! whoever entered this one by `setns`.
 //!
-//! [`model`] has the nouns, [`decode`] reads them from netlink messages, [`view`] is the state that they add up to and
-//! [`resolve`] what follows from it for a destination; these are pure. [`socket`] and [`watch`] keep the view up to date,
-//! [`probe`] keeps next hops fresh.
+//! [`model`] has the nouns, `decode` reads them from netlink messages, [`view`] is the state that they add up to and
+//! [`resolve`] what follows from it for a destination; these are pure. `socket` and `watch` keep the view up to date,
+//! [`probe`] keeps next hops fresh. [`ports`] keeps source translation's ports apart from the host's, [`features`] asks
+//! drivers what they can do.
 
 use std::sync::Arc;
 
 use tokio::sync::watch as channel;
 
-pub mod decode;
+mod decode;
+pub mod features;
 pub mod model;
+pub mod ports;
 pub mod probe;
 pub mod resolve;
 pub mod routes;
-pub mod socket;
+mod socket;
 pub mod view;
-pub mod watch;
+mod watch;
 
 #[cfg(test)]
 mod namespace;

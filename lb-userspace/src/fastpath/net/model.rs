@@ -1,6 +1,6 @@
 //! The nouns of the host's network: links, addresses, routes, neighbours, and the [`Event`]s that change them.
 //!
-//! They hold what forwarding a frame needs and nothing else; [`super::decode`] makes them from netlink messages.
+//! They hold what forwarding a frame needs and nothing else; `decode` makes them from netlink messages.
 
 use std::fmt;
 use std::net::IpAddr;
