@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod fastpath;
+pub mod health;
 pub mod observe;
 pub mod proxy;
 pub mod rules;
