@@ -62,7 +62,7 @@ struct Shared {
 }
 
 /// What became of the lines so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// Taken from the queue.
     pub written: u64,

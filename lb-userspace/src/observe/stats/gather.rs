@@ -204,11 +204,14 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         responses(&mut row, &counters.http);
     }
     BackendStats {
-        forward: (backend.config.mode == Mode::Tcp).then_some(match backend.config.forward {
-            Forward::FullNat => "fullnat",
-            Forward::Dsr => "dsr",
-            Forward::Proxy => "proxy",
-        }),
+        forward: (backend.config.mode == Mode::Tcp).then_some(
+            match backend.config.forward {
+                Forward::FullNat => "fullnat",
+                Forward::Dsr => "dsr",
+                Forward::Proxy => "proxy",
+            }
+            .into(),
+        ),
         own: Member { row, kernel },
         servers,
     }
