@@ -50,7 +50,11 @@ pub(crate) fn install(
     if finished.success() {
         Ok(())
     } else {
-        Err(finished.failure("installing packages").to_string())
+        let reason = first_error(&finished.output).unwrap_or("no reason given");
+        let log = finished.log.display();
+        Err(format!(
+            "apt-get install failed: {reason} (its whole output: {log})"
+        ))
     }
 }
 
@@ -84,7 +88,7 @@ fn install_known(
     let list = packages.join(" ");
     if !all_known(packages) {
         return Err(format!(
-            "apt's lists lack at least one of the packages {list}"
+            "apt's lists lack at least one of {list}: another release than they are in, or offline"
         ));
     }
     let about = format!("apt-get install {list}");
@@ -129,6 +133,11 @@ fn has_candidate(policy: &str) -> bool {
         .any(|version| version.trim() != "(none)")
 }
 
+/// The first of apt's errors: those after it follow from it.
+fn first_error(output: &str) -> Option<&str> {
+    output.lines().find_map(|line| line.strip_prefix("E: "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +151,12 @@ mod tests {
             "rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"
         ));
         assert!(!has_candidate(""));
+    }
+
+    #[test]
+    fn the_reason_is_apts_first_error() {
+        let output = "Err:1 a\nE: Failed to fetch a\nE: Unable to fetch some archives\n";
+        assert_eq!(first_error(output), Some("Failed to fetch a"));
     }
 
     #[test]
