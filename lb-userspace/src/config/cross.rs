@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft},
     model::{AccessLog, Attach, Bind, Forward, Mode, Overflow},
     resolve::{backend_mode, forward, frontend_mode, users},
@@ -18,7 +18,7 @@ use super::{
 /// missing may be there but unreadable.
 pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    references(draft, &mut found);
+    references(draft, broken, &mut found);
     modes(draft, &mut found);
     for frontend in &draft.frontends {
         frontend_keys(frontend, draft, &mut found);
@@ -33,7 +33,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
 }
 
 /// Backends that are named exist; those that exist are named.
-fn references(draft: &Draft, found: &mut Vec<Diagnostic>) {
+fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
     let names: HashSet<&str> = draft
         .backends
         .iter()
@@ -84,6 +84,14 @@ fn references(draft: &Draft, found: &mut Vec<Diagnostic>) {
                 .mend("move the rule without `if` to the end, or write `default_backend` instead"),
             );
         }
+    }
+    if broken
+        || found
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
+        // Who is not named may be meant by a name that is wrong.
+        return;
     }
     for backend in draft
         .backends
@@ -273,7 +281,8 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
         .health_check
         .as_ref()
         .or(draft.defaults.proxy.health_check.as_ref());
-    let checked = check.is_some_and(|check| check.value.is_some());
+    let written = backend.proxy.check_written || draft.defaults.proxy.check_written;
+    let checked = check.map_or(written, |check| check.value.is_some());
     let (mut names, mut values) = (HashMap::new(), HashMap::new());
     for server in &backend.servers {
         let name = &server.name.value;
@@ -300,6 +309,7 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
                     );
                 }
             }
+            (Some(_), None) if backend.proxy.cookie_written || draft.defaults.proxy.cookie_written => {}
             (Some(value), None) => found.push(
                 Diagnostic::error(value.span, format!("backend `{}` has no `cookie`, so this value has no effect", backend.name.value))
                     .mend("give the backend `cookie: { name: SERVERID, indirect: true, nocache: true }` in mode http, or remove it"),
@@ -384,7 +394,7 @@ fn kernel_path(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic
                             format!("{family} clients of `{}` take the userspace path to {other} servers", bind.value.text),
                         )
                         .also(server.address.span, format!("an {other} server"))
-                        .mend("nothing, or give frontend and servers addresses of one family"),
+                        .mend("it works; the kernel path wants addresses of one family"),
                     );
                 }
             }

@@ -64,10 +64,12 @@ impl Decoder<'_> {
     }
 
     pub(super) fn problem(&mut self, span: Span, what: &str, problem: Problem) {
-        self.report(
-            Diagnostic::error(span, format!("{what}: {}", problem.message))
-                .mend_maybe(problem.mend),
-        );
+        // What is not built yet is not the value's fault.
+        let message = match problem.message.starts_with("unsupported: ") {
+            true => problem.message,
+            false => format!("{what}: {}", problem.message),
+        };
+        self.report(Diagnostic::error(span, message).mend_maybe(problem.mend));
     }
 
     /// A key that has to be there is not.
@@ -270,7 +272,7 @@ impl Decoder<'_> {
     {
         let text = self.word(node, what)?;
         let number = text.parse::<i64>().ok();
-        self.in_range(node, what, &text, number, range)
+        self.in_range(node, &format!("{what} must be"), &text, number, range)
     }
 
     /// A whole number in a range, or a word that stands for "none given".
@@ -289,14 +291,8 @@ impl Decoder<'_> {
             return Some(None);
         }
         let number = text.parse::<i64>().ok();
-        self.in_range(
-            node,
-            &format!("{what}, unless `{word}`,"),
-            &text,
-            number,
-            range,
-        )
-        .map(Some)
+        let what = format!("{what} must be `{word}` or");
+        self.in_range(node, &what, &text, number, range).map(Some)
     }
 
     /// A whole number that may end in k, m or g (powers of 1024).
@@ -308,7 +304,7 @@ impl Decoder<'_> {
     ) -> Option<u32> {
         let text = self.word(node, what)?;
         let number = units::size(&text).and_then(|size| i64::try_from(size).ok());
-        self.in_range(node, what, &text, number, range)
+        self.in_range(node, &format!("{what} must be"), &text, number, range)
     }
 
     fn in_range<T>(
@@ -329,7 +325,7 @@ impl Decoder<'_> {
             Some(number) => Some(number),
             None => {
                 let message = format!(
-                    "{what} must be a whole number from {} to {}, not `{text}`",
+                    "{what} a whole number from {} to {}, not `{text}`",
                     range.start(),
                     range.end()
                 );
@@ -395,6 +391,7 @@ impl Decoder<'_> {
             return None;
         }
         let mend = match suggest::nearest(&text, names.iter().copied()) {
+            Some(near) if choices.len() > 8 => format!("did you mean `{near}`?"),
             Some(near) => format!("did you mean `{near}`? It takes {all}"),
             None => format!("write {all}"),
         };
@@ -537,10 +534,9 @@ fn reads_as(text: &str) -> Option<&'static str> {
         return None;
     }
     if digits(unsigned, 10) {
-        // Plain decimal digits are the same text to everyone.
-        let same = unsigned == text
-            && !unsigned.contains('_')
-            && (unsigned == "0" || !unsigned.starts_with('0'));
+        // Plain decimal digits are the same text to everyone, unless they are more than a double holds.
+        let short = unsigned == text && unsigned.len() <= 15 && !unsigned.contains('_');
+        let same = short && (unsigned == "0" || !unsigned.starts_with('0'));
         return (!same).then_some("a number");
     }
     if unsigned.contains(':')
@@ -589,6 +585,7 @@ mod tests {
             "+1",
             "-0x10",
             "2026-11-23",
+            "1234567890123456",
             "1.",
         ] {
             assert!(reads_as(text).is_some(), "{text}");

@@ -348,3 +348,190 @@ fn listeners(table: &str) -> Vec<u16> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::parse, *};
+
+    /// A host of which everything can be said.
+    #[derive(Default)]
+    struct Imagined {
+        root: bool,
+        capabilities: u64,
+        ephemeral: Option<RangeInclusive<u16>>,
+        reserved: Vec<RangeInclusive<u16>>,
+        listening: Vec<u16>,
+    }
+
+    impl Host for Imagined {
+        fn has_user(&self, name: &str) -> bool {
+            name == "lb"
+        }
+        fn has_group(&self, name: &str) -> bool {
+            name == "lb"
+        }
+        fn has_interface(&self, name: &str) -> bool {
+            name == "eth0"
+        }
+        fn has_folder(&self, path: &Path) -> bool {
+            path == Path::new("/var/log")
+        }
+        fn is_root(&self) -> bool {
+            self.root
+        }
+        fn capabilities(&self) -> Option<u64> {
+            Some(self.capabilities)
+        }
+        fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>> {
+            self.ephemeral.clone()
+        }
+        fn reserved_ports(&self) -> Vec<RangeInclusive<u16>> {
+            self.reserved.clone()
+        }
+        fn listening_ports(&self) -> Vec<u16> {
+            self.listening.clone()
+        }
+    }
+
+    const ALL: u64 = u64::MAX;
+    const FULLNAT: &str = "frontends:\n  t: { mode: tcp, bind: '*:80', default_backend: app }\nbackends:\n  \
+                           app: { servers: [{ name: s1, address: '192.0.2.1:80' }] }\n";
+
+    fn said(text: &str, host: &Imagined) -> Vec<String> {
+        let loaded = parse("lb.yaml", text, &|_| None).unwrap();
+        let place = |d: &Diagnostic| {
+            d.span.map_or("-".to_owned(), |s| {
+                format!("{}:{}", s.start.line, s.start.column)
+            })
+        };
+        check(&loaded, host)
+            .iter()
+            .map(|d| format!("{} {}: {}", place(d), d.severity.as_str(), d.message))
+            .collect()
+    }
+
+    #[test]
+    fn names_what_the_host_lacks() {
+        let text = "global:\n  user: nobody-here\n  group: none-here\n  pidfile: /nowhere/lb.pid\n  log: [{ target: \
+                    /var/log/lb.log }, { target: /missing/lb.log }]\n  fast_path: { interfaces: [eth0, eth7] }\nstats: { \
+                    bind: '127.0.0.1:1080' }\n";
+        assert_eq!(
+            said(
+                text,
+                &Imagined {
+                    root: true,
+                    ..Imagined::default()
+                }
+            ),
+            [
+                "2:9 error: this host has no user `nobody-here`",
+                "3:10 error: this host has no group `none-here`",
+                "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
+                "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
+                "6:35 error: this network namespace has no interface `eth7`",
+            ]
+        );
+        assert!(
+            said(
+                "global: { user: lb }\nstats: { bind: '[::1]:80' }\n",
+                &Imagined::default()
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn warns_of_open_statistics_and_of_root() {
+        assert_eq!(
+            said(
+                "stats: { bind: '*:1080' }\n",
+                &Imagined {
+                    root: true,
+                    ..Imagined::default()
+                }
+            ),
+            [
+                "- warning: `global.user` is not set: the daemon stays root",
+                "1:1 warning: `stats.auth` is not set: everyone who reaches it sees the statistics",
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_the_ports_that_are_left() {
+        let host = Imagined {
+            capabilities: ALL,
+            ephemeral: Some(32_768..=60_999),
+            listening: vec![22, 12_000, 10_000, 12_000],
+            ..Imagined::default()
+        };
+        let listened = "- warning: something listens on ports of the range 10000-32767 that full NAT takes: 10000, 12000";
+        assert_eq!(said(FULLNAT, &host), [listened]);
+        let host = Imagined {
+            reserved: vec![40_000..=49_999],
+            listening: vec![],
+            ..host
+        };
+        assert_eq!(
+            said(FULLNAT, &host),
+            [
+                "- warning: of the ephemeral ports 32768-60999 only 18232 are left beside `snat_ports` and those reserved"
+            ]
+        );
+        assert!(
+            said(
+                &format!("global: {{ fast_path: {{ attach: off }} }}\n{FULLNAT}"),
+                &host
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn says_which_capabilities_are_lacking() {
+        let host = Imagined {
+            capabilities: 1 << 12,
+            ..Imagined::default()
+        };
+        assert_eq!(
+            said(FULLNAT, &host),
+            ["- warning: this process lacks CAP_BPF, CAP_PERFMON for the kernel path"]
+        );
+        let http = FULLNAT.replace("tcp", "http");
+        assert!(
+            said(&http, &host).is_empty(),
+            "mode http needs no kernel path"
+        );
+    }
+
+    #[test]
+    fn reads_listeners_from_proc() {
+        let table = "  sl  local_address rem_address   st tx_queue\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n   \
+                     1: 0100007F:C350 0100007F:1F90 01 00000000:00000000\n   \
+                     2: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 0\nrubbish\n";
+        assert_eq!(listeners(table), [8080, 80]);
+    }
+
+    #[test]
+    fn this_host_answers() {
+        assert!(ThisHost.has_user("root") && ThisHost.has_group("root"));
+        assert!(!ThisHost.has_user("no such user") && !ThisHost.has_user("a\0b"));
+        assert!(ThisHost.has_interface("lo") && !ThisHost.has_interface("none0"));
+        assert!(
+            ThisHost.has_folder(Path::new("/"))
+                && !ThisHost.has_folder(Path::new("/no/such/folder"))
+        );
+        assert!(
+            ThisHost
+                .ephemeral_ports()
+                .is_some_and(|ports| !ports.is_empty())
+        );
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(
+            ThisHost
+                .listening_ports()
+                .contains(&listener.local_addr().unwrap().port())
+        );
+    }
+}

@@ -168,7 +168,7 @@ fn parse_in(
 }
 
 fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
-    let mut table = d.table(root, Span::at(1, 1, 1), "a configuration")?;
+    let mut table = d.table(root, Span::at(1, 1, 1), "the configuration")?;
     let mut places = Places::default();
     let global = global::decode(d, table.take("global"), &mut places);
     let defaults = defaults::decode(d, table.take("defaults"));

@@ -138,6 +138,7 @@ pub(super) fn parse(source: &Source) -> Parsed {
             }
             None => {
                 diagnostics.append(&mut builder.diagnostics);
+                builder.poison_doubtful();
                 builder.close_all();
                 return Parsed {
                     root: builder.root,
@@ -306,9 +307,17 @@ impl<'a> Builder<'a> {
 
     /// Where the innermost open collection begins.
     fn open_bracket(&self) -> Option<(usize, Position)> {
-        self.stack
-            .last()
-            .map(|frame| (frame.start.index(), position(frame.start)))
+        let frame = self.stack.last()?;
+        let (mut at, mut place) = (frame.start.index(), position(frame.start));
+        // Anchor and tag come before the bracket.
+        while matches!(self.text.get(at), Some('&' | '!')) {
+            let rest = self.text[at..].iter();
+            let skipped = rest.clone().take_while(|c| !c.is_whitespace()).count();
+            let skipped = skipped + rest.skip(skipped).take_while(|c| **c == ' ').count();
+            at += skipped;
+            place.column += skipped;
+        }
+        Some((at, place))
     }
 
     fn open(&mut self, start: Marker, anchor: usize, contents: Contents) -> Result<(), Failure> {
@@ -350,6 +359,23 @@ impl<'a> Builder<'a> {
             }
         };
         self.value(Node::new(span, kind), frame.anchor)
+    }
+
+    /// A plain text over several lines just before an error: most likely a key was taken for its second line.
+    fn poison_doubtful(&mut self) {
+        let last = match self.stack.last_mut().map(|frame| &mut frame.contents) {
+            Some(Contents::Sequence(items)) => items.last_mut(),
+            Some(Contents::Mapping { entries, .. }) => {
+                entries.last_mut().map(|entry| &mut entry.value)
+            }
+            None => None,
+        };
+        if let Some(node) = last
+            && matches!(&node.kind, Kind::Scalar(scalar) if scalar.plain)
+            && node.span.start.line != node.span.end.line
+        {
+            *node = Node::new(node.span, Kind::Poisoned);
+        }
     }
 
     /// What was read before an error, as if it ended there.
