@@ -190,6 +190,11 @@ impl Sink {
         }
     }
 
+    /// Whether the log thread has ended or is about to, so that nothing more is sent.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
     fn wants_text(&self, level: Level) -> bool {
         level as i16 <= self.shared.text_level
     }
@@ -452,6 +457,14 @@ mod tests {
         assert!(new.contains("info    after"), "{new}");
         std::fs::remove_file(&path).expect("removed");
         std::fs::remove_file(&old).expect("removed");
+    }
+
+    #[test]
+    fn it_is_known_when_nothing_more_is_sent() {
+        let (sink, writer) = Sink::start(&[]).expect("started");
+        assert!(!sink.is_stopped());
+        drop(writer);
+        assert!(sink.is_stopped());
     }
 
     #[test]
