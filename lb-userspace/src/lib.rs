@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod daemon;
 pub mod fastpath;
 pub mod health;
 pub mod observe;
