@@ -3,7 +3,7 @@
 //! The servers of one backend share a block and its lock. Counts are raised under the lock and lowered with one atomic
 //! add anywhere; raising is an atomic add too, since an unlocked lowering may fall between its read and its write.
 
-use crate::layout;
+use crate::{flow::bpf_spin_lock, layout};
 
 /// Most servers in a block, and so in a `leastconn` backend: the verifier of 5.10 accepts a loop of 256.
 pub const BLOCK: usize = 256;
@@ -27,19 +27,25 @@ layout!(Load, size = 16, fields = u32, u32, u32, u32);
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadBlock {
-    /// The `bpf_spin_lock`.
-    pub lock: u32,
+    /// Guards what raises `active`.
+    pub lock: bpf_spin_lock,
     /// Rotates which of equally loaded servers is first.
     pub turn: u32,
     /// By ordinal.
     pub loads: [Load; BLOCK],
 }
-layout!(LoadBlock, size = 4104, fields = u32, u32, [Load; BLOCK]);
+layout!(
+    LoadBlock,
+    size = 4104,
+    fields = bpf_spin_lock,
+    u32,
+    [Load; BLOCK]
+);
 
 impl Default for LoadBlock {
     fn default() -> Self {
         LoadBlock {
-            lock: 0,
+            lock: bpf_spin_lock { val: 0 },
             turn: 0,
             loads: [Load::default(); BLOCK],
         }
