@@ -142,16 +142,21 @@ impl<A: Copy> Flow<A> {
 
 /// A way out: interface, tags and addresses of the frame. One entry of an array, 0 standing for "none".
 ///
-/// A server has one of its own, so that a changed route or MAC address is one write, seen by all its flows.
+/// A server has one of its own, so that a changed route or MAC address is one write, seen by all its flows. MAC
+/// addresses are held as the words that are written into the frame: four bytes and two, as they lie there.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hop {
     /// Interface to send from.
     pub ifindex: u32,
-    /// Destination MAC address; zero for the client's side of a link, where each flow has its own.
-    pub dst_mac: [u8; 6],
-    /// Source MAC address: the interface's own.
-    pub src_mac: [u8; 6],
+    /// Destination MAC address, first four bytes; zero for a client's side, where each flow has its own.
+    pub dst_mac_low: u32,
+    /// Source MAC address, the interface's own: first four bytes.
+    pub src_mac_low: u32,
+    /// Destination MAC address, last two bytes.
+    pub dst_mac_high: u16,
+    /// Source MAC address, last two bytes.
+    pub src_mac_high: u16,
     /// Outer VLAN tag to push (host order, 0 for none).
     pub outer_tag: u16,
     /// Inner VLAN tag to push (host order, 0 for none).
@@ -165,8 +170,10 @@ layout!(
     Hop,
     size = 24,
     fields = u32,
-    [u8; 6],
-    [u8; 6],
+    u32,
+    u32,
+    u16,
+    u16,
     u16,
     u16,
     u16,
@@ -176,6 +183,14 @@ layout!(
 impl Hop {
     /// The neighbour is known: packets may be sent.
     pub const USABLE: u16 = 1;
+
+    /// A MAC address as the words of a frame.
+    pub const fn mac_words(mac: [u8; 6]) -> (u32, u16) {
+        (
+            u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]),
+            u16::from_ne_bytes([mac[4], mac[5]]),
+        )
+    }
 }
 
 /// Key of the table that finds the [`Hop`] of the side a packet came in by.

@@ -5,7 +5,7 @@ use lb_common::{counter::Reason, flow::V4};
 
 use crate::{
     count, maps,
-    packet::{Hook, at, write},
+    packet::{Hook, at, set_mac},
     plan::{Packet, Plan},
     rewrite,
 };
@@ -35,15 +35,14 @@ impl Hook for XdpContext {
 /// Rewrites an IPv4 packet and sends it out.
 #[inline(always)]
 pub fn send(packet: &Packet<V4>, plan: &Plan<V4>) -> u32 {
-    // SAFETY: parse checked the bounds of the frame and XDP has not moved it since; the MAC addresses are in live map
-    // values.
+    // SAFETY: parse checked the bounds of the frame and XDP has not moved it since.
     unsafe {
         match plan.translate {
             Some(translation) => rewrite::ipv4_tcp(packet, translation),
             None => rewrite::lower_ttl(packet, 0),
         }
-        write(packet.eth, 0, *plan.dst_mac);
-        write(packet.eth, at::ETH_SRC, *plan.src_mac);
+        set_mac::<0, 4>(packet.eth, plan.dst_mac);
+        set_mac::<{ at::ETH_SRC }, { at::ETH_SRC + 4 }>(packet.eth, plan.src_mac);
     }
     count::reason(if plan.to_server {
         Reason::ForwardedIn

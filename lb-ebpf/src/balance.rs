@@ -6,13 +6,13 @@
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use lb_common::{
     hash,
-    load::{BLOCK, Load, LoadBlock, is_never, score},
+    load::{BLOCK, Load, LoadBlock, NOBODY, is_never, score},
     service::{
         MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Server, Service, SlotChunk, algorithm,
     },
 };
 
-use crate::{family::Family, lock, maps, plan::Packet};
+use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 
 /// A chosen server.
 pub struct Choice {
@@ -101,28 +101,50 @@ fn member(base: u32, ordinal: u32) -> Option<u32> {
 /// The least loaded server for its weight, equals in turn; already counted as active, under one lock with the choice.
 #[inline(always)]
 fn least_conn(service: &Service) -> Option<u32> {
-    let block: *mut LoadBlock = maps::LOADS.get_ptr_mut(service.block)?;
-    let len = u32::from(service.block_len);
+    let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
+    (ordinal < BLOCK as u32).then_some(ordinal)
+}
+
+/// Chooses among the first `len` servers of a block and counts the flow; [`BLOCK`] if none takes new flows.
+///
+/// A global function: the verifier walks its loop once, whoever calls it (kernels since 5.6). Without a branch in the
+/// loop but its end.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_claim_least(block: u32, len: u32) -> u32 {
+    let Some(block): Option<*mut LoadBlock> = maps::LOADS.get_ptr_mut(block) else {
+        return BLOCK as u32;
+    };
     // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
-    let chosen = unsafe {
+    unsafe {
         lock::with(&raw mut (*block).lock, || {
             let turn = (*block).turn;
             (*block).turn = if turn + 1 >= len { 0 } else { turn + 1 };
             let loads = (&raw const (*block).loads).cast::<Load>();
-            let mut best = u64::MAX;
+            let mut best = NOBODY;
             for i in 0..BLOCK as u32 {
                 if i >= len {
                     break;
                 }
-                let this = score(&*loads.add(i as usize), i.wrapping_sub(turn) as u8);
-                best = if this < best { this } else { best };
+                best = least(
+                    score(&*loads.add(i as usize), i.wrapping_sub(turn) as u8),
+                    best,
+                );
             }
             let ordinal = (best as u32).wrapping_add(turn) & (BLOCK as u32 - 1);
-            if !is_never(best) {
-                lock::add32(&raw mut (*block).loads[ordinal as usize].active, 1);
+            if is_never(best) {
+                return BLOCK as u32;
             }
-            (best, ordinal)
+            lock::add32(&raw mut (*block).loads[ordinal as usize].active, 1);
+            ordinal
         })
-    };
-    (!is_never(chosen.0)).then_some(chosen.1)
+    }
+}
+
+/// The smaller of two numbers below 2⁶³, without a branch: the sign of their difference selects.
+#[inline(always)]
+fn least(a: u64, b: u64) -> u64 {
+    let difference = a.wrapping_sub(b);
+    let mask = opaque((difference as i64 >> 63) as usize) as u64;
+    b.wrapping_add(difference & mask)
 }

@@ -83,7 +83,7 @@ impl Family for V4 {
         hash::endpoint_v4(u32::from_be(self), u16::from_be(port))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn has_socket(key: &FlowKey<V4>, ctx: *mut c_void) -> bool {
         let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
             saddr: key.src,

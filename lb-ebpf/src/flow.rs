@@ -17,7 +17,7 @@ use crate::{
     count,
     family::Family,
     lock, maps,
-    packet::{Hook, at, read},
+    packet::{Hook, at, u16_at, u32_at},
     plan::{Packet, Plan, Stop},
     service,
 };
@@ -57,18 +57,18 @@ fn known<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<Plan<A>, S
     flow.bytes += u64::from(packet.len);
     count::lane(flow.lane, !reverse, packet.len);
     let dst_mac = if reverse {
-        (&raw const flow.side).cast()
+        (flow.side[0], flow.side[1] as u16)
     } else {
         if flow.flags & flags::TRANSLATE != 0 && flow.side[1] != signature(packet) {
             relearn(packet, flow);
         }
-        &raw const hop.dst_mac
+        (hop.dst_mac_low, hop.dst_mac_high)
     };
     Ok(Plan {
         translate: (flow.flags & flags::TRANSLATE != 0)
             .then_some((flow.src, flow.dst, flow.sport, flow.dport)),
         dst_mac,
-        src_mac: &raw const hop.src_mac,
+        src_mac: (hop.src_mac_low, hop.src_mac_high),
         ifindex: hop.ifindex,
         to_server: !reverse,
     })
@@ -93,22 +93,9 @@ fn step_state<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<bool,
         return Err(Stop::Drop(Reason::HalfMissing));
     }
     let reopen = from_client && packet.flags & (flag::CONTROL | flag::ACK) == flag::SYN;
-    // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
-    let (old, new) = unsafe {
-        lock::with(&raw mut (*forward).lock, || {
-            let old = (*forward).state;
-            if old & state::GONE != 0 {
-                return (old, old);
-            }
-            if reopen && tcp::is_over(old) {
-                (*forward).state = old | state::GONE;
-                return (old, old);
-            }
-            let new = tcp::next(old, from_client, packet.flags, packet.data);
-            (*forward).state = new;
-            (old, new)
-        })
-    };
+    // SAFETY: not null, so a live map value.
+    let states = unsafe { advance(forward, from_client, reopen, packet.flags, packet.payload) };
+    let (old, new) = ((states >> 8) as u8, states as u8);
     if old & state::GONE != 0 {
         return Err(Stop::Drop(Reason::HalfMissing));
     }
@@ -128,6 +115,39 @@ fn step_state<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<bool,
         flow.state = new;
     }
     Ok(true)
+}
+
+/// Takes a forward entry from its state to the next under its lock, and returns both: `old << 8 | new`. A flow that is
+/// over and shall be opened anew, or one that is being removed already, stays as it was but for [`state::GONE`].
+///
+/// A function of its own: the verifier wants to see that what is unlocked is what was locked, and the compiler, left
+/// to inline, picks the entry twice.
+///
+/// # Safety
+/// `forward` is a live entry.
+#[inline(never)]
+unsafe fn advance<A: Family>(
+    forward: *mut Flow<A>,
+    from_client: bool,
+    reopen: bool,
+    flags: u8,
+    payload: u32,
+) -> u64 {
+    // SAFETY: by contract; all that runs under the lock is inlined and calls nothing.
+    unsafe {
+        lock::with(&raw mut (*forward).lock, || {
+            let old = (*forward).state;
+            let new = if old & state::GONE != 0 {
+                old
+            } else if reopen && tcp::is_over(old) {
+                old | state::GONE
+            } else {
+                tcp::next(old, from_client, flags, payload != 0)
+            };
+            (*forward).state = new;
+            u64::from(old) << 8 | u64::from(new)
+        })
+    }
 }
 
 /// Adds to the active flows of a lane's server.
@@ -338,8 +358,8 @@ fn client_mac<A>(packet: &Packet<A>) -> [u32; 2] {
     // SAFETY: parse checked the Ethernet header.
     unsafe {
         [
-            read(packet.eth, at::ETH_SRC),
-            u32::from(read::<u16>(packet.eth, at::ETH_SRC + 4)),
+            u32_at::<{ at::ETH_SRC }>(packet.eth),
+            u32::from(u16_at::<{ at::ETH_SRC + 4 }>(packet.eth)),
         ]
     }
 }

@@ -2,7 +2,7 @@
 
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(
     unreachable_pub,
     reason = "a program, not a library: pub means shared between the steps"

@@ -11,7 +11,7 @@ use lb_common::{
 use crate::{
     family::Family,
     maps,
-    packet::{Hook, at, read},
+    packet::{Hook, at, opaque, u8_at, u16_at, u32_at},
     plan::{Packet, Stop},
 };
 
@@ -33,15 +33,15 @@ pub fn ipv4(hook: &impl Hook) -> Result<Packet<V4>, Stop> {
     // SAFETY: checked just above, up to the end of the IPv4 header without options.
     let (group, ether_type, version, len, fragment, ttl, proto, src, dst) = unsafe {
         (
-            read::<u8>(eth, 0) & 1,
-            read::<u16>(eth, at::ETH_TYPE),
-            read::<u8>(ip, 0),
-            u32::from(u16::from_be(read(ip, at::IP_LEN))),
-            read::<u16>(ip, at::IP_FRAG),
-            read::<u8>(ip, at::IP_TTL),
-            read::<u8>(ip, at::IP_PROTO),
-            read::<u32>(ip, at::IP_SRC),
-            read::<u32>(ip, at::IP_DST),
+            u8_at::<0>(eth) & 1,
+            u16_at::<{ at::ETH_TYPE }>(eth),
+            u8_at::<0>(ip),
+            u32::from(u16::from_be(u16_at::<{ at::IP_LEN }>(ip))),
+            u16_at::<{ at::IP_FRAG }>(ip),
+            u8_at::<{ at::IP_TTL }>(ip),
+            u8_at::<{ at::IP_PROTO }>(ip),
+            u32_at::<{ at::IP_SRC }>(ip),
+            u32_at::<{ at::IP_DST }>(ip),
         )
     };
     if ether_type != ETH_P_IP || group != 0 || version >> 4 != 4 || proto != TCP {
@@ -68,10 +68,10 @@ pub fn ipv4(hook: &impl Hook) -> Result<Packet<V4>, Stop> {
     // SAFETY: checked just above.
     let (sport, dport, offset, flags) = unsafe {
         (
-            read::<u16>(l4, at::SPORT),
-            read::<u16>(l4, at::DPORT),
-            u32::from(read::<u8>(l4, at::TCP_OFFSET) >> 4) * 4,
-            read::<u8>(l4, at::TCP_FLAGS),
+            u16_at::<{ at::SPORT }>(l4),
+            u16_at::<{ at::DPORT }>(l4),
+            u32::from(u8_at::<{ at::TCP_OFFSET }>(l4) >> 4) * 4,
+            u8_at::<{ at::TCP_FLAGS }>(l4),
         )
     };
     if !is_port_of_interest(dport) {
@@ -96,7 +96,7 @@ pub fn ipv4(hook: &impl Hook) -> Result<Packet<V4>, Stop> {
         ifindex: hook.ifindex(),
         flags,
         ttl,
-        data: len > headers,
+        payload: len - headers,
     })
 }
 
@@ -115,7 +115,7 @@ fn is_port_of_interest(port: u16) -> bool {
 fn fragment_of(fragment: u16, l4: usize, end: usize, src: V4, dst: V4) -> Stop {
     if fragment & FRAGMENT_OFFSET == 0 && l4 + 4 <= end {
         // SAFETY: checked just above.
-        let (sport, dport) = unsafe { (read(l4, at::SPORT), read(l4, at::DPORT)) };
+        let (sport, dport) = unsafe { (u16_at::<{ at::SPORT }>(l4), u16_at::<{ at::DPORT }>(l4)) };
         if V4::flow(&FlowKey {
             src,
             dst,
@@ -132,7 +132,9 @@ fn fragment_of(fragment: u16, l4: usize, end: usize, src: V4, dst: V4) -> Stop {
 }
 
 /// Whether IP options hold a loose or strict source route (RFC 791 §3.1), as the host's own stack refuses by default.
-#[inline(always)]
+///
+/// A function of its own, so that the verifier forgets how far the loop went before it walks the rest.
+#[inline(never)]
 fn source_routed(start: usize, end: usize, len: u32) -> bool {
     const END: u8 = 0;
     const NOP: u8 = 1;
@@ -141,7 +143,7 @@ fn source_routed(start: usize, end: usize, len: u32) -> bool {
     let mut next = 0;
     // 40 bytes of options at most.
     for i in 0..40 {
-        let option = start + i as usize;
+        let option = opaque(start + i as usize);
         if i >= len || option + 2 > end {
             return false;
         }
@@ -149,7 +151,7 @@ fn source_routed(start: usize, end: usize, len: u32) -> bool {
             continue;
         }
         // SAFETY: checked just above; an option of one byte is followed by the next header.
-        let (kind, length) = unsafe { (read::<u8>(option, 0), u32::from(read::<u8>(option, 1))) };
+        let (kind, length) = unsafe { (u8_at::<0>(option), u32::from(u8_at::<1>(option))) };
         match kind {
             END => return false,
             NOP => next += 1,

@@ -21,8 +21,8 @@ pub struct Packet<A> {
     pub flags: u8,
     /// Time to live.
     pub ttl: u8,
-    /// Whether the segment carries data.
-    pub data: bool,
+    /// Bytes of payload.
+    pub payload: u32,
 }
 
 /// The kernel does not send the packet on.
@@ -37,10 +37,10 @@ pub enum Stop {
 pub struct Plan<A> {
     /// Addresses and ports to write, if any: source, destination, source port, destination port.
     pub translate: Option<(A, A, u16, u16)>,
-    /// Destination MAC address.
-    pub dst_mac: *const [u8; 6],
-    /// Source MAC address.
-    pub src_mac: *const [u8; 6],
+    /// Destination MAC address: its first four bytes and its last two, as they lie in the frame.
+    pub dst_mac: (u32, u16),
+    /// Source MAC address, likewise.
+    pub src_mac: (u32, u16),
     /// Interface to leave by.
     pub ifindex: u32,
     /// Whether it goes towards a server.

@@ -12,7 +12,13 @@ use lb_common::{
     tcp,
 };
 
-use crate::{count, family::Family, flow::lane_active, lock, maps, packet::read};
+use crate::{
+    count,
+    family::Family,
+    flow::lane_active,
+    lock, maps,
+    packet::{u16_at, u32_at},
+};
 
 /// Looks at each candidate once; returns `XDP_PASS`.
 #[inline(always)]
@@ -27,11 +33,11 @@ pub fn ipv4(ctx: &XdpContext) -> u32 {
         // SAFETY: checked just above.
         let key = unsafe {
             FlowKey::<V4> {
-                src: read(at, 0),
-                dst: read(at, 4),
-                sport: read(at, 8),
-                dport: read(at, 10),
-                proto: read(at, 12),
+                src: u32_at::<0>(at),
+                dst: u32_at::<4>(at),
+                sport: u16_at::<8>(at),
+                dport: u16_at::<10>(at),
+                proto: u32_at::<12>(at),
             }
         };
         candidate(&key, now);

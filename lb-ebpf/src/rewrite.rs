@@ -3,7 +3,7 @@
 use lb_common::{checksum, flow::V4};
 
 use crate::{
-    packet::{at, read, write},
+    packet::{at, set_u8, set_u16, set_u32, u16_at},
     plan::Packet,
 };
 
@@ -19,16 +19,12 @@ pub unsafe fn ipv4_tcp(packet: &Packet<V4>, (src, dst, sport, dport): (V4, V4, u
         checksum::delta16(packet.key.sport, sport) + checksum::delta16(packet.key.dport, dport);
     // SAFETY: by contract.
     unsafe {
-        let check = read::<u16>(packet.l4, at::TCP_CHECK);
-        write(
-            packet.l4,
-            at::TCP_CHECK,
-            checksum::apply(check, addresses + ports),
-        );
-        write(packet.l4, at::SPORT, sport);
-        write(packet.l4, at::DPORT, dport);
-        write(packet.ip, at::IP_SRC, src);
-        write(packet.ip, at::IP_DST, dst);
+        let check = u16_at::<{ at::TCP_CHECK }>(packet.l4);
+        set_u16::<{ at::TCP_CHECK }>(packet.l4, checksum::apply(check, addresses + ports));
+        set_u16::<{ at::SPORT }>(packet.l4, sport);
+        set_u16::<{ at::DPORT }>(packet.l4, dport);
+        set_u32::<{ at::IP_SRC }>(packet.ip, src);
+        set_u32::<{ at::IP_DST }>(packet.ip, dst);
         lower_ttl(packet, addresses);
     }
 }
@@ -46,12 +42,11 @@ pub unsafe fn lower_ttl(packet: &Packet<V4>, delta: u32) {
     );
     // SAFETY: by contract.
     unsafe {
-        let check = read::<u16>(packet.ip, at::IP_CHECK);
-        write(
+        let check = u16_at::<{ at::IP_CHECK }>(packet.ip);
+        set_u16::<{ at::IP_CHECK }>(
             packet.ip,
-            at::IP_CHECK,
             checksum::apply(check, delta + checksum::delta16(old, new)),
         );
-        write(packet.ip, at::IP_TTL, packet.ttl.wrapping_sub(1));
+        set_u8::<{ at::IP_TTL }>(packet.ip, packet.ttl.wrapping_sub(1));
     }
 }
