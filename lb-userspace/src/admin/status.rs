@@ -26,7 +26,7 @@ fn process(out: &mut String, snapshot: &Snapshot, colour: bool) {
     // A String takes everything, here and below.
     let _ = write!(
         out,
-        "{} on {}: pid {}, up {}, {} threads, {} userspace connections",
+        "{} on {}: pid {}, up {}, threads {}, userspace connections {}",
         paint(&format!("lb {}", process.version), Paint::Bold, colour),
         process.node,
         process.pid,
@@ -293,7 +293,7 @@ mod tests {
             });
             assert!(found, "{parts:?} is missing in\n{text}");
         };
-        has(&["lb ", "pid ", "2 threads", "of 30000"]);
+        has(&["lb ", "pid ", "threads 2", "of 30000"]);
         has(&["20 of 1000000 flows (0 %)"]);
         has(&["eth0 xdp the driver supports native XDP"]);
         has(&["tcp-in tcp 127.0.0.1:9002 OPEN 20 901 kernel native XDP on eth0"]);
