@@ -2,11 +2,12 @@
 
 use super::{
     cookie,
-    decode::{Decoder, Table},
+    decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
     frontend, health,
     model::{Balance, Forward, Overflow},
     source::Spanned,
+    table::Table,
     timeouts::{self, Owner},
     tree::Entry,
 };

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use super::{
     address,
-    decode::{Decoder, Table},
+    decode::Decoder,
     draft::{FrontendDraft, RuleDraft},
     model::{AccessLog, Bind, Condition, Mode},
     source::Spanned,
+    table::Table,
     timeouts::{self, Owner},
     tree::{Entry, Kind, Node},
 };

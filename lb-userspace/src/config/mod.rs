@@ -6,6 +6,7 @@
 
 mod address;
 mod backend;
+mod build;
 mod check;
 mod cookie;
 mod cross;
@@ -17,11 +18,14 @@ mod frontend;
 mod global;
 mod health;
 pub mod host;
+mod listening;
 pub mod model;
+mod plain;
 mod resolve;
 mod source;
 mod stats;
 mod suggest;
+mod table;
 mod timeouts;
 mod traps;
 mod tree;
