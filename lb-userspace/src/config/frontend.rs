@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use super::{
     address,
-    decode::Decoder,
+    decode::{Decoder, Table},
     draft::{FrontendDraft, RuleDraft},
     model::{AccessLog, Bind, Condition, Mode},
     source::Spanned,
-    table::Table,
     timeouts::{self, Owner},
     tree::{Entry, Kind, Node},
 };
@@ -68,7 +67,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         format!("frontend `{}`", name.value),
     )?;
     let mode = mode(d, &mut table);
-    let binds = binds(d, &mut table, "*:80");
+    let binds = binds(d, &mut table);
     let maxconn = table
         .take("maxconn")
         .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
@@ -168,17 +167,9 @@ pub(super) fn log_format(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<S
 }
 
 /// `bind`: an address, or a list of addresses and objects.
-pub(super) fn binds(
-    d: &mut Decoder<'_>,
-    table: &mut Table<'_>,
-    example: &str,
-) -> Vec<Spanned<Bind>> {
+pub(super) fn binds(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Spanned<Bind>> {
     let Some(e) = table.take("bind") else {
-        d.missing(
-            table,
-            "bind",
-            format!("say where to listen: `bind: \"{example}\"`"),
-        );
+        d.missing(table, "bind", "say where to listen: `bind: \"*:80\"`");
         return Vec::new();
     };
     let nodes = d.one_or_more(&e.value);
@@ -186,7 +177,7 @@ pub(super) fn binds(
         d.error(
             e.value.span,
             "`bind` is an empty list",
-            format!("say where to listen: `bind: \"{example}\"`"),
+            "say where to listen: `bind: \"*:80\"`",
         );
     }
     nodes.iter().filter_map(|node| bind(d, node)).collect()

@@ -4,10 +4,9 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     cookie::is_token,
-    decode::Decoder,
+    decode::{Decoder, Table},
     model::{CheckKind, HealthCheck},
     source::Spanned,
-    table::Table,
     tree::{Entry, Kind, Node},
     units::Problem,
 };

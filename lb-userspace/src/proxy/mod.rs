@@ -35,6 +35,8 @@ pub struct Shared {
     pub topology: Arc<Topology>,
     /// The configuration that it was made of.
     pub config: Arc<Config>,
+    /// What the configuration comes to for mode http.
+    pub http: http::Plan,
     /// Where finished sessions are logged.
     pub log: Sink,
     /// Userspace connections of clients, all frontends together, and their bound (`global.maxconn`).
@@ -49,6 +51,7 @@ impl Shared {
     /// Bounded by `maxconn`, which is at most what the file limit allows.
     pub fn new(topology: Arc<Topology>, config: Arc<Config>, log: Sink, maxconn: u32) -> Self {
         Self {
+            http: http::Plan::new(&topology),
             topology,
             config,
             log,
@@ -75,7 +78,6 @@ pub enum Stop {
 pub struct Proxy {
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
-    running: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -87,20 +89,15 @@ impl Proxy {
         let mut proxy = Self {
             stop: watch::Sender::new(Stop::Running),
             threads: Vec::new(),
-            running: watch::Sender::new(0),
         };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let running = Running::begin(&proxy.running);
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
-                .spawn(move || {
-                    let _running = running;
-                    worker::run(&runtime, index, shared, listeners, stop);
-                })?;
+                .spawn(move || worker::run(&runtime, index, shared, listeners, stop))?;
             proxy.threads.push(thread);
         }
         Ok(proxy)
@@ -119,33 +116,7 @@ impl Proxy {
 
     /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
-        *self.running.borrow() == 0
-    }
-
-    /// Resolves once all workers have ended.
-    pub async fn finished(&self) {
-        // The sender is ours, so that the wait cannot fail.
-        let _ = self
-            .running
-            .subscribe()
-            .wait_for(|running| *running == 0)
-            .await;
-    }
-}
-
-/// Counts a worker while it runs, also if it panics.
-struct Running(watch::Sender<usize>);
-
-impl Running {
-    fn begin(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|running| *running += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, tcp};
+use super::{Listeners, Shared, Stop, http, tcp};
 use crate::{
     config::model::Mode,
     topology::{Accepted, Frontend},
@@ -40,6 +40,8 @@ pub struct Worker {
     pub index: usize,
     /// What the TCP path keeps between connections.
     pub tcp: tcp::Local,
+    /// What the HTTP path keeps between connections.
+    pub http: http::Local,
     stop: watch::Receiver<Stop>,
     clients: Cell<usize>,
     empty: Notify,
@@ -51,6 +53,7 @@ impl Worker {
             shared,
             index,
             tcp: tcp::Local::default(),
+            http: http::Local::default(),
             stop,
             clients: Cell::new(0),
             empty: Notify::new(),
@@ -290,8 +293,7 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
         let worker = Rc::clone(&served.0);
         match mode {
             Mode::Tcp => tcp::serve(worker, client).await,
-            // Served by the HTTP path once it is there; until then such a client is turned away.
-            Mode::Http => drop(client),
+            Mode::Http => http::serve(worker, client).await,
         }
     });
 }

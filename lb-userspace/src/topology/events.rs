@@ -15,9 +15,7 @@ pub struct Event {
     pub backend: Arc<str>,
     /// The server, unless the event is the backend's.
     pub server: Option<Arc<Server>>,
-    /// Whether the server was up by its checks when this happened.
-    pub healthy: bool,
-    /// The last check; the one that caused it, if it is [`EventKind::Down`] or [`EventKind::Up`].
+    /// The check that caused it.
     pub check: Option<Arc<CheckResult>>,
     /// Servers up that are not backups.
     pub active_servers: usize,
@@ -39,15 +37,9 @@ pub enum EventKind {
     /// A check brought the server up.
     Up,
     /// The operator put the server into maintenance.
-    Maint {
-        /// Whether it was up until then.
-        was_up: bool,
-    },
+    Maint,
     /// The operator took the server out of maintenance.
-    LeftMaint {
-        /// Whether it is drained now.
-        draining: bool,
-    },
+    LeftMaint,
     /// The operator drains the server.
     Drain,
     /// The operator ended the drain.

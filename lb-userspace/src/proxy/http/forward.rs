@@ -14,7 +14,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::answer::{Answer, Refusal};
+use super::answer::Refusal;
 
 /// HAProxy's `option forwardfor` field.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -152,19 +152,13 @@ pub struct Length {
 }
 
 /// Makes a server's response head the one that the client gets, but for the sticky cookie.
-///
-/// # Errors
-/// A response whose length can be read in two ways, or that switches to a protocol nobody asked for.
-pub fn response(
-    head: &mut response::Parts,
-    client: Version,
-    keep_alive: bool,
-) -> Result<Length, Answer> {
+/// `None` for one whose length can be read in two ways, or that switches to a protocol nobody asked for.
+pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -> Option<Length> {
     if head.status.is_informational() {
-        return Err(Answer::BadGateway);
+        return None;
     }
     if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(Answer::BadGateway);
+        return None;
     }
     remove_connection_fields(&mut head.headers);
     head.headers.remove(UPGRADE);
@@ -182,11 +176,15 @@ pub fn response(
     }
     head.version = Version::HTTP_11;
     if client == Version::HTTP_10 {
-        let value = if keep_alive { "keep-alive" } else { "close" };
-        head.headers
-            .insert(CONNECTION, HeaderValue::from_static(value));
+        say_whether_kept(&mut head.headers, keep_alive);
     }
-    Ok(Length { declared })
+    Some(Length { declared })
+}
+
+/// Tells a client that speaks HTTP/1.0 whether the connection is kept; in 1.1 hyper says when it is not.
+pub fn say_whether_kept(headers: &mut HeaderMap, kept: bool) {
+    let value = if kept { "keep-alive" } else { "close" };
+    headers.insert(CONNECTION, HeaderValue::from_static(value));
 }
 
 /// Whether a client that speaks HTTP/1.0 asked for the connection to be kept.
@@ -392,32 +390,26 @@ mod tests {
         );
         assert_eq!(
             response(&mut head, Version::HTTP_11, true),
-            Ok(Length { declared: None })
+            Some(Length { declared: None })
         );
         assert_eq!(fields(&head.headers), ["server: me"]);
 
         let mut head = answered(204, &[("content-length", "0")]);
-        assert!(response(&mut head, Version::HTTP_10, false).is_ok());
+        assert!(response(&mut head, Version::HTTP_10, false).is_some());
         assert_eq!(fields(&head.headers), ["connection: close"]);
 
         let mut head = answered(304, &[("content-length", "10")]);
         assert_eq!(
             response(&mut head, Version::HTTP_11, true),
-            Ok(Length { declared: Some(10) })
+            Some(Length { declared: Some(10) })
         );
 
         let mut both = answered(
             200,
             &[("content-length", "2"), ("transfer-encoding", "chunked")],
         );
-        assert_eq!(
-            response(&mut both, Version::HTTP_11, true),
-            Err(Answer::BadGateway)
-        );
+        assert_eq!(response(&mut both, Version::HTTP_11, true), None);
         let mut switching = answered(101, &[("upgrade", "websocket")]);
-        assert_eq!(
-            response(&mut switching, Version::HTTP_11, true),
-            Err(Answer::BadGateway)
-        );
+        assert_eq!(response(&mut switching, Version::HTTP_11, true), None);
     }
 }

@@ -1,5 +1,31 @@
 //! `mode http`: HTTP/1.1 from clients to servers.
+//!
+//! A worker hands every accepted connection to [`serve`]; what all workers know of the configuration is one immutable
+//! [`Plan`]. A connection is one task: it drives hyper's server side for the client and hyper's client side
+//! for whichever server answers at the moment, so a request passes from one to the other without changing tasks.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `serve` | a connection from accept to close; the one timer |
+//! | `client` | what the parts of a connection share: clocks, phases, byte counts |
+//! | `io` | the client's socket as hyper sees it |
+//! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
+//! | `upstream` | connections to servers and the idle ones that are kept |
+//! | `body` | bodies on their way through |
+//! | `forward`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 
 pub mod answer;
+mod body;
+mod client;
 pub mod cookie;
+mod exchange;
 pub mod forward;
+mod io;
+mod local;
+pub mod plan;
+mod serve;
+mod upstream;
+
+pub use local::Local;
+pub use plan::Plan;
+pub use serve::serve;

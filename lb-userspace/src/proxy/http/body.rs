@@ -1,0 +1,302 @@
+//! Bodies on their way through.
+//!
+//! Both types are our own, so that other protocols can take the place of hyper's on either side. They count what passes
+//! as activity, hold a body back where the client waits for `100 Continue`, and give the server's connection back once
+//! the response is complete.
+
+use std::{
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{
+    client::{Client, Expired, Upload, Wait},
+    upstream::Lease,
+};
+
+/// A request's body, from the client to a server.
+pub(super) struct RequestBody {
+    incoming: Incoming,
+    client: Rc<Client>,
+    gate: Option<Gate>,
+}
+
+/// Holds a body back until the server asks for it.
+struct Gate {
+    /// The server has said `100 Continue`.
+    open: Arc<AtomicBool>,
+    /// It is sent anyway from here on (RFC 9110 section 10.1.1: a client need not wait for ever).
+    until: Instant,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, client: &Rc<Client>) -> Self {
+        if !incoming.is_end_stream() {
+            client.set_upload(Upload::Waiting);
+        }
+        Self {
+            incoming,
+            client: Rc::clone(client),
+            gate: None,
+        }
+    }
+
+    /// Holds the body back until `open` is set, or `until`.
+    pub(super) fn hold(&mut self, open: Arc<AtomicBool>, until: Instant) {
+        self.gate = Some(Gate { open, until });
+    }
+
+    fn failed(&self, error: &hyper::Error) {
+        // hyper wraps what its decoder says; an end in the middle is the client's leaving, all else is nonsense.
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut left = error.is_incomplete_message() || error.is_closed();
+        while let Some(error) = source {
+            left |= error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+                matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+            });
+            source = error.source();
+        }
+        self.client.set_upload(if left {
+            Upload::Aborted
+        } else {
+            Upload::Malformed
+        });
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some(gate) = &this.gate {
+            if !gate.open.load(Relaxed) && this.client.now() < gate.until {
+                return Poll::Pending;
+            }
+            this.gate = None;
+            this.client.interim.set(true);
+        }
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.client.server_active();
+                this.client.set_upload(match this.incoming.is_end_stream() {
+                    true => Upload::Done,
+                    false => Upload::Sending,
+                });
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.failed(&error);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                this.client.set_upload(Upload::Done);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                this.client.set_upload(Upload::Waiting);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A response's body, from a server or from us to the client.
+pub(super) struct ResponseBody {
+    source: Source,
+    client: Rc<Client>,
+}
+
+enum Source {
+    /// Our own.
+    Local(Option<Bytes>),
+    /// None, though the head declares a length.
+    Declared(u64),
+    /// A server's.
+    Server {
+        incoming: Incoming,
+        /// The connection that it comes from, until all of it has come.
+        lease: Option<Lease>,
+        /// It will not be complete; said once what came has been flushed.
+        broken: Option<Broken>,
+    },
+}
+
+/// A response that cannot be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The server closed, or sent what is no body.
+    Server,
+    /// The server took too long.
+    Timeout,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "the server broke the response off",
+            Self::Timeout => "the server took too long for the rest of the response",
+        })
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl ResponseBody {
+    /// One of ours.
+    pub(super) fn local(client: &Rc<Client>, bytes: Bytes) -> Self {
+        Self {
+            source: Source::Local(Some(bytes)),
+            client: Rc::clone(client),
+        }
+    }
+
+    /// None, though the head declares `length`.
+    pub(super) fn declared(client: &Rc<Client>, length: u64) -> Self {
+        Self {
+            source: Source::Declared(length),
+            client: Rc::clone(client),
+        }
+    }
+
+    /// A server's.
+    pub(super) fn server(client: &Rc<Client>, incoming: Incoming, lease: Option<Lease>) -> Self {
+        Self {
+            source: Source::Server {
+                incoming,
+                lease,
+                broken: None,
+            },
+            client: Rc::clone(client),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Self { source, client } = self.get_mut();
+        let (incoming, lease, broken) = match source {
+            Source::Local(bytes) => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
+            Source::Declared(_) => return Poll::Ready(None),
+            Source::Server {
+                incoming,
+                lease,
+                broken,
+            } => (incoming, lease, broken),
+        };
+        if broken.is_none() {
+            match poll_incoming(incoming, lease, cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    client.server_active();
+                    if incoming.is_end_stream() {
+                        complete(lease, client);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(None) => {
+                    complete(lease, client);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(_))) => *broken = Some(Broken::Server),
+                Poll::Pending if client.expired() == Some(Expired::Server) => {
+                    *broken = Some(Broken::Timeout);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+            *lease = None;
+            client.wait_for(Wait::Nothing);
+            client.exchange().broken(*broken == Some(Broken::Timeout));
+            // hyper drops what it has not yet written when a body fails, so what came goes out first: it flushes now
+            // and asks again.
+            return Poll::Pending;
+        }
+        match broken {
+            Some(broken) if !client.is_blocked() => Poll::Ready(Some(Err(*broken))),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Local(bytes) => bytes.is_none(),
+            Source::Declared(_) => false,
+            Source::Server {
+                incoming, broken, ..
+            } => broken.is_none() && incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Local(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Source::Declared(length) => SizeHint::with_exact(*length),
+            Source::Server { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// The next frame of `incoming`, driving the connection that it comes from.
+fn poll_incoming(
+    incoming: &mut Incoming,
+    lease: &mut Option<Lease>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    // Nothing arrives but by driving the connection, which is done here: the body itself need wake nobody.
+    let mut unwoken = Context::from_waker(Waker::noop());
+    if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut unwoken) {
+        return Poll::Ready(frame);
+    }
+    if let Some(lease) = lease {
+        lease.drive(cx);
+    }
+    Pin::new(incoming).poll_frame(&mut unwoken)
+}
+
+/// All of the response has come: the server is free for the next.
+fn complete(lease: &mut Option<Lease>, client: &Client) {
+    if let Some(lease) = lease.take() {
+        lease.give_back(client);
+    }
+    client.wait_for(Wait::Nothing);
+    client.exchange().release();
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.client.answered();
+    }
+}

@@ -1,0 +1,324 @@
+//! A client's connection: what its IO, its bodies and the exchange under way share.
+//!
+//! All of it lives on one thread and is only ever touched from the connection's own task, so cells do.
+
+use std::{
+    cell::{Cell, RefCell, RefMut},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::HeaderValue;
+
+use super::{answer::Refusal, exchange::context::Exchange};
+use crate::{
+    config::model::Timeouts,
+    proxy::{self, Worker},
+    topology::Frontend,
+};
+
+/// A client's connection.
+pub(super) struct Client {
+    pub(super) worker: Rc<Worker>,
+    pub(super) peer: SocketAddr,
+    /// The X-Forwarded-For value, made once for all requests.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    frontend: Arc<Frontend>,
+    /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
+    now: Cell<Instant>,
+    phase: Cell<Phase>,
+    /// When the phase began.
+    since: Cell<Instant>,
+    /// When the first byte of the present request came, by both clocks.
+    started: Cell<(Instant, SystemTime)>,
+    /// Requests begun.
+    requests: Cell<u64>,
+    wait: Cell<Wait>,
+    upload: Cell<Upload>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    client_active: Cell<Instant>,
+    server_active: Cell<Instant>,
+    /// The socket did not take all that there was to send.
+    blocked: Cell<bool>,
+    /// A `100 Continue` of hyper's may pass.
+    pub(super) interim: Cell<bool>,
+    /// The answer with which to close.
+    pub(super) refusal: Cell<Option<Refusal>>,
+    exchange: RefCell<Exchange>,
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No byte of the next request has come.
+    Idle,
+    /// Some bytes of a request's head have come.
+    Head,
+    /// A request is being served, and nothing of the answer was given to hyper.
+    Serving,
+    /// Our answer is on its way.
+    Answering,
+    /// All of our answer was given to hyper; it remains to be flushed.
+    Flushing,
+}
+
+/// What an exchange waits for, and so which timeout runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Nothing that has its time here; reaching a server keeps its own.
+    Nothing,
+
+    /// The head of the server's response.
+    Response(Duration),
+    /// The rest of the server's response.
+    Body(Duration),
+}
+
+/// How far the request's body has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// There is none, or all of it has come.
+    Done,
+    /// The client has to send more.
+    Waiting,
+    /// The server has to take what came.
+    Sending,
+    /// The client closed in the middle.
+    Aborted,
+    /// What the client sent is no body.
+    Malformed,
+}
+
+/// Whose time has run out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// The client's.
+    Client,
+    /// The server's.
+    Server,
+}
+
+impl Client {
+    pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
+        let (now, peer) = (accepted.accepted, accepted.address);
+
+        let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
+        Self {
+            worker,
+            peer,
+            forwarded_for,
+            frontend: Arc::clone(accepted.frontend()),
+            now: Cell::new(now),
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now),
+            started: Cell::new((now, accepted.accepted_at)),
+            requests: Cell::new(0),
+            wait: Cell::new(Wait::Nothing),
+            upload: Cell::new(Upload::Done),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            client_active: Cell::new(now),
+            server_active: Cell::new(now),
+            blocked: Cell::new(false),
+            interim: Cell::new(false),
+            refusal: Cell::new(None),
+            exchange: RefCell::new(Exchange::new(now)),
+        }
+    }
+
+    pub(super) fn frontend(&self) -> &Arc<Frontend> {
+        &self.frontend
+    }
+
+    fn timeouts(&self) -> &Timeouts {
+        &self.frontend().config.timeouts
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(super) fn tick(&self) {
+        self.now.set(Instant::now());
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.now());
+    }
+
+    /// Whether this connection has not carried a request yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.requests.get() == 0
+    }
+
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.bytes_in.get()
+    }
+
+    pub(super) fn bytes_out(&self) -> u64 {
+        self.bytes_out.get()
+    }
+
+    /// The exchange under way. Never held across an await or a call into hyper.
+    pub(super) fn exchange(&self) -> RefMut<'_, Exchange> {
+        self.exchange.borrow_mut()
+    }
+
+    /// `n` bytes came from the client.
+    pub(super) fn received(&self, n: usize) {
+        if n == 0 {
+            return;
+        }
+        self.bytes_in.set(self.bytes_in.get() + n as u64);
+        self.client_active.set(self.now());
+        if self.phase() == Phase::Idle {
+            self.started.set((self.now(), SystemTime::now()));
+            self.phase.set(Phase::Head);
+            // HAProxy gives the first request of a connection its time from the accept on.
+            if !self.is_new() {
+                self.since.set(self.now());
+            }
+        }
+    }
+
+    /// `n` bytes went to the client.
+    pub(super) fn sent(&self, n: usize) {
+        self.bytes_out.set(self.bytes_out.get() + n as u64);
+        self.client_active.set(self.now());
+        self.blocked.set(false);
+    }
+
+    /// The client's socket takes no more for now.
+    pub(super) fn write_blocked(&self) {
+        self.blocked.set(true);
+    }
+
+    /// All that was to be sent has been.
+    pub(super) fn flushed(&self) {
+        self.blocked.set(false);
+        if self.phase() == Phase::Flushing {
+            self.end_exchange();
+        }
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// hyper has parsed a request's head.
+    pub(super) fn begin(&self) {
+        // One that answers faster than it is flushed has its record written before the next begins.
+        if self.exchange().is_open() {
+            self.end_exchange();
+        }
+        if self.phase() == Phase::Idle {
+            // All of it was in hyper's buffer already.
+            self.started.set((self.now(), SystemTime::now()));
+        }
+        self.requests.set(self.requests.get() + 1);
+        self.upload.set(Upload::Done);
+        self.interim.set(false);
+        self.enter(Phase::Serving);
+        let (started, wall) = self.started.get();
+        self.exchange().begin(started, wall, self.bytes_out());
+    }
+
+    /// Nothing that could be called a request came: the record is that of an exchange all the same, begun when the
+    /// present phase did.
+    pub(super) fn begin_without_request(&self) {
+        let (started, wall) = self.started.get();
+        let since = if self.is_new() {
+            self.since.get()
+        } else {
+            started
+        };
+        self.exchange().begin(since, wall, self.bytes_out());
+    }
+
+    /// hyper has our answer's head.
+    pub(super) fn answering(&self) {
+        self.enter(Phase::Answering);
+    }
+
+    /// hyper has all of our answer.
+    pub(super) fn answered(&self) {
+        if self.phase() == Phase::Answering {
+            self.enter(Phase::Flushing);
+        }
+    }
+
+    /// The exchange is over: writes its record and waits for the next request.
+    pub(super) fn end_exchange(&self) {
+        self.exchange.borrow_mut().finish(self);
+        self.wait.set(Wait::Nothing);
+        self.enter(Phase::Idle);
+    }
+
+    pub(super) fn wait_for(&self, wait: Wait) {
+        self.wait.set(wait);
+    }
+
+    pub(super) fn upload(&self) -> Upload {
+        self.upload.get()
+    }
+
+    pub(super) fn set_upload(&self, upload: Upload) {
+        self.upload.set(upload);
+    }
+
+    /// Something passed between us and the server.
+    pub(super) fn server_active(&self) {
+        self.server_active.set(self.now());
+    }
+
+    /// When the timeout that runs now runs out.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timeouts = self.timeouts();
+        match self.phase() {
+            Phase::Idle if self.is_new() => {
+                Some(self.since.get() + timeouts.http_request.min(timeouts.client))
+            }
+            Phase::Idle => Some(self.since.get() + timeouts.http_keep_alive.min(timeouts.client)),
+            Phase::Head => Some(self.since.get() + timeouts.http_request),
+            Phase::Flushing => Some(self.client_active.get() + timeouts.client),
+            Phase::Serving | Phase::Answering => self.exchange_deadline().map(|(at, _)| at),
+        }
+    }
+
+    /// When the exchange's timeout runs out, and whose it is.
+    fn exchange_deadline(&self) -> Option<(Instant, Expired)> {
+        let client = || {
+            (
+                self.client_active.get() + self.timeouts().client,
+                Expired::Client,
+            )
+        };
+        let server = |timeout| (self.server_active.get() + timeout, Expired::Server);
+        match self.wait.get() {
+            Wait::Nothing => self.is_blocked().then(client),
+
+            // While the client has to send, its time counts; the server is not asked yet.
+            Wait::Response(timeout) if self.upload() == Upload::Waiting => {
+                let (client, server) = (client(), server(timeout));
+                Some(if client.0 < server.0 { client } else { server })
+            }
+            Wait::Body(_) if self.is_blocked() => Some(client()),
+            Wait::Response(timeout) | Wait::Body(timeout) => Some(server(timeout)),
+        }
+    }
+
+    /// Whether the exchange's time has run out.
+    pub(super) fn expired(&self) -> Option<Expired> {
+        self.exchange_deadline()
+            .filter(|&(at, _)| self.now() >= at)
+            .map(|(_, whose)| whose)
+    }
+}

@@ -1,0 +1,297 @@
+//! What is kept of one request and its answer, from the first byte to the log line.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{Method, Uri, Version, request};
+
+use super::super::client::Client;
+use crate::{
+    observe::log::{
+        Active, Cause, Common, CookieSeen, CookieSet, HttpRecord, Phase, RequestLine, ServerField,
+        Termination,
+    },
+    proxy::dispatch::Trace,
+    topology::{Backend, Connection, Server, Visit},
+};
+
+/// One request and its answer. Reused for all requests of a connection.
+pub(in super::super) struct Exchange {
+    open: bool,
+    start: Instant,
+    wall: SystemTime,
+    request: Option<(Method, Uri, Version)>,
+    /// How far it has come, as the log's second letter has it.
+    pub(in super::super) stage: Phase,
+    termination: Option<Termination>,
+    visit: Option<Visit>,
+    slot: Option<Connection>,
+    server: Option<Arc<Server>>,
+    pub(in super::super) request_received: Option<Duration>,
+    queued: Option<Duration>,
+    connected: Option<Duration>,
+    pub(in super::super) responded: Option<Duration>,
+    pub(in super::super) status: Option<u16>,
+    retries: u32,
+    redispatched: bool,
+    server_queue: u32,
+    backend_queue: u32,
+    pub(in super::super) cookie_seen: CookieSeen,
+    pub(in super::super) cookie_set: CookieSet,
+    /// The connection's bytes in at the end of the exchange before, and bytes out.
+    bytes_in: u64,
+    bytes_out: u64,
+    /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
+    uncounted: bool,
+    server_bytes: (u64, u64),
+}
+
+impl Exchange {
+    pub(in super::super) fn new(now: Instant) -> Self {
+        Self {
+            open: false,
+            start: now,
+            wall: SystemTime::UNIX_EPOCH,
+            request: None,
+            stage: Phase::Request,
+            termination: None,
+            visit: None,
+            slot: None,
+            server: None,
+            request_received: None,
+            queued: None,
+            connected: None,
+            responded: None,
+            status: None,
+            retries: 0,
+            redispatched: false,
+            server_queue: 0,
+            backend_queue: 0,
+            cookie_seen: CookieSeen::NotApplicable,
+            cookie_set: CookieSet::NotApplicable,
+            bytes_in: 0,
+            bytes_out: 0,
+            uncounted: false,
+            server_bytes: (0, 0),
+        }
+    }
+
+    /// A request has begun. What is counted from the last end on is its own.
+    pub(in super::super) fn begin(&mut self, start: Instant, wall: SystemTime, bytes_out: u64) {
+        let bytes_in = self.bytes_in;
+        *self = Self {
+            open: true,
+            wall,
+            bytes_in,
+            bytes_out,
+            ..Self::new(start)
+        };
+    }
+
+    pub(in super::super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The head is complete and has been understood.
+    pub(in super::super) fn accept(&mut self, head: &request::Parts, now: Instant) {
+        self.request = Some((head.method.clone(), head.uri.clone(), head.version));
+        self.request_received = Some(now.saturating_duration_since(self.start));
+    }
+
+    /// It has come to a backend.
+    pub(in super::super) fn enter(&mut self, visit: Visit) {
+        self.visit = Some(visit);
+    }
+
+    /// It has a slot of a server.
+    pub(in super::super) fn assign(&mut self, slot: Connection) {
+        self.server = Some(Arc::clone(slot.server()));
+        self.slot = Some(slot);
+    }
+
+    /// Gives the slot back; the server is still the one that the log names.
+    pub(in super::super) fn release(&mut self) {
+        self.slot = None;
+    }
+
+    /// Takes over what was found out on the way to a server.
+    pub(in super::super) fn note(&mut self, trace: &mut Trace) {
+        self.server = trace.server.take();
+        self.queued = trace.queued;
+        self.connected = trace.connected;
+        self.retries = trace.retries;
+        self.redispatched = trace.redispatched;
+        self.server_queue = trace.server_queue;
+        self.backend_queue = trace.backend_queue;
+    }
+
+    pub(in super::super) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.visit.as_ref().map(Visit::backend)
+    }
+
+    pub(in super::super) fn server(&self) -> Option<&Arc<Server>> {
+        self.server.as_ref()
+    }
+
+    /// The first thing that ended it; what follows from that does not count.
+    pub(in super::super) fn terminate(&mut self, cause: Cause, phase: Phase) {
+        self.termination
+            .get_or_insert(Termination::new(cause, phase));
+    }
+
+    /// The client left, or its time ran out, wherever it was.
+    pub(in super::super) fn terminate_here(&mut self, cause: Cause) {
+        self.terminate(cause, self.stage);
+    }
+
+    /// The server's response will not be complete.
+    pub(in super::super) fn broken(&mut self, timeout: bool) {
+        self.release();
+        self.terminate(
+            if timeout {
+                Cause::ServerTimeout
+            } else {
+                Cause::Server
+            },
+            Phase::Data,
+        );
+        if let (Some(server), Some(visit)) = (&self.server, &self.visit) {
+            server.counters.server_aborts.inc();
+            visit.backend().counters.server_aborts.inc();
+        }
+    }
+
+    /// It was no request: neither the line nor the answer's bytes are logged.
+    pub(in super::super) fn refuse(&mut self, status: u16) {
+        self.request = None;
+        self.request_received = None;
+        self.status = Some(status);
+        self.uncounted = true;
+    }
+
+    pub(in super::super) fn count_server_bytes(&mut self, (received, sent): (u64, u64)) {
+        self.server_bytes.0 += received;
+        self.server_bytes.1 += sent;
+    }
+
+    /// Counts and logs it.
+    pub(in super::super) fn finish(&mut self, client: &Client) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        self.slot = None;
+        let total = client.now().saturating_duration_since(self.start);
+        let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
+        let bytes_out = client.bytes_out() - self.bytes_out;
+        self.count(client, bytes_in, bytes_out, total);
+        let backend = self.backend();
+        let uri = self
+            .request
+            .as_ref()
+            .map(|(_, uri, _)| match uri.path_and_query() {
+                Some(path) if uri.authority().is_none() => {
+                    std::borrow::Cow::Borrowed(path.as_str())
+                }
+                _ => std::borrow::Cow::Owned(uri.to_string()),
+            });
+        let record = HttpRecord {
+            common: Common {
+                format: client.frontend().config.log_format,
+                client: client.peer,
+                accepted: self.wall,
+                frontend: &client.frontend().name,
+                tls: false,
+                backend: backend.map(|backend| &*backend.name),
+                server: self
+                    .server
+                    .as_ref()
+                    .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
+                queued: self.queued,
+                connected: self.connected,
+                total,
+                bytes_in,
+                bytes_out: if self.uncounted { 0 } else { bytes_out },
+                termination: self.termination.unwrap_or(Termination::NORMAL),
+                active: Active {
+                    process: client.worker.shared.sessions.current(),
+                    frontend: client.frontend().current(),
+                    // HAProxy logs a request once it is no longer counted at its backend.
+                    backend: backend.map_or(0, |backend| backend.current().saturating_sub(1)),
+                    server: self
+                        .server
+                        .as_ref()
+                        .map_or(0, |server| server.userspace_active()),
+                },
+                retries: self.retries,
+                redispatched: self.redispatched,
+                server_queue: self.server_queue,
+                backend_queue: self.backend_queue,
+            },
+            request_received: self.request_received,
+            responded: self.responded,
+            status: self.status,
+            request: self.request.as_ref().zip(uri.as_deref()).map(
+                |((method, _, version), uri)| RequestLine {
+                    method: method.as_str(),
+                    uri,
+                    version: if *version == Version::HTTP_10 {
+                        "HTTP/1.0"
+                    } else {
+                        "HTTP/1.1"
+                    },
+                },
+            ),
+            cookie_seen: self.cookie_seen,
+            cookie_set: self.cookie_set,
+        };
+        client.worker.shared.log.http(&record);
+        self.visit = None;
+        self.server = None;
+    }
+
+    fn count(&self, client: &Client, bytes_in: u64, bytes_out: u64, total: Duration) {
+        let frontend = &client.frontend().counters;
+        frontend.bytes_in.add(bytes_in);
+        frontend.bytes_out.add(bytes_out);
+        frontend.http.response(self.status.unwrap_or(0));
+        let termination = self.termination.unwrap_or(Termination::NORMAL);
+        let client_left = matches!(termination.cause, Cause::Client | Cause::ClientTimeout);
+        if termination.phase == Phase::Request && termination.cause != Cause::Normal {
+            frontend.request_errors.inc();
+        }
+        let Some(visit) = &self.visit else { return };
+        let backend = &visit.backend().counters;
+        backend.bytes_in.add(bytes_in);
+        backend.bytes_out.add(bytes_out);
+        backend.http.requests.inc();
+        backend.http.response(self.status.unwrap_or(0));
+        if client_left {
+            backend.client_aborts.inc();
+        }
+        let Some(server) = &self.server else { return };
+        let (received, sent) = self.server_bytes;
+        server.counters.bytes_in.add(sent);
+        server.counters.bytes_out.add(received);
+        if client_left {
+            server.counters.client_aborts.inc();
+        }
+        // A server's own answers alone count as its.
+        let Some(responded) = self.responded else {
+            return;
+        };
+        server.counters.http.requests.inc();
+        server.counters.http.response(self.status.unwrap_or(0));
+        for times in [&backend.times, &server.counters.times] {
+            times.response.add(millis(Some(responded)));
+            times.total.add(millis(Some(total)));
+        }
+    }
+}
+
+fn millis(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
+}

@@ -1,0 +1,219 @@
+//! One request, from its head to the head of its answer.
+
+pub(super) mod context;
+mod persist;
+mod send;
+
+use std::{
+    fmt,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use http::{Method, Request, Response, Version, header::EXPECT, request};
+use hyper::{body::Incoming, ext::ReasonPhrase};
+
+use send::Answered;
+
+use super::{
+    answer::{Answer, Refusal},
+    body::{RequestBody, ResponseBody},
+    client::{Client, Upload, Wait},
+    forward,
+    plan::Target,
+};
+use crate::{
+    observe::log::{Cause, CookieSeen, CookieSet, Phase},
+    rules::RequestView,
+};
+
+/// How long a body is held back for the server's `100 Continue`.
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// Why a request has no answer of a server's.
+enum Failure {
+    /// It gets one of ours, and the connection goes on.
+    Answer(Answer),
+    /// It gets one of ours, with which the connection ends.
+    Refuse(Refusal),
+    /// The connection ends, with this answer if the client is still there to read it.
+    Close(Option<Refusal>),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// The connection ends here; what is left to say is written when hyper is done with it.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection is closed after this request")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// What of the request its answer depends on.
+struct Asked {
+    method: Method,
+    version: Version,
+    keep_alive: bool,
+}
+
+/// Answers one request.
+pub(super) async fn serve(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Closed> {
+    client.begin();
+    let frontend = &client.frontend().counters.http;
+    frontend.requests.inc();
+    frontend
+        .request_rate
+        .tick(client.worker.shared.topology.clock.at(client.now()));
+
+    let (head, body) = request.into_parts();
+    let asked = Asked {
+        method: head.method.clone(),
+        version: head.version,
+        keep_alive: head.version != Version::HTTP_10 || forward::asks_keep_alive(&head.headers),
+    };
+    let response = match forward_to_backend(&client, head, body, &asked).await {
+        Ok(response) => response,
+        Err(Failure::Answer(answer)) => local(&client, answer, &asked),
+        Err(Failure::Refuse(refusal)) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.refuse(refusal.code());
+            client.refusal.set(Some(refusal));
+            return Err(Closed);
+        }
+        Err(Failure::Close(refusal)) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.status = refusal.map(Refusal::code);
+            client.refusal.set(refusal);
+            return Err(Closed);
+        }
+    };
+    client.exchange().status = Some(response.status().as_u16());
+    client.answering();
+    Ok(response)
+}
+
+/// One of our own answers.
+fn local(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(client, answer.bytes()));
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers();
+    if answer.status().canonical_reason() != Some(answer.reason()) {
+        response
+            .extensions_mut()
+            .insert(ReasonPhrase::from_static(answer.reason().as_bytes()));
+    }
+    if asked.version == Version::HTTP_10 {
+        forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
+    } else if client.upload() != Upload::Done {
+        // Nobody reads the rest of the request, so the next one's beginning could not be told.
+        forward::say_whether_kept(response.headers_mut(), false);
+    }
+    client.exchange().release();
+    response
+}
+
+async fn forward_to_backend(
+    client: &Rc<Client>,
+    mut head: request::Parts,
+    body: Incoming,
+    asked: &Asked,
+) -> Result<Response<ResponseBody>, Failure> {
+    forward::check(&head)?;
+    client.exchange().accept(&head, client.now());
+    let shared = Arc::clone(&client.worker.shared);
+    let Some(target) = shared.http.route(
+        client.frontend().index,
+        &RequestView::new(&head.uri, &head.headers),
+    ) else {
+        client.exchange().terminate(Cause::Server, Phase::Connect);
+        return Err(Failure::Answer(Answer::ServiceUnavailable));
+    };
+    client.exchange().enter(target.backend.enter());
+    let holder = persist::read(client, target, &mut head.headers);
+    let forwarded_for =
+        client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
+    forward::request(
+        &mut head,
+        client.forwarded_for.as_ref().filter(|_| forwarded_for),
+    );
+
+    let mut body = RequestBody::new(body, client);
+    let opened = expects_continue(&head, asked).then(|| {
+        let opened = Arc::new(AtomicBool::new(false));
+        body.hold(Arc::clone(&opened), client.now() + CONTINUE);
+        opened
+    });
+    let mut request = Request::from_parts(head, body);
+    if let Some(opened) = opened {
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == 100 {
+                opened.store(true, Relaxed);
+            }
+        });
+    }
+    let answered = send::run(client, target, holder, request).await?;
+    answer(client, target, answered, asked)
+}
+
+/// Whether the client waits for `100 Continue` before it sends the body.
+fn expects_continue(head: &request::Parts, asked: &Asked) -> bool {
+    asked.version != Version::HTTP_10
+        && head
+            .headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Turns a server's response into the client's.
+fn answer(
+    client: &Rc<Client>,
+    target: &Target,
+    Answered {
+        response,
+        lease,
+        direct,
+    }: Answered,
+    asked: &Asked,
+) -> Result<Response<ResponseBody>, Failure> {
+    let (mut head, incoming) = response.into_parts();
+    let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
+        return Err(send::server_failed(client, Cause::Proxy));
+    };
+    persist::write(client, target, &mut head, direct);
+    client.exchange().stage = Phase::Data;
+
+    if lease.is_free() {
+        // All of it is here already: the server need not wait for the client to take it.
+        lease.give_back(client);
+        client.exchange().release();
+        let body = match length.declared {
+            Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
+            _ => ResponseBody::server(client, incoming, None),
+        };
+        return Ok(Response::from_parts(head, body));
+    }
+    client.wait_for(Wait::Body(target.backend.config.timeouts.server));
+    Ok(Response::from_parts(
+        head,
+        ResponseBody::server(client, incoming, Some(lease)),
+    ))
+}

@@ -1,0 +1,241 @@
+//! Getting a request answered by a server.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, client::conn::TrySendError};
+
+use super::{Answer, Failure, Refusal, persist};
+use crate::{
+    observe::log::{Cause, Phase},
+    proxy::{
+        connect::ConnectError,
+        dispatch::{DispatchError, Trace, dispatch},
+        http::{
+            body::RequestBody,
+            client::{Client, Expired, Upload, Wait},
+            plan::Target,
+            upstream::{Lease, Place, Upstream},
+        },
+    },
+    topology::{Connection, Server},
+};
+
+/// A server's answer.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    /// The connection that its body comes by.
+    pub(super) lease: Lease,
+    /// Whether the client's cookie was why this server was asked.
+    pub(super) direct: bool,
+}
+
+/// Gets `request` answered by a server of `target`, by `holder` if it can be.
+pub(super) async fn run(
+    client: &Rc<Client>,
+    target: &Target,
+    holder: Option<Arc<Server>>,
+    mut request: Request<RequestBody>,
+) -> Result<Answered, Failure> {
+    let mut trace = Trace::default();
+    let mut preferred = holder.clone();
+    loop {
+        client.exchange().stage = Phase::Connect;
+        let started = client.now();
+        let reached = reach(client, target, preferred.as_ref(), &mut trace).await;
+        if matches!(reached, Err(DispatchError::QueueTimeout)) {
+            trace.queued = Some(client.now().saturating_duration_since(started));
+        }
+        client.exchange().note(&mut trace);
+        let (slot, lease) = reached.map_err(|error| unavailable(client, &error))?;
+        let server = Arc::clone(slot.server());
+        client.exchange().assign(slot);
+        let fresh = lease.is_fresh();
+        match send(client, target, lease, request).await {
+            Sent::Answered(response, lease) => {
+                let direct = holder.is_some_and(|holder| Arc::ptr_eq(&holder, &server));
+                return Ok(Answered {
+                    response,
+                    lease,
+                    direct,
+                });
+            }
+            Sent::Failed(failure) => return Err(failure),
+            Sent::Not(_) if fresh => return Err(server_failed(client, Cause::Server)),
+            // The server had just closed an idle connection; it has not seen the request.
+            Sent::Not(unsent) => {
+                client.exchange().release();
+                request = unsent;
+                preferred = Some(server);
+            }
+        }
+    }
+}
+
+/// A slot of a server and a connection to it, an idle one if there is one.
+async fn reach(
+    client: &Client,
+    target: &Target,
+    preferred: Option<&Arc<Server>>,
+    trace: &mut Trace,
+) -> Result<(Connection, Lease), DispatchError> {
+    let timeout = target.backend.config.timeouts.connect;
+    let clock = client.worker.shared.topology.clock;
+    let pool = &client.worker.http.pool;
+    let connect = async |server: &Arc<Server>| {
+        let place = Place {
+            backend: target.index,
+            server: server.index,
+        };
+        let upstream = match pool.take(place) {
+            Some(idle) => idle,
+            None => Upstream::connect(server.address, timeout).await?,
+        };
+        Ok(Lease::new(upstream, place))
+    };
+    let client = client.peer.ip();
+    dispatch(&target.backend, client, preferred, clock, trace, connect).await
+}
+
+/// No server, none in time, or none that could be reached.
+fn unavailable(client: &Client, error: &DispatchError) -> Failure {
+    let (cause, phase) = match error {
+        DispatchError::NoServer | DispatchError::Connect(ConnectError::Refused(_)) => {
+            (Cause::Server, Phase::Connect)
+        }
+        DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
+        DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
+        DispatchError::Connect(ConnectError::Resource(error)) => {
+            tracing::warn!("cannot connect to a server for want of resources: {error}");
+            (Cause::Resource, Phase::Connect)
+        }
+    };
+    persist::forget(client);
+    client.exchange().terminate(cause, phase);
+    Failure::Answer(Answer::ServiceUnavailable)
+}
+
+/// What came of giving a request to a connection.
+enum Sent {
+    Answered(Response<Incoming>, Lease),
+    /// The connection was closed before a byte of it was written.
+    Not(Request<RequestBody>),
+    Failed(Failure),
+}
+
+async fn send(
+    client: &Rc<Client>,
+    target: &Target,
+    mut lease: Lease,
+    request: Request<RequestBody>,
+) -> Sent {
+    let connected = client.now();
+    client.exchange().stage = Phase::Headers;
+    client.server_active();
+    client.wait_for(Wait::Response(target.backend.config.timeouts.server));
+    let outcome = {
+        let mut response = pin!(lease.upstream().send(request));
+        // The response comes by driving the connection; it need wake nobody itself.
+        let mut unwoken = Context::from_waker(Waker::noop());
+        poll_fn(|cx| {
+            lease.drive(cx);
+            match response.as_mut().poll(&mut unwoken) {
+                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
+                Poll::Pending => match client.expired() {
+                    Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
+                    None => Poll::Pending,
+                },
+            }
+        })
+        .await
+    };
+    client.wait_for(Wait::Nothing);
+    match outcome {
+        Ok(response) => {
+            client.server_active();
+            client.exchange().responded = Some(client.now().saturating_duration_since(connected));
+            Sent::Answered(response, lease)
+        }
+        Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
+        Err(Trouble::Hyper(mut error)) => match error.take_message() {
+            Some(request) => Sent::Not(request),
+            None => Sent::Failed(broken_off(client, &error.into_error())),
+        },
+    }
+}
+
+/// Why there is no response.
+enum Trouble {
+    Hyper(Box<TrySendError<Request<RequestBody>>>),
+    Expired(Expired),
+}
+
+/// The client did not send the rest of the request in time, or the server its answer.
+fn out_of_time(client: &Client, whose: Expired) -> Failure {
+    persist::forget(client);
+    match whose {
+        Expired::Client => {
+            client
+                .exchange()
+                .terminate(Cause::ClientTimeout, Phase::Data);
+            Failure::Close(Some(Refusal::RequestTimeout))
+        }
+        Expired::Server => {
+            client
+                .exchange()
+                .terminate(Cause::ServerTimeout, Phase::Headers);
+            count_response_error(client);
+            Failure::Answer(Answer::GatewayTimeout)
+        }
+    }
+}
+
+/// The exchange with the server ended without a response, by the client's fault or the server's.
+fn broken_off(client: &Client, error: &hyper::Error) -> Failure {
+    match client.upload() {
+        Upload::Aborted => {
+            persist::forget(client);
+            client.exchange().terminate_here(Cause::Client);
+            Failure::Close(None)
+        }
+        Upload::Malformed => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Proxy, Phase::Data);
+            Failure::Close(Some(Refusal::BadRequest))
+        }
+        Upload::Done | Upload::Waiting | Upload::Sending => {
+            let cause = if error.is_parse() {
+                Cause::Proxy
+            } else {
+                Cause::Server
+            };
+            server_failed(client, cause)
+        }
+    }
+}
+
+/// The server closed without a response, or sent what is none.
+pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
+    persist::forget(client);
+    client.exchange().responded = None;
+    client.exchange().terminate(cause, Phase::Headers);
+    count_response_error(client);
+    Failure::Answer(Answer::BadGateway)
+}
+
+fn count_response_error(client: &Client) {
+    let exchange = client.exchange();
+    if let Some(server) = exchange.server() {
+        server.counters.response_errors.inc();
+    }
+    if let Some(backend) = exchange.backend() {
+        backend.counters.response_errors.inc();
+    }
+}

@@ -1,0 +1,119 @@
+//! The client's socket as hyper sees it.
+//!
+//! hyper answers a malformed request by itself, with no body, and would do so in the middle of nothing that we said:
+//! what it writes while no answer of ours is on its way is therefore swallowed, and ours is written when the connection
+//! has ended (see [`super::serve`]).
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::client::{Client, Phase};
+
+/// The client's socket.
+pub(super) struct ClientIo {
+    pub(super) stream: TcpStream,
+    client: Rc<Client>,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+        Self { stream, client }
+    }
+
+    /// Whether what hyper writes now is ours.
+    fn may_write(&self) -> bool {
+        matches!(self.client.phase(), Phase::Answering | Phase::Flushing)
+            || self.client.interim.get()
+    }
+
+    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Ready(Ok(n)) => self.client.sent(*n),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.client.write_blocked(),
+        }
+        result
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let n = ready!(poll_read(&mut this.stream, cx, buffer))?;
+        this.client.received(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads from `stream` into hyper's buffer; returns how much.
+pub(super) fn poll_read(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    mut buffer: ReadBufCursor<'_>,
+) -> Poll<io::Result<usize>> {
+    // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
+    // uninitialised into it.
+    let mut filled = ReadBuf::uninit(unsafe { buffer.as_mut() });
+    ready!(Pin::new(stream).poll_read(cx, &mut filled))?;
+    let n = filled.filled().len();
+    // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
+    unsafe { buffer.advance(n) };
+    Poll::Ready(Ok(n))
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.may_write() {
+            return Poll::Ready(Ok(buffer.len()));
+        }
+        let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
+        this.written(result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.may_write() {
+            return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+        }
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, buffers);
+        this.written(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// hyper calls this when it has nothing left to write.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    /// The socket is closed by [`super::serve`], which may still have an answer to write.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

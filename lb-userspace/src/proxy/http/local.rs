@@ -1,0 +1,78 @@
+//! What a worker's HTTP connections share.
+
+use std::{cell::Cell, fmt, rc::Rc};
+
+use hyper::server::conn::http1;
+use tokio::sync::Notify;
+
+use super::upstream::Pool;
+use crate::proxy::Worker;
+
+/// Largest head of a request: HAProxy's `tune.bufsize` less `tune.maxrewrite`.
+const MAX_HEAD: usize = 16 * 1024 - 1024;
+/// Most fields of a request: HAProxy's `tune.http.maxhdr`.
+const MAX_FIELDS: usize = 101;
+
+/// What a worker's HTTP connections share; never touched by another thread.
+pub struct Local {
+    pub(super) pool: Pool,
+    pub(super) server: http1::Builder,
+    watching: Cell<bool>,
+    stopping: Cell<bool>,
+    stopped: Notify,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        let mut server = http1::Builder::new();
+        server
+            .auto_date_header(false)
+            .header_read_timeout(None)
+            // A client may shut its side down and still read the answer.
+            .half_close(true)
+            .max_headers(MAX_FIELDS)
+            .max_header_size(MAX_HEAD);
+        Self {
+            pool: Pool::default(),
+            server,
+            watching: Cell::new(false),
+            stopping: Cell::new(false),
+            stopped: Notify::new(),
+        }
+    }
+}
+
+impl Local {
+    /// Whether connections should end after the request that they are at.
+    ///
+    /// The worker's own flag is shared between threads; this copy is not, so every connection may look at it always.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Wakes when that begins.
+    pub(super) fn stopped(&self) -> &Notify {
+        &self.stopped
+    }
+
+    /// Follows the worker's flag from the first connection on.
+    pub(super) fn watch(worker: &Rc<Worker>) {
+        if worker.http.watching.replace(true) {
+            return;
+        }
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            worker.stopping().await;
+            worker.http.stopping.set(true);
+            worker.http.stopped.notify_waiters();
+        });
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local")
+            .field("stopping", &self.stopping)
+            .finish_non_exhaustive()
+    }
+}

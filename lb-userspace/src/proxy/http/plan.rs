@@ -1,0 +1,102 @@
+//! What a configuration comes to for `mode http`: everything that can be worked out before the first request.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::cookie;
+use crate::{
+    config::model,
+    rules::{RequestView, RuleSet},
+    topology::{Backend, Server, Topology},
+};
+
+/// One configuration, compiled. Immutable; all workers share it.
+#[derive(Debug)]
+pub struct Plan {
+    frontends: Vec<Routes>,
+    backends: Vec<Target>,
+}
+
+/// Where a frontend's requests go.
+#[derive(Debug)]
+struct Routes {
+    rules: RuleSet<usize>,
+    default: Option<usize>,
+}
+
+/// A backend, as requests need it.
+#[derive(Debug)]
+pub struct Target {
+    /// Its place in the topology.
+    pub index: usize,
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Its sticky cookie.
+    pub cookie: Option<Sticky>,
+}
+
+/// A sticky cookie with what is sent for each server.
+#[derive(Debug)]
+pub struct Sticky {
+    /// What the file says.
+    pub config: model::Cookie,
+    /// The Set-Cookie value of each server that has a cookie.
+    set: Vec<Option<HeaderValue>>,
+}
+
+impl Sticky {
+    /// The Set-Cookie value that binds a client to `server`.
+    pub fn set_for(&self, server: &Server) -> Option<&HeaderValue> {
+        self.set.get(server.index)?.as_ref()
+    }
+}
+
+impl Plan {
+    /// Compiles the configuration that `topology` was made of.
+    pub fn new(topology: &Topology) -> Self {
+        let index_of = |name: &str| {
+            topology
+                .backends
+                .iter()
+                .position(|backend| &*backend.name == name)
+        };
+        let frontends = topology.frontends.iter().map(|frontend| Routes {
+            rules: RuleSet::compile(&frontend.config.rules, index_of),
+            default: frontend
+                .config
+                .default_backend
+                .as_deref()
+                .and_then(index_of),
+        });
+        let backends = topology
+            .backends
+            .iter()
+            .enumerate()
+            .map(|(index, backend)| Target {
+                index,
+                backend: Arc::clone(backend),
+                cookie: backend.config.cookie.as_ref().map(|config| Sticky {
+                    config: config.clone(),
+                    set: backend
+                        .servers
+                        .iter()
+                        .map(|server| {
+                            cookie::set_cookie(&config.name, server.config.cookie.as_deref()?)
+                        })
+                        .collect(),
+                }),
+            });
+        Self {
+            frontends: frontends.collect(),
+            backends: backends.collect(),
+        }
+    }
+
+    /// The backend that a request of the frontend at `frontend` goes to.
+    pub fn route(&self, frontend: usize, request: &RequestView<'_>) -> Option<&Target> {
+        let routes = self.frontends.get(frontend)?;
+        let index = routes.rules.first(request).copied().or(routes.default)?;
+        self.backends.get(index)
+    }
+}

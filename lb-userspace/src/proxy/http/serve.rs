@@ -1,0 +1,210 @@
+//! One client connection, from accept to close.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use hyper::{server::conn::http1, service::HttpService};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Sleep,
+};
+
+use super::{
+    answer::Refusal,
+    body::ResponseBody,
+    client::{Client, Phase},
+    exchange,
+    io::ClientIo,
+    local::Local,
+};
+use crate::{
+    observe::log::{Cause, Phase as Stage},
+    proxy::{self, Worker},
+};
+
+/// A request line longer than this is the reason for a head that is too large.
+const MAX_TARGET: usize = 8 * 1024;
+/// How long a client that was refused may take to read the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a connection is not served any longer.
+enum End {
+    /// Both sides are done with it.
+    Closed,
+    /// Its time has run out.
+    TimedOut,
+    /// hyper could not go on.
+    Failed(hyper::Error),
+}
+
+/// Serves a client's connection until it ends. Never fails: what goes wrong is answered, logged and counted.
+pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
+    Local::watch(&worker);
+    let client = Rc::new(Client::new(Rc::clone(&worker), &accepted));
+    // The rest of `accepted` is its places in the counts, held until the end.
+    let stream = accepted.stream;
+    let io = ClientIo::new(stream, Rc::clone(&client));
+    let service = hyper::service::service_fn({
+        let client = Rc::clone(&client);
+        move |request| exchange::serve(Rc::clone(&client), request)
+    });
+    let mut connection = worker.http.server.serve_connection(io, service);
+    let end = drive(&client, &mut connection).await;
+    let parts = connection.into_parts();
+    client.tick();
+    let refusal = settle(&client, end, &parts.read_buf);
+    if let Some(refusal) = refusal {
+        refuse(parts.io.stream, refusal).await;
+    }
+}
+
+/// Polls the connection and its one timer.
+///
+/// The timer is only moved when its deadline comes nearer; one that fires early is set anew. So most requests never
+/// touch it.
+async fn drive<S>(client: &Client, connection: &mut http1::Connection<ClientIo, S>) -> End
+where
+    S: HttpService<hyper::body::Incoming, ResBody = ResponseBody>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    let mut stop = pin!(client.worker.http.stopped().notified());
+    let (mut registered, mut stopping) = (false, false);
+    poll_fn(|cx| {
+        client.tick();
+        if !registered {
+            // The flag says it; this is for the wake-up, and the task's waker stays the same.
+            registered = true;
+            let _ = stop.as_mut().poll(cx);
+        }
+        if !stopping && client.worker.http.is_stopping() {
+            stopping = true;
+            Pin::new(&mut *connection).graceful_shutdown();
+        }
+        let mut expired = false;
+        loop {
+            match Pin::new(&mut *connection).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(End::Closed),
+                Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
+                Poll::Pending => {}
+            }
+            if !timer.poll(client.deadline(), client, cx) {
+                return Poll::Pending;
+            }
+            // An exchange answers for itself, once; if it does not, hyper is not asking it, since the client does not
+            // take what there is.
+            match client.phase() {
+                Phase::Serving | Phase::Answering if !expired => expired = true,
+                _ => return Poll::Ready(End::TimedOut),
+            }
+        }
+    })
+    .await
+}
+
+/// A timer that is moved as rarely as possible.
+struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    /// What it is set to; `None` if it was never set.
+    set: Option<Instant>,
+}
+
+impl<'a> Timer<'a> {
+    fn new(sleep: Pin<&'a mut Sleep>) -> Self {
+        Self { sleep, set: None }
+    }
+
+    /// Whether `deadline` has passed. If not, the task is woken by then.
+    fn poll(&mut self, deadline: Option<Instant>, client: &Client, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = deadline else {
+            return false;
+        };
+        loop {
+            if client.now() >= deadline {
+                return true;
+            }
+            let early = self.set.is_none_or(|set| deadline < set);
+            if !early && self.set.is_some_and(|set| client.now() < set) {
+                return false;
+            }
+            self.sleep.as_mut().reset(deadline.into());
+            self.set = Some(deadline);
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            client.tick();
+        }
+    }
+}
+
+/// Closes the books on a connection. Returns the answer that the client still has to get.
+fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
+    if let Some(refusal) = client.refusal.take() {
+        client.end_exchange();
+        return Some(refusal);
+    }
+    if client.exchange().is_open() {
+        let cause = match end {
+            End::TimedOut => Cause::ClientTimeout,
+            End::Closed | End::Failed(_) => Cause::Client,
+        };
+        if client.phase() != Phase::Flushing || !matches!(end, End::Closed) {
+            client.exchange().terminate_here(cause);
+        }
+        client.end_exchange();
+        return None;
+    }
+    let (cause, refusal) = match end {
+        End::TimedOut if client.phase() == Phase::Idle && !client.is_new() && unread.is_empty() => {
+            return None;
+        }
+        End::TimedOut => (Cause::ClientTimeout, Refusal::RequestTimeout),
+        // HAProxy answers even a connection that brings nothing at all.
+        End::Closed if client.phase() == Phase::Idle && !client.is_new() => return None,
+        End::Closed if client.worker.http.is_stopping() => return None,
+        End::Closed => (Cause::Client, Refusal::BadRequest),
+        End::Failed(error) if error.is_incomplete_message() => (Cause::Client, Refusal::BadRequest),
+        End::Failed(error) if error.is_parse_too_large() => (Cause::Proxy, too_large(unread)),
+        End::Failed(error) if error.is_parse() => (Cause::Proxy, Refusal::BadRequest),
+        // The socket failed. Between requests that is how many clients leave.
+        End::Failed(_) if client.phase() == Phase::Idle && !client.is_new() => return None,
+        End::Failed(_) => (Cause::Client, Refusal::BadRequest),
+    };
+    client.begin_without_request();
+    let mut exchange = client.exchange();
+    exchange.terminate(cause, Stage::Request);
+    exchange.refuse(refusal.code());
+    drop(exchange);
+    client.frontend().counters.http.requests.inc();
+    client.end_exchange();
+    Some(refusal)
+}
+
+/// What is too large: hyper says the same of all of it, so the bytes that it has not taken have to tell.
+fn too_large(unread: &[u8]) -> Refusal {
+    let line = unread.trim_ascii_start().iter().position(|&b| b == b'\n');
+    if line.is_none_or(|end| end > MAX_TARGET) {
+        Refusal::UriTooLong
+    } else {
+        Refusal::HeaderFieldsTooLarge
+    }
+}
+
+/// Writes the answer and closes so that the client can read it: closing with unread bytes would reset the connection.
+async fn refuse(mut stream: TcpStream, refusal: Refusal) {
+    let _ = tokio::time::timeout(LINGER, async {
+        stream.write_all(refusal.message().as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    })
+    .await;
+}

@@ -1,0 +1,304 @@
+//! Connections to servers, and the idle ones that each worker keeps.
+//!
+//! A connection is driven by whoever uses it, not by a task of its own: a response costs no hand-over between tasks. An
+//! idle one is not driven at all; whether the server has closed it shows when it is taken out again.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    rc::{Rc, Weak},
+    task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
+    rt::{Read, ReadBufCursor, Write},
+};
+use tokio::{io::AsyncWrite, net::TcpStream};
+
+use super::{body::RequestBody, client::Client, io::poll_read};
+use crate::proxy::{
+    Worker,
+    connect::{ConnectError, connect},
+};
+
+/// Idle connections that a worker keeps to one server.
+const MAX_IDLE: usize = 128;
+/// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
+/// we are the ones who close.
+const IDLE: Duration = Duration::from_secs(5);
+/// Largest head of a response that is taken.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A connection to a server.
+pub(super) struct Upstream {
+    sender: http1::SendRequest<RequestBody>,
+    connection: http1::Connection<UpstreamIo, RequestBody>,
+    counts: Rc<Counts>,
+    /// The connection has ended; it must not be driven any more.
+    ended: bool,
+    /// When it was last put by; `None` if it never was.
+    idle_since: Option<Instant>,
+}
+
+/// Bytes that passed.
+#[derive(Debug, Default)]
+struct Counts {
+    received: Cell<u64>,
+    sent: Cell<u64>,
+}
+
+impl Upstream {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// No connection, or none in time.
+    pub(super) async fn connect(
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> Result<Box<Self>, ConnectError> {
+        // Boxed so that requests on idle connections do not carry its state around.
+        let stream = Box::pin(connect(address, timeout)).await?;
+        let counts = Rc::<Counts>::default();
+        let io = UpstreamIo {
+            stream,
+            counts: Rc::clone(&counts),
+        };
+        let handshake = http1::Builder::new()
+            .max_header_size(MAX_HEAD)
+            .handshake(io);
+        let (sender, connection) = handshake
+            .await
+            .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+        Ok(Box::new(Self {
+            sender,
+            connection,
+            counts,
+            ended: false,
+            idle_since: None,
+        }))
+    }
+
+    /// Gives hyper the request. The answer comes by driving the connection.
+    pub(super) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+
+    /// Moves bytes between hyper and the socket.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.ended {
+            self.ended = Pin::new(&mut self.connection).poll(cx).is_ready();
+        }
+    }
+
+    /// Whether it can take a request now.
+    fn is_usable(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Bytes received from and sent to the server since it was asked last.
+    fn take_counts(&self) -> (u64, u64) {
+        (self.counts.received.take(), self.counts.sent.take())
+    }
+}
+
+/// The server's socket as hyper sees it.
+struct UpstreamIo {
+    stream: TcpStream,
+    counts: Rc<Counts>,
+}
+
+impl UpstreamIo {
+    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &result {
+            self.counts.sent.set(self.counts.sent.get() + *n as u64);
+        }
+        result
+    }
+}
+
+impl Read for UpstreamIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let n = ready!(poll_read(&mut this.stream, cx, buffer))?;
+        this.counts
+            .received
+            .set(this.counts.received.get() + n as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for UpstreamIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
+        this.written(result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, buffers);
+        this.written(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Which server a connection goes to: its backend's place in the topology and its own in the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) backend: usize,
+    pub(super) server: usize,
+}
+
+/// A connection in use.
+pub(super) struct Lease {
+    upstream: Box<Upstream>,
+    place: Place,
+}
+
+impl Lease {
+    pub(super) fn new(upstream: Box<Upstream>, place: Place) -> Self {
+        Self { upstream, place }
+    }
+
+    /// Whether this is its first request.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.upstream.idle_since.is_none()
+    }
+
+    pub(super) fn upstream(&mut self) -> &mut Upstream {
+        &mut self.upstream
+    }
+
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        self.upstream.drive(cx);
+    }
+
+    /// Whether the exchange on it is complete, so that the next may begin.
+    pub(super) fn is_free(&self) -> bool {
+        !self.upstream.ended && self.upstream.sender.is_ready()
+    }
+
+    /// The response is complete: keeps the connection for the next request if it can carry one.
+    pub(super) fn give_back(mut self, client: &Client) {
+        client
+            .exchange()
+            .count_server_bytes(self.upstream.take_counts());
+        // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
+        if self.upstream.is_usable() {
+            client
+                .worker
+                .http
+                .pool
+                .put(&client.worker, self.place, self.upstream, client.now());
+        }
+    }
+}
+
+/// The idle connections of one worker.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// By backend, by server; the longest idle first.
+    #[expect(
+        clippy::vec_box,
+        reason = "they are handed to leases and back without being copied"
+    )]
+    idle: RefCell<Vec<Vec<Vec<Box<Upstream>>>>>,
+    sweeping: Cell<bool>,
+}
+
+impl Pool {
+    /// The connection to `place` that was used last, if there is one that works.
+    pub(super) fn take(&self, place: Place) -> Option<Box<Upstream>> {
+        loop {
+            let mut idle = self.idle.borrow_mut();
+            let mut upstream = idle.get_mut(place.backend)?.get_mut(place.server)?.pop()?;
+            drop(idle);
+            if upstream.is_usable() {
+                return Some(upstream);
+            }
+        }
+    }
+
+    fn put(&self, worker: &Rc<Worker>, place: Place, mut upstream: Box<Upstream>, now: Instant) {
+        upstream.idle_since = Some(now);
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() <= place.backend {
+            idle.resize_with(place.backend + 1, Vec::new);
+        }
+        let servers = &mut idle[place.backend];
+        if servers.len() <= place.server {
+            servers.resize_with(place.server + 1, Vec::new);
+        }
+        let connections = &mut servers[place.server];
+        if connections.len() < MAX_IDLE {
+            connections.push(upstream);
+        }
+        drop(idle);
+        if !self.sweeping.replace(true) {
+            tokio::task::spawn_local(sweep(Rc::downgrade(worker)));
+        }
+    }
+
+    /// Closes what has been idle for too long or was closed by the server. Returns whether any is left.
+    fn expire(&self, now: Instant) -> bool {
+        let mut left = false;
+        for connections in self.idle.borrow_mut().iter_mut().flatten() {
+            connections.retain_mut(|c| {
+                c.idle_since
+                    .is_some_and(|since| now.saturating_duration_since(since) < IDLE)
+                    && c.is_usable()
+            });
+            left |= !connections.is_empty();
+        }
+        left
+    }
+}
+
+/// Keeps a worker's pool tidy until it is empty.
+async fn sweep(worker: Weak<Worker>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        if !worker.http.pool.expire(Instant::now()) {
+            worker.http.pool.sweeping.set(false);
+            return;
+        }
+    }
+}
