@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Leave out the end-to-end tests, which need root
     #[arg(long)]
     no_e2e: bool,
+    /// End-to-end tests against a debug build of lb, which is much quicker to compile
+    #[arg(long)]
+    debug: bool,
     /// Only tests with this in their name; format check and lints are left out
     name: Option<String>,
 }
@@ -42,7 +45,7 @@ pub(crate) fn command(
     }
     tests.unit(args.name.as_deref())?;
     if e2e {
-        let lb = build::daemon(workspace, tests.progress, false)?;
+        let lb = build::daemon(workspace, tests.progress, args.debug)?;
         let environment = [("LB_BIN", lb), ("LB_EBPF_OBJECT", object)];
         let mut command = tests.runner(&["--package", "lb-tests"], args.name.as_deref());
         command.envs(environment);
