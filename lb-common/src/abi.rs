@@ -39,3 +39,10 @@ layout!(Settings, size = 16, fields = u32, u32, u32, u16, u16);
 /// The coarse clock: one entry of an array, in ticks of [`TICK_MS`]. It counts the time that an agent was alive and
 /// resumes from its pinned value, so that with the agent dead nothing idles out.
 pub type Tick = u32;
+
+/// Keys that one run of the reaper looks at, at most: what fits the largest packet that the kernel's test run takes
+/// (`bpf_prog_test_run_xdp`: a page less headroom and `skb_shared_info`), and what its verifier walks quickly.
+pub const REAP_BATCH: usize = 128;
+
+/// Bytes before the first key: the test run wants an Ethernet header. Two more align the keys.
+pub const REAP_HEADER: usize = 16;

@@ -59,6 +59,8 @@ reasons! {
     Malformed = "malformed", PassedUp, "packets shorter than their headers say; the host discards them";
     /// A fragment of no flow.
     Fragment = "fragment", PassedUp, "IP fragments";
+    /// Another processor is sending another copy of the same SYN at this moment.
+    DuplicateSyn = "duplicate_syn", Dropped, "second copies of a SYN that another processor was just sending on";
     /// Loose or strict source routing.
     SourceRoute = "source_route", Dropped, "packets with an IP source route option";
     /// A segment of no known flow to a service, that some socket of this host owns.
@@ -67,6 +69,8 @@ reasons! {
     NoFlow = "no_flow", PassedUp, "segments of no known flow to a service; the host answers with a reset";
     /// As before while settling.
     Settling = "settling", Dropped, "segments of no known flow while maps are being taken over; clients retransmit";
+    /// TTL 1 on a packet of no known flow.
+    TtlExceededUp = "ttl_exceeded_up", PassedUp, "new flows whose first packet could not be sent any further";
     /// No server may take a new flow.
     NoServer = "no_server", PassedUp, "new flows that found no server up";
     /// The chosen server's neighbour is not known.

@@ -9,14 +9,31 @@
 
 use crate::layout;
 
-/// Key of an IPv4 flow: the tuple as it arrives, all fields in network order.
+/// The kernel's spin lock as a field of a map value (`struct bpf_spin_lock`, `include/uapi/linux/bpf.h`). The kernel
+/// finds it by this very name in the value's BTF, and hides it from userspace: it always reads 0.
 #[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct bpf_spin_lock {
+    /// The lock's word.
+    pub val: u32,
+}
+
+/// An IPv4 address as it lies in the packet.
+pub type V4 = u32;
+
+/// An IPv6 address as it lies in the packet.
+pub type V6 = [u32; 4];
+
+/// Key of a flow: the tuple as it arrives, all fields in network order.
+///
+/// Aligned to 8 so that the kernel program may build it on its stack with 8-byte stores.
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct FlowKey4 {
+pub struct FlowKey<A> {
     /// Source address.
-    pub src: u32,
+    pub src: A,
     /// Destination address.
-    pub dst: u32,
+    pub dst: A,
     /// Source port.
     pub sport: u16,
     /// Destination port.
@@ -24,27 +41,28 @@ pub struct FlowKey4 {
     /// IP protocol number.
     pub proto: u32,
 }
-layout!(FlowKey4, size = 16, fields = u32, u32, u16, u16, u32);
+layout!(FlowKey<V4>, size = 16, fields = V4, V4, u16, u16, u32);
+layout!(FlowKey<V6>, size = 40, fields = V6, V6, u16, u16, u32);
 
-/// An entry of the IPv4 flow table.
+/// An entry of the flow table.
 ///
-/// 48 bytes with a 16-byte key: 129 bytes of kernel memory an entry.
+/// For IPv4 48 bytes with a 16-byte key: 129 bytes of kernel memory an entry.
 #[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Flow4 {
-    /// The `bpf_spin_lock` that guards `state` and the count of active flows (forward entries; unused in reverse ones).
-    pub lock: u32,
-    /// [`crate::tcp::state`] bits. In a reverse entry: 0 if the flow is established, else 1, as a hint to look at the
-    /// forward one.
+pub struct Flow<A> {
+    /// Guards `state` (forward entries; unused in reverse ones).
+    pub lock: bpf_spin_lock,
+    /// [`crate::tcp::state`] bits. A reverse entry mirrors its forward one's, so that either direction of an
+    /// established flow knows from its own entry that there is nothing to decide.
     pub state: u8,
     /// [`flags`].
     pub flags: u8,
     /// Forward: index of the server's next hop. Reverse: index of the [`Hop`] of the client's side, without its MAC.
     pub hop: u16,
     /// Forward: source address to write. Reverse: the service's address. Network order.
-    pub src: u32,
+    pub src: A,
     /// Forward: destination address to write. Reverse: the client's address. Network order.
-    pub dst: u32,
+    pub dst: A,
     /// Source port to write, network order.
     pub sport: u16,
     /// Destination port to write, network order.
@@ -62,14 +80,31 @@ pub struct Flow4 {
     pub bytes: u64,
 }
 layout!(
-    Flow4,
+    Flow<V4>,
     size = 48,
-    fields = u32,
+    fields = bpf_spin_lock,
     u8,
     u8,
     u16,
+    V4,
+    V4,
+    u16,
+    u16,
+    [u32; 2],
     u32,
     u32,
+    u32,
+    u64
+);
+layout!(
+    Flow<V6>,
+    size = 72,
+    fields = bpf_spin_lock,
+    u8,
+    u8,
+    u16,
+    V6,
+    V6,
     u16,
     u16,
     [u32; 2],
@@ -79,7 +114,7 @@ layout!(
     u64
 );
 
-/// Bits of [`Flow4::flags`].
+/// Bits of [`Flow::flags`].
 pub mod flags {
     /// A reverse entry: its packets come from the server.
     pub const REVERSE: u8 = 0x01;
@@ -91,41 +126,37 @@ pub mod flags {
     pub const RESETTING: u8 = 0x08;
 }
 
-impl FlowKey4 {
-    /// The key of the entry that packets of the other direction find, once this direction has been rewritten to
-    /// `out` (source, destination, source port, destination port).
+impl<A: Copy> Flow<A> {
+    /// The key of the opposite entry: the tuple of what answers this entry's rewritten packets.
     #[inline(always)]
-    pub const fn answering(src: u32, dst: u32, sport: u16, dport: u16, proto: u32) -> Self {
-        FlowKey4 {
-            src: dst,
-            dst: src,
-            sport: dport,
-            dport: sport,
+    pub const fn opposite(&self, proto: u32) -> FlowKey<A> {
+        FlowKey {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
             proto,
         }
     }
 }
 
-impl Flow4 {
-    /// The key of the opposite entry: what replies to this entry's output carry.
-    #[inline(always)]
-    pub const fn opposite(&self, proto: u32) -> FlowKey4 {
-        FlowKey4::answering(self.src, self.dst, self.sport, self.dport, proto)
-    }
-}
-
 /// A way out: interface, tags and addresses of the frame. One entry of an array, 0 standing for "none".
 ///
-/// A server has one of its own, so that a changed route or MAC address is one write, seen by all its flows.
+/// A server has one of its own, so that a changed route or MAC address is one write, seen by all its flows. MAC
+/// addresses are held as the words that are written into the frame: four bytes and two, as they lie there.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hop {
     /// Interface to send from.
     pub ifindex: u32,
-    /// Destination MAC address; zero for the client's side of a link, where each flow has its own.
-    pub dst_mac: [u8; 6],
-    /// Source MAC address: the interface's own.
-    pub src_mac: [u8; 6],
+    /// Destination MAC address, first four bytes; zero for a client's side, where each flow has its own.
+    pub dst_mac_low: u32,
+    /// Source MAC address, the interface's own: first four bytes.
+    pub src_mac_low: u32,
+    /// Destination MAC address, last two bytes.
+    pub dst_mac_high: u16,
+    /// Source MAC address, last two bytes.
+    pub src_mac_high: u16,
     /// Outer VLAN tag to push (host order, 0 for none).
     pub outer_tag: u16,
     /// Inner VLAN tag to push (host order, 0 for none).
@@ -139,8 +170,10 @@ layout!(
     Hop,
     size = 24,
     fields = u32,
-    [u8; 6],
-    [u8; 6],
+    u32,
+    u32,
+    u16,
+    u16,
     u16,
     u16,
     u16,
@@ -150,10 +183,18 @@ layout!(
 impl Hop {
     /// The neighbour is known: packets may be sent.
     pub const USABLE: u16 = 1;
+
+    /// A MAC address as the words of a frame.
+    pub const fn mac_words(mac: [u8; 6]) -> (u32, u16) {
+        (
+            u32::from_ne_bytes([mac[0], mac[1], mac[2], mac[3]]),
+            u16::from_ne_bytes([mac[4], mac[5]]),
+        )
+    }
 }
 
 /// Key of the table that finds the [`Hop`] of the side a packet came in by.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SideKey {
     /// Interface that received it.

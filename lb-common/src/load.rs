@@ -3,7 +3,7 @@
 //! The servers of one backend share a block and its lock. Counts are raised under the lock and lowered with one atomic
 //! add anywhere; raising is an atomic add too, since an unlocked lowering may fall between its read and its write.
 
-use crate::layout;
+use crate::{flow::bpf_spin_lock, layout};
 
 /// Most servers in a block, and so in a `leastconn` backend: the verifier of 5.10 accepts a loop of 256.
 pub const BLOCK: usize = 256;
@@ -14,32 +14,45 @@ pub const BLOCK: usize = 256;
 pub struct Load {
     /// Flows of the kernel path that are opening or open.
     pub active: u32,
-    /// [`reciprocal`] of the weight; 0 takes no new flows.
+    /// [`reciprocal`] of the weight.
     pub recip: u32,
     /// Most connections; 0 is unbounded.
     pub max: u32,
-    /// Connections of the userspace path, written by the agent.
+    /// Connections of the userspace path, written by the agent; with [`Load::REFUSES`] set the server takes no new
+    /// flows.
     pub external: u32,
 }
 layout!(Load, size = 16, fields = u32, u32, u32, u32);
+
+impl Load {
+    /// Bit of [`Load::external`]: no new flows. Shifted into the score rather than asked for, since a branch in each
+    /// of 256 iterations is more than the verifier walks.
+    pub const REFUSES: u32 = 1 << 31;
+}
 
 /// The loads of a backend's servers, by ordinal.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadBlock {
-    /// The `bpf_spin_lock`.
-    pub lock: u32,
+    /// Guards what raises `active`.
+    pub lock: bpf_spin_lock,
     /// Rotates which of equally loaded servers is first.
     pub turn: u32,
     /// By ordinal.
     pub loads: [Load; BLOCK],
 }
-layout!(LoadBlock, size = 4104, fields = u32, u32, [Load; BLOCK]);
+layout!(
+    LoadBlock,
+    size = 4104,
+    fields = bpf_spin_lock,
+    u32,
+    [Load; BLOCK]
+);
 
 impl Default for LoadBlock {
     fn default() -> Self {
         LoadBlock {
-            lock: 0,
+            lock: bpf_spin_lock { val: 0 },
             turn: 0,
             loads: [Load::default(); BLOCK],
         }
@@ -47,7 +60,10 @@ impl Default for LoadBlock {
 }
 
 /// Score of a server that must not be chosen: above every real one.
-const NEVER: u64 = 1 << 55;
+const NEVER: u64 = 1 << 54;
+
+/// A score above every one that [`score`] gives, below 2⁶³.
+pub const NOBODY: u64 = i64::MAX as u64;
 
 /// 2³¹ / `weight`, rounded: multiplying by it replaces a division that the hot loop cannot afford. 0 for weight 0.
 ///
@@ -66,10 +82,10 @@ pub const fn reciprocal(weight: u16) -> u32 {
 /// One packed word, so that the loop over a block has no branch (one with branches is refused by the verifier).
 #[inline(always)]
 pub const fn score(load: &Load, rotated: u8) -> u64 {
-    let flows = load.active as u64 + load.external as u64 + 1;
-    // Counts saturate far above any real one, so that the product stays below NEVER.
-    let flows = flows & 0xff_ffff;
-    let never = (load.recip == 0) as u64 * NEVER;
+    let flows = load.active as u64 + (load.external & !Load::REFUSES) as u64 + 1;
+    // Far above any real count, so that the product stays below NEVER.
+    let flows = flows & 0x7f_ffff;
+    let never = ((load.external >> 31) as u64) << NEVER.trailing_zeros();
     ((flows * load.recip as u64) | never) << 8 | rotated as u64
 }
 
@@ -91,9 +107,11 @@ mod tests {
     }
 
     fn load(active: u32, weight: u16) -> Load {
+        let external = if weight == 0 { Load::REFUSES } else { 0 };
         Load {
             active,
             recip: reciprocal(weight),
+            external,
             ..Load::default()
         }
     }

@@ -10,20 +10,24 @@
 //! LANES[lane] ─ server ─▶ SERVERS[server] ─ hop ─▶ HOPS[hop]
 //! ```
 
-use crate::layout;
+use crate::{
+    flow::{V4, V6},
+    layout,
+};
 
-/// Key of an IPv4 service.
+/// Key of a service, and of a server in the set of those that replies may come from.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceKey4 {
+pub struct ServiceKey<A> {
     /// Address, network order.
-    pub addr: u32,
+    pub addr: A,
     /// Port, network order.
     pub port: u16,
     /// IP protocol number.
     pub proto: u16,
 }
-layout!(ServiceKey4, size = 8, fields = u32, u16, u16);
+layout!(ServiceKey<V4>, size = 8, fields = V4, u16, u16);
+layout!(ServiceKey<V6>, size = 20, fields = V6, u16, u16);
 
 /// A service: one address, port and protocol of a frontend.
 #[repr(C)]

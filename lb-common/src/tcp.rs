@@ -35,6 +35,8 @@ pub mod state {
     pub const RST_CLIENT: u8 = 0x10;
     /// The server sent RST.
     pub const RST_SERVER: u8 = 0x20;
+    /// The entry is being removed: whoever set this, under the flow's lock, settles its counts.
+    pub const GONE: u8 = 0x80;
     /// Data flows both ways, the state of nearly every packet.
     pub const ESTABLISHED: u8 = ANSWERED | OPEN;
     /// Both ends have said that they are done.

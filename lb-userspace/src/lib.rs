@@ -1,8 +1,11 @@
 //! `lb`'s agent: configuration, health checks, the userspace data paths, statistics, and the loader of the in-kernel
 //! fast path. ARCHITECTURE.md says which way the arrows between these folders go.
 
+pub mod admin;
 pub mod config;
+pub mod daemon;
 pub mod fastpath;
+pub mod health;
 pub mod observe;
 pub mod proxy;
 pub mod rules;

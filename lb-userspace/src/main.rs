@@ -1,2 +1,110 @@
-//! Entry point of `lb`.
-fn main() {}
+//! Entry point of `lb`: the command line.
+
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lb::{
+    admin::cli::{ServerArgs, StatusArgs},
+    config::{self, Format},
+    daemon,
+    observe::log::bridge,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Version, commit and the build of the kernel program that is embedded.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("LB_COMMIT"),
+    ", eBPF ",
+    env!("LB_EBPF_BUILD"),
+    ")"
+);
+
+/// A load balancer for Linux: L4 in the kernel, L7 in userspace, one configuration
+#[derive(Debug, Parser)]
+#[command(name = "lb", version = VERSION)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run(RunArgs),
+    /// Check a configuration and say everything that is wrong with it
+    Check(CheckArgs),
+    /// Show frontends, backends, servers and the path that connections take
+    Status(StatusArgs),
+    /// Drain, enable, disable or weigh a server
+    Server(ServerArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
+    config: PathBuf,
+    /// How to write the answer
+    #[arg(long, value_enum, default_value_t)]
+    format: CheckFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum CheckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For tools
+    Json,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
+        Command::Status(args) => args.run(),
+        Command::Server(args) => args.run(),
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    bridge::install();
+    let report = config::check(&args.config, &config::process_environment);
+    let valid = report.is_valid();
+    eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
+    match report.config.filter(|_| valid) {
+        Some(config) => daemon::run(config),
+        None => ExitCode::FAILURE,
+    }
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let format = match args.format {
+        CheckFormat::Json => Format::Json,
+        CheckFormat::Text if io::stdout().is_terminal() => Format::Colour,
+        CheckFormat::Text => Format::Text,
+    };
+    let checked = config::check_command(
+        &args.config,
+        &config::process_environment,
+        format,
+        &mut io::stdout(),
+    );
+    // An error means that nobody reads the answer any more.
+    checked.map_or(ExitCode::FAILURE, ExitCode::from)
+}

@@ -18,7 +18,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::tag::{TEST_PREFIX, is_leftover};
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// Where iproute2 looks for named namespaces.
 const DIRECTORY: &str = "/run/netns";
@@ -136,6 +136,25 @@ impl Netns {
         self.run(|| fs::read_to_string(path))
             .context(|| format!("read {path} in {}", self.name))
     }
+
+    /// One of the kernel's counters of this namespace's own stack, as `("Tcp", "PassiveOpens")` or `("Ip", "InReceives")`
+    /// (snmp(7) in /proc/net). What a program on an interface forwards or drops is in none of them.
+    ///
+    /// # Errors
+    /// When there is no such counter.
+    pub fn snmp(&self, protocol: &str, counter: &str) -> Result<u64> {
+        let text = self.read("/proc/thread-self/net/snmp")?;
+        snmp(&text, protocol, counter)
+            .ok_or_else(|| Error::new(format!("no counter {protocol} {counter}")))
+    }
+}
+
+/// Looks a counter up in pairs of lines, `Tcp: NAME …` and `Tcp: VALUE …`.
+fn snmp(text: &str, protocol: &str, counter: &str) -> Option<u64> {
+    let of_protocol = |line: &&str| line.split(':').next() == Some(protocol);
+    let mut lines = text.lines().filter(of_protocol);
+    let at = lines.next()?.split(' ').position(|name| name == counter)?;
+    lines.next()?.split(' ').nth(at)?.parse().ok()
 }
 
 /// Enters a namespace that a [`Netns`] owns.
@@ -280,8 +299,18 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:80").unwrap();
             TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         });
+        assert_eq!(netns.snmp("Tcp", "PassiveOpens").unwrap(), 1);
         drop(netns);
         assert!(!exists(&name));
+    }
+
+    #[test]
+    fn counters_are_found_by_protocol_and_name() {
+        let text = "Ip: Forwarding InReceives\nIp: 2 17\nTcp: MaxConn InSegs\nTcp: -1 4\n";
+        assert_eq!(snmp(text, "Tcp", "InSegs"), Some(4));
+        assert_eq!(snmp(text, "Ip", "InReceives"), Some(17));
+        assert_eq!(snmp(text, "Ip", "InSegs"), None);
+        assert_eq!(snmp(text, "Udp", "InSegs"), None);
     }
 
     #[test]

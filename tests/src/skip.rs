@@ -1,6 +1,7 @@
 //! Tests that cannot run here say so instead of failing or passing in silence.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use crate::{bpf, daemon};
 
@@ -29,15 +30,19 @@ pub fn without_bpf() -> bool {
 
 /// True, and says why, when there is no daemon to test.
 pub fn without_lb() -> bool {
-    let binary = daemon::binary();
-    if binary.is_file() {
-        return without_bpf();
+    without_file(
+        &daemon::binary(),
+        "`cargo xtask build` makes it, or set LB_BIN",
+    ) || without_bpf()
+}
+
+/// True, and says why, when a file that the test is about is not there; `mend` is what would make it.
+pub fn without_file(path: &Path, mend: &str) -> bool {
+    let missing = !path.is_file();
+    if missing {
+        skipped(&format!("no {}: {mend}", path.display()));
     }
-    skipped(&format!(
-        "no {}: run `cargo xtask build`, or set LB_BIN",
-        binary.display()
-    ));
-    true
+    missing
 }
 
 /// True, and says why, when a tool that the test drives is not installed.

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use crate::env;
 use crate::error::Error;
 use crate::progress::{self, Progress};
+use crate::toolchain::compiler::Compiler;
 use crate::toolchain::{self, Toolchain, linker};
 use crate::workspace::Workspace;
 
@@ -73,37 +74,44 @@ pub(crate) fn kernel_program(
     warnings: Warnings,
 ) -> Result<PathBuf, Error> {
     let toolchain = toolchain::ready(workspace, progress)?;
-    let about = "compiling lb-ebpf and core for BPF (about a minute the first time)";
-    progress.run(
-        "kernel program",
-        about,
-        compile(workspace, &toolchain, warnings),
-    )?;
+    let object = workspace.ebpf_object();
+    let about = first_time(
+        &object,
+        "compiling lb-ebpf for BPF",
+        "with core, about a minute",
+    );
+    let compile = compile(workspace, &toolchain, warnings);
+    progress.run("kernel program", &about, compile)?;
     let linked = workspace
         .ebpf_target()
         .join("bpfel-unknown-none/ebpf/lb-ebpf");
     let stripped = workspace.ebpf_target().join("lb.bpf.o");
-    match linker::objcopy(&toolchain.compiler) {
-        Some(objcopy) => {
-            let mut command = env::foreign(&objcopy, workspace.target());
-            command.arg("--strip-debug").arg(&linked).arg(&stripped);
-            let output = command.output().map_err(|source| Error::Start {
-                program: objcopy.display().to_string(),
-                source,
-            })?;
-            if !output.status.success() {
-                progress.say(&format!(
-                    "note: {} cannot strip a BPF object; DWARF stays in it",
-                    objcopy.display()
-                ));
-                copy_if_changed(&linked, &stripped)?;
-            }
-        }
-        None => copy_if_changed(&linked, &stripped)?,
-    }
-    let object = workspace.ebpf_object();
+    strip(workspace, progress, &toolchain.compiler, &linked, &stripped)?;
     copy_if_changed(&stripped, &object)?;
     Ok(object)
+}
+
+/// Takes DWARF out and leaves BTF in. Where no LLVM tool for that is found, the object stays as it is.
+fn strip(
+    workspace: &Workspace,
+    progress: &Progress,
+    compiler: &Compiler,
+    linked: &Path,
+    stripped: &Path,
+) -> Result<(), Error> {
+    let output = linker::objcopy(compiler).map(|objcopy| {
+        let mut command = env::foreign(&objcopy, workspace.target());
+        command.arg("--strip-debug").arg(linked).arg(stripped);
+        command.output()
+    });
+    if let Some(Ok(output)) = output
+        && output.status.success()
+    {
+        return Ok(());
+    }
+    progress
+        .say("note: no llvm-objcopy that works, so the kernel object keeps its debug information");
+    copy_if_changed(linked, stripped)
 }
 
 /// lb for this host, with the kernel program embedded.
@@ -114,20 +122,30 @@ pub(crate) fn daemon(
 ) -> Result<PathBuf, Error> {
     let mut command = host(workspace, &["build"]);
     command.args(["--package", "lb-userspace", "--bin", "lb"]);
+    let lb = workspace.lb(debug);
     let (name, about) = if debug {
-        (
-            "lb debug",
-            "compiling the daemon, debug profile (about a minute the first time)",
-        )
+        let about = first_time(&lb, "compiling the daemon, debug profile", "about a minute");
+        ("lb debug", about)
     } else {
         command.arg("--release");
-        (
-            "lb",
-            "compiling the daemon, release profile (a few minutes the first time)",
-        )
+        let about = first_time(
+            &lb,
+            "compiling the daemon, release profile",
+            "a few minutes",
+        );
+        ("lb", about)
     };
-    progress.run(name, about, command)?;
-    Ok(workspace.lb(debug))
+    progress.run(name, &about, command)?;
+    Ok(lb)
+}
+
+/// What is done, and how long it takes if its result is not there yet.
+fn first_time(result: &Path, about: &str, takes: &str) -> String {
+    if result.exists() {
+        about.into()
+    } else {
+        format!("{about} ({takes})")
+    }
 }
 
 /// A cargo command for the host's crates, told where the kernel object is.

@@ -5,16 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::env;
-use crate::error::Error;
 use crate::progress::{Finished, Progress};
-
-/// Why packages were not installed.
-pub(crate) enum Refusal {
-    /// It cannot be tried here, or apt-get has no such package; a half sentence for the list of what was tried.
-    Cannot(String),
-    /// Something else went wrong.
-    Error(Error),
-}
 
 /// Those of `packages` that dpkg does not have installed. Empty as well where there is no dpkg, then nothing is known.
 pub(crate) fn not_installed<'a>(packages: &[&'a str]) -> Vec<&'a str> {
@@ -33,45 +24,37 @@ pub(crate) fn not_installed<'a>(packages: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Installs packages with apt-get if this is root on a Debian. Removes none: one that conflicts with what is there is
-/// refused.
+/// refused. The error is half a sentence on why they are not there now.
 pub(crate) fn install(
     progress: &mut Progress,
     target: &Path,
     name: &str,
     packages: &[&str],
-) -> Result<(), Refusal> {
+) -> Result<(), String> {
     if env::in_path("apt-get").is_none() {
-        return Err(Refusal::Cannot(
-            "packages are not installed: this machine has no apt-get".into(),
-        ));
+        return Err("packages are not installed: this machine has no apt-get".into());
     }
     if !env::is_root() {
-        return Err(Refusal::Cannot(
-            "packages are not installed: this is not root".into(),
-        ));
+        return Err("packages are not installed: this is not root".into());
     }
-    let list = packages.join(" ");
-    let mut updated = false;
-    if !all_known(packages) {
+    let updated = !all_known(packages);
+    if updated {
         update(progress, target, name)?;
-        updated = true;
-        if !all_known(packages) {
-            return Err(Refusal::Cannot(format!(
-                "apt knows no package for at least one of: {list}"
-            )));
-        }
     }
-    let about = format!("apt-get install {list}");
-    let mut finished = attempt(progress, target, name, &about, &install_arguments(packages))?;
+    let mut finished = install_known(progress, target, name, packages)?;
     if !finished.success() && !updated {
         // Lists that are there may name versions that the mirror has dropped since.
         update(progress, target, name)?;
-        finished = attempt(progress, target, name, &about, &install_arguments(packages))?;
+        finished = install_known(progress, target, name, packages)?;
     }
     if finished.success() {
         Ok(())
     } else {
-        Err(Refusal::Error(finished.failure(&about)))
+        let reason = first_error(&finished.output).unwrap_or("no reason given");
+        let log = finished.log.display();
+        Err(format!(
+            "apt-get install failed: {reason} (its whole output: {log})"
+        ))
     }
 }
 
@@ -89,38 +72,44 @@ fn install_arguments<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-fn update(progress: &mut Progress, target: &Path, name: &str) -> Result<(), Refusal> {
+/// Fetches the lists. Its failure is not the end: another repository than the one that matters may be out of reach.
+fn update(progress: &mut Progress, target: &Path, name: &str) -> Result<(), String> {
+    let name = format!("{name} lists");
     let about = "apt-get update, for the lists of packages are missing or old";
-    let finished = attempt(
-        progress,
-        target,
-        &format!("{name} lists"),
-        about,
-        &["update"],
-    )?;
-    if finished.success() {
-        Ok(())
-    } else {
-        Err(Refusal::Error(finished.failure("apt-get update")))
-    }
+    apt_get(progress, target, &name, about, &["update"]).map(|_| ())
 }
 
-fn attempt(
+fn install_known(
+    progress: &mut Progress,
+    target: &Path,
+    name: &str,
+    packages: &[&str],
+) -> Result<Finished, String> {
+    let list = packages.join(" ");
+    if !all_known(packages) {
+        return Err(format!(
+            "apt's lists lack at least one of {list}: another release than they are in, or offline"
+        ));
+    }
+    let about = format!("apt-get install {list}");
+    apt_get(progress, target, name, &about, &install_arguments(packages))
+}
+
+fn apt_get(
     progress: &mut Progress,
     target: &Path,
     name: &str,
     about: &str,
     arguments: &[&str],
-) -> Result<Finished, Refusal> {
+) -> Result<Finished, String> {
     let mut command = env::foreign(Path::new("apt-get"), target);
     // Another apt may be at work; waiting for it is better than failing.
-    command
-        .args(["-o", "DPkg::Lock::Timeout=300"])
-        .args(arguments);
+    command.args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.args(arguments);
     command.env("DEBIAN_FRONTEND", "noninteractive");
     progress
         .attempt(name, about, command, None)
-        .map_err(Refusal::Error)
+        .map_err(|error| error.to_string())
 }
 
 /// Whether apt's lists have a version of each package that can be installed.
@@ -144,6 +133,11 @@ fn has_candidate(policy: &str) -> bool {
         .any(|version| version.trim() != "(none)")
 }
 
+/// The first of apt's errors: those after it follow from it.
+fn first_error(output: &str) -> Option<&str> {
+    output.lines().find_map(|line| line.strip_prefix("E: "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +151,12 @@ mod tests {
             "rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"
         ));
         assert!(!has_candidate(""));
+    }
+
+    #[test]
+    fn the_reason_is_apts_first_error() {
+        let output = "Err:1 a\nE: Failed to fetch a\nE: Unable to fetch some archives\n";
+        assert_eq!(first_error(output), Some("Failed to fetch a"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::env;
 use crate::error::{Error, Mend, Missing};
-use crate::packages::{self, Refusal};
+use crate::packages;
 use crate::progress::Progress;
 
 /// A program that the end-to-end tests or the demo call.
@@ -93,8 +93,8 @@ pub(crate) fn install(progress: &mut Progress, target: &Path, for_run: bool) -> 
         .map(|tool| format!("{} ({})", tool.program, tool.why))
         .collect::<Vec<_>>()
         .join(", ");
-    packages::install(progress, target, "test tools", &packages).map_err(|error| match error {
-        Refusal::Cannot(reason) => Error::Missing(Missing {
+    packages::install(progress, target, "test tools", &packages).map_err(|reason| {
+        Error::Missing(Missing {
             what: format!("programs are missing: {what}"),
             tried: vec![reason],
             mends: vec![
@@ -107,7 +107,6 @@ pub(crate) fn install(progress: &mut Progress, target: &Path, for_run: bool) -> 
                     command: "cargo xtask test --no-e2e".into(),
                 },
             ],
-        }),
-        Refusal::Error(error) => error,
+        })
     })
 }

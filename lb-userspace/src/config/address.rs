@@ -67,7 +67,7 @@ pub(super) fn server(text: &str) -> Result<SocketAddr, Problem> {
             format!("write its address: `\"192.0.2.10:{port}\"`"),
         ),
         _ if host.contains(|c: char| c.is_ascii_alphabetic()) => Problem::new(
-            format!("unsupported: host names of servers (`{host}`) are not resolved yet"),
+            format!("unsupported: host names (`{host}`) are not resolved yet"),
             match host {
                 "localhost" => format!("write `\"127.0.0.1:{port}\"`"),
                 _ => "write its IP address".to_owned(),

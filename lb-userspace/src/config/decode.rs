@@ -3,7 +3,6 @@
 //! No reader stops at an error: it reports and answers `None`, and the section goes on with the next key.
 
 use std::{
-    collections::HashSet,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     rc::Rc,
@@ -12,9 +11,10 @@ use std::{
 
 use super::{
     diagnostic::Diagnostic,
+    plain::reads_as,
     source::{Span, Spanned},
     suggest,
-    tree::{Entry, Kind, Node},
+    tree::{Kind, Node},
     units::{self, Problem},
     variables,
 };
@@ -30,16 +30,6 @@ pub(super) struct Decoder<'a> {
     /// The file was read to its end, so what is missing is missing.
     pub(super) complete: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
-}
-
-/// A mapping whose keys are taken one by one; what is left at the end is an error.
-pub(super) struct Table<'n> {
-    /// As in "in frontend `web`".
-    place: String,
-    /// Where the mapping belongs to, for keys that are missing.
-    pub(super) span: Span,
-    entries: &'n [Entry],
-    known: Vec<&'static str>,
 }
 
 /// Text with where it came from.
@@ -64,52 +54,12 @@ impl Decoder<'_> {
     }
 
     pub(super) fn problem(&mut self, span: Span, what: &str, problem: Problem) {
-        self.report(
-            Diagnostic::error(span, format!("{what}: {}", problem.message))
-                .mend_maybe(problem.mend),
-        );
-    }
-
-    /// A key that has to be there is not.
-    pub(super) fn missing(&mut self, table: &Table<'_>, key: &str, mend: impl Into<String>) {
-        if self.complete {
-            self.report(
-                Diagnostic::error(table.span, format!("`{key}` is missing in {}", table.place))
-                    .mend(mend),
-            );
-        }
-    }
-
-    /// A mapping; nothing at all is an empty one. `span` is what stands for it in messages.
-    pub(super) fn table<'n>(
-        &mut self,
-        node: &'n Node,
-        span: Span,
-        place: impl Into<String>,
-    ) -> Option<Table<'n>> {
-        let place = place.into();
-        let entries: &[Entry] = match &node.kind {
-            Kind::Mapping(entries) => entries,
-            Kind::Poisoned => return None,
-            _ if node.is_null() => &[],
-            _ => {
-                self.error(
-                    node.span,
-                    format!(
-                        "{place} must be a mapping of keys and values, this is {}",
-                        node.kind_name()
-                    ),
-                    "write `key: value` lines, indented, or `{ key: value }`",
-                );
-                return None;
-            }
+        // What is not built yet is not the value's fault.
+        let message = match problem.message.starts_with("unsupported: ") {
+            true => problem.message,
+            false => format!("{what}: {}", problem.message),
         };
-        Some(Table {
-            place,
-            span,
-            entries,
-            known: Vec::new(),
-        })
+        self.report(Diagnostic::error(span, message).mend_maybe(problem.mend));
     }
 
     /// A list.
@@ -270,7 +220,7 @@ impl Decoder<'_> {
     {
         let text = self.word(node, what)?;
         let number = text.parse::<i64>().ok();
-        self.in_range(node, what, &text, number, range)
+        self.in_range(node, &format!("{what} must be"), &text, number, range)
     }
 
     /// A whole number in a range, or a word that stands for "none given".
@@ -289,14 +239,8 @@ impl Decoder<'_> {
             return Some(None);
         }
         let number = text.parse::<i64>().ok();
-        self.in_range(
-            node,
-            &format!("{what}, unless `{word}`,"),
-            &text,
-            number,
-            range,
-        )
-        .map(Some)
+        let what = format!("{what} must be `{word}` or");
+        self.in_range(node, &what, &text, number, range).map(Some)
     }
 
     /// A whole number that may end in k, m or g (powers of 1024).
@@ -308,7 +252,7 @@ impl Decoder<'_> {
     ) -> Option<u32> {
         let text = self.word(node, what)?;
         let number = units::size(&text).and_then(|size| i64::try_from(size).ok());
-        self.in_range(node, what, &text, number, range)
+        self.in_range(node, &format!("{what} must be"), &text, number, range)
     }
 
     fn in_range<T>(
@@ -329,7 +273,7 @@ impl Decoder<'_> {
             Some(number) => Some(number),
             None => {
                 let message = format!(
-                    "{what} must be a whole number from {} to {}, not `{text}`",
+                    "{what} a whole number from {} to {}, not `{text}`",
                     range.start(),
                     range.end()
                 );
@@ -395,6 +339,7 @@ impl Decoder<'_> {
             return None;
         }
         let mend = match suggest::nearest(&text, names.iter().copied()) {
+            Some(near) if choices.len() > 8 => format!("did you mean `{near}`?"),
             Some(near) => format!("did you mean `{near}`? It takes {all}"),
             None => format!("write {all}"),
         };
@@ -447,58 +392,6 @@ impl Decoder<'_> {
     }
 }
 
-impl<'n> Table<'n> {
-    /// The entry of a key, if it is there.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<&'n Entry> {
-        self.known.push(key);
-        self.entries.iter().find(|entry| entry.key == key)
-    }
-
-    /// All entries, for mappings whose keys are names.
-    pub(super) fn entries(&self) -> &'n [Entry] {
-        self.entries
-    }
-
-    /// Reports every key that was not asked for. `unsupported` are keys of the format whose work is not built yet;
-    /// `hints` say what to write for words of other balancers.
-    pub(super) fn finish(
-        self,
-        d: &mut Decoder<'_>,
-        unsupported: &[&'static str],
-        hints: &[(&str, &str)],
-    ) {
-        let known: HashSet<&str> = self.known.iter().copied().collect();
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| !known.contains(entry.key.as_str()))
-        {
-            let key = &entry.key;
-            if unsupported.contains(&key.as_str()) {
-                d.error(
-                    entry.key_span,
-                    format!("unsupported: `{key}` in {} is not built yet", self.place),
-                    "remove it until it is",
-                );
-                continue;
-            }
-            let every = || self.known.iter().chain(unsupported).copied();
-            let mend = match hints.iter().find(|(word, _)| word == key) {
-                Some((_, hint)) => (*hint).to_owned(),
-                None => match suggest::nearest(key, every()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it takes {}", one_of(&self.known)),
-                },
-            };
-            d.error(
-                entry.key_span,
-                format!("unknown key `{key}` in {}", self.place),
-                mend,
-            );
-        }
-    }
-}
-
 /// `` `a`, `b` or `c` ``
 pub(super) fn one_of(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -506,109 +399,5 @@ pub(super) fn one_of(names: &[&str]) -> String {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => "nothing".to_owned(),
-    }
-}
-
-/// What readers of YAML 1.1 or 1.2 make of unquoted text, where they do not agree that it is the same text.
-fn reads_as(text: &str) -> Option<&'static str> {
-    let lower = text.to_ascii_lowercase();
-    if matches!(
-        lower.as_str(),
-        "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
-    ) {
-        return Some("a boolean");
-    }
-    let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
-    let digits = |text: &str, radix: u32| {
-        !text.is_empty() && text.chars().all(|c| c.is_digit(radix) || c == '_')
-    };
-    if unsigned == ".inf" || lower == ".nan" {
-        return Some("a number");
-    }
-    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
-        if unsigned
-            .strip_prefix(prefix)
-            .is_some_and(|rest| digits(rest, radix))
-        {
-            return Some("a number in another base");
-        }
-    }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return None;
-    }
-    if digits(unsigned, 10) {
-        // Plain decimal digits are the same text to everyone.
-        let same = unsigned == text
-            && !unsigned.contains('_')
-            && (unsigned == "0" || !unsigned.starts_with('0'));
-        return (!same).then_some("a number");
-    }
-    if unsigned.contains(':')
-        && unsigned
-            .split(':')
-            .all(|part| digits(part, 10) && part.len() <= 2)
-    {
-        return Some("a number in base 60");
-    }
-    let date = unsigned.split('-').collect::<Vec<_>>();
-    if let [year, month, day] = date[..]
-        && year.len() == 4
-        && [year, month, day].iter().all(|part| digits(part, 10))
-    {
-        return Some("a date");
-    }
-    unsigned.parse::<f64>().is_ok().then_some("a number")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ambiguous_text_is_recognised() {
-        for text in [
-            "yes",
-            "No",
-            "on",
-            "OFF",
-            "true",
-            "y",
-            "0x1f",
-            "0o17",
-            "0b1",
-            "017",
-            "1_000",
-            "22:30",
-            "1:2:3",
-            "1e3",
-            "1.5",
-            ".5",
-            ".inf",
-            "-.INF",
-            ".NaN",
-            "+1",
-            "-0x10",
-            "2026-11-23",
-            "1.",
-        ] {
-            assert!(reads_as(text).is_some(), "{text}");
-        }
-        for text in [
-            "a",
-            "1",
-            "0",
-            "300",
-            "ms1.srv1",
-            "1.2.3.4",
-            "1.2.3.4:80",
-            "2026-11",
-            "abc:1",
-            "0xzz",
-            "",
-            "-",
-            "22:abc",
-        ] {
-            assert_eq!(reads_as(text), None, "{text}");
-        }
     }
 }

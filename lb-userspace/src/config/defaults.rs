@@ -2,11 +2,12 @@
 
 use super::{
     cookie,
-    decode::{Decoder, Table},
+    decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
     frontend, health,
     model::{Balance, Forward, Overflow},
     source::Spanned,
+    table::Table,
     timeouts::{self, Owner},
     tree::Entry,
 };
@@ -54,7 +55,10 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
 
 /// Keys that a backend has and that `defaults` may give.
 pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
+    let (cookie, health_check) = (table.take("cookie"), table.take("health_check"));
     ProxyDraft {
+        cookie_written: cookie.is_some(),
+        check_written: health_check.is_some(),
         balance: table.take("balance").and_then(|e| {
             let choices = [
                 ("roundrobin", Balance::RoundRobin),
@@ -96,10 +100,8 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
             d.choice(&e.value, "`overflow`", &choices, &[])
                 .map(|overflow| Spanned::new(overflow, e.key_span))
         }),
-        cookie: table.take("cookie").and_then(|e| cookie::decode(d, e)),
-        health_check: table
-            .take("health_check")
-            .and_then(|e| health::decode(d, e)),
+        cookie: cookie.and_then(|e| cookie::decode(d, e)),
+        health_check: health_check.and_then(|e| health::decode(d, e)),
         retries: table
             .take("retries")
             .and_then(|e| d.number(&e.value, "`retries`", 0..=MAX_RETRIES)),

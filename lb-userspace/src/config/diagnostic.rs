@@ -98,6 +98,13 @@ pub struct Diagnostics {
 impl Diagnostics {
     /// Sorted by place, each thing once; what has no place comes last.
     pub fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
+        for span in list.iter_mut().flat_map(|d| {
+            d.span
+                .iter_mut()
+                .chain(d.related.iter_mut().map(|(span, _)| span))
+        }) {
+            *span = source.clamp(*span);
+        }
         list.sort_by(|a, b| {
             let key =
                 |d: &Diagnostic| (d.span.is_none(), d.span.map(|span| span.start), d.severity);

@@ -56,8 +56,12 @@ pub(super) struct ProxyDraft {
     pub(super) forward: Option<Spanned<Forward>>,
     pub(super) overflow: Option<Spanned<Overflow>>,
     pub(super) cookie: Option<Spanned<Cookie>>,
+    /// `cookie` is there, though perhaps not readable.
+    pub(super) cookie_written: bool,
     /// The inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
+    /// `health_check` is there, though perhaps not readable.
+    pub(super) check_written: bool,
     pub(super) retries: Option<u32>,
     /// The inner `None` is `false`.
     pub(super) redispatch: Option<Option<i32>>,

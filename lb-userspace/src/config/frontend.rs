@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use super::{
     address,
-    decode::{Decoder, Table},
+    decode::Decoder,
     draft::{FrontendDraft, RuleDraft},
     model::{AccessLog, Bind, Condition, Mode},
     source::Spanned,
+    table::Table,
     timeouts::{self, Owner},
     tree::{Entry, Kind, Node},
 };
@@ -67,7 +68,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         format!("frontend `{}`", name.value),
     )?;
     let mode = mode(d, &mut table);
-    let binds = binds(d, &mut table);
+    let binds = binds(d, &mut table, "*:80");
     let maxconn = table
         .take("maxconn")
         .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
@@ -167,9 +168,17 @@ pub(super) fn log_format(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<S
 }
 
 /// `bind`: an address, or a list of addresses and objects.
-pub(super) fn binds(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Spanned<Bind>> {
+pub(super) fn binds(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    example: &str,
+) -> Vec<Spanned<Bind>> {
     let Some(e) = table.take("bind") else {
-        d.missing(table, "bind", "say where to listen: `bind: \"*:80\"`");
+        d.missing(
+            table,
+            "bind",
+            format!("say where to listen: `bind: \"{example}\"`"),
+        );
         return Vec::new();
     };
     let nodes = d.one_or_more(&e.value);
@@ -177,7 +186,7 @@ pub(super) fn binds(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Spanned<B
         d.error(
             e.value.span,
             "`bind` is an empty list",
-            "say where to listen: `bind: \"*:80\"`",
+            format!("say where to listen: `bind: \"{example}\"`"),
         );
     }
     nodes.iter().filter_map(|node| bind(d, node)).collect()

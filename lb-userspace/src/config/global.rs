@@ -140,6 +140,17 @@ const HINTS: &[(&str, &str)] = &[
 ];
 
 fn log_target(d: &mut Decoder<'_>, node: &Node) -> Option<LogTarget> {
+    if let Kind::Scalar(text) = &node.kind
+        && !node.is_null()
+    {
+        let mend = format!("write `{{ target: \"{}\" }}`", text.text);
+        d.error(
+            node.span,
+            "an entry of `log` must be a mapping, this is a single value",
+            mend,
+        );
+        return None;
+    }
     let mut table = d.table(node, node.span, "an entry of `log`")?;
     let target = match table.take("target") {
         Some(e) => {

@@ -4,9 +4,10 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     cookie::is_token,
-    decode::{Decoder, Table},
+    decode::Decoder,
     model::{CheckKind, HealthCheck},
     source::Spanned,
+    table::Table,
     tree::{Entry, Kind, Node},
     units::Problem,
 };

@@ -1,9 +1,9 @@
 //! What a configuration asks of the host that it is to run on. The one part of this folder that looks at the machine;
 //! it opens no socket and changes nothing.
 
+mod this;
+
 use std::{
-    ffi::CString,
-    fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,8 @@ use super::{
     model::{Attach, Forward, LogDestination, Mode},
     source::Span,
 };
+
+pub use this::ThisHost;
 
 /// Fewer ephemeral ports than this are soon used up by connections to servers.
 const FEW_EPHEMERAL: usize = 20_000;
@@ -237,114 +239,158 @@ fn placed(severity: Severity, span: Option<Span>, message: impl Into<String>) ->
     }
 }
 
-/// The host that this process runs on.
-#[derive(Debug, Clone, Copy)]
-pub struct ThisHost;
+#[cfg(test)]
+mod tests {
+    use super::{super::parse, *};
 
-impl Host for ThisHost {
-    fn has_user(&self, name: &str) -> bool {
-        let Ok(name) = CString::new(name) else {
-            return false;
-        };
-        // SAFETY: passwd is plain old data of pointers and integers, for which zero is a value.
-        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        look_up(|buffer, size| {
-            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
-            unsafe { libc::getpwnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
-        });
-        !found.is_null()
+    /// A host of which everything can be said.
+    #[derive(Default)]
+    struct Imagined {
+        root: bool,
+        capabilities: u64,
+        ephemeral: Option<RangeInclusive<u16>>,
+        reserved: Vec<RangeInclusive<u16>>,
+        listening: Vec<u16>,
     }
 
-    fn has_group(&self, name: &str) -> bool {
-        let Ok(name) = CString::new(name) else {
-            return false;
-        };
-        // SAFETY: group is plain old data of pointers and integers, for which zero is a value.
-        let mut entry: libc::group = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        look_up(|buffer, size| {
-            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
-            unsafe { libc::getgrnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
-        });
-        !found.is_null()
-    }
-
-    fn has_interface(&self, name: &str) -> bool {
-        // SAFETY: the name ends in NUL and outlives the call.
-        CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
-    }
-
-    fn has_folder(&self, path: &Path) -> bool {
-        path.as_os_str().is_empty() || path.is_dir()
-    }
-
-    fn is_root(&self) -> bool {
-        rustix::process::geteuid().is_root()
-    }
-
-    fn capabilities(&self) -> Option<u64> {
-        let status = fs::read_to_string("/proc/self/status").ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    }
-
-    fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>> {
-        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-        let mut ports = text.split_whitespace().map(str::parse);
-        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
-    }
-
-    fn reserved_ports(&self) -> Vec<RangeInclusive<u16>> {
-        let text =
-            fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-        text.trim()
-            .split(',')
-            .filter_map(|part| {
-                let (first, last) = part.split_once('-').unwrap_or((part, part));
-                Some(first.parse().ok()?..=last.parse().ok()?)
-            })
-            .collect()
-    }
-
-    fn listening_ports(&self) -> Vec<u16> {
-        let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-        tables
-            .iter()
-            .flat_map(|path| listeners(&fs::read_to_string(path).unwrap_or_default()))
-            .collect()
-    }
-}
-
-/// Calls one of the `*nam_r` functions with a buffer that is large enough.
-fn look_up(mut call: impl FnMut(*mut libc::c_char, usize) -> libc::c_int) {
-    let mut size = 1 << 10;
-    while size <= 1 << 20 {
-        let mut buffer = vec![0; size];
-        if call(buffer.as_mut_ptr(), size) != libc::ERANGE {
-            return;
+    impl Host for Imagined {
+        fn has_user(&self, name: &str) -> bool {
+            name == "lb"
         }
-        size *= 4;
+        fn has_group(&self, name: &str) -> bool {
+            name == "lb"
+        }
+        fn has_interface(&self, name: &str) -> bool {
+            name == "eth0"
+        }
+        fn has_folder(&self, path: &Path) -> bool {
+            path == Path::new("/var/log")
+        }
+        fn is_root(&self) -> bool {
+            self.root
+        }
+        fn capabilities(&self) -> Option<u64> {
+            Some(self.capabilities)
+        }
+        fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>> {
+            self.ephemeral.clone()
+        }
+        fn reserved_ports(&self) -> Vec<RangeInclusive<u16>> {
+            self.reserved.clone()
+        }
+        fn listening_ports(&self) -> Vec<u16> {
+            self.listening.clone()
+        }
     }
-}
 
-/// Ports in state 0A (TCP_LISTEN) of a table as /proc/net/tcp has it.
-fn listeners(table: &str) -> Vec<u16> {
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let local = fields.next()?;
-            let state = fields.nth(1)?;
-            let (_, port) = local.rsplit_once(':')?;
-            if state == "0A" {
-                u16::from_str_radix(port, 16).ok()
-            } else {
-                None
-            }
-        })
-        .collect()
+    const ALL: u64 = u64::MAX;
+    const FULLNAT: &str = "frontends:\n  t: { mode: tcp, bind: '*:80', default_backend: app }\nbackends:\n  \
+                           app: { servers: [{ name: s1, address: '192.0.2.1:80' }] }\n";
+
+    fn said(text: &str, host: &Imagined) -> Vec<String> {
+        let loaded = parse("lb.yaml", text, &|_| None).unwrap();
+        let place = |d: &Diagnostic| {
+            d.span.map_or("-".to_owned(), |s| {
+                format!("{}:{}", s.start.line, s.start.column)
+            })
+        };
+        check(&loaded, host)
+            .iter()
+            .map(|d| format!("{} {}: {}", place(d), d.severity.as_str(), d.message))
+            .collect()
+    }
+
+    #[test]
+    fn names_what_the_host_lacks() {
+        let text = "global:\n  user: nobody-here\n  group: none-here\n  pidfile: /nowhere/lb.pid\n  log: [{ target: \
+                    /var/log/lb.log }, { target: /missing/lb.log }]\n  fast_path: { interfaces: [eth0, eth7] }\nstats: { \
+                    bind: '127.0.0.1:1080' }\n";
+        assert_eq!(
+            said(
+                text,
+                &Imagined {
+                    root: true,
+                    ..Imagined::default()
+                }
+            ),
+            [
+                "2:9 error: this host has no user `nobody-here`",
+                "3:10 error: this host has no group `none-here`",
+                "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
+                "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
+                "6:35 error: this network namespace has no interface `eth7`",
+            ]
+        );
+        assert!(
+            said(
+                "global: { user: lb }\nstats: { bind: '[::1]:80' }\n",
+                &Imagined::default()
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn warns_of_open_statistics_and_of_root() {
+        assert_eq!(
+            said(
+                "stats: { bind: '*:1080' }\n",
+                &Imagined {
+                    root: true,
+                    ..Imagined::default()
+                }
+            ),
+            [
+                "- warning: `global.user` is not set: the daemon stays root",
+                "1:1 warning: `stats.auth` is not set: everyone who reaches it sees the statistics",
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_the_ports_that_are_left() {
+        let host = Imagined {
+            capabilities: ALL,
+            ephemeral: Some(32_768..=60_999),
+            listening: vec![22, 12_000, 10_000, 12_000],
+            ..Imagined::default()
+        };
+        let listened = "- warning: something listens on ports of the range 10000-32767 that full NAT takes: 10000, 12000";
+        assert_eq!(said(FULLNAT, &host), [listened]);
+        let host = Imagined {
+            reserved: vec![40_000..=49_999],
+            listening: vec![],
+            ..host
+        };
+        assert_eq!(
+            said(FULLNAT, &host),
+            [
+                "- warning: of the ephemeral ports 32768-60999 only 18232 are left beside `snat_ports` and those reserved"
+            ]
+        );
+        assert!(
+            said(
+                &format!("global: {{ fast_path: {{ attach: off }} }}\n{FULLNAT}"),
+                &host
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn says_which_capabilities_are_lacking() {
+        let host = Imagined {
+            capabilities: 1 << 12,
+            ..Imagined::default()
+        };
+        assert_eq!(
+            said(FULLNAT, &host),
+            ["- warning: this process lacks CAP_BPF, CAP_PERFMON for the kernel path"]
+        );
+        let http = FULLNAT.replace("tcp", "http");
+        assert!(
+            said(&http, &host).is_empty(),
+            "mode http needs no kernel path"
+        );
+    }
 }

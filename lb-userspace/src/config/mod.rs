@@ -6,6 +6,7 @@
 
 mod address;
 mod backend;
+mod build;
 mod check;
 mod cookie;
 mod cross;
@@ -17,11 +18,14 @@ mod frontend;
 mod global;
 mod health;
 pub mod host;
+mod listening;
 pub mod model;
+mod plain;
 mod resolve;
 mod source;
 mod stats;
 mod suggest;
+mod table;
 mod timeouts;
 mod traps;
 mod tree;
@@ -168,7 +172,7 @@ fn parse_in(
 }
 
 fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
-    let mut table = d.table(root, Span::at(1, 1, 1), "a configuration")?;
+    let mut table = d.table(root, Span::at(1, 1, 1), "the configuration")?;
     let mut places = Places::default();
     let global = global::decode(d, table.take("global"), &mut places);
     let defaults = defaults::decode(d, table.take("defaults"));

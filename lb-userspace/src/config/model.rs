@@ -231,9 +231,12 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Idle time of a kernel flow: `tunnel` if the file sets it, else the larger of `client` and `server`.
-    pub fn kernel_idle(&self) -> Duration {
-        self.tunnel.unwrap_or_else(|| self.client.max(self.server))
+    /// Idle time of a kernel flow from `frontend` to `backend`: `tunnel` if the file sets it, else the larger of
+    /// `client` and `server`.
+    pub fn kernel_idle(frontend: &Timeouts, backend: &Timeouts) -> Duration {
+        backend
+            .tunnel
+            .unwrap_or_else(|| frontend.client.max(backend.server))
     }
 }
 

@@ -99,6 +99,19 @@ impl Source {
         self.lines.len()
     }
 
+    /// A span that begins in the text: YAML readers see the end of a file as a line of its own.
+    pub(super) fn clamp(&self, span: Span) -> Span {
+        if span.start.line <= self.line_count() {
+            return span;
+        }
+        let last = self.line_count();
+        Span::at(
+            last,
+            self.line(last).map_or(0, |line| line.chars().count()) + 1,
+            1,
+        )
+    }
+
     /// Where the byte at `offset` is.
     pub(super) fn position(&self, offset: usize) -> Position {
         let index = self

@@ -7,7 +7,7 @@ use super::{decode::Decoder, draft::StatsDraft, frontend, tree::Entry};
 /// Reads `stats:`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     let mut table = d.table(&entry.value, entry.key_span, "`stats`")?;
-    let binds = frontend::binds(d, &mut table);
+    let binds = frontend::binds(d, &mut table, "*:1080");
     let uri = table.take("uri").and_then(|e| {
         let uri = d.line(&e.value, "`uri`")?;
         if uri.starts_with('/')

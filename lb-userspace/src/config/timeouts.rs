@@ -30,18 +30,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
         }
         d.duration(&e.value, &format!("`{key}`"), Duration::from_millis(1))
     };
-    let (frontend, backend, both) = (
-        [Owner::Frontend],
-        [Owner::Backend],
-        [Owner::Frontend, Owner::Backend],
-    );
+    let (frontend, backend) = ([Owner::Frontend], [Owner::Backend]);
     draft.connect = read("connect", &backend, "the backend");
     draft.client = read("client", &frontend, "the frontend");
     draft.server = read("server", &backend, "the backend");
     draft.http_request = read("http_request", &frontend, "the frontend");
     draft.http_keep_alive = read("http_keep_alive", &frontend, "the frontend");
     draft.queue = read("queue", &backend, "the backend");
-    draft.tunnel = read("tunnel", &both, "both");
+    draft.tunnel = read("tunnel", &backend, "the backend");
     draft.check = read("check", &backend, "the backend");
     table.finish(
         d,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything there is to say about the in-kernel path at one moment. The default says that there is none.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PathStatus {
     /// Build of the kernel program (`--version` names it too); `None` where none is loaded.
     pub program: Option<String>,
@@ -23,7 +23,7 @@ pub struct PathStatus {
 }
 
 /// The path of one frontend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontendPath {
     /// The frontend's name.
     pub frontend: String,
@@ -34,7 +34,7 @@ pub struct FrontendPath {
 }
 
 /// Where new flows of a frontend go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathKind {
     /// The kernel takes them; userspace only what the kernel cannot.
@@ -57,7 +57,7 @@ impl PathKind {
 }
 
 /// One interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfacePath {
     /// Its name.
     pub name: String,
@@ -68,7 +68,7 @@ pub struct InterfacePath {
 }
 
 /// One of the kernel's counters, summed over CPUs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelCounter {
     /// Its name in snake case, without prefix: `no_neighbour`.
     pub name: String,
@@ -81,7 +81,7 @@ pub struct KernelCounter {
 }
 
 /// What it means that a counter went up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CounterKind {
     /// Packets that were forwarded.

@@ -78,6 +78,7 @@ pub enum Stop {
 pub struct Proxy {
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
+    running: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -89,15 +90,20 @@ impl Proxy {
         let mut proxy = Self {
             stop: watch::Sender::new(Stop::Running),
             threads: Vec::new(),
+            running: watch::Sender::new(0),
         };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
+            let running = Running::begin(&proxy.running);
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
-                .spawn(move || worker::run(&runtime, index, shared, listeners, stop))?;
+                .spawn(move || {
+                    let _running = running;
+                    worker::run(&runtime, index, shared, listeners, stop);
+                })?;
             proxy.threads.push(thread);
         }
         Ok(proxy)
@@ -116,7 +122,33 @@ impl Proxy {
 
     /// Whether all workers have ended.
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        *self.running.borrow() == 0
+    }
+
+    /// Resolves once all workers have ended.
+    pub async fn finished(&self) {
+        // The sender is ours, so that the wait cannot fail.
+        let _ = self
+            .running
+            .subscribe()
+            .wait_for(|running| *running == 0)
+            .await;
+    }
+}
+
+/// Counts a worker while it runs, also if it panics.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn begin(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|running| *running += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
     }
 }
 

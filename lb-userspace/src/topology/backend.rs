@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    AdminState, CheckResult, Clock, Connection, Server,
+    AdminState, CheckResult, Clock, Connection, Health, Server,
     counters::BackendCounters,
     events::{Event, EventKind, Notifier},
     queue::Queue,
@@ -232,19 +232,24 @@ impl Backend {
             .find(|server| !exclude.contains(&server.index))
     }
 
-    /// Takes over what a check found and the level it led to. Nothing happens while the operator has the server in
-    /// maintenance: the check was under way when that began.
-    pub fn record_check(&self, server: &Arc<Server>, result: CheckResult, level: u32) {
+    /// Takes over what a check found; `step` says to which level that leads. Nothing happens while the operator has the
+    /// server in maintenance: the check was under way when that began.
+    pub fn record_check(
+        &self,
+        server: &Arc<Server>,
+        result: CheckResult,
+        step: impl FnOnce(Health) -> u32,
+    ) {
         self.change(server, |server| {
-            if server.admin() == AdminState::Maint {
-                return None;
-            }
-            let was_up = server.is_healthy();
+            let health = server
+                .health()
+                .filter(|_| server.admin() != AdminState::Maint)?;
+            let was_up = health.is_up();
             if !result.status.passed() && was_up {
                 server.counters.checks_failed.inc();
             }
             server.set_last_check(result);
-            server.set_level(level);
+            server.set_level(step(health));
             match (was_up, server.is_healthy()) {
                 (true, false) => Some(EventKind::Down),
                 (false, true) => Some(EventKind::Up),
@@ -257,7 +262,7 @@ impl Backend {
     /// failure alone makes it down.
     pub fn set_admin(&self, server: &Arc<Server>, admin: AdminState) {
         self.change(server, |server| {
-            let before = server.admin();
+            let (before, was_up) = (server.admin(), server.is_up());
             server.set_admin(admin);
             if before == AdminState::Maint
                 && admin != AdminState::Maint
@@ -267,8 +272,10 @@ impl Backend {
             }
             match (before, admin) {
                 (before, after) if before == after => None,
-                (_, AdminState::Maint) => Some(EventKind::Maint),
-                (AdminState::Maint, _) => Some(EventKind::LeftMaint),
+                (_, AdminState::Maint) => Some(EventKind::Maint { was_up }),
+                (AdminState::Maint, after) => Some(EventKind::LeftMaint {
+                    draining: after == AdminState::Drain,
+                }),
                 (_, AdminState::Drain) => Some(EventKind::Drain),
                 (_, AdminState::Ready) => Some(EventKind::LeftDrain),
             }
@@ -330,6 +337,7 @@ impl Backend {
             kind,
             backend: Arc::clone(&self.name),
             server: server.cloned(),
+            healthy: server.is_some_and(|s| s.is_healthy()),
             check: server.and_then(|s| s.last_check()),
             active_servers,
             backup_servers,

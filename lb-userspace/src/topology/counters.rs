@@ -110,12 +110,14 @@ const AVERAGE_SAMPLES: u64 = 512;
 pub struct Average {
     sum: AtomicU64,
     samples: Counter,
+    max: Counter,
 }
 
 impl Average {
     /// Takes one value in, in milliseconds.
     pub fn add(&self, value: u64) {
         self.samples.inc();
+        self.max.raise(value);
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
         let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
@@ -126,6 +128,11 @@ impl Average {
             };
             Some(kept.saturating_add(value))
         });
+    }
+
+    /// The largest value, 0 if there was none.
+    pub fn max(&self) -> u64 {
+        self.max.value()
     }
 
     /// The mean, 0 if there was no value.
@@ -325,7 +332,7 @@ mod tests {
         assert_eq!(average.mean(), 0);
         average.add(10);
         average.add(20);
-        assert_eq!(average.mean(), 15);
+        assert_eq!((average.mean(), average.max()), (15, 20));
         for _ in 0..10_000 {
             average.add(100);
         }

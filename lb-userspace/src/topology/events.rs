@@ -15,7 +15,9 @@ pub struct Event {
     pub backend: Arc<str>,
     /// The server, unless the event is the backend's.
     pub server: Option<Arc<Server>>,
-    /// The check that caused it.
+    /// Whether the server was up by its checks when this happened.
+    pub healthy: bool,
+    /// The last check; the one that caused it, if it is [`EventKind::Down`] or [`EventKind::Up`].
     pub check: Option<Arc<CheckResult>>,
     /// Servers up that are not backups.
     pub active_servers: usize,
@@ -37,9 +39,15 @@ pub enum EventKind {
     /// A check brought the server up.
     Up,
     /// The operator put the server into maintenance.
-    Maint,
+    Maint {
+        /// Whether it was up until then.
+        was_up: bool,
+    },
     /// The operator took the server out of maintenance.
-    LeftMaint,
+    LeftMaint {
+        /// Whether it is drained now.
+        draining: bool,
+    },
     /// The operator drains the server.
     Drain,
     /// The operator ended the drain.

@@ -222,12 +222,13 @@ impl Server {
         if self.admin() == AdminState::Maint {
             return "MAINT".into();
         }
+        let drain = self.admin() == AdminState::Drain;
         match self.health() {
-            Some(health) if health.is_up() && self.is_draining() => {
+            Some(health) if health.is_up() && drain => {
                 health.to_string().replacen("UP", "DRAIN", 1)
             }
             Some(health) => health.to_string(),
-            None if self.is_draining() => "DRAIN".into(),
+            None if drain => "DRAIN".into(),
             None => "no check".into(),
         }
     }

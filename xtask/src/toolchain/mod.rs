@@ -10,7 +10,7 @@ pub(crate) mod linker;
 use std::path::PathBuf;
 
 use crate::error::{Error, Mend, Missing};
-use crate::packages::{self, Refusal};
+use crate::packages;
 use crate::progress::Progress;
 use crate::toolchain::compiler::Compiler;
 use crate::workspace::Workspace;
@@ -110,15 +110,9 @@ fn from_packages(
 ) -> Result<Result<Toolchain, String>, Error> {
     let packages = packages::not_installed(&[&RUST_PACKAGES[..], &LLVM_PACKAGES[..]].concat());
     if !packages.is_empty() {
-        match packages::install(
-            progress,
-            workspace.target(),
-            "toolchain packages",
-            &packages,
-        ) {
-            Ok(()) => {}
-            Err(Refusal::Cannot(reason)) => return Ok(Err(reason)),
-            Err(Refusal::Error(error)) => return Err(error),
+        let target = workspace.target();
+        if let Err(reason) = packages::install(progress, target, "toolchain packages", &packages) {
+            return Ok(Err(reason));
         }
     }
     match compiler::system(workspace.target()) {

@@ -1,6 +1,7 @@
 //! The daemon's own messages (`tracing`) on their way to the log targets.
 //!
-//! Until the targets are open, messages go to standard error in the same form, so that a failed start is explained.
+//! Before the targets are open and after they are closed, messages go to standard error in the same form, so that a
+//! failed start and a late failure are explained.
 
 use std::{
     fmt::{self, Write as _},
@@ -76,7 +77,7 @@ impl<S: Subscriber> Layer<S> for Bridge {
         let mut text = Text::default();
         event.record(&mut text);
         let text = text.finish();
-        match SINK.get() {
+        match SINK.get().filter(|sink| !sink.is_stopped()) {
             Some(sink) => sink.event(level, &text),
             None => {
                 let mut out = String::new();

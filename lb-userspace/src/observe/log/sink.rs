@@ -62,7 +62,7 @@ struct Shared {
 }
 
 /// What became of the lines so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// Taken from the queue.
     pub written: u64,
@@ -188,6 +188,11 @@ impl Sink {
             dropped: self.shared.dropped.load(Ordering::Relaxed),
             failed: self.shared.failed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether the log thread has ended or is about to, so that nothing more is sent.
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
     }
 
     fn wants_text(&self, level: Level) -> bool {
@@ -452,6 +457,14 @@ mod tests {
         assert!(new.contains("info    after"), "{new}");
         std::fs::remove_file(&path).expect("removed");
         std::fs::remove_file(&old).expect("removed");
+    }
+
+    #[test]
+    fn it_is_known_when_nothing_more_is_sent() {
+        let (sink, writer) = Sink::start(&[]).expect("started");
+        assert!(!sink.is_stopped());
+        drop(writer);
+        assert!(sink.is_stopped());
     }
 
     #[test]

@@ -73,8 +73,8 @@ fn states(topology: &Topology) {
         info: "said, so".into(),
         at: Instant::now(),
     };
-    web.record_check(&web.servers[0], result(CheckStatus::L7Ok, Some(200)), 4);
-    web.record_check(&web.servers[1], result(CheckStatus::L4Con, None), 0);
+    web.record_check(&web.servers[0], result(CheckStatus::L7Ok, Some(200)), |_| 4);
+    web.record_check(&web.servers[1], result(CheckStatus::L4Con, None), |_| 0);
     web.set_admin(&web.servers[2], AdminState::Drain);
 }
 

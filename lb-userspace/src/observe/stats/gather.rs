@@ -204,11 +204,14 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         responses(&mut row, &counters.http);
     }
     BackendStats {
-        forward: (backend.config.mode == Mode::Tcp).then_some(match backend.config.forward {
-            Forward::FullNat => "fullnat",
-            Forward::Dsr => "dsr",
-            Forward::Proxy => "proxy",
-        }),
+        forward: (backend.config.mode == Mode::Tcp).then_some(
+            match backend.config.forward {
+                Forward::FullNat => "fullnat",
+                Forward::Dsr => "dsr",
+                Forward::Proxy => "proxy",
+            }
+            .into(),
+        ),
         own: Member { row, kernel },
         servers,
     }
@@ -312,6 +315,10 @@ fn times(row: &mut Row, times: &Times) {
     row.ctime = Some(times.connect.mean());
     row.rtime = Some(times.response.mean());
     row.ttime = Some(times.total.mean());
+    row.qtime_max = Some(times.queue.max());
+    row.ctime_max = Some(times.connect.max());
+    row.rtime_max = Some(times.response.max());
+    row.ttime_max = Some(times.total.max());
 }
 
 /// HAProxy says 0, not nothing, where compression is off.
@@ -399,10 +406,6 @@ mod tests {
         "cache_lookups",
         "cache_hits",
         "srv_icur",
-        "qtime_max",
-        "ctime_max",
-        "rtime_max",
-        "ttime_max",
         "idle_conn_cur",
         "safe_conn_cur",
         "need_conn_est",

@@ -92,7 +92,7 @@ fn process(out: &mut Encoder, snapshot: &Snapshot) {
         Gauge,
         "Always 1; the label names the running version.",
     );
-    out.sample(name, &[("version", process.version)], Value::Whole(1));
+    out.sample(name, &[("version", &process.version)], Value::Whole(1));
     out.single(
         "lb_process_start_time_seconds",
         Gauge,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A number, or nothing where the column does not apply.
 type Number = Option<u64>;
@@ -15,11 +15,11 @@ type Text = Option<Cow<'static, str>>;
 macro_rules! columns {
     ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {
         /// A row under HAProxy's column names (management guide §9.1), in HAProxy 2.6's order.
-        #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
         pub struct Row {
             $(
                 $(#[$doc])*
-                #[serde(skip_serializing_if = "Option::is_none")]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $name: $ty,
             )*
         }

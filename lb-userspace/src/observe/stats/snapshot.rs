@@ -1,9 +1,9 @@
 //! Everything that statistics show, at one moment.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{gather, process::Process, row::Row};
 use crate::{
@@ -58,7 +58,7 @@ impl Sources {
         let path = PathStatus::clone(&self.path.load());
         Snapshot {
             process: ProcessFacts {
-                version: env!("CARGO_PKG_VERSION"),
+                version: env!("CARGO_PKG_VERSION").into(),
                 node: node(),
                 pid: self.process.pid,
                 threads: self.process.threads,
@@ -96,7 +96,7 @@ impl Sources {
 }
 
 /// All figures at one moment. Its JSON form is the stats endpoint's `;json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The process.
     pub process: ProcessFacts,
@@ -131,10 +131,10 @@ impl Snapshot {
 }
 
 /// The process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessFacts {
     /// The program's version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// The host's name.
     pub node: String,
     /// Process id.
@@ -170,7 +170,7 @@ impl ProcessFacts {
 }
 
 /// A frontend's figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontendStats {
     /// HAProxy's row.
     pub row: Row,
@@ -185,10 +185,10 @@ pub struct FrontendStats {
 }
 
 /// A backend's figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendStats {
     /// How the kernel sends to its servers; `None` in mode http.
-    pub forward: Option<&'static str>,
+    pub forward: Option<Cow<'static, str>>,
     /// The backend itself.
     pub own: Member,
     /// Its servers in the order of the file.
@@ -196,7 +196,7 @@ pub struct BackendStats {
 }
 
 /// A server or a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// HAProxy's row.
     pub row: Row,
@@ -205,7 +205,7 @@ pub struct Member {
 }
 
 /// What the kernel carried of a row's traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KernelShare {
     /// Flows now, part of `scur`.
     pub active: u64,

@@ -33,11 +33,11 @@ fn result(status: CheckStatus) -> CheckResult {
 }
 
 fn down(backend: &Backend, index: usize) {
-    backend.record_check(&backend.servers[index], result(CheckStatus::L4Con), 0);
+    backend.record_check(&backend.servers[index], result(CheckStatus::L4Con), |_| 0);
 }
 
 fn up(backend: &Backend, index: usize) {
-    backend.record_check(&backend.servers[index], result(CheckStatus::L4Ok), 4);
+    backend.record_check(&backend.servers[index], result(CheckStatus::L4Ok), |_| 4);
 }
 
 fn shares(backend: &Backend, rounds: u32) -> Vec<usize> {
@@ -221,7 +221,12 @@ fn drain_keeps_cookie_holders_and_maint_does_not() {
         "one failure suffices after maintenance"
     );
     backend.set_weight(server, 0);
-    assert_eq!(server.status(), "DRAIN 1/3");
+    assert_eq!(
+        server.status(),
+        "UP 1/3",
+        "a weight of 0 drains, but HAProxy does not call it so"
+    );
+    assert!(!server.is_eligible());
     assert!(server.is_usable_by_cookie());
 }
 
@@ -247,7 +252,7 @@ fn statuses_are_haproxys() {
         (1, "DOWN 1/2"),
         (0, "DOWN"),
     ] {
-        backend.record_check(server, result(CheckStatus::L4Ok), level);
+        backend.record_check(server, result(CheckStatus::L4Ok), |_| level);
         assert_eq!(server.status(), text);
     }
     let mut unchecked = fixtures::backend(

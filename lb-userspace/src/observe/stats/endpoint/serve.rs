@@ -129,3 +129,113 @@ async fn connection(stream: TcpStream, endpoint: &Endpoint) {
     // What goes wrong here is the client's affair: it went away, spoke no HTTP, or was too slow.
     let _ = timeout(CONNECTION_TIMEOUT, serving).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net,
+    };
+
+    use super::*;
+    use crate::{
+        config::model::{Stats, Transport},
+        observe::stats::fixture,
+    };
+
+    fn bind(address: SocketAddr) -> Bind {
+        Bind {
+            address,
+            both_families: false,
+            transport: Transport::Tcp,
+            text: address.to_string(),
+        }
+    }
+
+    /// Serves on a port of its own while `client` runs.
+    fn while_served<T: Send + 'static>(client: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listeners = listen(&[bind(([127, 0, 0, 1], 0).into())]).expect("listening");
+        let address = listeners[0].local_addr().expect("it has one");
+        let config = Stats {
+            binds: Vec::new(),
+            uri: "/stats".into(),
+            refresh: None,
+            realm: "x".into(),
+            auth: Vec::new(),
+            metrics_auth: false,
+        };
+        let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
+        let client = std::thread::spawn(move || client(address));
+        runtime.block_on(async {
+            let done = async {
+                while !client.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::select! {
+                ended = serve(listeners, endpoint) => panic!("{ended:?}"),
+                () = done => {}
+            }
+        });
+        client.join().expect("it did not panic")
+    }
+
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = net::TcpStream::connect(address).expect("connected");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("set");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("an answer and its end");
+        answer
+    }
+
+    #[test]
+    fn requests_are_answered_and_rubbish_is_not_fatal() {
+        let (health, bad, again) = while_served(|address| {
+            (
+                ask(
+                    address,
+                    "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                ),
+                ask(address, "rubbish\r\n\r\n"),
+                ask(address, "HEAD /stats;csv HTTP/1.0\r\n\r\n"),
+            )
+        });
+        assert!(
+            health.starts_with("HTTP/1.1 200 OK\r\n") && health.ends_with("\r\n\r\nok\n"),
+            "{health}"
+        );
+        assert!(bad.starts_with("HTTP/1.1 400 "), "{bad}");
+        assert!(
+            again.starts_with("HTTP/1.0 200 OK\r\n") && again.ends_with("\r\n\r\n"),
+            "{again}"
+        );
+    }
+
+    #[test]
+    fn idle_clients_leave_room_for_others() {
+        let answer = while_served(|address| {
+            let _idle: Vec<_> = (0..MAX_CONNECTIONS / 2)
+                .map(|_| net::TcpStream::connect(address).expect("connected"))
+                .collect();
+            ask(address, "GET /healthz HTTP/1.0\r\n\r\n")
+        });
+        assert!(answer.ends_with("ok\n"), "{answer}");
+    }
+
+    #[test]
+    fn a_bind_that_is_taken_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = taken.local_addr().expect("it has one");
+        let error = listen(&[bind(address)]).expect_err("it is taken");
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+}

@@ -63,7 +63,7 @@ fn backend(backend: &BackendStats) -> Markup {
         " " span.tag { (text(row.mode.as_deref())) }
         " " span.quiet {
             (text(row.algo.as_deref()))
-            @if let Some(forward) = backend.forward { " · " (forward) }
+            @if let Some(forward) = &backend.forward { " · " (forward) }
             @if let Some(cookie) = &row.cookie { " · cookie " (cookie) }
             (kernel_share(row, &backend.own.kernel))
         }

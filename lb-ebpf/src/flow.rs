@@ -1,0 +1,371 @@
+//! Step 2, flow: a packet of a known flow is on the hot path (one look-up, no lock, no clock read); one of no flow
+//! goes through the steps that may open one.
+
+use lb_common::{
+    counter::Reason,
+    flow::{Flow, Hop, SideKey, flags, side_signature},
+    hash,
+    service::{Server, Service},
+    tcp::{self, flag, state},
+};
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+
+use crate::{
+    admit,
+    balance::{self, Choice},
+    count,
+    family::Family,
+    lock, maps,
+    packet::{Hook, at, u16_at, u32_at},
+    plan::{Packet, Plan, Stop},
+    service,
+};
+
+/// What is to be done with a parsed packet.
+#[inline(always)]
+pub fn plan<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop> {
+    if let Some(flow) = A::flow(&packet.key) {
+        // SAFETY: a live map value. Other CPUs may write to it at the same time; every field is read or written whole
+        // and none is trusted to stay.
+        let flow = unsafe { &mut *flow };
+        if packet.flags & flag::CONTROL == 0 && flow.state == state::ESTABLISHED {
+            return known(packet, flow);
+        }
+        if step_state(packet, flow)? {
+            return known(packet, flow);
+        }
+    }
+    open(packet, hook)
+}
+
+/// The Plan for a packet of a flow.
+#[inline(always)]
+fn known<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<Plan<A>, Stop> {
+    if packet.ttl <= 1 {
+        return Err(Stop::Drop(Reason::TtlExceeded));
+    }
+    let reverse = flow.flags & flags::REVERSE != 0;
+    let Some(hop) = maps::HOPS.get(u32::from(flow.hop)) else {
+        return Err(Stop::Drop(Reason::HopLost));
+    };
+    if hop.flags & Hop::USABLE == 0 {
+        return Err(Stop::Drop(Reason::HopLost));
+    }
+    flow.last = now_ticks();
+    flow.packets += 1;
+    flow.bytes += u64::from(packet.len);
+    count::lane(flow.lane, !reverse, packet.len);
+    let dst_mac = if reverse {
+        (flow.side[0], flow.side[1] as u16)
+    } else {
+        if flow.flags & flags::TRANSLATE != 0 && flow.side[1] != signature(packet) {
+            relearn(packet, flow);
+        }
+        (hop.dst_mac_low, hop.dst_mac_high)
+    };
+    Ok(Plan {
+        translate: (flow.flags & flags::TRANSLATE != 0)
+            .then_some((flow.src, flow.dst, flow.sport, flow.dport)),
+        dst_mac,
+        src_mac: (hop.src_mac_low, hop.src_mac_high),
+        ifindex: hop.ifindex,
+        to_server: !reverse,
+    })
+}
+
+/// A segment that may change the flow's state, which the forward entry holds. `false`: the flow was over and has been
+/// removed, the packet may open a new one.
+#[inline(always)]
+fn step_state<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<bool, Stop> {
+    let from_client = flow.flags & flags::REVERSE == 0;
+    let opposite = if flow.flags & flags::TRANSLATE != 0 {
+        match A::flow(&flow.opposite(packet.key.proto)) {
+            Some(other) => other,
+            None if !from_client => return Err(Stop::Drop(Reason::HalfMissing)),
+            None => core::ptr::null_mut(),
+        }
+    } else {
+        core::ptr::null_mut()
+    };
+    let forward: *mut Flow<A> = if from_client { flow } else { opposite };
+    if forward.is_null() {
+        return Err(Stop::Drop(Reason::HalfMissing));
+    }
+    let reopen = from_client && packet.flags & (flag::CONTROL | flag::ACK) == flag::SYN;
+    // SAFETY: not null, so a live map value.
+    let states = unsafe { advance(forward, from_client, reopen, packet.flags, packet.payload) };
+    let (old, new) = ((states >> 8) as u8, states as u8);
+    if old & state::GONE != 0 {
+        return Err(Stop::Drop(Reason::HalfMissing));
+    }
+    if reopen && tcp::is_over(old) {
+        remove(packet, flow, Reason::FlowReopened);
+        return Ok(false);
+    }
+    if tcp::is_closing(old) != tcp::is_closing(new) {
+        lane_active(flow.lane, if tcp::is_closing(new) { -1 } else { 1 });
+    }
+    if from_client {
+        if !opposite.is_null() {
+            // SAFETY: a live map value; one byte, and only a hint.
+            unsafe { (*opposite).state = new };
+        }
+    } else {
+        flow.state = new;
+    }
+    Ok(true)
+}
+
+/// Takes a forward entry from its state to the next under its lock, and returns both: `old << 8 | new`. A flow that is
+/// over and shall be opened anew, or one that is being removed already, stays as it was but for [`state::GONE`].
+///
+/// A function of its own: the verifier wants to see that what is unlocked is what was locked, and the compiler, left
+/// to inline, picks the entry twice.
+///
+/// # Safety
+/// `forward` is a live entry.
+#[inline(never)]
+unsafe fn advance<A: Family>(
+    forward: *mut Flow<A>,
+    from_client: bool,
+    reopen: bool,
+    flags: u8,
+    payload: u32,
+) -> u64 {
+    // SAFETY: by contract; all that runs under the lock is inlined and calls nothing.
+    unsafe {
+        lock::with(&raw mut (*forward).lock, || {
+            let old = (*forward).state;
+            let new = if old & state::GONE != 0 {
+                old
+            } else if reopen && tcp::is_over(old) {
+                old | state::GONE
+            } else {
+                tcp::next(old, from_client, flags, payload != 0)
+            };
+            (*forward).state = new;
+            u64::from(old) << 8 | u64::from(new)
+        })
+    }
+}
+
+/// Adds to the active flows of a lane's server.
+#[inline(always)]
+pub fn lane_active(lane: u32, n: i32) {
+    if let Some(lane) = maps::LANES.get(lane)
+        && let Some(server) = maps::SERVERS.get(lane.server)
+    {
+        balance::active(server.load, n);
+    }
+}
+
+/// Removes a flow that is over, found by its forward entry.
+#[inline(always)]
+fn remove<A: Family>(packet: &Packet<A>, forward: &Flow<A>, reason: Reason) {
+    let opposite = forward.opposite(packet.key.proto);
+    let two = forward.flags & flags::TRANSLATE != 0;
+    if A::remove(&packet.key) {
+        if two {
+            A::remove(&opposite);
+        }
+        count::flows(1u64.wrapping_neg());
+        count::reason(reason);
+    }
+}
+
+/// Steps 3 to 8 for a packet of no flow: finds its service, admits it, balances it and enters the flow.
+#[inline(always)]
+fn open<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop> {
+    let service = service::find(packet, hook)?;
+    // SAFETY: a live map value; userspace replaces entries whole and never writes into one.
+    let service = unsafe { &*service };
+    admit::admit(packet, service, hook)?;
+    // A time to live that ends here ends at this host's own stack.
+    if packet.ttl <= 1 {
+        return Err(Stop::Up(Reason::TtlExceededUp));
+    }
+    let Some(side) = maps::SIDES.get_ptr(side_key(packet)) else {
+        return Err(admit::overflow(service, Reason::NoSide));
+    };
+    // SAFETY: a live map value.
+    let side = unsafe { *side };
+    let Some(choice) = balance::choose(packet, service) else {
+        return Err(admit::overflow(service, Reason::NoServer));
+    };
+    let usable = maps::HOPS
+        .get(u32::from(choice.server.hop))
+        .is_some_and(|hop| hop.flags & Hop::USABLE != 0);
+    let entered = if usable {
+        enter(packet, service, &choice, side)
+    } else {
+        Err(Reason::NoNextHop)
+    };
+    match entered {
+        Ok(()) => {}
+        Err(reason) => {
+            balance::active(choice.server.load, -1);
+            if matches!(reason, Reason::DuplicateSyn) {
+                return Err(Stop::Drop(reason));
+            }
+            return Err(admit::overflow(service, reason));
+        }
+    }
+    count::opened(choice.lane);
+    let Some(flow) = A::flow(&packet.key) else {
+        return Err(Stop::Drop(Reason::HalfMissing));
+    };
+    // SAFETY: a live map value, as in `plan`.
+    known(packet, unsafe { &mut *flow })
+}
+
+/// Enters the flow into the table: for one that is translated the reverse entry first, whose insertion claims the
+/// source port.
+#[inline(always)]
+fn enter<A: Family>(
+    packet: &Packet<A>,
+    service: &Service,
+    choice: &Choice,
+    side: u32,
+) -> Result<(), Reason> {
+    // SAFETY: the helper has no preconditions.
+    let opened = (unsafe { bpf_ktime_get_ns() } / 1_000_000) as u32;
+    let key = packet.key;
+    let mut forward = Flow {
+        lock: Default::default(),
+        state: state::NEW,
+        flags: 0,
+        hop: choice.server.hop,
+        src: key.src,
+        dst: A::from_words(&choice.server.addr),
+        sport: key.sport,
+        dport: choice.server.port,
+        side: [opened, signature(packet)],
+        lane: choice.lane,
+        last: now_ticks(),
+        packets: 0,
+        bytes: 0,
+    };
+    if service.forward == lb_common::service::forward::FULL_NAT {
+        forward.flags = flags::TRANSLATE;
+        let reverse = Flow {
+            flags: flags::REVERSE | flags::TRANSLATE,
+            hop: side as u16,
+            src: key.dst,
+            dst: key.src,
+            sport: key.dport,
+            dport: key.sport,
+            side: client_mac(packet),
+            ..forward
+        };
+        claim(
+            choice.server,
+            &mut forward,
+            &reverse,
+            key.proto,
+            key.src.endpoint_hash(key.sport),
+        )?;
+    }
+    match A::insert(&key, &forward) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            if forward.flags & flags::TRANSLATE != 0 {
+                A::remove(&forward.opposite(key.proto));
+            }
+            Err(if error == -EEXIST {
+                Reason::DuplicateSyn
+            } else {
+                Reason::TableFull
+            })
+        }
+    }
+}
+
+const EEXIST: i32 = 17;
+
+/// Claims a source address and port for `forward` by inserting `reverse`, which must not exist yet. The port tried
+/// first follows from the client's address and port, so that another node arrives at the same translation.
+#[inline(always)]
+fn claim<A: Family>(
+    server: &Server,
+    forward: &mut Flow<A>,
+    reverse: &Flow<A>,
+    proto: u32,
+    hash: u32,
+) -> Result<(), Reason> {
+    const TRIES: u32 = 8;
+    let settings = admit::settings();
+    let ports = u32::from(settings.snat_count);
+    let first = hash::reduce(hash, ports);
+    // A second hash walks away from the first try: clients that collide once do not collide again.
+    let stride = (hash & 0xfff) | 1;
+    let addresses = u32::from(server.snat_len);
+    for i in 0..TRIES {
+        let port = first + i * stride;
+        let port = if ports == 0 { 0 } else { port % ports };
+        let Some(address) = maps::SNATS
+            .get(server.snat_base + hash::reduce(hash.wrapping_mul(0x9e37_79b1), addresses))
+        else {
+            return Err(Reason::NoSnatPort);
+        };
+        forward.src = A::from_words(&address.0);
+        forward.sport = (settings.snat_first + port as u16).to_be();
+        match A::insert(&forward.opposite(proto), reverse) {
+            Ok(()) => return Ok(()),
+            Err(error) if error == -EEXIST => {}
+            Err(_) => return Err(Reason::TableFull),
+        }
+    }
+    Err(Reason::NoSnatPort)
+}
+
+/// The client has moved to another interface, tag or MAC address: replies follow it.
+#[inline(always)]
+fn relearn<A: Family>(packet: &Packet<A>, forward: &mut Flow<A>) {
+    let Some(reverse) = A::flow(&forward.opposite(packet.key.proto)) else {
+        return;
+    };
+    let Some(side) = maps::SIDES.get_ptr(side_key(packet)) else {
+        return;
+    };
+    forward.side[1] = signature(packet);
+    // SAFETY: live map values, as in `plan`.
+    unsafe {
+        (*reverse).side = client_mac(packet);
+        (*reverse).hop = *side as u16;
+    }
+    count::reason(Reason::SideRelearnt);
+}
+
+#[inline(always)]
+fn side_key<A>(packet: &Packet<A>) -> SideKey {
+    SideKey {
+        ifindex: packet.ifindex,
+        outer_tag: 0,
+        inner_tag: 0,
+    }
+}
+
+#[inline(always)]
+fn signature<A>(packet: &Packet<A>) -> u32 {
+    let [low, high] = client_mac(packet);
+    side_signature(low, high as u16, packet.ifindex, 0)
+}
+
+/// The sender's MAC address and two zero bytes.
+#[inline(always)]
+fn client_mac<A>(packet: &Packet<A>) -> [u32; 2] {
+    // SAFETY: parse checked the Ethernet header.
+    unsafe {
+        [
+            u32_at::<{ at::ETH_SRC }>(packet.eth),
+            u32::from(u16_at::<{ at::ETH_SRC + 4 }>(packet.eth)),
+        ]
+    }
+}
+
+#[inline(always)]
+fn now_ticks() -> u32 {
+    // SAFETY: a live map value.
+    maps::CLOCK.get_ptr(0).map_or(0, |tick| unsafe { *tick })
+}

@@ -1,0 +1,101 @@
+//! Step 10, end: frees flows that the agent thinks idle or closed.
+//!
+//! The agent scans the table in batches and runs this program with candidates as its packet (`BPF_PROG_TEST_RUN`): a
+//! number of keys of forward entries, after an Ethernet header's worth of zeroes that the kernel insists on. Each is
+//! looked at again under its lock, so that the one owner of the counts of active flows is the kernel program.
+
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+use lb_common::{
+    abi::{REAP_BATCH, REAP_HEADER},
+    counter::Reason,
+    flow::{Flow, FlowKey, V4, flags},
+    tcp,
+};
+
+use crate::{
+    count,
+    family::Family,
+    flow::lane_active,
+    lock, maps,
+    packet::{u16_at, u32_at},
+};
+
+/// Looks at each candidate once; returns `XDP_PASS`.
+#[inline(always)]
+pub fn ipv4(ctx: &XdpContext) -> u32 {
+    let now = maps::CLOCK.get(0).copied().unwrap_or(0);
+    let (start, end) = (ctx.data() + REAP_HEADER, ctx.data_end());
+    for i in 0..REAP_BATCH {
+        let at = start + i * size_of::<FlowKey<V4>>();
+        if at + size_of::<FlowKey<V4>>() > end {
+            break;
+        }
+        // SAFETY: checked just above.
+        let key = unsafe {
+            FlowKey::<V4> {
+                src: u32_at::<0>(at),
+                dst: u32_at::<4>(at),
+                sport: u16_at::<8>(at),
+                dport: u16_at::<10>(at),
+                proto: u32_at::<12>(at),
+            }
+        };
+        candidate(&key, now);
+    }
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
+    let Some(forward) = A::flow(key) else {
+        return;
+    };
+    // SAFETY: a live map value.
+    let forward = unsafe { &mut *forward };
+    if forward.flags & flags::REVERSE != 0 {
+        return;
+    }
+    let Some(idle) = maps::LANES.get(forward.lane).map(|lane| lane.idle) else {
+        return;
+    };
+    let opposite = forward.opposite(key.proto);
+    let translated = forward.flags & flags::TRANSLATE != 0;
+    let mut last = forward.last;
+    if translated && let Some(reverse) = A::flow(&opposite) {
+        // SAFETY: a live map value.
+        let other = unsafe { (*reverse).last };
+        if other.wrapping_sub(last) < u32::MAX / 2 {
+            last = other;
+        }
+    }
+    let lane = forward.lane;
+    let lock = &raw mut forward.lock;
+    let forward: *mut Flow<A> = forward;
+    // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
+    let (state, taken) = unsafe {
+        lock::with(lock, || {
+            let state = (*forward).state;
+            let take = state & tcp::state::GONE == 0
+                && now.wrapping_sub(last) >= tcp::idle_ticks(state, idle);
+            if take {
+                (*forward).state = state | tcp::state::GONE;
+            }
+            (state, take)
+        })
+    };
+    if !taken {
+        return;
+    }
+    if A::remove(key) {
+        if translated {
+            A::remove(&opposite);
+        }
+        count::flows(1u64.wrapping_neg());
+        if tcp::is_closing(state) {
+            count::reason(Reason::FlowClosed);
+        } else {
+            lane_active(lane, -1);
+            count::reason(Reason::FlowExpired);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The other end of the runtime socket, for the command line.
+
+use std::{
+    io::{self, Read, Write},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the daemon's socket is when nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no lb answers at {}: {source}; is it running, and is --socket its global.admin_socket?", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It broke off.
+    #[error("lb at {} broke off: {source}", path.display())]
+    Talk {
+        /// The socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It answered with something else than the status.
+    #[error("lb at {} answered what this version does not understand: {source}", path.display())]
+    Understand {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// Sends one line of commands and returns the whole answer.
+///
+/// # Errors
+/// Nobody answers at `path`.
+pub fn ask(path: &Path, line: &str) -> Result<String, ClientError> {
+    let mut stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
+        path: path.to_owned(),
+        source,
+    })?;
+    talk(&mut stream, line).map_err(|source| ClientError::Talk {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn talk(stream: &mut UnixStream, line: &str) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(line.as_bytes())?;
+    stream.write_all(b"\n")?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

@@ -1,0 +1,7 @@
+//! The runtime socket and the commands that speak to it.
+
+pub mod cli;
+pub mod client;
+pub mod command;
+pub mod socket;
+pub mod status;

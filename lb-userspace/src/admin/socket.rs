@@ -1,0 +1,317 @@
+//! The runtime socket: a line in, the answer out, then it closes (as HAProxy's without `prompt`).
+
+use std::{
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::command;
+use crate::observe::stats::Sources;
+
+/// Clients served at a time; further ones wait in the kernel's backlog.
+const MAX_CLIENTS: usize = 32;
+/// A client has this long to send its line, and this long to take the answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A line may be this long; HAProxy's buffers hold as much.
+const MAX_LINE: usize = 16 * 1024;
+/// Rest after accept failed, which is for want of a file descriptor as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel keeps waiting.
+const BACKLOG: i32 = 64;
+
+/// Why there is no runtime socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another daemon answers there.
+    #[error("admin socket {}: another lb answers there; stop it, or set global.admin_socket to another path", .0.display())]
+    InUse(PathBuf),
+    /// There is something else under this name.
+    #[error("admin socket {}: there is a file that is no socket; remove it, or set global.admin_socket to another path", .0.display())]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("admin socket {}: cannot {action}: {source}", path.display())]
+    System {
+        /// Its path.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// The bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl AdminSocket {
+    /// Binds `path`, readable and writable for its owner alone. What a daemon that is gone left there is replaced, and a
+    /// missing directory made.
+    ///
+    /// # Errors
+    /// Another daemon answers there, something else has the name, or the system refuses.
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let system = |action, source| SocketError::System {
+            path: path.to_owned(),
+            action,
+            source,
+        };
+        if let Some(directory) = path
+            .parent()
+            .filter(|directory| !directory.as_os_str().is_empty())
+        {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(directory)
+                .map_err(|source| system("make its directory", source))?;
+        }
+        clear_stale(path)?;
+        let listener = listen_privately(path).map_err(|source| system("listen", source))?;
+        let metadata = fs::symlink_metadata(path).map_err(|source| system("look at it", source))?;
+        Ok(Self {
+            listener,
+            file: SocketFile {
+                path: path.to_owned(),
+                identity: (metadata.dev(), metadata.ino()),
+            },
+        })
+    }
+
+    /// Answers until dropped.
+    ///
+    /// # Errors
+    /// The runtime cannot take the socket.
+    pub async fn serve(self, sources: Sources) -> io::Result<()> {
+        let Self { listener, file } = self;
+        // Lives as long as the future, so that the file goes with it.
+        let _file = file;
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let mut clients = JoinSet::new();
+        // The semaphore is never closed, so this only ends with the future.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let sources = sources.clone();
+                    clients.spawn(async move {
+                        let _place = place;
+                        // A client that goes away or dawdles misses its answer; nobody else is concerned.
+                        let _ = serve_client(stream, &sources).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("admin socket cannot accept: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while clients.try_join_next().is_some() {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            // A file that stays behind is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn clear_stale(path: &Path) -> Result<(), SocketError> {
+    let system = |action, source| SocketError::System {
+        path: path.to_owned(),
+        action,
+        source,
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system("look at it", error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|source| system("remove the old one", source))
+        }
+        // Its backlog is full: somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(SocketError::InUse(path.to_owned()))
+        }
+        Err(error) => Err(system("see whether another lb answers there", error)),
+    }
+}
+
+fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    // Before it has a name: unix(7)'s bind gives the file the socket's own mode, so that there is no moment in which
+    // others could connect.
+    fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn serve_client(mut stream: tokio::net::UnixStream, sources: &Sources) -> io::Result<()> {
+    let line = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
+    let answer = command::answer(sources, &line);
+    timeout(CLIENT_TIMEOUT, async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    })
+    .await?
+}
+
+/// One line without its end; what comes after is ignored.
+async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut buffer = [0; 1024];
+    while line.len() < MAX_LINE {
+        let length = stream.read(&mut buffer).await?;
+        let read = buffer.get(..length).unwrap_or_default();
+        if let Some(end) = read.iter().position(|&byte| byte == b'\n') {
+            line.extend_from_slice(read.get(..end).unwrap_or_default());
+            break;
+        }
+        line.extend_from_slice(read);
+        if length == 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::{admin::client, observe::stats::fixture};
+
+    /// A directory that goes with the test.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("lb-admin-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.0.join("made/admin.sock")
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Asks while the socket is served, which ends with this.
+    fn ask_served(socket: AdminSocket, path: &Path, line: &'static str) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let path = path.to_owned();
+        let client = std::thread::spawn(move || client::ask(&path, line).expect("an answer"));
+        runtime.block_on(async {
+            let answered = async {
+                while !client.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::select! {
+                ended = socket.serve(fixture::sources()) => panic!("{ended:?}"),
+                () = answered => {}
+            }
+        });
+        client.join().expect("it did not panic")
+    }
+
+    #[test]
+    fn it_answers_and_goes_with_the_daemon() {
+        let directory = Directory::new("answers");
+        let path = directory.socket();
+        let socket = AdminSocket::bind(&path).expect("bound");
+        let mode = fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            ask_served(socket, &path, "get weight web/w1; get weight web/x"),
+            "1 (initial 1)\n\nNo such server.\n\n"
+        );
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_live_one_is_left_alone_and_a_stale_one_replaced() {
+        let directory = Directory::new("stale");
+        let path = directory.socket();
+        let live = AdminSocket::bind(&path).expect("bound");
+        let refused = AdminSocket::bind(&path).expect_err("it is taken");
+        assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
+        // As after SIGKILL: the file stays, nobody listens.
+        std::mem::forget(live.file);
+        drop(live.listener);
+        assert!(path.exists());
+        AdminSocket::bind(&path).expect("the old one is replaced");
+    }
+
+    #[test]
+    fn another_file_is_left_alone() {
+        let directory = Directory::new("file");
+        let path = directory.socket();
+        fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+        fs::write(&path, "precious").expect("written");
+        let refused = AdminSocket::bind(&path).expect_err("it is no socket");
+        assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
+    }
+}

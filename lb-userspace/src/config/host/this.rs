@@ -1,0 +1,153 @@
+//! The host that this process runs on.
+
+use std::{ffi::CString, fs, ops::RangeInclusive, path::Path};
+
+use super::Host;
+
+/// The host that this process runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct ThisHost;
+
+impl Host for ThisHost {
+    fn has_user(&self, name: &str) -> bool {
+        let Ok(name) = CString::new(name) else {
+            return false;
+        };
+        // SAFETY: passwd is plain old data of pointers and integers, for which zero is a value.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        let mut found = std::ptr::null_mut();
+        look_up(|buffer, size| {
+            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
+            unsafe { libc::getpwnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
+        });
+        !found.is_null()
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        let Ok(name) = CString::new(name) else {
+            return false;
+        };
+        // SAFETY: group is plain old data of pointers and integers, for which zero is a value.
+        let mut entry: libc::group = unsafe { std::mem::zeroed() };
+        let mut found = std::ptr::null_mut();
+        look_up(|buffer, size| {
+            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
+            unsafe { libc::getgrnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
+        });
+        !found.is_null()
+    }
+
+    fn has_interface(&self, name: &str) -> bool {
+        // SAFETY: the name ends in NUL and outlives the call.
+        CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
+    }
+
+    fn has_folder(&self, path: &Path) -> bool {
+        path.as_os_str().is_empty() || path.is_dir()
+    }
+
+    fn is_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    fn capabilities(&self) -> Option<u64> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    }
+
+    fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>> {
+        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+        let mut ports = text.split_whitespace().map(str::parse);
+        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+    }
+
+    fn reserved_ports(&self) -> Vec<RangeInclusive<u16>> {
+        let text =
+            fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+        text.trim()
+            .split(',')
+            .filter_map(|part| {
+                let (first, last) = part.split_once('-').unwrap_or((part, part));
+                Some(first.parse().ok()?..=last.parse().ok()?)
+            })
+            .collect()
+    }
+
+    fn listening_ports(&self) -> Vec<u16> {
+        let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+        tables
+            .iter()
+            .flat_map(|path| listeners(&fs::read_to_string(path).unwrap_or_default()))
+            .collect()
+    }
+}
+
+/// Calls one of the `*nam_r` functions with a buffer that is large enough.
+fn look_up(mut call: impl FnMut(*mut libc::c_char, usize) -> libc::c_int) {
+    let mut size = 1 << 10;
+    while size <= 1 << 20 {
+        let mut buffer = vec![0; size];
+        if call(buffer.as_mut_ptr(), size) != libc::ERANGE {
+            return;
+        }
+        size *= 4;
+    }
+}
+
+/// Ports in state 0A (TCP_LISTEN) of a table as /proc/net/tcp has it.
+fn listeners(table: &str) -> Vec<u16> {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next()?;
+            let state = fields.nth(1)?;
+            let (_, port) = local.rsplit_once(':')?;
+            if state == "0A" {
+                u16::from_str_radix(port, 16).ok()
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_listeners_from_proc() {
+        let table = "  sl  local_address rem_address   st tx_queue\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n   \
+                     1: 0100007F:C350 0100007F:1F90 01 00000000:00000000\n   \
+                     2: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 0\nrubbish\n";
+        assert_eq!(listeners(table), [8080, 80]);
+    }
+
+    #[test]
+    fn this_host_answers() {
+        assert!(ThisHost.has_user("root") && ThisHost.has_group("root"));
+        assert!(!ThisHost.has_user("no such user") && !ThisHost.has_user("a\0b"));
+        assert!(ThisHost.has_interface("lo") && !ThisHost.has_interface("none0"));
+        assert!(
+            ThisHost.has_folder(Path::new("/"))
+                && !ThisHost.has_folder(Path::new("/no/such/folder"))
+        );
+        assert!(
+            ThisHost
+                .ephemeral_ports()
+                .is_some_and(|ports| !ports.is_empty())
+        );
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(
+            ThisHost
+                .listening_ports()
+                .contains(&listener.local_addr().unwrap().port())
+        );
+    }
+}

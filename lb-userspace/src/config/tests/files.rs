@@ -1,0 +1,182 @@
+//! Files as they lie on the disk, and `lb check` on them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::*;
+
+/// A folder of its own, gone with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("lb-config-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Every YAML file of `conf/`.
+pub(super) fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_example_passes_without_a_warning() {
+    let examples = examples();
+    for name in ["demo.yaml", "l4.yaml", "l7.yaml", "lb.yaml"] {
+        assert!(examples.iter().any(|path| path.ends_with(name)), "{name}");
+    }
+    for path in examples {
+        match load(&path, &no_environment) {
+            Ok(loaded) => assert!(loaded.warnings.is_empty(), "{}", loaded.warnings),
+            Err(found) => panic!("{found}"),
+        }
+    }
+}
+
+/// A key that is read but not in conf/lb.yaml would be a secret.
+#[test]
+fn the_full_example_shows_every_key() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let full = fs::read_to_string(folder.join("../conf/lb.yaml")).unwrap();
+    let mut keys = 0;
+    for entry in fs::read_dir(folder.join("src/config")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let code = fs::read_to_string(&path).unwrap();
+        for call in ["take(\"", "take(d, \"", "read(\"", "take(\n            \""] {
+            for rest in code.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                let shown = ["", " ", "{ ", "# "]
+                    .iter()
+                    .any(|before| full.contains(&format!("{before}{key}:")))
+                    || full.contains(&format!("# {key} "));
+                assert!(shown, "`{key}` of {}", path.display());
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 60, "{keys} keys were looked for");
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let scratch = Scratch::new("unread");
+    let said = |path: &Path| load(path, &no_environment).unwrap_err().to_string();
+    let missing = scratch.0.join("none.yaml");
+    let text = said(&missing);
+    assert!(
+        text.starts_with(&format!(
+            "{}: error: cannot be read: No such file",
+            missing.display()
+        )),
+        "{text}"
+    );
+    assert!(said(&scratch.0).contains("cannot be read: Is a directory"));
+    assert!(said(Path::new("/dev/zero")).contains("is larger than 16 MiB"));
+}
+
+#[test]
+fn text_of_other_encodings_is_named() {
+    let scratch = Scratch::new("encoding");
+    let said = |bytes: &[u8]| {
+        let path = scratch.write("lb.yaml", bytes);
+        load(&path, &no_environment)
+            .unwrap_err()
+            .iter()
+            .map(told)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said(b"global:\n  user: caf\xe9\n"),
+        ["2:12 error: the byte 0xe9 is not UTF-8 => save the file as UTF-8"]
+    );
+    assert_eq!(
+        said(b"\xff\xfeg\0l\0"),
+        ["1:1 error: the file is UTF-16 => save it as UTF-8"]
+    );
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_change_nothing() {
+    let text = "frontends:\r\n  web: { bind: '*:80', default_backend: app }\r\nbackends:\r\n  app:\r\n    maxconn: 1\r\n";
+    let found = parse("lb.yaml", &format!("\u{feff}{text}"), &no_environment).unwrap_err();
+    assert_eq!(found.errors(), 1);
+    assert_eq!(
+        told(found.iter().last().unwrap()),
+        "5:5 error: unknown key `maxconn` in backend `app` => it is a server's or a frontend's"
+    );
+}
+
+#[test]
+fn relative_paths_begin_at_the_file() {
+    let scratch = Scratch::new("paths");
+    let text = "global:\n  pidfile: lb.pid\n  log: [{ target: ./lb.log }]\nstats: { bind: '127.0.0.1:1080' }\n";
+    let loaded = load(&scratch.write("lb.yaml", text), &no_environment).unwrap();
+    assert_eq!(loaded.config.global.pidfile, Some(scratch.0.join("lb.pid")));
+    assert_eq!(
+        loaded.config.global.log[0].target,
+        model::LogDestination::File(scratch.0.join("./lb.log"))
+    );
+    assert_eq!(
+        loaded.config.global.admin_socket,
+        Path::new("/run/lb/admin.sock")
+    );
+}
+
+#[test]
+fn check_writes_an_answer_and_an_exit_code() {
+    let scratch = Scratch::new("check");
+    let good = scratch.write("good.yaml", "stats: { bind: '127.0.0.1:1080' }\n");
+    let bad = scratch.write("bad.yaml", "stats: { bind: *:1080 }\n");
+    let run = |path: &Path, format| {
+        let mut out = Vec::new();
+        let code = check_command(path, &no_environment, format, &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    };
+    let (code, text) = run(&good, Format::Text);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("good.yaml: valid (0 frontends, 0 backends, 0 servers)"),
+        "{text}"
+    );
+    let (code, text) = run(&bad, Format::Text);
+    let name = bad.display();
+    let expected = format!(
+        "{name}:1:16: error: `*:1080` without quotes is a YAML alias\n    stats: {{ bind: *:1080 }}\n{}^^^^^^\n  = \
+         quote it: `\"*:1080\"`\n{name}: not valid: 1 error\n",
+        " ".repeat(19)
+    );
+    assert_eq!((code, text), (1, expected));
+    assert!(run(&bad, Format::Colour).1.contains("\x1b[1;31merror:"));
+    let (code, text) = run(&bad, Format::Json);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 1);
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["diagnostics"][0]["column"], 16);
+}

@@ -1,0 +1,123 @@
+//! Keys and values that the format does not know, or that are not built yet.
+
+use super::{Case, check};
+
+#[test]
+fn is_explained_at_its_place() {
+    check(CASES);
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "unknown keys, near and far",
+        text: r#"global: { maxcon: 3, colour: red }
+frontend:
+  web: {}
+frontends:
+  web: { bind: "*:80", default-backend: app, default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `log` or `fast_path`",
+            "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
+            "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
+        ],
+    },
+    Case {
+        name: "HAProxy's words",
+        text: r#"listen: {}
+global: { nbthread: 2 }
+defaults: { option: httplog, timeout: { connect: 5s } }
+frontends:
+  web: { bind: "*:80", acl: x, use_backend: app, default_backend: app }
+backends:
+  app: { server: [], option: httpchk }
+"#,
+        found: &[
+            "1:1 error: unknown key `listen` in the configuration => write a frontend and a backend",
+            "2:11 error: unknown key `nbthread` in `global` => it is `threads`",
+            "3:13 error: unknown key `option` in `defaults` => HAProxy's options have keys of their own, such as `forwarded_for: true`",
+            "3:30 error: unknown key `timeout` in `defaults` => did you mean `timeouts`?",
+            "5:24 error: unknown key `acl` in frontend `web` => write the condition into the rule: `rules: [{ if: …, use_backend: NAME }]`",
+            "5:32 error: unknown key `use_backend` in frontend `web` => write it as a rule: `rules: [{ if: …, use_backend: NAME }]`",
+            r#"7:3 warning: backend `app` has no servers: whatever comes to it is refused => write `servers: [{ name: s1, address: "192.0.2.10:80" }]`"#,
+            "7:10 error: unknown key `server` in backend `app` => did you mean `servers`?",
+            "7:22 error: unknown key `option` in backend `app` => HAProxy's options have keys of their own, such as `health_check`",
+        ],
+    },
+    Case {
+        name: "keys that are not built yet",
+        text: r#"global:
+  health_file: /run/x
+  fast_path: { deny: [198.51.100.0/24], new_flows_per_source: 10 }
+frontends:
+  web:
+    bind: { address: "*:443", tls: { certificates: [] } }
+    compression: true
+    rules:
+      - { rate_limit: { key: source } }
+      - { if: { path_regex: "^/a" }, use_backend: app }
+      - { if: is_api, use_backend: app }
+    default_backend: app
+backends:
+  app:
+    retry_on: [conn-failure]
+    cookie: { name: C, secure: true }
+    health_check: { type: grpc, fast_interval: 1s }
+    servers:
+      - { name: s1, address: "192.0.2.1:80", cookie: s1, send_proxy: v2 }
+stats: { bind: "*:1080", admin: true }
+"#,
+        found: &[
+            "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
+            "3:16 error: unsupported: `deny` in `fast_path` is not built yet => remove it until it is",
+            "3:41 error: unsupported: `new_flows_per_source` in `fast_path` is not built yet => remove it until it is",
+            "6:31 error: unsupported: `tls` in a bind is not built yet => remove it until it is",
+            "7:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
+            "9:11 error: unsupported: `rate_limit` in a rule is not built yet => remove it until it is",
+            "10:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
+            "11:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
+            "15:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
+            "16:24 error: unsupported: `secure` in `cookie` is not built yet => remove it until it is",
+            "17:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
+            "17:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
+            "19:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
+            "20:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
+        ],
+    },
+    Case {
+        name: "values that are not built yet",
+        text: r#"global: { log: [{ target: journald }] }
+defaults: { log_format: "%ci %r", balance: maglev }
+frontends:
+  t: { mode: tcp, bind: ["udp:*:53", "unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
+backends:
+  app:
+    forward: ipip
+    cookie: { name: C, mode: rewrite }
+    balance: { algorithm: uri }
+    servers:
+      - { name: s1, address: "app.example.org:80" }
+stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
+"#,
+        found: &[
+            "1:27 error: unsupported: `journald` is not built yet => write `stderr`: a systemd unit's standard error goes to the journal",
+            "2:25 error: unsupported: a log format of one's own is not built yet => write `http`, `tcp` or `json`",
+            "2:44 error: unsupported: `balance` `maglev` is not built yet => write `roundrobin`, `leastconn` or `source`",
+            r#"4:26 error: unsupported: UDP frontends are not built yet => write a TCP address such as `"*:80"`"#,
+            r#"4:38 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
+            r#"4:53 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
+            "4:67 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
+            "7:14 error: unsupported: `forward` `ipip` is not built yet => write `fullnat`, `dsr` or `proxy`",
+            "8:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
+            "8:30 error: unsupported: `mode` `rewrite` is not built yet => write `insert`",
+            "9:14 error: unsupported: `balance` with arguments is not built yet => write `roundrobin`, `leastconn` or `source`",
+            "11:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
+            "12:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
+        ],
+    },
+];

@@ -1,0 +1,463 @@
+//! Values of the wrong kind or out of range.
+
+use super::{Case, check};
+
+#[test]
+fn is_explained_at_its_place() {
+    check(CASES);
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "booleans of other times",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    cookie: { name: C, indirect: yes, nocache: "off" }
+    servers:
+      - { name: s1, address: "192.0.2.1:80", backup: 1, cookie: s1 }
+"#,
+        found: &[
+            "5:34 error: `indirect` must be true or false, not `yes` => write `true`",
+            "5:48 error: `nocache` must be true or false, not `off` => write `false`",
+            "7:54 error: `backup` must be true or false, not `1` => write `true`",
+        ],
+    },
+    Case {
+        name: "text that reads as something else",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    cookie: { name: C }
+    servers:
+      - { name: 0x1f, address: "192.0.2.1:80", cookie: 22:30 }
+      - { name: on, address: "192.0.2.2:80", cookie: 007 }
+"#,
+        found: &[
+            r#"7:17 error: `name` must be text, but `0x1f` without quotes is a number in another base to many YAML readers => quote it: `"0x1f"`"#,
+            r#"7:56 error: `cookie` must be text, but `22:30` without quotes is a number in base 60 to many YAML readers => quote it: `"22:30"`"#,
+            r#"8:17 error: `name` must be text, but `on` without quotes is a boolean to many YAML readers => quote it: `"on"`"#,
+            r#"8:54 error: `cookie` must be text, but `007` without quotes is a number to many YAML readers => quote it: `"007"`"#,
+        ],
+    },
+    Case {
+        name: "a password that reads as a number",
+        text: r#"stats: { bind: "127.0.0.1:1080", auth: { admin: 0123 } }
+"#,
+        found: &[
+            "1:49 error: the password of `admin` must be text, but without quotes it is a number to many YAML readers => quote it",
+        ],
+    },
+    Case {
+        name: "durations",
+        text: r#"global: { grace: -1s }
+defaults:
+  timeouts: { connect: 5000, client: 1.5s, server: 5 sec, queue: 0s, tunnel: 30d, check: ~, http_request: [] }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "1:18 error: `grace`: `-1s` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",
+            "3:24 error: `connect`: `5000` has no unit => write `5s`, or `5000ms`",
+            "3:38 error: `client`: `1.5s` is not whole => write `1500ms`",
+            "3:52 error: `server`: `5 sec` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",
+            "3:66 error: `queue` must be at least 1ms, not `0s` => write a longer duration",
+            "3:78 error: `tunnel`: `30d` is longer than 24 days => write at most `24d`",
+            "3:90 error: `check` has no value => write one, or remove the key",
+            "3:107 error: `http_request` must be a single value, this is a list => write one value; a text with brackets or braces in it wants quotes",
+        ],
+    },
+    Case {
+        name: "numbers",
+        text: r#"global: { threads: 0, maxconn: -1 }
+defaults: { retries: many, redispatch: perhaps }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80", weight: 257 }
+      - { name: s2, address: "192.0.2.2:80", weight: 1.5, maxconn: 0 }
+"#,
+        found: &[
+            "1:20 error: `threads` must be `auto` or a whole number from 1 to 1024, not `0` => write a number in that range",
+            "1:32 error: `maxconn` must be a whole number from 1 to 4294967295, not `-1` => write a number in that range",
+            "2:22 error: `retries` must be a whole number from 0 to 100, not `many` => write decimal digits alone",
+            "2:40 error: `redispatch` cannot be `perhaps` => write `true`, `false` or a number from -100 to 100: every which retry goes to another server",
+            "8:54 error: `weight` must be a whole number from 0 to 256, not `257` => write a number in that range",
+            "9:54 error: `weight` must be a whole number from 0 to 256, not `1.5` => write decimal digits alone",
+            "9:68 error: `maxconn` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
+        ],
+    },
+    Case {
+        name: "sizes and ranges",
+        text: r#"global:
+  fast_path: { max_flows: 1mb, snat_ports: 32767-10000 }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:27 error: `max_flows` must be a whole number from 1024 to 67108864, not `1mb` => write decimal digits alone",
+            "2:44 error: `snat_ports`: `32767-10000` ends before it begins => write `10000-32767`",
+        ],
+    },
+    Case {
+        name: "ranges of ports",
+        text: r#"global:
+  fast_path: { max_flows: 16, snat_ports: 80-2000 }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:27 error: `max_flows` must be a whole number from 1024 to 67108864, not `16` => write a number in that range",
+            "2:43 error: `snat_ports`: `80-2000` takes in ports below 1024, which services listen on => write `1024-2000` or a higher range",
+        ],
+    },
+    Case {
+        name: "a fast path of slips",
+        text: r#"global:
+  fast_path: { attach: xpd, interfaces: [lo, eth0, eth0, "a/b", averyverylongname], snat_addresses: 192.0.2.1, on_stop: stay }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:24 error: `attach` cannot be `xpd` => did you mean `xdp`? It takes `auto`, `xdp`, `xdp-generic`, `tc` or `off`",
+            "2:42 error: `lo` is never attached to => remove it: userspace serves local clients",
+            "2:52 error: the interface `eth0` is named twice => remove one",
+            "2:58 error: `a/b` cannot be an interface's name => write a name that `ip link` shows",
+            "2:65 error: `averyverylongname` cannot be an interface's name => write a name that `ip link` shows",
+            "2:101 error: `snat_addresses` cannot be `192.0.2.1` => write a list: `[192.0.2.1]`",
+            "2:121 error: `on_stop` cannot be `stay` => write `detach` or `keep`",
+        ],
+    },
+    Case {
+        name: "source addresses",
+        text: r#"global:
+  fast_path: { snat_addresses: [192.0.2.1, 192.0.2.1, 0.0.0.0, x], interfaces: eth0 }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:44 error: `192.0.2.1` is named twice => remove one",
+            "2:55 error: an address of `snat_addresses`: servers cannot answer to `0.0.0.0` => write an address of this host",
+            "2:64 error: an address of `snat_addresses`: `x` is no IP address => write one address",
+            "2:80 error: `interfaces` must be a list, this is a single value => write `- …` lines or `[…, …]`",
+        ],
+    },
+    Case {
+        name: "log targets",
+        text: r#"global:
+  log:
+    - { target: stdrr }
+    - { target: "tcp://127.0.0.1:514" }
+    - { target: "udp://loghost:514", facility: local8, level: warn, format: xml }
+    - { level: info }
+    - stderr
+    - { target: /var/log/ }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "3:17 error: `target`: `stdrr` is no place that logs can go to => did you mean `stderr`?",
+            r#"4:17 error: `target`: `tcp://127.0.0.1:514` is no place that logs can go to => write `stderr`, `"udp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            "5:17 error: unsupported: host names (`loghost`) are not resolved yet => write its IP address",
+            "5:48 error: `facility` cannot be `local8` => did you mean `local0`?",
+            "5:63 error: `level` cannot be `warn` => write `emerg`, `alert`, `crit`, `err`, `warning`, `notice`, `info` or `debug`",
+            "5:77 error: `format` cannot be `xml` => write `text` or `json`",
+            r#"6:7 error: `target` is missing in an entry of `log` => write `{ target: stderr }` or `{ target: "udp://127.0.0.1:514" }`"#,
+            r#"7:7 error: an entry of `log` must be a mapping, this is a single value => write `{ target: "stderr" }`"#,
+            "8:17 error: `target`: `/var/log/` is a folder => write the path of a file",
+        ],
+    },
+    Case {
+        name: "binds",
+        text: r#"frontends:
+  web:
+    bind: [80, ":81", "localhost:82", "*:0", "*:65536", "::1", "*:80,*:81", "http://*:80", "300.1.1.1:80", "224.0.0.1:80", { address: "*" }, {}]
+    default_backend: app
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            r#"3:12 error: `bind`: `80` is a port without an address => write `"*:80"`"#,
+            r#"3:16 error: `bind`: `:81` has no address => write `"*:81"` for all of them"#,
+            r#"3:23 error: `bind`: `localhost` is no IP address => write an address of this host, or `"*:82"` for all of them"#,
+            "3:39 error: `bind`: `0` is no port => write a number from 1 to 65535",
+            "3:46 error: `bind`: `65536` is no port => write a number from 1 to 65535",
+            r#"3:57 error: `bind`: `::1` has no port => write `"[::1]:PORT"`"#,
+            r#"3:64 error: `bind`: `*:80,*:81` is more than one address => write a list: `["ADDR:PORT", "ADDR:PORT"]`"#,
+            "3:77 error: `bind`: `http://*:80` is a URL => write address and port alone, without `http://`",
+            r#"3:92 error: `bind`: `300.1.1.1` is no IP address => write an address of this host, or `"*:80"` for all of them"#,
+            "3:108 error: `bind`: `224.0.0.1` is a group address, nothing can listen on it => write a unicast address",
+            r#"3:135 error: `address`: `*` has no port => write address and port, such as `"*:80"`"#,
+            r#"3:142 error: `address` is missing in a bind => write `{ address: "*:80" }`"#,
+        ],
+    },
+    Case {
+        name: "no bind",
+        text: r#"frontends:
+  web: { default_backend: app }
+  api: { bind: [], default_backend: app }
+  old: { bind: , default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            r#"2:3 error: `bind` is missing in frontend `web` => say where to listen: `bind: "*:80"`"#,
+            r#"3:16 error: `bind` is an empty list => say where to listen: `bind: "*:80"`"#,
+            "4:14 error: `bind` has no value => write one, or remove the key",
+        ],
+    },
+    Case {
+        name: "servers",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - 192.0.2.1:80
+      - { name: s1 }
+      - { address: "192.0.2.1:80" }
+      - { name: "s 2", address: "192.0.2.1" }
+      - { name: BACKEND, address: "localhost:80", port: 80 }
+      - { name: s3, address: "0.0.0.0:80", check: maybe }
+      - { name: s4, address: "1.2.3:80" }
+"#,
+        found: &[
+            r#"6:9 error: a server must be a mapping, this is a single value => write `{ name: s1, address: "192.0.2.1:80" }`"#,
+            r#"7:9 error: `address` is missing in a server => write `{ name: s1, address: "192.0.2.10:80" }`"#,
+            r#"8:9 error: `name` is missing in a server => write `{ name: s1, address: "192.0.2.10:80" }`"#,
+            "9:17 error: `s 2` cannot be the name of a server => write up to 128 letters, digits, `_`, `-`, `.` or `:`",
+            r#"9:33 error: `address`: `192.0.2.1` has no port => write address and port, such as `"192.0.2.10:80"`"#,
+            "10:17 error: `BACKEND` is what statistics call a whole proxy => choose another name",
+            r#"10:35 error: unsupported: host names (`localhost`) are not resolved yet => write `"127.0.0.1:80"`"#,
+            r#"10:51 error: unknown key `port` in a server => write the port after the address: `address: "192.0.2.10:80"`"#,
+            "11:30 error: `address`: `0.0.0.0` is the address of no server => write the server's own address",
+            "11:51 error: `check` must be true or false, not `maybe` => write `true` or `false`",
+            "12:30 error: `address`: `1.2.3` is no IP address => write four numbers from 0 to 255, or `[IPv6]`",
+        ],
+    },
+    Case {
+        name: "sections of the wrong kind",
+        text: r#"global: [a]
+defaults: fast
+frontends:
+  - { name: web }
+backends: 3
+stats: "*:1080"
+"#,
+        found: &[
+            "1:9 error: `global` must be a mapping of keys and values, this is a list => write `key: value` lines, indented, or `{ key: value }`",
+            "2:11 error: `defaults` must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+            "4:3 error: `frontends` must be a mapping of keys and values, this is a list => write `key: value` lines, indented, or `{ key: value }`",
+            "5:11 error: `backends` must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+            "6:8 error: `stats` must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+        ],
+    },
+    Case {
+        name: "lists of the wrong kind",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    rules: { if: x }
+    default_backend: [app]
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+stats: { bind: "*:1080", auth: admin }
+"#,
+        found: &[
+            "4:12 error: `rules` must be a list, this is a mapping => write `- …` lines or `[…, …]`",
+            "5:22 error: `default_backend` must be a single value, this is a list => write one value; a text with brackets or braces in it wants quotes",
+            "10:32 error: `auth` must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+        ],
+    },
+    Case {
+        name: "health checks",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+  api: { bind: "*:81", default_backend: b }
+backends:
+  a:
+    health_check: { path: health, interval: 1ms, rise: 0, expect: { status: 2x } }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  b:
+    health_check: { type: tcp, path: /, inter: 2s }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "6:5 error: `type` is missing in `health_check` => write `type: tcp`, `type: http` or `type: none`",
+            "6:27 error: `health` cannot be asked for: a path begins with `/` and has no blanks => write `/health`",
+            "6:45 error: `interval` must be at least 10ms, not `1ms` => write a longer duration",
+            "6:56 error: `rise` must be a whole number from 1 to 1000, not `0` => write a number in that range",
+            "6:77 error: `status`: `2x` is no status => write `200`, `2xx` or `200-399`, divided by commas",
+            "9:32 error: `path` has no effect in this check => write `type: http`, or remove it",
+            "9:41 error: unknown key `inter` in `health_check` => it is `interval`",
+        ],
+    },
+    Case {
+        name: "http checks",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+  api: { bind: "*:81", default_backend: b }
+backends:
+  a:
+    health_check: { type: http, method: "GET /", path: /a b, version: HTTP/2, headers: { "X Y": 1, Connection: close, A: "1", a: "2", B: "\x01" }, expect: { body: ok } }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  b:
+    health_check: { type: http, version: HTTP/1.1, expect: {} }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "6:41 error: `GET /` is no method of a check => write `GET`, `HEAD` or `OPTIONS`",
+            "6:56 error: `/a b` cannot be asked for: a path begins with `/` and has no blanks => write `/a%20b`",
+            "6:71 error: unsupported: `version` `HTTP/2` is not built yet => write `HTTP/1.0` or `HTTP/1.1`",
+            "6:90 error: `X Y` cannot be the name of a header => write a name such as `X-Check`",
+            "6:100 error: `Connection` is set by the check itself => remove it",
+            "6:127 error: the header `a` is given twice => keep one",
+            "6:138 error: `B` has characters that no header can carry => write printable ASCII",
+            "6:158 error: unsupported: `body` in `expect` is not built yet => remove it until it is",
+            "9:42 warning: HTTP/1.1 without `host`: most servers answer 400 => add `host: www.example.org`, or use HTTP/1.0",
+            r#"9:52 error: `status` is missing in `expect` => write `expect: { status: "2xx,3xx" }`"#,
+        ],
+    },
+    Case {
+        name: "cookies",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+  api: { bind: "*:81", default_backend: b }
+backends:
+  a:
+    cookie: { mode: insert, insert: true }
+    servers: [{ name: s1, address: "192.0.2.1:80", cookie: "a;b" }]
+  b:
+    cookie: { name: "A B" }
+    servers: [{ name: s1, address: "192.0.2.1:80", cookie: "" }]
+"#,
+        found: &[
+            "6:5 error: `name` is missing in `cookie` => write `{ name: SERVERID, mode: insert, indirect: true, nocache: true }`",
+            "6:29 error: unknown key `insert` in `cookie` => it is `mode: insert`",
+            r#"7:60 error: `a;b` cannot be the value of a cookie => write printable ASCII without blanks, quotes, `,`, `;`, `\`, `|` and `~`"#,
+            "9:21 error: `A B` cannot be the name of a cookie => write letters, digits, `_`, `-` or `.`",
+            r#"10:60 error: `` cannot be the value of a cookie => write printable ASCII without blanks, quotes, `,`, `;`, `\`, `|` and `~`"#,
+        ],
+    },
+    Case {
+        name: "rules",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    rules:
+      - { path_prefix: /a/, use_backend: app }
+      - { if: { path_prefix: a/ } , use_backend: app }
+      - { if: {}, use_backend: app }
+      - { if: { host: "www.example.org:80" }, use_backend: app }
+      - { if: { host: "*.*.org", ignore_case: true }, use_backend: app }
+      - { if: { path_beg: /x }, use_backend: app }
+      - { if: { path_prefix: [] } }
+      - { if: { host: "http://x/" }, use_backend: app }
+      - app
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "5:11 error: unknown key `path_prefix` in a rule => conditions go below `if`: `{ if: { … }, use_backend: NAME }`",
+            "6:30 error: no path begins with `a/`: they begin with `/` => write `/a/`",
+            "7:11 error: `if` without a condition => remove it: a rule without `if` always holds",
+            "8:23 error: `www.example.org:80` has a port: hosts are compared without => write `www.example.org`",
+            r#"9:23 error: `*.*.org`: a `*` stands for the first labels only => write `"*.example.org"`"#,
+            "9:34 error: `ignore_case` has no text to compare here => remove it: hosts are compared without case",
+            "10:17 error: unknown key `path_beg` in `if` => it is `path_prefix`",
+            "11:9 error: `use_backend` is missing in a rule => write `{ if: …, use_backend: NAME }`",
+            "11:30 error: `path_prefix` is an empty list, which never holds => write at least one value",
+            "12:23 error: `http://x/` is no host name => write the name alone, as in `www.example.org`",
+            "13:9 error: a rule must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+        ],
+    },
+    Case {
+        name: "statistics",
+        text: r#"stats: { uri: stats, refresh: 30, realm: "ü", auth: { "a:b": x, c: "" }, metrics: { auth: true, path: /m } }
+"#,
+        found: &[
+            r#"1:1 error: `bind` is missing in `stats` => say where to listen: `bind: "*:1080"`"#,
+            "1:15 error: `stats` is no path: it begins with `/` and has no blanks, `?`, `#` or `;` => write `/stats`",
+            "1:31 error: `refresh`: `30` has no unit => write `30s` or `30ms`",
+            "1:42 error: `realm` has characters that no header can carry => write printable ASCII",
+            "1:55 error: `a:b` cannot be a user: basic authentication has no `:` in it => choose another name",
+            "1:68 error: the password of `c` is empty => choose one",
+            "1:97 error: unknown key `path` in `metrics` => it takes `auth`",
+        ],
+    },
+    Case {
+        name: "a statistics page in the way",
+        text: r#"stats: { bind: "127.0.0.1:1080", uri: /metrics, metrics: { auth: true } }
+"#,
+        found: &[
+            "1:39 error: `/metrics` is taken by another page => write `/stats`",
+            "1:60 error: `metrics.auth` needs users => write `auth: { USER: PASSWORD }` below `stats`",
+        ],
+    },
+    Case {
+        name: "names",
+        text: r#"frontends:
+  "my web": { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:3 error: `my web` cannot be the name of a frontend => write up to 128 letters, digits, `_`, `-`, `.` or `:`",
+        ],
+    },
+    Case {
+        name: "variables",
+        text: r#"global: { maxconn: "${MAX}", user: "${NOBODY}", group: "${}", pidfile: "${A" }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "1:20 error: `maxconn`: the environment has no variable `MAX` => set it, or give a default: `${MAX:-value}`",
+            "1:36 error: `user`: the environment has no variable `NOBODY` => set it, or give a default: `${NOBODY:-value}`",
+            "1:56 error: `group`: `${}` names no variable => write `${NAME}` or `${NAME:-default}`, or `$${` for the characters themselves",
+            "1:72 error: `pidfile`: `${` without its `}` => write `${NAME}`, or `$${` for the characters themselves",
+        ],
+    },
+];

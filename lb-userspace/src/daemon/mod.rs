@@ -1,0 +1,243 @@
+//! The daemon: what starts in which order, and how it ends.
+//!
+//! Everything that may be refused (file limit, binds, admin socket, pidfile, user) is had before the first connection is
+//! accepted, so that a start that fails changes nothing. Then the workers accept, and only then come health checks and
+//! the kernel path, which nobody waits for.
+
+use std::{io, net::TcpListener, num::NonZeroUsize, process::ExitCode, sync::Arc, thread};
+
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    task::JoinSet,
+};
+
+mod fast_path;
+mod files;
+mod pidfile;
+mod privileges;
+mod signals;
+mod stop;
+
+use pidfile::Pidfile;
+use signals::Signals;
+
+use crate::{
+    admin::{
+        client::DEFAULT_SOCKET,
+        socket::{AdminSocket, SocketError},
+    },
+    config::Config,
+    health::{Checks, message},
+    observe::{
+        log::{Sink, Writer, bridge},
+        path::SharedPathStatus,
+        stats::{
+            Process, Sources,
+            endpoint::{self, Endpoint},
+        },
+    },
+    proxy::{ListenError, Listeners, Proxy, Shared},
+    topology::{Event, Topology},
+};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Too few file descriptors.
+    #[error(transparent)]
+    Files(#[from] files::FileLimitError),
+    /// A frontend's bind.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The stats endpoint's bind.
+    #[error(transparent)]
+    Stats(#[from] endpoint::ListenError),
+    /// A log target.
+    #[error(transparent)]
+    Log(#[from] crate::observe::log::sink::StartError),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// The kernel path, where the file insists on it.
+    #[error(transparent)]
+    FastPath(#[from] fast_path::FastPathError),
+    /// The pidfile.
+    #[error(transparent)]
+    Pidfile(#[from] pidfile::PidfileError),
+    /// `global.user`.
+    #[error(transparent)]
+    Privileges(#[from] privileges::PrivilegesError),
+    /// A thread, a runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs `config` until a signal ends it. Errors are logged; the exit code tells whether it served.
+pub fn run(config: Config) -> ExitCode {
+    match Daemon::start(config).and_then(Daemon::serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the daemon holds while it runs. Fields are dropped in this order: the log goes last.
+struct Daemon {
+    config: Arc<Config>,
+    proxy: Proxy,
+    sources: Sources,
+    stats: Vec<TcpListener>,
+    admin: Option<AdminSocket>,
+    events: broadcast::Receiver<Event>,
+    _pidfile: Option<Pidfile>,
+    _log: Writer,
+}
+
+impl Daemon {
+    /// Does everything up to accepting.
+    fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let global = &config.global;
+        let identity = privileges::plan(global)?;
+        let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
+        let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
+
+        let topology = Arc::new(Topology::new(&config));
+        let events = topology.events();
+        let listeners = Listeners::open(&topology, workers)?;
+        let stats = match &config.stats {
+            Some(stats) => endpoint::listen(&stats.binds)?,
+            None => Vec::new(),
+        };
+        let (log, writer) = Sink::start(&bridge::targets(&global.log))?;
+        bridge::attach(log.clone());
+        let admin = admin_socket(&config)?;
+        let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
+        if let Some(identity) = identity {
+            identity.assume()?;
+        }
+
+        let process = Arc::new(Process::new(workers, Some(maxconn)));
+        let sources = Sources::new(
+            Arc::clone(&topology),
+            process,
+            SharedPathStatus::default(),
+            log.clone(),
+        );
+        let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
+        let proxy = Proxy::start(&shared, listeners)?;
+        Ok(Self {
+            config,
+            proxy,
+            sources,
+            stats,
+            admin,
+            events,
+            _pidfile: pidfile,
+            _log: writer,
+        })
+    }
+
+    /// Checks, answers and listens for signals, until a stop is complete.
+    fn serve(mut self) -> Result<(), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            let topology = self.sources.topology();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(log_events(
+                self.events.resubscribe(),
+                self.sources.log.clone(),
+            ));
+            self.spawn_answering(&mut tasks);
+            let _checks = Checks::start(&topology);
+            let _fast_path = fast_path::start(&self.config, &topology, &self.sources.path)?;
+            tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
+            stop::wait(
+                &mut signals,
+                &self.proxy,
+                &self.sources.process,
+                self.config.global.grace,
+            )
+            .await;
+            tracing::info!("lb has stopped");
+            Ok(())
+        })
+    }
+
+    /// The stats endpoint and the admin socket.
+    fn spawn_answering(&mut self, tasks: &mut JoinSet<()>) {
+        if let Some(stats) = &self.config.stats {
+            let endpoint = Arc::new(Endpoint::new(stats.clone(), self.sources.clone()));
+            let listeners = std::mem::take(&mut self.stats);
+            tasks.spawn(async move {
+                if let Err(error) = endpoint::serve(listeners, endpoint).await {
+                    tracing::error!("the stats endpoint cannot be served: {error}");
+                }
+            });
+        }
+        if let Some(admin) = self.admin.take() {
+            let sources = self.sources.clone();
+            tasks.spawn(async move {
+                if let Err(error) = admin.serve(sources).await {
+                    tracing::error!("the admin socket cannot be served: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Descriptors besides those of connections: listeners, each worker's runtime, a check of each server.
+fn fixed_descriptors(config: &Config, workers: usize) -> u64 {
+    const PER_WORKER: usize = 8;
+    let binds: usize = config
+        .frontends
+        .iter()
+        .map(|frontend| frontend.binds.len())
+        .sum();
+    let servers: usize = config
+        .backends
+        .iter()
+        .map(|backend| backend.servers.len())
+        .sum();
+    u64::try_from(workers * (binds + PER_WORKER) + servers).unwrap_or(u64::MAX)
+}
+
+/// Opens the admin socket. The one that nobody asked for may fail: an unprivileged user cannot make it, and serving
+/// matters more.
+fn admin_socket(config: &Config) -> Result<Option<AdminSocket>, SocketError> {
+    let path = &config.global.admin_socket;
+    match AdminSocket::bind(path) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if path.as_os_str() == DEFAULT_SOCKET => {
+            tracing::warn!("{error}; running without it (global.admin_socket names another)");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the changes of servers' states to the log, as they come.
+async fn log_events(mut events: broadcast::Receiver<Event>, log: Sink) {
+    loop {
+        match events.recv().await {
+            Ok(event) => {
+                let (level, text) = message::message(&event);
+                log.event(level, &text);
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!("{missed} changes of servers' states came too fast to be logged");
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! From the first signal to the last connection.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::signals::{Request, Signals};
+use crate::{
+    observe::stats::Process,
+    proxy::{Proxy, Stop},
+};
+
+/// Where a stop stands. Pure: [`wait`] does what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Graceful,
+    Now,
+}
+
+impl Phase {
+    fn after(self, request: Request) -> Self {
+        match (self, request) {
+            (phase, Request::Reload) => phase,
+            (Self::Running, _) => Self::Graceful,
+            (Self::Graceful, Request::Stop) => Self::Now,
+            (phase, _) => phase,
+        }
+    }
+}
+
+/// Waits for a signal, then for the connections: until they have ended, `grace` has passed or a second signal came.
+pub(super) async fn wait(signals: &mut Signals, proxy: &Proxy, process: &Process, grace: Duration) {
+    let mut phase = Phase::Running;
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let next = tokio::select! {
+            request = signals.next() => {
+                if request == Request::Reload {
+                    tracing::warn!("reloading is not supported yet: the configuration stays; restart to change it");
+                }
+                phase.after(request)
+            }
+            () = proxy.finished() => return,
+            () = reached(deadline) => {
+                tracing::warn!("connections are left after {grace:?} of grace; they end now");
+                Phase::Now
+            }
+        };
+        if next == phase {
+            continue;
+        }
+        phase = next;
+        match phase {
+            Phase::Running => {}
+            Phase::Graceful => {
+                tracing::info!(
+                    "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
+                );
+                process.set_stopping();
+                proxy.stop(Stop::Graceful);
+                deadline = Some(Instant::now() + grace);
+            }
+            Phase::Now => {
+                proxy.stop(Stop::Now);
+                deadline = None;
+            }
+        }
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_stop_is_immediate_and_a_second_soft_stop_is_not() {
+        let graceful = Phase::Running.after(Request::Stop);
+        assert_eq!(graceful, Phase::Graceful);
+        assert_eq!(graceful.after(Request::Stop), Phase::Now);
+        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Graceful);
+        assert_eq!(graceful.after(Request::SoftStop), Phase::Graceful);
+        assert_eq!(
+            graceful.after(Request::SoftStop).after(Request::Stop),
+            Phase::Now
+        );
+    }
+
+    #[test]
+    fn a_reload_stops_nothing() {
+        for phase in [Phase::Running, Phase::Graceful, Phase::Now] {
+            assert_eq!(phase.after(Request::Reload), phase);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The check that asks over HTTP/1 and looks at the status.
+
+use std::{net::SocketAddr, ops::RangeInclusive};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use super::{finding::Finding, tcp};
+use crate::topology::CheckStatus;
+
+/// A response head longer than this is no answer to a check; HAProxy's buffer size.
+const HEAD_MAX: usize = 16 * 1024;
+/// A reason phrase is shown in log lines; no more of it than this.
+const REASON_MAX: usize = 256;
+
+/// What to ask, and which statuses pass.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    /// The bytes to send.
+    pub(super) bytes: Vec<u8>,
+    /// Statuses that pass.
+    pub(super) pass: Vec<RangeInclusive<u16>>,
+}
+
+impl Request {
+    /// Writes the request. An HTTP/1.1 server is asked to close, unless `headers` say something of it.
+    pub(super) fn new(
+        method: &str,
+        path: &str,
+        version: &str,
+        host: Option<&str>,
+        headers: &[(String, String)],
+        pass: &[RangeInclusive<u16>],
+    ) -> Self {
+        let mut text = format!("{method} {path} {version}\r\n");
+        if let Some(host) = host {
+            text.push_str(&format!("host: {host}\r\n"));
+        }
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let says_connection = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("connection"));
+        if version != "HTTP/1.0" && !says_connection {
+            text.push_str("connection: close\r\n");
+        }
+        text.push_str("\r\n");
+        Self {
+            bytes: text.into_bytes(),
+            pass: pass.to_vec(),
+        }
+    }
+}
+
+/// Asks `address`.
+pub(super) async fn check(address: SocketAddr, request: &Request, deadline: Instant) -> Finding {
+    let mut stream = match tcp::connect(address, deadline).await {
+        Ok(stream) => stream,
+        Err(finding) => return finding,
+    };
+    match timeout_at(deadline, ask(&mut stream, &request.bytes)).await {
+        Err(_elapsed) => Finding::new(CheckStatus::L7Tout),
+        Ok(None) => Finding::new(CheckStatus::L7Rsp),
+        Ok(Some(status)) => judge(status, &request.pass),
+    }
+}
+
+fn judge(line: StatusLine, pass: &[RangeInclusive<u16>]) -> Finding {
+    if pass.iter().any(|range| range.contains(&line.code)) {
+        Finding {
+            status: CheckStatus::L7Ok,
+            code: Some(line.code),
+            info: String::new(),
+        }
+    } else {
+        Finding {
+            status: CheckStatus::L7Sts,
+            code: Some(line.code),
+            info: line.reason,
+        }
+    }
+}
+
+/// Sends the request and reads the head of the final response. `None`: what came is none.
+async fn ask(stream: &mut tokio::net::TcpStream, request: &[u8]) -> Option<StatusLine> {
+    // A server that refuses to read may have answered all the same.
+    let _ = stream.write_all(request).await;
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        match parse(&head) {
+            Head::Complete { line, .. } if is_final(line.code) => return Some(line),
+            Head::Complete { length, .. } => {
+                head.drain(..length);
+                continue;
+            }
+            Head::Bad => return None,
+            Head::Partial if head.len() >= HEAD_MAX => return None,
+            Head::Partial => {}
+        }
+        match stream.read_buf(&mut head).await {
+            Ok(n) if n > 0 => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Interim responses precede the one that counts (RFC 9110, section 15.2); 101 ends HTTP.
+fn is_final(code: u16) -> bool {
+    !(100..200).contains(&code) || code == 101
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StatusLine {
+    code: u16,
+    reason: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Head {
+    /// More is needed.
+    Partial,
+    /// No HTTP/1 response.
+    Bad,
+    /// A whole head of this length.
+    Complete { line: StatusLine, length: usize },
+}
+
+/// Reads a status line (RFC 9112, section 4) and looks for the end of the head; header lines are nobody's business
+/// here. Lines may end with a bare LF (section 2.2).
+fn parse(bytes: &[u8]) -> Head {
+    const PREFIX: &[u8] = b"HTTP/1.";
+    let seen = bytes.len().min(PREFIX.len());
+    if bytes[..seen] != PREFIX[..seen] {
+        return Head::Bad;
+    }
+    let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
+        return Head::Partial;
+    };
+    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    let Some(line) = status_line(&line[PREFIX.len()..]) else {
+        return Head::Bad;
+    };
+    let mut start = end + 1;
+    while let Some(length) = bytes[start..].iter().position(|&byte| byte == b'\n') {
+        let next = start + length + 1;
+        if matches!(&bytes[start..next], b"\n" | b"\r\n") {
+            return Head::Complete { line, length: next };
+        }
+        start = next;
+    }
+    Head::Partial
+}
+
+/// `1 200 OK`, the part after `HTTP/1.`.
+fn status_line(rest: &[u8]) -> Option<StatusLine> {
+    let (minor, rest) = rest.split_first()?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (code, reason) = rest.split_at_checked(3)?;
+    let valid = minor.is_ascii_digit()
+        && code.iter().all(u8::is_ascii_digit)
+        && code[0] != b'0'
+        && reason.first().is_none_or(|&byte| byte == b' ');
+    if !valid {
+        return None;
+    }
+    let code = code
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    let reason = reason
+        .iter()
+        .skip(1)
+        .take(REASON_MAX)
+        .map(|&byte| {
+            if (b' '..=b'~').contains(&byte) {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    Some(StatusLine { code, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complete(code: u16, reason: &str, length: usize) -> Head {
+        Head::Complete {
+            line: StatusLine {
+                code,
+                reason: reason.into(),
+            },
+            length,
+        }
+    }
+
+    #[test]
+    fn the_request_is_haproxys_byte_for_byte() {
+        let request = Request::new("GET", "/healthCheck.html", "HTTP/1.0", None, &[], &[]);
+        assert_eq!(request.bytes, b"GET /healthCheck.html HTTP/1.0\r\n\r\n");
+    }
+
+    #[test]
+    fn an_http_1_1_request_names_its_host_and_closes() {
+        let headers = [("x-probe".to_owned(), "lb".to_owned())];
+        let request = Request::new("HEAD", "/", "HTTP/1.1", Some("a.example"), &headers, &[]);
+        assert_eq!(
+            String::from_utf8(request.bytes).unwrap(),
+            "HEAD / HTTP/1.1\r\nhost: a.example\r\nx-probe: lb\r\nconnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn heads_are_read_to_their_end() {
+        assert_eq!(
+            parse(b"HTTP/1.0 200 OK\r\n\r\nbody"),
+            complete(200, "OK", 19)
+        );
+        assert_eq!(parse(b"HTTP/1.1 204\n\n"), complete(204, "", 14));
+        assert_eq!(
+            parse(b"HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\n"),
+            complete(503, "Service Unavailable", 42)
+        );
+        assert_eq!(
+            parse(b"HTTP/1.1 200 bad\x01\r\n\r\n"),
+            complete(200, "bad?", 21)
+        );
+    }
+
+    #[test]
+    fn every_prefix_of_a_good_head_wants_more() {
+        let head = b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n";
+        for length in 0..head.len() {
+            assert_eq!(parse(&head[..length]), Head::Partial, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_no_response_is_told_at_once() {
+        for bytes in [
+            &b"SSH-2.0-x"[..],
+            b"\0",
+            b"HTTP/2 200\r\n",
+            b"HTTP/1.1 20\r\n",
+            b"HTTP/1.1 2000 OK\r\n",
+            b"HTTP/1.1  200 OK\r\n",
+            b"HTTP/1.x 200 OK\r\n",
+            b"HTTP/1.1 099 x\r\n",
+            b"HTTP/1.\n",
+        ] {
+            assert_eq!(parse(bytes), Head::Bad, "{}", bytes.escape_ascii());
+        }
+    }
+}

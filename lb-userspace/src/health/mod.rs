@@ -1,0 +1,147 @@
+//! Health checks: [`machine`] decides, checkers ask, and what they find goes to the server's one live state at once.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::Instant};
+
+pub mod finding;
+mod http;
+pub mod machine;
+pub mod message;
+mod tcp;
+
+use finding::Finding;
+
+use crate::{
+    config::model::{self, CheckKind},
+    topology::{AdminState, Backend, CheckResult, Server, Topology},
+};
+
+/// Running checks; dropping it ends them.
+#[derive(Debug)]
+pub struct Checks {
+    tasks: JoinSet<()>,
+}
+
+impl Checks {
+    /// Starts a task for each server that is checked, on the present runtime (one with IO and time). The first checks
+    /// are spread over the interval.
+    pub fn start(topology: &Topology) -> Self {
+        let checked: Vec<_> = topology
+            .backends
+            .iter()
+            .filter_map(|backend| Some((backend, backend.config.health_check.as_ref()?)))
+            .flat_map(|(backend, check)| {
+                backend
+                    .servers
+                    .iter()
+                    .map(move |server| (backend, check, server))
+            })
+            .filter(|(_, _, server)| server.health().is_some())
+            .collect();
+        let count = checked.len();
+        let mut tasks = JoinSet::new();
+        for (index, (backend, check, server)) in checked.into_iter().enumerate() {
+            let delay = machine::first_delay(check.interval, index, count);
+            let checker = Checker::new(&backend.config, check, server);
+            tasks.spawn(run(Arc::clone(backend), Arc::clone(server), checker, delay));
+        }
+        Self { tasks }
+    }
+
+    /// How many servers are checked.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether no server is checked.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+/// One server's check, ready to be made again and again.
+struct Checker {
+    address: SocketAddr,
+    interval: Duration,
+    timeout: Duration,
+    kind: Kind,
+}
+
+enum Kind {
+    Tcp,
+    Http(http::Request),
+}
+
+impl Checker {
+    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
+        let kind = match &check.kind {
+            CheckKind::Tcp => Kind::Tcp,
+            CheckKind::Http {
+                method,
+                path,
+                version,
+                host,
+                headers,
+                status,
+            } => Kind::Http(http::Request::new(
+                method,
+                path,
+                version,
+                host.as_deref(),
+                headers,
+                status,
+            )),
+        };
+        Self {
+            address: Topology::check_address(server, check),
+            interval: check.interval,
+            timeout: check
+                .timeout
+                .or(backend.timeouts.check)
+                .unwrap_or(check.interval),
+            kind,
+        }
+    }
+
+    async fn check(&self) -> CheckResult {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let Finding { status, code, info } = match &self.kind {
+            Kind::Tcp => tcp::check(self.address, deadline).await,
+            Kind::Http(request) => http::check(self.address, request, deadline).await,
+        };
+        CheckResult {
+            status,
+            code,
+            duration: start.elapsed(),
+            info,
+            at: std::time::Instant::now(),
+        }
+    }
+}
+
+async fn run(backend: Arc<Backend>, server: Arc<Server>, checker: Checker, delay: Duration) {
+    let mut due = Instant::now() + delay;
+    loop {
+        tokio::time::sleep_until(due).await;
+        if server.admin() != AdminState::Maint {
+            let result = checker.check().await;
+            tracing::debug!(
+                "check of {}/{}: {}",
+                backend.name,
+                server.name,
+                result.cell()
+            );
+            let passed = result.status.passed();
+            backend.record_check(&server, result, |health| {
+                machine::record(health, passed).0.level
+            });
+        }
+        // From start to start, as HAProxy counts it; a check that took longer than that is followed at once.
+        due = (due + checker.interval).max(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! The check that only connects.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use rustix::io::Errno;
+use socket2::SockRef;
+use tokio::{net::TcpStream, time::Instant};
+
+use super::finding::Finding;
+use crate::topology::CheckStatus;
+
+/// Connects to `address` and resets the connection: the server's queue is rid of it at once, and neither side is left
+/// with a TIME_WAIT for each check.
+pub(super) async fn check(address: SocketAddr, deadline: Instant) -> Finding {
+    match connect(address, deadline).await {
+        Ok(stream) => {
+            // A failure would only mean that the connection ends by FIN.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            Finding::new(CheckStatus::L4Ok)
+        }
+        Err(finding) => finding,
+    }
+}
+
+/// A connection, or what to report instead.
+pub(super) async fn connect(address: SocketAddr, deadline: Instant) -> Result<TcpStream, Finding> {
+    match tokio::time::timeout_at(deadline, TcpStream::connect(address)).await {
+        Err(_elapsed) => Err(Finding::new(CheckStatus::L4Tout)),
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(failed(&error)),
+    }
+}
+
+/// The system's words for a connection that failed, without the number that Rust adds.
+pub(super) fn failed(error: &io::Error) -> Finding {
+    let errno = Errno::from_io_error(error);
+    let status = match errno {
+        // Our own lack: it says nothing of the server, but there is no better verdict.
+        Some(
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::ADDRNOTAVAIL
+            | Errno::PERM,
+        ) => CheckStatus::SockErr,
+        Some(Errno::TIMEDOUT) => CheckStatus::L4Tout,
+        _ => CheckStatus::L4Con,
+    };
+    let text = error.to_string();
+    let info = text
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    Finding {
+        status,
+        code: None,
+        info,
+    }
+}
