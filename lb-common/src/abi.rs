@@ -46,3 +46,13 @@ pub const REAP_BATCH: usize = 128;
 
 /// Bytes before the first key: the test run wants an Ethernet header. Two more align the keys.
 pub const REAP_HEADER: usize = 16;
+
+/// Bytes of a chunk of the registry: the agent's own record of which name has which index, kept with the maps so that
+/// the next agent reads them as this one wrote them. The kernel program does not look at it.
+pub const REGISTRY_CHUNK: usize = 4096;
+
+/// One chunk of the registry.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct RegistryChunk(pub [u8; REGISTRY_CHUNK]);
+layout!(RegistryChunk, size = 4096, fields = [u8; REGISTRY_CHUNK]);

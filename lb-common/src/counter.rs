@@ -101,6 +101,8 @@ reasons! {
     FlowClosed = "flow_closed", Noted, "flows removed after they closed";
     /// A flow was removed because it was idle.
     FlowExpired = "flow_expired", Noted, "flows removed because they were idle";
+    /// A reverse entry without its forward one was removed.
+    OrphanRemoved = "orphan_removed", Noted, "reverse entries removed because their flow was gone";
     /// A closed flow's tuple was used again.
     FlowReopened = "flow_reopened", Noted, "flows balanced anew because the client used the port of a closed one";
     /// The client's packets now come from another interface, tag or MAC address.

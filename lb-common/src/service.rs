@@ -6,7 +6,7 @@
 //! ```text
 //! SERVICES[addr, port, proto] ─ slots ──▶ SLOTS   ordinal of a server in its backend, one a slot
 //!                             ─ members ▶ MEMBERS lane of each ordinal
-//!                             ─ block ──▶ LOADS   active flows and weights of a backend's servers, one lock
+//!                             ─ block ──▶ ACTIVE  active flows of a backend's servers, one lock; WEIGHTS beside it
 //! LANES[lane] ─ server ─▶ SERVERS[server] ─ hop ─▶ HOPS[hop]
 //! ```
 
@@ -117,7 +117,7 @@ layout!(MemberChunk, size = 64, fields = [u32; 16]);
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lane {
-    /// Index of the server.
+    /// The server: its block and its ordinal in it, `block << 8 | ordinal`.
     pub server: u32,
     /// Idle time of an established flow, ticks.
     pub idle: u32,
@@ -141,7 +141,7 @@ pub struct LaneCount {
 }
 layout!(LaneCount, size = 40, fields = u64, u64, u64, u64, u64);
 
-/// A server.
+/// A server, at `block << 8 | ordinal`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Server {
@@ -149,16 +149,14 @@ pub struct Server {
     pub addr: [u32; 4],
     /// Source NAT addresses start here in their arena.
     pub snat_base: u32,
-    /// How many; a power of two is not needed.
+    /// How many; 0 takes the service's own address.
     pub snat_len: u16,
     /// Port, network order.
     pub port: u16,
     /// Index of its next hop.
     pub hop: u16,
     /// Spare, zero.
-    pub spare: u16,
-    /// Its ordinal in its block of loads, and the block: `block << 8 | ordinal`.
-    pub load: u32,
+    pub spare: [u16; 3],
 }
 layout!(
     Server,

@@ -1,12 +1,12 @@
 //! Step 6, balance: which server gets a new flow.
 //!
 //! Every algorithm but `leastconn` chooses a slot of a table that userspace has built. The chosen server's active flows
-//! are raised here and lowered when the flow closes.
+//! are raised here, never above its limit, and lowered when the flow closes.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use lb_common::{
     hash,
-    load::{BLOCK, Load, LoadBlock, NOBODY, is_never, score},
+    load::{ActiveBlock, BLOCK, NOBODY, Weight, WeightBlock, is_never, score},
     service::{
         MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Server, Service, SlotChunk, algorithm,
     },
@@ -18,6 +18,8 @@ use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 pub struct Choice {
     /// The lane that the flow is counted under.
     pub lane: u32,
+    /// The server's index.
+    pub index: u32,
     /// The server.
     pub server: &'static Server,
 }
@@ -25,34 +27,65 @@ pub struct Choice {
 /// Chooses a server for a new flow and counts the flow as active on it; `None` if no server takes new flows.
 #[inline(always)]
 pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<Choice> {
-    let (ordinal, counted) = if service.algorithm == algorithm::LEAST_CONN {
-        (least_conn(service)?, true)
+    let least_conn = service.algorithm == algorithm::LEAST_CONN;
+    let ordinal = if least_conn {
+        let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
+        if ordinal >= BLOCK as u32 {
+            return None;
+        }
+        ordinal
     } else {
-        (slot(packet, service)?, false)
+        slot(packet, service)?
     };
     let lane = member(service.members_base, ordinal)?;
-    let server = maps::SERVERS.get(maps::LANES.get(lane)?.server)?;
-    if !counted {
-        active(server.load, 1);
+    let index = maps::LANES.get(lane)?.server;
+    let server = maps::SERVERS.get(index)?;
+    if !least_conn && lb_claim(index) == 0 {
+        return None;
     }
-    Some(Choice { lane, server })
+    Some(Choice {
+        lane,
+        index,
+        server,
+    })
 }
 
-/// Adds to the active flows of the server whose load is at `load`.
+/// Adds to the active flows of a server.
 #[inline(always)]
-pub fn active(load: u32, n: i32) {
-    if let Some(word) = active_word(load) {
-        // SAFETY: a live map value, aligned.
-        unsafe { lock::add32(word, n as u32) };
+pub fn active(server: u32, n: i32) {
+    if let Some(block) = maps::ACTIVE.get_ptr_mut(server >> 8) {
+        let block: *mut ActiveBlock = block;
+        // SAFETY: the ordinal is below BLOCK, the block a live map value.
+        unsafe { lock::add32(&raw mut (*block).active[(server & 0xff) as usize], n as u32) };
     }
 }
 
-/// Where the active flows of the server whose load is at `load` are counted.
-#[inline(always)]
-pub fn active_word(load: u32) -> Option<*mut u32> {
-    let block = maps::LOADS.get_ptr_mut(load >> 8)?;
-    // SAFETY: the ordinal is below BLOCK, the block a live map value.
-    Some(unsafe { &raw mut (*block).loads[(load & 0xff) as usize].active })
+/// Counts a flow on a server unless that would exceed the server's limit; 1 if it was counted, else 0.
+///
+/// A global function, as [`lb_claim_least`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_claim(server: u32) -> u32 {
+    let (Some(block), Some(weights)) = (
+        maps::ACTIVE.get_ptr_mut(server >> 8),
+        maps::WEIGHTS.get_ptr(server >> 8),
+    ) else {
+        return 0;
+    };
+    let ordinal = (server & 0xff) as usize;
+    let (block, weights): (*mut ActiveBlock, *const WeightBlock) = (block, weights);
+    // SAFETY: live map values; all that runs under the lock is inlined and calls nothing.
+    unsafe {
+        let weight = (&raw const (*weights).0).cast::<Weight>().add(ordinal);
+        lock::with(&raw mut (*block).lock, || {
+            let active = &raw mut (*block).active[ordinal];
+            if !(*weight).has_room(*active) {
+                return 0;
+            }
+            lock::add32(active, 1);
+            1
+        })
+    }
 }
 
 #[inline(always)]
@@ -98,36 +131,40 @@ fn member(base: u32, ordinal: u32) -> Option<u32> {
     Some(unsafe { (*chunk).0[(ordinal % MEMBERS_PER_CHUNK) as usize] })
 }
 
-/// The least loaded server for its weight, equals in turn; already counted as active, under one lock with the choice.
-#[inline(always)]
-fn least_conn(service: &Service) -> Option<u32> {
-    let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
-    (ordinal < BLOCK as u32).then_some(ordinal)
-}
-
-/// Chooses among the first `len` servers of a block and counts the flow; [`BLOCK`] if none takes new flows.
+/// Chooses the least loaded of the first `len` servers of a block for its weight, equals in turn, and counts the flow,
+/// under one lock; [`BLOCK`] if none takes new flows.
 ///
 /// A global function: the verifier walks its loop once, whoever calls it (kernels since 5.6). Without a branch in the
 /// loop but its end.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_claim_least(block: u32, len: u32) -> u32 {
-    let Some(block): Option<*mut LoadBlock> = maps::LOADS.get_ptr_mut(block) else {
+    let (Some(weights), Some(block)) = (
+        maps::WEIGHTS.get_ptr(block),
+        maps::ACTIVE.get_ptr_mut(block),
+    ) else {
         return BLOCK as u32;
     };
-    // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
+    let (block, weights): (*mut ActiveBlock, *const WeightBlock) = (block, weights);
+    // SAFETY: live map values; all that runs under the lock is inlined and calls nothing.
     unsafe {
         lock::with(&raw mut (*block).lock, || {
             let turn = (*block).turn;
             (*block).turn = if turn + 1 >= len { 0 } else { turn + 1 };
-            let loads = (&raw const (*block).loads).cast::<Load>();
+            let weights = (&raw const (*weights).0).cast::<Weight>();
+            let active = (&raw const (*block).active).cast::<u32>();
             let mut best = NOBODY;
             for i in 0..BLOCK as u32 {
                 if i >= len {
                     break;
                 }
+                let at = i as usize;
                 best = least(
-                    score(&*loads.add(i as usize), i.wrapping_sub(turn) as u8),
+                    score(
+                        &*weights.add(at),
+                        *active.add(at),
+                        i.wrapping_sub(turn) as u8,
+                    ),
                     best,
                 );
             }
@@ -135,7 +172,7 @@ pub extern "C" fn lb_claim_least(block: u32, len: u32) -> u32 {
             if is_never(best) {
                 return BLOCK as u32;
             }
-            lock::add32(&raw mut (*block).loads[ordinal as usize].active, 1);
+            lock::add32(&raw mut (*block).active[ordinal as usize], 1);
             ordinal
         })
     }

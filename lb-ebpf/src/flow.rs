@@ -18,6 +18,7 @@ use crate::{
     family::Family,
     lock, maps,
     packet::{Hook, at, u16_at, u32_at},
+    parse,
     plan::{Packet, Plan, Stop},
     service,
 };
@@ -153,10 +154,8 @@ unsafe fn advance<A: Family>(
 /// Adds to the active flows of a lane's server.
 #[inline(always)]
 pub fn lane_active(lane: u32, n: i32) {
-    if let Some(lane) = maps::LANES.get(lane)
-        && let Some(server) = maps::SERVERS.get(lane.server)
-    {
-        balance::active(server.load, n);
+    if let Some(lane) = maps::LANES.get(lane) {
+        balance::active(lane.server, n);
     }
 }
 
@@ -204,7 +203,7 @@ fn open<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop
     match entered {
         Ok(()) => {}
         Err(reason) => {
-            balance::active(choice.server.load, -1);
+            balance::active(choice.index, -1);
             if matches!(reason, Reason::DuplicateSyn) {
                 return Err(Stop::Drop(reason));
             }
@@ -299,17 +298,22 @@ fn claim<A: Family>(
     let first = hash::reduce(hash, ports);
     // A second hash walks away from the first try: clients that collide once do not collide again.
     let stride = (hash & 0xfff) | 1;
-    let addresses = u32::from(server.snat_len);
     for i in 0..TRIES {
         let port = first + i * stride;
         let port = if ports == 0 { 0 } else { port % ports };
-        let Some(address) = maps::SNATS
-            .get(server.snat_base + hash::reduce(hash.wrapping_mul(0x9e37_79b1), addresses))
-        else {
-            return Err(Reason::NoSnatPort);
-        };
-        forward.src = A::from_words(&address.0);
-        forward.sport = (settings.snat_first + port as u16).to_be();
+        let port = settings.snat_first + port as u16;
+        if !parse::is_port_of_interest(port.to_be()) {
+            // Something on this host listens on it: the agent leaves it out.
+            continue;
+        }
+        if server.snat_len != 0 {
+            let at = hash::reduce(hash.wrapping_mul(0x9e37_79b1), u32::from(server.snat_len));
+            let Some(address) = maps::SNATS.get(server.snat_base + at) else {
+                return Err(Reason::NoSnatPort);
+            };
+            forward.src = A::from_words(&address.0);
+        }
+        forward.sport = port.to_be();
         match A::insert(&forward.opposite(proto), reverse) {
             Ok(()) => return Ok(()),
             Err(error) if error == -EEXIST => {}

@@ -5,10 +5,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use lb_common::{
-    abi::{Settings, Tick},
+    abi::{RegistryChunk, Settings, Tick},
     counter::Reason,
     flow::{Flow, FlowKey, Hop, SideKey, V4},
-    load::LoadBlock,
+    load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
 };
 
@@ -64,9 +64,17 @@ pub static SERVERS: Array<Server, 64> = Array::new();
 #[btf_map]
 pub static SNATS: Array<SnatAddress, 64> = Array::new();
 
-/// Active flows, by backend.
+/// Active flows, a block a backend.
 #[btf_map]
-pub static LOADS: Array<LoadBlock, 4> = Array::new();
+pub static ACTIVE: Array<ActiveBlock, 4> = Array::new();
+
+/// Weights and limits, likewise.
+#[btf_map]
+pub static WEIGHTS: Array<WeightBlock, 4> = Array::new();
+
+/// The agent's own.
+#[btf_map]
+pub static REGISTRY: Array<RegistryChunk, 4> = Array::new();
 
 /// Ways out; entry 0 is none.
 #[btf_map]

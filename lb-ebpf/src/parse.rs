@@ -102,7 +102,7 @@ pub fn ipv4(hook: &impl Hook) -> Result<Packet<V4>, Stop> {
 
 /// Whether any service or source NAT uses a destination port.
 #[inline(always)]
-fn is_port_of_interest(port: u16) -> bool {
+pub fn is_port_of_interest(port: u16) -> bool {
     let port = u32::from(u16::from_be(port));
     // SAFETY: a live map value.
     maps::PORTS

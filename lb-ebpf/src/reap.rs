@@ -6,7 +6,7 @@
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use lb_common::{
-    abi::{REAP_BATCH, REAP_HEADER},
+    abi::{REAP_BATCH, REAP_HEADER, TICK_MS},
     counter::Reason,
     flow::{Flow, FlowKey, V4, flags},
     tcp,
@@ -19,6 +19,9 @@ use crate::{
     lock, maps,
     packet::{u16_at, u32_at},
 };
+
+/// How long a reverse entry may be without its forward one, which is inserted right after it.
+const ORPHAN_TICKS: u32 = 60_000 / TICK_MS;
 
 /// Looks at each candidate once; returns `XDP_PASS`.
 #[inline(always)]
@@ -53,6 +56,7 @@ fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
     // SAFETY: a live map value.
     let forward = unsafe { &mut *forward };
     if forward.flags & flags::REVERSE != 0 {
+        orphan(key, forward, now);
         return;
     }
     let Some(idle) = maps::LANES.get(forward.lane).map(|lane| lane.idle) else {
@@ -97,5 +101,16 @@ fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
             lane_active(lane, -1);
             count::reason(Reason::FlowExpired);
         }
+    }
+}
+
+/// Removes a reverse entry whose forward one is gone: its source port would be lost for ever.
+#[inline(always)]
+fn orphan<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>, now: u32) {
+    if now.wrapping_sub(reverse.last) >= ORPHAN_TICKS
+        && A::flow(&reverse.opposite(key.proto)).is_none()
+    {
+        A::remove(key);
+        count::reason(Reason::OrphanRemoved);
     }
 }

@@ -190,7 +190,18 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, warnings: Warnings) -> 
         .env("RUSTC", &compiler.rustc);
     let linker = format!("linker={}", toolchain.linker.display());
     // BTF is made from debug information. Separated as cargo wants it, for the linker's path may hold spaces.
-    let flags = ["-C", "debuginfo=2", "-C", "link-arg=--btf", "-C", &linker].join("\x1f");
+    // v3 has 32-bit jumps and arithmetic, which every kernel since 5.1 takes.
+    let flags = [
+        "-C",
+        "debuginfo=2",
+        "-C",
+        "link-arg=--btf",
+        "-C",
+        "target-cpu=v3",
+        "-C",
+        &linker,
+    ]
+    .join("\x1f");
     command
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TERM_COLOR", "never");
