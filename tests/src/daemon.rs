@@ -69,17 +69,25 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// With what it said, when it ends or does not answer.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(|daemon| daemon.status().ok()).map(|_| ())
+    }
+
+    /// Starts it (again) and waits until `ready` gives something.
+    ///
+    /// # Errors
+    /// With what it said, when it ends before, or takes too long.
+    pub fn start_with<T>(&mut self, mut ready: impl FnMut(&Daemon<'a>) -> Option<T>) -> Result<T> {
         let mut command = self.netns.command(binary());
         command.arg("run").arg("--config").arg(&self.config);
         command.env("RUST_BACKTRACE", "1");
         self.process = Some(Process::start(command)?);
-        let ready = wait::until("an answer on the admin socket", wait::PATIENCE, || {
+        let result = wait::until("lb to be ready", wait::PATIENCE, || {
             if let Some(status) = self.process.as_mut().and_then(Process::ended) {
                 return Some(Err(Error::new(format!("lb has ended: {status}"))));
             }
-            self.status().ok().map(|_| Ok(()))
+            ready(self).map(Ok)
         });
-        ready
+        result
             .and_then(|result| result)
             .map_err(|error| self.with_log(error))
     }
