@@ -10,7 +10,7 @@ use aya::{Ebpf, Pod};
 use lb_common::abi::{Settings, VERSION};
 use lb_common::counter::Reason;
 use lb_common::flow::{Flow, FlowKey, SideKey, V4};
-use lb_common::load::LoadBlock;
+use lb_common::load::ActiveBlock;
 use lb_tests::netns::Inside;
 use lb_tests::tag::{TEST_PREFIX, Tag};
 use lb_tests::{Netns, link, netns};
@@ -179,8 +179,8 @@ impl Fixture {
 
     /// Active flows of the servers, by ordinal.
     pub(crate) fn active(&mut self) -> [u32; 2] {
-        let loads = self.array::<LoadBlock>("LOADS").get(&0, 0).unwrap().loads;
-        [loads[0].active, loads[1].active]
+        let block = self.array::<ActiveBlock>("ACTIVE").get(&0, 0).unwrap();
+        [block.active[0], block.active[1]]
     }
 
     pub(crate) fn settings(&mut self, change: impl FnOnce(&mut Settings)) {
@@ -201,6 +201,11 @@ impl Fixture {
         for word in SNAT.port >> 6..=(SNAT.port + count) >> 6 {
             self.set::<u64>("PORTS", u32::from(word), u64::MAX);
         }
+    }
+
+    /// Something on this host listens on the source port.
+    pub(crate) fn close_source_port(&mut self) {
+        self.set::<u64>("PORTS", u32::from(SNAT.port >> 6), 0);
     }
 
     /// Whether the first server's neighbour is known.

@@ -6,7 +6,7 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use lb_common::flow::{Hop, SideKey, V4};
-use lb_common::load::{Load, LoadBlock, reciprocal};
+use lb_common::load::{ActiveBlock, Weight, WeightBlock, reciprocal};
 use lb_common::service::{
     Lane, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress, algorithm, forward,
 };
@@ -112,8 +112,7 @@ impl Fixture {
                 snat_len: 1,
                 port: end.port.to_be(),
                 hop: hop as u16,
-                spare: 0,
-                load: i,
+                spare: [0; 3],
             };
             self.set("SERVERS", i, server);
         }
@@ -122,14 +121,8 @@ impl Fixture {
             0,
             SnatAddress([u32::from_ne_bytes(SNAT.address), 0, 0, 0]),
         );
-        let mut loads = LoadBlock::default();
-        for (load, weight) in loads.loads.iter_mut().zip([1, 2]) {
-            *load = Load {
-                recip: reciprocal(weight),
-                ..Load::default()
-            };
-        }
-        self.set("LOADS", 0, loads);
+        self.set("ACTIVE", 0, ActiveBlock::default());
+        self.limit(Weight::UNBOUNDED);
         // Each flow has its own destination there.
         let clients = hop(1, [0; 6], SERVICE.mac, true);
         self.set("HOPS", HOP_CLIENTS, clients);
@@ -163,6 +156,19 @@ impl Fixture {
         let mut tx: DevMapHash<_> = self.ebpf.map_mut("TX").unwrap().try_into().unwrap();
         tx.insert(self.out, self.out, None, 0).unwrap();
         self.set("FLOW_COUNT", 0, 0u64);
+    }
+
+    /// Lets each server have this many connections.
+    pub(crate) fn limit(&mut self, max: u32) {
+        let mut weights = WeightBlock::default();
+        for (weight, value) in weights.0.iter_mut().zip([1, 2, 1]) {
+            *weight = Weight {
+                recip: reciprocal(value),
+                max,
+                ..Weight::default()
+            };
+        }
+        self.set("WEIGHTS", 0, weights);
     }
 
     fn services(&mut self) {

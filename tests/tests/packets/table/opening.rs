@@ -150,6 +150,30 @@ pub(super) fn rows() -> Vec<Row> {
             &[NoSnatPort],
         ),
         row(
+            "a source port that something here listens on is left out",
+            Fixture::close_source_port,
+            syn(CLIENT, port::ONE),
+            Pass,
+            &[NoSnatPort],
+        ),
+        row(
+            "with the server at its limit a new flow goes up",
+            |fixture| {
+                fixture.limit(1);
+                fixture.connect(CLIENT, port::ONE);
+            },
+            syn(CLIENT_2, port::ONE),
+            Pass,
+            &[NoServer],
+        ),
+        row(
+            "so it does with all of them there",
+            |fixture| fixture.limit(0),
+            syn(CLIENT, port::LEAST),
+            Pass,
+            &[NoServer],
+        ),
+        row(
             "a full table lets no more in",
             |fixture| fixture.settings(|settings| settings.admit_below = 0),
             syn(CLIENT, port::TURN),
