@@ -125,7 +125,7 @@ fn folders(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Interfaces, capabilities and ports of the kernel path.
+/// Interfaces, capabilities and ports of the kernel path. An interface may come later, so that none is an error.
 fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     let (config, places) = (&loaded.config, &loaded.places);
     let path = &config.global.fast_path;
@@ -138,11 +138,11 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
         let span = places.interfaces.get(index).copied();
         found.push(
             placed(
-                Severity::Error,
+                Severity::Warning,
                 span,
                 format!("this network namespace has no interface `{name}`"),
             )
-            .mend("`ip link` lists them"),
+            .mend("`ip link` lists those that are here"),
         );
     }
     let in_kernel = |forward| {
@@ -318,7 +318,7 @@ mod tests {
                 "3:10 error: this host has no group `none-here`",
                 "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
                 "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
-                "6:35 error: this network namespace has no interface `eth7`",
+                "6:35 warning: this network namespace has no interface `eth7`",
             ]
         );
         assert!(
