@@ -6,4 +6,6 @@
 )]
 
 mod laboratory;
+mod setup;
+mod userspace;
 mod wire;
