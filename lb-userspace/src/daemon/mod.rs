@@ -36,7 +36,7 @@ use crate::{
             endpoint::{self, Endpoint},
         },
     },
-    proxy::{ListenError, Listeners, Proxy, Shared},
+    proxy::{ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
     topology::{Event, Topology},
 };
 
@@ -196,9 +196,10 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Descriptors besides those of connections: listeners, each worker's runtime, a check of each server.
+/// Descriptors besides those of connections: listeners, each worker's runtime and pipes, a check of each
+/// server.
 fn fixed_descriptors(config: &Config, workers: usize) -> u64 {
-    const PER_WORKER: usize = 8;
+    const PER_WORKER: usize = 8 + 2 * MAX_PIPES;
     let binds: usize = config
         .frontends
         .iter()

@@ -21,8 +21,11 @@ use crate::{
     topology::{Backend, Connection, Frontend, Server},
 };
 
+mod direction;
+mod pipe;
 pub mod relay;
 
+pub(crate) use pipe::MAX_PIPES;
 use relay::{Idle, Outcome, relay};
 
 /// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
@@ -33,12 +36,15 @@ const SCRATCH: usize = 64 * 1024;
 pub struct Local {
     /// Where data is while it passes from one socket to the other; what cannot be written at once is kept elsewhere.
     scratch: RefCell<Box<[u8]>>,
+    /// For bulk data.
+    pipes: pipe::Pipes,
 }
 
 impl Default for Local {
     fn default() -> Self {
         Self {
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            pipes: pipe::Pipes::default(),
         }
     }
 }
@@ -151,7 +157,7 @@ async fn carry(
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
     let outcome = relay(
-        &worker.tcp.scratch,
+        &worker.tcp,
         &mut client.stream,
         &mut stream,
         idle,

@@ -1,28 +1,22 @@
 //! Data from client to server and back, until both directions have ended, one side breaks, or nothing has moved for
 //! too long.
 //!
-//! One task polls both directions. Data passes through the worker's scratch buffer; only what the other side cannot
-//! take at once is kept, so that an idle connection holds no buffer. A side that sends FIN may still receive: its FIN
-//! is passed on after the data before it.
+//! One task polls both directions. A side that sends FIN may still receive: its FIN is passed on after the data before
+//! it. An idle connection holds no buffer.
 
 use std::{
-    cell::RefCell,
     future::{Future, poll_fn},
-    io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
-    time::Sleep,
-};
+use tokio::{net::TcpStream, time::Sleep};
 
+use super::{
+    Local,
+    direction::{Broken, Direction},
+};
 use crate::observe::log::{Cause, Phase, Termination};
 
 /// Bytes after which a running transfer is counted, so that statistics move while it lasts.
@@ -66,16 +60,16 @@ impl Outcome {
 
 /// Carries data both ways. `count` is told the bytes in and out as they come to be.
 pub async fn relay(
-    scratch: &RefCell<Box<[u8]>>,
+    local: &Local,
     client: &mut TcpStream,
     server: &mut TcpStream,
     idle: Idle,
     mut count: impl FnMut(u64, u64),
 ) -> Outcome {
-    let mut relay = Relay::new(client, server, idle);
+    let mut relay = Relay::new(local, client, server, idle);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
     let termination = poll_fn(|cx| {
-        let ended = relay.poll(cx, &mut scratch.borrow_mut(), timer.as_mut());
+        let ended = relay.poll(cx, timer.as_mut());
         relay.count(ended.is_ready(), &mut count);
         ended
     })
@@ -103,13 +97,18 @@ struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    fn new(client: &'a mut TcpStream, server: &'a mut TcpStream, idle: Idle) -> Self {
+    fn new(
+        local: &'a Local,
+        client: &'a mut TcpStream,
+        server: &'a mut TcpStream,
+        idle: Idle,
+    ) -> Self {
         let now = Instant::now();
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         Self {
-            upward: Direction::new(from_client, to_server),
-            downward: Direction::new(from_server, to_client),
+            upward: Direction::new(from_client, to_server, local),
+            downward: Direction::new(from_server, to_client, local),
             idle,
             moved: now,
             limit: idle.client.min(idle.server),
@@ -119,14 +118,9 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        scratch: &mut [u8],
-        timer: Pin<&mut Sleep>,
-    ) -> Poll<Termination> {
+    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Termination> {
         let before = (self.upward.progress, self.downward.progress);
-        if let Poll::Ready(end) = self.poll_directions(cx, scratch) {
+        if let Poll::Ready(end) = self.poll_directions(cx) {
             return Poll::Ready(end);
         }
         if before != (self.upward.progress, self.downward.progress) {
@@ -135,9 +129,9 @@ impl<'a> Relay<'a> {
         self.poll_idle(cx, timer)
     }
 
-    fn poll_directions(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Termination> {
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
         if !self.upward.is_done()
-            && let Poll::Ready(Err(broken)) = self.upward.poll(cx, scratch)
+            && let Poll::Ready(Err(broken)) = self.upward.poll(cx)
         {
             return Poll::Ready(self.broken(match broken {
                 Broken::Reading => Cause::Client,
@@ -145,17 +139,17 @@ impl<'a> Relay<'a> {
             }));
         }
         if !self.downward.is_done()
-            && let Poll::Ready(Err(broken)) = self.downward.poll(cx, scratch)
+            && let Poll::Ready(Err(broken)) = self.downward.poll(cx)
         {
             match broken {
                 Broken::Writing => return Poll::Ready(self.broken(Cause::Client)),
-                Broken::Reading if self.downward.kept.is_empty() => {
+                Broken::Reading if !self.downward.holds() => {
                     return Poll::Ready(self.broken(Cause::Server));
                 }
                 Broken::Reading => {
                     self.server_broke = true;
-                    self.upward.state = State::Done;
-                    self.downward.state = State::Ending;
+                    self.upward.give_up();
+                    self.downward.end();
                     // It waits for the client to take what is kept.
                     cx.waker().wake_by_ref();
                 }
@@ -225,109 +219,5 @@ impl<'a> Relay<'a> {
             self.counted = now;
             self.counted_at = self.moved;
         }
-    }
-}
-
-/// Which side of a direction broke.
-enum Broken {
-    Reading,
-    Writing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// More may come.
-    Open,
-    /// The source has ended; what is kept, then the end itself, is to be passed on.
-    Ending,
-    /// The end has been passed on.
-    Done,
-}
-
-/// One direction.
-struct Direction<'a> {
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
-    state: State,
-    /// Read but not yet written.
-    kept: Vec<u8>,
-    /// How much of `kept` has been written.
-    written: usize,
-    /// Bytes read.
-    bytes: u64,
-    /// Grows whenever something moved.
-    progress: u64,
-}
-
-impl<'a> Direction<'a> {
-    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
-        Self {
-            from,
-            to,
-            state: State::Open,
-            kept: Vec::new(),
-            written: 0,
-            bytes: 0,
-            progress: 0,
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.state == State::Done
-    }
-
-    /// It waits for its source.
-    fn reads(&self) -> bool {
-        self.state == State::Open && self.kept.is_empty()
-    }
-
-    /// It waits for its sink.
-    fn writes(&self) -> bool {
-        !self.is_done() && !self.kept.is_empty()
-    }
-
-    /// Moves what can be moved. Ready when done or broken.
-    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Result<(), Broken>> {
-        loop {
-            ready!(self.poll_kept(cx)).map_err(|_| Broken::Writing)?;
-            if self.state == State::Ending {
-                // A sink that is gone already needs no end; it shows by itself if it had broken.
-                let _ = ready!(Pin::new(&mut self.to).poll_shutdown(cx));
-                self.state = State::Done;
-            }
-            if self.is_done() {
-                return Poll::Ready(Ok(()));
-            }
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer))
-                .map_err(|_| Broken::Reading)?;
-            let data = buffer.filled();
-            self.progress += 1;
-            self.bytes += data.len() as u64;
-            if data.is_empty() {
-                self.state = State::Ending;
-                continue;
-            }
-            let taken = match Pin::new(&mut self.to).poll_write(cx, data) {
-                Poll::Ready(Ok(taken)) => taken,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Writing)),
-                Poll::Pending => 0,
-            };
-            self.kept.extend_from_slice(&data[taken..]);
-        }
-    }
-
-    /// Writes what is kept; then gives its memory back.
-    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.kept.len() {
-            let taken = ready!(Pin::new(&mut self.to).poll_write(cx, &self.kept[self.written..]))?;
-            self.written += taken;
-            self.progress += 1;
-        }
-        if self.written > 0 {
-            self.kept = Vec::new();
-            self.written = 0;
-        }
-        Poll::Ready(Ok(()))
     }
 }

@@ -213,6 +213,26 @@ fn a_bulk_transfer_arrives_whole_through_slow_readers() {
 }
 
 #[test]
+fn a_client_that_resets_while_a_server_is_sought_is_logged_as_such() {
+    let mut backend = backend(&[closed_port()]);
+    backend.retries = 100;
+    let harness = Harness::new(backend, |_| ());
+    let client = harness.connect();
+    wait_until("a server is sought", || {
+        harness.backend().counters.retries.value() > 0
+    });
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    let lines = harness.logged();
+    assert!(
+        lines[0].contains("/-1/") && lines[0].contains(" 0 CC "),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_server_that_closes_first_is_no_error() {
     let address = server(|mut stream| stream.write_all(b"bye").unwrap());
     let harness = Harness::new(backend(&[address]), |_| ());
