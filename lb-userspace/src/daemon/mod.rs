@@ -7,6 +7,7 @@
 use std::{io, net::TcpListener, num::NonZeroUsize, process::ExitCode, sync::Arc, thread};
 
 use tokio::{
+    runtime::Runtime,
     sync::broadcast::{self, error::RecvError},
     task::JoinSet,
 };
@@ -86,11 +87,13 @@ pub fn run(config: Config) -> ExitCode {
 /// What the daemon holds while it runs. Fields are dropped in this order: the log goes last.
 struct Daemon {
     config: Arc<Config>,
+    /// Of the control plane; the workers have their own.
+    runtime: Runtime,
+    signals: Signals,
     proxy: Proxy,
     sources: Sources,
     stats: Vec<TcpListener>,
     admin: Option<AdminSocket>,
-    events: broadcast::Receiver<Event>,
     _pidfile: Option<Pidfile>,
     _log: Writer,
 }
@@ -100,12 +103,19 @@ impl Daemon {
     fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let global = &config.global;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        // From here on no signal ends the process without its leave.
+        let signals = {
+            let _runtime = runtime.enter();
+            Signals::new()?
+        };
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
 
         let topology = Arc::new(Topology::new(&config));
-        let events = topology.events();
         let listeners = Listeners::open(&topology, workers)?;
         let stats = match &config.stats {
             Some(stats) => endpoint::listen(&stats.binds)?,
@@ -130,11 +140,12 @@ impl Daemon {
         let proxy = Proxy::start(&shared, listeners)?;
         Ok(Self {
             config,
+            runtime,
+            signals,
             proxy,
             sources,
             stats,
             admin,
-            events,
             _pidfile: pidfile,
             _log: writer,
         })
@@ -142,52 +153,60 @@ impl Daemon {
 
     /// Checks, answers and listens for signals, until a stop is complete.
     fn serve(mut self) -> Result<(), StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let Self {
+            runtime,
+            signals,
+            proxy,
+            sources,
+            config,
+            stats,
+            admin,
+            ..
+        } = &mut self;
         runtime.block_on(async {
-            let mut signals = Signals::new()?;
-            let topology = self.sources.topology();
+            let topology = sources.topology();
             let mut tasks = JoinSet::new();
-            tasks.spawn(log_events(
-                self.events.resubscribe(),
-                self.sources.log.clone(),
-            ));
-            self.spawn_answering(&mut tasks);
+            tasks.spawn(log_events(topology.events(), sources.log.clone()));
+            spawn_answering(
+                &mut tasks,
+                config,
+                sources,
+                std::mem::take(stats),
+                admin.take(),
+            );
             let _checks = Checks::start(&topology);
-            let _fast_path = fast_path::start(&self.config, &topology, &self.sources.path)?;
+            let _fast_path = fast_path::start(config, &topology, &sources.path)?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
-            stop::wait(
-                &mut signals,
-                &self.proxy,
-                &self.sources.process,
-                self.config.global.grace,
-            )
-            .await;
+            stop::wait(signals, proxy, &sources.process, config.global.grace).await;
             tracing::info!("lb has stopped");
             Ok(())
         })
     }
+}
 
-    /// The stats endpoint and the admin socket.
-    fn spawn_answering(&mut self, tasks: &mut JoinSet<()>) {
-        if let Some(stats) = &self.config.stats {
-            let endpoint = Arc::new(Endpoint::new(stats.clone(), self.sources.clone()));
-            let listeners = std::mem::take(&mut self.stats);
-            tasks.spawn(async move {
-                if let Err(error) = endpoint::serve(listeners, endpoint).await {
-                    tracing::error!("the stats endpoint cannot be served: {error}");
-                }
-            });
-        }
-        if let Some(admin) = self.admin.take() {
-            let sources = self.sources.clone();
-            tasks.spawn(async move {
-                if let Err(error) = admin.serve(sources).await {
-                    tracing::error!("the admin socket cannot be served: {error}");
-                }
-            });
-        }
+/// The stats endpoint and the admin socket.
+fn spawn_answering(
+    tasks: &mut JoinSet<()>,
+    config: &Config,
+    sources: &Sources,
+    listeners: Vec<TcpListener>,
+    admin: Option<AdminSocket>,
+) {
+    if let Some(stats) = &config.stats {
+        let endpoint = Arc::new(Endpoint::new(stats.clone(), sources.clone()));
+        tasks.spawn(async move {
+            if let Err(error) = endpoint::serve(listeners, endpoint).await {
+                tracing::error!("the stats endpoint cannot be served: {error}");
+            }
+        });
+    }
+    if let Some(admin) = admin {
+        let sources = sources.clone();
+        tasks.spawn(async move {
+            if let Err(error) = admin.serve(sources).await {
+                tracing::error!("the admin socket cannot be served: {error}");
+            }
+        });
     }
 }
 

@@ -85,7 +85,7 @@ impl Listeners {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let address = claim_address(bind).map_err(explain)?;
                 for worker in &mut all {
-                    let socket = open(bind, address, true).map_err(explain)?;
+                    let socket = open(bind, address).map_err(explain)?;
                     worker.sockets.push((Arc::clone(frontend), socket.into()));
                 }
             }
@@ -97,14 +97,21 @@ impl Listeners {
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
 /// the bind asks for any (0).
 fn claim_address(bind: &Bind) -> io::Result<SocketAddr> {
-    let probe = open(bind, bind.address, false)?;
+    // Bound, but never listening: a client that came in between would be reset.
+    let probe = bound(bind, bind.address, false)?;
     probe
         .local_addr()?
         .as_socket()
         .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-fn open(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn open(bind: &Bind, address: SocketAddr) -> io::Result<Socket> {
+    let socket = bound(bind, address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -121,7 +128,6 @@ fn open(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
     // Accepted sockets inherit it: answers leave at once instead of waiting for the client's ACK.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 

@@ -1,0 +1,312 @@
+//! The daemon as its operator meets it: the binary, signals, exit codes. In userspace and on loopback, so that it needs
+//! no privileges.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn lb() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A directory that goes with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("lb-daemon-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running daemon, killed with the test.
+struct Daemon {
+    directory: Directory,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Daemon {
+    /// One frontend before a server at `server`.
+    fn start(server: SocketAddr, grace: &str) -> Self {
+        let directory = Directory::new();
+        // Free a moment ago, and nobody else here asks for a port by number.
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let path = directory.0.display();
+        let config = directory.write(
+            "lb.yaml",
+            &format!(
+                "global:
+  threads: 2
+  grace: {grace}
+  admin_socket: {path}/admin.sock
+  pidfile: {path}/lb.pid
+  fast_path: {{ attach: off }}
+frontends:
+  in: {{ mode: tcp, bind: \"{address}\", default_backend: b }}
+backends:
+  b:
+    mode: tcp
+    health_check: {{ type: tcp, interval: 10s }}
+    servers: [{{ name: s, address: \"{server}\" }}]
+"
+            ),
+        );
+        let child = lb().arg("run").arg("--config").arg(config).spawn().unwrap();
+        let mut daemon = Self {
+            directory,
+            address,
+            child,
+        };
+        daemon.wait_until("it accepts", |daemon| {
+            TcpStream::connect(daemon.address).is_ok()
+        });
+        daemon
+    }
+
+    fn wait_until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}; it said:\n{}",
+                self.kill()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: plain numbers; the process is a child of ours that has not been waited for, so the id is still its.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Waits for its end; its exit code, and what it wrote to standard error.
+    fn ended(&mut self) -> (Option<i32>, String) {
+        self.wait_until("it ends", |daemon| {
+            daemon.child.try_wait().unwrap().is_some()
+        });
+        let code = self.child.wait().unwrap().code();
+        (code, self.said())
+    }
+
+    fn said(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+
+    fn kill(&mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.said()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends back what it gets.
+fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    if stream.write_all(&buffer[..length]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn round_trip(stream: &mut TcpStream) {
+    stream.write_all(b"ping").unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+#[test]
+fn it_serves_stops_when_told_and_leaves_nothing() {
+    let mut daemon = Daemon::start(echo_server(), "30s");
+    round_trip(&mut daemon.connect());
+    let pid = fs::read_to_string(daemon.directory.0.join("lb.pid")).unwrap();
+    assert_eq!(pid.trim(), daemon.child.id().to_string());
+    let status = lb()
+        .args(["status", "--json", "--socket"])
+        .arg(daemon.directory.0.join("admin.sock"))
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{status:?}");
+    assert!(
+        String::from_utf8_lossy(&status.stdout).contains("fast_path.attach is off"),
+        "{status:?}"
+    );
+    daemon.signal(libc::SIGTERM);
+    let (pidfile, socket) = (
+        daemon.directory.0.join("lb.pid"),
+        daemon.directory.0.join("admin.sock"),
+    );
+    let (code, said) = daemon.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!pidfile.exists() && !socket.exists(), "its files are gone");
+}
+
+#[test]
+fn a_graceful_stop_waits_for_connections_and_a_second_signal_does_not() {
+    let mut daemon = Daemon::start(echo_server(), "1h");
+    let mut client = daemon.connect();
+    round_trip(&mut client);
+    daemon.signal(libc::SIGUSR1);
+    daemon.wait_until("its listeners are closed", |daemon| {
+        TcpStream::connect(daemon.address).is_err()
+    });
+    round_trip(&mut client);
+    daemon.signal(libc::SIGTERM);
+    let (code, said) = daemon.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)),
+        "the connection has ended"
+    );
+}
+
+#[test]
+fn grace_is_not_endless() {
+    let mut daemon = Daemon::start(echo_server(), "100ms");
+    let mut client = daemon.connect();
+    round_trip(&mut client);
+    daemon.signal(libc::SIGINT);
+    let (code, said) = daemon.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("connections are left after 100ms"), "{said}");
+}
+
+#[test]
+fn hangup_is_answered_and_stops_nothing() {
+    let mut daemon = Daemon::start(echo_server(), "100ms");
+    daemon.signal(libc::SIGHUP);
+    round_trip(&mut daemon.connect());
+    daemon.signal(libc::SIGTERM);
+    let (_, said) = daemon.ended();
+    assert!(said.contains("the configuration stays"), "{said}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_port_is_refused() {
+    let daemon = Daemon::start(echo_server(), "100ms");
+    let config = fs::read_to_string(daemon.directory.0.join("lb.yaml")).unwrap();
+    let other = Directory::new();
+    let config = other.write(
+        "lb.yaml",
+        &config
+            .replace("admin.sock", "other.sock")
+            .replace("lb.pid", "other.pid"),
+    );
+    let output = lb()
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(&format!("frontend in: {} is in use", daemon.address)),
+        "{said}"
+    );
+    round_trip(&mut daemon.connect());
+}
+
+#[test]
+fn exit_codes_tell_usage_from_failure() {
+    let code = |output: Output| output.status.code();
+    assert_eq!(code(lb().arg("fly").output().unwrap()), Some(2));
+    assert_eq!(
+        code(
+            lb().args(["run", "--config", "/nonexistent.yaml"])
+                .output()
+                .unwrap()
+        ),
+        Some(1)
+    );
+    let directory = Directory::new();
+    let wrong = directory.write("wrong.yaml", "frontends: 7\n");
+    assert_eq!(
+        code(
+            lb().args(["check", "--config"])
+                .arg(&wrong)
+                .output()
+                .unwrap()
+        ),
+        Some(1)
+    );
+    assert_eq!(
+        code(lb().args(["run", "--config"]).arg(&wrong).output().unwrap()),
+        Some(1)
+    );
+    let version = lb().arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&version.stdout);
+    assert!(
+        version.status.success() && text.contains("commit ") && text.contains("eBPF "),
+        "{text}"
+    );
+}
