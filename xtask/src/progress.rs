@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// How often a running step prints its age.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often a running step prints its age in its first minute.
+const EARLY_HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often it does afterwards.
+const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// Lines of a failed child's output that are shown.
 const SHOWN_LINES: usize = 80;
@@ -177,9 +180,13 @@ fn wait(mut command: Command, limit: Option<Duration>) -> Result<Option<ExitStat
     let started = Instant::now();
     let mut in_time = true;
     while in_time {
-        let left = limit.map_or(HEARTBEAT, |limit| {
-            limit.saturating_sub(started.elapsed()).min(HEARTBEAT)
-        });
+        let age = started.elapsed();
+        let heartbeat = if age < HEARTBEAT {
+            EARLY_HEARTBEAT
+        } else {
+            HEARTBEAT
+        };
+        let left = limit.map_or(heartbeat, |limit| limit.saturating_sub(age).min(heartbeat));
         match end.recv_timeout(left) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
