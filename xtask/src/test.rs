@@ -10,6 +10,9 @@ use crate::progress::{Finished, Progress};
 use crate::tools;
 use crate::workspace::Workspace;
 
+/// How cargo-deny says that it could not fetch what is known of vulnerabilities: nothing was found wrong then.
+const DATABASE_OUT_OF_REACH: &str = "failed to fetch advisory database";
+
 /// Arguments of the verb.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -88,20 +91,32 @@ impl Tests<'_> {
             "warnings",
         ]);
         self.check("lints", "clippy with warnings denied", lints)?;
-        if has_cargo_command(self.workspace, "deny") {
-            let mut deny = env::host_cargo(self.workspace.target());
-            deny.args(["deny", "--workspace", "check"])
-                .current_dir(self.workspace.root());
-            self.check(
-                "dependencies",
-                "cargo deny: licences, advisories, bans, sources",
-                deny,
-            )?;
-        } else {
+        if !has_cargo_command(self.workspace, "deny") {
             self.progress
                 .say("dependencies: not checked, cargo-deny is not installed");
+            return Ok(());
+        }
+        let rules = self.deny(&["bans", "licenses", "sources"]);
+        self.check("dependencies", "cargo deny: bans, licences, sources", rules)?;
+        let about = "cargo deny: known vulnerabilities, from a database that it fetches";
+        let advisories = self.deny(&["advisories"]);
+        let finished = self
+            .progress
+            .attempt("advisories", about, advisories, None)?;
+        if finished.output.contains(DATABASE_OUT_OF_REACH) {
+            self.progress
+                .say("  not checked: the database cannot be fetched");
+        } else {
+            self.report("advisories", &finished);
         }
         Ok(())
+    }
+
+    fn deny(&self, checks: &[&str]) -> Command {
+        let mut command = env::host_cargo(self.workspace.target());
+        command.args(["deny", "--workspace", "check"]).args(checks);
+        command.current_dir(self.workspace.root());
+        command
     }
 
     fn check(&mut self, name: &str, about: &str, command: Command) -> Result<(), Error> {
