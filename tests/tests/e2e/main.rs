@@ -5,6 +5,7 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod l7_haproxy;
 mod laboratory;
 mod setup;
 mod userspace;

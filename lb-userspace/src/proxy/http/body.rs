@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -55,6 +56,23 @@ impl RequestBody {
     /// Holds the body back until `open` is set, or `until`.
     pub(super) fn hold(&mut self, open: Arc<AtomicBool>, until: Instant) {
         self.gate = Some(Gate { open, until });
+    }
+
+    /// Takes what has come of it already, so that a connection whose request is complete can go on after an answer of
+    /// ours. What has not come is not waited for.
+    pub(super) async fn drain(&mut self) {
+        // hyper reads on when this task is polled again; one round without anything new is the end.
+        let mut idle = 0;
+        while self.gate.is_none() && !self.is_end_stream() && idle < 2 {
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut *self).poll_frame(cx))).await {
+                Poll::Ready(Some(Ok(_))) => idle = 0,
+                Poll::Ready(_) => return,
+                Poll::Pending => {
+                    idle += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
     }
 
     fn failed(&self, error: &hyper::Error) {

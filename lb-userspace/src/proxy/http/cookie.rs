@@ -1,7 +1,7 @@
 //! Stickiness by cookie: `insert`, as HAProxy's `cookie NAME insert indirect nocache` does it. Pure.
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Method, StatusCode,
     header::{CACHE_CONTROL, COOKIE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE},
 };
 
@@ -139,16 +139,10 @@ pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("{name}={value}; path=/")).ok()
 }
 
-/// Whether a cache might keep this response: it says so, says how fresh it is, or carries a validator, and nothing in
-/// it forbids. `nocache` then adds `cache-control: private`.
-pub fn is_cacheable(status: u16, headers: &HeaderMap) -> bool {
-    // Those that RFC 9110, section 15.1 calls heuristically cacheable, as HAProxy lists them.
-    if !matches!(
-        status,
-        200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501
-    ) {
-        return false;
-    }
+/// Whether a cache might keep this response, by HAProxy's rules: the method and the status allow it or `public` does,
+/// nothing after that forbids it, and it says how fresh it is or carries a validator. `nocache` then adds
+/// `cache-control: private`.
+pub fn is_cacheable(method: &Method, status: StatusCode, headers: &HeaderMap) -> bool {
     if headers
         .get_all(PRAGMA)
         .iter()
@@ -156,7 +150,10 @@ pub fn is_cacheable(status: u16, headers: &HeaderMap) -> bool {
     {
         return false;
     }
-    let mut says_so = false;
+    let mut allowed = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        // Those that RFC 9110, section 15.1 calls heuristically cacheable, as HAProxy lists them.
+        && matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501);
+    let mut fresh = false;
     for directive in headers
         .get_all(CACHE_CONTROL)
         .iter()
@@ -175,18 +172,18 @@ pub fn is_cacheable(status: u16, headers: &HeaderMap) -> bool {
             || is(b"max-age=0")
             || is(b"s-maxage=0")
         {
-            return false;
+            allowed = false;
+        } else if is(b"public") {
+            allowed = true;
+        } else if begins(b"max-age") || begins(b"s-maxage") {
+            fresh = true;
         }
-        // no-cache="set-cookie": the cookie itself is not kept.
-        if begins(b"no-cache=\"set-cookie") {
-            return false;
-        }
-        says_so |= is(b"public") || begins(b"max-age=") || begins(b"s-maxage=");
     }
-    says_so
-        || [EXPIRES, ETAG, LAST_MODIFIED]
-            .iter()
-            .any(|name| headers.contains_key(name))
+    allowed
+        && (fresh
+            || [EXPIRES, ETAG, LAST_MODIFIED]
+                .iter()
+                .any(|name| headers.contains_key(name)))
 }
 
 /// One `name=value` of a Cookie field, or what stands between two separators in its place.

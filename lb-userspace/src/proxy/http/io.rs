@@ -19,6 +19,9 @@ use tokio::{
 
 use super::client::{Client, Phase};
 
+/// Largest message that is put together before it is written, in bytes.
+const SMALL: usize = 1024;
+
 /// The client's socket.
 pub(super) struct ClientIo {
     pub(super) stream: TcpStream,
@@ -75,6 +78,31 @@ pub(super) fn poll_read(
     Poll::Ready(Ok(n))
 }
 
+/// Writes in one call what hyper has in several pieces.
+///
+/// A message that is small is put together first: copying it costs less than the kernel's handling of a list of pieces.
+pub(super) fn poll_write_all(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buffers: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = buffers {
+        return Pin::new(stream).poll_write(cx, only);
+    }
+    let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    let mut small = [0; SMALL];
+    let Some(message) = small.get_mut(..length) else {
+        return Pin::new(stream).poll_write_vectored(cx, buffers);
+    };
+    let mut rest = &mut *message;
+    for buffer in buffers {
+        let (part, after) = rest.split_at_mut(buffer.len());
+        part.copy_from_slice(buffer);
+        rest = after;
+    }
+    Pin::new(stream).poll_write(cx, message)
+}
+
 impl Write for ClientIo {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -98,7 +126,7 @@ impl Write for ClientIo {
         if !this.may_write() {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, buffers);
+        let result = poll_write_all(&mut this.stream, cx, buffers);
         this.written(result)
     }
 

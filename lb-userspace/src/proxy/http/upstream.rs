@@ -22,7 +22,11 @@ use hyper::{
 };
 use tokio::{io::AsyncWrite, net::TcpStream};
 
-use super::{body::RequestBody, client::Client, io::poll_read};
+use super::{
+    body::RequestBody,
+    client::Client,
+    io::{poll_read, poll_write_all},
+};
 use crate::proxy::{
     Worker,
     connect::{ConnectError, connect},
@@ -160,7 +164,7 @@ impl Write for UpstreamIo {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, buffers);
+        let result = poll_write_all(&mut this.stream, cx, buffers);
         this.written(result)
     }
 

@@ -103,33 +103,114 @@ fn a_servers_own_cookie_of_that_name_is_dropped() {
 /// Each response was sent through HAProxy 2.6; it added `cache-control: private` to those marked true.
 #[test]
 fn responses_that_a_cache_might_keep() {
-    type Case = (u16, &'static [(&'static str, &'static str)], bool);
+    type Case = (
+        &'static str,
+        u16,
+        &'static [(&'static str, &'static str)],
+        bool,
+    );
+    const ETAG: (&str, &str) = ("etag", "\"x\"");
     let cases: &[Case] = &[
-        (200, &[], false),
+        ("GET", 200, &[], false),
         (
+            "GET",
             200,
             &[("last-modified", "Mon, 01 Jan 2024 00:00:00 GMT")],
             true,
         ),
-        (200, &[("cache-control", "public, max-age=60")], true),
-        (200, &[("cache-control", "no-cache")], false),
-        (200, &[("cache-control", "private, max-age=60")], false),
-        (200, &[("expires", "Mon, 01 Jan 2034 00:00:00 GMT")], true),
-        (200, &[("pragma", "no-cache"), ("expires", "0")], false),
-        (200, &[("etag", "\"x\"")], true),
-        (200, &[("vary", "x")], false),
-        (304, &[("etag", "\"a\"")], false),
-        (404, &[], false),
+        (
+            "GET",
+            200,
+            &[("expires", "Mon, 01 Jan 2034 00:00:00 GMT")],
+            true,
+        ),
+        ("GET", 200, &[("vary", "x")], false),
+        ("GET", 200, &[ETAG], true),
+        ("HEAD", 200, &[ETAG], true),
+        ("OPTIONS", 200, &[ETAG], true),
+        ("TRACE", 200, &[ETAG], true),
+        ("POST", 200, &[ETAG], false),
+        ("PUT", 200, &[ETAG], false),
+        ("DELETE", 200, &[ETAG], false),
+        ("FOO", 200, &[ETAG], false),
+        ("GET", 410, &[ETAG], true),
+        ("GET", 206, &[ETAG], true),
+        ("GET", 201, &[ETAG], false),
+        ("GET", 304, &[ETAG], false),
+        ("GET", 500, &[ETAG], false),
+        ("GET", 404, &[], false),
+        ("GET", 200, &[("cache-control", "public")], false),
+        ("GET", 200, &[("cache-control", "max-age=3")], true),
+        ("GET", 200, &[("cache-control", "s-maxage=3")], true),
+        ("POST", 200, &[("cache-control", "max-age=3")], false),
+        ("POST", 500, &[("cache-control", "public, max-age=4")], true),
+        ("GET", 500, &[("cache-control", "public")], false),
+        ("GET", 302, &[("cache-control", "max-age=5")], false),
+        ("GET", 302, &[("cache-control", "public, max-age=5")], true),
+        ("GET", 200, &[("cache-control", "max-age=0")], false),
+        ("GET", 200, &[("cache-control", "no-cache")], false),
+        (
+            "GET",
+            200,
+            &[("cache-control", "private, max-age=60")],
+            false,
+        ),
+        ("GET", 200, &[("cache-control", "private"), ETAG], false),
+        (
+            "GET",
+            200,
+            &[("cache-control", "must-revalidate, max-age=3")],
+            true,
+        ),
+        (
+            "GET",
+            200,
+            &[(
+                "cache-control",
+                "no-cache=\"set-cookie\", public, max-age=3",
+            )],
+            true,
+        ),
+        (
+            "GET",
+            200,
+            &[("cache-control", "no-store, public, max-age=3")],
+            true,
+        ),
+        (
+            "GET",
+            200,
+            &[("cache-control", "public, no-store, max-age=3")],
+            false,
+        ),
+        ("GET", 200, &[("cache-control", "foo"), ETAG], true),
+        (
+            "GET",
+            200,
+            &[
+                ("pragma", "no-cache"),
+                ("cache-control", "public, max-age=4"),
+            ],
+            false,
+        ),
+        (
+            "GET",
+            200,
+            &[("pragma", "no-cache"), ("expires", "0")],
+            false,
+        ),
     ];
-    for (status, fields, cacheable) in cases {
+    for (method, status, fields, cacheable) in cases {
         let mut headers = HeaderMap::new();
         for (name, value) in *fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let status = StatusCode::from_u16(*status).expect("a status");
         assert_eq!(
-            is_cacheable(*status, &headers),
+            is_cacheable(&method, status, &headers),
             *cacheable,
-            "{status} {fields:?}"
+            "{method} {status} {fields:?}"
         );
     }
 }

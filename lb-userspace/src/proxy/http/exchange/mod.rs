@@ -198,7 +198,7 @@ fn answer(
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
-    persist::write(client, target, &mut head, direct);
+    persist::write(client, target, &asked.method, &mut head, direct);
     client.exchange().stage = Phase::Data;
 
     if lease.is_free() {

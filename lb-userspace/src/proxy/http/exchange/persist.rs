@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Method,
     header::{CACHE_CONTROL, SET_COOKIE},
     response,
 };
@@ -47,7 +47,13 @@ pub(super) fn read(
 }
 
 /// Binds the client to the server that answered, unless its cookie was why that one was asked (`direct`).
-pub(super) fn write(client: &Client, target: &Target, head: &mut response::Parts, direct: bool) {
+pub(super) fn write(
+    client: &Client,
+    target: &Target,
+    asked: &Method,
+    head: &mut response::Parts,
+    direct: bool,
+) {
     let Some(sticky) = &target.cookie else { return };
     let mut exchange = client.exchange();
     if sticky.config.indirect && cookie::remove_set(&mut head.headers, &sticky.config.name) {
@@ -65,7 +71,7 @@ pub(super) fn write(client: &Client, target: &Target, head: &mut response::Parts
     };
     exchange.cookie_set = CookieSet::Inserted;
     head.headers.append(SET_COOKIE, value);
-    if sticky.config.nocache && cookie::is_cacheable(head.status.as_u16(), &head.headers) {
+    if sticky.config.nocache && cookie::is_cacheable(asked, head.status, &head.headers) {
         head.headers
             .append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }

@@ -53,7 +53,13 @@ pub(super) async fn run(
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
         client.exchange().note(&mut trace);
-        let (slot, lease) = reached.map_err(|error| unavailable(client, &error))?;
+        let (slot, lease) = match reached {
+            Ok(reached) => reached,
+            Err(error) => {
+                request.body_mut().drain().await;
+                return Err(unavailable(client, &error));
+            }
+        };
         let server = Arc::clone(slot.server());
         client.exchange().assign(slot);
         let fresh = lease.is_fresh();
