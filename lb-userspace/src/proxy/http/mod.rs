@@ -29,3 +29,6 @@ mod upstream;
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,544 @@
+//! Mode http over loopback: real listeners, clients and servers in one process.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::model::{self, AccessLog, Balance, LogDestination, LogFormat, LogTarget, Mode},
+    observe::log::{Sink, Writer},
+    proxy::{Listeners, Proxy, Shared, Stop},
+    topology::{Topology, fixtures},
+};
+
+/// A proxy with one frontend and one backend, in mode http.
+struct Harness {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    proxy: Option<Proxy>,
+    writer: Option<Writer>,
+    log: std::path::PathBuf,
+}
+
+impl Harness {
+    fn new(
+        servers: &[SocketAddr],
+        change: impl FnOnce(&mut model::Frontend, &mut model::Backend),
+    ) -> Self {
+        let servers = servers
+            .iter()
+            .enumerate()
+            .map(|(i, at)| fixtures::server(&format!("s{i}"), &at.to_string()));
+        let mut backend = fixtures::backend("b", Balance::RoundRobin, servers.collect());
+        let mut frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
+        (frontend.mode, frontend.log_format) = (Mode::Http, AccessLog::Http);
+        backend.mode = Mode::Http;
+        change(&mut frontend, &mut backend);
+        let config = Arc::new(fixtures::config(vec![frontend], vec![backend]));
+        let topology = Arc::new(Topology::new(&config));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, SeqCst);
+        let log =
+            std::env::temp_dir().join(format!("lb-http-test-{}-{number}.log", std::process::id()));
+        let target = LogTarget {
+            target: LogDestination::File(log.clone()),
+            facility: 16,
+            level: 7,
+            format: LogFormat::Text,
+        };
+        let (sink, writer) = Sink::start(&[target]).unwrap();
+        // One worker, so that which connections are idle there is no matter of chance.
+        let listeners = Listeners::open(&topology, 1).unwrap();
+        let address = listeners[0].sockets[0].1.local_addr().unwrap();
+        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
+        let proxy = Some(Proxy::start(&shared, listeners).unwrap());
+        Self {
+            address,
+            shared,
+            proxy,
+            writer: Some(writer),
+            log,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    /// Sends `request` and reads until the connection ends.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        read_all(&mut stream)
+    }
+
+    /// Waits for the connections to end, and reads what was logged: the part after the date.
+    fn logged(mut self) -> Vec<String> {
+        let frontend = &self.shared.topology.frontends[0];
+        wait_until("all connections have ended", || frontend.current() == 0);
+        self.proxy.take();
+        drop(self.writer.take());
+        let text = std::fs::read_to_string(&self.log).unwrap();
+        text.lines()
+            .filter_map(|line| Some(line.split_once("] ")?.1.to_owned()))
+            .collect()
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        self.proxy.take();
+        drop(self.writer.take());
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn read_all(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Reads up to and with `end`.
+fn read_to(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(end.as_bytes()) {
+        let mut byte = [0];
+        assert_eq!(
+            stream.read(&mut byte).unwrap(),
+            1,
+            "after {:?}",
+            String::from_utf8_lossy(&text)
+        );
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// A server that does `serve` with each connection.
+fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// A server that answers each head with `answer` and keeps the connection.
+fn answering(answer: &'static str) -> SocketAddr {
+    server(move |mut stream| {
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while stream.read(&mut byte).is_ok_and(|n| n == 1) {
+            seen.push(byte[0]);
+            if seen.ends_with(b"\r\n\r\n") {
+                seen.clear();
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    })
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET_AND_CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const SHORT: Duration = Duration::from_millis(80);
+
+/// The fields from the status on without the byte count: status, termination, queues and request.
+fn tail(line: &str) -> String {
+    let fields: Vec<&str> = line.splitn(8, ' ').collect();
+    format!("{} {}", fields[3], fields[7])
+}
+
+#[test]
+fn a_good_and_a_bad_request_in_one_segment_are_both_answered() {
+    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    let answer = harness.ask(&format!("{GET}no request\r\n\r\n"));
+    let (first, second) = answer
+        .split_once("\r\n\r\nok")
+        .expect("the first answer is whole");
+    assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        second.starts_with("HTTP/1.1 400 Bad request\r\n"),
+        "{answer}"
+    );
+    assert!(
+        second.ends_with("invalid request.\n</body></html>\n"),
+        "{answer}"
+    );
+    let lines = harness.logged();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(tail(&lines[0]), "200 ---- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"");
+    assert!(
+        lines[1].ends_with(" 400 0 - - PR-- 1/1/0/0/0 0/0 \"<BADREQ>\""),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn requests_of_one_connection_share_the_servers_connection() {
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
+    let address = server(|mut stream| {
+        CONNECTIONS.fetch_add(1, SeqCst);
+        while !read_head(&mut stream).is_empty() {
+            stream.write_all(OK.as_bytes()).unwrap();
+        }
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    for _ in 0..5 {
+        client.write_all(GET.as_bytes()).unwrap();
+        assert!(read_to(&mut client, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    drop(client);
+    assert_eq!(CONNECTIONS.load(SeqCst), 1);
+    assert_eq!(harness.logged().len(), 5);
+}
+
+/// Reads a head byte by byte; empty at the end of the stream.
+fn read_head(stream: &mut TcpStream) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return String::new(),
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn a_server_that_closed_an_idle_connection_costs_no_request() {
+    let address = server(|mut stream| {
+        read_head(&mut stream);
+        stream.write_all(OK.as_bytes()).unwrap();
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    for _ in 0..20 {
+        client.write_all(GET.as_bytes()).unwrap();
+        assert!(read_to(&mut client, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
+        // What the server's close does to the idle connection is known once it has arrived.
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_unfinished_head_is_answered_in_time() {
+    let harness = Harness::new(&[answering(OK)], |frontend, _| {
+        frontend.timeouts.http_request = SHORT;
+    });
+    let answer = harness.ask("GET / HTTP/1.1\r\nHo");
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Time-out\r\n"),
+        "{answer}"
+    );
+    let lines = harness.logged();
+    assert!(
+        lines[0].starts_with("f f/<NOSRV> -1/-1/-1/-1/"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].ends_with(" 408 0 - - cR-- 1/1/0/0/0 0/0 \"<BADREQ>\""),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let harness = Harness::new(&[answering(OK)], |frontend, _| {
+        frontend.timeouts.http_keep_alive = SHORT;
+    });
+    let answer = harness.ask(GET);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
+    assert_eq!(harness.logged().len(), 1);
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let harness = Harness::new(&[answering("")], |_, backend| {
+        backend.timeouts.server = SHORT;
+    });
+    let answer = harness.ask(GET_AND_CLOSE);
+    assert!(
+        answer.starts_with("HTTP/1.1 504 Gateway Time-out\r\n"),
+        "{answer}"
+    );
+    assert!(
+        answer.ends_with("The server didn't respond in time.\n</body></html>\n"),
+        "{answer}"
+    );
+    let lines = harness.logged();
+    assert_eq!(tail(&lines[0]), "504 sH-- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"");
+}
+
+#[test]
+fn a_server_that_stops_in_the_middle_is_given_up_after_what_it_sent() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+    let harness = Harness::new(&[answering(part)], |_, backend| {
+        backend.timeouts.server = SHORT;
+    });
+    let answer = harness.ask(GET);
+    assert!(answer.ends_with("\r\n\r\nabc"), "{answer}");
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "200 sD-- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\""
+    );
+}
+
+#[test]
+fn responses_that_end_early_or_are_none() {
+    for (sent, status, ends, flags) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            200,
+            "\r\n\r\nabc",
+            "SD--",
+        ),
+        ("", 502, "</body></html>\n", "SH--"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Le",
+            502,
+            "</body></html>\n",
+            "SH--",
+        ),
+        ("garbage\r\n\r\n", 502, "</body></html>\n", "PH--"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            502,
+            "</body></html>\n",
+            "PH--",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+            502,
+            "</body></html>\n",
+            "PH--",
+        ),
+    ] {
+        let address = server(move |mut stream| {
+            read_head(&mut stream);
+            let _ = stream.write_all(sent.as_bytes());
+        });
+        let harness = Harness::new(&[address], |_, _| ());
+        let answer = harness.ask(GET_AND_CLOSE);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(ends),
+            "{sent:?}: {answer}"
+        );
+        let want = format!("{status} {flags} 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"");
+        assert_eq!(tail(&harness.logged()[0]), want, "{sent:?}");
+    }
+}
+
+#[test]
+fn a_refusing_server_is_tried_again_and_then_given_up() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let harness = Harness::new(&[closed], |_, backend| {
+        (backend.retries, backend.timeouts.connect) = (2, Duration::from_millis(20));
+    });
+    let answer = harness.ask(GET_AND_CLOSE);
+    assert!(
+        answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "503 SC-- 1/1/0/0/2 0/0 \"GET / HTTP/1.1\""
+    );
+}
+
+#[test]
+fn without_a_server_the_answer_comes_at_once_and_the_connection_goes_on() {
+    let harness = Harness::new(&[answering(OK)], |_, backend| {
+        backend.servers[0].disabled = true;
+    });
+    let answer = harness.ask(&format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello{GET_AND_CLOSE}"
+    ));
+    assert_eq!(
+        answer
+            .matches("HTTP/1.1 503 Service Unavailable\r\n")
+            .count(),
+        2,
+        "{answer}"
+    );
+    let lines = harness.logged();
+    assert!(lines[0].starts_with("f b/<NOSRV> 0/-1/-1/-1/"), "{lines:?}");
+    assert_eq!(
+        tail(&lines[0]),
+        "503 SC-- 1/1/0/0/0 0/0 \"POST / HTTP/1.1\""
+    );
+}
+
+#[test]
+fn who_finds_no_slot_waits_for_one_or_is_told() {
+    let address = server(|mut stream| {
+        while !read_head(&mut stream).is_empty() {
+            thread::sleep(Duration::from_millis(150));
+            if stream.write_all(OK.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    for (patience, second) in [
+        (Duration::from_secs(20), "200 OK"),
+        (Duration::from_millis(30), "503 Service"),
+    ] {
+        let harness = Harness::new(&[address], |_, backend| {
+            (backend.servers[0].maxconn, backend.timeouts.queue) = (Some(1), patience);
+        });
+        let mut first = harness.connect();
+        first.write_all(GET_AND_CLOSE.as_bytes()).unwrap();
+        wait_until("the slot is taken", || {
+            harness.shared.topology.backends[0].servers[0].active() == 1
+        });
+        assert!(
+            harness
+                .ask(GET_AND_CLOSE)
+                .starts_with(&format!("HTTP/1.1 {second}")),
+            "{patience:?}"
+        );
+        assert!(read_all(&mut first).starts_with("HTTP/1.1 200 OK"));
+        let lines = harness.logged();
+        let waited: Vec<&String> = lines.iter().filter(|line| line.contains(" 0/1 ")).collect();
+        assert_eq!(waited.len(), 1, "{lines:?}");
+        assert_eq!(
+            waited[0].contains(" sQ-- "),
+            second.starts_with("503"),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_body_waits_for_the_servers_word() {
+    let address = server(|mut stream| {
+        let head = read_head(&mut stream);
+        assert!(head.contains("expect: 100-continue\r\n"), "{head}");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        let mut body = [0; 3];
+        stream.read_exact(&mut body).unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
+            String::from_utf8_lossy(&body)
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    assert_eq!(
+        read_to(&mut client, "\r\n\r\n"),
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
+    client.write_all(b"abc").unwrap();
+    let answer = read_all(&mut client);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("abc"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_client_that_shuts_its_side_down_still_gets_its_answer() {
+    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    let mut client = harness.connect();
+    client.write_all(GET.as_bytes()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert!(read_all(&mut client).ends_with("\r\n\r\nok"));
+}
+
+#[test]
+fn a_broken_chunk_is_the_clients_fault() {
+    let harness = Harness::new(&[answering("")], |_, _| ());
+    let answer = harness
+        .ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad request\r\n"),
+        "{answer}"
+    );
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "400 PD-- 1/1/0/0/0 0/0 \"POST / HTTP/1.1\""
+    );
+}
+
+#[test]
+fn a_large_body_goes_both_ways_whole() {
+    const SIZE: usize = 8 << 20;
+    let address = server(|mut stream| {
+        read_head(&mut stream);
+        let mut body = vec![0; SIZE];
+        stream.read_exact(&mut body).unwrap();
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())
+            .unwrap();
+        stream.write_all(&body).unwrap();
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    let body: Vec<u8> = (0..SIZE).map(|i| (i.wrapping_mul(31) >> 3) as u8).collect();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&body).unwrap();
+    read_to(&mut client, "\r\n\r\n");
+    let mut back = Vec::new();
+    client.read_to_end(&mut back).unwrap();
+    assert!(back == body, "{} bytes came back", back.len());
+}
+
+#[test]
+fn a_graceful_stop_ends_idle_connections_and_lets_requests_finish() {
+    let address = server(|mut stream| {
+        read_head(&mut stream);
+        thread::sleep(Duration::from_millis(150));
+        stream.write_all(OK.as_bytes()).unwrap();
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut busy = harness.connect();
+    busy.write_all(GET.as_bytes()).unwrap();
+    wait_until("the request is with the server", || {
+        harness.shared.topology.backends[0].servers[0].active() == 1
+    });
+    let mut idle = harness.connect();
+    wait_until("both are accepted", || {
+        harness.shared.topology.frontends[0].current() == 2
+    });
+    harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
+    assert_eq!(read_all(&mut idle), "");
+    assert!(read_all(&mut busy).ends_with("\r\n\r\nok"));
+}
