@@ -53,10 +53,10 @@ impl Read for ClientIo {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let n = ready!(poll_read(&mut this.stream, cx, buffer))?;
+        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer))?;
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
@@ -66,7 +66,7 @@ impl Read for ClientIo {
 pub(super) fn poll_read(
     stream: &mut TcpStream,
     cx: &mut Context<'_>,
-    mut buffer: ReadBufCursor<'_>,
+    buffer: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.

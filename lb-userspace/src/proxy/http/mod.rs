@@ -10,6 +10,7 @@
 //! | `client` | what the parts of a connection share: clocks, phases, byte counts |
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
+//! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
 //! | `upstream` | connections to servers and the idle ones that are kept |
 //! | `body` | bodies on their way through |
 //! | `forward`, `cookie`, `answer`, `plan` | what is decided, without any IO |
@@ -24,6 +25,7 @@ mod io;
 mod local;
 pub mod plan;
 mod serve;
+mod server_io;
 mod upstream;
 
 pub use local::Local;

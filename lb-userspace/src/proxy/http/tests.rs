@@ -248,6 +248,33 @@ fn a_server_that_closed_an_idle_connection_costs_no_request() {
 }
 
 #[test]
+fn a_connection_closed_while_a_request_is_written_is_not_the_clients_trouble() {
+    // Each connection serves one request, reads the next and closes without a word.
+    let address = server(|mut stream| {
+        read_head(&mut stream);
+        stream.write_all(OK.as_bytes()).unwrap();
+        read_head(&mut stream);
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    for _ in 0..4 {
+        client.write_all(GET.as_bytes()).unwrap();
+        assert!(read_to(&mut client, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    // What may have been done already is not asked for twice.
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    client.write_all(post.as_bytes()).unwrap();
+    assert!(read_all(&mut client).starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+    let lines = harness.logged();
+    assert_eq!(tail(&lines[0]), "200 ---- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"");
+    assert_eq!(tail(&lines[1]), "200 ---- 1/1/0/0/1 0/0 \"GET / HTTP/1.1\"");
+    assert_eq!(
+        tail(&lines[4]),
+        "502 SH-- 1/1/0/0/0 0/0 \"POST / HTTP/1.1\""
+    );
+}
+
+#[test]
 fn an_unfinished_head_is_answered_in_time() {
     let harness = Harness::new(&[answering(OK)], |frontend, _| {
         frontend.timeouts.http_request = SHORT;

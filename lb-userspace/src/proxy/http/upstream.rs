@@ -6,26 +6,25 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    io::{self, IoSlice},
+    io,
     net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
 use http::{Request, Response};
+use http_body::Body;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1},
-    rt::{Read, ReadBufCursor, Write},
 };
-use tokio::{io::AsyncWrite, net::TcpStream};
 
 use super::{
     body::RequestBody,
     client::Client,
-    io::{poll_read, poll_write_all},
+    server_io::{Meter, ServerIo},
 };
 use crate::proxy::{
     Worker,
@@ -43,19 +42,12 @@ const MAX_HEAD: usize = 64 * 1024;
 /// A connection to a server.
 pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
-    connection: http1::Connection<UpstreamIo, RequestBody>,
-    counts: Rc<Counts>,
+    connection: http1::Connection<ServerIo, RequestBody>,
+    meter: Rc<Meter>,
     /// The connection has ended; it must not be driven any more.
     ended: bool,
     /// When it was last put by; `None` if it never was.
     idle_since: Option<Instant>,
-}
-
-/// Bytes that passed.
-#[derive(Debug, Default)]
-struct Counts {
-    received: Cell<u64>,
-    sent: Cell<u64>,
 }
 
 impl Upstream {
@@ -69,11 +61,8 @@ impl Upstream {
     ) -> Result<Box<Self>, ConnectError> {
         // Boxed so that requests on idle connections do not carry its state around.
         let stream = Box::pin(connect(address, timeout)).await?;
-        let counts = Rc::<Counts>::default();
-        let io = UpstreamIo {
-            stream,
-            counts: Rc::clone(&counts),
-        };
+        let meter = Rc::<Meter>::default();
+        let io = ServerIo::new(stream, Rc::clone(&meter), address, timeout);
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD)
             .handshake(io);
@@ -83,7 +72,7 @@ impl Upstream {
         Ok(Box::new(Self {
             sender,
             connection,
-            counts,
+            meter,
             ended: false,
             idle_since: None,
         }))
@@ -95,6 +84,11 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
     {
+        // Only an idle connection can have been closed before the server saw the request.
+        let repeatable = self.idle_since.is_some()
+            && request.method().is_idempotent()
+            && request.body().is_end_stream();
+        self.meter.begin(repeatable);
         self.sender.try_send_request(request)
     }
 
@@ -109,75 +103,6 @@ impl Upstream {
     fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.ended && self.sender.is_ready()
-    }
-
-    /// Bytes received from and sent to the server since it was asked last.
-    fn take_counts(&self) -> (u64, u64) {
-        (self.counts.received.take(), self.counts.sent.take())
-    }
-}
-
-/// The server's socket as hyper sees it.
-struct UpstreamIo {
-    stream: TcpStream,
-    counts: Rc<Counts>,
-}
-
-impl UpstreamIo {
-    fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = &result {
-            self.counts.sent.set(self.counts.sent.get() + *n as u64);
-        }
-        result
-    }
-}
-
-impl Read for UpstreamIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let n = ready!(poll_read(&mut this.stream, cx, buffer))?;
-        this.counts
-            .received
-            .set(this.counts.received.get() + n as u64);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for UpstreamIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
-        this.written(result)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = poll_write_all(&mut this.stream, cx, buffers);
-        this.written(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -204,6 +129,11 @@ impl Lease {
         self.upstream.idle_since.is_none()
     }
 
+    /// Whether the request was sent again since it was asked last.
+    pub(super) fn take_repeated(&self) -> bool {
+        self.upstream.meter.take_repeated()
+    }
+
     pub(super) fn upstream(&mut self) -> &mut Upstream {
         &mut self.upstream
     }
@@ -221,7 +151,7 @@ impl Lease {
     pub(super) fn give_back(mut self, client: &Client) {
         client
             .exchange()
-            .count_server_bytes(self.upstream.take_counts());
+            .count_server_bytes(self.upstream.meter.take());
         // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
         if self.upstream.is_usable() {
             client

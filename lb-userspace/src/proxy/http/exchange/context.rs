@@ -127,6 +127,15 @@ impl Exchange {
         self.backend_queue = trace.backend_queue;
     }
 
+    /// The server had closed an idle connection, and the request was sent to it once more.
+    pub(in super::super) fn count_repeat(&mut self) {
+        self.retries += 1;
+        if let (Some(server), Some(visit)) = (&self.server, &self.visit) {
+            server.counters.retries.inc();
+            visit.backend().counters.retries.inc();
+        }
+    }
+
     pub(in super::super) fn backend(&self) -> Option<&Arc<Backend>> {
         self.visit.as_ref().map(Visit::backend)
     }

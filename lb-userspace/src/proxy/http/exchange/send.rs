@@ -162,6 +162,9 @@ async fn send(
         })
         .await
     };
+    if lease.take_repeated() {
+        client.exchange().count_repeat();
+    }
     client.wait_for(Wait::Nothing);
     match outcome {
         Ok(response) => {
