@@ -195,7 +195,7 @@ impl Hop {
 
 /// Key of the table that finds the [`Hop`] of the side a packet came in by.
 #[repr(C, align(8))]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SideKey {
     /// Interface that received it.
     pub ifindex: u32,

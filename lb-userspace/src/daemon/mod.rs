@@ -27,7 +27,7 @@ use crate::{
         client::DEFAULT_SOCKET,
         socket::{AdminSocket, SocketError},
     },
-    config::Config,
+    config::{Config, model::OnStop},
     health::{Checks, message},
     observe::{
         log::{Sink, Writer, bridge},
@@ -61,7 +61,7 @@ pub enum StartError {
     Admin(#[from] SocketError),
     /// The kernel path, where the file insists on it.
     #[error(transparent)]
-    FastPath(#[from] fast_path::FastPathError),
+    FastPath(#[from] crate::fastpath::FastPathError),
     /// The pidfile.
     #[error(transparent)]
     Pidfile(#[from] pidfile::PidfileError),
@@ -175,9 +175,16 @@ impl Daemon {
                 admin.take(),
             );
             let _checks = Checks::start(&topology);
-            let _fast_path = fast_path::start(config, &topology, &sources.path)?;
+            let fast_path = fast_path::start(config, &topology, &sources.path).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
-            stop::wait(signals, proxy, &sources.process, config.global.grace).await;
+            let keep = config.global.fast_path.on_stop == OnStop::Keep;
+            // A kernel path that is kept has nothing to wait for.
+            let draining = fast_path.as_ref().filter(|_| !keep);
+            let grace = config.global.grace;
+            stop::wait(signals, proxy, draining, &sources.process, grace).await;
+            if let Some(fast_path) = fast_path {
+                fast_path.finish(keep).await;
+            }
             tracing::info!("lb has stopped");
             Ok(())
         })

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::signals::{Request, Signals};
 use crate::{
+    fastpath::FastPath,
     observe::stats::Process,
     proxy::{Proxy, Stop},
 };
@@ -30,7 +31,13 @@ impl Phase {
 }
 
 /// Waits for a signal, then for the connections: until they have ended, `grace` has passed or a second signal came.
-pub(super) async fn wait(signals: &mut Signals, proxy: &Proxy, process: &Process, grace: Duration) {
+pub(super) async fn wait(
+    signals: &mut Signals,
+    proxy: &Proxy,
+    fast_path: Option<&FastPath>,
+    process: &Process,
+    grace: Duration,
+) {
     let mut phase = Phase::Running;
     let mut deadline: Option<Instant> = None;
     loop {
@@ -41,7 +48,7 @@ pub(super) async fn wait(signals: &mut Signals, proxy: &Proxy, process: &Process
                 }
                 phase.after(request)
             }
-            () = proxy.finished() => return,
+            () = finished(proxy, fast_path.filter(|_| phase != Phase::Now)) => return,
             () = reached(deadline) => {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
                 Phase::Now
@@ -59,6 +66,9 @@ pub(super) async fn wait(signals: &mut Signals, proxy: &Proxy, process: &Process
                 );
                 process.set_stopping();
                 proxy.stop(Stop::Graceful);
+                if let Some(fast_path) = fast_path {
+                    fast_path.drain();
+                }
                 deadline = Some(Instant::now() + grace);
             }
             Phase::Now => {
@@ -66,6 +76,14 @@ pub(super) async fn wait(signals: &mut Signals, proxy: &Proxy, process: &Process
                 deadline = None;
             }
         }
+    }
+}
+
+/// Waits until neither path has a connection.
+async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>) {
+    proxy.finished().await;
+    if let Some(fast_path) = fast_path {
+        fast_path.drained().await;
     }
 }
 

@@ -1,3 +1,150 @@
-//! The in-kernel fast path as the agent sees it.
+//! The in-kernel fast path as the agent sees it: loading and pinning, the maps, next hops, idle flows, counters.
+//!
+//! [`kernel`] is the one adapter to bpf(2). [`image`] computes what the maps should hold from the running model and the
+//! network, and is pure; [`sync`] writes the differences; [`agent`] is the loop that does so at each change, in a thread
+//! of its own so that nothing in userspace waits for the kernel.
 
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+mod agent;
+mod arena;
+mod attach;
+mod capacity;
+mod error;
+mod image;
+mod kernel;
 pub mod net;
+pub mod object;
+mod pins;
+mod registry;
+mod sweep;
+mod sync;
+mod sys;
+mod traffic;
+
+pub use agent::no_kernel_path;
+pub use error::FastPathError;
+
+use crate::{config::Config, observe::path::SharedPathStatus, topology::Topology};
+
+/// A running fast path.
+#[derive(Debug)]
+pub struct FastPath {
+    commands: mpsc::UnboundedSender<Command>,
+    active: watch::Receiver<u64>,
+}
+
+/// What the loop may be told.
+#[derive(Debug)]
+enum Command {
+    /// Take no new flows.
+    Drain,
+    /// End: leave everything pinned and attached, or remove it.
+    Finish {
+        keep: bool,
+        done: oneshot::Sender<()>,
+    },
+}
+
+impl FastPath {
+    /// Starts the fast path in a thread of its own and waits until the kernel forwards.
+    ///
+    /// # Errors
+    /// [`FastPathError`] says why there is none, and the mend.
+    pub async fn start(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        status: SharedPathStatus,
+    ) -> Result<Self, FastPathError> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (active_sender, active) = watch::channel(0);
+        let (started, result) = oneshot::channel();
+        thread::Builder::new()
+            .name("fast-path".into())
+            .spawn(move || {
+                let runtime = match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = started.send(Err(FastPathError::System(error)));
+                        return;
+                    }
+                };
+                runtime.block_on(async move {
+                    match agent::Agent::start(config, topology, status, active_sender).await {
+                        Ok(agent) => {
+                            let _ = started.send(Ok(()));
+                            agent.run(receiver).await;
+                        }
+                        Err(error) => {
+                            let _ = started.send(Err(error));
+                        }
+                    }
+                });
+            })?;
+        match result.await {
+            Ok(result) => result.map(|()| Self { commands, active }),
+            Err(_) => Err(FastPathError::System(io::Error::other(
+                "it ended without a word",
+            ))),
+        }
+    }
+
+    /// First phase of a stop: new flows go to userspace, known ones go on.
+    pub fn drain(&self) {
+        // A loop that is gone has no flows to drain.
+        let _ = self.commands.send(Command::Drain);
+    }
+
+    /// Waits until no flow is active.
+    pub async fn drained(&self) {
+        let _ = self.active.clone().wait_for(|active| *active == 0).await;
+    }
+
+    /// Last phase: removes the programs, maps and reserved ports, or with `keep` leaves them to work on.
+    pub async fn finish(self, keep: bool) {
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Finish { keep, done }).is_ok() {
+            let _ = finished.await;
+        }
+    }
+}
+
+/// Where the agent keeps its lock and what it reserved: beside the admin socket, since bpffs holds no ordinary files.
+fn state_folder(config: &Config) -> PathBuf {
+    let folder = config
+        .global
+        .admin_socket
+        .parent()
+        .unwrap_or(Path::new("/run"));
+    if folder.is_dir() {
+        folder.into()
+    } else {
+        std::env::temp_dir()
+    }
+}
+
+/// Name of a file of state for a pin path, so that two instances on one host have their own.
+fn state_name(what: &str, pin_path: &Path) -> String {
+    let flat: String = pin_path
+        .to_string_lossy()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("fast-path{flat}.{what}")
+}

@@ -1,0 +1,130 @@
+//! What can keep the kernel path from being had.
+
+use std::{io, path::PathBuf};
+
+use aya::{
+    EbpfError,
+    maps::MapError,
+    pin::PinError,
+    programs::{ProgramError, links::LinkError},
+};
+
+use super::net::NetError;
+
+/// Why the fast path cannot be used; each says what would help.
+#[derive(Debug, thiserror::Error)]
+pub enum FastPathError {
+    /// The binary holds no kernel program.
+    #[error("this lb was built without the kernel program: build it with `cargo xtask build`")]
+    NoObject,
+    /// Not permitted.
+    #[error(
+        "not permitted to load BPF programs: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    NotPermitted,
+    /// bpffs cannot be had.
+    #[error(
+        "{path} is not on a BPF file system and none could be mounted ({source}): mount -t bpf bpf /sys/fs/bpf"
+    )]
+    NoBpfFs {
+        /// The pin path.
+        path: PathBuf,
+        /// What mounting it said.
+        source: io::Error,
+    },
+    /// A file or folder below the pin path.
+    #[error("cannot {action} {path}: {source}")]
+    Pin {
+        /// Make, read or remove.
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Pinned maps were made by something else.
+    #[error(
+        "the maps pinned at {path} are of layout {found}, this lb's is {expected}: stop the lb that made them with \
+             `lb stop` of its own version, or remove that folder, which ends its flows"
+    )]
+    Abi {
+        /// The folder.
+        path: PathBuf,
+        /// What the settings map says.
+        found: u32,
+        /// What this binary wants.
+        expected: u32,
+    },
+    /// Another agent is at work on the same pins.
+    #[error(
+        "another lb is running with pin_path {path}: stop it first, or give this one its own \
+             global.fast_path.pin_path"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A map is missing from the object, or of another type than expected.
+    #[error("the kernel program has no usable map {0}: program and agent are of different builds")]
+    NoMap(&'static str),
+    /// A program is missing from the object.
+    #[error("the kernel program has no program {0}: program and agent are of different builds")]
+    NoProgram(&'static str),
+    /// The kernel refused the object.
+    #[error("the kernel refused the program: {}", cause(.0))]
+    Load(#[from] EbpfError),
+    /// The verifier or the attachment.
+    #[error("{}", cause(.0))]
+    Program(#[from] ProgramError),
+    /// A map operation.
+    #[error("kernel map: {}", cause(.0))]
+    Map(#[from] MapError),
+    /// The map of interfaces.
+    #[error("kernel map TX: {}", cause(.0))]
+    XdpMap(#[from] aya::maps::xdp::XdpMapError),
+    /// An arena is full.
+    #[error(
+        "the kernel maps have no room for more {0}: `lb stop` and start again makes larger ones"
+    )]
+    Full(&'static str),
+    /// Pinning.
+    #[error("{}", cause(.0))]
+    Pinning(#[from] PinError),
+    /// A link.
+    #[error("{}", cause(.0))]
+    Link(#[from] LinkError),
+    /// Netlink.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The registry cannot be written.
+    #[error(
+        "the kernel maps have no room for the names of all servers: `lb stop` and start again makes larger ones"
+    )]
+    RegistryFull,
+    /// An interface that `attach: xdp` insists on.
+    #[error("cannot attach to {interface}: {why}")]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// Why, and the mend.
+        why: String,
+    },
+    /// A thread or a runtime.
+    #[error("cannot start the fast path's thread: {0}")]
+    System(#[from] io::Error),
+}
+
+/// An error with everything behind it, since aya's say little by themselves.
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

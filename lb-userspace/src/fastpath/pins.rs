@@ -1,0 +1,175 @@
+//! The folder where programs' links and maps outlive the agent.
+//!
+//! ```text
+//! PIN_PATH/v1/maps/NAME        maps, by name
+//! PIN_PATH/v1/links/xdp-7      a link, by interface index
+//! ```
+
+use std::{
+    fs, io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+use lb_common::abi;
+
+use super::error::FastPathError;
+
+/// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The folder of this layout's version below `pin_path`.
+#[derive(Debug, Clone)]
+pub(super) struct Pins {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Pins {
+    /// Makes sure the folder is there, mounting a BPF file system at `/sys/fs/bpf` if nothing is mounted there.
+    pub(super) fn open(pin_path: &Path) -> Result<Self, FastPathError> {
+        let pins = Self::at(pin_path);
+        let made = |path: &Path| fs::create_dir_all(path).map_err(failed("make", path));
+        if !on_bpffs(pin_path)
+            && pin_path.starts_with("/sys/fs/bpf")
+            && !on_bpffs(Path::new("/sys/fs/bpf"))
+        {
+            mount().map_err(|source| FastPathError::NoBpfFs {
+                path: pin_path.into(),
+                source,
+            })?;
+        }
+        if !on_bpffs(pin_path) {
+            let source = io::Error::other("another file system is there");
+            return Err(FastPathError::NoBpfFs {
+                path: pin_path.into(),
+                source,
+            });
+        }
+        made(&pins.maps())?;
+        made(&pins.links())?;
+        Ok(pins)
+    }
+
+    /// The folder, whether or not it exists.
+    pub(super) fn at(pin_path: &Path) -> Self {
+        Self {
+            root: pin_path.into(),
+            folder: pin_path.join(format!("v{}", abi::VERSION)),
+        }
+    }
+
+    /// Where a map is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// Where the link of an interface is pinned.
+    pub(super) fn link(&self, hook: &str, ifindex: u32) -> PathBuf {
+        self.links().join(format!("{hook}-{ifindex}"))
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Pinned links: hook and interface index.
+    pub(super) fn pinned_links(&self) -> Vec<(String, u32)> {
+        let Ok(entries) = fs::read_dir(self.links()) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                let (hook, ifindex) = name.rsplit_once('-')?;
+                Some((hook.to_owned(), ifindex.parse().ok()?))
+            })
+            .collect()
+    }
+
+    /// Whether an earlier agent left maps.
+    pub(super) fn has_maps(&self) -> bool {
+        fs::read_dir(self.maps()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Removes a pinned link; the program is detached once nobody holds the link open.
+    pub(super) fn remove_link(&self, hook: &str, ifindex: u32) -> Result<(), FastPathError> {
+        remove(&self.link(hook, ifindex))
+    }
+
+    /// Removes everything, links first so that nothing runs without its maps, and the folders.
+    pub(super) fn remove_all(&self) -> Result<(), FastPathError> {
+        for folder in [self.links(), self.maps()] {
+            let Ok(entries) = fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                remove(&entry.path())?;
+            }
+            fs::remove_dir(&folder).map_err(failed("remove", &folder))?;
+        }
+        for folder in [&self.folder, &self.root] {
+            // The root may hold another version's, or be the operator's own.
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
+    /// Takes the folder for this agent alone until the returned handle is dropped; a killed agent's is free again.
+    pub(super) fn lock(&self, state: &Path) -> Result<fs::File, FastPathError> {
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(state)
+            .map_err(failed("make", state))?;
+        // SAFETY: the descriptor is open; flock has no other preconditions.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            return Err(FastPathError::InUse {
+                path: self.root.clone(),
+            });
+        }
+        Ok(file)
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.folder.join("maps")
+    }
+
+    fn links(&self) -> PathBuf {
+        self.folder.join("links")
+    }
+}
+
+fn remove(path: &Path) -> Result<(), FastPathError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FastPathError {
+    let path = path.to_owned();
+    move |source| FastPathError::Pin {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Whether the nearest folder of `path` that exists is on a BPF file system.
+fn on_bpffs(path: &Path) -> bool {
+    let Some(existing) = path.ancestors().find(|p| p.exists()) else {
+        return false;
+    };
+    rustix::fs::statfs(existing).is_ok_and(|fs| fs.f_type == BPF_FS_MAGIC)
+}
+
+fn mount() -> io::Result<()> {
+    let flags = rustix::mount::MountFlags::NOSUID
+        | rustix::mount::MountFlags::NODEV
+        | rustix::mount::MountFlags::NOEXEC;
+    rustix::mount::mount("bpf", "/sys/fs/bpf", "bpf", flags, c"mode=0700")?;
+    Ok(())
+}

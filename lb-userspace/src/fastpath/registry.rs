@@ -1,0 +1,285 @@
+//! Which name has which index in the kernel maps.
+//!
+//! Flows in the table refer to servers, lanes and hops by index, and outlive the agent. So the names behind the indexes
+//! are kept in a map beside them, and the next agent gives each name the index it had.
+
+use std::collections::BTreeMap;
+
+use lb_common::{abi::REGISTRY_CHUNK, flow::SideKey, load::BLOCK};
+use serde::{Deserialize, Serialize};
+
+/// How many of each there may be: the sizes of the maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Room {
+    /// Blocks of servers.
+    pub blocks: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Hops.
+    pub hops: u32,
+    /// Services' turn counters.
+    pub turns: u32,
+}
+
+/// Something has no room left in the kernel maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the kernel maps have no room for more {0}; `lb stop` and start again makes larger ones")]
+pub(super) struct NoRoom(pub &'static str);
+
+/// The indexes in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Registry {
+    /// Raised whenever something was added.
+    #[serde(skip)]
+    version: u64,
+    /// Backend → its block.
+    blocks: BTreeMap<String, u32>,
+    /// Backend → server → its ordinal in the block.
+    servers: BTreeMap<String, BTreeMap<String, u8>>,
+    /// Frontend → backend/server → lane.
+    lanes: BTreeMap<String, BTreeMap<String, u32>>,
+    /// backend/server → hop.
+    hops: BTreeMap<String, u16>,
+    /// Interface and tags of a client's side → hop.
+    sides: BTreeMap<String, u16>,
+    /// Frontend and address → turn counter.
+    turns: BTreeMap<String, u32>,
+}
+
+impl Registry {
+    /// Changes when something is added, so that whoever keeps a copy knows.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The block of a backend.
+    pub(super) fn block(&mut self, backend: &str, room: &Room) -> Result<u32, NoRoom> {
+        if let Some(block) = self.blocks.get(backend) {
+            return Ok(*block);
+        }
+        let block =
+            lowest_free(self.blocks.values().copied(), 0, room.blocks).ok_or(NoRoom("backends"))?;
+        self.blocks.insert(backend.into(), block);
+        self.version += 1;
+        Ok(block)
+    }
+
+    /// The index of a server: its block and its ordinal in it.
+    pub(super) fn server(
+        &mut self,
+        backend: &str,
+        server: &str,
+        room: &Room,
+    ) -> Result<u32, NoRoom> {
+        let block = self.block(backend, room)?;
+        let ordinals = self.servers.entry(backend.into()).or_default();
+        let ordinal = match ordinals.get(server) {
+            Some(ordinal) => *ordinal,
+            None => {
+                let taken = ordinals.values().map(|o| u32::from(*o));
+                let ordinal = lowest_free(taken, 0, BLOCK as u32)
+                    .ok_or(NoRoom("servers in one backend"))? as u8;
+                ordinals.insert(server.into(), ordinal);
+                self.version += 1;
+                ordinal
+            }
+        };
+        Ok(block << 8 | u32::from(ordinal))
+    }
+
+    /// The lane of a frontend's traffic to a server.
+    pub(super) fn lane(
+        &mut self,
+        frontend: &str,
+        backend: &str,
+        server: &str,
+        room: &Room,
+    ) -> Result<u32, NoRoom> {
+        let key = pair(backend, server);
+        if let Some(lane) = self.lanes.get(frontend).and_then(|lanes| lanes.get(&key)) {
+            return Ok(*lane);
+        }
+        let taken = self
+            .lanes
+            .values()
+            .flat_map(|lanes| lanes.values().copied());
+        let lane =
+            lowest_free(taken, 0, room.lanes).ok_or(NoRoom("pairs of frontend and server"))?;
+        self.lanes
+            .entry(frontend.into())
+            .or_default()
+            .insert(key, lane);
+        self.version += 1;
+        Ok(lane)
+    }
+
+    /// The hop of a server.
+    pub(super) fn hop(&mut self, backend: &str, server: &str, room: &Room) -> Result<u16, NoRoom> {
+        let key = pair(backend, server);
+        if let Some(hop) = self.hops.get(&key) {
+            return Ok(*hop);
+        }
+        let hop = self.free_hop(room)?;
+        self.hops.insert(key, hop);
+        Ok(hop)
+    }
+
+    /// The hop of a client's side.
+    pub(super) fn side(&mut self, side: SideKey, room: &Room) -> Result<u16, NoRoom> {
+        let key = format!("{}.{}.{}", side.ifindex, side.outer_tag, side.inner_tag);
+        if let Some(hop) = self.sides.get(&key) {
+            return Ok(*hop);
+        }
+        let hop = self.free_hop(room)?;
+        self.sides.insert(key, hop);
+        Ok(hop)
+    }
+
+    /// The turn counter of a frontend at an address.
+    pub(super) fn turn(
+        &mut self,
+        frontend: &str,
+        address: &str,
+        room: &Room,
+    ) -> Result<u32, NoRoom> {
+        let key = format!("{frontend} {address}");
+        if let Some(turn) = self.turns.get(&key) {
+            return Ok(*turn);
+        }
+        let turn =
+            lowest_free(self.turns.values().copied(), 0, room.turns).ok_or(NoRoom("services"))?;
+        self.turns.insert(key, turn);
+        self.version += 1;
+        Ok(turn)
+    }
+
+    /// Every lane with its frontend, backend and server.
+    pub(super) fn all_lanes(&self) -> impl Iterator<Item = (u32, &str, &str, &str)> {
+        self.lanes.iter().flat_map(|(frontend, lanes)| {
+            lanes.iter().filter_map(move |(key, lane)| {
+                let (backend, server) = key.split_once('/')?;
+                Some((*lane, frontend.as_str(), backend, server))
+            })
+        })
+    }
+
+    /// The registry as the chunks of its map: length, checksum, JSON.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let json = serde_json::to_vec(self)?;
+        let mut bytes = Vec::with_capacity(HEADER + json.len());
+        bytes.extend((json.len() as u64).to_le_bytes());
+        bytes.extend(checksum(&json).to_le_bytes());
+        bytes.extend(json);
+        Ok(bytes)
+    }
+
+    /// Reads what [`Registry::to_bytes`] wrote; `None` if it was not written whole.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let len = usize::try_from(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?)).ok()?;
+        let sum = u64::from_le_bytes(bytes.get(8..HEADER)?.try_into().ok()?);
+        let json = bytes.get(HEADER..HEADER.checked_add(len)?)?;
+        (checksum(json) == sum)
+            .then(|| serde_json::from_slice(json).ok())
+            .flatten()
+    }
+
+    fn free_hop(&mut self, room: &Room) -> Result<u16, NoRoom> {
+        let taken = self
+            .hops
+            .values()
+            .chain(self.sides.values())
+            .map(|h| u32::from(*h));
+        // 0 stands for none.
+        let hop = lowest_free(taken, 1, room.hops.min(1 << 16)).ok_or(NoRoom("next hops"))?;
+        self.version += 1;
+        Ok(hop as u16)
+    }
+}
+
+const HEADER: usize = 16;
+
+/// Chunks that hold `len` bytes.
+pub(super) fn chunks(len: usize) -> usize {
+    len.div_ceil(REGISTRY_CHUNK)
+}
+
+/// A server's name with its backend's. Names hold no slash in front of the first: HAProxy's names have none at all.
+fn pair(backend: &str, server: &str) -> String {
+    format!("{backend}/{server}")
+}
+
+fn lowest_free(taken: impl Iterator<Item = u32>, from: u32, to: u32) -> Option<u32> {
+    let mut taken: Vec<u32> = taken.filter(|t| *t >= from).collect();
+    taken.sort_unstable();
+    taken.dedup();
+    let free = taken
+        .iter()
+        .zip(from..)
+        .find(|(t, expected)| *t != expected)
+        .map(|(_, free)| free);
+    let free = free.unwrap_or(from + taken.len() as u32);
+    (free < to).then_some(free)
+}
+
+/// FNV-1a: a torn write shall not pass for a registry.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        blocks: 2,
+        lanes: 3,
+        hops: 4,
+        turns: 2,
+    };
+
+    #[test]
+    fn names_keep_their_indexes_over_a_restart() {
+        let mut before = Registry::default();
+        let a = before.server("be", "a", &ROOM).unwrap();
+        let b = before.server("be", "b", &ROOM).unwrap();
+        assert_ne!(a, b);
+        let lane = before.lane("fe", "be", "b", &ROOM).unwrap();
+        let hop = before.hop("be", "b", &ROOM).unwrap();
+        assert_ne!(hop, 0);
+        let mut after = Registry::from_bytes(&before.to_bytes().unwrap()).unwrap();
+        assert_eq!(after.server("be", "b", &ROOM), Ok(b));
+        assert_eq!(after.lane("fe", "be", "b", &ROOM), Ok(lane));
+        assert_eq!(after.hop("be", "b", &ROOM), Ok(hop));
+        assert_eq!(after.version(), 0, "nothing was added");
+        assert_eq!(
+            after.all_lanes().collect::<Vec<_>>(),
+            [(lane, "fe", "be", "b")]
+        );
+    }
+
+    #[test]
+    fn a_torn_registry_is_not_believed() {
+        let mut registry = Registry::default();
+        registry.server("be", "a", &ROOM).unwrap();
+        let mut bytes = registry.to_bytes().unwrap();
+        assert!(Registry::from_bytes(&bytes[..bytes.len() - 1]).is_none());
+        bytes[20] ^= 1;
+        assert!(Registry::from_bytes(&bytes).is_none());
+        assert!(Registry::from_bytes(&[0; 64]).is_none());
+    }
+
+    #[test]
+    fn full_maps_are_an_error_that_names_what_is_full() {
+        let mut registry = Registry::default();
+        registry.block("a", &ROOM).unwrap();
+        registry.block("b", &ROOM).unwrap();
+        assert_eq!(registry.block("c", &ROOM), Err(NoRoom("backends")));
+        assert_eq!(
+            registry.block("b", &ROOM),
+            Ok(1),
+            "those that are in stay in"
+        );
+    }
+}

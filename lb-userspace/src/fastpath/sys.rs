@@ -1,0 +1,113 @@
+//! The bpf(2) commands that aya has no safe form of for these maps and programs.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// `BPF_PROG_TEST_RUN` (`include/uapi/linux/bpf.h`).
+const PROG_TEST_RUN: libc::c_long = 10;
+/// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6.
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// Runs a program once with `data` as its packet; returns its verdict.
+///
+/// # Errors
+/// What the kernel says, `ENOTSUPP` for program types that cannot be run so.
+pub(super) fn test_run(program: BorrowedFd<'_>, data: &[u8]) -> io::Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+    }
+    let mut attr = Attr {
+        prog_fd: program.as_raw_fd() as u32,
+        data_size_in: u32::try_from(data.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        data_in: data.as_ptr() as u64,
+        repeat: 1,
+        ..Attr::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and `data` outlives the call.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr)? };
+    Ok(attr.retval)
+}
+
+/// Reads up to `keys.len()` entries of a hash map, in the order of its buckets. `cursor` holds where to go on: `None`
+/// to begin. Returns how many were read and whether the map's end was reached.
+///
+/// # Errors
+/// What the kernel says; `ENOSPC` if a single bucket holds more than fit.
+pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, bool)> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map_fd: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    let mut next = 0u32;
+    let from = cursor.unwrap_or(0);
+    let mut attr = Attr {
+        in_batch: if cursor.is_some() {
+            &raw const from as u64
+        } else {
+            0
+        },
+        out_batch: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd() as u32,
+        ..Attr::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command; the buffers hold `count` elements of
+    // the map's own key and value types, which the caller's handles were checked against when they were opened.
+    let result = unsafe { bpf(MAP_LOOKUP_BATCH, &mut attr) };
+    let end = match result {
+        Ok(()) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) => return Err(error),
+    };
+    *cursor = Some(next);
+    Ok((attr.count as usize, end))
+}
+
+/// # Safety
+/// `attr` is laid out as the command wants it and what it points to is valid for the call.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+    // SAFETY: by contract.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

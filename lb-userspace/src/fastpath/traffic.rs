@@ -1,0 +1,134 @@
+//! The kernel's counters, summed over CPUs: into the running model, beside userspace's, and into the status.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{MapData, MapError, PerCpuArray};
+use lb_common::{
+    counter::{Outcome, Reason},
+    load::ActiveBlock,
+    service::LaneCount,
+};
+
+use super::{
+    kernel::Maps,
+    registry::{Registry, Room},
+    sweep::Sweep,
+};
+use crate::{
+    observe::path::{CounterKind, KernelCounter},
+    topology::{Topology, counters::KernelTraffic},
+};
+
+/// Writes what the kernel has forwarded into the counters of frontends and servers. Returns how many flows are active.
+pub(super) fn publish(
+    maps: &Maps,
+    registry: &mut Registry,
+    room: &Room,
+    sweep: &Sweep,
+    topology: &Topology,
+) -> Result<u64, MapError> {
+    let mut frontends: BTreeMap<String, Totals> = BTreeMap::new();
+    let mut servers: BTreeMap<(String, String), Totals> = BTreeMap::new();
+    for (lane, frontend, backend, server) in registry.all_lanes() {
+        let count = lane_count(&maps.lane_counts, lane)?;
+        let of_frontend = frontends.entry(frontend.into()).or_default();
+        of_frontend.add(&count);
+        of_frontend.active += sweep.active(lane);
+        servers
+            .entry((backend.into(), server.into()))
+            .or_default()
+            .add(&count);
+    }
+    for frontend in &topology.frontends {
+        if let Some(totals) = frontends.get(&*frontend.name) {
+            totals.store(&frontend.counters.kernel);
+        }
+    }
+    let mut active = 0;
+    for backend in &topology.backends {
+        let Some(first) = backend.servers.first() else {
+            continue;
+        };
+        if !servers.contains_key(&(backend.name.to_string(), first.name.to_string())) {
+            continue;
+        }
+        let Ok(block) = registry.block(&backend.name, room) else {
+            continue;
+        };
+        let counts: ActiveBlock = maps.active.get(&block, 0)?;
+        let mut freed = false;
+        for server in &backend.servers {
+            let Some(totals) =
+                servers.get_mut(&(backend.name.to_string(), server.name.to_string()))
+            else {
+                continue;
+            };
+            let Ok(index) = registry.server(&backend.name, &server.name, room) else {
+                continue;
+            };
+            totals.active = u64::from(counts.active[(index & 0xff) as usize]);
+            active += totals.active;
+            freed |= totals.active < server.counters.kernel.active.value();
+            totals.store(&server.counters.kernel);
+        }
+        if freed {
+            backend.kernel_slots_freed();
+        }
+    }
+    Ok(active)
+}
+
+/// The kernel's counters by reason.
+pub(super) fn reasons(maps: &Maps) -> Result<Vec<KernelCounter>, MapError> {
+    Reason::ALL
+        .iter()
+        .map(|reason| {
+            let values = maps.reasons.get(&(*reason as u32), 0)?;
+            Ok(KernelCounter {
+                name: reason.name().into(),
+                help: reason.help().into(),
+                kind: match reason.outcome() {
+                    Outcome::Forwarded => CounterKind::Forwarded,
+                    Outcome::PassedUp => CounterKind::PassedUp,
+                    Outcome::Dropped => CounterKind::Dropped,
+                    Outcome::Noted => CounterKind::Other,
+                },
+                value: values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)),
+            })
+        })
+        .collect()
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    count: LaneCount,
+    active: u64,
+}
+
+impl Totals {
+    fn add(&mut self, count: &LaneCount) {
+        let sum = &mut self.count;
+        sum.flows += count.flows;
+        sum.packets_in += count.packets_in;
+        sum.bytes_in += count.bytes_in;
+        sum.packets_out += count.packets_out;
+        sum.bytes_out += count.bytes_out;
+    }
+
+    fn store(&self, traffic: &KernelTraffic) {
+        traffic.connections.set(self.count.flows);
+        traffic.bytes_in.set(self.count.bytes_in);
+        traffic.bytes_out.set(self.count.bytes_out);
+        traffic.packets_in.set(self.count.packets_in);
+        traffic.packets_out.set(self.count.packets_out);
+        traffic.active.set(self.active);
+    }
+}
+
+fn lane_count(map: &PerCpuArray<MapData, LaneCount>, lane: u32) -> Result<LaneCount, MapError> {
+    let mut sum = Totals::default();
+    for count in map.get(&lane, 0)?.iter() {
+        sum.add(count);
+    }
+    Ok(sum.count)
+}
