@@ -5,8 +5,12 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod forwarding;
+mod hostile;
+mod kernel;
 mod l7_haproxy;
 mod laboratory;
+mod lifecycle;
 mod setup;
 mod userspace;
 mod wire;
