@@ -6,7 +6,7 @@ use std::{fmt, fs};
 /// The prefix of everything that tests make.
 pub const TEST_PREFIX: &str = "lbt";
 
-/// `PREFIX-PID` for the first of a process, `PREFIX-PID.N` for those after it.
+/// `PREFIX-PID` for the first of a process, `PREFIX-PID_N` for those after it: a name in bpffs holds no dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(String);
 
@@ -18,7 +18,7 @@ impl Tag {
         let pid = std::process::id();
         match NEXT.fetch_add(1, Ordering::Relaxed) {
             0 => Tag(format!("{prefix}-{pid}")),
-            n => Tag(format!("{prefix}-{pid}.{n}")),
+            n => Tag(format!("{prefix}-{pid}_{n}")),
         }
     }
 
@@ -57,7 +57,7 @@ fn owner(name: &str, prefix: &str) -> Option<u32> {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(rest.len());
     let (pid, tail) = rest.split_at(end);
-    if tail.is_empty() || tail.starts_with(['.', '-']) {
+    if tail.is_empty() || tail.starts_with(['_', '-']) {
         pid.parse().ok()
     } else {
         None
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_name_tells_its_maker() {
         assert_eq!(owner("lbt-12-client", "lbt"), Some(12));
-        assert_eq!(owner("lbt-12.3-client", "lbt"), Some(12));
+        assert_eq!(owner("lbt-12_3-client", "lbt"), Some(12));
         assert_eq!(owner("lbt-12", "lbt"), Some(12));
         assert_eq!(owner("lb-demo-7-s1", "lb-demo"), Some(7));
     }

@@ -48,7 +48,7 @@ pub(super) async fn wait(
                 }
                 phase.after(request)
             }
-            () = finished(proxy, fast_path.filter(|_| phase != Phase::Now)) => return,
+            () = finished(proxy, fast_path, phase) => return,
             () = reached(deadline) => {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
                 Phase::Now
@@ -66,9 +66,6 @@ pub(super) async fn wait(
                 );
                 process.set_stopping();
                 proxy.stop(Stop::Graceful);
-                if let Some(fast_path) = fast_path {
-                    fast_path.drain();
-                }
                 deadline = Some(Instant::now() + grace);
             }
             Phase::Now => {
@@ -79,11 +76,15 @@ pub(super) async fn wait(
     }
 }
 
-/// Waits until neither path has a connection.
-async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>) {
-    proxy.finished().await;
-    if let Some(fast_path) = fast_path {
-        fast_path.drained().await;
+/// Waits until neither path has a connection. A stop that shall be immediate does not wait for the kernel's.
+async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>, phase: Phase) {
+    match (fast_path, phase) {
+        // Not before a stop has begun: draining is part of it.
+        (_, Phase::Running) => std::future::pending().await,
+        (Some(fast_path), Phase::Graceful) => {
+            tokio::join!(fast_path.drain(), proxy.finished());
+        }
+        _ => proxy.finished().await,
     }
 }
 

@@ -38,8 +38,9 @@ use crate::{
 
 /// Entries of the flow table that a sweep reads at each tick: a million in five seconds.
 const SWEEP_ENTRIES: usize = 50_000;
-/// Ticks between polls of the counters.
+/// Ticks between polls of the counters, a system call a lane, where there are more lanes than a few.
 const POLL_TICKS: u32 = 5;
+const FEW_LANES: usize = 256;
 /// Ticks between looks at interfaces that could not be had.
 const RETRY_TICKS: u32 = 20;
 
@@ -134,7 +135,9 @@ impl Agent {
             let result = tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    Some(Command::Drain) => self.drain(),
+                    Some(Command::Drain { done }) => self.drain().map(|()| {
+                        let _ = done.send(());
+                    }),
                     Some(Command::Finish { keep, done }) => return self.finish(keep, done),
                     None => return self.finish(false, oneshot::channel().0),
                 },
@@ -183,7 +186,8 @@ impl Agent {
             self.attach()?;
             self.sync()?;
         }
-        if self.draining || count.is_multiple_of(POLL_TICKS) {
+        let few = self.synced.image().lanes.len() <= FEW_LANES;
+        if few || self.draining || count.is_multiple_of(POLL_TICKS) {
             self.publish()?;
         }
         Ok(())

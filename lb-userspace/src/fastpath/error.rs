@@ -32,6 +32,14 @@ pub enum FastPathError {
         /// What mounting it said.
         source: io::Error,
     },
+    /// bpffs reserves dots.
+    #[error(
+        "global.fast_path.pin_path {path} holds a dot, which names on a BPF file system must not: choose another"
+    )]
+    DotInPinPath {
+        /// The pin path.
+        path: PathBuf,
+    },
     /// A file or folder below the pin path.
     #[error("cannot {action} {path}: {source}")]
     Pin {

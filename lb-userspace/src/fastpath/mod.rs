@@ -44,8 +44,8 @@ pub struct FastPath {
 /// What the loop may be told.
 #[derive(Debug)]
 enum Command {
-    /// Take no new flows.
-    Drain,
+    /// Take no new flows; answered once the kernel knows and the active flows have been counted.
+    Drain { done: oneshot::Sender<()> },
     /// End: leave everything pinned and attached, or remove it.
     Finish {
         keep: bool,
@@ -99,15 +99,13 @@ impl FastPath {
         }
     }
 
-    /// First phase of a stop: new flows go to userspace, known ones go on.
-    pub fn drain(&self) {
+    /// First phase of a stop: new flows go to userspace, known ones go on. Waits until none is active.
+    pub async fn drain(&self) {
+        let (done, counted) = oneshot::channel();
         // A loop that is gone has no flows to drain.
-        let _ = self.commands.send(Command::Drain);
-    }
-
-    /// Waits until no flow is active.
-    pub async fn drained(&self) {
-        let _ = self.active.clone().wait_for(|active| *active == 0).await;
+        if self.commands.send(Command::Drain { done }).is_ok() && counted.await.is_ok() {
+            let _ = self.active.clone().wait_for(|active| *active == 0).await;
+        }
     }
 
     /// Last phase: removes the programs, maps and reserved ports, or with `keep` leaves them to work on.

@@ -29,6 +29,11 @@ impl Pins {
     /// Makes sure the folder is there, mounting a BPF file system at `/sys/fs/bpf` if nothing is mounted there.
     pub(super) fn open(pin_path: &Path) -> Result<Self, FastPathError> {
         let pins = Self::at(pin_path);
+        if pin_path.to_string_lossy().contains('.') {
+            return Err(FastPathError::DotInPinPath {
+                path: pin_path.into(),
+            });
+        }
         let made = |path: &Path| fs::create_dir_all(path).map_err(failed("make", path));
         if !on_bpffs(pin_path)
             && pin_path.starts_with("/sys/fs/bpf")
