@@ -30,6 +30,9 @@ pub fn plan<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, 
         // SAFETY: a live map value. Other CPUs may write to it at the same time; every field is read or written whole
         // and none is trusted to stay.
         let flow = unsafe { &mut *flow };
+        if packet.ttl <= 1 {
+            return Err(Stop::Drop(Reason::TtlExceeded));
+        }
         if packet.flags & flag::CONTROL == 0 && flow.state == state::ESTABLISHED {
             return known(packet, flow);
         }
@@ -43,9 +46,6 @@ pub fn plan<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, 
 /// The Plan for a packet of a flow.
 #[inline(always)]
 fn known<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<Plan<A>, Stop> {
-    if packet.ttl <= 1 {
-        return Err(Stop::Drop(Reason::TtlExceeded));
-    }
     let reverse = flow.flags & flags::REVERSE != 0;
     let Some(hop) = maps::HOPS.get(u32::from(flow.hop)) else {
         return Err(Stop::Drop(Reason::HopLost));

@@ -32,8 +32,10 @@ mod rewrite;
 mod service;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_log_ebpf::debug;
+use lb_common::{counter::Reason, flow::V4, tcp::flag};
 
-use crate::plan::Stop;
+use crate::plan::{Packet, Stop};
 
 /// The fast path on XDP.
 #[xdp]
@@ -43,9 +45,43 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
         Err(stop) => return verdict(stop),
     };
     match flow::plan(&packet, &ctx) {
-        Ok(plan) => apply_xdp::send(&packet, &plan),
-        Err(stop) => verdict(stop),
+        Ok(plan) => {
+            if packet.flags & flag::CONTROL != 0 {
+                tell(
+                    &ctx,
+                    &packet,
+                    if plan.to_server {
+                        Reason::ForwardedIn
+                    } else {
+                        Reason::ForwardedOut
+                    },
+                );
+            }
+            apply_xdp::send(&packet, &plan)
+        }
+        Err(stop) => {
+            let (Stop::Up(reason) | Stop::Drop(reason)) = stop;
+            tell(&ctx, &packet, reason);
+            verdict(stop)
+        }
     }
+}
+
+/// For debugging: what becomes of a packet that opens or closes a flow, or is not sent on. The agent sets
+/// `AYA_LOG_LEVEL` before it loads the object; below debug the verifier removes this as dead code.
+#[inline(always)]
+fn tell(ctx: &XdpContext, packet: &Packet<V4>, reason: Reason) {
+    let key = &packet.key;
+    debug!(
+        ctx,
+        "{:i}:{} > {:i}:{} flags {:x}: reason #{}",
+        u32::from_be(key.src),
+        u16::from_be(key.sport),
+        u32::from_be(key.dst),
+        u16::from_be(key.dport),
+        packet.flags,
+        reason as u32
+    );
 }
 
 /// Frees idle flows: see [`reap`]. Never attached; the agent runs it with candidates as its packet.

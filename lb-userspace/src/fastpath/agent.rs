@@ -38,6 +38,10 @@ use crate::{
 
 /// Entries of the flow table that a sweep reads at each tick: a million in five seconds.
 const SWEEP_ENTRIES: usize = 50_000;
+/// Ticks from the begin of one sweep to that of the next.
+const SWEEP_TICKS: u32 = 10;
+/// Likewise for a table without flows, which may hold what a crash left half removed.
+const EMPTY_SWEEP_TICKS: u32 = 600;
 /// Ticks between polls of the counters, a system call a lane, where there are more lanes than a few.
 const POLL_TICKS: u32 = 5;
 const FEW_LANES: usize = 256;
@@ -58,6 +62,8 @@ pub(super) struct Agent {
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
     draining: bool,
+    /// The network's epoch that the maps follow.
+    epoch: u64,
     active: watch::Sender<u64>,
     started: Instant,
     /// The clock's value when the loop began.
@@ -113,6 +119,7 @@ impl Agent {
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             draining: false,
+            epoch: 0,
             active,
             started: Instant::now(),
             first_tick,
@@ -146,6 +153,7 @@ impl Agent {
                     Err(_) => return,
                 },
                 changed = self.view.changed() => match changed {
+                    Ok(()) if self.view.borrow_and_update().epoch() == self.epoch => Ok(()),
                     Ok(()) => self.attach().and_then(|()| self.sync()),
                     Err(_) => return tracing::error!("the kernel path no longer follows the network: netlink is gone"),
                 },
@@ -169,13 +177,8 @@ impl Agent {
     fn tick(&mut self, count: u32) -> Result<(), FastPathError> {
         let now = self.now();
         self.kernel.maps.clock.set(0, now, 0)?;
-        let lanes = self.synced.image().lanes.clone();
-        self.sweep.step(
-            &mut self.kernel,
-            &|lane| lanes.get(&lane).copied(),
-            now,
-            SWEEP_ENTRIES,
-        )?;
+        self.kernel.flush_packets();
+        self.sweep(now, count)?;
         let room = self.kernel.capacity.room;
         let weights =
             self.synced
@@ -193,9 +196,27 @@ impl Agent {
         Ok(())
     }
 
+    /// Goes on with a sweep for idle flows, or begins one if it is time: walking an empty table costs as well.
+    fn sweep(&mut self, now: u32, count: u32) -> Result<(), FastPathError> {
+        let flows = self.kernel.maps.flow_count.get(&0, 0)?;
+        let due = count.is_multiple_of(if flows > 0 {
+            SWEEP_TICKS
+        } else {
+            EMPTY_SWEEP_TICKS
+        });
+        if due || self.sweep.is_under_way() {
+            let lanes = &self.synced.image().lanes;
+            let lane = |lane| lanes.get(&lane).copied();
+            self.sweep
+                .step(&mut self.kernel, &lane, now, SWEEP_ENTRIES)?;
+        }
+        Ok(())
+    }
+
     /// Brings the maps up to date.
     fn sync(&mut self) -> Result<(), FastPathError> {
         let view = self.view.borrow_and_update().clone();
+        self.epoch = view.epoch();
         let attached: BTreeSet<u32> = self.kernel.attached().collect();
         let room = self.kernel.capacity.room;
         let before = self.kernel.registry.version();

@@ -27,6 +27,7 @@ use super::{
     capacity::Capacity,
     error::FastPathError,
     object::OBJECT,
+    packets::{self, Packets},
     pins::Pins,
     registry::{self, Registry, Room},
     sys,
@@ -65,6 +66,7 @@ pub(super) struct Kernel {
     ebpf: Ebpf,
     pins: Pins,
     links: BTreeMap<u32, PinnedLink>,
+    packets: Option<Packets>,
     /// The maps.
     pub maps: Maps,
     /// Sizes of the maps as they are, which an earlier agent may have chosen.
@@ -141,11 +143,14 @@ impl Kernel {
         for (name, path) in &paths {
             loader.map_pin_path(name, path);
         }
+        let level = packets::level();
+        loader.override_global("AYA_LOG_LEVEL", &level, false);
         let mut ebpf = loader.load(OBJECT).map_err(permitted)?;
         let maps = Maps::take(&mut ebpf, &pins)?;
         for name in [XDP_PROGRAM, REAPER] {
             program(&mut ebpf, name)?.load()?;
         }
+        let packets = Packets::open(&mut ebpf);
         let capacity = capacity(&pins)?;
         let registry = if taken_over {
             maps.read_registry()?
@@ -156,6 +161,7 @@ impl Kernel {
             ebpf,
             pins,
             links: BTreeMap::new(),
+            packets,
             maps,
             capacity,
             registry,
@@ -205,6 +211,13 @@ impl Kernel {
             .into_iter()
             .map(|(_, ifindex)| ifindex)
             .collect()
+    }
+
+    /// Writes what the program says of single packets.
+    pub(super) fn flush_packets(&mut self) {
+        if let Some(packets) = &mut self.packets {
+            packets.flush();
+        }
     }
 
     /// Runs the reaper over candidates, laid out as [`lb_common::abi::REAP_HEADER`] says.

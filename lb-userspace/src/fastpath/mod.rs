@@ -22,6 +22,7 @@ mod image;
 mod kernel;
 pub mod net;
 pub mod object;
+mod packets;
 mod pins;
 mod registry;
 mod sweep;

@@ -79,6 +79,11 @@ impl Sweep {
         Ok(end)
     }
 
+    /// Whether a sweep has begun and not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.cursor.is_some()
+    }
+
     /// Active flows of a lane at the last whole sweep.
     pub(super) fn active(&self, lane: u32) -> u64 {
         self.active.get(&lane).copied().unwrap_or(0)

@@ -63,8 +63,13 @@ impl Synced {
                 member_chunks(u32::from(s.block_len).min(widest)),
             )
         });
+        let mut image = Image::default();
+        for (at, word) in image.ports.0.iter_mut().enumerate() {
+            // An earlier agent's flows go on, to ports that may be in no image of this one.
+            *word = maps.ports.get(&(at as u32), 0)?;
+        }
         Ok(Self {
-            image: Image::default(),
+            image,
             settings: None,
             placed: BTreeMap::new(),
             slots: Arena::new(capacity.slot_chunks, slots),
@@ -77,7 +82,7 @@ impl Synced {
     pub(super) fn apply(
         &mut self,
         maps: &mut Maps,
-        image: Image,
+        mut image: Image,
         now: Instant,
     ) -> Result<(), FastPathError> {
         let old = std::mem::take(&mut self.image);
@@ -98,11 +103,11 @@ impl Synced {
         write_hash(&mut maps.sides, &old.sides, &image.sides)?;
         let reals = |set: &BTreeSet<ServiceKey<V4>>| set.iter().map(|key| (*key, 1)).collect();
         write_hash(&mut maps.reals, &reals(&old.reals), &reals(&image.reals))?;
-        for (at, word) in image.ports.0.iter().enumerate() {
+        for (at, word) in image.ports.0.iter_mut().enumerate() {
             // A bit that is no longer wanted stays: flows to that port may still run.
-            let word = word | old.ports.0[at];
-            if word != old.ports.0[at] || self.settings.is_none() {
-                maps.ports.set(at as u32, word, 0)?;
+            *word |= old.ports.0[at];
+            if *word != old.ports.0[at] {
+                maps.ports.set(at as u32, *word, 0)?;
             }
         }
         self.apply_services(maps, &image, now)?;
