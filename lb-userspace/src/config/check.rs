@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{Config, Diagnostics, Environment, host, load};
+use super::{
+    Config, Diagnostics, Environment, host, load,
+    model::{Attach, Frontend},
+    path::kernel_path,
+};
 
 /// How the answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +56,31 @@ impl Report {
             return writeln!(out, "{answer:#}");
         }
         out.write_all(self.diagnostics.render(format == Format::Colour).as_bytes())?;
+        for line in self.paths() {
+            writeln!(out, "{line}")?;
+        }
         writeln!(out, "{}", self.summary())
+    }
+
+    /// Which path each frontend takes, and why: `frontend http-in: userspace (mode http needs userspace)`.
+    fn paths(&self) -> Vec<String> {
+        let Some(config) = self.config.as_ref().filter(|_| self.is_valid()) else {
+            return Vec::new();
+        };
+        let off = config.global.fast_path.attach == Attach::Off;
+        let line = |frontend: &Frontend| {
+            let path = match kernel_path(config, frontend) {
+                Err(why) => format!("userspace ({why})"),
+                Ok(_) if off => "userspace (fast_path.attach is off)".into(),
+                Ok(_) => "kernel, where the program can be attached; userspace elsewhere".into(),
+            };
+            format!("frontend {}: {path}", frontend.name)
+        };
+        config
+            .frontends
+            .iter()
+            .map(|frontend| line(frontend))
+            .collect()
     }
 
     /// The last line: `lb.yaml: valid (2 frontends, 2 backends, 4 servers), 1 warning`.

@@ -72,7 +72,15 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
         );
         found.push(diagnostic.mend(format!("create it: `groupadd --system {group}`")));
     }
-    if global.user.is_none() && host.is_root() {
+    let kernel = global.fast_path.attach != Attach::Off;
+    if kernel && host.is_root() && (global.user.is_some() || global.group.is_some()) {
+        let message = "giving up root cannot be combined with the kernel path yet";
+        found.push(
+            placed(Severity::Error, places.user.or(places.group), message)
+                .mend("remove `user` and `group`, or set `fast_path: { attach: off }`"),
+        );
+    }
+    if global.user.is_none() && host.is_root() && !kernel {
         let message = "`global.user` is not set: the daemon stays root";
         found
             .push(placed(Severity::Warning, None, message).mend("write `user: lb` below `global`"));
@@ -316,6 +324,7 @@ mod tests {
             [
                 "2:9 error: this host has no user `nobody-here`",
                 "3:10 error: this host has no group `none-here`",
+                "2:9 error: giving up root cannot be combined with the kernel path yet",
                 "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
                 "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
                 "6:35 warning: this network namespace has no interface `eth7`",
@@ -334,7 +343,7 @@ mod tests {
     fn warns_of_open_statistics_and_of_root() {
         assert_eq!(
             said(
-                "stats: { bind: '*:1080' }\n",
+                "global: { fast_path: { attach: off } }\nstats: { bind: '*:1080' }\n",
                 &Imagined {
                     root: true,
                     ..Imagined::default()
@@ -342,7 +351,7 @@ mod tests {
             ),
             [
                 "- warning: `global.user` is not set: the daemon stays root",
-                "1:1 warning: `stats.auth` is not set: everyone who reaches it sees the statistics",
+                "2:1 warning: `stats.auth` is not set: everyone who reaches it sees the statistics",
             ]
         );
     }

@@ -20,6 +20,7 @@ mod health;
 pub mod host;
 mod listening;
 pub mod model;
+pub mod path;
 mod plain;
 mod resolve;
 mod source;

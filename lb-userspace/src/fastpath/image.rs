@@ -20,7 +20,8 @@ use super::{
 use crate::{
     config::{
         Config,
-        model::{Balance, Forward, Mode, Overflow, SnatAddresses, Transport},
+        model::{Balance, Forward, Overflow, SnatAddresses},
+        path::{is_kernel_bind, kernel_path},
     },
     topology::{Backend, Frontend, Server, Topology},
 };
@@ -357,49 +358,15 @@ impl Image {
     }
 }
 
-/// Whether the kernel can serve a frontend; else why not, as one clause.
+/// Whether the kernel serves a frontend; else why not, as one clause.
 fn eligible<'a>(frontend: &'a Frontend, inputs: &Inputs<'_>) -> Result<&'a Arc<Backend>, String> {
-    if frontend.config.mode == Mode::Http {
-        return Err("mode http needs userspace".into());
-    }
+    kernel_path(inputs.config, &frontend.config)?;
     if inputs.attached.is_empty() {
         return Err("no interface has the program attached".into());
     }
-    if !frontend.config.rules.is_empty() {
-        return Err("its rules need userspace".into());
-    }
-    let backend = frontend
+    Ok(frontend
         .default_backend()
-        .ok_or("it has no default backend")?;
-    if backend.config.forward == Forward::Proxy {
-        return Err(format!("backend {} says forward: proxy", backend.name));
-    }
-    if let Some(server) = backend.servers.iter().find(|s| s.address.is_ipv6()) {
-        return Err(format!(
-            "server {}/{} has an IPv6 address",
-            backend.name, server.name
-        ));
-    }
-    if backend.servers.len() > lb_common::load::BLOCK {
-        return Err(format!(
-            "backend {} has more than {} servers",
-            backend.name,
-            lb_common::load::BLOCK
-        ));
-    }
-    if !frontend
-        .config
-        .binds
-        .iter()
-        .any(|bind| bind.transport == Transport::Tcp && has_ipv4(bind))
-    {
-        return Err("it listens on IPv6 alone".into());
-    }
-    Ok(backend)
-}
-
-fn has_ipv4(bind: &crate::config::model::Bind) -> bool {
-    bind.address.is_ipv4() || bind.both_families
+        .ok_or("it has no default backend")?)
 }
 
 /// The IPv4 addresses and ports that a frontend is reached at, `*` being every address of this host but loopback's.
@@ -408,7 +375,7 @@ fn service_addresses(frontend: &Frontend, view: &View) -> BTreeSet<SocketAddr> {
         .config
         .binds
         .iter()
-        .filter(|bind| bind.transport == Transport::Tcp && has_ipv4(bind));
+        .filter(|bind| is_kernel_bind(bind));
     binds
         .flat_map(|bind| {
             let port = bind.address.port();
