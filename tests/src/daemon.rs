@@ -42,6 +42,10 @@ pub struct Builder<'a> {
     body: String,
 }
 
+/// The kernel path unless a test asks for another. The flow table is allocated whole, which for the default of a million
+/// flows takes a quarter of a gigabyte and on a busy machine many seconds.
+const FAST_PATH: &str = "attach: xdp, max_flows: 100000";
+
 /// Where the binary is: `LB_BIN`, else what `cargo xtask build` leaves.
 pub fn binary() -> PathBuf {
     match std::env::var_os("LB_BIN") {
@@ -58,7 +62,7 @@ impl<'a> Daemon<'a> {
             role: "lb".to_owned(),
             global: Global {
                 lines: String::new(),
-                fast_path: "attach: xdp".to_owned(),
+                fast_path: FAST_PATH.to_owned(),
             },
             body: body.to_owned(),
         }
@@ -199,7 +203,7 @@ impl<'a> Daemon<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// More keys of `global.fast_path`, inline: `attach: off` replaces `attach: xdp`.
+    /// More keys of `global.fast_path`, inline, instead of `attach: xdp` and a flow table of moderate size: `attach: off`.
     pub fn fast_path(mut self, inline: &str) -> Builder<'a> {
         inline.clone_into(&mut self.global.fast_path);
         self

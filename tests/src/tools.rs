@@ -104,7 +104,9 @@ pub fn iperf3_server(netns: &Netns, address: SocketAddr) -> Result<Process> {
 /// What an iperf3 client reports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Iperf3 {
-    /// Bytes that arrived at the receiver.
+    /// Bytes that the sender has handed to its kernel.
+    pub sent: u64,
+    /// Bytes that the receiver had read when the sender was done; some more may have been on the way.
     pub received: u64,
     /// Bits per second there.
     pub bits_per_second: f64,
@@ -140,6 +142,7 @@ fn parse_iperf3(text: &str) -> Option<Iperf3> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
     let end = report.get("end")?;
     Some(Iperf3 {
+        sent: end.get("sum_sent")?.get("bytes")?.as_u64()?,
         received: end.get("sum_received")?.get("bytes")?.as_u64()?,
         bits_per_second: end.get("sum_received")?.get("bits_per_second")?.as_f64()?,
         retransmits: end.get("sum_sent")?.get("retransmits")?.as_u64()?,
@@ -170,6 +173,7 @@ mod tests {
         let text = r#"{"end": {"sum_sent": {"retransmits": 4, "bytes": 9},
             "sum_received": {"bytes": 8, "bits_per_second": 1.5}}}"#;
         let report = Iperf3 {
+            sent: 9,
             received: 8,
             bits_per_second: 1.5,
             retransmits: 4,

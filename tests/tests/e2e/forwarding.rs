@@ -8,7 +8,7 @@ use lb_tests::lab::ETH;
 use lb_tests::server::{Answer, Body, Protocol};
 use lb_tests::{Daemon, Lab, skip, tools};
 
-use crate::kernel::{kernel_connections, kernel_takes_over, settles_at};
+use crate::kernel::{counts_settle, kernel_connections, kernel_takes_over};
 use crate::setup::{accepted_in_userspace, servers, service, tcp};
 use crate::wire::{self, Segment};
 
@@ -28,7 +28,10 @@ fn ten_thousand_connections_are_shared_by_weight_to_one_round_a_cpu() {
     let userspace = accepted_in_userspace(&lab);
     let before: Vec<u64> = servers
         .iter()
-        .map(|server| kernel_connections(&daemon, server.name()))
+        .map(|server| {
+            counts_settle(&daemon, server);
+            kernel_connections(&daemon, server.name())
+        })
         .collect();
 
     let load = Load::to(service(&lab))
@@ -48,9 +51,8 @@ fn ten_thousand_connections_are_shared_by_weight_to_one_round_a_cpu() {
             server.name()
         );
         assert_eq!(server.served(), got);
-        settles_at("the status agrees", before + got, || {
-            kernel_connections(&daemon, server.name())
-        });
+        counts_settle(&daemon, server);
+        assert_eq!(kernel_connections(&daemon, server.name()), before + got);
     }
     assert_eq!(
         accepted_in_userspace(&lab),
@@ -149,7 +151,9 @@ fn a_bulk_transfer_goes_through_both_ways() {
     for reverse in [false, true] {
         let bytes = 20_000_000;
         let report = tools::iperf3(lab.client(), service(&lab), bytes, reverse).unwrap();
-        assert!(report.received >= bytes, "{report:?}");
+        assert!(report.sent >= bytes, "{report:?}");
+        // At the end it stops reading: what is on the way then is sent and not received.
+        assert!(report.received >= bytes / 2, "{report:?}");
     }
     let in_userspace = lab.balancer().snmp("Tcp", "InSegs").unwrap() - received;
     assert_eq!(

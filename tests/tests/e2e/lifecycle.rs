@@ -51,8 +51,14 @@ fn traffic_outlives_a_crash_and_the_next_start_takes_it_over() {
         .unwrap();
     };
     more("before the crash");
+    let counted = |daemon: &Daemon<'_>, flows: u64| {
+        wait::until_true(format!("{flows} flows counted"), || {
+            counter(daemon, "flow_opened") >= flows
+        })
+        .unwrap();
+    };
+    counted(&daemon, 1000);
     let opened = counter(&daemon, "flow_opened");
-    assert!(opened >= 1000, "{opened}");
     daemon.kill();
     more("without an agent");
     assert_alive(&mut held);
@@ -68,7 +74,7 @@ fn traffic_outlives_a_crash_and_the_next_start_takes_it_over() {
         status["fast_path"]["flows"].as_u64() >= Some(20),
         "{status}"
     );
-    assert!(counter(&daemon, "flow_opened") >= opened + 2000, "{status}");
+    counted(&daemon, opened + 2000);
 }
 
 #[test]

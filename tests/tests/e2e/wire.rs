@@ -44,9 +44,15 @@ fn segment(frame: &[u8], outgoing: bool) -> Option<Segment> {
         payload: payload.len(),
         syn: tcp.syn(),
         outgoing,
-        checksums_right: sum == Ok(tcp.checksum())
-            && ip_header.calc_header_checksum() == ip_header.header_checksum,
+        checksums_right: sum.is_ok_and(|sum| is_same(sum, tcp.checksum()))
+            && is_same(ip_header.calc_header_checksum(), ip_header.header_checksum),
     })
+}
+
+/// Equality of ones' complement numbers, which know two zeroes (RFC 1071 §2): every receiver takes either. Linux writes
+/// 0xffff where it computes 0 in software (`skb_checksum_help`), one segment in 65,536.
+fn is_same(computed: u16, carried: u16) -> bool {
+    computed == carried || computed ^ carried == 0xffff && (computed == 0 || carried == 0)
 }
 
 /// Fails naming the first segment with a wrong checksum, and when there is no segment to look at.
