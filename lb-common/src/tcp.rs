@@ -35,6 +35,8 @@ pub mod state {
     pub const RST_CLIENT: u8 = 0x10;
     /// The server sent RST.
     pub const RST_SERVER: u8 = 0x20;
+    /// Only the client's packets are seen (`dsr`): the server answers it directly. Set when the flow opens, for good.
+    pub const ONE_SIDED: u8 = 0x40;
     /// The entry is being removed: whoever set this, under the flow's lock, settles its counts.
     pub const GONE: u8 = 0x80;
     /// Data flows both ways, the state of nearly every packet.
@@ -43,12 +45,16 @@ pub mod state {
     pub const FIN_BOTH: u8 = FIN_CLIENT | FIN_SERVER;
 }
 
-use state::{ANSWERED, FIN_BOTH, FIN_CLIENT, FIN_SERVER, NEW, OPEN, RST_CLIENT, RST_SERVER};
+use state::{
+    ANSWERED, ESTABLISHED, FIN_BOTH, FIN_CLIENT, FIN_SERVER, ONE_SIDED, OPEN, RST_CLIENT,
+    RST_SERVER,
+};
 
 /// The state after a segment.
 ///
 /// `flags` are the segment's, `data` whether it carries any payload. A SYN on a flow that [`is_over`] is not for this
-/// function: the flow is opened anew. A SYN after a client's RST opens the flow again on the same server.
+/// function: the flow is opened anew. A SYN on one that is closing by the client's word alone opens it again on the same
+/// server.
 #[inline(always)]
 pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
     let (fin, rst, answer) = if from_client {
@@ -67,7 +73,11 @@ pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
                 old
             };
         }
-        return if old & RST_CLIENT != 0 { NEW } else { old };
+        return if is_closing(old) {
+            old & ONE_SIDED
+        } else {
+            old
+        };
     }
     // An ordinary segment shows that its sender has not reset the connection; data, that it has not finished either,
     // unless both have: then it is a retransmission on the way out.
@@ -75,8 +85,13 @@ pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
     if data && new & FIN_BOTH == fin && flags & flag::FIN == 0 {
         new &= !fin;
     }
-    if from_client && new & ANSWERED != 0 && flags & flag::ACK != 0 {
-        new |= answer;
+    if from_client && flags & flag::ACK != 0 {
+        if new & ANSWERED != 0 {
+            new |= answer;
+        } else if new & ONE_SIDED != 0 {
+            // The answer went another way: the client acknowledges it.
+            new |= ESTABLISHED;
+        }
     }
     if flags & flag::FIN != 0 {
         new |= fin;
@@ -84,10 +99,19 @@ pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
     new
 }
 
+/// Whether the flow carries data both ways and has nothing to decide: the state of nearly every packet.
+#[inline(always)]
+pub const fn is_established(s: u8) -> bool {
+    s & !ONE_SIDED == ESTABLISHED
+}
+
 /// Whether the flow no longer counts as an active connection of its server: both ends have finished, or either reset.
+/// Where only the client is seen, its FIN is all there is to see: every orderly end has one.
 #[inline(always)]
 pub const fn is_closing(s: u8) -> bool {
-    s & FIN_BOTH == FIN_BOTH || s & (RST_CLIENT | RST_SERVER) != 0
+    s & FIN_BOTH == FIN_BOTH
+        || s & (RST_CLIENT | RST_SERVER) != 0
+        || s & (ONE_SIDED | FIN_CLIENT) == ONE_SIDED | FIN_CLIENT
 }
 
 /// Whether a SYN may move the flow to another server: the server itself has finished with the connection.
@@ -105,7 +129,7 @@ pub const fn idle_ticks(s: u8, established: u32) -> u32 {
     const SECOND: u32 = 1000 / crate::abi::TICK_MS;
     let limit = if s & (RST_CLIENT | RST_SERVER) != 0 {
         10 * SECOND
-    } else if s & FIN_BOTH == FIN_BOTH {
+    } else if is_closing(s) {
         return 60 * SECOND;
     } else if s & FIN_BOTH != 0 {
         120 * SECOND
@@ -123,6 +147,9 @@ pub const fn idle_ticks(s: u8, established: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::vec;
+
     use super::{flag::*, state::*, *};
 
     /// Runs segments `(from client, flags, data)` from a fresh SYN.
@@ -221,9 +248,36 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_of_which_only_the_client_is_seen_opens_and_closes_by_its_segments() {
+        let one = |segments: &[(bool, u8, bool)]| {
+            segments
+                .iter()
+                .fold(ONE_SIDED, |s, (c, f, d)| next(s, *c, *f, *d))
+        };
+        let mut s = vec![(true, SYN, false), (true, ACK, false)];
+        assert!(is_established(one(&s)));
+        s.push((true, FIN | ACK, false));
+        assert!(
+            is_closing(one(&s)) && !is_over(one(&s)),
+            "no longer active, but a SYN must not move it"
+        );
+        s.push((true, ACK, false));
+        assert!(
+            is_closing(one(&s)),
+            "acknowledging what the server still sends"
+        );
+        s.push((true, SYN, false));
+        assert_eq!(
+            one(&s),
+            ONE_SIDED,
+            "the port is used again, on the same server"
+        );
+    }
+
+    #[test]
     fn idle_times_never_exceed_the_configured_one() {
-        for s in 0..=0x3f {
-            if s & FIN_BOTH != FIN_BOTH || s & (RST_CLIENT | RST_SERVER) != 0 {
+        for s in 0..=0x7f {
+            if !is_closing(s) || s & (RST_CLIENT | RST_SERVER) != 0 {
                 assert!(idle_ticks(s, 50) <= 50);
             }
             assert!(idle_ticks(s, u32::MAX) > 0);

@@ -33,7 +33,7 @@ pub fn plan<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, 
         if packet.ttl <= 1 {
             return Err(Stop::Drop(Reason::TtlExceeded));
         }
-        if packet.flags & flag::CONTROL == 0 && flow.state == state::ESTABLISHED {
+        if packet.flags & flag::CONTROL == 0 && tcp::is_established(flow.state) {
             return known(packet, flow);
         }
         if step_state(packet, flow)? {
@@ -232,7 +232,7 @@ fn enter<A: Family>(
     let key = packet.key;
     let mut forward = Flow {
         lock: Default::default(),
-        state: state::NEW,
+        state: state::ONE_SIDED,
         flags: 0,
         hop: choice.server.hop,
         src: key.src,
@@ -246,6 +246,7 @@ fn enter<A: Family>(
         bytes: 0,
     };
     if service.forward == lb_common::service::forward::FULL_NAT {
+        forward.state = state::NEW;
         forward.flags = flags::TRANSLATE;
         let reverse = Flow {
             flags: flags::REVERSE | flags::TRANSLATE,
