@@ -181,6 +181,15 @@ impl<'a> Daemon<'a> {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// Another `fast_path` for the next start, and the configuration's rest with it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn change_fast_path(&mut self, inline: &str, body: &str) -> Result<()> {
+        inline.clone_into(&mut self.global.fast_path);
+        self.write_config(body)
+    }
+
     /// Where its programs and maps are pinned.
     pub fn pin_path(&self) -> &Path {
         self.pins.path()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{Config, model::Attach},
-    fastpath::{FastPath, FastPathError, no_kernel_path},
+    fastpath::{FastPath, FastPathError, is_left_over, no_kernel_path},
     observe::path::SharedPathStatus,
     topology::Topology,
 };
@@ -21,6 +21,13 @@ pub(super) async fn start(
 ) -> Result<Option<FastPath>, FastPathError> {
     let attach = config.global.fast_path.attach;
     if attach == Attach::Off {
+        if is_left_over(config) {
+            tokio::spawn(leave(
+                Arc::clone(config),
+                Arc::clone(topology),
+                status.clone(),
+            ));
+        }
         status.store(no_kernel_path(topology, "fast_path.attach is off"));
         return Ok(None);
     }
@@ -34,5 +41,21 @@ pub(super) async fn start(
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed.
+async fn leave(config: Arc<Config>, topology: Arc<Topology>, status: SharedPathStatus) {
+    match FastPath::start(config, Arc::clone(&topology), status.clone()).await {
+        Ok(fast_path) => {
+            tracing::info!(
+                "fast_path.attach is off: the kernel path of an earlier lb takes no new flows"
+            );
+            fast_path.drain().await;
+            fast_path.finish(false).await;
+            status.store(no_kernel_path(&topology, "fast_path.attach is off"));
+            tracing::info!("the kernel path of an earlier lb has no more flows and is removed");
+        }
+        Err(error) => tracing::error!("the kernel path of an earlier lb cannot be ended: {error}"),
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Agent {
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
     draining: bool,
+    /// The file no longer wants a kernel path: an earlier agent's flows are served to their end, no new ones taken.
+    leaving: bool,
     /// The network's epoch that the maps follow.
     epoch: u64,
     active: watch::Sender<u64>,
@@ -106,6 +108,7 @@ impl Agent {
         let first_tick = kernel.maps.clock.get(&0, 0)?;
         let reservation =
             Reservation::new(state.join(super::state_name("ports", &fast_path.pin_path)));
+        let leaving = fast_path.attach == Attach::Off;
         let mut agent = Self {
             config,
             topology,
@@ -118,7 +121,8 @@ impl Agent {
             reservation,
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
-            draining: false,
+            draining: leaving,
+            leaving,
             epoch: 0,
             active,
             started: Instant::now(),
@@ -253,6 +257,12 @@ impl Agent {
         let view = self.view.borrow().clone();
         let config = Arc::clone(&self.config);
         let fast_path = &config.global.fast_path;
+        if self.leaving {
+            for ifindex in self.kernel.pinned() {
+                self.kernel.attach(ifindex, XdpMode::Default)?;
+            }
+            return Ok(());
+        }
         let wanted = attach::wanted(fast_path, &view);
         let gone: Vec<u32> = self
             .kernel

@@ -55,7 +55,8 @@ enum Command {
 }
 
 impl FastPath {
-    /// Starts the fast path in a thread of its own and waits until the kernel forwards.
+    /// Starts the fast path in a thread of its own and waits until the kernel forwards. With `attach: off` it takes over
+    /// what an earlier agent left, and no new flows.
     ///
     /// # Errors
     /// [`FastPathError`] says why there is none, and the mend.
@@ -116,6 +117,11 @@ impl FastPath {
             let _ = finished.await;
         }
     }
+}
+
+/// Whether an earlier agent left a kernel path at the configured place.
+pub fn is_left_over(config: &Config) -> bool {
+    pins::Pins::at(&config.global.fast_path.pin_path).has_maps()
 }
 
 /// Where the agent keeps its lock and what it reserved: beside the admin socket, since bpffs holds no ordinary files.

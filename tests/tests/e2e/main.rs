@@ -10,6 +10,7 @@ mod hostile;
 mod kernel;
 mod l7_haproxy;
 mod laboratory;
+mod leaving;
 mod lifecycle;
 mod setup;
 mod userspace;
