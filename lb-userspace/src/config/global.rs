@@ -131,7 +131,10 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
 
 /// HAProxy's words that have another name or place here.
 const HINTS: &[(&str, &str)] = &[
-    ("daemon", "start it with `lb run --daemon`"),
+    (
+        "daemon",
+        "remove it: `lb run` stays in the foreground, as service managers want it",
+    ),
     ("nbthread", "it is `threads`"),
     ("nbproc", "there is one process: set `threads`"),
     ("chroot", "remove it: it is not needed, set `user`"),

@@ -1,7 +1,7 @@
 //! Text to checked [`Config`]. Knows nothing of sockets.
 //!
-//! A file goes through four steps: [`tree`] (YAML with places), the section readers (`global`, `frontend`, …: a
-//! [`draft`] of values in range), [`cross`] (what only holds between sections) and [`resolve`] (inheritance and
+//! A file goes through four steps: `tree` (YAML with places), the section readers (`global`, `frontend`, …: a
+//! `draft` of values in range), `cross` (what only holds between sections) and `resolve` (inheritance and
 //! defaults). No step stops at its first finding. [`host`] is apart: it asks the machine, and `lb check` runs it last.
 
 mod address;

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::programs::XdpMode;
 use lb_common::abi::TICK_MS;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -19,7 +18,7 @@ use super::{
     capacity::Capacity,
     error::FastPathError,
     image::{Image, Inputs},
-    kernel::Kernel,
+    kernel::{Kernel, Mode},
     net::{
         self, Family, Prober, View,
         ports::{self, PortSet, Reservation},
@@ -98,7 +97,7 @@ impl Agent {
             );
             if kernel.capacity.flow_entries != fast_path.max_flows.saturating_mul(2) {
                 tracing::warn!(
-                    "fast_path.max_flows is {} but the flow table in use holds {}: `lb stop` and start again changes it",
+                    "fast_path.max_flows is {} but the flow table in use holds {}: a stop with `on_stop: detach` and a new start change it",
                     fast_path.max_flows,
                     kernel.capacity.flow_entries / 2
                 );
@@ -283,11 +282,11 @@ impl Agent {
             let attached = self.kernel.attached().any(|i| i == ifindex);
             let (how, reason) = match attach::choose(fast_path.attach, ifindex) {
                 Choice::Native => {
-                    self.try_attach(ifindex, XdpMode::Driver, "xdp", "its driver has native XDP")
+                    self.try_attach(ifindex, Mode::Native, "xdp", "its driver has native XDP")
                 }
                 Choice::Generic => self.try_attach(
                     ifindex,
-                    XdpMode::Skb,
+                    Mode::Generic,
                     "xdp-generic",
                     "fast_path.attach asks for it",
                 ),
@@ -322,13 +321,7 @@ impl Agent {
         Ok(())
     }
 
-    fn try_attach(
-        &mut self,
-        ifindex: u32,
-        mode: XdpMode,
-        how: &str,
-        why: &str,
-    ) -> (String, String) {
+    fn try_attach(&mut self, ifindex: u32, mode: Mode, how: &str, why: &str) -> (String, String) {
         match self.kernel.attach(ifindex, mode) {
             Ok(()) => (how.into(), why.into()),
             Err(error) => ("none".into(), error.to_string()),

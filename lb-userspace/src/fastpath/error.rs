@@ -52,8 +52,8 @@ pub enum FastPathError {
     },
     /// Pinned maps were made by something else.
     #[error(
-        "the maps pinned at {path} are of layout {found}, this lb's is {expected}: stop the lb that made them with \
-             `lb stop` of its own version, or remove that folder, which ends its flows"
+        "the maps pinned at {path} are of layout {found}, this lb's is {expected}: stop the lb that made them, \
+             with `on_stop: detach`, or remove that folder, which ends its flows"
     )]
     Abi {
         /// The folder.
@@ -92,7 +92,7 @@ pub enum FastPathError {
     XdpMap(#[from] aya::maps::xdp::XdpMapError),
     /// An arena is full.
     #[error(
-        "the kernel maps have no room for more {0}: `lb stop` and start again makes larger ones"
+        "the kernel maps have no room for more {0}: a stop with `on_stop: detach` and a new start make larger ones"
     )]
     Full(&'static str),
     /// Pinning.
@@ -106,7 +106,7 @@ pub enum FastPathError {
     Net(#[from] NetError),
     /// The registry cannot be written.
     #[error(
-        "the kernel maps have no room for the names of all servers: `lb stop` and start again makes larger ones"
+        "the kernel maps have no room for the names of all servers: a stop with `on_stop: detach` and a new start make larger ones"
     )]
     RegistryFull,
     /// An interface that `attach: xdp` insists on.

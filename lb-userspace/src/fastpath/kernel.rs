@@ -1,5 +1,5 @@
-//! The one adapter to bpf(2): loads the object, opens its maps, attaches and detaches. Nothing else of the agent knows
-//! aya's types.
+//! The one adapter to bpf(2): loads the object, opens its maps, attaches and detaches. [`sync`](super::sync) and
+//! [`traffic`](super::traffic) use the maps that it has opened; nothing else of the agent knows aya's types.
 
 use std::{
     collections::BTreeMap,
@@ -60,6 +60,15 @@ const MAPS: [&str; 20] = [
     "TURNS",
     "REASONS",
 ];
+
+/// How the program is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// By the driver.
+    Native,
+    /// To the skb hook, which every driver has.
+    Generic,
+}
 
 /// A loaded program with its maps.
 pub(super) struct Kernel {
@@ -170,7 +179,7 @@ impl Kernel {
     }
 
     /// Attaches the program to an interface, or puts it in the place of an earlier agent's, with no packet in between.
-    pub(super) fn attach(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), FastPathError> {
+    pub(super) fn attach(&mut self, ifindex: u32, mode: Mode) -> Result<(), FastPathError> {
         if self.links.contains_key(&ifindex) {
             return Ok(());
         }
@@ -186,6 +195,10 @@ impl Kernel {
                 Err(_) => self.pins.remove_link("xdp", ifindex)?,
             }
         }
+        let mode = match mode {
+            Mode::Native => XdpMode::Driver,
+            Mode::Generic => XdpMode::Skb,
+        };
         let id = xdp.attach_to_if_index(ifindex, mode)?;
         let link = FdLink::try_from(xdp.take_link(id)?)?;
         self.links.insert(ifindex, link.pin(&path)?);

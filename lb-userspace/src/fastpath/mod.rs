@@ -1,7 +1,7 @@
 //! The in-kernel fast path as the agent sees it: loading and pinning, the maps, next hops, idle flows, counters.
 //!
-//! [`kernel`] is the one adapter to bpf(2). [`image`] computes what the maps should hold from the running model and the
-//! network, and is pure; [`sync`] writes the differences; [`agent`] is the loop that does so at each change, in a thread
+//! `kernel` is the one adapter to bpf(2). `image` computes what the maps should hold from the running model and the
+//! network, and is pure; `sync` writes the differences; `agent` is the loop that does so at each change, in a thread
 //! of its own so that nothing in userspace waits for the kernel.
 
 use std::{

@@ -23,7 +23,9 @@ pub(super) struct Room {
 
 /// Something has no room left in the kernel maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel maps have no room for more {0}; `lb stop` and start again makes larger ones")]
+#[error(
+    "the kernel maps have no room for more {0}; a stop with `on_stop: detach` and a new start make larger ones"
+)]
 pub(super) struct NoRoom(pub &'static str);
 
 /// The indexes in use.

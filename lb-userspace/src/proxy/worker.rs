@@ -1,7 +1,7 @@
 //! A worker: one thread, one runtime, its own listeners; the seam between accepting and the protocols.
 //!
-//! Each accepted connection becomes a [`Client`] and a task of its own, which [`tcp`](super::tcp) or
-//! [`http`](super::http) serves to its end.
+//! Each accepted connection becomes a [`Client`] and a task of its own, which [`tcp`] or
+//! [`http`] serves to its end.
 
 use std::{
     cell::Cell,

@@ -105,7 +105,7 @@ impl Rate {
 /// Samples that [`Average`] looks back over; HAProxy's `TIME_STATS_SAMPLES`.
 const AVERAGE_SAMPLES: u64 = 512;
 
-/// Mean of roughly the last [`AVERAGE_SAMPLES`] values, kept as a decaying sum.
+/// Mean of roughly the last 512 values, kept as a decaying sum.
 #[derive(Debug, Default)]
 pub struct Average {
     sum: AtomicU64,

@@ -2,7 +2,7 @@
 //!
 //! hyper answers a malformed request by itself, with no body, and would do so in the middle of nothing that we said:
 //! what it writes while no answer of ours is on its way is therefore swallowed, and ours is written when the connection
-//! has ended (see [`super::serve`]).
+//! has ended (see [`super::serve()`]).
 
 use std::{
     io::{self, IoSlice},
@@ -140,7 +140,7 @@ impl Write for ClientIo {
         Poll::Ready(Ok(()))
     }
 
-    /// The socket is closed by [`super::serve`], which may still have an answer to write.
+    /// The socket is closed by [`super::serve()`], which may still have an answer to write.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

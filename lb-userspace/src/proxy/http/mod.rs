@@ -1,6 +1,6 @@
 //! `mode http`: HTTP/1.1 from clients to servers.
 //!
-//! A worker hands every accepted connection to [`serve`]; what all workers know of the configuration is one immutable
+//! A worker hands every accepted connection to [`serve()`]; what all workers know of the configuration is one immutable
 //! [`Plan`]. A connection is one task: it drives hyper's server side for the client and hyper's client side
 //! for whichever server answers at the moment, so a request passes from one to the other without changing tasks.
 //!
