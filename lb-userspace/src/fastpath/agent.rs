@@ -258,7 +258,7 @@ impl Agent {
         let fast_path = &config.global.fast_path;
         if self.leaving {
             for ifindex in self.kernel.pinned() {
-                self.kernel.attach(ifindex, XdpMode::Default)?;
+                self.kernel.attach(ifindex, Mode::Any)?;
             }
             return Ok(());
         }

@@ -68,6 +68,8 @@ pub(super) enum Mode {
     Native,
     /// To the skb hook, which every driver has.
     Generic,
+    /// As the kernel thinks best.
+    Any,
 }
 
 /// A loaded program with its maps.
@@ -198,6 +200,7 @@ impl Kernel {
         let mode = match mode {
             Mode::Native => XdpMode::Driver,
             Mode::Generic => XdpMode::Skb,
+            Mode::Any => XdpMode::Default,
         };
         let id = xdp.attach_to_if_index(ifindex, mode)?;
         let link = FdLink::try_from(xdp.take_link(id)?)?;
