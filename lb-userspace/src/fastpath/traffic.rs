@@ -29,20 +29,13 @@ pub(super) fn publish(
 ) -> Result<u64, MapError> {
     let mut frontends: BTreeMap<String, Totals> = BTreeMap::new();
     let mut servers: BTreeMap<(String, String), Totals> = BTreeMap::new();
+    let mut frontends_of: BTreeMap<(String, String), usize> = BTreeMap::new();
     for (lane, frontend, backend, server) in registry.all_lanes() {
         let count = lane_count(&maps.lane_counts, lane)?;
-        let of_frontend = frontends.entry(frontend.into()).or_default();
-        of_frontend.add(&count);
-        of_frontend.active += sweep.active(lane);
-        servers
-            .entry((backend.into(), server.into()))
-            .or_default()
-            .add(&count);
-    }
-    for frontend in &topology.frontends {
-        if let Some(totals) = frontends.get(&*frontend.name) {
-            totals.store(&frontend.counters.kernel);
-        }
+        frontends.entry(frontend.into()).or_default().add(&count);
+        let server = (backend.to_owned(), server.to_owned());
+        *frontends_of.entry(server.clone()).or_default() += 1;
+        servers.entry(server).or_default().add(&count);
     }
     let mut active = 0;
     for backend in &topology.backends {
@@ -73,6 +66,20 @@ pub(super) fn publish(
         }
         if freed {
             backend.kernel_slots_freed();
+        }
+    }
+    for (lane, frontend, backend, server) in registry.all_lanes() {
+        let server = (backend.to_owned(), server.to_owned());
+        // Counted exactly by server; how frontends share one, only a sweep through the flows can tell.
+        let active = match (frontends_of.get(&server), servers.get(&server)) {
+            (Some(1), Some(totals)) => totals.active,
+            _ => sweep.active(lane),
+        };
+        frontends.entry(frontend.into()).or_default().active += active;
+    }
+    for frontend in &topology.frontends {
+        if let Some(totals) = frontends.get(&*frontend.name) {
+            totals.store(&frontend.counters.kernel);
         }
     }
     Ok(active)
