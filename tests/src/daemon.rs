@@ -2,7 +2,9 @@
 //! its own.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -24,7 +26,12 @@ pub struct Daemon<'a> {
     files: Scratch,
     pins: Scratch,
     global: Global,
+    // The binary as nobody may run it, if it is to run as nobody.
+    unprivileged: Option<PathBuf>,
 }
+
+/// The user and group without any right (`nobody`).
+const NOBODY: u32 = 65534;
 
 /// What goes into `global:` beside the paths of this daemon.
 #[derive(Clone, Debug)]
@@ -40,6 +47,7 @@ pub struct Builder<'a> {
     role: String,
     global: Global,
     body: String,
+    unprivileged: bool,
 }
 
 /// The kernel path unless a test asks for another. The flow table is allocated whole, which for the default of a million
@@ -65,6 +73,7 @@ impl<'a> Daemon<'a> {
                 fast_path: FAST_PATH.to_owned(),
             },
             body: body.to_owned(),
+            unprivileged: false,
         }
     }
 
@@ -81,7 +90,17 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// With what it said, when it ends before, or takes too long.
     pub fn start_with<T>(&mut self, mut ready: impl FnMut(&Daemon<'a>) -> Option<T>) -> Result<T> {
-        let mut command = self.netns.command(binary());
+        let mut command = match &self.unprivileged {
+            None => self.netns.command(binary()),
+            Some(binary) => {
+                let mut command = self.netns.command("setpriv");
+                command.arg(format!("--reuid={NOBODY}"));
+                command.arg(format!("--regid={NOBODY}"));
+                command.args(["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"]);
+                command.arg(binary);
+                command
+            }
+        };
         command.arg("run").arg("--config").arg(&self.config);
         command.env("RUST_BACKTRACE", "1");
         self.process = Some(Process::start(command)?);
@@ -224,6 +243,18 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Lines of `global:` as they stand in a file, indented by two.
+    pub fn global_lines(mut self, lines: &str) -> Builder<'a> {
+        let _ = writeln!(self.global.lines, "{}", lines.trim_end());
+        self
+    }
+
+    /// Runs it as a user without any right, by setpriv(1).
+    pub fn unprivileged(mut self) -> Builder<'a> {
+        self.unprivileged = true;
+        self
+    }
+
     /// A name of its own, for a second daemon of one lab.
     pub fn role(mut self, role: &str) -> Builder<'a> {
         role.clone_into(&mut self.role);
@@ -246,6 +277,15 @@ impl<'a> Builder<'a> {
     /// When a file cannot be written or bpffs not be mounted.
     pub fn prepare(self) -> Result<Daemon<'a>> {
         let files = Scratch::files(self.lab.tag(), &self.role)?;
+        let mut unprivileged = None;
+        if self.unprivileged {
+            // Where the project is checked out he may have no right to go.
+            let copy = files.path().join("lb");
+            fs::copy(binary(), &copy).context(|| format!("copy lb to {}", copy.display()))?;
+            chown(files.path(), Some(NOBODY), Some(NOBODY))
+                .context(|| format!("give {} away", files.path().display()))?;
+            unprivileged = Some(copy);
+        }
         let daemon = Daemon {
             process: None,
             netns: self.lab.balancer(),
@@ -254,6 +294,7 @@ impl<'a> Builder<'a> {
             pins: Scratch::pins(self.lab.tag(), &self.role)?,
             files,
             global: self.global,
+            unprivileged,
         };
         daemon.write_config(&self.body)?;
         Ok(daemon)

@@ -1,14 +1,12 @@
 //! TCP through the kernel program: shares, checksums, times to live, and nothing in userspace.
 
-use std::net::SocketAddr;
-
 use lb_tests::capture::Capture;
 use lb_tests::client::Load;
 use lb_tests::lab::ETH;
 use lb_tests::server::{Answer, Body, Protocol};
 use lb_tests::{Daemon, Lab, skip, tools};
 
-use crate::kernel::{counts_settle, kernel_connections, kernel_takes_over};
+use crate::kernel::{counts_settle, kernel_connections, kernel_takes_over, reasons};
 use crate::setup::{accepted_in_userspace, servers, service, tcp};
 use crate::wire::{self, Segment};
 
@@ -57,7 +55,8 @@ fn ten_thousand_connections_are_shared_by_weight_to_one_round_a_cpu() {
     assert_eq!(
         accepted_in_userspace(&lab),
         userspace,
-        "all of them in the kernel"
+        "all of them in the kernel: {}",
+        reasons(&daemon)
     );
 }
 
@@ -128,7 +127,8 @@ fn what_clients_send_and_get_is_whole_on_the_wire() {
     assert_eq!(
         accepted_in_userspace(&lab),
         userspace,
-        "all of them in the kernel"
+        "all of them in the kernel: {}",
+        reasons(&daemon)
     );
 }
 
@@ -138,15 +138,15 @@ fn a_bulk_transfer_goes_through_both_ways() {
         return;
     }
     let lab = Lab::builder().servers(1).build().unwrap();
-    let _server = tools::iperf3_server(
-        lab.server(0),
-        SocketAddr::from((lab.server_addr(0), crate::setup::BACKEND)),
-    )
-    .unwrap();
+    let stand_in = servers(&lab, Protocol::Name);
     let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
         .start()
         .unwrap();
     kernel_takes_over(&lab, &daemon);
+    // iperf3 serves one at a time: a probe would have kept it busy.
+    let address = stand_in[0].address();
+    drop(stand_in);
+    let _server = tools::iperf3_server(lab.server(0), address).unwrap();
     let received = lab.balancer().snmp("Tcp", "InSegs").unwrap();
     for reverse in [false, true] {
         let bytes = 20_000_000;

@@ -5,7 +5,10 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod balancing;
+mod dsr;
 mod forwarding;
+mod health;
 mod hostile;
 mod kernel;
 mod l7_haproxy;
@@ -13,5 +16,8 @@ mod laboratory;
 mod leaving;
 mod lifecycle;
 mod setup;
+mod stats;
+mod tutorial;
+mod unprivileged;
 mod userspace;
 mod wire;
