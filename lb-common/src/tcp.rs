@@ -85,8 +85,9 @@ pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
     if data && new & FIN_BOTH == fin && flags & flag::FIN == 0 {
         new &= !fin;
     }
-    if from_client && flags & flag::ACK != 0 {
-        if new & ANSWERED != 0 {
+    if flags & flag::ACK != 0 {
+        if !from_client || new & ANSWERED != 0 {
+            // From the server not only a SYN-ACK: to a forged RST and SYN it answers with an ordinary segment.
             new |= answer;
         } else if new & ONE_SIDED != 0 {
             // The answer went another way: the client acknowledges it.
@@ -233,6 +234,19 @@ mod tests {
         let mut s = HANDSHAKE.to_vec();
         s.extend([(true, RST, false), (true, SYN, false)]);
         assert_eq!(run(&s), NEW);
+    }
+
+    #[test]
+    fn a_forged_reset_and_a_forged_syn_are_taken_back_too() {
+        let mut s = HANDSHAKE.to_vec();
+        s.extend([
+            (true, RST, false),
+            (true, SYN, false),
+            // The server's challenge (RFC 5961 §4) and the true client's next segment.
+            (false, ACK, false),
+            (true, ACK, true),
+        ]);
+        assert_eq!(run(&s), ESTABLISHED);
     }
 
     #[test]

@@ -177,8 +177,9 @@ fn remove<A: Family>(packet: &Packet<A>, forward: &Flow<A>, reason: Reason) {
 #[inline(always)]
 fn open<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop> {
     let service = service::find(packet, hook)?;
-    // SAFETY: a live map value; userspace replaces entries whole and never writes into one.
-    let service = unsafe { &*service };
+    // Copied at once: the agent's next write of any service may reuse the entry that its last one replaced.
+    // SAFETY: a live map value.
+    let service = &unsafe { service.read() };
     admit::admit(packet, service, hook)?;
     // A time to live that ends here ends at this host's own stack.
     if packet.ttl <= 1 {

@@ -20,7 +20,8 @@ use crate::{
     packet::{u16_at, u32_at},
 };
 
-/// How long a reverse entry may be without its forward one, which is inserted right after it.
+/// How long a reverse entry may be without its forward one, which is inserted right after it, and how long an entry may
+/// be in removal, which takes no time: longer, and whoever was at it met another flow in the place of its own.
 const ORPHAN_TICKS: u32 = 60_000 / TICK_MS;
 
 /// Looks at each candidate once; returns `XDP_PASS`.
@@ -79,8 +80,9 @@ fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
     let (state, taken) = unsafe {
         lock::with(lock, || {
             let state = (*forward).state;
-            let take = state & tcp::state::GONE == 0
-                && now.wrapping_sub(last) >= tcp::idle_ticks(state, idle);
+            let since = now.wrapping_sub(last);
+            let take = since >= tcp::idle_ticks(state, idle)
+                && (state & tcp::state::GONE == 0 || since >= ORPHAN_TICKS);
             if take {
                 (*forward).state = state | tcp::state::GONE;
             }

@@ -16,6 +16,7 @@ use super::{
     Command,
     attach::{self, Choice},
     capacity::Capacity,
+    clock::Clock,
     error::FastPathError,
     image::{Image, Inputs},
     kernel::{Kernel, Mode},
@@ -66,9 +67,9 @@ pub(super) struct Agent {
     /// The network's epoch that the maps follow.
     epoch: u64,
     active: watch::Sender<u64>,
-    started: Instant,
-    /// The clock's value when the loop began.
-    first_tick: u32,
+    clock: Clock,
+    /// The maps do not hold what they should: the last attempt to bring them up to date failed.
+    behind: bool,
     _lock: std::fs::File,
 }
 
@@ -83,7 +84,7 @@ impl Agent {
         let fast_path = &config.global.fast_path;
         let state = super::state_folder(&config);
         let pins = Pins::open(&fast_path.pin_path)?;
-        let lock = pins.lock(&state.join(super::state_name("lock", &fast_path.pin_path)))?;
+        let lock = pins.lock()?;
         let (view, prober) = net::start().await?;
         let addresses = view.borrow().local_addresses(Family::V4).len();
         let kernel = Kernel::load(
@@ -103,8 +104,8 @@ impl Agent {
                 );
             }
         }
-        let synced = Synced::new(&kernel.maps, &kernel.capacity)?;
-        let first_tick = kernel.maps.clock.get(&0, 0)?;
+        let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
+        let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
         let reservation =
             Reservation::new(state.join(super::state_name("ports", &fast_path.pin_path)));
         let leaving = fast_path.attach == Attach::Off;
@@ -124,8 +125,8 @@ impl Agent {
             leaving,
             epoch: 0,
             active,
-            started: Instant::now(),
-            first_tick,
+            clock,
+            behind: false,
             _lock: lock,
         };
         agent.reserve_ports();
@@ -171,14 +172,8 @@ impl Agent {
         }
     }
 
-    /// The present value of the coarse clock.
-    fn now(&self) -> u32 {
-        let elapsed = self.started.elapsed().as_millis() / u128::from(TICK_MS);
-        self.first_tick.wrapping_add(elapsed as u32)
-    }
-
     fn tick(&mut self, count: u32) -> Result<(), FastPathError> {
-        let now = self.now();
+        let now = self.clock.at(Instant::now());
         self.kernel.maps.clock.set(0, now, 0)?;
         self.kernel.flush_packets();
         self.sweep(now, count)?;
@@ -190,6 +185,9 @@ impl Agent {
         self.synced.apply_weights(&mut self.kernel.maps, weights)?;
         if count.is_multiple_of(RETRY_TICKS) && self.has_left_interfaces() {
             self.attach()?;
+            self.sync()?;
+        }
+        if self.behind {
             self.sync()?;
         }
         let few = self.synced.image().lanes.len() <= FEW_LANES;
@@ -208,21 +206,26 @@ impl Agent {
             EMPTY_SWEEP_TICKS
         });
         if due || self.sweep.is_under_way() {
-            let lanes = &self.synced.image().lanes;
-            let lane = |lane| lanes.get(&lane).copied();
+            let lane = |lane| self.synced.lane(lane);
             self.sweep
                 .step(&mut self.kernel, &lane, now, SWEEP_ENTRIES)?;
         }
         Ok(())
     }
 
-    /// Brings the maps up to date.
+    /// Brings the maps up to date; if that fails, it is tried again at each tick.
     fn sync(&mut self) -> Result<(), FastPathError> {
+        self.behind = true;
+        self.write()?;
+        self.behind = false;
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), FastPathError> {
         let view = self.view.borrow_and_update().clone();
         self.epoch = view.epoch();
         let attached: BTreeSet<u32> = self.kernel.attached().collect();
         let room = self.kernel.capacity.room;
-        let before = self.kernel.registry.version();
         let mut registry = std::mem::take(&mut self.kernel.registry);
         let inputs = Inputs {
             config: &self.config,
@@ -233,13 +236,8 @@ impl Agent {
             room: &room,
         };
         let image = Image::build(&inputs, &mut registry);
-        let written = if registry.version() == before {
-            Ok(())
-        } else {
-            self.kernel.write_registry(&registry)
-        };
         self.kernel.registry = registry;
-        written?;
+        self.kernel.write_registry()?;
         self.prober.want(image.neighbours.clone());
         self.synced
             .apply(&mut self.kernel.maps, image, Instant::now())?;
@@ -256,19 +254,19 @@ impl Agent {
         let view = self.view.borrow().clone();
         let config = Arc::clone(&self.config);
         let fast_path = &config.global.fast_path;
+        let pinned = self.kernel.pinned();
+        let present: BTreeSet<u32> = self.kernel.attached().chain(pinned).collect();
         if self.leaving {
-            for ifindex in self.kernel.pinned() {
-                self.kernel.attach(ifindex, Mode::Any)?;
+            for ifindex in present {
+                match view.link(ifindex) {
+                    Some(_) => self.kernel.attach(ifindex, Mode::Any)?,
+                    None => self.kernel.detach(ifindex)?,
+                }
             }
             return Ok(());
         }
-        let wanted = attach::wanted(fast_path, &view);
-        let gone: Vec<u32> = self
-            .kernel
-            .attached()
-            .chain(self.kernel.pinned())
-            .filter(|i| !wanted.contains(i))
-            .collect();
+        let wanted = attach::wanted(fast_path, &view, &present);
+        let gone: Vec<u32> = present.difference(&wanted).copied().collect();
         for ifindex in gone {
             self.kernel.detach(ifindex)?;
         }

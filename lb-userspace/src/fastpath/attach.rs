@@ -20,12 +20,13 @@ pub(super) enum Choice {
     Leave(String),
 }
 
-/// The interfaces that the configuration means, by index. Named ones that do not exist are awaited.
-pub(super) fn wanted(config: &FastPath, view: &View) -> BTreeSet<u32> {
+/// The interfaces that the configuration means, by index. Named ones that do not exist are awaited, and those that are
+/// down: but one that has the program keeps it, or the first packets after it comes up would meet the host's RST.
+pub(super) fn wanted(config: &FastPath, view: &View, attached: &BTreeSet<u32>) -> BTreeSet<u32> {
     if config.interfaces.is_empty() {
         return view
             .links()
-            .filter(|link| is_default(link))
+            .filter(|link| is_default(link) && (link.up || attached.contains(&link.index)))
             .map(|link| link.index)
             .collect();
     }
@@ -34,8 +35,10 @@ pub(super) fn wanted(config: &FastPath, view: &View) -> BTreeSet<u32> {
         .iter()
         .filter_map(|name| view.link_named(name));
     named
-        .filter(|link| link.up)
-        .flat_map(|link| view.devices_under(link.index))
+        .flat_map(|link| {
+            let devices = view.devices_under(link.index).into_iter();
+            devices.filter(|device| link.up || attached.contains(device))
+        })
         .collect()
 }
 
@@ -48,13 +51,13 @@ pub(super) fn missing<'a>(config: &'a FastPath, view: &'a View) -> impl Iterator
         .filter(|name| view.link_named(name).is_none())
 }
 
-/// Every Ethernet-like interface that is up, but those that others lie under: packets come by what is underneath.
+/// Every Ethernet-like interface, but those that others lie under: packets come by what is underneath.
 fn is_default(link: &Link) -> bool {
     let stacked = matches!(
         link.kind,
         LinkKind::Vlan(_) | LinkKind::Bond { .. } | LinkKind::Bridge
     );
-    link.up && link.ethernet && !link.loopback && !stacked
+    link.ethernet && !link.loopback && !stacked
 }
 
 /// How to attach to `ifindex`, as the file wants and the driver can.

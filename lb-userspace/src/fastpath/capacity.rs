@@ -62,7 +62,9 @@ impl Capacity {
             services: room.turns,
             slot_chunks: at_least(4096, slots * addresses.max(1)),
             member_chunks: at_least(1024, services * (widest / 16 + 1)),
-            registry_chunks: at_least(64, (servers + services + lanes) * 128 / 4096 + 1),
+            // Two copies.
+            registry_chunks: at_least(64, (servers + services + lanes) * 128 / 4096 + 1)
+                .saturating_mul(2),
         }
     }
 }

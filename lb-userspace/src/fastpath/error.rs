@@ -43,7 +43,7 @@ pub enum FastPathError {
     /// A file or folder below the pin path.
     #[error("cannot {action} {path}: {source}")]
     Pin {
-        /// Make, read or remove.
+        /// Make, open or remove.
         action: &'static str,
         /// Which.
         path: PathBuf,

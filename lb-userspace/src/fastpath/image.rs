@@ -180,7 +180,12 @@ impl Image {
         for server in &backend.servers {
             let index = registry.server(&backend.name, &server.name, inputs.room)?;
             let lane = registry.lane(&frontend.name, &backend.name, &server.name, inputs.room)?;
-            let hop = registry.hop(&backend.name, &server.name, inputs.room)?;
+            let hop = registry.hop(
+                &backend.name,
+                &server.name,
+                server.address.ip(),
+                inputs.room,
+            )?;
             let ordinal = (index & 0xff) as usize;
             if members.len() <= ordinal {
                 members.resize(ordinal + 1, 0);

@@ -84,6 +84,8 @@ pub(super) struct Kernel {
     pub capacity: Capacity,
     /// Names and indexes: an earlier agent's, if there was one.
     pub registry: Registry,
+    /// The registry's version as it stands in its map.
+    written: u64,
     /// Whether the maps were there before, with flows perhaps.
     pub taken_over: bool,
 }
@@ -136,10 +138,18 @@ impl Kernel {
         if OBJECT.is_empty() {
             return Err(FastPathError::NoObject);
         }
-        let taken_over = pins.has_maps();
-        if taken_over {
-            check_abi(&pins)?;
-        }
+        let registry = match Found::at(&pins)? {
+            Found::Nothing => None,
+            Found::HalfMade => {
+                tracing::warn!(
+                    "what is pinned at {} is not whole, an earlier lb died over it: it is made anew",
+                    pins.folder().display()
+                );
+                pins.clear()?;
+                None
+            }
+            Found::Whole(registry) => Some(registry),
+        };
         let sizes = sizes(&wanted);
         let paths: Vec<(&'static str, PathBuf)> = MAPS
             .iter()
@@ -163,12 +173,10 @@ impl Kernel {
         }
         let packets = Packets::open(&mut ebpf);
         let capacity = capacity(&pins)?;
-        let registry = if taken_over {
-            maps.read_registry()?
-        } else {
-            Registry::default()
-        };
+        let taken_over = registry.is_some();
+        let registry = *registry.unwrap_or_default();
         Ok(Self {
+            written: registry.version(),
             ebpf,
             pins,
             links: BTreeMap::new(),
@@ -246,20 +254,32 @@ impl Kernel {
         Ok(())
     }
 
-    /// Writes the registry, so that it never lags behind what refers to it.
-    pub(super) fn write_registry(&mut self, registry: &Registry) -> Result<(), FastPathError> {
-        let bytes = registry
+    /// Writes the registry if it changed, so that it never lags behind what refers to it: into one half of its map and
+    /// the other in turn, so that dying over it leaves the one before.
+    pub(super) fn write_registry(&mut self) -> Result<(), FastPathError> {
+        if self.registry.version() == self.written {
+            return Ok(());
+        }
+        let half = self.maps.registry.len() / 2;
+        let first = if self.registry.next_generation().is_multiple_of(2) {
+            0
+        } else {
+            half
+        };
+        let bytes = self
+            .registry
             .to_bytes()
             .map_err(|_| FastPathError::RegistryFull)?;
-        if registry::chunks(bytes.len()) > self.capacity.registry_chunks as usize {
+        if registry::chunks(bytes.len()) > half as usize {
             return Err(FastPathError::RegistryFull);
         }
         // The first chunk, with length and checksum, last.
         for (at, part) in bytes.chunks(REGISTRY_CHUNK).enumerate().rev() {
             let mut chunk = RegistryChunk([0; REGISTRY_CHUNK]);
             chunk.0[..part.len()].copy_from_slice(part);
-            self.maps.registry.set(at as u32, chunk, 0)?;
+            self.maps.registry.set(first + at as u32, chunk, 0)?;
         }
+        self.written = self.registry.version();
         Ok(())
     }
 
@@ -303,17 +323,6 @@ impl Maps {
                 .as_fd()
                 .try_clone_to_owned()?,
         })
-    }
-
-    fn read_registry(&self) -> Result<Registry, FastPathError> {
-        let first = self.registry.get(&0, 0)?;
-        let len = u64::from_le_bytes(first.0[..8].try_into().unwrap_or_default());
-        let chunks = usize::try_from(len).map_or(1, |len| registry::chunks(len.saturating_add(16)));
-        let mut bytes = first.0.to_vec();
-        for at in 1..chunks.min(self.registry.len() as usize) {
-            bytes.extend(self.registry.get(&(at as u32), 0)?.0);
-        }
-        Ok(Registry::from_bytes(&bytes).unwrap_or_default())
     }
 
     /// Reads a batch of flows; see [`sys::lookup_batch`].
@@ -377,20 +386,73 @@ fn sizes(wanted: &Capacity) -> Vec<(&'static str, u32)> {
     ]
 }
 
-/// Pinned maps must be of this layout.
-fn check_abi(pins: &Pins) -> Result<(), FastPathError> {
-    let data = MapData::from_pin(pins.map("SETTINGS"))?;
-    let settings: Array<MapData, Settings> = Map::Array(data).try_into()?;
-    let found = settings.get(&0, 0)?.abi;
-    // 0: an agent died between pinning the maps and writing the settings.
-    if found != VERSION && found != 0 {
-        return Err(FastPathError::Abi {
-            path: pins.folder().into(),
-            found,
-            expected: VERSION,
-        });
+/// What an earlier agent left pinned.
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// Maps are missing, or were never filled: nothing has been forwarded by them, or nothing can be told of it.
+    HalfMade,
+    /// All there is, with the names behind the indexes.
+    Whole(Box<Registry>),
+}
+
+impl Found {
+    /// Looks.
+    pub(super) fn at(pins: &Pins) -> Result<Self, FastPathError> {
+        if !pins.has_maps() {
+            return Ok(Self::Nothing);
+        }
+        if !pins.map("SETTINGS").exists() {
+            return Ok(Self::HalfMade);
+        }
+        let found = settings_of(pins)?.get(&0, 0)?.abi;
+        // The settings are written last.
+        if found == 0 {
+            return Ok(Self::HalfMade);
+        }
+        if found != VERSION {
+            return Err(FastPathError::Abi {
+                path: pins.folder().into(),
+                found,
+                expected: VERSION,
+            });
+        }
+        if !MAPS
+            .iter()
+            .chain(&["TX"])
+            .all(|name| pins.map(name).exists())
+        {
+            return Ok(Self::HalfMade);
+        }
+        let registry = read_registry(pins)?;
+        Ok(registry.map_or(Self::HalfMade, |registry| Self::Whole(Box::new(registry))))
     }
-    Ok(())
+}
+
+/// The pinned settings.
+pub(super) fn settings_of(pins: &Pins) -> Result<Array<MapData, Settings>, FastPathError> {
+    let data = MapData::from_pin(pins.map("SETTINGS"))?;
+    Ok(Map::Array(data).try_into()?)
+}
+
+/// The newer of the registry's two copies that is whole.
+fn read_registry(pins: &Pins) -> Result<Option<Registry>, FastPathError> {
+    let data = MapData::from_pin(pins.map("REGISTRY"))?;
+    let map: Array<MapData, RegistryChunk> = Map::Array(data).try_into()?;
+    let half = map.len() / 2;
+    let mut newest: Option<Registry> = None;
+    for first in [0, half] {
+        let mut bytes = map.get(&first, 0)?.0.to_vec();
+        for at in 1..registry::chunks_of(&bytes).min(half) {
+            bytes.extend(map.get(&(first + at), 0)?.0);
+        }
+        let copy = Registry::from_bytes(&bytes);
+        newest = newest
+            .into_iter()
+            .chain(copy)
+            .max_by_key(Registry::generation);
+    }
+    Ok(newest)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, FastPathError> {

@@ -17,6 +17,7 @@ mod agent;
 mod arena;
 mod attach;
 mod capacity;
+mod clock;
 mod error;
 mod image;
 mod kernel;
@@ -124,7 +125,7 @@ pub fn is_left_over(config: &Config) -> bool {
     pins::Pins::at(&config.global.fast_path.pin_path).has_maps()
 }
 
-/// Where the agent keeps its lock and what it reserved: beside the admin socket, since bpffs holds no ordinary files.
+/// Where the agent keeps what it reserved: beside the admin socket, since bpffs holds no ordinary files.
 fn state_folder(config: &Config) -> PathBuf {
     let folder = config
         .global

@@ -34,7 +34,6 @@ impl Pins {
                 path: pin_path.into(),
             });
         }
-        let made = |path: &Path| fs::create_dir_all(path).map_err(failed("make", path));
         if !on_bpffs(pin_path)
             && pin_path.starts_with("/sys/fs/bpf")
             && !on_bpffs(Path::new("/sys/fs/bpf"))
@@ -51,9 +50,15 @@ impl Pins {
                 source,
             });
         }
-        made(&pins.maps())?;
-        made(&pins.links())?;
+        pins.make()?;
         Ok(pins)
+    }
+
+    fn make(&self) -> Result<(), FastPathError> {
+        for folder in [self.maps(), self.links()] {
+            fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
+        }
+        Ok(())
     }
 
     /// The folder, whether or not it exists.
@@ -103,8 +108,8 @@ impl Pins {
         remove(&self.link(hook, ifindex))
     }
 
-    /// Removes everything, links first so that nothing runs without its maps, and the folders.
-    pub(super) fn remove_all(&self) -> Result<(), FastPathError> {
+    /// Removes what is pinned, links first so that nothing runs without its maps.
+    pub(super) fn clear(&self) -> Result<(), FastPathError> {
         for folder in [self.links(), self.maps()] {
             let Ok(entries) = fs::read_dir(&folder) else {
                 continue;
@@ -112,23 +117,24 @@ impl Pins {
             for entry in entries.flatten() {
                 remove(&entry.path())?;
             }
-            fs::remove_dir(&folder).map_err(failed("remove", &folder))?;
         }
-        for folder in [&self.folder, &self.root] {
+        Ok(())
+    }
+
+    /// Removes everything and the folders.
+    pub(super) fn remove_all(&self) -> Result<(), FastPathError> {
+        self.clear()?;
+        for folder in [&self.links(), &self.maps(), &self.folder, &self.root] {
             // The root may hold another version's, or be the operator's own.
             let _ = fs::remove_dir(folder);
         }
         Ok(())
     }
 
-    /// Takes the folder for this agent alone until the returned handle is dropped; a killed agent's is free again.
-    pub(super) fn lock(&self, state: &Path) -> Result<fs::File, FastPathError> {
-        let file = fs::File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(state)
-            .map_err(failed("make", state))?;
+    /// Takes the folder for this agent alone until the returned handle is dropped; a killed agent's is free again. It is
+    /// the folder itself that is locked: agents may differ in everything else.
+    pub(super) fn lock(&self) -> Result<fs::File, FastPathError> {
+        let file = fs::File::open(&self.folder).map_err(failed("open", &self.folder))?;
         // SAFETY: the descriptor is open; flock has no other preconditions.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             return Err(FastPathError::InUse {

@@ -3,7 +3,7 @@
 //! Flows in the table refer to servers, lanes and hops by index, and outlive the agent. So the names behind the indexes
 //! are kept in a map beside them, and the next agent gives each name the index it had.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{abi::REGISTRY_CHUNK, flow::SideKey, load::BLOCK};
 use serde::{Deserialize, Serialize};
@@ -34,13 +34,15 @@ pub(super) struct Registry {
     /// Raised whenever something was added.
     #[serde(skip)]
     version: u64,
+    /// How often it was written: of two copies the one with the larger number counts.
+    generation: u64,
     /// Backend → its block.
     blocks: BTreeMap<String, u32>,
     /// Backend → server → its ordinal in the block.
     servers: BTreeMap<String, BTreeMap<String, u8>>,
     /// Frontend → backend/server → lane.
     lanes: BTreeMap<String, BTreeMap<String, u32>>,
-    /// backend/server → hop.
+    /// backend/server address → hop.
     hops: BTreeMap<String, u16>,
     /// Interface and tags of a client's side → hop.
     sides: BTreeMap<String, u16>,
@@ -115,9 +117,15 @@ impl Registry {
         Ok(lane)
     }
 
-    /// The hop of a server.
-    pub(super) fn hop(&mut self, backend: &str, server: &str, room: &Room) -> Result<u16, NoRoom> {
-        let key = pair(backend, server);
+    /// The hop of a server at an address: flows to where it was before keep theirs.
+    pub(super) fn hop(
+        &mut self,
+        backend: &str,
+        server: &str,
+        address: IpAddr,
+        room: &Room,
+    ) -> Result<u16, NoRoom> {
+        let key = format!("{} {address}", pair(backend, server));
         if let Some(hop) = self.hops.get(&key) {
             return Ok(*hop);
         }
@@ -153,6 +161,22 @@ impl Registry {
         self.turns.insert(key, turn);
         self.version += 1;
         Ok(turn)
+    }
+
+    /// Counts another writing and returns which.
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// How often it was written.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Every block.
+    pub(super) fn all_blocks(&self) -> impl Iterator<Item = u32> {
+        self.blocks.values().copied()
     }
 
     /// Every lane with its frontend, backend and server.
@@ -199,6 +223,13 @@ impl Registry {
 }
 
 const HEADER: usize = 16;
+
+/// Chunks of the registry that begins with `bytes`.
+pub(super) fn chunks_of(bytes: &[u8]) -> u32 {
+    let len = bytes.get(..8).and_then(|len| len.try_into().ok());
+    let len = usize::try_from(u64::from_le_bytes(len.unwrap_or_default())).unwrap_or(usize::MAX);
+    u32::try_from(chunks(len.saturating_add(HEADER))).unwrap_or(u32::MAX)
+}
 
 /// Chunks that hold `len` bytes.
 pub(super) fn chunks(len: usize) -> usize {
@@ -248,12 +279,14 @@ mod tests {
         let b = before.server("be", "b", &ROOM).unwrap();
         assert_ne!(a, b);
         let lane = before.lane("fe", "be", "b", &ROOM).unwrap();
-        let hop = before.hop("be", "b", &ROOM).unwrap();
+        let (here, there) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let hop = before.hop("be", "b", here, &ROOM).unwrap();
         assert_ne!(hop, 0);
+        assert_ne!(before.hop("be", "b", there, &ROOM), Ok(hop));
         let mut after = Registry::from_bytes(&before.to_bytes().unwrap()).unwrap();
         assert_eq!(after.server("be", "b", &ROOM), Ok(b));
         assert_eq!(after.lane("fe", "be", "b", &ROOM), Ok(lane));
-        assert_eq!(after.hop("be", "b", &ROOM), Ok(hop));
+        assert_eq!(after.hop("be", "b", here, &ROOM), Ok(hop));
         assert_eq!(after.version(), 0, "nothing was added");
         assert_eq!(
             after.all_lanes().collect::<Vec<_>>(),

@@ -15,7 +15,9 @@ use lb_common::{
     abi::Settings,
     flow::V4,
     load::WeightBlock,
-    service::{MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Service, ServiceKey, SlotChunk},
+    service::{
+        Lane, MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Service, ServiceKey, SlotChunk,
+    },
 };
 
 use super::{
@@ -24,6 +26,7 @@ use super::{
     error::FastPathError,
     image::{Balanced, Image},
     kernel::Maps,
+    registry::Registry,
 };
 
 /// What the maps hold, as far as this agent has written it.
@@ -35,6 +38,8 @@ pub(super) struct Synced {
     slots: Arena,
     members: Arena,
     generation: u32,
+    /// Every lane there ever was: flows of those that are in no image any more still age.
+    lanes: BTreeMap<u32, Lane>,
 }
 
 /// A service with its tables' places.
@@ -47,7 +52,11 @@ struct Placed {
 
 impl Synced {
     /// Starts from what an earlier agent left: its tables keep their place until its services have been replaced.
-    pub(super) fn new(maps: &Maps, capacity: &Capacity) -> Result<Self, FastPathError> {
+    pub(super) fn new(
+        maps: &Maps,
+        capacity: &Capacity,
+        registry: &Registry,
+    ) -> Result<Self, FastPathError> {
         let mut old = Vec::new();
         for entry in maps.services.iter() {
             old.push(entry?);
@@ -68,7 +77,11 @@ impl Synced {
             // An earlier agent's flows go on, to ports that may be in no image of this one.
             *word = maps.ports.get(&(at as u32), 0)?;
         }
+        let lanes = registry
+            .all_lanes()
+            .map(|(lane, ..)| Ok((lane, maps.lanes.get(&lane, 0)?)));
         Ok(Self {
+            lanes: lanes.collect::<Result<_, MapError>>()?,
             image,
             settings: None,
             placed: BTreeMap::new(),
@@ -78,14 +91,25 @@ impl Synced {
         })
     }
 
-    /// Makes the maps hold `image`.
+    /// Makes the maps hold `image`. After an error all that might be half written counts as unwritten.
     pub(super) fn apply(
         &mut self,
         maps: &mut Maps,
-        mut image: Image,
+        image: Image,
         now: Instant,
     ) -> Result<(), FastPathError> {
         let old = std::mem::take(&mut self.image);
+        self.image.ports = old.ports.clone();
+        self.write(maps, &old, image, now)
+    }
+
+    fn write(
+        &mut self,
+        maps: &mut Maps,
+        old: &Image,
+        mut image: Image,
+        now: Instant,
+    ) -> Result<(), FastPathError> {
         for (at, address) in image.snats.iter().enumerate() {
             if old.snats.get(at) != Some(address) {
                 maps.snats.set(at as u32, address, 0)?;
@@ -95,6 +119,7 @@ impl Synced {
         write_array(&mut maps.servers, &old.servers, &image.servers)?;
         write_array(&mut maps.weights, &old.weights, &image.weights)?;
         write_array(&mut maps.lanes, &old.lanes, &image.lanes)?;
+        self.lanes.extend(&image.lanes);
         for ifindex in image.tx.difference(&old.tx) {
             maps.tx
                 .insert(*ifindex, *ifindex, None, 0)
@@ -137,6 +162,11 @@ impl Synced {
         write_array(&mut maps.weights, &self.image.weights, &weights)?;
         self.image.weights = weights;
         Ok(())
+    }
+
+    /// A lane, of this image or an earlier one.
+    pub(super) fn lane(&self, lane: u32) -> Option<Lane> {
+        self.lanes.get(&lane).copied()
     }
 
     /// The image as it was last applied.

@@ -37,7 +37,6 @@ pub(super) fn publish(
         *frontends_of.entry(server.clone()).or_default() += 1;
         servers.entry(server).or_default().add(&count);
     }
-    let mut active = 0;
     for backend in &topology.backends {
         let Some(first) = backend.servers.first() else {
             continue;
@@ -60,7 +59,6 @@ pub(super) fn publish(
                 continue;
             };
             totals.active = u64::from(counts.active[(index & 0xff) as usize]);
-            active += totals.active;
             freed |= totals.active < server.counters.kernel.active.value();
             totals.store(&server.counters.kernel);
         }
@@ -81,6 +79,12 @@ pub(super) fn publish(
         if let Some(totals) = frontends.get(&*frontend.name) {
             totals.store(&frontend.counters.kernel);
         }
+    }
+    // Those of servers that the file no longer has as well: a stop waits for them.
+    let mut active = 0;
+    for block in registry.all_blocks() {
+        let counts: ActiveBlock = maps.active.get(&block, 0)?;
+        active += counts.active.iter().map(|n| u64::from(*n)).sum::<u64>();
     }
     Ok(active)
 }

@@ -7,6 +7,7 @@
 
 mod balancing;
 mod dsr;
+mod faults;
 mod forwarding;
 mod health;
 mod hostile;
