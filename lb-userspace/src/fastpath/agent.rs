@@ -26,6 +26,7 @@ use super::{
     },
     object,
     pins::Pins,
+    slots,
     sweep::Sweep,
     sync::Synced,
     traffic,
@@ -132,6 +133,7 @@ impl Agent {
         agent.reserve_ports();
         agent.attach()?;
         agent.sync()?;
+        agent.divide_slots()?;
         agent.publish()?;
         Ok(agent)
     }
@@ -178,6 +180,7 @@ impl Agent {
         self.kernel.flush_packets();
         self.sweep(now, count)?;
         let room = self.kernel.capacity.room;
+        self.divide_slots()?;
         let weights =
             self.synced
                 .image()
@@ -194,6 +197,21 @@ impl Agent {
         if few || self.draining || count.is_multiple_of(POLL_TICKS) {
             self.publish()?;
         }
+        Ok(())
+    }
+
+    /// Moves slots of servers' `maxconn` to the path that needs them.
+    fn divide_slots(&mut self) -> Result<(), FastPathError> {
+        let Kernel {
+            maps,
+            registry,
+            capacity,
+            ..
+        } = &mut self.kernel;
+        let image = self.synced.image();
+        let serves = |block| image.weights.contains_key(&block);
+        let room = &capacity.room;
+        slots::step(maps, registry, room, &self.topology, &serves, self.draining)?;
         Ok(())
     }
 

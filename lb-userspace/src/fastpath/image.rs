@@ -328,6 +328,7 @@ impl Image {
                 let weight = &mut block.0[(index & 0xff) as usize];
                 let refuses = weight.external & Weight::REFUSES;
                 weight.external = server.userspace_active().min(Weight::REFUSES - 1) | refuses;
+                weight.max = kernel_max(server, weight.external);
             }
         }
         weights
@@ -353,10 +354,11 @@ impl Image {
             } else {
                 Weight::REFUSES
             };
+            let external = server.userspace_active().min(Weight::REFUSES - 1) | refuses;
             weights.0[usize::from(*ordinal)] = Weight {
                 recip: reciprocal(server.effective_weight().max(1)),
-                max: server.config.maxconn.unwrap_or(Weight::UNBOUNDED),
-                external: server.userspace_active().min(Weight::REFUSES - 1) | refuses,
+                max: kernel_max(server, external),
+                external,
                 spare: 0,
             };
         }
@@ -398,6 +400,14 @@ fn service_addresses(frontend: &Frontend, view: &View) -> BTreeSet<SocketAddr> {
         })
         .filter(|address| !address.ip().is_loopback())
         .collect()
+}
+
+/// [`Weight::max`] for the kernel's part of a server's `maxconn`: the program adds `external` to its own count.
+fn kernel_max(server: &Server, external: u32) -> u32 {
+    match server.config.maxconn {
+        Some(_) => server.slots().kernel + (external & !Weight::REFUSES),
+        None => Weight::UNBOUNDED,
+    }
 }
 
 /// Idle time of an established flow. A file that sets `timeouts.tunnel` means it for these.

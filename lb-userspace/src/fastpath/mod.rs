@@ -26,6 +26,7 @@ pub mod object;
 mod packets;
 mod pins;
 mod registry;
+mod slots;
 mod sweep;
 mod sync;
 mod sys;

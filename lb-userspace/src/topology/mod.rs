@@ -25,7 +25,7 @@ pub use clock::Clock;
 pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
 pub use limit::Limit;
-pub use server::{AdminState, Connection, Health, Server};
+pub use server::{AdminState, Connection, Health, Server, Slots};
 
 use crate::config::{Config, model};
 

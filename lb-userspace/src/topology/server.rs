@@ -92,6 +92,15 @@ impl fmt::Display for Health {
     }
 }
 
+/// Slots of a server's `maxconn` by path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    /// Flows that the kernel may have there.
+    pub kernel: u32,
+    /// Connections that userspace may have there.
+    pub userspace: u32,
+}
+
 /// A server of a backend.
 pub struct Server {
     /// Its name, unique in the backend.
@@ -115,6 +124,8 @@ pub struct Server {
     admin: AtomicU8,
     weight: AtomicU16,
     active: AtomicU32,
+    kernel_slots: AtomicU32,
+    userspace_slots: AtomicU32,
     last_check: ArcSwapOption<CheckResult>,
     last_change_ms: AtomicU64,
     /// Time spent down before the present spell.
@@ -155,6 +166,8 @@ impl Server {
             } as u8),
             weight: AtomicU16::new(config.weight),
             active: AtomicU32::new(0),
+            kernel_slots: AtomicU32::new(0),
+            userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
             last_check: ArcSwapOption::empty(),
             last_change_ms: AtomicU64::new(0),
             downtime_ms: AtomicU64::new(0),
@@ -252,9 +265,23 @@ impl Server {
         u32::try_from(self.counters.kernel.active.value()).unwrap_or(u32::MAX)
     }
 
-    /// Whether `maxconn` leaves no slot.
+    /// How `maxconn` is divided between the paths now: all of it is userspace's where the kernel path does not serve.
+    pub fn slots(&self) -> Slots {
+        Slots {
+            kernel: self.kernel_slots.load(SeqCst),
+            userspace: self.userspace_slots.load(SeqCst),
+        }
+    }
+
+    /// Divides `maxconn` anew; the kernel path's part is for its agent to hand on.
+    pub fn set_slots(&self, slots: Slots) {
+        self.kernel_slots.store(slots.kernel, SeqCst);
+        self.userspace_slots.store(slots.userspace, SeqCst);
+    }
+
+    /// Whether `maxconn` leaves no slot to userspace.
     pub fn is_full(&self) -> bool {
-        self.config.maxconn.is_some_and(|max| self.active() >= max)
+        self.userspace_active() >= self.userspace_slots.load(SeqCst)
     }
 
     /// Takes a slot, unless `maxconn` leaves none.
@@ -272,11 +299,7 @@ impl Server {
     /// Takes a slot if there are exactly `expected` userspace connections: what makes `maxconn` and least-connections
     /// exact between threads.
     pub(super) fn claim_at(self: &Arc<Self>, expected: u32) -> Result<Connection, Claim> {
-        if self
-            .config
-            .maxconn
-            .is_some_and(|max| expected.saturating_add(self.kernel_active()) >= max)
-        {
+        if expected >= self.userspace_slots.load(SeqCst) {
             return Err(Claim::Full);
         }
         self.active

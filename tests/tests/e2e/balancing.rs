@@ -13,14 +13,8 @@ use lb_tests::server::{Protocol, Server};
 use lb_tests::{Daemon, Lab, skip, wait};
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::kernel::{kernel_takes_over, reasons, recount, server_status, settles_at};
+use crate::kernel::{active, kernel_takes_over, reasons, recount, settles_at};
 use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
-
-/// Flows of the kernel that are active on a server, as `lb status` has it.
-fn active(daemon: &Daemon<'_>, server: &str) -> u64 {
-    let member = server_status(daemon, server);
-    member["kernel"]["active"].as_u64().unwrap()
-}
 
 /// Opens a connection and learns whose it is.
 fn greeted(lab: &Lab) -> (String, TcpStream) {

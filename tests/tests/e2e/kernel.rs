@@ -44,6 +44,12 @@ pub(crate) fn kernel_connections(daemon: &Daemon<'_>, server: &str) -> u64 {
     count.unwrap_or_else(|| panic!("no connections: {member}"))
 }
 
+/// Flows of the kernel that are active on a server, as `lb status` has it.
+pub(crate) fn active(daemon: &Daemon<'_>, server: &str) -> u64 {
+    let member = server_status(daemon, server);
+    member["kernel"]["active"].as_u64().unwrap()
+}
+
 /// Waits until `lb status` has counted every connection that a server without health checks has accepted.
 #[track_caller]
 pub(crate) fn counts_settle(daemon: &Daemon<'_>, server: &Server) {

@@ -16,6 +16,7 @@ mod l7_haproxy;
 mod laboratory;
 mod leaving;
 mod lifecycle;
+mod maxconn;
 mod setup;
 mod stats;
 mod tutorial;
