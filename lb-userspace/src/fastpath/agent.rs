@@ -132,6 +132,7 @@ impl Agent {
         };
         agent.reserve_ports();
         agent.attach()?;
+        agent.insist()?;
         agent.sync()?;
         agent.divide_slots()?;
         agent.publish()?;
@@ -310,12 +311,6 @@ impl Agent {
                 Choice::Leave(why) if attached => ("xdp".into(), why),
                 Choice::Leave(why) => ("none".into(), why),
             };
-            if how == "none" && fast_path.attach != Attach::Auto {
-                return Err(FastPathError::Interface {
-                    interface: name,
-                    why: reason,
-                });
-            }
             let path = InterfacePath {
                 name,
                 attach: how,
@@ -335,6 +330,19 @@ impl Agent {
         }
         self.interfaces = interfaces;
         Ok(())
+    }
+
+    /// Unless the file says `attach: auto`, a start wants every interface. One that comes later and cannot be had does
+    /// not end what runs.
+    fn insist(&self) -> Result<(), FastPathError> {
+        let attach = self.config.global.fast_path.attach;
+        match self.interfaces.values().find(|i| i.attach == "none") {
+            Some(left) if attach != Attach::Auto => Err(FastPathError::Interface {
+                interface: left.name.clone(),
+                why: left.reason.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn try_attach(&mut self, ifindex: u32, mode: Mode, how: &str, why: &str) -> (String, String) {

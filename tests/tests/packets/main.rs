@@ -9,6 +9,7 @@ mod any;
 mod behaviour;
 mod fixture;
 mod frame;
+mod races;
 mod table;
 mod world;
 
