@@ -30,6 +30,15 @@ macro_rules! reasons {
             /// How many there are.
             pub const COUNT: usize = Reason::ALL.len();
 
+            /// The reason with this counter.
+            pub const fn from_index(index: u32) -> Option<Reason> {
+                if index >= Reason::COUNT as u32 {
+                    return None;
+                }
+                // SAFETY: `repr(u32)` without gaps from 0, and the index is below their number.
+                Some(unsafe { core::mem::transmute::<u32, Reason>(index) })
+            }
+
             /// Name in metrics and status.
             pub const fn name(self) -> &'static str {
                 match self { $(Reason::$variant => $name,)+ }
@@ -120,6 +129,8 @@ mod tests {
         assert_eq!(names.len(), Reason::COUNT);
         for (i, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, i);
+            assert_eq!(Reason::from_index(i as u32), Some(*reason));
         }
+        assert_eq!(Reason::from_index(Reason::COUNT as u32), None);
     }
 }

@@ -38,6 +38,7 @@ pub fn admit<A: Family>(
     hook: &impl Hook,
 ) -> Result<(), Stop> {
     let settings = settings();
+    let drop_overflow = service.flags & Service::DROP_OVERFLOW != 0;
     if has_socket(packet, hook) {
         return Err(Stop::Up(Reason::UserspaceOwned));
     }
@@ -49,22 +50,22 @@ pub fn admit<A: Family>(
         });
     }
     if settings.flags & Settings::DRAINING != 0 {
-        return Err(overflow(service, Reason::Draining));
+        return Err(overflow(drop_overflow, Reason::Draining));
     }
     // SAFETY: a live map value.
     let flows = maps::FLOW_COUNT
         .get_ptr(0)
         .map_or(u64::MAX, |count| unsafe { *count });
     if flows >= u64::from(settings.admit_below) {
-        return Err(overflow(service, Reason::TableFull));
+        return Err(overflow(drop_overflow, Reason::TableFull));
     }
     Ok(())
 }
 
 /// A new flow that the kernel cannot take for `reason`: up, or dropped where the service says so.
 #[inline(always)]
-pub fn overflow(service: &Service, reason: Reason) -> Stop {
-    if service.flags & Service::DROP_OVERFLOW != 0 {
+pub fn overflow(drop: bool, reason: Reason) -> Stop {
+    if drop {
         Stop::Drop(Reason::OverflowDropped)
     } else {
         Stop::Up(reason)

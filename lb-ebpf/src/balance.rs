@@ -7,26 +7,15 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use lb_common::{
     hash,
     load::{ActiveBlock, BLOCK, NOBODY, Weight, WeightBlock, is_never, score},
-    service::{
-        MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Server, Service, SlotChunk, algorithm,
-    },
+    service::{MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Service, SlotChunk, algorithm},
 };
 
 use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 
-/// A chosen server.
-pub struct Choice {
-    /// The lane that the flow is counted under.
-    pub lane: u32,
-    /// The server's index.
-    pub index: u32,
-    /// The server.
-    pub server: &'static Server,
-}
-
-/// Chooses a server for a new flow and counts the flow as active on it; `None` if no server takes new flows.
+/// Chooses a server for a new flow and counts the flow as active on it. Returns the lane that the flow is counted under;
+/// `None` if no server takes new flows.
 #[inline(always)]
-pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<Choice> {
+pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
     let least_conn = service.algorithm == algorithm::LEAST_CONN;
     let ordinal = if least_conn {
         let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
@@ -39,15 +28,10 @@ pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<Choice
     };
     let lane = member(service.members_base, ordinal)?;
     let index = maps::LANES.get(lane)?.server;
-    let server = maps::SERVERS.get(index)?;
     if !least_conn && lb_claim(index) == 0 {
         return None;
     }
-    Some(Choice {
-        lane,
-        index,
-        server,
-    })
+    Some(lane)
 }
 
 /// Adds to the active flows of a server.

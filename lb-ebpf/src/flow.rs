@@ -12,9 +12,7 @@ use lb_common::{
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
 use crate::{
-    admit,
-    balance::{self, Choice},
-    count,
+    admit, balance, count,
     family::Family,
     lock, maps,
     packet::{Hook, at, u16_at, u32_at},
@@ -36,11 +34,17 @@ pub fn plan<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, 
         if packet.flags & flag::CONTROL == 0 && tcp::is_established(flow.state) {
             return known(packet, flow);
         }
-        if step_state(packet, flow)? {
+        if hook.step_state()? {
             return known(packet, flow);
         }
     }
-    open(packet, hook)
+    let new = hook.choose()?;
+    hook.open(new)?;
+    let Some(flow) = A::flow(&packet.key) else {
+        return Err(Stop::Drop(Reason::HalfMissing));
+    };
+    // SAFETY: as above.
+    known(packet, unsafe { &mut *flow })
 }
 
 /// The Plan for a packet of a flow.
@@ -78,7 +82,12 @@ fn known<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<Plan<A>, S
 /// A segment that may change the flow's state, which the forward entry holds. `false`: the flow was over and has been
 /// removed, the packet may open a new one.
 #[inline(always)]
-fn step_state<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<bool, Stop> {
+pub fn step_state<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
+    let Some(flow) = A::flow(&packet.key) else {
+        return Err(Stop::Drop(Reason::HalfMissing));
+    };
+    // SAFETY: a live map value, as in `plan`.
+    let flow = unsafe { &mut *flow };
     let from_client = flow.flags & flags::REVERSE == 0;
     let opposite = if flow.flags & flags::TRANSLATE != 0 {
         match A::flow(&flow.opposite(packet.key.proto)) {
@@ -173,9 +182,20 @@ fn remove<A: Family>(packet: &Packet<A>, forward: &Flow<A>, reason: Reason) {
     }
 }
 
-/// Steps 3 to 8 for a packet of no flow: finds its service, admits it, balances it and enters the flow.
+/// What is known of a new flow once its server is chosen.
+pub struct New {
+    /// Its lane.
+    pub lane: u32,
+    /// How it is forwarded, [`lb_common::service::forward`].
+    pub forward: u8,
+    /// Whether it is dropped if it cannot be taken after all.
+    pub drop_overflow: bool,
+}
+
+/// Steps 3 to 6 for a packet of no flow: finds its service, admits it, and chooses a server, on which it counts as
+/// active from now on.
 #[inline(always)]
-fn open<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop> {
+pub fn choose<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<New, Stop> {
     let service = service::find(packet, hook)?;
     // Copied at once: the agent's next write of any service may reuse the entry that its last one replaced.
     // SAFETY: a live map value.
@@ -185,49 +205,56 @@ fn open<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<Plan<A>, Stop
     if packet.ttl <= 1 {
         return Err(Stop::Up(Reason::TtlExceededUp));
     }
-    let Some(side) = maps::SIDES.get_ptr(side_key(packet)) else {
-        return Err(admit::overflow(service, Reason::NoSide));
+    let drop_overflow = service.flags & Service::DROP_OVERFLOW != 0;
+    let Some(lane) = balance::choose(packet, service) else {
+        return Err(admit::overflow(drop_overflow, Reason::NoServer));
     };
-    // SAFETY: a live map value.
-    let side = unsafe { *side };
-    let Some(choice) = balance::choose(packet, service) else {
-        return Err(admit::overflow(service, Reason::NoServer));
-    };
-    let usable = maps::HOPS
-        .get(u32::from(choice.server.hop))
-        .is_some_and(|hop| hop.flags & Hop::USABLE != 0);
-    let entered = if usable {
-        enter(packet, service, &choice, side)
-    } else {
-        Err(Reason::NoNextHop)
-    };
-    match entered {
-        Ok(()) => {}
-        Err(reason) => {
-            balance::active(choice.index, -1);
-            if matches!(reason, Reason::DuplicateSyn) {
-                return Err(Stop::Drop(reason));
-            }
-            return Err(admit::overflow(service, reason));
+    Ok(New {
+        lane,
+        forward: service.forward,
+        drop_overflow,
+    })
+}
+
+/// Enters a new flow into the table, or takes back that it counts as active.
+#[inline(always)]
+pub fn open<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Stop> {
+    let reason = match enter(packet, new) {
+        Ok(()) => {
+            count::opened(new.lane);
+            return Ok(());
         }
-    }
-    count::opened(choice.lane);
-    let Some(flow) = A::flow(&packet.key) else {
-        return Err(Stop::Drop(Reason::HalfMissing));
+        Err(reason) => reason,
     };
-    // SAFETY: a live map value, as in `plan`.
-    known(packet, unsafe { &mut *flow })
+    lane_active(new.lane, -1);
+    Err(if matches!(reason, Reason::DuplicateSyn) {
+        Stop::Drop(reason)
+    } else {
+        admit::overflow(new.drop_overflow, reason)
+    })
 }
 
 /// Enters the flow into the table: for one that is translated the reverse entry first, whose insertion claims the
 /// source port.
 #[inline(always)]
-fn enter<A: Family>(
-    packet: &Packet<A>,
-    service: &Service,
-    choice: &Choice,
-    side: u32,
-) -> Result<(), Reason> {
+fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
+    let Some(side) = maps::SIDES.get_ptr(side_key(packet)) else {
+        return Err(Reason::NoSide);
+    };
+    // SAFETY: a live map value.
+    let side = unsafe { *side };
+    let Some(server) = maps::LANES
+        .get(new.lane)
+        .and_then(|lane| maps::SERVERS.get(lane.server))
+    else {
+        return Err(Reason::NoServer);
+    };
+    let usable = maps::HOPS
+        .get(u32::from(server.hop))
+        .is_some_and(|hop| hop.flags & Hop::USABLE != 0);
+    if !usable {
+        return Err(Reason::NoNextHop);
+    }
     // SAFETY: the helper has no preconditions.
     let opened = (unsafe { bpf_ktime_get_ns() } / 1_000_000) as u32;
     let key = packet.key;
@@ -235,18 +262,18 @@ fn enter<A: Family>(
         lock: Default::default(),
         state: state::ONE_SIDED,
         flags: 0,
-        hop: choice.server.hop,
+        hop: server.hop,
         src: key.src,
-        dst: A::from_words(&choice.server.addr),
+        dst: A::from_words(&server.addr),
         sport: key.sport,
-        dport: choice.server.port,
+        dport: server.port,
         side: [opened, signature(packet)],
-        lane: choice.lane,
+        lane: new.lane,
         last: now_ticks(),
         packets: 0,
         bytes: 0,
     };
-    if service.forward == lb_common::service::forward::FULL_NAT {
+    if new.forward == lb_common::service::forward::FULL_NAT {
         forward.state = state::NEW;
         forward.flags = flags::TRANSLATE;
         let reverse = Flow {
@@ -260,7 +287,7 @@ fn enter<A: Family>(
             ..forward
         };
         claim(
-            choice.server,
+            server,
             &mut forward,
             &reverse,
             key.proto,

@@ -30,6 +30,7 @@ mod plan;
 mod reap;
 mod rewrite;
 mod service;
+mod split;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;

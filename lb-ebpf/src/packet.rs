@@ -6,8 +6,10 @@
 
 use core::arch::asm;
 
+use crate::split::Split;
+
 /// Where the program runs: XDP now, TC beside it.
-pub trait Hook {
+pub trait Hook: Split {
     /// Address of the first byte.
     fn data(&self) -> usize;
     /// Address after the last byte.

@@ -133,31 +133,45 @@ fn fragment_of(fragment: u16, l4: usize, end: usize, src: V4, dst: V4) -> Stop {
 
 /// Whether IP options hold a loose or strict source route (RFC 791 §3.1), as the host's own stack refuses by default.
 ///
-/// A function of its own, so that the verifier forgets how far the loop went before it walks the rest.
+/// A function of its own, so that the verifier forgets how far the loop went before it walks the rest; and without a
+/// branch in the loop but its end, so that there is one way through it.
 #[inline(never)]
 fn source_routed(start: usize, end: usize, len: u32) -> bool {
-    const END: u8 = 0;
-    const NOP: u8 = 1;
-    const LSRR: u8 = 131;
-    const SSRR: u8 = 137;
-    let mut next = 0;
+    const END: u64 = 0;
+    const NOP: u64 = 1;
+    const LSRR: u64 = 131;
+    const SSRR: u64 = 137;
+    // Past all options.
+    const NEVER: u64 = 64;
+    let (mut next, mut routed) = (0u64, 0u64);
     // 40 bytes of options at most.
-    for i in 0..40 {
+    for i in 0..40u32 {
         let option = opaque(start + i as usize);
         if i >= len || option + 2 > end {
-            return false;
-        }
-        if i != next {
-            continue;
+            break;
         }
         // SAFETY: checked just above; an option of one byte is followed by the next header.
-        let (kind, length) = unsafe { (u8_at::<0>(option), u32::from(u8_at::<1>(option))) };
-        match kind {
-            END => return false,
-            NOP => next += 1,
-            LSRR | SSRR => return true,
-            _ => next += if length < 2 { 2 } else { length },
-        }
+        let (kind, length) =
+            unsafe { (u64::from(u8_at::<0>(option)), u64::from(u8_at::<1>(option))) };
+        let here = same(next, u64::from(i));
+        let short = opaque((length.wrapping_sub(2) >> 63) as usize) as u64;
+        let mut step = if_else(short, 2, length);
+        step = if_else(same(kind, NOP), 1, step);
+        step = if_else(same(kind, END), NEVER, step);
+        routed |= here & (same(kind, LSRR) | same(kind, SSRR));
+        next += here * step;
     }
-    false
+    routed != 0
+}
+
+/// 1 if two numbers below 2⁶³ are equal, else 0; without a branch.
+#[inline(always)]
+fn same(a: u64, b: u64) -> u64 {
+    opaque(((a ^ b).wrapping_sub(1) >> 63) as usize) as u64
+}
+
+/// `a` if `condition` is 1, `b` if it is 0; without a branch.
+#[inline(always)]
+fn if_else(condition: u64, a: u64, b: u64) -> u64 {
+    b.wrapping_add(a.wrapping_sub(b).wrapping_mul(condition))
 }

@@ -17,7 +17,8 @@ use crate::{
     family::Family,
     flow::lane_active,
     lock, maps,
-    packet::{u16_at, u32_at},
+    packet::{opaque, u16_at, u32_at},
+    split,
 };
 
 /// How long a reverse entry may be without its forward one, which is inserted right after it, and how long an entry may
@@ -27,26 +28,36 @@ const ORPHAN_TICKS: u32 = 60_000 / TICK_MS;
 /// Looks at each candidate once; returns `XDP_PASS`.
 #[inline(always)]
 pub fn ipv4(ctx: &XdpContext) -> u32 {
-    let now = maps::CLOCK.get(0).copied().unwrap_or(0);
-    let (start, end) = (ctx.data() + REAP_HEADER, ctx.data_end());
-    for i in 0..REAP_BATCH {
-        let at = start + i * size_of::<FlowKey<V4>>();
-        if at + size_of::<FlowKey<V4>>() > end {
+    for i in 0..REAP_BATCH as u32 {
+        if split::lb_reap_one(ctx.ctx, i) == 0 {
             break;
         }
-        // SAFETY: checked just above.
-        let key = unsafe {
-            FlowKey::<V4> {
-                src: u32_at::<0>(at),
-                dst: u32_at::<4>(at),
-                sport: u16_at::<8>(at),
-                dport: u16_at::<10>(at),
-                proto: u32_at::<12>(at),
-            }
-        };
-        candidate(&key, now);
     }
     xdp_action::XDP_PASS
+}
+
+/// Looks at candidate `i`; `false` if there are not so many.
+#[inline(always)]
+pub fn candidate_at(ctx: &XdpContext, i: u32) -> bool {
+    if i >= REAP_BATCH as u32 {
+        return false;
+    }
+    let at = opaque(ctx.data() + REAP_HEADER + i as usize * size_of::<FlowKey<V4>>());
+    if at + size_of::<FlowKey<V4>>() > ctx.data_end() {
+        return false;
+    }
+    // SAFETY: checked just above.
+    let key = unsafe {
+        FlowKey::<V4> {
+            src: u32_at::<0>(at),
+            dst: u32_at::<4>(at),
+            sport: u16_at::<8>(at),
+            dport: u16_at::<10>(at),
+            proto: u32_at::<12>(at),
+        }
+    };
+    candidate(&key, maps::CLOCK.get(0).copied().unwrap_or(0));
+    true
 }
 
 #[inline(always)]
