@@ -50,6 +50,8 @@ pub enum DispatchError {
 /// `preferred` is the server that a cookie names: it is used while it is up, waited for if it is full. The slot that is
 /// returned with the connection is held as long as the guard lives. Counters of backend and servers are kept here.
 ///
+/// `now` is asked again after everything that may take time. It need be no newer than the last poll of the caller's task.
+///
 /// # Errors
 /// See [`DispatchError`].
 pub async fn dispatch<T>(
@@ -57,10 +59,11 @@ pub async fn dispatch<T>(
     client: IpAddr,
     preferred: Option<&Arc<Server>>,
     clock: Clock,
+    now: impl Fn() -> Instant,
     trace: &mut Trace,
     mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
 ) -> Result<(Connection, T), DispatchError> {
-    let start = Instant::now();
+    let start = now();
     let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
     let mut left: Option<Arc<Server>> = None;
     loop {
@@ -72,7 +75,7 @@ pub async fn dispatch<T>(
             }
         };
         let server = Arc::clone(slot.server());
-        let assigned = Instant::now();
+        let assigned = now();
         trace.queued = Some(assigned - start);
         trace.server = Some(Arc::clone(&server));
         backend.counters.times.queue.add(millis(assigned - start));
@@ -81,10 +84,10 @@ pub async fn dispatch<T>(
             count_move(backend, &left, &server, trace);
         }
         loop {
-            server.count_session(clock.now_ms());
+            server.count_session(clock.at(now()));
             let error = match connect(&server).await {
                 Ok(connection) => {
-                    let connected = assigned.elapsed();
+                    let connected = now() - assigned;
                     trace.connected = Some(connected);
                     backend.counters.times.connect.add(millis(connected));
                     server.counters.times.connect.add(millis(connected));

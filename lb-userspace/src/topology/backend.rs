@@ -127,11 +127,12 @@ impl Backend {
         self.current.load(Relaxed)
     }
 
-    /// Counts a connection or request that has come to this backend, until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> Visit {
+    /// Counts a connection or request that has come to this backend at `now_ms` of the topology's clock, until the guard
+    /// is dropped.
+    pub fn enter(self: &Arc<Self>, now_ms: u64) -> Visit {
         let current = self.current.fetch_add(1, Relaxed) + 1;
         self.counters.connections.inc();
-        self.counters.connection_rate.tick(self.clock.now_ms());
+        self.counters.connection_rate.tick(now_ms);
         self.counters.max_current.raise(u64::from(current));
         Visit {
             backend: Arc::clone(self),

@@ -195,6 +195,11 @@ impl Sink {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    /// Whether anybody wants the lines of requests and connections.
+    pub fn wants_access(&self) -> bool {
+        self.wants_text(Level::Info) || self.wants_json(Level::Info)
+    }
+
     fn wants_text(&self, level: Level) -> bool {
         level as i16 <= self.shared.text_level
     }
@@ -208,6 +213,9 @@ impl Sink {
         text: impl FnOnce(&mut String) -> std::fmt::Result,
         json: impl FnOnce() -> String,
     ) {
+        if !self.wants_access() {
+            return;
+        }
         self.push(Line {
             level: Level::Info,
             at: SystemTime::now(),

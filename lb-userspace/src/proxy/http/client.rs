@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use http::HeaderValue;
@@ -31,8 +31,8 @@ pub(super) struct Client {
     phase: Cell<Phase>,
     /// When the phase began.
     since: Cell<Instant>,
-    /// When the first byte of the present request came, by both clocks.
-    started: Cell<(Instant, SystemTime)>,
+    /// When the first byte of the present request came.
+    started: Cell<Instant>,
     /// Requests begun.
     requests: Cell<u64>,
     wait: Cell<Wait>,
@@ -114,7 +114,7 @@ impl Client {
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
-            started: Cell::new((now, accepted.accepted_at)),
+            started: Cell::new(now),
             requests: Cell::new(0),
             wait: Cell::new(Wait::Nothing),
             upload: Cell::new(Upload::Done),
@@ -180,7 +180,7 @@ impl Client {
         self.bytes_in.set(self.bytes_in.get() + n as u64);
         self.client_active.set(self.now());
         if self.phase() == Phase::Idle {
-            self.started.set((self.now(), SystemTime::now()));
+            self.started.set(self.now());
             self.phase.set(Phase::Head);
             // HAProxy gives the first request of a connection its time from the accept on.
             if !self.is_new() {
@@ -221,26 +221,24 @@ impl Client {
         }
         if self.phase() == Phase::Idle {
             // All of it was in hyper's buffer already.
-            self.started.set((self.now(), SystemTime::now()));
+            self.started.set(self.now());
         }
         self.requests.set(self.requests.get() + 1);
         self.upload.set(Upload::Done);
         self.interim.set(false);
         self.enter(Phase::Serving);
-        let (started, wall) = self.started.get();
-        self.exchange().begin(started, wall, self.bytes_out());
+        self.exchange().begin(self.started.get(), self.bytes_out());
     }
 
     /// Nothing that could be called a request came: the record is that of an exchange all the same, begun when the
     /// present phase did.
     pub(super) fn begin_without_request(&self) {
-        let (started, wall) = self.started.get();
         let since = if self.is_new() {
             self.since.get()
         } else {
-            started
+            self.started.get()
         };
-        self.exchange().begin(since, wall, self.bytes_out());
+        self.exchange().begin(since, self.bytes_out());
     }
 
     /// hyper has our answer's head.

@@ -63,7 +63,8 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         );
         return;
     };
-    let visit = backend.enter();
+    let clock = worker.shared.topology.clock;
+    let visit = backend.enter(clock.at(client.accepted));
     let outcome = match reach(&worker, &client, &backend, &mut trace).await {
         Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
         Err(outcome) => outcome,
@@ -95,6 +96,7 @@ async fn reach(
             client.address.ip(),
             None,
             clock,
+            Instant::now,
             trace,
             async |server| connect(server.address, timeout).await,
         );

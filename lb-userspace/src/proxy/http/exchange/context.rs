@@ -21,7 +21,6 @@ use crate::{
 pub(in super::super) struct Exchange {
     open: bool,
     start: Instant,
-    wall: SystemTime,
     request: Option<(Method, Uri, Version)>,
     /// How far it has come, as the log's second letter has it.
     pub(in super::super) stage: Phase,
@@ -53,7 +52,6 @@ impl Exchange {
         Self {
             open: false,
             start: now,
-            wall: SystemTime::UNIX_EPOCH,
             request: None,
             stage: Phase::Request,
             termination: None,
@@ -79,11 +77,10 @@ impl Exchange {
     }
 
     /// A request has begun. What is counted from the last end on is its own.
-    pub(in super::super) fn begin(&mut self, start: Instant, wall: SystemTime, bytes_out: u64) {
+    pub(in super::super) fn begin(&mut self, start: Instant, bytes_out: u64) {
         let bytes_in = self.bytes_in;
         *self = Self {
             open: true,
-            wall,
             bytes_in,
             bytes_out,
             ..Self::new(start)
@@ -195,6 +192,14 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
+        if client.worker.shared.log.wants_access() {
+            self.log(client, total, bytes_in, bytes_out);
+        }
+        self.visit = None;
+        self.server = None;
+    }
+
+    fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {
         let backend = self.backend();
         let uri = self
             .request
@@ -209,7 +214,7 @@ impl Exchange {
             common: Common {
                 format: client.frontend().config.log_format,
                 client: client.peer,
-                accepted: self.wall,
+                accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
                 tls: false,
                 backend: backend.map(|backend| &*backend.name),
@@ -256,8 +261,6 @@ impl Exchange {
             cookie_set: self.cookie_set,
         };
         client.worker.shared.log.http(&record);
-        self.visit = None;
-        self.server = None;
     }
 
     fn count(&self, client: &Client, bytes_in: u64, bytes_out: u64, total: Duration) {

@@ -147,7 +147,8 @@ async fn forward_to_backend(
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Answer(Answer::ServiceUnavailable));
     };
-    client.exchange().enter(target.backend.enter());
+    let now_ms = shared.topology.clock.at(client.now());
+    client.exchange().enter(target.backend.enter(now_ms));
     let holder = persist::read(client, target, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;

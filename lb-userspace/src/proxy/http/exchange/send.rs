@@ -105,8 +105,16 @@ async fn reach(
         };
         Ok(Lease::new(upstream, place))
     };
-    let client = client.peer.ip();
-    dispatch(&target.backend, client, preferred, clock, trace, connect).await
+    dispatch(
+        &target.backend,
+        client.peer.ip(),
+        preferred,
+        clock,
+        || client.now(),
+        trace,
+        connect,
+    )
+    .await
 }
 
 /// No server, none in time, or none that could be reached.
