@@ -2,8 +2,10 @@
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{CACHE_CONTROL, COOKIE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE},
+    header::{CACHE_CONTROL, COOKIE, PRAGMA, SET_COOKIE},
 };
+
+use super::fields::Fields;
 
 /// What a request's sticky cookie says about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +143,21 @@ pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
 
 /// Whether a cache might keep this response, by HAProxy's rules: the method and the status allow it or `public` does,
 /// nothing after that forbids it, and it says how fresh it is or carries a validator. `nocache` then adds
-/// `cache-control: private`.
-pub fn is_cacheable(method: &Method, status: StatusCode, headers: &HeaderMap) -> bool {
-    if headers
-        .get_all(PRAGMA)
-        .iter()
-        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"))
+/// `cache-control: private`. `fields` are those that it has.
+pub fn is_cacheable(
+    method: &Method,
+    status: StatusCode,
+    fields: Fields,
+    headers: &HeaderMap,
+) -> bool {
+    if !fields.any(Fields::CACHE_CONTROL | Fields::VALIDATOR) {
+        return false;
+    }
+    if fields.any(Fields::PRAGMA)
+        && headers
+            .get_all(PRAGMA)
+            .iter()
+            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"no-cache"))
     {
         return false;
     }
@@ -154,9 +165,12 @@ pub fn is_cacheable(method: &Method, status: StatusCode, headers: &HeaderMap) ->
         // Those that RFC 9110, section 15.1 calls heuristically cacheable, as HAProxy lists them.
         && matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501);
     let mut fresh = false;
-    for directive in headers
-        .get_all(CACHE_CONTROL)
-        .iter()
+    let controls = fields
+        .any(Fields::CACHE_CONTROL)
+        .then(|| headers.get_all(CACHE_CONTROL));
+    for directive in controls
+        .into_iter()
+        .flatten()
         .flat_map(|value| value.as_bytes().split(|&b| b == b','))
     {
         let directive = directive.trim_ascii();
@@ -179,11 +193,7 @@ pub fn is_cacheable(method: &Method, status: StatusCode, headers: &HeaderMap) ->
             fresh = true;
         }
     }
-    allowed
-        && (fresh
-            || [EXPIRES, ETAG, LAST_MODIFIED]
-                .iter()
-                .any(|name| headers.contains_key(name)))
+    allowed && (fresh || fields.any(Fields::VALIDATOR))
 }
 
 /// One `name=value` of a Cookie field, or what stands between two separators in its place.

@@ -14,31 +14,32 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::answer::Refusal;
+use super::{answer::Refusal, fields::Fields};
 
 /// HAProxy's `option forwardfor` field.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Refuses a request that two recipients could understand in two ways, or that a reverse proxy does not serve.
+/// Refuses a request that two recipients could understand in two ways, or that a reverse proxy does not serve. Returns
+/// the fields that it has.
 ///
 /// # Errors
 /// The answer that it gets.
-pub fn check(head: &request::Parts) -> Result<(), Refusal> {
+pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::MethodNotAllowed);
     }
     check_target(&head.uri, &head.method)?;
     check_host(head)?;
-    check_coding(&head.headers)?;
-    // Servers that turn both `-` and `_` into `_` would take these for the real ones.
-    let look_alike =
-        |name: &HeaderName| matches!(name.as_str(), "transfer_encoding" | "content_length");
-    if head.headers.keys().any(look_alike) {
+    let fields = Fields::of(&head.headers);
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        check_coding(&head.headers)?;
+    }
+    if fields.any(Fields::LOOK_ALIKE) {
         return Err(Refusal::BadRequest);
     }
-    Ok(())
+    Ok(fields)
 }
 
 /// RFC 9112 section 3.2: origin-form, absolute-form, or `*` for OPTIONS; printable ASCII.
@@ -99,14 +100,20 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
 /// asked for an upgrade, which is not passed on: a server may always answer as if it had not been asked (RFC 9110
-/// section 7.8).
-pub fn request(head: &mut request::Parts, forwarded_for: Option<&HeaderValue>) -> bool {
-    remove_connection_fields(&mut head.headers);
-    let upgrade = head.headers.contains_key(UPGRADE);
+/// section 7.8). `fields` are those that it has.
+pub fn request(
+    head: &mut request::Parts,
+    fields: Fields,
+    forwarded_for: Option<&HeaderValue>,
+) -> bool {
+    remove_connection_fields(&mut head.headers, fields);
+    let upgrade = fields.any(Fields::UPGRADE);
     if upgrade {
         head.headers.remove(UPGRADE);
     }
-    if let Some(te) = head.headers.get(TE) {
+    if fields.any(Fields::TE)
+        && let Some(te) = head.headers.get(TE)
+    {
         // The other values are codings, and only the sender of TE knows which of its hops reads them.
         let trailers = te
             .as_bytes()
@@ -144,11 +151,13 @@ fn origin_form(uri: &Uri) -> Uri {
     Uri::from(path)
 }
 
-/// What a response's head became.
+/// What became of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
     /// The length that the head declares though no body follows (304, HEAD).
     pub declared: Option<u64>,
+    /// The fields that the server's head had.
+    pub fields: Fields,
 }
 
 /// Makes a server's response head the one that the client gets, but for the sticky cookie.
@@ -157,11 +166,14 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     if head.status.is_informational() {
         return None;
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+    let fields = Fields::of(&head.headers);
+    if fields.any(Fields::TRANSFER_ENCODING) && fields.any(Fields::CONTENT_LENGTH) {
         return None;
     }
-    remove_connection_fields(&mut head.headers);
-    head.headers.remove(UPGRADE);
+    remove_connection_fields(&mut head.headers, fields);
+    if fields.any(Fields::UPGRADE) {
+        head.headers.remove(UPGRADE);
+    }
     let mut declared = None;
     match head.status.as_u16() {
         // RFC 9110 section 8.6: a 204 has no length.
@@ -178,7 +190,7 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     if client == Version::HTTP_10 {
         say_whether_kept(&mut head.headers, keep_alive);
     }
-    Some(Length { declared })
+    Some(Length { declared, fields })
 }
 
 /// Tells a client that speaks HTTP/1.0 whether the connection is kept; in 1.1 hyper says when it is not.
@@ -203,8 +215,8 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// Removes Connection and the fields that it names (RFC 9110 section 7.6.1). Those that the message needs, or that are
 /// ours to say, cannot be named away: a client would otherwise decide what the server is told.
-fn remove_connection_fields(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+fn remove_connection_fields(headers: &mut HeaderMap, fields: Fields) {
+    if fields.any(Fields::CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers)
             .filter(|token| {
                 !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive")
@@ -229,8 +241,10 @@ fn remove_connection_fields(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
+    if fields.any(Fields::HOP) {
+        headers.remove(KEEP_ALIVE);
+        headers.remove(PROXY_CONNECTION);
+    }
 }
 
 #[cfg(test)]
@@ -315,7 +329,7 @@ mod tests {
         ];
         for (method, uri, headers, want) in cases {
             assert_eq!(
-                check(&head(method, uri, headers)),
+                check(&head(method, uri, headers)).map(drop),
                 *want,
                 "{method} {uri} {headers:?}"
             );
@@ -337,8 +351,10 @@ mod tests {
                 ("x-forwarded-for", "1.2.3.4"),
             ],
         );
+        let had = Fields::of(&head.headers);
         assert!(request(
             &mut head,
+            had,
             Some(&HeaderValue::from_static("192.0.2.1"))
         ));
         let mut got = fields(&head.headers);
@@ -365,7 +381,8 @@ mod tests {
     fn http_1_0_is_asked_to_keep_the_connection() {
         let mut head = head("GET", "/", &[]);
         head.version = Version::HTTP_10;
-        request(&mut head, None);
+        let had = Fields::of(&head.headers);
+        request(&mut head, had, None);
         assert_eq!(fields(&head.headers), ["connection: keep-alive"]);
     }
 
@@ -389,8 +406,8 @@ mod tests {
             ],
         );
         assert_eq!(
-            response(&mut head, Version::HTTP_11, true),
-            Some(Length { declared: None })
+            response(&mut head, Version::HTTP_11, true).map(|length| length.declared),
+            Some(None)
         );
         assert_eq!(fields(&head.headers), ["server: me"]);
 
@@ -400,8 +417,8 @@ mod tests {
 
         let mut head = answered(304, &[("content-length", "10")]);
         assert_eq!(
-            response(&mut head, Version::HTTP_11, true),
-            Some(Length { declared: Some(10) })
+            response(&mut head, Version::HTTP_11, true).map(|length| length.declared),
+            Some(Some(10))
         );
 
         let mut both = answered(

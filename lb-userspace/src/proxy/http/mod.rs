@@ -13,13 +13,14 @@
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
 //! | `upstream` | connections to servers and the idle ones that are kept |
 //! | `body` | bodies on their way through |
-//! | `forward`, `cookie`, `answer`, `plan` | what is decided, without any IO |
+//! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 
 pub mod answer;
 mod body;
 mod client;
 pub mod cookie;
 mod exchange;
+pub mod fields;
 pub mod forward;
 mod io;
 mod local;

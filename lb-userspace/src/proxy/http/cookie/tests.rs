@@ -208,7 +208,7 @@ fn responses_that_a_cache_might_keep() {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let status = StatusCode::from_u16(*status).expect("a status");
         assert_eq!(
-            is_cacheable(&method, status, &headers),
+            is_cacheable(&method, status, Fields::of(&headers), &headers),
             *cacheable,
             "{method} {status} {fields:?}"
         );

@@ -23,6 +23,7 @@ use super::{
     answer::{Answer, Refusal},
     body::{RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
+    fields::Fields,
     forward,
     plan::Target,
 };
@@ -137,7 +138,7 @@ async fn forward_to_backend(
     body: Incoming,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
-    forward::check(&head)?;
+    let fields = forward::check(&head)?;
     client.exchange().accept(&head, client.now());
     let shared = Arc::clone(&client.worker.shared);
     let Some(target) = shared.http.route(
@@ -149,16 +150,17 @@ async fn forward_to_backend(
     };
     let now_ms = shared.topology.clock.at(client.now());
     client.exchange().enter(target.backend.enter(now_ms));
-    let holder = persist::read(client, target, &mut head.headers);
+    let holder = persist::read(client, target, fields, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
     forward::request(
         &mut head,
+        fields,
         client.forwarded_for.as_ref().filter(|_| forwarded_for),
     );
 
     let mut body = RequestBody::new(body, client);
-    let opened = expects_continue(&head, asked).then(|| {
+    let opened = (fields.any(Fields::EXPECT) && expects_continue(&head, asked)).then(|| {
         let opened = Arc::new(AtomicBool::new(false));
         body.hold(Arc::clone(&opened), client.now() + CONTINUE);
         opened
@@ -199,7 +201,14 @@ fn answer(
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
-    persist::write(client, target, &asked.method, &mut head, direct);
+    persist::write(
+        client,
+        target,
+        &asked.method,
+        &mut head,
+        length.fields,
+        direct,
+    );
     client.exchange().stage = Phase::Data;
 
     if lease.is_free() {

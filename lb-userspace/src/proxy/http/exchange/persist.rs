@@ -10,7 +10,10 @@ use http::{
 
 use super::{Client, CookieSeen, CookieSet, Target};
 use crate::{
-    proxy::http::cookie::{self, Named, Sticky},
+    proxy::http::{
+        cookie::{self, Named, Sticky},
+        fields::Fields,
+    },
     topology::Server,
 };
 
@@ -18,19 +21,24 @@ use crate::{
 pub(super) fn read(
     client: &Client,
     target: &Target,
+    fields: Fields,
     headers: &mut HeaderMap,
 ) -> Option<Arc<Server>> {
     let sticky = target.cookie.as_ref()?;
-    let seen = cookie::read(headers, &sticky.config.name, |value| {
-        let server = std::str::from_utf8(value)
-            .ok()
-            .and_then(|value| target.backend.server_by_cookie(value));
-        match server {
-            None => Named::Nobody,
-            Some(server) if server.is_usable_by_cookie() => Named::Server(server),
-            Some(_) => Named::Down,
-        }
-    });
+    let seen = if fields.any(Fields::COOKIE) {
+        cookie::read(headers, &sticky.config.name, |value| {
+            let server = std::str::from_utf8(value)
+                .ok()
+                .and_then(|value| target.backend.server_by_cookie(value));
+            match server {
+                None => Named::Nobody,
+                Some(server) if server.is_usable_by_cookie() => Named::Server(server),
+                Some(_) => Named::Down,
+            }
+        })
+    } else {
+        Sticky::None
+    };
     let mut exchange = client.exchange();
     exchange.cookie_set = CookieSet::None;
     let (cookie_seen, holder) = match seen {
@@ -52,11 +60,15 @@ pub(super) fn write(
     target: &Target,
     asked: &Method,
     head: &mut response::Parts,
+    fields: Fields,
     direct: bool,
 ) {
     let Some(sticky) = &target.cookie else { return };
     let mut exchange = client.exchange();
-    if sticky.config.indirect && cookie::remove_set(&mut head.headers, &sticky.config.name) {
+    if fields.any(Fields::SET_COOKIE)
+        && sticky.config.indirect
+        && cookie::remove_set(&mut head.headers, &sticky.config.name)
+    {
         exchange.cookie_set = CookieSet::Deleted;
     }
     if direct && sticky.config.indirect {
@@ -71,7 +83,7 @@ pub(super) fn write(
     };
     exchange.cookie_set = CookieSet::Inserted;
     head.headers.append(SET_COOKIE, value);
-    if sticky.config.nocache && cookie::is_cacheable(asked, head.status, &head.headers) {
+    if sticky.config.nocache && cookie::is_cacheable(asked, head.status, fields, &head.headers) {
         head.headers
             .append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
