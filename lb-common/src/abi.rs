@@ -41,7 +41,7 @@ layout!(Settings, size = 16, fields = u32, u32, u32, u16, u16);
 pub type Tick = u32;
 
 /// Keys that one run of the reaper looks at, at most: what fits the largest packet that the kernel's test run takes
-/// (`bpf_prog_test_run_xdp`: a page less headroom and `skb_shared_info`), and what its verifier walks quickly.
+/// (`bpf_prog_test_run_xdp`: a page less headroom and `skb_shared_info`), and a power of two.
 pub const REAP_BATCH: usize = 128;
 
 /// Bytes before the first key: the test run wants an Ethernet header. Two more align the keys.

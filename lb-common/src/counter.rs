@@ -112,6 +112,8 @@ reasons! {
     FlowExpired = "flow_expired", Noted, "flows removed because they were idle";
     /// A reverse entry without its forward one was removed.
     OrphanRemoved = "orphan_removed", Noted, "reverse entries removed because their flow was gone";
+    /// The ring buffer was full.
+    EventLost = "event_lost", Noted, "flows whose end is not in the access log, since the agent was away";
     /// A closed flow's tuple was used again.
     FlowReopened = "flow_reopened", Noted, "flows balanced anew because the client used the port of a closed one";
     /// The client's packets now come from another interface, tag or MAC address.

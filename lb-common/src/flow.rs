@@ -68,7 +68,8 @@ pub struct Flow<A> {
     /// Destination port to write, network order.
     pub dport: u16,
     /// Forward: when the flow opened (milliseconds of `CLOCK_MONOTONIC`, modulo 2³²), then [`side_signature`] of where
-    /// its packets come from. Reverse: the MAC address that replies go to, then two zero bytes.
+    /// its packets come from. Reverse: the MAC address that replies go to, then in the last word's
+    /// upper half the milliseconds to the server's answer plus one.
     pub side: [u32; 2],
     /// Index of the [`crate::service::Lane`] it is counted under.
     pub lane: u32,
@@ -76,7 +77,7 @@ pub struct Flow<A> {
     pub last: u32,
     /// Packets that came this way. Added to without a lock: a direction's packets come by one queue and so one CPU.
     pub packets: u32,
-    /// Bytes of IP that came this way.
+    /// Bytes of payload that came this way, retransmissions included.
     pub bytes: u64,
 }
 layout!(
@@ -124,6 +125,8 @@ pub mod flags {
     pub const COUNTED: u8 = 0x04;
     /// Both ends are being told to give up: their next segments are answered with RST.
     pub const RESETTING: u8 = 0x08;
+    /// Its end was told ([`crate::event::FlowEnd`]).
+    pub const TOLD: u8 = 0x10;
 }
 
 impl<A: Copy> Flow<A> {

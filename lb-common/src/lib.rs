@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod abi;
 pub mod checksum;
 pub mod counter;
+pub mod event;
 pub mod flow;
 pub mod hash;
 pub mod load;

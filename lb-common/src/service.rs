@@ -132,11 +132,11 @@ pub struct LaneCount {
     pub flows: u64,
     /// Packets from clients.
     pub packets_in: u64,
-    /// Bytes of IP from clients.
+    /// Bytes of payload from clients, as HAProxy counts them.
     pub bytes_in: u64,
     /// Packets from servers.
     pub packets_out: u64,
-    /// Bytes of IP from servers.
+    /// Bytes of payload from servers.
     pub bytes_out: u64,
 }
 layout!(LaneCount, size = 40, fields = u64, u64, u64, u64, u64);

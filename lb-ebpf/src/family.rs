@@ -38,6 +38,8 @@ pub trait Family: Copy + PartialEq + 'static {
     unsafe fn has_socket(key: &FlowKey<Self>, ctx: *mut c_void) -> bool;
     /// The address as it stands in [`lb_common::service::Server::addr`].
     fn from_words(words: &[u32; 4]) -> Self;
+    /// The inverse of [`Family::from_words`].
+    fn words(self) -> [u32; 4];
 }
 
 /// `BPF_F_CURRENT_NETNS`: the network namespace of the device.
@@ -108,5 +110,10 @@ impl Family for V4 {
     #[inline(always)]
     fn from_words(words: &[u32; 4]) -> Self {
         words[0]
+    }
+
+    #[inline(always)]
+    fn words(self) -> [u32; 4] {
+        [self, 0, 0, 0]
     }
 }

@@ -9,10 +9,8 @@ use lb_common::{
     tcp::{self, flag, state},
 };
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
-
 use crate::{
-    admit, balance, count,
+    admit, balance, count, event,
     family::Family,
     lock, maps,
     packet::{Hook, at, u16_at, u32_at},
@@ -59,8 +57,8 @@ fn known<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<Plan<A>, S
     }
     flow.last = now_ticks();
     flow.packets += 1;
-    flow.bytes += u64::from(packet.len);
-    count::lane(flow.lane, !reverse, packet.len);
+    flow.bytes += u64::from(packet.payload);
+    count::lane(flow.lane, !reverse, packet.payload);
     let dst_mac = if reverse {
         (flow.side[0], flow.side[1] as u16)
     } else {
@@ -106,12 +104,33 @@ pub fn step_state<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
     // SAFETY: not null, so a live map value.
     let states = unsafe { advance(forward, from_client, reopen, packet.flags, packet.payload) };
     let (old, new) = ((states >> 8) as u8, states as u8);
+    let ends = states & TELL != 0;
     if old & state::GONE != 0 {
         return Err(Stop::Drop(Reason::HalfMissing));
     }
     if reopen && tcp::is_over(old) {
         remove(packet, flow, Reason::FlowReopened);
         return Ok(false);
+    }
+    if !from_client && (old ^ new) & state::ANSWERED != 0 {
+        // SAFETY: a live map value.
+        let opened = unsafe { (*forward).side[0] };
+        flow.side[1] = flow.side[1] & 0xffff | event::answered_word(opened);
+    }
+    if ends {
+        // SAFETY: a live map value, not null.
+        let forward = unsafe { &*forward };
+        let (key, reverse) = if from_client {
+            (packet.key, opposite.cast_const())
+        } else {
+            (flow.opposite(packet.key.proto), core::ptr::from_ref(flow))
+        };
+        let last = if from_client {
+            (packet.payload, 0)
+        } else {
+            (0, packet.payload)
+        };
+        event::ended(&key, forward, reverse, new, last);
     }
     if tcp::is_closing(old) != tcp::is_closing(new) {
         lane_active(flow.lane, if tcp::is_closing(new) { -1 } else { 1 });
@@ -127,7 +146,10 @@ pub fn step_state<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
     Ok(true)
 }
 
-/// Takes a forward entry from its state to the next under its lock, and returns both: `old << 8 | new`. A flow that is
+/// Bit of [`advance`]'s result: the flow has ended just now.
+const TELL: u64 = 1 << 16;
+
+/// Takes a forward entry from its state to the next under its lock, and returns both, `old << 8 | new`, and [`TELL`]. A flow that is
 /// over and shall be opened anew, or one that is being removed already, stays as it was but for [`state::GONE`].
 ///
 /// A function of its own: the verifier wants to see that what is unlocked is what was locked, and the compiler, left
@@ -155,7 +177,12 @@ unsafe fn advance<A: Family>(
                 tcp::next(old, from_client, flags, payload != 0)
             };
             (*forward).state = new;
-            u64::from(old) << 8 | u64::from(new)
+            let told = (*forward).flags & flags::TOLD;
+            let tell = tcp::is_over(new) && told == 0;
+            if tell {
+                (*forward).flags |= flags::TOLD;
+            }
+            (if tell { TELL } else { 0 }) | u64::from(old) << 8 | u64::from(new)
         })
     }
 }
@@ -255,8 +282,7 @@ fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
     if !usable {
         return Err(Reason::NoNextHop);
     }
-    // SAFETY: the helper has no preconditions.
-    let opened = (unsafe { bpf_ktime_get_ns() } / 1_000_000) as u32;
+    let opened = event::now_ms();
     let key = packet.key;
     let mut forward = Flow {
         lock: Default::default(),
@@ -364,7 +390,8 @@ fn relearn<A: Family>(packet: &Packet<A>, forward: &mut Flow<A>) {
     forward.side[1] = signature(packet);
     // SAFETY: live map values, as in `plan`.
     unsafe {
-        (*reverse).side = client_mac(packet);
+        let [low, high] = client_mac(packet);
+        (*reverse).side = [low, (*reverse).side[1] & 0xffff_0000 | high];
         (*reverse).hop = *side as u16;
     }
     count::reason(Reason::SideRelearnt);

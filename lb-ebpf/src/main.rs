@@ -20,6 +20,7 @@ mod admit;
 mod apply_xdp;
 mod balance;
 mod count;
+mod event;
 mod family;
 mod flow;
 mod lock;

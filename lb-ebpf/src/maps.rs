@@ -1,12 +1,13 @@
 //! The maps. Sizes here are placeholders: the agent sets the real ones before it loads the object.
 
 use aya_ebpf::{
-    btf_maps::{Array, DevMapHash, HashMap, PerCpuArray},
+    btf_maps::{Array, DevMapHash, HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
     abi::{RegistryChunk, Settings, Tick},
     counter::Reason,
+    event::{FlowEnd, RING_BYTES},
     flow::{Flow, FlowKey, Hop, SideKey, V4},
     load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
@@ -95,3 +96,7 @@ pub static REASONS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
 /// Interfaces that packets may be redirected to, by ifindex.
 #[btf_map]
 pub static TX: DevMapHash<256> = DevMapHash::new();
+
+/// Ends of flows.
+#[btf_map]
+pub static EVENTS: RingBuf<FlowEnd, { RING_BYTES as usize }> = RingBuf::new();

@@ -92,7 +92,6 @@ pub fn ipv4(hook: &impl Hook) -> Result<Packet<V4>, Stop> {
             dport,
             proto: u32::from(TCP),
         },
-        len,
         ifindex: hook.ifindex(),
         flags,
         ttl,

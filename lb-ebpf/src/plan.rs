@@ -13,8 +13,6 @@ pub struct Packet<A> {
     pub l4: usize,
     /// The tuple.
     pub key: FlowKey<A>,
-    /// Length of the IP packet, bytes.
-    pub len: u32,
     /// Interface it came in by.
     pub ifindex: u32,
     /// TCP flags.

@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    count,
+    count, event,
     family::Family,
     flow::lane_active,
     lock, maps,
@@ -77,9 +77,11 @@ fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
     let opposite = forward.opposite(key.proto);
     let translated = forward.flags & flags::TRANSLATE != 0;
     let mut last = forward.last;
-    if translated && let Some(reverse) = A::flow(&opposite) {
+    let mut reverse = core::ptr::null();
+    if translated && let Some(found) = A::flow(&opposite) {
+        reverse = found.cast_const();
         // SAFETY: a live map value.
-        let other = unsafe { (*reverse).last };
+        let other = unsafe { (*found).last };
         if other.wrapping_sub(last) < u32::MAX / 2 {
             last = other;
         }
@@ -102,6 +104,11 @@ fn candidate<A: Family>(key: &FlowKey<A>, now: u32) {
     };
     if !taken {
         return;
+    }
+    // SAFETY: a live map value; only this run removes it now.
+    let ended = unsafe { &*forward };
+    if ended.flags & flags::TOLD == 0 {
+        event::ended(key, ended, reverse, state, (0, 0));
     }
     if A::remove(key) {
         if translated {

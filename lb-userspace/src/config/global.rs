@@ -254,7 +254,6 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
             ("auto", Attach::Auto),
             ("xdp", Attach::Xdp),
             ("xdp-generic", Attach::XdpGeneric),
-            ("tc", Attach::Tc),
             ("off", Attach::Off),
         ];
         places.attach = Some(e.value.span);
@@ -263,7 +262,7 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
         path.attach = match off {
             true => Attach::Off,
             false => d
-                .choice(&e.value, "`attach`", &choices, &[])
+                .choice(&e.value, "`attach`", &choices, &["tc"])
                 .unwrap_or(path.attach),
         };
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     config::{Config, model::Attach},
     fastpath::{FastPath, FastPathError, is_left_over, no_kernel_path},
-    observe::path::SharedPathStatus,
+    observe::{log::Sink, path::SharedPathStatus},
     topology::Topology,
 };
 
@@ -18,6 +18,7 @@ pub(super) async fn start(
     config: &Arc<Config>,
     topology: &Arc<Topology>,
     status: &SharedPathStatus,
+    log: &Sink,
 ) -> Result<Option<FastPath>, FastPathError> {
     let attach = config.global.fast_path.attach;
     if attach == Attach::Off {
@@ -26,13 +27,20 @@ pub(super) async fn start(
                 Arc::clone(config),
                 Arc::clone(topology),
                 status.clone(),
+                log.clone(),
             ));
         }
         status.store(no_kernel_path(topology, "fast_path.attach is off"));
         return Ok(None);
     }
     status.store(no_kernel_path(topology, "the kernel path is being loaded"));
-    let started = FastPath::start(Arc::clone(config), Arc::clone(topology), status.clone()).await;
+    let started = FastPath::start(
+        Arc::clone(config),
+        Arc::clone(topology),
+        status.clone(),
+        log.clone(),
+    )
+    .await;
     match started {
         Ok(fast_path) => Ok(Some(fast_path)),
         Err(error) if attach == Attach::Auto => {
@@ -45,8 +53,8 @@ pub(super) async fn start(
 }
 
 /// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed.
-async fn leave(config: Arc<Config>, topology: Arc<Topology>, status: SharedPathStatus) {
-    match FastPath::start(config, Arc::clone(&topology), status.clone()).await {
+async fn leave(config: Arc<Config>, topology: Arc<Topology>, status: SharedPathStatus, log: Sink) {
+    match FastPath::start(config, Arc::clone(&topology), status.clone(), log).await {
         Ok(fast_path) => {
             tracing::info!(
                 "fast_path.attach is off: the kernel path of an earlier lb takes no new flows"

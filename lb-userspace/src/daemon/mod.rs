@@ -175,7 +175,8 @@ impl Daemon {
                 admin.take(),
             );
             let _checks = Checks::start(&topology);
-            let fast_path = fast_path::start(config, &topology, &sources.path).await?;
+            let fast_path =
+                fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.

@@ -18,6 +18,7 @@ use super::{
     capacity::Capacity,
     clock::Clock,
     error::FastPathError,
+    flow_log,
     image::{Image, Inputs},
     kernel::{Kernel, Mode},
     net::{
@@ -33,6 +34,7 @@ use super::{
 };
 use crate::{
     config::{Config, model::Attach},
+    observe::log::Sink,
     observe::path::{FrontendPath, InterfacePath, PathKind, PathStatus, SharedPathStatus},
     topology::Topology,
 };
@@ -54,6 +56,7 @@ pub(super) struct Agent {
     config: Arc<Config>,
     topology: Arc<Topology>,
     status: SharedPathStatus,
+    log: Sink,
     view: watch::Receiver<Arc<View>>,
     prober: Prober,
     kernel: Kernel,
@@ -79,7 +82,7 @@ impl Agent {
     pub(super) async fn start(
         config: Arc<Config>,
         topology: Arc<Topology>,
-        status: SharedPathStatus,
+        (status, log): (SharedPathStatus, Sink),
         active: watch::Sender<u64>,
     ) -> Result<Self, FastPathError> {
         let fast_path = &config.global.fast_path;
@@ -114,6 +117,7 @@ impl Agent {
             config,
             topology,
             status,
+            log,
             view,
             prober,
             kernel,
@@ -179,6 +183,7 @@ impl Agent {
         let now = self.clock.at(Instant::now());
         self.kernel.maps.clock.set(0, now, 0)?;
         self.kernel.flush_packets();
+        self.log_flows();
         self.sweep(now, count)?;
         let room = self.kernel.capacity.room;
         self.divide_slots()?;
@@ -214,6 +219,12 @@ impl Agent {
         let room = &capacity.room;
         slots::step(maps, registry, room, &self.topology, &serves, self.draining)?;
         Ok(())
+    }
+
+    /// Writes the access log of flows that have ended.
+    fn log_flows(&mut self) {
+        let Kernel { maps, registry, .. } = &mut self.kernel;
+        flow_log::write(maps, registry, &self.topology, &self.log);
     }
 
     /// Goes on with a sweep for idle flows, or begins one if it is time: walking an empty table costs as well.
@@ -425,7 +436,8 @@ impl Agent {
     }
 
     /// Last phase: detaches and removes everything, or leaves all as it is.
-    fn finish(self, keep: bool, done: oneshot::Sender<()>) {
+    fn finish(mut self, keep: bool, done: oneshot::Sender<()>) {
+        self.log_flows();
         if keep {
             tracing::info!(
                 "the kernel path stays: its flows go on and new ones are taken, until lb starts again"

@@ -9,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, xdp::DevMapHash},
+    maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, RingBuf, xdp::DevMapHash},
     programs::{
         Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -18,6 +18,7 @@ use aya::{
 };
 use lb_common::{
     abi::{REGISTRY_CHUNK, RegistryChunk, Settings, Tick, VERSION},
+    event::FlowEnd,
     flow::{Flow, FlowKey, Hop, SideKey, V4},
     load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
@@ -38,7 +39,7 @@ const XDP_PROGRAM: &str = "lb_xdp";
 const REAPER: &str = "lb_reap";
 
 /// All maps of the object, pinned under these names.
-const MAPS: [&str; 20] = [
+const MAPS: [&str; 21] = [
     "SETTINGS",
     "CLOCK",
     "PORTS",
@@ -59,6 +60,7 @@ const MAPS: [&str; 20] = [
     "SIDES",
     "TURNS",
     "REASONS",
+    "EVENTS",
 ];
 
 /// How the program is attached to an interface.
@@ -126,6 +128,7 @@ pub(super) struct Maps {
     pub sides: HashMap<MapData, SideKey, u32>,
     /// Counters by reason.
     pub reasons: PerCpuArray<MapData, u64>,
+    events: RingBuf<MapData>,
     /// Interfaces to redirect to.
     pub tx: DevMapHash<MapData>,
     registry: Array<MapData, RegistryChunk>,
@@ -317,12 +320,24 @@ impl Maps {
             hops: map!("HOPS"),
             sides: map!("SIDES"),
             reasons: map!("REASONS"),
+            events: map!("EVENTS"),
             tx: map!("TX"),
             flows_fd: MapInfo::from_pin(pins.map("FLOWS4"))?
                 .fd()?
                 .as_fd()
                 .try_clone_to_owned()?,
         })
+    }
+
+    /// The next end of a flow that the program told of. What another build's program told is passed over.
+    pub(super) fn next_flow_end(&mut self) -> Option<FlowEnd> {
+        while let Some(item) = self.events.next() {
+            if item.len() >= size_of::<FlowEnd>() {
+                // SAFETY: long enough, and every bit pattern is a value; unaligned, since the ring promises 8 bytes only.
+                return Some(unsafe { item.as_ptr().cast::<FlowEnd>().read_unaligned() });
+            }
+        }
+        None
     }
 
     /// Reads a batch of flows; see [`sys::lookup_batch`].

@@ -19,6 +19,7 @@ mod attach;
 mod capacity;
 mod clock;
 mod error;
+mod flow_log;
 mod image;
 mod kernel;
 pub mod net;
@@ -35,7 +36,11 @@ mod traffic;
 pub use agent::no_kernel_path;
 pub use error::FastPathError;
 
-use crate::{config::Config, observe::path::SharedPathStatus, topology::Topology};
+use crate::{
+    config::Config,
+    observe::{log::Sink, path::SharedPathStatus},
+    topology::Topology,
+};
 
 /// A running fast path.
 #[derive(Debug)]
@@ -66,6 +71,7 @@ impl FastPath {
         config: Arc<Config>,
         topology: Arc<Topology>,
         status: SharedPathStatus,
+        log: Sink,
     ) -> Result<Self, FastPathError> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (active_sender, active) = watch::channel(0);
@@ -84,7 +90,8 @@ impl FastPath {
                     }
                 };
                 runtime.block_on(async move {
-                    match agent::Agent::start(config, topology, status, active_sender).await {
+                    match agent::Agent::start(config, topology, (status, log), active_sender).await
+                    {
                         Ok(agent) => {
                             let _ = started.send(Ok(()));
                             agent.run(receiver).await;

@@ -4,10 +4,10 @@
 //! changes sides in two steps, a tick apart: one side lets go of what it does not use, and only then does the other get
 //! it. Who waits in userspace's queue goes first: while somebody does, the kernel takes nobody.
 
-use aya::maps::MapError;
 use lb_common::load::ActiveBlock;
 
 use super::{
+    error::FastPathError,
     kernel::Maps,
     registry::{Registry, Room},
 };
@@ -22,7 +22,7 @@ pub(super) fn step(
     topology: &Topology,
     serves: &dyn Fn(u32) -> bool,
     stopping: bool,
-) -> Result<(), MapError> {
+) -> Result<(), FastPathError> {
     for backend in &topology.backends {
         let limited = || {
             backend

@@ -153,7 +153,7 @@ impl Engine {
             let mut result = Ok(());
             match order.command {
                 Command::Listen(address) => result = self.listen(address),
-                Command::Close => self.listener = None,
+                Command::Close => self.close_listener(),
                 Command::CloseConnections => self.close_all(),
                 Command::ResetConnections => {
                     for connection in self.connections.values() {
@@ -190,6 +190,14 @@ impl Engine {
         )?;
         self.listener = Some(listener);
         Ok(())
+    }
+
+    /// Stops listening. Shut down first: a child that another thread has just forked holds the socket open until it
+    /// executes its program.
+    fn close_listener(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        }
     }
 
     fn close_all(&mut self) {

@@ -8,6 +8,7 @@
 mod balancing;
 mod dsr;
 mod faults;
+mod flow_log;
 mod forwarding;
 mod health;
 mod hostile;

@@ -168,15 +168,10 @@ fn every_figure_agrees_with_what_was_sent() {
     assert_eq!(number(&frontend["row"]["stot"]), total);
     assert_eq!(number(&frontend["row"]["scur"]), open);
     let bytes_in = number(&frontend["kernel"]["bytes_in"]);
-    let packets_in = number(&frontend["kernel"]["packets_in"]);
-    // Headers of at least 40 bytes a packet come on top of what servers read, and of at most 80.
+    // Payload, as userspace counts it; a retransmission would count twice.
     assert!(
-        bytes_in >= received + 40 * packets_in,
-        "{bytes_in}, {received} in {packets_in}"
-    );
-    assert!(
-        bytes_in <= received + 80 * packets_in,
-        "{bytes_in}, {received} in {packets_in}"
+        (received..=received + received / 100).contains(&bytes_in),
+        "{bytes_in} counted, {received} received"
     );
 
     let table = text(&get(&lab, "/stats;csv", true));

@@ -139,7 +139,7 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "2:24 error: `attach` cannot be `xpd` => did you mean `xdp`? It takes `auto`, `xdp`, `xdp-generic`, `tc` or `off`",
+            "2:24 error: `attach` cannot be `xpd` => did you mean `xdp`? It takes `auto`, `xdp`, `xdp-generic` or `off`",
             "2:42 error: `lo` is never attached to => remove it: userspace serves local clients",
             "2:52 error: the interface `eth0` is named twice => remove one",
             "2:58 error: `a/b` cannot be an interface's name => write a name that `ip link` shows",

@@ -1,0 +1,155 @@
+//! The access log of what the kernel forwarded: a line for each flow's end, from the kernel program's ring buffer.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::{Duration, SystemTime},
+};
+
+use lb_common::{event::FlowEnd, tcp, tcp::state};
+
+use super::{kernel::Maps, registry::Registry};
+use crate::{
+    observe::log::{Active, Cause, Common, Path, Phase, ServerField, Sink, TcpRecord, Termination},
+    topology::Topology,
+};
+
+/// Ends of flows written at one look, at most, so that a burst does not hold the agent up.
+const MOST: usize = 20_000;
+
+/// Writes the lines of the flows that have ended since the last look.
+pub(super) fn write(maps: &mut Maps, registry: &Registry, topology: &Topology, log: &Sink) {
+    let mut lanes = None;
+    let (now_ms, now) = (monotonic_ms(), SystemTime::now());
+    for _ in 0..MOST {
+        let Some(end) = maps.next_flow_end() else {
+            return;
+        };
+        let lanes = lanes.get_or_insert_with(|| names(registry));
+        if let Some((frontend, backend, server)) = lanes.get(&end.lane) {
+            write_one(
+                &end,
+                (frontend, backend, server),
+                topology,
+                log,
+                (now_ms, now),
+            );
+        }
+    }
+}
+
+/// Frontend, backend and server of each lane.
+fn names(registry: &Registry) -> HashMap<u32, (&str, &str, &str)> {
+    registry
+        .all_lanes()
+        .map(|(lane, f, b, s)| (lane, (f, b, s)))
+        .collect()
+}
+
+fn write_one(
+    end: &FlowEnd,
+    (frontend_name, backend_name, server): (&str, &str, &str),
+    topology: &Topology,
+    log: &Sink,
+    (now_ms, now): (u32, SystemTime),
+) {
+    // A lane of a frontend that an earlier configuration had has nobody who would want its line.
+    let Some(frontend) = topology.frontend(frontend_name) else {
+        return;
+    };
+    let since = |ms: u32| Duration::from_millis(u64::from(now_ms.wrapping_sub(ms)));
+    let accepted = now.checked_sub(since(end.opened_ms)).unwrap_or(now);
+    let kernel = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let of_frontend =
+        kernel(frontend.counters.kernel.active.value()).saturating_add(frontend.current());
+    let of_server = topology
+        .server(backend_name, server)
+        .map_or(0, |server| server.active());
+    log.tcp(&TcpRecord {
+        common: Common {
+            format: frontend.config.log_format,
+            client: SocketAddr::new(address(end.client), u16::from_be(end.client_port)),
+            accepted,
+            frontend: frontend_name,
+            tls: false,
+            backend: Some(backend_name),
+            server: ServerField::Name(server),
+            // The kernel has no queue: what has to wait goes to userspace.
+            queued: Some(Duration::ZERO),
+            connected: (end.connect_ms != FlowEnd::NEVER)
+                .then(|| Duration::from_millis(u64::from(end.connect_ms))),
+            total: Duration::from_millis(u64::from(end.ended_ms.wrapping_sub(end.opened_ms))),
+            bytes_in: end.bytes_in,
+            bytes_out: end.bytes_out,
+            termination: termination(end.state as u8),
+            active: Active {
+                process: of_frontend,
+                frontend: of_frontend,
+                backend: of_server,
+                server: of_server,
+            },
+            retries: 0,
+            redispatched: false,
+            server_queue: 0,
+            backend_queue: 0,
+        },
+        path: Path::Kernel,
+    });
+}
+
+/// HAProxy's termination state for a flow's last state.
+fn termination(last: u8) -> Termination {
+    let connecting = last & (state::ANSWERED | state::ONE_SIDED) == 0;
+    let phase = if connecting {
+        Phase::Connect
+    } else {
+        Phase::Data
+    };
+    if last & state::RST_SERVER != 0 {
+        Termination::new(Cause::Server, phase)
+    } else if last & state::RST_CLIENT != 0 {
+        Termination::new(Cause::Client, phase)
+    } else if tcp::is_closing(last) {
+        Termination::NORMAL
+    } else if connecting {
+        Termination::new(Cause::ServerTimeout, phase)
+    } else {
+        Termination::new(Cause::ClientTimeout, phase)
+    }
+}
+
+fn address(words: [u32; 4]) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(words[0].to_ne_bytes()))
+}
+
+/// The clock of `bpf_ktime_get_ns`, in milliseconds modulo 2³².
+fn monotonic_ms() -> u32 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (time.tv_sec as u64)
+        .wrapping_mul(1000)
+        .wrapping_add(time.tv_nsec as u64 / 1_000_000) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letters(last: u8) -> String {
+        let termination = termination(last);
+        [termination.cause.letter(), termination.phase.letter()]
+            .iter()
+            .collect()
+    }
+
+    #[test]
+    fn ends_read_as_haproxy_writes_them() {
+        let open = state::ESTABLISHED;
+        assert_eq!(letters(open | state::FIN_BOTH), "--");
+        assert_eq!(letters(open | state::RST_SERVER), "SD");
+        assert_eq!(letters(open | state::RST_CLIENT), "CD");
+        assert_eq!(letters(open), "cD");
+        assert_eq!(letters(state::NEW | state::RST_SERVER), "SC");
+        assert_eq!(letters(state::NEW), "sC");
+        assert_eq!(letters(state::ONE_SIDED | open | state::FIN_CLIENT), "--");
+    }
+}
