@@ -291,9 +291,10 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
     let served = Served::begin(worker);
     tokio::task::spawn_local(async move {
         let worker = Rc::clone(&served.0);
+        // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {
-            Mode::Tcp => tcp::serve(worker, client).await,
-            Mode::Http => http::serve(worker, client).await,
+            Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,
+            Mode::Http => Box::pin(http::serve(worker, client)).await,
         }
     });
 }
