@@ -27,8 +27,9 @@ const DIRECTORY: &str = "/run/netns";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
-    namespace: Arc<OwnedFd>,
-    _bound: Bound,
+    // None is the one that this process is in.
+    namespace: Arc<Option<OwnedFd>>,
+    _bound: Option<Bound>,
 }
 
 impl Netns {
@@ -56,11 +57,20 @@ impl Netns {
         .context(|| format!("make network namespace {name}"))?;
         let netns = Netns {
             name: name.to_owned(),
-            namespace: Arc::new(namespace),
-            _bound: bound,
+            namespace: Arc::new(Some(namespace)),
+            _bound: Some(bound),
         };
         netns.run(settle)?;
         Ok(netns)
+    }
+
+    /// The namespace that this process is in, which nobody enters or deletes: for what runs on loopback without rights.
+    pub fn here() -> Netns {
+        Netns {
+            name: "here".to_owned(),
+            namespace: Arc::new(None),
+            _bound: None,
+        }
     }
 
     /// The name that `ip netns exec` takes.
@@ -89,7 +99,7 @@ impl Netns {
     /// # Panics
     /// When the kernel refuses: going on in the wrong namespace would touch the host.
     pub fn enter(&self) -> Inside {
-        Inside::enter(&*self.namespace)
+        Inside::enter(self.namespace.as_ref().as_ref())
             .unwrap_or_else(|error| panic!("enter network namespace {}: {error}", self.name))
     }
 
@@ -107,7 +117,9 @@ impl Netns {
         // SAFETY: between fork and exec only system calls are made, on a descriptor that the closure itself keeps open.
         unsafe {
             command.pre_exec(move || {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                if let Some(namespace) = namespace.as_ref() {
+                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                }
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 // The parent may have died before the line above; then nobody would send the signal.
                 if rustix::process::getppid() != Some(parent) {
@@ -159,7 +171,7 @@ fn snmp(text: &str, protocol: &str, counter: &str) -> Option<u64> {
 
 /// Enters a namespace that a [`Netns`] owns.
 #[derive(Clone, Debug)]
-pub struct NetnsHandle(Arc<OwnedFd>);
+pub struct NetnsHandle(Arc<Option<OwnedFd>>);
 
 impl NetnsHandle {
     /// Moves the calling thread into the namespace until the guard is dropped.
@@ -167,21 +179,27 @@ impl NetnsHandle {
     /// # Errors
     /// When the kernel refuses.
     pub fn enter(&self) -> io::Result<Inside> {
-        Inside::enter(&*self.0)
+        Inside::enter(self.0.as_ref().as_ref())
     }
 }
 
 /// Proof that this thread is inside a namespace. Neither `Send` nor `Sync`: the namespace is the thread's.
 #[derive(Debug)]
 pub struct Inside {
-    home: File,
+    home: Option<File>,
     _this_thread: PhantomData<*const ()>,
 }
 
 impl Inside {
-    fn enter(namespace: impl AsFd) -> io::Result<Inside> {
-        let home = File::open("/proc/thread-self/ns/net")?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    fn enter(namespace: Option<&OwnedFd>) -> io::Result<Inside> {
+        let home = match namespace {
+            Some(namespace) => {
+                let home = File::open("/proc/thread-self/ns/net")?;
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Some(home)
+            }
+            None => None,
+        };
         Ok(Inside {
             home,
             _this_thread: PhantomData,
@@ -191,8 +209,10 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let home = self.home.as_fd();
-        if let Err(error) = move_into_link_name_space(home, Some(LinkNameSpaceType::Network)) {
+        let Some(home) = &self.home else { return };
+        if let Err(error) =
+            move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))
+        {
             // Whatever ran next on this thread would run in the wrong namespace.
             eprintln!("cannot leave a network namespace: {error}");
             std::process::abort();

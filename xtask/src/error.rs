@@ -37,6 +37,12 @@ pub(crate) enum Error {
     /// Something this machine does not have and that could not be installed.
     #[error("{0}")]
     Missing(Missing),
+    /// A part of the demo's network, a server or the daemon.
+    #[error("the demo cannot be set up: {0}")]
+    Demo(lb_tests::Error),
+    /// The daemon did not come up.
+    #[error("the demo's lb did not come up; it said:\n{0}")]
+    NotReady(String),
     /// The crate was not started by cargo from a checkout.
     #[error("cannot tell where the workspace is; start this as `cargo xtask …` inside a checkout")]
     NoWorkspace,

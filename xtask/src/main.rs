@@ -5,6 +5,7 @@
 
 mod build;
 mod counts;
+mod demo;
 mod env;
 mod error;
 mod packages;
