@@ -11,7 +11,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const STEP: Duration = Duration::from_millis(5);
 
-/// Polls until `probe` gives a value, at most `limit`.
+/// How many times longer than usual to wait: a whole number, for machines that are emulated.
+const PATIENCE_FACTOR: &str = "LB_TEST_PATIENCE";
+
+/// Polls until `probe` gives a value, at most `limit`, or a multiple of it where `LB_TEST_PATIENCE` says so.
 ///
 /// # Errors
 /// Names `what` when the time has passed.
@@ -20,6 +23,8 @@ pub fn until<T>(
     limit: Duration,
     mut probe: impl FnMut() -> Option<T>,
 ) -> Result<T> {
+    let factor = std::env::var(PATIENCE_FACTOR).ok();
+    let limit = limit * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = probe() {

@@ -8,6 +8,7 @@ mod counts;
 mod demo;
 mod env;
 mod error;
+mod kernels;
 mod packages;
 mod progress;
 mod run;

@@ -6,6 +6,7 @@ use crate::build::{self, Warnings};
 use crate::counts::{self, Counts};
 use crate::env;
 use crate::error::Error;
+use crate::kernels;
 use crate::progress::{Finished, Progress};
 use crate::tools;
 use crate::workspace::Workspace;
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// End-to-end tests against a debug build of lb, which is much quicker to compile
     #[arg(long)]
     debug: bool,
+    /// Only this: load, attach and forward on Linux 5.10, 6.1 and 6.12, each in an emulated machine (ten minutes)
+    #[arg(long, conflicts_with_all = ["no_e2e", "name"])]
+    kernels: bool,
     /// Only tests with this in their name; format check and lints are left out
     name: Option<String>,
 }
@@ -32,6 +36,9 @@ pub(crate) fn command(
     progress: &mut Progress,
     args: &Args,
 ) -> Result<ExitCode, Error> {
+    if args.kernels {
+        return kernels::command(workspace, progress, args.debug);
+    }
     let e2e = !args.no_e2e && env::is_root();
     if e2e {
         tools::install(progress, workspace.target(), false)?;
