@@ -20,6 +20,15 @@ pub const fn delta32(old: u32, new: u32) -> u32 {
     (old & 0xffff) + (old >> 16) + (new & 0xffff) + (new >> 16)
 }
 
+/// As [`delta32`] for an IPv6 address: at most 0xffff0.
+#[inline(always)]
+pub const fn delta128(old: [u32; 4], new: [u32; 4]) -> u32 {
+    delta32(old[0], new[0])
+        + delta32(old[1], new[1])
+        + delta32(old[2], new[2])
+        + delta32(old[3], new[3])
+}
+
 /// As [`delta32`] for one 16-bit word.
 #[inline(always)]
 pub const fn delta16(old: u16, new: u16) -> u32 {

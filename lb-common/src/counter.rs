@@ -10,6 +10,8 @@ pub enum Outcome {
     PassedUp,
     /// Thrown away.
     Dropped,
+    /// Turned into an answer to its sender.
+    Answered,
     /// Something else happened beside.
     Noted,
 }
@@ -67,7 +69,13 @@ reasons! {
     /// Too short for the headers it announces.
     Malformed = "malformed", PassedUp, "packets shorter than their headers say; the host discards them";
     /// A fragment of no flow.
-    Fragment = "fragment", PassedUp, "IP fragments";
+    Fragment = "fragment", PassedUp, "IP fragments of no known flow";
+    /// More IPv6 extension headers than are walked, or one that is not known.
+    ExtensionHeaders = "extension_headers", PassedUp, "IPv6 packets with more extension headers than four, or unknown ones";
+    /// An ICMP error about a packet of no known flow.
+    IcmpNoFlow = "icmp_no_flow", PassedUp, "ICMP errors about packets of no known flow";
+    /// An ICMP error about a packet of a known flow.
+    IcmpForwarded = "icmp_forwarded", Forwarded, "ICMP errors about packets of known flows, sent on to whom they concern";
     /// Another processor is sending another copy of the same SYN at this moment.
     DuplicateSyn = "duplicate_syn", Dropped, "second copies of a SYN that another processor was just sending on";
     /// Loose or strict source routing.
@@ -78,10 +86,14 @@ reasons! {
     NoFlow = "no_flow", PassedUp, "segments of no known flow to a service; the host answers with a reset";
     /// As before while settling.
     Settling = "settling", Dropped, "segments of no known flow while maps are being taken over; clients retransmit";
+    /// The source is denied.
+    Denied = "denied", Dropped, "new flows from denied prefixes";
+    /// The source opens flows faster than it may.
+    RateLimited = "rate_limited", Dropped, "new flows above `new_flows_per_source`";
     /// TTL 1 on a packet of no known flow.
     TtlExceededUp = "ttl_exceeded_up", PassedUp, "new flows whose first packet could not be sent any further";
     /// No server may take a new flow.
-    NoServer = "no_server", PassedUp, "new flows that found no server up";
+    NoServer = "no_server", PassedUp, "new flows that found no server up with a free slot";
     /// The chosen server's neighbour is not known.
     NoNextHop = "no_next_hop", PassedUp, "new flows whose server's MAC address is not known yet";
     /// The way back to the client is not one we know.
@@ -90,6 +102,8 @@ reasons! {
     TableFull = "table_full", PassedUp, "new flows that found the flow table full";
     /// All source NAT ports tried were taken.
     NoSnatPort = "no_snat_port", PassedUp, "new flows that found no free source port";
+    /// Another client's connection to the same server has the same tuple.
+    TupleTaken = "tuple_taken", PassedUp, "new flows whose addresses and ports at the server are in use already";
     /// The agent is stopping.
     Draining = "draining", PassedUp, "new flows that came while the fast path was being stopped";
     /// A new flow that would have been passed up, but for `overflow: drop`.
@@ -98,14 +112,36 @@ reasons! {
     TtlExceeded = "ttl_exceeded", Dropped, "packets of known flows whose time to live ran out here";
     /// A known flow whose next hop is lost.
     HopLost = "hop_lost", Dropped, "packets of known flows whose next hop is not known at present";
-    /// A first fragment, or a header cut short, of a known flow.
-    FlowFragment = "flow_fragment", Dropped, "fragments of known flows";
+    /// A packet of a half-open flow that does not acknowledge the server's SYN.
+    BadHandshake = "bad_handshake", Dropped, "segments of half-open flows that do not fit the server's answer";
+    /// Too big for the way out, and its sender cannot be told.
+    TooBigDropped = "too_big_dropped", Dropped, "packets too big for their way out whose senders cannot be told";
+    /// Too big for the way out; its sender is told.
+    TooBigAnswered = "too_big_answered", Answered, "packets too big for their way out, answered with ICMP";
+    /// A segment of a flow that is being reset.
+    ResetAnswered = "reset_answered", Answered, "segments of flows being reset, answered with a reset";
+    /// A flow being reset: what is no acknowledgement by itself.
+    ResetDropped = "reset_dropped", Dropped, "segments of flows being reset that cannot be answered";
+    /// There is no room in front of the packet for another header.
+    NoHeadroom = "no_headroom", Dropped, "packets whose buffer has no room for the header to be added";
     /// A reply to a source NAT port of no flow.
     StrayReply = "stray_reply", Dropped, "segments to a reserved source port of no flow";
     /// The flow has two entries and only one was found.
     HalfMissing = "half_missing", Dropped, "packets of a flow whose other half is gone";
-    /// A flow was opened.
-    FlowOpened = "flow_opened", Noted, "flows opened";
+    /// A flow was opened, half at first.
+    FlowOpened = "flow_opened", Noted, "flows opened, half-open ones included";
+    /// A flow entered the table of established ones.
+    FlowEstablished = "flow_established", Noted, "flows whose handshake was completed, or that were answered";
+    /// As before, but there was no room.
+    NotEstablished = "not_established", Noted, "completed handshakes that found the flow table full; the flow goes on as half-open";
+    /// A segment in mid-connection opened a flow: its server was recomputed.
+    FlowAdopted = "flow_adopted", Noted, "flows taken over in mid-connection, whose server was computed anew";
+    /// A half-open flow made room for a newer one.
+    HalfOpenEvicted = "half_open_evicted", Noted, "half-open flows that made room for newer ones";
+    /// A half-open flow grew too old.
+    HalfOpenExpired = "half_open_expired", Noted, "half-open flows forgotten because nobody completed them";
+    /// A flow was marked as being reset.
+    FlowReset = "flow_reset", Noted, "flows reset by order";
     /// A flow was closed and removed.
     FlowClosed = "flow_closed", Noted, "flows removed after they closed";
     /// A flow was removed because it was idle.
@@ -116,6 +152,8 @@ reasons! {
     EventLost = "event_lost", Noted, "flows whose end is not in the access log, since the agent was away";
     /// A closed flow's tuple was used again.
     FlowReopened = "flow_reopened", Noted, "flows balanced anew because the client used the port of a closed one";
+    /// A trace record found no room, or there were too many.
+    TraceLost = "trace_lost", Noted, "packets of a traced client that were not shown";
     /// The client's packets now come from another interface, tag or MAC address.
     SideRelearnt = "side_relearnt", Noted, "flows whose client moved to another interface or MAC address";
 }

@@ -1,8 +1,16 @@
-//! The flow table: one preallocated hash a family, keyed by the tuple on the wire.
+//! The flow tables: one preallocated hash a family, keyed by the tuple on the wire, and beside it a table for flows that
+//! are not proven yet.
 //!
 //! A flow that is translated both ways (`fullnat`, `nat`) has two entries: the *forward* one under the client's tuple
-//! and the *reverse* one under the tuple of the server's replies. Whoever inserts the reverse entry with
-//! `BPF_NOEXIST` owns its source NAT port. A flow that is only forwarded (`dsr`, `ipip`) has the forward entry alone.
+//! and the *reverse* one under the tuple of the server's replies. A flow that is only forwarded (`dsr`, `ipip`) has the
+//! forward entry alone. What is done with the packets of one direction is a [`Leg`].
+//!
+//! A flow begins as *half-open*: its legs stand in sets of [`WAYS`] in an array, each set with a lock of its own, the
+//! oldest making room for the newest. So a flood of first packets evicts nothing but half-open flows, and costs no
+//! insertion into a hash. Once the client has shown that it sees the server's answers, the legs move to the hash.
+//!
+//! A source NAT port is claimed among half-open flows by the set's lock (a tuple has one set it can stand in), among
+//! established ones by inserting the reverse entry with `BPF_NOEXIST`.
 //!
 //! State, and the lock that guards its changes, are the forward entry's. A packet that cannot change the state (nearly
 //! all) takes neither; see [`crate::tcp::flag::CONTROL`].
@@ -44,16 +52,12 @@ pub struct FlowKey<A> {
 layout!(FlowKey<V4>, size = 16, fields = V4, V4, u16, u16, u32);
 layout!(FlowKey<V6>, size = 40, fields = V6, V6, u16, u16, u32);
 
-/// An entry of the flow table.
-///
-/// For IPv4 48 bytes with a 16-byte key: 129 bytes of kernel memory an entry.
-#[repr(C, align(8))]
+/// What is done with the packets of one direction of a flow.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Flow<A> {
-    /// Guards `state` (forward entries; unused in reverse ones).
-    pub lock: bpf_spin_lock,
-    /// [`crate::tcp::state`] bits. A reverse entry mirrors its forward one's, so that either direction of an
-    /// established flow knows from its own entry that there is nothing to decide.
+pub struct Leg<A> {
+    /// [`crate::tcp::state`] bits. A reverse leg mirrors its forward one's, so that either direction of an established
+    /// flow knows from its own entry that there is nothing to decide.
     pub state: u8,
     /// [`flags`].
     pub flags: u8,
@@ -73,6 +77,44 @@ pub struct Flow<A> {
     pub side: [u32; 2],
     /// Index of the [`crate::service::Lane`] it is counted under.
     pub lane: u32,
+}
+layout!(
+    Leg<V4>,
+    size = 28,
+    fields = u8,
+    u8,
+    u16,
+    V4,
+    V4,
+    u16,
+    u16,
+    [u32; 2],
+    u32
+);
+layout!(
+    Leg<V6>,
+    size = 52,
+    fields = u8,
+    u8,
+    u16,
+    V6,
+    V6,
+    u16,
+    u16,
+    [u32; 2],
+    u32
+);
+
+/// An entry of the flow table.
+///
+/// For IPv4 48 bytes with a 16-byte key: 129 bytes of kernel memory an entry. For IPv6 72 with 40: 177.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flow<A> {
+    /// Guards the leg's state (forward entries; unused in reverse ones).
+    pub lock: bpf_spin_lock,
+    /// What is done with the packets.
+    pub leg: Leg<A>,
     /// When a packet last came this way, in ticks.
     pub last: u32,
     /// Packets that came this way. Added to without a lock: a direction's packets come by one queue and so one CPU.
@@ -84,15 +126,7 @@ layout!(
     Flow<V4>,
     size = 48,
     fields = bpf_spin_lock,
-    u8,
-    u8,
-    u16,
-    V4,
-    V4,
-    u16,
-    u16,
-    [u32; 2],
-    u32,
+    Leg<V4>,
     u32,
     u32,
     u64
@@ -101,36 +135,145 @@ layout!(
     Flow<V6>,
     size = 72,
     fields = bpf_spin_lock,
-    u8,
-    u8,
-    u16,
-    V6,
-    V6,
-    u16,
-    u16,
-    [u32; 2],
-    u32,
+    Leg<V6>,
     u32,
     u32,
     u64
 );
 
-/// Bits of [`Flow::flags`].
+/// Places in a set of half-open flows.
+pub const WAYS: usize = 4;
+
+/// One direction of a half-open flow. Empty if `key.proto` is 0.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Half<A> {
+    /// The tuple as it arrives.
+    pub key: FlowKey<A>,
+    /// What is done with the packets.
+    pub leg: Leg<A>,
+    /// TCP: the sender's initial sequence number, host order; in a reverse leg it counts once the leg's state has
+    /// `ANSWERED`.
+    pub isn: u32,
+    /// When it was entered, or for what has no handshake, when a packet last came: milliseconds of `CLOCK_MONOTONIC`,
+    /// modulo 2³². The set's smallest makes room.
+    pub since_ms: u32,
+    /// Packets that came this way.
+    pub packets: u32,
+    /// Bytes of payload that came this way.
+    pub bytes: u32,
+    /// Spare, zero.
+    pub spare: u32,
+}
+layout!(
+    Half<V4>,
+    size = 64,
+    fields = FlowKey<V4>,
+    Leg<V4>,
+    u32,
+    u32,
+    u32,
+    u32,
+    u32
+);
+layout!(
+    Half<V6>,
+    size = 112,
+    fields = FlowKey<V6>,
+    Leg<V6>,
+    u32,
+    u32,
+    u32,
+    u32,
+    u32
+);
+
+/// A set of half-open flows: all whose tuples have the same [`crate::hash::set_v4`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HalfSet<A> {
+    /// Guards the whole set.
+    pub lock: bpf_spin_lock,
+    /// Spare, zero.
+    pub spare: u32,
+    /// Its places.
+    pub ways: [Half<A>; WAYS],
+}
+layout!(HalfSet<V4>, size = 264, fields = bpf_spin_lock, u32, [Half<V4>; WAYS]);
+layout!(HalfSet<V6>, size = 456, fields = bpf_spin_lock, u32, [Half<V6>; WAYS]);
+
+/// A half-open TCP flow older than this is forgotten, milliseconds: about as long as Linux retransmits a SYN-ACK
+/// (`tcp_synack_retries` 5).
+pub const HALF_OPEN_MS: u32 = 60_000;
+
+/// A flow without handshake that nobody answers is forgotten after this idle time, milliseconds: conntrack's
+/// `nf_conntrack_udp_timeout`.
+pub const UNANSWERED_MS: u32 = 30_000;
+
+/// A closed flow, waiting to be freed by one that opens later.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Closed<A> {
+    /// Key of its forward entry.
+    pub key: FlowKey<A>,
+    /// When it closed: milliseconds of `CLOCK_MONOTONIC`, modulo 2³².
+    pub since_ms: u32,
+    /// Spare, zero.
+    pub spare: u32,
+}
+layout!(Closed<V4>, size = 24, fields = FlowKey<V4>, u32, u32);
+layout!(Closed<V6>, size = 48, fields = FlowKey<V6>, u32, u32);
+
+/// How long a closed flow keeps its tuple, milliseconds: Linux's `TCP_TIMEWAIT_LEN`.
+pub const LINGER_MS: u32 = 60_000;
+
+/// What later fragments of a datagram have in common with its first (RFC 791 §2.3, RFC 8200 §4.5).
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct FragmentKey<A> {
+    /// Source address, network order.
+    pub src: A,
+    /// Destination address, network order.
+    pub dst: A,
+    /// Identification, as it lies in the packet.
+    pub id: u32,
+    /// IP protocol number.
+    pub proto: u32,
+}
+layout!(FragmentKey<V4>, size = 16, fields = V4, V4, u32, u32);
+layout!(FragmentKey<V6>, size = 40, fields = V6, V6, u32, u32);
+
+/// What the first fragment said.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FragmentPorts {
+    /// Source port, network order.
+    pub sport: u16,
+    /// Destination port, network order.
+    pub dport: u16,
+}
+layout!(FragmentPorts, size = 4, fields = u16, u16);
+
+/// Bits of [`Leg::flags`].
 pub mod flags {
     /// A reverse entry: its packets come from the server.
     pub const REVERSE: u8 = 0x01;
     /// Addresses and ports are rewritten (`fullnat`, `nat`); else the packet is only sent on (`dsr`).
     pub const TRANSLATE: u8 = 0x02;
-    /// The flow is counted in its server's active flows.
-    pub const COUNTED: u8 = 0x04;
+    /// The flow was opened by a segment in mid-connection: another node's, whose server was recomputed.
+    pub const ADOPTED: u8 = 0x04;
     /// Both ends are being told to give up: their next segments are answered with RST.
     pub const RESETTING: u8 = 0x08;
     /// Its end was told ([`crate::event::FlowEnd`]).
     pub const TOLD: u8 = 0x10;
+    /// While resetting a flow of which only the client is seen: the server has been told.
+    pub const RESET_SENT: u8 = 0x20;
+    /// The forward leg's packets are encapsulated (`ipip`): the hop says how.
+    pub const ENCAPSULATE: u8 = 0x40;
 }
 
-impl<A: Copy> Flow<A> {
-    /// The key of the opposite entry: the tuple of what answers this entry's rewritten packets.
+impl<A: Copy> Leg<A> {
+    /// The key of the opposite leg: the tuple of what answers this leg's rewritten packets.
     #[inline(always)]
     pub const fn opposite(&self, proto: u32) -> FlowKey<A> {
         FlowKey {
@@ -143,10 +286,11 @@ impl<A: Copy> Flow<A> {
     }
 }
 
-/// A way out: interface, tags and addresses of the frame. One entry of an array, 0 standing for "none".
+/// A way out: interface, tags and addresses of the frame, and the outer header if packets are encapsulated. One entry of
+/// an array, 0 standing for "none".
 ///
 /// A server has one of its own, so that a changed route or MAC address is one write, seen by all its flows. MAC
-/// addresses are held as the words that are written into the frame: four bytes and two, as they lie there.
+/// addresses and tags are held as the words that are written into the frame, as they lie there.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hop {
@@ -160,32 +304,42 @@ pub struct Hop {
     pub dst_mac_high: u16,
     /// Source MAC address, last two bytes.
     pub src_mac_high: u16,
-    /// Outer VLAN tag to push (host order, 0 for none).
-    pub outer_tag: u16,
-    /// Inner VLAN tag to push (host order, 0 for none).
-    pub inner_tag: u16,
-    /// Largest IP packet that fits, bytes.
+    /// VLAN tags to push, outermost first; see [`tag_word`]. 0 for none, and none after one that is 0.
+    pub tags: [u32; 2],
+    /// Largest IP packet of a flow that fits, bytes; what the encapsulation takes is taken off.
     pub mtu: u16,
-    /// [`Hop::USABLE`].
+    /// [`Hop::USABLE`] and its siblings.
     pub flags: u16,
+    /// Spare, zero.
+    pub spare: u32,
+    /// Outer source address, network order; an IPv4 one in the first word.
+    pub outer_src: [u32; 4],
+    /// Outer destination address, likewise.
+    pub outer_dst: [u32; 4],
 }
 layout!(
     Hop,
-    size = 24,
+    size = 64,
     fields = u32,
     u32,
     u32,
     u16,
     u16,
+    [u32; 2],
     u16,
     u16,
-    u16,
-    u16
+    u32,
+    [u32; 4],
+    [u32; 4]
 );
 
 impl Hop {
     /// The neighbour is known: packets may be sent.
     pub const USABLE: u16 = 1;
+    /// The outer header is IPv4.
+    pub const OUTER4: u16 = 2;
+    /// The outer header is IPv6.
+    pub const OUTER6: u16 = 4;
 
     /// A MAC address as the words of a frame.
     pub const fn mac_words(mac: [u8; 6]) -> (u32, u16) {
@@ -196,18 +350,28 @@ impl Hop {
     }
 }
 
+/// A VLAN tag as it lies in the frame: type and identifier (IEEE 802.1Q §9.3), priority and drop eligibility zero.
+#[inline(always)]
+pub const fn tag_word(tpid: u16, id: u16) -> u32 {
+    let (t, i) = (tpid.to_be_bytes(), (id & 0x0fff).to_be_bytes());
+    u32::from_ne_bytes([t[0], t[1], i[0], i[1]])
+}
+
+/// The bits of a tag in the frame that [`tag_word`] has: all but priority and drop eligibility.
+pub const TAG_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0x0f, 0xff]);
+
 /// Key of the table that finds the [`Hop`] of the side a packet came in by.
 #[repr(C, align(8))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SideKey {
     /// Interface that received it.
     pub ifindex: u32,
-    /// Its outer VLAN tag (host order, 0 for none).
-    pub outer_tag: u16,
-    /// Its inner VLAN tag (host order, 0 for none).
-    pub inner_tag: u16,
+    /// Its VLAN tags, outermost first, as in [`Hop::tags`].
+    pub tags: [u32; 2],
+    /// Spare, zero.
+    pub spare: u32,
 }
-layout!(SideKey, size = 8, fields = u32, u16, u16);
+layout!(SideKey, size = 16, fields = u32, [u32; 2], u32);
 
 /// What a forward entry remembers of where the client's packets come from, to notice a change at the price of one
 /// comparison: source MAC address, interface and tags folded to 32 bits.

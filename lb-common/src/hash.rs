@@ -29,6 +29,36 @@ pub const fn endpoint_v4(address: u32, port: u16) -> u32 {
     (mix((address as u64 | (port as u64) << 32) ^ SEED) >> 32) as u32
 }
 
+/// As [`endpoint_v4`] for IPv6, the address as for [`source_v6`].
+#[inline(always)]
+pub const fn endpoint_v6(high: u64, low: u64, port: u16) -> u32 {
+    (mix(mix(mix(high ^ SEED) ^ low) ^ port as u64) >> 32) as u32
+}
+
+/// Place of a tuple among half-open flows, before it is cut to the table's size: addresses and ports as they lie in the
+/// packet, under the table's secret.
+#[inline(always)]
+pub const fn set_v4(seed: u64, src: u32, dst: u32, ports: u32) -> u32 {
+    let addresses = src as u64 | (dst as u64) << 32;
+    (mix(addresses ^ seed ^ (ports as u64).wrapping_mul(SEED)) >> 32) as u32
+}
+
+/// As [`set_v4`] for IPv6.
+#[inline(always)]
+pub const fn set_v6(seed: u64, src: [u32; 4], dst: [u32; 4], ports: u32) -> u32 {
+    // Multiply and fold a word at a time; one full mixing at the end.
+    const fn fold(sum: u64, low: u32, high: u32) -> u64 {
+        (sum ^ (low as u64 | (high as u64) << 32))
+            .wrapping_mul(SEED)
+            .rotate_left(29)
+    }
+    let sum = fold(seed, src[0], src[1]);
+    let sum = fold(sum, src[2], src[3]);
+    let sum = fold(sum, dst[0], dst[1]);
+    let sum = fold(sum, dst[2], dst[3]);
+    (mix(sum ^ ports as u64) >> 32) as u32
+}
+
 /// Maps a 32-bit hash evenly onto `0..n` without a division (Lemire's multiply-shift); 0 for `n` = 0.
 #[inline(always)]
 pub const fn reduce(hash: u32, n: u32) -> u32 {

@@ -84,6 +84,10 @@ pub mod algorithm {
     pub const LEAST_CONN: u8 = 1;
     /// By a hash of the client's address.
     pub const SOURCE: u8 = 2;
+    /// By a hash of the client's address and port, in a table built after Maglev.
+    pub const MAGLEV: u8 = 3;
+    /// The less loaded of two slots drawn at random.
+    pub const RANDOM: u8 = 4;
 }
 
 /// What is done to a flow's packets.
@@ -92,6 +96,10 @@ pub mod forward {
     pub const FULL_NAT: u8 = 0;
     /// Destination MAC address rewritten.
     pub const DSR: u8 = 1;
+    /// Destination rewritten, the client's address kept.
+    pub const NAT: u8 = 2;
+    /// Encapsulated in another IP header.
+    pub const IPIP: u8 = 3;
 }
 
 /// Ordinals in a chunk of the slots arena. An array's elements are rounded up to 8 bytes by the kernel

@@ -1,14 +1,18 @@
 //! The maps. Sizes here are placeholders: the agent sets the real ones before it loads the object.
 
 use aya_ebpf::{
-    btf_maps::{Array, DevMapHash, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{
+        Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf,
+    },
     macros::btf_map,
 };
 use lb_common::{
     abi::{RegistryChunk, Settings, Tick},
     counter::Reason,
-    event::{FlowEnd, RING_BYTES},
-    flow::{Flow, FlowKey, Hop, SideKey, V4},
+    event::{FlowEnd, RING_BYTES, TRACE_BYTES, Trace},
+    flow::{
+        Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Hop, Leg, SideKey, V4, V6,
+    },
     load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
 };
@@ -21,25 +25,83 @@ pub static SETTINGS: Array<Settings, 1> = Array::new();
 #[btf_map]
 pub static CLOCK: Array<Tick, 1> = Array::new();
 
-/// One bit a destination port that any service or source NAT uses: strangers go up after one look.
+/// Ports of interest, a bit each: first destination ports that any service or source NAT uses, then source ports of
+/// servers whose replies have the client's own address (`nat`). Strangers go up after a look or two.
 #[btf_map]
-pub static PORTS: Array<u64, 1024> = Array::new();
+pub static PORTS: Array<u64, 2048> = Array::new();
 
-/// Services by address, port and protocol.
+/// IPv4 services by address, port and protocol.
 #[btf_map]
 pub static SERVICES4: HashMap<ServiceKey<V4>, Service, 1024> = HashMap::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static SERVICES6: HashMap<ServiceKey<V6>, Service, 1024> = HashMap::new();
 
 /// Addresses that source NAT talks to: replies from them to a port of ours without a flow are not answered.
 #[btf_map]
 pub static REALS4: HashMap<ServiceKey<V4>, u32, 1024> = HashMap::new();
 
-/// Flows.
+/// Likewise IPv6.
+#[btf_map]
+pub static REALS6: HashMap<ServiceKey<V6>, u32, 1024> = HashMap::new();
+
+/// Established IPv4 flows.
 #[btf_map]
 pub static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>, 1024> = HashMap::new();
 
-/// How many flows there are.
+/// Likewise IPv6.
 #[btf_map]
-pub static FLOW_COUNT: Array<u64, 1> = Array::new();
+pub static FLOWS6: HashMap<FlowKey<V6>, Flow<V6>, 1024> = HashMap::new();
+
+/// Half-open IPv4 flows, a power of two sets.
+#[btf_map]
+pub static HALF4: Array<HalfSet<V4>, 256> = Array::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static HALF6: Array<HalfSet<V6>, 256> = Array::new();
+
+/// The leg that a global function has found or made, for its caller.
+#[btf_map]
+pub static LEG4: PerCpuArray<Leg<V4>, 1> = PerCpuArray::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static LEG6: PerCpuArray<Leg<V6>, 1> = PerCpuArray::new();
+
+/// Closed IPv4 flows, in the order of their closing.
+#[btf_map]
+pub static CLOSED4: Queue<Closed<V4>, 1024> = Queue::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static CLOSED6: Queue<Closed<V6>, 1024> = Queue::new();
+
+/// Ports of fragmented IPv4 datagrams.
+#[btf_map]
+pub static FRAGMENTS4: LruHashMap<FragmentKey<V4>, FragmentPorts, 1024> = LruHashMap::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static FRAGMENTS6: LruHashMap<FragmentKey<V6>, FragmentPorts, 1024> = LruHashMap::new();
+
+/// Denied IPv4 prefixes.
+#[btf_map]
+pub static DENY4: LpmTrie<V4, u32, 1024> = LpmTrie::new();
+
+/// Likewise IPv6.
+#[btf_map]
+pub static DENY6: LpmTrie<V6, u32, 1024> = LpmTrie::new();
+
+/// Token buckets of sources, a power of two of them: thousandths of a flow in the lower half, in the upper the
+/// millisecond they were last looked at.
+#[btf_map]
+pub static BUCKETS: Array<u64, 256> = Array::new();
+
+/// How many established flows there are: IPv4, IPv6.
+#[btf_map]
+pub static FLOW_COUNT: Array<u64, 2> = Array::new();
 
 /// Arena of slot tables.
 #[btf_map]
@@ -100,3 +162,11 @@ pub static TX: DevMapHash<256> = DevMapHash::new();
 /// Ends of flows.
 #[btf_map]
 pub static EVENTS: RingBuf<FlowEnd, { RING_BYTES as usize }> = RingBuf::new();
+
+/// Packets of the client that is being traced.
+#[btf_map]
+pub static TRACES: RingBuf<Trace, { TRACE_BYTES as usize }> = RingBuf::new();
+
+/// How many records of a trace each CPU has written in which tick: the tick in the upper half.
+#[btf_map]
+pub static TRACE_BUDGET: PerCpuArray<u64, 1> = PerCpuArray::new();
