@@ -3,16 +3,22 @@
 use lb_common::{abi::Settings, counter::Reason, service::Service, tcp::flag};
 
 use crate::{
+    count, event,
     family::Family,
     maps,
     packet::Hook,
-    plan::{Packet, Stop},
+    plan::{Packet, Part, Stop},
 };
 
 const NO_SETTINGS: Settings = Settings {
+    seed: 0,
     abi: 0,
     flags: Settings::DRAINING,
     admit_below: 0,
+    half_mask4: 0,
+    half_mask6: 0,
+    bucket_mask: 0,
+    new_flows_per_source: 0,
     snat_first: 0,
     snat_count: 0,
 };
@@ -30,44 +36,83 @@ pub fn has_socket<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> bool {
     unsafe { A::has_socket(&packet.key, hook.raw()) }
 }
 
-/// Lets a SYN through that the kernel may take; anything else of no known flow is stopped here.
+/// Lets a first packet through that the kernel may take; anything else of no known flow is stopped here. `true` for a
+/// segment in mid-connection of which another node may know: its server can be computed.
 #[inline(always)]
 pub fn admit<A: Family>(
     packet: &Packet<A>,
     service: &Service,
     hook: &impl Hook,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let settings = settings();
     let drop_overflow = service.flags & Service::DROP_OVERFLOW != 0;
-    if has_socket(packet, hook) {
-        return Err(Stop::Up(Reason::UserspaceOwned));
+    if packet.part != Part::Whole {
+        return Err(Stop::up(Reason::Fragment));
     }
-    if packet.flags & (flag::CONTROL | flag::ACK) != flag::SYN {
+    if settings.flags & A::DENY != 0 && packet.key.src.is_denied() {
+        return Err(Stop::drop(Reason::Denied));
+    }
+    if has_socket(packet, hook) {
+        return Err(Stop::up(Reason::UserspaceOwned));
+    }
+    let flags = packet.flags & (flag::CONTROL | flag::ACK);
+    let first = !packet.is_tcp() || flags == flag::SYN;
+    if !first && (flags != flag::ACK || service.flags & Service::STATELESS == 0) {
         return Err(if settings.flags & Settings::SETTLING != 0 {
-            Stop::Drop(Reason::Settling)
+            Stop::drop(Reason::Settling)
         } else {
-            Stop::Up(Reason::NoFlow)
+            Stop::up(Reason::NoFlow)
         });
     }
     if settings.flags & Settings::DRAINING != 0 {
         return Err(overflow(drop_overflow, Reason::Draining));
     }
-    // SAFETY: a live map value.
-    let flows = maps::FLOW_COUNT
-        .get_ptr(0)
-        .map_or(u64::MAX, |count| unsafe { *count });
-    if flows >= u64::from(settings.admit_below) {
+    if count::all_flows::<A>() >= u64::from(settings.admit_below) {
         return Err(overflow(drop_overflow, Reason::TableFull));
     }
-    Ok(())
+    if settings.new_flows_per_source != 0 && !has_token(packet, settings) {
+        return Err(Stop::drop(Reason::RateLimited));
+    }
+    Ok(!first)
+}
+
+/// Takes a token of the packet's source, if it has one. A second's worth can be saved up. Sources that share a bucket
+/// share its tokens. Two CPUs that write at the same moment lose one of two takings, no more.
+#[inline(always)]
+fn has_token<A: Family>(packet: &Packet<A>, settings: &Settings) -> bool {
+    let at = packet.key.src.bucket_hash(settings.seed) & settings.bucket_mask;
+    let Some(bucket) = maps::BUCKETS.get_ptr_mut(at) else {
+        return true;
+    };
+    /// Of a token, so that one millisecond's worth is a whole number.
+    const PARTS: u64 = 1000;
+    let now = event::now_ms();
+    let rate = u64::from(settings.new_flows_per_source);
+    // SAFETY: a live map value; one word, read and written whole.
+    let old = unsafe { *bucket };
+    // A bucket that was never looked at is full: the first look is as if it had been a long time ago.
+    let passed = if old == 0 {
+        PARTS
+    } else {
+        u64::from(now.wrapping_sub((old >> 32) as u32))
+    };
+    let most = rate * PARTS;
+    let passed = if passed > PARTS { PARTS } else { passed };
+    let saved = (old & 0xffff_ffff) + passed * rate;
+    let saved = if saved > most { most } else { saved };
+    let granted = saved >= PARTS;
+    let left = if granted { saved - PARTS } else { saved };
+    // SAFETY: as above.
+    unsafe { *bucket = u64::from(now) << 32 | (left & 0xffff_ffff) };
+    granted
 }
 
 /// A new flow that the kernel cannot take for `reason`: up, or dropped where the service says so.
 #[inline(always)]
 pub fn overflow(drop: bool, reason: Reason) -> Stop {
     if drop {
-        Stop::Drop(Reason::OverflowDropped)
+        Stop::drop(Reason::OverflowDropped)
     } else {
-        Stop::Up(reason)
+        Stop::up(reason)
     }
 }

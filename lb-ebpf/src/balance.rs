@@ -3,7 +3,7 @@
 //! Every algorithm but `leastconn` chooses a slot of a table that userspace has built. The chosen server's active flows
 //! are raised here, never above its limit, and lowered when the flow closes.
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id};
 use lb_common::{
     hash,
     load::{ActiveBlock, BLOCK, NOBODY, Weight, WeightBlock, is_never, score},
@@ -14,29 +14,71 @@ use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 
 /// Chooses a server for a new flow and counts the flow as active on it. Returns the lane that the flow is counted under;
 /// `None` if no server takes new flows.
+///
+/// Where the server whose turn it is has no free slot, the next few are asked; a hash has only one.
 #[inline(always)]
 pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
-    let least_conn = service.algorithm == algorithm::LEAST_CONN;
-    let ordinal = if least_conn {
+    if service.algorithm == algorithm::LEAST_CONN {
         let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
         if ordinal >= BLOCK as u32 {
             return None;
         }
-        ordinal
-    } else {
-        slot(packet, service)?
-    };
-    let lane = member(service.members_base, ordinal)?;
-    let index = maps::LANES.get(lane)?.server;
-    if !least_conn && lb_claim(index) == 0 {
-        return None;
+        return member(service.members_base, ordinal);
     }
-    Some(lane)
+    let tries = match service.algorithm {
+        algorithm::SOURCE | algorithm::MAGLEV => 1,
+        _ => TRIES,
+    };
+    for i in 0..TRIES {
+        if i >= tries {
+            break;
+        }
+        let at = position(packet, service)?;
+        let mut lane = member(service.members_base, slot(service, at)?)?;
+        if service.algorithm == algorithm::RANDOM {
+            let other = position(packet, service)?;
+            let other = member(service.members_base, slot(service, other)?)?;
+            lane = less_loaded(lane, other)?;
+        }
+        if lb_claim(maps::LANES.get(lane)?.server) != 0 {
+            return Some(lane);
+        }
+    }
+    None
+}
+
+/// Servers asked in turn for a free slot before the flow goes up, where it can wait for one.
+const TRIES: u32 = 4;
+
+/// The lane of two whose server has fewer active flows for its weight, the first of equals.
+#[inline(always)]
+fn less_loaded(a: u32, b: u32) -> Option<u32> {
+    let score_of = |lane: u32| -> Option<u64> {
+        let server = maps::LANES.get(lane)?.server;
+        let block: *const ActiveBlock = maps::ACTIVE.get_ptr(server >> 8)?;
+        let weights: *const WeightBlock = maps::WEIGHTS.get_ptr(server >> 8)?;
+        let ordinal = (server & 0xff) as usize;
+        // SAFETY: live map values, the ordinal below BLOCK; a count that changes meanwhile makes the choice no worse.
+        unsafe {
+            let weight = (&raw const (*weights).0).cast::<Weight>().add(ordinal);
+            let active = (&raw const (*block).active).cast::<u32>().add(ordinal);
+            Some(score(&*weight, *active, 0))
+        }
+    };
+    Some(if score_of(b)? < score_of(a)? { b } else { a })
+}
+
+/// Adds to the active flows of a lane's server.
+#[inline(always)]
+pub fn lane_active(lane: u32, n: i32) {
+    if let Some(lane) = maps::LANES.get(lane) {
+        active(lane.server, n);
+    }
 }
 
 /// Adds to the active flows of a server.
 #[inline(always)]
-pub fn active(server: u32, n: i32) {
+fn active(server: u32, n: i32) {
     if let Some(block) = maps::ACTIVE.get_ptr_mut(server >> 8) {
         let block: *mut ActiveBlock = block;
         // SAFETY: the ordinal is below BLOCK, the block a live map value.
@@ -72,16 +114,25 @@ pub extern "C" fn lb_claim(server: u32) -> u32 {
     }
 }
 
+/// Which slot a packet gets.
 #[inline(always)]
-fn slot<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
+fn position<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
     let len = service.slots_len;
     if len == 0 {
         return None;
     }
-    let slot = match service.algorithm {
+    Some(match service.algorithm {
         algorithm::SOURCE => hash::reduce(packet.key.src.source_hash(), len),
+        algorithm::MAGLEV => hash::reduce(packet.key.src.endpoint_hash(packet.key.sport), len),
+        // SAFETY: the helper has no preconditions.
+        algorithm::RANDOM => hash::reduce(unsafe { bpf_get_prandom_u32() }, len),
         _ => turn(service.id, len)?,
-    };
+    })
+}
+
+/// What stands in a slot: the ordinal of a server.
+#[inline(always)]
+fn slot(service: &Service, slot: u32) -> Option<u32> {
     let chunk: *const SlotChunk =
         maps::SLOTS.get_ptr(service.slots_base + slot / SLOTS_PER_CHUNK)?;
     // SAFETY: the index is below the chunk's length, the chunk a live map value.

@@ -2,12 +2,18 @@
 
 use lb_common::counter::Reason;
 
-use crate::{lock, maps};
+use crate::{family::Family, lock, maps};
 
 /// Counts a packet or an event under `reason`.
 #[inline(always)]
 pub fn reason(reason: Reason) {
-    if let Some(count) = maps::REASONS.get_ptr_mut(reason as u32) {
+    index(reason as u32);
+}
+
+/// Likewise, given its number.
+#[inline(always)]
+pub fn index(reason: u32) {
+    if let Some(count) = maps::REASONS.get_ptr_mut(reason) {
         // SAFETY: a live per-CPU map value.
         unsafe { *count += 1 };
     }
@@ -29,22 +35,29 @@ pub fn lane(lane: u32, to_server: bool, bytes: u32) {
     }
 }
 
-/// Counts an opened flow under its lane.
+/// Counts a connection under its lane: TCP once it is established, a flow without handshake when it opens.
 #[inline(always)]
-pub fn opened(lane: u32) {
+pub fn connection(lane: u32) {
     if let Some(count) = maps::LANE_COUNTS.get_ptr_mut(lane) {
         // SAFETY: a live per-CPU map value.
         unsafe { (*count).flows += 1 };
     }
-    reason(Reason::FlowOpened);
-    flows(1);
 }
 
-/// Adds to the number of flows.
+/// Adds to the number of established flows.
 #[inline(always)]
-pub fn flows(n: u64) {
-    if let Some(count) = maps::FLOW_COUNT.get_ptr_mut(0) {
+pub fn flows<A: Family>(n: u64) {
+    if let Some(count) = maps::FLOW_COUNT.get_ptr_mut(A::COUNT) {
         // SAFETY: a live map value.
         unsafe { lock::add64(count, n) };
     }
+}
+
+/// The number of established flows.
+#[inline(always)]
+pub fn all_flows<A: Family>() -> u64 {
+    // SAFETY: a live map value.
+    maps::FLOW_COUNT
+        .get_ptr(A::COUNT)
+        .map_or(u64::MAX, |count| unsafe { *count })
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::Settings,
     checksum,
-    flow::{Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Leg, V4, V6},
+    flow::{Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, V4, V6},
     hash,
     service::{Service, ServiceKey},
 };
@@ -24,6 +24,7 @@ use crate::{
     packet::Hook,
     parse::{self, L2},
     rewrite,
+    work::Work,
 };
 
 /// An address family: implemented by the type of its addresses as they lie in the packet.
@@ -47,15 +48,18 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     /// The entry of `key` in the flow table.
     fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>>;
     /// Inserts a flow that must not exist yet. The error is the kernel's, `-EEXIST` or `-E2BIG`.
-    fn insert(key: &FlowKey<Self>, flow: &Flow<Self>) -> Result<(), i32>;
+    ///
+    /// # Safety
+    /// `flow` points to a whole flow.
+    unsafe fn insert(key: &FlowKey<Self>, flow: *const Flow<Self>) -> Result<(), i32>;
     /// Removes a flow; whether it was there.
     fn remove(key: &FlowKey<Self>) -> bool;
     /// The set of half-open flows that `key` stands in, if it stands in one.
     fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<*mut HalfSet<Self>>;
     /// Set `index` of half-open flows.
     fn half_set_at(index: u32) -> Option<*mut HalfSet<Self>>;
-    /// Where a global function leaves a leg for its caller.
-    fn leg() -> Option<*mut Leg<Self>>;
+    /// This CPU's room beside the stack.
+    fn work() -> Option<*mut Work<Self>>;
     /// Puts a flow on the queue of closed ones; there may be no room.
     fn push_closed(closed: &Closed<Self>);
     /// The flow that closed first.
@@ -146,15 +150,16 @@ fn ports<A>(key: &FlowKey<A>) -> u32 {
 
 /// The methods that differ in nothing but their map.
 macro_rules! tables {
-    ($flows:ident, $half:ident, $leg:ident, $closed:ident, $fragments:ident, $services:ident, $reals:ident, $deny:ident) => {
+    ($flows:ident, $half:ident, $work:ident, $closed:ident, $fragments:ident, $services:ident, $reals:ident, $deny:ident) => {
         #[inline(always)]
         fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>> {
             maps::$flows.get_ptr_mut(key)
         }
 
         #[inline(always)]
-        fn insert(key: &FlowKey<Self>, flow: &Flow<Self>) -> Result<(), i32> {
-            maps::$flows.insert(key, flow, NOEXIST)
+        unsafe fn insert(key: &FlowKey<Self>, flow: *const Flow<Self>) -> Result<(), i32> {
+            // SAFETY: by contract.
+            maps::$flows.insert(key, unsafe { &*flow }, NOEXIST)
         }
 
         #[inline(always)]
@@ -168,8 +173,8 @@ macro_rules! tables {
         }
 
         #[inline(always)]
-        fn leg() -> Option<*mut Leg<Self>> {
-            maps::$leg.get_ptr_mut(0)
+        fn work() -> Option<*mut Work<Self>> {
+            maps::$work.get_ptr_mut(0)
         }
 
         #[inline(always)]
@@ -227,7 +232,7 @@ impl Family for V4 {
     const DENY: u32 = Settings::DENY4;
     const COUNT: u32 = 0;
 
-    tables!(FLOWS4, HALF4, LEG4, CLOSED4, FRAGMENTS4, SERVICES4, REALS4, DENY4);
+    tables!(FLOWS4, HALF4, WORK4, CLOSED4, FRAGMENTS4, SERVICES4, REALS4, DENY4);
 
     #[inline(always)]
     fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V4>, Stop> {
@@ -307,7 +312,7 @@ impl Family for V6 {
     const DENY: u32 = Settings::DENY6;
     const COUNT: u32 = 1;
 
-    tables!(FLOWS6, HALF6, LEG6, CLOSED6, FRAGMENTS6, SERVICES6, REALS6, DENY6);
+    tables!(FLOWS6, HALF6, WORK6, CLOSED6, FRAGMENTS6, SERVICES6, REALS6, DENY6);
 
     #[inline(always)]
     fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V6>, Stop> {

@@ -17,93 +17,188 @@
 )]
 
 mod admit;
+mod apply;
+mod apply_tc;
 mod apply_xdp;
 mod balance;
+mod close;
 mod count;
 mod event;
 mod family;
 mod flow;
+mod half;
+mod icmp;
 mod lock;
 mod maps;
+mod open;
 mod packet;
 mod parse;
 mod plan;
 mod reap;
+mod reset;
 mod rewrite;
 mod service;
 mod split;
+mod too_big;
+mod trace;
+mod work;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use aya_log_ebpf::debug;
-use lb_common::{counter::Reason, flow::V4, tcp::flag};
+use lb_common::{
+    counter::Reason,
+    flow::{V4, V6},
+};
 
-use crate::plan::{Packet, Stop};
+use crate::{
+    family::Family,
+    packet::Hook,
+    plan::{Kind, Packet, Stop},
+    split::Split,
+};
 
 /// The fast path on XDP.
 #[xdp]
 pub fn lb_xdp(ctx: XdpContext) -> u32 {
-    let packet = match parse::ipv4(&ctx) {
-        Ok(packet) => packet,
-        Err(stop) => return verdict(stop),
-    };
-    match flow::plan(&packet, &ctx) {
-        Ok(plan) => {
-            if packet.flags & flag::CONTROL != 0 {
-                tell(
-                    &ctx,
-                    &packet,
-                    if plan.to_server {
-                        Reason::ForwardedIn
-                    } else {
-                        Reason::ForwardedOut
-                    },
-                );
-            }
-            apply_xdp::send(&packet, &plan)
-        }
-        Err(stop) => {
-            let (Stop::Up(reason) | Stop::Drop(reason)) = stop;
-            tell(&ctx, &packet, reason);
-            verdict(stop)
-        }
-    }
+    enter_xdp(&ctx)
 }
 
-/// For debugging: what becomes of a packet that opens or closes a flow, or is not sent on. The agent sets
-/// `AYA_LOG_LEVEL` before it loads the object; below debug the verifier removes this as dead code.
-#[inline(always)]
-fn tell(ctx: &XdpContext, packet: &Packet<V4>, reason: Reason) {
-    let key = &packet.key;
-    debug!(
-        ctx,
-        "{:i}:{} > {:i}:{} flags {:x}: reason #{}",
-        u32::from_be(key.src),
-        u16::from_be(key.sport),
-        u32::from_be(key.dst),
-        u16::from_be(key.dport),
-        packet.flags,
-        reason as u32
-    );
+/// The same for kernels and drivers that pass packets of several buffers (Linux 5.18).
+#[xdp(frags)]
+pub fn lb_xdp_frags(ctx: XdpContext) -> u32 {
+    enter_xdp(&ctx)
+}
+
+/// The fast path on TC ingress.
+#[classifier]
+pub fn lb_tc(ctx: TcContext) -> i32 {
+    apply_tc::pull(&ctx);
+    let slow = |v6| {
+        if v6 {
+            split::lb_tc_slow6(ctx.skb.skb)
+        } else {
+            split::lb_tc_slow4(ctx.skb.skb)
+        }
+    };
+    let hot6 = || split::lb_tc_hot6(ctx.skb.skb);
+    enter(&ctx, slow, hot6) as i32
 }
 
 /// Frees idle flows: see [`reap`]. Never attached; the agent runs it with candidates as its packet.
 #[xdp]
 pub fn lb_reap(ctx: XdpContext) -> u32 {
-    reap::ipv4(&ctx)
+    reap::orders(&ctx)
+}
+
+#[inline(always)]
+fn enter_xdp(ctx: &XdpContext) -> u32 {
+    let slow = |v6| {
+        if v6 {
+            split::lb_xdp_slow6(ctx.ctx)
+        } else {
+            split::lb_xdp_slow4(ctx.ctx)
+        }
+    };
+    enter(ctx, slow, || split::lb_xdp_hot6(ctx.ctx))
+}
+
+/// [`hot`]'s answer for a packet that must go the slow way: no verdict of either hook.
+const GO_SLOW: u32 = 0x100;
+
+/// Sends a packet the quick way if it can, else the slow one.
+#[inline(always)]
+fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot6: impl Fn() -> u32) -> u32 {
+    let l2 = match parse::ethernet(hook) {
+        Ok(l2) => l2,
+        Err(stop) => return finish(stop, hook),
+    };
+    let tagged = hook.tag_beside() != 0;
+    if l2.ether_type == V4::ETHER_TYPE && !tagged {
+        match hot::<V4>(hook) {
+            GO_SLOW => slow(false),
+            verdict => verdict,
+        }
+    } else if l2.ether_type == V6::ETHER_TYPE && !tagged {
+        match hot6() {
+            GO_SLOW => slow(true),
+            verdict => verdict,
+        }
+    } else if tagged || parse::is_tag(l2.ether_type) {
+        match parse::ethernet_with_tags(hook) {
+            Ok(l2) if l2.ether_type == V4::ETHER_TYPE => slow(false),
+            Ok(l2) if l2.ether_type == V6::ETHER_TYPE => slow(true),
+            Ok(_) => finish(Stop::up(Reason::NotForUs), hook),
+            Err(stop) => finish(stop, hook),
+        }
+    } else {
+        finish(Stop::up(Reason::NotForUs), hook)
+    }
+}
+
+/// The quick way.
+#[inline(always)]
+fn hot<A: Family>(hook: &impl Hook) -> u32 {
+    let done = parse::ethernet(hook)
+        .and_then(|l2| A::parse::<false>(hook, &l2))
+        .and_then(|packet| flow::hot(&packet, hook));
+    match done {
+        Ok(verdict) => verdict,
+        Err(stop) if stop.kind() == Kind::Elsewhere => GO_SLOW,
+        Err(stop) => finish(stop, hook),
+    }
+}
+
+/// The slow way of a parsed packet. What it is stopped by is told of.
+#[inline(always)]
+fn slow<A: Family, H: Hook + Split<A>>(packet: &Packet<A>, hook: &H) -> Result<u32, Stop> {
+    match flow::slow(packet, hook) {
+        Ok(verdict) => Ok(verdict),
+        Err((stop, lane)) => {
+            if matches!(stop.kind(), Kind::Up | Kind::Drop) {
+                trace::packet_was(packet, stop.reason(), lane);
+                tell(hook, packet, stop.reason());
+            }
+            Err(stop)
+        }
+    }
+}
+
+/// For debugging: what becomes of a packet that is not sent on. The agent sets `AYA_LOG_LEVEL` before it loads the
+/// object; below debug the verifier removes this as dead code.
+#[inline(always)]
+fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, reason: u32) {
+    let key = &packet.key;
+    let ctx = &packet::Raw(hook.raw());
+    debug!(
+        ctx,
+        "{:i}:{} > {:i}:{} flags {:x}: reason #{}",
+        u32::from_be(key.src.words()[0]),
+        u16::from_be(key.sport),
+        u32::from_be(key.dst.words()[0]),
+        u16::from_be(key.dport),
+        packet.flags,
+        reason
+    );
 }
 
 /// Counts a packet that the kernel does not send on, and says what becomes of it.
 #[inline(always)]
-fn verdict(stop: Stop) -> u32 {
-    match stop {
-        Stop::Up(reason) => {
-            count::reason(reason);
-            xdp_action::XDP_PASS
+fn finish<H: Hook>(stop: Stop, _: &H) -> u32 {
+    match stop.kind() {
+        Kind::Up => {
+            count::index(stop.reason());
+            H::PASS
         }
-        Stop::Drop(reason) => {
-            count::reason(reason);
-            xdp_action::XDP_DROP
+        Kind::Drop => {
+            count::index(stop.reason());
+            H::DROP
         }
+        Kind::Done => stop.verdict(),
+        // Never: the slow way has dealt with these.
+        Kind::Elsewhere => H::DROP,
     }
 }
 

@@ -11,11 +11,13 @@ use lb_common::{
     counter::Reason,
     event::{FlowEnd, RING_BYTES, TRACE_BYTES, Trace},
     flow::{
-        Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Hop, Leg, SideKey, V4, V6,
+        Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Hop, SideKey, V4, V6,
     },
     load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
 };
+
+use crate::work::Work;
 
 /// What the agent has set.
 #[btf_map]
@@ -62,13 +64,13 @@ pub static HALF4: Array<HalfSet<V4>, 256> = Array::new();
 #[btf_map]
 pub static HALF6: Array<HalfSet<V6>, 256> = Array::new();
 
-/// The leg that a global function has found or made, for its caller.
+/// What does not fit the stack of 512 bytes; see [`crate::work`].
 #[btf_map]
-pub static LEG4: PerCpuArray<Leg<V4>, 1> = PerCpuArray::new();
+pub static WORK4: PerCpuArray<Work<V4>, 1> = PerCpuArray::new();
 
 /// Likewise IPv6.
 #[btf_map]
-pub static LEG6: PerCpuArray<Leg<V6>, 1> = PerCpuArray::new();
+pub static WORK6: PerCpuArray<Work<V6>, 1> = PerCpuArray::new();
 
 /// Closed IPv4 flows, in the order of their closing.
 #[btf_map]

@@ -41,6 +41,8 @@ pub struct Packet<A> {
     pub ip: usize,
     /// Address of the TCP or UDP header.
     pub l4: usize,
+    /// Address after the last byte that can be looked at.
+    pub end: usize,
     /// The tuple.
     pub key: FlowKey<A>,
     /// Interface it came in by.
@@ -67,24 +69,125 @@ impl<A> Packet<A> {
     pub fn is_tcp(&self) -> bool {
         self.key.proto == proto::TCP as u32
     }
+
+    /// Address of the TCP or UDP header, of which `len` bytes are there: not those of a later fragment. Bounds once
+    /// more, since the verifier does not remember what parse knew when it looked.
+    #[inline(always)]
+    pub fn header(&self, len: usize) -> Option<usize> {
+        (self.part != Part::Later && self.l4 + len <= self.end).then_some(self.l4)
+    }
 }
 
 /// The kernel does not send the packet on as a flow's, or not by the quick way.
-#[derive(Clone, Copy)]
-pub enum Stop {
-    /// The host's stack gets it.
-    Up(Reason),
+///
+/// One number, as global functions return it, rather than an enum: where only some variants have a payload the compiler
+/// leaves registers unwritten that it copies all the same, which the verifier refuses. As wide as a pointer, which may
+/// stand in its place: half of one must not be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stop(u64);
+
+/// What a [`Stop`] says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The host's stack gets the packet.
+    Up,
     /// Nobody does.
-    Drop(Reason),
-    /// It was answered, and goes back where it came from.
-    Answer(Reason),
-    /// It takes more than the quick way has: options, fragments, tags, a change of state.
-    Slow,
-    /// ICMP.
-    Icmp,
-    /// Too big for its way out: what fits, bytes.
-    TooBig(u32),
+    Drop,
+    /// Everything is done: there is a verdict.
+    Done,
+    /// Another way through the program.
+    Elsewhere,
 }
+
+impl Stop {
+    const UP: u64 = 0x100;
+    const DROP: u64 = 0x200;
+    const DONE: u64 = 0x300;
+    const TOO_BIG: u64 = 0x10_0000;
+
+    /// It takes more than the quick way has: options, fragments, tags, a change of state.
+    pub const SLOW: Stop = Stop(0x400);
+    /// ICMP.
+    pub const ICMP: Stop = Stop(0x401);
+
+    /// The host's stack gets it.
+    #[inline(always)]
+    pub const fn up(reason: Reason) -> Stop {
+        Stop(Self::UP + reason as u64)
+    }
+
+    /// Nobody does.
+    #[inline(always)]
+    pub const fn drop(reason: Reason) -> Stop {
+        Stop(Self::DROP + reason as u64)
+    }
+
+    /// Everything is done, and this is the verdict.
+    #[inline(always)]
+    pub const fn done(verdict: u32) -> Stop {
+        // TC's "unspecified" is -1.
+        Stop(Self::DONE + (verdict & 0xff) as u64)
+    }
+
+    /// Too big for its way out: what fits, bytes.
+    #[inline(always)]
+    pub const fn too_big(mtu: u32) -> Stop {
+        Stop(Self::TOO_BIG + (mtu & 0xffff) as u64)
+    }
+
+    /// As a number above [`Stop::LEAST`].
+    #[inline(always)]
+    pub const fn code(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The smallest code of a stop; a global function that has none to report says less.
+    pub const LEAST: u32 = Self::UP as u32;
+
+    /// The inverse of [`Stop::code`].
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Stop {
+        Stop(code as u64)
+    }
+
+    /// What it says.
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        if self.0 < Self::DROP {
+            Kind::Up
+        } else if self.0 < Self::DONE {
+            Kind::Drop
+        } else if self.0 < Self::SLOW.0 {
+            Kind::Done
+        } else {
+            Kind::Elsewhere
+        }
+    }
+
+    /// The counter of a packet that goes up or is dropped.
+    #[inline(always)]
+    pub const fn reason(self) -> u32 {
+        (self.0 & 0xff) as u32
+    }
+
+    /// The verdict of one that is done.
+    #[inline(always)]
+    pub const fn verdict(self) -> u32 {
+        self.0 as u8 as i8 as i32 as u32
+    }
+
+    /// What fits, if that is what it says.
+    #[inline(always)]
+    pub const fn fits(self) -> Option<u32> {
+        if self.0 >= Self::TOO_BIG {
+            Some((self.0 & 0xffff) as u32)
+        } else {
+            None
+        }
+    }
+}
+
+const _: () = assert!(Reason::COUNT <= 0x100);
 
 /// How a packet leaves.
 pub struct Plan<A> {

@@ -38,7 +38,7 @@ fn stranger<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Stop {
     let settings = admit::settings();
     let port = u16::from_be(packet.key.dport).wrapping_sub(settings.snat_first);
     if port < settings.snat_count && A::is_real(&source) && !admit::has_socket(packet, hook) {
-        return Stop::Drop(Reason::StrayReply);
+        return Stop::drop(Reason::StrayReply);
     }
-    Stop::Up(Reason::NotForUs)
+    Stop::up(Reason::NotForUs)
 }

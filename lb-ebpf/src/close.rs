@@ -1,0 +1,96 @@
+//! Step 10, end: closed flows are freed without the agent. A flow that closes joins a queue, and each that is established
+//! later frees at most two that have lingered long enough.
+
+use lb_common::{
+    counter::Reason,
+    flow::{Closed, Flow, FlowKey, LINGER_MS, Leg, flags},
+    tcp::{self, state},
+};
+
+use crate::{admit, count, event, family::Family, lock};
+
+/// How long a closed flow lingers when the table has no more room.
+const SHORT_LINGER_MS: u32 = 1_000;
+
+/// Puts a flow that has just closed on the queue.
+#[inline(always)]
+pub fn push<A: Family>(key: &FlowKey<A>) {
+    A::push_closed(&Closed {
+        key: *key,
+        since_ms: event::now_ms(),
+        spare: 0,
+    });
+}
+
+/// Frees up to two flows that closed long ago, whenever one is established: there the table grows.
+#[inline(always)]
+pub fn make_room<A: Family>() {
+    let full = count::all_flows::<A>() >= u64::from(admit::settings().admit_below);
+    let (now_ms, linger) = (event::now_ms(), if full { SHORT_LINGER_MS } else { LINGER_MS });
+    for _ in 0..2 {
+        match A::peek_closed() {
+            Some(first) if now_ms.wrapping_sub(first.since_ms) >= linger => {}
+            _ => return,
+        }
+        // Another CPU may have taken that one and left the next: a little early is early enough.
+        let Some(closed) = A::pop_closed() else {
+            return;
+        };
+        free_one(&closed.key);
+    }
+}
+
+/// Removes a flow unless it was opened again meanwhile.
+#[inline(never)]
+fn free_one<A: Family>(key: &FlowKey<A>) -> bool {
+    let Some(flow) = A::flow(key) else {
+        return false;
+    };
+    // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
+    let taken = unsafe {
+        lock::with(&raw mut (*flow).lock, || {
+            let old = (*flow).leg.state;
+            let closed = tcp::is_closing(old) && old & state::GONE == 0;
+            if closed {
+                (*flow).leg.state = old | state::GONE;
+            }
+            closed
+        })
+    };
+    if taken {
+        // SAFETY: a live map value; only this run removes it now.
+        let flow = unsafe { &*flow };
+        tell(key, flow);
+        remove(key, &flow.leg, Reason::FlowClosed);
+    }
+    taken
+}
+
+/// Tells of the end of a flow that is about to be removed, unless that was done when it ended.
+#[inline(always)]
+pub fn tell<A: Family>(key: &FlowKey<A>, forward: &Flow<A>) {
+    if forward.leg.flags & flags::TOLD != 0 {
+        return;
+    }
+    let reverse = if forward.leg.flags & flags::TRANSLATE != 0 {
+        A::flow(&forward.leg.opposite(key.proto)).map_or(core::ptr::null(), |flow| flow.cast_const())
+    } else {
+        core::ptr::null()
+    };
+    let state = forward.leg.state & !state::GONE;
+    event::ended(key, forward, reverse, state, (0, 0));
+}
+
+/// Removes an established flow, found by its forward entry, whose state the caller has marked as gone.
+#[inline(always)]
+pub fn remove<A: Family>(key: &FlowKey<A>, leg: &Leg<A>, reason: Reason) {
+    let opposite = leg.opposite(key.proto);
+    let two = leg.flags & flags::TRANSLATE != 0;
+    if A::remove(key) {
+        if two {
+            A::remove(&opposite);
+        }
+        count::flows::<A>(1u64.wrapping_neg());
+        count::reason(reason);
+    }
+}

@@ -1,0 +1,36 @@
+//! Steps 3 to 6 for a packet of no flow.
+
+use lb_common::{counter::Reason, service::Service};
+
+use crate::{
+    admit, balance,
+    family::Family,
+    half::New,
+    packet::Hook,
+    plan::{Packet, Stop},
+    service,
+};
+
+/// Finds the packet's service, admits it, and chooses a server, on which it counts as active from now on.
+#[inline(always)]
+pub fn choose<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<New, Stop> {
+    let service = service::find(packet, hook)?;
+    // Copied at once: the agent's next write of any service may reuse the entry that its last one replaced.
+    // SAFETY: a live map value.
+    let service = &unsafe { service.read() };
+    let adopted = admit::admit(packet, service, hook)?;
+    // A time to live that ends here ends at this host's own stack.
+    if packet.ttl <= 1 {
+        return Err(Stop::up(Reason::TtlExceededUp));
+    }
+    let drop_overflow = service.flags & Service::DROP_OVERFLOW != 0;
+    let Some(lane) = balance::choose(packet, service) else {
+        return Err(admit::overflow(drop_overflow, Reason::NoServer));
+    };
+    Ok(New {
+        lane,
+        forward: service.forward,
+        drop_overflow,
+        adopted,
+    })
+}
