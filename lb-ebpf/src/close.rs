@@ -12,21 +12,23 @@ use crate::{admit, count, event, family::Family, lock};
 /// How long a closed flow lingers when the table has no more room.
 const SHORT_LINGER_MS: u32 = 1_000;
 
-/// Puts a flow that has just closed on the queue.
+/// Puts a flow that has just closed on the queue, by way of `room`, which the stack has not.
 #[inline(always)]
-pub fn push<A: Family>(key: &FlowKey<A>) {
-    A::push_closed(&Closed {
-        key: *key,
-        since_ms: event::now_ms(),
-        spare: 0,
-    });
+pub fn push<A: Family>(key: &FlowKey<A>, room: &mut Closed<A>) {
+    room.key = *key;
+    room.since_ms = event::now_ms();
+    room.spare = 0;
+    A::push_closed(room);
 }
 
 /// Frees up to two flows that closed long ago, whenever one is established: there the table grows.
 #[inline(always)]
 pub fn make_room<A: Family>() {
     let full = count::all_flows::<A>() >= u64::from(admit::settings().admit_below);
-    let (now_ms, linger) = (event::now_ms(), if full { SHORT_LINGER_MS } else { LINGER_MS });
+    let (now_ms, linger) = (
+        event::now_ms(),
+        if full { SHORT_LINGER_MS } else { LINGER_MS },
+    );
     for _ in 0..2 {
         match A::peek_closed() {
             Some(first) if now_ms.wrapping_sub(first.since_ms) >= linger => {}
@@ -60,20 +62,21 @@ fn free_one<A: Family>(key: &FlowKey<A>) -> bool {
     if taken {
         // SAFETY: a live map value; only this run removes it now.
         let flow = unsafe { &*flow };
-        tell(key, flow);
-        remove(key, &flow.leg, Reason::FlowClosed);
+        let opposite = flow.leg.opposite(key.proto);
+        tell(key, &opposite, flow);
+        remove(key, &opposite, &flow.leg, Reason::FlowClosed);
     }
     taken
 }
 
 /// Tells of the end of a flow that is about to be removed, unless that was done when it ended.
 #[inline(always)]
-pub fn tell<A: Family>(key: &FlowKey<A>, forward: &Flow<A>) {
+pub fn tell<A: Family>(key: &FlowKey<A>, opposite: &FlowKey<A>, forward: &Flow<A>) {
     if forward.leg.flags & flags::TOLD != 0 {
         return;
     }
     let reverse = if forward.leg.flags & flags::TRANSLATE != 0 {
-        A::flow(&forward.leg.opposite(key.proto)).map_or(core::ptr::null(), |flow| flow.cast_const())
+        A::flow(opposite).map_or(core::ptr::null(), |flow| flow.cast_const())
     } else {
         core::ptr::null()
     };
@@ -83,12 +86,11 @@ pub fn tell<A: Family>(key: &FlowKey<A>, forward: &Flow<A>) {
 
 /// Removes an established flow, found by its forward entry, whose state the caller has marked as gone.
 #[inline(always)]
-pub fn remove<A: Family>(key: &FlowKey<A>, leg: &Leg<A>, reason: Reason) {
-    let opposite = leg.opposite(key.proto);
+pub fn remove<A: Family>(key: &FlowKey<A>, opposite: &FlowKey<A>, leg: &Leg<A>, reason: Reason) {
     let two = leg.flags & flags::TRANSLATE != 0;
     if A::remove(key) {
         if two {
-            A::remove(&opposite);
+            A::remove(opposite);
         }
         count::flows::<A>(1u64.wrapping_neg());
         count::reason(reason);

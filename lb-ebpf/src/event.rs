@@ -28,7 +28,10 @@ pub fn ended<A: Family>(
     };
     tell::<A>(
         key,
-        (forward.bytes + u64::from(last.0), bytes_out + u64::from(last.1)),
+        (
+            forward.bytes + u64::from(last.0),
+            bytes_out + u64::from(last.1),
+        ),
         (forward.leg.lane, forward.leg.side[0], connect_ms),
         (state, forward.leg.flags),
     );

@@ -2,7 +2,6 @@
 
 use lb_common::{
     counter::Reason,
-    event::Trace,
     flow::{Flow, Hop, Leg, SideKey, flags, side_signature},
     tcp::{self, flag, state},
 };
@@ -13,7 +12,6 @@ use crate::{
     lock, maps,
     packet::{Hook, at, u16_at, u32_at},
     plan::{Packet, Plan, Stop},
-    split::Split,
     trace,
     work::work,
 };
@@ -86,17 +84,14 @@ pub fn record<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>, plan: &Plan<A>)
     flow.packets += 1;
     flow.bytes += u64::from(packet.payload);
     count::lane(flow.leg.lane, plan.to_server, packet.payload);
-    if plan.to_server
-        && plan.translate.is_some()
-        && flow.leg.side[1] != signature(packet)
-    {
+    if plan.to_server && plan.translate.is_some() && flow.leg.side[1] != signature(packet) {
         relearn(packet, flow);
     }
 }
 
 /// What a packet of an established flow led to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+enum Step {
     /// Go on with it.
     Go,
     /// The flow was over and is gone: the packet may open another.
@@ -105,15 +100,16 @@ pub enum Step {
 
 /// A segment that may change the flow's state, which the forward entry holds.
 #[inline(always)]
-pub fn step<A: Family>(packet: &Packet<A>) -> Result<Step, Stop> {
-    let Some(flow) = A::flow(&packet.key) else {
+fn step<A: Family>(packet: &Packet<A>) -> Result<Step, Stop> {
+    let (Some(flow), Some(work)) = (A::flow(&packet.key), work::<A>()) else {
         return Err(Stop::drop(Reason::HalfMissing));
     };
     // SAFETY: a live map value, as in `hot`.
     let flow = unsafe { &mut *flow };
     let from_client = flow.leg.flags & flags::REVERSE == 0;
+    work.key = flow.leg.opposite(packet.key.proto);
     let opposite = if flow.leg.flags & flags::TRANSLATE != 0 {
-        match A::flow(&flow.leg.opposite(packet.key.proto)) {
+        match A::flow(&work.key) {
             Some(other) => other,
             None if !from_client => return Err(Stop::drop(Reason::HalfMissing)),
             None => core::ptr::null_mut(),
@@ -134,32 +130,24 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Step, Stop> {
         return Err(Stop::drop(Reason::HalfMissing));
     }
     if reopen && tcp::is_over(old) {
-        close::remove(&packet.key, &flow.leg, Reason::FlowReopened);
+        close::remove(&packet.key, &work.key, &flow.leg, Reason::FlowReopened);
         return Ok(Step::Over);
     }
+    let key = if from_client { &packet.key } else { &work.key };
     if ends {
         // SAFETY: a live map value, not null.
         let forward = unsafe { &*forward };
-        let (key, reverse) = if from_client {
-            (packet.key, opposite.cast_const())
+        let (reverse, last) = if from_client {
+            (opposite.cast_const(), (packet.payload, 0))
         } else {
-            (flow.leg.opposite(packet.key.proto), core::ptr::from_ref(flow))
+            (core::ptr::from_ref(flow), (0, packet.payload))
         };
-        let last = if from_client {
-            (packet.payload, 0)
-        } else {
-            (0, packet.payload)
-        };
-        event::ended(&key, forward, reverse, new, last);
+        event::ended(key, forward, reverse, new, last);
     }
     if tcp::is_closing(old) != tcp::is_closing(new) {
         balance::lane_active(flow.leg.lane, if tcp::is_closing(new) { -1 } else { 1 });
         if tcp::is_closing(new) {
-            close::push(&if from_client {
-                packet.key
-            } else {
-                flow.leg.opposite(packet.key.proto)
-            });
+            close::push(key, &mut work.closed);
         }
     }
     if from_client {
@@ -273,71 +261,52 @@ pub fn now_ticks() -> u32 {
     maps::CLOCK.get_ptr(0).map_or(0, |tick| unsafe { *tick })
 }
 
-/// The slow way, for every packet that the quick one does not take; returns what becomes of it.
+/// The first part of the slow way: a packet of an established flow takes its state along. Whether there is one that it
+/// may be sent on by.
 #[inline(always)]
-pub fn slow<A: Family, H: Hook + Split<A>>(
-    packet: &Packet<A>,
-    hook: &H,
-) -> Result<u32, (Stop, u32)> {
-    let mut lane = Trace::NO_LANE;
-    if let Some(flow) = A::flow(&packet.key) {
-        // SAFETY: a live map value, as in `hot`.
-        let flow = unsafe { &mut *flow };
-        lane = flow.leg.lane;
-        if packet.ttl <= 1 {
-            return Err((Stop::drop(Reason::TtlExceeded), lane));
-        }
-        if flow.leg.flags & flags::RESETTING != 0 {
-            return Err((hook.reset(packet), lane));
-        }
-        let settled = packet.flags & flag::CONTROL == 0 && tcp::is_established(flow.leg.state);
-        if settled || matches!(hook.step(packet).map_err(|stop| (stop, lane))?, Step::Go) {
-            return established(packet, flow, hook).map_err(|stop| (stop, lane));
-        }
-        lane = Trace::NO_LANE;
-    }
-    match hook.half(packet).map_err(|stop| (stop, lane))? {
-        Found::Nothing => {
-            let new = hook.choose(packet).map_err(|stop| (stop, lane))?;
-            hook.open(packet, new).map_err(|stop| (stop, new.lane))?;
-        }
-        Found::Leg => {}
-        Found::Established => {
-            hook.make_room(packet);
-            // What else the segment says of the flow it has just established: FIN, most likely.
-            if packet.flags & flag::CONTROL != 0 {
-                hook.step(packet).map_err(|stop| (stop, lane))?;
-            }
-            if let Some(flow) = A::flow(&packet.key) {
-                // SAFETY: a live map value, as in `hot`.
-                let flow = unsafe { &mut *flow };
-                lane = flow.leg.lane;
-                return established(packet, flow, hook).map_err(|stop| (stop, lane));
-            }
-            return Err((Stop::drop(Reason::HalfMissing), lane));
-        }
-    }
-    // `half` or `open` has just written it on this CPU.
-    let Some(work) = work::<A>() else {
-        return Err((Stop::drop(Reason::HalfMissing), lane));
+pub fn known<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
+    let Some(flow) = A::flow(&packet.key) else {
+        return Ok(false);
     };
-    let leg = &work.leg;
-    lane = leg.lane;
-    let plan = plan(packet, leg, hook).map_err(|stop| (stop, lane))?;
-    count::lane(lane, plan.to_server, packet.payload);
-    trace::forwarded(packet, plan.to_server, lane);
-    Ok(apply::forward::<A, true>(packet, &plan, hook))
+    // SAFETY: a live map value, as in `hot`.
+    let leg = unsafe { &(*flow).leg };
+    if packet.ttl <= 1 {
+        return Err(Stop::drop(Reason::TtlExceeded));
+    }
+    if leg.flags & flags::RESETTING != 0 {
+        return Err(Stop::RESET);
+    }
+    if packet.flags & flag::CONTROL == 0 && tcp::is_established(leg.state) {
+        return Ok(true);
+    }
+    Ok(step(packet)? == Step::Go)
 }
 
+/// The last part: sends the packet on, by its established flow or by the leg that a step before has left.
 #[inline(always)]
-fn established<A: Family>(
+pub fn send<A: Family>(
     packet: &Packet<A>,
-    flow: &mut Flow<A>,
+    established: bool,
     hook: &impl Hook,
 ) -> Result<u32, Stop> {
-    let plan = plan(packet, &flow.leg, hook)?;
-    record(packet, flow, &plan);
-    trace::forwarded(packet, plan.to_server, flow.leg.lane);
+    let (plan, lane) = if established {
+        let Some(flow) = A::flow(&packet.key) else {
+            return Err(Stop::drop(Reason::HalfMissing));
+        };
+        // SAFETY: a live map value, as in `hot`.
+        let flow = unsafe { &mut *flow };
+        let plan = plan(packet, &flow.leg, hook)?;
+        record(packet, flow, &plan);
+        (plan, flow.leg.lane)
+    } else {
+        let Some(work) = work::<A>() else {
+            return Err(Stop::drop(Reason::HalfMissing));
+        };
+        let plan = plan(packet, &work.leg, hook)?;
+        count::lane(work.leg.lane, plan.to_server, packet.payload);
+        (plan, work.leg.lane)
+    };
+    trace::forwarded(packet, plan.to_server, lane);
     Ok(apply::forward::<A, true>(packet, &plan, hook))
 }
 
@@ -348,6 +317,10 @@ pub enum Found {
     Nothing,
     /// It is of a half-open one: its leg is in [`crate::work::Work::leg`].
     Leg,
-    /// It has just established its flow.
+    /// It has just proven a half-open one.
+    Proven,
+    /// It has just ended a half-open one.
+    Ended,
+    /// Its flow is established.
     Established,
 }

@@ -10,9 +10,7 @@ use core::ptr::null_mut;
 use lb_common::{
     abi::Settings,
     counter::Reason,
-    flow::{
-        Flow, FlowKey, HALF_OPEN_MS, Half, HalfSet, Hop, Leg, UNANSWERED_MS, WAYS, flags,
-    },
+    flow::{Flow, FlowKey, HALF_OPEN_MS, Half, HalfSet, Hop, Leg, UNANSWERED_MS, WAYS, flags},
     hash,
     service::{Server, forward},
     tcp::{flag, state},
@@ -86,38 +84,57 @@ fn touch<A: Family>(
     let mut found = false;
     // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
     unsafe {
-        lock::with(&raw mut (*set).lock, || {
-            for way in 0..WAYS {
-                let half = &raw mut (*set).ways[way];
-                if (*half).key.proto == key.proto && (*half).key == *key {
-                    found = true;
-                    if !copy.is_null() {
-                        *copy = *half;
-                    }
-                    match what {
-                        Touch::Look => {}
-                        Touch::Remove => (*half).key.proto = 0,
-                        _ => {
-                            (*half).packets += 1;
-                            (*half).bytes += bytes;
-                            if what == Touch::Refresh {
-                                (*half).since_ms = now;
-                            }
-                            if what == Touch::Sequence || what == Touch::Answer {
-                                (*half).isn = number;
-                            }
-                            if what == Touch::Answer {
-                                (*half).leg.state |= state::ANSWERED;
-                                (*half).leg.side[1] |= now;
+        lock::with(
+            &raw mut (*set).lock,
+            #[inline(always)]
+            || {
+                for way in 0..WAYS {
+                    let half = &raw mut (*set).ways[way];
+                    if (*half).key.proto == key.proto && (*half).key == *key {
+                        found = true;
+                        if !copy.is_null() {
+                            copy_words(half, copy);
+                        }
+                        match what {
+                            Touch::Look => {}
+                            Touch::Remove => (*half).key.proto = 0,
+                            _ => {
+                                (*half).packets += 1;
+                                (*half).bytes += bytes;
+                                if what == Touch::Refresh {
+                                    (*half).since_ms = now;
+                                }
+                                if what == Touch::Sequence || what == Touch::Answer {
+                                    (*half).isn = number;
+                                }
+                                if what == Touch::Answer {
+                                    (*half).leg.state |= state::ANSWERED;
+                                    (*half).leg.side[1] |= now;
+                                }
                             }
                         }
+                        break;
                     }
-                    break;
                 }
-            }
-        });
+            },
+        );
     }
     found
+}
+
+/// Copies a place word by word: the compiler would call a function for it, which must not be done under a lock.
+///
+/// # Safety
+/// Both are places of their own.
+#[inline(always)]
+unsafe fn copy_words<A: Family>(from: *const Half<A>, to: *mut Half<A>) {
+    for i in 0..size_of::<Half<A>>() / 8 {
+        // SAFETY: by contract; a place is aligned to 8 bytes and as many long as a multiple of 8.
+        unsafe {
+            let word = from.cast::<u64>().add(i).read_volatile();
+            to.cast::<u64>().add(i).write_volatile(word);
+        }
+    }
 }
 
 #[inline(always)]
@@ -153,30 +170,34 @@ fn insert<A: Family>(half: &Half<A>) -> bool {
     let (mut exists, mut evicted, mut lane) = (false, false, 0);
     // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
     unsafe {
-        lock::with(&raw mut (*set).lock, || {
-            // Older is larger, an empty place the oldest of all.
-            let (mut victim, mut oldest) = (0usize, 0u64);
-            for way in 0..WAYS {
-                let other = &raw const (*set).ways[way];
-                if (*other).key.proto != 0 && (*other).key == half.key {
-                    exists = true;
+        lock::with(
+            &raw mut (*set).lock,
+            #[inline(always)]
+            || {
+                // Older is larger, an empty place the oldest of all.
+                let (mut victim, mut oldest) = (0usize, 0u64);
+                for way in 0..WAYS {
+                    let other = &raw const (*set).ways[way];
+                    if (*other).key.proto != 0 && (*other).key == half.key {
+                        exists = true;
+                    }
+                    let age = if (*other).key.proto == 0 {
+                        u64::MAX
+                    } else {
+                        u64::from(now.wrapping_sub((*other).since_ms)) + 1
+                    };
+                    if age > oldest {
+                        (victim, oldest) = (way, age);
+                    }
                 }
-                let age = if (*other).key.proto == 0 {
-                    u64::MAX
-                } else {
-                    u64::from(now.wrapping_sub((*other).since_ms)) + 1
-                };
-                if age > oldest {
-                    (victim, oldest) = (way, age);
+                if !exists {
+                    let place = &raw mut (*set).ways[victim & (WAYS - 1)];
+                    evicted = (*place).key.proto != 0 && (*place).leg.flags & flags::REVERSE == 0;
+                    lane = (*place).leg.lane;
+                    copy_words(half, place);
                 }
-            }
-            if !exists {
-                let place = &raw mut (*set).ways[victim & (WAYS - 1)];
-                evicted = (*place).key.proto != 0 && (*place).leg.flags & flags::REVERSE == 0;
-                lane = (*place).leg.lane;
-                *place = *half;
-            }
-        });
+            },
+        );
     }
     if evicted {
         balance::lane_active(lane, -1);
@@ -203,8 +224,7 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
     let one_sided = first.leg.flags & flags::TRANSLATE == 0;
     if !packet.is_tcp() || first.leg.flags & flags::ADOPTED != 0 {
         if packet.flags & flag::RST != 0 {
-            ended(packet, work);
-            return Ok(Found::Leg);
+            return Ok(Found::Ended);
         }
         let now = event::now_ms();
         let count = (packet.payload, 0, now);
@@ -215,7 +235,7 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
         } else {
             !from_client
         };
-        return Ok(if proven { promote(packet, work) } else { Found::Leg });
+        return Ok(if proven { Found::Proven } else { Found::Leg });
     }
     handshake(packet, set, work, (from_client, one_sided))
 }
@@ -244,7 +264,7 @@ fn handshake<A: Family>(
         let answered = work.mine.leg.state & state::ANSWERED != 0;
         // What a stray segment brought upon itself does not end the flow; a refusal does, and an abort in sequence.
         if seq == isn.wrapping_add(1) || seq == isn || (!from_client && !answered) {
-            ended(packet, work);
+            return Ok(Found::Ended);
         }
         return Ok(Found::Leg);
     }
@@ -283,7 +303,7 @@ fn handshake<A: Family>(
             && ack == work.other.isn.wrapping_add(1)
     };
     if proven {
-        return Ok(promote(packet, work));
+        return Ok(Found::Proven);
     }
     if one_sided {
         let count = (packet.payload, 0, 0);
@@ -293,19 +313,22 @@ fn handshake<A: Family>(
     Err(Stop::drop(Reason::BadHandshake))
 }
 
-/// A half-open flow, at `work.mine`, ends by a reset, which is still sent on. Whether it was still there; a function that
-/// returns nothing leaves what it likes in its register, which the verifier does not.
-#[inline(never)]
-fn ended<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
+/// A half-open flow, one of whose places is in `work.mine`, ends by a reset, which is still sent on.
+#[inline(always)]
+pub fn end<A: Family>() {
+    let Some(work) = work::<A>() else {
+        return;
+    };
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
     let two = work.mine.leg.flags & flags::TRANSLATE != 0;
-    work.key = work.mine.leg.opposite(packet.key.proto);
+    work.key = work.mine.leg.opposite(work.mine.key.proto);
     let (forward, reset) = if from_client {
         (&work.mine, state::RST_CLIENT)
     } else if look(&work.key, &mut work.other) {
         (&work.other, state::RST_SERVER)
     } else {
-        return remove(&packet.key);
+        remove(&work.mine.key);
+        return;
     };
     if remove(&forward.key) {
         balance::lane_active(forward.leg.lane, -1);
@@ -316,19 +339,21 @@ fn ended<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
         remove(if from_client {
             &work.key
         } else {
-            &packet.key
+            &work.mine.key
         });
     }
-    true
 }
 
-/// Moves a flow that is proven, at `work.mine`, to the table of established ones. Without room there it goes on as
-/// half-open.
-#[inline(never)]
-fn promote<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> Found {
+/// Moves a flow that is proven, one of whose places is in `work.mine`, to the table of established ones. Without room
+/// there it goes on as half-open.
+#[inline(always)]
+pub fn promote<A: Family>() -> Found {
+    let Some(work) = work::<A>() else {
+        return Found::Leg;
+    };
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
     let two = work.mine.leg.flags & flags::TRANSLATE != 0;
-    work.key = work.mine.leg.opposite(packet.key.proto);
+    work.key = work.mine.leg.opposite(work.mine.key.proto);
     if two && !look(&work.key, &mut work.other) {
         return Found::Leg;
     }
@@ -356,18 +381,22 @@ fn promote<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> Found {
     if inserted.is_ok() {
         count::flows::<A>(1);
         count::reason(Reason::FlowEstablished);
-        if packet.is_tcp() {
+        if work.mine.key.proto == u32::from(proto::TCP) {
             count::connection(forward.leg.lane);
         }
     } else if A::flow(&forward.key).is_none() {
         if two {
-            A::remove(if from_client { &work.key } else { &packet.key });
+            A::remove(if from_client {
+                &work.key
+            } else {
+                &work.mine.key
+            });
         }
         count::reason(Reason::NotEstablished);
         return Found::Leg;
     }
     // Else another CPU was first.
-    remove(&packet.key);
+    remove(&work.mine.key);
     if two {
         remove(&work.key);
     }
@@ -606,42 +635,28 @@ pub fn expire<A: Family>(index: u32, way: usize, now: u32) {
     let (old, mut taken) = (&raw mut work.mine, false);
     // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
     unsafe {
-        lock::with(&raw mut (*set).lock, || {
-            let half = &raw mut (*set).ways[way];
-            let limit = if (*half).key.proto == u32::from(proto::UDP) {
-                UNANSWERED_MS
-            } else {
-                HALF_OPEN_MS
-            };
-            let age = now.wrapping_sub((*half).since_ms);
-            if (*half).key.proto != 0 && age >= limit && age < u32::MAX / 2 {
-                *old = *half;
-                taken = true;
-                (*half).key.proto = 0;
-            }
-        });
+        lock::with(
+            &raw mut (*set).lock,
+            #[inline(always)]
+            || {
+                let half = &raw mut (*set).ways[way];
+                let limit = if (*half).key.proto == u32::from(proto::UDP) {
+                    UNANSWERED_MS
+                } else {
+                    HALF_OPEN_MS
+                };
+                let age = now.wrapping_sub((*half).since_ms);
+                if (*half).key.proto != 0 && age >= limit && age < u32::MAX / 2 {
+                    copy_words(half, old);
+                    taken = true;
+                    (*half).key.proto = 0;
+                }
+            },
+        );
     }
     if taken && work.mine.leg.flags & flags::REVERSE == 0 {
         balance::lane_active(work.mine.leg.lane, -1);
         event::half_ended(&work.mine, work.mine.leg.state);
         count::reason(Reason::HalfOpenExpired);
-    }
-}
-
-/// The outcome as a number, for a global function.
-pub const fn code(found: Found) -> u32 {
-    match found {
-        Found::Nothing => 0,
-        Found::Leg => 1,
-        Found::Established => 2,
-    }
-}
-
-/// The inverse of [`code`].
-pub const fn found(code: u32) -> Found {
-    match code {
-        1 => Found::Leg,
-        2 => Found::Established,
-        _ => Found::Nothing,
     }
 }

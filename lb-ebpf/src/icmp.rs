@@ -37,27 +37,40 @@ const ERRORS4: [u8; 3] = [3, 11, 12];
 /// ICMPv6: unreachable, too big, time exceeded, parameter problem.
 const LAST_ERROR6: u8 = 4;
 
-/// An ICMP packet: sent on if it is an error about a packet of a flow.
+/// An ICMP packet: is it an error about a packet of a flow? Then the flow's leg is left in [`crate::work::Work::leg`].
 #[inline(always)]
-pub fn error<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
+pub fn find<A: Quoting>(hook: &impl Hook, l2: &L2) -> Result<(), Stop> {
     let Some(work) = work::<A>() else {
-        return Stop::up(Reason::IcmpNoFlow);
+        return Err(Stop::up(Reason::IcmpNoFlow));
+    };
+    A::quote(hook, l2, &mut work.key)?;
+    if let Some(flow) = A::flow(&work.key) {
+        // SAFETY: a live map value, copied at once.
+        work.leg = unsafe { (*flow).leg };
+        return Ok(());
+    }
+    match half::leg_of(&work.key, &mut work.mine) {
+        Some(leg) => work.leg = *leg,
+        None => return Err(Stop::up(Reason::IcmpNoFlow)),
+    }
+    Ok(())
+}
+
+/// Sends an error about a packet of the flow that [`find`] has found on to whom it concerns. Another function, since the
+/// stack has not room for both.
+#[inline(always)]
+pub fn send<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
+    let Some(work) = work::<A>() else {
+        return Stop::drop(Reason::HalfMissing);
     };
     let quote = match A::quote(hook, l2, &mut work.key) {
         Ok(quote) => quote,
         Err(stop) => return stop,
     };
-    let leg: &Leg<A> = match A::flow(&work.key) {
-        // SAFETY: a live map value, as in `flow::hot`.
-        Some(flow) => unsafe { &(*flow).leg },
-        None => match half::leg_of(&work.key, &mut work.mine) {
-            Some(leg) => leg,
-            None => return Stop::up(Reason::IcmpNoFlow),
-        },
-    };
     if quote.packet.ttl <= 1 {
         return Stop::drop(Reason::TtlExceeded);
     }
+    let leg = &work.leg;
     let mut plan = match flow::plan(&quote.packet, leg, hook) {
         Ok(plan) => plan,
         // Nobody is told of an error's fate (RFC 1122 §3.2.2).
@@ -99,8 +112,7 @@ unsafe fn write_ports<A: Family>(
     addresses: u32,
 ) -> u32 {
     let (sport, dport) = (leg.dport, leg.sport);
-    let ports =
-        checksum::delta16(reversed.dport, sport) + checksum::delta16(reversed.sport, dport);
+    let ports = checksum::delta16(reversed.dport, sport) + checksum::delta16(reversed.sport, dport);
     // SAFETY: by contract.
     unsafe {
         set_u16::<{ at::SPORT }>(quote.l4, sport);
@@ -118,11 +130,7 @@ unsafe fn write_ports<A: Family>(
 
 impl Quoting for V4 {
     #[inline(always)]
-    fn quote(
-        hook: &impl Hook,
-        l2: &L2,
-        reversed: &mut FlowKey<V4>,
-    ) -> Result<Quote<V4>, Stop> {
+    fn quote(hook: &impl Hook, l2: &L2, reversed: &mut FlowKey<V4>) -> Result<Quote<V4>, Stop> {
         let (outer, end) = (l2.ip, hook.data_end());
         if outer + at::IPV4 > end {
             return Err(Stop::up(Reason::NotForUs));
@@ -175,7 +183,13 @@ impl Quoting for V4 {
             proto: u32::from(protocol),
         };
         Ok(Quote {
-            packet: error_packet(hook, l2, (icmp, len, ttl), (src, dst), u32::from(proto::ICMP)),
+            packet: error_packet(
+                hook,
+                l2,
+                (icmp, len, ttl),
+                (src, dst),
+                u32::from(proto::ICMP),
+            ),
             ip,
             l4,
         })
@@ -203,11 +217,7 @@ impl Quoting for V4 {
 
 impl Quoting for V6 {
     #[inline(always)]
-    fn quote(
-        hook: &impl Hook,
-        l2: &L2,
-        reversed: &mut FlowKey<V6>,
-    ) -> Result<Quote<V6>, Stop> {
+    fn quote(hook: &impl Hook, l2: &L2, reversed: &mut FlowKey<V6>) -> Result<Quote<V6>, Stop> {
         let (outer, end) = (l2.ip, hook.data_end());
         let icmp = outer + at::IPV6;
         let ip = icmp + at::UDP;
@@ -246,7 +256,13 @@ impl Quoting for V6 {
             )
         };
         Ok(Quote {
-            packet: error_packet(hook, l2, (icmp, len, ttl), (src, dst), u32::from(proto::ICMPV6)),
+            packet: error_packet(
+                hook,
+                l2,
+                (icmp, len, ttl),
+                (src, dst),
+                u32::from(proto::ICMPV6),
+            ),
             ip,
             l4,
         })

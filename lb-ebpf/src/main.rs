@@ -2,7 +2,7 @@
 
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch, core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics, stmt_expr_attributes)]
 #![allow(
     unreachable_pub,
     reason = "a program, not a library: pub means shared between the steps"
@@ -50,6 +50,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use lb_common::{
     counter::Reason,
+    event::Trace,
     flow::{V4, V6},
 };
 
@@ -57,7 +58,6 @@ use crate::{
     family::Family,
     packet::Hook,
     plan::{Kind, Packet, Stop},
-    split::Split,
 };
 
 /// The fast path on XDP.
@@ -76,15 +76,23 @@ pub fn lb_xdp_frags(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn lb_tc(ctx: TcContext) -> i32 {
     apply_tc::pull(&ctx);
-    let slow = |v6| {
+    let slow = #[inline(always)]
+    |v6| {
         if v6 {
             split::lb_tc_slow6(ctx.skb.skb)
         } else {
             split::lb_tc_slow4(ctx.skb.skb)
         }
     };
-    let hot6 = || split::lb_tc_hot6(ctx.skb.skb);
-    enter(&ctx, slow, hot6) as i32
+    let hot = #[inline(always)]
+    |v6| {
+        if v6 {
+            split::lb_tc_hot6(ctx.skb.skb)
+        } else {
+            split::lb_tc_hot4(ctx.skb.skb)
+        }
+    };
+    enter(&ctx, slow, hot) as i32
 }
 
 /// Frees idle flows: see [`reap`]. Never attached; the agent runs it with candidates as its packet.
@@ -95,47 +103,53 @@ pub fn lb_reap(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enter_xdp(ctx: &XdpContext) -> u32 {
-    let slow = |v6| {
+    let slow = #[inline(always)]
+    |v6| {
         if v6 {
             split::lb_xdp_slow6(ctx.ctx)
         } else {
             split::lb_xdp_slow4(ctx.ctx)
         }
     };
-    enter(ctx, slow, || split::lb_xdp_hot6(ctx.ctx))
+    let hot = #[inline(always)]
+    |v6| {
+        if v6 {
+            split::lb_xdp_hot6(ctx.ctx)
+        } else {
+            split::lb_xdp_hot4(ctx.ctx)
+        }
+    };
+    enter(ctx, slow, hot)
 }
 
 /// [`hot`]'s answer for a packet that must go the slow way: no verdict of either hook.
 const GO_SLOW: u32 = 0x100;
 
-/// Sends a packet the quick way if it can, else the slow one.
+/// Sends a packet the quick way if it can, else the slow one; either is told whether it is IPv6.
 #[inline(always)]
-fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot6: impl Fn() -> u32) -> u32 {
+fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot: impl Fn(bool) -> u32) -> u32 {
     let l2 = match parse::ethernet(hook) {
         Ok(l2) => l2,
         Err(stop) => return finish(stop, hook),
     };
-    let tagged = hook.tag_beside() != 0;
-    if l2.ether_type == V4::ETHER_TYPE && !tagged {
-        match hot::<V4>(hook) {
-            GO_SLOW => slow(false),
-            verdict => verdict,
-        }
-    } else if l2.ether_type == V6::ETHER_TYPE && !tagged {
-        match hot6() {
-            GO_SLOW => slow(true),
-            verdict => verdict,
-        }
-    } else if tagged || parse::is_tag(l2.ether_type) {
+    let tagged = hook.tag_beside() != 0 || parse::is_tag(l2.ether_type);
+    let ether_type = if tagged {
         match parse::ethernet_with_tags(hook) {
-            Ok(l2) if l2.ether_type == V4::ETHER_TYPE => slow(false),
-            Ok(l2) if l2.ether_type == V6::ETHER_TYPE => slow(true),
-            Ok(_) => finish(Stop::up(Reason::NotForUs), hook),
-            Err(stop) => finish(stop, hook),
+            Ok(l2) => l2.ether_type,
+            Err(stop) => return finish(stop, hook),
         }
     } else {
-        finish(Stop::up(Reason::NotForUs), hook)
+        l2.ether_type
+    };
+    let v6 = ether_type == V6::ETHER_TYPE;
+    if !v6 && ether_type != V4::ETHER_TYPE {
+        return finish(Stop::up(Reason::NotForUs), hook);
     }
+    let verdict = if tagged { GO_SLOW } else { hot(v6) };
+    if verdict != GO_SLOW {
+        return verdict;
+    }
+    slow(v6)
 }
 
 /// The quick way.
@@ -151,25 +165,16 @@ fn hot<A: Family>(hook: &impl Hook) -> u32 {
     }
 }
 
-/// The slow way of a parsed packet. What it is stopped by is told of.
+/// Whether anybody wants to be told of packets that are not sent on; if not, the verifier removes it as dead code.
 #[inline(always)]
-fn slow<A: Family, H: Hook + Split<A>>(packet: &Packet<A>, hook: &H) -> Result<u32, Stop> {
-    match flow::slow(packet, hook) {
-        Ok(verdict) => Ok(verdict),
-        Err((stop, lane)) => {
-            if matches!(stop.kind(), Kind::Up | Kind::Drop) {
-                trace::packet_was(packet, stop.reason(), lane);
-                tell(hook, packet, stop.reason());
-            }
-            Err(stop)
-        }
-    }
+fn notes() -> bool {
+    trace::is_on()
 }
 
-/// For debugging: what becomes of a packet that is not sent on. The agent sets `AYA_LOG_LEVEL` before it loads the
-/// object; below debug the verifier removes this as dead code.
+/// For debugging: what becomes of a packet that is not sent on.
 #[inline(always)]
-fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, reason: u32) {
+fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, stop: Stop) {
+    trace::packet_was(packet, stop.reason(), Trace::NO_LANE);
     let key = &packet.key;
     let ctx = &packet::Raw(hook.raw());
     debug!(
@@ -180,7 +185,7 @@ fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, reason: u32) {
         u32::from_be(key.dst.words()[0]),
         u16::from_be(key.dport),
         packet.flags,
-        reason
+        stop.reason()
     );
 }
 

@@ -7,16 +7,15 @@
 use core::arch::asm;
 
 use aya_ebpf::EbpfContext;
-use lb_common::flow::{V4, V6};
+use lb_common::flow::V6;
 
 use crate::{
     family::Family,
     plan::{Packet, Plan},
-    split::Split,
 };
 
 /// Where the program runs: XDP or TC.
-pub trait Hook: Split<V4> + Split<V6> {
+pub trait Hook {
     /// What becomes of a packet that the host's stack gets.
     const PASS: u32;
     /// What becomes of one that nobody gets.

@@ -348,7 +348,11 @@ fn transport<A: Family, const FULL: bool>(
     } else {
         (at::UDP as u32, 0)
     };
-    let least = if proto == proto::TCP { at::TCP } else { at::UDP } as u32;
+    let least = if proto == proto::TCP {
+        at::TCP
+    } else {
+        at::UDP
+    } as u32;
     let there = hook.frame_len().wrapping_sub(distance(hook.data(), l4));
     // Larger than its length field can say (BIG TCP): only what was received together is.
     let len = if FULL && len <= headers && hook.segment() != 0 {

@@ -109,6 +109,8 @@ impl Stop {
     pub const SLOW: Stop = Stop(0x400);
     /// ICMP.
     pub const ICMP: Stop = Stop(0x401);
+    /// Its flow is being reset.
+    pub const RESET: Stop = Stop(0x402);
 
     /// The host's stack gets it.
     #[inline(always)]
@@ -135,14 +137,11 @@ impl Stop {
         Stop(Self::TOO_BIG + (mtu & 0xffff) as u64)
     }
 
-    /// As a number above [`Stop::LEAST`].
+    /// As a number, 0x100 at least: a global function that has nothing to stop for says less.
     #[inline(always)]
     pub const fn code(self) -> u32 {
         self.0 as u32
     }
-
-    /// The smallest code of a stop; a global function that has none to report says less.
-    pub const LEAST: u32 = Self::UP as u32;
 
     /// The inverse of [`Stop::code`].
     #[inline(always)]

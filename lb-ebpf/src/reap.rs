@@ -19,6 +19,7 @@ use crate::{
     lock, maps,
     packet::{Hook, opaque, u16_at, u32_at, v6_at},
     split,
+    work::work,
 };
 
 /// How long a reverse entry may be without its forward one, which is inserted right after it, and how long an entry may
@@ -140,7 +141,9 @@ pub fn candidate_at<A: Listed>(ctx: &XdpContext, i: u32) -> bool {
     let flow = unsafe { &mut *flow };
     match header.order & !reap::V6 {
         reap::RESET => reset(&key, flow),
-        reap::REMOVE if flow.leg.flags & flags::REVERSE == 0 => take(&key, flow, None, Reason::FlowReset),
+        reap::REMOVE if flow.leg.flags & flags::REVERSE == 0 => {
+            take(&key, flow, None, Reason::FlowReset)
+        }
         reap::IDLE => idle(&key, flow, now_ticks()),
         _ => {}
     }
@@ -163,9 +166,10 @@ fn take<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>, now: Option<u32>, re
     let idle = maps::LANES
         .get(forward.leg.lane)
         .map_or(0, |lane| lane.idle);
+    let opposite = forward.leg.opposite(key.proto);
     let mut last = forward.last;
     if forward.leg.flags & flags::TRANSLATE != 0
-        && let Some(found) = A::flow(&forward.leg.opposite(key.proto))
+        && let Some(found) = A::flow(&opposite)
     {
         // SAFETY: a live map value.
         let other = unsafe { (*found).last };
@@ -186,8 +190,7 @@ fn take<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>, now: Option<u32>, re
             let old = (*forward).leg.state;
             let since = now.wrapping_sub(last);
             let gone = old & state::GONE != 0;
-            let due = always
-                || (since >= tcp::idle_ticks(old, idle) && since < u32::MAX / 2);
+            let due = always || (since >= tcp::idle_ticks(old, idle) && since < u32::MAX / 2);
             let take = due && (!gone || (!always && since >= ORPHAN_TICKS));
             if take {
                 (*forward).leg.state = old | state::GONE;
@@ -200,7 +203,7 @@ fn take<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>, now: Option<u32>, re
     }
     // SAFETY: a live map value; only this run removes it now.
     let ended = unsafe { &*forward };
-    close::tell(key, ended);
+    close::tell(key, &opposite, ended);
     let closing = tcp::is_closing(old & !state::GONE);
     if !closing {
         balance::lane_active(lane, -1);
@@ -210,7 +213,7 @@ fn take<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>, now: Option<u32>, re
     } else {
         reason
     };
-    close::remove(key, &ended.leg, reason);
+    close::remove(key, &opposite, &ended.leg, reason);
 }
 
 /// Marks a flow as being reset: it no longer counts, and its segments take the slow way.
@@ -252,7 +255,9 @@ fn reset<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>) {
     if !tcp::is_closing(old) {
         balance::lane_active(forward.leg.lane, -1);
         count::reason(Reason::FlowReset);
-        close::push(key);
+        if let Some(work) = work::<A>() {
+            close::push(key, &mut work.closed);
+        }
     }
 }
 

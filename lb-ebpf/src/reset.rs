@@ -70,10 +70,7 @@ pub fn segment<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Stop {
 unsafe fn turn(l4: usize, seq: u32) -> u32 {
     // SAFETY: by contract.
     unsafe {
-        let (old_seq, old_ack) = (
-            u32_at::<{ at::TCP_SEQ }>(l4),
-            u32_at::<{ at::TCP_ACK }>(l4),
-        );
+        let (old_seq, old_ack) = (u32_at::<{ at::TCP_SEQ }>(l4), u32_at::<{ at::TCP_ACK }>(l4));
         let (old_flags, old_window) = (
             u16_at::<{ at::TCP_OFFSET }>(l4),
             u16_at::<{ at::TCP_WINDOW }>(l4),

@@ -15,116 +15,89 @@ use lb_common::flow::{V4, V6};
 use crate::{
     close,
     family::Family,
-    flow::{self, Found, Step},
+    flow::{self, Found},
     half::{self, New},
     icmp, open,
     packet::Hook,
     parse,
-    plan::{Packet, Stop},
+    plan::{Kind, Packet, Stop},
     reap, reset, too_big,
 };
 
-/// The function has done its work: go on with the packet. What is above is a [`Stop::code`].
-const DONE: u32 = 0;
-/// The packet's flow was over and is gone: it may open another.
-const OVER: u32 = 1;
+/// What a function says that found nothing to stop the packet for; what is above is a [`Stop::code`]. Nothing was found.
+const NOTHING: u32 = 0;
+/// A leg of a half-open flow, left in [`crate::work::Work::leg`].
+const LEG: u32 = 1;
+/// An established flow.
+const ESTABLISHED: u32 = 2;
+/// A half-open flow that is proven, or has ended; its place is in [`crate::work::Work::mine`].
+const PROVEN: u32 = 3;
+const ENDED: u32 = 4;
 
 /// Bits of a packed [`New`]; no code has the second.
 const DROP_OVERFLOW: u64 = 1 << 40;
 const ADOPTED: u64 = 1 << 42;
 const CHOSEN: u64 = 1 << 41;
 
-/// What the steps that are not on the hot path need of the hook: its own global functions.
-pub trait Split<A> {
-    /// [`flow::step`] for the packet.
-    fn step(&self, _: &Packet<A>) -> Result<Step, Stop>;
-    /// [`half::step`] for the packet.
-    fn half(&self, _: &Packet<A>) -> Result<Found, Stop>;
-    /// [`open::choose`] for the packet.
-    fn choose(&self, _: &Packet<A>) -> Result<New, Stop>;
-    /// [`half::open`] for the packet.
-    fn open(&self, _: &Packet<A>, new: New) -> Result<(), Stop>;
-    /// [`reset::segment`] for the packet, which may have moved then.
-    fn reset(&self, _: &Packet<A>) -> Stop;
-    /// [`close::make_room`].
-    fn make_room(&self, _: &Packet<A>);
-}
-
 macro_rules! functions {
     ($hook:ty, $ctx:ty, $new:expr, $family:ty:
-     $slow:ident, $step:ident, $half:ident, $choose:ident, $open:ident, $reset:ident, $icmp:ident, $too_big:ident, $room:ident) => {
-        impl Split<$family> for $hook {
-            #[inline(always)]
-            fn step(&self, _: &Packet<$family>) -> Result<Step, Stop> {
-                match $step(self.raw().cast()) {
-                    DONE => Ok(Step::Go),
-                    OVER => Ok(Step::Over),
-                    code => Err(Stop::from_code(code)),
+     $slow:ident, $known:ident, $half:ident, $choose:ident, $open:ident, $send:ident, $note:ident,
+     $reset:ident, $about:ident, $icmp:ident, $too_big:ident, $room:ident, $promote:ident, $end:ident) => {
+        /// The slow way of a packet: what becomes of it. Inlined where packets come in, and without a packet of its own,
+        /// so that below each of the functions it calls there is hardly any stack.
+        #[inline(always)]
+        pub fn $slow(ctx: *mut $ctx) -> u32 {
+            let mut code = $known(ctx);
+            if code == NOTHING {
+                code = $half(ctx);
+                if code == ENDED {
+                    code = $end();
+                } else if code == PROVEN {
+                    code = $promote();
+                }
+                if code == ESTABLISHED {
+                    $room();
+                    // What else the segment says of the flow it has just established: FIN, perhaps.
+                    code = $known(ctx);
+                } else if code == NOTHING {
+                    let new = $choose(ctx);
+                    code = if new & CHOSEN != 0 {
+                        $open(ctx, new)
+                    } else {
+                        new as u32
+                    };
                 }
             }
-
-            #[inline(always)]
-            fn half(&self, _: &Packet<$family>) -> Result<Found, Stop> {
-                match $half(self.raw().cast()) {
-                    code if code < Stop::LEAST => Ok(half::found(code)),
-                    code => Err(Stop::from_code(code)),
-                }
+            if code == LEG || code == ESTABLISHED {
+                code = $send(ctx, code);
             }
-
-            #[inline(always)]
-            fn choose(&self, _: &Packet<$family>) -> Result<New, Stop> {
-                match $choose(self.raw().cast()) {
-                    chosen if chosen & CHOSEN != 0 => Ok(unpack(chosen)),
-                    code => Err(Stop::from_code(code as u32)),
-                }
+            let mut stop = Stop::from_code(code);
+            if stop == Stop::ICMP {
+                let found = $about(ctx);
+                stop = Stop::from_code(if found == LEG { $icmp(ctx) } else { found });
+            } else if stop == Stop::RESET {
+                stop = Stop::from_code($reset(ctx));
+            } else if let Some(mtu) = stop.fits() {
+                stop = Stop::from_code($too_big(ctx, mtu));
             }
-
-            #[inline(always)]
-            fn open(&self, _: &Packet<$family>, new: New) -> Result<(), Stop> {
-                match $open(self.raw().cast(), pack(&new)) {
-                    DONE => Ok(()),
-                    code => Err(Stop::from_code(code)),
-                }
+            if crate::notes() && stop.kind() != Kind::Done {
+                $note(ctx, stop.code());
             }
-
-            #[inline(always)]
-            fn reset(&self, _: &Packet<$family>) -> Stop {
-                Stop::from_code($reset(self.raw().cast()))
-            }
-
-            #[inline(always)]
-            fn make_room(&self, _: &Packet<$family>) {
-                $room();
-            }
+            crate::finish(stop, &$new(ctx))
         }
 
-        /// The slow way of a packet: what becomes of it.
+        /// Takes the packet's established flow from state to state.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $slow(ctx: *mut $ctx) -> u32 {
+        pub extern "C" fn $known(ctx: *mut $ctx) -> u32 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, |packet| {
-                crate::slow(packet, &hook)
-            }) {
-                Ok(verdict) => verdict,
-                Err(stop) if stop == Stop::ICMP => {
-                    crate::finish(Stop::from_code($icmp(ctx)), &hook)
-                }
-                Err(stop) => match stop.fits() {
-                    Some(mtu) => crate::finish(Stop::from_code($too_big(ctx, mtu)), &hook),
-                    None => crate::finish(stop, &hook),
-                },
-            }
-        }
-
-        /// Steps the state of the packet's flow.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        pub extern "C" fn $step(ctx: *mut $ctx) -> u32 {
-            let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, flow::step) {
-                Ok(Step::Go) => DONE,
-                Ok(Step::Over) => OVER,
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| flow::known(packet),
+            ) {
+                Ok(true) => ESTABLISHED,
+                Ok(false) => NOTHING,
                 Err(stop) => stop.code(),
             }
         }
@@ -134,8 +107,16 @@ macro_rules! functions {
         #[inline(never)]
         pub extern "C" fn $half(ctx: *mut $ctx) -> u32 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, half::step) {
-                Ok(found) => half::code(found),
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| half::step(packet),
+            ) {
+                Ok(Found::Nothing) => NOTHING,
+                Ok(Found::Leg) => LEG,
+                Ok(Found::Established) => ESTABLISHED,
+                Ok(Found::Proven) => PROVEN,
+                Ok(Found::Ended) => ENDED,
                 Err(stop) => stop.code(),
             }
         }
@@ -145,7 +126,11 @@ macro_rules! functions {
         #[inline(never)]
         pub extern "C" fn $choose(ctx: *mut $ctx) -> u64 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, |packet| open::choose(packet, &hook)) {
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| open::choose(packet, &hook),
+            ) {
                 Ok(new) => pack(&new),
                 Err(stop) => stop.code().into(),
             }
@@ -156,10 +141,45 @@ macro_rules! functions {
         #[inline(never)]
         pub extern "C" fn $open(ctx: *mut $ctx, new: u64) -> u32 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, |packet| half::open(packet, &unpack(new))) {
-                Ok(()) => DONE,
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| half::open(packet, &unpack(new)),
+            ) {
+                Ok(()) => LEG,
                 Err(stop) => stop.code(),
             }
+        }
+
+        /// Sends the packet on, by what was found.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $send(ctx: *mut $ctx, found: u32) -> u32 {
+            let hook = $new(ctx);
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| flow::send(packet, found == ESTABLISHED, &hook),
+            ) {
+                Ok(verdict) => Stop::done(verdict).code(),
+                Err(stop) => stop.code(),
+            }
+        }
+
+        /// Tells of a packet that is not sent on.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $note(ctx: *mut $ctx, code: u32) -> u32 {
+            let hook = $new(ctx);
+            let _ = with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| {
+                    crate::tell(&hook, packet, Stop::from_code(code));
+                    Ok(())
+                },
+            );
+            NOTHING
         }
 
         /// Turns a segment of a flow being reset.
@@ -167,10 +187,26 @@ macro_rules! functions {
         #[inline(never)]
         pub extern "C" fn $reset(ctx: *mut $ctx) -> u32 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, |packet| {
-                Err::<(), Stop>(reset::segment(packet, &hook))
-            }) {
-                Ok(()) => DONE,
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| Err::<(), Stop>(reset::segment(packet, &hook)),
+            ) {
+                Ok(()) => NOTHING,
+                Err(stop) => stop.code(),
+            }
+        }
+
+        /// Finds the flow that an ICMP error is about.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $about(ctx: *mut $ctx) -> u32 {
+            let hook = $new(ctx);
+            match parse::ethernet_with_tags(&hook).and_then(
+                #[inline(always)]
+                |l2| icmp::find::<$family>(&hook, &l2),
+            ) {
+                Ok(()) => LEG,
                 Err(stop) => stop.code(),
             }
         }
@@ -181,7 +217,7 @@ macro_rules! functions {
         pub extern "C" fn $icmp(ctx: *mut $ctx) -> u32 {
             let hook = $new(ctx);
             match parse::ethernet_with_tags(&hook) {
-                Ok(l2) => icmp::error::<$family>(&hook, &l2).code(),
+                Ok(l2) => icmp::send::<$family>(&hook, &l2).code(),
                 Err(stop) => stop.code(),
             }
         }
@@ -191,10 +227,12 @@ macro_rules! functions {
         #[inline(never)]
         pub extern "C" fn $too_big(ctx: *mut $ctx, mtu: u32) -> u32 {
             let hook = $new(ctx);
-            match with_packet::<$family, _, _>(&hook, |packet| {
-                Err::<(), Stop>(too_big::answer(packet, mtu, &hook))
-            }) {
-                Ok(()) => DONE,
+            match with_packet::<$family, _, _>(
+                &hook,
+                #[inline(always)]
+                |packet| Err::<(), Stop>(too_big::answer(packet, mtu, &hook)),
+            ) {
+                Ok(()) => NOTHING,
                 Err(stop) => stop.code(),
             }
         }
@@ -202,15 +240,29 @@ macro_rules! functions {
 }
 
 functions!(XdpContext, xdp_md, XdpContext::new, V4:
-    lb_xdp_slow4, lb_xdp_step4, lb_xdp_half4, lb_xdp_choose4, lb_xdp_open4, lb_xdp_reset4, lb_xdp_icmp4, lb_xdp_too_big4, lb_room4);
+    lb_xdp_slow4, lb_xdp_known4, lb_xdp_half4, lb_xdp_choose4, lb_xdp_open4, lb_xdp_send4, lb_xdp_note4, lb_xdp_reset4, lb_xdp_about4, lb_xdp_icmp4, lb_xdp_too_big4, lb_room4, lb_promote4, lb_end4);
 functions!(XdpContext, xdp_md, XdpContext::new, V6:
-    lb_xdp_slow6, lb_xdp_step6, lb_xdp_half6, lb_xdp_choose6, lb_xdp_open6, lb_xdp_reset6, lb_xdp_icmp6, lb_xdp_too_big6, lb_room6);
+    lb_xdp_slow6, lb_xdp_known6, lb_xdp_half6, lb_xdp_choose6, lb_xdp_open6, lb_xdp_send6, lb_xdp_note6, lb_xdp_reset6, lb_xdp_about6, lb_xdp_icmp6, lb_xdp_too_big6, lb_room6, lb_promote6, lb_end6);
 functions!(TcContext, __sk_buff, TcContext::new, V4:
-    lb_tc_slow4, lb_tc_step4, lb_tc_half4, lb_tc_choose4, lb_tc_open4, lb_tc_reset4, lb_tc_icmp4, lb_tc_too_big4, lb_room4);
+    lb_tc_slow4, lb_tc_known4, lb_tc_half4, lb_tc_choose4, lb_tc_open4, lb_tc_send4, lb_tc_note4, lb_tc_reset4, lb_tc_about4, lb_tc_icmp4, lb_tc_too_big4, lb_room4, lb_promote4, lb_end4);
 functions!(TcContext, __sk_buff, TcContext::new, V6:
-    lb_tc_slow6, lb_tc_step6, lb_tc_half6, lb_tc_choose6, lb_tc_open6, lb_tc_reset6, lb_tc_icmp6, lb_tc_too_big6, lb_room6);
+    lb_tc_slow6, lb_tc_known6, lb_tc_half6, lb_tc_choose6, lb_tc_open6, lb_tc_send6, lb_tc_note6, lb_tc_reset6, lb_tc_about6, lb_tc_icmp6, lb_tc_too_big6, lb_room6, lb_promote6, lb_end6);
 
-/// The quick way of an IPv6 packet on XDP; a function, so that the stack of IPv4's is not below it.
+/// The quick way of an IPv4 packet on XDP; a function, so that its stack is not below the slow way's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_xdp_hot4(ctx: *mut xdp_md) -> u32 {
+    crate::hot::<V4>(&XdpContext::new(ctx))
+}
+
+/// Likewise on TC.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_tc_hot4(ctx: *mut __sk_buff) -> u32 {
+    crate::hot::<V4>(&TcContext::new(ctx))
+}
+
+/// The quick way of an IPv6 packet on XDP.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_xdp_hot6(ctx: *mut xdp_md) -> u32 {
@@ -224,20 +276,56 @@ pub extern "C" fn lb_tc_hot6(ctx: *mut __sk_buff) -> u32 {
     crate::hot::<V6>(&TcContext::new(ctx))
 }
 
+/// Moves a proven flow to the table of established ones.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_promote4() -> u32 {
+    match half::promote::<V4>() {
+        Found::Established => ESTABLISHED,
+        _ => LEG,
+    }
+}
+
+/// Ends a half-open flow, whose packet is still sent on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_end4() -> u32 {
+    half::end::<V4>();
+    LEG
+}
+
 /// Frees IPv4 flows that closed long ago.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_room4() -> u32 {
     close::make_room::<V4>();
-    DONE
+    NOTHING
 }
 
-/// Likewise IPv6.
+/// Moves a proven flow to the table of established ones.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_promote6() -> u32 {
+    match half::promote::<V6>() {
+        Found::Established => ESTABLISHED,
+        _ => LEG,
+    }
+}
+
+/// Ends a half-open flow, whose packet is still sent on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_end6() -> u32 {
+    half::end::<V6>();
+    LEG
+}
+
+/// Frees IPv6 flows that closed long ago.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_room6() -> u32 {
     close::make_room::<V6>();
-    DONE
+    NOTHING
 }
 
 /// Looks at candidate `i` of the reaper's packet.
@@ -259,7 +347,7 @@ pub extern "C" fn lb_reap_one6(ctx: *mut xdp_md, i: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn lb_expire4(set: u32, way: u32, now: u32) -> u32 {
     half::expire::<V4>(set, way as usize, now);
-    DONE
+    NOTHING
 }
 
 /// Likewise IPv6.
@@ -267,7 +355,7 @@ pub extern "C" fn lb_expire4(set: u32, way: u32, now: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn lb_expire6(set: u32, way: u32, now: u32) -> u32 {
     half::expire::<V6>(set, way as usize, now);
-    DONE
+    NOTHING
 }
 
 #[inline(always)]

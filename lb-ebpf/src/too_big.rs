@@ -11,7 +11,8 @@ use crate::{
     count,
     family::Family,
     packet::{
-        Hook, at, distance, opaque, set_mac, set_u8, set_u16, set_u32, set_v6, u8_at, u16_at, u32_at,
+        Hook, at, distance, opaque, set_mac, set_u8, set_u16, set_u32, set_v6, u8_at, u16_at,
+        u32_at,
     },
     plan::{Packet, Part, Stop, proto},
     reset,
@@ -152,9 +153,8 @@ impl Answering for V6 {
             set_u32::<4>(icmp, mtu.to_be());
             // The pseudo header (RFC 8200 §8.1).
             let pseudo = u32::from(LEN.to_be()) + u32::from(u16::from(proto::ICMPV6).to_be());
-            let total = sum::<8>(ip + at::IP6_SRC)
-                + sum::<{ (at::UDP + V6::QUOTE) / 4 }>(icmp)
-                + pseudo;
+            let total =
+                sum::<8>(ip + at::IP6_SRC) + sum::<{ (at::UDP + V6::QUOTE) / 4 }>(icmp) + pseudo;
             set_u16::<{ at::ICMP_CHECK }>(icmp, !checksum::fold(total));
         }
     }

@@ -1,19 +1,9 @@
 //! `lb trace`: what the program decides for each packet of one client. The agent loads a second copy of the program with
 //! [`TRACE`] set for as long as somebody looks; in the other the verifier removes all of this as dead code.
 
-use lb_common::{
-    counter::Reason,
-    event::Trace,
-    flow::V6,
-};
+use lb_common::{counter::Reason, event::Trace, flow::V6};
 
-use crate::{
-    count, event,
-    family::Family,
-    flow::now_ticks,
-    maps,
-    plan::Packet,
-};
+use crate::{count, event, family::Family, flow::now_ticks, maps, plan::Packet};
 
 /// Whether to trace: set by the agent before it loads the object.
 #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 //! Room for what does not fit the program's stack: a map value of each CPU's own. A run of the program is not preempted
 //! by another on its CPU, so whatever is written here is there until the run ends; nothing is kept beyond it.
 
-use lb_common::flow::{Flow, FlowKey, Half, Leg, V4, V6};
+use lb_common::flow::{Closed, Flow, FlowKey, Half, Leg, V4, V6};
 
 use crate::family::Family;
 
@@ -17,6 +17,8 @@ pub struct Work<A> {
     pub other: Half<A>,
     /// A tuple that is looked up.
     pub key: FlowKey<A>,
+    /// A flow that has closed.
+    pub closed: Closed<A>,
     /// A flow to be inserted. As bytes: a lock must not be seen in this map.
     pub flow: [u64; FLOW_WORDS],
     /// The leg that a global function has found or made, for its caller.
