@@ -11,12 +11,19 @@ use std::{
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Severity},
-    model::{Attach, Forward, LogDestination, Mode},
+    model::{Attach, FastPath, Forward, LogDestination, Mode},
     source::Span,
 };
 
 pub use this::ThisHost;
 
+/// Memory of the host for each flow that it may have unless the file says otherwise. A flow takes 256 to 400 bytes in the
+/// two directions of full NAT, so the tables take a twentieth of the memory at most.
+const MEMORY_PER_FLOW: u64 = 8 << 10;
+/// Fewest flows by default: what a host of 512 MiB gets.
+const FEWEST_FLOWS: u32 = 1 << 16;
+/// Most flows by default, what a host of 32 GiB gets: who wants more says so.
+const MOST_FLOWS: u32 = 1 << 22;
 /// Fewer ephemeral ports than this are soon used up by connections to servers.
 const FEW_EPHEMERAL: usize = 20_000;
 /// Capabilities that the kernel path needs, by their number in capabilities(7).
@@ -43,8 +50,22 @@ pub trait Host {
     fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>>;
     /// Ports that it does not choose (ip_local_reserved_ports).
     fn reserved_ports(&self) -> Vec<RangeInclusive<u16>>;
-    /// TCP ports that something listens on in this network namespace.
+    /// TCP and UDP ports that something listens on in this network namespace.
     fn listening_ports(&self) -> Vec<u16>;
+    /// Bytes of memory that this process may use, if that can be told.
+    fn memory(&self) -> Option<u64>;
+}
+
+/// Kernel flows at a time where the file does not say: one for each [`MEMORY_PER_FLOW`] bytes of memory, within
+/// [`FEWEST_FLOWS`] and [`MOST_FLOWS`].
+pub fn max_flows(fast_path: &FastPath, host: &dyn Host) -> u32 {
+    let suggested = || {
+        let flows = host.memory().unwrap_or(0) / MEMORY_PER_FLOW;
+        u32::try_from(flows)
+            .unwrap_or(u32::MAX)
+            .clamp(FEWEST_FLOWS, MOST_FLOWS)
+    };
+    fast_path.max_flows.unwrap_or_else(suggested)
 }
 
 /// Warnings and errors about a configuration on this host.
@@ -153,13 +174,13 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
             .mend("`ip link` lists those that are here"),
         );
     }
-    let in_kernel = |forward| {
+    let in_kernel = |wanted: &dyn Fn(Forward) -> bool| {
         config
             .backends
             .iter()
-            .any(|b| b.mode == Mode::Tcp && b.forward == forward)
+            .any(|b| b.mode == Mode::Tcp && wanted(b.forward))
     };
-    if !in_kernel(Forward::FullNat) && !in_kernel(Forward::Dsr) {
+    if !in_kernel(&|forward| forward != Forward::Proxy) {
         return;
     }
     if let Some(held) = host
@@ -185,7 +206,7 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
             found.push(placed(Severity::Warning, places.attach, message).mend(mend));
         }
     }
-    if in_kernel(Forward::FullNat) {
+    if in_kernel(&|forward| forward == Forward::FullNat) {
         ports(loaded, host, found);
     }
 }
@@ -259,6 +280,7 @@ mod tests {
         ephemeral: Option<RangeInclusive<u16>>,
         reserved: Vec<RangeInclusive<u16>>,
         listening: Vec<u16>,
+        memory: Option<u64>,
     }
 
     impl Host for Imagined {
@@ -288,6 +310,9 @@ mod tests {
         }
         fn listening_ports(&self) -> Vec<u16> {
             self.listening.clone()
+        }
+        fn memory(&self) -> Option<u64> {
+            self.memory
         }
     }
 
@@ -383,6 +408,28 @@ mod tests {
                 &host
             )
             .is_empty()
+        );
+    }
+
+    #[test]
+    fn flows_follow_the_memory_unless_the_file_says() {
+        let flows = |gigabytes: u64, written| {
+            let host = Imagined {
+                memory: Some(gigabytes << 30),
+                ..Imagined::default()
+            };
+            let fast_path = FastPath {
+                max_flows: written,
+                ..FastPath::default()
+            };
+            max_flows(&fast_path, &host)
+        };
+        assert_eq!(flows(8, None), 1 << 20);
+        assert_eq!(flows(8, Some(5000)), 5000);
+        assert_eq!(flows(1 << 20, None), MOST_FLOWS);
+        assert_eq!(
+            max_flows(&FastPath::default(), &Imagined::default()),
+            FEWEST_FLOWS
         );
     }
 

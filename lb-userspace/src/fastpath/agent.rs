@@ -33,7 +33,11 @@ use super::{
     traffic,
 };
 use crate::{
-    config::{Config, model::Attach},
+    config::{
+        Config,
+        host::{ThisHost, max_flows},
+        model::Attach,
+    },
     observe::log::Sink,
     observe::path::{FrontendPath, InterfacePath, PathKind, PathStatus, SharedPathStatus},
     topology::Topology,
@@ -90,20 +94,18 @@ impl Agent {
         let pins = Pins::open(&fast_path.pin_path)?;
         let lock = pins.lock()?;
         let (view, prober) = net::start().await?;
+        let max_flows = max_flows(fast_path, &ThisHost);
         let addresses = view.borrow().local_addresses(Family::V4).len();
-        let kernel = Kernel::load(
-            pins,
-            Capacity::of(&topology, fast_path.max_flows, addresses),
-        )?;
+        let kernel = Kernel::load(pins, Capacity::of(&topology, max_flows, addresses))?;
         if kernel.taken_over {
             tracing::info!(
                 flows = kernel.maps.flow_count.get(&0, 0).unwrap_or(0),
                 "took over the kernel path of an earlier lb"
             );
-            if kernel.capacity.flow_entries != fast_path.max_flows.saturating_mul(2) {
+            if kernel.capacity.flow_entries != max_flows.saturating_mul(2) {
                 tracing::warn!(
                     "fast_path.max_flows is {} but the flow table in use holds {}: a stop with `on_stop: detach` and a new start change it",
-                    fast_path.max_flows,
+                    max_flows,
                     kernel.capacity.flow_entries / 2
                 );
             }

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     config::{
         Config,
-        model::{Balance, Forward, Overflow, SnatAddresses},
-        path::{is_kernel_bind, kernel_path},
+        model::{Balance, Forward, Overflow, SnatAddresses, Transport},
+        path::{kernel_path, serves},
     },
     topology::{Backend, Frontend, Server, Topology},
 };
@@ -225,7 +225,8 @@ impl Image {
                 algorithm: match backend.config.balance {
                     Balance::RoundRobin => algorithm::ROUND_ROBIN,
                     Balance::LeastConn => algorithm::LEAST_CONN,
-                    Balance::Source => algorithm::SOURCE,
+                    // `eligible` leaves the others to userspace.
+                    Balance::Source | Balance::Maglev | Balance::Random => algorithm::SOURCE,
                 },
                 forward: if backend.config.forward == Forward::Dsr {
                     forward::DSR
@@ -356,7 +357,7 @@ impl Image {
             };
             let external = server.userspace_active().min(Weight::REFUSES - 1) | refuses;
             weights.0[usize::from(*ordinal)] = Weight {
-                recip: reciprocal(server.effective_weight().max(1)),
+                recip: reciprocal(server.balance_weight().max(1)),
                 max: kernel_max(server, external),
                 external,
                 spare: 0,
@@ -367,7 +368,22 @@ impl Image {
 
 /// Whether the kernel serves a frontend; else why not, as one clause.
 fn eligible<'a>(frontend: &'a Frontend, inputs: &Inputs<'_>) -> Result<&'a Arc<Backend>, String> {
-    kernel_path(inputs.config, &frontend.config)?;
+    let backend = kernel_path(inputs.config, &frontend.config)?;
+    if !matches!(backend.forward, Forward::FullNat | Forward::Dsr) {
+        return Err(format!(
+            "forward: {} is not in the program",
+            backend.forward.name()
+        ));
+    }
+    if matches!(backend.balance, Balance::Maglev | Balance::Random) {
+        return Err(format!(
+            "balance: {} is not in the program",
+            backend.balance.name()
+        ));
+    }
+    if !serves(backend, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
+        return Err("IPv6 is not in the program".into());
+    }
     if inputs.attached.is_empty() {
         return Err("no interface has the program attached".into());
     }
@@ -382,7 +398,8 @@ fn service_addresses(frontend: &Frontend, view: &View) -> BTreeSet<SocketAddr> {
         .config
         .binds
         .iter()
-        .filter(|bind| is_kernel_bind(bind));
+        .filter(|bind| bind.transport == Transport::Tcp)
+        .filter(|bind| bind.address.is_ipv4() || bind.both_families);
     binds
         .flat_map(|bind| {
             let port = bind.address.port();

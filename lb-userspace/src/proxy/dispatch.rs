@@ -1,7 +1,7 @@
 //! From a backend to a connection to one of its servers: choice, queue, attempts, redispatch.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -56,7 +56,7 @@ pub enum DispatchError {
 /// See [`DispatchError`].
 pub async fn dispatch<T>(
     backend: &Backend,
-    client: IpAddr,
+    client: SocketAddr,
     preferred: Option<&Arc<Server>>,
     clock: Clock,
     now: impl Fn() -> Instant,
@@ -142,7 +142,7 @@ fn count_move(backend: &Backend, from: &Arc<Server>, to: &Arc<Server>, trace: &m
 /// A slot of the preferred server, else of the one that balancing chooses, if possible another than `left`.
 async fn slot(
     backend: &Backend,
-    client: IpAddr,
+    client: SocketAddr,
     preferred: Option<&Arc<Server>>,
     left: Option<&Arc<Server>>,
     trace: &mut Trace,

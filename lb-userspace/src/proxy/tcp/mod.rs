@@ -93,7 +93,7 @@ async fn reach(
     let reached = {
         let to_server = dispatch(
             backend,
-            client.address.ip(),
+            client.address,
             None,
             clock,
             Instant::now,

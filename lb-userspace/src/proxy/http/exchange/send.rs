@@ -107,7 +107,7 @@ async fn reach(
     };
     dispatch(
         &target.backend,
-        client.peer.ip(),
+        client.peer,
         preferred,
         clock,
         || client.now(),
