@@ -199,8 +199,20 @@ pub struct HalfSet<A> {
     /// Its places.
     pub ways: [Half<A>; WAYS],
 }
-layout!(HalfSet<V4>, size = 264, fields = bpf_spin_lock, u32, [Half<V4>; WAYS]);
-layout!(HalfSet<V6>, size = 456, fields = bpf_spin_lock, u32, [Half<V6>; WAYS]);
+layout!(
+    HalfSet<V4>,
+    size = 264,
+    fields = bpf_spin_lock,
+    u32,
+    [Half<V4>; WAYS]
+);
+layout!(
+    HalfSet<V6>,
+    size = 456,
+    fields = bpf_spin_lock,
+    u32,
+    [Half<V6>; WAYS]
+);
 
 /// A half-open TCP flow older than this is forgotten, milliseconds: about as long as Linux retransmits a SYN-ACK
 /// (`tcp_synack_retries` 5).

@@ -20,9 +20,9 @@ use lb_common::{
 
 use crate::{
     maps,
-    plan::{Packet, Stop, proto},
     packet::Hook,
     parse::{self, L2},
+    plan::{Packet, Stop, proto},
     rewrite,
 };
 
@@ -227,7 +227,9 @@ impl Family for V4 {
     const DENY: u32 = Settings::DENY4;
     const COUNT: u32 = 0;
 
-    tables!(FLOWS4, HALF4, LEG4, CLOSED4, FRAGMENTS4, SERVICES4, REALS4, DENY4);
+    tables!(
+        FLOWS4, HALF4, LEG4, CLOSED4, FRAGMENTS4, SERVICES4, REALS4, DENY4
+    );
 
     #[inline(always)]
     fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V4>, Stop> {
@@ -307,7 +309,9 @@ impl Family for V6 {
     const DENY: u32 = Settings::DENY6;
     const COUNT: u32 = 1;
 
-    tables!(FLOWS6, HALF6, LEG6, CLOSED6, FRAGMENTS6, SERVICES6, REALS6, DENY6);
+    tables!(
+        FLOWS6, HALF6, LEG6, CLOSED6, FRAGMENTS6, SERVICES6, REALS6, DENY6
+    );
 
     #[inline(always)]
     fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V6>, Stop> {

@@ -1,18 +1,14 @@
 //! The maps. Sizes here are placeholders: the agent sets the real ones before it loads the object.
 
 use aya_ebpf::{
-    btf_maps::{
-        Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf,
-    },
+    btf_maps::{Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
     abi::{RegistryChunk, Settings, Tick},
     counter::Reason,
     event::{FlowEnd, RING_BYTES, TRACE_BYTES, Trace},
-    flow::{
-        Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Hop, Leg, SideKey, V4, V6,
-    },
+    flow::{Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, Hop, Leg, SideKey, V4, V6},
     load::{ActiveBlock, WeightBlock},
     service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
 };

@@ -7,7 +7,7 @@ use aya_log::EbpfLogger;
 use lb_common::counter::Reason;
 
 /// Levels of `aya-log`: 0 leaves everything out, 4 is debug.
-const OFF: u8 = 0;
+pub(super) const OFF: u8 = 0;
 const DEBUG: u8 = 4;
 
 /// The level to load the program with.
@@ -24,8 +24,8 @@ pub(super) struct Packets(EbpfLogger<Log>);
 
 impl Packets {
     /// Opens the program's log if it was loaded with one.
-    pub(super) fn open(ebpf: &mut Ebpf) -> Option<Self> {
-        if level() == OFF {
+    pub(super) fn open(ebpf: &mut Ebpf, level: u8) -> Option<Self> {
+        if level == OFF {
             return None;
         }
         match EbpfLogger::init_with_logger(ebpf, Log) {

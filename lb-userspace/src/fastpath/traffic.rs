@@ -98,16 +98,22 @@ pub(super) fn reasons(maps: &Maps) -> Result<Vec<KernelCounter>, MapError> {
             Ok(KernelCounter {
                 name: reason.name().into(),
                 help: reason.help().into(),
-                kind: match reason.outcome() {
-                    Outcome::Forwarded => CounterKind::Forwarded,
-                    Outcome::PassedUp => CounterKind::PassedUp,
-                    Outcome::Dropped => CounterKind::Dropped,
-                    Outcome::Noted => CounterKind::Other,
-                },
+                kind: kind(reason.outcome()),
                 value: values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)),
             })
         })
         .collect()
+}
+
+/// What counting an outcome means.
+pub(super) fn kind(outcome: Outcome) -> CounterKind {
+    match outcome {
+        Outcome::Forwarded => CounterKind::Forwarded,
+        Outcome::PassedUp => CounterKind::PassedUp,
+        Outcome::Dropped => CounterKind::Dropped,
+        Outcome::Answered => CounterKind::Answered,
+        Outcome::Noted => CounterKind::Other,
+    }
 }
 
 #[derive(Debug, Default)]

@@ -1,0 +1,92 @@
+//! What operators ask of the kernel path while it runs.
+
+use std::{net::IpAddr, time::Instant};
+
+use tokio::sync::mpsc;
+
+use super::Agent;
+use crate::{
+    config::model::Prefix,
+    fastpath::{error::FastPathError, flows, reset::Which, trace::Tracing},
+    observe::request::{Request, TraceRow},
+};
+
+impl Agent {
+    pub(super) fn answer(&mut self, request: Request) -> Result<(), FastPathError> {
+        // Whoever asked may be gone, here and below: then nobody misses the answer.
+        match request {
+            Request::Flows { filter, rows } => {
+                let tick = self.kernel.maps.clock.get(&0, 0)?;
+                flows::list(&self.kernel, tick, filter, rows)?;
+            }
+            Request::Deny(prefix, done) => {
+                let _ = done.send(self.deny(prefix)?);
+            }
+            Request::Allow(prefix, done) => {
+                let was = self.deny.remove(prefix);
+                self.sync()?;
+                let _ = done.send(was);
+            }
+            Request::Denied(reply) => {
+                let _ = reply.send(self.deny.listed().collect());
+            }
+            Request::Trace {
+                client,
+                begun,
+                packets,
+            } => {
+                let _ = begun.send(self.begin_trace(client, packets));
+            }
+        }
+        Ok(())
+    }
+
+    /// Denies a prefix and ends its flows; whether it was not denied yet.
+    fn deny(&mut self, prefix: Prefix) -> Result<bool, FastPathError> {
+        let new = self.deny.add(prefix);
+        self.sync()?;
+        if new {
+            self.resets.begin(Which::Clients(prefix), Instant::now());
+        }
+        Ok(new)
+    }
+
+    fn begin_trace(
+        &mut self,
+        client: IpAddr,
+        packets: mpsc::Sender<TraceRow>,
+    ) -> Result<(), String> {
+        if self.tracing.as_ref().is_some_and(Tracing::is_wanted) {
+            return Err("Another client is being traced: one at a time.".into());
+        }
+        self.end_trace().map_err(|error| error.to_string())?;
+        self.kernel
+            .trace(client)
+            .map_err(|error| format!("The program that traces cannot be had: {error}."))?;
+        tracing::info!("tracing packets of {client}");
+        self.tracing = Some(Tracing::new(client, packets));
+        Ok(())
+    }
+
+    /// Gives away what has come of the client that is traced, and ends that once nobody wants it any more.
+    pub(super) fn follow_trace(&mut self) -> Result<(), FastPathError> {
+        let Some(tracing) = &mut self.tracing else {
+            return Ok(());
+        };
+        let view = self.view.borrow().clone();
+        tracing.follow(&mut self.kernel, &view);
+        if tracing.is_wanted() {
+            return Ok(());
+        }
+        self.end_trace()
+    }
+
+    /// Puts the ordinary programs back.
+    pub(super) fn end_trace(&mut self) -> Result<(), FastPathError> {
+        if let Some(tracing) = self.tracing.take() {
+            self.kernel.untrace()?;
+            tracing::info!("packets of {} are traced no longer", tracing.client());
+        }
+        Ok(())
+    }
+}
