@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::command;
+use super::{command, kernel};
 use crate::observe::stats::Sources;
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -196,12 +196,22 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
 
 async fn serve_client(mut stream: tokio::net::UnixStream, sources: &Sources) -> io::Result<()> {
     let line = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
-    let answer = command::answer(sources, &line);
-    timeout(CLIENT_TIMEOUT, async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await
-    })
-    .await?
+    for command in command::split(&line) {
+        let words = command::words(&command);
+        if words.is_empty() {
+            continue;
+        }
+        let answer = match kernel::parse(&words) {
+            None => command::answer_one(sources, &words),
+            Some(Err(complaint)) => complaint + "\n\n",
+            Some(Ok(command)) => {
+                kernel::answer(&sources.path, command, &mut stream).await?;
+                "\n".into()
+            }
+        };
+        timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
+    }
+    timeout(CLIENT_TIMEOUT, stream.shutdown()).await?
 }
 
 /// One line without its end; what comes after is ignored.
