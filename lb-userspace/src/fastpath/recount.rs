@@ -11,7 +11,7 @@ use lb_common::{
     load::{ActiveBlock, BLOCK},
 };
 
-use super::{error::FastPathError, kernel::Kernel};
+use super::{error::FastPathError, kernel::Kernel, traffic};
 
 /// Active flows by index of their server.
 pub(super) type Counts = HashMap<u32, u64>;
@@ -85,8 +85,7 @@ impl Before {
     fn read(kernel: &Kernel) -> Result<Self, FastPathError> {
         let mut reasons = Vec::with_capacity(DISTURBANCES.len());
         for reason in DISTURBANCES {
-            let values = kernel.maps.reasons.get(&(reason as u32), 0)?;
-            reasons.push(values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)));
+            reasons.push(traffic::reason(&kernel.maps, reason)?);
         }
         let mut active = Counts::new();
         for block in kernel.registry.all_blocks() {

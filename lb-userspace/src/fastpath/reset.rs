@@ -2,8 +2,8 @@
 //! at a stop all that are left.
 //!
 //! A flow is marked by the reaper, then both its ends are poked and the kernel program answers what they say with a
-//! reset. Ends answer such segments at most every half a second, so one that stays silent is poked again; what is left
-//! in the end is removed.
+//! reset. Ends answer such segments at most every half a second, and either segment may be lost, so they are poked
+//! again; then the flow is removed.
 
 use std::{
     collections::VecDeque,
@@ -34,11 +34,15 @@ const HALF_BATCH: usize = 256;
 const STEP: usize = 16;
 /// From one poke to the next: Linux answers every 500 ms (`tcp_invalid_ratelimit`).
 const AGAIN: Duration = Duration::from_millis(600);
-/// Pokes of an end, at most. Where only the client is seen, its first answer tells the server and the second is
-/// answered itself.
-const POKES: u32 = 4;
-/// Looks through the tables: flows that were half-open at the first may have been established meanwhile.
-const LOOKS: u32 = 2;
+/// Pokes of both ends.
+const POKES: u32 = 2;
+/// Pokes where only the client is seen: its first answer tells the server, and the second is answered itself.
+const POKES_ONE_SIDED: u32 = 3;
+/// Flows that are half-open cannot be ended, so as long as there are such, the tables are looked through again for those
+/// that have been established.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// As long as a flow may be half-open.
+const MOST_LOOKS: u32 = 32;
 
 /// Which flows are to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,7 @@ pub(super) struct Resets {
     poker: Poker,
     v4: VecDeque<Pending<V4>>,
     v6: VecDeque<Pending<V6>>,
+    marked: u64,
 }
 
 #[derive(Debug)]
@@ -66,6 +71,8 @@ struct Job {
     phase: Phase,
     cursor: Option<u32>,
     looks: u32,
+    /// Whether this look found half-open flows.
+    half_open: bool,
     /// Not before then.
     from: Instant,
 }
@@ -95,8 +102,28 @@ impl Resets {
             phase: Phase::Flows4,
             cursor: None,
             looks: 0,
+            half_open: false,
             from: now,
         });
+    }
+
+    /// Ends of connections that were to answer with what gets them a reset, since the start.
+    pub(super) fn expected(&self) -> u64 {
+        self.marked
+    }
+
+    /// Whether all tables have been looked through.
+    pub(super) fn has_looked(&self) -> bool {
+        self.jobs.iter().all(|job| job.looks > 0)
+    }
+
+    /// Removes what is being ended, answered or not.
+    pub(super) fn remove_all(&mut self, kernel: &Kernel) -> Result<(), FastPathError> {
+        self.jobs.clear();
+        let v4: Vec<_> = self.v4.drain(..).map(|flow| flow.key).collect();
+        let v6: Vec<_> = self.v6.drain(..).map(|flow| flow.key).collect();
+        reaper::give(kernel, Order::Remove, &v4)?;
+        reaper::give(kernel, Order::Remove, &v6)
     }
 
     /// Whether there is nothing to do.
@@ -122,12 +149,13 @@ impl Resets {
                 Which::Server(index) => server(leg.lane) == Some(index),
                 Which::Clients(prefix) => contains(&prefix, client),
             };
-            let cursor = &mut job.cursor;
+            let (cursor, half_open) = (&mut job.cursor, &mut job.half_open);
+            let marked = &mut self.marked;
             let end = match job.phase {
-                Phase::Flows4 => mark(kernel, cursor, &wanted, &mut self.v4, now)?,
-                Phase::Flows6 => mark(kernel, cursor, &wanted, &mut self.v6, now)?,
-                Phase::Half4 => remove_half::<V4>(kernel, cursor, &wanted)?,
-                Phase::Half6 => remove_half::<V6>(kernel, cursor, &wanted)?,
+                Phase::Flows4 => mark(kernel, cursor, &wanted, &mut self.v4, marked, now)?,
+                Phase::Flows6 => mark(kernel, cursor, &wanted, &mut self.v6, marked, now)?,
+                Phase::Half4 => look_half::<V4>(kernel, cursor, &wanted, half_open)?,
+                Phase::Half6 => look_half::<V6>(kernel, cursor, &wanted, half_open)?,
             };
             if !end {
                 continue;
@@ -139,11 +167,13 @@ impl Resets {
                 Phase::Flows6 => Phase::Half6,
                 Phase::Half6 => {
                     job.looks += 1;
-                    job.from = now + AGAIN;
+                    job.from = now + LOOK_AGAIN;
                     Phase::Flows4
                 }
             };
-            if job.looks >= LOOKS {
+            // One more after the last that was half-open was seen: it may be established since.
+            let last = job.phase == Phase::Flows4 && !std::mem::take(&mut job.half_open);
+            if last || job.looks >= MOST_LOOKS {
                 self.jobs.pop_front();
             }
         }
@@ -177,6 +207,7 @@ fn mark<A: Address + Mapped>(
     cursor: &mut Option<u32>,
     wanted: Wanted<'_>,
     pending: &mut VecDeque<Pending<A>>,
+    marked: &mut u64,
     now: Instant,
 ) -> Result<bool, FastPathError>
 where
@@ -199,6 +230,11 @@ where
             to_remove.push(key);
         } else if !tcp::is_closing(leg.state) {
             to_reset.push(key);
+            *marked += if leg.flags & flags::TRANSLATE != 0 {
+                2
+            } else {
+                1
+            };
             pending.push_front(Pending {
                 key,
                 leg,
@@ -212,12 +248,12 @@ where
     Ok(end)
 }
 
-/// Removes those of a batch of half-open flows that are wanted: neither end has a connection yet, and the client's next
-/// segment gets the host's reset.
-fn remove_half<A: Address + Mapped>(
+/// Notes whether a batch of half-open flows has some that are wanted.
+fn look_half<A: Address + Mapped>(
     kernel: &Kernel,
     cursor: &mut Option<u32>,
     wanted: Wanted<'_>,
+    found: &mut bool,
 ) -> Result<bool, FastPathError>
 where
     FlowKey<A>: Pod,
@@ -228,19 +264,17 @@ where
     let mut sets = vec![HalfSet::default(); HALF_BATCH];
     let tables = &A::maps(&kernel.maps).flows;
     let (n, end) = tables.half_batch(cursor, &mut indexes, &mut sets)?;
-    let keys: Vec<FlowKey<A>> = sets
+    *found |= sets
         .iter()
         .take(n)
-        .flat_map(|set| &set.ways)
+        .flat_map(|set: &HalfSet<A>| &set.ways)
         .filter(|half| half.key.proto != 0 && half.leg.flags & flags::REVERSE == 0)
-        .filter(|half| wanted(&bare(&half.leg), half.key.src.ip()))
-        .map(|half| half.key)
-        .collect();
-    reaper::give(kernel, Order::Remove, &keys)?;
+        .any(|half| wanted(&bare(&half.leg), half.key.src.ip()));
     Ok(end)
 }
 
-/// Pokes both ends of the flows whose time has come, and removes those that do not answer.
+/// Pokes both ends of the flows whose time has come, and removes those that have had their pokes: who has not answered
+/// by then is not there.
 fn poke_due<A: Address + Mapped>(
     kernel: &Kernel,
     pending: &mut VecDeque<Pending<A>>,
@@ -252,7 +286,7 @@ where
     Flow<A>: Pod,
     HalfSet<A>: Pod,
 {
-    let mut silent = Vec::new();
+    let mut spent = Vec::new();
     // New ones stand in front, the others in the order of their time.
     while let Some(mut flow) = pending
         .front()
@@ -261,11 +295,17 @@ where
         .flatten()
     {
         let entry = A::maps(&kernel.maps).flows.get(&flow.key)?;
-        if entry.is_none_or(|entry| tcp::is_closing(entry.leg.state)) {
+        // It is gone, or the client has opened another connection in its place.
+        if entry.is_none_or(|entry| entry.leg.flags & flags::RESETTING == 0) {
             continue;
         }
-        if flow.pokes == POKES {
-            silent.push(flow.key);
+        let pokes = if flow.leg.flags & flags::TRANSLATE != 0 {
+            POKES
+        } else {
+            POKES_ONE_SIDED
+        };
+        if flow.pokes == pokes {
+            spent.push(flow.key);
             continue;
         }
         let (key, leg) = (&flow.key, &flow.leg);
@@ -279,7 +319,7 @@ where
         flow.next = now + AGAIN;
         pending.push_back(flow);
     }
-    reaper::give(kernel, Order::Remove, &silent)
+    reaper::give(kernel, Order::Remove, &spent)
 }
 
 fn contains(prefix: &Prefix, ip: std::net::IpAddr) -> bool {

@@ -94,15 +94,20 @@ pub(super) fn reasons(maps: &Maps) -> Result<Vec<KernelCounter>, MapError> {
     Reason::ALL
         .iter()
         .map(|reason| {
-            let values = maps.reasons.get(&(*reason as u32), 0)?;
             Ok(KernelCounter {
                 name: reason.name().into(),
                 help: reason.help().into(),
                 kind: kind(reason.outcome()),
-                value: values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)),
+                value: self::reason(maps, *reason)?,
             })
         })
         .collect()
+}
+
+/// One of them.
+pub(super) fn reason(maps: &Maps, reason: Reason) -> Result<u64, MapError> {
+    let values = maps.reasons.get(&(reason as u32), 0)?;
+    Ok(values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)))
 }
 
 /// What counting an outcome means.

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use lb_common::counter::Reason;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::Agent;
-use crate::fastpath::{error::FastPathError, reset::Which};
+use crate::fastpath::{error::FastPathError, reset::Which, traffic};
 
-/// Flows that are left at the end have this long to answer their reset: two pokes and a little.
-const LAST: Duration = Duration::from_millis(1500);
+/// Flows that are left at the end have this long to answer: three pokes and a little.
+const LAST: Duration = Duration::from_millis(2000);
 /// Between looks at them.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -57,13 +58,23 @@ impl Agent {
         }
         tracing::info!("{left} flows are left in the kernel; they are reset");
         let end = Instant::now() + LAST;
+        let before = (self.resets.expected(), self.answered()?);
         self.resets.begin(Which::All, Instant::now());
-        while Instant::now() < end && *self.active.borrow() > 0 {
+        while Instant::now() < end && !self.resets.is_idle() {
             self.step_resets()?;
-            self.log_flows();
-            self.publish()?;
+            let expected = self.resets.expected() - before.0;
+            let answered = self.answered()?.wrapping_sub(before.1);
+            if self.resets.has_looked() && answered >= expected {
+                break;
+            }
             sleep(STEP).await;
         }
-        Ok(())
+        self.resets.remove_all(&self.kernel)?;
+        self.publish()
+    }
+
+    /// Segments that have been answered with a reset.
+    fn answered(&self) -> Result<u64, FastPathError> {
+        Ok(traffic::reason(&self.kernel.maps, Reason::ResetAnswered)?)
     }
 }

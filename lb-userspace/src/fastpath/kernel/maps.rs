@@ -21,8 +21,8 @@ use lb_common::{
 
 use super::super::{error::FastPathError, pins::Pins, sys};
 
-/// All maps of the object, pinned under these names.
-pub(super) const NAMES: [&str; 38] = [
+/// The maps that are pinned under these names: all but the program's own notes, which mean nothing after a packet.
+pub(super) const NAMES: [&str; 35] = [
     "SETTINGS",
     "CLOCK",
     "PORTS",
@@ -34,8 +34,6 @@ pub(super) const NAMES: [&str; 38] = [
     "FLOWS6",
     "HALF4",
     "HALF6",
-    "LEG4",
-    "LEG6",
     "CLOSED4",
     "CLOSED6",
     "FRAGMENTS4",
@@ -60,7 +58,6 @@ pub(super) const NAMES: [&str; 38] = [
     "TX",
     "EVENTS",
     "TRACES",
-    "TRACE_BUDGET",
 ];
 
 /// The maps that the agent reads and writes.
