@@ -168,14 +168,26 @@ impl Agent {
             behind: false,
             _lock: lock,
         };
-        agent.reserve_ports();
-        agent.attach()?;
-        agent.insist()?;
-        agent.sync()?;
-        agent.divide_slots()?;
-        agent.publish()?;
-        agent.status.take_requests(Some(sender));
-        Ok(agent)
+        match agent.begin() {
+            Ok(()) => {
+                agent.status.take_requests(Some(sender));
+                Ok(agent)
+            }
+            Err(error) => {
+                agent.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// All that is left to do until the kernel forwards.
+    fn begin(&mut self) -> Result<(), FastPathError> {
+        self.reserve_ports();
+        self.attach()?;
+        self.insist()?;
+        self.sync()?;
+        self.divide_slots()?;
+        self.publish()
     }
 
     /// Runs until told to finish.

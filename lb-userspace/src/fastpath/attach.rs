@@ -34,7 +34,7 @@ pub(super) struct Candidate {
     pub vlans: bool,
     /// Its driver takes tags off before XDP sees them, and will not have that changed.
     pub takes_tags: bool,
-    /// The file names it, or the way to a server leads by it: the other interfaces have to reach it.
+    /// The file names it, it holds an address, or the way to a server leads by it: the others have to reach it.
     pub needed: bool,
 }
 

@@ -90,7 +90,15 @@ pub enum FastPathError {
     /// The kernel refused the object.
     #[error("the kernel refused the program: {}", cause(.0))]
     Load(#[from] EbpfError),
-    /// The verifier or the attachment.
+    /// The verifier.
+    #[error("the kernel refused the program {name}: {why}")]
+    Refused {
+        /// Which.
+        name: &'static str,
+        /// Its words.
+        why: String,
+    },
+    /// The attachment.
     #[error("{}", cause(.0))]
     Program(#[from] ProgramError),
     /// A map operation.

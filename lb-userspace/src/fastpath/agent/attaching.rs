@@ -13,6 +13,7 @@ use crate::{
         net::{
             View,
             features::{self, XdpFeatures},
+            model::{LinkKind, Scope},
             ports::{self, PortSet},
         },
     },
@@ -56,10 +57,14 @@ impl Agent {
                 attach: how,
                 reason,
             };
-            if self.interfaces.get(&ifindex) != Some(&path) {
+            interfaces.insert(ifindex, path);
+        }
+        self.note_attached(&candidates);
+        self.note_unreachable(&mut interfaces);
+        for (ifindex, path) in &interfaces {
+            if self.interfaces.get(ifindex) != Some(path) {
                 tracing::info!("interface {}: {} ({})", path.name, path.attach, path.reason);
             }
-            interfaces.insert(ifindex, path);
         }
         if self.interfaces.is_empty() {
             for missing in attach::missing(fast_path, &view) {
@@ -68,8 +73,6 @@ impl Agent {
                 );
             }
         }
-        self.note_attached(&candidates);
-        self.note_unreachable(&mut interfaces);
         self.interfaces = interfaces;
         Ok(())
     }
@@ -78,14 +81,15 @@ impl Agent {
     fn candidates(&mut self, view: &View, wanted: &BTreeSet<u32>) -> Vec<Candidate> {
         let config = &self.config.global.fast_path;
         let (named, mode) = (!config.interfaces.is_empty(), config.attach);
-        let servers: BTreeSet<u32> = self
+        let mut needed = with_addresses(view);
+        let servers = self
             .topology
             .backends
             .iter()
             .flat_map(|backend| &backend.servers)
             .filter_map(|server| view.resolve(server.address.ip()).ok())
-            .map(|way| way.device)
-            .collect();
+            .map(|way| way.device);
+        needed.extend(servers);
         wanted
             .iter()
             .map(|&ifindex| {
@@ -102,7 +106,7 @@ impl Agent {
                     veth,
                     vlans,
                     takes_tags: vlans && xdp && !self.keep_tags(ifindex),
-                    needed: named || servers.contains(&ifindex),
+                    needed: named || needed.contains(&ifindex),
                 }
             })
             .collect()
@@ -234,6 +238,21 @@ impl Agent {
             }
         }
     }
+}
+
+/// Devices that hold an address by which others than their neighbour may come, or that lie under a VLAN or bond which
+/// does. A container's end of a bridge does not.
+fn with_addresses(view: &View) -> BTreeSet<u32> {
+    let holders = view
+        .all_addresses()
+        .filter(|(_, address)| address.scope == Scope::Global);
+    let holders = holders.filter(|(ifindex, _)| {
+        let link = view.link(*ifindex);
+        link.is_some_and(|link| !matches!(link.kind, LinkKind::Bridge))
+    });
+    holders
+        .flat_map(|(ifindex, _)| view.devices_under(ifindex))
+        .collect()
 }
 
 /// What the status calls a hook.

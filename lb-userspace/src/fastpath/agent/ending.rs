@@ -49,6 +49,20 @@ impl Agent {
         let _ = done.send(());
     }
 
+    /// After a start that failed: leaves nothing behind that was not there before.
+    pub(super) fn give_up(&mut self) {
+        if self.kernel.taken_over {
+            return;
+        }
+        if let Err(error) = self.kernel.remove_everything() {
+            tracing::error!("the kernel path was not removed whole: {error}");
+        }
+        self.restore_offloads();
+        if let Err(error) = self.reservation.release() {
+            tracing::warn!("source ports stay reserved: {error}");
+        }
+    }
+
     /// Resets the flows that are left, as far as their ends answer in time.
     async fn reset_all(&mut self) -> Result<(), FastPathError> {
         self.drain()?;

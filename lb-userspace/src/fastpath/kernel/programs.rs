@@ -1,16 +1,16 @@
 //! The programs of the object, as loaded once: the ordinary ones, or a copy that tells of one client's packets.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{SchedClassifier, Xdp},
 };
 
 use super::{
     super::{
         capacity::Capacity,
-        error::FastPathError,
+        error::{FastPathError, cause},
         family::words,
         object::OBJECT,
         packets::{self, Packets},
@@ -29,8 +29,11 @@ const REAPER: &str = "lb_reap";
 /// A loaded object. Programs are verified when they are first needed.
 pub(super) struct Programs {
     pub(super) ebpf: Ebpf,
+    /// The XDP program that was verified.
     xdp: Option<&'static str>,
     tc: bool,
+    /// Programs that the kernel has refused, and its words: it would say the same again, after a while.
+    refused: BTreeMap<&'static str, String>,
     /// What the program says of single packets, for debugging.
     pub(super) packets: Option<Packets>,
 }
@@ -73,48 +76,58 @@ impl Programs {
             ebpf,
             xdp: None,
             tc: false,
+            refused: BTreeMap::new(),
             packets,
         })
     }
 
     /// The XDP program.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, FastPathError> {
-        let name = match self.xdp {
-            Some(name) => name,
-            None => {
-                let frags = self.xdp_named(XDP_FRAGS).and_then(|xdp| Ok(xdp.load()?));
-                let name = match frags {
-                    Ok(()) => XDP_FRAGS,
-                    Err(error) => {
-                        tracing::debug!("without frames of several buffers: {error}");
-                        self.xdp_named(XDP)?.load()?;
-                        XDP
-                    }
-                };
-                self.xdp = Some(name);
-                name
+        if let Some(name) = self.xdp {
+            return self.xdp_named(name);
+        }
+        let name = match self.verify(XDP_FRAGS) {
+            Ok(()) => XDP_FRAGS,
+            Err(error) => {
+                tracing::debug!("without frames of several buffers: {error}");
+                self.verify(XDP)?;
+                XDP
             }
         };
+        self.xdp = Some(name);
         self.xdp_named(name)
     }
 
     /// The TC program.
     pub(super) fn tc(&mut self) -> Result<&mut SchedClassifier, FastPathError> {
-        let program = self
-            .ebpf
-            .program_mut(TC)
-            .ok_or(FastPathError::NoProgram(TC))?;
-        let program: &mut SchedClassifier = program.try_into()?;
         if !self.tc {
-            program.load()?;
+            self.verify(TC)?;
             self.tc = true;
         }
-        Ok(program)
+        self.tc_named(TC)
+    }
+
+    /// Has the kernel verify a program, once.
+    fn verify(&mut self, name: &'static str) -> Result<(), FastPathError> {
+        if let Some(why) = self.refused.get(name) {
+            let why = why.clone();
+            return Err(FastPathError::Refused { name, why });
+        }
+        let loaded = if name == TC {
+            self.tc_named(name)?.load()
+        } else {
+            self.xdp_named(name)?.load()
+        };
+        loaded.map_err(|error| {
+            let why = one_line(&cause(&error));
+            self.refused.insert(name, why.clone());
+            FastPathError::Refused { name, why }
+        })
     }
 
     /// Verifies the reaper.
     pub(super) fn load_reaper(&mut self) -> Result<(), FastPathError> {
-        Ok(self.xdp_named(REAPER)?.load()?)
+        self.verify(REAPER)
     }
 
     /// The reaper.
@@ -126,19 +139,30 @@ impl Programs {
         Ok(program.try_into()?)
     }
 
+    fn tc_named(&mut self, name: &'static str) -> Result<&mut SchedClassifier, FastPathError> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(FastPathError::NoProgram(name))?;
+        Ok(program.try_into()?)
+    }
+
     fn xdp_named(&mut self, name: &'static str) -> Result<&mut Xdp, FastPathError> {
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or(FastPathError::NoProgram(name))?;
-        program
-            .try_into()
-            .map_err(|error: ProgramError| error.into())
+        Ok(program.try_into()?)
     }
 }
 
+/// What the verifier said, in one line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn permitted(error: aya::EbpfError) -> FastPathError {
-    let text = super::super::error::cause(&error);
+    let text = cause(&error);
     if text.contains("Operation not permitted") || text.contains("EPERM") {
         return FastPathError::NotPermitted;
     }
