@@ -163,6 +163,7 @@ async fn carry(
         &mut client.stream,
         &mut stream,
         idle,
+        slot.shut_down(),
         |bytes_in, bytes_out| {
             frontend.counters.bytes_in.add(bytes_in);
             frontend.counters.bytes_out.add(bytes_out);

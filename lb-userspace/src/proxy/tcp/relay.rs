@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::OptionFuture;
 use tokio::{net::TcpStream, time::Sleep};
 
 use super::{
@@ -58,18 +59,24 @@ impl Outcome {
     }
 }
 
-/// Carries data both ways. `count` is told the bytes in and out as they come to be.
+/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out
+/// as they come to be.
 pub async fn relay(
     local: &Local,
     client: &mut TcpStream,
     server: &mut TcpStream,
     idle: Idle,
+    shut_down: Option<impl Future<Output = ()>>,
     mut count: impl FnMut(u64, u64),
 ) -> Outcome {
     let mut relay = Relay::new(local, client, server, idle);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
+    let mut shut_down = std::pin::pin!(OptionFuture::from(shut_down));
     let termination = poll_fn(|cx| {
-        let ended = relay.poll(cx, timer.as_mut());
+        let mut ended = relay.poll(cx, timer.as_mut());
+        if ended.is_pending() && matches!(shut_down.as_mut().poll(cx), Poll::Ready(Some(()))) {
+            ended = Poll::Ready(Termination::new(Cause::Down, relay.phase()));
+        }
         relay.count(ended.is_ready(), &mut count);
         ended
     })
@@ -78,7 +85,10 @@ pub async fn relay(
         termination,
         bytes_in: relay.upward.bytes,
         bytes_out: relay.downward.bytes,
-        broken: matches!(termination.cause, Cause::Client | Cause::Server),
+        broken: matches!(
+            termination.cause,
+            Cause::Client | Cause::Server | Cause::Down
+        ),
     }
 }
 
