@@ -18,7 +18,10 @@ use super::{
     Local,
     direction::{Broken, Direction},
 };
-use crate::observe::log::{Cause, Phase, Termination};
+use crate::{
+    observe::log::{Cause, Phase, Termination},
+    proxy::session::Outcome,
+};
 
 /// Bytes after which a running transfer is counted, so that statistics move while it lasts.
 const COUNT_BYTES: u64 = 64 * 1024;
@@ -32,31 +35,6 @@ pub struct Idle {
     pub client: Duration,
     /// While the server is.
     pub server: Duration,
-}
-
-/// How it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// Who ended it, and in which phase.
-    pub termination: Termination,
-    /// Bytes received from the client.
-    pub bytes_in: u64,
-    /// Bytes received from the server.
-    pub bytes_out: u64,
-    /// A side broke off: the other is to learn it by RST.
-    pub broken: bool,
-}
-
-impl Outcome {
-    /// Ended before any data.
-    pub fn nothing(termination: Termination) -> Self {
-        Self {
-            termination,
-            bytes_in: 0,
-            bytes_out: 0,
-            broken: false,
-        }
-    }
 }
 
 /// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out

@@ -11,7 +11,7 @@ use crate::{
     config::model::{self, Balance, LogDestination, LogFormat, LogTarget},
     observe::log::{Sink, Writer},
     proxy::{Listeners, Proxy, Shared, Stop},
-    topology::{Topology, fixtures},
+    topology::{Frontend, Topology, fixtures},
 };
 
 /// A proxy with one frontend and one backend.
