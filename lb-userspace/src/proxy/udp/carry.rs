@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Idle time of every flow once the worker stops: UDP has no end that could be waited for.
-const STOPPING_IDLE: Duration = Duration::from_secs(1);
+const STOPPING_IDLE: Duration = Duration::from_secs(2);
 /// Bytes after which a flow is counted while it lasts.
 const COUNT_BYTES: u64 = 64 * 1024;
 /// Time after which it is counted at the next datagram in any case.

@@ -17,7 +17,7 @@ use crate::{
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// An idle time that tests can wait for.
+/// An idle time that tests can wait for, and so too short to rely on anything in between.
 const SHORT: Duration = Duration::from_millis(200);
 
 /// A proxy with one UDP frontend and one backend.
@@ -77,6 +77,17 @@ impl Harness {
 
     fn backend(&self) -> &Backend {
         &self.shared.topology.backends[0]
+    }
+
+    /// Ends every flow now, by taking its server down for a moment.
+    fn end_flows(&self) {
+        for server in &self.backend().servers {
+            self.backend().set_admin(server, AdminState::Maint);
+        }
+        wait_until("all flows have ended", || self.frontend().current() == 0);
+        for server in &self.backend().servers {
+            self.backend().set_admin(server, AdminState::Ready);
+        }
     }
 
     /// Waits for the flows to end, and reads what was logged: the part after the date.
@@ -169,23 +180,26 @@ fn backend(servers: &[SocketAddr]) -> model::Backend {
     backend
 }
 
-/// [`backend`] whose flows outlast any test.
+/// [`backend`] whose flows outlast any test, unless their server goes down.
 fn lasting(servers: &[SocketAddr]) -> model::Backend {
-    model::Backend {
-        timeouts: fixtures::timeouts(),
-        ..backend(servers)
+    let mut backend = backend(servers);
+    backend.timeouts = fixtures::timeouts();
+    for server in &mut backend.servers {
+        server.on_marked_down = OnMarkedDown::ShutdownSessions;
     }
+    backend
 }
 
 #[test]
 fn datagrams_go_both_ways_and_the_flow_is_counted_and_logged() {
-    let harness = Harness::new(backend(&[server("a"), server("b")]));
+    let harness = Harness::new(lasting(&[server("a"), server("b")]));
     let (one, two) = (harness.client(), harness.client());
     let first = ask(&one, b"1");
     let other = ask(&two, b"2");
     assert_ne!(first[0], other[0], "flows take turns");
     assert_eq!(ask(&one, b"3")[0], first[0], "a flow stays");
     assert_eq!(harness.frontend().current(), 2);
+    harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
     wait_until("both are idle", || harness.frontend().current() == 0);
     let counters = &harness.frontend().counters;
     assert_eq!(
@@ -242,7 +256,7 @@ fn one_bind_takes_both_families() {
 
 #[test]
 fn where_the_kernel_path_may_be_each_flow_has_a_socket_that_can_be_found() {
-    let harness = Harness::at("127.0.0.1:0", backend(&[server("a")]), |config| {
+    let harness = Harness::at("127.0.0.1:0", lasting(&[server("a")]), |config| {
         config.global.fast_path.attach = Attach::Auto;
     });
     let clients: Vec<_> = (0..5).map(|_| harness.client()).collect();
@@ -261,7 +275,7 @@ fn where_the_kernel_path_may_be_each_flow_has_a_socket_that_can_be_found() {
     for client in &clients {
         assert_eq!(ask(client, b"y"), b"ay", "by the flow's own socket");
     }
-    wait_until("all are idle", || harness.frontend().current() == 0);
+    harness.end_flows();
     assert!(!clients.iter().any(connected), "nothing stays behind");
     assert_eq!(
         ask(&clients[0], b"z"),
@@ -340,7 +354,7 @@ fn without_a_server_the_flow_is_over_at_once() {
 
 #[test]
 fn what_has_no_place_is_dropped_and_counted() {
-    let harness = Harness::at("127.0.0.1:0", backend(&[server("a")]), |config| {
+    let harness = Harness::at("127.0.0.1:0", lasting(&[server("a")]), |config| {
         let mut frontend = (*config.frontends[0]).clone();
         frontend.maxconn = Some(1);
         config.frontends[0] = Arc::new(frontend);
@@ -351,7 +365,7 @@ fn what_has_no_place_is_dropped_and_counted() {
     wait_until("it was counted", || {
         harness.frontend().counters.request_errors.value() == 1
     });
-    wait_until("the first is idle", || harness.frontend().current() == 0);
+    harness.end_flows();
     assert_eq!(ask(&second, b"3"), b"a3");
     assert_eq!(harness.frontend().counters.max_current.value(), 1);
 }
@@ -365,21 +379,20 @@ fn a_flow_waits_for_a_full_servers_slot_with_its_datagrams() {
     assert_eq!(ask(&first, b"1"), b"a1");
     second.send(b"2").unwrap();
     second.send(b"3").unwrap();
+    while harness.backend().queue.max() == 0 {
+        // Not idle before the second has come to wait.
+        assert_eq!(ask(&first, b"4"), b"a4");
+    }
     assert_eq!(
         (read(&second), read(&second)),
         (b"a2".to_vec(), b"a3".to_vec())
     );
     assert_eq!(harness.backend().servers[0].counters.max_current.value(), 1);
-    assert_eq!(harness.backend().queue.max(), 1);
 }
 
 #[test]
 fn flows_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
-    let mut backend = lasting(&[server("a"), server("b")]);
-    for server in &mut backend.servers {
-        server.on_marked_down = OnMarkedDown::ShutdownSessions;
-    }
-    let harness = Harness::new(backend);
+    let harness = Harness::new(lasting(&[server("a"), server("b")]));
     let client = harness.client();
     let before = ask(&client, b"x")[0];
     let server = &harness.backend().servers[usize::from(before - b'a')];
@@ -389,6 +402,17 @@ fn flows_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
     harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
     let lines = harness.logged();
     assert!(lines[0].contains(" DD "), "{lines:?}");
+}
+
+#[test]
+fn a_flow_ends_when_nothing_has_moved_for_its_idle_time() {
+    let harness = Harness::new(backend(&[server("a")]));
+    let client = harness.client();
+    assert_eq!(ask(&client, b"x"), b"ax");
+    wait_until("it is idle", || harness.frontend().current() == 0);
+    assert_eq!(ask(&client, b"y"), b"ay", "the next datagram opens another");
+    let lines = harness.logged();
+    assert_eq!(lines.len(), 2, "{lines:?}");
 }
 
 #[test]
