@@ -49,7 +49,14 @@ pub(super) async fn run(opened: &Opened) {
     };
     let clock = worker.shared.topology.clock;
     let visit = backend.enter(clock.at(opened.accepted));
-    let termination = match serve(opened, backend, &mut trace).await {
+    let served = tokio::select! {
+        biased;
+        served = serve(opened, backend, &mut trace) => served,
+        () = opened.flow.eviction.notified() => {
+            Ok(Termination::new(Cause::Resource, Phase::Data))
+        }
+    };
+    let termination = match served {
         Ok(termination) => termination,
         Err(error) => {
             backend.counters.connect_errors.inc();
@@ -186,7 +193,6 @@ async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: Ud
         counted.count(false);
     };
     flow.leave();
-    counted.count(true);
     ended
 }
 
@@ -301,5 +307,12 @@ impl<'a> Counted<'a> {
         }
         self.bytes.set(now);
         self.at.set(moved);
+    }
+}
+
+/// However it ends.
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.count(true);
     }
 }

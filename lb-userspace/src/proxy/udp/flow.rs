@@ -32,6 +32,8 @@ pub(super) struct Flow {
     refused: Cell<bool>,
     /// Told when it has been refused.
     pub(super) refusal: Notify,
+    /// Told when it is to make room.
+    pub(super) eviction: Notify,
     moved: Cell<Instant>,
     /// Payload from and to the client.
     bytes: Cell<(u64, u64)>,
@@ -53,6 +55,7 @@ impl Flow {
             answered: Cell::new(false),
             refused: Cell::new(false),
             refusal: Notify::new(),
+            eviction: Notify::new(),
             moved: Cell::new(now),
             bytes: Cell::new((0, 0)),
         }

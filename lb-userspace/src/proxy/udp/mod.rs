@@ -1,8 +1,9 @@
 //! Mode tcp over UDP in userspace: `udp:` binds, where the kernel does not take a flow and where there is no kernel path.
 //!
 //! A *flow* is what comes from one address and port of a client to one of ours, until nothing has moved for its idle
-//! time. It is balanced, counted and logged like a connection, and is bounded like one by `maxconn`: what cannot have a
-//! place is dropped. Each flow has a socket of its own towards its server, so that answers find back and ICMP tells when
+//! time. It is balanced, counted and logged like a connection, and is bounded like one by `maxconn`. What cannot have a
+//! place is dropped, and the oldest flow that no server has answered ends for it, so that forged datagrams push out only
+//! one another. Each flow has a socket of its own towards its server, so that answers find back and ICMP tells when
 //! nobody listens there.
 //!
 //! Where the kernel program may forward a frontend's datagrams, a flow has a socket of its own on the client's side as
@@ -12,10 +13,10 @@
 
 use std::{
     cell::{OnceCell, RefCell, RefMut},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -73,6 +74,8 @@ struct Relay {
     /// Whether the kernel program has to find the owner of a flow.
     owned: bool,
     flows: RefCell<HashMap<Key, Rc<Flow>>>,
+    /// Flows in the order of their opening; those that have ended or were answered go when they are met.
+    unanswered: RefCell<VecDeque<Weak<Flow>>>,
 }
 
 /// Takes datagrams until the worker ends. Once it stops, only those of the flows that there are.
@@ -102,6 +105,7 @@ pub(super) async fn serve(
         bound,
         owned,
         flows: RefCell::default(),
+        unanswered: RefCell::default(),
     });
     while socket::readable(&relay.socket).await.is_ok() {
         relay.take_burst();
@@ -174,6 +178,7 @@ impl Relay {
         let place = Place::try_take(shared, &self.frontend);
         let Some(place) = place.filter(|_| !self.worker.udp.budget.is_spent()) else {
             self.frontend.counters.request_errors.inc();
+            self.evict();
             return;
         };
         let own = match self.own(client, ip, envelope.arrival) {
@@ -194,6 +199,7 @@ impl Relay {
         let flow = Rc::new(Flow::new(envelope, own, &self.worker.udp.budget, accepted));
         flow.forward(data);
         self.flows.borrow_mut().insert(key, Rc::clone(&flow));
+        self.remember(&flow);
         let opened = Opened {
             key,
             flow,
@@ -204,6 +210,27 @@ impl Relay {
             _served: Served::begin(&self.worker),
         };
         tokio::task::spawn_local(async move { Box::pin(carry::run(&opened)).await });
+    }
+
+    /// Puts a new flow at the end of those that may have to make room.
+    fn remember(&self, flow: &Rc<Flow>) {
+        let mut unanswered = self.unanswered.borrow_mut();
+        unanswered.push_back(Rc::downgrade(flow));
+        // Now and then, so that it costs nothing that counts.
+        if unanswered.len() > 2 * self.flows.borrow().len() + BURST {
+            unanswered.retain(|flow| flow.upgrade().is_some_and(|flow| !flow.is_answered()));
+        }
+    }
+
+    /// Ends the oldest flow that was not answered: the next that comes has its place.
+    fn evict(&self) {
+        let mut unanswered = self.unanswered.borrow_mut();
+        while let Some(flow) = unanswered.pop_front() {
+            if let Some(flow) = flow.upgrade().filter(|flow| !flow.is_answered()) {
+                flow.eviction.notify_one();
+                return;
+            }
+        }
     }
 
     /// A socket on the client's side for one flow, where the kernel program looks for it. An address that none can have,

@@ -371,6 +371,38 @@ fn what_has_no_place_is_dropped_and_counted() {
 }
 
 #[test]
+fn flows_without_an_answer_make_room_and_those_with_one_stay() {
+    let mute = silent();
+    // By turns: the first flow is answered, the second is not.
+    let backend = lasting(&[server("a"), mute.local_addr().unwrap()]);
+    let harness = Harness::at("127.0.0.1:0", backend, |config| {
+        let mut frontend = (*config.frontends[0]).clone();
+        frontend.maxconn = Some(2);
+        config.frontends[0] = Arc::new(frontend);
+    });
+    let (answered, unanswered) = (harness.client(), harness.client());
+    assert_eq!(ask(&answered, b"1"), b"a1");
+    unanswered.send(b"2").unwrap();
+    mute.recv(&mut [0; 9]).unwrap();
+    wait_until("clients of either worker have pushed it out", || {
+        harness.client().send(b"3").unwrap();
+        harness.frontend().counters.connections.value() > 2
+    });
+    assert_eq!(ask(&answered, b"4"), b"a4");
+    let connections = harness.frontend().counters.connections.value();
+    assert_eq!(ask(&answered, b"5"), b"a5");
+    assert_eq!(
+        harness.frontend().counters.connections.value(),
+        connections,
+        "it is still the same flow"
+    );
+    harness.end_flows();
+    let lines = harness.logged();
+    let evicted = lines.iter().filter(|line| line.contains(" RD "));
+    assert!(evicted.count() > 0, "{lines:?}");
+}
+
+#[test]
 fn a_flow_waits_for_a_full_servers_slot_with_its_datagrams() {
     let mut backend = backend(&[server("a")]);
     backend.servers[0].maxconn = Some(1);
