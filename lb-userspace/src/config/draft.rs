@@ -35,6 +35,7 @@ pub(super) struct Places {
     pub(super) attach: Option<Span>,
     /// One for each of `FastPath::interfaces`.
     pub(super) interfaces: Vec<Span>,
+    pub(super) max_flows: Option<Span>,
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
 }

@@ -308,6 +308,7 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
         path.pin_path = d.path(&e.value, "`pin_path`").unwrap_or(path.pin_path);
     }
     if let Some(e) = table.take("max_flows") {
+        places.max_flows = Some(e.value.span);
         path.max_flows = d.size(&e.value, "`max_flows`", 1024..=1 << 26);
     }
     if let Some(e) = table.take("new_flows_per_source") {

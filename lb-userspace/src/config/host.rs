@@ -4,6 +4,8 @@
 mod this;
 
 use std::{
+    collections::HashSet,
+    net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -11,7 +13,7 @@ use std::{
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Severity},
-    model::{Attach, FastPath, Forward, LogDestination, Mode},
+    model::{Attach, FastPath, Forward, LogDestination, Mode, SnatAddresses},
     source::Span,
 };
 
@@ -208,6 +210,7 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     }
     if in_kernel(&|forward| forward == Forward::FullNat) {
         ports(loaded, host, found);
+        room(loaded, found);
     }
 }
 
@@ -259,6 +262,50 @@ fn ports(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
             ));
         }
     }
+}
+
+/// Whether full NAT has source ports for as many flows as the file asks for: each server can have as many as there are
+/// addresses times ports.
+fn room(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
+    let (config, path) = (&loaded.config, &loaded.config.global.fast_path);
+    let kernel = || {
+        let tcp = config.backends.iter().filter(|b| b.mode == Mode::Tcp);
+        tcp.filter(|b| b.forward != Forward::Proxy)
+    };
+    // Other modes have flows that need no port.
+    let Some(wanted) = path
+        .max_flows
+        .filter(|_| kernel().all(|b| b.forward == Forward::FullNat))
+    else {
+        return;
+    };
+    let addresses = match &path.snat_addresses {
+        SnatAddresses::Auto | SnatAddresses::Service => 1,
+        SnatAddresses::List(list) => list.len() as u64,
+    };
+    let servers: HashSet<SocketAddr> = kernel()
+        .flat_map(|b| b.servers.iter().map(|server| server.address))
+        .collect();
+    let each = servers.len() as u64 * path.snat_ports.len() as u64;
+    if each == 0 || u64::from(wanted) <= each * addresses {
+        return;
+    }
+    let count = |n: u64, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+    let of_addresses = |n| count(n, "address", "addresses");
+    let message = format!(
+        "`max_flows` is {wanted}, but full NAT has source ports for {}: {} × {} ports × {}",
+        each * addresses,
+        of_addresses(addresses),
+        path.snat_ports.len(),
+        count(servers.len() as u64, "server", "servers"),
+    );
+    let needed = u64::from(wanted).div_ceil(each);
+    found.push(
+        placed(Severity::Warning, loaded.places.max_flows, message).mend(format!(
+            "list {} in `snat_addresses`, widen `snat_ports`, or lower `max_flows`",
+            of_addresses(needed),
+        )),
+    );
 }
 
 fn placed(severity: Severity, span: Option<Span>, message: impl Into<String>) -> Diagnostic {
@@ -409,6 +456,38 @@ mod tests {
             )
             .is_empty()
         );
+    }
+
+    #[test]
+    fn does_the_arithmetic_of_source_ports() {
+        let host = Imagined {
+            capabilities: ALL,
+            ..Imagined::default()
+        };
+        let text = |path: &str, forward: &str| {
+            format!(
+                "global: {{ fast_path: {{ {path} }} }}\n{}",
+                FULLNAT.replace("app: {", &format!("app: {{ forward: {forward},"))
+            )
+        };
+        assert_eq!(
+            said(&text("max_flows: 50000", "fullnat"), &host),
+            [
+                "1:35 warning: `max_flows` is 50000, but full NAT has source ports for 22768: 1 address × 22768 ports × 1 server"
+            ]
+        );
+        for (path, forward) in [
+            ("max_flows: 20000", "fullnat"),
+            ("max_flows: 50000", "nat"),
+            (
+                "max_flows: 50000, snat_addresses: [192.0.2.7, 192.0.2.8, 192.0.2.9]",
+                "fullnat",
+            ),
+            ("on_stop: keep", "fullnat"),
+        ] {
+            let said = said(&text(path, forward), &host);
+            assert!(said.is_empty(), "{path}, {forward}: {said:?}");
+        }
     }
 
     #[test]

@@ -170,7 +170,11 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         algorithm: Balance::RoundRobin,
         table_size: None,
     });
-    let default_server = default_server(own.default_server, own.on_marked_down, defaults);
+    let mut default_server = default_server(own.default_server, own.on_marked_down, defaults);
+    if balance.algorithm == Balance::Source {
+        // Only what `defaults` says for others can be left here: each step would move clients.
+        default_server.slowstart = None;
+    }
     Backend {
         mode,
         balance: balance.algorithm,

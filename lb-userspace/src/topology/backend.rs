@@ -230,6 +230,10 @@ impl Backend {
         } else {
             0
         };
+        if before.0 && !server.is_up() {
+            // Before the subscribers are told to look.
+            server.end_sessions();
+        }
         if changed {
             self.rebuild();
             server.queue.wake_all();
@@ -238,9 +242,6 @@ impl Backend {
         }
         if let Some(kind) = kind {
             self.announce(kind, Some(server), requeued);
-        }
-        if before.0 && !server.is_up() {
-            server.end_sessions();
         }
         if backend_was_up != self.is_up() {
             self.last_change_ms.store(now_ms, Relaxed);

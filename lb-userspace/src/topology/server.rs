@@ -469,19 +469,16 @@ impl Connection {
         &self.server
     }
 
-    /// Resolves once the server's sessions are to end, this one among them. Costs nothing where that never happens.
-    pub fn shut_down(&self) -> impl Future<Output = ()> + use<> {
-        let ends = self.server.config.on_marked_down == OnMarkedDown::ShutdownSessions;
-        let watched = ends.then(|| (self.server.shutdowns.subscribe(), self.shutdowns));
-        async move {
-            if let Some((mut shutdowns, begun)) = watched
-                && shutdowns.wait_for(|count| *count > begun).await.is_ok()
-            {
-                return;
-            }
-            // The model is gone, and the daemon with it, or the session may go on.
-            std::future::pending::<()>().await;
+    /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
+    pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions {
+            return None;
         }
+        let (mut shutdowns, begun) = (self.server.shutdowns.subscribe(), self.shutdowns);
+        Some(async move {
+            // An error means that the model is gone, and the daemon with it.
+            let _ = shutdowns.wait_for(|count| *count > begun).await;
+        })
     }
 }
 

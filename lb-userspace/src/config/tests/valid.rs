@@ -219,6 +219,15 @@ fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
            b: { forward: ipip, balance: maglev, servers: [{ name: s, address: '[2001:db8::1]:53' }] }\n  \
            c: { forward: dsr, balance: { algorithm: random }, servers: [{ name: s, address: '192.0.2.1:80' }] }\n",
     );
+    let source = file(
+        "default_server: { slowstart: 30s }",
+        "mode: tcp",
+        "balance: source,",
+    );
+    assert_eq!(
+        source.backends[0].servers[0].slowstart, None,
+        "no client of `source` is moved for a default"
+    );
     let path = &config.global.fast_path;
     assert_eq!(path.attach, Attach::Tc);
     assert_eq!((path.new_flows_per_source, path.max_flows), (100, None));
