@@ -54,8 +54,11 @@ pub use publishing::no_kernel_path;
 
 /// Entries of the flow tables that a sweep reads at each tick: a million in five seconds.
 const SWEEP_ENTRIES: usize = 50_000;
-/// Ticks from the begin of one sweep to that of the next.
+/// Ticks from the begin of one sweep to that of the next, and likewise where there are more flows than a few: a sweep
+/// through two million entries costs about a second of a core.
 const SWEEP_TICKS: u32 = 10;
+const LONG_SWEEP_TICKS: u32 = 100;
+const FEW_FLOWS: u64 = 50_000;
 /// Likewise for tables without flows, which may hold what a crash left half removed.
 const EMPTY_SWEEP_TICKS: u32 = 600;
 /// Ticks from one recount of active flows to the next.
@@ -286,10 +289,10 @@ impl Agent {
     fn sweep(&mut self, now: u32, count: u32) -> Result<(), FastPathError> {
         self.sweep.expire_half(&self.kernel)?;
         let flows = self.kernel.maps.flows()?;
-        let due = count.is_multiple_of(if flows > 0 {
-            SWEEP_TICKS
-        } else {
-            EMPTY_SWEEP_TICKS
+        let due = count.is_multiple_of(match flows {
+            0 => EMPTY_SWEEP_TICKS,
+            1..=FEW_FLOWS => SWEEP_TICKS,
+            _ => LONG_SWEEP_TICKS,
         });
         let recount = count.is_multiple_of(RECOUNT_TICKS);
         if due || recount || self.sweep.is_under_way() {
