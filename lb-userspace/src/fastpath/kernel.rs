@@ -1,13 +1,15 @@
 //! The one adapter to bpf(2): loads the object, opens its maps, attaches and detaches. [`sync`](super::sync) and
 //! [`traffic`](super::traffic) use the maps that it has opened; nothing else of the agent knows aya's types.
 
-use std::{collections::BTreeMap, io, net::IpAddr, os::fd::AsFd};
+use std::{collections::BTreeMap, io, net::IpAddr, os::fd::AsFd, thread};
 
 use lb_common::abi::{REGISTRY_CHUNK, RegistryChunk, Settings};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{
     capacity::Capacity,
     error::FastPathError,
+    packets::Packets,
     pins::Pins,
     registry::{self, Registry},
     sys,
@@ -28,6 +30,8 @@ pub(super) struct Kernel {
     programs: Programs,
     /// A copy of the programs that is attached instead, while a client is traced.
     tracing: Option<Programs>,
+    /// What the program says of single packets, for debugging.
+    packets: Option<Packets>,
     pins: Pins,
     links: BTreeMap<u32, Hook>,
     /// The maps.
@@ -62,6 +66,7 @@ impl Kernel {
         let mut programs = Programs::load(&pins, &wanted, None)?;
         let maps = Maps::take(&mut programs.ebpf, &pins)?;
         programs.load_reaper()?;
+        let packets = Packets::open(&mut programs.ebpf);
         let capacity = found::capacity(&pins)?;
         let taken_over = found.is_some();
         let (registry, fixed) = match found {
@@ -72,6 +77,7 @@ impl Kernel {
             written: registry.version(),
             programs,
             tracing: None,
+            packets,
             pins,
             links: BTreeMap::new(),
             maps,
@@ -157,9 +163,36 @@ impl Kernel {
         links.map(|(_, ifindex)| ifindex).collect()
     }
 
-    /// Puts programs that tell of a client's packets in the place of the ordinary ones.
-    pub(super) fn trace(&mut self, client: IpAddr) -> Result<(), FastPathError> {
-        let mut programs = Programs::load(&self.pins, &self.capacity, Some(client))?;
+    /// Starts to load programs that tell of a client's packets, in a thread of its own: to verify them takes seconds, and
+    /// the clock has to go on.
+    pub(super) fn load_tracing(&self, client: IpAddr) -> io::Result<TracePrograms> {
+        let (pins, capacity) = (self.pins.clone(), self.capacity);
+        let hooks: Vec<Hook> = self.links.values().copied().collect();
+        let (loaded, programs) = oneshot::channel();
+        let load = move || {
+            let programs =
+                Programs::load(&pins, &capacity, Some(client)).and_then(|mut programs| {
+                    for hook in hooks {
+                        programs.verify_for(hook)?;
+                    }
+                    Ok(programs)
+                });
+            // Whoever wanted to trace may be gone.
+            let _ = loaded.send(programs);
+        };
+        thread::Builder::new().name("trace".into()).spawn(load)?;
+        Ok(TracePrograms(programs))
+    }
+
+    /// Puts loaded programs in the place of the ordinary ones; whether they are loaded.
+    pub(super) fn trace(&mut self, loading: &mut TracePrograms) -> Result<bool, FastPathError> {
+        let mut programs = match loading.0.try_recv() {
+            Ok(programs) => programs?,
+            Err(TryRecvError::Empty) => return Ok(false),
+            Err(TryRecvError::Closed) => {
+                return Err(io::Error::other("the thread that loads them has ended").into());
+            }
+        };
         for (ifindex, hook) in &self.links {
             if let Err(error) = hooks::replace(&mut programs, &self.pins, *ifindex, *hook) {
                 self.untrace()?;
@@ -169,7 +202,7 @@ impl Kernel {
         // What is left of an earlier trace is nobody's.
         while self.maps.next_trace().is_some() {}
         self.tracing = Some(programs);
-        Ok(())
+        Ok(true)
     }
 
     /// Puts the ordinary programs back.
@@ -183,7 +216,7 @@ impl Kernel {
 
     /// Writes what the program says of single packets.
     pub(super) fn flush_packets(&mut self) {
-        if let Some(packets) = &mut self.programs.packets {
+        if let Some(packets) = &mut self.packets {
             packets.flush();
         }
     }
@@ -231,6 +264,10 @@ impl Kernel {
         self.pins.remove_all()
     }
 }
+
+/// Programs that are being loaded.
+#[derive(Debug)]
+pub(super) struct TracePrograms(oneshot::Receiver<Result<Programs, FastPathError>>);
 
 /// Detaches everywhere and removes the maps.
 fn clear(pins: &Pins) -> Result<(), FastPathError> {

@@ -24,8 +24,8 @@ pub(super) struct Packets(EbpfLogger<Log>);
 
 impl Packets {
     /// Opens the program's log if it was loaded with one.
-    pub(super) fn open(ebpf: &mut Ebpf, level: u8) -> Option<Self> {
-        if level == OFF {
+    pub(super) fn open(ebpf: &mut Ebpf) -> Option<Self> {
+        if level() == OFF {
             return None;
         }
         match EbpfLogger::init_with_logger(ebpf, Log) {

@@ -162,6 +162,59 @@ mod tests {
         assert_eq!(verify(&six, 8..40, 40), 0);
     }
 
+    /// The flags of the next TCP segment without payload from one port of this host to another.
+    fn next_bare_segment(sniffer: &Socket, header: usize, from: u16, to: u16) -> Option<u8> {
+        use std::io::Read;
+        let mut sniffer = sniffer;
+        let mut buffer = [0; 2048];
+        loop {
+            let length = sniffer.read(&mut buffer).ok()?;
+            let tcp = buffer.get(header..length)?;
+            let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+            let bare = tcp.len() == usize::from(tcp[12] >> 4) * 4;
+            if port(0) == from && port(2) == to && bare {
+                return Some(tcp[13]);
+            }
+        }
+    }
+
+    #[test]
+    fn both_families_answer_a_poke() {
+        for (ip, domain, header) in [("127.0.0.1", Domain::IPV4, 20), ("::1", Domain::IPV6, 0)] {
+            let tcp = Some(Protocol::TCP);
+            let sniffer = match Socket::new(domain, Type::RAW, tcp) {
+                Ok(sniffer) => sniffer,
+                Err(error) => {
+                    eprintln!("skipped: no raw socket ({error})");
+                    return;
+                }
+            };
+            let Ok(listener) = std::net::TcpListener::bind((ip, 0)) else {
+                eprintln!("skipped: {ip} is not there");
+                continue;
+            };
+            let server = listener.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(server).unwrap();
+            let _accepted = listener.accept().unwrap();
+            let client = client.local_addr().unwrap();
+            let (from, to) = (client.port(), server.port());
+            let wait = std::time::Duration::from_secs(5);
+            sniffer.set_read_timeout(Some(wait)).unwrap();
+            // The handshake's last segment.
+            assert_eq!(
+                next_bare_segment(&sniffer, header, from, to).unwrap() & 0x17,
+                flag::SYN
+            );
+            assert_eq!(
+                next_bare_segment(&sniffer, header, from, to).unwrap() & 0x17,
+                flag::ACK
+            );
+            Poker::default().send(server, client, 0).unwrap();
+            let answer = next_bare_segment(&sniffer, header, from, to);
+            assert_eq!(answer.map(|flags| flags & 0x17), Some(flag::ACK), "{ip}");
+        }
+    }
+
     #[test]
     fn a_second_poke_is_another_one() {
         let poke = |turn| {

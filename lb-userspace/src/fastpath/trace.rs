@@ -7,11 +7,19 @@ use std::{
 };
 
 use lb_common::{counter::Reason, event::Trace};
-use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tokio::sync::{
+    mpsc::{Sender, error::TrySendError},
+    oneshot,
+};
 
 use super::{
-    clock::monotonic_ms, family::from_words, image::TCP, kernel::Kernel, net::View,
-    registry::Registry, traffic, words,
+    clock::monotonic_ms,
+    family::from_words,
+    image::TCP,
+    kernel::{Kernel, TracePrograms},
+    net::View,
+    registry::Registry,
+    traffic, words,
 };
 use crate::observe::request::TraceRow;
 
@@ -22,13 +30,24 @@ const MOST: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Tracing {
     client: IpAddr,
+    /// The programs, until they are loaded, and who waits for that.
+    loading: Option<(TracePrograms, oneshot::Sender<Result<(), String>>)>,
     packets: Sender<TraceRow>,
 }
 
 impl Tracing {
-    /// Of `client`, for whoever receives `packets`.
-    pub(super) fn new(client: IpAddr, packets: Sender<TraceRow>) -> Self {
-        Self { client, packets }
+    /// Of `client` once `programs` are loaded, which `begun` is told, for whoever receives `packets`.
+    pub(super) fn new(
+        client: IpAddr,
+        programs: TracePrograms,
+        begun: oneshot::Sender<Result<(), String>>,
+        packets: Sender<TraceRow>,
+    ) -> Self {
+        Self {
+            client,
+            loading: Some((programs, begun)),
+            packets,
+        }
     }
 
     /// Who is traced.
@@ -41,8 +60,32 @@ impl Tracing {
         !self.packets.is_closed()
     }
 
-    /// Gives away what has come. What a slow reader has no room for is lost.
-    pub(super) fn follow(&self, kernel: &mut Kernel, view: &View) {
+    /// Gives away what has come; whether there is more to be expected. What a slow reader has no room for is lost.
+    pub(super) fn follow(&mut self, kernel: &mut Kernel, view: &View) -> bool {
+        if let Some((mut programs, begun)) = self.loading.take() {
+            let answer = match kernel.trace(&mut programs) {
+                Ok(false) => {
+                    self.loading = Some((programs, begun));
+                    return true;
+                }
+                Ok(true) => {
+                    tracing::info!("tracing packets of {}", self.client);
+                    Ok(())
+                }
+                Err(error) => Err(format!("The program that traces cannot be had: {error}.")),
+            };
+            let failed = answer.is_err();
+            // Whoever asked may be gone.
+            let _ = begun.send(answer);
+            if failed {
+                return false;
+            }
+        }
+        self.give(kernel, view);
+        true
+    }
+
+    fn give(&self, kernel: &mut Kernel, view: &View) {
         let mut names = None;
         let clock = (SystemTime::now(), monotonic_ms());
         for _ in 0..MOST {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Agent;
 use crate::{
@@ -34,9 +34,7 @@ impl Agent {
                 client,
                 begun,
                 packets,
-            } => {
-                let _ = begun.send(self.begin_trace(client, packets));
-            }
+            } => self.begin_trace(client, begun, packets)?,
         }
         Ok(())
     }
@@ -54,17 +52,16 @@ impl Agent {
     fn begin_trace(
         &mut self,
         client: IpAddr,
+        begun: oneshot::Sender<Result<(), String>>,
         packets: mpsc::Sender<TraceRow>,
-    ) -> Result<(), String> {
+    ) -> Result<(), FastPathError> {
         if self.tracing.as_ref().is_some_and(Tracing::is_wanted) {
-            return Err("Another client is being traced: one at a time.".into());
+            let _ = begun.send(Err("Another client is being traced: one at a time.".into()));
+            return Ok(());
         }
-        self.end_trace().map_err(|error| error.to_string())?;
-        self.kernel
-            .trace(client)
-            .map_err(|error| format!("The program that traces cannot be had: {error}."))?;
-        tracing::info!("tracing packets of {client}");
-        self.tracing = Some(Tracing::new(client, packets));
+        self.end_trace()?;
+        let programs = self.kernel.load_tracing(client)?;
+        self.tracing = Some(Tracing::new(client, programs, begun, packets));
         Ok(())
     }
 
@@ -74,8 +71,7 @@ impl Agent {
             return Ok(());
         };
         let view = self.view.borrow().clone();
-        tracing.follow(&mut self.kernel, &view);
-        if tracing.is_wanted() {
+        if tracing.follow(&mut self.kernel, &view) && tracing.is_wanted() {
             return Ok(());
         }
         self.end_trace()

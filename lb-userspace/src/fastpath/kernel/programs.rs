@@ -13,10 +13,11 @@ use super::{
         error::{FastPathError, cause},
         family::words,
         object::OBJECT,
-        packets::{self, Packets},
+        packets,
         pins::Pins,
     },
     found::sizes,
+    hooks::Hook,
     maps::NAMES,
 };
 
@@ -34,8 +35,6 @@ pub(super) struct Programs {
     tc: bool,
     /// Programs that the kernel has refused, and its words: it would say the same again, after a while.
     refused: BTreeMap<&'static str, String>,
-    /// What the program says of single packets, for debugging.
-    pub(super) packets: Option<Packets>,
 }
 
 impl Programs {
@@ -70,14 +69,11 @@ impl Programs {
         );
         loader.override_global("TRACE", &on, traced.is_some());
         loader.override_global("TRACE_CLIENT", &client, traced.is_some());
-        let mut ebpf = loader.load(OBJECT).map_err(permitted)?;
-        let packets = Packets::open(&mut ebpf, level);
         Ok(Self {
-            ebpf,
+            ebpf: loader.load(OBJECT).map_err(permitted)?,
             xdp: None,
             tc: false,
             refused: BTreeMap::new(),
-            packets,
         })
     }
 
@@ -125,6 +121,16 @@ impl Programs {
         })
     }
 
+    /// Verifies the program that a hook runs.
+    pub(super) fn verify_for(&mut self, hook: Hook) -> Result<(), FastPathError> {
+        if hook.is_tc() {
+            self.tc()?;
+        } else {
+            self.xdp()?;
+        }
+        Ok(())
+    }
+
     /// Verifies the reaper.
     pub(super) fn load_reaper(&mut self) -> Result<(), FastPathError> {
         self.verify(REAPER)
@@ -159,6 +165,14 @@ impl Programs {
 /// What the verifier said, in one line.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs")
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
+    }
 }
 
 fn permitted(error: aya::EbpfError) -> FastPathError {
