@@ -214,8 +214,9 @@ async fn deny(path: &SharedPathStatus, prefix: Prefix) -> Result<String, String>
     let (done, answer) = oneshot::channel();
     path.ask(Request::Deny(prefix, done))?;
     match answer.await {
-        Ok(true) => Ok(String::new()),
-        Ok(false) => Err(format!("{prefix} is denied already.")),
+        Ok(Ok(true)) => Ok(String::new()),
+        Ok(Ok(false)) => Err(format!("{prefix} is denied already.")),
+        Ok(Err(complaint)) => Err(complaint),
         Err(_) => Err(ENDED.into()),
     }
 }
@@ -224,8 +225,9 @@ async fn allow(path: &SharedPathStatus, prefix: Prefix) -> Result<String, String
     let (done, answer) = oneshot::channel();
     path.ask(Request::Allow(prefix, done))?;
     match answer.await {
-        Ok(true) => Ok(String::new()),
-        Ok(false) => Err(format!(
+        Ok(Ok(true)) => Ok(String::new()),
+        Ok(Err(complaint)) => Err(complaint),
+        Ok(Ok(false)) => Err(format!(
             "{prefix} is not denied by itself; show deny lists what is."
         )),
         Err(_) => Err(ENDED.into()),

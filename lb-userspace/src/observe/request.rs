@@ -17,10 +17,11 @@ pub enum Request {
         /// Takes them; a receiver that is dropped ends the reading.
         rows: mpsc::Sender<Vec<FlowRow>>,
     },
-    /// Drop new flows from a prefix and end those that there are, until the next start; whether that is new.
-    Deny(Prefix, oneshot::Sender<bool>),
-    /// Take flows from a prefix again, until the next start; whether it was denied.
-    Allow(Prefix, oneshot::Sender<bool>),
+    /// Drop new flows from a prefix and end those that there are, until the next start; whether that is new, or why it
+    /// cannot be.
+    Deny(Prefix, oneshot::Sender<Result<bool, String>>),
+    /// Take flows from a prefix again, until the next start; whether it was denied, or why that cannot be.
+    Allow(Prefix, oneshot::Sender<Result<bool, String>>),
     /// The denied prefixes, and whether the file has them.
     Denied(oneshot::Sender<Vec<(Prefix, bool)>>),
     /// Tell of every packet of a client.

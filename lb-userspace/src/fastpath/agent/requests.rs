@@ -6,7 +6,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Agent;
 use crate::{
-    config::model::Prefix,
     fastpath::{error::FastPathError, flows, reset::Which, trace::Tracing},
     observe::request::{Request, TraceRow},
 };
@@ -20,12 +19,15 @@ impl Agent {
                 flows::list(&self.kernel, tick, filter, rows)?;
             }
             Request::Deny(prefix, done) => {
-                let _ = done.send(self.deny(prefix)?);
+                let new = self.deny.add(prefix);
+                let _ = done.send(self.sync_denied(new));
+                if new {
+                    self.resets.begin(Which::Clients(prefix), Instant::now());
+                }
             }
             Request::Allow(prefix, done) => {
                 let was = self.deny.remove(prefix);
-                self.sync()?;
-                let _ = done.send(was);
+                let _ = done.send(self.sync_denied(was));
             }
             Request::Denied(reply) => {
                 let _ = reply.send(self.deny.listed().collect());
@@ -39,14 +41,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Denies a prefix and ends its flows; whether it was not denied yet.
-    fn deny(&mut self, prefix: Prefix) -> Result<bool, FastPathError> {
-        let new = self.deny.add(prefix);
-        self.sync()?;
-        if new {
-            self.resets.begin(Which::Clients(prefix), Instant::now());
+    /// Writes the denied prefixes; what does not fit is tried again at each tick.
+    fn sync_denied(&mut self, changed: bool) -> Result<bool, String> {
+        match self.sync() {
+            Ok(()) => Ok(changed),
+            Err(error) => Err(format!("The kernel has not taken it: {error}.")),
         }
-        Ok(new)
     }
 
     fn begin_trace(
