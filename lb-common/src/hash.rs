@@ -59,6 +59,12 @@ pub const fn set_v6(seed: u64, src: [u32; 4], dst: [u32; 4], ports: u32) -> u32 
     (mix(sum ^ ports as u64) >> 32) as u32
 }
 
+/// What a server is to a consistent algorithm: the same on every node and after every restart, whatever its name or
+/// its place in the file. The address is IPv6, or IPv4 as `::ffff:a.b.c.d`, in two host words read in network order.
+pub const fn server(high: u64, low: u64, port: u16) -> u64 {
+    mix(mix(mix(high ^ SEED) ^ low) ^ (port as u64) << 16)
+}
+
 /// Maps a 32-bit hash evenly onto `0..n` without a division (Lemire's multiply-shift); 0 for `n` = 0.
 #[inline(always)]
 pub const fn reduce(hash: u32, n: u32) -> u32 {
@@ -77,6 +83,30 @@ mod tests {
         }
         for n in hits {
             assert!((2_300..2_700).contains(&n), "{hits:?}");
+        }
+    }
+
+    #[test]
+    fn neighbouring_ports_spread_evenly_in_both_families() {
+        let mut hits = [[0u32; 4]; 2];
+        for port in 0..10_000u16 {
+            hits[0][reduce(endpoint_v4(0x0a4d_0001, port), 4) as usize] += 1;
+            hits[1][reduce(endpoint_v6(0x2001_0db8 << 32, 1, port), 4) as usize] += 1;
+        }
+        for n in hits.as_flattened() {
+            assert!((2_300..2_700).contains(n), "{hits:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_servers_address_tells_it_from_others() {
+        let one = server(0, 0xffff_0a4d_020b, 80);
+        for other in [
+            server(1, 0xffff_0a4d_020b, 80),
+            server(0, 0xffff_0a4d_020c, 80),
+            server(0, 0xffff_0a4d_020b, 81),
+        ] {
+            assert_ne!(one, other);
         }
     }
 

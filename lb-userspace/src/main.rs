@@ -8,7 +8,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lb::{
-    admin::cli::{ServerArgs, StatusArgs},
+    admin::{
+        cli::{ServerArgs, StatusArgs},
+        kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
+    },
     config::{self, Format},
     daemon,
     observe::log::bridge,
@@ -45,6 +48,12 @@ enum Command {
     Status(StatusArgs),
     /// Drain, enable, disable or weigh a server
     Server(ServerArgs),
+    /// List the flows that the kernel forwards now
+    Flows(FlowsArgs),
+    /// Edit the prefixes whose new flows the kernel drops
+    Deny(DenyArgs),
+    /// Print what the kernel program decides for one client's packets, and why
+    Trace(TraceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +88,9 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Status(args) => args.run(),
         Command::Server(args) => args.run(),
+        Command::Flows(args) => args.run(),
+        Command::Deny(args) => args.run(),
+        Command::Trace(args) => args.run(),
     }
 }
 

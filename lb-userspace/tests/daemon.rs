@@ -9,7 +9,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -65,6 +65,11 @@ struct Daemon {
 impl Daemon {
     /// One frontend before a server at `server`.
     fn start(server: SocketAddr, grace: &str) -> Self {
+        Self::start_with(server, grace, "", "")
+    }
+
+    /// The same beside other frontends and backends, each a line of YAML.
+    fn start_with(server: SocketAddr, grace: &str, frontends: &str, backends: &str) -> Self {
         let directory = Directory::new();
         // Free a moment ago, and nobody else here asks for a port by number.
         let address = TcpListener::bind("127.0.0.1:0")
@@ -83,7 +88,9 @@ impl Daemon {
   fast_path: {{ attach: off }}
 frontends:
   in: {{ mode: tcp, bind: \"{address}\", default_backend: b }}
+{frontends}
 backends:
+{backends}
   b:
     mode: tcp
     health_check: {{ type: tcp, interval: 10s }}
@@ -208,6 +215,66 @@ fn it_serves_stops_when_told_and_leaves_nothing() {
     let (code, said) = daemon.ended();
     assert_eq!(code, Some(0), "{said}");
     assert!(!pidfile.exists() && !socket.exists(), "its files are gone");
+}
+
+#[test]
+fn it_relays_udp_and_says_how() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let to = server.local_addr().unwrap();
+    // Free a moment ago, as above.
+    let service = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut daemon = Daemon::start_with(
+        echo_server(),
+        "30s",
+        &format!("  dns: {{ mode: tcp, bind: \"udp:{service}\", default_backend: resolvers }}"),
+        &format!(
+            "  resolvers: {{ balance: maglev, forward: nat, servers: [{{ name: r, address: \"{to}\" }}] }}"
+        ),
+    );
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(service).unwrap();
+    let mut buffer = [0; 100];
+    for question in [b"who", b"why"] {
+        client.send(question).unwrap();
+        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], question);
+        server.send_to(b"lb", from).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"lb");
+    }
+    let status = lb()
+        .args(["status", "--json", "--socket"])
+        .arg(daemon.directory.0.join("admin.sock"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&status.stdout);
+    assert!(
+        text.contains("from this host's address instead of the client's"),
+        "{text}"
+    );
+    let config = daemon.directory.0.join("lb.yaml");
+    let checked = lb()
+        .args(["check", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        text.contains(
+            "frontend dns: userspace (fast_path.attach is off), from this host's address"
+        ),
+        "{text}"
+    );
+    // The flow is given up once it has been silent for a moment: nobody waits for the whole of its idle time.
+    daemon.signal(libc::SIGTERM);
+    let (code, said) = daemon.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("are left after"), "{said}");
 }
 
 #[test]

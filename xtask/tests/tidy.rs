@@ -35,9 +35,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// The files that know aya; the others see maps as lb-common's types at most.
 const KNOW_AYA: &[&str] = &[
     "fastpath/error.rs",
+    "fastpath/family.rs",
+    "fastpath/flows.rs",
     "fastpath/kernel.rs",
+    "fastpath/kernel/found.rs",
+    "fastpath/kernel/hooks.rs",
+    "fastpath/kernel/maps.rs",
+    "fastpath/kernel/programs.rs",
     "fastpath/object.rs",
     "fastpath/packets.rs",
+    "fastpath/reaper.rs",
+    "fastpath/reset.rs",
+    "fastpath/sweep.rs",
     "fastpath/sync.rs",
     "fastpath/sys.rs",
     "fastpath/traffic.rs",

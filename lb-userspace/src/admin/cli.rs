@@ -143,12 +143,12 @@ impl ServerAction {
 }
 
 /// So that an argument stays one word of one command.
-fn escape(word: &str) -> String {
+pub(super) fn escape(word: &str) -> String {
     let word: String = word.chars().filter(|c| !c.is_whitespace()).collect();
     word.replace('\\', "\\\\").replace(';', "\\;")
 }
 
-fn print(text: &str, end_line: bool) -> ExitCode {
+pub(super) fn print(text: &str, end_line: bool) -> ExitCode {
     let mut out = io::stdout().lock();
     let written = out
         .write_all(text.as_bytes())
@@ -168,7 +168,7 @@ fn print(text: &str, end_line: bool) -> ExitCode {
     }
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+pub(super) fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     // Without standard error there is nowhere left to say so.
     let _ = writeln!(io::stderr(), "lb: {error}");
     ExitCode::FAILURE

@@ -1,7 +1,7 @@
 //! The other end of the runtime socket, for the command line.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -56,6 +56,43 @@ pub fn ask(path: &Path, line: &str) -> Result<String, ClientError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Sends one line of commands and hands over the lines of the answer as they come, for as long as `each` says so.
+///
+/// # Errors
+/// Nobody answers at `path`, or it breaks off.
+pub fn follow(
+    path: &Path,
+    line: &str,
+    each: &mut dyn FnMut(&str) -> io::Result<bool>,
+) -> Result<(), ClientError> {
+    let stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
+        path: path.to_owned(),
+        source,
+    })?;
+    read_lines(stream, line, each).map_err(|source| ClientError::Talk {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_lines(
+    mut stream: UnixStream,
+    line: &str,
+    each: &mut dyn FnMut(&str) -> io::Result<bool>,
+) -> io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(line.as_bytes())?;
+    stream.write_all(b"\n")?;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        // The end of an answer.
+        if line.is_empty() || !each(&line)? {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn talk(stream: &mut UnixStream, line: &str) -> io::Result<String> {

@@ -9,6 +9,14 @@ use crate::{
 
 /// What there is, in the order of the help.
 const COMMANDS: &[(&str, &str)] = &[
+    (
+        "add deny <prefix>",
+        "drop new kernel flows from a prefix and end those that run, until the next start",
+    ),
+    (
+        "del deny <prefix>",
+        "take flows from a denied prefix again, until the next start",
+    ),
     ("get weight <bk>/<srv>", "report a server's current weight"),
     (
         "set server <bk>/<srv> [opts]",
@@ -17,6 +25,11 @@ const COMMANDS: &[(&str, &str)] = &[
     (
         "set weight <bk>/<srv>  (DEPRECATED)",
         "change a server's weight (use 'set server' instead)",
+    ),
+    ("show deny", "list the denied prefixes"),
+    (
+        "show flows [json] [<filter>]",
+        "list the kernel's flows (frontend, backend, server, client, limit)",
     ),
     ("show info", "report information about the running process"),
     (
@@ -28,6 +41,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "report everything that the stats page shows, as JSON",
     ),
     ("show version", "report the running version"),
+    (
+        "trace client <ip> [opts]",
+        "print what the kernel does with a client's packets (json, count, seconds)",
+    ),
     ("help [<command>]", "list matching or all commands"),
 ];
 
@@ -35,32 +52,36 @@ const COMMANDS: &[(&str, &str)] = &[
 const MAX_WEIGHT: i64 = 256;
 
 /// Answers `line`, one or several commands separated by `;` (`\;` is no separator). Each answer ends in an empty line,
-/// as HAProxy's do.
+/// as HAProxy's do. Not for commands about the kernel path, whose answers take time.
 pub fn answer(sources: &Sources, line: &str) -> String {
     let mut out = String::new();
     for command in split(line) {
-        let words: Vec<&str> = command.split_whitespace().collect();
-        // `@1 show info` names the process in HAProxy's master socket; there is one here.
-        let words = match words.as_slice() {
-            [process, rest @ ..] if process.starts_with('@') => rest,
-            all => all,
-        };
-        if words.is_empty() {
-            continue;
+        let words = words(&command);
+        if !words.is_empty() {
+            out.push_str(&answer_one(sources, &words));
         }
-        match execute(sources, words) {
-            Ok(text) => out.push_str(&text),
-            Err(complaint) => {
-                out.push_str(&complaint);
-                out.push('\n');
-            }
-        }
-        out.push('\n');
     }
     out
 }
 
-fn split(line: &str) -> Vec<String> {
+/// The words of a command. `@1 show info` names the process in HAProxy's master socket; there is one here.
+pub(super) fn words(command: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = command.split_whitespace().collect();
+    if words.first().is_some_and(|word| word.starts_with('@')) {
+        words.remove(0);
+    }
+    words
+}
+
+/// Answers one command.
+pub(super) fn answer_one(sources: &Sources, words: &[&str]) -> String {
+    let mut out = execute(sources, words).unwrap_or_else(|complaint| complaint + "\n");
+    out.push('\n');
+    out
+}
+
+/// The commands of a line.
+pub(super) fn split(line: &str) -> Vec<String> {
     let mut commands = vec![String::new()];
     let mut escaped = false;
     for c in line.chars() {

@@ -3,5 +3,8 @@
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod flows;
+mod kernel;
+pub mod kernel_cli;
 pub mod socket;
 pub mod status;

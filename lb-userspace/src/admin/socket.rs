@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::command;
+use super::{command, kernel};
 use crate::observe::stats::Sources;
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -196,12 +196,22 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
 
 async fn serve_client(mut stream: tokio::net::UnixStream, sources: &Sources) -> io::Result<()> {
     let line = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
-    let answer = command::answer(sources, &line);
-    timeout(CLIENT_TIMEOUT, async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await
-    })
-    .await?
+    for command in command::split(&line) {
+        let words = command::words(&command);
+        if words.is_empty() {
+            continue;
+        }
+        let answer = match kernel::parse(&words) {
+            None => command::answer_one(sources, &words),
+            Some(Err(complaint)) => complaint + "\n\n",
+            Some(Ok(command)) => {
+                kernel::answer(&sources.path, command, &mut stream).await?;
+                "\n".into()
+            }
+        };
+        timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
+    }
+    timeout(CLIENT_TIMEOUT, stream.shutdown()).await?
 }
 
 /// One line without its end; what comes after is ignored.
@@ -228,7 +238,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::{admin::client, observe::stats::fixture};
+    use crate::{
+        admin::client,
+        observe::{
+            request::{FlowRow, Request},
+            stats::fixture,
+        },
+    };
 
     /// A directory that goes with the test.
     struct Directory(PathBuf);
@@ -253,6 +269,15 @@ mod tests {
 
     /// Asks while the socket is served, which ends with this.
     fn ask_served(socket: AdminSocket, path: &Path, line: &'static str) -> String {
+        ask_served_of(fixture::sources(), socket, path, line)
+    }
+
+    fn ask_served_of(
+        sources: Sources,
+        socket: AdminSocket,
+        path: &Path,
+        line: &'static str,
+    ) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -266,7 +291,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                ended = socket.serve(fixture::sources()) => panic!("{ended:?}"),
+                ended = socket.serve(sources) => panic!("{ended:?}"),
                 () = answered => {}
             }
         });
@@ -288,6 +313,74 @@ mod tests {
             "1 (initial 1)\n\nNo such server.\n\n"
         );
         assert!(!path.exists());
+    }
+
+    /// A fast path that has two flows and denies nothing.
+    fn fast_path(mut requests: tokio::sync::mpsc::UnboundedReceiver<Request>) {
+        while let Some(request) = requests.blocking_recv() {
+            match request {
+                Request::Flows { filter, rows } => {
+                    let flow = |port: u16| FlowRow {
+                        protocol: "tcp".into(),
+                        client: ([192, 0, 2, 7], port).into(),
+                        service: ([192, 0, 2, 1], 80).into(),
+                        frontend: "fe".into(),
+                        backend: filter.backend.clone().unwrap_or_default(),
+                        server: "s1".into(),
+                        state: "established".into(),
+                        half_open: false,
+                        age_ms: 1000,
+                        idle_ms: 0,
+                        packets_in: 1,
+                        packets_out: 1,
+                        bytes_in: 2,
+                        bytes_out: 3,
+                    };
+                    for port in [1000, 1001] {
+                        let _ = rows.blocking_send(vec![flow(port)]);
+                    }
+                }
+                Request::Deny(_, done) => drop(done.send(Ok(true))),
+                Request::Allow(_, done) => drop(done.send(Ok(false))),
+                Request::Denied(reply) => drop(reply.send(Vec::new())),
+                Request::Trace { begun, .. } => drop(begun.send(Err("No.".into()))),
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_path_answers_little_by_little_and_says_if_there_is_none() {
+        let directory = Directory::new("kernel");
+        let path = directory.socket();
+        let line = "show flows json backend be; add deny 198.51.100.0/24; del deny 192.0.2.0/24; \
+                    trace client 192.0.2.7; show flows nonsense; show deny";
+        let socket = AdminSocket::bind(&path).expect("bound");
+        let none = ask_served(socket, &path, "show flows; show deny");
+        let words = "There is no kernel path";
+        assert_eq!(none.matches(words).count(), 2, "{none}");
+
+        let socket = AdminSocket::bind(&path).expect("bound");
+        let sources = fixture::sources();
+        let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
+        sources.path.take_requests(Some(sender));
+        std::thread::spawn(move || fast_path(requests));
+        let answer = ask_served_of(sources, socket, &path, line);
+        let answers: Vec<&str> = answer.split("\n\n").collect();
+        let flows: Vec<FlowRow> = answers[0]
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a flow"))
+            .collect();
+        assert_eq!(flows.len(), 2);
+        assert_eq!(
+            (flows[1].client.port(), flows[1].backend.as_str()),
+            (1001, "be")
+        );
+        assert!(
+            answers[1].trim().starts_with("192.0.2.0/24 is not denied"),
+            "{answer}"
+        );
+        assert!(answer.contains("\nNo.\n"), "{answer}");
+        assert!(answer.contains("'nonsense' is no option"), "{answer}");
     }
 
     #[test]

@@ -17,7 +17,11 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     kernel(&mut out, snapshot, colour);
     frontends(&snapshot.frontends).write(&mut out, "Frontends", colour);
     backends(&snapshot.backends).write(&mut out, "Backends", colour);
-    reasons(snapshot).write(&mut out, "Kernel drops and packets passed up", colour);
+    reasons(snapshot).write(
+        &mut out,
+        "Packets that the kernel dropped, passed up or answered",
+        colour,
+    );
     out
 }
 
@@ -59,9 +63,15 @@ fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {
         .unwrap_or(0);
     let _ = write!(
         out,
-        "In-kernel path: {} of {} flows ({share} %)",
-        path.flows, path.max_flows
+        "In-kernel path: {} of {} flows ({share} %), {} MiB of kernel memory",
+        path.flows,
+        path.max_flows,
+        path.memory >> 20
     );
+    if path.drift > 0 {
+        let drift = format!(", counts of active flows are off by {}", path.drift);
+        out.push_str(&paint(&drift, Paint::Bad, colour));
+    }
     if let Some(program) = &path.program {
         let _ = write!(out, ", program {program}");
     }
@@ -141,7 +151,12 @@ fn backends(backends: &[BackendStats]) -> Table {
 
 fn reasons(snapshot: &Snapshot) -> Table {
     let mut table = Table::new(&["REASON", ">PACKETS", "MEANING"]);
-    for kind in [CounterKind::Dropped, CounterKind::PassedUp] {
+    let kinds = [
+        CounterKind::Dropped,
+        CounterKind::PassedUp,
+        CounterKind::Answered,
+    ];
+    for kind in kinds {
         for counter in &snapshot.path.counters {
             if counter.kind == kind && counter.value > 0 {
                 let verdict = kind.name().replace('_', " ");

@@ -3,14 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
-    model::{Bind, Transport},
+    model::{Bind, Prefix, Transport},
     units::Problem,
 };
 
-/// `"ADDR:PORT"`, `"*:PORT"`, `"[::]:PORT"`.
+/// `"ADDR:PORT"`, `"*:PORT"`, `"[::]:PORT"`, each perhaps after `udp:`.
 pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
     for (prefix, what) in [
-        ("udp:", "UDP frontends"),
         ("quic:", "HTTP/3 frontends"),
         ("unix:", "unix sockets to listen on"),
     ] {
@@ -21,7 +20,12 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
             ));
         }
     }
-    let text = text.strip_prefix("tcp:").unwrap_or(text);
+    let written = text;
+    let (transport, text) = match (text.strip_prefix("tcp:"), text.strip_prefix("udp:")) {
+        (Some(rest), _) => (Transport::Tcp, rest),
+        (None, Some(rest)) => (Transport::Udp, rest),
+        (None, None) => (Transport::Tcp, text),
+    };
     let (host, port) = split(text, "\"*:80\"")?;
     let port = self::port(port)?;
     let (address, both_families) = match host {
@@ -52,9 +56,69 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
     Ok(Bind {
         address,
         both_families,
-        transport: Transport::Tcp,
-        text: text.to_owned(),
+        transport,
+        text: match transport {
+            Transport::Tcp => text,
+            Transport::Udp => written,
+        }
+        .to_owned(),
     })
+}
+
+/// `198.51.100.0/24`, `2001:db8::/32`; an address alone is itself and no other.
+pub(super) fn prefix(text: &str) -> Result<Prefix, Problem> {
+    let example = "write a prefix such as `198.51.100.0/24` or `2001:db8::/32`";
+    let (host, length) = match text.split_once('/') {
+        Some((host, length)) => (host, Some(length)),
+        None => (text, None),
+    };
+    let address =
+        ip(host).ok_or_else(|| Problem::new(format!("`{host}` is no IP address"), example))?;
+    let most: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let length = match length {
+        None => most,
+        Some(length) => length
+            .parse()
+            .ok()
+            .filter(|n| *n <= most && digits(length))
+            .ok_or_else(|| {
+                Problem::new(
+                    format!("`/{length}` is no length of a prefix of {most} bits"),
+                    format!("write a number from 0 to {most}: `{host}/{most}` is one address"),
+                )
+            })?,
+    };
+    if let IpAddr::V6(six) = address
+        && let Some(four) = six.to_ipv4_mapped()
+    {
+        return Err(Problem::new(
+            format!("`{text}` is an IPv4 address written as IPv6"),
+            format!("write `{four}/{}`", length.saturating_sub(96)),
+        ));
+    }
+    let first = first_of(address, length);
+    if first != address {
+        return Err(Problem::new(
+            format!("`{text}` has bits set beyond its length"),
+            format!("write `{first}/{length}`, or `{address}/{most}` for the one address"),
+        ));
+    }
+    Ok(Prefix { address, length })
+}
+
+/// The first address of a prefix.
+fn first_of(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            IpAddr::V4((u32::from(ip) & mask).into())
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            IpAddr::V6((u128::from(ip) & mask).into())
+        }
+    }
 }
 
 /// A server's `ADDR:PORT`.
@@ -209,7 +273,6 @@ mod tests {
                 "`224.0.0.1` is a group address, nothing can listen on it",
             ),
             ("*:80,*:81", "`*:80,*:81` is more than one address"),
-            ("udp:*:53", "unsupported: UDP frontends are not built yet"),
             ("http://*:80", "`http://*:80` is a URL"),
         ] {
             assert_eq!(ok(bad), Err(message.to_owned()), "{bad}");
@@ -222,6 +285,66 @@ mod tests {
             bind("::1:80:x").err().and_then(|p| p.mend).as_deref(),
             Some("write IPv6 in brackets: `\"[::1:80]:x\"`")
         );
+    }
+
+    #[test]
+    fn udp_binds() {
+        let bind = bind("udp:[::]:53").unwrap();
+        assert_eq!(bind.transport, Transport::Udp);
+        assert!(bind.both_families);
+        assert_eq!(bind.text, "udp:[::]:53");
+        assert_eq!(super::bind("tcp:*:53").unwrap().text, "*:53");
+        for bad in ["udp:53", "udp:", "udp:*", "udp:udp:*:53", "udp://*:53"] {
+            assert!(super::bind(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        let ok = |text: &str| prefix(text).map(|p| p.to_string()).map_err(|p| p.message);
+        assert_eq!(ok("198.51.100.0/24"), Ok("198.51.100.0/24".into()));
+        assert_eq!(ok("192.0.2.1"), Ok("192.0.2.1/32".into()));
+        assert_eq!(ok("0.0.0.0/0"), Ok("0.0.0.0/0".into()));
+        assert_eq!(ok("::/0"), Ok("::/0".into()));
+        assert_eq!(ok("2001:db8::/32"), Ok("2001:db8::/32".into()));
+        assert_eq!(ok("[2001:db8::1]"), Ok("2001:db8::1/128".into()));
+        for (bad, message) in [
+            (
+                "198.51.100.7/24",
+                "`198.51.100.7/24` has bits set beyond its length",
+            ),
+            (
+                "2001:db8::1/64",
+                "`2001:db8::1/64` has bits set beyond its length",
+            ),
+            (
+                "198.51.100.0/33",
+                "`/33` is no length of a prefix of 32 bits",
+            ),
+            (
+                "198.51.100.0/+8",
+                "`/+8` is no length of a prefix of 32 bits",
+            ),
+            ("198.51.100.0/", "`/` is no length of a prefix of 32 bits"),
+            (
+                "198.51.100.0/255.255.255.0",
+                "`/255.255.255.0` is no length of a prefix of 32 bits",
+            ),
+            ("198.51.100/24", "`198.51.100` is no IP address"),
+            (
+                "::ffff:192.0.2.0/120",
+                "`::ffff:192.0.2.0/120` is an IPv4 address written as IPv6",
+            ),
+            ("", "`` is no IP address"),
+        ] {
+            assert_eq!(ok(bad), Err(message.to_owned()), "{bad}");
+        }
+        let mend = |text: &str| prefix(text).err().and_then(|p| p.mend).unwrap_or_default();
+        assert_eq!(
+            mend("198.51.100.7/24"),
+            "write `198.51.100.0/24`, or `198.51.100.7/32` for the one address"
+        );
+        assert_eq!(mend("::ffff:192.0.2.0/120"), "write `192.0.2.0/24`");
     }
 
     #[test]

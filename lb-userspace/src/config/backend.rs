@@ -1,12 +1,16 @@
 //! `backends:` and their servers.
 
+use std::time::Duration;
+
 use super::{
     address, cookie,
     decode::Decoder,
     defaults,
-    draft::{BackendDraft, ProxyDraft, ServerDraft, TimeoutsDraft},
+    draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     frontend,
+    model::OnMarkedDown,
     source::Spanned,
+    table::Table,
     timeouts::{self, Owner},
     tree::{Entry, Kind, Node},
 };
@@ -53,12 +57,10 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         d,
         &[
             "hash_type",
-            "default_server",
             "retry_on",
             "rules",
             "errorfiles",
             "compression",
-            "on_marked_down",
         ],
         &[
             ("bind", "`bind` belongs to a frontend"),
@@ -71,6 +73,14 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
                 "HAProxy's options have keys of their own, such as `health_check`",
             ),
             ("algorithm", "it is `balance`"),
+            (
+                "table_size",
+                "it is an argument: `balance: { algorithm: maglev, table_size: … }`",
+            ),
+            (
+                "slowstart",
+                "it is a server's, or `default_server: { slowstart: … }`",
+            ),
         ],
     );
     BackendDraft {
@@ -122,20 +132,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
             None
         }
     };
-    let weight = table
-        .take("weight")
-        .and_then(|e| d.number(&e.value, "`weight`", 0..=MAX_WEIGHT));
-    let maxconn = table
-        .take("maxconn")
-        .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
-    let backup = table
-        .take("backup")
-        .and_then(|e| d.boolean(&e.value, "`backup`"))
-        .unwrap_or(false);
-    let disabled = table
-        .take("disabled")
-        .and_then(|e| d.boolean(&e.value, "`disabled`"))
-        .unwrap_or(false);
+    let keys = server_keys(d, &mut table);
     let cookie = table.take("cookie").and_then(|e| {
         let value = d.text(&e.value, "`cookie`")?;
         if !cookie::is_value(&value) {
@@ -147,21 +144,9 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
         }
         Some(Spanned::new(value, e.value.span))
     });
-    let check = table.take("check").and_then(|e| {
-        d.boolean(&e.value, "`check`")
-            .map(|on| Spanned::new(on, e.key_span))
-    });
     table.finish(
         d,
-        &[
-            "max_queue",
-            "send_proxy",
-            "tls",
-            "protocol",
-            "slowstart",
-            "resolve",
-            "on_marked_down",
-        ],
+        UNSUPPORTED,
         &[
             (
                 "port",
@@ -177,11 +162,62 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
     Some(ServerDraft {
         name: name?,
         address: address?,
-        weight,
-        maxconn,
-        backup,
-        disabled,
         cookie,
-        check,
+        keys,
     })
+}
+
+/// Keys of servers that are not built yet.
+const UNSUPPORTED: &[&str] = &["max_queue", "send_proxy", "tls", "protocol", "resolve"];
+
+/// `default_server`
+pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
+    let Some(mut table) = d.table(&entry.value, entry.key_span, "`default_server`") else {
+        return ServerKeys::default();
+    };
+    let keys = server_keys(d, &mut table);
+    let own = "each server has its own";
+    table.finish(
+        d,
+        UNSUPPORTED,
+        &[("name", own), ("address", own), ("cookie", own)],
+    );
+    keys
+}
+
+/// Keys that a server has and that `default_server` may give.
+fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
+    ServerKeys {
+        weight: table
+            .take("weight")
+            .and_then(|e| d.number(&e.value, "`weight`", 0..=MAX_WEIGHT)),
+        maxconn: table
+            .take("maxconn")
+            .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
+        backup: table
+            .take("backup")
+            .and_then(|e| d.boolean(&e.value, "`backup`")),
+        disabled: table
+            .take("disabled")
+            .and_then(|e| d.boolean(&e.value, "`disabled`")),
+        check: table.take("check").and_then(|e| {
+            d.boolean(&e.value, "`check`")
+                .map(|on| Spanned::new(on, e.key_span))
+        }),
+        slowstart: table.take("slowstart").and_then(|e| {
+            d.duration(&e.value, "`slowstart`", Duration::ZERO)
+                .map(|time| Spanned::new(time, e.key_span))
+        }),
+        on_marked_down: on_marked_down(d, table),
+    }
+}
+
+/// `on_marked_down`
+pub(super) fn on_marked_down(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<OnMarkedDown> {
+    let e = table.take("on_marked_down")?;
+    let choices = [
+        ("shutdown-sessions", OnMarkedDown::ShutdownSessions),
+        ("none", OnMarkedDown::Nothing),
+    ];
+    d.choice(&e.value, "`on_marked_down`", &choices, &[])
 }

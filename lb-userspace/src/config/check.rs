@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Config, Diagnostics, Environment, host, load,
     model::{Attach, Frontend},
-    path::kernel_path,
+    path::{kernel_path, remark, unlike_kernel},
 };
 
 /// How the answer is written.
@@ -71,8 +71,18 @@ impl Report {
         let line = |frontend: &Frontend| {
             let path = match kernel_path(config, frontend) {
                 Err(why) => format!("userspace ({why})"),
-                Ok(_) if off => "userspace (fast_path.attach is off)".into(),
-                Ok(_) => "kernel, where the program can be attached; userspace elsewhere".into(),
+                Ok(backend) if off => {
+                    let whose = unlike_kernel(backend.forward);
+                    let whose = whose.map_or(String::new(), |how| format!(", {how}"));
+                    format!("userspace (fast_path.attach is off){whose}")
+                }
+                Ok(backend) => {
+                    let remark = remark(frontend, backend);
+                    let remark = remark.map_or(String::new(), |remark| format!("; {remark}"));
+                    format!(
+                        "kernel, where the program can be attached; userspace elsewhere{remark}"
+                    )
+                }
             };
             format!("frontend {}: {path}", frontend.name)
         };

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     diagnostic::{Diagnostic, Severity},
-    draft::{BackendDraft, Draft, FrontendDraft},
+    draft::{BackendDraft, Draft, FrontendDraft, ServerDraft},
     listening,
-    model::{AccessLog, Forward, Mode},
+    model::{AccessLog, Balance, Bind, Forward, Mode, Transport},
     resolve::{backend_mode, forward, frontend_mode, users},
-    suggest,
+    source::Spanned,
+    suggest, udp,
 };
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
@@ -23,6 +24,8 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
     for backend in &draft.backends {
         backend_keys(backend, draft, broken, &mut found);
         servers(backend, draft, &mut found);
+        balancing(backend, draft, &mut found);
+        udp::check(backend, draft, broken, &mut found);
         listening::kernel_path(backend, draft, &mut found);
     }
     listening::binds(draft, &mut found);
@@ -156,6 +159,11 @@ fn modes(draft: &Draft, found: &mut Vec<Diagnostic>) {
 /// Keys of a frontend that its mode gives no meaning.
 fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
     if frontend_mode(frontend, &draft.defaults) == Mode::Http {
+        let udp = |bind: &&Spanned<Bind>| bind.value.transport == Transport::Udp;
+        for bind in frontend.binds.iter().filter(udp) {
+            let message = format!("`{}` needs mode tcp", bind.value.text);
+            found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
+        }
         return;
     }
     let name = &frontend.name.value;
@@ -253,7 +261,7 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         && backend
             .servers
             .iter()
-            .all(|server| server.weight == Some(0))
+            .all(|server| own_weight(server, backend, draft) == Some(0))
     {
         found.push(
             Diagnostic::warning(
@@ -262,6 +270,58 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             )
             .mend("give at least one a weight above 0"),
         );
+    }
+}
+
+/// The weight that a server or a `default_server` gives it.
+fn own_weight(server: &ServerDraft, backend: &BackendDraft, draft: &Draft) -> Option<u16> {
+    let inherited = &draft.defaults.proxy.default_server;
+    let default = backend.proxy.default_server.weight.or(inherited.weight);
+    server.keys.weight.or(default)
+}
+
+/// What an algorithm asks of the servers.
+fn balancing(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
+    let inherited = &draft.defaults.proxy;
+    let Some(balance) = backend.proxy.balance.or(inherited.balance) else {
+        return;
+    };
+    let name = &backend.name.value;
+    if let Some(size) = balance.table_size {
+        let servers = backend.servers.len();
+        let slots = size.value as usize;
+        if slots < servers {
+            found.push(
+                Diagnostic::error(
+                    size.span,
+                    format!("`table_size` {slots} is less than the {servers} servers of `{name}`: some would never be chosen"),
+                )
+                .mend("remove it, so that it is 65537"),
+            );
+        } else if slots < servers * 100 {
+            found.push(
+                Diagnostic::warning(
+                    size.span,
+                    format!("`table_size` {slots} is small for the {servers} servers of `{name}`: shares differ from the weights by more than a hundredth"),
+                )
+                .mend("remove it, so that it is 65537, or write a prime of a hundred times as many slots as servers"),
+            );
+        }
+    }
+    if balance.algorithm == Balance::Source {
+        let of_servers = backend.servers.iter().map(|server| &server.keys);
+        let written = of_servers
+            .chain([&backend.proxy.default_server])
+            .filter_map(|keys| keys.slowstart);
+        for slowstart in written.filter(|time| !time.value.is_zero()) {
+            found.push(
+                Diagnostic::error(
+                    slowstart.span,
+                    "`slowstart` has no effect with `balance: source`: each step would move clients to other servers",
+                )
+                .mend("remove it, or write `balance: maglev`"),
+            );
+        }
     }
 }
 
@@ -318,7 +378,7 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
             ),
             (None, None) => {}
         }
-        if let Some(on) = server.check.as_ref().filter(|on| on.value && !checked) {
+        if let Some(on) = server.keys.check.as_ref().filter(|on| on.value && !checked) {
             found.push(
                 Diagnostic::error(
                     on.span,

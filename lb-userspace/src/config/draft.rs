@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode, Overflow,
+        AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode,
+        OnMarkedDown, Overflow,
     },
     source::{Span, Spanned},
 };
@@ -34,6 +35,7 @@ pub(super) struct Places {
     pub(super) attach: Option<Span>,
     /// One for each of `FastPath::interfaces`.
     pub(super) interfaces: Vec<Span>,
+    pub(super) max_flows: Option<Span>,
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
 }
@@ -52,7 +54,7 @@ pub(super) struct DefaultsDraft {
 /// What `defaults` and a backend have in common.
 #[derive(Debug, Default)]
 pub(super) struct ProxyDraft {
-    pub(super) balance: Option<Balance>,
+    pub(super) balance: Option<BalanceDraft>,
     pub(super) forward: Option<Spanned<Forward>>,
     pub(super) overflow: Option<Spanned<Overflow>>,
     pub(super) cookie: Option<Spanned<Cookie>>,
@@ -65,6 +67,16 @@ pub(super) struct ProxyDraft {
     pub(super) retries: Option<u32>,
     /// The inner `None` is `false`.
     pub(super) redispatch: Option<Option<i32>>,
+    pub(super) on_marked_down: Option<OnMarkedDown>,
+    /// What its servers have unless they say otherwise.
+    pub(super) default_server: ServerKeys,
+}
+
+/// `balance` with its arguments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BalanceDraft {
+    pub(super) algorithm: Balance,
+    pub(super) table_size: Option<Spanned<u32>>,
 }
 
 /// `timeouts:`
@@ -123,12 +135,37 @@ pub(super) struct BackendDraft {
 pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
     pub(super) address: Spanned<std::net::SocketAddr>,
+    pub(super) cookie: Option<Spanned<String>>,
+    pub(super) keys: ServerKeys,
+}
+
+/// What a server says, or `default_server` for it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct ServerKeys {
     pub(super) weight: Option<u16>,
     pub(super) maxconn: Option<u32>,
-    pub(super) backup: bool,
-    pub(super) disabled: bool,
-    pub(super) cookie: Option<Spanned<String>>,
+    pub(super) backup: Option<bool>,
+    pub(super) disabled: Option<bool>,
     pub(super) check: Option<Spanned<bool>>,
+    /// No time at all is none.
+    pub(super) slowstart: Option<Spanned<Duration>>,
+    pub(super) on_marked_down: Option<OnMarkedDown>,
+}
+
+impl ServerKeys {
+    /// These, and where they are silent `other`.
+    pub(super) fn or(self, other: &ServerKeys) -> ServerKeys {
+        let other = other.clone();
+        ServerKeys {
+            weight: self.weight.or(other.weight),
+            maxconn: self.maxconn.or(other.maxconn),
+            backup: self.backup.or(other.backup),
+            disabled: self.disabled.or(other.disabled),
+            check: self.check.or(other.check),
+            slowstart: self.slowstart.or(other.slowstart),
+            on_marked_down: self.on_marked_down.or(other.on_marked_down),
+        }
+    }
 }
 
 /// `stats:`

@@ -13,7 +13,8 @@ use super::{
     decode::Decoder,
     draft::Places,
     model::{
-        Attach, FastPath, Global, LogDestination, LogFormat, LogTarget, OnStop, SnatAddresses,
+        Attach, FastPath, Global, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
+        SnatAddresses,
     },
     source::Spanned,
     suggest,
@@ -69,7 +70,9 @@ impl Default for FastPath {
             attach: Attach::Auto,
             interfaces: Vec::new(),
             pin_path: PathBuf::from("/sys/fs/bpf/lb"),
-            max_flows: 1_000_000,
+            max_flows: None,
+            new_flows_per_source: 0,
+            deny: Vec::new(),
             snat_ports: 10_000..=32_767,
             snat_addresses: SnatAddresses::Auto,
             on_stop: OnStop::Detach,
@@ -254,6 +257,7 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
             ("auto", Attach::Auto),
             ("xdp", Attach::Xdp),
             ("xdp-generic", Attach::XdpGeneric),
+            ("tc", Attach::Tc),
             ("off", Attach::Off),
         ];
         places.attach = Some(e.value.span);
@@ -262,7 +266,7 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
         path.attach = match off {
             true => Attach::Off,
             false => d
-                .choice(&e.value, "`attach`", &choices, &["tc"])
+                .choice(&e.value, "`attach`", &choices, &[])
                 .unwrap_or(path.attach),
         };
     }
@@ -304,9 +308,16 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
         path.pin_path = d.path(&e.value, "`pin_path`").unwrap_or(path.pin_path);
     }
     if let Some(e) = table.take("max_flows") {
-        path.max_flows = d
-            .size(&e.value, "`max_flows`", 1024..=1 << 26)
-            .unwrap_or(path.max_flows);
+        places.max_flows = Some(e.value.span);
+        path.max_flows = d.size(&e.value, "`max_flows`", 1024..=1 << 26);
+    }
+    if let Some(e) = table.take("new_flows_per_source") {
+        path.new_flows_per_source = d
+            .number(&e.value, "`new_flows_per_source`", 0..=u32::MAX)
+            .unwrap_or(0);
+    }
+    if let Some(e) = table.take("deny") {
+        path.deny = deny(d, &e.value);
     }
     if let Some(e) = table.take("snat_ports") {
         places.snat_ports = Some(e.value.span);
@@ -323,8 +334,29 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
             .choice(&e.value, "`on_stop`", &choices, &[])
             .unwrap_or(path.on_stop);
     }
-    table.finish(d, &["new_flows_per_source", "deny"], &[]);
+    table.finish(d, &[], &[]);
     path
+}
+
+/// `deny`: prefixes, each once.
+fn deny(d: &mut Decoder<'_>, node: &Node) -> Vec<Prefix> {
+    let mut seen = std::collections::HashSet::new();
+    let mut prefixes = Vec::new();
+    for node in d.list(node, "`deny`") {
+        let Some(prefix) = d.parsed(node, "a prefix of `deny`", address::prefix) else {
+            continue;
+        };
+        if seen.insert(prefix.value) {
+            prefixes.push(prefix.value);
+        } else {
+            d.error(
+                prefix.span,
+                format!("`{}` is denied twice", prefix.value),
+                "remove one",
+            );
+        }
+    }
+    prefixes
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, Problem> {

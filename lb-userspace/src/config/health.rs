@@ -79,9 +79,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
             "observe",
             "error_limit",
             "on_error",
-            "slowstart",
         ],
         &[
+            (
+                "slowstart",
+                "it is a server's, or `default_server: { slowstart: … }`",
+            ),
             ("uri", "it is `path`"),
             ("inter", "it is `interval`"),
             ("httpchk", "it is `type: http`"),

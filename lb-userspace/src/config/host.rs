@@ -4,6 +4,8 @@
 mod this;
 
 use std::{
+    collections::HashSet,
+    net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -11,12 +13,19 @@ use std::{
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Severity},
-    model::{Attach, Forward, LogDestination, Mode},
+    model::{Attach, FastPath, Forward, LogDestination, Mode, SnatAddresses},
     source::Span,
 };
 
 pub use this::ThisHost;
 
+/// Memory of the host for each flow that it may have unless the file says otherwise. A flow takes 256 to 400 bytes in the
+/// two directions of full NAT, so the tables take a twentieth of the memory at most.
+const MEMORY_PER_FLOW: u64 = 8 << 10;
+/// Fewest flows by default: what a host of 512 MiB gets.
+const FEWEST_FLOWS: u32 = 1 << 16;
+/// Most flows by default, what a host of 32 GiB gets: who wants more says so.
+const MOST_FLOWS: u32 = 1 << 22;
 /// Fewer ephemeral ports than this are soon used up by connections to servers.
 const FEW_EPHEMERAL: usize = 20_000;
 /// Capabilities that the kernel path needs, by their number in capabilities(7).
@@ -43,8 +52,22 @@ pub trait Host {
     fn ephemeral_ports(&self) -> Option<RangeInclusive<u16>>;
     /// Ports that it does not choose (ip_local_reserved_ports).
     fn reserved_ports(&self) -> Vec<RangeInclusive<u16>>;
-    /// TCP ports that something listens on in this network namespace.
+    /// TCP and UDP ports that something listens on in this network namespace.
     fn listening_ports(&self) -> Vec<u16>;
+    /// Bytes of memory that this process may use, if that can be told.
+    fn memory(&self) -> Option<u64>;
+}
+
+/// Kernel flows at a time where the file does not say: one for each [`MEMORY_PER_FLOW`] bytes of memory, within
+/// [`FEWEST_FLOWS`] and [`MOST_FLOWS`].
+pub fn max_flows(fast_path: &FastPath, host: &dyn Host) -> u32 {
+    let suggested = || {
+        let flows = host.memory().unwrap_or(0) / MEMORY_PER_FLOW;
+        u32::try_from(flows)
+            .unwrap_or(u32::MAX)
+            .clamp(FEWEST_FLOWS, MOST_FLOWS)
+    };
+    fast_path.max_flows.unwrap_or_else(suggested)
 }
 
 /// Warnings and errors about a configuration on this host.
@@ -153,13 +176,13 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
             .mend("`ip link` lists those that are here"),
         );
     }
-    let in_kernel = |forward| {
+    let in_kernel = |wanted: &dyn Fn(Forward) -> bool| {
         config
             .backends
             .iter()
-            .any(|b| b.mode == Mode::Tcp && b.forward == forward)
+            .any(|b| b.mode == Mode::Tcp && wanted(b.forward))
     };
-    if !in_kernel(Forward::FullNat) && !in_kernel(Forward::Dsr) {
+    if !in_kernel(&|forward| forward != Forward::Proxy) {
         return;
     }
     if let Some(held) = host
@@ -185,8 +208,9 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
             found.push(placed(Severity::Warning, places.attach, message).mend(mend));
         }
     }
-    if in_kernel(Forward::FullNat) {
+    if in_kernel(&|forward| forward == Forward::FullNat) {
         ports(loaded, host, found);
+        room(loaded, found);
     }
 }
 
@@ -240,6 +264,50 @@ fn ports(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Whether full NAT has source ports for as many flows as the file asks for: each server can have as many as there are
+/// addresses times ports.
+fn room(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
+    let (config, path) = (&loaded.config, &loaded.config.global.fast_path);
+    let kernel = || {
+        let tcp = config.backends.iter().filter(|b| b.mode == Mode::Tcp);
+        tcp.filter(|b| b.forward != Forward::Proxy)
+    };
+    // Other modes have flows that need no port.
+    let Some(wanted) = path
+        .max_flows
+        .filter(|_| kernel().all(|b| b.forward == Forward::FullNat))
+    else {
+        return;
+    };
+    let addresses = match &path.snat_addresses {
+        SnatAddresses::Auto | SnatAddresses::Service => 1,
+        SnatAddresses::List(list) => list.len() as u64,
+    };
+    let servers: HashSet<SocketAddr> = kernel()
+        .flat_map(|b| b.servers.iter().map(|server| server.address))
+        .collect();
+    let each = servers.len() as u64 * path.snat_ports.len() as u64;
+    if each == 0 || u64::from(wanted) <= each * addresses {
+        return;
+    }
+    let count = |n: u64, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+    let of_addresses = |n| count(n, "address", "addresses");
+    let message = format!(
+        "`max_flows` is {wanted}, but full NAT has source ports for {}: {} × {} ports × {}",
+        each * addresses,
+        of_addresses(addresses),
+        path.snat_ports.len(),
+        count(servers.len() as u64, "server", "servers"),
+    );
+    let needed = u64::from(wanted).div_ceil(each);
+    found.push(
+        placed(Severity::Warning, loaded.places.max_flows, message).mend(format!(
+            "list {} in `snat_addresses`, widen `snat_ports`, or lower `max_flows`",
+            of_addresses(needed),
+        )),
+    );
+}
+
 fn placed(severity: Severity, span: Option<Span>, message: impl Into<String>) -> Diagnostic {
     Diagnostic {
         span,
@@ -259,6 +327,7 @@ mod tests {
         ephemeral: Option<RangeInclusive<u16>>,
         reserved: Vec<RangeInclusive<u16>>,
         listening: Vec<u16>,
+        memory: Option<u64>,
     }
 
     impl Host for Imagined {
@@ -288,6 +357,9 @@ mod tests {
         }
         fn listening_ports(&self) -> Vec<u16> {
             self.listening.clone()
+        }
+        fn memory(&self) -> Option<u64> {
+            self.memory
         }
     }
 
@@ -383,6 +455,60 @@ mod tests {
                 &host
             )
             .is_empty()
+        );
+    }
+
+    #[test]
+    fn does_the_arithmetic_of_source_ports() {
+        let host = Imagined {
+            capabilities: ALL,
+            ..Imagined::default()
+        };
+        let text = |path: &str, forward: &str| {
+            format!(
+                "global: {{ fast_path: {{ {path} }} }}\n{}",
+                FULLNAT.replace("app: {", &format!("app: {{ forward: {forward},"))
+            )
+        };
+        assert_eq!(
+            said(&text("max_flows: 50000", "fullnat"), &host),
+            [
+                "1:35 warning: `max_flows` is 50000, but full NAT has source ports for 22768: 1 address × 22768 ports × 1 server"
+            ]
+        );
+        for (path, forward) in [
+            ("max_flows: 20000", "fullnat"),
+            ("max_flows: 50000", "nat"),
+            (
+                "max_flows: 50000, snat_addresses: [192.0.2.7, 192.0.2.8, 192.0.2.9]",
+                "fullnat",
+            ),
+            ("on_stop: keep", "fullnat"),
+        ] {
+            let said = said(&text(path, forward), &host);
+            assert!(said.is_empty(), "{path}, {forward}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn flows_follow_the_memory_unless_the_file_says() {
+        let flows = |gigabytes: u64, written| {
+            let host = Imagined {
+                memory: Some(gigabytes << 30),
+                ..Imagined::default()
+            };
+            let fast_path = FastPath {
+                max_flows: written,
+                ..FastPath::default()
+            };
+            max_flows(&fast_path, &host)
+        };
+        assert_eq!(flows(8, None), 1 << 20);
+        assert_eq!(flows(8, Some(5000)), 5000);
+        assert_eq!(flows(1 << 20, None), MOST_FLOWS);
+        assert_eq!(
+            max_flows(&FastPath::default(), &Imagined::default()),
+            FEWEST_FLOWS
         );
     }
 

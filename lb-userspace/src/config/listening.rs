@@ -1,11 +1,15 @@
 //! Addresses and ports between sections: each is bound once, and suits what the kernel does with its connections.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft},
-    model::{Attach, Bind, Forward, Mode, Overflow},
+    model::{Attach, Bind, Forward, Mode, Overflow, Transport},
+    path,
     resolve::{backend_mode, forward, users},
     source::Spanned,
 };
@@ -14,117 +18,137 @@ use super::{
 pub(super) fn kernel_path(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
     let mode = backend_mode(backend, draft);
     let forward = forward(backend, mode, &draft.defaults);
+    if forward == Forward::Proxy {
+        return;
+    }
     let off = draft.global.fast_path.attach == Attach::Off;
+    let inherited = &draft.defaults.proxy;
     let written = backend
         .proxy
         .forward
         .as_ref()
-        .or(draft.defaults.proxy.forward.as_ref());
+        .or(inherited.forward.as_ref());
     let at = written.map_or(backend.name.span, |forward| forward.span);
-    let binds = || users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds);
-    match forward {
-        Forward::Dsr => {
-            let overflow = backend.proxy.overflow.as_ref().or(draft
-                .defaults
-                .proxy
-                .overflow
-                .as_ref());
-            let drops = overflow.is_none_or(|overflow| overflow.value == Overflow::Drop);
-            if off && drops {
-                found.push(
-                    Diagnostic::error(at, "`forward: dsr` needs the kernel, but `fast_path.attach` is off: nothing would be served")
-                        .mend("write `forward: proxy`, or `overflow: proxy`, or let the fast path attach"),
-                );
-            } else if !drops {
-                found.push(
-                    Diagnostic::warning(at, "connections that userspace serves reach the servers from this host's address")
-                        .mend("write `overflow: drop` if the servers must see the clients' addresses"),
-                );
-            }
-            for bind in binds() {
-                dsr(backend, bind, found);
-            }
+    let overflow = backend
+        .proxy
+        .overflow
+        .as_ref()
+        .or(inherited.overflow.as_ref());
+    let drops = overflow.map_or(forward.leaves_packet(), |overflow| {
+        overflow.value == Overflow::Drop
+    });
+    let name = forward.name();
+    if off && drops {
+        found.push(
+            Diagnostic::error(at, format!("`forward: {name}` needs the kernel, but `fast_path.attach` is off: nothing would be served"))
+                .mend("write `forward: proxy`, or `overflow: proxy`, or let the fast path attach"),
+        );
+    } else if off && forward == Forward::Nat {
+        found.push(
+            Diagnostic::warning(at, "`forward: nat` needs the kernel, but `fast_path.attach` is off: the servers see this host's address")
+                .mend("write `forward: proxy` if that will do, or let the fast path attach"),
+        );
+    } else if !drops && forward.leaves_packet() {
+        found.push(
+            Diagnostic::warning(
+                at,
+                "connections that userspace serves reach the servers from this host's address",
+            )
+            .mend("write `overflow: drop` if the servers must see the clients' addresses"),
+        );
+    }
+    for bind in users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds) {
+        if forward.leaves_packet() {
+            ports(forward, backend, bind, found);
         }
-        Forward::FullNat if !off => {
-            for bind in binds() {
-                let mixed = backend.servers.iter().find(|server| {
-                    bind.value.address.is_ipv6() && server.address.value.is_ipv4()
-                        || bind.value.address.is_ipv4() && server.address.value.is_ipv6()
-                });
-                if let Some(server) = mixed {
-                    let family = if bind.value.both_families || bind.value.address.is_ipv6() {
-                        "IPv6"
-                    } else {
-                        "IPv4"
-                    };
-                    let other = if server.address.value.is_ipv6() {
-                        "IPv6"
-                    } else {
-                        "IPv4"
-                    };
-                    found.push(
-                        Diagnostic::warning(
-                            bind.span,
-                            format!("{family} clients of `{}` take the userspace path to {other} servers", bind.value.text),
-                        )
-                        .also(server.address.span, format!("an {other} server"))
-                        .mend("it works; the kernel path wants addresses of one family"),
-                    );
-                }
-            }
+        // Without the kernel, userspace connects whom it likes.
+        if !off {
+            families(forward, backend, bind, found);
         }
-        Forward::FullNat | Forward::Proxy => {}
     }
 }
 
-/// dsr leaves the packet as it is: no other port, no other family.
-fn dsr(backend: &BackendDraft, bind: &Spanned<Bind>, found: &mut Vec<Diagnostic>) {
-    if bind.value.address.is_ipv6() {
-        let all_ipv4 = backend
-            .servers
-            .iter()
-            .any(|server| server.address.value.is_ipv4());
-        let diagnostic = match all_ipv4 {
-            true => Diagnostic::error(
-                bind.span,
-                "`forward: dsr` cannot bring IPv6 clients to IPv4 servers",
-            )
-            .mend(format!(
-                "write `\"*:{}\"` to listen on IPv4 alone",
-                bind.value.address.port()
-            )),
-            false => Diagnostic::error(
-                bind.span,
-                "unsupported: `forward: dsr` with IPv6 is not built yet",
-            )
-            .mend("write `forward: proxy`"),
+/// The kernel path does not turn IPv4 into IPv6: the servers have to be of the family that is listened on. A bind of
+/// both families may have one that userspace serves.
+fn families(
+    forward: Forward,
+    backend: &BackendDraft,
+    bind: &Spanned<Bind>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let stranger = |clients: IpAddr| {
+        let mut servers = backend.servers.iter();
+        servers.find(|server| !path::reaches(forward, clients, server.address.value.ip()))
+    };
+    let (four, six) = (
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    );
+    let (clients, server, warn) = match (bind.value.both_families, stranger(four), stranger(six)) {
+        (true, Some(server), None) => (four, server, true),
+        (true, None, Some(server)) => (six, server, true),
+        (true, Some(_), Some(server)) => (six, server, false),
+        (false, Some(server), _) if bind.value.address.is_ipv4() => (four, server, false),
+        (false, _, Some(server)) if bind.value.address.is_ipv6() => (six, server, false),
+        _ => return,
+    };
+    let (ours, other) = (
+        path::family(clients),
+        path::family(server.address.value.ip()),
+    );
+    let (text, port) = (&bind.value.text, bind.value.address.port());
+    let diagnostic = if warn {
+        let alone = if clients.is_ipv6() { "*" } else { "ADDRESS" };
+        let udp = match bind.value.transport {
+            Transport::Tcp => "",
+            Transport::Udp => "udp:",
         };
-        found.push(diagnostic);
-        return;
-    }
+        Diagnostic::warning(
+            bind.span,
+            format!("{ours} clients of `{text}` take the userspace path to {other} servers"),
+        )
+        .mend(match path::unlike_kernel(forward) {
+            None => "it works; the kernel path wants addresses of one family".to_owned(),
+            Some(how) => format!(
+                "they come {how}: write `\"{udp}{alone}:{port}\"` to listen on {other} alone"
+            ),
+        })
+    } else {
+        Diagnostic::error(
+            bind.span,
+            format!("`forward: {}` cannot bring {ours} clients of `{text}` to {other} servers", forward.name()),
+        )
+        .mend(match bind.value.both_families {
+            true => "make two frontends and two backends, one for each family, or write `forward: proxy`".to_owned(),
+            false => format!("give the servers' {ours} addresses, or write `forward: proxy`"),
+        })
+    };
+    found.push(diagnostic.also(server.address.span, format!("an {other} server")));
+}
+
+/// dsr and ipip leave the packet as it is: no other port.
+fn ports(
+    forward: Forward,
+    backend: &BackendDraft,
+    bind: &Spanned<Bind>,
+    found: &mut Vec<Diagnostic>,
+) {
     for server in &backend.servers {
         let address = server.address.value;
-        if address.is_ipv6() {
-            found.push(
-                Diagnostic::error(
-                    server.address.span,
-                    "`forward: dsr` cannot bring IPv4 clients to an IPv6 server",
-                )
-                .also(bind.span, "the frontend listens on IPv4 here")
-                .mend("give the server's IPv4 address"),
-            );
-        } else if address.port() != bind.value.address.port() {
+        if address.port() != bind.value.address.port() {
+            let there = SocketAddr::new(address.ip(), bind.value.address.port());
             found.push(
                 Diagnostic::error(
                     server.address.span,
                     format!(
-                        "`forward: dsr` cannot change the port: the frontend's is {}, the server's {}",
+                        "`forward: {}` cannot change the port: the frontend's is {}, the server's {}",
+                        forward.name(),
                         bind.value.address.port(),
                         address.port()
                     ),
                 )
                 .also(bind.span, "the frontend listens here")
-                .mend(format!("write `\"{}:{}\"`, or use `forward: fullnat`", address.ip(), bind.value.address.port())),
+                .mend(format!("write `\"{there}\"`, or use `forward: fullnat`")),
             );
         }
     }

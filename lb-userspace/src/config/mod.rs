@@ -30,6 +30,7 @@ mod table;
 mod timeouts;
 mod traps;
 mod tree;
+mod udp;
 mod units;
 mod variables;
 

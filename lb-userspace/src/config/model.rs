@@ -64,14 +64,34 @@ pub struct FastPath {
     pub interfaces: Vec<String>,
     /// Where programs and maps are pinned.
     pub pin_path: PathBuf,
-    /// Most kernel flows at a time.
-    pub max_flows: u32,
+    /// Most kernel flows at a time; `None` is what this host's memory suggests
+    /// ([`crate::config::host::max_flows`]).
+    pub max_flows: Option<u32>,
+    /// New kernel flows that one source (an IPv4 address, an IPv6 /64) may open a second; 0 is unbounded.
+    pub new_flows_per_source: u32,
+    /// Sources whose new flows the kernel drops, for every frontend.
+    pub deny: Vec<Prefix>,
     /// Source ports that full NAT may take.
     pub snat_ports: RangeInclusive<u16>,
     /// Source addresses that full NAT may take.
     pub snat_addresses: SnatAddresses,
     /// Whether kernel flows outlive a stop.
     pub on_stop: OnStop,
+}
+
+/// Addresses that begin alike: `198.51.100.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    /// The first of them; bits beyond `length` are zero.
+    pub address: IpAddr,
+    /// How many bits are alike: 0–32, or 0–128 in IPv6.
+    pub length: u8,
+}
+
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
 }
 
 /// `global.fast_path.attach`
@@ -275,6 +295,8 @@ pub struct Backend {
     pub mode: Mode,
     /// The algorithm.
     pub balance: Balance,
+    /// Slots of the table of [`Balance::Maglev`], a prime up to 65,537.
+    pub table_size: u32,
     /// How the kernel sends to servers (mode tcp).
     pub forward: Forward,
     /// What becomes of a new connection that the kernel cannot take.
@@ -304,6 +326,23 @@ pub enum Balance {
     LeastConn,
     /// Hash of the client's address.
     Source,
+    /// Hash of the client's address and port into a table of which little moves when a server comes or goes.
+    Maglev,
+    /// The less loaded, for its weight, of two that are drawn by weight.
+    Random,
+}
+
+impl Balance {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundrobin",
+            Self::LeastConn => "leastconn",
+            Self::Source => "source",
+            Self::Maglev => "maglev",
+            Self::Random => "random",
+        }
+    }
 }
 
 /// `forward`
@@ -311,10 +350,37 @@ pub enum Balance {
 pub enum Forward {
     /// Source and destination rewritten.
     FullNat,
+    /// Destination rewritten.
+    Nat,
     /// Destination MAC rewritten.
     Dsr,
+    /// Wrapped into another IP packet.
+    Ipip,
     /// Userspace, a connection each side.
     Proxy,
+}
+
+impl Forward {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FullNat => "fullnat",
+            Self::Nat => "nat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// Whether the packet arrives as the client sent it: servers answer for the service's address and port.
+    pub const fn leaves_packet(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip)
+    }
+
+    /// Whether servers see the client's address on the kernel path, which userspace cannot give them.
+    pub const fn keeps_client(self) -> bool {
+        matches!(self, Self::Nat | Self::Dsr | Self::Ipip)
+    }
 }
 
 /// `overflow`
@@ -395,6 +461,19 @@ pub struct Server {
     pub cookie: Option<String>,
     /// Whether it is checked, if the backend has a check.
     pub check: bool,
+    /// After it has come up, its weight rises over this time.
+    pub slowstart: Option<Duration>,
+    /// What becomes of its connections when it goes down.
+    pub on_marked_down: OnMarkedDown,
+}
+
+/// `on_marked_down`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    /// They go on.
+    Nothing,
+    /// They are closed.
+    ShutdownSessions,
 }
 
 /// `stats:`

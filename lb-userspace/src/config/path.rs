@@ -1,12 +1,14 @@
 //! Which path a frontend's connections can take: what the kernel program does, as far as the file alone tells.
 
-use super::model::{Backend, Bind, Config, Forward, Frontend, Mode, Transport};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::model::{Backend, Bind, Config, Forward, Frontend, Mode};
 
 /// Most servers that a backend of the kernel path has: they share one block of counters.
 const MOST_SERVERS: usize = lb_common::load::BLOCK;
 
 /// The backend whose servers the kernel may forward a frontend's connections to; else why userspace has to serve it, as
-/// one clause.
+/// one clause. It may be that only some of its binds have the kernel path: see [`is_kernel_bind`] and [`serves`].
 pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Backend, String> {
     if frontend.mode == Mode::Http {
         return Err("mode http needs userspace".into());
@@ -19,57 +21,197 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if backend.forward == Forward::Proxy {
         return Err(format!("backend {name} says forward: proxy"));
     }
-    if let Some(server) = backend.servers.iter().find(|s| s.address.is_ipv6()) {
-        return Err(format!(
-            "server {name}/{} has an IPv6 address, which the kernel path does not do yet",
-            server.name
-        ));
-    }
     if backend.servers.len() > MOST_SERVERS {
         return Err(format!(
             "backend {name} has more than {MOST_SERVERS} servers"
         ));
     }
-    if !frontend.binds.iter().any(is_kernel_bind) {
-        return Err("it listens on IPv6 alone, which the kernel path does not do yet".into());
+    if !frontend
+        .binds
+        .iter()
+        .any(|bind| is_kernel_bind(bind, backend))
+    {
+        let clients = frontend.binds.iter().flat_map(families).next();
+        return Err(match clients {
+            Some(clients) => format!("backend {name} {}", mixed(backend, clients)),
+            None => "it listens nowhere".into(),
+        });
     }
     Ok(backend)
 }
 
-/// Whether connections to a bind may be forwarded by the kernel.
-pub fn is_kernel_bind(bind: &Bind) -> bool {
-    bind.transport == Transport::Tcp && (bind.address.is_ipv4() || bind.both_families)
+/// Whether some clients of a bind may be forwarded by the kernel.
+pub fn is_kernel_bind(bind: &Bind, backend: &Backend) -> bool {
+    families(bind).any(|address| serves(backend, address))
+}
+
+/// Whether the kernel can bring packets for the service address `service` to every server of `backend`. All modes keep
+/// the family but `ipip`, whose outer packet may be IPv6 around IPv4.
+pub fn serves(backend: &Backend, service: IpAddr) -> bool {
+    backend
+        .servers
+        .iter()
+        .all(|server| reaches(backend.forward, service, server.address.ip()))
+}
+
+/// [`serves`] for one server.
+pub fn reaches(forward: Forward, service: IpAddr, server: IpAddr) -> bool {
+    match forward {
+        Forward::FullNat | Forward::Nat | Forward::Dsr => service.is_ipv4() == server.is_ipv4(),
+        Forward::Ipip => service.is_ipv4() || server.is_ipv6(),
+        Forward::Proxy => false,
+    }
+}
+
+/// What of a frontend on the kernel path userspace serves all the same, and how that differs, as one clause; `None` if
+/// there is nothing to say.
+pub fn remark(frontend: &Frontend, backend: &Backend) -> Option<String> {
+    let left = frontend.binds.iter().flat_map(|bind| {
+        let left = families(bind).filter(|address| !serves(backend, *address));
+        left.map(|address| format!("{} clients of {}", family(address), bind.text))
+    });
+    let left: Vec<String> = left.collect();
+    let whose = unlike_kernel(backend.forward).map(|how| format!(", {how}"));
+    let whose = whose.unwrap_or_default();
+    match left.is_empty() {
+        false => Some(format!("userspace serves {}{whose}", left.join(" and "))),
+        true if whose.is_empty() => None,
+        true => Some(format!(
+            "what userspace serves comes to the servers{}",
+            &whose[1..]
+        )),
+    }
+}
+
+/// How connections of userspace differ from the kernel's for the servers, as a part of a clause.
+pub fn unlike_kernel(forward: Forward) -> Option<&'static str> {
+    forward
+        .keeps_client()
+        .then_some("from this host's address instead of the client's")
+}
+
+/// The unspecified address of each family that a bind takes clients of.
+fn families(bind: &Bind) -> impl Iterator<Item = IpAddr> + use<> {
+    let v4 = bind.address.is_ipv4() || bind.both_families;
+    let v4 = v4.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let v6 = bind.address.is_ipv6();
+    let v6 = v6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    v4.into_iter().chain(v6)
+}
+
+/// What stands between `clients` and the servers of a backend.
+fn mixed(backend: &Backend, clients: IpAddr) -> String {
+    let four = backend.servers.iter().any(|s| s.address.is_ipv4());
+    let six = backend.servers.iter().any(|s| s.address.is_ipv6());
+    match (four, six) {
+        (true, true) => "has servers of both families".into(),
+        _ => format!(
+            "has {} servers for {} clients",
+            if six { "IPv6" } else { "IPv4" },
+            family(clients)
+        ),
+    }
+}
+
+/// `IPv4` or `IPv6`.
+pub(super) fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
+    use crate::config::{Config, parse};
 
-    fn path(frontend: &str, backend: &str) -> Result<(), String> {
+    /// The frontend `fe` and the backend `be`. Families that differ are only let through where nothing attaches.
+    fn config(frontend: &str, backend: &str) -> Config {
+        let attach = if backend == BOTH { "off" } else { "auto" };
         let text = format!(
-            "frontends:\n  fe: {{ default_backend: be, {frontend} }}\nbackends:\n  be: {{ {backend} }}\n"
+            "global: {{ fast_path: {{ attach: {attach} }} }}\nfrontends:\n  fe: {{ default_backend: be, {frontend} }}\nbackends:\n  be: {{ {backend} }}\n"
         );
-        let loaded = parse("lb.yaml", &text, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
-        kernel_path(&loaded.config, &loaded.config.frontends[0]).map(|_| ())
+        parse("lb.yaml", &text, &|_| None)
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .config
     }
 
-    const SERVER: &str = "servers: [{ name: a, address: '10.0.0.1:80' }]";
+    fn path(frontend: &str, backend: &str) -> Result<Option<String>, String> {
+        let config = config(frontend, backend);
+        let frontend = &config.frontends[0];
+        kernel_path(&config, frontend).map(|backend| remark(frontend, backend))
+    }
+
+    const FOUR: &str = "servers: [{ name: a, address: '10.0.0.1:80' }]";
+    const SIX: &str = "servers: [{ name: a, address: '[2001:db8::1]:80' }]";
+    const BOTH: &str =
+        "servers: [{ name: a, address: '10.0.0.1:80' }, { name: b, address: '[2001:db8::1]:80' }]";
 
     #[test]
-    fn tcp_over_ipv4_is_for_the_kernel_and_the_rest_says_why_not() {
-        assert_eq!(path("mode: tcp, bind: '*:80'", SERVER), Ok(()));
+    fn mode_tcp_is_for_the_kernel_and_the_rest_says_why_not() {
+        for bind in ["'*:80'", "'10.0.0.9:80'", "'udp:*:80'"] {
+            assert_eq!(path(&format!("mode: tcp, bind: {bind}"), FOUR), Ok(None));
+        }
+        assert_eq!(path("mode: tcp, bind: '[2001:db8::9]:80'", SIX), Ok(None));
         let why = |frontend: &str, backend: &str| path(frontend, backend).unwrap_err();
-        assert!(why("mode: http, bind: '*:80'", SERVER).contains("mode http"));
+        assert!(why("mode: http, bind: '*:80'", FOUR).contains("mode http"));
         assert!(
             why(
                 "mode: tcp, bind: '*:80'",
-                &format!("forward: proxy, {SERVER}")
+                &format!("forward: proxy, {FOUR}")
             )
             .contains("forward: proxy")
         );
-        assert!(why("mode: tcp, bind: '[::1]:80'", SERVER).contains("IPv6 alone"));
-        let six = "servers: [{ name: a, address: '[2001:db8::1]:80' }]";
-        assert!(why("mode: tcp, bind: '*:80'", six).contains("be/a has an IPv6 address"));
+    }
+
+    #[test]
+    fn a_bind_of_both_families_has_the_kernel_path_for_that_of_its_servers() {
+        let both = "mode: tcp, bind: '[::]:80'";
+        let said = |family: &str| {
+            Ok(Some(format!(
+                "userspace serves {family} clients of [::]:80"
+            )))
+        };
+        assert_eq!(path(both, FOUR), said("IPv6"));
+        assert_eq!(path(both, SIX), said("IPv4"));
+        assert_eq!(
+            path(both, BOTH),
+            Err("backend be has servers of both families".into())
+        );
+        let config = config(both, FOUR);
+        let backend = &config.backends[0];
+        assert!(serves(backend, Ipv4Addr::LOCALHOST.into()));
+        assert!(!serves(backend, Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn ipip_wraps_ipv4_into_either_family() {
+        assert!(path("mode: tcp, bind: '*:80'", &format!("forward: ipip, {BOTH}")).is_ok());
+        assert_eq!(
+            path("mode: tcp, bind: '[::]:80'", &format!("forward: ipip, {SIX}")),
+            Ok(Some(
+                "what userspace serves comes to the servers from this host's address instead of the client's".into()
+            ))
+        );
+    }
+
+    #[test]
+    fn what_userspace_does_otherwise_is_told() {
+        for forward in ["nat", "dsr", "ipip"] {
+            let said = path(
+                "mode: tcp, bind: '*:80'",
+                &format!("forward: {forward}, {FOUR}"),
+            );
+            assert!(
+                said.clone()
+                    .unwrap()
+                    .is_some_and(|said| said.contains("this host's address")),
+                "{said:?}"
+            );
+        }
+        assert_eq!(
+            path("mode: tcp, bind: '[::]:80'", &format!("forward: nat, {FOUR}")),
+            Ok(Some(
+                "userspace serves IPv6 clients of [::]:80, from this host's address instead of the client's".into()
+            ))
+        );
     }
 }

@@ -2,9 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use lb_common::slots;
+
 use super::{
-    draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft},
-    model::{AccessLog, Backend, Config, Forward, Frontend, Mode, Overflow, Rule, Server, Stats},
+    draft::{
+        BackendDraft, BalanceDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys,
+    },
+    model::{
+        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow, Rule,
+        Server, Stats,
+    },
     timeouts,
 };
 
@@ -150,8 +157,8 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
     let overflow = match (forward, overflow) {
         (Forward::Proxy, _) => Overflow::Proxy,
         (_, Some(overflow)) => overflow,
-        (Forward::Dsr, None) => Overflow::Drop,
-        (Forward::FullNat, None) => Overflow::Proxy,
+        (Forward::Dsr | Forward::Ipip, None) => Overflow::Drop,
+        (Forward::FullNat | Forward::Nat, None) => Overflow::Proxy,
     };
     let cookie = own
         .cookie
@@ -159,17 +166,30 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         .filter(|_| mode == Mode::Http);
     let health_check = own.health_check.or_else(|| inherited.health_check.clone());
     let on = cookie.is_some();
+    let balance = own.balance.or(inherited.balance).unwrap_or(BalanceDraft {
+        algorithm: Balance::RoundRobin,
+        table_size: None,
+    });
+    let mut default_server = default_server(own.default_server, own.on_marked_down, defaults);
+    if balance.algorithm == Balance::Source {
+        // Only what `defaults` says for others can be left here: each step would move clients.
+        default_server.slowstart = None;
+    }
     Backend {
         mode,
-        balance: own
-            .balance
-            .or(inherited.balance)
-            .unwrap_or(super::model::Balance::RoundRobin),
+        balance: balance.algorithm,
+        table_size: balance
+            .table_size
+            .map_or(slots::MAGLEV_SLOTS, |size| size.value),
         forward,
         overflow,
         cookie: cookie.map(|cookie| cookie.value),
         health_check: health_check.and_then(|check| check.value),
-        servers: draft.servers.into_iter().map(|s| server(s, on)).collect(),
+        servers: draft
+            .servers
+            .into_iter()
+            .map(|s| server(s, on, &default_server))
+            .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
@@ -178,15 +198,37 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
     }
 }
 
-fn server(draft: ServerDraft, cookies: bool) -> Server {
+/// What a backend's servers have unless they say otherwise: the backend's `default_server`, then its `on_marked_down`,
+/// then the same of `defaults`.
+pub(super) fn default_server(
+    own: ServerKeys,
+    on_marked_down: Option<OnMarkedDown>,
+    defaults: &DefaultsDraft,
+) -> ServerKeys {
+    let last = |on_marked_down| ServerKeys {
+        on_marked_down,
+        ..ServerKeys::default()
+    };
+    own.or(&last(on_marked_down))
+        .or(&defaults.proxy.default_server)
+        .or(&last(defaults.proxy.on_marked_down))
+}
+
+fn server(draft: ServerDraft, cookies: bool, default_server: &ServerKeys) -> Server {
+    let keys = draft.keys.or(default_server);
     Server {
         name: draft.name.value,
         address: draft.address.value,
-        weight: draft.weight.unwrap_or(1),
-        maxconn: draft.maxconn,
-        backup: draft.backup,
-        disabled: draft.disabled,
+        weight: keys.weight.unwrap_or(1),
+        maxconn: keys.maxconn,
+        backup: keys.backup.unwrap_or(false),
+        disabled: keys.disabled.unwrap_or(false),
         cookie: draft.cookie.map(|cookie| cookie.value).filter(|_| cookies),
-        check: draft.check.is_none_or(|check| check.value),
+        check: keys.check.is_none_or(|check| check.value),
+        slowstart: keys
+            .slowstart
+            .map(|time| time.value)
+            .filter(|time| !time.is_zero()),
+        on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
     }
 }

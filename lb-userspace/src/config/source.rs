@@ -32,7 +32,7 @@ impl Span {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spanned<T> {
     pub(super) value: T,
     pub(super) span: Span,

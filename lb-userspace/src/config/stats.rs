@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use super::{decode::Decoder, draft::StatsDraft, frontend, tree::Entry};
+use super::{decode::Decoder, draft::StatsDraft, frontend, model::Transport, tree::Entry};
 
 /// Reads `stats:`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     let mut table = d.table(&entry.value, entry.key_span, "`stats`")?;
     let binds = frontend::binds(d, &mut table, "*:1080");
+    for bind in binds
+        .iter()
+        .filter(|bind| bind.value.transport == Transport::Udp)
+    {
+        let mend = format!("write `\"{}\"`", bind.value.text.replacen("udp:", "", 1));
+        d.error(bind.span, "statistics are read by TCP", mend);
+    }
     let uri = table.take("uri").and_then(|e| {
         let uri = d.line(&e.value, "`uri`")?;
         if uri.starts_with('/')

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, model::Attach},
+    config::{Config, model::Attach, path::unlike_kernel},
     fastpath::{FastPath, FastPathError, is_left_over, no_kernel_path},
-    observe::{log::Sink, path::SharedPathStatus},
+    observe::{
+        log::Sink,
+        path::{PathStatus, SharedPathStatus},
+    },
     topology::Topology,
 };
 
@@ -30,10 +33,10 @@ pub(super) async fn start(
                 log.clone(),
             ));
         }
-        status.store(no_kernel_path(topology, "fast_path.attach is off"));
+        status.store(userspace_alone(topology, "fast_path.attach is off"));
         return Ok(None);
     }
-    status.store(no_kernel_path(topology, "the kernel path is being loaded"));
+    status.store(userspace_alone(topology, "the kernel path is being loaded"));
     let started = FastPath::start(
         Arc::clone(config),
         Arc::clone(topology),
@@ -45,11 +48,25 @@ pub(super) async fn start(
         Ok(fast_path) => Ok(Some(fast_path)),
         Err(error) if attach == Attach::Auto => {
             tracing::warn!("no kernel path, userspace serves all: {error}");
-            status.store(no_kernel_path(topology, &error.to_string()));
+            status.store(userspace_alone(topology, &error.to_string()));
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// The status while there is no kernel path, for `reason`: also what that means to servers that expect the client's
+/// address.
+fn userspace_alone(topology: &Topology, reason: &str) -> PathStatus {
+    let mut status = no_kernel_path(topology, reason);
+    for frontend in &mut status.frontends {
+        let found = topology.frontend(&frontend.frontend);
+        let backend = found.and_then(|found| found.default_backend());
+        if let Some(how) = backend.and_then(|backend| unlike_kernel(backend.config.forward)) {
+            frontend.reason = format!("{}; connections come to the servers {how}", frontend.reason);
+        }
+    }
+    status
 }
 
 /// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed.
@@ -61,9 +78,40 @@ async fn leave(config: Arc<Config>, topology: Arc<Topology>, status: SharedPathS
             );
             fast_path.drain().await;
             fast_path.finish(false).await;
-            status.store(no_kernel_path(&topology, "fast_path.attach is off"));
+            status.store(userspace_alone(&topology, "fast_path.attach is off"));
             tracing::info!("the kernel path of an earlier lb has no more flows and is removed");
         }
         Err(error) => tracing::error!("the kernel path of an earlier lb cannot be ended: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::model::{Balance, Forward},
+        topology::fixtures,
+    };
+
+    #[test]
+    fn servers_that_expect_the_clients_address_are_told_of() {
+        for (forward, told) in [
+            (Forward::FullNat, false),
+            (Forward::Nat, true),
+            (Forward::Ipip, true),
+        ] {
+            let mut backend = fixtures::backend("b", Balance::RoundRobin, Vec::new());
+            backend.forward = forward;
+            let frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
+            let config = fixtures::config(vec![frontend], vec![backend]);
+            let status = userspace_alone(&Topology::new(&config), "it is off");
+            let reason = &status.frontends[0].reason;
+            assert!(reason.starts_with("it is off"), "{reason}");
+            assert_eq!(
+                reason.contains("from this host's address"),
+                told,
+                "{reason}"
+            );
+        }
     }
 }

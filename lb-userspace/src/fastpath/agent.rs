@@ -1,12 +1,13 @@
 //! The agent's loop: keeps the kernel maps equal to what the running model and the network say they should hold.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use lb_common::abi::TICK_MS;
+use lb_common::abi::{Settings, TICK_MS};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
@@ -14,42 +15,62 @@ use tokio::{
 
 use super::{
     Command,
-    attach::{self, Choice},
     capacity::Capacity,
     clock::Clock,
+    deny::DenyList,
     error::FastPathError,
     flow_log,
-    image::{Image, Inputs},
-    kernel::{Kernel, Mode},
-    net::{
-        self, Family, Prober, View,
-        ports::{self, PortSet, Reservation},
-    },
-    object,
+    image::{Attached, Image, Inputs},
+    kernel::Kernel,
+    net::{self, Family, Prober, View, ports::Reservation},
     pins::Pins,
+    pmtu::PathMtus,
+    reset::{Resets, Which},
     slots,
     sweep::Sweep,
     sync::Synced,
-    traffic,
+    trace::Tracing,
 };
 use crate::{
-    config::{Config, model::Attach},
-    observe::log::Sink,
-    observe::path::{FrontendPath, InterfacePath, PathKind, PathStatus, SharedPathStatus},
+    config::{
+        Config,
+        host::{ThisHost, max_flows},
+        model::Attach,
+    },
+    observe::{
+        log::Sink,
+        path::{InterfacePath, SharedPathStatus},
+        request::Request,
+    },
     topology::Topology,
 };
 
-/// Entries of the flow table that a sweep reads at each tick: a million in five seconds.
+mod attaching;
+mod ending;
+mod publishing;
+mod requests;
+
+pub use publishing::no_kernel_path;
+
+/// Entries of the flow tables that a sweep reads at each tick: a million in five seconds.
 const SWEEP_ENTRIES: usize = 50_000;
-/// Ticks from the begin of one sweep to that of the next.
+/// Ticks from the begin of one sweep to that of the next, and likewise where there are more flows than a few: a sweep
+/// through two million entries costs about a second of a core.
 const SWEEP_TICKS: u32 = 10;
-/// Likewise for a table without flows, which may hold what a crash left half removed.
+const LONG_SWEEP_TICKS: u32 = 100;
+const FEW_FLOWS: u64 = 50_000;
+/// Likewise for tables without flows, which may hold what a crash left half removed.
 const EMPTY_SWEEP_TICKS: u32 = 600;
+/// Ticks from one recount of active flows to the next.
+const RECOUNT_TICKS: u32 = 600;
 /// Ticks between polls of the counters, a system call a lane, where there are more lanes than a few.
 const POLL_TICKS: u32 = 5;
 const FEW_LANES: usize = 256;
-/// Ticks between looks at interfaces that could not be had.
+/// Ticks between looks at what drivers can do: a veth gains and loses with its other end.
 const RETRY_TICKS: u32 = 20;
+/// How long segments of no flow are dropped after an address has moved here: the flows of the node that had it are
+/// opened anew by their clients' next segments, or their servers' (a TCP retransmission or two).
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// What the loop works with.
 pub(super) struct Agent {
@@ -62,16 +83,29 @@ pub(super) struct Agent {
     kernel: Kernel,
     synced: Synced,
     sweep: Sweep,
+    resets: Resets,
+    /// How often each server's sessions have been shut down, by its index.
+    shutdowns: HashMap<u32, u64>,
+    deny: DenyList,
+    path_mtus: PathMtus,
+    tracing: Option<Tracing>,
     reservation: Reservation,
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
+    attached: Attached,
+    /// Interfaces whose receive VLAN offload was turned off.
+    offload_off: BTreeSet<u32>,
     draining: bool,
     /// The file no longer wants a kernel path: an earlier agent's flows are served to their end, no new ones taken.
     leaving: bool,
+    /// Services' addresses that this host has, as of the last look.
+    own_services: Option<BTreeSet<IpAddr>>,
+    settling: Option<Instant>,
     /// The network's epoch that the maps follow.
     epoch: u64,
     active: watch::Sender<u64>,
     clock: Clock,
+    requests: mpsc::UnboundedReceiver<Request>,
     /// The maps do not hold what they should: the last attempt to bring them up to date failed.
     behind: bool,
     _lock: std::fs::File,
@@ -89,31 +123,25 @@ impl Agent {
         let state = super::state_folder(&config);
         let pins = Pins::open(&fast_path.pin_path)?;
         let lock = pins.lock()?;
+        pins.clear_older()?;
         let (view, prober) = net::start().await?;
-        let addresses = view.borrow().local_addresses(Family::V4).len();
-        let kernel = Kernel::load(
-            pins,
-            Capacity::of(&topology, fast_path.max_flows, addresses),
-        )?;
-        if kernel.taken_over {
-            tracing::info!(
-                flows = kernel.maps.flow_count.get(&0, 0).unwrap_or(0),
-                "took over the kernel path of an earlier lb"
-            );
-            if kernel.capacity.flow_entries != fast_path.max_flows.saturating_mul(2) {
-                tracing::warn!(
-                    "fast_path.max_flows is {} but the flow table in use holds {}: a stop with `on_stop: detach` and a new start change it",
-                    fast_path.max_flows,
-                    kernel.capacity.flow_entries / 2
-                );
-            }
-        }
+        let max_flows = max_flows(fast_path, &ThisHost);
+        let addresses = {
+            let view = view.borrow();
+            let count = |family| view.local_addresses(family).len();
+            count(Family::V4) + count(Family::V6)
+        };
+        let wanted = Capacity::of(&topology, max_flows, addresses);
+        let kernel = Kernel::load(pins, wanted)?;
+        tell_capacity(&kernel, &wanted, max_flows);
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
         let reservation =
             Reservation::new(state.join(super::state_name("ports", &fast_path.pin_path)));
         let leaving = fast_path.attach == Attach::Off;
+        let (sender, requests) = mpsc::unbounded_channel();
         let mut agent = Self {
+            deny: DenyList::new(&fast_path.deny),
             config,
             topology,
             status,
@@ -123,24 +151,46 @@ impl Agent {
             kernel,
             synced,
             sweep: Sweep::default(),
+            resets: Resets::default(),
+            shutdowns: HashMap::new(),
+            path_mtus: PathMtus::default(),
+            tracing: None,
             reservation,
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
+            attached: Attached::default(),
+            offload_off: BTreeSet::new(),
             draining: leaving,
             leaving,
+            own_services: None,
+            settling: None,
             epoch: 0,
             active,
             clock,
+            requests,
             behind: false,
             _lock: lock,
         };
-        agent.reserve_ports();
-        agent.attach()?;
-        agent.insist()?;
-        agent.sync()?;
-        agent.divide_slots()?;
-        agent.publish()?;
-        Ok(agent)
+        match agent.begin() {
+            Ok(()) => {
+                agent.status.take_requests(Some(sender));
+                Ok(agent)
+            }
+            Err(error) => {
+                agent.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// All that is left to do until the kernel forwards.
+    fn begin(&mut self) -> Result<(), FastPathError> {
+        self.reserve_ports();
+        self.attach()?;
+        self.insist()?;
+        self.sync()?;
+        self.divide_slots()?;
+        self.publish()
     }
 
     /// Runs until told to finish.
@@ -156,8 +206,8 @@ impl Agent {
                     Some(Command::Drain { done }) => self.drain().map(|()| {
                         let _ = done.send(());
                     }),
-                    Some(Command::Finish { keep, done }) => return self.finish(keep, done),
-                    None => return self.finish(false, oneshot::channel().0),
+                    Some(Command::Finish { keep, done }) => return self.finish(keep, done).await,
+                    None => return self.finish(false, oneshot::channel().0).await,
                 },
                 changed = changes.changed() => match changed {
                     Ok(()) => self.sync(),
@@ -168,6 +218,8 @@ impl Agent {
                     Ok(()) => self.attach().and_then(|()| self.sync()),
                     Err(_) => return tracing::error!("the kernel path no longer follows the network: netlink is gone"),
                 },
+                // The status holds the sender, so there is always one.
+                Some(request) = self.requests.recv() => self.answer(request),
                 _ = ticks.tick() => {
                     count = count.wrapping_add(1);
                     self.tick(count)
@@ -184,7 +236,9 @@ impl Agent {
         self.kernel.maps.clock.set(0, now, 0)?;
         self.kernel.flush_packets();
         self.log_flows();
+        self.follow_trace()?;
         self.sweep(now, count)?;
+        self.step_resets()?;
         let room = self.kernel.capacity.room;
         self.divide_slots()?;
         let weights =
@@ -192,10 +246,14 @@ impl Agent {
                 .image()
                 .weights_now(&self.topology, &mut self.kernel.registry, &room);
         self.synced.apply_weights(&mut self.kernel.maps, weights)?;
-        if count.is_multiple_of(RETRY_TICKS) && self.has_left_interfaces() {
+        if count.is_multiple_of(RETRY_TICKS) {
+            let before = self.attached.clone();
             self.attach()?;
-            self.sync()?;
+            self.behind |= before != self.attached;
         }
+        let ends = self.synced.image().tunnel_ends();
+        self.behind |= self.path_mtus.look(&ends, Instant::now());
+        self.behind |= self.settling.is_some_and(|until| until <= Instant::now());
         if self.behind {
             self.sync()?;
         }
@@ -227,20 +285,51 @@ impl Agent {
         flow_log::write(maps, registry, &self.topology, &self.log);
     }
 
-    /// Goes on with a sweep for idle flows, or begins one if it is time: walking an empty table costs as well.
+    /// Goes on with a sweep for idle flows, or begins one if it is time: walking empty tables costs as well.
     fn sweep(&mut self, now: u32, count: u32) -> Result<(), FastPathError> {
-        let flows = self.kernel.maps.flow_count.get(&0, 0)?;
-        let due = count.is_multiple_of(if flows > 0 {
-            SWEEP_TICKS
-        } else {
-            EMPTY_SWEEP_TICKS
+        self.sweep.expire_half(&self.kernel)?;
+        let flows = self.kernel.maps.flows()?;
+        let due = count.is_multiple_of(match flows {
+            0 => EMPTY_SWEEP_TICKS,
+            1..=FEW_FLOWS => SWEEP_TICKS,
+            _ => LONG_SWEEP_TICKS,
         });
-        if due || self.sweep.is_under_way() {
+        let recount = count.is_multiple_of(RECOUNT_TICKS);
+        if due || recount || self.sweep.is_under_way() {
             let lane = |lane| self.synced.lane(lane);
             self.sweep
-                .step(&mut self.kernel, &lane, now, SWEEP_ENTRIES)?;
+                .step(&self.kernel, &lane, now, SWEEP_ENTRIES, recount)?;
         }
         Ok(())
+    }
+
+    /// Goes on ending flows that are to end.
+    fn step_resets(&mut self) -> Result<(), FastPathError> {
+        if self.resets.is_idle() {
+            return Ok(());
+        }
+        let server = |lane| self.synced.lane(lane).map(|lane| lane.server);
+        self.resets.step(&self.kernel, &server, Instant::now())
+    }
+
+    /// Ends the flows of servers whose sessions have been shut down since the last look.
+    fn shut_down_sessions(&mut self) {
+        let room = self.kernel.capacity.room;
+        for backend in &self.topology.backends {
+            for server in &backend.servers {
+                let times = server.shutdown_sessions();
+                if times == 0 {
+                    continue;
+                }
+                let registry = &mut self.kernel.registry;
+                let Ok(index) = registry.server(&backend.name, &server.name, &room) else {
+                    continue;
+                };
+                if self.shutdowns.insert(index, times) != Some(times) {
+                    self.resets.begin(Which::Server(index), Instant::now());
+                }
+            }
+        }
     }
 
     /// Brings the maps up to date; if that fails, it is tried again at each tick.
@@ -248,224 +337,101 @@ impl Agent {
         self.behind = true;
         self.write()?;
         self.behind = false;
+        self.shut_down_sessions();
         Ok(())
     }
 
     fn write(&mut self) -> Result<(), FastPathError> {
         let view = self.view.borrow_and_update().clone();
         self.epoch = view.epoch();
-        let attached: BTreeSet<u32> = self.kernel.attached().collect();
         let room = self.kernel.capacity.room;
         let mut registry = std::mem::take(&mut self.kernel.registry);
         let inputs = Inputs {
             config: &self.config,
             topology: &self.topology,
             view: &view,
-            attached: &attached,
+            attached: &self.attached,
             listening: &self.listening,
+            deny: &self.deny,
+            path_mtus: &self.path_mtus.known(),
             room: &room,
         };
         let image = Image::build(&inputs, &mut registry);
         self.kernel.registry = registry;
         self.kernel.write_registry()?;
         self.prober.want(image.neighbours.clone());
-        self.synced
-            .apply(&mut self.kernel.maps, image, Instant::now())?;
-        let settings = Image::settings(
-            &self.config,
-            self.kernel.capacity.flow_entries,
-            self.draining,
-        );
-        self.synced.apply_settings(&mut self.kernel.maps, settings)
-    }
-
-    /// Attaches to interfaces that came and forgets those that went.
-    fn attach(&mut self) -> Result<(), FastPathError> {
-        let view = self.view.borrow().clone();
-        let config = Arc::clone(&self.config);
-        let fast_path = &config.global.fast_path;
-        let pinned = self.kernel.pinned();
-        let present: BTreeSet<u32> = self.kernel.attached().chain(pinned).collect();
-        if self.leaving {
-            for ifindex in present {
-                match view.link(ifindex) {
-                    Some(_) => self.kernel.attach(ifindex, Mode::Any)?,
-                    None => self.kernel.detach(ifindex)?,
-                }
-            }
-            return Ok(());
-        }
-        let wanted = attach::wanted(fast_path, &view, &present);
-        let gone: Vec<u32> = present.difference(&wanted).copied().collect();
-        for ifindex in gone {
-            self.kernel.detach(ifindex)?;
-        }
-        let name = |ifindex| {
-            view.link(ifindex)
-                .map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
-        };
-        let mut interfaces = BTreeMap::new();
-        for ifindex in wanted {
-            let name = name(ifindex);
-            let attached = self.kernel.attached().any(|i| i == ifindex);
-            let (how, reason) = match attach::choose(fast_path.attach, ifindex) {
-                Choice::Native => {
-                    self.try_attach(ifindex, Mode::Native, "xdp", "its driver has native XDP")
-                }
-                Choice::Generic => self.try_attach(
-                    ifindex,
-                    Mode::Generic,
-                    "xdp-generic",
-                    "fast_path.attach asks for it",
-                ),
-                // It was fit once: its other end may come back any moment.
-                Choice::Leave(why) if attached => ("xdp".into(), why),
-                Choice::Leave(why) => ("none".into(), why),
-            };
-            let path = InterfacePath {
-                name,
-                attach: how,
-                reason,
-            };
-            if self.interfaces.get(&ifindex) != Some(&path) {
-                tracing::info!("interface {}: {} ({})", path.name, path.attach, path.reason);
-            }
-            interfaces.insert(ifindex, path);
-        }
-        if self.interfaces.is_empty() {
-            for missing in attach::missing(fast_path, &view) {
-                tracing::warn!(
-                    "interface {missing} does not exist yet: it is attached when it appears"
-                );
-            }
-        }
-        self.interfaces = interfaces;
-        Ok(())
-    }
-
-    /// Unless the file says `attach: auto`, a start wants every interface. One that comes later and cannot be had does
-    /// not end what runs.
-    fn insist(&self) -> Result<(), FastPathError> {
-        let attach = self.config.global.fast_path.attach;
-        match self.interfaces.values().find(|i| i.attach == "none") {
-            Some(left) if attach != Attach::Auto => Err(FastPathError::Interface {
-                interface: left.name.clone(),
-                why: left.reason.clone(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn try_attach(&mut self, ifindex: u32, mode: Mode, how: &str, why: &str) -> (String, String) {
-        match self.kernel.attach(ifindex, mode) {
-            Ok(()) => (how.into(), why.into()),
-            Err(error) => ("none".into(), error.to_string()),
-        }
-    }
-
-    fn has_left_interfaces(&self) -> bool {
-        self.interfaces
-            .values()
-            .any(|interface| interface.attach == "none")
-    }
-
-    /// Takes the source NAT ports out of the host's hands, but for those that something listens on.
-    fn reserve_ports(&mut self) {
-        let wanted: PortSet = [self.config.global.fast_path.snat_ports.clone()]
-            .into_iter()
-            .collect();
-        match ports::listening() {
-            Ok(listening) => {
-                let taken = wanted.intersection(&listening.tcp.union(&listening.udp));
-                self.listening = taken.ranges().iter().cloned().flatten().collect();
-            }
-            Err(error) => tracing::warn!("cannot tell which ports are listened on: {error}"),
-        }
-        let free: PortSet = self.listening.iter().copied().collect();
-        if let Err(error) = self.reservation.reserve(&wanted.difference(&free)) {
-            tracing::warn!(
-                "source ports of the kernel path are not reserved, a connection of this host may collide: {error}"
-            );
-        }
-    }
-
-    fn publish(&mut self) -> Result<(), FastPathError> {
+        self.settle(&image, &view);
+        let flags = self.flags();
         let Kernel {
             maps,
-            registry,
             capacity,
+            fixed,
             ..
         } = &mut self.kernel;
-        let active = traffic::publish(maps, registry, &capacity.room, &self.sweep, &self.topology)?;
-        let Kernel { maps, capacity, .. } = &self.kernel;
-        self.active.send_replace(active);
-        let frontends = self
-            .synced
-            .image()
-            .frontends
-            .iter()
-            .map(|(name, result)| FrontendPath {
-                frontend: name.clone(),
-                path: match result {
-                    Ok(()) if self.has_left_interfaces() => PathKind::Both,
-                    Ok(()) => PathKind::Kernel,
-                    Err(_) => PathKind::Userspace,
-                },
-                reason: match result {
-                    Ok(()) if self.draining => "stopping: new flows go to userspace".into(),
-                    Ok(()) => "forwarded in the kernel".into(),
-                    Err(why) => why.clone(),
-                },
-            });
-        self.status.store(PathStatus {
-            program: object::build().map(str::to_owned),
-            frontends: frontends.collect(),
-            interfaces: self.interfaces.values().cloned().collect(),
-            flows: maps.flow_count.get(&0, 0)?,
-            max_flows: u64::from(capacity.flow_entries / 2),
-            counters: traffic::reasons(maps)?,
-        });
-        Ok(())
-    }
-
-    /// First phase of a stop: no new flows.
-    fn drain(&mut self) -> Result<(), FastPathError> {
-        self.draining = true;
-        self.sync()?;
-        self.publish()
-    }
-
-    /// Last phase: detaches and removes everything, or leaves all as it is.
-    fn finish(mut self, keep: bool, done: oneshot::Sender<()>) {
-        self.log_flows();
-        if keep {
-            tracing::info!(
-                "the kernel path stays: its flows go on and new ones are taken, until lb starts again"
-            );
-        } else {
-            if let Err(error) = self.kernel.remove() {
-                tracing::error!("the kernel path was not removed whole: {error}");
-            }
-            if let Err(error) = self.reservation.release() {
-                tracing::warn!("source ports stay reserved: {error}");
-            }
+        if flags & Settings::SETTLING != 0 {
+            // Before the address is served.
+            self.synced.add_flags(maps, Settings::SETTLING)?;
         }
-        let _ = done.send(());
+        let settings = image.settings(&self.config, capacity, fixed, flags);
+        self.synced.apply(maps, image, Instant::now())?;
+        self.synced.apply_settings(maps, settings)
+    }
+
+    /// Notices services' addresses that have moved to this host while it was running.
+    fn settle(&mut self, image: &Image, view: &View) {
+        let local: BTreeSet<IpAddr> = view.all_addresses().map(|(_, a)| a.ip).collect();
+        let own = &image.service_addresses() & &local;
+        let now = Instant::now();
+        if let Some(before) = &self.own_services
+            && !own.is_subset(before)
+        {
+            let came: Vec<String> = own.difference(before).map(IpAddr::to_string).collect();
+            tracing::info!("{} came to this host", came.join(", "));
+            self.settling = Some(now + SETTLING);
+        }
+        self.settling = self.settling.filter(|until| *until > now);
+        self.own_services = Some(own);
+    }
+
+    /// The settings' flags as they hold now.
+    fn flags(&self) -> u32 {
+        let draining = if self.draining { Settings::DRAINING } else { 0 };
+        let settling = if self.settling.is_some() {
+            Settings::SETTLING
+        } else {
+            0
+        };
+        draining | settling
     }
 }
 
-/// What the status says of every frontend when there is no kernel path, for `reason`.
-pub fn no_kernel_path(topology: &Topology, reason: &str) -> PathStatus {
-    let frontends = topology.frontends.iter().map(|frontend| FrontendPath {
-        frontend: frontend.name.to_string(),
-        path: PathKind::Userspace,
-        reason: match frontend.config.mode {
-            crate::config::model::Mode::Http => "mode http needs userspace".into(),
-            crate::config::model::Mode::Tcp => reason.to_owned(),
-        },
-    });
-    PathStatus {
-        frontends: frontends.collect(),
-        ..PathStatus::default()
+/// Says how much the maps hold and take, and what of the file's wish they do not hold.
+fn tell_capacity(kernel: &Kernel, wanted: &Capacity, max_flows: u32) {
+    let capacity = &kernel.capacity;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if kernel.taken_over {
+        tracing::info!(
+            flows = kernel.maps.flows().unwrap_or(0),
+            "took over the kernel path of an earlier lb"
+        );
+    }
+    tracing::info!(
+        "kernel maps: {} IPv4 and {} IPv6 flows, {} and {} half-open ones, {} MiB",
+        capacity.v4.flows(),
+        capacity.v6.flows(),
+        capacity.v4.half_open(),
+        capacity.v6.half_open(),
+        capacity.bytes(cpus) >> 20
+    );
+    for (family, wanted, have) in [
+        ("IPv4", wanted.v4.flows(), capacity.v4.flows()),
+        ("IPv6", wanted.v6.flows(), capacity.v6.flows()),
+    ] {
+        if wanted > have || (wanted == max_flows && wanted != have) {
+            tracing::warn!(
+                "fast_path.max_flows is {max_flows} but the {family} flow table in use holds {have}: \
+                 a stop with `on_stop: detach` and a new start change it"
+            );
+        }
     }
 }

@@ -41,6 +41,14 @@ impl Clock {
     }
 }
 
+/// The clock of `bpf_ktime_get_ns`, in milliseconds modulo 2³².
+pub(super) fn monotonic_ms() -> u32 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (time.tv_sec as u64)
+        .wrapping_mul(1000)
+        .wrapping_add(time.tv_nsec as u64 / 1_000_000) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,6 +63,15 @@ pub enum FastPathError {
         /// What this binary wants.
         expected: u32,
     },
+    /// Another version's program is attached.
+    #[error(
+        "an lb of another version has its kernel path at {path}, attached to interfaces: stop that lb with \
+             `on_stop: detach`, or remove that folder (rm -r), which ends its flows"
+    )]
+    OtherVersion {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another agent is at work on the same pins.
     #[error(
         "another lb is running with pin_path {path}: stop it first, or give this one its own \
@@ -81,7 +90,15 @@ pub enum FastPathError {
     /// The kernel refused the object.
     #[error("the kernel refused the program: {}", cause(.0))]
     Load(#[from] EbpfError),
-    /// The verifier or the attachment.
+    /// The verifier.
+    #[error("the kernel refused the program {name}: {why}")]
+    Refused {
+        /// Which.
+        name: &'static str,
+        /// Its words.
+        why: String,
+    },
+    /// The attachment.
     #[error("{}", cause(.0))]
     Program(#[from] ProgramError),
     /// A map operation.

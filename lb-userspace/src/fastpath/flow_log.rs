@@ -2,13 +2,19 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, SystemTime},
 };
 
-use lb_common::{event::FlowEnd, tcp, tcp::state};
+use lb_common::{
+    event::FlowEnd,
+    flow::flags,
+    tcp::{self, state},
+};
 
-use super::{kernel::Maps, registry::Registry};
+use super::{
+    clock::monotonic_ms, family::from_words, image::TCP, kernel::Maps, registry::Registry,
+};
 use crate::{
     observe::log::{Active, Cause, Common, Path, Phase, ServerField, Sink, TcpRecord, Termination},
     topology::Topology,
@@ -62,13 +68,16 @@ fn write_one(
     let kernel = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let of_frontend =
         kernel(frontend.counters.kernel.active.value()).saturating_add(frontend.current());
-    let of_server = topology
-        .server(backend_name, server)
-        .map_or(0, |server| server.active());
+    let server_now = topology.server(backend_name, server);
+    let of_server = server_now.map_or(0, |server| server.active());
+    let is_up = server_now.is_some_and(|server| server.is_up());
     log.tcp(&TcpRecord {
         common: Common {
             format: frontend.config.log_format,
-            client: SocketAddr::new(address(end.client), u16::from_be(end.client_port)),
+            client: SocketAddr::new(
+                from_words(end.client, end.family),
+                u16::from_be(end.client_port),
+            ),
             accepted,
             frontend: frontend_name,
             tls: false,
@@ -81,7 +90,7 @@ fn write_one(
             total: Duration::from_millis(u64::from(end.ended_ms.wrapping_sub(end.opened_ms))),
             bytes_in: end.bytes_in,
             bytes_out: end.bytes_out,
-            termination: termination(end.state as u8),
+            termination: termination(end, is_up),
             active: Active {
                 process: of_frontend,
                 frontend: of_frontend,
@@ -97,15 +106,20 @@ fn write_one(
     });
 }
 
-/// HAProxy's termination state for a flow's last state.
-fn termination(last: u8) -> Termination {
+/// HAProxy's termination state for how a flow ended. `is_up` is whether its server is: one that is not had its sessions
+/// shut down.
+fn termination(end: &FlowEnd, is_up: bool) -> Termination {
+    let last = end.state;
     let connecting = last & (state::ANSWERED | state::ONE_SIDED) == 0;
     let phase = if connecting {
         Phase::Connect
     } else {
         Phase::Data
     };
-    if last & state::RST_SERVER != 0 {
+    if end.flags & flags::RESETTING != 0 {
+        let cause = if is_up { Cause::Killed } else { Cause::Down };
+        Termination::new(cause, phase)
+    } else if last & state::RST_SERVER != 0 {
         Termination::new(Cause::Server, phase)
     } else if last & state::RST_CLIENT != 0 {
         Termination::new(Cause::Client, phase)
@@ -113,21 +127,12 @@ fn termination(last: u8) -> Termination {
         Termination::NORMAL
     } else if connecting {
         Termination::new(Cause::ServerTimeout, phase)
+    } else if end.proto != TCP as u8 {
+        // What has no end of its own ends by silence.
+        Termination::NORMAL
     } else {
         Termination::new(Cause::ClientTimeout, phase)
     }
-}
-
-fn address(words: [u32; 4]) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(words[0].to_ne_bytes()))
-}
-
-/// The clock of `bpf_ktime_get_ns`, in milliseconds modulo 2³².
-fn monotonic_ms() -> u32 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (time.tv_sec as u64)
-        .wrapping_mul(1000)
-        .wrapping_add(time.tv_nsec as u64 / 1_000_000) as u32
 }
 
 #[cfg(test)]
@@ -135,7 +140,17 @@ mod tests {
     use super::*;
 
     fn letters(last: u8) -> String {
-        let termination = termination(last);
+        told(last, TCP as u8, 0, true)
+    }
+
+    fn told(state: u8, proto: u8, flags: u8, is_up: bool) -> String {
+        let end = FlowEnd {
+            state,
+            proto,
+            flags,
+            ..FlowEnd::default()
+        };
+        let termination = termination(&end, is_up);
         [termination.cause.letter(), termination.phase.letter()]
             .iter()
             .collect()
@@ -151,5 +166,14 @@ mod tests {
         assert_eq!(letters(state::NEW | state::RST_SERVER), "SC");
         assert_eq!(letters(state::NEW), "sC");
         assert_eq!(letters(state::ONE_SIDED | open | state::FIN_CLIENT), "--");
+    }
+
+    #[test]
+    fn what_was_ended_by_order_and_what_has_no_end_are_told_apart() {
+        let open = state::ESTABLISHED;
+        assert_eq!(told(open, 6, flags::RESETTING, true), "KD");
+        assert_eq!(told(open, 6, flags::RESETTING, false), "DD");
+        assert_eq!(told(open, 17, 0, true), "--");
+        assert_eq!(told(state::NEW, 17, 0, true), "sC", "nobody answered");
     }
 }

@@ -1,243 +1,217 @@
 //! The one adapter to bpf(2): loads the object, opens its maps, attaches and detaches. [`sync`](super::sync) and
 //! [`traffic`](super::traffic) use the maps that it has opened; nothing else of the agent knows aya's types.
 
-use std::{
-    collections::BTreeMap,
-    os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, io, net::IpAddr, os::fd::AsFd, thread};
 
-use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, Map, MapData, MapInfo, PerCpuArray, RingBuf, xdp::DevMapHash},
-    programs::{
-        Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
-        xdp::XdpLink,
-    },
-};
-use lb_common::{
-    abi::{REGISTRY_CHUNK, RegistryChunk, Settings, Tick, VERSION},
-    event::FlowEnd,
-    flow::{Flow, FlowKey, Hop, SideKey, V4},
-    load::{ActiveBlock, WeightBlock},
-    service::{Lane, LaneCount, MemberChunk, Server, Service, ServiceKey, SlotChunk, SnatAddress},
-};
+use lb_common::abi::{REGISTRY_CHUNK, RegistryChunk, Settings};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{
     capacity::Capacity,
     error::FastPathError,
-    object::OBJECT,
-    packets::{self, Packets},
+    packets::Packets,
     pins::Pins,
-    registry::{self, Registry, Room},
+    registry::{self, Registry},
     sys,
 };
 
-/// Names of the programs in the object.
-const XDP_PROGRAM: &str = "lb_xdp";
-const REAPER: &str = "lb_reap";
+mod found;
+mod hooks;
+mod maps;
+mod programs;
 
-/// All maps of the object, pinned under these names.
-const MAPS: [&str; 21] = [
-    "SETTINGS",
-    "CLOCK",
-    "PORTS",
-    "SERVICES4",
-    "REALS4",
-    "FLOWS4",
-    "FLOW_COUNT",
-    "SLOTS",
-    "MEMBERS",
-    "LANES",
-    "LANE_COUNTS",
-    "SERVERS",
-    "SNATS",
-    "ACTIVE",
-    "WEIGHTS",
-    "REGISTRY",
-    "HOPS",
-    "SIDES",
-    "TURNS",
-    "REASONS",
-    "EVENTS",
-];
-
-/// How the program is attached to an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// By the driver.
-    Native,
-    /// To the skb hook, which every driver has.
-    Generic,
-    /// As the kernel thinks best.
-    Any,
-}
+use found::Found;
+pub(super) use hooks::{Hook, Want};
+pub(super) use maps::{FlowTables, Mapped, Maps};
+use programs::Programs;
 
 /// A loaded program with its maps.
 pub(super) struct Kernel {
-    ebpf: Ebpf,
-    pins: Pins,
-    links: BTreeMap<u32, PinnedLink>,
+    programs: Programs,
+    /// A copy of the programs that is attached instead, while a client is traced.
+    tracing: Option<Programs>,
+    /// What the program says of single packets, for debugging.
     packets: Option<Packets>,
+    pins: Pins,
+    links: BTreeMap<u32, Hook>,
     /// The maps.
     pub maps: Maps,
     /// Sizes of the maps as they are, which an earlier agent may have chosen.
     pub capacity: Capacity,
     /// Names and indexes: an earlier agent's, if there was one.
     pub registry: Registry,
+    /// The settings that were fixed when the maps were made.
+    pub fixed: Settings,
     /// The registry's version as it stands in its map.
     written: u64,
     /// Whether the maps were there before, with flows perhaps.
     pub taken_over: bool,
 }
 
-/// The maps, typed.
-pub(super) struct Maps {
-    /// What the program reads.
-    pub settings: Array<MapData, Settings>,
-    /// The coarse clock.
-    pub clock: Array<MapData, Tick>,
-    /// Ports of interest.
-    pub ports: Array<MapData, u64>,
-    /// Services.
-    pub services: HashMap<MapData, ServiceKey<V4>, Service>,
-    /// Servers of source NAT.
-    pub reals: HashMap<MapData, ServiceKey<V4>, u32>,
-    /// Number of flows.
-    pub flow_count: Array<MapData, u64>,
-    /// Slot tables.
-    pub slots: Array<MapData, SlotChunk>,
-    /// Member tables.
-    pub members: Array<MapData, MemberChunk>,
-    /// Lanes.
-    pub lanes: Array<MapData, Lane>,
-    /// Traffic by lane.
-    pub lane_counts: PerCpuArray<MapData, LaneCount>,
-    /// Servers.
-    pub servers: Array<MapData, Server>,
-    /// Source NAT addresses.
-    pub snats: Array<MapData, SnatAddress>,
-    /// Active flows.
-    pub active: Array<MapData, ActiveBlock>,
-    /// Weights.
-    pub weights: Array<MapData, WeightBlock>,
-    /// Next hops.
-    pub hops: Array<MapData, Hop>,
-    /// Sides.
-    pub sides: HashMap<MapData, SideKey, u32>,
-    /// Counters by reason.
-    pub reasons: PerCpuArray<MapData, u64>,
-    events: RingBuf<MapData>,
-    /// Interfaces to redirect to.
-    pub tx: DevMapHash<MapData>,
-    registry: Array<MapData, RegistryChunk>,
-    flows_fd: OwnedFd,
-}
-
 impl Kernel {
     /// Loads the object with the maps that are pinned, or with new ones of `wanted` sizes, which it pins.
     pub(super) fn load(pins: Pins, wanted: Capacity) -> Result<Self, FastPathError> {
-        if OBJECT.is_empty() {
-            return Err(FastPathError::NoObject);
-        }
-        let registry = match Found::at(&pins)? {
+        let found = match Found::at(&pins)? {
             Found::Nothing => None,
             Found::HalfMade => {
                 tracing::warn!(
                     "what is pinned at {} is not whole, an earlier lb died over it: it is made anew",
                     pins.folder().display()
                 );
-                pins.clear()?;
+                clear(&pins)?;
                 None
             }
-            Found::Whole(registry) => Some(registry),
+            Found::Whole(found) => Some(*found),
         };
-        let sizes = sizes(&wanted);
-        let paths: Vec<(&'static str, PathBuf)> = MAPS
-            .iter()
-            .chain(&["TX"])
-            .map(|name| (*name, pins.map(name)))
-            .collect();
-        let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::STATS);
-        for (name, size) in &sizes {
-            loader.map_max_entries(name, *size);
-        }
-        for (name, path) in &paths {
-            loader.map_pin_path(name, path);
-        }
-        let level = packets::level();
-        loader.override_global("AYA_LOG_LEVEL", &level, false);
-        let mut ebpf = loader.load(OBJECT).map_err(permitted)?;
-        let maps = Maps::take(&mut ebpf, &pins)?;
-        for name in [XDP_PROGRAM, REAPER] {
-            program(&mut ebpf, name)?.load()?;
-        }
-        let packets = Packets::open(&mut ebpf);
-        let capacity = capacity(&pins)?;
-        let taken_over = registry.is_some();
-        let registry = *registry.unwrap_or_default();
+        let mut programs = Programs::load(&pins, &wanted, None)?;
+        let maps = Maps::take(&mut programs.ebpf, &pins)?;
+        programs.load_reaper()?;
+        let packets = Packets::open(&mut programs.ebpf);
+        let capacity = found::capacity(&pins)?;
+        let taken_over = found.is_some();
+        let (registry, fixed) = match found {
+            Some(found) => found,
+            None => (Registry::default(), fixed(&capacity)?),
+        };
         Ok(Self {
             written: registry.version(),
-            ebpf,
+            programs,
+            tracing: None,
+            packets,
             pins,
             links: BTreeMap::new(),
-            packets,
             maps,
             capacity,
             registry,
+            fixed,
             taken_over,
         })
     }
 
-    /// Attaches the program to an interface, or puts it in the place of an earlier agent's, with no packet in between.
-    pub(super) fn attach(&mut self, ifindex: u32, mode: Mode) -> Result<(), FastPathError> {
+    /// Attaches the program to an interface as it is wanted, or puts it in the place of an earlier agent's, with no
+    /// packet in between. What is attached there in another way goes.
+    pub(super) fn attach(&mut self, ifindex: u32, want: Want) -> Result<Hook, FastPathError> {
+        if let Some(hook) = self.links.get(&ifindex).filter(|hook| hook.is(want)) {
+            return Ok(*hook);
+        }
+        let programs = self.tracing.as_mut().unwrap_or(&mut self.programs);
+        let mut others = Vec::new();
+        for hook in hooks_at(&self.pins, ifindex) {
+            if !hook.is(want) {
+                others.push(hook);
+                continue;
+            }
+            match hooks::replace(programs, &self.pins, ifindex, hook) {
+                Ok(()) => {
+                    self.links.insert(ifindex, hook);
+                }
+                // The interface is another one than it was: its index was used again.
+                Err(error) => {
+                    tracing::debug!("{} of interface #{ifindex}: {error}", hook.name());
+                    hooks::detach(&self.pins, ifindex, hook)?;
+                }
+            }
+        }
+        // Both XDP hooks at once the kernel refuses. Otherwise the new one comes first, so that no packet passes by.
+        let (before, after): (Vec<Hook>, Vec<Hook>) = others
+            .into_iter()
+            .partition(|hook| !hook.is_tc() && want != Want::Tc);
+        for hook in before {
+            hooks::detach(&self.pins, ifindex, hook)?;
+            self.links.remove(&ifindex);
+        }
+        let hook = match self.links.get(&ifindex).filter(|hook| hook.is(want)) {
+            Some(hook) => *hook,
+            None => hooks::attach(programs, &self.pins, ifindex, want)?,
+        };
+        self.links.insert(ifindex, hook);
+        for hook in after {
+            hooks::detach(&self.pins, ifindex, hook)?;
+        }
+        Ok(hook)
+    }
+
+    /// Puts the program in the place of an earlier agent's wherever that has attached it.
+    pub(super) fn adopt(&mut self, ifindex: u32) -> Result<(), FastPathError> {
         if self.links.contains_key(&ifindex) {
             return Ok(());
         }
-        let path = self.pins.link("xdp", ifindex);
-        let xdp = program(&mut self.ebpf, XDP_PROGRAM)?;
-        if path.exists() {
-            match replace(xdp, &path) {
-                Ok(link) => {
-                    self.links.insert(ifindex, link);
-                    return Ok(());
-                }
-                // The interface is another one than it was: its index was used again.
-                Err(_) => self.pins.remove_link("xdp", ifindex)?,
-            }
+        for hook in hooks_at(&self.pins, ifindex) {
+            hooks::replace(&mut self.programs, &self.pins, ifindex, hook)?;
+            self.links.insert(ifindex, hook);
         }
-        let mode = match mode {
-            Mode::Native => XdpMode::Driver,
-            Mode::Generic => XdpMode::Skb,
-            Mode::Any => XdpMode::Default,
-        };
-        let id = xdp.attach_to_if_index(ifindex, mode)?;
-        let link = FdLink::try_from(xdp.take_link(id)?)?;
-        self.links.insert(ifindex, link.pin(&path)?);
         Ok(())
     }
 
     /// Detaches from an interface.
     pub(super) fn detach(&mut self, ifindex: u32) -> Result<(), FastPathError> {
-        self.pins.remove_link("xdp", ifindex)?;
+        for hook in hooks_at(&self.pins, ifindex) {
+            hooks::detach(&self.pins, ifindex, hook)?;
+        }
         self.links.remove(&ifindex);
         Ok(())
     }
 
-    /// Interfaces that the program is attached to.
-    pub(super) fn attached(&self) -> impl Iterator<Item = u32> {
-        self.links.keys().copied()
+    /// Interfaces that the program is attached to, and how.
+    pub(super) fn attached(&self) -> impl Iterator<Item = (u32, Hook)> {
+        self.links.iter().map(|(ifindex, hook)| (*ifindex, *hook))
     }
 
     /// Interfaces that an earlier agent was attached to.
     pub(super) fn pinned(&self) -> Vec<u32> {
-        self.pins
-            .pinned_links()
-            .into_iter()
-            .map(|(_, ifindex)| ifindex)
-            .collect()
+        let links = self.pins.pinned_links().into_iter();
+        links.map(|(_, ifindex)| ifindex).collect()
+    }
+
+    /// Starts to load programs that tell of a client's packets, in a thread of its own: to verify them takes seconds, and
+    /// the clock has to go on.
+    pub(super) fn load_tracing(&self, client: IpAddr) -> io::Result<TracePrograms> {
+        let (pins, capacity) = (self.pins.clone(), self.capacity);
+        let hooks: Vec<Hook> = self.links.values().copied().collect();
+        let (loaded, programs) = oneshot::channel();
+        let load = move || {
+            let programs =
+                Programs::load(&pins, &capacity, Some(client)).and_then(|mut programs| {
+                    for hook in hooks {
+                        programs.verify_for(hook)?;
+                    }
+                    Ok(programs)
+                });
+            // Whoever wanted to trace may be gone.
+            let _ = loaded.send(programs);
+        };
+        thread::Builder::new().name("trace".into()).spawn(load)?;
+        Ok(TracePrograms(programs))
+    }
+
+    /// Puts loaded programs in the place of the ordinary ones; whether they are loaded.
+    pub(super) fn trace(&mut self, loading: &mut TracePrograms) -> Result<bool, FastPathError> {
+        let mut programs = match loading.0.try_recv() {
+            Ok(programs) => programs?,
+            Err(TryRecvError::Empty) => return Ok(false),
+            Err(TryRecvError::Closed) => {
+                return Err(io::Error::other("the thread that loads them has ended").into());
+            }
+        };
+        for (ifindex, hook) in &self.links {
+            if let Err(error) = hooks::replace(&mut programs, &self.pins, *ifindex, *hook) {
+                self.untrace()?;
+                return Err(error);
+            }
+        }
+        // What is left of an earlier trace is nobody's.
+        while self.maps.next_trace().is_some() {}
+        self.tracing = Some(programs);
+        Ok(true)
+    }
+
+    /// Puts the ordinary programs back.
+    pub(super) fn untrace(&mut self) -> Result<(), FastPathError> {
+        for (ifindex, hook) in &self.links {
+            hooks::replace(&mut self.programs, &self.pins, *ifindex, *hook)?;
+        }
+        self.tracing = None;
+        Ok(())
     }
 
     /// Writes what the program says of single packets.
@@ -247,14 +221,12 @@ impl Kernel {
         }
     }
 
-    /// Runs the reaper over candidates, laid out as [`lb_common::abi::REAP_HEADER`] says.
-    pub(super) fn reap(&mut self, packet: &[u8]) -> Result<(), FastPathError> {
-        let fd = program(&mut self.ebpf, REAPER)?
-            .fd()?
-            .as_fd()
-            .try_clone_to_owned()?;
-        sys::test_run(fd.as_fd(), packet)?;
-        Ok(())
+    /// Runs the reaper over a packet: see [`super::reaper`].
+    pub(super) fn reap(&self, packet: &[u8]) -> Result<u32, FastPathError> {
+        Ok(sys::test_run(
+            self.programs.reaper()?.fd()?.as_fd(),
+            packet,
+        )?)
     }
 
     /// Writes the registry if it changed, so that it never lags behind what refers to it: into one half of its map and
@@ -287,217 +259,58 @@ impl Kernel {
     }
 
     /// Detaches everywhere and removes everything that was pinned: what flows are left end.
-    pub(super) fn remove(self) -> Result<(), FastPathError> {
+    pub(super) fn remove_everything(&self) -> Result<(), FastPathError> {
+        clear(&self.pins)?;
         self.pins.remove_all()
     }
 }
 
-impl Maps {
-    fn take(ebpf: &mut Ebpf, pins: &Pins) -> Result<Self, FastPathError> {
-        macro_rules! map {
-            ($name:literal) => {
-                ebpf.take_map($name)
-                    .ok_or(FastPathError::NoMap($name))?
-                    .try_into()?
-            };
-        }
-        Ok(Maps {
-            settings: map!("SETTINGS"),
-            clock: map!("CLOCK"),
-            ports: map!("PORTS"),
-            services: map!("SERVICES4"),
-            reals: map!("REALS4"),
-            flow_count: map!("FLOW_COUNT"),
-            slots: map!("SLOTS"),
-            members: map!("MEMBERS"),
-            lanes: map!("LANES"),
-            lane_counts: map!("LANE_COUNTS"),
-            servers: map!("SERVERS"),
-            snats: map!("SNATS"),
-            active: map!("ACTIVE"),
-            weights: map!("WEIGHTS"),
-            registry: map!("REGISTRY"),
-            hops: map!("HOPS"),
-            sides: map!("SIDES"),
-            reasons: map!("REASONS"),
-            events: map!("EVENTS"),
-            tx: map!("TX"),
-            flows_fd: MapInfo::from_pin(pins.map("FLOWS4"))?
-                .fd()?
-                .as_fd()
-                .try_clone_to_owned()?,
-        })
-    }
+/// Programs that are being loaded.
+#[derive(Debug)]
+pub(super) struct TracePrograms(oneshot::Receiver<Result<Programs, FastPathError>>);
 
-    /// The next end of a flow that the program told of. What another build's program told is passed over.
-    pub(super) fn next_flow_end(&mut self) -> Option<FlowEnd> {
-        while let Some(item) = self.events.next() {
-            if item.len() >= size_of::<FlowEnd>() {
-                // SAFETY: long enough, and every bit pattern is a value; unaligned, since the ring promises 8 bytes only.
-                return Some(unsafe { item.as_ptr().cast::<FlowEnd>().read_unaligned() });
-            }
+/// Detaches everywhere and removes the maps.
+fn clear(pins: &Pins) -> Result<(), FastPathError> {
+    for (name, ifindex) in pins.pinned_links() {
+        if let Some(hook) = Hook::named(&name) {
+            hooks::detach(pins, ifindex, hook)?;
         }
-        None
     }
-
-    /// Reads a batch of flows; see [`sys::lookup_batch`].
-    pub(super) fn flow_batch(
-        &self,
-        cursor: &mut Option<u32>,
-        keys: &mut [FlowKey<V4>],
-        flows: &mut [Flow<V4>],
-    ) -> Result<(usize, bool), FastPathError> {
-        Ok(sys::lookup_batch(
-            self.flows_fd.as_fd(),
-            cursor,
-            keys,
-            flows,
-        )?)
-    }
+    pins.clear()
 }
 
-/// The sizes of the pinned maps.
-fn capacity(pins: &Pins) -> Result<Capacity, FastPathError> {
-    let entries = |name| MapInfo::from_pin(pins.map(name)).map(|info| info.max_entries());
-    Ok(Capacity {
-        room: Room {
-            blocks: entries("ACTIVE")?,
-            lanes: entries("LANES")?,
-            hops: entries("HOPS")?,
-            turns: entries("TURNS")?,
-        },
-        flow_entries: entries("FLOWS4")?,
-        services: entries("SERVICES4")?,
-        slot_chunks: entries("SLOTS")?,
-        member_chunks: entries("MEMBERS")?,
-        registry_chunks: entries("REGISTRY")?,
+/// How a program is attached to an interface, by what is pinned.
+fn hooks_at(pins: &Pins, ifindex: u32) -> Vec<Hook> {
+    let links = pins.pinned_links().into_iter();
+    let mut hooks: Vec<Hook> = links
+        .filter(|(_, at)| *at == ifindex)
+        .filter_map(|(name, _)| Hook::named(&name))
+        .collect();
+    hooks.sort();
+    hooks
+}
+
+/// The settings that are fixed with new maps.
+fn fixed(capacity: &Capacity) -> io::Result<Settings> {
+    let mut seed = [0; 8];
+    // SAFETY: the buffer has as many bytes as may be written.
+    let got = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+    if got != seed.len() as isize {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Settings {
+        seed: u64::from_ne_bytes(seed),
+        half_mask4: capacity.v4.half_sets.saturating_sub(1),
+        half_mask6: capacity.v6.half_sets.saturating_sub(1),
+        bucket_mask: capacity.buckets.saturating_sub(1),
+        ..Settings::default()
     })
-}
-
-/// What must be larger or smaller than the object says.
-fn sizes(wanted: &Capacity) -> Vec<(&'static str, u32)> {
-    let Room {
-        blocks,
-        lanes,
-        hops,
-        turns,
-    } = wanted.room;
-    vec![
-        ("SERVICES4", wanted.services),
-        ("REALS4", lanes.max(wanted.services)),
-        ("FLOWS4", wanted.flow_entries),
-        ("SLOTS", wanted.slot_chunks),
-        ("MEMBERS", wanted.member_chunks),
-        ("LANES", lanes),
-        ("LANE_COUNTS", lanes),
-        ("SERVERS", blocks.saturating_mul(256)),
-        ("SNATS", 1024),
-        ("ACTIVE", blocks),
-        ("WEIGHTS", blocks),
-        ("REGISTRY", wanted.registry_chunks),
-        ("HOPS", hops),
-        ("SIDES", 1024),
-        ("TURNS", turns),
-    ]
-}
-
-/// What an earlier agent left pinned.
-pub(super) enum Found {
-    /// Nothing.
-    Nothing,
-    /// Maps are missing, or were never filled: nothing has been forwarded by them, or nothing can be told of it.
-    HalfMade,
-    /// All there is, with the names behind the indexes.
-    Whole(Box<Registry>),
-}
-
-impl Found {
-    /// Looks.
-    pub(super) fn at(pins: &Pins) -> Result<Self, FastPathError> {
-        if !pins.has_maps() {
-            return Ok(Self::Nothing);
-        }
-        if !pins.map("SETTINGS").exists() {
-            return Ok(Self::HalfMade);
-        }
-        let found = settings_of(pins)?.get(&0, 0)?.abi;
-        // The settings are written last.
-        if found == 0 {
-            return Ok(Self::HalfMade);
-        }
-        if found != VERSION {
-            return Err(FastPathError::Abi {
-                path: pins.folder().into(),
-                found,
-                expected: VERSION,
-            });
-        }
-        if !MAPS
-            .iter()
-            .chain(&["TX"])
-            .all(|name| pins.map(name).exists())
-        {
-            return Ok(Self::HalfMade);
-        }
-        let registry = read_registry(pins)?;
-        Ok(registry.map_or(Self::HalfMade, |registry| Self::Whole(Box::new(registry))))
-    }
-}
-
-/// The pinned settings.
-pub(super) fn settings_of(pins: &Pins) -> Result<Array<MapData, Settings>, FastPathError> {
-    let data = MapData::from_pin(pins.map("SETTINGS"))?;
-    Ok(Map::Array(data).try_into()?)
-}
-
-/// The newer of the registry's two copies that is whole.
-fn read_registry(pins: &Pins) -> Result<Option<Registry>, FastPathError> {
-    let data = MapData::from_pin(pins.map("REGISTRY"))?;
-    let map: Array<MapData, RegistryChunk> = Map::Array(data).try_into()?;
-    let half = map.len() / 2;
-    let mut newest: Option<Registry> = None;
-    for first in [0, half] {
-        let mut bytes = map.get(&first, 0)?.0.to_vec();
-        for at in 1..registry::chunks_of(&bytes).min(half) {
-            bytes.extend(map.get(&(first + at), 0)?.0);
-        }
-        let copy = Registry::from_bytes(&bytes);
-        newest = newest
-            .into_iter()
-            .chain(copy)
-            .max_by_key(Registry::generation);
-    }
-    Ok(newest)
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, FastPathError> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or(FastPathError::NoProgram(name))?;
-    Ok(program.try_into()?)
-}
-
-/// Puts the program in the place of the one that a pinned link holds.
-fn replace(xdp: &mut Xdp, path: &PathBuf) -> Result<PinnedLink, FastPathError> {
-    let old = PinnedLink::from_pin(path)?;
-    let link = XdpLink::try_from(FdLink::from(old))?;
-    xdp.attach_to_link(link)?;
-    // The program's own handle on the link keeps it; the pin is opened once more to hold it by path.
-    Ok(PinnedLink::from_pin(path)?)
-}
-
-fn permitted(error: aya::EbpfError) -> FastPathError {
-    let text = super::error::cause(&error);
-    if text.contains("Operation not permitted") || text.contains("EPERM") {
-        return FastPathError::NotPermitted;
-    }
-    FastPathError::Load(error)
 }
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel")
-            .field("links", &self.links.keys())
+            .field("links", &self.links)
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use aya_log::EbpfLogger;
 use lb_common::counter::Reason;
 
 /// Levels of `aya-log`: 0 leaves everything out, 4 is debug.
-const OFF: u8 = 0;
+pub(super) const OFF: u8 = 0;
 const DEBUG: u8 = 4;
 
 /// The level to load the program with.

@@ -1,8 +1,8 @@
 //! The folder where programs' links and maps outlive the agent.
 //!
 //! ```text
-//! PIN_PATH/v1/maps/NAME        maps, by name
-//! PIN_PATH/v1/links/xdp-7      a link, by interface index
+//! PIN_PATH/v2/maps/NAME        maps, by name
+//! PIN_PATH/v2/links/xdp-7      a link, by hook and interface index
 //! ```
 
 use std::{
@@ -67,6 +67,38 @@ impl Pins {
             root: pin_path.into(),
             folder: pin_path.join(format!("v{}", abi::VERSION)),
         }
+    }
+
+    /// Removes what lbs of other versions left; those that are attached to interfaces still forward by it.
+    ///
+    /// # Errors
+    /// One is attached, or at work.
+    pub(super) fn clear_older(&self) -> Result<(), FastPathError> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let version = name.to_str().and_then(|name| name.strip_prefix('v'));
+            let is_version = version.is_some_and(|v| v.parse::<u32>().is_ok());
+            if !is_version || entry.path() == self.folder {
+                continue;
+            }
+            let other = Self {
+                root: self.root.clone(),
+                folder: entry.path(),
+            };
+            let _lock = other.lock()?;
+            if !other.pinned_links().is_empty() {
+                return Err(FastPathError::OtherVersion { path: other.folder });
+            }
+            tracing::info!(
+                "removing what an lb of another version left at {}",
+                other.folder.display()
+            );
+            other.remove_all()?;
+        }
+        Ok(())
     }
 
     /// Where a map is pinned.

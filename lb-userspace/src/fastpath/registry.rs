@@ -136,7 +136,7 @@ impl Registry {
 
     /// The hop of a client's side.
     pub(super) fn side(&mut self, side: SideKey, room: &Room) -> Result<u16, NoRoom> {
-        let key = format!("{}.{}.{}", side.ifindex, side.outer_tag, side.inner_tag);
+        let key = format!("{}.{:x}.{:x}", side.ifindex, side.tags[0], side.tags[1]);
         if let Some(hop) = self.sides.get(&key) {
             return Ok(*hop);
         }

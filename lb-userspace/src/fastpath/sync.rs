@@ -9,11 +9,14 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, MapData, MapError},
+    maps::{
+        Array, HashMap, MapData, MapError,
+        lpm_trie::{Key, LpmTrie},
+    },
 };
 use lb_common::{
     abi::Settings,
-    flow::V4,
+    flow::{V4, V6},
     load::WeightBlock,
     service::{
         Lane, MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Service, ServiceKey, SlotChunk,
@@ -24,9 +27,11 @@ use super::{
     arena::Arena,
     capacity::Capacity,
     error::FastPathError,
-    image::{Balanced, Image},
-    kernel::Maps,
+    family::Address,
+    image::{Balanced, Image, OfFamily},
+    kernel::{Mapped, Maps},
     registry::Registry,
+    tables::{self, Tables},
 };
 
 /// What the maps hold, as far as this agent has written it.
@@ -34,12 +39,24 @@ use super::{
 pub(super) struct Synced {
     image: Image,
     settings: Option<Settings>,
-    placed: BTreeMap<ServiceKey<V4>, Placed>,
-    slots: Arena,
-    members: Arena,
-    generation: u32,
+    placed4: BTreeMap<ServiceKey<V4>, Placed>,
+    placed6: BTreeMap<ServiceKey<V6>, Placed>,
+    places: Places,
     /// Every lane there ever was: flows of those that are in no image any more still age.
     lanes: BTreeMap<u32, Lane>,
+}
+
+/// Blocks of an arena: start, length.
+type Blocks = Vec<(u32, u32)>;
+
+/// The arenas that services' tables stand in.
+#[derive(Debug)]
+struct Places {
+    slots: Tables,
+    members: Arena,
+    generation: u32,
+    /// Blocks that only an earlier agent's services refer to: slots, members.
+    inherited: [Blocks; 2],
 }
 
 /// A service with its tables' places.
@@ -50,6 +67,23 @@ struct Placed {
     members_base: u32,
 }
 
+/// The family of an address type among what has a place.
+trait Placing: OfFamily + Mapped {
+    fn placed(synced: &mut Synced) -> (&mut BTreeMap<ServiceKey<Self>, Placed>, &mut Places);
+}
+
+impl Placing for V4 {
+    fn placed(synced: &mut Synced) -> (&mut BTreeMap<ServiceKey<Self>, Placed>, &mut Places) {
+        (&mut synced.placed4, &mut synced.places)
+    }
+}
+
+impl Placing for V6 {
+    fn placed(synced: &mut Synced) -> (&mut BTreeMap<ServiceKey<Self>, Placed>, &mut Places) {
+        (&mut synced.placed6, &mut synced.places)
+    }
+}
+
 impl Synced {
     /// Starts from what an earlier agent left: its tables keep their place until its services have been replaced.
     pub(super) fn new(
@@ -57,21 +91,16 @@ impl Synced {
         capacity: &Capacity,
         registry: &Registry,
     ) -> Result<Self, FastPathError> {
-        let mut old = Vec::new();
-        for entry in maps.services.iter() {
-            old.push(entry?);
-        }
-        let widest = u32::from(u16::MAX) + 1;
-        let slots = old
+        let mut old = services::<V4>(maps)?;
+        old.extend(services::<V6>(maps)?);
+        let slots: Blocks = old
             .iter()
-            .map(|(_, s)| (s.slots_base, slot_chunks(s.slots_len)));
-        // How long a member table is, its record says only for the block's servers.
-        let members = old.iter().map(|(_, s)| {
-            (
-                s.members_base,
-                member_chunks(u32::from(s.block_len).min(widest)),
-            )
-        });
+            .map(|s| (s.slots_base, tables::chunks(s.slots_len as usize)))
+            .collect();
+        let members: Blocks = old
+            .iter()
+            .map(|s| (s.members_base, member_chunks(s.block_len.into())))
+            .collect();
         let mut image = Image::default();
         for (at, word) in image.ports.0.iter_mut().enumerate() {
             // An earlier agent's flows go on, to ports that may be in no image of this one.
@@ -84,10 +113,14 @@ impl Synced {
             lanes: lanes.collect::<Result<_, MapError>>()?,
             image,
             settings: None,
-            placed: BTreeMap::new(),
-            slots: Arena::new(capacity.slot_chunks, slots),
-            members: Arena::new(capacity.member_chunks, members),
-            generation: old.iter().map(|(_, s)| s.generation).max().unwrap_or(0),
+            placed4: BTreeMap::new(),
+            placed6: BTreeMap::new(),
+            places: Places {
+                slots: Tables::new(Arena::new(capacity.slot_chunks, slots.clone())),
+                members: Arena::new(capacity.member_chunks, members.clone()),
+                generation: old.iter().map(|s| s.generation).max().unwrap_or(0),
+                inherited: [apart(slots), apart(members)],
+            },
         })
     }
 
@@ -123,11 +156,11 @@ impl Synced {
         for ifindex in image.tx.difference(&old.tx) {
             maps.tx
                 .insert(*ifindex, *ifindex, None, 0)
-                .map_err(xdp_map)?;
+                .map_err(FastPathError::XdpMap)?;
         }
         write_hash(&mut maps.sides, &old.sides, &image.sides)?;
-        let reals = |set: &BTreeSet<ServiceKey<V4>>| set.iter().map(|key| (*key, 1)).collect();
-        write_hash(&mut maps.reals, &reals(&old.reals), &reals(&image.reals))?;
+        write_family::<V4>(maps, old, &image)?;
+        write_family::<V6>(maps, old, &image)?;
         for (at, word) in image.ports.0.iter_mut().enumerate() {
             // A bit that is no longer wanted stays: flows to that port may still run.
             *word |= old.ports.0[at];
@@ -135,7 +168,13 @@ impl Synced {
                 maps.ports.set(at as u32, *word, 0)?;
             }
         }
-        self.apply_services(maps, &image, now)?;
+        self.write_services::<V4>(maps, &image, now)?;
+        self.write_services::<V6>(maps, &image, now)?;
+        let [slots, members] = std::mem::take(&mut self.places.inherited);
+        self.places.slots.free_inherited(slots, now);
+        for (start, len) in members {
+            self.places.members.free(start, len, now);
+        }
         self.image = image;
         Ok(())
     }
@@ -151,6 +190,17 @@ impl Synced {
             self.settings = Some(settings);
         }
         Ok(())
+    }
+
+    /// Adds flags to the settings, if there are settings yet.
+    pub(super) fn add_flags(&mut self, maps: &mut Maps, flags: u32) -> Result<(), FastPathError> {
+        match self.settings {
+            Some(settings) => {
+                let flags = settings.flags | flags;
+                self.apply_settings(maps, Settings { flags, ..settings })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes weights that changed.
@@ -174,89 +224,81 @@ impl Synced {
         &self.image
     }
 
-    fn apply_services(
+    fn write_services<A: Placing>(
         &mut self,
         maps: &mut Maps,
         image: &Image,
         now: Instant,
-    ) -> Result<(), FastPathError> {
-        for (key, balanced) in &image.services {
-            if self
-                .placed
+    ) -> Result<(), FastPathError>
+    where
+        ServiceKey<A>: Pod,
+    {
+        let (placed, places) = A::placed(self);
+        let wanted = &A::part(image).services;
+        for (key, balanced) in wanted {
+            if placed
                 .get(key)
                 .is_some_and(|placed| placed.balanced == *balanced)
             {
                 continue;
             }
-            let placed = self.place(maps, balanced, now)?;
-            self.generation = self.generation.wrapping_add(1);
+            let new = places.place(maps, balanced, now)?;
+            places.generation = places.generation.wrapping_add(1);
             let record = Service {
-                slots_base: placed.slots_base,
-                members_base: placed.members_base,
-                generation: self.generation,
+                slots_base: new.slots_base,
+                members_base: new.members_base,
+                generation: places.generation,
                 ..balanced.service
             };
-            maps.services.insert(key, record, 0)?;
-            if let Some(before) = self.placed.insert(*key, placed) {
-                self.free(&before, now);
+            A::maps_mut(maps).services.insert(key, record, 0)?;
+            if let Some(before) = placed.insert(*key, new) {
+                places.free(&before, now);
             }
         }
-        let gone = |key: &ServiceKey<V4>| !image.services.contains_key(key);
+        let map = &mut A::maps_mut(maps).services;
         let mut present = Vec::new();
-        for key in maps.services.keys() {
+        for key in map.keys() {
             present.push(key?);
         }
-        for key in present.into_iter().filter(gone) {
-            maps.services.remove(&key)?;
-            if let Some(before) = self.placed.remove(&key) {
-                self.free(&before, now);
+        for key in present.into_iter().filter(|key| !wanted.contains_key(key)) {
+            map.remove(&key)?;
+            if let Some(before) = placed.remove(&key) {
+                places.free(&before, now);
             }
         }
         Ok(())
     }
+}
 
+impl Places {
     fn place(
         &mut self,
         maps: &mut Maps,
         balanced: &Balanced,
         now: Instant,
     ) -> Result<Placed, FastPathError> {
-        let slots_len = balanced.slots.len() as u32;
-        let slots_base = self
-            .slots
-            .take(slot_chunks(slots_len), now)
-            .ok_or(FastPathError::Full("balancing tables"))?;
         let members_base = self
             .members
             .take(member_chunks(balanced.members.len() as u32), now)
             .ok_or(FastPathError::Full("servers of services"))?;
-        for (at, part) in balanced.slots.chunks(SLOTS_PER_CHUNK as usize).enumerate() {
-            let mut chunk = SlotChunk::default();
-            chunk.0[..part.len()].copy_from_slice(part);
-            maps.slots.set(slots_base + at as u32, chunk, 0)?;
-        }
-        for (at, part) in balanced
-            .members
-            .chunks(MEMBERS_PER_CHUNK as usize)
-            .enumerate()
-        {
-            let mut chunk = MemberChunk::default();
-            chunk.0[..part.len()].copy_from_slice(part);
-            maps.members.set(members_base + at as u32, chunk, 0)?;
-        }
-        Ok(Placed {
+        let slots = self
+            .slots
+            .take(&balanced.slots, now)
+            .ok_or(FastPathError::Full("balancing tables"))?;
+        let placed = Placed {
             balanced: balanced.clone(),
-            slots_base,
+            slots_base: slots.base,
             members_base,
-        })
+        };
+        let written = write_tables(maps, &placed, slots.new);
+        if written.is_err() {
+            self.free(&placed, now);
+        }
+        written.map(|()| placed)
     }
 
     fn free(&mut self, placed: &Placed, now: Instant) {
-        self.slots.free(
-            placed.slots_base,
-            slot_chunks(placed.balanced.slots.len() as u32),
-            now,
-        );
+        self.slots.give(&placed.balanced.slots, now);
         self.members.free(
             placed.members_base,
             member_chunks(placed.balanced.members.len() as u32),
@@ -265,12 +307,79 @@ impl Synced {
     }
 }
 
-fn slot_chunks(slots: u32) -> u32 {
-    slots.div_ceil(SLOTS_PER_CHUNK)
+fn write_tables(maps: &mut Maps, placed: &Placed, slots: bool) -> Result<(), FastPathError> {
+    let balanced = &placed.balanced;
+    let parts = balanced.slots.chunks(SLOTS_PER_CHUNK as usize);
+    for (at, part) in parts.enumerate().take_while(|_| slots) {
+        let mut chunk = SlotChunk::default();
+        chunk.0[..part.len()].copy_from_slice(part);
+        maps.slots.set(placed.slots_base + at as u32, chunk, 0)?;
+    }
+    let parts = balanced.members.chunks(MEMBERS_PER_CHUNK as usize);
+    for (at, part) in parts.enumerate() {
+        let mut chunk = MemberChunk::default();
+        chunk.0[..part.len()].copy_from_slice(part);
+        maps.members
+            .set(placed.members_base + at as u32, chunk, 0)?;
+    }
+    Ok(())
 }
 
 fn member_chunks(members: u32) -> u32 {
     members.div_ceil(MEMBERS_PER_CHUNK)
+}
+
+/// Blocks without those that are there several times, since services share them.
+fn apart(blocks: Blocks) -> Blocks {
+    let different: BTreeSet<(u32, u32)> = blocks.into_iter().filter(|(_, len)| *len > 0).collect();
+    different.into_iter().collect()
+}
+
+/// The services of a family that an earlier agent left.
+fn services<A: Placing>(maps: &Maps) -> Result<Vec<Service>, MapError>
+where
+    ServiceKey<A>: Pod,
+{
+    let entries = A::maps(maps).services.iter();
+    entries.map(|entry| Ok(entry?.1)).collect()
+}
+
+/// Servers of source NAT, and denied prefixes.
+fn write_family<A: Placing>(
+    maps: &mut Maps,
+    old: &Image,
+    image: &Image,
+) -> Result<(), FastPathError>
+where
+    ServiceKey<A>: Pod,
+{
+    let (old, image) = (A::part(old), A::part(image));
+    let reals = |set: &BTreeSet<ServiceKey<A>>| set.iter().map(|key| (*key, 1)).collect();
+    let maps = A::maps_mut(maps);
+    write_hash(&mut maps.reals, &reals(&old.reals), &reals(&image.reals))?;
+    write_deny(&mut maps.deny, &old.deny, &image.deny)
+}
+
+/// Writes the prefixes that differ, and removes those that are not wanted.
+fn write_deny<A: Address>(
+    map: &mut LpmTrie<MapData, A, u32>,
+    old: &BTreeSet<(A, u8)>,
+    new: &BTreeSet<(A, u8)>,
+) -> Result<(), FastPathError> {
+    for (address, length) in new.difference(old) {
+        map.insert(&Key::new(u32::from(*length), *address), 1, 0)?;
+    }
+    if old.is_subset(new) && !old.is_empty() {
+        return Ok(());
+    }
+    let present: Vec<Key<A>> = map.keys().filter_map(Result::ok).collect();
+    for key in present {
+        let length = u8::try_from(key.prefix_len()).unwrap_or(u8::MAX);
+        if !new.contains(&(key.data(), length)) {
+            map.remove(&key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the entries of an array that differ. Entries that go are left: flows may still refer to them.
@@ -310,8 +419,4 @@ fn write_hash<K: Pod + Ord + Hash, V: Pod + PartialEq>(
         }
     }
     Ok(())
-}
-
-fn xdp_map(error: aya::maps::xdp::XdpMapError) -> FastPathError {
-    FastPathError::XdpMap(error)
 }

@@ -7,6 +7,10 @@ use std::{
 
 /// `BPF_PROG_TEST_RUN` (`include/uapi/linux/bpf.h`).
 const PROG_TEST_RUN: libc::c_long = 10;
+/// `BPF_MAP_LOOKUP_ELEM`.
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+/// `BPF_F_LOCK`: under the element's spin lock.
+const F_LOCK: u64 = 4;
 /// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6.
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 
@@ -43,8 +47,43 @@ pub(super) fn test_run(program: BorrowedFd<'_>, data: &[u8]) -> io::Result<u32> 
     Ok(attr.retval)
 }
 
-/// Reads up to `keys.len()` entries of a hash map, in the order of its buckets. `cursor` holds where to go on: `None`
-/// to begin. Returns how many were read and whether the map's end was reached.
+/// Reads one entry; `None` if there is none with this key.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn lookup<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    key: &K,
+) -> io::Result<Option<V>> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        map_fd: u32,
+        spare: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut value = std::mem::MaybeUninit::<V>::uninit();
+    let mut attr = Attr {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: value.as_mut_ptr() as u64,
+        ..Attr::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command; key and value are of the map's own
+    // types, which the caller's handles were checked against when they were opened.
+    match unsafe { bpf(MAP_LOOKUP_ELEM, &mut attr) } {
+        // SAFETY: the kernel has written a whole value, and every bit pattern is one (`Pod`).
+        Ok(()) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads up to `keys.len()` entries of a hash map, in the order of its buckets, or of an array. `cursor` holds where to
+/// go on: `None` to begin; `locked` takes each entry's spin lock. Returns how many were read and whether the map's end
+/// was reached.
 ///
 /// # Errors
 /// What the kernel says; `ENOSPC` if a single bucket holds more than fit.
@@ -53,6 +92,7 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     cursor: &mut Option<u32>,
     keys: &mut [K],
     values: &mut [V],
+    locked: bool,
 ) -> io::Result<(usize, bool)> {
     #[repr(C)]
     #[derive(Default)]
@@ -79,6 +119,7 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
         values: values.as_mut_ptr() as u64,
         count: u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX),
         map_fd: map.as_raw_fd() as u32,
+        elem_flags: if locked { F_LOCK } else { 0 },
         ..Attr::default()
     };
     // SAFETY: the structure is the first part of `union bpf_attr` for this command; the buffers hold `count` elements of

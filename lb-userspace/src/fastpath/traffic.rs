@@ -94,20 +94,31 @@ pub(super) fn reasons(maps: &Maps) -> Result<Vec<KernelCounter>, MapError> {
     Reason::ALL
         .iter()
         .map(|reason| {
-            let values = maps.reasons.get(&(*reason as u32), 0)?;
             Ok(KernelCounter {
                 name: reason.name().into(),
                 help: reason.help().into(),
-                kind: match reason.outcome() {
-                    Outcome::Forwarded => CounterKind::Forwarded,
-                    Outcome::PassedUp => CounterKind::PassedUp,
-                    Outcome::Dropped => CounterKind::Dropped,
-                    Outcome::Noted => CounterKind::Other,
-                },
-                value: values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)),
+                kind: kind(reason.outcome()),
+                value: self::reason(maps, *reason)?,
             })
         })
         .collect()
+}
+
+/// One of them.
+pub(super) fn reason(maps: &Maps, reason: Reason) -> Result<u64, MapError> {
+    let values = maps.reasons.get(&(reason as u32), 0)?;
+    Ok(values.iter().fold(0u64, |sum, v| sum.wrapping_add(*v)))
+}
+
+/// What counting an outcome means.
+pub(super) fn kind(outcome: Outcome) -> CounterKind {
+    match outcome {
+        Outcome::Forwarded => CounterKind::Forwarded,
+        Outcome::PassedUp => CounterKind::PassedUp,
+        Outcome::Dropped => CounterKind::Dropped,
+        Outcome::Answered => CounterKind::Answered,
+        Outcome::Noted => CounterKind::Other,
+    }
 }
 
 #[derive(Debug, Default)]

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 
 pub mod finding;
 mod http;
@@ -14,18 +17,21 @@ use finding::Finding;
 
 use crate::{
     config::model::{self, CheckKind},
-    topology::{AdminState, Backend, CheckResult, Server, Topology},
+    topology::{
+        AdminState, Backend, CheckResult, Clock, Server, Topology, backend::SLOW_START_STEP,
+    },
 };
 
 /// Running checks; dropping it ends them.
 #[derive(Debug)]
 pub struct Checks {
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
+    count: usize,
 }
 
 impl Checks {
-    /// Starts a task for each server that is checked, on the present runtime (one with IO and time). The first checks
-    /// are spread over the interval.
+    /// Starts a task for each server that is checked, on the present runtime (one with IO and time), and one for slow
+    /// starts. The first checks are spread over the interval.
     pub fn start(topology: &Topology) -> Self {
         let checked: Vec<_> = topology
             .backends
@@ -46,17 +52,29 @@ impl Checks {
             let checker = Checker::new(&backend.config, check, server);
             tasks.spawn(run(Arc::clone(backend), Arc::clone(server), checker, delay));
         }
-        Self { tasks }
+        let slow: Vec<_> = topology
+            .backends
+            .iter()
+            .filter(|b| b.has_slow_start())
+            .cloned()
+            .collect();
+        if !slow.is_empty() {
+            tasks.spawn(step_slow_starts(slow, topology.clock));
+        }
+        Self {
+            _tasks: tasks,
+            count,
+        }
     }
 
     /// How many servers are checked.
     pub fn len(&self) -> usize {
-        self.tasks.len()
+        self.count
     }
 
     /// Whether no server is checked.
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.count == 0
     }
 }
 
@@ -117,6 +135,19 @@ impl Checker {
             duration: start.elapsed(),
             info,
             at: std::time::Instant::now(),
+        }
+    }
+}
+
+/// Gives servers that have come up their weight little by little.
+async fn step_slow_starts(backends: Vec<Arc<Backend>>, clock: Clock) {
+    let mut steps = tokio::time::interval(SLOW_START_STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        steps.tick().await;
+        let now_ms = clock.now_ms();
+        for backend in &backends {
+            backend.step_slow_starts(now_ms);
         }
     }
 }

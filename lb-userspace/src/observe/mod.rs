@@ -5,4 +5,5 @@
 
 pub mod log;
 pub mod path;
+pub mod request;
 pub mod stats;

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::request::Request;
 
 /// Everything there is to say about the in-kernel path at one moment. The default says that there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,6 +21,10 @@ pub struct PathStatus {
     pub flows: u64,
     /// Most kernel flows at a time; 0 where no program is loaded.
     pub max_flows: u64,
+    /// Kernel memory of its maps, bytes.
+    pub memory: u64,
+    /// By how many the counts of active flows differed from the flow tables at the last exact recount.
+    pub drift: u64,
     /// The kernel's counters by reason.
     pub counters: Vec<KernelCounter>,
 }
@@ -90,6 +97,8 @@ pub enum CounterKind {
     PassedUp,
     /// Packets that were dropped.
     Dropped,
+    /// Packets that were turned into an answer to their sender.
+    Answered,
     /// Something else that is worth counting.
     Other,
 }
@@ -101,24 +110,57 @@ impl CounterKind {
             Self::Forwarded => "forwarded",
             Self::PassedUp => "passed_up",
             Self::Dropped => "dropped",
+            Self::Answered => "answered",
             Self::Other => "other",
         }
     }
 }
 
-/// The present [`PathStatus`]; clones share it. The fast path stores, everyone else loads.
+/// The present [`PathStatus`], and where the fast path takes requests; clones share both. The fast path stores, everyone
+/// else loads.
 #[derive(Debug, Clone, Default)]
-pub struct SharedPathStatus(Arc<ArcSwap<PathStatus>>);
+pub struct SharedPathStatus {
+    status: Arc<ArcSwap<PathStatus>>,
+    requests: Arc<ArcSwapOption<mpsc::UnboundedSender<Request>>>,
+}
 
 impl SharedPathStatus {
     /// The latest.
     pub fn load(&self) -> Arc<PathStatus> {
-        self.0.load_full()
+        self.status.load_full()
     }
 
     /// Publishes a new one.
     pub fn store(&self, status: PathStatus) {
-        self.0.store(Arc::new(status));
+        self.status.store(Arc::new(status));
+    }
+
+    /// Takes requests from now on, or none any more.
+    pub fn take_requests(&self, sender: Option<mpsc::UnboundedSender<Request>>) {
+        self.requests.store(sender.map(Arc::new));
+    }
+
+    /// Asks the fast path.
+    ///
+    /// # Errors
+    /// There is none: why, as a sentence.
+    pub fn ask(&self, request: Request) -> Result<(), String> {
+        let requests = self.requests.load();
+        let sent = requests.as_ref().map(|sender| sender.send(request));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => Err(self.why_none()),
+        }
+    }
+
+    fn why_none(&self) -> String {
+        let status = self.load();
+        let reasons = status.frontends.iter().map(|frontend| &frontend.reason);
+        let why = reasons.into_iter().find(|why| !why.contains("mode http"));
+        match why {
+            Some(why) => format!("There is no kernel path: {why}."),
+            None => "There is no kernel path.".into(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a backend to a connection to one of its servers: choice, queue, attempts, redispatch.
 
 use std::{
-    net::IpAddr,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -56,7 +56,7 @@ pub enum DispatchError {
 /// See [`DispatchError`].
 pub async fn dispatch<T>(
     backend: &Backend,
-    client: IpAddr,
+    client: SocketAddr,
     preferred: Option<&Arc<Server>>,
     clock: Clock,
     now: impl Fn() -> Instant,
@@ -67,7 +67,8 @@ pub async fn dispatch<T>(
     let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
     let mut left: Option<Arc<Server>> = None;
     loop {
-        let slot = match slot(backend, client, preferred, left.as_ref(), trace).await {
+        let avoid: Option<usize> = left.as_ref().map(|server| server.index);
+        let slot = match slot(backend, client, preferred, avoid.as_slice(), trace).await {
             Ok(slot) => slot,
             Err(error) => {
                 backend.counters.connect_errors.inc();
@@ -128,7 +129,12 @@ pub async fn dispatch<T>(
 }
 
 /// A redispatch that ends on the same server is but a retry.
-fn count_move(backend: &Backend, from: &Arc<Server>, to: &Arc<Server>, trace: &mut Trace) {
+pub(super) fn count_move(
+    backend: &Backend,
+    from: &Arc<Server>,
+    to: &Arc<Server>,
+    trace: &mut Trace,
+) {
     if Arc::ptr_eq(from, to) {
         backend.counters.retries.inc();
         to.counters.retries.inc();
@@ -139,12 +145,12 @@ fn count_move(backend: &Backend, from: &Arc<Server>, to: &Arc<Server>, trace: &m
     }
 }
 
-/// A slot of the preferred server, else of the one that balancing chooses, if possible another than `left`.
-async fn slot(
+/// A slot of the preferred server, else of the one that balancing chooses, if possible none of `avoid` (indexes).
+pub(super) async fn slot(
     backend: &Backend,
-    client: IpAddr,
+    client: SocketAddr,
     preferred: Option<&Arc<Server>>,
-    left: Option<&Arc<Server>>,
+    avoid: &[usize],
     trace: &mut Trace,
 ) -> Result<Connection, DispatchError> {
     let patience = backend.config.timeouts.queue;
@@ -168,11 +174,6 @@ async fn slot(
             Ok(None) => trace.server = None,
         }
     }
-    let avoid: &[usize] = &left
-        .map(|server| [server.index])
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
     let claim = || match backend.claim(client, avoid) {
         Err(_) if !avoid.is_empty() => backend.claim(client, &[]),
         done => done,

@@ -2,12 +2,13 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::udp;
 use crate::{
     config::model::{Bind, Transport},
     topology::{Frontend, Topology},
@@ -21,6 +22,8 @@ const BACKLOG: i32 = 65_535;
 pub struct Listeners {
     /// Each with the frontend it is of.
     pub sockets: Vec<(Arc<Frontend>, TcpListener)>,
+    /// The same for UDP.
+    pub datagrams: Vec<(Arc<Frontend>, UdpSocket)>,
 }
 
 /// A bind that cannot be had.
@@ -28,7 +31,7 @@ pub struct Listeners {
 pub enum ListenError {
     /// Somebody has it.
     #[error(
-        "frontend {frontend}: {bind} is in use by another process: stop that one (`ss -ltnp` names it) or choose another port"
+        "frontend {frontend}: {bind} is in use by another process: stop that one (`ss -lntup` names it) or choose another port"
     )]
     InUse {
         /// The frontend.
@@ -76,17 +79,22 @@ impl Listeners {
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         for frontend in &topology.frontends {
-            for bind in frontend
-                .config
-                .binds
-                .iter()
-                .filter(|bind| bind.transport == Transport::Tcp)
-            {
+            for bind in &frontend.config.binds {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let address = claim_address(bind).map_err(explain)?;
                 for worker in &mut all {
-                    let socket = open(bind, address).map_err(explain)?;
-                    worker.sockets.push((Arc::clone(frontend), socket.into()));
+                    let frontend = Arc::clone(frontend);
+                    let socket = bound(bind, address, true).map_err(explain)?;
+                    match bind.transport {
+                        Transport::Tcp => {
+                            socket.listen(BACKLOG).map_err(explain)?;
+                            worker.sockets.push((frontend, socket.into()));
+                        }
+                        Transport::Udp => {
+                            udp::socket::prepare(&socket, address).map_err(explain)?;
+                            worker.datagrams.push((frontend, socket.into()));
+                        }
+                    }
                 }
             }
         }
@@ -105,19 +113,12 @@ fn claim_address(bind: &Bind) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-fn open(bind: &Bind, address: SocketAddr) -> io::Result<Socket> {
-    let socket = bound(bind, address, true)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
 fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
+    let (kind, protocol) = match bind.transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if shared {
         socket.set_reuse_port(true)?;
     }
@@ -125,8 +126,12 @@ fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_only_v6(!bind.both_families)?;
     }
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it: answers leave at once instead of waiting for the client's ACK.
-    socket.set_tcp_nodelay(true)?;
+    if bind.transport == Transport::Tcp {
+        // With UDP it would let anyone take the port who sets it too.
+        socket.set_reuse_address(true)?;
+        // Accepted sockets inherit it: answers leave at once instead of waiting for the client's ACK.
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }

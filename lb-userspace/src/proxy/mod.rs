@@ -16,7 +16,9 @@ pub mod dispatch;
 pub mod http;
 pub mod listener;
 pub mod retry;
+mod session;
 pub mod tcp;
+pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};

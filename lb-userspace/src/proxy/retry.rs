@@ -34,12 +34,13 @@ pub struct Failed {
 }
 
 /// Decides. With `redispatch`, another server is tried at the retries that it names, when this one is down, and, if
-/// the choice is a matter of turn anyway (roundrobin, no cookie, more than one server), at once.
+/// the choice is a matter of turn anyway (roundrobin or random, no cookie, more than one server), at once.
 pub fn next(backend: &model::Backend, failed: Failed) -> Next {
     if failed.retries >= backend.retries {
         return Next::GiveUp;
     }
-    let in_turn = backend.balance == Balance::RoundRobin && failed.active_servers > 1;
+    let in_turn = matches!(backend.balance, Balance::RoundRobin | Balance::Random)
+        && failed.active_servers > 1;
     let other = backend.redispatch.is_some_and(|after| {
         !failed.server_up
             || is_due(after, failed.retries + 1, backend.retries)

@@ -20,7 +20,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, http, tcp};
+use super::{Listeners, Shared, Stop, http, tcp, udp};
 use crate::{
     config::model::Mode,
     topology::{Accepted, Frontend},
@@ -42,6 +42,8 @@ pub struct Worker {
     pub tcp: tcp::Local,
     /// What the HTTP path keeps between connections.
     pub http: http::Local,
+    /// What the UDP path keeps between flows.
+    pub udp: udp::Local,
     stop: watch::Receiver<Stop>,
     clients: Cell<usize>,
     empty: Notify,
@@ -54,6 +56,7 @@ impl Worker {
             index,
             tcp: tcp::Local::default(),
             http: http::Local::default(),
+            udp: udp::Local::default(),
             stop,
             clients: Cell::new(0),
             empty: Notify::new(),
@@ -110,12 +113,27 @@ impl Client {
 
 /// A connection's places in the frontend's and the process's count.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     accepted: Accepted,
     shared: Arc<Shared>,
 }
 
 impl Place {
+    /// The frontend that it is a place of.
+    pub(super) fn frontend(&self) -> &Arc<Frontend> {
+        self.accepted.frontend()
+    }
+
+    /// Takes both if there is room.
+    pub(super) fn try_take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Option<Self> {
+        let accepted = frontend.enter()?;
+        shared.sessions.try_take()?;
+        Some(Self {
+            accepted,
+            shared: Arc::clone(shared),
+        })
+    }
+
     /// Takes both, waiting for room.
     async fn take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Self {
         loop {
@@ -159,6 +177,10 @@ pub(super) fn run(
                 tokio::task::spawn_local(accept(Rc::clone(&worker), frontend, listener))
             })
             .collect();
+        for (frontend, socket) in listeners.datagrams {
+            // Ends with the set: it goes on serving the flows there are.
+            tokio::task::spawn_local(udp::serve(Rc::clone(&worker), frontend, socket));
+        }
         worker.stopping().await;
         for task in accepting {
             // What the kernel has accepted for us already is still served; then the listener closes.
@@ -300,10 +322,11 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
 }
 
 /// Counts a connection of this worker while it is served, also if serving it panics.
-struct Served(Rc<Worker>);
+#[derive(Debug)]
+pub(super) struct Served(Rc<Worker>);
 
 impl Served {
-    fn begin(worker: &Rc<Worker>) -> Self {
+    pub(super) fn begin(worker: &Rc<Worker>) -> Self {
         worker.clients.set(worker.clients.get() + 1);
         Self(Rc::clone(worker))
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::IpAddr,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -15,14 +15,19 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    AdminState, CheckResult, Clock, Connection, Health, Server,
+    AdminState, CheckResult, Clock, Health, Server,
     counters::BackendCounters,
     events::{Event, EventKind, Notifier},
     queue::Queue,
-    server::Claim,
     table::Table,
 };
-use crate::config::model::{self, Balance};
+use crate::config::model;
+
+mod choice;
+mod slow_start;
+
+pub use slow_start::STEP as SLOW_START_STEP;
+pub(super) use slow_start::throttle;
 
 /// A backend.
 pub struct Backend {
@@ -37,8 +42,10 @@ pub struct Backend {
     /// Who waits for a slot of any of its servers.
     pub queue: Arc<Queue>,
     table: ArcSwap<Table>,
-    /// Turn of `roundrobin`, and of ties in `leastconn`.
+    /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
     turn: AtomicUsize,
+    /// Of the draws, so that no two backends and no two nodes draw alike.
+    seed: u64,
     current: AtomicU32,
     last_change_ms: AtomicU64,
     /// Writers of state take turns, or two of them could leave an old table behind.
@@ -69,13 +76,14 @@ impl Backend {
             .map(Arc::new)
             .collect();
         Self {
-            name,
             config: Arc::clone(config),
-            table: ArcSwap::from_pointee(Table::build(&servers)),
+            table: ArcSwap::from_pointee(Table::build(config, &servers)),
             servers,
             counters: BackendCounters::default(),
             queue,
             turn: AtomicUsize::new(0),
+            seed: RandomState::new().hash_one(&name),
+            name,
             current: AtomicU32::new(0),
             last_change_ms: AtomicU64::new(0),
             writer: Mutex::new(()),
@@ -137,100 +145,6 @@ impl Backend {
         Visit {
             backend: Arc::clone(self),
         }
-    }
-
-    /// The server that a new flow of `client` goes to, `exclude` (indexes) left out; `None` if there is none with a
-    /// slot left. Takes no slot: see [`Backend::claim`].
-    pub fn choose(&self, client: IpAddr, exclude: &[usize]) -> Option<&Arc<Server>> {
-        let table = self.table.load();
-        match self.config.balance {
-            Balance::RoundRobin => self.round_robin(&table, exclude),
-            Balance::LeastConn => self
-                .least_connections(&table, exclude)
-                .map(|(server, _)| server),
-            Balance::Source => self.source(&table, client, exclude),
-        }
-    }
-
-    /// Chooses as [`Backend::choose`] and takes a slot.
-    pub fn claim(&self, client: IpAddr, exclude: &[usize]) -> Result<Connection, Unavailable> {
-        let table = self.table.load();
-        loop {
-            let attempt = match self.config.balance {
-                Balance::RoundRobin => self
-                    .round_robin(&table, exclude)
-                    .map(|server| server.claim().ok_or(Claim::Moved(0))),
-                // The count that made it the least must still hold when the slot is taken.
-                Balance::LeastConn => self
-                    .least_connections(&table, exclude)
-                    .map(|(server, active)| server.claim_at(active).map_err(|_| Claim::Moved(0))),
-                Balance::Source => self
-                    .source(&table, client, exclude)
-                    .map(|server| server.claim().ok_or(Claim::Full)),
-            };
-            match attempt {
-                Some(Ok(connection)) => {
-                    self.counters.balanced.inc();
-                    connection.server().counters.balanced.inc();
-                    return Ok(connection);
-                }
-                Some(Err(Claim::Moved(_))) => {}
-                Some(Err(Claim::Full)) => return Err(Unavailable::Full),
-                None if table.servers().all(|index| exclude.contains(&index)) => {
-                    return Err(Unavailable::NoServer);
-                }
-                None => return Err(Unavailable::Full),
-            }
-        }
-    }
-
-    fn round_robin(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
-        (0..table.len()).find_map(|_| {
-            let server = self
-                .servers
-                .get(table.at(self.turn.fetch_add(1, Relaxed))?)?;
-            (!exclude.contains(&server.index) && !server.is_full()).then_some(server)
-        })
-    }
-
-    /// The server with the least (active + 1) / weight, and its userspace connections when it was looked at. Ties go
-    /// in turn.
-    fn least_connections(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
-        let count = table.servers().len();
-        let turn = if count > 1 {
-            self.turn.fetch_add(1, Relaxed) % count
-        } else {
-            0
-        };
-        let mut best: Option<(&Arc<Server>, u32, u64, u64)> = None;
-        // Twice round, so that the look starts at whose turn it is; the first of equals wins.
-        for index in table.servers().cycle().skip(turn).take(count) {
-            let Some(server) = self.servers.get(index) else {
-                continue;
-            };
-            let (userspace, weight) = (
-                server.userspace_active(),
-                u64::from(server.effective_weight()),
-            );
-            if weight == 0 || exclude.contains(&index) || server.is_full() {
-                continue;
-            }
-            let load = u64::from(server.active()) + 1;
-            // load / weight < best_load / best_weight, without the division.
-            if best.is_none_or(|(_, _, best_load, best_weight)| {
-                load * best_weight < best_load * weight
-            }) {
-                best = Some((server, userspace, load, weight));
-            }
-        }
-        best.map(|(server, userspace, ..)| (server, userspace))
-    }
-
-    fn source(&self, table: &Table, client: IpAddr, exclude: &[usize]) -> Option<&Arc<Server>> {
-        let start = table.source_slot(client);
-        (start..start + table.len())
-            .filter_map(|slot| self.servers.get(table.at(slot)?))
-            .find(|server| !exclude.contains(&server.index))
     }
 
     /// Takes over what a check found; `step` says to which level that leads. Nothing happens while the operator has the
@@ -302,21 +216,26 @@ impl Backend {
     /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date.
     fn change(&self, server: &Arc<Server>, change: impl FnOnce(&Server) -> Option<EventKind>) {
         let _writer = self.lock();
-        let before = (server.is_up(), server.effective_weight(), server.admin());
+        let state = |server: &Server| (server.is_up(), server.balance_weight(), server.admin());
+        let before = state(server);
         let backend_was_up = self.is_up();
         let kind = change(server);
         let now_ms = self.clock.now_ms();
         if before.0 != server.is_up() {
             server.note_change(now_ms);
         }
-        let changed = before != (server.is_up(), server.effective_weight(), server.admin());
+        let changed = before != state(server);
         let requeued = if changed && !server.is_up() {
             server.queue.len()
         } else {
             0
         };
+        if before.0 && !server.is_up() {
+            // Before the subscribers are told to look.
+            server.end_sessions();
+        }
         if changed {
-            self.table.store(Arc::new(Table::build(&self.servers)));
+            self.rebuild();
             server.queue.wake_all();
             self.queue.wake_all();
             self.notifier.changed();
@@ -330,6 +249,12 @@ impl Backend {
                 self.announce(EventKind::NoServer, None, 0);
             }
         }
+    }
+
+    /// Replaces the table by one of the servers as they are now; the writers' lock is held.
+    fn rebuild(&self) {
+        self.table
+            .store(Arc::new(Table::build(&self.config, &self.servers)));
     }
 
     fn announce(&self, kind: EventKind, server: Option<&Arc<Server>>, requeued: u32) {

@@ -6,7 +6,8 @@ use crate::config::{
     Config,
     model::{
         AccessLog, Attach, Backend, Balance, Bind, CheckKind, FastPath, Forward, Frontend, Global,
-        HealthCheck, Mode, OnStop, Overflow, Server, SnatAddresses, Timeouts, Transport,
+        HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Server, SnatAddresses, Timeouts,
+        Transport,
     },
 };
 
@@ -35,6 +36,8 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         disabled: false,
         cookie: None,
         check: true,
+        slowstart: None,
+        on_marked_down: OnMarkedDown::Nothing,
     }
 }
 
@@ -56,6 +59,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         name: name.into(),
         mode: Mode::Tcp,
         balance,
+        table_size: 65_537,
         forward: Forward::FullNat,
         overflow: Overflow::Proxy,
         cookie: None,
@@ -104,7 +108,9 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
                 attach: Attach::Off,
                 interfaces: Vec::new(),
                 pin_path: PathBuf::new(),
-                max_flows: 1000,
+                max_flows: Some(1000),
+                new_flows_per_source: 0,
+                deny: Vec::new(),
                 snat_ports: 10000..=32767,
                 snat_addresses: SnatAddresses::Auto,
                 on_stop: OnStop::Detach,

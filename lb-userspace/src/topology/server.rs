@@ -17,9 +17,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
 
-use super::{CheckResult, counters::ServerCounters, queue::Queue};
-use crate::config::model;
+use super::{CheckResult, backend::throttle, counters::ServerCounters, queue::Queue};
+use crate::config::model::{self, OnMarkedDown};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +132,16 @@ pub struct Server {
     /// Time spent down before the present spell.
     downtime_ms: AtomicU64,
     last_session_ms: AtomicU64,
+    /// Percent of its weight that it has: below 100 in a slow start.
+    throttle: AtomicU8,
+    /// What weights are multiplied by for balancing, so that parts of them can be told.
+    scale: u16,
+    /// Rises each time that its sessions are to end.
+    shutdowns: watch::Sender<u64>,
 }
+
+/// Parts of a weight that a slow start can tell, HAProxy's scale.
+const SLOW_START_SCALE: u16 = 16;
 
 /// No session was ever served.
 const NEVER: u64 = u64::MAX;
@@ -172,6 +182,13 @@ impl Server {
             last_change_ms: AtomicU64::new(0),
             downtime_ms: AtomicU64::new(0),
             last_session_ms: AtomicU64::new(NEVER),
+            throttle: AtomicU8::new(100),
+            // One scale for all servers of a backend: weights are compared.
+            scale: match backend.servers.iter().any(|s| s.slowstart.is_some()) {
+                true => SLOW_START_SCALE,
+                false => 1,
+            },
+            shutdowns: watch::Sender::new(0),
             config,
         })
     }
@@ -200,12 +217,59 @@ impl Server {
         self.weight.load(SeqCst)
     }
 
-    /// The weight that balancing uses: 0 for a server that takes no new flows.
+    /// The weight that it has now, 0–256: the operator's, less in a slow start, 0 for a server that takes no new flows.
     pub fn effective_weight(&self) -> u16 {
-        if self.is_up() && self.admin() == AdminState::Ready {
-            self.weight()
-        } else {
-            0
+        self.balance_weight().div_ceil(self.scale)
+    }
+
+    /// [`Server::effective_weight`] in finer parts, 0–4096: only good to be compared with others of the same backend.
+    /// What balancing uses, on both paths.
+    pub fn balance_weight(&self) -> u16 {
+        if !self.is_up() || self.admin() != AdminState::Ready {
+            return 0;
+        }
+        self.throttled()
+    }
+
+    /// The operator's weight in fine parts, as far as a slow start lets it have it.
+    fn throttled(&self) -> u16 {
+        let whole = u32::from(self.weight()) * u32::from(self.scale);
+        let throttled = (whole * u32::from(self.throttle.load(SeqCst))).div_ceil(100);
+        u16::try_from(throttled).unwrap_or(u16::MAX)
+    }
+
+    /// The operator's weight, less in a slow start: what a server that is down will come back with.
+    pub fn current_weight(&self) -> u16 {
+        self.throttled().div_ceil(self.scale)
+    }
+
+    /// HAProxy's `throttle`: percent of its weight that it has, while it is in a slow start.
+    pub fn throttle(&self) -> Option<u8> {
+        Some(self.throttle.load(SeqCst)).filter(|_| self.is_slow_starting())
+    }
+
+    pub(super) fn is_slow_starting(&self) -> bool {
+        self.throttle.load(SeqCst) < 100
+    }
+
+    /// Sets the part of its weight that it has; whether that is another than before.
+    pub(super) fn set_throttle(&self, percent: u8) -> bool {
+        self.throttle.swap(percent, SeqCst) != percent
+    }
+
+    /// How often all its sessions have been ended, which `on_marked_down: shutdown-sessions` asks for when it goes
+    /// down. Whoever carries sessions to it ends those that began before this rose; [`Topology::changes`] tells when to
+    /// look.
+    ///
+    /// [`Topology::changes`]: super::Topology::changes
+    pub fn shutdown_sessions(&self) -> u64 {
+        *self.shutdowns.borrow()
+    }
+
+    /// Ends its sessions, if that is what is to become of them.
+    pub(super) fn end_sessions(&self) {
+        if self.config.on_marked_down == OnMarkedDown::ShutdownSessions {
+            self.shutdowns.send_modify(|count| *count += 1);
         }
     }
 
@@ -307,6 +371,7 @@ impl Server {
             .map_err(Claim::Moved)?;
         self.counters.max_current.raise(u64::from(expected) + 1);
         Ok(Connection {
+            shutdowns: self.shutdown_sessions(),
             server: Arc::clone(self),
         })
     }
@@ -357,6 +422,8 @@ impl Server {
     /// Books the change between up and not up that has just happened.
     pub(super) fn note_change(&self, now_ms: u64) {
         let since = self.last_change_ms.swap(now_ms, Relaxed);
+        let slow = self.config.slowstart.filter(|_| self.is_up());
+        self.set_throttle(slow.map_or(100, |time| throttle(0, time)));
         if self.is_up() {
             self.downtime_ms
                 .fetch_add(now_ms.saturating_sub(since), Relaxed);
@@ -392,12 +459,26 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub struct Connection {
     server: Arc<Server>,
+    /// [`Server::shutdown_sessions`] when it began.
+    shutdowns: u64,
 }
 
 impl Connection {
     /// The server whose slot this is.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
+    pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions {
+            return None;
+        }
+        let (mut shutdowns, begun) = (self.server.shutdowns.subscribe(), self.shutdowns);
+        Some(async move {
+            // An error means that the model is gone, and the daemon with it.
+            let _ = shutdowns.wait_for(|count| *count > begun).await;
+        })
     }
 }
 

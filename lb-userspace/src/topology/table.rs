@@ -1,24 +1,28 @@
 //! The balancing table: which servers take new flows, and in which turn.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use lb_common::{hash, slots};
 
 use super::Server;
+use crate::config::model::{self, Balance};
 
 /// What balancing needs of a backend at one moment; replaced whole at each change of state or weight.
 #[derive(Debug, Default)]
 pub struct Table {
     /// Indexes of the servers that take new flows.
     servers: Vec<u16>,
-    /// Slot → place in `servers`, interleaved by weight.
+    /// Slot → place in `servers`: interleaved by weight, or a Maglev table.
     slots: Vec<u16>,
 }
 
 impl Table {
     /// Builds the table of the servers that are eligible now: the ordinary ones, or, if there is none, the first
     /// eligible backup (as HAProxy without `allbackups`).
-    pub(super) fn build(all: &[Arc<Server>]) -> Self {
+    pub(super) fn build(config: &model::Backend, all: &[Arc<Server>]) -> Self {
         let eligible = |backup| {
             all.iter()
                 .filter(move |s| s.config.backup == backup && s.is_eligible())
@@ -27,15 +31,19 @@ impl Table {
         if chosen.is_empty() {
             chosen.extend(eligible(true).next());
         }
-        let weights: Vec<u16> = chosen.iter().map(|s| s.effective_weight()).collect();
+        let weights: Vec<u16> = chosen.iter().map(|s| s.balance_weight()).collect();
         let servers = chosen
             .iter()
             .filter_map(|s| u16::try_from(s.index).ok())
             .collect();
-        Self {
-            servers,
-            slots: slots::interleave(&weights),
-        }
+        let slots = match config.balance {
+            Balance::Maglev => {
+                let keys: Vec<u64> = chosen.iter().map(|s| key(s.address)).collect();
+                slots::maglev(&keys, &weights, config.table_size)
+            }
+            _ => slots::interleave(&weights),
+        };
+        Self { servers, slots }
     }
 
     /// Indexes of the servers that take new flows, in the order of the file.
@@ -61,15 +69,46 @@ impl Table {
             .map(|&index| usize::from(index))
     }
 
-    /// The slot of a client under `balance source`.
+    /// The slot of a client under `balance: source`.
     pub fn source_slot(&self, client: IpAddr) -> usize {
-        let hash = match client.to_canonical() {
+        self.slot(match client.to_canonical() {
             IpAddr::V4(v4) => hash::source_v4(v4.into()),
             IpAddr::V6(v6) => {
-                let bits = u128::from(v6);
-                hash::source_v6((bits >> 64) as u64, bits as u64)
+                let (high, low) = words(v6.into());
+                hash::source_v6(high, low)
             }
-        };
+        })
+    }
+
+    /// The slot of a client's address and port under `balance: maglev`.
+    pub fn endpoint_slot(&self, client: SocketAddr) -> usize {
+        let port = client.port();
+        self.slot(match client.ip().to_canonical() {
+            IpAddr::V4(v4) => hash::endpoint_v4(v4.into(), port),
+            IpAddr::V6(v6) => {
+                let (high, low) = words(v6.into());
+                hash::endpoint_v6(high, low, port)
+            }
+        })
+    }
+
+    /// The slot that a hash falls on.
+    pub fn slot(&self, hash: u32) -> usize {
         hash::reduce(hash, u32::try_from(self.len()).unwrap_or(u32::MAX)) as usize
     }
+}
+
+/// A server's identity, the same on every node.
+fn key(address: SocketAddr) -> u64 {
+    let bits = match address.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let (high, low) = words(bits.into());
+    hash::server(high, low, address.port())
+}
+
+/// The two halves of an IPv6 address.
+fn words(bits: u128) -> (u64, u64) {
+    ((bits >> 64) as u64, bits as u64)
 }

@@ -77,12 +77,41 @@ impl Host for ThisHost {
     }
 
     fn listening_ports(&self) -> Vec<u16> {
-        let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+        let tables = [
+            ("/proc/self/net/tcp", LISTENING),
+            ("/proc/self/net/tcp6", LISTENING),
+            ("/proc/self/net/udp", UNCONNECTED),
+            ("/proc/self/net/udp6", UNCONNECTED),
+        ];
         tables
             .iter()
-            .flat_map(|path| listeners(&fs::read_to_string(path).unwrap_or_default()))
+            .flat_map(|(path, state)| {
+                in_state(&fs::read_to_string(path).unwrap_or_default(), state)
+            })
             .collect()
     }
+
+    fn memory(&self) -> Option<u64> {
+        let total = total_memory(&fs::read_to_string("/proc/meminfo").ok()?)?;
+        // A container's own limit, where there is one; `max` is none.
+        let limit = fs::read_to_string("/sys/fs/cgroup/memory.max");
+        let limit = limit.ok().and_then(|text| text.trim().parse().ok());
+        Some(limit.map_or(total, |limit: u64| limit.min(total)))
+    }
+}
+
+/// TCP_LISTEN as the tables of /proc/net show it.
+const LISTENING: &str = "0A";
+/// What UDP sockets without a peer show: TCP_CLOSE.
+const UNCONNECTED: &str = "07";
+
+/// `MemTotal` of /proc/meminfo in bytes.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// Calls one of the `*nam_r` functions with a buffer that is large enough.
@@ -97,8 +126,8 @@ fn look_up(mut call: impl FnMut(*mut libc::c_char, usize) -> libc::c_int) {
     }
 }
 
-/// Ports in state 0A (TCP_LISTEN) of a table as /proc/net/tcp has it.
-fn listeners(table: &str) -> Vec<u16> {
+/// Local ports of the sockets in a state, of a table as /proc/net/tcp and /proc/net/udp have it.
+fn in_state(table: &str, wanted: &str) -> Vec<u16> {
     table
         .lines()
         .skip(1)
@@ -107,7 +136,7 @@ fn listeners(table: &str) -> Vec<u16> {
             let local = fields.next()?;
             let state = fields.nth(1)?;
             let (_, port) = local.rsplit_once(':')?;
-            if state == "0A" {
+            if state == wanted {
                 u16::from_str_radix(port, 16).ok()
             } else {
                 None
@@ -126,7 +155,8 @@ mod tests {
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n   \
                      1: 0100007F:C350 0100007F:1F90 01 00000000:00000000\n   \
                      2: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 0\nrubbish\n";
-        assert_eq!(listeners(table), [8080, 80]);
+        assert_eq!(in_state(table, LISTENING), [8080, 80]);
+        assert_eq!(in_state(table, "01"), [50_000]);
     }
 
     #[test]
@@ -143,11 +173,19 @@ mod tests {
                 .ephemeral_ports()
                 .is_some_and(|ports| !ports.is_empty())
         );
+        assert!(ThisHost.memory().is_some_and(|bytes| bytes > 1 << 20));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(
-            ThisHost
-                .listening_ports()
-                .contains(&listener.local_addr().unwrap().port())
-        );
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listening = ThisHost.listening_ports();
+        for address in [listener.local_addr(), socket.local_addr()] {
+            assert!(listening.contains(&address.unwrap().port()));
+        }
+    }
+
+    #[test]
+    fn reads_the_memory_from_proc() {
+        let text = "MemFree:  10 kB\nMemTotal:       16384 kB\n";
+        assert_eq!(total_memory(text), Some(16 << 20));
+        assert_eq!(total_memory("MemTotal: much kB\n"), None);
     }
 }

@@ -256,7 +256,7 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            r#"2:25 error: `forward: dsr` cannot bring IPv6 clients to IPv4 servers => write `"*:80"` to listen on IPv4 alone"#,
+            r#"2:25 warning: IPv6 clients of `[::]:80` take the userspace path to IPv4 servers => they come from this host's address instead of the client's: write `"*:80"` to listen on IPv4 alone"#,
         ],
     },
     Case {
@@ -270,7 +270,7 @@ backends:
       - { name: s1, address: "[2001:db8::1]:80" }
 "#,
         found: &[
-            "7:30 error: `forward: dsr` cannot bring IPv4 clients to an IPv6 server => give the server's IPv4 address",
+            "2:25 error: `forward: dsr` cannot bring IPv4 clients of `*:80` to IPv6 servers => give the servers' IPv4 addresses, or write `forward: proxy`",
         ],
     },
     Case {
@@ -283,9 +283,7 @@ backends:
     servers:
       - { name: s1, address: "[2001:db8::1]:80" }
 "#,
-        found: &[
-            "2:25 error: unsupported: `forward: dsr` with IPv6 is not built yet => write `forward: proxy`",
-        ],
+        found: &[],
     },
     Case {
         name: "dsr without a kernel path",
@@ -327,7 +325,147 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "2:25 warning: IPv6 clients of `[2001:db8::2]:80` take the userspace path to IPv4 servers => it works; the kernel path wants addresses of one family",
+            "2:25 error: `forward: fullnat` cannot bring IPv6 clients of `[2001:db8::2]:80` to IPv4 servers => give the servers' IPv6 addresses, or write `forward: proxy`",
+        ],
+    },
+    Case {
+        name: "clients of both families and servers of one or both",
+        text: r#"frontends:
+  t: { mode: tcp, bind: "[::]:80", default_backend: four }
+  u: { mode: tcp, bind: "udp:[::]:80", default_backend: six }
+  v: { mode: tcp, bind: "[::]:81", default_backend: both }
+backends:
+  four:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+  six:
+    forward: nat
+    servers:
+      - { name: s1, address: "[2001:db8::1]:80" }
+  both:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+      - { name: s2, address: "[2001:db8::1]:80" }
+"#,
+        found: &[
+            "2:25 warning: IPv6 clients of `[::]:80` take the userspace path to IPv4 servers => it works; the kernel path wants addresses of one family",
+            r#"3:25 warning: IPv4 clients of `udp:[::]:80` take the userspace path to IPv6 servers => they come from this host's address instead of the client's: write `"udp:ADDRESS:80"` to listen on IPv6 alone"#,
+            "4:25 error: `forward: fullnat` cannot bring IPv6 clients of `[::]:81` to IPv4 servers => make two frontends and two backends, one for each family, or write `forward: proxy`",
+        ],
+    },
+    Case {
+        name: "ipip between families",
+        text: r#"frontends:
+  t: { mode: tcp, bind: "192.0.2.9:80", default_backend: six }
+  u: { mode: tcp, bind: "[2001:db8::9]:80", default_backend: four }
+backends:
+  six:
+    forward: ipip
+    servers:
+      - { name: s1, address: "[2001:db8::1]:80" }
+      - { name: s2, address: "192.0.2.1:81" }
+  four:
+    forward: ipip
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "3:25 error: `forward: ipip` cannot bring IPv6 clients of `[2001:db8::9]:80` to IPv4 servers => give the servers' IPv6 addresses, or write `forward: proxy`",
+            r#"9:30 error: `forward: ipip` cannot change the port: the frontend's is 80, the server's 81 => write `"192.0.2.1:80"`, or use `forward: fullnat`"#,
+        ],
+    },
+    Case {
+        name: "two families without a kernel path",
+        text: r#"global: { fast_path: { attach: off } }
+frontends:
+  t: { mode: tcp, bind: "[2001:db8::2]:80", default_backend: app }
+  u: { mode: tcp, bind: "*:81", default_backend: nat }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+  nat:
+    forward: nat
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "10:5 warning: `forward: nat` needs the kernel, but `fast_path.attach` is off: the servers see this host's address => write `forward: proxy` if that will do, or let the fast path attach",
+        ],
+    },
+    Case {
+        name: "UDP in mode http and in statistics",
+        text: r#"frontends:
+  web: { bind: ["*:80", "udp:*:80"], default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+stats: { bind: "udp:127.0.0.1:1080" }
+"#,
+        found: &[
+            "2:25 error: `udp:*:80` needs mode tcp => write `mode: tcp`",
+            r#"7:16 error: statistics are read by TCP => write `"127.0.0.1:1080"`"#,
+        ],
+    },
+    Case {
+        name: "checks of servers that are reached by UDP",
+        text: r#"defaults: { mode: tcp, health_check: { type: tcp } }
+frontends:
+  one: { bind: "udp:*:53", default_backend: inherits }
+  two: { bind: "udp:*:54", default_backend: own }
+  both: { bind: ["udp:*:55", "*:55"], default_backend: both }
+  log: { bind: "udp:*:56", default_backend: unchecked }
+  ntp: { bind: "udp:*:57", default_backend: other }
+  quic: { bind: "udp:*:58", default_backend: none }
+backends:
+  inherits:
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+  own:
+    health_check: { type: http }
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+  both:
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+  unchecked:
+    health_check: { type: none }
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+  other:
+    health_check: { type: tcp, port: 8053 }
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+  none:
+    default_server: { check: false }
+    servers: [{ name: s1, address: "192.0.2.1:53" }]
+"#,
+        found: &[
+            "10:3 error: `inherits` is reached by UDP, and the check of `defaults` has no `port` for it => write `health_check: { type: tcp, port: PORT }` with a port that answers while the service works, or `{ type: none }`",
+            "13:5 error: the check of `own` has no `port`: its servers are reached by UDP, which no check speaks => write `health_check: { type: tcp, port: PORT }` with a port that answers while the service works, or `{ type: none }`",
+        ],
+    },
+    Case {
+        name: "algorithms that do not suit the servers",
+        text: r#"frontends:
+  a: { mode: tcp, bind: "*:80", default_backend: few }
+  b: { mode: tcp, bind: "*:81", default_backend: coarse }
+  c: { mode: tcp, bind: "*:82", default_backend: source }
+backends:
+  few:
+    balance: { algorithm: maglev, table_size: 2 }
+    servers: &servers
+      - { name: s1, address: "192.0.2.1:80" }
+      - { name: s2, address: "192.0.2.2:80" }
+      - { name: s3, address: "192.0.2.3:80" }
+  coarse:
+    balance: { table_size: 101, algorithm: maglev }
+    servers: *servers
+  source:
+    balance: source
+    default_server: { slowstart: 30s }
+    servers: *servers
+"#,
+        found: &[
+            "7:47 error: `table_size` 2 is less than the 3 servers of `few`: some would never be chosen => remove it, so that it is 65537",
+            "13:28 warning: `table_size` 101 is small for the 3 servers of `coarse`: shares differ from the weights by more than a hundredth => remove it, so that it is 65537, or write a prime of a hundred times as many slots as servers",
+            "17:23 error: `slowstart` has no effect with `balance: source`: each step would move clients to other servers => remove it, or write `balance: maglev`",
         ],
     },
     Case {

@@ -53,7 +53,6 @@ backends:
         name: "keys that are not built yet",
         text: r#"global:
   health_file: /run/x
-  fast_path: { deny: [198.51.100.0/24], new_flows_per_source: 10 }
 frontends:
   web:
     bind: { address: "*:443", tls: { certificates: [] } }
@@ -74,30 +73,27 @@ stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
-            "3:16 error: unsupported: `deny` in `fast_path` is not built yet => remove it until it is",
-            "3:41 error: unsupported: `new_flows_per_source` in `fast_path` is not built yet => remove it until it is",
-            "6:31 error: unsupported: `tls` in a bind is not built yet => remove it until it is",
-            "7:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
-            "9:11 error: unsupported: `rate_limit` in a rule is not built yet => remove it until it is",
-            "10:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
-            "11:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
-            "15:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
-            "16:24 error: unsupported: `secure` in `cookie` is not built yet => remove it until it is",
-            "17:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
-            "17:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
-            "19:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
-            "20:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
+            "5:31 error: unsupported: `tls` in a bind is not built yet => remove it until it is",
+            "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
+            "8:11 error: unsupported: `rate_limit` in a rule is not built yet => remove it until it is",
+            "9:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
+            "10:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
+            "14:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
+            "15:24 error: unsupported: `secure` in `cookie` is not built yet => remove it until it is",
+            "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
+            "16:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
+            "18:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
+            "19:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
     },
     Case {
         name: "values that are not built yet",
         text: r#"global: { log: [{ target: journald }] }
-defaults: { log_format: "%ci %r", balance: maglev }
+defaults: { log_format: "%ci %r", balance: first }
 frontends:
-  t: { mode: tcp, bind: ["udp:*:53", "unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
+  t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
   app:
-    forward: ipip
     cookie: { name: C, mode: rewrite }
     balance: { algorithm: uri }
     servers:
@@ -107,17 +103,15 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
         found: &[
             "1:27 error: unsupported: `journald` is not built yet => write `stderr`: a systemd unit's standard error goes to the journal",
             "2:25 error: unsupported: a log format of one's own is not built yet => write `http`, `tcp` or `json`",
-            "2:44 error: unsupported: `balance` `maglev` is not built yet => write `roundrobin`, `leastconn` or `source`",
-            r#"4:26 error: unsupported: UDP frontends are not built yet => write a TCP address such as `"*:80"`"#,
-            r#"4:38 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
-            r#"4:53 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
-            "4:67 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
-            "7:14 error: unsupported: `forward` `ipip` is not built yet => write `fullnat`, `dsr` or `proxy`",
-            "8:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
-            "8:30 error: unsupported: `mode` `rewrite` is not built yet => write `insert`",
-            "9:14 error: unsupported: `balance` with arguments is not built yet => write `roundrobin`, `leastconn` or `source`",
-            "11:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
-            "12:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
+            "2:44 error: unsupported: `balance` `first` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
+            r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
+            r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
+            "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
+            "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
+            "7:30 error: unsupported: `mode` `rewrite` is not built yet => write `insert`",
+            "8:27 error: unsupported: `algorithm` `uri` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
+            "10:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
+            "11:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
         ],
     },
 ];

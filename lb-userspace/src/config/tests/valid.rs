@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use super::{
     model::{
         AccessLog, Attach, Balance, CheckKind, Condition, Forward, LogDestination, LogFormat, Mode,
-        OnStop, Overflow, SnatAddresses, Transport,
+        OnMarkedDown, OnStop, Overflow, SnatAddresses, Transport,
     },
     *,
 };
@@ -41,7 +41,7 @@ fn what_goes_without_saying() {
     );
     assert_eq!(
         (path.snat_ports.clone(), path.max_flows),
-        (10_000..=32_767, 1_000_000)
+        (10_000..=32_767, None)
     );
     assert!(path.interfaces.is_empty());
     let frontend = &config.frontends[0];
@@ -183,6 +183,72 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
     assert_eq!(
         (json.backends[0].forward, json.backends[0].overflow),
         (Forward::Proxy, Overflow::Proxy)
+    );
+}
+
+#[test]
+fn servers_inherit_from_default_server_key_by_key() {
+    let config = valid(
+        "defaults: { default_server: { weight: 7, maxconn: 5 }, on_marked_down: shutdown-sessions }\n\
+         frontends: { t: { mode: tcp, bind: '*:80', default_backend: app } }\n\
+         backends:\n  app:\n    default_server: { weight: 9, slowstart: 30s, backup: true }\n    servers:\n      \
+         - { name: a, address: '192.0.2.1:80' }\n      \
+         - { name: b, address: '192.0.2.2:80', weight: 3, slowstart: 0s, backup: false, on_marked_down: none }\n",
+    );
+    let [a, b] = &config.backends[0].servers[..] else {
+        panic!("two servers")
+    };
+    let shown = |s: &model::Server| (s.weight, s.maxconn, s.backup, s.slowstart, s.on_marked_down);
+    let thirty = Some(Duration::from_secs(30));
+    assert_eq!(
+        shown(a),
+        (9, Some(5), true, thirty, OnMarkedDown::ShutdownSessions)
+    );
+    assert_eq!(shown(b), (3, Some(5), false, None, OnMarkedDown::Nothing));
+}
+
+#[test]
+fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
+    let config = valid(
+        "global: { fast_path: { attach: tc, new_flows_per_source: 100, deny: [198.51.100.0/24, '2001:db8::/32', 192.0.2.7] } }\n\
+         frontends: { dns: { mode: tcp, bind: ['udp:*:53', '*:53'], default_backend: a }, \
+                      six: { mode: tcp, bind: 'udp:[2001:db8::9]:53', default_backend: b }, \
+                      web: { mode: tcp, bind: '*:80', default_backend: c } }\n\
+         backends:\n  \
+           a: { forward: nat, balance: { algorithm: maglev, table_size: 1009 }, servers: [{ name: s, address: '192.0.2.1:53' }] }\n  \
+           b: { forward: ipip, balance: maglev, servers: [{ name: s, address: '[2001:db8::1]:53' }] }\n  \
+           c: { forward: dsr, balance: { algorithm: random }, servers: [{ name: s, address: '192.0.2.1:80' }] }\n",
+    );
+    let source = file(
+        "default_server: { slowstart: 30s }",
+        "mode: tcp",
+        "balance: source,",
+    );
+    assert_eq!(
+        source.backends[0].servers[0].slowstart, None,
+        "no client of `source` is moved for a default"
+    );
+    let path = &config.global.fast_path;
+    assert_eq!(path.attach, Attach::Tc);
+    assert_eq!((path.new_flows_per_source, path.max_flows), (100, None));
+    let deny: Vec<String> = path.deny.iter().map(ToString::to_string).collect();
+    assert_eq!(deny, ["198.51.100.0/24", "2001:db8::/32", "192.0.2.7/32"]);
+    let binds = &config.frontends[0].binds;
+    assert_eq!(
+        (binds[0].transport, binds[1].transport),
+        (Transport::Udp, Transport::Tcp)
+    );
+    let shown = |i: usize| {
+        let b: &model::Backend = &config.backends[i];
+        (b.forward, b.overflow, b.balance, b.table_size)
+    };
+    assert_eq!(
+        [shown(0), shown(1), shown(2)],
+        [
+            (Forward::Nat, Overflow::Proxy, Balance::Maglev, 1009),
+            (Forward::Ipip, Overflow::Drop, Balance::Maglev, 65_537),
+            (Forward::Dsr, Overflow::Drop, Balance::Random, 65_537),
+        ]
     );
 }
 
@@ -336,7 +402,7 @@ fn global_in_full() {
     let path = &global.fast_path;
     assert_eq!(
         (path.attach, path.max_flows, path.on_stop),
-        (Attach::Off, 65_536, OnStop::Keep)
+        (Attach::Off, Some(65_536), OnStop::Keep)
     );
     assert_eq!(path.snat_ports, 20_000..=20_010);
     let addresses: Vec<IpAddr> = ["192.0.2.9", "2001:db8::9"]

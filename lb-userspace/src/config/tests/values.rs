@@ -139,7 +139,7 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "2:24 error: `attach` cannot be `xpd` => did you mean `xdp`? It takes `auto`, `xdp`, `xdp-generic` or `off`",
+            "2:24 error: `attach` cannot be `xpd` => did you mean `xdp`? It takes `auto`, `xdp`, `xdp-generic`, `tc` or `off`",
             "2:42 error: `lo` is never attached to => remove it: userspace serves local clients",
             "2:52 error: the interface `eth0` is named twice => remove one",
             "2:58 error: `a/b` cannot be an interface's name => write a name that `ip link` shows",
@@ -164,6 +164,76 @@ backends:
             "2:55 error: an address of `snat_addresses`: servers cannot answer to `0.0.0.0` => write an address of this host",
             "2:64 error: an address of `snat_addresses`: `x` is no IP address => write one address",
             "2:80 error: `interfaces` must be a list, this is a single value => write `- …` lines or `[…, …]`",
+        ],
+    },
+    Case {
+        name: "denied prefixes and rates",
+        text: r#"global:
+  fast_path: { deny: [198.51.100.0/24, 198.51.100.7/24, "2001:db8::1/32", 198.51.100.0/24, x, 10.0.0.0/40], new_flows_per_source: -1 }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:40 error: a prefix of `deny`: `198.51.100.7/24` has bits set beyond its length => write `198.51.100.0/24`, or `198.51.100.7/32` for the one address",
+            "2:57 error: a prefix of `deny`: `2001:db8::1/32` has bits set beyond its length => write `2001:db8::/32`, or `2001:db8::1/128` for the one address",
+            "2:75 error: `198.51.100.0/24` is denied twice => remove one",
+            "2:92 error: a prefix of `deny`: `x` is no IP address => write a prefix such as `198.51.100.0/24` or `2001:db8::/32`",
+            "2:95 error: a prefix of `deny`: `/40` is no length of a prefix of 32 bits => write a number from 0 to 32: `10.0.0.0/32` is one address",
+            "2:131 error: `new_flows_per_source` must be a whole number from 0 to 4294967295, not `-1` => write a number in that range",
+        ],
+    },
+    Case {
+        name: "algorithms",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+backends:
+  a:
+    balance: { table_size: 65536, algorithm: maglev }
+    servers: &servers [{ name: s1, address: "192.0.2.1:80" }]
+  b: { balance: { algorithm: random, table_size: 13 }, servers: *servers }
+  c: { balance: { table_size: 70001 }, servers: *servers }
+  d: { balance: random 3, servers: *servers }
+  e: { balance: { algorithm: maglev, draws: 2, tablesize: 7 }, servers: *servers }
+  f: { balance: magleev, servers: *servers }
+"#,
+        found: &[
+            "5:28 error: `table_size` must be a prime number, which 65536 is not => write `65521`",
+            "7:38 error: `table_size` has no effect without `algorithm: maglev` => remove it",
+            "8:8 error: `algorithm` is missing in `balance` => write `balance: { algorithm: maglev, table_size: 65537 }`",
+            "8:31 error: `table_size` must be a whole number from 2 to 65537, not `70001` => write a number in that range",
+            "9:17 error: unsupported: `balance` `random 3` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
+            "10:38 error: unsupported: `draws` in `balance` is not built yet => remove it until it is",
+            "10:48 error: unknown key `tablesize` in `balance` => did you mean `table_size`?",
+            "11:17 error: `balance` cannot be `magleev` => did you mean `maglev`? It takes `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
+        ],
+    },
+    Case {
+        name: "what servers have in common",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    on_marked_down: shutdown
+    slowstart: 5s
+    default_server: { weight: 300, address: "192.0.2.1:80", slowstart: 10, tls: {} }
+    health_check: { type: tcp, slowstart: 5s }
+    servers:
+      - { name: s1, address: "192.0.2.1:80", on_marked_down: close, slowstart: soon }
+"#,
+        found: &[
+            "5:21 error: `on_marked_down` cannot be `shutdown` => write `shutdown-sessions` or `none`",
+            "6:5 error: unknown key `slowstart` in backend `app` => it is a server's, or `default_server: { slowstart: … }`",
+            "7:31 error: `weight` must be a whole number from 0 to 256, not `300` => write a number in that range",
+            "7:36 error: unknown key `address` in `default_server` => each server has its own",
+            "7:72 error: `slowstart`: `10` has no unit => write `10s` or `10ms`",
+            "7:76 error: unsupported: `tls` in `default_server` is not built yet => remove it until it is",
+            "8:32 error: unknown key `slowstart` in `health_check` => it is a server's, or `default_server: { slowstart: … }`",
+            "10:62 error: `on_marked_down` cannot be `close` => write `shutdown-sessions` or `none`",
+            "10:80 error: `slowstart`: `soon` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",
         ],
     },
     Case {

@@ -99,6 +99,8 @@ fn kernel() -> PathStatus {
         value,
     };
     PathStatus {
+        memory: 300 << 20,
+        drift: 0,
         program: Some("0.1.0 3f2a".into()),
         frontends: vec![FrontendPath {
             frontend: "tcp-in".into(),

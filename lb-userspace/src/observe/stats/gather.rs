@@ -9,7 +9,7 @@ use super::{
     snapshot::{BackendStats, FrontendStats, KernelShare, Member, seconds},
 };
 use crate::{
-    config::model::{Balance, Forward, Mode},
+    config::model::Mode,
     observe::path::{PathKind, PathStatus},
     topology::{
         AdminState, Backend, Clock, Frontend, Server,
@@ -186,14 +186,7 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
             .as_ref()
             .and_then(|cookie| text(&cookie.name)),
         mode: Some(mode(backend.config.mode)),
-        algo: Some(
-            match backend.config.balance {
-                Balance::RoundRobin => "roundrobin",
-                Balance::LeastConn => "leastconn",
-                Balance::Source => "source",
-            }
-            .into(),
-        ),
+        algo: Some(backend.config.balance.name().into()),
         wrew: Some(0),
         eint: Some(0),
         uweight: Some(weight),
@@ -204,14 +197,7 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         responses(&mut row, &counters.http);
     }
     BackendStats {
-        forward: (backend.config.mode == Mode::Tcp).then_some(
-            match backend.config.forward {
-                Forward::FullNat => "fullnat",
-                Forward::Dsr => "dsr",
-                Forward::Proxy => "proxy",
-            }
-            .into(),
-        ),
+        forward: (backend.config.mode == Mode::Tcp).then_some(backend.config.forward.name().into()),
         own: Member { row, kernel },
         servers,
     }
@@ -243,8 +229,9 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         weight: Some(if server.admin() == AdminState::Drain {
             0
         } else {
-            u64::from(server.weight())
+            u64::from(server.current_weight())
         }),
+        throttle: server.throttle().map(u64::from),
         act: Some(u64::from(!server.config.backup)),
         bck: Some(u64::from(server.config.backup)),
         lastchg: Some(since(now, server.last_change_ms())),

@@ -164,6 +164,18 @@ fn fast_path(out: &mut Encoder, snapshot: &Snapshot) {
         "Most flows that the kernel forwards at a time; 0 without the kernel path.",
         path.max_flows,
     );
+    out.single(
+        "lb_kernel_memory_bytes",
+        Gauge,
+        "Kernel memory of the maps.",
+        path.memory,
+    );
+    out.single(
+        "lb_kernel_active_drift",
+        Gauge,
+        "Flows by which the counts of active ones differed from the flow tables when last compared.",
+        path.drift,
+    );
     if !path.interfaces.is_empty() {
         let name = "lb_kernel_interface_attached";
         out.family(

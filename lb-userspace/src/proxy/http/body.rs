@@ -25,6 +25,7 @@ use super::{
     client::{Client, Expired, Upload, Wait},
     upstream::Lease,
 };
+use crate::observe::log::Cause;
 
 /// A request's body, from the client to a server.
 pub(super) struct RequestBody {
@@ -171,6 +172,18 @@ pub(super) enum Broken {
     Server,
     /// The server took too long.
     Timeout,
+    /// The server went down, and its sessions end with it.
+    ShutDown,
+}
+
+impl Broken {
+    const fn cause(self) -> Cause {
+        match self {
+            Self::Server => Cause::Server,
+            Self::Timeout => Cause::ServerTimeout,
+            Self::ShutDown => Cause::Down,
+        }
+    }
 }
 
 impl fmt::Display for Broken {
@@ -178,6 +191,7 @@ impl fmt::Display for Broken {
         f.write_str(match self {
             Self::Server => "the server broke the response off",
             Self::Timeout => "the server took too long for the rest of the response",
+            Self::ShutDown => "the server went down",
         })
     }
 }
@@ -235,7 +249,7 @@ impl Body for ResponseBody {
             } => (incoming, lease, broken),
         };
         if broken.is_none() {
-            match poll_incoming(incoming, lease, cx) {
+            let why = match poll_incoming(incoming, lease, cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     client.server_active();
                     if incoming.is_end_stream() {
@@ -247,15 +261,15 @@ impl Body for ResponseBody {
                     complete(lease, client);
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(_))) => *broken = Some(Broken::Server),
-                Poll::Pending if client.expired() == Some(Expired::Server) => {
-                    *broken = Some(Broken::Timeout);
-                }
+                Poll::Ready(Some(Err(_))) => Broken::Server,
+                Poll::Pending if client.expired() == Some(Expired::Server) => Broken::Timeout,
+                Poll::Pending if client.exchange().is_shut_down(cx) => Broken::ShutDown,
                 Poll::Pending => return Poll::Pending,
-            }
+            };
+            *broken = Some(why);
             *lease = None;
             client.wait_for(Wait::Nothing);
-            client.exchange().broken(*broken == Some(Broken::Timeout));
+            client.exchange().broken(why.cause());
             // hyper drops what it has not yet written when a body fails, so what came goes out first: it flushes now
             // and asks again.
             return Poll::Pending;

@@ -327,6 +327,34 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
+fn requests_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+    for (sent, wanted, logged) in [
+        ("", "HTTP/1.1 502 Bad Gateway\r\n", "502 DH--"),
+        (part, "HTTP/1.1 200 OK\r\n", "200 DD--"),
+    ] {
+        let harness = Harness::new(&[answering(sent)], |_, backend| {
+            backend.servers[0].on_marked_down = model::OnMarkedDown::ShutdownSessions;
+        });
+        let mut client = harness.connect();
+        client.write_all(GET_AND_CLOSE.as_bytes()).unwrap();
+        if !sent.is_empty() {
+            read_to(&mut client, "abc");
+        }
+        let (backend, server) = {
+            let backend = &harness.shared.topology.backends[0];
+            (backend, &backend.servers[0])
+        };
+        wait_until("the request is at the server", || server.active() == 1);
+        backend.set_admin(server, crate::topology::AdminState::Maint);
+        let rest = read_all(&mut client);
+        assert!(sent == part || rest.starts_with(wanted), "{rest}");
+        let lines = harness.logged();
+        assert!(tail(&lines[0]).starts_with(logged), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_server_that_stops_in_the_middle_is_given_up_after_what_it_sent() {
     let part = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
     let harness = Harness::new(&[answering(part)], |_, backend| {

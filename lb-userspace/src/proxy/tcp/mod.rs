@@ -14,11 +14,12 @@ use super::{
     Client, Worker,
     connect::{ConnectError, connect},
     dispatch::{DispatchError, Trace, dispatch},
+    session::{Outcome, Session},
 };
 use crate::{
     config::model::Timeouts,
-    observe::log::{Active, Cause, Common, Path, Phase, ServerField, TcpRecord, Termination},
-    topology::{Backend, Connection, Frontend, Server},
+    observe::log::{Cause, Phase, Termination},
+    topology::{Backend, Connection},
 };
 
 mod direction;
@@ -26,7 +27,7 @@ mod pipe;
 pub mod relay;
 
 pub(crate) use pipe::MAX_PIPES;
-use relay::{Idle, Outcome, relay};
+use relay::{Idle, relay};
 
 /// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
 const SCRATCH: usize = 64 * 1024;
@@ -54,13 +55,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
     let frontend = Arc::clone(client.frontend());
     let mut trace = Trace::default();
     let Some(backend) = frontend.default_backend().cloned() else {
-        log(
-            &worker,
-            &client,
-            None,
-            &trace,
-            &failure(&DispatchError::NoServer),
-        );
+        session(&worker, &client).log(None, &trace, &failure(&DispatchError::NoServer));
         return;
     };
     let clock = worker.shared.topology.clock;
@@ -69,16 +64,21 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
         Err(outcome) => outcome,
     };
-    count_end(
-        &frontend,
-        &backend,
-        trace.server.as_deref(),
-        &outcome,
-        client.accepted.elapsed(),
-    );
+    let session = session(&worker, &client);
+    session.count(&backend, trace.server.as_deref(), &outcome);
     // The line shows the backend's and the server's sessions without this one, as HAProxy's does.
     drop(visit);
-    log(&worker, &client, Some(&backend), &trace, &outcome);
+    session.log(Some(&backend), &trace, &outcome);
+}
+
+fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
+    Session {
+        shared: &worker.shared,
+        frontend: client.frontend(),
+        client: client.address,
+        accepted: client.accepted,
+        accepted_at: client.accepted_at,
+    }
 }
 
 /// Connects to a server, unless the client resets its connection before that.
@@ -93,7 +93,7 @@ async fn reach(
     let reached = {
         let to_server = dispatch(
             backend,
-            client.address.ip(),
+            client.address,
             None,
             clock,
             Instant::now,
@@ -130,8 +130,8 @@ async fn reset(stream: &TcpStream) {
     }
 }
 
-/// How a connection without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `RC` our own lack.
-fn failure(error: &DispatchError) -> Outcome {
+/// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `RC` our own lack.
+pub(super) fn failure(error: &DispatchError) -> Outcome {
     Outcome::nothing(match error {
         DispatchError::NoServer => Termination::new(Cause::Server, Phase::Connect),
         DispatchError::QueueTimeout => Termination::new(Cause::ServerTimeout, Phase::Queue),
@@ -163,6 +163,7 @@ async fn carry(
         &mut client.stream,
         &mut stream,
         idle,
+        slot.shut_down(),
         |bytes_in, bytes_out| {
             frontend.counters.bytes_in.add(bytes_in);
             frontend.counters.bytes_out.add(bytes_out);
@@ -188,86 +189,6 @@ fn idle(frontend: &Timeouts, backend: &Timeouts) -> Idle {
         client: backend.tunnel.unwrap_or(frontend.client),
         server: backend.tunnel.unwrap_or(backend.server),
     }
-}
-
-fn count_end(
-    frontend: &Frontend,
-    backend: &Backend,
-    server: Option<&Server>,
-    outcome: &Outcome,
-    total: Duration,
-) {
-    let aborts = match outcome.termination.cause {
-        Cause::Client | Cause::ClientTimeout => {
-            if outcome.termination.phase != Phase::Data {
-                frontend.counters.request_errors.inc();
-            }
-            Some((
-                &backend.counters.client_aborts,
-                server.map(|s| &s.counters.client_aborts),
-            ))
-        }
-        Cause::Server if outcome.termination.phase == Phase::Data => Some((
-            &backend.counters.server_aborts,
-            server.map(|s| &s.counters.server_aborts),
-        )),
-        _ => None,
-    };
-    if let Some((of_backend, of_server)) = aborts {
-        of_backend.inc();
-        if let Some(of_server) = of_server {
-            of_server.inc();
-        }
-    }
-    let total = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
-    backend.counters.times.total.add(total);
-    if let Some(server) = server {
-        server.counters.times.total.add(total);
-    }
-}
-
-fn log(
-    worker: &Worker,
-    client: &Client,
-    backend: Option<&Backend>,
-    trace: &Trace,
-    outcome: &Outcome,
-) {
-    let (shared, frontend) = (&worker.shared, client.frontend());
-    shared.log.tcp(&TcpRecord {
-        common: Common {
-            format: frontend.config.log_format,
-            client: client.address,
-            accepted: client.accepted_at,
-            frontend: &frontend.name,
-            tls: false,
-            backend: backend.map(|backend| &*backend.name),
-            server: trace
-                .server
-                .as_ref()
-                .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
-            queued: trace.queued,
-            connected: trace.connected,
-            total: Instant::now() - client.accepted,
-            bytes_in: outcome.bytes_in,
-            bytes_out: outcome.bytes_out,
-            termination: outcome.termination,
-            active: Active {
-                process: shared.sessions.current(),
-                frontend: frontend.current(),
-                backend: backend.map_or(0, Backend::current),
-                server: trace
-                    .server
-                    .as_ref()
-                    .map_or(0, |server| server.userspace_active()),
-            },
-            retries: trace.retries,
-            redispatched: trace.redispatched,
-            server_queue: trace.server_queue,
-            backend_queue: trace.backend_queue,
-        },
-        path: Path::Userspace,
-    });
 }
 
 #[cfg(test)]

@@ -11,13 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::OptionFuture;
 use tokio::{net::TcpStream, time::Sleep};
 
 use super::{
     Local,
     direction::{Broken, Direction},
 };
-use crate::observe::log::{Cause, Phase, Termination};
+use crate::{
+    observe::log::{Cause, Phase, Termination},
+    proxy::session::Outcome,
+};
 
 /// Bytes after which a running transfer is counted, so that statistics move while it lasts.
 const COUNT_BYTES: u64 = 64 * 1024;
@@ -33,43 +37,24 @@ pub struct Idle {
     pub server: Duration,
 }
 
-/// How it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// Who ended it, and in which phase.
-    pub termination: Termination,
-    /// Bytes received from the client.
-    pub bytes_in: u64,
-    /// Bytes received from the server.
-    pub bytes_out: u64,
-    /// A side broke off: the other is to learn it by RST.
-    pub broken: bool,
-}
-
-impl Outcome {
-    /// Ended before any data.
-    pub fn nothing(termination: Termination) -> Self {
-        Self {
-            termination,
-            bytes_in: 0,
-            bytes_out: 0,
-            broken: false,
-        }
-    }
-}
-
-/// Carries data both ways. `count` is told the bytes in and out as they come to be.
+/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out
+/// as they come to be.
 pub async fn relay(
     local: &Local,
     client: &mut TcpStream,
     server: &mut TcpStream,
     idle: Idle,
+    shut_down: Option<impl Future<Output = ()>>,
     mut count: impl FnMut(u64, u64),
 ) -> Outcome {
     let mut relay = Relay::new(local, client, server, idle);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
+    let mut shut_down = std::pin::pin!(OptionFuture::from(shut_down));
     let termination = poll_fn(|cx| {
-        let ended = relay.poll(cx, timer.as_mut());
+        let mut ended = relay.poll(cx, timer.as_mut());
+        if ended.is_pending() && matches!(shut_down.as_mut().poll(cx), Poll::Ready(Some(()))) {
+            ended = Poll::Ready(Termination::new(Cause::Down, relay.phase()));
+        }
         relay.count(ended.is_ready(), &mut count);
         ended
     })
@@ -78,7 +63,10 @@ pub async fn relay(
         termination,
         bytes_in: relay.upward.bytes,
         bytes_out: relay.downward.bytes,
-        broken: matches!(termination.cause, Cause::Client | Cause::Server),
+        broken: matches!(
+            termination.cause,
+            Cause::Client | Cause::Server | Cause::Down
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     config::model::{self, Balance, LogDestination, LogFormat, LogTarget},
     observe::log::{Sink, Writer},
     proxy::{Listeners, Proxy, Shared, Stop},
-    topology::{Topology, fixtures},
+    topology::{Frontend, Topology, fixtures},
 };
 
 /// A proxy with one frontend and one backend.
@@ -427,6 +427,43 @@ fn at_a_frontends_maxconn_connections_wait_in_the_kernels_queue() {
         .unwrap();
     second.read_exact(&mut [0; 1]).unwrap();
     assert_eq!(harness.frontend().counters.max_current.value(), 1);
+}
+
+#[test]
+fn connections_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
+    let mut backend = backend(&[server(echo), server(echo)]);
+    backend.servers[0].on_marked_down = model::OnMarkedDown::ShutdownSessions;
+    let harness = Harness::new(backend, |_| ());
+    let mut clients = [harness.connect(), harness.connect()];
+    for client in &mut clients {
+        client.write_all(b"a").unwrap();
+        client.read_exact(&mut [0; 1]).unwrap();
+    }
+    for server in &harness.backend().servers {
+        assert_eq!(server.active(), 1, "one each");
+        harness
+            .backend()
+            .set_admin(server, crate::topology::AdminState::Maint);
+    }
+    let mut ended = 0;
+    wait_until("one of them has ended", || {
+        ended = clients
+            .iter_mut()
+            .filter_map(|client| {
+                client.set_nonblocking(true).unwrap();
+                let read = client.read(&mut [0; 1]);
+                read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+                    .then_some(())
+            })
+            .count();
+        ended > 0
+    });
+    assert_eq!(ended, 1, "the other was not asked for");
+    assert_eq!(harness.backend().servers[1].active(), 1);
+    drop(clients);
+    let lines = harness.logged();
+    assert!(lines[0].starts_with("f b/s0 "), "{lines:?}");
+    assert!(lines[0].contains(" 1 DD "), "{lines:?}");
 }
 
 #[test]

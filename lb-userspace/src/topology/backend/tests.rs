@@ -1,7 +1,22 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use super::*;
-use crate::topology::{CheckStatus, Event, Topology, fixtures};
+use crate::{
+    config::model::{Balance, OnMarkedDown},
+    topology::{CheckStatus, Event, Topology, fixtures},
+};
+
+/// Every algorithm.
+const ALL: [Balance; 5] = [
+    Balance::RoundRobin,
+    Balance::LeastConn,
+    Balance::Source,
+    Balance::Maglev,
+    Balance::Random,
+];
 
 fn topology(balance: Balance, weights: &[u16]) -> Topology {
     let servers = weights
@@ -18,8 +33,8 @@ fn topology(balance: Balance, weights: &[u16]) -> Topology {
     ))
 }
 
-fn client(n: u32) -> IpAddr {
-    Ipv4Addr::from(0x0a00_0000 + n).into()
+fn client(n: u32) -> SocketAddr {
+    (Ipv4Addr::from(0x0a00_0000 + n), 1000).into()
 }
 
 fn result(status: CheckStatus) -> CheckResult {
@@ -103,7 +118,7 @@ fn source_keeps_a_client_on_its_server_and_spreads_clients_by_weight() {
     let shares = shares(backend, 4000);
     assert!((1850..2150).contains(&shares[0]), "{shares:?}");
     assert!((850..1150).contains(&shares[1]), "{shares:?}");
-    let mapped: IpAddr = "::ffff:10.0.0.7".parse().unwrap();
+    let mapped: SocketAddr = "[::ffff:10.0.0.7]:7".parse().unwrap();
     assert_eq!(
         backend.choose(mapped, &[]).unwrap().index,
         first,
@@ -112,8 +127,56 @@ fn source_keeps_a_client_on_its_server_and_spreads_clients_by_weight() {
 }
 
 #[test]
+fn maglev_keeps_a_connection_on_its_server_and_moves_few_when_one_goes() {
+    let servers: Vec<_> = (0..10)
+        .map(|i| fixtures::server(&format!("s{i}"), &format!("10.0.1.{i}:80")))
+        .collect();
+    let config = fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", Balance::Maglev, servers)],
+    );
+    let topology = Topology::new(&config);
+    let backend = &topology.backends[0];
+    let client = |n: u16| SocketAddr::from((Ipv4Addr::new(10, 0, 0, (n % 250) as u8), n));
+    let choose = || -> Vec<usize> {
+        (0..5000)
+            .map(|n| backend.choose(client(n), &[]).unwrap().index)
+            .collect()
+    };
+    let before = choose();
+    assert_eq!(before, choose(), "the same client goes to the same server");
+    let share = before.iter().filter(|index| **index == 3).count();
+    assert!((400..600).contains(&share), "{share} of 5000 on one of ten");
+    down(backend, 3);
+    let after = choose();
+    let others = before
+        .iter()
+        .zip(&after)
+        .filter(|(b, a)| b != a && **b != 3);
+    let others = others.count();
+    assert!(others < 200, "{others} of 4500 others have moved");
+    assert!(!after.contains(&3));
+    up(backend, 3);
+    assert_eq!(choose(), before, "all are back where they were");
+}
+
+#[test]
+fn random_spreads_by_weight_and_prefers_the_less_loaded() {
+    let topology = topology(Balance::Random, &[2, 1, 1]);
+    let backend = &topology.backends[0];
+    let held: Vec<_> = (0..400)
+        .map(|n| backend.claim(client(n), &[]).unwrap())
+        .collect();
+    let active: Vec<u32> = backend.servers.iter().map(|s| s.active()).collect();
+    // Two draws keep the loads far closer together than the square root that one draw strays by.
+    assert!((180..=220).contains(&active[0]), "{active:?}");
+    assert!((85..=115).contains(&active[1]), "{active:?}");
+    drop(held);
+}
+
+#[test]
 fn excluded_servers_are_left_out_by_every_algorithm() {
-    for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Source] {
+    for balance in ALL {
         let topology = topology(balance, &[1, 1, 1]);
         let backend = &topology.backends[0];
         for n in 0..30 {
@@ -170,7 +233,7 @@ fn backups_serve_only_when_no_other_is_up_and_then_the_first_alone() {
 
 #[test]
 fn maxconn_is_never_overshot_between_threads() {
-    for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Source] {
+    for balance in ALL {
         let servers = (0..2)
             .map(|i| model::Server {
                 maxconn: Some(5),
@@ -228,6 +291,106 @@ fn drain_keeps_cookie_holders_and_maint_does_not() {
     );
     assert!(!server.is_eligible());
     assert!(server.is_usable_by_cookie());
+}
+
+/// Two servers, the first of which starts slowly.
+fn slow(balance: Balance) -> Topology {
+    let mut servers: Vec<_> = (0..2)
+        .map(|i| fixtures::server(&format!("s{i}"), &format!("10.0.1.{i}:80")))
+        .collect();
+    servers[0].slowstart = Some(Duration::from_secs(3600));
+    Topology::new(&fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", balance, servers)],
+    ))
+}
+
+#[test]
+fn a_server_that_has_come_up_gets_its_weight_little_by_little() {
+    let topology = slow(Balance::RoundRobin);
+    let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
+    up(backend, 0);
+    assert_eq!(
+        (server.throttle(), shares(backend, 10)),
+        (None, vec![5, 5]),
+        "at the start of the daemon nothing is slow"
+    );
+    down(backend, 0);
+    assert_eq!(server.throttle(), None);
+    up(backend, 0);
+    let mut changes = topology.changes();
+    assert_eq!((server.throttle(), server.effective_weight()), (Some(5), 1));
+    assert_eq!(
+        shares(backend, 170),
+        [10, 160],
+        "a sixteenth of a weight of 1"
+    );
+    let came_up = server.last_change_ms();
+    backend.step_slow_starts(came_up + 1000);
+    assert!(!changes.has_changed().unwrap(), "too little to tell");
+    backend.step_slow_starts(came_up + 1_800_000);
+    assert_eq!(server.throttle(), Some(50));
+    assert!(changes.has_changed().unwrap(), "the kernel has to follow");
+    assert_eq!(shares(backend, 30), [10, 20]);
+    backend.step_slow_starts(came_up + 3_600_000);
+    assert_eq!((server.throttle(), shares(backend, 10)), (None, vec![5, 5]));
+    changes.mark_unchanged();
+    backend.step_slow_starts(came_up + 7_200_000);
+    assert!(!changes.has_changed().unwrap(), "it is over");
+}
+
+#[test]
+fn a_slow_start_ends_with_the_server_and_begins_anew_after_maintenance() {
+    let topology = slow(Balance::LeastConn);
+    let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
+    backend.set_admin(server, AdminState::Maint);
+    backend.set_admin(server, AdminState::Ready);
+    assert_eq!(server.throttle(), Some(5));
+    let held: Vec<_> = (0..17)
+        .map(|n| backend.claim(client(n), &[]).unwrap())
+        .collect();
+    assert_eq!(server.active(), 1, "one of seventeen");
+    drop(held);
+    down(backend, 0);
+    assert_eq!((server.throttle(), server.effective_weight()), (None, 0));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn sessions_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
+    let mut servers: Vec<_> = (0..2)
+        .map(|i| fixtures::server(&format!("s{i}"), "127.0.0.1:1"))
+        .collect();
+    servers[0].on_marked_down = OnMarkedDown::ShutdownSessions;
+    let config = fixtures::config(
+        Vec::new(),
+        vec![fixtures::backend("b", Balance::RoundRobin, servers)],
+    );
+    let topology = Topology::new(&config);
+    let backend = &topology.backends[0];
+    let ended = |index: usize| {
+        let session = backend.servers[index].claim().unwrap();
+        let end = session.shut_down().unwrap();
+        tokio::spawn(async move {
+            end.await;
+            drop(session);
+        })
+    };
+    assert!(
+        backend.servers[1].claim().unwrap().shut_down().is_none(),
+        "nothing was asked for there"
+    );
+    let first = ended(0);
+    down(backend, 0);
+    down(backend, 1);
+    first.await.unwrap();
+    assert_eq!(backend.servers[0].shutdown_sessions(), 1);
+    assert_eq!(backend.servers[1].shutdown_sessions(), 0);
+    up(backend, 0);
+    let later = ended(0);
+    tokio::task::yield_now().await;
+    assert!(!later.is_finished(), "what began afterwards goes on");
+    backend.set_admin(&backend.servers[0], AdminState::Maint);
+    later.await.unwrap();
 }
 
 #[test]

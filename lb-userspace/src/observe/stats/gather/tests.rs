@@ -1,6 +1,12 @@
+use std::time::Duration;
+
 use super::{
     super::{csv, fixture},
     *,
+};
+use crate::{
+    config::model::Balance,
+    topology::{Topology, fixtures},
 };
 
 // Rows of HAProxy 2.6's `show stat`, up to where the columns of its protocol modules begin.
@@ -111,4 +117,22 @@ fn states_read_as_haproxys() {
         down.check_desc.as_deref(),
         Some("Layer4 connection problem")
     );
+}
+
+#[test]
+fn a_slow_start_shows_in_weight_and_throttle() {
+    let mut slow = fixtures::server("s", "192.0.2.1:80");
+    (slow.weight, slow.slowstart) = (100, Some(Duration::from_secs(3600)));
+    let backend = fixtures::backend("b", Balance::RoundRobin, vec![slow]);
+    let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+    let backend = &topology.backends[0];
+    let shown = || {
+        let row = server(backend, &backend.servers[0], 2, 0).row;
+        (row.throttle, row.weight, row.uweight)
+    };
+    assert_eq!(shown(), (None, Some(100), Some(100)));
+    for admin in [AdminState::Maint, AdminState::Ready] {
+        backend.set_admin(&backend.servers[0], admin);
+    }
+    assert_eq!(shown(), (Some(5), Some(5), Some(100)));
 }

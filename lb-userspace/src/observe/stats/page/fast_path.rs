@@ -10,6 +10,7 @@ pub(super) fn section(path: &PathStatus) -> Markup {
     let groups = [
         (CounterKind::Dropped, "Dropped in the kernel"),
         (CounterKind::PassedUp, "Passed up to the host"),
+        (CounterKind::Answered, "Answered by the kernel"),
     ];
     html! {
         section.kernel aria-labelledby="kernel" {
@@ -62,7 +63,7 @@ fn flows(path: &PathStatus) -> Markup {
             // Admission of new flows stops at 95 %.
             meter min="0" max=(path.max_flows.max(1)) high=(path.max_flows / 100 * 80) value=(path.flows)
                 aria-label="Flow table fill" { (share) " %" }
-            p.quiet { (share) " % full" }
+            p.quiet { (share) " % full, " (path.memory >> 20) " MiB of kernel memory" }
         }
     }
 }

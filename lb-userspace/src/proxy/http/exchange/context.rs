@@ -1,7 +1,10 @@
 //! What is kept of one request and its answer, from the first byte to the log line.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
+    task::Context,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,6 +30,8 @@ pub(in super::super) struct Exchange {
     termination: Option<Termination>,
     visit: Option<Visit>,
     slot: Option<Connection>,
+    /// Resolves if the server's sessions are to end.
+    shut_down: Option<Pin<Box<dyn Future<Output = ()>>>>,
     server: Option<Arc<Server>>,
     pub(in super::super) request_received: Option<Duration>,
     queued: Option<Duration>,
@@ -57,6 +62,7 @@ impl Exchange {
             termination: None,
             visit: None,
             slot: None,
+            shut_down: None,
             server: None,
             request_received: None,
             queued: None,
@@ -105,12 +111,26 @@ impl Exchange {
     /// It has a slot of a server.
     pub(in super::super) fn assign(&mut self, slot: Connection) {
         self.server = Some(Arc::clone(slot.server()));
+        self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);
         self.slot = Some(slot);
+    }
+
+    /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
+    pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(end) = &mut self.shut_down else {
+            return false;
+        };
+        let ended = end.as_mut().poll(cx).is_ready();
+        if ended {
+            self.shut_down = None;
+        }
+        ended
     }
 
     /// Gives the slot back; the server is still the one that the log names.
     pub(in super::super) fn release(&mut self) {
         self.slot = None;
+        self.shut_down = None;
     }
 
     /// Takes over what was found out on the way to a server.
@@ -153,16 +173,12 @@ impl Exchange {
     }
 
     /// The server's response will not be complete.
-    pub(in super::super) fn broken(&mut self, timeout: bool) {
+    pub(in super::super) fn broken(&mut self, cause: Cause) {
         self.release();
-        self.terminate(
-            if timeout {
-                Cause::ServerTimeout
-            } else {
-                Cause::Server
-            },
-            Phase::Data,
-        );
+        self.terminate(cause, Phase::Data);
+        if cause == Cause::Down {
+            return;
+        }
         if let (Some(server), Some(visit)) = (&self.server, &self.visit) {
             server.counters.server_aborts.inc();
             visit.backend().counters.server_aborts.inc();
@@ -187,7 +203,7 @@ impl Exchange {
         if !std::mem::take(&mut self.open) {
             return;
         }
-        self.slot = None;
+        self.release();
         let total = client.now().saturating_duration_since(self.start);
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;

@@ -107,7 +107,7 @@ async fn reach(
     };
     dispatch(
         &target.backend,
-        client.peer.ip(),
+        client.peer,
         preferred,
         clock,
         || client.now(),
@@ -164,6 +164,9 @@ async fn send(
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
                 Poll::Pending => match client.expired() {
                     Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
+                    None if client.exchange().is_shut_down(cx) => {
+                        Poll::Ready(Err(Trouble::ShutDown))
+                    }
                     None => Poll::Pending,
                 },
             }
@@ -180,6 +183,11 @@ async fn send(
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
             Sent::Answered(response, lease)
         }
+        Err(Trouble::ShutDown) => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Down, Phase::Headers);
+            Sent::Failed(Failure::Answer(Answer::BadGateway))
+        }
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
@@ -192,6 +200,8 @@ async fn send(
 enum Trouble {
     Hyper(Box<TrySendError<Request<RequestBody>>>),
     Expired(Expired),
+    /// The server went down, and its sessions end with it.
+    ShutDown,
 }
 
 /// The client did not send the rest of the request in time, or the server its answer.

@@ -1,0 +1,265 @@
+//! Attaching to interfaces as they come and go, and what belongs to that: source ports, offloads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Agent;
+use crate::{
+    config::model::Attach,
+    fastpath::{
+        attach::{self, Candidate, Choice},
+        error::FastPathError,
+        image::{Attached, has_vlans},
+        kernel::{Hook, Want},
+        net::{
+            View,
+            features::{self, XdpFeatures},
+            model::{LinkKind, Scope},
+            ports::{self, PortSet},
+        },
+    },
+    observe::path::InterfacePath,
+};
+
+impl Agent {
+    /// Attaches to interfaces that came and forgets those that went.
+    pub(super) fn attach(&mut self) -> Result<(), FastPathError> {
+        let view = self.view.borrow().clone();
+        let config = std::sync::Arc::clone(&self.config);
+        let fast_path = &config.global.fast_path;
+        let present: BTreeSet<u32> = self
+            .kernel
+            .attached()
+            .map(|(ifindex, _)| ifindex)
+            .chain(self.kernel.pinned())
+            .collect();
+        if self.leaving {
+            for ifindex in present {
+                match view.link(ifindex) {
+                    Some(_) => self.kernel.adopt(ifindex)?,
+                    None => self.kernel.detach(ifindex)?,
+                }
+            }
+            self.note_attached(&[]);
+            return Ok(());
+        }
+        let wanted = attach::wanted(fast_path, &view, &present);
+        for ifindex in present.difference(&wanted) {
+            self.kernel.detach(*ifindex)?;
+        }
+        let candidates = self.candidates(&view, &wanted);
+        let mut interfaces = BTreeMap::new();
+        for (ifindex, choice) in attach::choose(fast_path.attach, &candidates) {
+            let (how, reason) = self.try_attach(ifindex, choice);
+            let path = InterfacePath {
+                name: view
+                    .link(ifindex)
+                    .map_or_else(|| format!("#{ifindex}"), |link| link.name.clone()),
+                attach: how,
+                reason,
+            };
+            interfaces.insert(ifindex, path);
+        }
+        self.note_attached(&candidates);
+        self.note_unreachable(&mut interfaces);
+        for (ifindex, path) in &interfaces {
+            if self.interfaces.get(ifindex) != Some(path) {
+                tracing::info!("interface {}: {} ({})", path.name, path.attach, path.reason);
+            }
+        }
+        if self.interfaces.is_empty() {
+            for missing in attach::missing(fast_path, &view) {
+                tracing::warn!(
+                    "interface {missing} does not exist yet: it is attached when it appears"
+                );
+            }
+        }
+        self.interfaces = interfaces;
+        Ok(())
+    }
+
+    /// What is known of each interface that the program is wanted on.
+    fn candidates(&mut self, view: &View, wanted: &BTreeSet<u32>) -> Vec<Candidate> {
+        let config = &self.config.global.fast_path;
+        let (named, mode) = (!config.interfaces.is_empty(), config.attach);
+        let mut needed = with_addresses(view);
+        let servers = self
+            .topology
+            .backends
+            .iter()
+            .flat_map(|backend| &backend.servers)
+            .filter_map(|server| view.resolve(server.address.ip()).ok())
+            .map(|way| way.device);
+        needed.extend(servers);
+        wanted
+            .iter()
+            .map(|&ifindex| {
+                let veth = features::is_veth(ifindex).unwrap_or(false);
+                let vlans = has_vlans(view, ifindex);
+                let xdp = match mode {
+                    Attach::Xdp | Attach::XdpGeneric => true,
+                    Attach::Auto => !veth,
+                    Attach::Tc | Attach::Off => false,
+                };
+                Candidate {
+                    ifindex,
+                    features: features::xdp(ifindex).unwrap_or(XdpFeatures::Unknown),
+                    veth,
+                    vlans,
+                    takes_tags: vlans && xdp && !self.keep_tags(ifindex),
+                    needed: named || needed.contains(&ifindex),
+                }
+            })
+            .collect()
+    }
+
+    /// Has a driver leave VLAN tags in the packet, where XDP sees them; whether it does.
+    fn keep_tags(&mut self, ifindex: u32) -> bool {
+        match features::rx_vlan_offload(ifindex) {
+            Ok(true) => {}
+            // One that cannot be asked has no such thing.
+            Ok(false) | Err(_) => return true,
+        }
+        match features::set_rx_vlan_offload(ifindex, false) {
+            Ok(()) => {
+                self.offload_off.insert(ifindex);
+                true
+            }
+            Err(error) => {
+                tracing::debug!("{error}");
+                false
+            }
+        }
+    }
+
+    /// How an interface is attached after an attempt, and why.
+    fn try_attach(&mut self, ifindex: u32, choice: Choice) -> (String, String) {
+        let before = self.kernel.attached().find(|(at, _)| *at == ifindex);
+        match (choice, before) {
+            // It was fit once: its other end may come back any moment.
+            (Choice::Leave(why), Some((_, hook))) => (label(hook).into(), why),
+            (Choice::Leave(why), None) => ("none".into(), why),
+            (Choice::Attach(want, why), _) => match self.kernel.attach(ifindex, want) {
+                Ok(hook) => (label(hook).into(), self.reason(ifindex, hook, why)),
+                Err(error) if want == Want::Native && self.may_use_tc() => {
+                    match self.kernel.attach(ifindex, Want::Tc) {
+                        Ok(hook) => (label(hook).into(), format!("native XDP failed: {error}")),
+                        Err(error) => ("none".into(), error.to_string()),
+                    }
+                }
+                Err(error) => ("none".into(), error.to_string()),
+            },
+        }
+    }
+
+    fn may_use_tc(&self) -> bool {
+        self.config.global.fast_path.attach == Attach::Auto
+    }
+
+    fn reason(&self, ifindex: u32, hook: Hook, mut why: String) -> String {
+        match hook {
+            Hook::Clsact => why.push_str(", by a filter of the clsact qdisc"),
+            Hook::Tcx => {}
+            Hook::Xdp | Hook::XdpGeneric if self.offload_off.contains(&ifindex) => {
+                why.push_str(", receive VLAN offload turned off");
+            }
+            Hook::Xdp | Hook::XdpGeneric => {}
+        }
+        why
+    }
+
+    /// Notes what the program is attached to, and what XDP programs cannot send to.
+    fn note_attached(&mut self, candidates: &[Candidate]) {
+        let hooks: BTreeMap<u32, Hook> = self.kernel.attached().collect();
+        let native = hooks.values().any(|hook| *hook == Hook::Xdp);
+        let unreachable = attach::unreachable(candidates)
+            .filter(|ifindex| native && hooks.get(ifindex).is_some_and(|hook| hook.is_tc()));
+        self.attached = Attached {
+            unreachable: unreachable.collect(),
+            all: hooks.into_keys().collect(),
+        };
+    }
+
+    fn note_unreachable(&self, interfaces: &mut BTreeMap<u32, InterfacePath>) {
+        for ifindex in &self.attached.unreachable {
+            if let Some(path) = interfaces.get_mut(ifindex) {
+                path.attach = "none".into();
+                path.reason.push_str(
+                    "; others have XDP, which cannot send to it, so its clients are served in userspace \
+                     (fast_path.attach: tc changes that)",
+                );
+            }
+        }
+    }
+
+    /// Unless the file says `attach: auto`, a start wants every interface. One that comes later and cannot be had does
+    /// not end what runs.
+    pub(super) fn insist(&self) -> Result<(), FastPathError> {
+        let attach = self.config.global.fast_path.attach;
+        match self.interfaces.values().find(|i| i.attach == "none") {
+            Some(left) if attach != Attach::Auto => Err(FastPathError::Interface {
+                interface: left.name.clone(),
+                why: left.reason.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn has_left_interfaces(&self) -> bool {
+        self.interfaces
+            .values()
+            .any(|interface| interface.attach == "none")
+    }
+
+    /// Takes the source NAT ports out of the host's hands, but for those that something listens on.
+    pub(super) fn reserve_ports(&mut self) {
+        let wanted: PortSet = [self.config.global.fast_path.snat_ports.clone()]
+            .into_iter()
+            .collect();
+        match ports::listening() {
+            Ok(listening) => {
+                let taken = wanted.intersection(&listening.tcp.union(&listening.udp));
+                self.listening = taken.ranges().iter().cloned().flatten().collect();
+            }
+            Err(error) => tracing::warn!("cannot tell which ports are listened on: {error}"),
+        }
+        let free: PortSet = self.listening.iter().copied().collect();
+        if let Err(error) = self.reservation.reserve(&wanted.difference(&free)) {
+            tracing::warn!(
+                "source ports of the kernel path are not reserved, a connection of this host may collide: {error}"
+            );
+        }
+    }
+
+    /// Gives interfaces back the offload that they had.
+    pub(super) fn restore_offloads(&mut self) {
+        for ifindex in std::mem::take(&mut self.offload_off) {
+            if let Err(error) = features::set_rx_vlan_offload(ifindex, true) {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+}
+
+/// Devices that hold an address by which others than their neighbour may come, or that lie under a VLAN or bond which
+/// does. A container's end of a bridge does not.
+fn with_addresses(view: &View) -> BTreeSet<u32> {
+    let holders = view
+        .all_addresses()
+        .filter(|(_, address)| address.scope == Scope::Global);
+    let holders = holders.filter(|(ifindex, _)| {
+        let link = view.link(*ifindex);
+        link.is_some_and(|link| !matches!(link.kind, LinkKind::Bridge))
+    });
+    holders
+        .flat_map(|(ifindex, _)| view.devices_under(ifindex))
+        .collect()
+}
+
+/// What the status calls a hook.
+fn label(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Xdp => "xdp",
+        Hook::XdpGeneric => "xdp-generic",
+        Hook::Tcx | Hook::Clsact => "tc",
+    }
+}

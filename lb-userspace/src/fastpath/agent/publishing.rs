@@ -1,0 +1,80 @@
+//! What the agent tells: counters, and the status of the kernel path.
+
+use super::Agent;
+use crate::{
+    fastpath::{error::FastPathError, kernel::Kernel, object, traffic},
+    observe::path::{FrontendPath, PathKind, PathStatus},
+    topology::Topology,
+};
+
+impl Agent {
+    pub(super) fn publish(&mut self) -> Result<(), FastPathError> {
+        let Kernel {
+            maps,
+            registry,
+            capacity,
+            ..
+        } = &mut self.kernel;
+        let active = traffic::publish(maps, registry, &capacity.room, &self.sweep, &self.topology)?;
+        self.active.send_replace(active);
+        let Kernel { maps, capacity, .. } = &self.kernel;
+        let frontends = self.synced.image().frontends.iter();
+        let frontends = frontends.map(|(name, result)| self.frontend(name, result));
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        self.status.store(PathStatus {
+            program: object::build().map(str::to_owned),
+            frontends: frontends.collect(),
+            interfaces: self.interfaces.values().cloned().collect(),
+            flows: maps.flows()?,
+            max_flows: u64::from(capacity.flows()),
+            memory: capacity.bytes(cpus),
+            drift: self.sweep.drift(),
+            counters: traffic::reasons(maps)?,
+        });
+        Ok(())
+    }
+
+    fn frontend(&self, name: &str, result: &Result<Option<String>, String>) -> FrontendPath {
+        let (path, reason) = match result {
+            Err(why) => (PathKind::Userspace, why.clone()),
+            Ok(_) if self.draining => (
+                PathKind::Kernel,
+                "stopping: new flows go to userspace".into(),
+            ),
+            Ok(None) => (PathKind::Kernel, "forwarded in the kernel".into()),
+            Ok(Some(remark)) => {
+                let path = if remark.starts_with("userspace serves") {
+                    PathKind::Both
+                } else {
+                    PathKind::Kernel
+                };
+                (path, format!("forwarded in the kernel; {remark}"))
+            }
+        };
+        let path = match path {
+            PathKind::Kernel if self.has_left_interfaces() => PathKind::Both,
+            path => path,
+        };
+        FrontendPath {
+            frontend: name.to_owned(),
+            path,
+            reason,
+        }
+    }
+}
+
+/// What the status says of every frontend when there is no kernel path, for `reason`.
+pub fn no_kernel_path(topology: &Topology, reason: &str) -> PathStatus {
+    let frontends = topology.frontends.iter().map(|frontend| FrontendPath {
+        frontend: frontend.name.to_string(),
+        path: PathKind::Userspace,
+        reason: match frontend.config.mode {
+            crate::config::model::Mode::Http => "mode http needs userspace".into(),
+            crate::config::model::Mode::Tcp => reason.to_owned(),
+        },
+    });
+    PathStatus {
+        frontends: frontends.collect(),
+        ..PathStatus::default()
+    }
+}

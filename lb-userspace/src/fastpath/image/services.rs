@@ -1,0 +1,212 @@
+//! Services: the addresses of frontends, and how their new flows are balanced.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    abi::TICK_MS,
+    flow::{V4, V6},
+    service::{Lane, Service, ServiceKey, algorithm, forward},
+};
+
+use super::{Balanced, Image, Inputs, OfFamily, TCP, UDP, servers::Protocols};
+use crate::{
+    config::{
+        model::{self, Balance, Bind, Forward, Overflow, Transport},
+        path::{kernel_path, serves},
+    },
+    fastpath::{
+        net::{Family, View},
+        registry::{NoRoom, Registry},
+    },
+    topology::{Backend, Frontend},
+};
+
+/// Whether the kernel serves a frontend; else why not, as one clause.
+pub(super) fn eligible<'a>(
+    frontend: &'a Frontend,
+    inputs: &Inputs<'_>,
+) -> Result<&'a Arc<Backend>, String> {
+    kernel_path(inputs.config, &frontend.config)?;
+    if inputs.attached.all.is_empty() {
+        return Err("no interface has the program attached".into());
+    }
+    Ok(frontend
+        .default_backend()
+        .ok_or("it has no default backend")?)
+}
+
+impl Image {
+    pub(super) fn add_frontend(
+        &mut self,
+        frontend: &Frontend,
+        backend: &Backend,
+        inputs: &Inputs<'_>,
+        registry: &mut Registry,
+    ) -> Result<(), NoRoom> {
+        let room = inputs.room;
+        let block = registry.block(&backend.name, room)?;
+        let idle = idle_ticks(frontend, backend);
+        let protocols = protocols(&frontend.config.binds);
+        let mut ordinals = Vec::new();
+        let mut members = Vec::new();
+        for server in &backend.servers {
+            let index = registry.server(&backend.name, &server.name, room)?;
+            let lane = registry.lane(&frontend.name, &backend.name, &server.name, room)?;
+            let hop = registry.hop(&backend.name, &server.name, server.address.ip(), room)?;
+            let ordinal = (index & 0xff) as usize;
+            if members.len() <= ordinal {
+                members.resize(ordinal + 1, 0);
+            }
+            members[ordinal] = lane;
+            ordinals.push(ordinal as u16);
+            self.lanes.insert(
+                lane,
+                Lane {
+                    server: index,
+                    idle,
+                },
+            );
+            self.add_server((index, hop), server, backend, protocols, inputs);
+        }
+        let table = backend.table();
+        self.add_weights(block, backend, &ordinals, &table.servers().collect());
+        let slots: Arc<[u16]> = (0..table.len())
+            .filter_map(|slot| table.at(slot))
+            .map(|i| ordinals[i])
+            .collect();
+        let members: Arc<[u32]> = members.into();
+        for (address, proto) in service_addresses(frontend, &backend.config, inputs.view) {
+            let service = Service {
+                id: registry.turn(&frontend.name, &turn_name(address, proto), room)?,
+                slots_len: slots.len() as u32,
+                block,
+                block_len: members.len() as u16,
+                algorithm: algorithm(backend.config.balance),
+                forward: way(backend.config.forward),
+                flags: flags(&backend.config),
+                ..Service::default()
+            };
+            let balanced = Balanced {
+                service,
+                slots: Arc::clone(&slots),
+                members: Arc::clone(&members),
+            };
+            self.ports.insert(address.port());
+            if address.is_ipv4() {
+                self.add_service::<V4>(address, proto, balanced);
+            } else {
+                self.add_service::<V6>(address, proto, balanced);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_service<A: OfFamily>(&mut self, address: SocketAddr, proto: u16, balanced: Balanced) {
+        if let Some(addr) = A::from_ip(address.ip()) {
+            let port = address.port().to_be();
+            let key = ServiceKey { addr, port, proto };
+            A::part_mut(self).services.insert(key, balanced);
+        }
+    }
+}
+
+fn protocols(binds: &[Bind]) -> Protocols {
+    let any = |transport| binds.iter().any(|bind| bind.transport == transport);
+    Protocols {
+        tcp: any(Transport::Tcp),
+        udp: any(Transport::Udp),
+    }
+}
+
+/// The name of a service's turn counter in the registry.
+fn turn_name(address: SocketAddr, proto: u16) -> String {
+    if proto == UDP {
+        format!("udp:{address}")
+    } else {
+        address.to_string()
+    }
+}
+
+fn algorithm(balance: Balance) -> u8 {
+    match balance {
+        Balance::RoundRobin => algorithm::ROUND_ROBIN,
+        Balance::LeastConn => algorithm::LEAST_CONN,
+        Balance::Source => algorithm::SOURCE,
+        Balance::Maglev => algorithm::MAGLEV,
+        Balance::Random => algorithm::RANDOM,
+    }
+}
+
+fn way(forward: Forward) -> u8 {
+    match forward {
+        // `proxy` is not eligible.
+        Forward::FullNat | Forward::Proxy => forward::FULL_NAT,
+        Forward::Nat => forward::NAT,
+        Forward::Dsr => forward::DSR,
+        Forward::Ipip => forward::IPIP,
+    }
+}
+
+fn flags(backend: &model::Backend) -> u32 {
+    let mut flags = 0;
+    if backend.overflow == Overflow::Drop {
+        flags |= Service::DROP_OVERFLOW;
+    }
+    // Every node computes the same server from the packet alone.
+    if matches!(backend.balance, Balance::Source | Balance::Maglev) {
+        flags |= Service::STATELESS;
+    }
+    flags
+}
+
+/// The addresses, ports and protocols that a frontend's kernel path is reached at, `*` being every address of this host
+/// but loopback's.
+fn service_addresses(
+    frontend: &Frontend,
+    backend: &model::Backend,
+    view: &View,
+) -> BTreeSet<(SocketAddr, u16)> {
+    let mut found = BTreeSet::new();
+    for bind in &frontend.config.binds {
+        let proto = match bind.transport {
+            Transport::Tcp => TCP,
+            Transport::Udp => UDP,
+        };
+        let ips = bound_addresses(bind, view).into_iter();
+        let ips = ips.filter(|ip| !ip.is_loopback() && serves(backend, *ip));
+        found.extend(ips.map(|ip| (SocketAddr::new(ip, bind.address.port()), proto)));
+    }
+    found
+}
+
+/// The addresses that a bind has on this host now.
+fn bound_addresses(bind: &Bind, view: &View) -> Vec<IpAddr> {
+    let ip = bind.address.ip();
+    if !ip.is_unspecified() {
+        return vec![ip.to_canonical()];
+    }
+    let local = |family| {
+        let addresses = view.local_addresses(family).into_iter();
+        addresses.map(|address| address.ip)
+    };
+    let mut ips = Vec::new();
+    if ip.is_ipv4() || bind.both_families {
+        ips.extend(local(Family::V4));
+    }
+    if ip.is_ipv6() {
+        ips.extend(local(Family::V6));
+    }
+    ips
+}
+
+/// Idle time of an established flow. A file that sets `timeouts.tunnel` means it for these.
+fn idle_ticks(frontend: &Frontend, backend: &Backend) -> u32 {
+    let idle = model::Timeouts::kernel_idle(&frontend.config.timeouts, &backend.config.timeouts);
+    u32::try_from(idle.as_millis() / u128::from(TICK_MS))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}

@@ -1,0 +1,128 @@
+//! How a session of mode tcp ends in counters and log, over TCP and UDP alike.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{Shared, dispatch::Trace};
+use crate::{
+    observe::log::{Active, Cause, Common, Path, Phase, ServerField, TcpRecord, Termination},
+    topology::{Backend, Frontend, Server},
+};
+
+/// A client's connection or flow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Session<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) frontend: &'a Frontend,
+    pub(super) client: SocketAddr,
+    /// When it began, for measuring.
+    pub(super) accepted: Instant,
+    /// When it began, for showing.
+    pub(super) accepted_at: SystemTime,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who ended it, and in which phase.
+    pub termination: Termination,
+    /// Bytes received from the client.
+    pub bytes_in: u64,
+    /// Bytes received from the server.
+    pub bytes_out: u64,
+    /// A side broke off: the other is to learn it by RST.
+    pub broken: bool,
+}
+
+impl Outcome {
+    /// Ended before any data.
+    pub fn nothing(termination: Termination) -> Self {
+        Self {
+            termination,
+            bytes_in: 0,
+            bytes_out: 0,
+            broken: false,
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Counts its end: aborts by whose fault it was, and the time.
+    pub(super) fn count(&self, backend: &Backend, server: Option<&Server>, outcome: &Outcome) {
+        let aborts = match outcome.termination.cause {
+            Cause::Client | Cause::ClientTimeout => {
+                if outcome.termination.phase != Phase::Data {
+                    self.frontend.counters.request_errors.inc();
+                }
+                Some((
+                    &backend.counters.client_aborts,
+                    server.map(|s| &s.counters.client_aborts),
+                ))
+            }
+            Cause::Server if outcome.termination.phase == Phase::Data => Some((
+                &backend.counters.server_aborts,
+                server.map(|s| &s.counters.server_aborts),
+            )),
+            _ => None,
+        };
+        if let Some((of_backend, of_server)) = aborts {
+            of_backend.inc();
+            if let Some(of_server) = of_server {
+                of_server.inc();
+            }
+        }
+        let total = millis(self.accepted.elapsed());
+        backend.counters.times.total.add(total);
+        if let Some(server) = server {
+            server.counters.times.total.add(total);
+        }
+    }
+
+    /// Writes its line.
+    pub(super) fn log(&self, backend: Option<&Backend>, trace: &Trace, outcome: &Outcome) {
+        let Self {
+            shared, frontend, ..
+        } = self;
+        shared.log.tcp(&TcpRecord {
+            common: Common {
+                format: frontend.config.log_format,
+                client: self.client,
+                accepted: self.accepted_at,
+                frontend: &frontend.name,
+                tls: false,
+                backend: backend.map(|backend| &*backend.name),
+                server: trace
+                    .server
+                    .as_ref()
+                    .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
+                queued: trace.queued,
+                connected: trace.connected,
+                total: Instant::now() - self.accepted,
+                bytes_in: outcome.bytes_in,
+                bytes_out: outcome.bytes_out,
+                termination: outcome.termination,
+                active: Active {
+                    process: shared.sessions.current(),
+                    frontend: frontend.current(),
+                    backend: backend.map_or(0, Backend::current),
+                    server: trace
+                        .server
+                        .as_ref()
+                        .map_or(0, |server| server.userspace_active()),
+                },
+                retries: trace.retries,
+                redispatched: trace.redispatched,
+                server_queue: trace.server_queue,
+                backend_queue: trace.backend_queue,
+            },
+            path: Path::Userspace,
+        });
+    }
+}
+
+/// Whole milliseconds, as counters have them.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
