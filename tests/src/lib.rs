@@ -5,6 +5,7 @@
 //! Nothing touches the host's own network: all traffic is between namespaces that the harness made.
 
 pub mod bpf;
+pub mod bulk;
 pub mod capture;
 pub mod client;
 pub mod daemon;
