@@ -174,11 +174,12 @@ impl Program {
     /// Makes `count` frames of this one and runs the program on each as if it had come in on the interface, of the
     /// calling thread's namespace, and does what the program says (Linux 5.18). The interface has a program.
     ///
-    /// Frames are used again as the program has left them.
+    /// Frames are used again as the program has left them. Gives the nanoseconds that each took, of the making and, as it
+    /// is done on the same CPU, of the receiving; a call costs some 20 ms beside, in which that CPU is free.
     ///
     /// # Errors
     /// Before Linux 5.18, and when the interface has no program or is gone.
-    pub fn run_live(&self, frame: &[u8], ifindex: u32, count: u32) -> Result<()> {
+    pub fn run_live(&self, frame: &[u8], ifindex: u32, count: u32) -> Result<u32> {
         const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
         let context = XdpMd {
             data_end: frame.len() as u32,
@@ -196,7 +197,8 @@ impl Program {
             ..TestRunAttr::default()
         };
         self.test_run(&mut attr)
-            .context(|| "run a program on live frames")
+            .context(|| "run a program on live frames")?;
+        Ok(attr.duration)
     }
 
     fn test_run(&self, attr: &mut TestRunAttr) -> io::Result<()> {

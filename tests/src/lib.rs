@@ -10,6 +10,7 @@ pub mod capture;
 pub mod client;
 pub mod daemon;
 mod error;
+pub mod flood;
 pub mod lab;
 pub mod link;
 pub mod netns;

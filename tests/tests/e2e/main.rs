@@ -7,6 +7,7 @@
 
 mod balancing;
 mod dsr;
+mod dual_stack;
 mod faults;
 mod flow_log;
 mod forwarding;
@@ -18,6 +19,7 @@ mod laboratory;
 mod leaving;
 mod lifecycle;
 mod maxconn;
+mod oracle;
 mod setup;
 mod stats;
 mod tutorial;

@@ -1,0 +1,260 @@
+//! The laboratory itself, in both families and with what the fast path's modes need of it, without a balancer: what a
+//! test of `lb` shall not have to doubt.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use lb_tests::bpf::Program;
+use lb_tests::bulk::{self, Bulk};
+use lb_tests::capture::Capture;
+use lb_tests::client::{self, Datagrams, Steady};
+use lb_tests::flood::{Aim, Flood};
+use lb_tests::lab::{ETH, Family, Lab};
+use lb_tests::link::{self, End, ip};
+use lb_tests::raw::RawSocket;
+use lb_tests::server::{Protocol, Server, UdpServer};
+use lb_tests::{Netns, skip, wait};
+
+use crate::oracle;
+
+/// The balancer as a router of both families, and each side a route to the other: what comes in goes out as it is.
+fn route_through(lab: &Lab) {
+    let balancer = lab.balancer();
+    balancer.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    balancer
+        .sysctl("net/ipv6/conf/all/forwarding", "1")
+        .unwrap();
+    let to = [
+        format!("route add 10.77.0.0/16 via {}", lab.service_addr()),
+        format!("route add fd77::/16 via {}", lab.service_addr6()),
+    ];
+    ip(lab.client(), &to).unwrap();
+}
+
+#[test]
+fn datagrams_and_bulk_reach_servers_of_both_families_whole() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).route_back().build().unwrap();
+    route_through(&lab);
+    for family in Family::ALL {
+        let address = SocketAddr::new(lab.server_ip(family, 0), 7000);
+        let _udp = UdpServer::start(lab.server(0), "s1", address).unwrap();
+        let bulk = Bulk::start(lab.server(0), "s1", address).unwrap();
+        let port = lab.port(0);
+        let wire = Capture::start(lab.switch(), &port).unwrap();
+        let account = Datagrams::to(address)
+            .flows(100)
+            .each(20)
+            .from([lab.client_ip(family), lab.client_alias_ip(family, 300)])
+            .run(lab.client());
+        assert!(account.is_clean(), "{account:?}");
+        assert_eq!((account.sent, account.by_name["s1"]), (2000, 100));
+        let name = bulk::transfer(lab.client(), address, None, 5_000_000).unwrap();
+        assert_eq!(name, "s1");
+        wait::until_true("the transfer to be counted", || bulk.served() == 1).unwrap();
+        let findings = oracle::look(&wire.stop().unwrap());
+        assert_eq!(findings.wrong, Vec::<String>::new());
+        assert!(findings.udp >= 4000, "{findings:?}");
+        assert!(findings.tcp >= 2 * 5_000_000 / 1460, "{findings:?}");
+        assert!(findings.largest <= 1500, "{findings:?}");
+    }
+}
+
+#[test]
+fn lost_and_refused_datagrams_are_reported() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).route_back().build().unwrap();
+    route_through(&lab);
+    let address = SocketAddr::new(lab.server_ip(Family::V4, 0), 7000);
+    // Nobody is there: an answer by ICMP.
+    let account = Datagrams::to(address).flows(2).run(lab.client());
+    assert_eq!((account.lost, account.back), (2, 0), "{account:?}");
+    assert!(account.failures[0].contains("refused"), "{account:?}");
+    ip(lab.server(0), &["link set eth0 down"]).unwrap();
+    let account = Datagrams::to(address).flows(2).run(lab.client());
+    assert_eq!(
+        (account.lost, account.is_clean()),
+        (2, false),
+        "{account:?}"
+    );
+}
+
+#[test]
+fn a_hop_tells_senders_of_its_mtu_both_ways() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).hop(1400).build().unwrap();
+    route_through(&lab);
+    for family in Family::ALL {
+        let address = SocketAddr::new(lab.server_ip(family, 0), 7000);
+        let _bulk = Bulk::start(lab.server(0), "s1", address).unwrap();
+        let port = lab.port(0);
+        let (near, behind) = (
+            Capture::start(lab.client(), ETH).unwrap(),
+            Capture::start(lab.switch(), &port).unwrap(),
+        );
+        bulk::transfer(lab.client(), address, None, 1_000_000).unwrap();
+        let (near, behind) = (near.stop().unwrap(), behind.stop().unwrap());
+        let arrived: Vec<_> = behind.into_iter().filter(|c| c.frame.outgoing).collect();
+        let (near, arrived) = (oracle::look(&near), oracle::look(&arrived));
+        assert_eq!((near.largest, arrived.largest), (1500, 1400), "{family:?}");
+        assert!(near.icmp >= 1, "{near:?}");
+    }
+}
+
+#[test]
+fn servers_take_packets_out_of_tunnels() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder()
+        .one_armed()
+        .servers(1)
+        .decapsulate()
+        .build()
+        .unwrap();
+    let balancer = RawSocket::open(lab.balancer(), ETH).unwrap();
+    let client = RawSocket::open(lab.client(), ETH).unwrap();
+    let (to, from) = (
+        lab.mac_of(lab.server_addr(0)),
+        lab.mac_of(lab.balancer_addr()),
+    );
+    let payload = b"from within";
+    let datagram = |family, port| {
+        let ports = (5000, port);
+        let mut bytes = Vec::new();
+        match family {
+            Family::V4 => {
+                PacketBuilder::ipv4(lab.client_addr().octets(), lab.service_addr().octets(), 64)
+                    .udp(ports.0, ports.1)
+                    .write(&mut bytes, payload)
+            }
+            Family::V6 => PacketBuilder::ipv6(
+                lab.client_addr6().octets(),
+                lab.service_addr6().octets(),
+                64,
+            )
+            .udp(ports.0, ports.1)
+            .write(&mut bytes, payload),
+        }
+        .unwrap();
+        bytes
+    };
+    for (port, outer, inner) in [
+        (7001, Family::V4, Family::V4),
+        (7002, Family::V6, Family::V6),
+        (7003, Family::V6, Family::V4),
+    ] {
+        let service = SocketAddr::new(lab.service_ip(inner), port);
+        let _server = UdpServer::start(lab.server(0), "s1", service).unwrap();
+        // An answer shall not need the switch to ask.
+        let inner_bytes = datagram(inner, port);
+        let number = if inner == Family::V4 { 4 } else { 41 };
+        let mut frame = Vec::new();
+        let ethernet = PacketBuilder::ethernet2(from, to);
+        match outer {
+            Family::V4 => ethernet.ipv4(
+                lab.balancer_addr().octets(),
+                lab.server_addr(0).octets(),
+                64,
+            ),
+            Family::V6 => ethernet.ipv6(
+                lab.balancer_addr6().octets(),
+                lab.server_addr6(0).octets(),
+                64,
+            ),
+        }
+        .write(&mut frame, etherparse::IpNumber(number), &inner_bytes)
+        .unwrap();
+        balancer.send(&frame).unwrap();
+        let answer = client
+            .receive_matching(wait::PATIENCE, |bytes| {
+                let mut named = vec![2];
+                named.extend(b"s1");
+                named.extend(payload);
+                bytes.ends_with(&named).then(|| bytes.to_vec())
+            })
+            .unwrap();
+        assert!(answer.is_some(), "{inner:?} in {outer:?}");
+    }
+}
+
+#[test]
+fn steady_connections_tell_of_stalls_and_ends() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let address = SocketAddr::from((lab.server_addr6(0), 80));
+    let mut server = Server::start(lab.server(0), "s1", Protocol::Echo, address).unwrap();
+    let connect = |_| {
+        let mut stream = client::connect(lab.balancer(), address, None).unwrap();
+        client::greeting(&mut stream).unwrap();
+        stream
+    };
+    let steady = Steady::start((0..20).map(connect).collect(), Duration::from_millis(10));
+    wait::until_true("rounds", || steady.rounds() > 10).unwrap();
+    let experience = steady.stop();
+    assert_eq!(
+        (experience.failures.len(), experience.streams.len()),
+        (0, 20)
+    );
+    assert!(experience.exchanges >= 100);
+    let steady = Steady::start(experience.streams, Duration::from_millis(10));
+    server.reset_connections();
+    wait::until_true("rounds", || steady.rounds() > 10).unwrap();
+    assert_eq!(steady.stop().failures.len(), 20);
+}
+
+#[test]
+fn a_flood_goes_out_at_the_rate_asked_for() {
+    if skip::without_bpf() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let flooder = Netns::new(&lab.tag().name("flooder")).unwrap();
+    let (to_mac, from_mac) = ([2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]);
+    let (near, far) = (
+        End {
+            netns: lab.balancer(),
+            name: "flood0",
+            mac: to_mac,
+        },
+        End {
+            netns: &flooder,
+            name: ETH,
+            mac: from_mac,
+        },
+    );
+    link::veth(near, far).unwrap();
+    let _far = link::far_end(&flooder, ETH).unwrap();
+    let pass = || Program::xdp_pass()?.attach(link::ifindex("flood0")?);
+    let _near = lab.balancer().run(pass).unwrap();
+    let aim = Aim {
+        to_mac,
+        from_mac,
+        service: (lab.service_addr(), 80),
+        sources: lab.client_alias(0),
+    };
+    let flood = Flood::new(&flooder, ETH, 0, &aim).unwrap();
+    let wire = Capture::start(lab.balancer(), "flood0").unwrap();
+    let sent = flood
+        .start(20_000.0, Duration::from_millis(500))
+        .unwrap()
+        .finish()
+        .unwrap();
+    assert!((1_000..=12_000).contains(&sent), "{sent}");
+    let captured = wire.stop().unwrap();
+    let findings = oracle::look(&captured);
+    assert_eq!(findings.wrong, Vec::<String>::new());
+    assert_eq!(findings.tcp, sent, "all arrive at this rate");
+    let full = flood.measure(100_000).unwrap();
+    println!("{full} a second");
+    assert!(full > 20_000.0, "{full}");
+}
