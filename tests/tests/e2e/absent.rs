@@ -1,0 +1,134 @@
+//! An agent that is gone while connections go on: the kernel path alone opens, forwards, ends and forgets them, several
+//! times as many as its table holds.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use lb_tests::client::{self, Load};
+use lb_tests::lab::Family;
+use lb_tests::server::Server;
+use lb_tests::{Daemon, Lab, skip, wait};
+
+use crate::kernel::{counter, reasons, recount, settles_at};
+use crate::services::{Forward, Service, Transport, Userspace};
+
+/// How long nobody is at home, a shortened ten minutes.
+const ABSENCE: Duration = Duration::from_secs(15);
+/// New connections a second.
+const RATE: u32 = 1000;
+/// Most flows at a time: a third of what comes in that time.
+const MAX_FLOWS: u32 = 5000;
+/// Connections that say nothing all the while, for longer than flows may be idle.
+const SILENT: usize = 20;
+const IDLE: u32 = 5;
+
+fn silent(lab: &Lab, service: Service) -> Vec<TcpStream> {
+    let connect = |_| {
+        let mut stream = client::connect(lab.client(), service.target(lab), None).unwrap();
+        client::greeting(&mut stream).unwrap();
+        stream
+    };
+    (0..SILENT).map(connect).collect()
+}
+
+fn the_kernel_path_goes_on_alone(forward: Forward, family: Family) {
+    if skip::without_lb() {
+        return;
+    }
+    let service = Service::new(forward, family, Transport::Tcp);
+    let lab = forward.lab().build().unwrap();
+    let servers: Vec<Server> = service.echo_servers(&lab);
+    let config = service.config(&lab)
+        + &format!("defaults: {{ timeouts: {{ client: {IDLE}s, server: {IDLE}s }} }}\n");
+    let mut daemon = Daemon::builder(&lab, &config)
+        .fast_path(&format!("attach: xdp, max_flows: {MAX_FLOWS}"))
+        .start()
+        .unwrap();
+    service.taken_by_kernel(&lab, &daemon).unwrap();
+    settles_at("probes to be gone", 0, || service.active(&daemon));
+    let mut held = silent(&lab, service);
+    let (expired, userspace) = (counter(&daemon, "flow_expired"), Userspace::of(&lab));
+    let accepted = || servers.iter().map(Server::accepted).sum::<u64>();
+    let before = accepted();
+
+    daemon.kill();
+    let sources = (0..50).map(|i| lab.client_alias_ip(family, i));
+    let load = Load::to(service.target(&lab))
+        .connections(usize::MAX)
+        .parallel(16)
+        .rate(RATE)
+        .from(sources)
+        .start(lab.client());
+    thread::sleep(ABSENCE);
+    // He is back while they still come.
+    daemon.start().unwrap();
+    let done = load.done();
+    wait::until_true("a thousand connections with the agent there again", || {
+        load.done() > done + 1000
+    })
+    .unwrap();
+    let tally = load.stop();
+
+    assert_eq!(
+        tally.failures.first(),
+        None,
+        "of {} connections {} failed",
+        tally.answered(),
+        tally.failures.len()
+    );
+    assert_eq!(accepted() - before, tally.answered());
+    assert!(
+        tally.answered() > 2 * u64::from(MAX_FLOWS),
+        "a machine too slow to turn the table over: {}",
+        tally.answered()
+    );
+    // Nobody listened in the meantime: had one come up, it would have failed.
+    assert_eq!(
+        Userspace::of(&lab).segments,
+        userspace.segments,
+        "{}",
+        reasons(&daemon)
+    );
+    settles_at("those that are held alone", SILENT as u64, || {
+        service.active(&daemon)
+    });
+    // The table itself says the same, address by address.
+    if family == Family::V4 && forward == Forward::Fullnat {
+        let found = (0..lab.servers()).map(|i| recount(&daemon, service.listens(&lab, i)));
+        assert_eq!(found.sum::<u64>(), SILENT as u64);
+    }
+    // The time in which nobody looked is no idle time.
+    assert_eq!(
+        counter(&daemon, "flow_expired"),
+        expired,
+        "{}",
+        reasons(&daemon)
+    );
+    for stream in &mut held {
+        client::echo(stream, b"still there").unwrap();
+    }
+    drop(held);
+    settles_at("no active flow", 0, || service.active(&daemon));
+    service.taken_by_kernel(&lab, &daemon).unwrap();
+}
+
+#[test]
+fn connections_go_on_while_the_agent_is_gone_fullnat() {
+    the_kernel_path_goes_on_alone(Forward::Fullnat, Family::V4);
+}
+
+#[test]
+fn connections_go_on_while_the_agent_is_gone_fullnat_ipv6() {
+    the_kernel_path_goes_on_alone(Forward::Fullnat, Family::V6);
+}
+
+#[test]
+fn connections_go_on_while_the_agent_is_gone_dsr() {
+    the_kernel_path_goes_on_alone(Forward::Dsr, Family::V4);
+}
+
+#[test]
+fn connections_go_on_while_the_agent_is_gone_ipip_ipv6() {
+    the_kernel_path_goes_on_alone(Forward::Ipip, Family::V6);
+}
