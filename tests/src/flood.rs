@@ -228,7 +228,7 @@ fn syn(aim: &Aim) -> Vec<u8> {
     frame
 }
 
-/// The program that fills in: two random words a frame, checksums by adding to those of the frame as it stands.
+/// The program that writes it: two random words a frame, checksums by adding to those of the frame as it stands.
 fn vary(frame: &[u8]) -> Vec<crate::bpf::Insn> {
     let mut code = Code::new();
     let drop = code.label();
@@ -243,6 +243,18 @@ fn vary(frame: &[u8]) -> Vec<crate::bpf::Insn> {
         .alu_register(Alu::Mov, 4, 2)
         .alu(Alu::Add, 4, at::END)
         .jump_register(When::Greater, 4, 3, drop);
+    // All of it anew: the frame is used again as the balancer has left it.
+    for (i, bytes) in frame.chunks(4).enumerate() {
+        let at = 4 * i as i16;
+        match *bytes {
+            [a, b, c, d] => {
+                code.store_immediate(Size::U32, 2, at, i32::from_ne_bytes([a, b, c, d]))
+            }
+            [a, b] => code.store_immediate(Size::U16, 2, at, u16::from_ne_bytes([a, b]).into()),
+            // An Ethernet header and 40 bytes.
+            _ => unreachable!("54 bytes are no multiple of 4 and 2"),
+        };
+    }
     // Source: the lower half of the first word; port: its upper half; sequence number: the second word.
     code.store(Size::U16, 2, at::SOURCE, one)
         .store(Size::U32, 2, at::SEQUENCE, two);

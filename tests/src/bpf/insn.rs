@@ -125,6 +125,17 @@ impl Code {
         self.push(insn(0x63 | size as u8, to, register, offset, 0))
     }
 
+    /// `*(rA + offset) = immediate`
+    pub fn store_immediate(
+        &mut self,
+        size: Size,
+        to: u8,
+        offset: i16,
+        immediate: i32,
+    ) -> &mut Code {
+        self.push(insn(0x62 | size as u8, to, 0, offset, immediate))
+    }
+
     /// Goes to `label` if `rA when immediate`.
     pub fn jump(&mut self, when: When, register: u8, immediate: i32, label: Label) -> &mut Code {
         self.jumps.push((self.insns.len(), label));

@@ -10,6 +10,7 @@ mod balancing;
 mod dsr;
 mod dual_stack;
 mod faults;
+mod flood;
 mod flow_log;
 mod forwarding;
 mod health;

@@ -13,69 +13,81 @@ const HOP: u32 = 1400;
 const BYTES: u64 = 2_000_000;
 
 /// Transfers beyond a hop: what each end sends is too big at first.
-fn recovers(forward: Forward) {
+fn recovers(forward: Forward, family: Family) {
     if skip::without_lb() {
         return;
     }
-    for family in Family::ALL {
-        println!("{} {}", forward.name(), family.name());
-        let service = Service::new(forward, family, Transport::Tcp);
-        let lab = forward.lab().hop(HOP).build().unwrap();
-        let _servers = service.servers(&lab);
-        let daemon = Daemon::builder(&lab, &service.config(&lab))
-            .start()
-            .unwrap();
-        service.taken_by_kernel(&lab, &daemon).unwrap();
-        let userspace = Userspace::of(&lab);
-        let near = Capture::start(lab.client(), ETH).unwrap();
-        let ports: Vec<String> = (0..lab.servers()).map(|i| lab.port(i)).collect();
-        let far: Vec<Capture> = ports
-            .iter()
-            .map(|port| Capture::start(lab.switch(), port).unwrap())
-            .collect();
+    let service = Service::new(forward, family, Transport::Tcp);
+    let lab = forward.lab().hop(HOP).build().unwrap();
+    let _servers = service.servers(&lab);
+    let daemon = Daemon::builder(&lab, &service.config(&lab))
+        .start()
+        .unwrap();
+    service.taken_by_kernel(&lab, &daemon).unwrap();
+    let userspace = Userspace::of(&lab);
+    let near = Capture::start(lab.client(), ETH).unwrap();
+    let ports: Vec<String> = (0..lab.servers()).map(|i| lab.port(i)).collect();
+    let far: Vec<Capture> = ports
+        .iter()
+        .map(|port| Capture::start(lab.switch(), port).unwrap())
+        .collect();
 
-        // A path's MTU is remembered by address: a source of its own for each, and two servers.
-        for i in 0..4 {
-            let source = lab.client_alias_ip(family, i);
-            bulk::transfer(lab.client(), service.target(&lab), Some(source), BYTES).unwrap();
-        }
-
-        let near = near.stop().unwrap();
-        let sent: Vec<_> = near.iter().filter(|c| c.frame.outgoing).cloned().collect();
-        let told: Vec<_> = near.into_iter().filter(|c| !c.frame.outgoing).collect();
-        let (sent, told) = (oracle::look(&sent), oracle::look(&told));
-        assert_eq!(sent.largest, 1500, "the client tried its own MTU first");
-        assert!(told.icmp >= 1, "and was told: {told:?}");
-        assert_eq!(told.wrong, Vec::<String>::new());
-        for capture in far {
-            // Towards the server.
-            let captured = capture.stop().unwrap();
-            let arrived: Vec<_> = captured.into_iter().filter(|c| c.frame.outgoing).collect();
-            let arrived = oracle::look(&arrived);
-            assert_eq!(arrived.wrong, Vec::<String>::new());
-            assert!(arrived.largest <= HOP as usize, "{arrived:?}");
-            assert!(
-                arrived.largest >= HOP as usize - 8,
-                "it is made use of: {arrived:?}"
-            );
-        }
-        assert_eq!(Userspace::of(&lab), userspace);
+    // A path's MTU is remembered by address: a source of its own for each, and two servers.
+    for i in 0..4 {
+        let source = lab.client_alias_ip(family, i);
+        bulk::transfer(lab.client(), service.target(&lab), Some(source), BYTES).unwrap();
     }
+
+    let near = near.stop().unwrap();
+    let sent: Vec<_> = near.iter().filter(|c| c.frame.outgoing).cloned().collect();
+    let told: Vec<_> = near.into_iter().filter(|c| !c.frame.outgoing).collect();
+    let (sent, told) = (oracle::look(&sent), oracle::look(&told));
+    assert_eq!(sent.largest, 1500, "the client tried its own MTU first");
+    assert!(told.icmp >= 1, "and was told: {told:?}");
+    assert_eq!(told.wrong, Vec::<String>::new());
+    for capture in far {
+        // Towards the server.
+        let captured = capture.stop().unwrap();
+        let arrived: Vec<_> = captured.into_iter().filter(|c| c.frame.outgoing).collect();
+        let arrived = oracle::look(&arrived);
+        assert_eq!(arrived.wrong, Vec::<String>::new());
+        assert!(arrived.largest <= HOP as usize, "{arrived:?}");
+        assert!(
+            arrived.largest >= HOP as usize - 8,
+            "it is made use of: {arrived:?}"
+        );
+    }
+    assert_eq!(Userspace::of(&lab), userspace);
 }
 
 #[test]
 fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_fullnat() {
-    recovers(Forward::Fullnat);
+    recovers(Forward::Fullnat, Family::V4);
+}
+
+#[test]
+fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_fullnat_ipv6() {
+    recovers(Forward::Fullnat, Family::V6);
 }
 
 #[test]
 fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_nat() {
-    recovers(Forward::Nat);
+    recovers(Forward::Nat, Family::V4);
+}
+
+#[test]
+fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_nat_ipv6() {
+    recovers(Forward::Nat, Family::V6);
 }
 
 #[test]
 fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_ipip() {
-    recovers(Forward::Ipip);
+    recovers(Forward::Ipip, Family::V4);
+}
+
+#[test]
+fn a_smaller_hop_behind_the_balancer_is_found_by_icmp_ipip_ipv6() {
+    recovers(Forward::Ipip, Family::V6);
 }
 
 /// A host behind the client, who is its router and lets nothing larger than [`HOP`] through to it.
@@ -119,62 +131,79 @@ fn remote(lab: &Lab) -> Netns {
 
 /// The other direction: a client's own router tells the service that its answers are too big, and the server that sent
 /// them must learn of it.
-fn servers_learn(forward: Forward) {
+fn servers_learn(forward: Forward, family: Family) {
     if skip::without_lb() {
         return;
     }
-    for family in Family::ALL {
-        println!("{} {}", forward.name(), family.name());
-        let service = Service::new(forward, family, Transport::Tcp);
-        let lab = forward.lab().build().unwrap();
-        let remote = remote(&lab);
-        let _servers = service.servers(&lab);
-        let daemon = Daemon::builder(&lab, &service.config(&lab))
-            .start()
-            .unwrap();
-        service.taken_by_kernel(&lab, &daemon).unwrap();
-        let userspace = Userspace::of(&lab);
-        let near = Capture::start(&remote, ETH).unwrap();
-        let far: Vec<Capture> = (0..lab.servers())
-            .map(|i| Capture::start(lab.server(i), ETH).unwrap())
-            .collect();
+    let service = Service::new(forward, family, Transport::Tcp);
+    let lab = forward.lab().build().unwrap();
+    let remote = remote(&lab);
+    let _servers = service.servers(&lab);
+    let daemon = Daemon::builder(&lab, &service.config(&lab))
+        .start()
+        .unwrap();
+    service.taken_by_kernel(&lab, &daemon).unwrap();
+    let userspace = Userspace::of(&lab);
+    let near = Capture::start(&remote, ETH).unwrap();
+    let far: Vec<Capture> = (0..lab.servers())
+        .map(|i| Capture::start(lab.server(i), ETH).unwrap())
+        .collect();
 
-        for _ in 0..4 {
-            bulk::transfer(&remote, service.target(&lab), None, BYTES).unwrap();
-        }
-
-        let arrived = near.stop().unwrap();
-        let arrived: Vec<_> = arrived.into_iter().filter(|c| !c.frame.outgoing).collect();
-        let arrived = oracle::look(&arrived);
-        assert_eq!((arrived.largest, arrived.wrong), (HOP as usize, Vec::new()));
-        let mut told = Findings::default();
-        for capture in far {
-            let captured = capture.stop().unwrap();
-            let received = captured.into_iter().filter(|c| !c.frame.outgoing);
-            told.add(oracle::look(&received.collect::<Vec<_>>()));
-        }
-        assert!(told.icmp >= 1, "some server was told: {told:?}");
-        assert_eq!(told.wrong, Vec::<String>::new());
-        assert_eq!(Userspace::of(&lab), userspace);
+    for _ in 0..4 {
+        bulk::transfer(&remote, service.target(&lab), None, BYTES).unwrap();
     }
+
+    let arrived = near.stop().unwrap();
+    let arrived: Vec<_> = arrived.into_iter().filter(|c| !c.frame.outgoing).collect();
+    let arrived = oracle::look(&arrived);
+    assert_eq!((arrived.largest, arrived.wrong), (HOP as usize, Vec::new()));
+    let mut told = Findings::default();
+    for capture in far {
+        let captured = capture.stop().unwrap();
+        let received = captured.into_iter().filter(|c| !c.frame.outgoing);
+        told.add(oracle::look(&received.collect::<Vec<_>>()));
+    }
+    assert!(told.icmp >= 1, "some server was told: {told:?}");
+    assert_eq!(told.wrong, Vec::<String>::new());
+    assert_eq!(Userspace::of(&lab), userspace);
 }
 
 #[test]
 fn servers_learn_of_a_smaller_hop_before_the_client_fullnat() {
-    servers_learn(Forward::Fullnat);
+    servers_learn(Forward::Fullnat, Family::V4);
+}
+
+#[test]
+fn servers_learn_of_a_smaller_hop_before_the_client_fullnat_ipv6() {
+    servers_learn(Forward::Fullnat, Family::V6);
 }
 
 #[test]
 fn servers_learn_of_a_smaller_hop_before_the_client_nat() {
-    servers_learn(Forward::Nat);
+    servers_learn(Forward::Nat, Family::V4);
+}
+
+#[test]
+fn servers_learn_of_a_smaller_hop_before_the_client_nat_ipv6() {
+    servers_learn(Forward::Nat, Family::V6);
 }
 
 #[test]
 fn servers_learn_of_a_smaller_hop_before_the_client_dsr() {
-    servers_learn(Forward::Dsr);
+    servers_learn(Forward::Dsr, Family::V4);
+}
+
+#[test]
+fn servers_learn_of_a_smaller_hop_before_the_client_dsr_ipv6() {
+    servers_learn(Forward::Dsr, Family::V6);
 }
 
 #[test]
 fn servers_learn_of_a_smaller_hop_before_the_client_ipip() {
-    servers_learn(Forward::Ipip);
+    servers_learn(Forward::Ipip, Family::V4);
+}
+
+#[test]
+fn servers_learn_of_a_smaller_hop_before_the_client_ipip_ipv6() {
+    servers_learn(Forward::Ipip, Family::V6);
 }
