@@ -1,17 +1,17 @@
 //! The laboratory itself, in both families and with what the fast path's modes need of it, without a balancer: what a
 //! test of `lb` shall not have to doubt.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use etherparse::PacketBuilder;
+use etherparse::{IpHeaders, IpNumber, PacketBuilder, PacketBuilderStep};
 use lb_tests::bpf::Program;
 use lb_tests::bulk::{self, Bulk};
 use lb_tests::capture::Capture;
-use lb_tests::client::{self, Datagrams, Steady};
+use lb_tests::client::{self, Datagrams, Load, Steady};
 use lb_tests::flood::{Aim, Flood};
 use lb_tests::lab::{ETH, Family, Lab};
-use lb_tests::link::{self, End, ip};
+use lb_tests::link::{self, End, Mac, ip};
 use lb_tests::raw::RawSocket;
 use lb_tests::server::{Protocol, Server, UdpServer};
 use lb_tests::{Netns, skip, wait};
@@ -109,43 +109,42 @@ fn a_hop_tells_senders_of_its_mtu_both_ways() {
 }
 
 #[test]
-fn servers_take_packets_out_of_tunnels() {
+fn with_one_arm_the_balancer_alone_is_found_under_the_service_address() {
     if skip::without_bpf() {
         return;
     }
-    let lab = Lab::builder()
-        .one_armed()
-        .servers(1)
-        .decapsulate()
-        .build()
-        .unwrap();
+    let lab = Lab::builder().one_armed().servers(2).build().unwrap();
+    let service = SocketAddr::from((lab.service_addr6(), 80));
+    let start = |netns, name| Server::start(netns, name, Protocol::Name, service).unwrap();
+    let on_loopback = [0, 1].map(|i| start(lab.server(i), "loopback"));
+    let _edge = start(lab.balancer(), "edge");
+    let tally = Load::to(service)
+        .connections(20)
+        .from([lab.client_addr6(), lab.client_alias6(7)])
+        .run(lab.client());
+    assert_eq!((tally.of("edge"), tally.failures), (20, vec![]));
+    assert!(on_loopback.iter().all(|server| server.accepted() == 0));
+}
+
+#[test]
+fn servers_take_packets_out_of_tunnels_and_answer_the_client() {
+    if skip::without_bpf() {
+        return;
+    }
+    let builder = Lab::builder().one_armed().servers(1).decapsulate();
+    let lab = builder.clone().build().unwrap();
+    takes_out_of_tunnels(&lab, lab.mac_of(lab.server_addr(0)));
+    // Behind a router, through which the answers go too.
+    let lab = builder.hop(1400).build().unwrap();
+    takes_out_of_tunnels(&lab, lab.mac_of(Ipv4Addr::new(10, 77, 1, 254)));
+}
+
+/// Sends datagrams to the service in tunnels to the server, and expects its answers at the client.
+fn takes_out_of_tunnels(lab: &Lab, next_hop: Mac) {
     let balancer = RawSocket::open(lab.balancer(), ETH).unwrap();
     let client = RawSocket::open(lab.client(), ETH).unwrap();
-    let (to, from) = (
-        lab.mac_of(lab.server_addr(0)),
-        lab.mac_of(lab.balancer_addr()),
-    );
+    let own = lab.mac_of(lab.balancer_addr());
     let payload = b"from within";
-    let datagram = |family, port| {
-        let ports = (5000, port);
-        let mut bytes = Vec::new();
-        match family {
-            Family::V4 => {
-                PacketBuilder::ipv4(lab.client_addr().octets(), lab.service_addr().octets(), 64)
-                    .udp(ports.0, ports.1)
-                    .write(&mut bytes, payload)
-            }
-            Family::V6 => PacketBuilder::ipv6(
-                lab.client_addr6().octets(),
-                lab.service_addr6().octets(),
-                64,
-            )
-            .udp(ports.0, ports.1)
-            .write(&mut bytes, payload),
-        }
-        .unwrap();
-        bytes
-    };
     for (port, outer, inner) in [
         (7001, Family::V4, Family::V4),
         (7002, Family::V6, Family::V6),
@@ -153,35 +152,41 @@ fn servers_take_packets_out_of_tunnels() {
     ] {
         let service = SocketAddr::new(lab.service_ip(inner), port);
         let _server = UdpServer::start(lab.server(0), "s1", service).unwrap();
-        // An answer shall not need the switch to ask.
-        let inner_bytes = datagram(inner, port);
-        let number = if inner == Family::V4 { 4 } else { 41 };
-        let mut frame = Vec::new();
-        let ethernet = PacketBuilder::ethernet2(from, to);
-        match outer {
-            Family::V4 => ethernet.ipv4(
-                lab.balancer_addr().octets(),
-                lab.server_addr(0).octets(),
-                64,
-            ),
-            Family::V6 => ethernet.ipv6(
-                lab.balancer_addr6().octets(),
-                lab.server_addr6(0).octets(),
-                64,
-            ),
-        }
-        .write(&mut frame, etherparse::IpNumber(number), &inner_bytes)
-        .unwrap();
+        let mut datagram = Vec::new();
+        ip_header(lab.client_ip(inner), service.ip())
+            .udp(5000, port)
+            .write(&mut datagram, payload)
+            .unwrap();
+        let number = IpNumber(if inner == Family::V4 { 4 } else { 41 });
+        let balancer_ip = match outer {
+            Family::V4 => lab.balancer_addr().into(),
+            Family::V6 => lab.balancer_addr6().into(),
+        };
+        let mut frame = [next_hop, own].concat();
+        frame.extend(if outer == Family::V4 {
+            [0x08, 0x00]
+        } else {
+            [0x86, 0xdd]
+        });
+        ip_header(balancer_ip, lab.server_ip(outer, 0))
+            .write(&mut frame, number, &datagram)
+            .unwrap();
         balancer.send(&frame).unwrap();
+        let expected = [b"\x02s1".as_slice(), payload].concat();
         let answer = client
             .receive_matching(wait::PATIENCE, |bytes| {
-                let mut named = vec![2];
-                named.extend(b"s1");
-                named.extend(payload);
-                bytes.ends_with(&named).then(|| bytes.to_vec())
+                bytes.ends_with(&expected).then_some(())
             })
             .unwrap();
         assert!(answer.is_some(), "{inner:?} in {outer:?}");
+    }
+}
+
+fn ip_header(from: IpAddr, to: IpAddr) -> PacketBuilderStep<IpHeaders> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => PacketBuilder::ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), IpAddr::V6(to)) => PacketBuilder::ipv6(from.octets(), to.octets(), 64),
+        _ => panic!("{from} and {to} are of two families"),
     }
 }
 

