@@ -32,7 +32,7 @@ fn recovers(forward: Forward, family: Family) {
         .map(|port| Capture::start(lab.switch(), port).unwrap())
         .collect();
 
-    // A path's MTU is remembered by address: a source of its own for each, and two servers.
+    // More than one a server; what a client learns it remembers for the service's address.
     for i in 0..4 {
         let source = lab.client_alias_ip(family, i);
         bulk::transfer(lab.client(), service.target(&lab), Some(source), BYTES).unwrap();

@@ -6,12 +6,14 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep, TcpHeader};
+use lb_tests::capture::Capture;
 use lb_tests::lab::{Arms, ETH, Family};
 use lb_tests::raw::RawSocket;
 use lb_tests::server::Server;
 use lb_tests::{Daemon, Lab, client, skip};
 
 use crate::kernel::settles_at;
+use crate::oracle;
 use crate::services::{Forward, Service, Transport, Userspace};
 
 /// Connections that are lied about.
@@ -216,6 +218,7 @@ fn nobody_is_moved_or_ended(service: Service) {
     // Who the servers believe to talk to: whoever can see that can lie about it from their side.
     let peers: Vec<Vec<SocketAddr>> = servers.iter().map(Server::take_peers).collect();
 
+    let wire = Capture::start(lab.client(), ETH).unwrap();
     let near = RawSocket::open(lab.client(), ETH).unwrap();
     let edge = match lab.arms() {
         Arms::Two => lab.service_addr(),
@@ -268,6 +271,14 @@ fn nobody_is_moved_or_ended(service: Service) {
         }
         all_alive("forged from the servers' side");
     }
+    // Neither a forgery nor what came of one was thrown away for its checksum alone.
+    let findings = oracle::look(&wire.stop().unwrap());
+    assert_eq!(findings.wrong, Vec::<String>::new());
+    let forged = 3 * u64::from(CONNECTIONS) * 24;
+    assert!(
+        findings.tcp >= forged && findings.icmp >= forged / 24 * 8,
+        "{findings:?}"
+    );
     assert_eq!(accepted(), accepted_before, "somebody was moved");
     assert_eq!(
         servers.iter().map(Server::open).sum::<u64>(),
