@@ -174,13 +174,24 @@ fn set_flag(name: &str, up: bool) -> Result<()> {
     ioctl(name, libc::SIOCSIFFLAGS, &mut request)
 }
 
+/// Sets a feature, unless it is as wanted already: the kernel refuses even to turn off what a veth cannot have while its
+/// peer has a program.
 fn ethtool(name: &str, command: u32, value: u32) -> Result<()> {
+    // Each ETHTOOL_S… is its ETHTOOL_G… and one. Asked afterwards, since the peer may get its program at any moment.
+    match ethtool_ioctl(name, command, value) {
+        Err(error) if ethtool_ioctl(name, command - 1, 0)? != value => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a command of `struct ethtool_value` and gives its value.
+fn ethtool_ioctl(name: &str, command: u32, value: u32) -> Result<u32> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    // struct ethtool_value
     let mut argument = [command, value];
     let mut request = request(name)?;
     request.ifr_ifru.ifru_data = argument.as_mut_ptr().cast();
-    ioctl(name, SIOCETHTOOL, &mut request)
+    ioctl(name, SIOCETHTOOL, &mut request)?;
+    Ok(argument[1])
 }
 
 fn request(name: &str) -> Result<libc::ifreq> {
