@@ -40,11 +40,11 @@ fn recount(daemon: &Daemon<'_>) -> (usize, usize, usize) {
     let map = Map::HashMap(MapData::from_pin(pin(daemon, "FLOWS4")).unwrap());
     let map: HashMap<MapData, FlowKey<V4>, Flow<V4>> = map.try_into().unwrap();
     let flows: Vec<_> = map.iter().filter_map(Result::ok).collect();
-    let forward = |flow: &Flow<V4>| flow.flags & flags::REVERSE == 0;
+    let forward = |flow: &Flow<V4>| flow.leg.flags & flags::REVERSE == 0;
     let entries = flows.iter().filter(|(_, flow)| forward(flow)).count();
     let active = flows
         .iter()
-        .filter(|(_, flow)| forward(flow) && !tcp::is_closing(flow.state));
+        .filter(|(_, flow)| forward(flow) && !tcp::is_closing(flow.leg.state));
     (entries, flows.len() - entries, active.count())
 }
 

@@ -135,9 +135,9 @@ pub(crate) fn recount(daemon: &Daemon<'_>, server: SocketAddr) -> u64 {
     let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
     let flows = HashMap::<_, FlowKey<V4>, Flow<V4>>::try_from(map).unwrap();
     let active = flows.iter().filter_map(Result::ok).filter(|(_, flow)| {
-        flow.flags & flags::REVERSE == 0
-            && !tcp::is_closing(flow.state)
-            && (flow.dst, flow.dport) == (address, server.port().to_be())
+        flow.leg.flags & flags::REVERSE == 0
+            && !tcp::is_closing(flow.leg.state)
+            && (flow.leg.dst, flow.leg.dport) == (address, server.port().to_be())
     });
     active.count() as u64
 }
