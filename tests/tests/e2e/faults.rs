@@ -32,7 +32,7 @@ fn idle(seconds: u32, body: &str) -> String {
 }
 
 fn pin(daemon: &Daemon<'_>, name: &str) -> PathBuf {
-    daemon.pin_path().join("v1/maps").join(name)
+    daemon.pin_path().join("v2/maps").join(name)
 }
 
 /// Flows by what the table holds: forward entries, reverse entries, and those that count as active, by server.
@@ -204,7 +204,7 @@ fn pins_of_a_start_that_was_killed_do_not_hinder_the_next() {
     kernel_takes_over(&lab, &daemon);
     for missing in [&["SETTINGS"][..], &["FLOWS4"], &["CLOCK", "TX", "SETTINGS"]] {
         daemon.kill();
-        for link in fs::read_dir(daemon.pin_path().join("v1/links")).unwrap() {
+        for link in fs::read_dir(daemon.pin_path().join("v2/links")).unwrap() {
             fs::remove_file(link.unwrap().path()).unwrap();
         }
         for name in missing {

@@ -131,7 +131,7 @@ pub(crate) fn recount(daemon: &Daemon<'_>, server: SocketAddr) -> u64 {
         panic!("{server} is not IPv4");
     };
     let address = u32::from_ne_bytes(address.octets());
-    let path = daemon.pin_path().join("v1/maps/FLOWS4");
+    let path = daemon.pin_path().join("v2/maps/FLOWS4");
     let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
     let flows = HashMap::<_, FlowKey<V4>, Flow<V4>>::try_from(map).unwrap();
     let active = flows.iter().filter_map(Result::ok).filter(|(_, flow)| {
