@@ -6,9 +6,11 @@
 
 mod case;
 mod frame;
+mod live;
 mod measure;
 mod report;
 mod rig;
+mod scale;
 mod shape;
 mod world;
 
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 use lb_tests::tag::{TEST_PREFIX, Tag};
 use lb_tests::{Context, Netns, Result, netns, skip};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use serde_json::Value;
 
 use crate::report::Report;
 
@@ -66,6 +69,20 @@ fn cannot_run() -> bool {
 
 fn run(args: &Args) -> Result<()> {
     netns::sweep_tests();
+    let figures = if args.scale {
+        scale::run()?
+    } else {
+        packets(&args.name)?
+    };
+    if let Some(path) = &args.json {
+        std::fs::write(path, format!("{figures:#}\n"))
+            .context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The table of nanoseconds a packet, of groups with `name` in theirs.
+fn packets(name: &str) -> Result<Value> {
     let netns = Netns::new(&Tag::new(TEST_PREFIX).name("bench"))?;
     let _inside = netns.enter();
     // Counters are per CPU, and a change of CPU costs time.
@@ -75,7 +92,7 @@ fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
     Report::introduce();
     for group in case::groups() {
-        if !group.name.contains(&args.name) {
+        if !group.name.contains(name) {
             continue;
         }
         match world::impossible(group.shape) {
@@ -83,10 +100,5 @@ fn run(args: &Args) -> Result<()> {
             None => report.add(&group, &measure::group(&group)?),
         }
     }
-    let figures = report.conclude(&rig::load_each()?);
-    if let Some(path) = &args.json {
-        std::fs::write(path, format!("{figures:#}\n"))
-            .context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    Ok(report.conclude(&rig::load_each()?))
 }
