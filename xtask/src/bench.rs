@@ -29,7 +29,7 @@ struct L4 {
     /// Instead: 1,000 services of 10 servers and a million flows, through the daemon
     #[arg(long)]
     scale: bool,
-    /// Only groups with this in their name, such as `fullnat IPv4` or `flood`
+    /// Only cases with this in their name, such as `fullnat IPv4` or `SYN flood`
     #[arg(conflicts_with = "scale")]
     name: Option<String>,
 }

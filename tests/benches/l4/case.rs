@@ -69,6 +69,11 @@ pub(crate) const PACKETS: u32 = 500_000;
 pub(crate) const NEW_FLOWS: u32 = 40_000;
 
 impl Case {
+    /// Whether the name, with its group's before it as in the table, has this in it.
+    pub(crate) fn is_called(&self, group: &str, part: &str) -> bool {
+        format!("{group}: {}", self.name).contains(part)
+    }
+
     /// Packets in a round of this case.
     pub(crate) fn packets(&self) -> u32 {
         match self.feed {

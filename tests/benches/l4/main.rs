@@ -29,7 +29,7 @@ use crate::report::Report;
 struct Args {
     scale: bool,
     json: Option<PathBuf>,
-    /// Groups with this in their name.
+    /// Cases with this in their group's name and theirs.
     name: String,
 }
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--json FILE`, and a part of a group's name. Cargo adds `--bench`.
+/// `--json FILE`, and a part of a case's name. Cargo adds `--bench`.
 fn args() -> Args {
     let mut args = Args::default();
     let mut given = std::env::args().skip(1);
@@ -81,7 +81,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The table of nanoseconds a packet, of groups with `name` in theirs.
+/// The table of nanoseconds a packet, of cases with `name` in theirs.
 fn packets(name: &str) -> Result<Value> {
     let netns = Netns::new(&Tag::new(TEST_PREFIX).name("bench"))?;
     let _inside = netns.enter();
@@ -91,8 +91,9 @@ fn packets(name: &str) -> Result<Value> {
     sched_setaffinity(None, &cpu).context(|| "stay on one CPU")?;
     let mut report = Report::default();
     Report::introduce();
-    for group in case::groups() {
-        if !group.name.contains(name) {
+    for mut group in case::groups() {
+        group.cases.retain(|case| case.is_called(&group.name, name));
+        if group.cases.is_empty() {
             continue;
         }
         match world::impossible(group.shape) {

@@ -18,6 +18,8 @@ use crate::world;
 /// The fast path's program in the object.
 const FAST_PATH: &str = "lb_xdp";
 const WRAPPER: &str = "bench_wrapper";
+/// Level of the kernel program's debugging output: none.
+const SILENT: u8 = 0;
 
 /// Flows whose tuples the wrapper can hold.
 pub(crate) const MOST_TUPLES: u32 = 1 << 20;
@@ -270,6 +272,8 @@ fn load_kernel() -> Result<Ebpf> {
     for (name, entries) in world::SIZES {
         loader.map_max_entries(name, entries);
     }
+    // Without a line for each packet that is not simply sent on, as lb loads it unless told otherwise.
+    loader.override_global("AYA_LOG_LEVEL", &SILENT, false);
     loader
         .load_file(kernel_object())
         .map_err(failed("open the kernel program's object"))
