@@ -40,6 +40,9 @@ pub(crate) struct Case {
 pub(crate) enum CaseFeed {
     /// Of so many established flows in turn.
     Known(u32),
+    /// Of all established flows, in another order than the one that they opened in: their entries do not lie one after
+    /// the other in memory, where the processor would fetch the next one before it is asked for.
+    OutOfOrder,
     /// Of flows whose handshake lacks only this packet, each once.
     HalfOpen,
     /// Of one source that has no flow.
@@ -90,6 +93,11 @@ impl Case {
             CaseFeed::Known(count) => Feed::Flows {
                 first: if self.kind.is_servers() { flows } else { 0 },
                 count,
+            },
+            // Behind both.
+            CaseFeed::OutOfOrder => Feed::Flows {
+                first: flows * 2,
+                count: flows,
             },
             CaseFeed::HalfOpen => Feed::Flows {
                 first: flows * 2 + round * NEW_FLOWS,
@@ -165,36 +173,39 @@ fn established(shape: Shape) -> Group {
         Mode::Dsr | Mode::Ipip => [45, 50, 120],
         Mode::FullNat | Mode::Nat => [60, 70, 150],
     };
+    let case = |name: String, kind: Kind, feed, aim| Case {
+        name,
+        kind,
+        feed,
+        port: None,
+        reason: if kind.is_servers() {
+            Reason::ForwardedOut
+        } else {
+            Reason::ForwardedIn
+        },
+        noted: &[],
+        over: sent(shape),
+        aim,
+    };
     let mut cases = Vec::new();
-    for (kind, reason) in [
-        (Kind::Data, Reason::ForwardedIn),
-        (Kind::Reply, Reason::ForwardedOut),
-    ] {
+    for kind in [Kind::Data, Kind::Reply] {
         if kind.is_servers() && !shape.two_sided() {
             continue;
         }
+        let direction = if kind.is_servers() { "replies, " } else { "" };
         for (count, aim) in FLOWS.into_iter().zip(aims) {
-            let direction = if kind.is_servers() { "replies, " } else { "" };
-            cases.push(Case {
-                name: format!(
-                    "{direction}{} {}",
-                    thousands(count),
-                    if count == 1 { "flow" } else { "flows" }
-                ),
-                kind,
-                feed: CaseFeed::Known(count),
-                port: None,
-                reason,
-                noted: &[],
-                over: sent(shape),
-                aim: if (shape.family, shape.protocol) == (Family::V4, Protocol::Tcp) {
-                    Aim::Below(aim)
-                } else {
-                    Aim::Beside(10)
-                },
-            });
+            let flows = if count == 1 { "flow" } else { "flows" };
+            let aim = if (shape.family, shape.protocol) == (Family::V4, Protocol::Tcp) {
+                Aim::Below(aim)
+            } else {
+                Aim::Beside(10)
+            };
+            let name = format!("{direction}{} {flows}", thousands(count));
+            cases.push(case(name, kind, CaseFeed::Known(count), aim));
         }
     }
+    let name = "the same, out of order".into();
+    cases.insert(3, case(name, Kind::Data, CaseFeed::OutOfOrder, Aim::None));
     Group {
         name: format!("established, {shape}"),
         shape,

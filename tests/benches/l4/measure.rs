@@ -71,6 +71,7 @@ pub(crate) fn group(group: &Group) -> Result<Vec<Measured>> {
     }
     rig.set_tuples(0, &clients)?;
     rig.set_tuples(group.flows, &replies)?;
+    rig.set_tuples(group.flows * 2, &out_of_order(&clients))?;
     let mut times: Vec<Times> = group.cases.iter().map(|_| Times::default()).collect();
     let mut calibrations: BTreeMap<(Target, Feed), Times> = BTreeMap::new();
     for round in 0..ROUNDS {
@@ -112,6 +113,14 @@ pub(crate) fn group(group: &Group) -> Result<Vec<Measured>> {
             .unwrap_or_default(),
     });
     Ok(measured.collect())
+}
+
+/// The same, none beside the one that it was beside.
+fn out_of_order(tuples: &[Tuple]) -> Vec<Tuple> {
+    /// A prime larger than half of their number, and no divisor of it.
+    const STRIDE: usize = 61_657;
+    let place = |i: usize| tuples[i * STRIDE % tuples.len()];
+    (0..tuples.len()).map(place).collect()
 }
 
 /// The stub that a case is compared with, and what it is fed with: the same tuples each round.
