@@ -342,8 +342,14 @@ fn missing(name: &str) -> Error {
     Error::new(format!("the object has no {name}; build it anew"))
 }
 
-/// Names the step on the way of one of aya's errors.
+/// Names the step on the way of one of aya's errors. Of a verifier's log only the end tells.
 fn failed<E: Display>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+    const SHOWN_LINES: usize = 20;
     let what = what.into();
-    move |error| Error::new(format!("{what}: {error}"))
+    move |error| {
+        let text = error.to_string();
+        let lines: Vec<&str> = text.trim_end().lines().collect();
+        let end = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+        Error::new(format!("{what}: {}", end.join("\n")))
+    }
 }
