@@ -1,12 +1,18 @@
 //! Clients: connections from chosen addresses, and many of them at once with a tally of who answered.
 
+mod steady;
+mod udp;
+
+pub use steady::{Experience, Steady};
+pub use udp::{Account, Datagrams};
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
@@ -173,6 +179,7 @@ pub struct Load {
     target: SocketAddr,
     connections: usize,
     parallel: usize,
+    rate: Option<u32>,
     sources: Vec<IpAddr>,
     ask: Ask,
 }
@@ -214,6 +221,7 @@ impl Load {
             target: target.into(),
             connections: 1,
             parallel: 1,
+            rate: None,
             sources: Vec::new(),
             ask: Ask::Greeting,
         }
@@ -228,6 +236,12 @@ impl Load {
     /// How many at a time.
     pub fn parallel(mut self, count: usize) -> Load {
         self.parallel = count.max(1);
+        self
+    }
+
+    /// At most that many new ones a second, evenly. A pause is not made up for.
+    pub fn rate(mut self, per_second: u32) -> Load {
+        self.rate = Some(per_second.max(1));
         self
     }
 
@@ -271,6 +285,9 @@ impl Load {
                     let i = state.next.fetch_add(1, Ordering::Relaxed);
                     if i >= self.connections {
                         break;
+                    }
+                    if let Some(rate) = self.rate {
+                        thread::sleep(state.turn(rate));
                     }
                     match self.one(i) {
                         Ok(name) => *tally.by_name.entry(name).or_default() += 1,
@@ -321,7 +338,20 @@ struct State {
     next: AtomicUsize,
     done: AtomicUsize,
     stop: AtomicBool,
+    /// When the next connection of a bounded rate may begin.
+    due: Mutex<Option<Instant>>,
     tally: Mutex<Tally>,
+}
+
+impl State {
+    /// Takes the next place in a bounded rate: how long it is until then.
+    fn turn(&self, rate: u32) -> Duration {
+        let now = Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = due.unwrap_or(now).max(now);
+        *due = Some(mine + Duration::from_secs(1) / rate);
+        mine - now
+    }
 }
 
 impl Running {

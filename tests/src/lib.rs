@@ -5,10 +5,12 @@
 //! Nothing touches the host's own network: all traffic is between namespaces that the harness made.
 
 pub mod bpf;
+pub mod bulk;
 pub mod capture;
 pub mod client;
 pub mod daemon;
 mod error;
+pub mod flood;
 pub mod lab;
 pub mod link;
 pub mod netns;

@@ -10,6 +10,12 @@ use std::process::Stdio;
 
 use crate::{Context, Error, Netns, Result, bpf};
 
+// include/uapi/linux/ethtool.h
+const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_STSO: u32 = 0x1f;
+const ETHTOOL_SGSO: u32 = 0x24;
+const ETHTOOL_SGRO: u32 = 0x2c;
+
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
@@ -94,13 +100,20 @@ pub fn far_end(netns: &Netns, name: &str) -> Result<bpf::Link> {
 /// # Errors
 /// When there is no such interface.
 pub fn real_frames(name: &str) -> Result<()> {
-    // include/uapi/linux/ethtool.h
-    const ETHTOOL_STXCSUM: u32 = 0x17;
-    const ETHTOOL_STSO: u32 = 0x1f;
-    const ETHTOOL_SGSO: u32 = 0x24;
-    const ETHTOOL_SGRO: u32 = 0x2c;
     for command in [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_STXCSUM, ETHTOOL_SGRO] {
         ethtool(name, command, 0)?;
+    }
+    Ok(())
+}
+
+/// Lets an interface send segments larger than the MTU with checksums left for hardware, what [`real_frames`] turns off.
+/// For the calling thread's namespace.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn large_frames(name: &str) -> Result<()> {
+    for command in [ETHTOOL_STXCSUM, ETHTOOL_SGSO, ETHTOOL_STSO] {
+        ethtool(name, command, 1)?;
     }
     Ok(())
 }
@@ -110,7 +123,6 @@ pub fn real_frames(name: &str) -> Result<()> {
 /// # Errors
 /// When there is no such interface.
 pub fn complete_checksums(name: &str) -> Result<()> {
-    const ETHTOOL_STXCSUM: u32 = 0x17;
     ethtool(name, ETHTOOL_STXCSUM, 0)
 }
 
@@ -162,13 +174,24 @@ fn set_flag(name: &str, up: bool) -> Result<()> {
     ioctl(name, libc::SIOCSIFFLAGS, &mut request)
 }
 
+/// Sets a feature, unless it is as wanted already: the kernel refuses even to turn off what a veth cannot have while its
+/// peer has a program.
 fn ethtool(name: &str, command: u32, value: u32) -> Result<()> {
+    // Each ETHTOOL_S… is its ETHTOOL_G… and one. Asked afterwards, since the peer may get its program at any moment.
+    match ethtool_ioctl(name, command, value) {
+        Err(error) if ethtool_ioctl(name, command - 1, 0)? != value => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a command of `struct ethtool_value` and gives its value.
+fn ethtool_ioctl(name: &str, command: u32, value: u32) -> Result<u32> {
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    // struct ethtool_value
     let mut argument = [command, value];
     let mut request = request(name)?;
     request.ifr_ifru.ifru_data = argument.as_mut_ptr().cast();
-    ioctl(name, SIOCETHTOOL, &mut request)
+    ioctl(name, SIOCETHTOOL, &mut request)?;
+    Ok(argument[1])
 }
 
 fn request(name: &str) -> Result<libc::ifreq> {

@@ -159,6 +159,25 @@ impl Netns {
         snmp(&text, protocol, counter)
             .ok_or_else(|| Error::new(format!("no counter {protocol} {counter}")))
     }
+
+    /// One of the IPv6 stack's counters of this namespace, as `Udp6InDatagrams`. TCP is counted for both families under
+    /// [`Netns::snmp`].
+    ///
+    /// # Errors
+    /// When there is no such counter.
+    pub fn snmp6(&self, counter: &str) -> Result<u64> {
+        let text = self.read("/proc/thread-self/net/snmp6")?;
+        let mut lines = text.lines().map(str::split_whitespace);
+        lines
+            .find_map(|mut fields| {
+                fields
+                    .next()
+                    .filter(|name| *name == counter)
+                    .and(fields.next())
+            })
+            .and_then(|value| value.parse().ok())
+            .ok_or_else(|| Error::new(format!("no counter {counter}")))
+    }
 }
 
 /// Looks a counter up in pairs of lines, `Tcp: NAME …` and `Tcp: VALUE …`.

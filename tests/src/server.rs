@@ -5,6 +5,9 @@
 
 mod engine;
 mod http;
+mod udp;
+
+pub use udp::UdpServer;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -366,7 +369,7 @@ impl Shared {
 }
 
 /// A listener with a queue that a burst of connections does not overflow (the standard library's holds 128).
-fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
