@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod abi;
+pub mod bench;
 pub mod checksum;
 pub mod counter;
 pub mod event;

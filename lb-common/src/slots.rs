@@ -254,7 +254,10 @@ mod tests {
             prop_assert_eq!(table.is_empty(), total == 0);
             for (share, weight) in shares(&table, weights.len()).iter().zip(&weights).filter(|_| total > 0) {
                 let exact = f64::from(*weight) / f64::from(total) * table.len() as f64;
-                prop_assert!((*share as f64 - exact).abs() <= 2.0, "{} of {}", share, exact);
+                // A round gives every server but the heaviest a part of a slot, which is owed until it is a whole one:
+                // as many slots as there are servers may be owed when the table is full.
+                let owed = weights.len() as f64;
+                prop_assert!((*share as f64 - exact).abs() <= owed, "{} of {}", share, exact);
             }
         }
 

@@ -73,22 +73,47 @@ pub(crate) fn kernel_program(
     progress: &mut Progress,
     warnings: Warnings,
 ) -> Result<PathBuf, Error> {
-    let toolchain = toolchain::ready(workspace, progress)?;
     let object = workspace.ebpf_object();
-    let about = first_time(
-        &object,
-        "compiling lb-ebpf for BPF",
-        "with core, about a minute",
-    );
-    let compile = compile(workspace, &toolchain, warnings);
-    progress.run("kernel program", &about, compile)?;
+    compiled(workspace, progress, warnings, "lb-ebpf", &object)?;
+    Ok(object)
+}
+
+/// Compiles the programs that the kernel program is measured with.
+pub(crate) fn bench_programs(
+    workspace: &Workspace,
+    progress: &mut Progress,
+) -> Result<PathBuf, Error> {
+    let object = workspace.ebpf_target().join("bench.bpf.o");
+    compiled(workspace, progress, Warnings::Allowed, "bench", &object)?;
+    Ok(object)
+}
+
+/// Compiles one binary of the kernel crate to `object`.
+fn compiled(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    warnings: Warnings,
+    binary: &str,
+    object: &Path,
+) -> Result<(), Error> {
+    let toolchain = toolchain::ready(workspace, progress)?;
+    let (name, about) = match binary {
+        "lb-ebpf" => ("kernel program", "compiling lb-ebpf for BPF"),
+        _ => ("bench programs", "compiling the benchmark's part for BPF"),
+    };
+    let about = first_time(object, about, "with core, about a minute");
+    progress.run(
+        name,
+        &about,
+        compile(workspace, &toolchain, warnings, binary),
+    )?;
     let linked = workspace
         .ebpf_target()
-        .join("bpfel-unknown-none/ebpf/lb-ebpf");
-    let stripped = workspace.ebpf_target().join("lb.bpf.o");
+        .join("bpfel-unknown-none/ebpf")
+        .join(binary);
+    let stripped = linked.with_extension("stripped");
     strip(workspace, progress, &toolchain.compiler, &linked, &stripped)?;
-    copy_if_changed(&stripped, &object)?;
-    Ok(object)
+    copy_if_changed(&stripped, object)
 }
 
 /// Takes DWARF out and leaves BTF in. Where no LLVM tool for that is found, the object stays as it is.
@@ -163,7 +188,12 @@ pub(crate) fn host(workspace: &Workspace, verb: &[&str]) -> Command {
     command
 }
 
-fn compile(workspace: &Workspace, toolchain: &Toolchain, warnings: Warnings) -> Command {
+fn compile(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    warnings: Warnings,
+    binary: &str,
+) -> Command {
     let compiler = &toolchain.compiler;
     let mut command = env::foreign(&compiler.cargo, workspace.target());
     command.current_dir(workspace.root());
@@ -174,6 +204,8 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain, warnings: Warnings) -> 
         "ebpf",
         "--package",
         "lb-ebpf",
+        "--bin",
+        binary,
     ]);
     command.args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"]);
     // Not by a compiler flag: that would compile everything anew.

@@ -1,8 +1,9 @@
-//! lb's development commands: `cargo xtask setup | build | run | test`.
+//! lb's development commands: `cargo xtask setup | build | run | test | bench`.
 //!
 //! Each verb is a file. Whatever a verb needs and the machine lacks is installed on the way, or named together with the
 //! command that would help; nothing needs a second command.
 
+mod bench;
 mod build;
 mod counts;
 mod demo;
@@ -44,6 +45,8 @@ enum Verb {
     Run(run::Args),
     /// Install what is missing, then format check, lints, unit tests and end-to-end tests
     Test(test::Args),
+    /// Measure what a packet costs in the kernel program
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +67,6 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Build(args) => build::command(&workspace, &mut progress, &args),
         Verb::Run(args) => run::command(&workspace, &mut progress, &args),
         Verb::Test(args) => test::command(&workspace, &mut progress, &args),
+        Verb::Bench(args) => bench::command(&workspace, &mut progress, &args),
     }
 }
