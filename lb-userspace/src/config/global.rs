@@ -315,15 +315,9 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
         path.new_flows_per_source = d
             .number(&e.value, "`new_flows_per_source`", 0..=u32::MAX)
             .unwrap_or(0);
-        if path.new_flows_per_source != 0 {
-            not_built(d, &e.value, "new_flows_per_source");
-        }
     }
     if let Some(e) = table.take("deny") {
         path.deny = deny(d, &e.value);
-        if !path.deny.is_empty() {
-            not_built(d, &e.value, "deny");
-        }
     }
     if let Some(e) = table.take("snat_ports") {
         places.snat_ports = Some(e.value.span);
@@ -342,15 +336,6 @@ fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPat
     }
     table.finish(d, &[], &[]);
     path
-}
-
-/// What the kernel path does not do yet must not look as if it were done.
-fn not_built(d: &mut Decoder<'_>, node: &Node, key: &str) {
-    d.error(
-        node.span,
-        format!("unsupported: `{key}` is not built yet"),
-        "leave it out, and let the host's packet filter do it",
-    );
 }
 
 /// `deny`: prefixes, each once.

@@ -5,10 +5,12 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod absent;
 mod balancing;
 mod dsr;
 mod dual_stack;
 mod faults;
+mod flood;
 mod flow_log;
 mod forwarding;
 mod health;
@@ -18,11 +20,16 @@ mod l7_haproxy;
 mod laboratory;
 mod leaving;
 mod lifecycle;
+mod matrix;
 mod maxconn;
 mod oracle;
+mod pmtu;
+mod services;
 mod setup;
+mod spoofed;
 mod stats;
 mod tutorial;
 mod unprivileged;
 mod userspace;
+mod vip;
 mod wire;

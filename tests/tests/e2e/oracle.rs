@@ -37,6 +37,21 @@ pub(crate) fn look(captured: &[Captured]) -> Findings {
 }
 
 impl Findings {
+    /// All of TCP, UDP and ICMP.
+    pub(crate) fn seen(&self) -> u64 {
+        self.tcp + self.udp + self.icmp
+    }
+
+    /// Adds what was found elsewhere.
+    pub(crate) fn add(&mut self, other: Findings) {
+        self.tcp += other.tcp;
+        self.udp += other.udp;
+        self.icmp += other.icmp;
+        self.tunnelled += other.tunnelled;
+        self.largest = self.largest.max(other.largest);
+        self.wrong.extend(other.wrong);
+    }
+
     fn packet(&mut self, packet: &SlicedPacket<'_>) {
         let (inner, pseudo, whole) = match &packet.net {
             Some(NetSlice::Ipv4(ip)) => {

@@ -210,7 +210,7 @@ fn servers_inherit_from_default_server_key_by_key() {
 #[test]
 fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
     let config = valid(
-        "global: { fast_path: { attach: tc, new_flows_per_source: 0, deny: [] } }\n\
+        "global: { fast_path: { attach: tc, new_flows_per_source: 100, deny: [198.51.100.0/24, '2001:db8::/32', 192.0.2.7] } }\n\
          frontends: { dns: { mode: tcp, bind: ['udp:*:53', '*:53'], default_backend: a }, \
                       six: { mode: tcp, bind: 'udp:[2001:db8::9]:53', default_backend: b }, \
                       web: { mode: tcp, bind: '*:80', default_backend: c } }\n\
@@ -230,8 +230,9 @@ fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
     );
     let path = &config.global.fast_path;
     assert_eq!(path.attach, Attach::Tc);
-    assert_eq!((path.new_flows_per_source, path.max_flows), (0, None));
-    assert!(path.deny.is_empty());
+    assert_eq!((path.new_flows_per_source, path.max_flows), (100, None));
+    let deny: Vec<String> = path.deny.iter().map(ToString::to_string).collect();
+    assert_eq!(deny, ["198.51.100.0/24", "2001:db8::/32", "192.0.2.7/32"]);
     let binds = &config.frontends[0].binds;
     assert_eq!(
         (binds[0].transport, binds[1].transport),

@@ -178,7 +178,6 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "2:22 error: unsupported: `deny` is not built yet => leave it out, and let the host's packet filter do it",
             "2:40 error: a prefix of `deny`: `198.51.100.7/24` has bits set beyond its length => write `198.51.100.0/24`, or `198.51.100.7/32` for the one address",
             "2:57 error: a prefix of `deny`: `2001:db8::1/32` has bits set beyond its length => write `2001:db8::/32`, or `2001:db8::1/128` for the one address",
             "2:75 error: `198.51.100.0/24` is denied twice => remove one",
