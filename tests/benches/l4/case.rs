@@ -71,6 +71,9 @@ pub(crate) const PACKETS: u32 = 500_000;
 /// Packets in a round where each opens a flow.
 pub(crate) const NEW_FLOWS: u32 = 40_000;
 
+/// Handshakes that a round completes: so few that no set of half-open flows gets more than it holds.
+pub(crate) const HANDSHAKES: u32 = 2_500;
+
 impl Case {
     /// Whether the name, with its group's before it as in the table, has this in it.
     pub(crate) fn is_called(&self, group: &str, part: &str) -> bool {
@@ -80,7 +83,7 @@ impl Case {
     /// Packets in a round of this case.
     pub(crate) fn packets(&self) -> u32 {
         match self.feed {
-            CaseFeed::HalfOpen => NEW_FLOWS,
+            CaseFeed::HalfOpen => HANDSHAKES,
             CaseFeed::Strangers if self.noted.contains(&Reason::FlowOpened) => NEW_FLOWS,
             _ => PACKETS,
         }
@@ -100,8 +103,8 @@ impl Case {
                 count: flows,
             },
             CaseFeed::HalfOpen => Feed::Flows {
-                first: flows * 2 + round * NEW_FLOWS,
-                count: NEW_FLOWS,
+                first: flows * 2 + round * HANDSHAKES,
+                count: HANDSHAKES,
             },
             CaseFeed::Stranger => Feed::Flows {
                 first: STRANGER,
@@ -241,7 +244,7 @@ fn opening(shape: Shape) -> Group {
                 feed: CaseFeed::HalfOpen,
                 port: None,
                 reason: Reason::ForwardedIn,
-                noted: &[],
+                noted: &[Reason::FlowEstablished],
                 over: sent(shape),
                 aim: Aim::Below(250),
             },

@@ -69,13 +69,6 @@ impl Report {
         }
     }
 
-    /// Says that a group cannot be measured.
-    pub(crate) fn leave_out(&mut self, group: &Group, why: &str) {
-        println!("{:<58} not measured: {why}", group.name);
-        self.rows
-            .push(json!({ "group": group.name, "not_measured": why }));
-    }
-
     fn aim(&mut self, group: &Group, case: &Case, over: i64) -> Option<i64> {
         let key = (group.shape.mode, case.name.clone());
         match case.aim {

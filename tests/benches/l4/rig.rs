@@ -95,7 +95,7 @@ pub(crate) struct Maps<'a>(&'a mut Ebpf);
 impl Rig {
     /// Loads everything afresh, with maps for this shape.
     pub(crate) fn load(shape: Shape) -> Result<Rig> {
-        let mut kernel = load_kernel()?;
+        let mut kernel = load_kernel(shape.family)?;
         xdp_mut(&mut kernel, FAST_PATH)?
             .load()
             .map_err(failed(format!("load {FAST_PATH}")))?;
@@ -243,7 +243,7 @@ impl Rig {
 
 /// Loads each program of the kernel object by itself.
 pub(crate) fn load_each() -> Result<Vec<Loaded>> {
-    let mut kernel = load_kernel()?;
+    let mut kernel = load_kernel(Family::V4)?;
     let mut loaded = Vec::new();
     for (name, program) in kernel.programs_mut() {
         let started = Instant::now();
@@ -267,9 +267,9 @@ pub(crate) fn load_each() -> Result<Vec<Loaded>> {
     Ok(loaded)
 }
 
-fn load_kernel() -> Result<Ebpf> {
+fn load_kernel(family: Family) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
-    for (name, entries) in world::SIZES {
+    for (name, entries) in world::sizes(family) {
         loader.map_max_entries(name, entries);
     }
     // Without a line for each packet that is not simply sent on, as lb loads it unless told otherwise.

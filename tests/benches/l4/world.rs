@@ -1,8 +1,9 @@
 //! The maps' contents for one service, as the agent would enter them. All that the benchmark knows of their layout is
 //! here: flows are opened by running the program, never written.
 
+use aya::Pod;
 use lb_common::abi::{Settings, VERSION};
-use lb_common::flow::{Hop, SideKey, V4};
+use lb_common::flow::{Hop, SideKey};
 use lb_common::load::{ActiveBlock, Weight, WeightBlock, reciprocal};
 use lb_common::service::{
     Lane, MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Server, Service, ServiceKey, SlotChunk,
@@ -52,26 +53,15 @@ const HOP_SERVERS: u32 = 2;
 /// Room for a million flows, as `max_flows` by default.
 pub(crate) const MAX_FLOWS: u32 = 1_000_000;
 
-/// Maps that are made larger than the object says, with the number of their entries.
-pub(crate) const SIZES: [(&str, u32); 2] = [("FLOWS4", MAX_FLOWS * 2), ("HOPS", 128)];
+/// Sets of half-open flows, of four each.
+const HALF_SETS: u32 = 1 << 17;
 
-/// Why the kernel program of today cannot be measured in this shape.
-pub(crate) fn impossible(shape: Shape) -> Option<&'static str> {
-    match shape {
-        Shape {
-            family: Family::V6, ..
-        } => Some("the kernel program has no IPv6 yet"),
-        Shape {
-            protocol: Protocol::Udp,
-            ..
-        } => Some("the kernel program has no UDP yet"),
-        Shape {
-            mode: Mode::Ipip, ..
-        } => Some("the kernel program has no ipip yet"),
-        Shape {
-            mode: Mode::Nat, ..
-        } => Some("the kernel program has no nat yet"),
-        _ => None,
+/// Maps that are made larger than the object says, with the number of their entries.
+pub(crate) const fn sizes(family: Family) -> [(&'static str, u32); 3] {
+    let flows = MAX_FLOWS * 2;
+    match family {
+        Family::V4 => [("FLOWS4", flows), ("HALF4", HALF_SETS), ("HOPS", 128)],
+        Family::V6 => [("FLOWS6", flows), ("HALF6", HALF_SETS), ("HOPS", 128)],
     }
 }
 
@@ -81,9 +71,14 @@ pub(crate) fn fill(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
         "SETTINGS",
         0,
         Settings {
+            seed: 0x5eed_5eed_5eed_5eed,
             abi: VERSION,
             flags: 0,
             admit_below: MAX_FLOWS / 20 * 19,
+            half_mask4: HALF_SETS - 1,
+            half_mask6: HALF_SETS - 1,
+            bucket_mask: 0,
+            new_flows_per_source: 0,
             snat_first: SNAT_FIRST,
             snat_count: SNAT_COUNT,
         },
@@ -93,13 +88,30 @@ pub(crate) fn fill(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
     servers(maps, shape)?;
     // Each flow has its own destination there.
     maps.set("HOPS", HOP_CLIENTS, hop([0; 6]))?;
-    for i in 0..shape.servers {
-        maps.set("HOPS", HOP_SERVERS + u32::from(i), hop(SERVER.mac))?;
+    for i in 0..u32::from(shape.servers) {
+        let hop = Hop {
+            outer_src: words(shape.family, SNAT),
+            outer_dst: words(shape.family, SERVER.address + i),
+            ..hop(SERVER.mac)
+        };
+        let ipip = match (shape.mode, shape.family) {
+            (Mode::Ipip, Family::V4) => Hop {
+                flags: hop.flags | Hop::OUTER4,
+                mtu: hop.mtu - 20,
+                ..hop
+            },
+            (Mode::Ipip, Family::V6) => Hop {
+                flags: hop.flags | Hop::OUTER6,
+                mtu: hop.mtu - 40,
+                ..hop
+            },
+            _ => hop,
+        };
+        maps.set("HOPS", HOP_SERVERS + i, ipip)?;
     }
     let side = SideKey {
         ifindex: LOOPBACK,
-        outer_tag: 0,
-        inner_tag: 0,
+        ..SideKey::default()
     };
     maps.put("SIDES", side, HOP_CLIENTS)?;
     for i in 0..SNATS {
@@ -114,20 +126,26 @@ pub(crate) fn fill(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
             algorithm::ROUND_ROBIN
         },
         forward: match shape.mode {
-            Mode::Dsr | Mode::Ipip => forward::DSR,
-            Mode::FullNat | Mode::Nat => forward::FULL_NAT,
+            Mode::Dsr => forward::DSR,
+            Mode::Ipip => forward::IPIP,
+            Mode::FullNat => forward::FULL_NAT,
+            Mode::Nat => forward::NAT,
         },
         ..Service::default()
     };
-    maps.put(
-        "SERVICES4",
-        key(shape, SERVICE.address, SERVICE.port),
-        service,
-    )
+    put(maps, ["SERVICES4", "SERVICES6"], shape, SERVICE, service)
 }
 
-/// The service's port, its neighbour's, and those of source NAT.
+/// Words of the bitmap of destination ports; that of source ports follows.
+const PORT_WORDS: u32 = 1024;
+
+/// The service's port, its neighbour's, those of source NAT, and the servers', whose replies may come for `nat`.
 fn ports(maps: &mut Maps<'_>) -> Result<()> {
+    maps.set(
+        "PORTS",
+        PORT_WORDS + u32::from(SERVER.port >> 6),
+        1u64 << (SERVER.port & 63),
+    )?;
     maps.set(
         "PORTS",
         u32::from(SERVICE.port >> 6),
@@ -173,7 +191,8 @@ fn servers(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
                 spare: [0; 3],
             },
         )?;
-        maps.put("REALS4", key(shape, address, SERVER.port), 1u32)?;
+        let server = End { address, ..SERVER };
+        put(maps, ["REALS4", "REALS6"], shape, server, 1u32)?;
     }
     for (i, chunk) in slots.into_iter().enumerate() {
         maps.set("SLOTS", i as u32, chunk)?;
@@ -185,14 +204,29 @@ fn servers(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
     maps.set("ACTIVE", 0, ActiveBlock::default())
 }
 
-fn key(shape: Shape, address: u32, port: u16) -> ServiceKey<V4> {
-    ServiceKey {
-        addr: address.to_be(),
-        port: port.to_be(),
-        proto: match shape.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        },
+/// Enters what is keyed by an address and a port, into the map of this family.
+fn put<V: Pod>(
+    maps: &mut Maps<'_>,
+    [v4, v6]: [&str; 2],
+    shape: Shape,
+    end: End,
+    value: V,
+) -> Result<()> {
+    let port = end.port.to_be();
+    let proto = match shape.protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    };
+    let words = words(shape.family, end.address);
+    match shape.family {
+        Family::V4 => {
+            let [addr, ..] = words;
+            maps.put(v4, ServiceKey { addr, port, proto }, value)
+        }
+        Family::V6 => {
+            let addr = words;
+            maps.put(v6, ServiceKey { addr, port, proto }, value)
+        }
     }
 }
 
