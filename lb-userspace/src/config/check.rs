@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Config, Diagnostics, Environment, host, load,
     model::{Attach, Frontend},
-    path::{kernel_path, remark, unlike_kernel},
+    path::{in_program, kernel_path, remark, unlike_kernel},
 };
 
 /// How the answer is written.
@@ -71,12 +71,17 @@ impl Report {
         let line = |frontend: &Frontend| {
             let path = match kernel_path(config, frontend) {
                 Err(why) => format!("userspace ({why})"),
-                Ok(backend) if off => {
-                    let whose = unlike_kernel(backend.forward);
-                    let whose = whose.map_or(String::new(), |how| format!(", {how}"));
-                    format!("userspace (fast_path.attach is off){whose}")
-                }
                 Ok(backend) => {
+                    let lacks = if off {
+                        Some("fast_path.attach is off".into())
+                    } else {
+                        in_program(frontend, backend).err()
+                    };
+                    if let Some(why) = lacks {
+                        let whose = unlike_kernel(backend.forward);
+                        let whose = whose.map_or(String::new(), |how| format!(", {how}"));
+                        return format!("frontend {}: userspace ({why}){whose}", frontend.name);
+                    }
                     let remark = remark(frontend, backend);
                     let remark = remark.map_or(String::new(), |remark| format!("; {remark}"));
                     format!(

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{Backend, Bind, Config, Forward, Frontend, Mode};
+use super::model::{Backend, Balance, Bind, Config, Forward, Frontend, Mode, Transport};
 
 /// Most servers that a backend of the kernel path has: they share one block of counters.
 const MOST_SERVERS: usize = lb_common::load::BLOCK;
@@ -38,6 +38,31 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
         });
     }
     Ok(backend)
+}
+
+/// Whether the kernel program that is built in does what a frontend on the kernel path needs; else what it has not, as
+/// one clause. It is one of IPv4 and TCP, `fullnat` and `dsr`, for now.
+///
+/// # Errors
+/// What is not in the program.
+pub fn in_program(frontend: &Frontend, backend: &Backend) -> Result<(), String> {
+    let lacks = |what: &str| Err(format!("{what} is not in the kernel program yet"));
+    if !matches!(backend.forward, Forward::FullNat | Forward::Dsr) {
+        return lacks(&format!("forward: {}", backend.forward.name()));
+    }
+    if matches!(backend.balance, Balance::Maglev | Balance::Random) {
+        return lacks(&format!("balance: {}", backend.balance.name()));
+    }
+    if frontend.binds.iter().all(|b| b.transport == Transport::Udp) {
+        return lacks("UDP");
+    }
+    let four = |bind: &Bind| {
+        bind.transport == Transport::Tcp && families(bind).any(|address| address.is_ipv4())
+    };
+    if !serves(backend, Ipv4Addr::UNSPECIFIED.into()) || !frontend.binds.iter().any(four) {
+        return lacks("IPv6");
+    }
+    Ok(())
 }
 
 /// Whether some clients of a bind may be forwarded by the kernel.
@@ -180,6 +205,21 @@ mod tests {
         let backend = &config.backends[0];
         assert!(serves(backend, Ipv4Addr::LOCALHOST.into()));
         assert!(!serves(backend, Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn what_the_program_has_not_is_named() {
+        let lacks = |frontend: &str, backend: &str| {
+            let config = config(frontend, backend);
+            in_program(&config.frontends[0], &config.backends[0])
+        };
+        let tcp = "mode: tcp, bind: '*:80'";
+        assert_eq!(lacks(tcp, FOUR), Ok(()));
+        let said = |frontend: &str, backend: &str| lacks(frontend, backend).unwrap_err();
+        assert!(said(tcp, &format!("forward: nat, {FOUR}")).starts_with("forward: nat"));
+        assert!(said(tcp, &format!("balance: maglev, {FOUR}")).starts_with("balance: maglev"));
+        assert!(said("mode: tcp, bind: 'udp:*:80'", FOUR).starts_with("UDP"));
+        assert!(said("mode: tcp, bind: '[2001:db8::9]:80'", SIX).starts_with("IPv6"));
     }
 
     #[test]

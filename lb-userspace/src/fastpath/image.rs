@@ -21,7 +21,7 @@ use crate::{
     config::{
         Config,
         model::{Balance, Forward, Overflow, SnatAddresses, Transport},
-        path::{kernel_path, serves},
+        path::{in_program, kernel_path},
     },
     topology::{Backend, Frontend, Server, Topology},
 };
@@ -369,21 +369,7 @@ impl Image {
 /// Whether the kernel serves a frontend; else why not, as one clause.
 fn eligible<'a>(frontend: &'a Frontend, inputs: &Inputs<'_>) -> Result<&'a Arc<Backend>, String> {
     let backend = kernel_path(inputs.config, &frontend.config)?;
-    if !matches!(backend.forward, Forward::FullNat | Forward::Dsr) {
-        return Err(format!(
-            "forward: {} is not in the program",
-            backend.forward.name()
-        ));
-    }
-    if matches!(backend.balance, Balance::Maglev | Balance::Random) {
-        return Err(format!(
-            "balance: {} is not in the program",
-            backend.balance.name()
-        ));
-    }
-    if !serves(backend, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
-        return Err("IPv6 is not in the program".into());
-    }
+    in_program(&frontend.config, backend)?;
     if inputs.attached.is_empty() {
         return Err("no interface has the program attached".into());
     }
