@@ -31,7 +31,7 @@ pub fn settings() -> &'static Settings {
 
 /// Whether this host has a socket for the packet's tuple that is not a listener.
 #[inline(always)]
-pub fn has_socket<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> bool {
+pub fn has_socket<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> bool {
     // SAFETY: the program's own context.
     unsafe { A::has_socket(&packet.key, hook.raw()) }
 }
@@ -40,7 +40,7 @@ pub fn has_socket<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> bool {
 /// segment in mid-connection of which another node may know: its server can be computed.
 #[inline(always)]
 pub fn admit<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     service: &Service,
     hook: &impl Hook,
 ) -> Result<bool, Stop> {
@@ -79,7 +79,7 @@ pub fn admit<A: Family>(
 /// Takes a token of the packet's source, if it has one. A second's worth can be saved up. Sources that share a bucket
 /// share its tokens. Two CPUs that write at the same moment lose one of two takings, no more.
 #[inline(always)]
-fn has_token<A: Family>(packet: &Packet<A>, settings: &Settings) -> bool {
+fn has_token<A: Family>(packet: &Packet<'_, A>, settings: &Settings) -> bool {
     let at = packet.key.src.bucket_hash(settings.seed) & settings.bucket_mask;
     let Some(bucket) = maps::BUCKETS.get_ptr_mut(at) else {
         return true;

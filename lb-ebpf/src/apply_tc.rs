@@ -96,8 +96,8 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
-    unsafe fn fix_checksum<A>(&self, packet: &Packet<A>, pseudo: u32, other: u32) {
-        let l4 = distance(Hook::data(self), packet.l4);
+    unsafe fn fix_checksum<A>(&self, packet: &Packet<'_, A>, pseudo: u32, other: u32) {
+        let l4 = distance(Hook::data(self), packet.l4());
         let (offset, zero) = if packet.is_tcp() {
             (l4 + at::TCP_CHECK as u32, 0)
         } else {
@@ -115,7 +115,7 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
-    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<A>, plan: &Plan<A>) -> u32 {
+    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<'_, A>, plan: &Plan<A>) -> u32 {
         let (skb, hop) = (self.skb.skb, plan.hop);
         // SAFETY: the program's own context.
         let moved = unsafe {
@@ -180,7 +180,7 @@ impl Hook for TcContext {
 /// # Safety
 /// `ctx` is the program's own context.
 #[inline(always)]
-unsafe fn same_tags<A>(ctx: &TcContext, packet: &Packet<A>, hop: &Hop) -> bool {
+unsafe fn same_tags<A>(ctx: &TcContext, packet: &Packet<'_, A>, hop: &Hop) -> bool {
     if packet.tags[0] == hop.tags[0] && packet.tags[1] == hop.tags[1] {
         return true;
     }

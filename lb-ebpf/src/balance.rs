@@ -17,7 +17,7 @@ use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 ///
 /// Where the server whose turn it is has no free slot, the next few are asked; a hash has only one.
 #[inline(always)]
-pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
+pub fn choose<A: Family>(packet: &Packet<'_, A>, service: &Service) -> Option<u32> {
     if service.algorithm == algorithm::LEAST_CONN {
         let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
         if ordinal >= BLOCK as u32 {
@@ -116,7 +116,7 @@ pub extern "C" fn lb_claim(server: u32) -> u32 {
 
 /// Which slot a packet gets.
 #[inline(always)]
-fn position<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
+fn position<A: Family>(packet: &Packet<'_, A>, service: &Service) -> Option<u32> {
     let len = service.slots_len;
     if len == 0 {
         return None;

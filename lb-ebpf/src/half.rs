@@ -208,7 +208,7 @@ fn insert<A: Family>(half: &Half<A>) -> bool {
 
 /// A packet of no established flow: is it a half-open one's, and does it prove it?
 #[inline(always)]
-pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
+pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
     let (Some(set), Some(work)) = (set_of(&packet.key), work::<A>()) else {
         return Ok(Found::Nothing);
     };
@@ -243,7 +243,7 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
 /// A segment of a TCP flow whose handshake is not complete; its place is in `work.mine`.
 #[inline(always)]
 fn handshake<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     set: *mut HalfSet<A>,
     work: &mut Work<A>,
     (from_client, one_sided): (bool, bool),
@@ -422,7 +422,7 @@ unsafe fn write_flow<A: Family>(flow: *mut Flow<A>, half: &Half<A>, state: u8, n
 
 /// Opens a flow for a packet of none, or takes back that it counts as active.
 #[inline(always)]
-pub fn open<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Stop> {
+pub fn open<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Stop> {
     let reason = match enter(packet, new) {
         Ok(()) => {
             count::reason(if new.adopted {
@@ -447,7 +447,7 @@ pub fn open<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Stop> {
 
 /// Enters both legs: for a flow that is translated the reverse one first, which claims the tuple at the server.
 #[inline(always)]
-fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
+fn enter<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Reason> {
     let Some(work) = work::<A>() else {
         return Err(Reason::NoServer);
     };
@@ -509,7 +509,7 @@ fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
 
 /// The hop of the side that a packet came by.
 #[inline(always)]
-fn side<A>(packet: &Packet<A>) -> Option<u16> {
+fn side<A>(packet: &Packet<'_, A>) -> Option<u16> {
     // SAFETY: a live map value.
     maps::SIDES
         .get_ptr(side_key(packet))
@@ -518,7 +518,7 @@ fn side<A>(packet: &Packet<A>) -> Option<u16> {
 
 /// A TCP segment's sequence number.
 #[inline(always)]
-fn sequence<A>(packet: &Packet<A>) -> u32 {
+fn sequence<A>(packet: &Packet<'_, A>) -> u32 {
     match packet.header(at::TCP) {
         // SAFETY: `header` checked it.
         Some(l4) if packet.is_tcp() => u32::from_be(unsafe { u32_at::<{ at::TCP_SEQ }>(l4) }),
@@ -528,7 +528,7 @@ fn sequence<A>(packet: &Packet<A>) -> u32 {
 
 /// Writes the reverse leg of `work.mine` into `work.other`.
 #[inline(always)]
-fn write_reverse<A: Family>(packet: &Packet<A>, work: &mut Work<A>, side: u16) {
+fn write_reverse<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>, side: u16) {
     let (forward, reverse) = (&work.mine, &mut work.other);
     reverse.key = forward.leg.opposite(packet.key.proto);
     reverse.leg.state = state::NEW;
@@ -561,9 +561,19 @@ fn claim_one<A: Family>(reverse: &Half<A>) -> bool {
     true
 }
 
+/// Enters the reverse leg in `work.other` with another port (network order); whether nobody has that.
+#[inline(always)]
+pub fn take<A: Family>(port: u16) -> bool {
+    let Some(work) = work::<A>() else {
+        return false;
+    };
+    work.other.key.dport = port;
+    claim_one(&work.other)
+}
+
 /// A reverse leg was evicted while its forward one, `work.mine`, was not, and the client tries again.
 #[inline(never)]
-fn restore<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
+fn restore<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool {
     let Some(side) = side(packet) else {
         return false;
     };
@@ -575,7 +585,7 @@ fn restore<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
 /// client's address and port, so that another node arrives at the same translation. With `keep` the client's own.
 #[inline(always)]
 fn claim<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     server: &Server,
     work: &mut Work<A>,
     side: u16,
@@ -613,8 +623,7 @@ fn claim<A: Family>(
             // Something on this host listens on it: the agent leaves it out.
             continue;
         }
-        work.other.key.dport = port;
-        if claim_one(&work.other) {
+        if A::take(port) {
             work.mine.leg.sport = port;
             return Ok(());
         }

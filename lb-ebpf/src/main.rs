@@ -157,7 +157,7 @@ fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot: impl Fn(bool) -> u3
 fn hot<A: Family>(hook: &impl Hook) -> u32 {
     let done = parse::ethernet(hook)
         .and_then(|l2| A::parse::<false>(hook, &l2))
-        .and_then(|packet| flow::hot(&packet, hook));
+        .and_then(|parsed| flow::hot(&parsed.packet(), hook));
     match done {
         Ok(verdict) => verdict,
         Err(stop) if stop.kind() == Kind::Elsewhere => GO_SLOW,
@@ -173,7 +173,7 @@ fn notes() -> bool {
 
 /// For debugging: what becomes of a packet that is not sent on.
 #[inline(always)]
-fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, stop: Stop) {
+fn tell<A: Family>(hook: &impl Hook, packet: &Packet<'_, A>, stop: Stop) {
     trace::packet_was(packet, stop.reason(), Trace::NO_LANE);
     let key = &packet.key;
     let ctx = &packet::Raw(hook.raw());

@@ -13,7 +13,7 @@ use crate::{
 
 /// Finds the packet's service, admits it, and chooses a server, on which it counts as active from now on.
 #[inline(always)]
-pub fn choose<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<New, Stop> {
+pub fn choose<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<New, Stop> {
     let service = service::find(packet, hook)?;
     // Copied at once: the agent's next write of any service may reuse the entry that its last one replaced.
     // SAFETY: a live map value.

@@ -14,7 +14,7 @@ use crate::{
 
 /// The service that a packet of no known flow is for.
 #[inline(always)]
-pub fn find<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<*const Service, Stop> {
+pub fn find<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<*const Service, Stop> {
     let key = ServiceKey {
         addr: packet.key.dst,
         port: packet.key.dport,
@@ -29,7 +29,7 @@ pub fn find<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<*const Se
 /// A packet to no service: a reply to one of our source NAT ports without a flow is not answered with a reset, so that
 /// after a failover the client's next segment can rebuild the flow. All else is the host's.
 #[inline(always)]
-fn stranger<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Stop {
+fn stranger<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Stop {
     let source = ServiceKey {
         addr: packet.key.src,
         port: packet.key.sport,

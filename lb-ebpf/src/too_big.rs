@@ -36,19 +36,19 @@ pub trait Answering: Family {
 /// Answers a packet of which `mtu` bytes would fit. Without "don't fragment" TCP is told all the same, since its segments
 /// can always be smaller; whoever else may not be listening.
 #[inline(always)]
-pub fn answer<A: Answering>(packet: &Packet<A>, mtu: u32, hook: &impl Hook) -> Stop {
+pub fn answer<A: Answering>(packet: &Packet<'_, A>, mtu: u32, hook: &impl Hook) -> Stop {
     // SAFETY: parse checked the IP header.
-    let plain = A::VERSION == 6 || unsafe { u8_at::<0>(packet.ip) } == 0x45;
+    let plain = A::VERSION == 6 || unsafe { u8_at::<0>(packet.ip()) } == 0x45;
     let told = packet.whole || packet.is_tcp();
     if !told || !plain || packet.part != Part::Whole || hook.segment() != 0 {
         return Stop::drop(Reason::TooBigDropped);
     }
-    let l2 = distance(packet.eth, packet.ip);
+    let l2 = distance(packet.eth(), packet.ip());
     let more = (A::HEADER + at::UDP) as u32;
     // SAFETY: parse checked the Ethernet header; swapped here, since it is copied to the front below.
     let (dst, src, tags) = unsafe {
         reset::send_back_addresses(packet);
-        let eth = packet.eth;
+        let eth = packet.eth();
         (
             (u32_at::<0>(eth), u16_at::<4>(eth)),
             (
