@@ -10,7 +10,7 @@ use crate::{
     apply, balance, close, count, event,
     family::Family,
     lock, maps,
-    packet::{Hook, at, u16_at, u32_at},
+    packet::{Hook, at, opaque, u16_at, u32_at},
     plan::{Packet, Plan, Stop},
     trace,
     work::work,
@@ -117,7 +117,10 @@ fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Step, Stop> {
     } else {
         core::ptr::null_mut()
     };
+    // Opaque: the compiler knows that it is not null here and would leave the look out, but verifiers before Linux 6.2
+    // have forgotten what it follows from.
     let forward: *mut Flow<A> = if from_client { flow } else { opposite };
+    let forward = opaque(forward as usize) as *mut Flow<A>;
     if forward.is_null() {
         return Err(Stop::drop(Reason::HalfMissing));
     }
