@@ -16,11 +16,12 @@ use crate::{
     work::work,
 };
 
-/// The quick way: a whole packet of an established flow that changes nothing. [`Stop::SLOW`] if it is not one.
+/// The quick way: a whole packet of an established flow that changes nothing. [`Stop::NO_FLOW`] if there is none,
+/// [`Stop::SLOW`] if it takes more than this.
 #[inline(always)]
 pub fn hot<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<u32, Stop> {
     let Some(flow) = A::flow(&packet.key) else {
-        return Err(Stop::SLOW);
+        return Err(Stop::NO_FLOW);
     };
     // SAFETY: a live map value. Other CPUs may write to it at the same time; every field is read or written whole and
     // none is trusted to stay.

@@ -12,6 +12,7 @@ use lb_common::{
 };
 
 use crate::{
+    admit,
     family::Family,
     maps,
     packet::{Hook, at, distance, opaque, u8_at, u16_at, u32_at, v6_at},
@@ -389,9 +390,19 @@ fn transport<A: Family, const FULL: bool>(
 /// address the source port.
 #[inline(always)]
 pub fn is_of_interest(sport: u16, dport: u16) -> bool {
-    const SOURCES: u32 = 1024;
     has_bit(0, dport) || has_bit(SOURCES, sport)
 }
+
+/// Whether a packet with these ports may be a server's answer to a translated client.
+#[inline(always)]
+pub fn may_be_reply(sport: u16, dport: u16) -> bool {
+    let settings = admit::settings();
+    u16::from_be(dport).wrapping_sub(settings.snat_first) < settings.snat_count
+        || has_bit(SOURCES, sport)
+}
+
+/// Where the bits of source ports begin, in words.
+const SOURCES: u32 = 1024;
 
 /// Whether source NAT may use a port, network order: nothing on this host listens on it.
 #[inline(always)]

@@ -175,6 +175,8 @@ impl Stop {
 
     /// It takes more than the quick way has: options, fragments, tags, a change of state.
     pub const SLOW: Stop = Stop(0x400);
+    /// It is of no established flow.
+    pub const NO_FLOW: Stop = Stop(0x403);
     /// ICMP.
     pub const ICMP: Stop = Stop(0x401);
     /// Its flow is being reset.

@@ -9,6 +9,7 @@ use crate::{
     admit,
     family::Family,
     packet::Hook,
+    parse,
     plan::{Packet, Stop},
 };
 
@@ -24,6 +25,18 @@ pub fn find<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<*cons
         Some(service) => Ok(service),
         None => Err(stranger(packet, hook)),
     }
+}
+
+/// Whether a packet of no established flow is surely none of ours: for no service, and from no server. Asked on the
+/// quick way, so that a host's own traffic on a service's port costs little.
+#[inline(always)]
+pub fn is_stranger<A: Family>(packet: &Packet<'_, A>) -> bool {
+    let key = ServiceKey {
+        addr: packet.key.dst,
+        port: packet.key.dport,
+        proto: packet.key.proto as u16,
+    };
+    !parse::may_be_reply(packet.key.sport, packet.key.dport) && A::service(&key).is_none()
 }
 
 /// A packet to no service: a reply to one of our source NAT ports without a flow is not answered with a reset, so that

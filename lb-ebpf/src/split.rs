@@ -47,13 +47,16 @@ macro_rules! functions {
     ($hook:ty, $ctx:ty, $new:expr, $family:ty:
      $slow:ident, $parse:ident, $known:ident, $half:ident, $choose:ident, $open:ident, $send:ident, $note:ident,
      $reset:ident, $about:ident, $icmp:ident, $too_big:ident, $room:ident, $promote:ident, $end:ident) => {
-        /// The slow way of a packet: what becomes of it. Inlined where packets come in, and without a packet of its own,
+        /// The slow way of a packet: what becomes of it. One that is `noted` is of no established flow. Inlined where packets come in, and without a packet of its own,
         /// so that below each of the functions it calls there is hardly any stack.
         #[inline(always)]
-        pub fn $slow(ctx: *mut $ctx) -> u32 {
-            let mut code = $parse(ctx);
-            if code == NOTHING {
-                code = $known(ctx);
+        pub fn $slow(ctx: *mut $ctx, noted: bool) -> u32 {
+            let mut code = NOTHING;
+            if !noted {
+                code = $parse(ctx);
+                if code == NOTHING {
+                    code = $known(ctx);
+                }
             }
             if code == NOTHING {
                 code = $half(ctx);
