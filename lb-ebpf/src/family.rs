@@ -54,8 +54,8 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     unsafe fn insert(key: &FlowKey<Self>, flow: *const Flow<Self>) -> Result<(), i32>;
     /// Removes a flow; whether it was there.
     fn remove(key: &FlowKey<Self>) -> bool;
-    /// The set of half-open flows that `key` stands in, if it stands in one.
-    fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<*mut HalfSet<Self>>;
+    /// The set of half-open flows that `key` stands in, if it stands in one, and its tag there.
+    fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<(*mut HalfSet<Self>, u32)>;
     /// Set `index` of half-open flows.
     fn half_set_at(index: u32) -> Option<*mut HalfSet<Self>>;
     /// This CPU's room beside the stack.
@@ -244,9 +244,9 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn half_set(key: &FlowKey<V4>, settings: &Settings) -> Option<*mut HalfSet<V4>> {
+    fn half_set(key: &FlowKey<V4>, settings: &Settings) -> Option<(*mut HalfSet<V4>, u32)> {
         let hash = hash::set_v4(settings.seed, key.src, key.dst, ports(key));
-        Self::half_set_at(hash & settings.half_mask4)
+        Some((Self::half_set_at(hash & settings.half_mask4)?, hash | 1))
     }
 
     #[inline(always)]
@@ -331,9 +331,9 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn half_set(key: &FlowKey<V6>, settings: &Settings) -> Option<*mut HalfSet<V6>> {
+    fn half_set(key: &FlowKey<V6>, settings: &Settings) -> Option<(*mut HalfSet<V6>, u32)> {
         let hash = hash::set_v6(settings.seed, key.src, key.dst, ports(key));
-        Self::half_set_at(hash & settings.half_mask6)
+        Some((Self::half_set_at(hash & settings.half_mask6)?, hash | 1))
     }
 
     #[inline(always)]

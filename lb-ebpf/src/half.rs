@@ -66,7 +66,7 @@ enum Touch {
 /// Looks without the lock first: most packets that come here are of no half-open flow.
 #[inline(always)]
 fn touch<A: Family>(
-    set: *mut HalfSet<A>,
+    (set, tag): (*mut HalfSet<A>, u32),
     key: &FlowKey<A>,
     copy: *mut Half<A>,
     what: Touch,
@@ -74,9 +74,8 @@ fn touch<A: Family>(
 ) -> bool {
     let mut there = false;
     for way in 0..WAYS {
-        // SAFETY: a live map value; torn at worst, and looked at again below.
-        let other = unsafe { &(*set).ways[way].key };
-        there |= other.sport == key.sport && other.src == key.src && other.dport == key.dport;
+        // SAFETY: a live map value, and looked at again below.
+        there |= unsafe { (*set).tags[way] } == tag;
     }
     if !there {
         return false;
@@ -90,19 +89,23 @@ fn touch<A: Family>(
             || {
                 for way in 0..WAYS {
                     let half = &raw mut (*set).ways[way];
-                    if (*half).key.proto == key.proto && (*half).key == *key {
+                    if (*set).tags[way] == tag && (*half).key == *key {
                         found = true;
                         if !copy.is_null() {
                             copy_words(half, copy);
                         }
                         match what {
                             Touch::Look => {}
-                            Touch::Remove => (*half).key.proto = 0,
+                            Touch::Remove => {
+                                (*half).key.proto = 0;
+                                (*set).tags[way] = 0;
+                            }
                             _ => {
                                 (*half).packets += 1;
                                 (*half).bytes += bytes;
                                 if what == Touch::Refresh {
                                     (*half).since_ms = now;
+                                    (*set).since_ms[way] = now;
                                 }
                                 if what == Touch::Sequence || what == Touch::Answer {
                                     (*half).isn = number;
@@ -138,7 +141,7 @@ unsafe fn copy_words<A: Family>(from: *const Half<A>, to: *mut Half<A>) {
 }
 
 #[inline(always)]
-fn set_of<A: Family>(key: &FlowKey<A>) -> Option<*mut HalfSet<A>> {
+fn set_of<A: Family>(key: &FlowKey<A>) -> Option<(*mut HalfSet<A>, u32)> {
     A::half_set(key, admit::settings())
 }
 
@@ -163,7 +166,7 @@ fn remove<A: Family>(key: &FlowKey<A>) -> bool {
 /// Enters a half-open leg; the oldest of its set makes room. `false` if there is one with this key.
 #[inline(never)]
 fn insert<A: Family>(half: &Half<A>) -> bool {
-    let Some(set) = set_of(&half.key) else {
+    let Some((set, tag)) = set_of(&half.key) else {
         return false;
     };
     let now = half.since_ms;
@@ -177,21 +180,24 @@ fn insert<A: Family>(half: &Half<A>) -> bool {
                 // Older is larger, an empty place the oldest of all.
                 let (mut victim, mut oldest) = (0usize, 0u64);
                 for way in 0..WAYS {
-                    let other = &raw const (*set).ways[way];
-                    if (*other).key.proto != 0 && (*other).key == half.key {
+                    let other = (*set).tags[way];
+                    if other == tag && (*set).ways[way].key == half.key {
                         exists = true;
                     }
-                    let age = if (*other).key.proto == 0 {
+                    let age = if other == 0 {
                         u64::MAX
                     } else {
-                        u64::from(now.wrapping_sub((*other).since_ms)) + 1
+                        u64::from(now.wrapping_sub((*set).since_ms[way])) + 1
                     };
                     if age > oldest {
                         (victim, oldest) = (way, age);
                     }
                 }
                 if !exists {
-                    let place = &raw mut (*set).ways[victim & (WAYS - 1)];
+                    let victim = victim & (WAYS - 1);
+                    (*set).tags[victim] = tag;
+                    (*set).since_ms[victim] = now;
+                    let place = &raw mut (*set).ways[victim];
                     evicted = (*place).key.proto != 0 && (*place).leg.flags & flags::REVERSE == 0;
                     lane = (*place).leg.lane;
                     copy_words(half, place);
@@ -232,8 +238,11 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
         let proven = if one_sided {
             now.wrapping_sub(first.leg.side[0]) >= PROVEN_MS
                 && count::all_flows::<A>() < u64::from(admit::settings().admit_below / 2)
+        } else if !from_client {
+            work.key = first.leg.opposite(packet.key.proto);
+            look(&work.key, &mut work.other)
         } else {
-            !from_client
+            false
         };
         return Ok(if proven { Found::Proven } else { Found::Leg });
     }
@@ -244,7 +253,7 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
 #[inline(always)]
 fn handshake<A: Family>(
     packet: &Packet<'_, A>,
-    set: *mut HalfSet<A>,
+    set: (*mut HalfSet<A>, u32),
     work: &mut Work<A>,
     (from_client, one_sided): (bool, bool),
 ) -> Result<Found, Stop> {
@@ -344,8 +353,11 @@ pub fn end<A: Family>() {
     }
 }
 
-/// Moves a flow that is proven, one of whose places is in `work.mine`, to the table of established ones. Without room
-/// there it goes on as half-open.
+/// Moves a flow that is proven, one of whose places is in `work.mine` and the other, if it has two, in `work.other`, to
+/// the table of established ones. Without room there it goes on as half-open.
+///
+/// The packet that has proven it is counted here and goes on by its leg, [`Found::Leg`], unless it says more of the flow,
+/// or another CPU was first: then as any of an established one.
 #[inline(always)]
 pub fn promote<A: Family>() -> Found {
     let Some(work) = work::<A>() else {
@@ -354,11 +366,13 @@ pub fn promote<A: Family>() -> Found {
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
     let two = work.mine.leg.flags & flags::TRANSLATE != 0;
     work.key = work.mine.leg.opposite(work.mine.key.proto);
-    if two && !look(&work.key, &mut work.other) {
-        return Found::Leg;
-    }
+    let (plain, payload) = work.noted.counts();
     let image = work.flow.as_mut_ptr().cast::<Flow<A>>();
     let now = now_ticks();
+    if plain {
+        work.mine.packets += 1;
+        work.mine.bytes += payload;
+    }
     if two {
         let reverse = if from_client { &work.other } else { &work.mine };
         // SAFETY: the image has room for a flow.
@@ -400,7 +414,11 @@ pub fn promote<A: Family>() -> Found {
     if two {
         remove(&work.key);
     }
-    Found::Established
+    if plain && inserted.is_ok() {
+        Found::Leg
+    } else {
+        Found::Established
+    }
 }
 
 /// Writes the flow that a half-open leg becomes.
@@ -659,6 +677,7 @@ pub fn expire<A: Family>(index: u32, way: usize, now: u32) {
                     copy_words(half, old);
                     taken = true;
                     (*half).key.proto = 0;
+                    (*set).tags[way] = 0;
                 }
             },
         );

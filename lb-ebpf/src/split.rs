@@ -64,11 +64,11 @@ macro_rules! functions {
                     code = $end();
                 } else if code == PROVEN {
                     code = $promote();
-                }
-                if code == ESTABLISHED {
                     $room();
-                    // What else the segment says of the flow it has just established: FIN, perhaps.
-                    code = $known(ctx);
+                    if code == ESTABLISHED {
+                        // What else the segment says of the flow it has just established: FIN, perhaps.
+                        code = $known(ctx);
+                    }
                 } else if code == NOTHING {
                     let new = $choose(ctx);
                     code = if new & CHOSEN != 0 {

@@ -4,6 +4,7 @@
 use lb_common::{
     counter::Reason,
     flow::{Closed, Flow, FlowKey, Half, Leg, V4, V6},
+    tcp::flag,
 };
 
 use crate::{
@@ -51,6 +52,13 @@ impl<A: Family> Noted<A> {
         self.facts = parsed.facts;
         self.ip = distance(parsed.place.eth, parsed.place.ip);
         self.l4 = distance(parsed.place.eth, parsed.place.l4);
+    }
+
+    /// Whether the packet changes nothing of an established flow, and its payload.
+    #[inline(always)]
+    pub fn counts(&self) -> (bool, u32) {
+        let facts = &self.facts;
+        (facts.flags & flag::CONTROL == 0, facts.payload)
     }
 
     /// The packet, found anew in the hook's bytes: what is a number in a map is one of which the verifier knows nothing,
