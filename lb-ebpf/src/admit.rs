@@ -1,6 +1,11 @@
 //! Step 4, admit: may this packet open a flow?
 
-use lb_common::{abi::Settings, counter::Reason, service::Service, tcp::flag};
+use lb_common::{
+    abi::Settings,
+    counter::Reason,
+    service::{Service, sockets},
+    tcp::flag,
+};
 
 use crate::{
     count, event,
@@ -36,6 +41,28 @@ pub fn has_socket<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> bool {
     unsafe { A::has_socket(&packet.key, hook.raw()) }
 }
 
+/// Whether this host may have connections of a service.
+#[inline(always)]
+fn may_have_sockets(service: u32) -> bool {
+    // SAFETY: a live map value.
+    maps::SOCKETS
+        .get_ptr(service)
+        .is_none_or(|state| unsafe { *state } != sockets::NONE)
+}
+
+/// A packet to a service goes up: from now on this host may have a connection of it.
+#[inline(always)]
+pub fn passed_up(service: u32) {
+    if let Some(state) = maps::SOCKETS.get_ptr_mut(service) {
+        // SAFETY: a live map value. Written only where it changes, since all CPUs read it.
+        unsafe {
+            if *state != sockets::MAYBE {
+                *state = sockets::MAYBE;
+            }
+        }
+    }
+}
+
 /// Lets a first packet through that the kernel may take; anything else of no known flow is stopped here. `true` for a
 /// segment in mid-connection of which another node may know: its server can be computed.
 #[inline(always)]
@@ -52,7 +79,7 @@ pub fn admit<A: Family>(
     if settings.flags & A::DENY != 0 && packet.key.src.is_denied() {
         return Err(Stop::drop(Reason::Denied));
     }
-    if has_socket(packet, hook) {
+    if may_have_sockets(service.id) && has_socket(packet, hook) {
         return Err(Stop::up(Reason::UserspaceOwned));
     }
     let flags = packet.flags & (flag::CONTROL | flag::ACK);

@@ -103,6 +103,11 @@ pub extern "C" fn lb_claim(server: u32) -> u32 {
     // SAFETY: live map values; all that runs under the lock is inlined and calls nothing.
     unsafe {
         let weight = (&raw const (*weights).0).cast::<Weight>().add(ordinal);
+        if (*weight).is_unbounded() {
+            // Nothing to exceed: no need to look and add as one.
+            lock::add32(&raw mut (*block).active[ordinal], 1);
+            return 1;
+        }
         lock::with(&raw mut (*block).lock, || {
             let active = &raw mut (*block).active[ordinal];
             if !(*weight).has_room(*active) {

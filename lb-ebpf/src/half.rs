@@ -33,6 +33,8 @@ const PROVEN_MS: u32 = 1_000;
 /// A new flow's server and how it gets its packets.
 #[derive(Clone, Copy)]
 pub struct New {
+    /// Its service's number.
+    pub service: u32,
     /// Its lane.
     pub lane: u32,
     /// How it is forwarded, [`lb_common::service::forward`].
@@ -456,11 +458,13 @@ pub fn open<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Stop> {
         Err(reason) => reason,
     };
     balance::lane_active(new.lane, -1);
-    Err(if matches!(reason, Reason::DuplicateSyn) {
-        Stop::drop(reason)
-    } else {
-        admit::overflow(new.drop_overflow, reason)
-    })
+    if matches!(reason, Reason::DuplicateSyn) {
+        return Err(Stop::drop(reason));
+    }
+    if !new.drop_overflow {
+        admit::passed_up(new.service);
+    }
+    Err(admit::overflow(new.drop_overflow, reason))
 }
 
 /// Enters both legs: for a flow that is translated the reverse one first, which claims the tuple at the server.

@@ -42,6 +42,7 @@ const ENDED: u32 = 4;
 const DROP_OVERFLOW: u64 = 1 << 40;
 const ADOPTED: u64 = 1 << 42;
 const CHOSEN: u64 = 1 << 41;
+const SERVICE_SHIFT: u32 = 43;
 
 macro_rules! functions {
     ($hook:ty, $ctx:ty, $new:expr, $family:ty:
@@ -422,17 +423,20 @@ fn with_packet<A: Family, H: Hook, T>(
     f(&work.noted.packet(hook)?)
 }
 
-/// A [`New`] as a number: the lane, then the way of forwarding, then bits.
+/// A [`New`] as a number: the lane, then the way of forwarding, then bits, and the service from bit 43 on (far more than
+/// there can be).
 #[inline(always)]
 fn pack(new: &New) -> u64 {
     let drop = if new.drop_overflow { DROP_OVERFLOW } else { 0 };
     let adopted = if new.adopted { ADOPTED } else { 0 };
-    u64::from(new.lane) | u64::from(new.forward) << 32 | drop | adopted | CHOSEN
+    let service = u64::from(new.service) << SERVICE_SHIFT;
+    u64::from(new.lane) | u64::from(new.forward) << 32 | drop | adopted | CHOSEN | service
 }
 
 #[inline(always)]
 fn unpack(new: u64) -> New {
     New {
+        service: (new >> SERVICE_SHIFT) as u32,
         lane: new as u32,
         forward: (new >> 32) as u8,
         drop_overflow: new & DROP_OVERFLOW != 0,
