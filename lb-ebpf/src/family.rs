@@ -60,6 +60,8 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     fn half_set_at(index: u32) -> Option<*mut HalfSet<Self>>;
     /// This CPU's room beside the stack.
     fn work() -> Option<*mut Work<Self>>;
+    /// [`crate::half::end`], as a global function.
+    fn end();
     /// [`crate::half::take`], as a global function.
     fn take(port: u16) -> bool;
     /// Puts a flow on the queue of closed ones; there may be no room.
@@ -250,6 +252,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn end() {
+        split::lb_end4();
+    }
+
+    #[inline(always)]
     fn take(port: u16) -> bool {
         split::lb_take4(port.into()) != 0
     }
@@ -334,6 +341,11 @@ impl Family for V6 {
     fn half_set(key: &FlowKey<V6>, settings: &Settings) -> Option<(*mut HalfSet<V6>, u32)> {
         let hash = hash::set_v6(settings.seed, key.src, key.dst, ports(key));
         Some((Self::half_set_at(hash & settings.half_mask6)?, hash | 1))
+    }
+
+    #[inline(always)]
+    fn end() {
+        split::lb_end6();
     }
 
     #[inline(always)]

@@ -355,6 +355,17 @@ pub fn end<A: Family>() {
     }
 }
 
+/// Takes out the half-open flow whose forward leg stands at `key`, if there is one.
+#[inline(always)]
+pub fn forget<A: Family>(key: &FlowKey<A>) {
+    let Some(work) = work::<A>() else {
+        return;
+    };
+    if look(key, &mut work.mine) && work.mine.leg.flags & flags::REVERSE == 0 {
+        A::end();
+    }
+}
+
 /// Moves a flow that is proven, one of whose places is in `work.mine` and the other, if it has two, in `work.other`, to
 /// the table of established ones. Without room there it goes on as half-open.
 ///

@@ -47,7 +47,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
 use lb_common::{
     counter::Reason,
     event::Trace,
@@ -185,7 +188,7 @@ fn hot<A: Family>(hook: &impl Hook) -> u32 {
 /// Whether anybody wants to be told of packets that are not sent on; if not, the verifier removes it as dead code.
 #[inline(always)]
 fn notes() -> bool {
-    trace::is_on()
+    trace::is_on() || level_enabled(Level::Debug)
 }
 
 /// For debugging: what becomes of a packet that is not sent on.

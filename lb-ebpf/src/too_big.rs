@@ -40,7 +40,7 @@ pub fn answer<A: Answering>(packet: &Packet<'_, A>, mtu: u32, hook: &impl Hook) 
     // SAFETY: parse checked the IP header.
     let plain = A::VERSION == 6 || unsafe { u8_at::<0>(packet.ip()) } == 0x45;
     let told = packet.whole || packet.is_tcp();
-    if !told || !plain || packet.part != Part::Whole || hook.segment() != 0 {
+    if !told || !plain || packet.part != Part::Whole {
         return Stop::drop(Reason::TooBigDropped);
     }
     let l2 = distance(packet.eth(), packet.ip());
