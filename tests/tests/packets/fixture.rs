@@ -9,7 +9,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, Pod};
 use lb_common::abi::{Settings, VERSION};
 use lb_common::counter::Reason;
-use lb_common::flow::{Flow, FlowKey, SideKey, V4};
+use lb_common::flow::{Flow, FlowKey, HalfSet, SideKey, V4};
 use lb_common::load::ActiveBlock;
 use lb_tests::netns::Inside;
 use lb_tests::tag::{TEST_PREFIX, Tag};
@@ -18,6 +18,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::frame::{End, Segment};
 use crate::world::{HOP_S1, S1, S2, SERVICE, SNAT, hop};
+
+/// Sets of half-open flows.
+pub(crate) const HALF_SETS: u32 = 256;
 
 /// How the program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,9 @@ impl Fixture {
                 .remove(&key)
                 .unwrap();
         }
+        for set in 0..HALF_SETS {
+            self.set("HALF4", set, HalfSet::<V4>::default());
+        }
         self.fill();
     }
 
@@ -186,10 +192,11 @@ impl Fixture {
     pub(crate) fn settings(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = Settings {
             abi: VERSION,
-            flags: 0,
             admit_below: 900,
+            half_mask4: HALF_SETS - 1,
             snat_first: SNAT.port,
             snat_count: 1,
+            ..Settings::default()
         };
         change(&mut settings);
         self.set("SETTINGS", 0, settings);
@@ -218,8 +225,7 @@ impl Fixture {
     pub(crate) fn forget_side(&mut self) {
         let side = SideKey {
             ifindex: 1,
-            outer_tag: 0,
-            inner_tag: 0,
+            ..SideKey::default()
         };
         self.hash::<SideKey, u32>("SIDES").remove(&side).unwrap();
     }

@@ -20,6 +20,9 @@ impl End {
     }
 }
 
+/// Initial sequence number of either end.
+const ISN: u32 = 0x0102_0304;
+
 /// A TCP segment in IPv4 in Ethernet.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
@@ -99,8 +102,8 @@ impl Segment {
         let mut tcp = TcpHeader {
             source_port: self.from.port,
             destination_port: self.to.port,
-            sequence_number: 0x0102_0304,
-            acknowledgment_number: if has('.') { 0x0506_0708 } else { 0 },
+            sequence_number: if has('S') { ISN } else { ISN + 1 },
+            acknowledgment_number: if has('.') { ISN + 1 } else { 0 },
             window_size: 0xf000,
             syn: has('S'),
             ack: has('.'),

@@ -138,8 +138,7 @@ impl Fixture {
             "SIDES",
             SideKey {
                 ifindex: 1,
-                outer_tag: 0,
-                inner_tag: 0,
+                ..SideKey::default()
             },
             HOP_CLIENTS,
         );

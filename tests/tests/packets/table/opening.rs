@@ -83,7 +83,7 @@ pub(super) fn rows() -> Vec<Row> {
             },
             syn(CLIENT, port::TURN),
             Redirect,
-            &[ForwardedIn, FlowOpened, FlowReopened],
+            &[ForwardedIn, FlowOpened],
         )
         .out(syn(CLIENT, port::TURN).forwarded(SNAT, S2)),
         row(

@@ -71,7 +71,7 @@ pub(super) fn without_a_flow() -> Vec<Row> {
 }
 
 pub(super) fn not_ours() -> Vec<Row> {
-    use Verdict::{Drop, Pass};
+    use Verdict::{Drop, Pass, Redirect};
     let packet = || Segment::new(CLIENT, SERVICE, "P.").data(b"0123456789abcdef");
     let strange = |says, at, bytes: &[u8], counts: &[Reason]| {
         row(says, connected, patched(packet(), at, bytes), Pass, counts)
@@ -124,12 +124,13 @@ pub(super) fn not_ours() -> Vec<Row> {
             &[SourceRoute],
         ),
         row(
-            "a first fragment of a flow is not for the host to answer",
+            "a first fragment of a flow goes on like a whole packet",
             connected,
             packet().fragment(true, 0),
-            Drop,
-            &[FlowFragment],
-        ),
+            Redirect,
+            &[ForwardedIn],
+        )
+        .out(packet().fragment(true, 0).forwarded(SNAT, S1)),
         row(
             "of no flow it is the host's",
             nothing,
