@@ -384,6 +384,18 @@ pub fn promote<A: Family>() -> Found {
         if work.mine.key.proto == u32::from(proto::TCP) {
             count::connection(forward.leg.lane);
         }
+        // Whoever ended or evicted the half-open flow since it was looked at has taken it off its server's count, not
+        // knowing that it goes on.
+        if !remove(&forward.key) {
+            balance::lane_active(forward.leg.lane, 1);
+        }
+        if two {
+            remove(if from_client {
+                &work.key
+            } else {
+                &work.mine.key
+            });
+        }
     } else if A::flow(&forward.key).is_none() {
         if two {
             A::remove(if from_client {
@@ -395,11 +407,7 @@ pub fn promote<A: Family>() -> Found {
         count::reason(Reason::NotEstablished);
         return Found::Leg;
     }
-    // Else another CPU was first.
-    remove(&work.mine.key);
-    if two {
-        remove(&work.key);
-    }
+    // Else another CPU was first, and takes the half-open flow out.
     Found::Established
 }
 
