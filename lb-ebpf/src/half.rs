@@ -226,6 +226,10 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
         if packet.flags & flag::RST != 0 {
             return Ok(Found::Ended);
         }
+        if from_client && !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
+        let first = &work.mine;
         let now = event::now_ms();
         let count = (packet.payload, 0, now);
         touch(set, &packet.key, null_mut(), Touch::Refresh, count);
@@ -287,17 +291,18 @@ fn handshake<A: Family>(
     }
     if kind == flag::SYN {
         // The same again, or another attempt of the same client from the same port: the same server either way.
+        if !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
         let count = (packet.payload, seq, 0);
         touch(set, &packet.key, null_mut(), Touch::Sequence, count);
-        if !one_sided && !look(&work.key, &mut work.other) {
-            restore(packet, work);
-        }
         return Ok(Found::Leg);
     }
     let proven = if one_sided {
         seq == isn.wrapping_add(1)
     } else {
         look(&work.key, &mut work.other)
+            && work.other.leg.opposite(packet.key.proto) == packet.key
             && work.other.leg.state & state::ANSWERED != 0
             && kind & flag::ACK != 0
             && ack == work.other.isn.wrapping_add(1)
@@ -354,7 +359,11 @@ pub fn promote<A: Family>() -> Found {
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
     let two = work.mine.leg.flags & flags::TRANSLATE != 0;
     work.key = work.mine.leg.opposite(work.mine.key.proto);
-    if two && !look(&work.key, &mut work.other) {
+    // The other leg may be gone, and what stands in its place another flow's.
+    if two
+        && (!look(&work.key, &mut work.other)
+            || work.other.leg.opposite(work.mine.key.proto) != work.mine.key)
+    {
         return Found::Leg;
     }
     let image = work.flow.as_mut_ptr().cast::<Flow<A>>();
@@ -569,14 +578,27 @@ fn claim_one<A: Family>(reverse: &Half<A>) -> bool {
     true
 }
 
-/// A reverse leg was evicted while its forward one, `work.mine`, was not, and the client tries again.
+/// Whether the flow of a client's packet, whose leg is `work.mine`, has its tuple at the server: the reverse leg may have
+/// been evicted, and another flow may have taken the tuple since. If it is free it is claimed again; if not the flow is
+/// forgotten, and the packet may open another.
 #[inline(never)]
-fn restore<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
-    let Some(side) = side(packet) else {
-        return false;
-    };
-    write_reverse(packet, work, side);
-    claim_one(&work.other)
+fn has_tuple<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
+    work.key = work.mine.leg.opposite(packet.key.proto);
+    if look(&work.key, &mut work.other) {
+        if work.other.leg.opposite(packet.key.proto) == packet.key {
+            return true;
+        }
+    } else if let Some(side) = side(packet) {
+        write_reverse(packet, work, side);
+        if claim_one(&work.other) {
+            return true;
+        }
+    }
+    if remove(&packet.key) {
+        balance::lane_active(work.mine.leg.lane, -1);
+        count::reason(Reason::HalfOpenEvicted);
+    }
+    false
 }
 
 /// Claims a source address and port for a new flow's packets to the server. The port tried first follows from the
