@@ -234,6 +234,10 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
         if packet.flags & flag::RST != 0 {
             return Ok(Found::Ended);
         }
+        if from_client && !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
+        let first = &work.mine;
         let now = event::now_ms();
         let count = (packet.payload, 0, now);
         touch(set, &packet.key, null_mut(), Touch::Refresh, count);
@@ -243,6 +247,7 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
         } else if !from_client {
             work.key = first.leg.opposite(packet.key.proto);
             look(&work.key, &mut work.other)
+                && work.other.leg.opposite(packet.key.proto) == packet.key
         } else {
             false
         };
@@ -298,17 +303,18 @@ fn handshake<A: Family>(
     }
     if kind == flag::SYN {
         // The same again, or another attempt of the same client from the same port: the same server either way.
+        if !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
         let count = (packet.payload, seq, 0);
         touch(set, &packet.key, null_mut(), Touch::Sequence, count);
-        if !one_sided && !look(&work.key, &mut work.other) {
-            restore(packet, work);
-        }
         return Ok(Found::Leg);
     }
     let proven = if one_sided {
         seq == isn.wrapping_add(1)
     } else {
         look(&work.key, &mut work.other)
+            && work.other.leg.opposite(packet.key.proto) == packet.key
             && work.other.leg.state & state::ANSWERED != 0
             && kind & flag::ACK != 0
             && ack == work.other.isn.wrapping_add(1)
@@ -411,6 +417,18 @@ pub fn promote<A: Family>() -> Found {
         if work.mine.key.proto == u32::from(proto::TCP) {
             count::connection(forward.leg.lane);
         }
+        // Whoever ended or evicted the half-open flow since it was looked at has taken it off its server's count, not
+        // knowing that it goes on.
+        if !remove(&forward.key) {
+            balance::lane_active(forward.leg.lane, 1);
+        }
+        if two {
+            remove(if from_client {
+                &work.key
+            } else {
+                &work.mine.key
+            });
+        }
     } else if A::flow(&forward.key).is_none() {
         if two {
             A::remove(if from_client {
@@ -422,11 +440,7 @@ pub fn promote<A: Family>() -> Found {
         count::reason(Reason::NotEstablished);
         return Found::Leg;
     }
-    // Else another CPU was first.
-    remove(&work.mine.key);
-    if two {
-        remove(&work.key);
-    }
+    // Else another CPU was first, and takes the half-open flow out.
     if plain && inserted.is_ok() {
         Found::Leg
     } else {
@@ -604,14 +618,27 @@ pub fn take<A: Family>(port: u16) -> bool {
     claim_one(&work.other)
 }
 
-/// A reverse leg was evicted while its forward one, `work.mine`, was not, and the client tries again.
+/// Whether the flow of a client's packet, whose leg is `work.mine`, has its tuple at the server: the reverse leg may have
+/// been evicted, and another flow may have taken the tuple since. If it is free it is claimed again; if not the flow is
+/// forgotten, and the packet may open another.
 #[inline(never)]
-fn restore<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool {
-    let Some(side) = side(packet) else {
-        return false;
-    };
-    write_reverse(packet, work, side);
-    claim_one(&work.other)
+fn has_tuple<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool {
+    work.key = work.mine.leg.opposite(packet.key.proto);
+    if look(&work.key, &mut work.other) {
+        if work.other.leg.opposite(packet.key.proto) == packet.key {
+            return true;
+        }
+    } else if let Some(side) = side(packet) {
+        write_reverse(packet, work, side);
+        if claim_one(&work.other) {
+            return true;
+        }
+    }
+    if remove(&packet.key) {
+        balance::lane_active(work.mine.leg.lane, -1);
+        count::reason(Reason::HalfOpenEvicted);
+    }
+    false
 }
 
 /// Claims a source address and port for a new flow's packets to the server. The port tried first follows from the
