@@ -189,6 +189,8 @@ pub struct Load {
 enum Ask {
     /// Reads a greeting.
     Greeting,
+    /// Says something, reads a greeting and has what it said back.
+    Word,
     /// Gets a path over HTTP.
     Get(String),
 }
@@ -248,6 +250,13 @@ impl Load {
     /// Connection `i` comes from address `i` of these, and round again.
     pub fn from(mut self, sources: impl IntoIterator<Item = impl Into<IpAddr>>) -> Load {
         self.sources = sources.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Says something to an echo server before it reads the greeting. Who is answered with a SYN cookie has to: if the end
+    /// of his handshake is lost, the server knows nothing of him, and nothing else makes the client send it again.
+    pub fn speaks_first(mut self) -> Load {
+        self.ask = Ask::Word;
         self
     }
 
@@ -313,6 +322,15 @@ impl Load {
         let mut stream = connect_here(self.target, source)?;
         match &self.ask {
             Ask::Greeting => greeting(&mut stream),
+            Ask::Word => {
+                const WORD: &[u8] = b"a word";
+                stream.write_all(WORD)?;
+                let name = greeting(&mut stream)?;
+                // With something left unread it would end by a reset, which nobody repeats if it is lost.
+                let mut back = [0; WORD.len()];
+                stream.read_exact(&mut back)?;
+                Ok(name)
+            }
             Ask::Get(path) => {
                 let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.target);
                 let response = exchange(&mut stream, request.as_bytes())?;

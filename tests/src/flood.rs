@@ -17,8 +17,13 @@ use crate::{Context, Error, Netns, Result, link};
 /// `bpf_get_prandom_u32()`
 const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
 
-/// How often a paced flood sends, all that is due in one system call.
+/// How often each part of a paced flood sends, all that is due in one system call: one takes some 50 ms, nearly all of
+/// which it waits for other processors.
 const SLOT: Duration = Duration::from_millis(100);
+
+/// Parts of a flood, sent in turn. What one sends at once must not be more than the host's queue for what virtual links
+/// carry (`net.core.netdev_max_backlog`, 1000 frames), or that drops frames of whoever is sending at the same time.
+const PARTS: u32 = 20;
 
 /// Where a flood goes, and from where it comes.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +92,7 @@ impl Flood {
         Ok(1e9 / f64::from(each.max(1)))
     }
 
-    /// Sends that many a second for so long, ten times a second what is due. What a slow CPU does not send in its tenth is not
-    /// made up for.
+    /// Sends that many a second for so long, evenly. What a slow CPU does not send in its time is not made up for.
     ///
     /// # Errors
     /// When there can be no thread.
@@ -107,12 +111,7 @@ impl Flood {
         let namespace = self.namespace.clone();
         let thread = thread::Builder::new()
             .name("flood".to_owned())
-            .spawn(move || {
-                let _inside = namespace
-                    .enter()
-                    .context(|| "enter the flooder's namespace")?;
-                work.run()
-            })
+            .spawn(move || work.run(&namespace))
             .context(|| "start a flood")?;
         Ok(Running {
             stop,
@@ -178,16 +177,30 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self) -> Result<()> {
+    fn run(&self, namespace: &NetnsHandle) -> Result<()> {
+        thread::scope(|scope| {
+            let parts = (0..PARTS).map(|part| scope.spawn(move || self.part(part, namespace)));
+            let parts: Vec<_> = parts.collect();
+            parts.into_iter().try_for_each(|part| {
+                let panicked = || Error::new("a part of the flood has panicked");
+                part.join().unwrap_or_else(|_| Err(panicked()))
+            })
+        })
+    }
+
+    fn part(&self, part: u32, namespace: &NetnsHandle) -> Result<()> {
+        let _inside = namespace
+            .enter()
+            .context(|| "enter the flooder's namespace")?;
         stay_on(self.cpu)?;
         let begin = Instant::now();
-        let frames = (self.rate * SLOT.as_secs_f64()) as u32;
-        let mut next = begin;
+        let frames = (self.rate * SLOT.as_secs_f64() / f64::from(PARTS)) as u32;
+        let mut next = begin + SLOT * part / PARTS;
         while !self.stop.load(Ordering::SeqCst) && begin.elapsed() < self.time {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
             self.program.run_live(&self.frame, self.ifindex, frames)?;
             self.sent.fetch_add(u64::from(frames), Ordering::SeqCst);
             next = (next + SLOT).max(Instant::now());
-            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ pub struct Datagrams {
     each: usize,
     size: usize,
     sources: Vec<IpAddr>,
+    first_port: Option<u16>,
 }
 
 /// What became of [`Datagrams`].
@@ -53,10 +54,11 @@ impl Datagrams {
             each: 1,
             size: 100,
             sources: Vec::new(),
+            first_port: None,
         }
     }
 
-    /// How many flows, each from a port of its own.
+    /// How many flows, each from a socket of its own.
     pub fn flows(mut self, count: usize) -> Datagrams {
         self.flows = count;
         self
@@ -77,6 +79,13 @@ impl Datagrams {
     /// Flow `i` comes from address `i` of these, and round again.
     pub fn from(mut self, sources: impl IntoIterator<Item = impl Into<IpAddr>>) -> Datagrams {
         self.sources = sources.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Takes ports from this one on, as many as flows share an address, instead of any that is free just then: whoever
+    /// counts flows wants no port twice.
+    pub fn ports(mut self, first: u16) -> Datagrams {
+        self.first_port = Some(first);
         self
     }
 
@@ -134,11 +143,12 @@ impl Datagrams {
             SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
-        let source = match self.sources.len() {
-            0 => any,
-            length => self.sources[id % length],
+        let (source, place) = match self.sources.len() {
+            0 => (any, id),
+            length => (self.sources[id % length], id / length),
         };
-        let socket = UdpSocket::bind((source, 0))?;
+        let port = self.first_port.map_or(0, |first| first + place as u16);
+        let socket = UdpSocket::bind((source, port))?;
         socket.connect(self.target)?;
         Ok(Flow {
             id: id as u64,

@@ -346,6 +346,8 @@ impl Making<'_> {
             for netns in ends {
                 netns.run(|| link::large_frames(ETH))?;
             }
+            // The bridge in between would cut them.
+            lab.switch.run(|| link::large_frames("balancer0"))?;
         }
         Ok(links)
     }

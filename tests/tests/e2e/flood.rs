@@ -1,4 +1,4 @@
-//! A flood of spoofed SYNs on a veth of its own, at 80 % of what one core takes: who is connected does not notice, who
+//! A flood of spoofed SYNs on a veth of its own, at most 80 % of what one core takes: who is connected does not notice, who
 //! comes gets in, and the flood is counted.
 
 use std::fs;
@@ -13,13 +13,20 @@ use lb_tests::server::Server;
 use lb_tests::{Daemon, Lab, Netns, bpf, skip, wait};
 use serde_json::Value;
 
-use crate::kernel::reasons;
+use crate::kernel::{reasons, settles_at};
 use crate::services::{Forward, Service, Transport, Userspace};
 
 const CONNECTIONS: u16 = 1000;
 const FLOOD: Duration = Duration::from_secs(10);
-/// Of what one core takes.
-const SHARE: f64 = 0.8;
+/// Of what one core takes: half of it where the servers' answers come back through the balancer, which whoever measures
+/// by SYNs alone does not see.
+fn share(forward: Forward) -> f64 {
+    match forward.arms() {
+        Arms::One => 0.8,
+        Arms::Two => 0.4,
+    }
+}
+
 /// Nobody may wait for longer: loose enough for a machine whose other core is busy too.
 const STALL: Duration = Duration::from_secs(1);
 /// What the daemon may grow by, in KiB: its maps are allocated at the start.
@@ -146,11 +153,12 @@ fn a_flood_disturbs_nobody(forward: Forward) {
     let open_before = servers.iter().map(Server::open).sum::<u64>();
 
     let steady = Steady::start(connections, Duration::from_millis(100));
-    let flooding = flood.start(full * SHARE, FLOOD).unwrap();
+    let flooding = flood.start(full * share(forward), FLOOD).unwrap();
     let newcomers = Load::to(service.target(&lab))
         .connections(usize::MAX)
         .parallel(2)
         .rate(100)
+        .speaks_first()
         .from((0..100).map(|i| lab.client_alias(30_000 + i)))
         .start(lab.client());
     let sent = flooding.finish().unwrap();
@@ -183,10 +191,10 @@ fn a_flood_disturbs_nobody(forward: Forward) {
         newcomers.answered()
     );
     assert!(newcomers.answered() > 100, "{}", newcomers.answered());
-    assert_eq!(
-        servers.iter().map(Server::open).sum::<u64>(),
+    settles_at(
+        "servers' connections, those who came last being gone",
         open_before,
-        "all are still there"
+        || servers.iter().map(Server::open).sum(),
     );
     assert!(taken > 100_000, "a flood of {taken} is none");
     let counted = || packets_counted(&daemon) - counted_before;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use aya::maps::{HashMap, Map, MapData};
-use lb_common::flow::{Flow, FlowKey, V4, flags};
+use aya::maps::{Array, HashMap, Map, MapData};
+use lb_common::flow::{Flow, FlowKey, HalfSet, Leg, V4, flags};
 use lb_common::tcp;
 use lb_tests::server::Server;
 use lb_tests::{Daemon, Lab, client, wait};
@@ -125,19 +125,27 @@ pub(crate) fn reasons(daemon: &Daemon<'_>) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// Flows of one server that are active, found by reading the flow table itself.
-pub(crate) fn recount(daemon: &Daemon<'_>, server: SocketAddr) -> u64 {
+/// Flows of one server that are active, found by reading the tables themselves: the established ones, and those that are
+/// half-open.
+pub(crate) fn recount(daemon: &Daemon<'_>, server: SocketAddr) -> (u64, u64) {
     let IpAddr::V4(address) = server.ip() else {
         panic!("{server} is not IPv4");
     };
     let address = u32::from_ne_bytes(address.octets());
-    let path = daemon.pin_path().join("v2/maps/FLOWS4");
-    let map = Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap();
-    let flows = HashMap::<_, FlowKey<V4>, Flow<V4>>::try_from(map).unwrap();
-    let active = flows.iter().filter_map(Result::ok).filter(|(_, flow)| {
-        flow.leg.flags & flags::REVERSE == 0
-            && !tcp::is_closing(flow.leg.state)
-            && (flow.leg.dst, flow.leg.dport) == (address, server.port().to_be())
-    });
-    active.count() as u64
+    let counts = |leg: &Leg<V4>| {
+        leg.flags & flags::REVERSE == 0
+            && !tcp::is_closing(leg.state)
+            && (leg.dst, leg.dport) == (address, server.port().to_be())
+    };
+    let table = |name: &str| {
+        let path = daemon.pin_path().join("v2/maps").join(name);
+        Map::from_map_data(MapData::from_pin(path).unwrap()).unwrap()
+    };
+    let flows = HashMap::<_, FlowKey<V4>, Flow<V4>>::try_from(table("FLOWS4")).unwrap();
+    let flows = flows.iter().filter_map(Result::ok);
+    let established = flows.filter(|(_, flow)| counts(&flow.leg)).count();
+    let sets = Array::<_, HalfSet<V4>>::try_from(table("HALF4")).unwrap();
+    let halves = sets.iter().filter_map(Result::ok).flat_map(|set| set.ways);
+    let half_open = halves.filter(|half| half.key.proto != 0 && counts(&half.leg));
+    (established as u64, half_open.count() as u64)
 }

@@ -129,7 +129,7 @@ fn cell(lab: &Lab, service: Service, attach: &str, large: bool) -> Result<String
     let connections = service.kernel_connections(&daemon);
     let flows = match service.transport {
         Transport::Tcp => transfers(lab, service, BYTES / 2 / u64::from(CONNECTIONS))?,
-        Transport::Udp => datagrams(lab, service, FLOWS, DATAGRAMS / FLOWS)?,
+        Transport::Udp => datagrams(lab, service, FLOWS, DATAGRAMS / FLOWS, 10_000)?,
     };
     let least = match service.transport {
         // Segments of up to 64 KiB.
@@ -208,7 +208,7 @@ fn sampled(lab: &Lab, service: Service) -> Result<String, String> {
         .collect::<Result<Vec<_>, _>>()?;
     match service.transport {
         Transport::Tcp => transfers(lab, service, 100_000)?,
-        Transport::Udp => datagrams(lab, service, 50, 5)?,
+        Transport::Udp => datagrams(lab, service, 50, 5, 9_000)?,
     };
     let looked = |capture: Capture| {
         capture
@@ -263,14 +263,21 @@ fn transfers(lab: &Lab, service: Service, each: u64) -> Result<u64, String> {
     Ok(u64::from(CONNECTIONS))
 }
 
-/// Datagrams there and back: how many flows.
-fn datagrams(lab: &Lab, service: Service, flows: usize, each: usize) -> Result<u64, String> {
+/// Datagrams there and back, from ports from `first` on: how many flows.
+fn datagrams(
+    lab: &Lab,
+    service: Service,
+    flows: usize,
+    each: usize,
+    first: u16,
+) -> Result<u64, String> {
     let sources = (0..16).map(|i| lab.client_alias_ip(service.family, i));
     let account = Datagrams::to(service.target(lab))
         .flows(flows)
         .each(each)
         .size(512)
         .from(sources)
+        .ports(first)
         .run(lab.client());
     if !account.is_clean() {
         let failures = account.failures.iter().take(3).collect::<Vec<_>>();

@@ -181,6 +181,16 @@ impl Service {
     /// Waits until the agent says that the kernel serves it and the kernel really does: many connections or datagrams
     /// in a row, none of which any socket of the balancer has seen.
     pub(crate) fn taken_by_kernel(&self, lab: &Lab, daemon: &Daemon<'_>) -> Result<(), String> {
+        self.taken_by(lab, daemon, "kernel")
+    }
+
+    /// Likewise, where the agent says `path`: "both" if userspace serves some other clients of the same bind.
+    pub(crate) fn taken_by(
+        &self,
+        lab: &Lab,
+        daemon: &Daemon<'_>,
+        path: &str,
+    ) -> Result<(), String> {
         const PROBES: u16 = 48;
         let mut said = Value::Null;
         wait::until_true("lb to say that the kernel serves it", || {
@@ -193,7 +203,7 @@ impl Service {
                 .into_iter()
                 .find(|path| path["frontend"] == self.name())
                 .unwrap_or_default();
-            said["path"] == "kernel"
+            said["path"] == path
         })
         .map_err(|error| format!("{error}; it says {said}; {}", daemon.log()))?;
         let target = self.target(lab);

@@ -14,18 +14,19 @@ use crate::services::{Forward, Service, Transport, Userspace};
 /// How long it may take that a new address or interface is served in the kernel: part of the contract.
 const FOLLOWS: Duration = Duration::from_secs(1);
 
-/// A service of either family on every address of the balancer, servers of each family.
-fn everywhere(lab: &Lab, family: Family) -> (Service, String) {
+/// A service of either family on every address of the balancer, servers of that family; and its path. A bind of `[::]`
+/// takes IPv4 clients too, whom userspace brings to IPv6 servers.
+fn everywhere(lab: &Lab, family: Family) -> (Service, String, &'static str) {
     let service = Service::new(Forward::Fullnat, family, Transport::Tcp);
-    let bind = match family {
-        Family::V4 => format!("*:{}", service.port),
-        Family::V6 => format!("[::]:{}", service.port),
+    let (bind, path) = match family {
+        Family::V4 => (format!("*:{}", service.port), "kernel"),
+        Family::V6 => (format!("[::]:{}", service.port), "both"),
     };
     let target = service.target(lab);
     let text = service.config(lab);
     let config = text.replace(&format!("\"{target}\""), &format!("\"{bind}\""));
     assert_ne!(text, config);
-    (service, config)
+    (service, config, path)
 }
 
 /// One connection that is answered, and by whom: the kernel's path if no socket of the balancer has seen it.
@@ -42,10 +43,10 @@ fn follows_addresses(family: Family) {
         return;
     }
     let lab = Lab::builder().servers(2).build().unwrap();
-    let (service, config) = everywhere(&lab, family);
+    let (service, config, path) = everywhere(&lab, family);
     let servers: Vec<Server> = service.echo_servers(&lab);
     let daemon = Daemon::builder(&lab, &config).start().unwrap();
-    service.taken_by_kernel(&lab, &daemon).unwrap();
+    service.taken_by(&lab, &daemon, path).unwrap();
     let (vip, length): (IpAddr, u8) = match family {
         Family::V4 => ("10.77.1.50".parse().unwrap(), 24),
         Family::V6 => ("fd77:1::50".parse().unwrap(), 64),
@@ -104,7 +105,7 @@ fn follows_addresses(family: Family) {
         assert_eq!(accepted(), before);
     }
     // The address that stayed never noticed.
-    service.taken_by_kernel(&lab, &daemon).unwrap();
+    service.taken_by(&lab, &daemon, path).unwrap();
 }
 
 /// How long a connection attempt goes on that nobody answers.
@@ -120,10 +121,10 @@ fn follows_interfaces(family: Family) {
     }
     const MACS: [Mac; 2] = [[2, 0, 0, 0, 8, 1], [2, 0, 0, 0, 8, 2]];
     let lab = Lab::builder().servers(2).build().unwrap();
-    let (service, config) = everywhere(&lab, family);
+    let (service, config, path) = everywhere(&lab, family);
     let _servers = service.echo_servers(&lab);
     let daemon = Daemon::builder(&lab, &config).start().unwrap();
-    service.taken_by_kernel(&lab, &daemon).unwrap();
+    service.taken_by(&lab, &daemon, path).unwrap();
 
     let late = Netns::new(&lab.tag().name("late")).unwrap();
     let ends = [(lab.balancer(), "late0", MACS[0]), (&late, ETH, MACS[1])];
