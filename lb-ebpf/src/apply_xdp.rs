@@ -22,6 +22,7 @@ use crate::{
 impl Hook for XdpContext {
     const PASS: u32 = xdp_action::XDP_PASS;
     const DROP: u32 = xdp_action::XDP_DROP;
+    const FILLED_IN_LATER: bool = false;
 
     #[inline(always)]
     fn data(&self) -> usize {

@@ -20,6 +20,8 @@ pub trait Hook {
     const PASS: u32;
     /// What becomes of one that nobody gets.
     const DROP: u32;
+    /// Whether a device may still have to fill in a packet's TCP or UDP checksum.
+    const FILLED_IN_LATER: bool;
 
     /// Address of the first byte.
     fn data(&self) -> usize;
