@@ -13,7 +13,7 @@ use lb_common::abi::{Settings, VERSION, reap};
 use lb_common::counter::Reason;
 use lb_common::event::FlowEnd;
 use lb_common::flow::{
-    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6,
+    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6, flags,
 };
 use lb_common::load::ActiveBlock;
 use lb_common::service::LaneCount;
@@ -117,7 +117,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn is_reverse(&self) -> bool {
-        self.flags & lb_common::flow::flags::REVERSE != 0
+        self.flags & flags::REVERSE != 0
+    }
+
+    pub(crate) fn is_translated(&self) -> bool {
+        self.flags & flags::TRANSLATE != 0
     }
 }
 
