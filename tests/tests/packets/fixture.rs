@@ -525,9 +525,11 @@ impl Fixture {
         {
             for set in 0..HALF_SETS {
                 let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
+                let HalfSet { ways, since_ms, .. } = &mut value;
+                for (half, since) in ways.iter_mut().zip(since_ms) {
                     if half.key.proto != 0 {
                         change(tuple(&half.key), &mut half.since_ms);
+                        *since = half.since_ms;
                     }
                 }
                 fixture.set(name, set, value);
@@ -563,9 +565,10 @@ impl Fixture {
         {
             for set in 0..HALF_SETS {
                 let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
+                for (half, tag) in value.ways.iter_mut().zip(&mut value.tags) {
                     if half.key.proto != 0 && forget(tuple(&half.key)) {
                         *half = Half::default();
+                        *tag = 0;
                     }
                 }
                 fixture.set(name, set, value);
