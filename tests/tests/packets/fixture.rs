@@ -485,6 +485,24 @@ impl Fixture {
         by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
     }
 
+    /// The leg that a packet with this tuple would find, established or half-open.
+    pub(crate) fn leg(&self, key: Tuple) -> Option<Entry> {
+        fn one<A: Address>(ebpf: &Ebpf, family: Family, tuple: Tuple) -> Option<Entry>
+        where
+            FlowKey<A>: Pod,
+            Flow<A>: Pod,
+        {
+            let map = ebpf.map(&family.map("FLOWS")).unwrap();
+            let map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().unwrap();
+            let key = flow_key::<A>(tuple);
+            let flow = map.get(&key, 0).ok()?;
+            Some(entry(&key, &flow.leg, flow.packets, flow.bytes, flow.last))
+        }
+        let family = self.world.family;
+        by_family!(family, A => one::<A>(&self.ebpf, family, key))
+            .or_else(|| self.half_open().into_iter().find(|half| half.key == key))
+    }
+
     /// All legs of half-open flows of this family.
     pub(crate) fn half_open(&self) -> Vec<Entry> {
         fn all<A: Address>(ebpf: &Ebpf, name: &str) -> Vec<Entry>
@@ -546,7 +564,10 @@ impl Fixture {
             for set in 0..HALF_SETS {
                 let mut value = fixture.get::<HalfSet<A>>(name, set);
                 for half in &mut value.ways {
-                    half.leg.side[0] = half.leg.side[0].wrapping_sub(ms);
+                    // Of the other direction that is the client's MAC address.
+                    if half.leg.flags & flags::REVERSE == 0 {
+                        half.leg.side[0] = half.leg.side[0].wrapping_sub(ms);
+                    }
                 }
                 fixture.set(name, set, value);
             }
@@ -593,28 +614,6 @@ impl Fixture {
         }
         let name = self.world.family.map("CLOSED");
         by_family!(self.world.family, A => all::<A>(&mut self.ebpf, &name, ms));
-    }
-
-    /// Changes the leg at a tuple.
-    pub(crate) fn change_flow(&mut self, tuple: Tuple, change: impl Fn(&mut u8, &mut u32)) {
-        fn one<A: Address>(
-            ebpf: &mut Ebpf,
-            name: &str,
-            tuple: Tuple,
-            change: impl Fn(&mut u8, &mut u32),
-        ) where
-            FlowKey<A>: Pod,
-            Flow<A>: Pod,
-        {
-            let mut map: HashMap<_, FlowKey<A>, Flow<A>> =
-                ebpf.map_mut(name).unwrap().try_into().unwrap();
-            let key = flow_key(tuple);
-            let mut flow = map.get(&key, 0).unwrap();
-            change(&mut flow.leg.flags, &mut flow.last);
-            map.insert(key, flow, 0).unwrap();
-        }
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A => one::<A>(&mut self.ebpf, &name, tuple, change));
     }
 
     /// Ends of flows that were told since the last look.
