@@ -285,6 +285,24 @@ impl Ends {
         }
     }
 
+    /// What the ends of a connection answer to a segment that they cannot accept.
+    pub(super) fn poked(&self, w: &World, key: Tuple, at_server: Tuple) -> Vec<Frame> {
+        let mut answers = Vec::new();
+        if let Some(connection) = self.clients.get(&key) {
+            let from = client_at(w, last_byte(key.src.ip()), key.src.port());
+            let answer = Frame::tcp(from, w.at(key.dst.port()), ".");
+            let answer = answer.seq(connection.own.wrapping_add(1));
+            answers.push(answer.ack(connection.other.wrapping_add(1)));
+        }
+        if let Some(connection) = self.servers.get(&at_server)
+            && is_translated(key.dst.port())
+            && key.proto == proto::TCP
+        {
+            answers.push(server_frame(w, at_server, *connection, "."));
+        }
+        answers
+    }
+
     pub(super) fn client_is_reset(&mut self, key: Tuple) {
         self.clients.remove(&key);
     }

@@ -166,7 +166,6 @@ impl Model {
         if outcome.counted.contains_key("flow_established") {
             // Its way out was lost, but it has proven its flow.
             self.establish(key);
-            return;
         }
         let Some(live) = self.flows.get_mut(&key) else {
             return;
@@ -174,7 +173,9 @@ impl Model {
         // What the client says of the flow counts though the way to the server is lost.
         let (fin, rst) = ends(frame);
         live.any_ended |= fin || rst;
-        if outcome.counted.contains_key("flow_reopened") {
+        if outcome.counted.contains_key("flow_established") {
+            // It was, just now.
+        } else if outcome.counted.contains_key("flow_reopened") {
             assert!(live.server_ended, "{outcome:?}: {live:?}");
             self.forget(key);
         } else if live.established {
@@ -209,7 +210,9 @@ impl Model {
     }
 
     fn establish(&mut self, key: Tuple) {
-        let live = self.flows.get_mut(&key).unwrap();
+        let Some(live) = self.flows.get_mut(&key) else {
+            panic!("{key:?} was established, and never opened");
+        };
         live.established = true;
         if is_translated(key.dst.port()) {
             let other = self.at_servers.insert(live.at_server, key);
@@ -229,11 +232,12 @@ impl Model {
     }
 
     /// The flow was marked as being reset.
-    pub(super) fn reset(&mut self, key: Tuple) {
-        if let Some(live) = self.flows.get_mut(&key) {
-            // As if both ends had ended it.
-            (live.resetting, live.server_ended, live.any_ended) = (true, true, true);
-        }
+    /// Says what its tuple is at the server.
+    pub(super) fn reset(&mut self, key: Tuple) -> Option<Tuple> {
+        let live = self.flows.get_mut(&key)?;
+        // As if both ends had ended it.
+        (live.resetting, live.server_ended, live.any_ended) = (true, true, true);
+        Some(live.at_server)
     }
 
     /// The flow was removed by order.
