@@ -217,6 +217,8 @@ pub(crate) struct Fixture {
     pub(crate) out: u32,
     /// Connections of the first server's lane when the row began.
     pub(crate) remembered: u64,
+    /// How many source NAT ports have been opened.
+    pub(crate) ports: u16,
     /// Sets of half-open flows that are in use.
     pub(crate) sets: u32,
     /// What the counters were after the last run, if nothing else has moved them since.
@@ -263,6 +265,8 @@ impl Fixture {
         }
         // Without a line for each packet that is not simply sent on, as lb loads it unless told otherwise.
         loader.override_global("AYA_LOG_LEVEL", &0u8, false);
+        let several = u32::from(hook == Hook::Frags);
+        loader.override_global("SEVERAL_BUFFERS", &several, false);
         let mut ebpf = loader.load_file(object()).unwrap();
         match hook {
             Hook::Xdp | Hook::Frags => load_xdp(&mut ebpf, hook.program()),
@@ -279,6 +283,7 @@ impl Fixture {
             world,
             out,
             remembered: 0,
+            ports: 0,
             sets: HALF_SETS,
             last: None,
             events,
@@ -308,7 +313,7 @@ impl Fixture {
         self.remembered = self.lane(0).flows;
     }
 
-    fn clear<A: Address>(&mut self, family: Family)
+    fn clear<A: Address + Default>(&mut self, family: Family)
     where
         FlowKey<A>: Pod,
         Flow<A>: Pod,
@@ -320,8 +325,7 @@ impl Fixture {
         self.empty::<FragmentKey<A>, FragmentPorts>(&family.map("FRAGMENTS"));
         self.empty_trie::<A>(&family.map("DENY"));
         for set in 0..HALF_SETS {
-            self.set("HALF4", set, HalfSet::<V4>::default());
-            self.set("HALF6", set, HalfSet::<V6>::default());
+            self.set(&family.map("HALF"), set, HalfSet::<A>::default());
         }
         let name = family.map("CLOSED");
         let mut closed: Queue<_, Closed<A>> = self.ebpf.map_mut(&name).unwrap().try_into().unwrap();
@@ -696,6 +700,7 @@ impl Fixture {
     /// Gives source NAT this many ports instead of one.
     pub(crate) fn source_ports(&mut self, count: u16) {
         self.settings(|settings| settings.snat_count = count);
+        self.ports = count;
         for word in SNAT_PORT >> 6..=(SNAT_PORT + count) >> 6 {
             self.set::<u64>("PORTS", u32::from(word), u64::MAX);
         }

@@ -65,7 +65,7 @@ impl Model {
     }
 
     /// A client's packet has reached a server; whether it has opened a flow.
-    pub(super) fn to_server(
+    pub(super) fn request(
         &mut self,
         key: Tuple,
         at_server: Tuple,
@@ -123,7 +123,7 @@ impl Model {
     }
 
     /// A server's packet has reached a client.
-    pub(super) fn to_client(
+    pub(super) fn reply(
         &mut self,
         key: Tuple,
         at_server: Tuple,
