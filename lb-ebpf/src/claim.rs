@@ -201,6 +201,8 @@ pub fn has_tuple<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool 
         }
     } else if let Some(side) = side(packet) {
         write_reverse(packet, work, side);
+        // As young as its packet: the oldest of its set is to make room, as it was judged before.
+        work.other.since_ms = event::now_ms();
         if claim_one(&work.other) {
             return true;
         }

@@ -10,6 +10,7 @@ mod behaviour;
 mod fixture;
 mod frame;
 mod races;
+mod simulation;
 mod table;
 mod world;
 

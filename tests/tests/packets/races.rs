@@ -155,7 +155,7 @@ fn two_cpus_at_the_same_flows_leave_counts_that_equal_a_recount() {
             // In every other round the reaper takes whatever it meets, but for what both ends have finished.
             let idle = if round % 2 == 0 { 100 } else { 0 };
             for lane in 0..16 {
-                let server = lane % 8 | (lane / 8) << 8;
+                let server = (lane % 8) | ((lane / 8) << 8);
                 fixture.set("LANES", lane, Lane { server, idle });
             }
             let ebpf = &fixture.ebpf;

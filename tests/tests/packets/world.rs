@@ -206,23 +206,23 @@ impl Fixture {
     pub(crate) fn fill(&mut self) {
         self.settings(|_| {});
         self.set("CLOCK", 0, TICK);
-        for word in 0..2048u32 {
-            let old = self.get::<u64>("PORTS", word);
-            let first = u32::from(port::TURN);
-            let bits = match word {
-                w if w == first >> 6 || w == (first >> 6) + 1 => (0..u32::from(port::COUNT))
-                    .map(|i| first + i)
-                    .filter(|port| port >> 6 == w)
-                    .fold(0, |bits, port| bits | 1 << (port & 63)),
-                w if w == u32::from(SNAT_PORT >> 6) => 1 << (SNAT_PORT & 63),
-                // The servers' ports, 8080 and 8081, as sources.
-                w if w == 1024 + (8080 >> 6) => 3 << (8080 & 63),
-                _ => 0,
-            };
-            if old != bits {
-                self.set::<u64>("PORTS", word, bits);
-            }
+        for word in SNAT_PORT >> 6..=(SNAT_PORT + self.ports) >> 6 {
+            self.set::<u64>("PORTS", u32::from(word), 0);
         }
+        self.ports = 0;
+        self.set::<u64>("PORTS", u32::from(SNAT_PORT >> 6), 1 << (SNAT_PORT & 63));
+        // The services' ports, all of them in two words.
+        let services = (1u128 << port::COUNT) - 1;
+        let services = services << (port::TURN & 63);
+        for (i, bits) in [services as u64, (services >> 64) as u64]
+            .into_iter()
+            .enumerate()
+        {
+            let word = u32::from(port::TURN >> 6) + i as u32;
+            self.set::<u64>("PORTS", word, bits);
+        }
+        // The servers' ports, 8080 and 8081, as sources.
+        self.set::<u64>("PORTS", 1024 + (8080 >> 6), 3 << (8080 & 63));
         for (chunk, ordinals) in [&[0, 1][..], &[2], &[0], &[3], &[4], &[5], &[6], &[7], &[9]]
             .into_iter()
             .enumerate()

@@ -501,6 +501,7 @@ fn tuples(w: &World) -> Vec<Row> {
             move |f| {
                 opening(port::ONE)(f);
                 evict_reverse(f);
+                f.age_half_open(5_000);
             },
             syn(w.client, port::ONE),
             Out,
@@ -508,6 +509,7 @@ fn tuples(w: &World) -> Vec<Row> {
         )
         .out(sent(w, &syn(w.client, port::ONE)))
         .then(|f| {
+            let forward = f.half_open().into_iter().find(|half| !half.is_reverse()).unwrap();
             let reverse = f
                 .half_open()
                 .into_iter()
@@ -518,6 +520,8 @@ fn tuples(w: &World) -> Vec<Row> {
                 Tuple::new(f.world.s1, f.world.snat, proto::TCP)
             );
             assert_ne!(reverse.flags & flags::TRANSLATE, 0);
+            let younger = reverse.last.wrapping_sub(forward.last);
+            assert!((5_000..100_000).contains(&younger), "as young as its packet");
         }),
         row(
             "unless another flow has taken its tuple: then it is forgotten, and another port is sought",
