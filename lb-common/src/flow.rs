@@ -196,21 +196,34 @@ pub struct HalfSet<A> {
     pub lock: bpf_spin_lock,
     /// Spare, zero.
     pub spare: u32,
-    /// Its places.
+    /// Of each place the tuple's hash, odd; 0 if it is empty. So that most packets of no half-open flow, and most new
+    /// flows, meet one line of memory and not one a place.
+    pub tags: [u32; WAYS],
+    /// Of each place [`Half::since_ms`].
+    pub since_ms: [u32; WAYS],
+    /// Spare, zero: places begin where lines do, as far as the map does.
+    pub padding: [u32; 6],
+    /// Its places. One is empty if its key's protocol is 0.
     pub ways: [Half<A>; WAYS],
 }
 layout!(
     HalfSet<V4>,
-    size = 264,
+    size = 320,
     fields = bpf_spin_lock,
     u32,
+    [u32; WAYS],
+    [u32; WAYS],
+    [u32; 6],
     [Half<V4>; WAYS]
 );
 layout!(
     HalfSet<V6>,
-    size = 456,
+    size = 512,
     fields = bpf_spin_lock,
     u32,
+    [u32; WAYS],
+    [u32; WAYS],
+    [u32; 6],
     [Half<V6>; WAYS]
 );
 

@@ -61,6 +61,12 @@ impl Weight {
     /// of 256 iterations is more than the verifier walks.
     pub const REFUSES: u32 = 1 << 31;
 
+    /// Whether the server takes any number of flows.
+    #[inline(always)]
+    pub const fn is_unbounded(&self) -> bool {
+        self.max == Weight::UNBOUNDED && self.external & Weight::REFUSES == 0
+    }
+
     /// Whether the server may take one more flow beside `active` ones of the kernel path.
     #[inline(always)]
     pub const fn has_room(&self, active: u32) -> bool {

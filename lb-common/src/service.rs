@@ -76,6 +76,17 @@ impl Service {
     pub const STATELESS: u32 = 2;
 }
 
+/// Whether this host has, or may have, connections of a service of its own: ones that userspace or another program
+/// serves. A new flow is then looked up among the host's sockets first, which costs as much as all the rest of opening it.
+pub mod sockets {
+    /// It may.
+    pub const MAYBE: u32 = 0;
+    /// None was passed up since the agent wrote this.
+    pub const WATCHED: u32 = 1;
+    /// It has none.
+    pub const NONE: u32 = 2;
+}
+
 /// How a slot is chosen.
 pub mod algorithm {
     /// Each slot in turn, a turn counter a CPU.

@@ -1,6 +1,11 @@
 //! Step 4, admit: may this packet open a flow?
 
-use lb_common::{abi::Settings, counter::Reason, service::Service, tcp::flag};
+use lb_common::{
+    abi::Settings,
+    counter::Reason,
+    service::{Service, sockets},
+    tcp::flag,
+};
 
 use crate::{
     count, event,
@@ -31,16 +36,38 @@ pub fn settings() -> &'static Settings {
 
 /// Whether this host has a socket for the packet's tuple that is not a listener.
 #[inline(always)]
-pub fn has_socket<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> bool {
+pub fn has_socket<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> bool {
     // SAFETY: the program's own context.
     unsafe { A::has_socket(&packet.key, hook.raw()) }
+}
+
+/// Whether this host may have connections of a service.
+#[inline(always)]
+fn may_have_sockets(service: u32) -> bool {
+    // SAFETY: a live map value.
+    maps::SOCKETS
+        .get_ptr(service)
+        .is_none_or(|state| unsafe { *state } != sockets::NONE)
+}
+
+/// A packet to a service goes up: from now on this host may have a connection of it.
+#[inline(always)]
+pub fn passed_up(service: u32) {
+    if let Some(state) = maps::SOCKETS.get_ptr_mut(service) {
+        // SAFETY: a live map value. Written only where it changes, since all CPUs read it.
+        unsafe {
+            if *state != sockets::MAYBE {
+                *state = sockets::MAYBE;
+            }
+        }
+    }
 }
 
 /// Lets a first packet through that the kernel may take; anything else of no known flow is stopped here. `true` for a
 /// segment in mid-connection of which another node may know: its server can be computed.
 #[inline(always)]
 pub fn admit<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     service: &Service,
     hook: &impl Hook,
 ) -> Result<bool, Stop> {
@@ -52,7 +79,7 @@ pub fn admit<A: Family>(
     if settings.flags & A::DENY != 0 && packet.key.src.is_denied() {
         return Err(Stop::drop(Reason::Denied));
     }
-    if has_socket(packet, hook) {
+    if may_have_sockets(service.id) && has_socket(packet, hook) {
         return Err(Stop::up(Reason::UserspaceOwned));
     }
     let flags = packet.flags & (flag::CONTROL | flag::ACK);
@@ -79,7 +106,7 @@ pub fn admit<A: Family>(
 /// Takes a token of the packet's source, if it has one. A second's worth can be saved up. Sources that share a bucket
 /// share its tokens. Two CPUs that write at the same moment lose one of two takings, no more.
 #[inline(always)]
-fn has_token<A: Family>(packet: &Packet<A>, settings: &Settings) -> bool {
+fn has_token<A: Family>(packet: &Packet<'_, A>, settings: &Settings) -> bool {
     let at = packet.key.src.bucket_hash(settings.seed) & settings.bucket_mask;
     let Some(bucket) = maps::BUCKETS.get_ptr_mut(at) else {
         return true;

@@ -13,7 +13,7 @@ use crate::{
 /// Rewrites a packet of a flow and sends it out. `FULL` minds tags.
 #[inline(always)]
 pub fn forward<A: Family, const FULL: bool>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     plan: &Plan<A>,
     hook: &impl Hook,
 ) -> u32 {

@@ -97,8 +97,8 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
-    unsafe fn fix_checksum<A>(&self, packet: &Packet<A>, pseudo: u32, other: u32) {
-        let l4 = distance(Hook::data(self), packet.l4);
+    unsafe fn fix_checksum<A>(&self, packet: &Packet<'_, A>, pseudo: u32, other: u32) {
+        let l4 = distance(Hook::data(self), packet.l4());
         let (offset, zero) = if packet.is_tcp() {
             (l4 + at::TCP_CHECK as u32, 0)
         } else {
@@ -116,11 +116,16 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
-    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<A>, plan: &Plan<A>) -> u32 {
+    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<'_, A>, plan: &Plan<A>) -> u32 {
         let (skb, hop) = (self.skb.skb, plan.hop);
+        // The kernel adds a header only to a packet that is seen to be IP, which one with a tag in the frame is not.
+        let retag = FULL
+            && (packet.tags[0] != hop.tags[0]
+                || packet.tags[1] != hop.tags[1]
+                || (plan.encapsulate && hop.tags[0] != 0));
         // SAFETY: the program's own context.
         let moved = unsafe {
-            (!FULL || same_tags(self, packet, hop))
+            (!retag || pop_all(self, packet))
                 && (!plan.encapsulate || {
                     let kind = if hop.flags & Hop::OUTER6 != 0 {
                         BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
@@ -136,8 +141,8 @@ impl Hook for TcContext {
             return Self::DROP;
         }
         let (eth, end) = (Hook::data(self), Hook::data_end(self));
-        let second = if FULL && hop.tags[1] != 0 { 4 } else { 0 };
-        let ip = eth + at::ETHERNET + second;
+        // What gets another header has no tag in the frame.
+        let ip = eth + at::ETHERNET;
         if ip > end {
             count::reason(Reason::NoHeadroom);
             return Self::DROP;
@@ -150,6 +155,9 @@ impl Hook for TcContext {
                 write_outer::<A>(ip, end, hop, packet.len)
             }
         };
+        // SAFETY: the program's own context; the packet may move from here on.
+        let written =
+            written && (!retag || unsafe { push(self, hop.tags[1]) && push(self, hop.tags[0]) });
         if !written {
             count::reason(Reason::NoHeadroom);
             return Self::DROP;
@@ -176,22 +184,17 @@ impl Hook for TcContext {
     }
 }
 
-/// Takes off the packet's tags and puts on the hop's, if they differ. The packet has moved then.
+/// Takes off the packet's tags. The packet has moved then.
 ///
 /// # Safety
 /// `ctx` is the program's own context.
 #[inline(always)]
-unsafe fn same_tags<A>(ctx: &TcContext, packet: &Packet<A>, hop: &Hop) -> bool {
-    if packet.tags[0] == hop.tags[0] && packet.tags[1] == hop.tags[1] {
-        return true;
-    }
+unsafe fn pop_all<A>(ctx: &TcContext, packet: &Packet<'_, A>) -> bool {
     let skb = ctx.skb.skb;
     // SAFETY: by contract.
     unsafe {
         (packet.tags[1] == 0 || bpf_skb_vlan_pop(skb) == 0)
             && (packet.tags[0] == 0 || bpf_skb_vlan_pop(skb) == 0)
-            && push(ctx, hop.tags[1])
-            && push(ctx, hop.tags[0])
     }
 }
 

@@ -62,13 +62,13 @@ impl Hook for XdpContext {
     }
 
     #[inline(always)]
-    unsafe fn fix_checksum<A>(&self, packet: &Packet<A>, pseudo: u32, other: u32) {
+    unsafe fn fix_checksum<A>(&self, packet: &Packet<'_, A>, pseudo: u32, other: u32) {
         // SAFETY: by contract.
         unsafe { rewrite::fix_checksum(packet, pseudo + other) };
     }
 
     #[inline(always)]
-    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<A>, plan: &Plan<A>) -> u32 {
+    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<'_, A>, plan: &Plan<A>) -> u32 {
         let hop = plan.hop;
         let outer = outer_len(hop, plan.encapsulate);
         let tags = if FULL { tags_len(hop.tags) } else { 0 };
@@ -77,9 +77,9 @@ impl Hook for XdpContext {
         if before == after {
             // SAFETY: parse checked the Ethernet header with its tags, and the packet has not moved.
             unsafe {
-                write_macs(packet.eth, plan);
+                write_macs(packet.eth(), plan);
                 if FULL {
-                    write_tags::<A>(packet.eth, plan);
+                    write_tags::<A>(packet.eth(), plan);
                 }
             }
         } else {

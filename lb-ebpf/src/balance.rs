@@ -17,7 +17,7 @@ use crate::{family::Family, lock, maps, packet::opaque, plan::Packet};
 ///
 /// Where the server whose turn it is has no free slot, the next few are asked; a hash has only one.
 #[inline(always)]
-pub fn choose<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
+pub fn choose<A: Family>(packet: &Packet<'_, A>, service: &Service) -> Option<u32> {
     if service.algorithm == algorithm::LEAST_CONN {
         let ordinal = lb_claim_least(service.block, u32::from(service.block_len));
         if ordinal >= BLOCK as u32 {
@@ -103,6 +103,11 @@ pub extern "C" fn lb_claim(server: u32) -> u32 {
     // SAFETY: live map values; all that runs under the lock is inlined and calls nothing.
     unsafe {
         let weight = (&raw const (*weights).0).cast::<Weight>().add(ordinal);
+        if (*weight).is_unbounded() {
+            // Nothing to exceed: no need to look and add as one.
+            lock::add32(&raw mut (*block).active[ordinal], 1);
+            return 1;
+        }
         lock::with(&raw mut (*block).lock, || {
             let active = &raw mut (*block).active[ordinal];
             if !(*weight).has_room(*active) {
@@ -116,7 +121,7 @@ pub extern "C" fn lb_claim(server: u32) -> u32 {
 
 /// Which slot a packet gets.
 #[inline(always)]
-fn position<A: Family>(packet: &Packet<A>, service: &Service) -> Option<u32> {
+fn position<A: Family>(packet: &Packet<'_, A>, service: &Service) -> Option<u32> {
     let len = service.slots_len;
     if len == 0 {
         return None;

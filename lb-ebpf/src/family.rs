@@ -22,8 +22,8 @@ use crate::{
     maps,
     packet::Hook,
     parse::{self, L2},
-    plan::{Packet, Stop, proto},
-    rewrite,
+    plan::{Packet, Parsed, Stop, proto},
+    rewrite, split,
     work::Work,
 };
 
@@ -43,7 +43,7 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     const COUNT: u32;
 
     /// Parses a packet; `FULL` with all that the quick way leaves to the other.
-    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<Self>, Stop>;
+    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<Self>, Stop>;
 
     /// The entry of `key` in the flow table.
     fn flow(key: &FlowKey<Self>) -> Option<*mut Flow<Self>>;
@@ -54,12 +54,16 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     unsafe fn insert(key: &FlowKey<Self>, flow: *const Flow<Self>) -> Result<(), i32>;
     /// Removes a flow; whether it was there.
     fn remove(key: &FlowKey<Self>) -> bool;
-    /// The set of half-open flows that `key` stands in, if it stands in one.
-    fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<*mut HalfSet<Self>>;
+    /// The set of half-open flows that `key` stands in, if it stands in one, and its tag there.
+    fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<(*mut HalfSet<Self>, u32)>;
     /// Set `index` of half-open flows.
     fn half_set_at(index: u32) -> Option<*mut HalfSet<Self>>;
     /// This CPU's room beside the stack.
     fn work() -> Option<*mut Work<Self>>;
+    /// [`crate::half::end`], as a global function.
+    fn end();
+    /// [`crate::half::take`], as a global function.
+    fn take(port: u16) -> bool;
     /// Puts a flow on the queue of closed ones; there may be no room.
     fn push_closed(closed: &Closed<Self>);
     /// The flow that closed first.
@@ -98,12 +102,12 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     ///
     /// # Safety
     /// As for [`rewrite::translate`].
-    unsafe fn write(packet: &Packet<Self>, src: Self, dst: Self);
+    unsafe fn write(packet: &Packet<'_, Self>, src: Self, dst: Self);
     /// Lowers the time to live.
     ///
     /// # Safety
     /// As for [`rewrite::translate`].
-    unsafe fn lower_ttl(packet: &Packet<Self>);
+    unsafe fn lower_ttl(packet: &Packet<'_, Self>);
 }
 
 /// `BPF_F_CURRENT_NETNS`: the network namespace of the device.
@@ -237,14 +241,24 @@ impl Family for V4 {
     );
 
     #[inline(always)]
-    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V4>, Stop> {
+    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V4>, Stop> {
         parse::ipv4::<FULL>(hook, l2)
     }
 
     #[inline(always)]
-    fn half_set(key: &FlowKey<V4>, settings: &Settings) -> Option<*mut HalfSet<V4>> {
+    fn half_set(key: &FlowKey<V4>, settings: &Settings) -> Option<(*mut HalfSet<V4>, u32)> {
         let hash = hash::set_v4(settings.seed, key.src, key.dst, ports(key));
-        Self::half_set_at(hash & settings.half_mask4)
+        Some((Self::half_set_at(hash & settings.half_mask4)?, hash | 1))
+    }
+
+    #[inline(always)]
+    fn end() {
+        split::lb_end4();
+    }
+
+    #[inline(always)]
+    fn take(port: u16) -> bool {
+        split::lb_take4(port.into()) != 0
     }
 
     #[inline(always)]
@@ -294,13 +308,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    unsafe fn write(packet: &Packet<V4>, src: V4, dst: V4) {
+    unsafe fn write(packet: &Packet<'_, V4>, src: V4, dst: V4) {
         // SAFETY: by contract.
         unsafe { rewrite::ipv4(packet, src, dst) };
     }
 
     #[inline(always)]
-    unsafe fn lower_ttl(packet: &Packet<V4>) {
+    unsafe fn lower_ttl(packet: &Packet<'_, V4>) {
         // SAFETY: by contract.
         unsafe { rewrite::lower_ttl(packet, 0) };
     }
@@ -319,14 +333,24 @@ impl Family for V6 {
     );
 
     #[inline(always)]
-    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V6>, Stop> {
+    fn parse<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V6>, Stop> {
         parse::ipv6::<FULL>(hook, l2)
     }
 
     #[inline(always)]
-    fn half_set(key: &FlowKey<V6>, settings: &Settings) -> Option<*mut HalfSet<V6>> {
+    fn half_set(key: &FlowKey<V6>, settings: &Settings) -> Option<(*mut HalfSet<V6>, u32)> {
         let hash = hash::set_v6(settings.seed, key.src, key.dst, ports(key));
-        Self::half_set_at(hash & settings.half_mask6)
+        Some((Self::half_set_at(hash & settings.half_mask6)?, hash | 1))
+    }
+
+    #[inline(always)]
+    fn end() {
+        split::lb_end6();
+    }
+
+    #[inline(always)]
+    fn take(port: u16) -> bool {
+        split::lb_take6(port.into()) != 0
     }
 
     #[inline(always)]
@@ -378,13 +402,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    unsafe fn write(packet: &Packet<V6>, src: V6, dst: V6) {
+    unsafe fn write(packet: &Packet<'_, V6>, src: V6, dst: V6) {
         // SAFETY: by contract.
         unsafe { rewrite::ipv6(packet, src, dst) };
     }
 
     #[inline(always)]
-    unsafe fn lower_ttl(packet: &Packet<V6>) {
+    unsafe fn lower_ttl(packet: &Packet<'_, V6>) {
         // SAFETY: by contract.
         unsafe { rewrite::lower_hop_limit(packet) };
     }

@@ -10,17 +10,18 @@ use crate::{
     apply, balance, close, count, event,
     family::Family,
     lock, maps,
-    packet::{Hook, at, u16_at, u32_at},
+    packet::{Hook, at, opaque, u16_at, u32_at},
     plan::{Packet, Plan, Stop},
     trace,
     work::work,
 };
 
-/// The quick way: a whole packet of an established flow that changes nothing. [`Stop::SLOW`] if it is not one.
+/// The quick way: a whole packet of an established flow that changes nothing. [`Stop::NO_FLOW`] if there is none,
+/// [`Stop::SLOW`] if it takes more than this.
 #[inline(always)]
-pub fn hot<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<u32, Stop> {
+pub fn hot<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<u32, Stop> {
     let Some(flow) = A::flow(&packet.key) else {
-        return Err(Stop::SLOW);
+        return Err(Stop::NO_FLOW);
     };
     // SAFETY: a live map value. Other CPUs may write to it at the same time; every field is read or written whole and
     // none is trusted to stay.
@@ -43,7 +44,7 @@ pub fn hot<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<u32, Stop>
 /// The Plan for a packet of a flow.
 #[inline(always)]
 pub fn plan<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     leg: &Leg<A>,
     hook: &impl Hook,
 ) -> Result<Plan<A>, Stop> {
@@ -79,7 +80,7 @@ pub fn plan<A: Family>(
 
 /// Counts a packet of an established flow, and follows a client that has moved.
 #[inline(always)]
-pub fn record<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>, plan: &Plan<A>) {
+pub fn record<A: Family>(packet: &Packet<'_, A>, flow: &mut Flow<A>, plan: &Plan<A>) {
     flow.last = now_ticks();
     flow.packets += 1;
     flow.bytes += u64::from(packet.payload);
@@ -100,7 +101,7 @@ enum Step {
 
 /// A segment that may change the flow's state, which the forward entry holds.
 #[inline(always)]
-fn step<A: Family>(packet: &Packet<A>) -> Result<Step, Stop> {
+fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Step, Stop> {
     let (Some(flow), Some(work)) = (A::flow(&packet.key), work::<A>()) else {
         return Err(Stop::drop(Reason::HalfMissing));
     };
@@ -117,7 +118,10 @@ fn step<A: Family>(packet: &Packet<A>) -> Result<Step, Stop> {
     } else {
         core::ptr::null_mut()
     };
+    // Opaque: the compiler knows that it is not null here and would leave the look out, but verifiers before Linux 6.2
+    // have forgotten what it follows from.
     let forward: *mut Flow<A> = if from_client { flow } else { opposite };
+    let forward = opaque(forward as usize) as *mut Flow<A>;
     if forward.is_null() {
         return Err(Stop::drop(Reason::HalfMissing));
     }
@@ -205,7 +209,7 @@ unsafe fn advance<A: Family>(
 
 /// The client has moved to another interface, tag or MAC address: replies follow it.
 #[inline(never)]
-fn relearn<A: Family>(packet: &Packet<A>, forward: &mut Flow<A>) -> bool {
+fn relearn<A: Family>(packet: &Packet<'_, A>, forward: &mut Flow<A>) -> bool {
     let Some(reverse) = A::flow(&forward.leg.opposite(packet.key.proto)) else {
         return false;
     };
@@ -226,7 +230,7 @@ fn relearn<A: Family>(packet: &Packet<A>, forward: &mut Flow<A>) -> bool {
 
 /// The side that a packet came by.
 #[inline(always)]
-pub fn side_key<A>(packet: &Packet<A>) -> SideKey {
+pub fn side_key<A>(packet: &Packet<'_, A>) -> SideKey {
     SideKey {
         ifindex: packet.ifindex,
         tags: packet.tags,
@@ -236,7 +240,7 @@ pub fn side_key<A>(packet: &Packet<A>) -> SideKey {
 
 /// The same as a number to compare, with the sender's MAC address.
 #[inline(always)]
-pub fn signature<A>(packet: &Packet<A>) -> u32 {
+pub fn signature<A>(packet: &Packet<'_, A>) -> u32 {
     let [low, high] = client_mac(packet);
     let tags = packet.tags[0] ^ packet.tags[1].rotate_left(7);
     side_signature(low, high as u16, packet.ifindex, tags)
@@ -244,12 +248,12 @@ pub fn signature<A>(packet: &Packet<A>) -> u32 {
 
 /// The sender's MAC address and two zero bytes.
 #[inline(always)]
-pub fn client_mac<A>(packet: &Packet<A>) -> [u32; 2] {
+pub fn client_mac<A>(packet: &Packet<'_, A>) -> [u32; 2] {
     // SAFETY: parse checked the Ethernet header.
     unsafe {
         [
-            u32_at::<{ at::ETH_SRC }>(packet.eth),
-            u32::from(u16_at::<{ at::ETH_SRC + 4 }>(packet.eth)),
+            u32_at::<{ at::ETH_SRC }>(packet.eth()),
+            u32::from(u16_at::<{ at::ETH_SRC + 4 }>(packet.eth())),
         ]
     }
 }
@@ -264,7 +268,7 @@ pub fn now_ticks() -> u32 {
 /// The first part of the slow way: a packet of an established flow takes its state along. Whether there is one that it
 /// may be sent on by.
 #[inline(always)]
-pub fn known<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
+pub fn known<A: Family>(packet: &Packet<'_, A>) -> Result<bool, Stop> {
     let Some(flow) = A::flow(&packet.key) else {
         return Ok(false);
     };
@@ -285,7 +289,7 @@ pub fn known<A: Family>(packet: &Packet<A>) -> Result<bool, Stop> {
 /// The last part: sends the packet on, by its established flow or by the leg that a step before has left.
 #[inline(always)]
 pub fn send<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     established: bool,
     hook: &impl Hook,
 ) -> Result<u32, Stop> {

@@ -33,6 +33,8 @@ const PROVEN_MS: u32 = 1_000;
 /// A new flow's server and how it gets its packets.
 #[derive(Clone, Copy)]
 pub struct New {
+    /// Its service's number.
+    pub service: u32,
     /// Its lane.
     pub lane: u32,
     /// How it is forwarded, [`lb_common::service::forward`].
@@ -66,7 +68,7 @@ enum Touch {
 /// Looks without the lock first: most packets that come here are of no half-open flow.
 #[inline(always)]
 fn touch<A: Family>(
-    set: *mut HalfSet<A>,
+    (set, tag): (*mut HalfSet<A>, u32),
     key: &FlowKey<A>,
     copy: *mut Half<A>,
     what: Touch,
@@ -74,9 +76,8 @@ fn touch<A: Family>(
 ) -> bool {
     let mut there = false;
     for way in 0..WAYS {
-        // SAFETY: a live map value; torn at worst, and looked at again below.
-        let other = unsafe { &(*set).ways[way].key };
-        there |= other.sport == key.sport && other.src == key.src && other.dport == key.dport;
+        // SAFETY: a live map value, and looked at again below.
+        there |= unsafe { (*set).tags[way] } == tag;
     }
     if !there {
         return false;
@@ -90,19 +91,23 @@ fn touch<A: Family>(
             || {
                 for way in 0..WAYS {
                     let half = &raw mut (*set).ways[way];
-                    if (*half).key.proto == key.proto && (*half).key == *key {
+                    if (*set).tags[way] == tag && (*half).key == *key {
                         found = true;
                         if !copy.is_null() {
                             copy_words(half, copy);
                         }
                         match what {
                             Touch::Look => {}
-                            Touch::Remove => (*half).key.proto = 0,
+                            Touch::Remove => {
+                                (*half).key.proto = 0;
+                                (*set).tags[way] = 0;
+                            }
                             _ => {
                                 (*half).packets += 1;
                                 (*half).bytes += bytes;
                                 if what == Touch::Refresh {
                                     (*half).since_ms = now;
+                                    (*set).since_ms[way] = now;
                                 }
                                 if what == Touch::Sequence || what == Touch::Answer {
                                     (*half).isn = number;
@@ -138,7 +143,7 @@ unsafe fn copy_words<A: Family>(from: *const Half<A>, to: *mut Half<A>) {
 }
 
 #[inline(always)]
-fn set_of<A: Family>(key: &FlowKey<A>) -> Option<*mut HalfSet<A>> {
+fn set_of<A: Family>(key: &FlowKey<A>) -> Option<(*mut HalfSet<A>, u32)> {
     A::half_set(key, admit::settings())
 }
 
@@ -163,7 +168,7 @@ fn remove<A: Family>(key: &FlowKey<A>) -> bool {
 /// Enters a half-open leg; the oldest of its set makes room. `false` if there is one with this key.
 #[inline(never)]
 fn insert<A: Family>(half: &Half<A>) -> bool {
-    let Some(set) = set_of(&half.key) else {
+    let Some((set, tag)) = set_of(&half.key) else {
         return false;
     };
     let now = half.since_ms;
@@ -177,21 +182,24 @@ fn insert<A: Family>(half: &Half<A>) -> bool {
                 // Older is larger, an empty place the oldest of all.
                 let (mut victim, mut oldest) = (0usize, 0u64);
                 for way in 0..WAYS {
-                    let other = &raw const (*set).ways[way];
-                    if (*other).key.proto != 0 && (*other).key == half.key {
+                    let other = (*set).tags[way];
+                    if other == tag && (*set).ways[way].key == half.key {
                         exists = true;
                     }
-                    let age = if (*other).key.proto == 0 {
+                    let age = if other == 0 {
                         u64::MAX
                     } else {
-                        u64::from(now.wrapping_sub((*other).since_ms)) + 1
+                        u64::from(now.wrapping_sub((*set).since_ms[way])) + 1
                     };
                     if age > oldest {
                         (victim, oldest) = (way, age);
                     }
                 }
                 if !exists {
-                    let place = &raw mut (*set).ways[victim & (WAYS - 1)];
+                    let victim = victim & (WAYS - 1);
+                    (*set).tags[victim] = tag;
+                    (*set).since_ms[victim] = now;
+                    let place = &raw mut (*set).ways[victim];
                     evicted = (*place).key.proto != 0 && (*place).leg.flags & flags::REVERSE == 0;
                     lane = (*place).leg.lane;
                     copy_words(half, place);
@@ -208,7 +216,7 @@ fn insert<A: Family>(half: &Half<A>) -> bool {
 
 /// A packet of no established flow: is it a half-open one's, and does it prove it?
 #[inline(always)]
-pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
+pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
     let (Some(set), Some(work)) = (set_of(&packet.key), work::<A>()) else {
         return Ok(Found::Nothing);
     };
@@ -226,14 +234,22 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
         if packet.flags & flag::RST != 0 {
             return Ok(Found::Ended);
         }
+        if from_client && !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
+        let first = &work.mine;
         let now = event::now_ms();
         let count = (packet.payload, 0, now);
         touch(set, &packet.key, null_mut(), Touch::Refresh, count);
         let proven = if one_sided {
             now.wrapping_sub(first.leg.side[0]) >= PROVEN_MS
                 && count::all_flows::<A>() < u64::from(admit::settings().admit_below / 2)
+        } else if !from_client {
+            work.key = first.leg.opposite(packet.key.proto);
+            look(&work.key, &mut work.other)
+                && work.other.leg.opposite(packet.key.proto) == packet.key
         } else {
-            !from_client
+            false
         };
         return Ok(if proven { Found::Proven } else { Found::Leg });
     }
@@ -243,8 +259,8 @@ pub fn step<A: Family>(packet: &Packet<A>) -> Result<Found, Stop> {
 /// A segment of a TCP flow whose handshake is not complete; its place is in `work.mine`.
 #[inline(always)]
 fn handshake<A: Family>(
-    packet: &Packet<A>,
-    set: *mut HalfSet<A>,
+    packet: &Packet<'_, A>,
+    set: (*mut HalfSet<A>, u32),
     work: &mut Work<A>,
     (from_client, one_sided): (bool, bool),
 ) -> Result<Found, Stop> {
@@ -287,17 +303,18 @@ fn handshake<A: Family>(
     }
     if kind == flag::SYN {
         // The same again, or another attempt of the same client from the same port: the same server either way.
+        if !one_sided && !has_tuple(packet, work) {
+            return Ok(Found::Nothing);
+        }
         let count = (packet.payload, seq, 0);
         touch(set, &packet.key, null_mut(), Touch::Sequence, count);
-        if !one_sided && !look(&work.key, &mut work.other) {
-            restore(packet, work);
-        }
         return Ok(Found::Leg);
     }
     let proven = if one_sided {
         seq == isn.wrapping_add(1)
     } else {
         look(&work.key, &mut work.other)
+            && work.other.leg.opposite(packet.key.proto) == packet.key
             && work.other.leg.state & state::ANSWERED != 0
             && kind & flag::ACK != 0
             && ack == work.other.isn.wrapping_add(1)
@@ -344,8 +361,22 @@ pub fn end<A: Family>() {
     }
 }
 
-/// Moves a flow that is proven, one of whose places is in `work.mine`, to the table of established ones. Without room
-/// there it goes on as half-open.
+/// Takes out the half-open flow whose forward leg stands at `key`, if there is one.
+#[inline(always)]
+pub fn forget<A: Family>(key: &FlowKey<A>) {
+    let Some(work) = work::<A>() else {
+        return;
+    };
+    if look(key, &mut work.mine) && work.mine.leg.flags & flags::REVERSE == 0 {
+        A::end();
+    }
+}
+
+/// Moves a flow that is proven, one of whose places is in `work.mine` and the other, if it has two, in `work.other`, to
+/// the table of established ones. Without room there it goes on as half-open.
+///
+/// The packet that has proven it is counted here and goes on by its leg, [`Found::Leg`], unless it says more of the flow,
+/// or another CPU was first: then as any of an established one.
 #[inline(always)]
 pub fn promote<A: Family>() -> Found {
     let Some(work) = work::<A>() else {
@@ -354,11 +385,13 @@ pub fn promote<A: Family>() -> Found {
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
     let two = work.mine.leg.flags & flags::TRANSLATE != 0;
     work.key = work.mine.leg.opposite(work.mine.key.proto);
-    if two && !look(&work.key, &mut work.other) {
-        return Found::Leg;
-    }
+    let (plain, payload) = work.noted.counts();
     let image = work.flow.as_mut_ptr().cast::<Flow<A>>();
     let now = now_ticks();
+    if plain {
+        work.mine.packets += 1;
+        work.mine.bytes += payload;
+    }
     if two {
         let reverse = if from_client { &work.other } else { &work.mine };
         // SAFETY: the image has room for a flow.
@@ -384,6 +417,18 @@ pub fn promote<A: Family>() -> Found {
         if work.mine.key.proto == u32::from(proto::TCP) {
             count::connection(forward.leg.lane);
         }
+        // Whoever ended or evicted the half-open flow since it was looked at has taken it off its server's count, not
+        // knowing that it goes on.
+        if !remove(&forward.key) {
+            balance::lane_active(forward.leg.lane, 1);
+        }
+        if two {
+            remove(if from_client {
+                &work.key
+            } else {
+                &work.mine.key
+            });
+        }
     } else if A::flow(&forward.key).is_none() {
         if two {
             A::remove(if from_client {
@@ -395,12 +440,12 @@ pub fn promote<A: Family>() -> Found {
         count::reason(Reason::NotEstablished);
         return Found::Leg;
     }
-    // Else another CPU was first.
-    remove(&work.mine.key);
-    if two {
-        remove(&work.key);
+    // Else another CPU was first, and takes the half-open flow out.
+    if plain && inserted.is_ok() {
+        Found::Leg
+    } else {
+        Found::Established
     }
-    Found::Established
 }
 
 /// Writes the flow that a half-open leg becomes.
@@ -422,7 +467,7 @@ unsafe fn write_flow<A: Family>(flow: *mut Flow<A>, half: &Half<A>, state: u8, n
 
 /// Opens a flow for a packet of none, or takes back that it counts as active.
 #[inline(always)]
-pub fn open<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Stop> {
+pub fn open<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Stop> {
     let reason = match enter(packet, new) {
         Ok(()) => {
             count::reason(if new.adopted {
@@ -438,16 +483,18 @@ pub fn open<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Stop> {
         Err(reason) => reason,
     };
     balance::lane_active(new.lane, -1);
-    Err(if matches!(reason, Reason::DuplicateSyn) {
-        Stop::drop(reason)
-    } else {
-        admit::overflow(new.drop_overflow, reason)
-    })
+    if matches!(reason, Reason::DuplicateSyn) {
+        return Err(Stop::drop(reason));
+    }
+    if !new.drop_overflow {
+        admit::passed_up(new.service);
+    }
+    Err(admit::overflow(new.drop_overflow, reason))
 }
 
 /// Enters both legs: for a flow that is translated the reverse one first, which claims the tuple at the server.
 #[inline(always)]
-fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
+fn enter<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Reason> {
     let Some(work) = work::<A>() else {
         return Err(Reason::NoServer);
     };
@@ -509,7 +556,7 @@ fn enter<A: Family>(packet: &Packet<A>, new: &New) -> Result<(), Reason> {
 
 /// The hop of the side that a packet came by.
 #[inline(always)]
-fn side<A>(packet: &Packet<A>) -> Option<u16> {
+fn side<A>(packet: &Packet<'_, A>) -> Option<u16> {
     // SAFETY: a live map value.
     maps::SIDES
         .get_ptr(side_key(packet))
@@ -518,7 +565,7 @@ fn side<A>(packet: &Packet<A>) -> Option<u16> {
 
 /// A TCP segment's sequence number.
 #[inline(always)]
-fn sequence<A>(packet: &Packet<A>) -> u32 {
+fn sequence<A>(packet: &Packet<'_, A>) -> u32 {
     match packet.header(at::TCP) {
         // SAFETY: `header` checked it.
         Some(l4) if packet.is_tcp() => u32::from_be(unsafe { u32_at::<{ at::TCP_SEQ }>(l4) }),
@@ -528,7 +575,7 @@ fn sequence<A>(packet: &Packet<A>) -> u32 {
 
 /// Writes the reverse leg of `work.mine` into `work.other`.
 #[inline(always)]
-fn write_reverse<A: Family>(packet: &Packet<A>, work: &mut Work<A>, side: u16) {
+fn write_reverse<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>, side: u16) {
     let (forward, reverse) = (&work.mine, &mut work.other);
     reverse.key = forward.leg.opposite(packet.key.proto);
     reverse.leg.state = state::NEW;
@@ -561,21 +608,44 @@ fn claim_one<A: Family>(reverse: &Half<A>) -> bool {
     true
 }
 
-/// A reverse leg was evicted while its forward one, `work.mine`, was not, and the client tries again.
-#[inline(never)]
-fn restore<A: Family>(packet: &Packet<A>, work: &mut Work<A>) -> bool {
-    let Some(side) = side(packet) else {
+/// Enters the reverse leg in `work.other` with another port (network order); whether nobody has that.
+#[inline(always)]
+pub fn take<A: Family>(port: u16) -> bool {
+    let Some(work) = work::<A>() else {
         return false;
     };
-    write_reverse(packet, work, side);
+    work.other.key.dport = port;
     claim_one(&work.other)
+}
+
+/// Whether the flow of a client's packet, whose leg is `work.mine`, has its tuple at the server: the reverse leg may have
+/// been evicted, and another flow may have taken the tuple since. If it is free it is claimed again; if not the flow is
+/// forgotten, and the packet may open another.
+#[inline(never)]
+fn has_tuple<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool {
+    work.key = work.mine.leg.opposite(packet.key.proto);
+    if look(&work.key, &mut work.other) {
+        if work.other.leg.opposite(packet.key.proto) == packet.key {
+            return true;
+        }
+    } else if let Some(side) = side(packet) {
+        write_reverse(packet, work, side);
+        if claim_one(&work.other) {
+            return true;
+        }
+    }
+    if remove(&packet.key) {
+        balance::lane_active(work.mine.leg.lane, -1);
+        count::reason(Reason::HalfOpenEvicted);
+    }
+    false
 }
 
 /// Claims a source address and port for a new flow's packets to the server. The port tried first follows from the
 /// client's address and port, so that another node arrives at the same translation. With `keep` the client's own.
 #[inline(always)]
 fn claim<A: Family>(
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     server: &Server,
     work: &mut Work<A>,
     side: u16,
@@ -613,8 +683,7 @@ fn claim<A: Family>(
             // Something on this host listens on it: the agent leaves it out.
             continue;
         }
-        work.other.key.dport = port;
-        if claim_one(&work.other) {
+        if A::take(port) {
             work.mine.leg.sport = port;
             return Ok(());
         }
@@ -650,6 +719,7 @@ pub fn expire<A: Family>(index: u32, way: usize, now: u32) {
                     copy_words(half, old);
                     taken = true;
                     (*half).key.proto = 0;
+                    (*set).tags[way] = 0;
                 }
             },
         );

@@ -18,14 +18,14 @@ use crate::{
     flow, half,
     packet::{Hook, at, opaque, set_u16, set_u32, set_v6, u8_at, u16_at, u32_at, v6_at},
     parse::L2,
-    plan::{Packet, Part, Stop, proto},
+    plan::{Facts, Parsed, Part, Place, Stop, proto},
     work::work,
 };
 
 /// An error and the packet that it quotes.
 pub struct Quote<A> {
     /// The error itself; its tuple has the outer addresses and no ports, `l4` is the ICMP header.
-    pub packet: Packet<A>,
+    pub error: Parsed<A>,
     /// Address of the quoted IP header.
     pub ip: usize,
     /// Address of the quoted TCP or UDP header, of which eight bytes are there.
@@ -67,11 +67,12 @@ pub fn send<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
         Ok(quote) => quote,
         Err(stop) => return stop,
     };
-    if quote.packet.ttl <= 1 {
+    let packet = &quote.error.packet();
+    if packet.ttl <= 1 {
         return Stop::drop(Reason::TtlExceeded);
     }
     let leg = &work.leg;
-    let mut plan = match flow::plan(&quote.packet, leg, hook) {
+    let mut plan = match flow::plan(packet, leg, hook) {
         Ok(plan) => plan,
         // Nobody is told of an error's fate (RFC 1122 §3.2.2).
         Err(_) => return Stop::drop(Reason::HopLost),
@@ -82,11 +83,11 @@ pub fn send<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
         if leg.flags & flags::TRANSLATE != 0 {
             A::translate(&quote, &work.key, leg);
         } else {
-            A::lower_ttl(&quote.packet);
+            A::lower_ttl(packet);
         }
     }
     count::reason(Reason::IcmpForwarded);
-    Stop::done(hook.send::<A, true>(&quote.packet, &plan))
+    Stop::done(hook.send::<A, true>(packet, &plan))
 }
 
 /// What differs between ICMP and ICMPv6.
@@ -183,7 +184,7 @@ impl Quoting for V4 {
             proto: u32::from(protocol),
         };
         Ok(Quote {
-            packet: error_packet(
+            error: error_packet(
                 hook,
                 l2,
                 (icmp, len, ttl),
@@ -197,6 +198,7 @@ impl Quoting for V4 {
 
     #[inline(always)]
     unsafe fn translate(quote: &Quote<V4>, reversed: &FlowKey<V4>, leg: &Leg<V4>) {
+        let packet = &quote.error.packet();
         let (src, dst) = (leg.dst, leg.src);
         let addresses = reversed.dst.delta(src) + reversed.src.delta(dst);
         // SAFETY: by contract.
@@ -208,9 +210,9 @@ impl Quoting for V4 {
             let new = checksum::apply(old, addresses);
             set_u16::<{ at::IP_CHECK }>(quote.ip, new);
             let delta = ports + addresses + checksum::delta16(old, new);
-            let check = u16_at::<{ at::ICMP_CHECK }>(quote.packet.l4);
-            set_u16::<{ at::ICMP_CHECK }>(quote.packet.l4, checksum::apply(check, delta));
-            V4::write(&quote.packet, leg.src, leg.dst);
+            let check = u16_at::<{ at::ICMP_CHECK }>(packet.l4());
+            set_u16::<{ at::ICMP_CHECK }>(packet.l4(), checksum::apply(check, delta));
+            V4::write(packet, leg.src, leg.dst);
         }
     }
 }
@@ -256,7 +258,7 @@ impl Quoting for V6 {
             )
         };
         Ok(Quote {
-            packet: error_packet(
+            error: error_packet(
                 hook,
                 l2,
                 (icmp, len, ttl),
@@ -270,19 +272,21 @@ impl Quoting for V6 {
 
     #[inline(always)]
     unsafe fn translate(quote: &Quote<V6>, reversed: &FlowKey<V6>, leg: &Leg<V6>) {
+        let packet = &quote.error.packet();
         let (src, dst) = (leg.dst, leg.src);
         let addresses = reversed.dst.delta(src) + reversed.src.delta(dst);
-        let outer = quote.packet.key.src.delta(leg.src) + quote.packet.key.dst.delta(leg.dst);
+        let outer =
+            quote.error.facts.key.src.delta(leg.src) + quote.error.facts.key.dst.delta(leg.dst);
         // SAFETY: by contract.
         unsafe {
             let ports = write_ports(quote, reversed, leg, addresses);
             set_v6(quote.ip + at::IP6_SRC, src);
             set_v6(quote.ip + at::IP6_DST, dst);
             // ICMPv6's checksum covers the outer addresses too.
-            let check = u16_at::<{ at::ICMP_CHECK }>(quote.packet.l4);
+            let check = u16_at::<{ at::ICMP_CHECK }>(packet.l4());
             let check = checksum::apply(check, ports + addresses + outer);
-            set_u16::<{ at::ICMP_CHECK }>(quote.packet.l4, check);
-            V6::write(&quote.packet, leg.src, leg.dst);
+            set_u16::<{ at::ICMP_CHECK }>(packet.l4(), check);
+            V6::write(packet, leg.src, leg.dst);
         }
     }
 }
@@ -294,26 +298,30 @@ fn error_packet<A>(
     (icmp, len, ttl): (usize, u32, u8),
     (src, dst): (A, A),
     proto: u32,
-) -> Packet<A> {
-    Packet {
-        eth: l2.eth,
-        ip: l2.ip,
-        l4: icmp,
-        end: hook.data_end(),
-        key: FlowKey {
-            src,
-            dst,
-            sport: 0,
-            dport: 0,
-            proto,
+) -> Parsed<A> {
+    Parsed {
+        place: Place {
+            eth: l2.eth,
+            ip: l2.ip,
+            l4: icmp,
+            end: hook.data_end(),
         },
-        ifindex: hook.ifindex(),
-        tags: l2.tags,
-        len,
-        payload: 0,
-        flags: 0,
-        ttl,
-        whole: true,
-        part: Part::Whole,
+        facts: Facts {
+            key: FlowKey {
+                src,
+                dst,
+                sport: 0,
+                dport: 0,
+                proto,
+            },
+            ifindex: hook.ifindex(),
+            tags: l2.tags,
+            len,
+            payload: 0,
+            flags: 0,
+            ttl,
+            whole: true,
+            part: Part::Whole,
+        },
     }
 }

@@ -47,7 +47,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
 use lb_common::{
     counter::Reason,
     event::Trace,
@@ -77,11 +80,11 @@ pub fn lb_xdp_frags(ctx: XdpContext) -> u32 {
 pub fn lb_tc(ctx: TcContext) -> i32 {
     apply_tc::pull(&ctx);
     let slow = #[inline(always)]
-    |v6| {
+    |v6, noted| {
         if v6 {
-            split::lb_tc_slow6(ctx.skb.skb)
+            split::lb_tc_slow6(ctx.skb.skb, noted)
         } else {
-            split::lb_tc_slow4(ctx.skb.skb)
+            split::lb_tc_slow4(ctx.skb.skb, noted)
         }
     };
     let hot = #[inline(always)]
@@ -104,11 +107,11 @@ pub fn lb_reap(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn enter_xdp(ctx: &XdpContext) -> u32 {
     let slow = #[inline(always)]
-    |v6| {
+    |v6, noted| {
         if v6 {
-            split::lb_xdp_slow6(ctx.ctx)
+            split::lb_xdp_slow6(ctx.ctx, noted)
         } else {
-            split::lb_xdp_slow4(ctx.ctx)
+            split::lb_xdp_slow4(ctx.ctx, noted)
         }
     };
     let hot = #[inline(always)]
@@ -122,12 +125,15 @@ fn enter_xdp(ctx: &XdpContext) -> u32 {
     enter(ctx, slow, hot)
 }
 
-/// [`hot`]'s answer for a packet that must go the slow way: no verdict of either hook.
+/// [`hot`]'s answer for a packet that must go the slow way from its start: no verdict of either hook.
 const GO_SLOW: u32 = 0x100;
+/// Likewise for one of no established flow, that is noted already.
+const GO_ON: u32 = 0x101;
 
-/// Sends a packet the quick way if it can, else the slow one; either is told whether it is IPv6.
+/// Sends a packet the quick way if it can, else the slow one; either is told whether it is IPv6, the slow one also whether
+/// the packet is noted.
 #[inline(always)]
-fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot: impl Fn(bool) -> u32) -> u32 {
+fn enter<H: Hook>(hook: &H, slow: impl Fn(bool, bool) -> u32, hot: impl Fn(bool) -> u32) -> u32 {
     let l2 = match parse::ethernet(hook) {
         Ok(l2) => l2,
         Err(stop) => return finish(stop, hook),
@@ -146,10 +152,10 @@ fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot: impl Fn(bool) -> u3
         return finish(Stop::up(Reason::NotForUs), hook);
     }
     let verdict = if tagged { GO_SLOW } else { hot(v6) };
-    if verdict != GO_SLOW {
+    if verdict < GO_SLOW || verdict > GO_ON {
         return verdict;
     }
-    slow(v6)
+    slow(v6, verdict == GO_ON)
 }
 
 /// The quick way.
@@ -157,7 +163,21 @@ fn enter<H: Hook>(hook: &H, slow: impl Fn(bool) -> u32, hot: impl Fn(bool) -> u3
 fn hot<A: Family>(hook: &impl Hook) -> u32 {
     let done = parse::ethernet(hook)
         .and_then(|l2| A::parse::<false>(hook, &l2))
-        .and_then(|packet| flow::hot(&packet, hook));
+        .and_then(|parsed| {
+            let packet = parsed.packet();
+            let done = flow::hot(&packet, hook);
+            if done != Err(Stop::NO_FLOW) {
+                return done;
+            }
+            if service::is_stranger(&packet) && !notes() {
+                return Err(Stop::up(Reason::NotForUs));
+            }
+            let Some(work) = work::work::<A>() else {
+                return Err(Stop::SLOW);
+            };
+            work.noted.note(&parsed);
+            Ok(GO_ON)
+        });
     match done {
         Ok(verdict) => verdict,
         Err(stop) if stop.kind() == Kind::Elsewhere => GO_SLOW,
@@ -168,12 +188,12 @@ fn hot<A: Family>(hook: &impl Hook) -> u32 {
 /// Whether anybody wants to be told of packets that are not sent on; if not, the verifier removes it as dead code.
 #[inline(always)]
 fn notes() -> bool {
-    trace::is_on()
+    trace::is_on() || level_enabled(Level::Debug)
 }
 
 /// For debugging: what becomes of a packet that is not sent on.
 #[inline(always)]
-fn tell<A: Family>(hook: &impl Hook, packet: &Packet<A>, stop: Stop) {
+fn tell<A: Family>(hook: &impl Hook, packet: &Packet<'_, A>, stop: Stop) {
     trace::packet_was(packet, stop.reason(), Trace::NO_LANE);
     let key = &packet.key;
     let ctx = &packet::Raw(hook.raw());

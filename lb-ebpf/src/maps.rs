@@ -149,6 +149,10 @@ pub static SIDES: HashMap<SideKey, u32, 256> = HashMap::new();
 #[btf_map]
 pub static TURNS: PerCpuArray<u32, 64> = PerCpuArray::new();
 
+/// Whether this host has connections of its own of a service, [`lb_common::service::sockets`].
+#[btf_map]
+pub static SOCKETS: Array<u32, 64> = Array::new();
+
 /// Packets by [`Reason`].
 #[btf_map]
 pub static REASONS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();

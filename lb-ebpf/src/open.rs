@@ -7,17 +7,32 @@ use crate::{
     family::Family,
     half::New,
     packet::Hook,
-    plan::{Packet, Stop},
+    plan::{Kind, Packet, Stop},
     service,
 };
 
 /// Finds the packet's service, admits it, and chooses a server, on which it counts as active from now on.
 #[inline(always)]
-pub fn choose<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<New, Stop> {
+pub fn choose<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<New, Stop> {
     let service = service::find(packet, hook)?;
     // Copied at once: the agent's next write of any service may reuse the entry that its last one replaced.
     // SAFETY: a live map value.
     let service = &unsafe { service.read() };
+    let chosen = for_service(packet, service, hook);
+    if let Err(stop) = chosen
+        && stop.kind() == Kind::Up
+    {
+        admit::passed_up(service.id);
+    }
+    chosen
+}
+
+#[inline(always)]
+fn for_service<A: Family>(
+    packet: &Packet<'_, A>,
+    service: &Service,
+    hook: &impl Hook,
+) -> Result<New, Stop> {
     let adopted = admit::admit(packet, service, hook)?;
     // A time to live that ends here ends at this host's own stack.
     if packet.ttl <= 1 {
@@ -28,6 +43,7 @@ pub fn choose<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Result<New, St
         return Err(admit::overflow(drop_overflow, Reason::NoServer));
     };
     Ok(New {
+        service: service.id,
         lane,
         forward: service.forward,
         drop_overflow,

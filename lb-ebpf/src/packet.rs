@@ -41,10 +41,10 @@ pub trait Hook {
     ///
     /// # Safety
     /// The packet's bounds were checked by [`crate::parse`] and it has not moved since. Afterwards it may have.
-    unsafe fn fix_checksum<A>(&self, packet: &Packet<A>, pseudo: u32, other: u32);
+    unsafe fn fix_checksum<A>(&self, packet: &Packet<'_, A>, pseudo: u32, other: u32);
     /// Sends a packet of a flow out as planned, its addresses being written already; [`Hook::DROP`] if it could not.
     /// `FULL` minds tags.
-    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<A>, plan: &Plan<A>) -> u32;
+    fn send<A: Family, const FULL: bool>(&self, packet: &Packet<'_, A>, plan: &Plan<A>) -> u32;
     /// Sends the frame back where it came from; its addresses are written already.
     fn send_back(&self, ifindex: u32) -> u32;
     /// Makes the frame `grow` bytes longer at its front and `len` bytes long in all. Whether that worked; the packet has

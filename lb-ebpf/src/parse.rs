@@ -12,10 +12,11 @@ use lb_common::{
 };
 
 use crate::{
+    admit,
     family::Family,
     maps,
     packet::{Hook, at, distance, opaque, u8_at, u16_at, u32_at, v6_at},
-    plan::{Packet, Part, Stop, proto},
+    plan::{Facts, Parsed, Part, Place, Stop, proto},
 };
 
 /// IEEE 802.1Q and 802.1ad.
@@ -112,7 +113,7 @@ fn choose(condition: u64, a: u16, b: u16) -> u16 {
 
 /// Parses an IPv4 packet.
 #[inline(always)]
-pub fn ipv4<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V4>, Stop> {
+pub fn ipv4<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V4>, Stop> {
     let (ip, end) = (l2.ip, hook.data_end());
     if FULL && ip + at::IPV4 > end {
         return Err(Stop::up(Reason::NotForUs));
@@ -171,32 +172,36 @@ pub fn ipv4<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V4>, S
     };
     let l4 = transport::<V4, FULL>(hook, (l4, proto), (len, headers), part, &identity)?;
     let len = l4.len;
-    Ok(Packet {
-        eth: l2.eth,
-        ip,
-        l4: l4.at,
-        end,
-        key: FlowKey {
-            src,
-            dst,
-            sport: l4.sport,
-            dport: l4.dport,
-            proto: u32::from(proto),
+    Ok(Parsed {
+        place: Place {
+            eth: l2.eth,
+            ip,
+            l4: l4.at,
+            end,
         },
-        ifindex: hook.ifindex(),
-        tags: l2.tags,
-        len,
-        payload: l4.payload,
-        flags: l4.flags,
-        ttl,
-        whole: fragment & DONT_FRAGMENT != 0,
-        part,
+        facts: Facts {
+            key: FlowKey {
+                src,
+                dst,
+                sport: l4.sport,
+                dport: l4.dport,
+                proto: u32::from(proto),
+            },
+            ifindex: hook.ifindex(),
+            tags: l2.tags,
+            len,
+            payload: l4.payload,
+            flags: l4.flags,
+            ttl,
+            whole: fragment & DONT_FRAGMENT != 0,
+            part,
+        },
     })
 }
 
 /// Parses an IPv6 packet.
 #[inline(always)]
-pub fn ipv6<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V6>, Stop> {
+pub fn ipv6<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V6>, Stop> {
     let (ip, end) = (l2.ip, hook.data_end());
     if ip + at::IPV6 > end {
         return Err(Stop::up(Reason::Malformed));
@@ -263,26 +268,30 @@ pub fn ipv6<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Packet<V6>, S
         proto: u32::from(proto),
     };
     let l4 = transport::<V6, FULL>(hook, (l4, proto), (len, headers), part, &identity)?;
-    Ok(Packet {
-        eth: l2.eth,
-        ip,
-        l4: l4.at,
-        end,
-        key: FlowKey {
-            src,
-            dst,
-            sport: l4.sport,
-            dport: l4.dport,
-            proto: u32::from(proto),
+    Ok(Parsed {
+        place: Place {
+            eth: l2.eth,
+            ip,
+            l4: l4.at,
+            end,
         },
-        ifindex: hook.ifindex(),
-        tags: l2.tags,
-        len: l4.len,
-        payload: l4.payload,
-        flags: l4.flags,
-        ttl,
-        whole: true,
-        part,
+        facts: Facts {
+            key: FlowKey {
+                src,
+                dst,
+                sport: l4.sport,
+                dport: l4.dport,
+                proto: u32::from(proto),
+            },
+            ifindex: hook.ifindex(),
+            tags: l2.tags,
+            len: l4.len,
+            payload: l4.payload,
+            flags: l4.flags,
+            ttl,
+            whole: true,
+            part,
+        },
     })
 }
 
@@ -381,9 +390,19 @@ fn transport<A: Family, const FULL: bool>(
 /// address the source port.
 #[inline(always)]
 pub fn is_of_interest(sport: u16, dport: u16) -> bool {
-    const SOURCES: u32 = 1024;
     has_bit(0, dport) || has_bit(SOURCES, sport)
 }
+
+/// Whether a packet with these ports may be a server's answer to a translated client.
+#[inline(always)]
+pub fn may_be_reply(sport: u16, dport: u16) -> bool {
+    let settings = admit::settings();
+    u16::from_be(dport).wrapping_sub(settings.snat_first) < settings.snat_count
+        || has_bit(SOURCES, sport)
+}
+
+/// Where the bits of source ports begin, in words.
+const SOURCES: u32 = 1024;
 
 /// Whether source NAT may use a port, network order: nothing on this host listens on it.
 #[inline(always)]

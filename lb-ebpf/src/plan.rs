@@ -1,5 +1,7 @@
 //! What the steps agree on: a packet as they see it, and what is to be done with it.
 
+use core::ops::Deref;
+
 use lb_common::{
     counter::Reason,
     flow::{FlowKey, Hop},
@@ -23,6 +25,7 @@ pub mod proto {
 
 /// The part of a datagram that a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Part {
     /// All of it.
     Whole,
@@ -32,17 +35,10 @@ pub enum Part {
     Later,
 }
 
-/// A packet that might be a flow's: where its headers lie and what they say. Bounds are checked up to the end of the
-/// TCP or UDP header without options, but for a later fragment, which has none.
-pub struct Packet<A> {
-    /// Address of the Ethernet header.
-    pub eth: usize,
-    /// Address of the IP header.
-    pub ip: usize,
-    /// Address of the TCP or UDP header.
-    pub l4: usize,
-    /// Address after the last byte that can be looked at.
-    pub end: usize,
+/// What the headers of a packet that might be a flow's say.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Facts<A> {
     /// The tuple.
     pub key: FlowKey<A>,
     /// Interface it came in by.
@@ -63,7 +59,79 @@ pub struct Packet<A> {
     pub part: Part,
 }
 
-impl<A> Packet<A> {
+/// Where a packet's headers lie.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Address of the Ethernet header.
+    pub eth: usize,
+    /// Address of the IP header.
+    pub ip: usize,
+    /// Address of the TCP or UDP header.
+    pub l4: usize,
+    /// Address after the last byte that can be looked at.
+    pub end: usize,
+}
+
+/// What parse has found.
+pub struct Parsed<A> {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub facts: Facts<A>,
+}
+
+impl<A> Parsed<A> {
+    /// As the steps see it.
+    #[inline(always)]
+    pub fn packet(&self) -> Packet<'_, A> {
+        Packet {
+            place: self.place,
+            facts: &self.facts,
+        }
+    }
+}
+
+/// A packet as the steps see it. Bounds were checked up to the end of the IP header; for what lies behind it there is
+/// [`Packet::header`].
+pub struct Packet<'a, A> {
+    place: Place,
+    facts: &'a Facts<A>,
+}
+
+impl<A> Deref for Packet<'_, A> {
+    type Target = Facts<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Facts<A> {
+        self.facts
+    }
+}
+
+impl<'a, A> Packet<'a, A> {
+    /// One whose bounds its maker has checked.
+    #[inline(always)]
+    pub fn new(place: Place, facts: &'a Facts<A>) -> Self {
+        Self { place, facts }
+    }
+
+    /// Address of the Ethernet header.
+    #[inline(always)]
+    pub fn eth(&self) -> usize {
+        self.place.eth
+    }
+
+    /// Address of the IP header.
+    #[inline(always)]
+    pub fn ip(&self) -> usize {
+        self.place.ip
+    }
+
+    /// Address of the TCP, UDP or ICMP header.
+    #[inline(always)]
+    pub fn l4(&self) -> usize {
+        self.place.l4
+    }
+
     /// Whether it is TCP.
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
@@ -74,7 +142,7 @@ impl<A> Packet<A> {
     /// more, since the verifier does not remember what parse knew when it looked.
     #[inline(always)]
     pub fn header(&self, len: usize) -> Option<usize> {
-        (self.part != Part::Later && self.l4 + len <= self.end).then_some(self.l4)
+        (self.part != Part::Later && self.place.l4 + len <= self.place.end).then_some(self.place.l4)
     }
 }
 
@@ -107,6 +175,8 @@ impl Stop {
 
     /// It takes more than the quick way has: options, fragments, tags, a change of state.
     pub const SLOW: Stop = Stop(0x400);
+    /// It is of no established flow.
+    pub const NO_FLOW: Stop = Stop(0x403);
     /// ICMP.
     pub const ICMP: Stop = Stop(0x401);
     /// Its flow is being reset.

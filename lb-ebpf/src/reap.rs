@@ -16,7 +16,7 @@ use crate::{
     balance, close, count, event,
     family::Family,
     flow::now_ticks,
-    lock, maps,
+    half, lock, maps,
     packet::{Hook, opaque, u16_at, u32_at, v6_at},
     split,
     work::work,
@@ -135,6 +135,9 @@ pub fn candidate_at<A: Listed>(ctx: &XdpContext, i: u32) -> bool {
     // SAFETY: checked just above.
     let key = unsafe { A::key_at(at) };
     let Some(flow) = A::flow(&key) else {
+        if header.order & !reap::V6 == reap::REMOVE {
+            half::forget(&key);
+        }
         return true;
     };
     // SAFETY: a live map value.

@@ -20,7 +20,7 @@ use crate::{
 /// What becomes of a segment of a flow being reset: its sender gets a reset for it. Of a flow of which only the client is
 /// seen, the first goes on to the server as a reset instead.
 #[inline(always)]
-pub fn segment<A: Family>(packet: &Packet<A>, hook: &impl Hook) -> Stop {
+pub fn segment<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Stop {
     let Some(flow) = A::flow(&packet.key) else {
         return Stop::drop(Reason::HalfMissing);
     };
@@ -93,10 +93,10 @@ unsafe fn turn(l4: usize, seq: u32) -> u32 {
 /// # Safety
 /// Parse checked the Ethernet header.
 #[inline(always)]
-pub unsafe fn send_back_addresses<A>(packet: &Packet<A>) {
+pub unsafe fn send_back_addresses<A>(packet: &Packet<'_, A>) {
     // SAFETY: by contract.
     unsafe {
-        let eth = packet.eth;
+        let eth = packet.eth();
         let dst = (u32_at::<0>(eth), u16_at::<4>(eth));
         let src = (
             u32_at::<{ at::ETH_SRC }>(eth),

@@ -19,7 +19,7 @@ use crate::{
 #[inline(always)]
 pub unsafe fn translate<A: Family>(
     hook: &impl Hook,
-    packet: &Packet<A>,
+    packet: &Packet<'_, A>,
     (src, dst, sport, dport): (A, A, u16, u16),
 ) {
     // SAFETY: by contract.
@@ -42,7 +42,7 @@ pub unsafe fn translate<A: Family>(
 /// # Safety
 /// As for [`translate`].
 #[inline(always)]
-pub unsafe fn fix_checksum<A>(packet: &Packet<A>, delta: u32) {
+pub unsafe fn fix_checksum<A>(packet: &Packet<'_, A>, delta: u32) {
     // SAFETY: `header` checks.
     unsafe {
         if packet.is_tcp() {
@@ -62,12 +62,12 @@ pub unsafe fn fix_checksum<A>(packet: &Packet<A>, delta: u32) {
 /// # Safety
 /// As for [`translate`].
 #[inline(always)]
-pub unsafe fn ipv4(packet: &Packet<V4>, src: V4, dst: V4) {
+pub unsafe fn ipv4(packet: &Packet<'_, V4>, src: V4, dst: V4) {
     let addresses = packet.key.src.delta(src) + packet.key.dst.delta(dst);
     // SAFETY: by contract.
     unsafe {
-        set_u32::<{ at::IP_SRC }>(packet.ip, src);
-        set_u32::<{ at::IP_DST }>(packet.ip, dst);
+        set_u32::<{ at::IP_SRC }>(packet.ip(), src);
+        set_u32::<{ at::IP_DST }>(packet.ip(), dst);
         lower_ttl(packet, addresses);
     }
 }
@@ -77,7 +77,7 @@ pub unsafe fn ipv4(packet: &Packet<V4>, src: V4, dst: V4) {
 /// # Safety
 /// As for [`translate`].
 #[inline(always)]
-pub unsafe fn lower_ttl(packet: &Packet<V4>, delta: u32) {
+pub unsafe fn lower_ttl(packet: &Packet<'_, V4>, delta: u32) {
     // The time to live is the first byte of its 16-bit word.
     let (old, new) = (
         u16::from_ne_bytes([packet.ttl, 0]),
@@ -85,12 +85,12 @@ pub unsafe fn lower_ttl(packet: &Packet<V4>, delta: u32) {
     );
     // SAFETY: by contract.
     unsafe {
-        let check = u16_at::<{ at::IP_CHECK }>(packet.ip);
+        let check = u16_at::<{ at::IP_CHECK }>(packet.ip());
         set_u16::<{ at::IP_CHECK }>(
-            packet.ip,
+            packet.ip(),
             checksum::apply(check, delta + checksum::delta16(old, new)),
         );
-        set_u8::<{ at::IP_TTL }>(packet.ip, packet.ttl.wrapping_sub(1));
+        set_u8::<{ at::IP_TTL }>(packet.ip(), packet.ttl.wrapping_sub(1));
     }
 }
 
@@ -99,11 +99,11 @@ pub unsafe fn lower_ttl(packet: &Packet<V4>, delta: u32) {
 /// # Safety
 /// As for [`translate`].
 #[inline(always)]
-pub unsafe fn ipv6(packet: &Packet<V6>, src: V6, dst: V6) {
+pub unsafe fn ipv6(packet: &Packet<'_, V6>, src: V6, dst: V6) {
     // SAFETY: by contract.
     unsafe {
-        set_v6(packet.ip + at::IP6_SRC, src);
-        set_v6(packet.ip + at::IP6_DST, dst);
+        set_v6(packet.ip() + at::IP6_SRC, src);
+        set_v6(packet.ip() + at::IP6_DST, dst);
         lower_hop_limit(packet);
     }
 }
@@ -113,7 +113,7 @@ pub unsafe fn ipv6(packet: &Packet<V6>, src: V6, dst: V6) {
 /// # Safety
 /// As for [`translate`].
 #[inline(always)]
-pub unsafe fn lower_hop_limit(packet: &Packet<V6>) {
+pub unsafe fn lower_hop_limit(packet: &Packet<'_, V6>) {
     // SAFETY: by contract.
-    unsafe { set_u8::<{ at::IP6_HOPS }>(packet.ip, packet.ttl.wrapping_sub(1)) };
+    unsafe { set_u8::<{ at::IP6_HOPS }>(packet.ip(), packet.ttl.wrapping_sub(1)) };
 }

@@ -10,7 +10,10 @@ use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
     programs::{TcContext, XdpContext},
 };
-use lb_common::flow::{V4, V6};
+use lb_common::{
+    counter::Reason,
+    flow::{V4, V6},
+};
 
 use crate::{
     close,
@@ -22,6 +25,7 @@ use crate::{
     parse,
     plan::{Kind, Packet, Stop},
     reap, reset, too_big,
+    work::work,
 };
 
 /// What a function says that found nothing to stop the packet for; what is above is a [`Stop::code`]. Nothing was found.
@@ -38,27 +42,34 @@ const ENDED: u32 = 4;
 const DROP_OVERFLOW: u64 = 1 << 40;
 const ADOPTED: u64 = 1 << 42;
 const CHOSEN: u64 = 1 << 41;
+const SERVICE_SHIFT: u32 = 43;
 
 macro_rules! functions {
     ($hook:ty, $ctx:ty, $new:expr, $family:ty:
-     $slow:ident, $known:ident, $half:ident, $choose:ident, $open:ident, $send:ident, $note:ident,
+     $slow:ident, $parse:ident, $known:ident, $half:ident, $choose:ident, $open:ident, $send:ident, $note:ident,
      $reset:ident, $about:ident, $icmp:ident, $too_big:ident, $room:ident, $promote:ident, $end:ident) => {
-        /// The slow way of a packet: what becomes of it. Inlined where packets come in, and without a packet of its own,
+        /// The slow way of a packet: what becomes of it. One that is `noted` is of no established flow. Inlined where packets come in, and without a packet of its own,
         /// so that below each of the functions it calls there is hardly any stack.
         #[inline(always)]
-        pub fn $slow(ctx: *mut $ctx) -> u32 {
-            let mut code = $known(ctx);
+        pub fn $slow(ctx: *mut $ctx, noted: bool) -> u32 {
+            let mut code = NOTHING;
+            if !noted {
+                code = $parse(ctx);
+                if code == NOTHING {
+                    code = $known(ctx);
+                }
+            }
             if code == NOTHING {
                 code = $half(ctx);
                 if code == ENDED {
                     code = $end();
                 } else if code == PROVEN {
                     code = $promote();
-                }
-                if code == ESTABLISHED {
                     $room();
-                    // What else the segment says of the flow it has just established: FIN, perhaps.
-                    code = $known(ctx);
+                    if code == ESTABLISHED {
+                        // What else the segment says of the flow it has just established: FIN, perhaps.
+                        code = $known(ctx);
+                    }
                 } else if code == NOTHING {
                     let new = $choose(ctx);
                     code = if new & CHOSEN != 0 {
@@ -84,6 +95,13 @@ macro_rules! functions {
                 $note(ctx, stop.code());
             }
             crate::finish(stop, &$new(ctx))
+        }
+
+        /// Reads the packet's headers for the functions after this one.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $parse(ctx: *mut $ctx) -> u32 {
+            parse::<$family>(&$new(ctx))
         }
 
         /// Takes the packet's established flow from state to state.
@@ -240,13 +258,13 @@ macro_rules! functions {
 }
 
 functions!(XdpContext, xdp_md, XdpContext::new, V4:
-    lb_xdp_slow4, lb_xdp_known4, lb_xdp_half4, lb_xdp_choose4, lb_xdp_open4, lb_xdp_send4, lb_xdp_note4, lb_xdp_reset4, lb_xdp_about4, lb_xdp_icmp4, lb_xdp_too_big4, lb_room4, lb_promote4, lb_end4);
+    lb_xdp_slow4, lb_xdp_parse4, lb_xdp_known4, lb_xdp_half4, lb_xdp_choose4, lb_xdp_open4, lb_xdp_send4, lb_xdp_note4, lb_xdp_reset4, lb_xdp_about4, lb_xdp_icmp4, lb_xdp_too_big4, lb_room4, lb_promote4, lb_end4);
 functions!(XdpContext, xdp_md, XdpContext::new, V6:
-    lb_xdp_slow6, lb_xdp_known6, lb_xdp_half6, lb_xdp_choose6, lb_xdp_open6, lb_xdp_send6, lb_xdp_note6, lb_xdp_reset6, lb_xdp_about6, lb_xdp_icmp6, lb_xdp_too_big6, lb_room6, lb_promote6, lb_end6);
+    lb_xdp_slow6, lb_xdp_parse6, lb_xdp_known6, lb_xdp_half6, lb_xdp_choose6, lb_xdp_open6, lb_xdp_send6, lb_xdp_note6, lb_xdp_reset6, lb_xdp_about6, lb_xdp_icmp6, lb_xdp_too_big6, lb_room6, lb_promote6, lb_end6);
 functions!(TcContext, __sk_buff, TcContext::new, V4:
-    lb_tc_slow4, lb_tc_known4, lb_tc_half4, lb_tc_choose4, lb_tc_open4, lb_tc_send4, lb_tc_note4, lb_tc_reset4, lb_tc_about4, lb_tc_icmp4, lb_tc_too_big4, lb_room4, lb_promote4, lb_end4);
+    lb_tc_slow4, lb_tc_parse4, lb_tc_known4, lb_tc_half4, lb_tc_choose4, lb_tc_open4, lb_tc_send4, lb_tc_note4, lb_tc_reset4, lb_tc_about4, lb_tc_icmp4, lb_tc_too_big4, lb_room4, lb_promote4, lb_end4);
 functions!(TcContext, __sk_buff, TcContext::new, V6:
-    lb_tc_slow6, lb_tc_known6, lb_tc_half6, lb_tc_choose6, lb_tc_open6, lb_tc_send6, lb_tc_note6, lb_tc_reset6, lb_tc_about6, lb_tc_icmp6, lb_tc_too_big6, lb_room6, lb_promote6, lb_end6);
+    lb_tc_slow6, lb_tc_parse6, lb_tc_known6, lb_tc_half6, lb_tc_choose6, lb_tc_open6, lb_tc_send6, lb_tc_note6, lb_tc_reset6, lb_tc_about6, lb_tc_icmp6, lb_tc_too_big6, lb_room6, lb_promote6, lb_end6);
 
 /// The quick way of an IPv4 packet on XDP; a function, so that its stack is not below the slow way's.
 #[unsafe(no_mangle)]
@@ -294,6 +312,13 @@ pub extern "C" fn lb_end4() -> u32 {
     LEG
 }
 
+/// Claims a source port for a new IPv4 flow: one of several tries, each of which the verifier would walk on its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_take4(port: u32) -> u32 {
+    u32::from(half::take::<V4>(port as u16))
+}
+
 /// Frees IPv4 flows that closed long ago.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -318,6 +343,13 @@ pub extern "C" fn lb_promote6() -> u32 {
 pub extern "C" fn lb_end6() -> u32 {
     half::end::<V6>();
     LEG
+}
+
+/// Claims a source port for a new IPv6 flow.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_take6(port: u32) -> u32 {
+    u32::from(half::take::<V6>(port as u16))
 }
 
 /// Frees IPv6 flows that closed long ago.
@@ -358,27 +390,53 @@ pub extern "C" fn lb_expire6(set: u32, way: u32, now: u32) -> u32 {
     NOTHING
 }
 
+/// Parses the packet and notes it for the functions after this one.
+#[inline(always)]
+fn parse<A: Family>(hook: &impl Hook) -> u32 {
+    // Never: a map of one entry has one.
+    let Some(work) = work::<A>() else {
+        return Stop::drop(Reason::HalfMissing).code();
+    };
+    let noted = parse::ethernet_with_tags(hook)
+        .and_then(
+            #[inline(always)]
+            |l2| A::parse::<true>(hook, &l2),
+        )
+        .map(
+            #[inline(always)]
+            |parsed| work.noted.note(&parsed),
+        );
+    match noted {
+        Ok(()) => NOTHING,
+        Err(stop) => stop.code(),
+    }
+}
+
 #[inline(always)]
 fn with_packet<A: Family, H: Hook, T>(
     hook: &H,
-    f: impl FnOnce(&Packet<A>) -> Result<T, Stop>,
+    f: impl FnOnce(&Packet<'_, A>) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
-    let l2 = parse::ethernet_with_tags(hook)?;
-    let packet = A::parse::<true>(hook, &l2)?;
-    f(&packet)
+    let Some(work) = work::<A>() else {
+        return Err(Stop::drop(Reason::HalfMissing));
+    };
+    f(&work.noted.packet(hook)?)
 }
 
-/// A [`New`] as a number: the lane, then the way of forwarding, then bits.
+/// A [`New`] as a number: the lane, then the way of forwarding, then bits, and the service from bit 43 on (far more than
+/// there can be).
 #[inline(always)]
 fn pack(new: &New) -> u64 {
     let drop = if new.drop_overflow { DROP_OVERFLOW } else { 0 };
     let adopted = if new.adopted { ADOPTED } else { 0 };
-    u64::from(new.lane) | u64::from(new.forward) << 32 | drop | adopted | CHOSEN
+    let service = u64::from(new.service) << SERVICE_SHIFT;
+    u64::from(new.lane) | u64::from(new.forward) << 32 | drop | adopted | CHOSEN | service
 }
 
 #[inline(always)]
 fn unpack(new: u64) -> New {
     New {
+        service: (new >> SERVICE_SHIFT) as u32,
         lane: new as u32,
         forward: (new >> 32) as u8,
         drop_overflow: new & DROP_OVERFLOW != 0,

@@ -33,22 +33,24 @@ pub trait Answering: Family {
 /// Answers a packet of which `mtu` bytes would fit. Without "don't fragment" TCP is told all the same, since its segments
 /// can always be smaller; whoever else may not be listening.
 #[inline(always)]
-pub fn answer<A: Answering, H: Hook>(packet: &Packet<A>, mtu: u32, hook: &H) -> Stop {
+pub fn answer<A: Answering, H: Hook>(packet: &Packet<'_, A>, mtu: u32, hook: &H) -> Stop {
     // SAFETY: parse checked the IP header.
-    let plain = A::VERSION == 6 || unsafe { u8_at::<0>(packet.ip) } == 0x45;
+    let plain = A::VERSION == 6 || unsafe { u8_at::<0>(packet.ip()) } == 0x45;
     let told = packet.whole || packet.is_tcp();
     if !told || !plain || packet.part != Part::Whole {
         return Stop::drop(Reason::TooBigDropped);
     }
     // An IP header and eight bytes more will do. But the kernel cuts nothing off before the end of a checksum that is
-    // still to be filled in.
+    // still to be filled in, which is then quoted.
     let quote = A::HEADER + if H::FILLED_IN_LATER { at::TCP } else { at::UDP };
-    let l2 = distance(packet.eth, packet.ip);
+    // Not behind extension headers.
+    let settles = H::FILLED_IN_LATER && distance(packet.ip(), packet.l4()) == A::HEADER as u32;
+    let l2 = distance(packet.eth(), packet.ip());
     let more = (A::HEADER + at::UDP) as u32;
     // SAFETY: parse checked the Ethernet header; swapped here, since it is copied to the front below.
     let (dst, src, tags) = unsafe {
         reset::send_back_addresses(packet);
-        let eth = packet.eth;
+        let eth = packet.eth();
         (
             (u32_at::<0>(eth), u16_at::<4>(eth)),
             (
@@ -80,7 +82,7 @@ pub fn answer<A: Answering, H: Hook>(packet: &Packet<A>, mtu: u32, hook: &H) -> 
         set_u32::<{ at::ETH_TYPE }>(eth, tags.0);
         set_u32::<{ at::ETH_TYPE + 4 }>(eth, tags.1);
         set_u16::<0>(kind, A::ETHER_TYPE);
-        if H::FILLED_IN_LATER {
+        if settles {
             let l4 = ip + A::HEADER + at::UDP + A::HEADER;
             if packet.is_tcp() {
                 settle::<{ at::TCP_CHECK }>(l4);

@@ -22,7 +22,7 @@ pub fn is_on() -> bool {
 
 /// Records that a packet of a flow was sent on.
 #[inline(always)]
-pub fn forwarded<A: Family>(packet: &Packet<A>, to_server: bool, lane: u32) {
+pub fn forwarded<A: Family>(packet: &Packet<'_, A>, to_server: bool, lane: u32) {
     let reason = if to_server {
         Reason::ForwardedIn
     } else {
@@ -33,7 +33,7 @@ pub fn forwarded<A: Family>(packet: &Packet<A>, to_server: bool, lane: u32) {
 
 /// Records what became of a packet, if it is one of the traced client.
 #[inline(always)]
-pub fn packet_was<A: Family>(packet: &Packet<A>, reason: u32, lane: u32) {
+pub fn packet_was<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32) {
     if is_on() {
         record(packet, reason, lane);
     }
@@ -49,7 +49,7 @@ fn is_client(words: &V6) -> bool {
 }
 
 #[inline(never)]
-fn record<A: Family>(packet: &Packet<A>, reason: u32, lane: u32) -> bool {
+fn record<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32) -> bool {
     let (src, dst) = (packet.key.src.words(), packet.key.dst.words());
     // What a server answers is told by the address it is sent on to.
     let flow = A::flow(&packet.key);

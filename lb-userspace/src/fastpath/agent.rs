@@ -22,11 +22,15 @@ use super::{
     flow_log,
     image::{Attached, Image, Inputs},
     kernel::Kernel,
-    net::{self, Family, Prober, View, ports::Reservation},
+    net::{
+        self, Family, Prober, View,
+        ports::{PortSet, Reservation},
+    },
     pins::Pins,
     pmtu::PathMtus,
     reset::{Resets, Which},
     slots,
+    sockets::Sockets,
     sweep::Sweep,
     sync::Synced,
     trace::Tracing,
@@ -66,6 +70,8 @@ const RECOUNT_TICKS: u32 = 600;
 /// Ticks between polls of the counters, a system call a lane, where there are more lanes than a few.
 const POLL_TICKS: u32 = 5;
 const FEW_LANES: usize = 256;
+/// Ticks between looks at which services have no connections on this host.
+const SOCKET_TICKS: u32 = 100;
 /// Ticks between looks at what drivers can do: a veth gains and loses with its other end.
 const RETRY_TICKS: u32 = 20;
 /// How long segments of no flow are dropped after an address has moved here: the flows of the node that had it are
@@ -83,6 +89,7 @@ pub(super) struct Agent {
     kernel: Kernel,
     synced: Synced,
     sweep: Sweep,
+    sockets: Sockets,
     resets: Resets,
     /// How often each server's sessions have been shut down, by its index.
     shutdowns: HashMap<u32, u64>,
@@ -151,6 +158,7 @@ impl Agent {
             kernel,
             synced,
             sweep: Sweep::default(),
+            sockets: Sockets::default(),
             resets: Resets::default(),
             shutdowns: HashMap::new(),
             path_mtus: PathMtus::default(),
@@ -251,6 +259,12 @@ impl Agent {
             self.attach()?;
             self.behind |= before != self.attached;
         }
+        if count.is_multiple_of(SOCKET_TICKS) {
+            let busy = self.busy_ports();
+            let image = self.synced.image();
+            self.sockets
+                .look(&mut self.kernel.maps, image, &busy, Instant::now())?;
+        }
         let ends = self.synced.image().tunnel_ends();
         self.behind |= self.path_mtus.look(&ends, Instant::now());
         self.behind |= self.settling.is_some_and(|until| until <= Instant::now());
@@ -262,6 +276,15 @@ impl Agent {
             self.publish()?;
         }
         Ok(())
+    }
+
+    /// Ports of frontends with userspace connections.
+    fn busy_ports(&self) -> PortSet {
+        let frontends = self.topology.frontends.iter();
+        let busy = frontends.filter(|frontend| frontend.current() > 0);
+        busy.flat_map(|frontend| &frontend.config.binds)
+            .map(|bind| bind.address.port())
+            .collect()
     }
 
     /// Moves slots of servers' `maxconn` to the path that needs them.

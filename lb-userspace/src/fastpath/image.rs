@@ -180,6 +180,15 @@ pub(super) struct Attached {
 }
 
 impl Image {
+    /// Protocol and port (host order) of each service, by the index of its turn counters.
+    pub(super) fn service_ports(&self) -> impl Iterator<Item = (u32, (u16, u16))> {
+        fn of<A>(part: &FamilyImage<A>) -> impl Iterator<Item = (u32, (u16, u16))> {
+            let entries = part.services.iter();
+            entries.map(|(key, service)| (service.service.id, (key.proto, u16::from_be(key.port))))
+        }
+        of(&self.v4).chain(of(&self.v6))
+    }
+
     /// What the maps should hold. What does not fit is left to userspace and says so.
     pub(super) fn build(inputs: &Inputs<'_>, registry: &mut Registry) -> Self {
         let mut image = Image::default();

@@ -36,6 +36,7 @@ mod recount;
 mod registry;
 mod reset;
 mod slots;
+mod sockets;
 mod sweep;
 mod sync;
 mod sys;

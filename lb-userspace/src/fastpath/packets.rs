@@ -1,6 +1,6 @@
 //! What the kernel program says of single packets, for debugging: `LB_LOG=lb::fastpath::packets=debug lb run …` prints a
-//! line for each packet that opens or closes a flow, and each that is not sent on. Otherwise the program is loaded
-//! without a trace of this.
+//! line for each packet that is looked at as a flow's and not sent on. Otherwise the program is loaded without a trace of
+//! this. `lb trace` tells of the others too, one client's.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;

@@ -248,7 +248,8 @@ where
     Ok(end)
 }
 
-/// Notes whether a batch of half-open flows has some that are wanted.
+/// Looks through a batch of half-open flows: notes whether there are wanted ones with a handshake, which are seen to once
+/// they are established, and removes the others, that have nobody to tell.
 fn look_half<A: Address + Mapped>(
     kernel: &Kernel,
     cursor: &mut Option<u32>,
@@ -264,12 +265,19 @@ where
     let mut sets = vec![HalfSet::default(); HALF_BATCH];
     let tables = &A::maps(&kernel.maps).flows;
     let (n, end) = tables.half_batch(cursor, &mut indexes, &mut sets)?;
-    *found |= sets
-        .iter()
-        .take(n)
-        .flat_map(|set: &HalfSet<A>| &set.ways)
-        .filter(|half| half.key.proto != 0 && half.leg.flags & flags::REVERSE == 0)
-        .any(|half| wanted(&bare(&half.leg), half.key.src.ip()));
+    let mut to_remove = Vec::new();
+    for half in sets.iter().take(n).flat_map(|set| &set.ways) {
+        let forward = half.key.proto != 0 && half.leg.flags & flags::REVERSE == 0;
+        if !forward || !wanted(&bare(&half.leg), half.key.src.ip()) {
+            continue;
+        }
+        if half.key.proto == u32::from(TCP) {
+            *found = true;
+        } else {
+            to_remove.push(half.key);
+        }
+    }
+    reaper::give(kernel, Order::Remove, &to_remove)?;
     Ok(end)
 }
 

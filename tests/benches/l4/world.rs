@@ -7,7 +7,7 @@ use lb_common::flow::{Hop, SideKey};
 use lb_common::load::{ActiveBlock, Weight, WeightBlock, reciprocal};
 use lb_common::service::{
     Lane, MEMBERS_PER_CHUNK, MemberChunk, SLOTS_PER_CHUNK, Server, Service, ServiceKey, SlotChunk,
-    SnatAddress, algorithm, forward,
+    SnatAddress, algorithm, forward, sockets,
 };
 use lb_tests::Result;
 
@@ -84,6 +84,8 @@ pub(crate) fn fill(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
         },
     )?;
     maps.set("CLOCK", 0, 100u32)?;
+    // As the daemon has it for a service of which no packet was passed up for a while.
+    maps.set("SOCKETS", 0, sockets::NONE)?;
     ports(maps)?;
     servers(maps, shape)?;
     // Each flow has its own destination there.

@@ -2,30 +2,65 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, Pod};
-use lb_common::abi::{Settings, VERSION};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, Queue, RingBuf};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use lb_common::abi::{Settings, VERSION, reap};
 use lb_common::counter::Reason;
-use lb_common::flow::{Flow, FlowKey, SideKey, V4};
+use lb_common::event::FlowEnd;
+use lb_common::flow::{
+    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6,
+};
 use lb_common::load::ActiveBlock;
+use lb_common::service::LaneCount;
 use lb_tests::netns::Inside;
 use lb_tests::tag::{TEST_PREFIX, Tag};
 use lb_tests::{Netns, link, netns};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::frame::{End, Segment};
-use crate::world::{HOP_S1, S1, S2, SERVICE, SNAT, hop};
+use crate::frame::{End, Frame};
+use crate::world::{Family, SNAT_PORT, World, words};
+
+/// Sets of half-open flows of each family.
+pub(crate) const HALF_SETS: u32 = 64;
+
+/// Where the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hook {
+    Xdp,
+    /// XDP for packets of several buffers.
+    Frags,
+    Tc,
+}
+
+impl Hook {
+    fn program(self) -> &'static str {
+        match self {
+            Hook::Xdp => "lb_xdp",
+            Hook::Frags => "lb_xdp_frags",
+            Hook::Tc => "lb_tc",
+        }
+    }
+}
 
 /// How the program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// Nobody gets it.
     Drop,
-    Pass,
-    Tx,
-    Redirect,
+    /// The host's stack gets it.
+    Up,
+    /// Out of the interface that it came in by.
+    Back,
+    /// Out of another.
+    Out,
+    /// Out of some interface: TC does not say which.
+    Sent,
+    /// None of these.
     Other(u32),
 }
 
@@ -38,10 +73,147 @@ pub(crate) struct Outcome {
     pub(crate) counted: BTreeMap<&'static str, u64>,
 }
 
+/// A tuple as it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Tuple {
+    pub(crate) src: SocketAddr,
+    pub(crate) dst: SocketAddr,
+    pub(crate) proto: u8,
+}
+
+impl Tuple {
+    pub(crate) fn new(from: End, to: End, proto: u8) -> Tuple {
+        Tuple {
+            src: (from.address, from.port).into(),
+            dst: (to.address, to.port).into(),
+            proto,
+        }
+    }
+
+    pub(crate) fn reversed(self) -> Tuple {
+        Tuple {
+            src: self.dst,
+            dst: self.src,
+            ..self
+        }
+    }
+}
+
+/// A leg and where it stands, whichever family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: Tuple,
+    /// What its packets become.
+    pub(crate) to: Tuple,
+    pub(crate) state: u8,
+    pub(crate) flags: u8,
+    pub(crate) hop: u16,
+    pub(crate) lane: u32,
+    pub(crate) packets: u32,
+    pub(crate) bytes: u64,
+    /// When a packet last came, ticks; or when a half-open one was entered, milliseconds.
+    pub(crate) last: u32,
+}
+
+impl Entry {
+    pub(crate) fn is_reverse(&self) -> bool {
+        self.flags & lb_common::flow::flags::REVERSE != 0
+    }
+}
+
+/// Addresses of one family as they stand in the maps.
+pub(crate) trait Address: Copy + Default + Pod {
+    fn ip(self) -> IpAddr;
+    fn of(address: IpAddr) -> Self;
+}
+
+impl Address for V4 {
+    fn ip(self) -> IpAddr {
+        IpAddr::from(self.to_ne_bytes())
+    }
+
+    fn of(address: IpAddr) -> V4 {
+        words(address)[0]
+    }
+}
+
+impl Address for V6 {
+    fn ip(self) -> IpAddr {
+        let mut octets = [0; 16];
+        for (part, word) in octets.chunks_mut(4).zip(self) {
+            part.copy_from_slice(&word.to_ne_bytes());
+        }
+        IpAddr::from(octets)
+    }
+
+    fn of(address: IpAddr) -> V6 {
+        words(address)
+    }
+}
+
+/// Runs an expression with `A` standing for the addresses of a family.
+macro_rules! by_family {
+    ($family:expr, $A:ident => $what:expr) => {
+        match $family {
+            Family::V4 => {
+                type $A = V4;
+                $what
+            }
+            Family::V6 => {
+                type $A = V6;
+                $what
+            }
+        }
+    };
+}
+
+fn tuple<A: Address>(key: &FlowKey<A>) -> Tuple {
+    Tuple {
+        src: (key.src.ip(), u16::from_be(key.sport)).into(),
+        dst: (key.dst.ip(), u16::from_be(key.dport)).into(),
+        proto: key.proto as u8,
+    }
+}
+
+pub(crate) fn flow_key<A: Address>(tuple: Tuple) -> FlowKey<A> {
+    FlowKey {
+        src: A::of(tuple.src.ip()),
+        dst: A::of(tuple.dst.ip()),
+        sport: tuple.src.port().to_be(),
+        dport: tuple.dst.port().to_be(),
+        proto: tuple.proto.into(),
+    }
+}
+
+fn entry<A: Address>(key: &FlowKey<A>, leg: &Leg<A>, packets: u32, bytes: u64, last: u32) -> Entry {
+    Entry {
+        key: tuple(key),
+        to: tuple(&FlowKey {
+            src: leg.src,
+            dst: leg.dst,
+            sport: leg.sport,
+            dport: leg.dport,
+            proto: key.proto,
+        }),
+        state: leg.state,
+        flags: leg.flags,
+        hop: leg.hop,
+        lane: leg.lane,
+        packets,
+        bytes,
+        last,
+    }
+}
+
 pub(crate) struct Fixture {
     pub(crate) ebpf: Ebpf,
+    /// Who is there, in the version of IP that is being looked at.
+    pub(crate) world: World,
     /// The servers' interface.
     pub(crate) out: u32,
+    /// Connections of the first server's lane when the row began.
+    pub(crate) remembered: u64,
+    events: RingBuf<MapData>,
     _inside: Inside,
     netns: Netns,
 }
@@ -56,35 +228,50 @@ pub(crate) fn object() -> PathBuf {
 
 impl Fixture {
     /// Loads the program in a namespace of its own, which this thread enters, on one CPU.
-    pub(crate) fn new() -> Fixture {
+    pub(crate) fn new(hook: Hook) -> Fixture {
         netns::sweep_tests();
         let mut cpu = CpuSet::new();
         cpu.set(0);
         sched_setaffinity(None, &cpu).unwrap();
         let netns = Netns::new(&Tag::new(TEST_PREFIX).name("packets")).unwrap();
-        let ends = ["out0", "far0"].map(|name| link::End {
-            netns: &netns,
-            name,
-            mac: SNAT.mac,
-        });
-        link::veth(
-            ends[0],
-            link::End {
-                mac: S1.mac,
-                ..ends[1]
-            },
-        )
-        .unwrap();
+        let world = World::new(hook, Family::V4);
+        let ends =
+            [("out0", world.snat.mac), ("far0", world.s1.mac)].map(|(name, mac)| link::End {
+                netns: &netns,
+                name,
+                mac,
+            });
+        link::veth(ends[0], ends[1]).unwrap();
         let inside = netns.enter();
         let out = link::ifindex("out0").unwrap();
-        let mut ebpf = Ebpf::load_file(object()).unwrap();
-        for name in ["lb_xdp", "lb_reap"] {
-            let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap();
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in [
+            ("HALF4", HALF_SETS),
+            ("HALF6", HALF_SETS),
+            ("SERVERS", 512),
+            ("MEMBERS", 2),
+        ] {
+            loader.map_max_entries(name, entries);
         }
+        // Without a line for each packet that is not simply sent on, as lb loads it unless told otherwise.
+        loader.override_global("AYA_LOG_LEVEL", &0u8, false);
+        let mut ebpf = loader.load_file(object()).unwrap();
+        match hook {
+            Hook::Xdp | Hook::Frags => load_xdp(&mut ebpf, hook.program()),
+            Hook::Tc => {
+                let program = ebpf.program_mut(hook.program()).unwrap();
+                let program: &mut SchedClassifier = program.try_into().unwrap();
+                program.load().unwrap();
+            }
+        }
+        load_xdp(&mut ebpf, "lb_reap");
+        let events = ebpf.take_map("EVENTS").unwrap().try_into().unwrap();
         let mut fixture = Fixture {
             ebpf,
+            world,
             out,
+            remembered: 0,
+            events,
             _inside: inside,
             netns,
         };
@@ -96,21 +283,76 @@ impl Fixture {
         &self.netns
     }
 
+    /// Looks at another version of IP.
+    pub(crate) fn turn_to(&mut self, family: Family) {
+        self.world = World::new(self.world.hook, family);
+    }
+
     /// Forgets all flows and turns, and sets everything as it was at first.
     pub(crate) fn reset(&mut self) {
-        let keys: Vec<FlowKey<V4>> = self.flow_map().keys().map(Result::unwrap).collect();
-        for key in keys {
-            self.hash::<FlowKey<V4>, Flow<V4>>("FLOWS4")
-                .remove(&key)
-                .unwrap();
+        for family in Family::BOTH {
+            by_family!(family, A => self.clear::<A>(family));
         }
+        self.events();
         self.fill();
+        self.remembered = self.lane(0).flows;
+    }
+
+    fn clear<A: Address>(&mut self, family: Family)
+    where
+        FlowKey<A>: Pod,
+        Flow<A>: Pod,
+        HalfSet<A>: Pod,
+        Closed<A>: Pod,
+        FragmentKey<A>: Pod,
+    {
+        self.empty::<FlowKey<A>, Flow<A>>(&family.map("FLOWS"));
+        self.empty::<FragmentKey<A>, FragmentPorts>(&family.map("FRAGMENTS"));
+        self.empty_trie::<A>(&family.map("DENY"));
+        for set in 0..HALF_SETS {
+            self.set("HALF4", set, HalfSet::<V4>::default());
+            self.set("HALF6", set, HalfSet::<V6>::default());
+        }
+        let name = family.map("CLOSED");
+        let mut closed: Queue<_, Closed<A>> = self.ebpf.map_mut(&name).unwrap().try_into().unwrap();
+        while closed.pop(0).is_ok() {}
+    }
+
+    fn empty<K: Pod, V: Pod>(&mut self, name: &str) {
+        let mut map = self.hash::<K, V>(name);
+        let keys: Vec<K> = map.keys().map(Result::unwrap).collect();
+        for key in keys {
+            map.remove(&key).unwrap();
+        }
+    }
+
+    fn empty_trie<A: Address>(&mut self, name: &str) {
+        let mut map: LpmTrie<_, A, u32> = self.ebpf.map_mut(name).unwrap().try_into().unwrap();
+        let keys: Vec<Key<A>> = map.keys().map(Result::unwrap).collect();
+        for key in keys {
+            map.remove(&key).unwrap();
+        }
+    }
+
+    /// Denies a prefix.
+    pub(crate) fn deny(&mut self, address: IpAddr, bits: u32) {
+        fn put<A: Address>(ebpf: &mut Ebpf, name: &str, address: IpAddr, bits: u32) {
+            let mut map: LpmTrie<_, A, u32> = ebpf.map_mut(name).unwrap().try_into().unwrap();
+            map.insert(&Key::new(bits, A::of(address)), 1, 0).unwrap();
+        }
+        let name = self.world.family.map("DENY");
+        by_family!(self.world.family, A => put::<A>(&mut self.ebpf, &name, address, bits));
     }
 
     /// Runs the program on a packet.
     pub(crate) fn run(&self, packet: &[u8]) -> Outcome {
+        self.run_as(packet, None)
+    }
+
+    /// Likewise; on TC as several segments of this size that were received together.
+    pub(crate) fn run_as(&self, packet: &[u8], segment: Option<u32>) -> Outcome {
         let before = self.reasons();
-        let (verdict, bytes) = self.run_uncounted(packet);
+        let (verdict, bytes) = self.run_uncounted(packet, segment);
         let counts = before.into_iter().zip(self.reasons());
         let moved = |(reason, (before, after)): (&Reason, (u64, u64))| {
             (after != before).then(|| (reason.name(), after - before))
@@ -124,72 +366,309 @@ impl Fixture {
     }
 
     /// Runs the program on a packet without a look at its counters, which cost most of the time.
-    pub(crate) fn run_uncounted(&self, packet: &[u8]) -> (Verdict, Vec<u8>) {
+    pub(crate) fn run_uncounted(&self, packet: &[u8], segment: Option<u32>) -> (Verdict, Vec<u8>) {
         let mut bytes = vec![0u8; packet.len() + 256];
-        let program: &Xdp = self.ebpf.program("lb_xdp").unwrap().try_into().unwrap();
+        let context = segment.map(segments_of);
         let mut options = TestRunOptions::new();
         options.data_in = Some(packet);
         options.data_out = Some(&mut bytes);
-        let result = program.test_run(options).unwrap();
+        options.ctx_in = context.as_deref();
+        let hook = self.world.hook;
+        let program = self.ebpf.program(hook.program()).unwrap();
+        let result = match hook {
+            Hook::Xdp | Hook::Frags => {
+                let program: &Xdp = program.try_into().unwrap();
+                program.test_run(options)
+            }
+            Hook::Tc => {
+                let program: &SchedClassifier = program.try_into().unwrap();
+                program.test_run(options)
+            }
+        }
+        .unwrap();
         bytes.truncate(result.data_size_out as usize);
-        // include/uapi/linux/bpf.h, enum xdp_action
-        let verdict = match result.return_value {
-            1 => Verdict::Drop,
-            2 => Verdict::Pass,
-            3 => Verdict::Tx,
-            4 => Verdict::Redirect,
-            other => Verdict::Other(other),
+        // include/uapi/linux/bpf.h, enum xdp_action; include/uapi/linux/pkt_cls.h
+        let verdict = match (hook, result.return_value) {
+            (Hook::Tc, 2) => Verdict::Drop,
+            (Hook::Tc, u32::MAX) => Verdict::Up,
+            (Hook::Tc, 7) => Verdict::Sent,
+            (Hook::Xdp | Hook::Frags, 1) => Verdict::Drop,
+            (Hook::Xdp | Hook::Frags, 2) => Verdict::Up,
+            (Hook::Xdp | Hook::Frags, 3) => Verdict::Back,
+            (Hook::Xdp | Hook::Frags, 4) => Verdict::Out,
+            (_, other) => Verdict::Other(other),
         };
         (verdict, bytes)
     }
 
-    /// Takes a connection of `client` to a port of [`SERVICE`] through its handshake and says where it went: the server,
-    /// and the end that the server sees.
-    pub(crate) fn connect(&self, client: End, port: u16) -> (End, End) {
-        let service = SERVICE.at_port(port);
-        let opened = self.run(&Segment::new(client, service, "S").bytes());
-        assert_eq!(opened.verdict, Verdict::Redirect, "{opened:?}");
-        let server = if opened.bytes[33] == S1.address[3] {
-            S1
-        } else {
-            S2
-        };
-        let snat = SNAT.at_port(u16::from_be_bytes([opened.bytes[34], opened.bytes[35]]));
-        for (from, to, flags) in [(server, snat, "S."), (client, service, ".")] {
-            let outcome = self.run(&Segment::new(from, to, flags).bytes());
-            assert!(
-                matches!(outcome.verdict, Verdict::Redirect | Verdict::Tx),
-                "{outcome:?}"
-            );
+    /// An order to the reaper about these flows.
+    pub(crate) fn order(&self, order: u32, keys: &[Tuple]) -> Vec<u8> {
+        let mut packet = self.reap_header(order, keys.len() as u32);
+        for key in keys {
+            // As in the maps: addresses, ports and protocol.
+            for address in [key.src.ip(), key.dst.ip()] {
+                match address {
+                    IpAddr::V4(address) => packet.extend(address.octets()),
+                    IpAddr::V6(address) => packet.extend(address.octets()),
+                }
+            }
+            packet.extend(key.src.port().to_be_bytes());
+            packet.extend(key.dst.port().to_be_bytes());
+            packet.extend(u32::from(key.proto).to_ne_bytes());
         }
-        (server, snat)
+        packet
     }
 
-    /// All flows.
-    pub(crate) fn flows(&self) -> BTreeMap<String, Flow<V4>> {
-        let flows = self.flow_map();
-        flows
+    /// An order to the reaper to empty the half-open sets of what is too old.
+    pub(crate) fn half_order(&self) -> Vec<u8> {
+        self.reap_header(reap::HALF, HALF_SETS)
+    }
+
+    fn reap_header(&self, order: u32, count: u32) -> Vec<u8> {
+        let six = if self.world.v4() { 0 } else { reap::V6 };
+        let words = [order | six, count, 0, 0];
+        words.into_iter().flat_map(u32::to_ne_bytes).collect()
+    }
+
+    /// Runs the reaper on an order.
+    pub(crate) fn reap(&self, order: &[u8]) -> BTreeMap<&'static str, u64> {
+        let before = self.reasons();
+        let program: &Xdp = self.ebpf.program("lb_reap").unwrap().try_into().unwrap();
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(order);
+        program.test_run(options).unwrap();
+        let moved = Reason::ALL
             .iter()
-            .map(|entry| {
-                let (key, flow) = entry.unwrap();
-                (format!("{key:?}"), flow)
-            })
+            .zip(before.into_iter().zip(self.reasons()));
+        moved
+            .filter(|(_, (before, after))| before != after)
+            .map(|(reason, (before, after))| (reason.name(), after - before))
             .collect()
     }
 
-    /// Active flows of the servers, by ordinal.
+    /// Sends a frame that must be forwarded.
+    #[track_caller]
+    pub(crate) fn send(&self, frame: &Frame) -> Outcome {
+        let outcome = self.run(&frame.bytes());
+        assert!(
+            matches!(
+                outcome.verdict,
+                Verdict::Out | Verdict::Back | Verdict::Sent
+            ),
+            "{frame:?}: {outcome:?}"
+        );
+        outcome
+    }
+
+    /// All legs of established flows of this family.
+    pub(crate) fn flows(&self) -> BTreeMap<Tuple, Entry> {
+        fn all<A: Address>(ebpf: &Ebpf, name: &str) -> BTreeMap<Tuple, Entry>
+        where
+            FlowKey<A>: Pod,
+            Flow<A>: Pod,
+        {
+            let map: HashMap<_, FlowKey<A>, Flow<A>> = ebpf.map(name).unwrap().try_into().unwrap();
+            // What is removed meanwhile may end the walk; the next one finds the rest.
+            map.iter()
+                .filter_map(Result::ok)
+                .map(|(key, flow)| {
+                    let entry = entry(&key, &flow.leg, flow.packets, flow.bytes, flow.last);
+                    (entry.key, entry)
+                })
+                .collect()
+        }
+        let name = self.world.family.map("FLOWS");
+        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
+    }
+
+    /// All legs of half-open flows of this family.
+    pub(crate) fn half_open(&self) -> Vec<Entry> {
+        fn all<A: Address>(ebpf: &Ebpf, name: &str) -> Vec<Entry>
+        where
+            HalfSet<A>: Pod,
+        {
+            let map: Array<_, HalfSet<A>> = ebpf.map(name).unwrap().try_into().unwrap();
+            (0..HALF_SETS)
+                .flat_map(|set| map.get(&set, 0).unwrap().ways)
+                .filter(|half| half.key.proto != 0)
+                .map(|half| {
+                    let bytes = half.bytes.into();
+                    entry(&half.key, &half.leg, half.packets, bytes, half.since_ms)
+                })
+                .collect()
+        }
+        let name = self.world.family.map("HALF");
+        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
+    }
+
+    /// Removes the entry that a packet between these ends would find.
+    pub(crate) fn forget_flow(&mut self, tuple: Tuple) {
+        let name = self.world.family.map("FLOWS");
+        by_family!(self.world.family, A =>
+            self.delete::<FlowKey<A>, Flow<A>>(&name, flow_key(tuple)));
+    }
+
+    /// Lets so many milliseconds pass for what is half-open.
+    pub(crate) fn age_half_open(&mut self, ms: u32) {
+        self.change_half_open(|_, since| *since = since.wrapping_sub(ms));
+    }
+
+    /// Changes when half-open legs were entered.
+    pub(crate) fn change_half_open(&mut self, change: impl Fn(Tuple, &mut u32)) {
+        fn all<A: Address>(fixture: &mut Fixture, name: &str, change: impl Fn(Tuple, &mut u32))
+        where
+            HalfSet<A>: Pod,
+        {
+            for set in 0..HALF_SETS {
+                let mut value = fixture.get::<HalfSet<A>>(name, set);
+                for half in &mut value.ways {
+                    if half.key.proto != 0 {
+                        change(tuple(&half.key), &mut half.since_ms);
+                    }
+                }
+                fixture.set(name, set, value);
+            }
+        }
+        let name = self.world.family.map("HALF");
+        by_family!(self.world.family, A => all::<A>(self, &name, change));
+    }
+
+    /// Lets half-open flows be opened so many milliseconds before.
+    pub(crate) fn open_earlier(&mut self, ms: u32) {
+        fn all<A: Address>(fixture: &mut Fixture, name: &str, ms: u32)
+        where
+            HalfSet<A>: Pod,
+        {
+            for set in 0..HALF_SETS {
+                let mut value = fixture.get::<HalfSet<A>>(name, set);
+                for half in &mut value.ways {
+                    half.leg.side[0] = half.leg.side[0].wrapping_sub(ms);
+                }
+                fixture.set(name, set, value);
+            }
+        }
+        let name = self.world.family.map("HALF");
+        by_family!(self.world.family, A => all::<A>(self, &name, ms));
+    }
+
+    /// Removes half-open legs.
+    pub(crate) fn forget_half_open(&mut self, forget: impl Fn(Tuple) -> bool) {
+        fn all<A: Address>(fixture: &mut Fixture, name: &str, forget: impl Fn(Tuple) -> bool)
+        where
+            HalfSet<A>: Pod,
+        {
+            for set in 0..HALF_SETS {
+                let mut value = fixture.get::<HalfSet<A>>(name, set);
+                for half in &mut value.ways {
+                    if half.key.proto != 0 && forget(tuple(&half.key)) {
+                        *half = Half::default();
+                    }
+                }
+                fixture.set(name, set, value);
+            }
+        }
+        let name = self.world.family.map("HALF");
+        by_family!(self.world.family, A => all::<A>(self, &name, forget));
+    }
+
+    /// Lets so many milliseconds pass for what has closed.
+    pub(crate) fn age_closed(&mut self, ms: u32) {
+        fn all<A: Address>(ebpf: &mut Ebpf, name: &str, ms: u32)
+        where
+            Closed<A>: Pod,
+        {
+            let mut queue: Queue<_, Closed<A>> = ebpf.map_mut(name).unwrap().try_into().unwrap();
+            let mut closed = Vec::new();
+            while let Ok(one) = queue.pop(0) {
+                closed.push(one);
+            }
+            for mut one in closed {
+                one.since_ms = one.since_ms.wrapping_sub(ms);
+                queue.push(one, 0).unwrap();
+            }
+        }
+        let name = self.world.family.map("CLOSED");
+        by_family!(self.world.family, A => all::<A>(&mut self.ebpf, &name, ms));
+    }
+
+    /// Changes the leg at a tuple.
+    pub(crate) fn change_flow(&mut self, tuple: Tuple, change: impl Fn(&mut u8, &mut u32)) {
+        fn one<A: Address>(
+            ebpf: &mut Ebpf,
+            name: &str,
+            tuple: Tuple,
+            change: impl Fn(&mut u8, &mut u32),
+        ) where
+            FlowKey<A>: Pod,
+            Flow<A>: Pod,
+        {
+            let mut map: HashMap<_, FlowKey<A>, Flow<A>> =
+                ebpf.map_mut(name).unwrap().try_into().unwrap();
+            let key = flow_key(tuple);
+            let mut flow = map.get(&key, 0).unwrap();
+            change(&mut flow.leg.flags, &mut flow.last);
+            map.insert(key, flow, 0).unwrap();
+        }
+        let name = self.world.family.map("FLOWS");
+        by_family!(self.world.family, A => one::<A>(&mut self.ebpf, &name, tuple, change));
+    }
+
+    /// Ends of flows that were told since the last look.
+    pub(crate) fn events(&mut self) -> Vec<FlowEnd> {
+        let mut events = Vec::new();
+        while let Some(item) = self.events.next() {
+            assert_eq!(item.len(), size_of::<FlowEnd>());
+            // SAFETY: the size was checked, and every pattern of bytes is a value.
+            events.push(unsafe { item.as_ptr().cast::<FlowEnd>().read_unaligned() });
+        }
+        events
+    }
+
+    /// Active flows of the first two servers.
     pub(crate) fn active(&mut self) -> [u32; 2] {
-        let block = self.array::<ActiveBlock>("ACTIVE").get(&0, 0).unwrap();
-        [block.active[0], block.active[1]]
+        let [one, two, ..] = self.all_active();
+        [one, two]
+    }
+
+    /// Active flows of this family's servers, by ordinal.
+    pub(crate) fn all_active(&mut self) -> [u32; 8] {
+        let block = u32::from(self.world.family == Family::V6);
+        let active = self.get::<ActiveBlock>("ACTIVE", block).active;
+        std::array::from_fn(|i| active[i])
+    }
+
+    /// How many established flows of this family the program counts.
+    pub(crate) fn flow_count(&mut self) -> u64 {
+        let index = u32::from(self.world.family == Family::V6);
+        self.get("FLOW_COUNT", index)
+    }
+
+    /// What is counted under the lane of a server of this family.
+    pub(crate) fn lane(&self, ordinal: u32) -> LaneCount {
+        let lane = ordinal + 8 * u32::from(self.world.family == Family::V6);
+        let map: PerCpuArray<_, LaneCount> =
+            self.ebpf.map("LANE_COUNTS").unwrap().try_into().unwrap();
+        let mut sum = LaneCount::default();
+        for one in map.get(&lane, 0).unwrap().iter() {
+            sum.flows += one.flows;
+            sum.packets_in += one.packets_in;
+            sum.bytes_in += one.bytes_in;
+            sum.packets_out += one.packets_out;
+            sum.bytes_out += one.bytes_out;
+        }
+        sum
     }
 
     pub(crate) fn settings(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = Settings {
+            seed: 0x5eed_5eed_5eed_5eed,
             abi: VERSION,
-            flags: 0,
             admit_below: 900,
-            snat_first: SNAT.port,
+            half_mask4: HALF_SETS - 1,
+            half_mask6: HALF_SETS - 1,
+            snat_first: SNAT_PORT,
             snat_count: 1,
+            ..Settings::default()
         };
         change(&mut settings);
         self.set("SETTINGS", 0, settings);
@@ -198,48 +677,21 @@ impl Fixture {
     /// Gives source NAT this many ports instead of one.
     pub(crate) fn source_ports(&mut self, count: u16) {
         self.settings(|settings| settings.snat_count = count);
-        for word in SNAT.port >> 6..=(SNAT.port + count) >> 6 {
+        for word in SNAT_PORT >> 6..=(SNAT_PORT + count) >> 6 {
             self.set::<u64>("PORTS", u32::from(word), u64::MAX);
         }
     }
 
     /// Something on this host listens on the source port.
     pub(crate) fn close_source_port(&mut self) {
-        self.set::<u64>("PORTS", u32::from(SNAT.port >> 6), 0);
+        self.set::<u64>("PORTS", u32::from(SNAT_PORT >> 6), 0);
     }
 
-    /// Whether the first server's neighbour is known.
-    pub(crate) fn set_hop(&mut self, usable: bool) {
-        let hop = hop(self.out, S1.mac, SNAT.mac, usable);
-        self.set("HOPS", HOP_S1, hop);
-    }
-
-    /// Forgets what is known of the clients' side.
-    pub(crate) fn forget_side(&mut self) {
-        let side = SideKey {
-            ifindex: 1,
-            outer_tag: 0,
-            inner_tag: 0,
-        };
-        self.hash::<SideKey, u32>("SIDES").remove(&side).unwrap();
-    }
-
-    /// Removes the entry that a packet between these ends would find.
-    pub(crate) fn forget_flow(&mut self, from: End, to: End) {
-        self.hash::<FlowKey<V4>, Flow<V4>>("FLOWS4")
-            .remove(&key(from, to))
-            .unwrap();
-    }
-
-    fn reasons(&self) -> Vec<u64> {
+    pub(crate) fn reasons(&self) -> Vec<u64> {
         let map: PerCpuArray<_, u64> = self.ebpf.map("REASONS").unwrap().try_into().unwrap();
         (0..Reason::COUNT as u32)
             .map(|i| map.get(&i, 0).unwrap().iter().sum())
             .collect()
-    }
-
-    fn flow_map(&self) -> HashMap<&MapData, FlowKey<V4>, Flow<V4>> {
-        self.ebpf.map("FLOWS4").unwrap().try_into().unwrap()
     }
 
     fn array<T: Pod>(&mut self, name: &str) -> Array<&mut MapData, T> {
@@ -250,6 +702,10 @@ impl Fixture {
         self.ebpf.map_mut(name).unwrap().try_into().unwrap()
     }
 
+    pub(crate) fn get<T: Pod>(&mut self, name: &str, index: u32) -> T {
+        self.array::<T>(name).get(&index, 0).unwrap()
+    }
+
     pub(crate) fn set<T: Pod>(&mut self, name: &str, index: u32, value: impl Borrow<T>) {
         self.array::<T>(name).set(index, value, 0).unwrap();
     }
@@ -257,14 +713,21 @@ impl Fixture {
     pub(crate) fn put<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) {
         self.hash::<K, V>(name).insert(key, value, 0).unwrap();
     }
+
+    pub(crate) fn delete<K: Pod, V: Pod>(&mut self, name: &str, key: K) {
+        self.hash::<K, V>(name).remove(&key).unwrap();
+    }
 }
 
-fn key(from: End, to: End) -> FlowKey<V4> {
-    FlowKey {
-        src: u32::from_ne_bytes(from.address),
-        dst: u32::from_ne_bytes(to.address),
-        sport: from.port.to_be(),
-        dport: to.port.to_be(),
-        proto: 6,
-    }
+fn load_xdp(ebpf: &mut Ebpf, name: &str) {
+    let program: &mut Xdp = ebpf.program_mut(name).unwrap().try_into().unwrap();
+    program.load().unwrap();
+}
+
+/// A `struct __sk_buff` for a test run (include/uapi/linux/bpf.h): nothing but how large each segment's payload is.
+fn segments_of(size: u32) -> Vec<u8> {
+    const GSO_SIZE: usize = 176;
+    let mut context = vec![0; 192];
+    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&size.to_ne_bytes());
+    context
 }

@@ -147,6 +147,7 @@ pub(super) fn sizes(wanted: &Capacity) -> Vec<(&'static str, u32)> {
         ("HOPS", hops),
         ("SIDES", 4096),
         ("TURNS", turns),
+        ("SOCKETS", turns),
         ("TX", 4096),
     ]
 }

@@ -22,7 +22,7 @@ use lb_common::{
 use super::super::{error::FastPathError, pins::Pins, sys};
 
 /// The maps that are pinned under these names: all but the program's own notes, which mean nothing after a packet.
-pub(super) const NAMES: [&str; 35] = [
+pub(super) const NAMES: [&str; 36] = [
     "SETTINGS",
     "CLOCK",
     "PORTS",
@@ -54,6 +54,7 @@ pub(super) const NAMES: [&str; 35] = [
     "HOPS",
     "SIDES",
     "TURNS",
+    "SOCKETS",
     "REASONS",
     "TX",
     "EVENTS",
@@ -93,6 +94,8 @@ pub(in crate::fastpath) struct Maps {
     pub hops: Array<MapData, Hop>,
     /// Sides.
     pub sides: HashMap<MapData, SideKey, u32>,
+    /// Whether this host has connections of a service, by its turn counters' index.
+    pub sockets: Array<MapData, u32>,
     /// Counters by reason.
     pub reasons: PerCpuArray<MapData, u64>,
     /// Interfaces to redirect to.
@@ -241,6 +244,7 @@ impl Maps {
             registry: map!("REGISTRY"),
             hops: map!("HOPS"),
             sides: map!("SIDES"),
+            sockets: map!("SOCKETS"),
             reasons: map!("REASONS"),
             events: map!("EVENTS"),
             traces: map!("TRACES"),

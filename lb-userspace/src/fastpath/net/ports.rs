@@ -322,20 +322,32 @@ pub fn ephemeral() -> Result<PortSet, PortsError> {
 ///
 /// [`PortsError`] if `/proc/net` cannot be read.
 pub fn listening() -> Result<Listening, PortsError> {
-    let all = |names: [&str; 2], state| -> Result<PortSet, PortsError> {
-        let mut ports = PortSet::default();
-        for name in names {
-            ports = ports.union(&bound(name, state)?);
-        }
-        Ok(ports)
-    };
+    in_states(|state| state == TCP_LISTEN, |state| state == TCP_CLOSE)
+}
+
+/// The local ports of the sockets with a peer, but for connections that only wait out their last packets.
+///
+/// # Errors
+///
+/// [`PortsError`] if they cannot be read.
+pub fn connected() -> Result<Listening, PortsError> {
+    let tcp = |state: &str| state != TCP_LISTEN && state != TCP_TIME_WAIT;
+    in_states(tcp, |state| state != TCP_CLOSE)
+}
+
+fn in_states(
+    tcp: impl Fn(&str) -> bool,
+    udp: impl Fn(&str) -> bool,
+) -> Result<Listening, PortsError> {
+    // The kernel lists listeners first; a million connections may follow.
+    let only_listeners = !tcp(TCP_ESTABLISHED);
     Ok(Listening {
-        tcp: all(["tcp", "tcp6"], TCP_LISTEN)?,
-        udp: all(["udp", "udp6"], TCP_CLOSE)?,
+        tcp: bound("tcp", &tcp, only_listeners)?.union(&bound("tcp6", &tcp, only_listeners)?),
+        udp: bound("udp", &udp, false)?.union(&bound("udp6", &udp, false)?),
     })
 }
 
-/// The ports in use by listeners, by protocol.
+/// Ports in use, by protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
     /// TCP.
@@ -344,12 +356,18 @@ pub struct Listening {
     pub udp: PortSet,
 }
 
-/// `TCP_LISTEN` (`net/tcp_states.h`) as `/proc/net/tcp` writes it.
+/// States (`net/tcp_states.h`) as `/proc/net/tcp` writes them.
+const TCP_ESTABLISHED: &str = "01";
+const TCP_TIME_WAIT: &str = "06";
 const TCP_LISTEN: &str = "0A";
 /// `TCP_CLOSE`, the state of a UDP socket without a peer.
 const TCP_CLOSE: &str = "07";
 
-fn bound(name: &str, state: &str) -> Result<PortSet, PortsError> {
+fn bound(
+    name: &str,
+    wanted: &impl Fn(&str) -> bool,
+    only_listeners: bool,
+) -> Result<PortSet, PortsError> {
     // `/proc/net` is that of the process's first thread.
     let path = Path::new("/proc/thread-self/net").join(name);
     let failed = |source| PortsError::File {
@@ -367,9 +385,8 @@ fn bound(name: &str, state: &str) -> Result<PortSet, PortsError> {
     for line in BufReader::new(file).lines().skip(1) {
         let line = line.map_err(failed)?;
         match local_port(&line) {
-            Some((port, found)) if found == state => ports.push(port),
-            // The kernel lists listeners first; a million connections may follow.
-            Some(_) if state == TCP_LISTEN => break,
+            Some((port, found)) if wanted(found) => ports.push(port),
+            Some(_) if only_listeners => break,
             _ => {}
         }
     }
