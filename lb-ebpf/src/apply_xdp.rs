@@ -143,7 +143,11 @@ impl SendBy for XdpContext {
             return xdp_action::XDP_TX;
         }
         match maps::TX.redirect(to, u64::from(xdp_action::XDP_DROP)) {
-            Ok(action) | Err(action) => action,
+            Ok(action) => action,
+            Err(action) => {
+                count::reason(Reason::HopLost);
+                action
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    count,
+    apply,
     family::Family,
     flow, half,
     packet::{Hook, at, opaque, set_u16, set_u32, set_v6, u8_at, u16_at, u32_at, v6_at},
@@ -86,8 +86,8 @@ pub fn send<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
             A::lower_ttl(packet);
         }
     }
-    count::reason(Reason::IcmpForwarded);
-    Stop::done(hook.send::<A, true>(packet, &plan))
+    let verdict = apply::send::<A, true, _>(packet, &plan, hook, Reason::IcmpForwarded);
+    Stop::done(verdict)
 }
 
 /// What differs between ICMP and ICMPv6.

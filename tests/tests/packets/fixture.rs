@@ -13,7 +13,7 @@ use lb_common::abi::{Settings, VERSION, reap};
 use lb_common::counter::Reason;
 use lb_common::event::FlowEnd;
 use lb_common::flow::{
-    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6,
+    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6, flags,
 };
 use lb_common::load::ActiveBlock;
 use lb_common::service::LaneCount;
@@ -117,7 +117,11 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn is_reverse(&self) -> bool {
-        self.flags & lb_common::flow::flags::REVERSE != 0
+        self.flags & flags::REVERSE != 0
+    }
+
+    pub(crate) fn is_translated(&self) -> bool {
+        self.flags & flags::TRANSLATE != 0
     }
 }
 
@@ -521,9 +525,11 @@ impl Fixture {
         {
             for set in 0..HALF_SETS {
                 let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
+                let HalfSet { ways, since_ms, .. } = &mut value;
+                for (half, since) in ways.iter_mut().zip(since_ms) {
                     if half.key.proto != 0 {
                         change(tuple(&half.key), &mut half.since_ms);
+                        *since = half.since_ms;
                     }
                 }
                 fixture.set(name, set, value);
@@ -559,9 +565,10 @@ impl Fixture {
         {
             for set in 0..HALF_SETS {
                 let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
+                for (half, tag) in value.ways.iter_mut().zip(&mut value.tags) {
                     if half.key.proto != 0 && forget(tuple(&half.key)) {
                         *half = Half::default();
+                        *tag = 0;
                     }
                 }
                 fixture.set(name, set, value);

@@ -5,8 +5,11 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod any;
+mod behaviour;
 mod fixture;
 mod frame;
+mod races;
 mod table;
 mod world;
 

@@ -71,7 +71,7 @@ impl Row {
     /// What leaves instead, from a frame with these tags: TC keeps a tag that it puts on beside the frame, where a test
     /// run does not show it.
     fn out_tagged(self, w: &World, from: &[(u16, u16)], mut out: Frame) -> Row {
-        if w.hook == Hook::Tc && out.tags != from && !out.tags.is_empty() {
+        if w.hook == Hook::Tc && (out.tags != from || out.outer.is_some()) && !out.tags.is_empty() {
             out.tags.remove(0);
         }
         self.out(out)

@@ -521,7 +521,9 @@ impl Fixture {
             forward: forward::NAT,
             ..Service::default()
         };
-        self.put_by_end("SERVICES", w.at(port::NONE), proto::TCP, service);
+        for proto in [proto::TCP, proto::UDP] {
+            self.put_by_end("SERVICES", w.at(port::NONE), proto, service);
+        }
     }
 
     /// Has a server of both families refuse new flows, as one in drain or maintenance does, or have so many connections
@@ -569,6 +571,12 @@ impl Fixture {
             };
             self.delete::<SideKey, u32>("SIDES", key);
         }
+    }
+
+    /// Has no packets redirected to the servers' interface.
+    pub(crate) fn forget_interface(&mut self) {
+        let mut tx: DevMapHash<_> = self.ebpf.map_mut("TX").unwrap().try_into().unwrap();
+        tx.remove(self.out).unwrap();
     }
 
     /// Changes a hop of this family.

@@ -520,6 +520,49 @@ fn tuples(w: &World) -> Vec<Row> {
             assert_ne!(reverse.flags & flags::TRANSLATE, 0);
         }),
         row(
+            "unless another flow has taken its tuple: then it is forgotten, and another port is sought",
+            move |f| {
+                opening(port::ONE)(f);
+                evict_reverse(f);
+                f.send(&f.world.syn(f.world.client_2, port::ONE));
+            },
+            syn(w.client, port::ONE),
+            Up,
+            &[HalfOpenEvicted, NoSnatPort],
+        )
+        .then(|f| {
+            let half = f.half_open();
+            let client = (f.world.client_2.address, f.world.client_2.port).into();
+            assert!(half.iter().all(|half| half.key.src == client || half.to.dst == client));
+            assert_eq!((half.len(), f.active()[0]), (2, 1));
+        }),
+        row(
+            "an established one too",
+            move |f| {
+                opening(port::ONE)(f);
+                evict_reverse(f);
+                let other = f.world.client_2;
+                super::connect(f, other, port::ONE);
+            },
+            syn(w.client, port::ONE),
+            Up,
+            &[HalfOpenEvicted, NoSnatPort],
+        )
+        .then(|f| assert_eq!((f.half_open().len(), f.active()[0], f.flow_count()), (0, 1, 1))),
+        row(
+            "and the other's answer is not proof for it",
+            move |f| {
+                opening(port::ONE)(f);
+                evict_reverse(f);
+                f.send(&f.world.syn(f.world.client_2, port::ONE));
+                f.send(&Frame::tcp(f.world.s1, f.world.snat, "S."));
+            },
+            Frame::tcp(w.client, w.at(port::ONE), "."),
+            Drop,
+            &[BadHandshake],
+        )
+        .then(|f| assert_eq!(f.flow_count(), 0)),
+        row(
             "until then its acknowledgement proves nothing",
             move |f| {
                 answered(port::ONE)(f);

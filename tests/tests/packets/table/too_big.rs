@@ -41,46 +41,40 @@ fn data(frame: Frame, len: u16, headers: u16) -> Frame {
 /// The answer to a frame of which so much would fit: by `from`, to `to`.
 fn told(w: &World, frame: &Frame, from: End, to: End, fits: u16) -> Frame {
     let [high, low] = fits.to_be_bytes();
-    let (kind, code, header, next) = if w.v4() { (3, 4, 20, 9) } else { (2, 0, 40, 6) };
-    let packet = frame.packet();
-    let quote = if w.xdp() {
-        packet[..header + 8].to_vec()
+    let (kind, code, header) = if w.v4() { (3, 4, 20) } else { (2, 0, 40) };
+    let mut quoted = frame.packet();
+    if w.xdp() {
+        quoted.truncate(header + 8);
     } else {
-        let mut quote = packet[..header + 20].to_vec();
-        match packet[next] {
-            proto::TCP => settle(&mut quote[header..], 16),
-            proto::UDP => settle(&mut quote[header..], 6),
-            _ => {}
-        }
-        quote
-    };
+        quoted.truncate(header + 20);
+        settle(&mut quoted[header..], w.v4(), frame);
+    }
     Frame::icmp(from, to, kind, code, [0, 0, high, low])
-        .data(&quote)
+        .data(&quoted)
         .may_be_fragmented()
         .tagged(&frame.tags)
 }
 
-/// On TC the checksum of what is quoted may still be filled in by a device: the field holds what makes no difference to
-/// the sum over all, which is looked at here.
-fn settle(header: &mut [u8], field: usize) {
-    header[field..field + 2].fill(0);
-    let sum = |bytes: &[u8]| {
-        let words = bytes
-            .chunks(2)
-            .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
-        words.sum::<u32>() % 0xffff
+/// On TC a device may have the packet's checksum still to fill in, so it is quoted, as half of what the sum of all else
+/// lacks: then the answer's own checksum is right whether it is filled in or not.
+fn settle(quoted: &mut [u8], v4: bool, frame: &Frame) {
+    let next = frame.packet()[if v4 { 9 } else { 6 }];
+    let field = match next {
+        proto::UDP => 6,
+        proto::TCP => 16,
+        // Behind extension headers it stays as it was.
+        _ => return,
     };
-    let missing = 0xffff - sum(header);
-    let half = if missing % 2 == 0 {
-        missing / 2
-    } else {
-        (missing + 0xffff) / 2
-    };
-    header[field..field + 2].copy_from_slice(&(half as u16).to_be_bytes());
-    let mut filled = header.to_vec();
-    let checksum = (0xffff - sum(header)) as u16;
-    filled[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
-    assert_eq!(sum(header), sum(&filled));
+    quoted[field..field + 2].fill(0);
+    let words = quoted
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let half = (!(sum as u16)).rotate_right(1);
+    quoted[field..field + 2].copy_from_slice(&half.to_be_bytes());
 }
 
 /// Makes the ways out so narrow.
@@ -221,7 +215,7 @@ fn to_servers(w: &World, port: u16, fits: u16) -> Vec<Row> {
             .segments(u32::from(fits - headers(w)))
             .out(sent(w, &large(1500))),
             row(
-                says("if not, their sender is told"),
+                says("if not, they are answered"),
                 open,
                 large(1500),
                 Back,
