@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -12,9 +12,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{Settings, VERSION, reap};
 use lb_common::counter::Reason;
 use lb_common::event::FlowEnd;
-use lb_common::flow::{
-    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6, flags,
-};
+use lb_common::flow::{Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, V4, V6};
 use lb_common::load::ActiveBlock;
 use lb_common::service::LaneCount;
 use lb_tests::netns::Inside;
@@ -22,8 +20,9 @@ use lb_tests::tag::{TEST_PREFIX, Tag};
 use lb_tests::{Netns, link, netns};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::frame::{End, Frame};
-use crate::world::{Family, SNAT_PORT, World, words};
+use crate::frame::Frame;
+use crate::tuple::{Address, Tuple, by_family};
+use crate::world::{Family, SNAT_PORT, World};
 
 /// Sets of half-open flows of each family.
 pub(crate) const HALF_SETS: u32 = 64;
@@ -71,142 +70,6 @@ pub(crate) struct Outcome {
     pub(crate) bytes: Vec<u8>,
     /// Which counters moved, and by how much.
     pub(crate) counted: BTreeMap<&'static str, u64>,
-}
-
-/// A tuple as it arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Tuple {
-    pub(crate) src: SocketAddr,
-    pub(crate) dst: SocketAddr,
-    pub(crate) proto: u8,
-}
-
-impl Tuple {
-    pub(crate) fn new(from: End, to: End, proto: u8) -> Tuple {
-        Tuple {
-            src: (from.address, from.port).into(),
-            dst: (to.address, to.port).into(),
-            proto,
-        }
-    }
-
-    pub(crate) fn reversed(self) -> Tuple {
-        Tuple {
-            src: self.dst,
-            dst: self.src,
-            ..self
-        }
-    }
-}
-
-/// A leg and where it stands, whichever family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) key: Tuple,
-    /// What its packets become.
-    pub(crate) to: Tuple,
-    pub(crate) state: u8,
-    pub(crate) flags: u8,
-    pub(crate) hop: u16,
-    pub(crate) lane: u32,
-    pub(crate) packets: u32,
-    pub(crate) bytes: u64,
-    /// When a packet last came, ticks; or when a half-open one was entered, milliseconds.
-    pub(crate) last: u32,
-}
-
-impl Entry {
-    pub(crate) fn is_reverse(&self) -> bool {
-        self.flags & flags::REVERSE != 0
-    }
-
-    pub(crate) fn is_translated(&self) -> bool {
-        self.flags & flags::TRANSLATE != 0
-    }
-}
-
-/// Addresses of one family as they stand in the maps.
-pub(crate) trait Address: Copy + Default + Pod {
-    fn ip(self) -> IpAddr;
-    fn of(address: IpAddr) -> Self;
-}
-
-impl Address for V4 {
-    fn ip(self) -> IpAddr {
-        IpAddr::from(self.to_ne_bytes())
-    }
-
-    fn of(address: IpAddr) -> V4 {
-        words(address)[0]
-    }
-}
-
-impl Address for V6 {
-    fn ip(self) -> IpAddr {
-        let mut octets = [0; 16];
-        for (part, word) in octets.chunks_mut(4).zip(self) {
-            part.copy_from_slice(&word.to_ne_bytes());
-        }
-        IpAddr::from(octets)
-    }
-
-    fn of(address: IpAddr) -> V6 {
-        words(address)
-    }
-}
-
-/// Runs an expression with `A` standing for the addresses of a family.
-macro_rules! by_family {
-    ($family:expr, $A:ident => $what:expr) => {
-        match $family {
-            Family::V4 => {
-                type $A = V4;
-                $what
-            }
-            Family::V6 => {
-                type $A = V6;
-                $what
-            }
-        }
-    };
-}
-
-fn tuple<A: Address>(key: &FlowKey<A>) -> Tuple {
-    Tuple {
-        src: (key.src.ip(), u16::from_be(key.sport)).into(),
-        dst: (key.dst.ip(), u16::from_be(key.dport)).into(),
-        proto: key.proto as u8,
-    }
-}
-
-pub(crate) fn flow_key<A: Address>(tuple: Tuple) -> FlowKey<A> {
-    FlowKey {
-        src: A::of(tuple.src.ip()),
-        dst: A::of(tuple.dst.ip()),
-        sport: tuple.src.port().to_be(),
-        dport: tuple.dst.port().to_be(),
-        proto: tuple.proto.into(),
-    }
-}
-
-fn entry<A: Address>(key: &FlowKey<A>, leg: &Leg<A>, packets: u32, bytes: u64, last: u32) -> Entry {
-    Entry {
-        key: tuple(key),
-        to: tuple(&FlowKey {
-            src: leg.src,
-            dst: leg.dst,
-            sport: leg.sport,
-            dport: leg.dport,
-            proto: key.proto,
-        }),
-        state: leg.state,
-        flags: leg.flags,
-        hop: leg.hop,
-        lane: leg.lane,
-        packets,
-        bytes,
-        last,
-    }
 }
 
 pub(crate) struct Fixture {
@@ -482,161 +345,6 @@ impl Fixture {
             "{frame:?}: {outcome:?}"
         );
         outcome
-    }
-
-    /// All legs of established flows of this family.
-    pub(crate) fn flows(&self) -> BTreeMap<Tuple, Entry> {
-        fn all<A: Address>(ebpf: &Ebpf, name: &str) -> BTreeMap<Tuple, Entry>
-        where
-            FlowKey<A>: Pod,
-            Flow<A>: Pod,
-        {
-            let map: HashMap<_, FlowKey<A>, Flow<A>> = ebpf.map(name).unwrap().try_into().unwrap();
-            // What is removed meanwhile may end the walk; the next one finds the rest.
-            map.iter()
-                .filter_map(Result::ok)
-                .map(|(key, flow)| {
-                    let entry = entry(&key, &flow.leg, flow.packets, flow.bytes, flow.last);
-                    (entry.key, entry)
-                })
-                .collect()
-        }
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
-    }
-
-    /// The leg that a packet with this tuple would find, established or half-open.
-    pub(crate) fn leg(&self, key: Tuple) -> Option<Entry> {
-        fn one<A: Address>(ebpf: &Ebpf, family: Family, tuple: Tuple) -> Option<Entry>
-        where
-            FlowKey<A>: Pod,
-            Flow<A>: Pod,
-        {
-            let map = ebpf.map(&family.map("FLOWS")).unwrap();
-            let map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().unwrap();
-            let key = flow_key::<A>(tuple);
-            let flow = map.get(&key, 0).ok()?;
-            Some(entry(&key, &flow.leg, flow.packets, flow.bytes, flow.last))
-        }
-        let family = self.world.family;
-        by_family!(family, A => one::<A>(&self.ebpf, family, key))
-            .or_else(|| self.half_open().into_iter().find(|half| half.key == key))
-    }
-
-    /// All legs of half-open flows of this family.
-    pub(crate) fn half_open(&self) -> Vec<Entry> {
-        fn all<A: Address>(ebpf: &Ebpf, name: &str, sets: u32) -> Vec<Entry>
-        where
-            HalfSet<A>: Pod,
-        {
-            let map: Array<_, HalfSet<A>> = ebpf.map(name).unwrap().try_into().unwrap();
-            (0..sets)
-                .flat_map(|set| map.get(&set, 0).unwrap().ways)
-                .filter(|half| half.key.proto != 0)
-                .map(|half| {
-                    let bytes = half.bytes.into();
-                    entry(&half.key, &half.leg, half.packets, bytes, half.since_ms)
-                })
-                .collect()
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name, self.sets))
-    }
-
-    /// Removes the entry that a packet between these ends would find.
-    pub(crate) fn forget_flow(&mut self, tuple: Tuple) {
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A =>
-            self.delete::<FlowKey<A>, Flow<A>>(&name, flow_key(tuple)));
-    }
-
-    /// Lets so many milliseconds pass for what is half-open.
-    pub(crate) fn age_half_open(&mut self, ms: u32) {
-        self.change_half_open(|_, since| *since = since.wrapping_sub(ms));
-    }
-
-    /// Changes when half-open legs were entered.
-    pub(crate) fn change_half_open(&mut self, change: impl Fn(Tuple, &mut u32)) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, change: impl Fn(Tuple, &mut u32))
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                let HalfSet { ways, since_ms, .. } = &mut value;
-                for (half, since) in ways.iter_mut().zip(since_ms) {
-                    if half.key.proto != 0 {
-                        change(tuple(&half.key), &mut half.since_ms);
-                        *since = half.since_ms;
-                    }
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, change));
-    }
-
-    /// Lets half-open flows be opened so many milliseconds before.
-    pub(crate) fn open_earlier(&mut self, ms: u32) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, ms: u32)
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
-                    // Of the other direction that is the client's MAC address.
-                    if half.leg.flags & flags::REVERSE == 0 {
-                        half.leg.side[0] = half.leg.side[0].wrapping_sub(ms);
-                    }
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, ms));
-    }
-
-    /// Removes half-open legs.
-    pub(crate) fn forget_half_open(&mut self, forget: impl Fn(Tuple) -> bool) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, forget: impl Fn(Tuple) -> bool)
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for (half, tag) in value.ways.iter_mut().zip(&mut value.tags) {
-                    if half.key.proto != 0 && forget(tuple(&half.key)) {
-                        *half = Half::default();
-                        *tag = 0;
-                    }
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, forget));
-    }
-
-    /// Lets so many milliseconds pass for what has closed.
-    pub(crate) fn age_closed(&mut self, ms: u32) {
-        fn all<A: Address>(ebpf: &mut Ebpf, name: &str, ms: u32)
-        where
-            Closed<A>: Pod,
-        {
-            let mut queue: Queue<_, Closed<A>> = ebpf.map_mut(name).unwrap().try_into().unwrap();
-            let mut closed = Vec::new();
-            while let Ok(one) = queue.pop(0) {
-                closed.push(one);
-            }
-            for mut one in closed {
-                one.since_ms = one.since_ms.wrapping_sub(ms);
-                queue.push(one, 0).unwrap();
-            }
-        }
-        let name = self.world.family.map("CLOSED");
-        by_family!(self.world.family, A => all::<A>(&mut self.ebpf, &name, ms));
     }
 
     /// Ends of flows that were told since the last look.

@@ -10,8 +10,9 @@ use lb_common::service::Lane;
 use lb_common::tcp;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::fixture::{Fixture, Hook, Tuple};
+use crate::fixture::{Fixture, Hook};
 use crate::frame::{Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{Family, TICK, World, port};
 
 fn run(ebpf: &Ebpf, program: &str, packet: &[u8]) {

@@ -12,9 +12,10 @@ use lb_common::flow::{Hop, flags};
 use lb_common::load::Weight;
 
 use crate::any::assert_sane;
-use crate::fixture::{Fixture, Hook, Outcome, Tuple, Verdict};
+use crate::fixture::{Fixture, Hook, Outcome, Verdict};
 use crate::frame::{End, Frame, proto};
 use crate::races::assert_counts_agree;
+use crate::tuple::Tuple;
 use crate::world::{Family, SNAT_PORT, TICK, World, hop, port};
 
 use ends::{Ends, Random};

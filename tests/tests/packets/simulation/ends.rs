@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::fixture::Tuple;
 use crate::frame::{End, Frame, L4, proto};
 use crate::simulation::model::is_translated;
 use crate::simulation::{SERVICES, proto_of};
+use crate::tuple::Tuple;
 use crate::world::World;
 
 /// SplitMix64: the same numbers from the same seed.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::fixture::{Entry, Outcome, Tuple};
+use crate::fixture::Outcome;
 use crate::frame::{End, Frame, L4};
 use crate::simulation::ends::client_at;
+use crate::tuple::{Entry, Tuple};
 use crate::world::{Family, World, port, tunnel};
 
 /// Ticks after which an established flow may be forgotten at the earliest: one that was reset.
