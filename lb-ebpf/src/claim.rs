@@ -226,7 +226,16 @@ fn claim<A: Family>(
 ) -> Result<(), Reason> {
     if keep {
         write_reverse(packet, work, side);
-        return if claim_one(&work.other) {
+        if claim_one(&work.other) {
+            return Ok(());
+        }
+        // A flow of this very client may have left it behind when it was evicted.
+        work.key = work.other.key;
+        let own = look(&work.key, &mut work.other)
+            && work.other.leg.opposite(packet.key.proto) == packet.key
+            && remove(&work.key);
+        write_reverse(packet, work, side);
+        return if own && claim_one(&work.other) {
             Ok(())
         } else {
             Err(Reason::TupleTaken)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::fixture::Outcome;
+use crate::fixture::{Outcome, Verdict};
 use crate::frame::{End, Frame, L4};
 use crate::simulation::ends::client_at;
 use crate::tuple::{Entry, Tuple};
@@ -190,7 +190,8 @@ impl Model {
                 .keys()
                 .all(|name| allowed.contains(name) || *name == "side_relearnt");
             assert!(fits, "{outcome:?}: {live:?} has another owner");
-        } else if outcome.counted.contains_key("half_open_evicted") || is_up(outcome) {
+        } else if outcome.verdict == Verdict::Up {
+            // It was evicted, or had lost its tuple.
             self.flows.remove(&key);
         }
     }
@@ -281,10 +282,6 @@ impl Model {
             );
         }
     }
-}
-
-fn is_up(outcome: &Outcome) -> bool {
-    outcome.verdict == crate::fixture::Verdict::Up
 }
 
 /// Which server a client's packet went to, under which address, and as whose, from its bytes alone. Where the packet

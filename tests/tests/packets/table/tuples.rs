@@ -52,6 +52,19 @@ pub(super) fn rows(w: &World) -> Vec<Row> {
         )
         .then(|f| assert_eq!(f.active()[0], 1)),
         row(
+            "but not by what an evicted flow of its own has left behind",
+            |f| {
+                opening(port::NAT)(f);
+                f.forget_half_open(|key| key.dst.port() == port::NAT);
+                f.set_active(&[0]);
+            },
+            w.syn(w.client, port::NAT),
+            Out,
+            &[ForwardedIn, FlowOpened],
+        )
+        .out(sent(w, &w.syn(w.client, port::NAT)))
+        .then(|f| assert_eq!((f.active()[0], f.half_open().len()), (1, 2))),
+        row(
             "a server without a neighbour leaves the flow to userspace",
             nothing,
             syn(w.client, port::NO_HOP),
