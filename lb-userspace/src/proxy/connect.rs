@@ -1,8 +1,11 @@
 //! Opening a connection to a server.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::{TcpSocket, TcpStream};
+
+use super::Stream;
+use crate::topology::Server;
 
 /// Why a server could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,25 @@ impl From<io::Error> for ConnectError {
             ) => Self::Resource(error),
             _ => Self::Refused(error),
         }
+    }
+}
+
+/// Everything that a connection to a server is made by, so that it can be made once more.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The server.
+    pub server: Arc<Server>,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+impl Way {
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(self) -> Result<Stream, ConnectError> {
+        Ok(connect(self.server.address, self.timeout).await?.into())
     }
 }
 

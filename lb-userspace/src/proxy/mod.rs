@@ -17,11 +17,13 @@ pub mod http;
 pub mod listener;
 pub mod retry;
 mod session;
+pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};
+pub use stream::Stream;
 pub use worker::{Client, Worker};
 
 use crate::{

@@ -20,7 +20,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, http, tcp, udp};
+use super::{Listeners, Shared, Stop, Stream, http, tcp, udp};
 use crate::{
     config::model::Mode,
     topology::{Accepted, Frontend},
@@ -93,8 +93,8 @@ impl Worker {
 /// A connection that a client has opened, counted everywhere until it is dropped.
 #[derive(Debug)]
 pub struct Client {
-    /// The socket; TCP_NODELAY is set.
-    pub stream: TcpStream,
+    /// The socket, or TLS on top of it; TCP_NODELAY is set.
+    pub stream: Stream,
     /// The client's address; an IPv4 client of a `[::]` bind is an IPv4 address.
     pub address: SocketAddr,
     /// When it was accepted, for measuring.
@@ -304,7 +304,7 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
     };
     let mode = frontend.config.mode;
     let client = Client {
-        stream,
+        stream: stream.into(),
         address,
         accepted,
         accepted_at: SystemTime::now(),

@@ -7,7 +7,6 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -28,7 +27,7 @@ use super::{
 };
 use crate::proxy::{
     Worker,
-    connect::{ConnectError, connect},
+    connect::{ConnectError, Way},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -51,18 +50,15 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Connects to `address`.
+    /// Connects by `way`.
     ///
     /// # Errors
     /// No connection, or none in time.
-    pub(super) async fn connect(
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Box<Self>, ConnectError> {
+    pub(super) async fn connect(way: Way) -> Result<Box<Self>, ConnectError> {
         // Boxed so that requests on idle connections do not carry its state around.
-        let stream = Box::pin(connect(address, timeout)).await?;
+        let stream = Box::pin(way.clone().connect()).await?;
         let meter = Rc::<Meter>::default();
-        let io = ServerIo::new(stream, Rc::clone(&meter), address, timeout);
+        let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD)
             .handshake(io);

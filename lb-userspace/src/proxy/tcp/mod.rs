@@ -11,8 +11,8 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
-    Client, Worker,
-    connect::{ConnectError, connect},
+    Client, Stream, Worker,
+    connect::{ConnectError, Way},
     dispatch::{DispatchError, Trace, dispatch},
     session::{Outcome, Session},
 };
@@ -87,7 +87,7 @@ async fn reach(
     client: &Client,
     backend: &Arc<Backend>,
     trace: &mut Trace,
-) -> Result<(Connection, TcpStream), Outcome> {
+) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
     let reached = {
@@ -98,12 +98,15 @@ async fn reach(
             clock,
             Instant::now,
             trace,
-            async |server| connect(server.address, timeout).await,
+            async |server| {
+                let server = Arc::clone(server);
+                Way { server, timeout }.connect().await
+            },
         );
         tokio::select! {
             biased;
             reached = to_server => Some(reached),
-            () = reset(&client.stream) => None,
+            () = reset(client.stream.tcp()) => None,
         }
     };
     match reached {
@@ -154,7 +157,7 @@ async fn carry(
     client: &mut Client,
     backend: &Backend,
     slot: &Connection,
-    mut stream: TcpStream,
+    mut stream: Stream,
 ) -> Outcome {
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
@@ -177,7 +180,7 @@ async fn carry(
     if outcome.broken {
         // What one side has broken off is to look so to the other: RST, not FIN.
         for stream in [&client.stream, &stream] {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         }
     }
     outcome

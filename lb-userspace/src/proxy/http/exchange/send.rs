@@ -15,7 +15,7 @@ use super::{Answer, Failure, Refusal, persist};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::{
-        connect::ConnectError,
+        connect::{ConnectError, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
             body::RequestBody,
@@ -101,7 +101,10 @@ async fn reach(
         };
         let upstream = match pool.take(place) {
             Some(idle) => idle,
-            None => Upstream::connect(server.address, timeout).await?,
+            None => {
+                let server = Arc::clone(server);
+                Upstream::connect(Way { server, timeout }).await?
+            }
         };
         Ok(Lease::new(upstream, place))
     };
