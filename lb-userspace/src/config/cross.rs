@@ -9,7 +9,7 @@ use super::{
     model::{AccessLog, Balance, Bind, Forward, Mode, Transport},
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, udp,
+    suggest, tls, udp,
 };
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
@@ -29,6 +29,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         listening::kernel_path(backend, draft, &mut found);
     }
     listening::binds(draft, &mut found);
+    tls::check(draft, &mut found);
     found
 }
 

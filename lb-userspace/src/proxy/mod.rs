@@ -13,8 +13,11 @@ use tokio::sync::watch;
 
 pub mod connect;
 pub mod dispatch;
+mod entrance;
+pub mod header;
 pub mod http;
 pub mod listener;
+mod peek;
 pub mod retry;
 mod session;
 pub mod stream;

@@ -12,7 +12,7 @@ use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     Client, Stream, Worker,
-    connect::{ConnectError, Way},
+    connect::{ConnectError, Own, Way},
     dispatch::{DispatchError, Trace, dispatch},
     session::{Outcome, Session},
 };
@@ -76,6 +76,7 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         shared: &worker.shared,
         frontend: client.frontend(),
         client: client.address,
+        tls: client.tls.is_some(),
         accepted: client.accepted,
         accepted_at: client.accepted_at,
     }
@@ -100,7 +101,14 @@ async fn reach(
             trace,
             async |server| {
                 let server = Arc::clone(server);
-                Way { server, timeout }.connect().await
+                let own = Own::of(&server, || client.ends(), || client.server_name());
+                Way {
+                    server,
+                    timeout,
+                    own,
+                }
+                .connect()
+                .await
             },
         );
         tokio::select! {
