@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     model::{
         AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode,
-        OnMarkedDown, Overflow, ProxyVersion,
+        OnMarkedDown, Overflow, ProxyVersion, TcpCondition,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -116,6 +116,7 @@ pub(super) struct FrontendDraft {
 pub(super) struct RuleDraft {
     pub(super) span: Span,
     pub(super) conditions: Vec<Condition>,
+    pub(super) transport: Vec<TcpCondition>,
     pub(super) use_backend: Spanned<String>,
 }
 

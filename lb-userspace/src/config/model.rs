@@ -317,8 +317,21 @@ impl Timeouts {
 pub struct Rule {
     /// All must hold; empty holds always.
     pub conditions: Vec<Condition>,
+    /// The same of mode tcp.
+    pub transport: Vec<TcpCondition>,
     /// Then this backend.
     pub use_backend: String,
+}
+
+/// One key under `if:` that needs no request; the values of a list are ORed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpCondition {
+    /// The client's address begins like one of these.
+    Source(Vec<Prefix>),
+    /// It connected to one of these ports.
+    DstPort(Vec<u16>),
+    /// The name that its TLS asks for is one of these, or lies below one that is written `*.suffix`.
+    Sni(Vec<String>),
 }
 
 /// One key under `if:`; the values of a list are ORed.

@@ -129,6 +129,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .into_iter()
             .map(|rule| Rule {
                 conditions: rule.conditions,
+                transport: rule.transport,
                 use_backend: rule.use_backend.value,
             })
             .collect(),

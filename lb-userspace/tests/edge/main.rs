@@ -21,7 +21,7 @@ mod server;
 use certificates::{Authority, Made};
 use clients::{curl, installed, read_all, resolve, s_client, write};
 use daemon::{Daemon, free};
-use server::server;
+use server::{BIG, server};
 
 #[test]
 fn curl_is_served_over_tls_in_both_modes_and_the_log_says_so() {
@@ -415,4 +415,69 @@ backends:
     slow.write_all(b"PROXY TCP4 ").unwrap();
     assert_eq!(read_all(&mut slow), b"");
     daemon.logged("] web/1: Timeout while waiting for PROXY protocol header");
+}
+
+#[test]
+fn tls_that_passes_through_is_routed_by_the_name_that_it_asks_for() {
+    if !installed("curl") {
+        return;
+    }
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let ca_file = write(&folder, "ca.pem", &ca.pem());
+    write(&folder, "a.pem", &ca.issue(&["a.example"]).both());
+    write(&folder, "b.pem", &ca.issue(&["x.b.example"]).both());
+    let ((app, _), (plain, seen)) = (server(), server());
+    let (front, a, b, introduced) = (free(), free(), free(), free());
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "frontends:
+  front:
+    mode: tcp
+    bind: '{front}'
+    rules:
+      - {{ if: {{ sni: A.example }}, use_backend: a }}
+      - {{ if: {{ sni: '*.b.example', source: 127.0.0.0/8 }}, use_backend: b }}
+    default_backend: plain
+  introduced:
+    mode: tcp
+    bind: {{ address: '{introduced}', accept_proxy: true }}
+    rules:
+      - {{ if: {{ source: 192.0.2.7, dst_port: [80, 81] }}, use_backend: plain }}
+    default_backend: none
+  a: {{ bind: {{ address: '{a}', tls: {{ certificates: a.pem }} }}, default_backend: app }}
+  b: {{ bind: {{ address: '{b}', tls: {{ certificates: b.pem }} }}, default_backend: app }}
+backends:
+  a: {{ mode: tcp, servers: [{{ name: s1, address: '{a}' }}] }}
+  b: {{ mode: tcp, servers: [{{ name: s1, address: '{b}' }}] }}
+  plain: {{ mode: tcp, servers: [{{ name: s1, address: '{plain}' }}] }}
+  none: {{ mode: tcp, servers: [{{ name: s1, address: '{plain}', disabled: true }}] }}
+  app: {{ servers: [{{ name: s1, address: '{app}' }}] }}
+"
+        ),
+        front,
+    );
+    for name in ["a.example", "x.b.example"] {
+        let url = format!("https://{name}:{}/big", front.port());
+        let resolve = resolve(name, front);
+        let (body, code) = curl(&["--cacert", &ca_file, "--resolve", &resolve, &url]);
+        assert_eq!((body.len(), code), (BIG, Some(0)), "{name}");
+    }
+    daemon.logged("] front a/s1 ");
+    daemon.logged("] front b/s1 ");
+    // What is no TLS, and TLS for nobody known, goes to the default.
+    let (body, code) = curl(&[&format!("http://{front}/plain")]);
+    assert_eq!((body.as_str(), code), ("hello", Some(0)));
+    assert!(seen.lock().unwrap()[0].starts_with("GET /plain "));
+    let ask = |header: &str| {
+        let mut stream = TcpStream::connect(introduced).unwrap();
+        let request = format!("{header}GET / HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        String::from_utf8(read_all(&mut stream)).unwrap()
+    };
+    assert!(ask("PROXY TCP4 192.0.2.7 198.51.100.1 1234 81\r\n").ends_with("hello"));
+    assert_eq!(ask("PROXY TCP4 192.0.2.7 198.51.100.1 1234 82\r\n"), "");
+    assert_eq!(ask("PROXY TCP4 192.0.2.8 198.51.100.1 1234 80\r\n"), "");
 }

@@ -7,6 +7,9 @@ use std::{
     thread,
 };
 
+/// Length of the answer to `GET /big`.
+pub(crate) const BIG: usize = 20_000_000;
+
 /// What a server has got, connection by connection: the bytes before the request, and the request's head.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
@@ -50,8 +53,13 @@ fn serve(stream: TcpStream, seen: &Seen) {
         seen.lock()
             .unwrap()
             .push(String::from_utf8_lossy(&head).into_owned());
+        let body = match head.windows(9).any(|part| part == b"GET /big ") {
+            true => vec![b'x'; BIG],
+            false => b"hello".to_vec(),
+        };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
         if writer
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+            .write_all(&[answer.as_bytes(), &body].concat())
             .is_err()
         {
             return;

@@ -23,11 +23,14 @@ use crate::{
 };
 
 mod direction;
+mod hello;
 mod pipe;
 pub mod relay;
+mod route;
 
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Idle, relay};
+pub use route::Plan;
 
 /// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
 const SCRATCH: usize = 64 * 1024;
@@ -52,9 +55,8 @@ impl Default for Local {
 
 /// Serves a client's connection to its end, and logs it.
 pub async fn serve(worker: Rc<Worker>, mut client: Client) {
-    let frontend = Arc::clone(client.frontend());
     let mut trace = Trace::default();
-    let Some(backend) = frontend.default_backend().cloned() else {
+    let Some(backend) = worker.shared.tcp.route(&client).await else {
         session(&worker, &client).log(None, &trace, &failure(&DispatchError::NoServer));
         return;
     };
