@@ -20,6 +20,7 @@ mod session;
 pub use acceptor::{Acceptor, check as check_bind};
 pub use connector::{Connector, check as check_server};
 pub use error::{Remark, TlsError};
+pub use files::Overrides;
 pub use options::{
     BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
 };

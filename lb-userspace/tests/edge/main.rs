@@ -481,3 +481,86 @@ backends:
     assert_eq!(ask("PROXY TCP4 192.0.2.7 198.51.100.1 1234 82\r\n"), "");
     assert_eq!(ask("PROXY TCP4 192.0.2.8 198.51.100.1 1234 80\r\n"), "");
 }
+
+#[test]
+fn an_operator_exchanges_a_certificate_through_the_socket() {
+    if !installed("openssl") {
+        return;
+    }
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let first = ca.issue(&["one.example"]);
+    write(&folder, "site.crt", &first.cert);
+    write(&folder, "site.key", &first.key);
+    let (web, again) = (free(), free());
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "frontends:
+  web:
+    bind:
+      - {{ address: '{web}', tls: {{ certificates: [{{ cert: site.crt, key: site.key }}] }} }}
+      - {{ address: '{again}', tls: {{ certificates: site.crt }} }}
+    default_backend: app
+backends:
+  app: {{ servers: [{{ name: s1, address: '{}' }}] }}
+",
+            server().0
+        ),
+        web,
+    );
+    let ask = |line: &str| daemon.ask(&format!("{line}\n"));
+    let set = |made: &str| ask(&format!("set ssl cert site.crt <<\n{made}\n"));
+    let serves = |at| {
+        let said = s_client(at, &[]);
+        let name = said.split("CN = ").nth(1).unwrap_or_default();
+        name.lines().next().unwrap_or_default().to_owned()
+    };
+    let listed = ask("show ssl cert");
+    assert!(listed.starts_with("# filename\n/"), "{listed}");
+    assert!(listed.ends_with("/site.crt\n\n"), "{listed}");
+    assert_eq!(
+        ask("commit ssl cert site.crt"),
+        "No ongoing transaction! !\nCan't commit site.crt!\n\n"
+    );
+    let second = ca.issue(&["two.example"]);
+    let said = set(&second.cert);
+    assert!(said.contains("is not that of the certificate"), "{said}");
+    assert!(
+        said.ends_with("Can't load the payload\nCan't update site.crt!\n\n"),
+        "{said}"
+    );
+    assert_eq!(
+        set(&second.both()),
+        "Transaction created for certificate site.crt!\n\n"
+    );
+    assert_eq!(serves(web), "one.example");
+    assert!(ask("show ssl cert").starts_with("# transaction\n*site.crt\n# filename\n"));
+    assert_eq!(
+        ask("commit ssl cert site.crt"),
+        "Committing site.crt..\nSuccess!\n\n"
+    );
+    assert_eq!(
+        (serves(web), serves(again)),
+        ("two.example".into(), "two.example".into())
+    );
+    assert_eq!(
+        set(&first.both()),
+        "Transaction created for certificate site.crt!\n\n"
+    );
+    assert_eq!(
+        ask("abort ssl cert site.crt"),
+        "Transaction aborted for certificate 'site.crt'!\n\n"
+    );
+    assert_eq!(
+        ask("abort ssl cert site.crt"),
+        "No ongoing transaction!\n\n"
+    );
+    let said = ask("set ssl cert other.crt <<\nx\n");
+    assert!(said.ends_with("Can't update other.crt!\n\n"), "{said}");
+    assert_eq!(
+        ask("set ssl cert site.crt"),
+        "'set ssl cert expects a filename and a certificate as a payload\n\n"
+    );
+    assert_eq!(serves(web), "two.example");
+}
