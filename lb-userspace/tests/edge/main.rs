@@ -67,6 +67,12 @@ backends:
             "{tls} {at}"
         );
     }
+    for at in [web, raw] {
+        let url = format!("https://site.example:{}/big", at.port());
+        let resolve = resolve("site.example", at);
+        let (body, code) = curl(&["--cacert", &ca_file, "--resolve", &resolve, &url]);
+        assert_eq!((body.len(), code), (BIG, Some(0)), "{at}");
+    }
     let line = daemon.logged("GET /--tlsv1.3 ");
     assert!(line.contains("] web~ app/s1 "), "{line}");
     let line = daemon.logged("] raw~ rawapp/s1 ");
@@ -563,4 +569,70 @@ backends:
         "'set ssl cert expects a filename and a certificate as a payload\n\n"
     );
     assert_eq!(serves(web), "two.example");
+}
+
+#[test]
+fn check_reads_certificates_and_says_what_is_wrong_with_each() {
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let (one, two) = (ca.issue(&["one.example"]), ca.issue(&["two.example"]));
+    write(&folder, "good.pem", &one.both());
+    write(&folder, "one.crt", &one.cert);
+    write(&folder, "two.key", &two.key);
+    write(&folder, "bare.crt", &one.cert);
+    write(&folder, "old.pem", &ca.expired(&["old.example"]).both());
+    let check = |tls: &str, server: &str| {
+        let config = write(
+            &folder,
+            "lb.yaml",
+            &format!(
+                "global: {{ fast_path: {{ attach: off }} }}\nfrontends:\n  web:\n    bind: {{ address: '*:443', tls: {{ {tls} }} }}\n    \
+                 default_backend: app\nbackends:\n  app:\n    servers: [{{ name: s1, address: '192.0.2.1:443'{server} }}]\n"
+            ),
+        );
+        let mut lb = std::process::Command::new(env!("CARGO_BIN_EXE_lb"));
+        let output = lb.args(["check", "--config", &config]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let good = "certificates: good.pem";
+    assert_eq!(check(good, "").0, Some(0));
+    let (code, said) = check("certificates: old.pem", "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("lb.yaml:4:36: warning: the certificate in `"),
+        "{said}"
+    );
+    assert!(said.contains("old.pem` expired "), "{said}");
+    for (tls, server, message, mend) in [
+        (
+            "certificates: absent.pem",
+            "",
+            "4:36: error: `",
+            "name a file that is there",
+        ),
+        (
+            "certificates: [{ cert: one.crt, key: two.key }]",
+            "",
+            "is not that of the certificate in",
+            "openssl pkey -pubout",
+        ),
+        (
+            "certificates: bare.crt",
+            "",
+            "has no private key in it",
+            "append the key to it",
+        ),
+        (
+            good,
+            ", tls: { ca: absent.pem }",
+            "8:58: error: `",
+            "name a file that is there",
+        ),
+    ] {
+        let (code, said) = check(tls, server);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(message) && said.contains(mend), "{said}");
+    }
+    let _ = fs::remove_dir_all(&folder);
 }
