@@ -7,11 +7,12 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    frontend,
+    frontend, introduction,
     model::OnMarkedDown,
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
+    tls,
     tree::{Entry, Kind, Node},
 };
 
@@ -168,7 +169,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "send_proxy", "tls", "protocol", "resolve"];
+const UNSUPPORTED: &[&str] = &["max_queue", "protocol", "resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -209,6 +210,10 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
                 .map(|time| Spanned::new(time, e.key_span))
         }),
         on_marked_down: on_marked_down(d, table),
+        tls: table.take("tls").and_then(|e| tls::server(d, e)),
+        send_proxy: table
+            .take("send_proxy")
+            .and_then(|e| introduction::send_proxy(d, e)),
     }
 }
 

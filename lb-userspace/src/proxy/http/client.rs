@@ -15,7 +15,8 @@ use http::HeaderValue;
 use super::{answer::Refusal, exchange::context::Exchange};
 use crate::{
     config::model::Timeouts,
-    proxy::{self, Worker},
+    proxy::{self, Worker, header::Ends},
+    tls::Session,
     topology::Frontend,
 };
 
@@ -23,6 +24,10 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Both ends of its connection, for servers that are to be told.
+    pub(super) ends: Ends,
+    /// What its TLS handshake has shown.
+    pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
     frontend: Arc<Frontend>,
@@ -103,12 +108,27 @@ pub(super) enum Expired {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
-        let (now, peer) = (accepted.accepted, accepted.address);
+        // The handshake's time is not the first request's.
+        let now = match &accepted.tls {
+            None => accepted.accepted,
+            Some(_) => Instant::now(),
+        };
+        let peer = accepted.address;
+        let ends = match worker.shared.http.introduces() {
+            true => accepted.ends(),
+            // Nobody is told, so nobody need be asked.
+            false => Ends {
+                source: peer,
+                destination: peer,
+            },
+        };
 
         let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
         Self {
             worker,
             peer,
+            ends,
+            tls: accepted.tls.clone(),
             forwarded_for,
             frontend: Arc::clone(accepted.frontend()),
             now: Cell::new(now),
