@@ -59,6 +59,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("backend.rs", &["backends"]),
+    ("balance.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),

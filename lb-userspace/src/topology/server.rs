@@ -19,7 +19,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use super::{CheckResult, backend::throttle, counters::ServerCounters, queue::Queue};
+use super::{
+    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency, queue::Queue,
+};
 use crate::config::model::{self, OnMarkedDown};
 
 /// What the operator wants of a server.
@@ -116,6 +118,8 @@ pub struct Server {
     pub config: model::Server,
     /// Its counters.
     pub counters: ServerCounters,
+    /// How quickly it has answered of late.
+    pub latency: Latency,
     /// Who waits for a slot of this very server (cookie holders).
     pub queue: Queue,
     backend_queue: Arc<Queue>,
@@ -165,6 +169,7 @@ impl Server {
             index,
             address: config.address,
             counters: ServerCounters::default(),
+            latency: Latency::default(),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
             check,
