@@ -56,6 +56,7 @@ impl RequestBody {
 
     /// Holds the body back until `open` is set, or `until`.
     pub(super) fn hold(&mut self, open: Arc<AtomicBool>, until: Instant) {
+        self.client.hold_until(Some(until));
         self.gate = Some(Gate { open, until });
     }
 
@@ -109,6 +110,7 @@ impl Body for RequestBody {
                 return Poll::Pending;
             }
             this.gate = None;
+            this.client.hold_until(None);
             this.client.interim.set(true);
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {
@@ -155,6 +157,8 @@ enum Source {
     Local(Option<Bytes>),
     /// None, though the head declares a length.
     Declared(u64),
+    /// None: what follows the head is no HTTP any more.
+    Switched,
     /// A server's.
     Server {
         incoming: Incoming,
@@ -215,6 +219,14 @@ impl ResponseBody {
         }
     }
 
+    /// None, and the exchange goes on as a tunnel.
+    pub(super) fn switched(client: &Rc<Client>) -> Self {
+        Self {
+            source: Source::Switched,
+            client: Rc::clone(client),
+        }
+    }
+
     /// A server's.
     pub(super) fn server(client: &Rc<Client>, incoming: Incoming, lease: Option<Lease>) -> Self {
         Self {
@@ -241,7 +253,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
-            Source::Declared(_) => return Poll::Ready(None),
+            Source::Declared(_) | Source::Switched => return Poll::Ready(None),
             Source::Server {
                 incoming,
                 lease,
@@ -284,6 +296,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Local(bytes) => bytes.is_none(),
             Source::Declared(_) => false,
+            Source::Switched => true,
             Source::Server {
                 incoming, broken, ..
             } => broken.is_none() && incoming.is_end_stream(),
@@ -296,6 +309,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Source::Declared(length) => SizeHint::with_exact(*length),
+            Source::Switched => SizeHint::with_exact(0),
             Source::Server { incoming, .. } => incoming.size_hint(),
         }
     }
@@ -329,6 +343,8 @@ fn complete(lease: &mut Option<Lease>, client: &Client) {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.client.answered();
+        if !matches!(self.source, Source::Switched) {
+            self.client.answered();
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{answer::Refusal, exchange::context::Exchange};
+use super::{answer::Refusal, exchange::context::Exchange, tunnel::Tunnel};
 use crate::{
     config::model::Timeouts,
     proxy::{self, Worker},
@@ -43,8 +43,12 @@ pub(super) struct Client {
     server_active: Cell<Instant>,
     /// The socket did not take all that there was to send.
     blocked: Cell<bool>,
+    /// Until when the request's body is held back for the server's word.
+    held: Cell<Option<Instant>>,
     /// A `100 Continue` of hyper's may pass.
     pub(super) interim: Cell<bool>,
+    /// What the connection becomes once its answer is written.
+    pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The answer with which to close.
     pub(super) refusal: Cell<Option<Refusal>>,
     exchange: RefCell<Exchange>,
@@ -123,7 +127,9 @@ impl Client {
             client_active: Cell::new(now),
             server_active: Cell::new(now),
             blocked: Cell::new(false),
+            held: Cell::new(None),
             interim: Cell::new(false),
+            tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
         }
@@ -196,6 +202,12 @@ impl Client {
         self.blocked.set(false);
     }
 
+    /// Bytes that went through the tunnel that the connection has become.
+    pub(super) fn tunnelled(&self, bytes_in: u64, bytes_out: u64) {
+        self.bytes_in.set(self.bytes_in.get() + bytes_in);
+        self.bytes_out.set(self.bytes_out.get() + bytes_out);
+    }
+
     /// The client's socket takes no more for now.
     pub(super) fn write_blocked(&self) {
         self.blocked.set(true);
@@ -226,6 +238,7 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         self.upload.set(Upload::Done);
         self.interim.set(false);
+        self.held.set(None);
         self.enter(Phase::Serving);
         self.exchange().begin(self.started.get(), self.bytes_out());
     }
@@ -272,6 +285,16 @@ impl Client {
         self.upload.set(upload);
     }
 
+    /// The request's body is held back until then at the longest; `None`: no more.
+    pub(super) fn hold_until(&self, held: Option<Instant>) {
+        self.held.set(held);
+    }
+
+    /// Whether the request's body is held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.get().is_some()
+    }
+
     /// Something passed between us and the server.
     pub(super) fn server_active(&self) {
         self.server_active.set(self.now());
@@ -287,7 +310,13 @@ impl Client {
             Phase::Idle => Some(self.since.get() + timeouts.http_keep_alive.min(timeouts.client)),
             Phase::Head => Some(self.since.get() + timeouts.http_request),
             Phase::Flushing => Some(self.client_active.get() + timeouts.client),
-            Phase::Serving | Phase::Answering => self.exchange_deadline().map(|(at, _)| at),
+            Phase::Serving | Phase::Answering => {
+                let timeout = self.exchange_deadline().map(|(at, _)| at);
+                match self.held.get() {
+                    None => timeout,
+                    Some(held) => Some(timeout.map_or(held, |at| at.min(held))),
+                }
+            }
         }
     }
 

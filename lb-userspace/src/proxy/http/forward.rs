@@ -99,16 +99,18 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
-/// asked for an upgrade, which is not passed on: a server may always answer as if it had not been asked (RFC 9110
-/// section 7.8). `fields` are those that it has.
+/// asks for another protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
 pub fn request(
     head: &mut request::Parts,
     fields: Fields,
     forwarded_for: Option<&HeaderValue>,
 ) -> bool {
+    let upgrade = fields.any(Fields::UPGRADE) && asks_upgrade(head);
     remove_connection_fields(&mut head.headers, fields);
-    let upgrade = fields.any(Fields::UPGRADE);
     if upgrade {
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
     if fields.any(Fields::TE)
@@ -140,6 +142,43 @@ pub fn request(
     }
     head.extensions.clear();
     upgrade
+}
+
+/// Whether a request asks for another protocol.
+///
+/// Never for another HTTP (`h2c`, `HTTP/…`): the requests in it would come to the server past all that is decided here. A
+/// server may always answer as if it had not been asked.
+fn asks_upgrade(head: &request::Parts) -> bool {
+    head.version == Version::HTTP_11
+        && tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && head
+            .headers
+            .get_all(UPGRADE)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+            .map(<[u8]>::trim_ascii)
+            .all(|protocol| {
+                !protocol.eq_ignore_ascii_case(b"h2c")
+                    && !protocol
+                        .get(..4)
+                        .is_some_and(|name| name.eq_ignore_ascii_case(b"http"))
+            })
+}
+
+/// Makes a server's answer that it has switched protocols the client's. Returns whether it may be passed on.
+pub fn switching(head: &mut response::Parts) -> bool {
+    let fields = Fields::of(&head.headers);
+    if !fields.any(Fields::UPGRADE)
+        || fields.any(Fields::TRANSFER_ENCODING | Fields::CONTENT_LENGTH)
+    {
+        return false;
+    }
+    remove_connection_fields(&mut head.headers, fields);
+    head.headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    true
 }
 
 /// The path and query of `uri` alone.
@@ -352,7 +391,7 @@ mod tests {
             ],
         );
         let had = Fields::of(&head.headers);
-        assert!(request(
+        assert!(!request(
             &mut head,
             had,
             Some(&HeaderValue::from_static("192.0.2.1"))

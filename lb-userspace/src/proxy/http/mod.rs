@@ -11,6 +11,7 @@
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
+//! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
 //! | `upstream` | connections to servers and the idle ones that are kept |
 //! | `body` | bodies on their way through |
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
@@ -27,11 +28,14 @@ mod local;
 pub mod plan;
 mod serve;
 mod server_io;
+mod tunnel;
 mod upstream;
 
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
 
+#[cfg(test)]
+mod protocol_tests;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,9 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
     let mut connection = worker.http.server.serve_connection(io, service);
     let end = drive(&client, &mut connection).await;
     let parts = connection.into_parts();
+    if let (End::Closed, Some(tunnel)) = (&end, client.tunnel.take()) {
+        return tunnel.run(&client, parts.io.stream, parts.read_buf).await;
+    }
     client.tick();
     let refusal = settle(&client, end, &parts.read_buf);
     if let Some(refusal) = refusal {

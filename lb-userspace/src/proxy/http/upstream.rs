@@ -14,12 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1},
 };
+
+use tokio::net::TcpStream;
 
 use super::{
     body::RequestBody,
@@ -46,6 +49,8 @@ pub(super) struct Upstream {
     meter: Rc<Meter>,
     /// The connection has ended; it must not be driven any more.
     ended: bool,
+    /// It is not to carry another request.
+    used_up: bool,
     /// When it was last put by; `None` if it never was.
     idle_since: Option<Instant>,
 }
@@ -74,6 +79,7 @@ impl Upstream {
             connection,
             meter,
             ended: false,
+            used_up: false,
             idle_since: None,
         }))
     }
@@ -142,6 +148,28 @@ impl Lease {
         self.upstream.drive(cx);
     }
 
+    /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
+    /// HTTP is not done with it.
+    pub(super) fn into_switched(self) -> Option<(TcpStream, Bytes)> {
+        let Upstream {
+            connection, ended, ..
+        } = *self.upstream;
+        ended.then(|| {
+            let parts = connection.into_parts();
+            (parts.io.into_stream(), parts.read_buf)
+        })
+    }
+
+    /// Bytes received and sent since it was asked last.
+    pub(super) fn take_bytes(&self) -> (u64, u64) {
+        self.upstream.meter.take()
+    }
+
+    /// The connection will not be kept after this exchange.
+    pub(super) fn use_up(&mut self) {
+        self.upstream.used_up = true;
+    }
+
     /// Whether the exchange on it is complete, so that the next may begin.
     pub(super) fn is_free(&self) -> bool {
         !self.upstream.ended && self.upstream.sender.is_ready()
@@ -153,7 +181,7 @@ impl Lease {
             .exchange()
             .count_server_bytes(self.upstream.meter.take());
         // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
-        if self.upstream.is_usable() {
+        if !self.upstream.used_up && self.upstream.is_usable() {
             client
                 .worker
                 .http

@@ -127,6 +127,11 @@ impl Exchange {
         ended
     }
 
+    /// What resolves if the server's sessions are to end, for whoever takes the exchange over.
+    pub(in super::super) fn take_shut_down(&mut self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        self.shut_down.take()
+    }
+
     /// Gives the slot back; the server is still the one that the log names.
     pub(in super::super) fn release(&mut self) {
         self.slot = None;
