@@ -70,7 +70,13 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
         (Some(_), None, None) => true,
         (None, ..) => head.version == Version::HTTP_10,
     };
-    if unambiguous {
+    let is_host = |host: &HeaderValue| {
+        // Neither a list nor what could be taken for more than a host and a port.
+        host.as_bytes()
+            .iter()
+            .all(|b| b.is_ascii_graphic() && !b",/\\?#@\"<>".contains(b))
+    };
+    if unambiguous && head.headers.get(HOST).is_none_or(is_host) {
         Ok(())
     } else {
         Err(Refusal::BadRequest)
@@ -206,7 +212,10 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
         return None;
     }
     let fields = Fields::of(&head.headers);
-    if fields.any(Fields::TRANSFER_ENCODING) && fields.any(Fields::CONTENT_LENGTH) {
+    if fields.any(Fields::LOOK_ALIKE)
+        || fields.any(Fields::TRANSFER_ENCODING)
+            && (fields.any(Fields::CONTENT_LENGTH) || check_coding(&head.headers).is_err())
+    {
         return None;
     }
     remove_connection_fields(&mut head.headers, fields);

@@ -38,4 +38,8 @@ pub use serve::serve;
 #[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
+mod raw_table;
+#[cfg(test)]
+mod raw_tests;
+#[cfg(test)]
 mod tests;

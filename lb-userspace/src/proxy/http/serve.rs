@@ -192,11 +192,17 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
 
 /// What is too large: hyper says the same of all of it, so the bytes that it has not taken have to tell.
 fn too_large(unread: &[u8]) -> Refusal {
-    let line = unread.trim_ascii_start().iter().position(|&b| b == b'\n');
-    if line.is_none_or(|end| end > MAX_TARGET) {
+    let unread = unread.trim_ascii_start();
+    let end = unread.iter().position(|&b| b == b'\n');
+    let line = &unread[..end.unwrap_or(unread.len())];
+    let version = line.trim_ascii_end();
+    if line.len() > MAX_TARGET {
         Refusal::UriTooLong
-    } else {
+    } else if version.ends_with(b" HTTP/1.1") || version.ends_with(b" HTTP/1.0") {
         Refusal::HeaderFieldsTooLarge
+    } else {
+        // The head has been taken: it was the length of the body.
+        Refusal::BadRequest
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 pub(super) fn read_all(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Reads up to and with `end`.
