@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     model::{
         AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode,
-        OnMarkedDown, Overflow,
+        OnMarkedDown, Overflow, Protocol,
     },
     source::{Span, Spanned},
 };
@@ -149,6 +149,7 @@ pub(super) struct ServerKeys {
     pub(super) check: Option<Spanned<bool>>,
     /// No time at all is none.
     pub(super) slowstart: Option<Spanned<Duration>>,
+    pub(super) protocol: Option<Spanned<Protocol>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
 }
 
@@ -163,6 +164,7 @@ impl ServerKeys {
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),
             slowstart: self.slowstart.or(other.slowstart),
+            protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
         }
     }

@@ -463,8 +463,19 @@ pub struct Server {
     pub check: bool,
     /// After it has come up, its weight rises over this time.
     pub slowstart: Option<Duration>,
+    /// What is spoken to it in mode http.
+    pub protocol: Protocol,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2, without asking first.
+    H2,
 }
 
 /// `on_marked_down`

@@ -9,8 +9,8 @@ use super::{
         BackendDraft, BalanceDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys,
     },
     model::{
-        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow, Rule,
-        Server, Stats,
+        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow,
+        Protocol, Rule, Server, Stats,
     },
     timeouts,
 };
@@ -229,6 +229,9 @@ fn server(draft: ServerDraft, cookies: bool, default_server: &ServerKeys) -> Ser
             .slowstart
             .map(|time| time.value)
             .filter(|time| !time.is_zero()),
+        protocol: keys
+            .protocol
+            .map_or(Protocol::H1, |protocol| protocol.value),
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
     }
 }

@@ -107,14 +107,28 @@ pub(super) enum Expired {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
-        let (now, peer) = (accepted.accepted, accepted.address);
+        let peer = accepted.address;
+        Self::begun(
+            worker,
+            peer,
+            HeaderValue::try_from(peer.ip().to_string()).ok(),
+            Arc::clone(accepted.frontend()),
+            accepted.accepted,
+        )
+    }
 
-        let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
+    fn begun(
+        worker: Rc<Worker>,
+        peer: SocketAddr,
+        forwarded_for: Option<HeaderValue>,
+        frontend: Arc<Frontend>,
+        now: Instant,
+    ) -> Self {
         Self {
             worker,
             peer,
             forwarded_for,
-            frontend: Arc::clone(accepted.frontend()),
+            frontend,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
@@ -133,6 +147,17 @@ impl Client {
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
         }
+    }
+
+    /// What a request of this connection that shares it with others is served by.
+    pub(super) fn stream(&self) -> Self {
+        Self::begun(
+            Rc::clone(&self.worker),
+            self.peer,
+            self.forwarded_for.clone(),
+            Arc::clone(&self.frontend),
+            self.now(),
+        )
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {

@@ -8,10 +8,11 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
     },
     request, response,
-    uri::PathAndQuery,
+    uri::{Authority, PathAndQuery},
 };
 
 use super::{answer::Refusal, fields::Fields};
@@ -32,6 +33,9 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
     }
     check_target(&head.uri, &head.method)?;
     check_host(head)?;
+    if head.version == Version::HTTP_2 {
+        check_length(&head.headers)?;
+    }
     let fields = Fields::of(&head.headers);
     if fields.any(Fields::TRANSFER_ENCODING) {
         check_coding(&head.headers)?;
@@ -68,15 +72,23 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
                 || Some(host.as_bytes()) == without_default_port(authority, head.uri.scheme_str())
         }
         (Some(_), None, None) => true,
+        (None, _, Some(_)) if head.version == Version::HTTP_2 => true,
         (None, ..) => head.version == Version::HTTP_10,
     };
-    let is_host = |host: &HeaderValue| {
+    let is_host = |host: &[u8]| {
         // Neither a list nor what could be taken for more than a host and a port.
-        host.as_bytes()
-            .iter()
+        host.iter()
             .all(|b| b.is_ascii_graphic() && !b",/\\?#@\"<>".contains(b))
     };
-    if unambiguous && head.headers.get(HOST).is_none_or(is_host) {
+    let host = match head.headers.get(HOST) {
+        Some(host) => host.as_bytes(),
+        None => head
+            .uri
+            .authority()
+            .map_or("", Authority::as_str)
+            .as_bytes(),
+    };
+    if unambiguous && is_host(host) {
         Ok(())
     } else {
         Err(Refusal::BadRequest)
@@ -84,13 +96,54 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// The authority's host where its port is the scheme's own.
-fn without_default_port<'a>(
-    authority: &'a http::uri::Authority,
-    scheme: Option<&str>,
-) -> Option<&'a [u8]> {
+fn without_default_port<'a>(authority: &'a Authority, scheme: Option<&str>) -> Option<&'a [u8]> {
     match (scheme, authority.port_u16()) {
         (Some("http"), Some(80)) | (Some("https"), Some(443)) => Some(authority.host().as_bytes()),
         _ => None,
+    }
+}
+
+/// RFC 9110 section 8.6: one length. In HTTP/1 hyper has seen to it.
+fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None)
+            if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) =>
+        {
+            Err(Refusal::BadRequest)
+        }
+        (_, Some(_)) => Err(Refusal::BadRequest),
+        _ => Ok(()),
+    }
+}
+
+/// Turns a checked request of HTTP/2 into HTTP/1's form, in which all else is decided: a Host, one Cookie (RFC 9113
+/// section 8.2.3), and a coding for a body without a length. `ended`: there is no body.
+pub fn to_http_1(head: &mut request::Parts, fields: Fields, ended: bool) {
+    if head.version != Version::HTTP_2 {
+        return;
+    }
+    head.version = Version::HTTP_11;
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(HOST, host);
+    }
+    if fields.any(Fields::COOKIE) && head.headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = head
+            .headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            head.headers.insert(COOKIE, cookie);
+        }
+    }
+    if !ended && !fields.any(Fields::CONTENT_LENGTH) {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

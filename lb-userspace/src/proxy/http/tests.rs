@@ -20,7 +20,7 @@ use crate::{
 
 /// A proxy with one frontend and one backend, in mode http.
 pub(super) struct Harness {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     pub(super) shared: Arc<Shared>,
     proxy: Option<Proxy>,
     writer: Option<Writer>,

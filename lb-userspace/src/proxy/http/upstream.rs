@@ -25,8 +25,9 @@ use hyper::{
 use tokio::net::TcpStream;
 
 use super::{
-    body::RequestBody,
+    body::{Inbound, RequestBody},
     client::Client,
+    h2,
     server_io::{Meter, ServerIo},
 };
 use crate::proxy::{
@@ -121,39 +122,73 @@ pub(super) struct Place {
 
 /// A connection in use.
 pub(super) struct Lease {
-    upstream: Box<Upstream>,
+    wire: Wire,
     place: Place,
+}
+
+/// What a request goes to a server by.
+enum Wire {
+    /// A connection of its own.
+    Http1(Box<Upstream>),
+    /// A stream of a connection that others share.
+    Http2(h2::Lease),
 }
 
 impl Lease {
     pub(super) fn new(upstream: Box<Upstream>, place: Place) -> Self {
-        Self { upstream, place }
+        Self {
+            wire: Wire::Http1(upstream),
+            place,
+        }
+    }
+
+    pub(super) fn shared(lease: h2::Lease, place: Place) -> Self {
+        Self {
+            wire: Wire::Http2(lease),
+            place,
+        }
     }
 
     /// Whether this is its first request.
     pub(super) fn is_fresh(&self) -> bool {
-        self.upstream.idle_since.is_none()
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.idle_since.is_none(),
+            Wire::Http2(lease) => lease.is_fresh(),
+        }
     }
 
     /// Whether the request was sent again since it was asked last.
     pub(super) fn take_repeated(&self) -> bool {
-        self.upstream.meter.take_repeated()
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take_repeated(),
+            Wire::Http2(_) => false,
+        }
     }
 
-    pub(super) fn upstream(&mut self) -> &mut Upstream {
-        &mut self.upstream
+    /// The connection, where the request has one of its own.
+    pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
+        match &mut self.wire {
+            Wire::Http1(upstream) => Ok(upstream),
+            Wire::Http2(lease) => Err(lease),
+        }
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.upstream.drive(cx);
+        match &mut self.wire {
+            Wire::Http1(upstream) => upstream.drive(cx),
+            Wire::Http2(lease) => lease.drive(cx),
+        }
     }
 
     /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
     /// HTTP is not done with it.
     pub(super) fn into_switched(self) -> Option<(TcpStream, Bytes)> {
+        let Wire::Http1(upstream) = self.wire else {
+            return None;
+        };
         let Upstream {
             connection, ended, ..
-        } = *self.upstream;
+        } = *upstream;
         ended.then(|| {
             let parts = connection.into_parts();
             (parts.io.into_stream(), parts.read_buf)
@@ -162,31 +197,41 @@ impl Lease {
 
     /// Bytes received and sent since it was asked last.
     pub(super) fn take_bytes(&self) -> (u64, u64) {
-        self.upstream.meter.take()
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take(),
+            // They are counted as they pass.
+            Wire::Http2(_) => (0, 0),
+        }
     }
 
     /// The connection will not be kept after this exchange.
     pub(super) fn use_up(&mut self) {
-        self.upstream.used_up = true;
+        if let Wire::Http1(upstream) = &mut self.wire {
+            upstream.used_up = true;
+        }
     }
 
     /// Whether the exchange on it is complete, so that the next may begin.
-    pub(super) fn is_free(&self) -> bool {
-        !self.upstream.ended && self.upstream.sender.is_ready()
+    pub(super) fn is_free(&self, incoming: &Inbound) -> bool {
+        match &self.wire {
+            Wire::Http1(upstream) => !upstream.ended && upstream.sender.is_ready(),
+            Wire::Http2(lease) => lease.is_sent() && incoming.is_end_stream(),
+        }
     }
 
     /// The response is complete: keeps the connection for the next request if it can carry one.
-    pub(super) fn give_back(mut self, client: &Client) {
-        client
-            .exchange()
-            .count_server_bytes(self.upstream.meter.take());
+    pub(super) fn give_back(self, client: &Client) {
+        let Wire::Http1(mut upstream) = self.wire else {
+            return;
+        };
+        client.exchange().count_server_bytes(upstream.meter.take());
         // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
-        if !self.upstream.used_up && self.upstream.is_usable() {
+        if !upstream.used_up && upstream.is_usable() {
             client
                 .worker
                 .http
                 .pool
-                .put(&client.worker, self.place, self.upstream, client.now());
+                .put(&client.worker, self.place, upstream, client.now());
         }
     }
 }
@@ -200,6 +245,8 @@ pub(super) struct Pool {
         reason = "they are handed to leases and back without being copied"
     )]
     idle: RefCell<Vec<Vec<Vec<Box<Upstream>>>>>,
+    /// Those that requests share.
+    pub(super) shared: h2::Pool,
     sweeping: Cell<bool>,
 }
 
@@ -231,6 +278,11 @@ impl Pool {
             connections.push(upstream);
         }
         drop(idle);
+        self.keep_tidy(worker);
+    }
+
+    /// Looks after what is idle from now on.
+    pub(super) fn keep_tidy(&self, worker: &Rc<Worker>) {
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(worker)));
         }
@@ -238,7 +290,7 @@ impl Pool {
 
     /// Closes what has been idle for too long or was closed by the server. Returns whether any is left.
     fn expire(&self, now: Instant) -> bool {
-        let mut left = false;
+        let mut left = self.shared.expire(now, IDLE);
         for connections in self.idle.borrow_mut().iter_mut().flatten() {
             connections.retain_mut(|c| {
                 c.idle_since

@@ -17,13 +17,13 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
-use hyper::{body::Incoming, ext::ReasonPhrase};
+use hyper::ext::ReasonPhrase;
 
 use send::Answered;
 
 use super::{
     answer::{Answer, Refusal},
-    body::{RequestBody, ResponseBody},
+    body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
     forward,
@@ -79,7 +79,8 @@ struct Asked {
 /// Answers one request.
 pub(super) async fn serve(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    head: request::Parts,
+    body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     client.begin();
     let frontend = &client.frontend().counters.http;
@@ -88,7 +89,6 @@ pub(super) async fn serve(
         .request_rate
         .tick(client.worker.shared.topology.clock.at(client.now()));
 
-    let (head, body) = request.into_parts();
     let asked = Asked {
         method: head.method.clone(),
         version: head.version,
@@ -141,11 +141,12 @@ fn local(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<Respons
 async fn forward_to_backend(
     client: &Rc<Client>,
     mut head: request::Parts,
-    body: Incoming,
+    body: Inbound,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     let fields = forward::check(&head)?;
     client.exchange().accept(&head, client.now());
+    forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
     let Some(target) = shared.http.route(
         client.frontend().index,
@@ -264,7 +265,7 @@ fn answer(
     );
     client.exchange().stage = Phase::Data;
 
-    if lease.is_free() {
+    if lease.is_free(&incoming) {
         // All of it is here already: the server need not wait for the client to take it.
         lease.give_back(client);
         client.exchange().release();
