@@ -17,11 +17,6 @@ pub fn forward<A: Family, const FULL: bool>(
     plan: &Plan<A>,
     hook: &impl Hook,
 ) -> u32 {
-    count::reason(if plan.to_server {
-        Reason::ForwardedIn
-    } else {
-        Reason::ForwardedOut
-    });
     // SAFETY: parse checked the bounds of the packet, and it has not moved since.
     unsafe {
         match plan.translate {
@@ -29,7 +24,28 @@ pub fn forward<A: Family, const FULL: bool>(
             None => A::lower_ttl(packet),
         }
     }
-    hook.send::<A, FULL>(packet, plan)
+    let reason = if plan.to_server {
+        Reason::ForwardedIn
+    } else {
+        Reason::ForwardedOut
+    };
+    send::<A, FULL, _>(packet, plan, hook, reason)
+}
+
+/// Sends a packet whose addresses are written, and counts it under `reason`; one that could not be sent has been counted
+/// as what it is.
+#[inline(always)]
+pub fn send<A: Family, const FULL: bool, H: Hook>(
+    packet: &Packet<'_, A>,
+    plan: &Plan<A>,
+    hook: &H,
+    reason: Reason,
+) -> u32 {
+    let verdict = hook.send::<A, FULL>(packet, plan);
+    if verdict != H::DROP {
+        count::reason(reason);
+    }
+    verdict
 }
 
 /// How many bytes two tags take at most.

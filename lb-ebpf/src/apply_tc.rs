@@ -46,6 +46,7 @@ impl Hook for TcContext {
     /// To whoever comes next, and at last the stack.
     const PASS: u32 = TC_ACT_UNSPEC as u32;
     const DROP: u32 = TC_ACT_SHOT as u32;
+    const FILLED_IN_LATER: bool = true;
 
     #[inline(always)]
     fn data(&self) -> usize {
@@ -62,6 +63,11 @@ impl Hook for TcContext {
     #[inline(always)]
     fn frame_len(&self) -> u32 {
         self.skb.len()
+    }
+
+    #[inline(always)]
+    fn whole_len(&self) -> u32 {
+        self.frame_len()
     }
 
     #[inline(always)]

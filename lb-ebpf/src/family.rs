@@ -62,7 +62,7 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     fn work() -> Option<*mut Work<Self>>;
     /// [`crate::half::end`], as a global function.
     fn end();
-    /// [`crate::half::take`], as a global function.
+    /// [`crate::claim::take`], as a global function.
     fn take(port: u16) -> bool;
     /// Puts a flow on the queue of closed ones; there may be no room.
     fn push_closed(closed: &Closed<Self>);

@@ -13,12 +13,13 @@ use lb_common::{
 };
 
 use crate::{
-    count,
+    apply,
     family::Family,
-    flow, half,
+    flow,
     packet::{Hook, at, opaque, set_u16, set_u32, set_v6, u8_at, u16_at, u32_at, v6_at},
     parse::L2,
     plan::{Facts, Parsed, Part, Place, Stop, proto},
+    sets,
     work::work,
 };
 
@@ -49,7 +50,7 @@ pub fn find<A: Quoting>(hook: &impl Hook, l2: &L2) -> Result<(), Stop> {
         work.leg = unsafe { (*flow).leg };
         return Ok(());
     }
-    match half::leg_of(&work.key, &mut work.mine) {
+    match sets::leg_of(&work.key, &mut work.mine) {
         Some(leg) => work.leg = *leg,
         None => return Err(Stop::up(Reason::IcmpNoFlow)),
     }
@@ -86,8 +87,8 @@ pub fn send<A: Quoting>(hook: &impl Hook, l2: &L2) -> Stop {
             A::lower_ttl(packet);
         }
     }
-    count::reason(Reason::IcmpForwarded);
-    Stop::done(hook.send::<A, true>(packet, &plan))
+    let verdict = apply::send::<A, true, _>(packet, &plan, hook, Reason::IcmpForwarded);
+    Stop::done(verdict)
 }
 
 /// What differs between ICMP and ICMPv6.

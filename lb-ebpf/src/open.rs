@@ -4,8 +4,8 @@ use lb_common::{counter::Reason, service::Service};
 
 use crate::{
     admit, balance,
+    claim::New,
     family::Family,
-    half::New,
     packet::Hook,
     plan::{Kind, Packet, Stop},
     service,

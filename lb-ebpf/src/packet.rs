@@ -20,13 +20,17 @@ pub trait Hook {
     const PASS: u32;
     /// What becomes of one that nobody gets.
     const DROP: u32;
+    /// Whether a device may still have to fill in a packet's TCP or UDP checksum.
+    const FILLED_IN_LATER: bool;
 
     /// Address of the first byte.
     fn data(&self) -> usize;
     /// Address after the last byte that can be looked at.
     fn data_end(&self) -> usize;
-    /// Length of the frame, bytes: some of it may lie where it cannot be looked at.
+    /// Length of the frame, bytes: some of it may lie where it cannot be looked at. On XDP of its first buffer.
     fn frame_len(&self) -> u32;
+    /// The same, asked of the kernel where the packet may lie in several buffers.
+    fn whole_len(&self) -> u32;
     /// Interface that received the packet.
     fn ifindex(&self) -> u32;
     /// What helpers take as their context.

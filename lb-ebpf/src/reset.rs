@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    count,
+    apply, count,
     family::Family,
     flow,
     packet::{Hook, at, set_mac, set_u16, set_u32, u16_at, u32_at},
@@ -45,8 +45,8 @@ pub fn segment<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Stop {
             A::lower_ttl(packet);
             hook.fix_checksum(packet, 0, delta);
         }
-        count::reason(Reason::ForwardedIn);
-        return Stop::done(hook.send::<A, true>(packet, &plan));
+        let verdict = apply::send::<A, true, _>(packet, &plan, hook, Reason::ForwardedIn);
+        return Stop::done(verdict);
     }
     count::reason(Reason::ResetAnswered);
     // SAFETY: parse checked all headers up to TCP's, and the packet has not moved.

@@ -16,15 +16,15 @@ use lb_common::{
 };
 
 use crate::{
+    claim::{self, New},
     close,
     family::Family,
     flow::{self, Found},
-    half::{self, New},
-    icmp, open,
+    half, icmp, open,
     packet::Hook,
     parse,
     plan::{Kind, Packet, Stop},
-    reap, reset, too_big,
+    reap, reset, sets, too_big,
     work::work,
 };
 
@@ -162,7 +162,7 @@ macro_rules! functions {
             match with_packet::<$family, _, _>(
                 &hook,
                 #[inline(always)]
-                |packet| half::open(packet, &unpack(new)),
+                |packet| claim::open(packet, &unpack(new)),
             ) {
                 Ok(()) => LEG,
                 Err(stop) => stop.code(),
@@ -316,7 +316,7 @@ pub extern "C" fn lb_end4() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_take4(port: u32) -> u32 {
-    u32::from(half::take::<V4>(port as u16))
+    u32::from(claim::take::<V4>(port as u16))
 }
 
 /// Frees IPv4 flows that closed long ago.
@@ -349,7 +349,7 @@ pub extern "C" fn lb_end6() -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_take6(port: u32) -> u32 {
-    u32::from(half::take::<V6>(port as u16))
+    u32::from(claim::take::<V6>(port as u16))
 }
 
 /// Frees IPv6 flows that closed long ago.
@@ -378,7 +378,7 @@ pub extern "C" fn lb_reap_one6(ctx: *mut xdp_md, i: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_expire4(set: u32, way: u32, now: u32) -> u32 {
-    half::expire::<V4>(set, way as usize, now);
+    sets::expire::<V4>(set, way as usize, now);
     NOTHING
 }
 
@@ -386,7 +386,7 @@ pub extern "C" fn lb_expire4(set: u32, way: u32, now: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_expire6(set: u32, way: u32, now: u32) -> u32 {
-    half::expire::<V6>(set, way as usize, now);
+    sets::expire::<V6>(set, way as usize, now);
     NOTHING
 }
 

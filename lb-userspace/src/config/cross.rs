@@ -9,7 +9,7 @@ use super::{
     model::{AccessLog, Balance, Bind, Forward, Mode, Transport},
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, udp,
+    suggest, tls, udp,
 };
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
@@ -29,6 +29,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         listening::kernel_path(backend, draft, &mut found);
     }
     listening::binds(draft, &mut found);
+    tls::check(draft, &mut found);
     found
 }
 
@@ -72,7 +73,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .rules
             .iter()
             .enumerate()
-            .find(|(_, rule)| rule.conditions.is_empty())
+            .find(|(_, rule)| rule.conditions.is_empty() && rule.transport.is_empty())
             && let Some(next) = frontend.rules.get(index + 1)
         {
             found.push(
@@ -163,6 +164,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         for bind in frontend.binds.iter().filter(udp) {
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
+        }
+        for rule in frontend
+            .rules
+            .iter()
+            .filter(|rule| !rule.transport.is_empty())
+        {
+            let message =
+                "unsupported: `source`, `dst_port` and `sni` in mode http are not built yet";
+            found.push(Diagnostic::error(rule.span, message).mend("remove them, or use mode tcp"));
         }
         return;
     }

@@ -18,6 +18,7 @@ mod frontend;
 mod global;
 mod health;
 pub mod host;
+mod introduction;
 mod listening;
 pub mod model;
 pub mod path;
@@ -28,6 +29,7 @@ mod stats;
 mod suggest;
 mod table;
 mod timeouts;
+mod tls;
 mod traps;
 mod tree;
 mod udp;
@@ -135,8 +137,9 @@ fn parse_in(
         base,
         complete: parsed.complete,
         diagnostics: parsed.diagnostics,
+        tls: Vec::new(),
     };
-    let draft = match &parsed.root {
+    let mut draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -149,6 +152,9 @@ fn parse_in(
             None
         }
     };
+    if let Some(draft) = &mut draft {
+        draft.places.tls = std::mem::take(&mut d.tls);
+    }
     if let Some(draft) = &draft
         && parsed.complete
     {

@@ -111,7 +111,11 @@ impl Service {
 
     /// Its name in the configuration.
     pub(crate) fn name(&self) -> String {
-        let family = self.family.name().to_lowercase();
+        let mut family = self.family.name().to_lowercase();
+        if self.outer != self.family {
+            family += "-in-";
+            family += &self.outer.name().to_lowercase();
+        }
         let transport = self.transport.name().to_lowercase();
         format!("{}-{family}-{transport}", self.forward.name())
     }
@@ -131,24 +135,37 @@ impl Service {
 
     /// The configuration, but for `global:`.
     pub(crate) fn config(&self, lab: &Lab) -> String {
-        let (name, target) = (self.name(), self.target(lab));
-        let udp = match self.transport {
-            Transport::Tcp => "",
-            Transport::Udp => "udp:",
-        };
-        let mut text = format!(
-            "frontends:\n  {name}: {{ mode: tcp, bind: \"{udp}{target}\", default_backend: {name} }}\n\
-             backends:\n  {name}:\n    mode: tcp\n    balance: {}\n    forward: {}\n    servers:\n",
-            self.balance,
-            self.forward.name()
-        );
-        for i in 0..lab.servers() {
-            let address = SocketAddr::new(lab.server_ip(self.outer, i), self.port);
+        Service::config_of(&[*self], lab)
+    }
+
+    /// The configuration of several.
+    pub(crate) fn config_of(services: &[Service], lab: &Lab) -> String {
+        let mut text = "frontends:\n".to_owned();
+        for service in services {
+            let (name, target) = (service.name(), service.target(lab));
+            let udp = match service.transport {
+                Transport::Tcp => "",
+                Transport::Udp => "udp:",
+            };
             let _ = writeln!(
                 text,
-                "      - {{ name: s{}, address: \"{address}\" }}",
-                i + 1
+                "  {name}: {{ mode: tcp, bind: \"{udp}{target}\", default_backend: {name} }}"
             );
+        }
+        text += "backends:\n";
+        for service in services {
+            let _ = writeln!(
+                text,
+                "  {}:\n    mode: tcp\n    balance: {}\n    forward: {}\n    servers:",
+                service.name(),
+                service.balance,
+                service.forward.name()
+            );
+            for i in 0..lab.servers() {
+                let address = SocketAddr::new(lab.server_ip(service.outer, i), service.port);
+                let n = i + 1;
+                let _ = writeln!(text, "      - {{ name: s{n}, address: \"{address}\" }}");
+            }
         }
         text
     }

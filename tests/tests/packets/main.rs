@@ -5,9 +5,16 @@
     reason = "a step that fails is a test that fails"
 )]
 
+mod any;
+mod behaviour;
+mod change;
 mod fixture;
 mod frame;
+mod races;
+mod simulation;
 mod table;
+mod tables;
+mod tuple;
 mod world;
 
 use lb_tests::skip;

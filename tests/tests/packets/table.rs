@@ -14,14 +14,16 @@ mod reset;
 mod rewrite;
 mod service;
 mod too_big;
+mod tuples;
 mod udp;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lb_common::counter::Reason;
 
-use crate::fixture::{Fixture, Hook, Outcome, Tuple, Verdict};
+use crate::fixture::{Fixture, Hook, Outcome, Verdict};
 use crate::frame::{End, Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{Family, S_TAG, S_TAGS, World, port, tunnel};
 
 type Given = Box<dyn Fn(&mut Fixture)>;
@@ -71,7 +73,7 @@ impl Row {
     /// What leaves instead, from a frame with these tags: TC keeps a tag that it puts on beside the frame, where a test
     /// run does not show it.
     fn out_tagged(self, w: &World, from: &[(u16, u16)], mut out: Frame) -> Row {
-        if w.hook == Hook::Tc && out.tags != from && !out.tags.is_empty() {
+        if w.hook == Hook::Tc && (out.tags != from || out.outer.is_some()) && !out.tags.is_empty() {
             out.tags.remove(0);
         }
         self.out(out)

@@ -12,8 +12,8 @@ use super::debian::{self, Kernel};
 use crate::counts::{self, Counts};
 use crate::error::Error;
 
-/// Modules that the tests' virtual links need, each after those that it needs itself.
-pub(super) const MODULES: [&str; 4] = ["llc", "stp", "bridge", "veth"];
+/// Modules that the tests' virtual links and the TC program need, each after those that it needs itself.
+pub(super) const MODULES: [&str; 6] = ["llc", "stp", "bridge", "veth", "sch_ingress", "cls_bpf"];
 
 /// What is asked of a kernel, by the tests that answer it.
 pub(super) struct Group {
@@ -25,13 +25,13 @@ pub(super) struct Group {
     pub(super) filter: &'static str,
 }
 
-/// Runs each packet through the program; attaches it natively, restarts and stops the agent; connections and hostile
-/// frames through the attached program.
-pub(super) const GROUPS: [Group; 3] = [
+/// Packets through the program; attaches it natively, restarts and stops the agent; connections and hostile frames
+/// through the attached program; every mode, family and transport on XDP and on TC.
+pub(super) const GROUPS: [Group; 4] = [
     Group {
         name: "loads",
         tests: "packets",
-        filter: "table behaviour",
+        filter: "behaviour cut_short",
     },
     Group {
         name: "attaches",
@@ -42,6 +42,11 @@ pub(super) const GROUPS: [Group; 3] = [
         name: "forwards",
         tests: "e2e",
         filter: "hostile forwarding::ten_thousand",
+    },
+    Group {
+        name: "all modes",
+        tests: "e2e",
+        filter: "matrix",
     },
 ];
 
@@ -93,7 +98,7 @@ fn init(kernel: &Kernel) -> String {
         "#!/bin/busybox sh\n\
          /bin/busybox mkdir -p /sbin\n\
          /bin/busybox --install -s /sbin\n\
-         export PATH=/bin:/sbin LB_BIN=/bin/lb LB_EBPF_OBJECT=/lb.bpf.o LB_TEST_PATIENCE=6\n\
+         export PATH=/bin:/sbin LB_BIN=/bin/lb LB_EBPF_OBJECT=/lb.bpf.o LB_TEST_PATIENCE=6 LB_TEST_PARTS=100\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs dev /dev\n\

@@ -234,17 +234,22 @@ fn table(verdicts: &[Verdict]) -> String {
         .unwrap_or(0);
     let mut lines = format!("{:<width$}", "kernel");
     for group in &GROUPS {
-        lines += &format!("  {:>8}", group.name);
+        lines += &format!("  {:>width$}", group.name, width = width_of(group));
     }
     lines += "  time\n";
     for verdict in verdicts {
         lines += &format!("{:<width$}", verdict.release);
-        for passed in verdict.passed {
-            lines += &format!("  {:>8}", if passed { "yes" } else { "NO" });
+        for (group, passed) in GROUPS.iter().zip(verdict.passed) {
+            let said = if passed { "yes" } else { "NO" };
+            lines += &format!("  {said:>width$}", width = width_of(group));
         }
         lines += &format!("  {}\n", seconds(verdict.took));
     }
     lines
+}
+
+fn width_of(group: &guest::Group) -> usize {
+    group.name.len().max(8)
 }
 
 #[cfg(test)]
@@ -259,14 +264,14 @@ mod tests {
             took: Duration::from_secs(62),
         };
         let verdicts = [
-            verdict("5.10.0-46-cloud-amd64", [true, true, true]),
-            verdict("6.1", [true, false, true]),
+            verdict("5.10.0-46-cloud-amd64", [true, true, true, true]),
+            verdict("6.1", [true, false, true, true]),
         ];
         assert_eq!(
             table(&verdicts),
-            "kernel                    loads  attaches  forwards  time\n\
-             5.10.0-46-cloud-amd64       yes       yes       yes  62 s\n\
-             6.1                         yes        NO       yes  62 s\n"
+            "kernel                    loads  attaches  forwards  all modes  time\n\
+             5.10.0-46-cloud-amd64       yes       yes       yes        yes  62 s\n\
+             6.1                         yes        NO       yes        yes  62 s\n"
         );
         assert!(verdicts[0].holds() && !verdicts[1].holds());
     }

@@ -15,7 +15,8 @@ use http::HeaderValue;
 use super::{answer::Refusal, exchange::context::Exchange, tunnel::Tunnel};
 use crate::{
     config::model::Timeouts,
-    proxy::{self, Worker},
+    proxy::{self, Worker, header::Ends},
+    tls::Session,
     topology::Frontend,
 };
 
@@ -23,6 +24,10 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Both ends of its connection, for servers that are to be told.
+    pub(super) ends: Ends,
+    /// What its TLS handshake has shown.
+    pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
     frontend: Arc<Frontend>,
@@ -52,6 +57,16 @@ pub(super) struct Client {
     /// The answer with which to close.
     pub(super) refusal: Cell<Option<Refusal>>,
     exchange: RefCell<Exchange>,
+}
+
+/// Whose requests they are: what does not change as long as a connection lasts.
+struct Whose {
+    worker: Rc<Worker>,
+    peer: SocketAddr,
+    ends: Ends,
+    tls: Option<Rc<Session>>,
+    forwarded_for: Option<HeaderValue>,
+    frontend: Arc<Frontend>,
 }
 
 /// Where a connection stands.
@@ -107,26 +122,46 @@ pub(super) enum Expired {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
+        // The handshake's time is not the first request's.
+        let now = match &accepted.tls {
+            None => accepted.accepted,
+            Some(_) => Instant::now(),
+        };
         let peer = accepted.address;
-        Self::begun(
+        let ends = match worker.shared.http.introduces() {
+            true => accepted.ends(),
+            // Nobody is told, so nobody need be asked.
+            false => Ends {
+                source: peer,
+                destination: peer,
+            },
+        };
+        let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
+        let whose = Whose {
             worker,
             peer,
-            HeaderValue::try_from(peer.ip().to_string()).ok(),
-            Arc::clone(accepted.frontend()),
-            accepted.accepted,
-        )
+            ends,
+            tls: accepted.tls.clone(),
+            forwarded_for,
+            frontend: Arc::clone(accepted.frontend()),
+        };
+        Self::begun(whose, now)
     }
 
-    fn begun(
-        worker: Rc<Worker>,
-        peer: SocketAddr,
-        forwarded_for: Option<HeaderValue>,
-        frontend: Arc<Frontend>,
-        now: Instant,
-    ) -> Self {
+    fn begun(whose: Whose, now: Instant) -> Self {
+        let Whose {
+            worker,
+            peer,
+            ends,
+            tls,
+            forwarded_for,
+            frontend,
+        } = whose;
         Self {
             worker,
             peer,
+            ends,
+            tls,
             forwarded_for,
             frontend,
             now: Cell::new(now),
@@ -151,13 +186,15 @@ impl Client {
 
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
-        Self::begun(
-            Rc::clone(&self.worker),
-            self.peer,
-            self.forwarded_for.clone(),
-            Arc::clone(&self.frontend),
-            self.now(),
-        )
+        let whose = Whose {
+            worker: Rc::clone(&self.worker),
+            peer: self.peer,
+            ends: self.ends,
+            tls: self.tls.clone(),
+            forwarded_for: self.forwarded_for.clone(),
+            frontend: Arc::clone(&self.frontend),
+        };
+        Self::begun(whose, self.now())
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {

@@ -12,24 +12,22 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::{Client, Phase};
+use crate::proxy::{Stream, stream::without_goodbye};
 
 /// Largest message that is put together before it is written, in bytes.
 const SMALL: usize = 1024;
 
 /// The client's socket.
 pub(super) struct ClientIo {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     client: Rc<Client>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+    pub(super) fn new(stream: Stream, client: Rc<Client>) -> Self {
         Self { stream, client }
     }
 
@@ -56,7 +54,10 @@ impl Read for ClientIo {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer))?;
+        let n = match ready!(poll_read(&mut this.stream, cx, &mut buffer)) {
+            Err(error) if without_goodbye(&error) => 0,
+            read => read?,
+        };
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
@@ -64,7 +65,7 @@ impl Read for ClientIo {
 
 /// Reads from `stream` into hyper's buffer; returns how much.
 pub(super) fn poll_read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
@@ -82,7 +83,7 @@ pub(super) fn poll_read(
 ///
 /// A message that is small is put together first: copying it costs less than the kernel's handling of a list of pieces.
 pub(super) fn poll_write_all(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     cx: &mut Context<'_>,
     buffers: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
@@ -135,8 +136,14 @@ impl Write for ClientIo {
     }
 
     /// hyper calls this when it has nothing left to write.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.client.flushed();
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            this.client.write_blocked();
+        }
+        ready!(flushed)?;
+        this.client.flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -4,12 +4,13 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use socket2::SockRef;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 
 use super::client::Client;
 use crate::{
     observe::log::{Cause, Phase, Termination},
     proxy::{
+        Stream,
         session::Outcome,
         tcp::relay::{Idle, relay},
     },
@@ -17,7 +18,7 @@ use crate::{
 
 /// The server's side of a connection that is to become a tunnel.
 pub(super) struct Tunnel {
-    pub(super) server: TcpStream,
+    pub(super) server: Stream,
     /// What the server has sent after its answer already.
     pub(super) early: Bytes,
     /// How long nothing may move.
@@ -29,7 +30,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Carries bytes both ways to the end of the exchange. `unread` is what the client has sent after its request
     /// already; it is counted, as is the server's answer.
-    pub(super) async fn run(mut self, client: &Client, mut stream: TcpStream, unread: Bytes) {
+    pub(super) async fn run(mut self, client: &Client, mut stream: Stream, unread: Bytes) {
         let mut bytes = (0, 0);
         let begun = tokio::time::timeout(self.idle, async {
             if !unread.is_empty() {
@@ -39,6 +40,9 @@ impl Tunnel {
                 stream.write_all(&self.early).await?;
                 client.sent(self.early.len());
             }
+            // TLS may hold back what it has encrypted.
+            self.server.flush().await?;
+            stream.flush().await?;
             Ok::<_, std::io::Error>(())
         })
         .await;
@@ -67,7 +71,7 @@ impl Tunnel {
         if outcome.broken {
             // What one side has broken off is to look so to the other: RST, not FIN.
             for stream in [&stream, &self.server] {
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
             }
         }
         client.tick();

@@ -7,7 +7,6 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -22,8 +21,6 @@ use hyper::{
     client::conn::{TrySendError, http1},
 };
 
-use tokio::net::TcpStream;
-
 use super::{
     body::{Inbound, RequestBody},
     client::Client,
@@ -31,8 +28,8 @@ use super::{
     server_io::{Meter, ServerIo},
 };
 use crate::proxy::{
-    Worker,
-    connect::{ConnectError, connect},
+    Stream, Worker,
+    connect::{ConnectError, Own, Way},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -48,6 +45,8 @@ pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
     connection: http1::Connection<ServerIo, RequestBody>,
     meter: Rc<Meter>,
+    /// For whom it is, if not for every client.
+    own: Option<Box<Own>>,
     /// The connection has ended; it must not be driven any more.
     ended: bool,
     /// It is not to carry another request.
@@ -57,18 +56,14 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Connects to `address`.
+    /// Begins HTTP/1 on `stream`, which was made by `way`.
     ///
     /// # Errors
-    /// No connection, or none in time.
-    pub(super) async fn connect(
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Box<Self>, ConnectError> {
-        // Boxed so that requests on idle connections do not carry its state around.
-        let stream = Box::pin(connect(address, timeout)).await?;
+    /// It cannot be begun.
+    pub(super) async fn over(stream: Stream, way: Way) -> Result<Box<Self>, ConnectError> {
         let meter = Rc::<Meter>::default();
-        let io = ServerIo::new(stream, Rc::clone(&meter), address, timeout);
+        let own = way.own.clone();
+        let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD)
             .handshake(io);
@@ -79,6 +74,7 @@ impl Upstream {
             sender,
             connection,
             meter,
+            own,
             ended: false,
             used_up: false,
             idle_since: None,
@@ -182,7 +178,7 @@ impl Lease {
 
     /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
     /// HTTP is not done with it.
-    pub(super) fn into_switched(self) -> Option<(TcpStream, Bytes)> {
+    pub(super) fn into_switched(self) -> Option<(Stream, Bytes)> {
         let Wire::Http1(upstream) = self.wire else {
             return None;
         };
@@ -251,11 +247,15 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The connection to `place` that was used last, if there is one that works.
-    pub(super) fn take(&self, place: Place) -> Option<Box<Upstream>> {
+    /// The connection to `place` for the same clients that was used last, if there is one that works.
+    pub(super) fn take(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
         loop {
             let mut idle = self.idle.borrow_mut();
-            let mut upstream = idle.get_mut(place.backend)?.get_mut(place.server)?.pop()?;
+            let connections = idle.get_mut(place.backend)?.get_mut(place.server)?;
+            let at = connections
+                .iter()
+                .rposition(|upstream| upstream.own.as_deref() == own)?;
+            let mut upstream = connections.remove(at);
             drop(idle);
             if upstream.is_usable() {
                 return Some(upstream);

@@ -14,6 +14,24 @@ pub(super) fn rows(w: &World) -> Vec<Row> {
     let mut rows = Vec::new();
     for port in PORTS {
         rows.extend(requests(w, port));
+        if w.xdp() {
+            let request = Frame::tcp(w.client, w.at(port), "P.").data(b"lost");
+            let says =
+                "what goes to an interface that cannot be redirected to is lost, and counted so";
+            rows.push(
+                row(
+                    format!("{port}: {says}"),
+                    move |f| {
+                        connected(port)(f);
+                        f.forget_interface();
+                    },
+                    request.clone(),
+                    Drop,
+                    &[HopLost],
+                )
+                .out(sent(w, &request)),
+            );
+        }
         if two_sided(port) {
             rows.extend(replies(w, port));
         }

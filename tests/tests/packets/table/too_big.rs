@@ -41,11 +41,40 @@ fn data(frame: Frame, len: u16, headers: u16) -> Frame {
 /// The answer to a frame of which so much would fit: by `from`, to `to`.
 fn told(w: &World, frame: &Frame, from: End, to: End, fits: u16) -> Frame {
     let [high, low] = fits.to_be_bytes();
-    let (kind, code, quoted) = if w.v4() { (3, 4, 28) } else { (2, 0, 48) };
+    let (kind, code, header) = if w.v4() { (3, 4, 20) } else { (2, 0, 40) };
+    let mut quoted = frame.packet();
+    if w.xdp() {
+        quoted.truncate(header + 8);
+    } else {
+        quoted.truncate(header + 20);
+        settle(&mut quoted[header..], w.v4(), frame);
+    }
     Frame::icmp(from, to, kind, code, [0, 0, high, low])
-        .data(&frame.packet()[..quoted])
+        .data(&quoted)
         .may_be_fragmented()
         .tagged(&frame.tags)
+}
+
+/// On TC a device may have the packet's checksum still to fill in, so it is quoted, as half of what the sum of all else
+/// lacks: then the answer's own checksum is right whether it is filled in or not.
+fn settle(quoted: &mut [u8], v4: bool, frame: &Frame) {
+    let next = frame.packet()[if v4 { 9 } else { 6 }];
+    let field = match next {
+        proto::UDP => 6,
+        proto::TCP => 16,
+        // Behind extension headers it stays as it was.
+        _ => return,
+    };
+    quoted[field..field + 2].fill(0);
+    let words = quoted
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let half = (!(sum as u16)).rotate_right(1);
+    quoted[field..field + 2].copy_from_slice(&half.to_be_bytes());
 }
 
 /// Makes the ways out so narrow.
@@ -186,13 +215,14 @@ fn to_servers(w: &World, port: u16, fits: u16) -> Vec<Row> {
             .segments(u32::from(fits - headers(w)))
             .out(sent(w, &large(1500))),
             row(
-                says("if not, they are dropped"),
+                says("if not, they are answered"),
                 open,
                 large(1500),
-                Drop,
-                &[TooBigDropped],
+                Back,
+                &[TooBigAnswered],
             )
-            .segments(u32::from(fits - headers(w)) + 1),
+            .segments(u32::from(fits - headers(w)) + 1)
+            .out(answer(&large(1500))),
         ]);
         if !two_sided(port) && port != port::DSR_ONE {
             // A test run's packet does not say of which kind its segments are, and the kernel wants to know before it

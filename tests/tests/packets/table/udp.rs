@@ -5,7 +5,7 @@ use lb_common::counter::Reason::*;
 
 use super::{Row, conversing, forward, nothing, row, seen_as, sent, to_client, two_sided};
 use crate::fixture::Fixture;
-use crate::fixture::Verdict::{Back, Drop, Out};
+use crate::fixture::Verdict::{Back, Drop, Out, Up};
 use crate::frame::{Frame, proto};
 use crate::world::{World, port};
 
@@ -113,6 +113,50 @@ fn two(w: &World, port: u16) -> Vec<Row> {
         )
         .out(sent(w, &datagram()))
         .then(|f| assert_eq!(f.half_open().len(), 2)),
+        row(
+            says("a server that is slower than the client is patient is answered for"),
+            move |f| {
+                let order = f.half_order();
+                sent_one(port)(f);
+                for _ in 0..4 {
+                    f.age_half_open(lb_common::flow::UNANSWERED_MS - 10_000);
+                    f.reap(&order);
+                    sent_one(port)(f);
+                }
+            },
+            reply(),
+            Back,
+            &[ForwardedOut, FlowEstablished],
+        )
+        .out(to_client(w, reply(), w.client, port)),
+        row(
+            says("one whose tuple another flow has taken since is forgotten"),
+            move |f| {
+                sent_one(port)(f);
+                f.forget_half_open(|key| key.src.port() == 8080);
+                // The same tuple at the server: its only source port, or the client's own address by another service.
+                let w = f.world;
+                if port == port::NAT {
+                    f.put_nat_twin(&w);
+                    sent_one(port::NONE)(f);
+                } else {
+                    f.send(&w.datagram(w.client_2, port::ONE));
+                }
+            },
+            datagram(),
+            if port == port::NAT { Up } else { Out },
+            if port == port::NAT {
+                &[HalfOpenEvicted, TupleTaken]
+            } else {
+                &[ForwardedIn, FlowOpened, HalfOpenEvicted]
+            },
+        )
+        .out(if port == port::NAT {
+            datagram()
+        } else {
+            // In turn the second server is next, where the source port is free.
+            super::sent_to(w, &datagram(), w.s2)
+        }),
     ]
 }
 

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header::HOST};
 use hyper::client::conn::TrySendError;
 
 use super::{Answer, Failure, Refusal, persist};
@@ -16,7 +16,7 @@ use crate::{
     config::model::Protocol,
     observe::log::{Cause, Phase},
     proxy::{
-        connect::{ConnectError, connect},
+        connect::{ConnectError, Own, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
             body::{Inbound, RequestBody},
@@ -49,7 +49,7 @@ pub(super) async fn run(
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let reached = reach(client, target, preferred.as_ref(), &mut trace).await;
+        let reached = reach(client, target, preferred.as_ref(), &request, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -90,6 +90,7 @@ async fn reach(
     client: &Client,
     target: &Target,
     preferred: Option<&Arc<Server>>,
+    request: &Request<RequestBody>,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
     let timeout = target.backend.config.timeouts.connect;
@@ -100,17 +101,39 @@ async fn reach(
             backend: target.index,
             server: server.index,
         };
-        if server.config.protocol == Protocol::H2 {
+        let own = Own::of(server, || client.ends, || host(request));
+        let way = |own| Way {
+            server: Arc::clone(server),
+            timeout,
+            own,
+        };
+        let protocol = server.config.protocol;
+        if protocol == Protocol::H2 {
             let shared = pool
                 .shared
-                .lease(place, async || connect(server.address, timeout).await);
+                .lease(place, own.clone(), async || way(own).connect().await);
             let lease = shared.await?;
             pool.keep_tidy(&client.worker);
             return Ok(Lease::shared(lease, place));
         }
-        let upstream = match pool.take(place) {
+        if protocol == Protocol::Auto
+            && let Some(lease) = pool.shared.find(place, own.as_deref())
+        {
+            return Ok(Lease::shared(lease, place));
+        }
+        let upstream = match pool.take(place, own.as_deref()) {
             Some(idle) => idle,
-            None => Upstream::connect(server.address, timeout).await?,
+            None => {
+                let way = way(own);
+                // Boxed so that requests on idle connections do not carry its state around.
+                let stream = Box::pin(way.clone().connect()).await?;
+                if protocol == Protocol::Auto && stream.alpn() == Some(b"h2") {
+                    let lease = pool.shared.open(place, way.own, stream).await?;
+                    pool.keep_tidy(&client.worker);
+                    return Ok(Lease::shared(lease, place));
+                }
+                Upstream::over(stream, way).await?
+            }
         };
         Ok(Lease::new(upstream, place))
     };
@@ -124,6 +147,19 @@ async fn reach(
         to_server,
     )
     .await
+}
+
+/// The host that a request asks for, without its port.
+fn host(request: &Request<RequestBody>) -> Option<&str> {
+    let written = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(HOST)?.to_str().ok()?,
+    };
+    let name = match written.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => written,
+    };
+    Some(name.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// No server, none in time, or none that could be reached.

@@ -9,8 +9,8 @@ use http::{
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// The request as a server of HTTP/2 gets it. `None` if its Host is none.
-pub(super) fn request(head: request::Parts) -> Option<Request<()>> {
+/// The request as a server of HTTP/2 gets it; `None` if its Host is none. `scheme` is that of the way to the server.
+pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()>> {
     let request::Parts {
         method,
         uri,
@@ -23,7 +23,7 @@ pub(super) fn request(head: request::Parts) -> Option<Request<()>> {
     parts.path_and_query = uri.into_parts().path_and_query;
     if let Some(host) = host.filter(|host| !host.is_empty()) {
         parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(scheme);
     }
     let mut request = Request::new(());
     *request.method_mut() = method;
@@ -83,8 +83,8 @@ mod tests {
             .expect("a request")
             .into_parts()
             .0;
-        let request = request(head).expect("a host");
-        assert_eq!(*request.uri(), "http://a:81/x?y");
+        let request = request(head, Scheme::HTTPS).expect("a host");
+        assert_eq!(*request.uri(), "https://a:81/x?y");
         assert_eq!(request.headers().len(), 1);
         assert_eq!(request.headers()["x"], "z");
     }

@@ -8,23 +8,20 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::http::client::Client;
+use crate::proxy::{Stream, http::client::Client};
 
 /// A client's socket.
 pub(super) struct Io {
-    stream: TcpStream,
+    stream: Stream,
     read: Bytes,
     client: Rc<Client>,
 }
 
 impl Io {
     /// `read` is what was read of it before.
-    pub(super) fn new(stream: TcpStream, read: Bytes, client: Rc<Client>) -> Self {
+    pub(super) fn new(stream: Stream, read: Bytes, client: Rc<Client>) -> Self {
         Self {
             stream,
             read,

@@ -11,13 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, server};
-use tokio::net::TcpStream;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, SEND_BUFFER, STREAM_WINDOW, STREAMS, io::Io,
     stream,
 };
-use crate::proxy::http::{client::Client, serve::Timer};
+use crate::proxy::{
+    Stream,
+    http::{client::Client, serve::Timer},
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// So many requests may a client take back within [`CANCELLING`]: each may cost a connection to a server.
@@ -86,7 +88,7 @@ impl Connection {
 }
 
 /// Serves a client that speaks HTTP/2; `read` is what was read of it already.
-pub(in super::super) async fn serve(client: Rc<Client>, stream: TcpStream, read: Bytes) {
+pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: Bytes) {
     let now = client.now();
     let connection = Rc::new(Connection {
         client: Rc::clone(&client),

@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, client};
-use http::{Request, Response};
+use http::{Request, Response, uri::Scheme};
 use http_body::Body;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
@@ -22,7 +22,8 @@ use super::{
     pipe::{Pipe, Side},
 };
 use crate::proxy::{
-    connect::ConnectError,
+    Stream,
+    connect::{ConnectError, Own},
     http::{
         body::{Inbound, RequestBody},
         client::Client,
@@ -33,12 +34,17 @@ use crate::proxy::{
 /// A connection to a server.
 struct Connection {
     sender: client::SendRequest<Bytes>,
+    scheme: Scheme,
     active: Cell<usize>,
     idle_since: Cell<Instant>,
 }
 
 impl Connection {
-    async fn open(stream: TcpStream) -> Result<Rc<Self>, h2::Error> {
+    async fn open(stream: Stream) -> Result<Rc<Self>, h2::Error> {
+        let scheme = match stream.is_tls() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        };
         let (sender, wire) = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -54,6 +60,7 @@ impl Connection {
         });
         Ok(Rc::new(Self {
             sender,
+            scheme,
             active: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
         }))
@@ -82,21 +89,56 @@ struct Connections {
     opening: RefCell<Option<Rc<Notify>>>,
 }
 
+impl Connections {
+    /// Room for a request on one of them.
+    fn free(&self) -> Option<Lease> {
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| connection.is_open());
+        let mut free = open.iter().filter(|connection| connection.has_room());
+        free.next()
+            .map(|connection| Lease::new(Rc::clone(connection), false))
+    }
+
+    async fn open(&self, stream: Stream) -> Result<Lease, ConnectError> {
+        let connection = Connection::open(stream)
+            .await
+            .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+        self.open.borrow_mut().push(Rc::clone(&connection));
+        Ok(Lease::new(connection, true))
+    }
+}
+
 /// A worker's connections.
 #[derive(Default)]
 pub(in super::super) struct Pool {
-    places: RefCell<Vec<(Place, Rc<Connections>)>>,
+    places: RefCell<Vec<(Key, Rc<Connections>)>>,
 }
 
+/// To which server, and for which clients if not for all.
+type Key = (Place, Option<Box<Own>>);
+
 impl Pool {
-    fn at(&self, place: Place) -> Rc<Connections> {
-        let mut places = self.places.borrow_mut();
-        if let Some((_, found)) = places.iter().find(|(at, _)| *at == place) {
-            return Rc::clone(found);
-        }
-        let made = Rc::<Connections>::default();
-        places.push((place, Rc::clone(&made)));
-        made
+    fn at(&self, place: Place, own: Option<&Own>) -> Option<Rc<Connections>> {
+        let places = self.places.borrow();
+        let mut found = places
+            .iter()
+            .filter(|((at, of), _)| *at == place && of.as_deref() == own);
+        found.next().map(|(_, found)| Rc::clone(found))
+    }
+
+    fn at_or_new(&self, place: Place, own: Option<Box<Own>>) -> Rc<Connections> {
+        self.at(place, own.as_deref()).unwrap_or_else(|| {
+            let made = Rc::<Connections>::default();
+            self.places
+                .borrow_mut()
+                .push(((place, own), Rc::clone(&made)));
+            made
+        })
+    }
+
+    /// Room for a request at `place` on a connection that there is.
+    pub(in super::super) fn find(&self, place: Place, own: Option<&Own>) -> Option<Lease> {
+        self.at(place, own)?.free()
     }
 
     /// Room for a request at `place`, on a connection that `connect` makes if there is none.
@@ -106,21 +148,13 @@ impl Pool {
     pub(in super::super) async fn lease(
         &self,
         place: Place,
-        connect: impl AsyncFnOnce() -> Result<TcpStream, ConnectError>,
+        own: Option<Box<Own>>,
+        connect: impl AsyncFnOnce() -> Result<Stream, ConnectError>,
     ) -> Result<Lease, ConnectError> {
-        let at = self.at(place);
+        let at = self.at_or_new(place, own);
         loop {
-            at.open
-                .borrow_mut()
-                .retain(|connection| connection.is_open());
-            let free = at
-                .open
-                .borrow()
-                .iter()
-                .find(|connection| connection.has_room())
-                .map(Rc::clone);
-            if let Some(connection) = free {
-                return Ok(Lease::new(connection, false));
+            if let Some(lease) = at.free() {
+                return Ok(lease);
             }
             // Whoever comes while one is being made waits for it: there may be room for all.
             let opening = at.opening.borrow().as_ref().map(Rc::clone);
@@ -130,27 +164,39 @@ impl Pool {
             }
         }
         let opening = Opening::begin(&at);
-        let stream = connect().await?;
-        let connection = Connection::open(stream)
-            .await
-            .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
-        at.open.borrow_mut().push(Rc::clone(&connection));
+        let stream = Box::pin(connect()).await?;
+        let lease = at.open(stream).await;
         drop(opening);
-        Ok(Lease::new(connection, true))
+        lease
+    }
+
+    /// Room for a request on `stream`, which was made for it.
+    ///
+    /// # Errors
+    /// HTTP/2 cannot be begun on it.
+    pub(in super::super) async fn open(
+        &self,
+        place: Place,
+        own: Option<Box<Own>>,
+        stream: Stream,
+    ) -> Result<Lease, ConnectError> {
+        self.at_or_new(place, own).open(stream).await
     }
 
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
     pub(in super::super) fn expire(&self, now: Instant, idle: Duration) -> bool {
         let mut left = false;
-        for (_, at) in self.places.borrow().iter() {
+        self.places.borrow_mut().retain(|(_, at)| {
             let mut open = at.open.borrow_mut();
             open.retain(|connection| {
                 connection.is_open()
                     && (connection.active.get() > 0
                         || now.saturating_duration_since(connection.idle_since.get()) < idle)
             });
-            left |= !open.is_empty();
-        }
+            let any = !open.is_empty() || at.opening.borrow().is_some();
+            left |= any;
+            any
+        });
         left
     }
 }
@@ -229,7 +275,7 @@ impl Lease {
         let ended = body.is_end_stream();
         // What may be asked twice is kept, for a server that closes as it comes.
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
-        let Some(head) = head::request(parts) else {
+        let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
             return Ok(Ask {
                 response: None,
                 again: None,
