@@ -50,8 +50,8 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
 fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
     let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
     let well_formed = match (uri.scheme(), path) {
+        (_, "*") => method == Method::OPTIONS,
         (Some(_), _) => true,
-        (None, "*") => method == Method::OPTIONS,
         // Without a slash hyper has read an authority, as CONNECT alone has one.
         (None, path) => uri.authority().is_none() && path.starts_with('/'),
     };

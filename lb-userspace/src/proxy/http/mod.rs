@@ -39,6 +39,8 @@ pub use plan::Plan;
 pub use serve::serve;
 
 #[cfg(test)]
+mod h2_raw_tests;
+#[cfg(test)]
 mod h2_tests;
 #[cfg(test)]
 mod protocol_tests;
