@@ -8,7 +8,7 @@ use super::{
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     frontend, introduction,
-    model::OnMarkedDown,
+    model::{OnMarkedDown, Protocol},
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
@@ -163,7 +163,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "protocol", "resolve"];
+const UNSUPPORTED: &[&str] = &["max_queue", "resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -202,6 +202,15 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         slowstart: table.take("slowstart").and_then(|e| {
             d.duration(&e.value, "`slowstart`", Duration::ZERO)
                 .map(|time| Spanned::new(time, e.key_span))
+        }),
+        protocol: table.take("protocol").and_then(|e| {
+            let choices = [
+                ("h1", Protocol::H1),
+                ("h2", Protocol::H2),
+                ("auto", Protocol::Auto),
+            ];
+            d.choice(&e.value, "`protocol`", &choices, &[])
+                .map(|protocol| Spanned::new(protocol, e.key_span))
         }),
         on_marked_down: on_marked_down(d, table),
         tls: table.take("tls").and_then(|e| tls::server(d, e)),

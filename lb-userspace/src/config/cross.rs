@@ -238,6 +238,16 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                     .mend("remove it"),
             );
         }
+        let of_servers = backend.servers.iter().map(|server| &server.keys);
+        let written = of_servers
+            .chain([&own.default_server])
+            .filter_map(|keys| keys.protocol);
+        for protocol in written {
+            found.push(
+                Diagnostic::error(protocol.span, "`protocol` has no effect in mode tcp")
+                    .mend("remove it"),
+            );
+        }
     } else {
         for (span, key) in [
             (own.forward.as_ref().map(|f| f.span), "forward"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Condition, Cookie, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, ProxyVersion, TcpCondition,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, TcpCondition,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -158,6 +158,7 @@ pub(super) struct ServerKeys {
     pub(super) check: Option<Spanned<bool>>,
     /// No time at all is none.
     pub(super) slowstart: Option<Spanned<Duration>>,
+    pub(super) protocol: Option<Spanned<Protocol>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// The inner `None` is `false`.
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
@@ -176,6 +177,7 @@ impl ServerKeys {
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),
             slowstart: self.slowstart.or(other.slowstart),
+            protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),

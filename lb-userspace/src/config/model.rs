@@ -501,12 +501,25 @@ pub struct Server {
     pub check: bool,
     /// After it has come up, its weight rises over this time.
     pub slowstart: Option<Duration>,
+    /// What is spoken to it in mode http.
+    pub protocol: Protocol,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.
     pub send_proxy: Option<ProxyVersion>,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2; without TLS without asking first.
+    H2,
+    /// What TLS agrees on; HTTP/1.1 without TLS.
+    Auto,
 }
 
 /// `on_marked_down`

@@ -9,7 +9,7 @@ use super::{
     dynamic_cookie,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Rule, Server, Stats, has_fixed_weights,
+        OnMarkedDown, Overflow, Protocol, Rule, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -156,13 +156,26 @@ fn with_protocols(mut bind: Bind, mode: Mode) -> Bind {
         .as_mut()
         .filter(|tls| mode == Mode::Http && tls.alpn.is_empty())
     {
-        tls.alpn = http_protocols();
+        tls.alpn = tls::HTTP.iter().map(|&name| name.to_owned()).collect();
     }
     bind
 }
 
-fn http_protocols() -> Vec<String> {
-    tls::HTTP.iter().map(|&name| name.to_owned()).collect()
+/// What is spoken to a server, and what TLS offers it if the file does not say that.
+fn spoken(keys: &ServerKeys) -> (Protocol, &'static [&'static str]) {
+    let written = keys.protocol.map(|protocol| protocol.value);
+    let asks = keys
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.value.as_ref())
+        .is_some_and(|tls| tls.alpn.iter().any(|name| name == "h2"));
+    match written {
+        Some(Protocol::H1) => (Protocol::H1, &["http/1.1"]),
+        Some(Protocol::H2) => (Protocol::H2, &["h2"]),
+        Some(Protocol::Auto) => (Protocol::Auto, tls::HTTP),
+        None if asks => (Protocol::Auto, tls::HTTP),
+        None => (Protocol::H1, &["http/1.1"]),
+    }
 }
 
 fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend {
@@ -259,6 +272,7 @@ fn server(
         let key = sticky.dynamic_key.as_ref();
         own.or_else(|| key.map(|key| dynamic_cookie::value(key, draft.address.value)))
     });
+    let (protocol, offered) = spoken(&keys);
     Server {
         name: draft.name.value,
         address: draft.address.value,
@@ -272,10 +286,11 @@ fn server(
             .slowstart
             .map(|time| time.value)
             .filter(|time| !time.is_zero()),
+        protocol,
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
         tls: keys.tls.and_then(|tls| tls.value).map(|mut tls| {
             if mode == Mode::Http && tls.alpn.is_empty() {
-                tls.alpn = http_protocols();
+                tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
             }
             tls
         }),

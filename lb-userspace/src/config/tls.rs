@@ -16,7 +16,7 @@ use crate::tls::{
 };
 
 /// What a connection in mode http may agree on by ALPN.
-pub(super) const HTTP: &[&str] = &["http/1.1"];
+pub(super) const HTTP: &[&str] = &["h2", "http/1.1"];
 /// Versions that some ask for and nobody should.
 const OLD: &[&str] = &["1.0", "1.1", "TLSv1.0", "TLSv1.1", "SSLv3"];
 
@@ -359,10 +359,7 @@ pub(super) fn check(draft: &Draft, found: &mut Vec<Diagnostic>) {
             .iter()
             .filter(|name| !HTTP.contains(&name.as_str()))
         {
-            let message = match name.as_str() {
-                "h2" => "unsupported: `h2` over TLS is not built yet".to_owned(),
-                _ => format!("mode http cannot speak `{name}`"),
-            };
+            let message = format!("mode http cannot speak `{name}`");
             found.push(Diagnostic::error(span, message).mend(format!(
                 "write `alpn: [{}]`, or use mode tcp",
                 HTTP.join(", ")

@@ -6,8 +6,8 @@ use crate::config::{
     Config,
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
-        Frontend, Global, HashType, HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Server,
-        SnatAddresses, Timeouts, Transport,
+        Frontend, Global, HashType, HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Protocol,
+        Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -37,6 +37,7 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         cookie: None,
         check: true,
         slowstart: None,
+        protocol: Protocol::H1,
         on_marked_down: OnMarkedDown::Nothing,
         tls: None,
         send_proxy: None,

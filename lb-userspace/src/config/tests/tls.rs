@@ -36,7 +36,7 @@ backends:
         tls.certificates,
         Certificates::Path("/etc/lb/site.pem".into())
     );
-    assert_eq!(tls.alpn, ["http/1.1"]);
+    assert_eq!(tls.alpn, ["h2", "http/1.1"]);
     assert_eq!(
         (tls.min_version, tls.max_version),
         (Version::Tls12, Version::Tls13)
@@ -186,7 +186,7 @@ backends:
 stats: { bind: { address: "127.0.0.1:1", tls: { certificates: a.pem } } }
 "#,
         found: &[
-            "3:22 error: mode http cannot speak `foo` => write `alpn: [http/1.1]`, or use mode tcp",
+            "3:22 error: mode http cannot speak `foo` => write `alpn: [h2, http/1.1]`, or use mode tcp",
             "7:23 error: neither TLS nor a PROXY header comes before datagrams => remove `tls` and `accept_proxy`, or listen on TCP",
             "13:67 error: `ca` has no effect: `verify` is none => remove one of them",
             "14:58 error: `no name` is no name of a server => write a host name, or `\"%[host]\"` for that of the request",
