@@ -27,9 +27,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health", &["observe", "topology", "config"]),
     ("admin", &["observe", "topology", "config"]),
     ("observe", &["rules", "topology", "config"]),
-    ("rules", &["config"]),
-    ("topology", &["config"]),
-    ("config", &[]),
+    ("rules", &[]),
+    ("topology", &["config", "rules"]),
+    ("config", &["rules"]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.
@@ -58,6 +58,11 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("global.rs", &["global"]),
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
+    ("rules.rs", &["rules", "The file", "frontends"]),
+    ("actions.rs", &["rules"]),
+    ("answers.rs", &["rules"]),
+    ("stick_table.rs", &["frontends", "rules"]),
+    ("conditions.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),

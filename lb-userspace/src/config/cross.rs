@@ -41,7 +41,10 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
         .collect();
     let mut used = HashSet::new();
     for frontend in &draft.frontends {
-        let rules = frontend.rules.iter().map(|rule| &rule.use_backend);
+        let rules = frontend
+            .rules
+            .iter()
+            .filter_map(|rule| rule.use_backend.as_ref());
         for name in rules.chain(&frontend.default_backend) {
             used.insert(name.value.as_str());
             if names.contains(name.value.as_str()) {
@@ -72,7 +75,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .rules
             .iter()
             .enumerate()
-            .find(|(_, rule)| rule.conditions.is_empty())
+            .find(|(_, rule)| rule.rule.condition.is_none() && rule.rule.end.is_some())
             && let Some(next) = frontend.rules.get(index + 1)
         {
             found.push(
@@ -168,15 +171,11 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     }
     let name = &frontend.name.value;
     let mend = "write `mode: http`, or remove it";
-    if let Some(rule) = frontend
-        .rules
-        .iter()
-        .find(|rule| !rule.conditions.is_empty())
-    {
+    if let Some(rule) = frontend.rules.iter().find(|rule| !rule.rule.routes_alone()) {
         found.push(
             Diagnostic::error(
                 rule.span,
-                format!("`path_prefix` and `host` need mode http, `{name}` is in mode tcp"),
+                format!("rules need mode http, `{name}` is in mode tcp"),
             )
             .mend(mend),
         );

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode,
-        OnMarkedDown, Overflow,
+        AccessLog, Balance, Bind, Cookie, Forward, Global, HealthCheck, Mode, OnMarkedDown,
+        Overflow,
     },
     source::{Span, Spanned},
 };
+use crate::rules::Rule;
 
 /// A whole file.
 #[derive(Debug)]
@@ -112,8 +113,9 @@ pub(super) struct FrontendDraft {
 #[derive(Debug)]
 pub(super) struct RuleDraft {
     pub(super) span: Span,
-    pub(super) conditions: Vec<Condition>,
-    pub(super) use_backend: Spanned<String>,
+    pub(super) rule: Rule,
+    /// The backend that it names, if it does.
+    pub(super) use_backend: Option<Spanned<String>>,
 }
 
 /// One entry of `backends:`.
@@ -125,6 +127,7 @@ pub(super) struct BackendDraft {
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
+    pub(super) rules: Vec<RuleDraft>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,

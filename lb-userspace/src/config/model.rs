@@ -12,8 +12,10 @@ use std::{
     time::Duration,
 };
 
+use crate::rules::{Handle, Map, RuleSet};
+
 /// A whole configuration file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Settings of the process.
     pub global: Global,
@@ -23,6 +25,10 @@ pub struct Config {
     pub backends: Vec<Arc<Backend>>,
     /// The stats endpoint, if configured.
     pub stats: Option<Stats>,
+    /// Files that expressions look values up in.
+    pub maps: Vec<Arc<Map>>,
+    /// Tables that rules count in.
+    pub tables: Vec<Arc<Handle>>,
 }
 
 impl Config {
@@ -174,7 +180,7 @@ pub enum Mode {
 }
 
 /// A frontend.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Frontend {
     /// Its name.
     pub name: String,
@@ -185,7 +191,7 @@ pub struct Frontend {
     /// Most userspace connections at a time.
     pub maxconn: Option<u32>,
     /// Rules, top to bottom.
-    pub rules: Vec<Rule>,
+    pub rules: RuleSet,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
@@ -260,34 +266,8 @@ impl Timeouts {
     }
 }
 
-/// One rule of a frontend.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// All must hold; empty holds always.
-    pub conditions: Vec<Condition>,
-    /// Then this backend.
-    pub use_backend: String,
-}
-
-/// One key under `if:`; the values of a list are ORed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    /// The path as sent, query excluded, begins with one of these (HAProxy's `path_beg`: no decoding).
-    PathPrefix {
-        /// Prefixes.
-        values: Vec<String>,
-        /// ASCII case ignored.
-        ignore_case: bool,
-    },
-    /// The host, lower-cased, port and trailing dot removed, equals one of these or matches `*.suffix`.
-    Host {
-        /// Names, already lower-cased.
-        values: Vec<String>,
-    },
-}
-
 /// A backend.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Backend {
     /// Its name.
     pub name: String,
@@ -315,6 +295,8 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
     pub forwarded_for: bool,
+    /// Rules for what comes to it, after the frontend's.
+    pub rules: RuleSet,
 }
 
 /// `balance`

@@ -9,17 +9,18 @@ use super::{
         BackendDraft, BalanceDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys,
     },
     model::{
-        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow, Rule,
+        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow,
         Server, Stats,
     },
     timeouts,
 };
+use crate::rules::{Registry, RuleSet};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
 
 /// The configuration. Only right for a draft in which [`super::cross::check`] found no error.
-pub(super) fn resolve(draft: Draft) -> Config {
+pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
     let modes: HashMap<String, Mode> = draft
         .backends
         .iter()
@@ -54,6 +55,8 @@ pub(super) fn resolve(draft: Draft) -> Config {
             auth: s.auth,
             metrics_auth: s.metrics_auth,
         }),
+        maps: registry.maps().to_vec(),
+        tables: registry.tables().to_vec(),
     }
 }
 
@@ -89,7 +92,7 @@ pub(super) fn users<'a>(
     draft.frontends.iter().filter(move |f| {
         f.default_backend
             .iter()
-            .chain(f.rules.iter().map(|rule| &rule.use_backend))
+            .chain(f.rules.iter().filter_map(|rule| rule.use_backend.as_ref()))
             .any(|name| name.value == backend)
     })
 }
@@ -120,14 +123,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         mode,
         binds: draft.binds.into_iter().map(|bind| bind.value).collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
-        rules: draft
-            .rules
-            .into_iter()
-            .map(|rule| Rule {
-                conditions: rule.conditions,
-                use_backend: rule.use_backend.value,
-            })
-            .collect(),
+        rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http
@@ -194,6 +190,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
+        rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         name: draft.name.value,
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         redispatch: None,
         timeouts: timeouts(),
         forwarded_for: false,
+        rules: crate::rules::RuleSet::default(),
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             text: bind.to_string(),
         }],
         maxconn: None,
-        rules: Vec::new(),
+        rules: crate::rules::RuleSet::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarded_for: false,
@@ -119,5 +120,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         frontends: frontends.into_iter().map(Arc::new).collect(),
         backends: backends.into_iter().map(Arc::new).collect(),
         stats: None,
+        maps: Vec::new(),
+        tables: Vec::new(),
     }
 }

@@ -12,7 +12,10 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{answer::Refusal, exchange::context::Exchange};
+use super::{
+    answer::Refusal,
+    exchange::{context::Exchange, rules::Remembered},
+};
 use crate::{
     config::model::Timeouts,
     proxy::{self, Worker},
@@ -25,6 +28,10 @@ pub(super) struct Client {
     pub(super) peer: SocketAddr,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
+    /// The address that the client connected to, if a rule might want to know.
+    pub(super) destination: Option<SocketAddr>,
+    /// What rules remember, if there are any.
+    pub(super) rules: RefCell<Option<Box<Remembered>>>,
     frontend: Arc<Frontend>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
     now: Cell<Instant>,
@@ -106,10 +113,16 @@ impl Client {
         let (now, peer) = (accepted.accepted, accepted.address);
 
         let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
+        let destination = match worker.shared.http.has_rules() {
+            true => accepted.stream.local_addr().ok().map(canonical),
+            false => None,
+        };
         Self {
             worker,
             peer,
             forwarded_for,
+            destination,
+            rules: RefCell::new(None),
             frontend: Arc::clone(accepted.frontend()),
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
@@ -319,4 +332,9 @@ impl Client {
             .filter(|&(at, _)| self.now() >= at)
             .map(|(_, whose)| whose)
     }
+}
+
+/// An IPv4 address where that is what a `[::]` socket shows.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod context;
 mod persist;
+pub(super) mod rules;
 mod send;
 
 use std::{
@@ -27,10 +28,7 @@ use super::{
     forward,
     plan::Target,
 };
-use crate::{
-    observe::log::{Cause, CookieSeen, CookieSet, Phase},
-    rules::RequestView,
-};
+use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -39,6 +37,8 @@ const CONTINUE: Duration = Duration::from_secs(1);
 enum Failure {
     /// It gets one of ours, and the connection goes on.
     Answer(Answer),
+    /// It gets one of a rule's, and the connection goes on.
+    Local(Box<rules::Local>),
     /// It gets one of ours, with which the connection ends.
     Refuse(Refusal),
     /// The connection ends, with this answer if the client is still there to read it.
@@ -91,6 +91,7 @@ pub(super) async fn serve(
     let response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
         Err(Failure::Answer(answer)) => local(&client, answer, &asked),
+        Err(Failure::Local(answer)) => rules::answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();
@@ -141,15 +142,17 @@ async fn forward_to_backend(
     let fields = forward::check(&head)?;
     client.exchange().accept(&head, client.now());
     let shared = Arc::clone(&client.worker.shared);
-    let Some(target) = shared.http.route(
-        client.frontend().index,
-        &RequestView::new(&head.uri, &head.headers),
-    ) else {
-        client.exchange().terminate(Cause::Server, Phase::Connect);
-        return Err(Failure::Answer(Answer::ServiceUnavailable));
+    let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
+        Ok(routed) => routed,
+        Err(failure) => {
+            let mut body = RequestBody::new(body, client);
+            // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body.
+            if !fields.any(Fields::EXPECT) {
+                body.drain().await;
+            }
+            return Err(failure);
+        }
     };
-    let now_ms = shared.topology.clock.at(client.now());
-    client.exchange().enter(target.backend.enter(now_ms));
     let holder = persist::read(client, target, fields, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
@@ -201,14 +204,8 @@ fn answer(
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
-    persist::write(
-        client,
-        target,
-        &asked.method,
-        &mut head,
-        length.fields,
-        direct,
-    );
+    let fields = rules::respond(client, target, &mut head, length.fields)?;
+    persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 
     if lease.is_free() {
