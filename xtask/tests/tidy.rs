@@ -19,17 +19,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
+            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config", "tls",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),
-    ("proxy", &["observe", "rules", "topology", "config"]),
-    ("health", &["observe", "topology", "config"]),
-    ("admin", &["observe", "topology", "config"]),
+    ("proxy", &["observe", "rules", "topology", "config", "tls"]),
+    ("health", &["observe", "topology", "config", "tls"]),
+    ("admin", &["observe", "topology", "config", "tls"]),
     ("observe", &["rules", "topology", "config"]),
     ("rules", &[]),
-    ("topology", &["config", "rules"]),
-    ("config", &["rules"]),
+    ("topology", &["config", "rules", "tls"]),
+    ("config", &["rules", "tls"]),
+    ("tls", &[]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.
@@ -64,10 +65,12 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stick_table.rs", &["frontends", "rules"]),
     ("conditions.rs", &["rules"]),
     ("backend.rs", &["backends"]),
+    ("introduction.rs", &["frontends", "backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
     ("stats.rs", &["stats"]),
+    ("tls.rs", &["tls"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

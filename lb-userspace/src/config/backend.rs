@@ -7,13 +7,14 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    frontend,
+    frontend, introduction,
     model::OnMarkedDown,
     rules,
     source::Spanned,
     stick_table,
     table::Table,
     timeouts::{self, Owner},
+    tls,
     tree::{Entry, Kind, Node},
 };
 
@@ -169,7 +170,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "send_proxy", "tls", "protocol", "resolve"];
+const UNSUPPORTED: &[&str] = &["max_queue", "protocol", "resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -210,6 +211,10 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
                 .map(|time| Spanned::new(time, e.key_span))
         }),
         on_marked_down: on_marked_down(d, table),
+        tls: table.take("tls").and_then(|e| tls::server(d, e)),
+        send_proxy: table
+            .take("send_proxy")
+            .and_then(|e| introduction::send_proxy(d, e)),
     }
 }
 

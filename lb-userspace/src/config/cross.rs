@@ -9,7 +9,7 @@ use super::{
     model::{AccessLog, Balance, Bind, Forward, Mode, Transport},
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, udp,
+    suggest, tls, udp,
 };
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
@@ -29,6 +29,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         listening::kernel_path(backend, draft, &mut found);
     }
     listening::binds(draft, &mut found);
+    tls::check(draft, &mut found);
     found
 }
 
@@ -171,11 +172,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     }
     let name = &frontend.name.value;
     let mend = "write `mode: http`, or remove it";
-    if let Some(rule) = frontend.rules.iter().find(|rule| !rule.rule.routes_alone()) {
+    if let Some(rule) = frontend
+        .rules
+        .iter()
+        .find(|rule| !rule.rule.routes_connections())
+    {
         found.push(
             Diagnostic::error(
                 rule.span,
-                format!("rules need mode http, `{name}` is in mode tcp"),
+                format!("rules of mode tcp are `use_backend` by `source`, `dst_port` and `sni` alone, and `{name}` is in mode tcp"),
             )
             .mend(mend),
         );

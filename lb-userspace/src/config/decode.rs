@@ -14,6 +14,7 @@ use super::{
     plain::reads_as,
     source::{Span, Spanned},
     suggest,
+    tls::Wanted,
     tree::{Kind, Node},
     units::{self, Problem},
     variables,
@@ -37,6 +38,8 @@ pub(super) struct Decoder<'a> {
     /// Proxies and servers that expressions name.
     pub(super) facts: Vec<Spanned<Fact>>,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// TLS settings whose files are to be looked at.
+    pub(super) tls: Vec<Wanted>,
 }
 
 /// Text with where it came from.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::{
     model::{
         AccessLog, Balance, Bind, Cookie, Forward, Global, HealthCheck, Mode, OnMarkedDown,
-        Overflow,
+        Overflow, ProxyVersion,
     },
     source::{Span, Spanned},
+    tls::Wanted,
 };
-use crate::rules::Rule;
+use crate::{rules::Rule, tls::ServerOptions};
 
 /// A whole file.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(super) struct Places {
     pub(super) max_flows: Option<Span>,
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
+    pub(super) tls: Vec<Wanted>,
 }
 
 /// `defaults:`
@@ -153,6 +155,10 @@ pub(super) struct ServerKeys {
     /// No time at all is none.
     pub(super) slowstart: Option<Spanned<Duration>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
+    /// The inner `None` is `false`.
+    pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
+    /// The inner `None` is `false`.
+    pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
 }
 
 impl ServerKeys {
@@ -167,6 +173,8 @@ impl ServerKeys {
             check: self.check.or(other.check),
             slowstart: self.slowstart.or(other.slowstart),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
+            tls: self.tls.or(other.tls),
+            send_proxy: self.send_proxy.or(other.send_proxy),
         }
     }
 }

@@ -6,12 +6,14 @@ use super::{
     address, conditions,
     decode::Decoder,
     draft::FrontendDraft,
-    model::{AccessLog, Bind, Mode},
+    introduction,
+    model::{AccessLog, Bind, Mode, Transport},
     rules,
     source::Spanned,
     stick_table,
     table::Table,
     timeouts::{self, Owner},
+    tls,
     tree::{Entry, Kind, Node},
 };
 
@@ -165,14 +167,30 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
         return d.parsed(node, "`bind`", address::bind);
     }
     let mut table = d.table(node, node.span, "a bind")?;
-    let bind = match table.take("address") {
+    let mut bind = match table.take("address") {
         Some(e) => d.parsed(&e.value, "`address`", address::bind),
         None => {
             d.missing(&table, "address", "write `{ address: \"*:80\" }`");
             None
         }
     };
-    table.finish(d, &["tls", "accept_proxy", "interface", "transparent"], &[]);
+    if let Some(bind) = &mut bind {
+        bind.value.tls = table.take("tls").and_then(|e| tls::bind(d, e));
+        bind.value.accept_proxy = table
+            .take("accept_proxy")
+            .and_then(|e| introduction::accept_proxy(d, e));
+    }
+    table.finish(d, &["interface", "transparent"], &[]);
+    if let Some(bind) = bind
+        .as_ref()
+        .filter(|bind| bind.value.transport == Transport::Udp && bind.value.has_preamble())
+    {
+        d.error(
+            bind.span,
+            "neither TLS nor a PROXY header comes before datagrams",
+            "remove `tls` and `accept_proxy`, or listen on TCP",
+        );
+    }
     bind
 }
 

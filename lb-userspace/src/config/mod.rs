@@ -21,6 +21,7 @@ mod frontend;
 mod global;
 mod health;
 pub mod host;
+mod introduction;
 mod listening;
 pub mod model;
 pub mod path;
@@ -33,6 +34,7 @@ mod stick_table;
 mod suggest;
 mod table;
 mod timeouts;
+mod tls;
 mod traps;
 mod tree;
 mod udp;
@@ -145,8 +147,9 @@ fn parse_in(
         named_tables: Vec::new(),
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
+        tls: Vec::new(),
     };
-    let draft = match &parsed.root {
+    let mut draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -159,6 +162,9 @@ fn parse_in(
             None
         }
     };
+    if let Some(draft) = &mut draft {
+        draft.places.tls = std::mem::take(&mut d.tls);
+    }
     if let Some(draft) = &draft
         && parsed.complete
     {

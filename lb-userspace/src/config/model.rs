@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use crate::rules::{Handle, Map, RuleSet};
+use crate::{
+    rules::{Handle, Map, RuleSet},
+    tls::{BindOptions, ServerOptions},
+};
 
 /// A whole configuration file.
 #[derive(Debug, Clone)]
@@ -92,6 +95,27 @@ pub struct Prefix {
     pub address: IpAddr,
     /// How many bits are alike: 0–32, or 0–128 in IPv6.
     pub length: u8,
+}
+
+impl Prefix {
+    /// Whether `address` begins alike.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |ours: &[u8], theirs: &[u8]| {
+            let (bytes, bits) = (usize::from(self.length / 8), self.length % 8);
+            let mask = !(0xff_u8.checked_shr(u32::from(bits)).unwrap_or(0));
+            ours.iter().take(bytes).eq(theirs.iter().take(bytes))
+                && (bits == 0
+                    || ours
+                        .get(bytes)
+                        .zip(theirs.get(bytes))
+                        .is_some_and(|(a, b)| (a ^ b) & mask == 0))
+        };
+        match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same(&ours.octets(), &theirs.octets()),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same(&ours.octets(), &theirs.octets()),
+            _ => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Prefix {
@@ -224,6 +248,35 @@ pub struct Bind {
     pub transport: Transport,
     /// As the user wrote it, for messages.
     pub text: String,
+    /// TLS towards clients.
+    pub tls: Option<BindOptions>,
+    /// From whom a PROXY header is taken.
+    pub accept_proxy: Option<AcceptProxy>,
+}
+
+impl Bind {
+    /// Whether something comes before the connection's own bytes, which only userspace knows how to take.
+    pub fn has_preamble(&self) -> bool {
+        self.tls.is_some() || self.accept_proxy.is_some()
+    }
+}
+
+/// `accept_proxy`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AcceptProxy {
+    /// Every connection begins with a PROXY header.
+    Everyone,
+    /// Those from these addresses do; no other is looked at.
+    From(Vec<Prefix>),
+}
+
+/// `send_proxy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What a bind speaks below the application.
@@ -447,6 +500,10 @@ pub struct Server {
     pub slowstart: Option<Duration>,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
+    /// TLS towards it.
+    pub tls: Option<ServerOptions>,
+    /// Whether its connections begin with a PROXY header that names the client.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// `on_marked_down`

@@ -9,10 +9,10 @@ use super::{
         BackendDraft, BalanceDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys,
     },
     model::{
-        AccessLog, Backend, Balance, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow,
+        AccessLog, Backend, Balance, Bind, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow,
         Server, Stats,
     },
-    timeouts,
+    timeouts, tls,
 };
 use crate::rules::{Registry, RuleSet};
 
@@ -121,7 +121,11 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
     let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
     Frontend {
         mode,
-        binds: draft.binds.into_iter().map(|bind| bind.value).collect(),
+        binds: draft
+            .binds
+            .into_iter()
+            .map(|bind| with_protocols(bind.value, mode))
+            .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         default_backend: draft.default_backend.map(|name| name.value),
@@ -139,6 +143,22 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .unwrap_or(follows_mode),
         name: draft.name.value,
     }
+}
+
+/// In mode http a client that asks by ALPN is to get an answer.
+fn with_protocols(mut bind: Bind, mode: Mode) -> Bind {
+    if let Some(tls) = bind
+        .tls
+        .as_mut()
+        .filter(|tls| mode == Mode::Http && tls.alpn.is_empty())
+    {
+        tls.alpn = http_protocols();
+    }
+    bind
+}
+
+fn http_protocols() -> Vec<String> {
+    tls::HTTP.iter().map(|&name| name.to_owned()).collect()
 }
 
 fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend {
@@ -184,7 +204,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, on, &default_server))
+            .map(|s| server(s, mode, on, &default_server))
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -211,7 +231,7 @@ pub(super) fn default_server(
         .or(&last(defaults.proxy.on_marked_down))
 }
 
-fn server(draft: ServerDraft, cookies: bool, default_server: &ServerKeys) -> Server {
+fn server(draft: ServerDraft, mode: Mode, cookies: bool, default_server: &ServerKeys) -> Server {
     let keys = draft.keys.or(default_server);
     Server {
         name: draft.name.value,
@@ -227,5 +247,12 @@ fn server(draft: ServerDraft, cookies: bool, default_server: &ServerKeys) -> Ser
             .map(|time| time.value)
             .filter(|time| !time.is_zero()),
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
+        tls: keys.tls.and_then(|tls| tls.value).map(|mut tls| {
+            if mode == Mode::Http && tls.alpn.is_empty() {
+                tls.alpn = http_protocols();
+            }
+            tls
+        }),
+        send_proxy: keys.send_proxy.and_then(|version| version.value),
     }
 }

@@ -7,6 +7,7 @@ mod noise;
 mod oracle;
 mod rules;
 mod syntax;
+mod tls;
 mod valid;
 mod values;
 

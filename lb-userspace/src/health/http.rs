@@ -1,13 +1,16 @@
 //! The check that asks over HTTP/1 and looks at the status.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
 
-use super::{finding::Finding, tcp};
+use super::{
+    finding::Finding,
+    reach::{Reach, Reached},
+};
 use crate::topology::CheckStatus;
 
 /// A response head longer than this is no answer to a check; HAProxy's buffer size.
@@ -55,13 +58,18 @@ impl Request {
     }
 }
 
-/// Asks `address`.
-pub(super) async fn check(address: SocketAddr, request: &Request, deadline: Instant) -> Finding {
-    let mut stream = match tcp::connect(address, deadline).await {
-        Ok(stream) => stream,
+/// Asks the server.
+pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
+    let asked = match reach.connect(deadline).await {
+        Ok(Reached::Plain(mut stream)) => {
+            timeout_at(deadline, ask(&mut stream, &request.bytes)).await
+        }
+        Ok(Reached::Tls(mut stream)) => {
+            timeout_at(deadline, ask(&mut stream, &request.bytes)).await
+        }
         Err(finding) => return finding,
     };
-    match timeout_at(deadline, ask(&mut stream, &request.bytes)).await {
+    match asked {
         Err(_elapsed) => Finding::new(CheckStatus::L7Tout),
         Ok(None) => Finding::new(CheckStatus::L7Rsp),
         Ok(Some(status)) => judge(status, &request.pass),
@@ -85,9 +93,13 @@ fn judge(line: StatusLine, pass: &[RangeInclusive<u16>]) -> Finding {
 }
 
 /// Sends the request and reads the head of the final response. `None`: what came is none.
-async fn ask(stream: &mut tokio::net::TcpStream, request: &[u8]) -> Option<StatusLine> {
+async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> Option<StatusLine> {
     // A server that refuses to read may have answered all the same.
     let _ = stream.write_all(request).await;
+    let _ = stream.flush().await;
     let mut head = Vec::with_capacity(1024);
     loop {
         match parse(&head) {

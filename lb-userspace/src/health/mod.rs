@@ -1,6 +1,6 @@
 //! Health checks: [`machine`] decides, checkers ask, and what they find goes to the server's one live state at once.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -11,9 +11,11 @@ pub mod finding;
 mod http;
 pub mod machine;
 pub mod message;
+mod reach;
 mod tcp;
 
 use finding::Finding;
+use reach::Reach;
 
 use crate::{
     config::model::{self, CheckKind},
@@ -80,7 +82,7 @@ impl Checks {
 
 /// One server's check, ready to be made again and again.
 struct Checker {
-    address: SocketAddr,
+    reach: Reach,
     interval: Duration,
     timeout: Duration,
     kind: Kind,
@@ -93,6 +95,10 @@ enum Kind {
 
 impl Checker {
     fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
+        let host = match &check.kind {
+            CheckKind::Http { host, .. } => host.as_deref(),
+            CheckKind::Tcp => None,
+        };
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Http {
@@ -112,7 +118,7 @@ impl Checker {
             )),
         };
         Self {
-            address: Topology::check_address(server, check),
+            reach: Reach::new(check, server, host),
             interval: check.interval,
             timeout: check
                 .timeout
@@ -126,8 +132,8 @@ impl Checker {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let Finding { status, code, info } = match &self.kind {
-            Kind::Tcp => tcp::check(self.address, deadline).await,
-            Kind::Http(request) => http::check(self.address, request, deadline).await,
+            Kind::Tcp => tcp::check(&self.reach, deadline).await,
+            Kind::Http(request) => http::check(&self.reach, request, deadline).await,
         };
         CheckResult {
             status,

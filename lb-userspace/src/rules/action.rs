@@ -31,9 +31,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether it is a `use_backend` and nothing else.
-    pub fn routes_alone(&self) -> bool {
-        self.condition.is_none()
+    /// Whether it is a `use_backend` that a connection of mode tcp can follow, and nothing else.
+    pub fn routes_connections(&self) -> bool {
+        let mut known = true;
+        if let Some(condition) = &self.condition {
+            condition.each_expr(&mut |expr| known &= expr.is_of_connection());
+        }
+        known
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()

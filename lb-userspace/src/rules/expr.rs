@@ -7,7 +7,7 @@ use super::{
     matching::How,
     problem::Problem,
     registry::Registry,
-    scene::Scene,
+    scene::{Scene, TlsFact},
     value::{Kind, Value},
 };
 
@@ -108,6 +108,25 @@ impl Expr {
     /// Whether it looks at a request.
     pub fn needs_request(&self) -> bool {
         self.fetch.needs_request()
+    }
+
+    /// Whether it asks for this of the client's TLS.
+    pub fn asks(&self, fact: TlsFact) -> bool {
+        matches!(&self.fetch, Fetch::Tls(asked) if *asked == fact)
+    }
+
+    /// Whether a connection of mode tcp has it: its ends, and the name that its TLS asks for.
+    pub fn is_of_connection(&self) -> bool {
+        let known = matches!(
+            self.fetch,
+            Fetch::Source
+                | Fetch::SourcePort
+                | Fetch::Destination
+                | Fetch::DestinationPort
+                | Fetch::Tls(TlsFact::Sni)
+                | Fetch::Constant(_)
+        );
+        known && self.converters.iter().all(Converter::is_pure)
     }
 
     /// Its value.

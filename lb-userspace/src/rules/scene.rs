@@ -157,14 +157,10 @@ pub enum TlsFact {
     Used,
     /// `ssl_fc_sni`.
     Sni,
-    /// `ssl_fc_alpn`.
-    Alpn,
     /// `ssl_fc_protocol`: `TLSv1.3`.
     Protocol,
     /// `ssl_fc_cipher`.
     Cipher,
-    /// `ssl_fc_is_resumed`.
-    Resumed,
     /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
     CertificateUsed,
     /// `ssl_c_verify`: 0 if it is valid.
@@ -175,14 +171,10 @@ pub enum TlsFact {
     Issuer,
     /// `ssl_c_sha1`.
     Sha1,
-    /// `ssl_c_der`.
-    Der,
+    /// `ssl_c_sha256`.
+    Sha256,
     /// `ssl_c_serial`.
     Serial,
-    /// `ssl_c_notbefore`.
-    NotBefore,
-    /// `ssl_c_notafter`.
-    NotAfter,
 }
 
 /// A variable's index in the registry.

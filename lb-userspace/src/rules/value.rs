@@ -68,6 +68,11 @@ impl<'a> Value<'a> {
         Self::Str(Cow::Borrowed(text.as_bytes()))
     }
 
+    /// The bytes of hexadecimal digits.
+    pub fn bytes_of_hex(digits: &str) -> Option<Self> {
+        super::convert::unhex(digits.as_bytes()).map(|bytes| Self::Bin(bytes.into()))
+    }
+
     /// Its type. A method has become text.
     pub const fn kind(&self) -> Kind {
         match self {

@@ -13,6 +13,12 @@ pub enum CheckStatus {
     L4Tout,
     /// The connection was refused, reset or unreachable.
     L4Con,
+    /// The TLS handshake was done and nothing more was asked.
+    L6Ok,
+    /// The TLS handshake was not done in time.
+    L6Tout,
+    /// The TLS handshake failed.
+    L6Rsp,
     /// The answer passed.
     L7Ok,
     /// The answer did not come in time.
@@ -31,6 +37,9 @@ impl CheckStatus {
             Self::L4Ok => "L4OK",
             Self::L4Tout => "L4TOUT",
             Self::L4Con => "L4CON",
+            Self::L6Ok => "L6OK",
+            Self::L6Tout => "L6TOUT",
+            Self::L6Rsp => "L6RSP",
             Self::L7Ok => "L7OK",
             Self::L7Tout => "L7TOUT",
             Self::L7Rsp => "L7RSP",
@@ -45,6 +54,9 @@ impl CheckStatus {
             Self::L4Ok => "Layer4 check passed",
             Self::L4Tout => "Layer4 timeout",
             Self::L4Con => "Layer4 connection problem",
+            Self::L6Ok => "Layer6 check passed",
+            Self::L6Tout => "Layer6 timeout",
+            Self::L6Rsp => "Layer6 invalid response",
             Self::L7Ok => "Layer7 check passed",
             Self::L7Tout => "Layer7 timeout",
             Self::L7Rsp => "Layer7 invalid response",
@@ -54,7 +66,7 @@ impl CheckStatus {
 
     /// Whether the server passed.
     pub fn passed(self) -> bool {
-        matches!(self, Self::L4Ok | Self::L7Ok)
+        matches!(self, Self::L4Ok | Self::L6Ok | Self::L7Ok)
     }
 }
 

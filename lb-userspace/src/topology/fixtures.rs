@@ -38,6 +38,8 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         check: true,
         slowstart: None,
         on_marked_down: OnMarkedDown::Nothing,
+        tls: None,
+        send_proxy: None,
     }
 }
 
@@ -83,6 +85,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             both_families: false,
             transport: Transport::Tcp,
             text: bind.to_string(),
+            tls: None,
+            accept_proxy: None,
         }],
         maxconn: None,
         rules: crate::rules::RuleSet::default(),

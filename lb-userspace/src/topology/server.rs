@@ -20,7 +20,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::{CheckResult, backend::throttle, counters::ServerCounters, queue::Queue};
-use crate::config::model::{self, OnMarkedDown};
+use crate::{
+    config::model::{self, OnMarkedDown},
+    tls::Connector,
+};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +117,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// What the file says of it.
     pub config: model::Server,
+    /// The TLS towards it.
+    pub tls: Option<Arc<Connector>>,
     /// Its counters.
     pub counters: ServerCounters,
     /// Who waits for a slot of this very server (cookie holders).
@@ -164,6 +169,7 @@ impl Server {
             backend: Arc::clone(name),
             index,
             address: config.address,
+            tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),

@@ -7,6 +7,7 @@
 
 mod absent;
 mod balancing;
+mod commands;
 mod dsr;
 mod dual_stack;
 mod faults;

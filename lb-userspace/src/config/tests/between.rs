@@ -125,7 +125,7 @@ backends:
             "3:3 error: the timeout `http_request` has no effect in mode tcp => remove it",
             "5:5 error: `forwarded_for` has no effect in mode tcp => write `mode: http`, or remove it",
             "6:17 error: there are no requests to log in mode tcp => write `log_format: tcp`",
-            "8:13 error: rules need mode http, `web` is in mode tcp => write `mode: http`, or remove it",
+            "8:13 error: rules of mode tcp are `use_backend` by `source`, `dst_port` and `sni` alone, and `web` is in mode tcp => write `mode: http`, or remove it",
             "11:5 error: `forwarded_for` has no effect in mode tcp => remove it",
             "12:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
         ],
@@ -373,6 +373,18 @@ backends:
             "3:25 error: `forward: ipip` cannot bring IPv6 clients of `[2001:db8::9]:80` to IPv4 servers => give the servers' IPv6 addresses, or write `forward: proxy`",
             r#"9:30 error: `forward: ipip` cannot change the port: the frontend's is 80, the server's 81 => write `"192.0.2.1:80"`, or use `forward: fullnat`"#,
         ],
+    },
+    Case {
+        name: "ipip from both families to IPv6 servers",
+        text: r#"frontends:
+  t: { mode: tcp, bind: "[::]:80", default_backend: six }
+backends:
+  six:
+    forward: ipip
+    servers:
+      - { name: s1, address: "[2001:db8::1]:80" }
+"#,
+        found: &[],
     },
     Case {
         name: "two families without a kernel path",

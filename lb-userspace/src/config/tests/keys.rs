@@ -55,7 +55,7 @@ backends:
   health_file: /run/x
 frontends:
   web:
-    bind: { address: "*:443", tls: { certificates: [] } }
+    bind: { address: "*:443", interface: eth0 }
     compression: true
     default_backend: app
 backends:
@@ -64,18 +64,18 @@ backends:
     cookie: { name: C, secure: true }
     health_check: { type: grpc, fast_interval: 1s }
     servers:
-      - { name: s1, address: "192.0.2.1:80", cookie: s1, send_proxy: v2 }
+      - { name: s1, address: "192.0.2.1:80", cookie: s1, resolve: true }
 stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
-            "5:31 error: unsupported: `tls` in a bind is not built yet => remove it until it is",
+            "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
             "11:24 error: unsupported: `secure` in `cookie` is not built yet => remove it until it is",
             "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
             "12:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
-            "14:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
+            "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
     },

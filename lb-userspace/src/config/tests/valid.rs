@@ -344,7 +344,7 @@ fn rules_keep_their_order() {
     let rules = config.frontends[0].rules.rules();
     assert_eq!(rules.len(), 3);
     assert!(rules[0].condition.is_some() && rules[1].condition.is_some());
-    assert!(rules[2].condition.is_none() && rules[2].routes_alone());
+    assert!(rules[2].condition.is_none() && rules[2].routes_connections());
     assert_eq!(config.frontends[0].binds.len(), 2);
 }
 

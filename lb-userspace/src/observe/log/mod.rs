@@ -6,6 +6,7 @@
 
 pub mod bridge;
 pub mod clock;
+mod entrance;
 pub mod httplog;
 pub mod json;
 pub mod level;
@@ -19,6 +20,7 @@ pub mod termination;
 #[cfg(test)]
 mod fixture;
 
+pub use entrance::entrance_failed;
 pub use level::Level;
 pub use record::{Active, Common, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
 pub use sink::{Sink, Writer};

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     config::model::Timeouts,
-    proxy::{self, Worker},
+    proxy::{self, Worker, header::Ends},
+    tls::Session,
     topology::Frontend,
 };
 
@@ -26,10 +27,12 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Both ends of its connection, for servers that are to be told.
+    pub(super) ends: Ends,
+    /// What its TLS handshake has shown.
+    pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
-    /// The address that the client connected to, if a rule might want to know.
-    pub(super) destination: Option<SocketAddr>,
     /// What rules remember, if there are any.
     pub(super) rules: RefCell<Option<Box<Remembered>>>,
     frontend: Arc<Frontend>,
@@ -110,18 +113,28 @@ pub(super) enum Expired {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
-        let (now, peer) = (accepted.accepted, accepted.address);
+        // The handshake's time is not the first request's.
+        let now = match &accepted.tls {
+            None => accepted.accepted,
+            Some(_) => Instant::now(),
+        };
+        let peer = accepted.address;
+        let ends = match worker.shared.http.introduces() || worker.shared.http.has_rules() {
+            true => accepted.ends(),
+            // Nobody is told, so nobody need be asked.
+            false => Ends {
+                source: peer,
+                destination: peer,
+            },
+        };
 
         let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
-        let destination = match worker.shared.http.has_rules() {
-            true => accepted.stream.local_addr().ok().map(canonical),
-            false => None,
-        };
         Self {
             worker,
             peer,
+            ends,
+            tls: accepted.tls.clone(),
             forwarded_for,
-            destination,
             rules: RefCell::new(None),
             frontend: Arc::clone(accepted.frontend()),
             now: Cell::new(now),
@@ -332,9 +345,4 @@ impl Client {
             .filter(|&(at, _)| self.now() >= at)
             .map(|(_, whose)| whose)
     }
-}
-
-/// An IPv4 address where that is what a `[::]` socket shows.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

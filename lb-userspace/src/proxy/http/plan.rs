@@ -21,6 +21,7 @@ pub struct Plan {
     backends: Vec<Target>,
     names: HashMap<Vec<u8>, usize>,
     has_rules: bool,
+    introduces: bool,
 }
 
 /// Where a frontend's requests go.
@@ -108,7 +109,17 @@ impl Plan {
                 .iter()
                 .any(|f| !f.config.rules.is_empty())
                 || topology.backends.iter().any(|b| !b.config.rules.is_empty()),
+            introduces: topology
+                .backends
+                .iter()
+                .flat_map(|backend| &backend.servers)
+                .any(|server| server.config.send_proxy.is_some()),
         }
+    }
+
+    /// Whether any server is told of the ends of clients' connections.
+    pub fn introduces(&self) -> bool {
+        self.introduces
     }
 
     /// Whether there are rules at all.

@@ -11,7 +11,6 @@ use std::{
 use hyper::{server::conn::http1, service::HttpService};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::Sleep,
 };
 
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
-    proxy::{self, Worker},
+    proxy::{self, Stream, Worker},
 };
 
 /// A request line longer than this is the reason for a head that is too large.
@@ -59,8 +58,9 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
     let parts = connection.into_parts();
     client.tick();
     let refusal = settle(&client, end, &parts.read_buf);
-    if let Some(refusal) = refusal {
-        refuse(parts.io.stream, refusal).await;
+    match refusal {
+        Some(refusal) => refuse(parts.io.stream, refusal).await,
+        None => say_goodbye(parts.io.stream).await,
     }
 }
 
@@ -197,8 +197,15 @@ fn too_large(unread: &[u8]) -> Refusal {
     }
 }
 
+/// A TLS connection ends with a word of its own, without which a client could not tell the end from a cut.
+async fn say_goodbye(mut stream: Stream) {
+    if stream.is_tls() {
+        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+    }
+}
+
 /// Writes the answer and closes so that the client can read it: closing with unread bytes would reset the connection.
-async fn refuse(mut stream: TcpStream, refusal: Refusal) {
+async fn refuse(mut stream: Stream, refusal: Refusal) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.write_all(refusal.message().as_bytes()).await?;
         stream.shutdown().await?;

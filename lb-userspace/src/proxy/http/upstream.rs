@@ -7,7 +7,6 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -28,7 +27,7 @@ use super::{
 };
 use crate::proxy::{
     Worker,
-    connect::{ConnectError, connect},
+    connect::{ConnectError, Own, Way},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -44,6 +43,8 @@ pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
     connection: http1::Connection<ServerIo, RequestBody>,
     meter: Rc<Meter>,
+    /// For whom it is, if not for every client.
+    own: Option<Box<Own>>,
     /// The connection has ended; it must not be driven any more.
     ended: bool,
     /// When it was last put by; `None` if it never was.
@@ -51,18 +52,16 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Connects to `address`.
+    /// Connects by `way`.
     ///
     /// # Errors
     /// No connection, or none in time.
-    pub(super) async fn connect(
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Box<Self>, ConnectError> {
+    pub(super) async fn connect(way: Way) -> Result<Box<Self>, ConnectError> {
         // Boxed so that requests on idle connections do not carry its state around.
-        let stream = Box::pin(connect(address, timeout)).await?;
+        let stream = Box::pin(way.clone().connect()).await?;
         let meter = Rc::<Meter>::default();
-        let io = ServerIo::new(stream, Rc::clone(&meter), address, timeout);
+        let own = way.own.clone();
+        let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD)
             .handshake(io);
@@ -73,6 +72,7 @@ impl Upstream {
             sender,
             connection,
             meter,
+            own,
             ended: false,
             idle_since: None,
         }))
@@ -176,11 +176,15 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The connection to `place` that was used last, if there is one that works.
-    pub(super) fn take(&self, place: Place) -> Option<Box<Upstream>> {
+    /// The connection to `place` for the same clients that was used last, if there is one that works.
+    pub(super) fn take(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
         loop {
             let mut idle = self.idle.borrow_mut();
-            let mut upstream = idle.get_mut(place.backend)?.get_mut(place.server)?.pop()?;
+            let connections = idle.get_mut(place.backend)?.get_mut(place.server)?;
+            let at = connections
+                .iter()
+                .rposition(|upstream| upstream.own.as_deref() == own)?;
+            let mut upstream = connections.remove(at);
             drop(idle);
             if upstream.is_usable() {
                 return Some(upstream);

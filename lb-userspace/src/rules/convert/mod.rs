@@ -289,6 +289,14 @@ impl Converter {
         })
     }
 
+    /// Whether it looks at nothing but the value.
+    pub fn is_pure(&self) -> bool {
+        !matches!(
+            self,
+            Self::InTable(_) | Self::Table(..) | Self::Compare(_) | Self::Math(_, Operand::Var(_))
+        )
+    }
+
     /// What it takes and what it makes, each `None` where that depends on what comes.
     pub fn kinds(&self) -> (Option<Kind>, Option<Kind>) {
         use Kind::{Bin, Bool, Int, Ip, Str};

@@ -168,9 +168,9 @@ impl Fetch {
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
             Self::Fact(_) => Kind::Int,
             Self::Tls(fact) => match fact {
-                TlsFact::Used | TlsFact::Resumed | TlsFact::CertificateUsed => Kind::Bool,
+                TlsFact::Used | TlsFact::CertificateUsed => Kind::Bool,
                 TlsFact::Verify => Kind::Int,
-                TlsFact::Sha1 | TlsFact::Der | TlsFact::Serial => Kind::Bin,
+                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
             _ => Kind::Str,

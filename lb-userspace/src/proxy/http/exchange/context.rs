@@ -235,7 +235,7 @@ impl Exchange {
                 client: client.peer,
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
-                tls: false,
+                tls: client.tls.is_some(),
                 backend: backend.map(|backend| &*backend.name),
                 server: self
                     .server

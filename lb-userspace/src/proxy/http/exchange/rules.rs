@@ -300,7 +300,7 @@ impl World for Surroundings<'_> {
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        self.client.destination
+        Some(self.client.ends.destination)
     }
 
     fn frontend(&self) -> &str {
@@ -355,8 +355,23 @@ impl World for Surroundings<'_> {
         })
     }
 
-    fn tls(&self, _: TlsFact) -> Option<Value<'_>> {
-        None
+    fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        let session = self.client.tls.as_deref()?;
+        let certificate = session.client.as_deref();
+        Some(match fact {
+            TlsFact::Used => Value::Bool(true),
+            TlsFact::Sni => Value::text(session.server_name.as_deref()?),
+            TlsFact::Protocol => Value::text(session.version),
+            TlsFact::Cipher => Value::text(session.cipher),
+            TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
+            // One that is not valid ends the handshake.
+            TlsFact::Verify => Value::Int(0),
+            TlsFact::Subject => Value::text(&certificate?.subject),
+            TlsFact::Issuer => Value::text(&certificate?.issuer),
+            TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
+            TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
+            TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
+        })
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -8,14 +8,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header::HOST};
 use hyper::{body::Incoming, client::conn::TrySendError};
 
 use super::{Answer, Failure, Refusal, persist};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::{
-        connect::ConnectError,
+        connect::{ConnectError, Own, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
             body::RequestBody,
@@ -48,7 +48,7 @@ pub(super) async fn run(
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let reached = reach(client, target, preferred.as_ref(), &mut trace).await;
+        let reached = reach(client, target, preferred.as_ref(), &request, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -89,6 +89,7 @@ async fn reach(
     client: &Client,
     target: &Target,
     preferred: Option<&Arc<Server>>,
+    request: &Request<RequestBody>,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
     let timeout = target.backend.config.timeouts.connect;
@@ -99,9 +100,18 @@ async fn reach(
             backend: target.index,
             server: server.index,
         };
-        let upstream = match pool.take(place) {
+        let own = Own::of(server, || client.ends, || host(request));
+        let upstream = match pool.take(place, own.as_deref()) {
             Some(idle) => idle,
-            None => Upstream::connect(server.address, timeout).await?,
+            None => {
+                let server = Arc::clone(server);
+                Upstream::connect(Way {
+                    server,
+                    timeout,
+                    own,
+                })
+                .await?
+            }
         };
         Ok(Lease::new(upstream, place))
     };
@@ -115,6 +125,19 @@ async fn reach(
         connect,
     )
     .await
+}
+
+/// The host that a request asks for, without its port.
+fn host(request: &Request<RequestBody>) -> Option<&str> {
+    let written = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(HOST)?.to_str().ok()?,
+    };
+    let name = match written.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => written,
+    };
+    Some(name.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// No server, none in time, or none that could be reached.
