@@ -60,6 +60,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
+    ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),
     ("stick_table.rs", &["frontends", "rules"]),

@@ -7,8 +7,8 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    frontend, introduction,
-    model::OnMarkedDown,
+    errorfiles, frontend, introduction,
+    model::{ErrorFiles, OnMarkedDown},
     rules,
     source::Spanned,
     stick_table,
@@ -45,6 +45,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
+            errorfiles: ErrorFiles::default(),
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
         };
@@ -56,13 +57,14 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
     let rules = rules::decode(d, &mut table, &name.value, false);
+    let errorfiles = errorfiles::decode(d, &mut table);
     let servers = table.take("servers");
     let servers_span = servers.map(|e| e.key_span);
     let servers = servers.map_or(&[][..], |e| d.list(&e.value, "`servers`"));
     let servers = servers.iter().filter_map(|node| server(d, node)).collect();
     table.finish(
         d,
-        &["hash_type", "retry_on", "errorfiles", "compression"],
+        &["hash_type", "retry_on", "compression"],
         &[
             ("bind", "`bind` belongs to a frontend"),
             ("maxconn", "it is a server's or a frontend's"),
@@ -91,6 +93,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         timeouts,
         proxy,
         rules,
+        errorfiles,
         servers,
         servers_span,
     }

@@ -6,7 +6,7 @@ use super::{
     backend, cookie,
     decode::Decoder,
     draft::{BalanceDraft, DefaultsDraft, ProxyDraft},
-    frontend, health,
+    errorfiles, frontend, health,
     model::{Balance, Forward, Overflow},
     source::Spanned,
     table::Table,
@@ -30,11 +30,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         log_format: frontend::log_format(d, &mut table),
         forwarded_for: frontend::forwarded_for(d, &mut table),
         timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
+        errorfiles: errorfiles::decode(d, &mut table),
         proxy: proxy(d, &mut table),
     };
     table.finish(
         d,
-        &["retry_on", "hash_type", "errorfiles", "compression"],
+        &["retry_on", "hash_type", "compression"],
         &[
             (
                 "option",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, Bind, Cookie, Forward, Global, HealthCheck, Mode, OnMarkedDown,
-        Overflow, ProxyVersion,
+        AccessLog, Balance, Bind, Cookie, ErrorFiles, Forward, Global, HealthCheck, Mode,
+        OnMarkedDown, Overflow, ProxyVersion, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -51,6 +51,7 @@ pub(super) struct DefaultsDraft {
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
+    pub(super) errorfiles: ErrorFiles,
     pub(super) proxy: ProxyDraft,
 }
 
@@ -91,6 +92,7 @@ pub(super) struct TimeoutsDraft {
     pub(super) http_request: Option<Duration>,
     pub(super) http_keep_alive: Option<Duration>,
     pub(super) queue: Option<Duration>,
+    pub(super) tarpit: Option<Duration>,
     pub(super) tunnel: Option<Duration>,
     pub(super) check: Option<Duration>,
 }
@@ -107,6 +109,8 @@ pub(super) struct FrontendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) errorfiles: ErrorFiles,
+    pub(super) unique_id: Option<Spanned<UniqueId>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
 }
@@ -130,6 +134,7 @@ pub(super) struct BackendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
+    pub(super) errorfiles: ErrorFiles,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,

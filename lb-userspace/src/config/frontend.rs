@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use super::{
+    actions::header_name,
     address, conditions,
     decode::Decoder,
     draft::FrontendDraft,
-    introduction,
-    model::{AccessLog, Bind, Mode, Transport},
+    errorfiles, introduction,
+    model::{AccessLog, Bind, Mode, Transport, UniqueId},
     rules,
     source::Spanned,
     stick_table,
@@ -55,9 +56,11 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
     let forwarded_for = forwarded_for(d, &mut table);
     let log_format = log_format(d, &mut table);
+    let errorfiles = errorfiles::decode(d, &mut table);
+    let unique_id = unique_id(d, &mut table);
     table.finish(
         d,
-        &["errorfiles", "unique_id", "compression"],
+        &["compression"],
         &[
             (
                 "use_backend",
@@ -92,8 +95,27 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         timeouts,
         forwarded_for,
         log_format,
+        errorfiles,
+        unique_id,
         routes,
     })
+}
+
+/// `unique_id`
+fn unique_id(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<UniqueId>> {
+    let e = table.take("unique_id")?;
+    let mut inner = d.table(&e.value, e.key_span, "`unique_id`")?;
+    let format = match inner.take("format") {
+        Some(e) => d.template(&e.value, "`format`"),
+        None => d.template_of(e.key_span, "%[uuid]"),
+    };
+    let header = inner.take("header").and_then(|e| {
+        let name = d.text(&e.value, "`header`")?;
+        header_name(d, &name, e.value.span)
+    });
+    inner.finish(d, &[], &[]);
+    let format = format?;
+    Some(Spanned::new(UniqueId { format, header }, e.key_span))
 }
 
 /// `mode`

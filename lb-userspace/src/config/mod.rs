@@ -17,6 +17,7 @@ mod decode;
 mod defaults;
 mod diagnostic;
 mod draft;
+mod errorfiles;
 mod frontend;
 mod global;
 mod health;

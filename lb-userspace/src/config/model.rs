@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+pub use super::errorfiles::{ErrorFiles, Page};
 use crate::{
-    rules::{Handle, Map, RuleSet},
+    rules::{Handle, Map, RuleSet, Template},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -224,6 +225,19 @@ pub struct Frontend {
     pub forwarded_for: bool,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// Pages for answers of ours.
+    pub errorfiles: ErrorFiles,
+    /// What each request is called.
+    pub unique_id: Option<UniqueId>,
+}
+
+/// `unique_id`
+#[derive(Debug, Clone)]
+pub struct UniqueId {
+    /// What it is made of.
+    pub format: Template,
+    /// The field that tells the server.
+    pub header: Option<http::HeaderName>,
 }
 
 /// `log_format`
@@ -303,6 +317,8 @@ pub struct Timeouts {
     pub http_keep_alive: Duration,
     /// Waiting for a server's slot.
     pub queue: Duration,
+    /// Before the answer of a `tarpit`.
+    pub tarpit: Duration,
     /// Idle of a tunnel; `None` if the file does not set it (then 1 h for tunnels).
     pub tunnel: Option<Duration>,
     /// A health check; `None` if the file does not set it (then the check's interval).
@@ -350,6 +366,8 @@ pub struct Backend {
     pub forwarded_for: bool,
     /// Rules for what comes to it, after the frontend's.
     pub rules: RuleSet,
+    /// Pages for answers of ours, before the frontend's.
+    pub errorfiles: ErrorFiles,
 }
 
 /// `balance`

@@ -141,6 +141,11 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|format| format.value)
             .or(inherited)
             .unwrap_or(follows_mode),
+        errorfiles: draft.errorfiles.or(&defaults.errorfiles),
+        unique_id: draft
+            .unique_id
+            .map(|id| id.value)
+            .filter(|_| mode == Mode::Http),
         name: draft.name.value,
     }
 }
@@ -211,6 +216,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
+        errorfiles: draft.errorfiles,
         name: draft.name.value,
     }
 }

@@ -20,6 +20,7 @@ pub(crate) fn timeouts() -> Timeouts {
         http_request: Duration::from_secs(10),
         http_keep_alive: Duration::from_secs(60),
         queue: Duration::from_secs(5),
+        tarpit: Duration::from_secs(5),
         tunnel: None,
         check: None,
     }
@@ -72,6 +73,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         timeouts: timeouts(),
         forwarded_for: false,
         rules: crate::rules::RuleSet::default(),
+        errorfiles: Default::default(),
     }
 }
 
@@ -94,6 +96,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         timeouts: timeouts(),
         forwarded_for: false,
         log_format: AccessLog::Tcp,
+        errorfiles: Default::default(),
+        unique_id: None,
     }
 }
 

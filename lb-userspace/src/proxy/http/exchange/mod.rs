@@ -90,7 +90,10 @@ pub(super) async fn serve(
     };
     let response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Answer(answer)) => local(&client, answer, &asked),
+        Err(Failure::Answer(answer)) => match rules::page(&client, answer.code()) {
+            Some(page) => rules::answered(&client, page, &asked),
+            None => local(&client, answer, &asked),
+        },
         Err(Failure::Local(answer)) => rules::answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();

@@ -3,14 +3,19 @@
 use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, request, response};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request, response,
+};
 use hyper::ext::ReasonPhrase;
 
 use super::{Answer, Asked, Client, Failure, Fields, Target, Upload, forward};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{answer::standard, body::ResponseBody, plan::Plan},
-    rules::{Data, Denial, Fact, Later, Outcome, Reply, RuleSet, State, TlsFact, Value, World},
+    rules::{
+        Data, Denial, Fact, Later, Outcome, Reply, RequestView, RuleSet, Scene, State, TlsFact,
+        Value, World,
+    },
     topology::{Backend, Server},
 };
 
@@ -18,13 +23,15 @@ use crate::{
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
     state: State,
+    /// What the request is called.
+    id: Option<Box<[u8]>>,
     frontend: Later,
     backend: Later,
 }
 
 /// An answer of ours that the connection goes on after.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(in super::super) struct Local {
     status: StatusCode,
     /// Another than the status's usual one.
     reason: Option<&'static str>,
@@ -44,6 +51,7 @@ pub(super) async fn route<'p>(
         client,
         touched: false,
     };
+    name(client, head);
     let mut chosen = None;
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
@@ -65,6 +73,34 @@ pub(super) async fn route<'p>(
     }
 }
 
+/// Gives the request its unique id, if the frontend has them.
+fn name(client: &Client, head: &mut request::Parts) {
+    let Some(unique) = &client.frontend().config.unique_id else {
+        return;
+    };
+    let mut remembered = client.rules.borrow_mut();
+    let remembered = remembered.get_or_insert_default();
+    let id = {
+        let world = Surroundings {
+            client,
+            backend: None,
+            id: None,
+        };
+        unique.format.render(&Scene {
+            request: Some(RequestView::new(head)),
+            response: None,
+            state: &remembered.state,
+            world: &world,
+        })
+    };
+    if let Some(header) = &unique.header
+        && let Ok(value) = HeaderValue::from_bytes(&id)
+    {
+        head.headers.insert(header.clone(), value);
+    }
+    remembered.id = Some(id.into());
+}
+
 /// Carries out what rules do with a response; the fields that it has then.
 pub(super) fn respond(
     client: &Rc<Client>,
@@ -82,6 +118,7 @@ pub(super) fn respond(
     let world = Surroundings {
         client,
         backend: Some(&target.backend.name),
+        id: remembered.id.as_deref(),
     };
     let state = &mut remembered.state;
     let done = target
@@ -103,7 +140,8 @@ pub(super) fn respond(
                 server.counters.denied_responses.inc();
             }
             exchange.terminate(Cause::Proxy, Phase::Headers);
-            Err(Failure::Local(Box::new(Local::standard(status))))
+            drop(exchange);
+            Err(Failure::Local(Box::new(Local::of(client, status))))
         }
     }
 }
@@ -139,6 +177,7 @@ pub(in super::super) fn finish(
         }
     }
     remembered.state.next();
+    remembered.id = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();
 }
@@ -165,8 +204,11 @@ pub(super) fn answered(client: &Rc<Client>, local: Local, asked: &Asked) -> Resp
 }
 
 impl Local {
-    /// With the status's usual body.
-    fn standard(status: StatusCode) -> Self {
+    /// With the page that the file has for the status, else the usual one.
+    fn of(client: &Client, status: StatusCode) -> Self {
+        if let Some(page) = page(client, status.as_u16()) {
+            return page;
+        }
         let (reason, headers, body) = standard(status);
         Self {
             status,
@@ -174,6 +216,41 @@ impl Local {
             headers,
             body,
         }
+    }
+}
+
+/// The page that the file has for a status: the backend's, else the frontend's.
+pub(in super::super) fn page(client: &Client, status: u16) -> Option<Local> {
+    let frontend = &client.frontend().config.errorfiles;
+    let exchange = client.exchange();
+    let backend = exchange.backend();
+    let page = backend
+        .and_then(|backend| backend.config.errorfiles.page(status))
+        .or_else(|| frontend.page(status))?;
+    let mut headers = page.headers.clone();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(page.body.len()));
+    Some(Local {
+        status: page.status,
+        reason: None,
+        headers,
+        body: page.body.clone(),
+    })
+}
+
+impl Local {
+    /// The whole message as it goes over the wire where the connection ends with it.
+    pub(in super::super) fn message(&self) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or("Error");
+        let mut text = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        for (name, value) in &self.headers {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"connection: close\r\n\r\n");
+        text.extend_from_slice(&self.body);
+        text
     }
 }
 
@@ -218,6 +295,7 @@ impl Way<'_> {
                 let mut remembered = client.rules.borrow_mut();
                 let Remembered {
                     state,
+                    id,
                     frontend,
                     backend,
                 } = &mut **remembered.get_or_insert_default();
@@ -228,6 +306,7 @@ impl Way<'_> {
                 let world = Surroundings {
                     client,
                     backend: name,
+                    id: id.as_deref(),
                 };
                 rules.request(from, head, state, later, &world)
             };
@@ -265,11 +344,10 @@ impl Way<'_> {
             false => Phase::Request,
         };
         if denial.tarpit {
-            // HAProxy's `timeout tarpit` is that of connections unless it is set.
-            tokio::time::sleep(client.frontend().config.timeouts.connect).await;
+            tokio::time::sleep(client.frontend().config.timeouts.tarpit).await;
         }
         client.exchange().terminate(Cause::Proxy, phase);
-        let mut local = Local::standard(denial.status);
+        let mut local = Local::of(client, denial.status);
         if let Some((name, value)) = denial.header {
             local.headers.insert(name, value);
         }
@@ -281,6 +359,8 @@ impl Way<'_> {
 struct Surroundings<'a> {
     client: &'a Client,
     backend: Option<&'a str>,
+    /// What the request is called.
+    id: Option<&'a [u8]>,
 }
 
 impl Surroundings<'_> {
@@ -375,7 +455,7 @@ impl World for Surroundings<'_> {
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
+        self.id.map(Cow::Borrowed)
     }
 
     fn now_ms(&self) -> u64 {

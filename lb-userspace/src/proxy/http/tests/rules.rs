@@ -410,3 +410,55 @@ fn a_body_that_a_rule_does_not_want_does_not_hurt_the_next_request() {
     );
     cleaned(rules);
 }
+
+#[test]
+fn pages_of_ones_own_stand_for_answers_of_ours() {
+    let (at, _) = echo("200 OK");
+    let folder = std::env::temp_dir().join(format!("lb-rules-pages-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(
+        folder.join("403.http"),
+        "HTTP/1.0 403 Forbidden\nContent-Type: text/plain\nContent-Length: 99\nX-Page: 1\n\nno way",
+    )
+    .unwrap();
+    std::fs::write(folder.join("400.json"), "{}").unwrap();
+    let rules = Rules::within(
+        folder,
+        &[at],
+        "    errorfiles: { 403: 403.http, 400: 400.json }\n    rules:\n      - { if: { path: /deny }, deny: true }\n",
+        "",
+    );
+    assert_eq!(
+        rules.get("/deny"),
+        "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\nx-page: 1\r\ncontent-length: 6\r\nconnection: close\r\n\r\nno way"
+    );
+    assert_eq!(
+        rules.harness.ask("nonsense\r\n\r\n"),
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+    );
+    cleaned(rules);
+}
+
+#[test]
+fn a_request_has_one_name_wherever_it_is_asked_for() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    unique_id: { header: X-Request-ID }\n    rules:\n      - { set_header: { X-Copy: \"%[unique-id]\" }, \
+         response: { set_header: { X-Request-ID: \"%[unique-id]\" } } }\n",
+        "",
+    );
+    let answer = rules.ask("GET /", "X-Request-ID: mine\r\n");
+    let field = |text: &str, name: &str| {
+        let value = text.split(&format!("\r\n{name}: ")).nth(1).unwrap();
+        value.split('\r').next().unwrap().to_owned()
+    };
+    let id = field(&answer, "x-request-id");
+    assert_eq!(id.len(), 36, "{answer}");
+    let head = seen.lock().unwrap().pop().unwrap();
+    assert_eq!(field(&head, "x-request-id"), id);
+    assert_eq!(field(&head, "x-copy"), id);
+    let second = rules.get("/");
+    assert_ne!(field(&second, "x-request-id"), id);
+    cleaned(rules);
+}
