@@ -4,7 +4,7 @@ use super::{
     backend, balance, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
-    frontend, health,
+    errorfiles, frontend, health,
     model::{Forward, Overflow},
     source::Spanned,
     table::Table,
@@ -28,11 +28,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         log_format: frontend::log_format(d, &mut table),
         forwarded_for: frontend::forwarded_for(d, &mut table),
         timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
+        errorfiles: errorfiles::decode(d, &mut table),
         proxy: proxy(d, &mut table),
     };
     table.finish(
         d,
-        &["retry_on", "errorfiles", "compression"],
+        &["retry_on", "compression"],
         &[
             (
                 "option",
