@@ -162,7 +162,7 @@ fn parse(
         };
         let complain = |problem| (index + 1, problem);
         let value = Value::Str(value.as_bytes().to_vec().into())
-            .cast(output.kind())
+            .read(output.kind())
             .ok_or_else(|| {
                 complain(Problem::bare(format!(
                     "`{value}` is not {}",

@@ -365,7 +365,7 @@ impl Plain {
             Self::UrlEncode => text::url_encode(from),
             Self::HostOnly => {
                 let end = text::port_at(&from).unwrap_or(from.len());
-                text::slice(from, 0..end)
+                return Self::Lower.apply(text::slice(from, 0..end));
             }
             Self::PortOnly => {
                 let port = text::port_at(&from).map_or(&[][..], |at| &from[at + 1..]);
