@@ -308,7 +308,7 @@ fn a_request_that_is_taken_back_is_taken_back_from_the_server() {
         let closed = tokio::task::spawn_blocking(move || receiver.recv().unwrap());
         assert_eq!(closed.await.unwrap(), "closed");
     });
-    assert!(tail(&harness.logged()[0]).starts_with("-1 CH-- "));
+    assert!(tail(&harness.logged()[0]).starts_with("-1 CD-- "));
 }
 
 #[test]

@@ -154,6 +154,10 @@ impl Exchange {
         self.connected = trace.connected;
         self.retries = trace.retries;
         self.redispatched = trace.redispatched;
+        if self.redispatched && self.cookie_seen == CookieSeen::Valid {
+            // The server that it named could not be reached, so that it was as good as down.
+            self.cookie_seen = CookieSeen::Down;
+        }
         self.server_queue = trace.server_queue;
         self.backend_queue = trace.backend_queue;
     }

@@ -314,7 +314,8 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
     match client.upload() {
         Upload::Aborted => {
             persist::forget(client);
-            client.exchange().terminate_here(Cause::Client);
+            // It left in the middle of what it sent, whatever the server was at.
+            client.exchange().terminate(Cause::Client, Phase::Data);
             Failure::Close(None)
         }
         Upload::Malformed => {
