@@ -168,7 +168,7 @@ pub fn request(
     remove_connection_fields(&mut head.headers, fields);
     if upgrade {
         head.headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
@@ -234,7 +234,7 @@ pub fn switching(head: &mut response::Parts) -> bool {
     }
     remove_connection_fields(&mut head.headers, fields);
     head.headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     head.version = Version::HTTP_11;
     head.extensions.clear();
     true
@@ -272,6 +272,15 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
         return None;
     }
     remove_connection_fields(&mut head.headers, fields);
+    if fields.any(Fields::CONTENT_LENGTH) && head.headers.len() != head.headers.keys_len() {
+        // hyper has seen to it that all are alike where a body follows; of HEAD and 304 they need not be.
+        let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+        let length = lengths.next()?.clone();
+        if lengths.any(|other| other != length) {
+            return None;
+        }
+        head.headers.insert(CONTENT_LENGTH, length);
+    }
     if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
