@@ -49,7 +49,14 @@ pub(crate) fn ask(text: &str) -> Case {
     let method = text.trim_start().split(' ').next().unwrap_or("").to_owned();
     let steps = vec![Step::Send(text.to_owned()), Step::Read(method)];
     let name: String = text.chars().take(100).collect();
-    Case { name, via: Via::Plain, at: "web", steps, busy: Vec::new(), probe: true }
+    Case {
+        name,
+        via: Via::Plain,
+        at: "web",
+        steps,
+        busy: Vec::new(),
+        probe: true,
+    }
 }
 
 /// `GET` with these header lines, each ended by `\n`.
@@ -61,14 +68,24 @@ pub(crate) fn get(target: &str, headers: &str) -> Case {
 pub(crate) fn pipeline(texts: &[&str]) -> Case {
     let mut case = ask(&texts.concat());
     case.steps = vec![Step::Send(texts.concat())];
-    let methods = texts.iter().map(|text| text.split(' ').next().unwrap_or(""));
-    case.steps.extend(methods.map(|method| Step::Read(method.to_owned())));
+    let methods = texts
+        .iter()
+        .map(|text| text.split(' ').next().unwrap_or(""));
+    case.steps
+        .extend(methods.map(|method| Step::Read(method.to_owned())));
     case.named("pipeline")
 }
 
 /// Any steps.
 pub(crate) fn steps(name: &str, steps: Vec<Step>) -> Case {
-    Case { name: name.to_owned(), via: Via::Plain, at: "web", steps, busy: Vec::new(), probe: false }
+    Case {
+        name: name.to_owned(),
+        via: Via::Plain,
+        at: "web",
+        steps,
+        busy: Vec::new(),
+        probe: false,
+    }
 }
 
 impl Case {

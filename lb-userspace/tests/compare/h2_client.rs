@@ -88,7 +88,10 @@ async fn converse(
         }
         if whole && let Ok(Some(trailers)) = body.trailers().await {
             for (name, value) in &trailers {
-                note("trailer", format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+                note(
+                    "trailer",
+                    format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
+                );
             }
         }
         note("body", String::from_utf8_lossy(&bytes).into_owned());
@@ -120,5 +123,8 @@ fn request(text: &str, scheme: &str) -> (Request<()>, Bytes) {
             request = request.header(name.to_ascii_lowercase(), value);
         }
     }
-    (request.body(()).unwrap(), Bytes::copy_from_slice(body.as_bytes()))
+    (
+        request.body(()).unwrap(),
+        Bytes::copy_from_slice(body.as_bytes()),
+    )
 }

@@ -9,7 +9,20 @@ pub(crate) fn parse(line: &str) -> Option<(String, Fields)> {
     let (_date, rest) = rest.split_once("] ")?;
     let (rest, request) = rest.split_once(" \"")?;
     let words: Vec<&str> = rest.split(' ').collect();
-    let [frontend, server, times, status, bytes, seen, set, termination, counts, queues, ..] = words[..] else {
+    let [
+        frontend,
+        server,
+        times,
+        status,
+        bytes,
+        seen,
+        set,
+        termination,
+        counts,
+        queues,
+        ..,
+    ] = words[..]
+    else {
         return None;
     };
     // Of a time: whether it was reached.

@@ -29,9 +29,10 @@ use crate::{
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const YAML: &str = "defaults:\n  mode: http\n  timeouts: { connect: 5s, client: 10s, server: 10s }\n";
+const YAML: &str =
+    "defaults:\n  mode: http\n  timeouts: { connect: 5s, client: 2s, server: 10s }\n";
 const CFG: &str = "defaults\n    mode http\n    log global\n    option httplog\n    timeout connect 5s\n    \
-    timeout client 10s\n    timeout server 10s\n";
+    timeout client 2s\n    timeout server 10s\n";
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,16 +76,27 @@ pub(crate) fn compare(setup: &Setup) {
         fields.sort();
         fields.dedup();
         let mut said = String::new();
-        let status = |outcome: &Outcome| outcome.get("1 status").cloned().unwrap_or_else(|| "-".into());
+        let status = |outcome: &Outcome| {
+            outcome
+                .get("1 status")
+                .cloned()
+                .unwrap_or_else(|| "-".into())
+        };
         let (status, their_status) = (status(ours), status(theirs));
         let whole = |d: &Deviation| d.allows(&case.name, EVERYTHING, &status, &their_status);
-        if let Some(i) = setup.deviations.iter().position(whole).filter(|_| ours != theirs) {
+        if let Some(i) = setup
+            .deviations
+            .iter()
+            .position(whole)
+            .filter(|_| ours != theirs)
+        {
             used[i] += 1;
             defended += 1;
             continue;
         }
         for field in fields {
-            let of = |outcome: &'_ Outcome| outcome.get(field).cloned().unwrap_or_else(|| "-".into());
+            let of =
+                |outcome: &'_ Outcome| outcome.get(field).cloned().unwrap_or_else(|| "-".into());
             let (ours, theirs) = (of(ours), of(theirs));
             if ours == theirs {
                 continue;
@@ -99,17 +111,33 @@ pub(crate) fn compare(setup: &Setup) {
                 continue;
             }
             count += 1;
-            let _ = writeln!(said, "    {field}:\n      ours   {ours:?}\n      theirs {theirs:?}");
+            let _ = writeln!(
+                said,
+                "    {field}:\n      ours   {ours:?}\n      theirs {theirs:?}"
+            );
         }
         if !said.is_empty() {
             let _ = writeln!(told, "  {:?} at {}\n{said}", case.name, case.at);
         }
     }
-    for (deviation, _) in setup.deviations.iter().zip(&used).filter(|(_, used)| **used == 0) {
+    for (deviation, _) in setup
+        .deviations
+        .iter()
+        .zip(&used)
+        .filter(|(_, used)| **used == 0)
+    {
         count += 1;
-        let _ = writeln!(told, "  no more: {} in {:?} ({})", deviation.field, deviation.cases, deviation.why);
+        let _ = writeln!(
+            told,
+            "  no more: {} in {:?} ({})",
+            deviation.field, deviation.cases, deviation.why
+        );
     }
-    eprintln!("{}: {} cases, {defended} differences meant, {count} not", setup.name, setup.cases.len());
+    eprintln!(
+        "{}: {} cases, {defended} differences meant, {count} not",
+        setup.name,
+        setup.cases.len()
+    );
     assert!(count == 0, "{}: {count} differences\n{told}", setup.name);
 }
 
@@ -121,7 +149,8 @@ fn number() -> u8 {
 
 impl World {
     fn new(setup: &Setup) -> Self {
-        let folder = std::env::temp_dir().join(format!("lb-compare-{}-{}", std::process::id(), setup.name));
+        let folder =
+            std::env::temp_dir().join(format!("lb-compare-{}-{}", std::process::id(), setup.name));
         fs::create_dir_all(&folder).unwrap();
         for (name, text) in setup.files {
             fs::write(folder.join(name), text.replace('\n', "\r\n")).unwrap();
@@ -138,23 +167,39 @@ impl World {
         let inner = issue("inner.pem", &["inner.example"]);
         let mut roots = RootCertStore::empty();
         roots.add(ca.der()).unwrap();
-        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let tls = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-        let chain = CertificateDer::pem_slice_iter(inner.cert.as_bytes()).map(Result::unwrap).collect();
+        let chain = CertificateDer::pem_slice_iter(inner.cert.as_bytes())
+            .map(Result::unwrap)
+            .collect();
         let key = PrivateKeyDer::from_pem_slice(inner.key.as_bytes()).unwrap();
-        let inner = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let inner = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
         let ip = address(0);
         let record = Arc::new(Record::default());
         let mut servers: Vec<_> = ["s1", "s2", "s3"]
             .into_iter()
             .map(|name| (name, server::start(ip, name, None, &record)))
             .collect();
-        servers.push(("secure", server::start(ip, "secure", Some(Arc::new(inner)), &record)));
+        servers.push((
+            "secure",
+            server::start(ip, "secure", Some(Arc::new(inner)), &record),
+        ));
         let mute = mute(ip);
         servers.push(("mute", mute.0.local_addr().unwrap()));
         // Where nobody may listen but the superuser, and nobody does.
         servers.push(("dead", SocketAddr::new(ip, 1)));
-        World { folder, servers, record, tls: Arc::new(tls), _mute: mute }
+        World {
+            folder,
+            servers,
+            record,
+            tls: Arc::new(tls),
+            _mute: mute,
+        }
     }
 
     /// What came of each case.
@@ -174,7 +219,13 @@ impl World {
             }
             text
         };
-        let proxy = Proxy::start(side, &self.folder, &fill(setup.text(side)), sockets[0].1);
+        let used = |name: &str| setup.text(side).contains(&format!("{{{name}}}"));
+        let ready: Vec<_> = sockets
+            .iter()
+            .filter(|(name, _)| used(name))
+            .map(|s| s.1)
+            .collect();
+        let proxy = Proxy::start(side, &self.folder, &fill(setup.text(side)), &ready);
         let tag = |i: usize| format!("{}{i}", if side == Side::Ours { "o" } else { "t" });
         let run = |(i, case): (usize, &Case)| {
             let place = Place {
@@ -189,8 +240,16 @@ impl World {
         let run = &run;
         let talked: Vec<Fields> = if setup.parallel {
             thread::scope(|scope| {
-                let threads: Vec<_> = setup.cases.iter().enumerate().map(|case| scope.spawn(move || run(case))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                let threads: Vec<_> = setup
+                    .cases
+                    .iter()
+                    .enumerate()
+                    .map(|case| scope.spawn(move || run(case)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
             })
         } else {
             setup.cases.iter().enumerate().map(run).collect()
@@ -208,48 +267,56 @@ impl World {
         sockets: &[(&str, SocketAddr)],
     ) -> Vec<Outcome> {
         let lines: Vec<(String, Fields)> = log.lines().filter_map(log::parse).collect();
-        let outcomes = setup.cases.iter().zip(talked).enumerate().map(|(i, (case, talked))| {
-            let mut outcome = Outcome::new();
-            let mut note = |name: String, value: &str| {
-                let mut value = value.to_owned();
-                for (name, address) in sockets {
-                    value = value.replace(&address.to_string(), &format!("{{{name}}}"));
-                    value = value.replace(&address.ip().to_string(), "{ip}");
-                    value = value.replace(&address.port().to_string(), "{port}");
+        let outcomes = setup
+            .cases
+            .iter()
+            .zip(talked)
+            .enumerate()
+            .map(|(i, (case, talked))| {
+                let mut outcome = Outcome::new();
+                let mut note = |name: String, value: &str| {
+                    let mut value = value.to_owned();
+                    for (name, address) in sockets {
+                        value = value.replace(&address.to_string(), &format!("{{{name}}}"));
+                        value = value.replace(&address.ip().to_string(), "{ip}");
+                        value = value.replace(&address.port().to_string(), "{port}");
+                    }
+                    let values = outcome.entry(name).or_default();
+                    if !values.is_empty() {
+                        values.push_str(" | ");
+                    }
+                    values.push_str(&dateless(&value));
+                };
+                for (name, value) in talked {
+                    note(name.clone(), value);
                 }
-                let values = outcome.entry(name).or_default();
-                if !values.is_empty() {
-                    values.push_str(" | ");
+                let source = source(i).to_string();
+                let mut logged: Vec<Fields> = lines
+                    .iter()
+                    .filter(|(client, _)| *client == source)
+                    .map(|(_, fields)| fields.clone())
+                    .collect();
+                let line = |fields: &Fields, what: &str| {
+                    let found = fields.iter().find(|(name, _)| name == what);
+                    found.map(|(_, value)| value.clone()).unwrap_or_default()
+                };
+                // Several connections end in no order of theirs.
+                if !case.busy.is_empty() {
+                    logged.sort_by_key(|fields| line(fields, "request"));
                 }
-                values.push_str(&dateless(&value));
-            };
-            for (name, value) in talked {
-                note(name.clone(), value);
-            }
-            let source = source(i).to_string();
-            let mut logged: Vec<Fields> =
-                lines.iter().filter(|(client, _)| *client == source).map(|(_, fields)| fields.clone()).collect();
-            let line = |fields: &Fields, what: &str| {
-                let found = fields.iter().find(|(name, _)| name == what);
-                found.map(|(_, value)| value.clone()).unwrap_or_default()
-            };
-            // Several connections end in no order of theirs.
-            if !case.busy.is_empty() {
-                logged.sort_by_key(|fields| line(fields, "request"));
-            }
-            // That a request more was answered, or not, is all that is to be known of it.
-            logged.retain(|fields| !line(fields, "request").contains(" /another "));
-            let mut seen = self.record.of(&tag(i));
-            seen.retain(|fields| !line(fields, "line").contains(" /another "));
-            for (what, all) in [("seen", seen), ("log", logged)] {
-                for (number, fields) in all.iter().enumerate() {
-                    for (name, value) in fields {
-                        note(format!("{what} {} {name}", number + 1), value);
+                // That a request more was answered, or not, is all that is to be known of it.
+                logged.retain(|fields| !line(fields, "request").contains(" /another "));
+                let mut seen = self.record.of(&tag(i));
+                seen.retain(|fields| !line(fields, "line").contains(" /another "));
+                for (what, all) in [("seen", seen), ("log", logged)] {
+                    for (number, fields) in all.iter().enumerate() {
+                        for (name, value) in fields {
+                            note(format!("{what} {} {name}", number + 1), value);
+                        }
                     }
                 }
-            }
-            outcome
-        });
+                outcome
+            });
         outcomes.collect()
     }
 }
@@ -281,13 +348,19 @@ fn address(last: u8) -> IpAddr {
 /// The address that a case's client has.
 fn source(case: usize) -> IpAddr {
     let case = u16::try_from(case).unwrap();
-    IpAddr::V4(Ipv4Addr::new(127, 200, (case / 200) as u8, 1 + (case % 200) as u8))
+    IpAddr::V4(Ipv4Addr::new(
+        127,
+        200,
+        (case / 200) as u8,
+        1 + (case % 200) as u8,
+    ))
 }
 
 /// The dates in cookies, which are those of the moment.
 fn dateless(value: &str) -> String {
     use std::sync::LazyLock;
-    static DATE: LazyLock<regex::Regex> = LazyLock::new(|| regex::Regex::new(r"\|[A-Za-z0-9_-]{5}\b").unwrap());
+    static DATE: LazyLock<regex::Regex> =
+        LazyLock::new(|| regex::Regex::new(r"\|[A-Za-z0-9_-]{5}\b").unwrap());
     DATE.replace_all(value, "|DATE").into_owned()
 }
 
@@ -318,7 +391,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(side: Side, folder: &Path, text: &str, ready: SocketAddr) -> Self {
+    fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
         let path = folder.display();
         let (name, text) = match side {
             Side::Ours => (
@@ -342,9 +415,16 @@ impl Proxy {
         fs::write(&config, text).unwrap();
         let (mut command, stdout) = match side {
             Side::Ours => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
-            Side::Theirs => (Command::new("haproxy"), fs::File::create(&log).unwrap().into()),
+            Side::Theirs => (
+                Command::new("haproxy"),
+                fs::File::create(&log).unwrap().into(),
+            ),
         };
-        let arguments: &[&str] = if side == Side::Ours { &["run", "--config"] } else { &["-db", "-f"] };
+        let arguments: &[&str] = if side == Side::Ours {
+            &["run", "--config"]
+        } else {
+            &["-db", "-f"]
+        };
         let child = command
             .args(arguments)
             .arg(&config)
@@ -355,10 +435,18 @@ impl Proxy {
             .unwrap();
         let mut proxy = Proxy { side, child, log };
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(ready).is_err() {
+        while ready.iter().any(|at| TcpStream::connect(at).is_err()) {
             let said = || fs::read_to_string(&errors).unwrap_or_default();
-            assert!(proxy.child.try_wait().unwrap().is_none(), "{name} ended: {}", said());
-            assert!(Instant::now() < deadline, "{name} does not accept: {}", said());
+            assert!(
+                proxy.child.try_wait().unwrap().is_none(),
+                "{name} ended: {}",
+                said()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "{name} does not accept: {}",
+                said()
+            );
             thread::sleep(Duration::from_millis(5));
         }
         proxy
@@ -366,7 +454,11 @@ impl Proxy {
 
     /// Ends it once its connections have, so that all of its log is written; the log.
     fn stop(mut self) -> String {
-        let signal = if self.side == Side::Ours { Signal::TERM } else { Signal::USR1 };
+        let signal = if self.side == Side::Ours {
+            Signal::TERM
+        } else {
+            Signal::USR1
+        };
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
@@ -384,12 +476,10 @@ impl Drop for Proxy {
 }
 
 /// What differs everywhere.
-const ALWAYS: &[Deviation] = &[
-    Deviation {
-        cases: &["HTTP/1.0", "1.0"],
-        field: "1 version",
-        ours: "HTTP/1.0",
-        theirs: "HTTP/1.1",
-        why: "hyper answers a client that speaks HTTP/1.0 in that version, HAProxy in its own; RFC 9110 section 6.2 allows both",
-    },
-];
+const ALWAYS: &[Deviation] = &[Deviation {
+    cases: &["HTTP/1.0", "1.0"],
+    field: "1 version",
+    ours: "HTTP/1.0",
+    theirs: "HTTP/1.1",
+    why: "hyper answers a client that speaks HTTP/1.0 in that version, HAProxy in its own; RFC 9110 section 6.2 allows both",
+}];

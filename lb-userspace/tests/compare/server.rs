@@ -117,19 +117,36 @@ fn serve<S: Read + Write>(
                 .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
             found.next().map(|(_, value)| value.as_str())
         };
-        let mut fields = vec![("server".to_owned(), name.to_owned()), ("line".to_owned(), line.clone())];
+        let mut fields = vec![
+            ("server".to_owned(), name.to_owned()),
+            ("line".to_owned(), line.clone()),
+        ];
         fields.extend(introduction.take().map(|i| ("introduction".to_owned(), i)));
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let last = target.split('?').next().unwrap_or("").rsplit('/').next().unwrap_or("");
+        let last = target
+            .split('?')
+            .next()
+            .unwrap_or("")
+            .rsplit('/')
+            .next()
+            .unwrap_or("");
         if header("expect").is_some() && last != "refuse" {
-            stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            stream
+                .get_mut()
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let mut body = Vec::new();
         let mut complete = true;
         if last != "refuse" && last != "eager" {
-            complete = read_body(&mut stream, header("content-length"), header("transfer-encoding"), &mut body, &mut fields)
-                .is_ok();
+            complete = read_body(
+                &mut stream,
+                header("content-length"),
+                header("transfer-encoding"),
+                &mut body,
+                &mut fields,
+            )
+            .is_ok();
         }
         fields.push(("body".into(), String::from_utf8_lossy(&body).into_owned()));
         if !complete {
@@ -144,10 +161,16 @@ fn serve<S: Read + Write>(
         let status = header("x-status").map_or_else(|| "200 OK".to_owned(), str::to_owned);
         for (name, value) in &headers {
             if !name.eq_ignore_ascii_case("x-case") {
-                fields.push((format!("header {}", name.to_ascii_lowercase()), value.clone()));
+                fields.push((
+                    format!("header {}", name.to_ascii_lowercase()),
+                    value.clone(),
+                ));
             }
         }
-        record.seen.lock().unwrap().push(Seen { case: case.clone(), fields });
+        record.seen.lock().unwrap().push(Seen {
+            case: case.clone(),
+            fields,
+        });
         record.changed.notify_all();
         if !complete {
             return Ok(());
@@ -193,7 +216,13 @@ fn acts(last: &str, head: bool, server: &str, status: &str, give: &[String]) -> 
     // The body goes unless the request was HEAD.
     let message = |start: &str, more: &str, body: &str| {
         let body = if head { "" } else { body };
-        Act::Write(format!("{start}\r\n{fields}{}\r\n{body}", more.replace('\n', "\r\n")).into_bytes())
+        Act::Write(
+            format!(
+                "{start}\r\n{fields}{}\r\n{body}",
+                more.replace('\n', "\r\n")
+            )
+            .into_bytes(),
+        )
     };
     let ok = format!("HTTP/1.1 {status}");
     let cut = |more: &str, body: &str| vec![message(&ok, more, body), Act::Close];
@@ -246,7 +275,10 @@ fn acts(last: &str, head: bool, server: &str, status: &str, give: &[String]) -> 
 }
 
 fn cut_raw(text: &str) -> Vec<Act> {
-    vec![Act::Write(text.replace('\n', "\r\n").into_bytes()), Act::Close]
+    vec![
+        Act::Write(text.replace('\n', "\r\n").into_bytes()),
+        Act::Close,
+    ]
 }
 
 trait Concat {
@@ -326,7 +358,11 @@ fn read_body(
     if coding.is_none() {
         let length: u64 = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         let read = stream.take(length).read_to_end(body)?;
-        return if read as u64 == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        return if read as u64 == length {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        };
     }
     loop {
         let size = line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -334,7 +370,11 @@ fn read_body(
         let size = u64::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
         if size == 0 {
             let trailers = fields(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            seen.extend(trailers.into_iter().map(|(n, v)| (format!("trailer {}", n.to_ascii_lowercase()), v)));
+            seen.extend(
+                trailers
+                    .into_iter()
+                    .map(|(n, v)| (format!("trailer {}", n.to_ascii_lowercase()), v)),
+            );
             return Ok(());
         }
         if stream.by_ref().take(size).read_to_end(body)? as u64 != size {

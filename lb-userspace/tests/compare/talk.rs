@@ -10,7 +10,11 @@ use std::{
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::{case::{Case, Step, Via}, h2_client, server::Record};
+use crate::{
+    case::{Case, Step, Via},
+    h2_client,
+    server::Record,
+};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,7 +56,8 @@ impl Place<'_> {
                 let mut config = ClientConfig::clone(&self.tls);
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 let name = name.try_into().map_err(io::Error::other)?;
-                let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+                let connection =
+                    ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
                 (Box::new(StreamOwned::new(connection, stream)), raw)
             }
             _ => (Box::new(stream), raw),
@@ -67,7 +72,8 @@ impl Place<'_> {
         } else {
             text.replacen(" HTTP/1.0\n", &format!(" HTTP/1.0\n{tag}"), 1)
         };
-        text.replace('\n', "\r\n").replace("{source}", &self.source.to_string())
+        text.replace('\n', "\r\n")
+            .replace("{source}", &self.source.to_string())
     }
 }
 
@@ -91,7 +97,11 @@ pub(crate) fn run(place: &Place<'_>, case: &Case) -> Fields {
         place.record.release(place.tag);
         let mut response = Fields::new();
         let _ = read_response(&mut stream, "GET", &mut response);
-        fields.extend(response.into_iter().map(|(name, value)| (format!("busy {name}"), value)));
+        fields.extend(
+            response
+                .into_iter()
+                .map(|(name, value)| (format!("busy {name}"), value)),
+        );
     }
     fields
 }
@@ -101,11 +111,18 @@ fn talk(place: &Place<'_>, case: &Case, fields: &mut Fields) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut number = 0;
     let mut open = true;
-    let read = |stream: &mut BufReader<Box<dyn Wire>>, method: &str, fields: &mut Fields, number: &mut u32| {
+    let read = |stream: &mut BufReader<Box<dyn Wire>>,
+                method: &str,
+                fields: &mut Fields,
+                number: &mut u32| {
         *number += 1;
         let mut response = Fields::new();
         let open = read_response(stream, method, &mut response);
-        fields.extend(response.into_iter().map(|(name, value)| (format!("{number} {name}"), value)));
+        fields.extend(
+            response
+                .into_iter()
+                .map(|(name, value)| (format!("{number} {name}"), value)),
+        );
         open
     };
     for step in &case.steps {
@@ -121,7 +138,10 @@ fn talk(place: &Place<'_>, case: &Case, fields: &mut Fields) -> io::Result<()> {
             Step::Expect(text) => {
                 let mut bytes = vec![0; text.len()];
                 stream.read_exact(&mut bytes)?;
-                fields.push(("expected".into(), String::from_utf8_lossy(&bytes).into_owned()));
+                fields.push((
+                    "expected".into(),
+                    String::from_utf8_lossy(&bytes).into_owned(),
+                ));
             }
             Step::Pause(time) => thread::sleep(Duration::from_millis(*time)),
             Step::Release => place.record.release(place.tag),
@@ -130,18 +150,26 @@ fn talk(place: &Place<'_>, case: &Case, fields: &mut Fields) -> io::Result<()> {
                 let mut bytes = Vec::new();
                 let end = stream.read_to_end(&mut bytes);
                 fields.push(("rest".into(), alike(&String::from_utf8_lossy(&bytes))));
-                fields.push(("end".into(), end.map_or_else(|e| e.kind().to_string(), |_| "closed".into())));
+                fields.push((
+                    "end".into(),
+                    end.map_or_else(|e| e.kind().to_string(), |_| "closed".into()),
+                ));
                 open = false;
             }
         }
     }
     if case.probe {
         let another = "GET /another HTTP/1.1\nHost: a\n\n";
-        let kept = open && stream.get_mut().write_all(place.text(another).as_bytes()).is_ok() && {
-            let mut response = Fields::new();
-            read_response(&mut stream, "GET", &mut response);
-            response.iter().any(|(name, _)| name == "status")
-        };
+        let kept = open
+            && stream
+                .get_mut()
+                .write_all(place.text(another).as_bytes())
+                .is_ok()
+            && {
+                let mut response = Fields::new();
+                read_response(&mut stream, "GET", &mut response);
+                response.iter().any(|(name, _)| name == "status")
+            };
         fields.push(("kept".into(), kept.to_string()));
     }
     Ok(())
@@ -156,28 +184,53 @@ fn read_response<S: Read>(stream: &mut BufReader<S>, method: &str, fields: &mut 
         let mut words = first.splitn(2, ' ');
         let version = words.next().unwrap_or("").to_owned();
         let status = words.next().unwrap_or("").to_owned();
-        let code: u16 = status.split(' ').next().and_then(|code| code.parse().ok()).unwrap_or(0);
+        let code: u16 = status
+            .split(' ')
+            .next()
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
         if code < 200 && code != 101 {
             fields.push(("interim".into(), status));
-            fields.extend(headers.into_iter().map(|(name, value)| (format!("interim {name}"), value)));
+            fields.extend(
+                headers
+                    .into_iter()
+                    .map(|(name, value)| (format!("interim {name}"), value)),
+            );
             continue;
         }
         fields.push(("version".into(), version));
         fields.push(("status".into(), status));
-        let of = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let of = |wanted: &str| {
+            headers
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| value.clone())
+        };
         let (length, coding) = (of("content-length"), of("transfer-encoding"));
-        let closes = headers.iter().any(|(name, value)| name == "connection" && value == "close");
-        fields.extend(headers.into_iter().map(|(name, value)| (format!("header {name}"), value)));
+        let closes = headers
+            .iter()
+            .any(|(name, value)| name == "connection" && value == "close");
+        fields.extend(
+            headers
+                .into_iter()
+                .map(|(name, value)| (format!("header {name}"), value)),
+        );
         if method == "HEAD" || code < 200 || code == 204 || code == 304 {
             return !closes;
         }
         let mut body = Vec::new();
         let whole = match (coding, length.and_then(|length| length.parse::<u64>().ok())) {
             (Some(_), _) => chunks(stream, &mut body, fields).unwrap_or(false),
-            (None, Some(length)) => stream.take(length).read_to_end(&mut body).is_ok_and(|read| read as u64 == length),
+            (None, Some(length)) => stream
+                .take(length)
+                .read_to_end(&mut body)
+                .is_ok_and(|read| read as u64 == length),
             (None, None) => {
                 let end = stream.read_to_end(&mut body);
-                fields.push(("body ends".into(), end.map_or_else(|e| e.kind().to_string(), |_| "closed".into())));
+                fields.push((
+                    "body ends".into(),
+                    end.map_or_else(|e| e.kind().to_string(), |_| "closed".into()),
+                ));
                 false
             }
         };
@@ -198,7 +251,10 @@ fn head<S: Read>(stream: &mut BufReader<S>, fields: &mut Fields) -> Option<Head>
         if !line.ends_with(b"\n") {
             let end = match read {
                 Ok(_) if line.is_empty() && lines.is_empty() => "closed".to_owned(),
-                Ok(_) => format!("closed after {lines:?} {:?}", String::from_utf8_lossy(&line)),
+                Ok(_) => format!(
+                    "closed after {lines:?} {:?}",
+                    String::from_utf8_lossy(&line)
+                ),
                 Err(error) => error.kind().to_string(),
             };
             fields.push(("no answer".into(), end));
@@ -219,7 +275,11 @@ fn head<S: Read>(stream: &mut BufReader<S>, fields: &mut Fields) -> Option<Head>
     Some((first, headers.collect()))
 }
 
-fn chunks<S: Read>(stream: &mut BufReader<S>, body: &mut Vec<u8>, fields: &mut Fields) -> io::Result<bool> {
+fn chunks<S: Read>(
+    stream: &mut BufReader<S>,
+    body: &mut Vec<u8>,
+    fields: &mut Fields,
+) -> io::Result<bool> {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;
@@ -247,7 +307,10 @@ fn chunks<S: Read>(stream: &mut BufReader<S>, body: &mut Vec<u8>, fields: &mut F
 
 /// A response whose header lines are in no order and case of theirs.
 fn alike(text: &str) -> String {
-    let Some((head, body)) = text.split_once("\r\n\r\n").filter(|_| text.starts_with("HTTP/")) else {
+    let Some((head, body)) = text
+        .split_once("\r\n\r\n")
+        .filter(|_| text.starts_with("HTTP/"))
+    else {
         return text.to_owned();
     };
     let mut lines: Vec<String> = head.split("\r\n").map(str::to_ascii_lowercase).collect();

@@ -2,7 +2,7 @@
 
 use super::messages;
 use crate::{
-    case::{Deviation, Setup, Step, Via, ask, get},
+    case::{Deviation, EVERYTHING, Setup, Step, Via, ask, get},
     run::compare,
 };
 
@@ -15,16 +15,35 @@ fn clients_speak_http_2() {
             Step::Send(text) => text.clone(),
             _ => continue,
         };
-        let foreign = ["HTTP/1.0", "http://", "https://", "OPTIONS *", "Transfer-Encoding", "\u{e9}", "onnection: ", "TE: ", "Expect", "[]", "\"b\""];
+        let foreign = [
+            "HTTP/1.0",
+            "http://",
+            "https://",
+            "OPTIONS *",
+            "Transfer-Encoding",
+            "\u{e9}",
+            "onnection: ",
+            "TE: ",
+            "Expect",
+            "[]",
+            "\"b\"",
+        ];
         if foreign.iter().any(|part| text.contains(part)) {
             continue;
         }
         let case = case.without_probe();
-        cases.push(if i % 2 == 0 { case.via("web", Via::H2) } else { case.via("tls", Via::H2Tls("a")) });
+        cases.push(if i % 2 == 0 {
+            case.via("web", Via::H2)
+        } else {
+            case.via("tls", Via::H2Tls("a"))
+        });
     }
     let both = |case: crate::case::Case| {
         let case = case.without_probe();
-        [case.clone().via("web", Via::H2), case.via("tls", Via::H2Tls("a"))]
+        [
+            case.clone().via("web", Via::H2),
+            case.via("tls", Via::H2Tls("a")),
+        ]
     };
     for case in [
         get("/trailers", "TE: trailers\n"),
@@ -41,7 +60,10 @@ fn clients_speak_http_2() {
         get("/returned", ""),
         get("/sticky/plain", ""),
         get("/sticky/plain", "Cookie: app=s2\n"),
-        get("/sticky/plain", "Cookie: x=1\nCookie: app=s1\nCookie: y=2\n"),
+        get(
+            "/sticky/plain",
+            "Cookie: x=1\nCookie: app=s1\nCookie: y=2\n",
+        ),
         get("/plain", "Cookie: x=1\nCookie: y=2\n"),
         ask("POST /denied HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello"),
     ] {
@@ -99,4 +121,40 @@ backend sticky
     });
 }
 
-const DEVIATIONS: &[Deviation] = &[];
+const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        cases: &["/hop "],
+        field: "1 header x-hop",
+        ours: "-",
+        theirs: "1",
+        why: "RFC 9110 section 7.6.1: what Connection names, and Connection itself, is for one hop",
+    },
+    Deviation {
+        cases: &["/cut-chunk"],
+        field: "1 whole",
+        ours: "false",
+        theirs: "true",
+        why: "RFC 9113 section 8.1.1: an answer that was cut short is reset, not ended",
+    },
+    Deviation {
+        cases: &["/bad-chunk"],
+        field: EVERYTHING,
+        ours: "200",
+        theirs: "502",
+        why: "what came before the bad chunk has been passed on, and the stream is reset; HAProxy looks at the whole segment first",
+    },
+    Deviation {
+        cases: &["/silent"],
+        field: "*",
+        ours: "*",
+        theirs: "*",
+        why: "a request that may be repeated is, where a server closed a connection that had been idle, without a byte, and in the end answered with 502; HAProxy resets the stream and logs nothing",
+    },
+    Deviation {
+        cases: &["/both-lengths"],
+        field: EVERYTHING,
+        ours: "502",
+        theirs: "200",
+        why: "RFC 9112 section 6.3: an answer with both lengths may be an attack, and is taken for none",
+    },
+];

@@ -1,7 +1,7 @@
 //! Redirects, answers of one's own, refusals, edits, authorisation and maps.
 
 use crate::{
-    case::{Case, Deviation, Setup, ask, get},
+    case::{Case, Deviation, EVERYTHING, Setup, ask, get},
     run::compare,
 };
 
@@ -13,23 +13,58 @@ fn rules() {
         cases.push(get(&format!("/moved/{code}"), ""));
     }
     for target in [
-        "/to-location?x=1", "/to-prefix/a?x=1", "/to-scheme?x=1", "/drop?x=1", "/slash?x=1", "/slash/?x=1", "/set-cookie", "/clear-cookie", "/computed/a%20b?x=1",
+        "/to-location?x=1",
+        "/to-prefix/a?x=1",
+        "/to-scheme?x=1",
+        "/drop?x=1",
+        "/slash?x=1",
+        "/slash/?x=1",
+        "/set-cookie",
+        "/clear-cookie",
+        "/computed/a%20b?x=1",
     ] {
         cases.push(get(target, ""));
         cases.push(ask(&format!("HEAD {target} HTTP/1.1\nHost: a\n\n")));
-        cases.push(ask(&format!("POST {target} HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello")));
+        cases.push(ask(&format!(
+            "POST {target} HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello"
+        )));
         cases.push(ask(&format!("GET {target} HTTP/1.0\n\n")));
         cases.push(get(target, "Connection: close\n"));
     }
     // Answers and refusals.
     for target in [
-        "/return/text", "/return/status", "/return/204", "/return/404", "/return/503", "/return/header", "/return/computed?q=1", "/return/file",
-        "/deny/true", "/deny/400", "/deny/401", "/deny/404", "/deny/405", "/deny/408", "/deny/410", "/deny/413", "/deny/425", "/deny/429", "/deny/500",
-        "/deny/501", "/deny/502", "/deny/503", "/deny/504", "/tarpit", "/private", "/deny-response",
+        "/return/text",
+        "/return/status",
+        "/return/204",
+        "/return/404",
+        "/return/503",
+        "/return/header",
+        "/return/computed?q=1",
+        "/return/file",
+        "/deny/true",
+        "/deny/400",
+        "/deny/401",
+        "/deny/404",
+        "/deny/405",
+        "/deny/408",
+        "/deny/410",
+        "/deny/413",
+        "/deny/425",
+        "/deny/429",
+        "/deny/500",
+        "/deny/501",
+        "/deny/502",
+        "/deny/503",
+        "/deny/504",
+        "/tarpit",
+        "/private",
+        "/deny-response",
     ] {
         cases.push(get(target, ""));
         cases.push(ask(&format!("HEAD {target} HTTP/1.1\nHost: a\n\n")));
-        cases.push(ask(&format!("POST {target} HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello")));
+        cases.push(ask(&format!(
+            "POST {target} HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello"
+        )));
         cases.push(ask(&format!("GET {target} HTTP/1.0\n\n")));
     }
     cases.push(get("/private", "Authorization: Basic am9lOnNlY3JldA==\n"));
@@ -55,29 +90,71 @@ fn rules() {
         cases.push(get("/edit/plain?a=1&b=two%20words", headers));
     }
     for target in [
-        "/strip/plain", "/strip/", "/strip/a/b?x=1", "/to-path/plain?x=1", "/to-query/plain?x=1", "/to-query/plain", "/to-uri/plain?x=1", "/method/plain",
-        "/upper/Plain", "/field/a/b/c", "/vars/plain?n=5", "/vars/plain?n=x", "/vars/plain",
+        "/strip/plain",
+        "/strip/",
+        "/strip/a/b?x=1",
+        "/to-path/plain?x=1",
+        "/to-query/plain?x=1",
+        "/to-query/plain",
+        "/to-uri/plain?x=1",
+        "/method/plain",
+        "/upper/Plain",
+        "/field/a/b/c",
+        "/vars/plain?n=5",
+        "/vars/plain?n=x",
+        "/vars/plain",
     ] {
         cases.push(get(target, ""));
     }
     // Conditions.
     for (target, headers) in [
-        ("/cond/x.png", ""), ("/cond/X.PNG", ""), ("/cond/v12/x", ""), ("/cond/vx/x", ""), ("/cond/x?debug=1", ""), ("/cond/x?debug=2", ""), ("/cond/x?xdebug=1", ""),
-        ("/cond/x?debug", ""), ("/cond/x?a=b&debug=1#f", ""), ("/cond/x", "X-Kind: a, special, b\n"), ("/cond/x", "X-Kind: specially\n"), ("/cond/x", "X-Kind: Special\n"),
-        ("/cond/x", "Cookie: tier=gold\n"), ("/cond/x", "Cookie: tier=golden\n"), ("/cond/x", "Cookie: xtier=gold; tier=gold\n"),
-        ("/cond/x", "X-Number: 7\n"), ("/cond/x", "X-Number: 70\n"), ("/cond/x", "X-Number: -7\n"), ("/cond/x", "X-Number: x\n"),
-        ("/cond/x", "X-From: 192.0.2.77\n"), ("/cond/x", "X-From: 198.51.100.1\n"), ("/cond/x", "X-From: 1.2.3.4, 192.0.2.1\n"),
+        ("/cond/x.png", ""),
+        ("/cond/X.PNG", ""),
+        ("/cond/v12/x", ""),
+        ("/cond/vx/x", ""),
+        ("/cond/x?debug=1", ""),
+        ("/cond/x?debug=2", ""),
+        ("/cond/x?xdebug=1", ""),
+        ("/cond/x?debug", ""),
+        ("/cond/x?a=b&debug=1#f", ""),
+        ("/cond/x", "X-Kind: a, special, b\n"),
+        ("/cond/x", "X-Kind: specially\n"),
+        ("/cond/x", "X-Kind: Special\n"),
+        ("/cond/x", "Cookie: tier=gold\n"),
+        ("/cond/x", "Cookie: tier=golden\n"),
+        ("/cond/x", "Cookie: xtier=gold; tier=gold\n"),
+        ("/cond/x", "X-Number: 7\n"),
+        ("/cond/x", "X-Number: 70\n"),
+        ("/cond/x", "X-Number: -7\n"),
+        ("/cond/x", "X-Number: x\n"),
+        ("/cond/x", "X-From: 192.0.2.77\n"),
+        ("/cond/x", "X-From: 198.51.100.1\n"),
+        ("/cond/x", "X-From: 1.2.3.4, 192.0.2.1\n"),
     ] {
         cases.push(get(target, headers));
     }
-    for host in ["one.example", "ONE.EXAMPLE", "one.example:80", "one.example.", "x.two.example", "two.example", "xtwo.example", "[::1]:80"] {
+    for host in [
+        "one.example",
+        "ONE.EXAMPLE",
+        "one.example:80",
+        "one.example.",
+        "x.two.example",
+        "two.example",
+        "xtwo.example",
+        "[::1]:80",
+    ] {
         cases.push(ask(&format!("GET /host/plain HTTP/1.1\nHost: {host}\n\n")));
     }
     // Maps.
     for host in ["red.example", "RED.example", "blue.example", "none.example"] {
         cases.push(ask(&format!("GET /map/plain HTTP/1.1\nHost: {host}\n\n")));
     }
-    for path in ["/mapped/a/plain", "/mapped/b/plain", "/mapped/c/plain", "/mapped/a"] {
+    for path in [
+        "/mapped/a/plain",
+        "/mapped/b/plain",
+        "/mapped/c/plain",
+        "/mapped/a",
+    ] {
         cases.push(get(path, ""));
     }
     // Counters.
@@ -90,7 +167,10 @@ fn rules() {
         yaml: YAML,
         cfg: CFG,
         files: &[
-            ("hosts.map", "# host backend\nred.example red\nblue.example   blue\n"),
+            (
+                "hosts.map",
+                "# host backend\nred.example red\nblue.example   blue\n",
+            ),
             ("paths.map", "/mapped/a red\n/mapped/b blue\n"),
             ("page.html", "<p>a file</p>\n"),
         ],
@@ -323,4 +403,75 @@ backend blue
     server s3 {s3}
 "#;
 
-const DEVIATIONS: &[Deviation] = &[];
+const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        cases: &["POST /"],
+        field: "1 header connection",
+        ours: "-",
+        theirs: "close",
+        why: "the body of a request that is answered here is read, so that the connection goes on",
+    },
+    Deviation {
+        cases: &["POST /"],
+        field: "kept",
+        ours: "true",
+        theirs: "false",
+        why: "the body of a request that is answered here is read, so that the connection goes on",
+    },
+    Deviation {
+        cases: &["/deny/501"],
+        field: "1 *",
+        ours: "*",
+        theirs: "*",
+        why: "HAProxy 2.6 has a full stop before the text, which is a mistake",
+    },
+    Deviation {
+        cases: &["/tarpit"],
+        field: "log 1 times",
+        ours: "n/-1/-1/-1/n",
+        theirs: "-1/n/-1/-1/n",
+        why: "the head did come, and nothing waited for a server",
+    },
+    Deviation {
+        cases: &["debug HTTP/1.1"],
+        field: "seen 1 header x-debug-there",
+        ours: "1",
+        theirs: "-",
+        why: "a parameter without a value is there",
+    },
+    Deviation {
+        cases: &["#f"],
+        field: EVERYTHING,
+        ours: "200 OK",
+        theirs: "400*",
+        why: "what follows a `#` is for no server and is dropped; HAProxy refuses it",
+    },
+    Deviation {
+        cases: &["X-List: a=1, b=2, a=3"],
+        field: "seen 1 header x-list",
+        ours: "A1, b=2, A3",
+        theirs: "A1, b=2,A3",
+        why: "blanks stay where they were",
+    },
+    Deviation {
+        cases: &["Host: one.example.\n"],
+        field: "seen 1 header x-one",
+        ours: "1",
+        theirs: "-",
+        why: "a name and the same with its full stop at the end are one",
+    },
+    Deviation {
+        cases: &["/deny/400", "/deny/408"],
+        field: "1 header connection",
+        ours: "-",
+        theirs: "close",
+        why: "a request that was understood is refused, and the next one may come; HAProxy's pages for these say that it closes",
+    },
+    Deviation {
+        cases: &["/deny/400", "/deny/408"],
+        field: "kept",
+        ours: "true",
+        theirs: "false",
+        why: "a request that was understood is refused, and the next one may come; HAProxy's pages for these say that it closes",
+    },
+];
