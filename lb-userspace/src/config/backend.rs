@@ -8,7 +8,7 @@ use super::{
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     errorfiles, frontend, introduction,
-    model::{ErrorFiles, OnMarkedDown},
+    model::{ErrorFiles, OnMarkedDown, Protocol},
     rules,
     source::Spanned,
     stick_table,
@@ -64,7 +64,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let servers = servers.iter().filter_map(|node| server(d, node)).collect();
     table.finish(
         d,
-        &["hash_type", "retry_on", "compression"],
+        &["retry_on", "compression"],
         &[
             ("bind", "`bind` belongs to a frontend"),
             ("maxconn", "it is a server's or a frontend's"),
@@ -173,7 +173,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "protocol", "resolve"];
+const UNSUPPORTED: &[&str] = &["max_queue", "resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -212,6 +212,15 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         slowstart: table.take("slowstart").and_then(|e| {
             d.duration(&e.value, "`slowstart`", Duration::ZERO)
                 .map(|time| Spanned::new(time, e.key_span))
+        }),
+        protocol: table.take("protocol").and_then(|e| {
+            let choices = [
+                ("h1", Protocol::H1),
+                ("h2", Protocol::H2),
+                ("auto", Protocol::Auto),
+            ];
+            d.choice(&e.value, "`protocol`", &choices, &[])
+                .map(|protocol| Spanned::new(protocol, e.key_span))
         }),
         on_marked_down: on_marked_down(d, table),
         tls: table.take("tls").and_then(|e| tls::server(d, e)),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, Bind, Cookie, ErrorFiles, Forward, Global, HealthCheck, Mode,
-        OnMarkedDown, Overflow, ProxyVersion, UniqueId,
+        AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -59,6 +59,9 @@ pub(super) struct DefaultsDraft {
 #[derive(Debug, Default)]
 pub(super) struct ProxyDraft {
     pub(super) balance: Option<BalanceDraft>,
+    pub(super) hash_type: Option<Spanned<HashType>>,
+    /// The inner `None` is 0.
+    pub(super) hash_balance_factor: Option<Spanned<Option<u16>>>,
     pub(super) forward: Option<Spanned<Forward>>,
     pub(super) overflow: Option<Spanned<Overflow>>,
     pub(super) cookie: Option<Spanned<Cookie>>,
@@ -77,9 +80,11 @@ pub(super) struct ProxyDraft {
 }
 
 /// `balance` with its arguments.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct BalanceDraft {
+    pub(super) span: Span,
     pub(super) algorithm: Balance,
+    pub(super) arguments: BalanceArguments,
     pub(super) table_size: Option<Spanned<u32>>,
 }
 
@@ -159,6 +164,7 @@ pub(super) struct ServerKeys {
     pub(super) check: Option<Spanned<bool>>,
     /// No time at all is none.
     pub(super) slowstart: Option<Spanned<Duration>>,
+    pub(super) protocol: Option<Spanned<Protocol>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// The inner `None` is `false`.
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
@@ -177,6 +183,7 @@ impl ServerKeys {
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),
             slowstart: self.slowstart.or(other.slowstart),
+            protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),

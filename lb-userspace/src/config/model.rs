@@ -18,6 +18,13 @@ use crate::{
     tls::{BindOptions, ServerOptions},
 };
 
+mod balance;
+mod cookie;
+
+pub(super) use balance::has_fixed_weights;
+pub use balance::{Balance, BalanceArguments, HashType};
+pub use cookie::{Cookie, CookieMode, SameSite};
+
 /// A whole configuration file.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -344,7 +351,13 @@ pub struct Backend {
     pub mode: Mode,
     /// The algorithm.
     pub balance: Balance,
-    /// Slots of the table of [`Balance::Maglev`], a prime up to 65,537.
+    /// Its arguments.
+    pub balance_arguments: BalanceArguments,
+    /// How a hash becomes a server.
+    pub hash_type: HashType,
+    /// Percent of the mean load that a server may have before a consistent hash passes it over.
+    pub hash_balance_factor: Option<u16>,
+    /// Slots of the table of a consistent algorithm, a prime up to 65,537.
     pub table_size: u32,
     /// How the kernel sends to servers (mode tcp).
     pub forward: Forward,
@@ -368,34 +381,6 @@ pub struct Backend {
     pub rules: RuleSet,
     /// Pages for answers of ours, before the frontend's.
     pub errorfiles: ErrorFiles,
-}
-
-/// `balance`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// Weighted, in turn.
-    RoundRobin,
-    /// Fewest active connections for its weight.
-    LeastConn,
-    /// Hash of the client's address.
-    Source,
-    /// Hash of the client's address and port into a table of which little moves when a server comes or goes.
-    Maglev,
-    /// The less loaded, for its weight, of two that are drawn by weight.
-    Random,
-}
-
-impl Balance {
-    /// Its name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "roundrobin",
-            Self::LeastConn => "leastconn",
-            Self::Source => "source",
-            Self::Maglev => "maglev",
-            Self::Random => "random",
-        }
-    }
 }
 
 /// `forward`
@@ -443,17 +428,6 @@ pub enum Overflow {
     Proxy,
     /// It is dropped.
     Drop,
-}
-
-/// `cookie:` of a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cookie {
-    /// The cookie's name.
-    pub name: String,
-    /// Not shown to the server, not set again when right.
-    pub indirect: bool,
-    /// Adds `Cache-Control: private` where a cache might keep the answer.
-    pub nocache: bool,
 }
 
 /// `health_check:` with its defaults merged in.
@@ -516,12 +490,25 @@ pub struct Server {
     pub check: bool,
     /// After it has come up, its weight rises over this time.
     pub slowstart: Option<Duration>,
+    /// What is spoken to it in mode http.
+    pub protocol: Protocol,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.
     pub send_proxy: Option<ProxyVersion>,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2; without TLS without asking first.
+    H2,
+    /// What TLS agrees on; HTTP/1.1 without TLS.
+    Auto,
 }
 
 /// `on_marked_down`

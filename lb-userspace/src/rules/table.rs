@@ -377,7 +377,8 @@ impl Table {
 
     /// All entries that have not expired.
     pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
-        self.sets.iter().flatten().filter_map(move |place| {
+        let sets = self.sets.get().map_or(&[][..], |sets| sets);
+        sets.iter().flatten().filter_map(move |place| {
             place
                 .load_full()
                 .filter(|entry| !self.is_expired(entry, now))

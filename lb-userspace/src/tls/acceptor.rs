@@ -23,6 +23,7 @@ use super::{
     live::Live,
     options::{BindOptions, ClientAuth, Version},
     resolver::Resolver,
+    trust::Clients,
 };
 
 /// The TLS of one bind, shared by all workers.
@@ -154,9 +155,10 @@ impl Acceptor {
                     ClientAuth::Required => builder,
                     _ => builder.allow_unauthenticated(),
                 };
-                builder
+                let chains = builder
                     .build()
-                    .map_err(|error| TlsError::Library(error.to_string()))?
+                    .map_err(|error| TlsError::Library(error.to_string()))?;
+                Arc::new(Clients::new(chains, files::chain(path, &client_ca)?))
             }
             _ => WebPkiClientVerifier::no_client_auth(),
         };

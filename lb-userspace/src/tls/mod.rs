@@ -16,6 +16,7 @@ mod live;
 mod options;
 mod resolver;
 mod session;
+mod trust;
 
 pub use acceptor::{Acceptor, check as check_bind};
 pub use connector::{Connector, check as check_server};

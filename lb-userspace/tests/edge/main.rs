@@ -10,6 +10,7 @@ mod certificates;
 mod clients;
 mod daemon;
 mod exchange;
+mod h2;
 mod server;
 mod terminated;
 mod ways;

@@ -59,7 +59,7 @@ backends:
         let (body, code) = curl(&["--cacert", &ca_file, "--resolve", &resolve, &url]);
         assert_eq!((body.len(), code), (BIG, Some(0)), "{at}");
     }
-    let line = daemon.logged("GET /--tlsv1.3 ");
+    let line = daemon.logged("/--tlsv1.3 HTTP/2.0");
     assert!(line.contains("] web~ app/s1 "), "{line}");
     let line = daemon.logged("] raw~ rawapp/s1 ");
     assert!(line.contains(" -- "), "{line}");

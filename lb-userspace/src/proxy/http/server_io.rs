@@ -79,6 +79,11 @@ impl ServerIo {
         }
     }
 
+    /// The socket alone.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// The server has closed. Begins to send the request again if that may be done.
     fn repeat(&mut self) -> bool {
         let may = self.meter.repeatable.take();

@@ -10,7 +10,7 @@ use std::{
 
 use http::{Method, Uri, Version, request};
 
-use super::super::client::Client;
+use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
     observe::log::{
         Active, Cause, Common, CookieSeen, CookieSet, HttpRecord, Phase, RequestLine, ServerField,
@@ -44,6 +44,8 @@ pub(in super::super) struct Exchange {
     backend_queue: u32,
     pub(in super::super) cookie_seen: CookieSeen,
     pub(in super::super) cookie_set: CookieSet,
+    /// Dates of the cookie that named the server.
+    pub(in super::super) cookie_dates: Dates,
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
@@ -75,6 +77,7 @@ impl Exchange {
             backend_queue: 0,
             cookie_seen: CookieSeen::NotApplicable,
             cookie_set: CookieSet::NotApplicable,
+            cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
             uncounted: false,
@@ -115,6 +118,12 @@ impl Exchange {
         self.slot = Some(slot);
     }
 
+    /// Whether the client has taken the request back.
+    pub(in super::super) fn is_cancelled(&self) -> bool {
+        self.termination
+            .is_some_and(|termination| termination.cause == Cause::Client)
+    }
+
     /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(end) = &mut self.shut_down else {
@@ -125,6 +134,11 @@ impl Exchange {
             self.shut_down = None;
         }
         ended
+    }
+
+    /// What resolves if the server's sessions are to end, for whoever takes the exchange over.
+    pub(in super::super) fn take_shut_down(&mut self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        self.shut_down.take()
     }
 
     /// Gives the slot back; the server is still the one that the log names.
@@ -269,10 +283,10 @@ impl Exchange {
                 |((method, _, version), uri)| RequestLine {
                     method: method.as_str(),
                     uri,
-                    version: if *version == Version::HTTP_10 {
-                        "HTTP/1.0"
-                    } else {
-                        "HTTP/1.1"
+                    version: match *version {
+                        Version::HTTP_10 => "HTTP/1.0",
+                        Version::HTTP_2 => "HTTP/2.0",
+                        _ => "HTTP/1.1",
                     },
                 },
             ),
@@ -312,6 +326,8 @@ impl Exchange {
         let Some(responded) = self.responded else {
             return;
         };
+        let now_ms = client.worker.shared.topology.clock.at(client.now());
+        server.latency.record(responded, now_ms);
         server.counters.http.requests.inc();
         server.counters.http.response(self.status.unwrap_or(0));
         for times in [&backend.times, &server.counters.times] {

@@ -9,27 +9,28 @@ use std::{
 };
 
 use http::{Request, Response, header::HOST};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use hyper::client::conn::TrySendError;
 
 use super::{Answer, Failure, Refusal, persist};
 use crate::{
+    config::model::Protocol,
     observe::log::{Cause, Phase},
     proxy::{
         connect::{ConnectError, Own, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
-            body::RequestBody,
+            body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
     },
-    topology::{Connection, Server},
+    topology::{Asking, Connection, Server},
 };
 
 /// A server's answer.
 pub(super) struct Answered {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Inbound>,
     /// The connection that its body comes by.
     pub(super) lease: Lease,
     /// Whether the client's cookie was why this server was asked.
@@ -43,12 +44,19 @@ pub(super) async fn run(
     holder: Option<Arc<Server>>,
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
+    let asking = Asking::of_request(
+        client.peer,
+        &target.backend.config,
+        request.uri(),
+        request.headers(),
+    );
     let mut trace = Trace::default();
     let mut preferred = holder.clone();
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let reached = reach(client, target, preferred.as_ref(), &request, &mut trace).await;
+        let wanted = preferred.as_ref();
+        let reached = reach(client, target, asking, wanted, &request, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -88,6 +96,7 @@ pub(super) async fn run(
 async fn reach(
     client: &Client,
     target: &Target,
+    asking: Asking,
     preferred: Option<&Arc<Server>>,
     request: &Request<RequestBody>,
     trace: &mut Trace,
@@ -95,34 +104,55 @@ async fn reach(
     let timeout = target.backend.config.timeouts.connect;
     let clock = client.worker.shared.topology.clock;
     let pool = &client.worker.http.pool;
-    let connect = async |server: &Arc<Server>| {
+    let to_server = async |server: &Arc<Server>| {
         let place = Place {
             backend: target.index,
             server: server.index,
         };
         let own = Own::of(server, || client.ends, || host(request));
+        let way = |own| Way {
+            server: Arc::clone(server),
+            timeout,
+            own,
+        };
+        let protocol = server.config.protocol;
+        if protocol == Protocol::H2 {
+            let shared = pool
+                .shared
+                .lease(place, own.clone(), async || way(own).connect().await);
+            let lease = shared.await?;
+            pool.keep_tidy(&client.worker);
+            return Ok(Lease::shared(lease, place));
+        }
+        if protocol == Protocol::Auto
+            && let Some(lease) = pool.shared.find(place, own.as_deref())
+        {
+            return Ok(Lease::shared(lease, place));
+        }
         let upstream = match pool.take(place, own.as_deref()) {
             Some(idle) => idle,
             None => {
-                let server = Arc::clone(server);
-                Upstream::connect(Way {
-                    server,
-                    timeout,
-                    own,
-                })
-                .await?
+                let way = way(own);
+                // Boxed so that requests on idle connections do not carry its state around.
+                let stream = Box::pin(way.clone().connect()).await?;
+                if protocol == Protocol::Auto && stream.alpn() == Some(b"h2") {
+                    let lease = pool.shared.open(place, way.own, stream).await?;
+                    pool.keep_tidy(&client.worker);
+                    return Ok(Lease::shared(lease, place));
+                }
+                Upstream::over(stream, way).await?
             }
         };
         Ok(Lease::new(upstream, place))
     };
     dispatch(
         &target.backend,
-        client.peer,
+        asking,
         preferred,
         clock,
         || client.now(),
         trace,
-        connect,
+        to_server,
     )
     .await
 }
@@ -160,7 +190,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
 
 /// What came of giving a request to a connection.
 enum Sent {
-    Answered(Response<Incoming>, Lease),
+    Answered(Response<Inbound>, Lease),
     /// The connection was closed before a byte of it was written.
     Not(Request<RequestBody>),
     Failed(Failure),
@@ -176,25 +206,34 @@ async fn send(
     client.exchange().stage = Phase::Headers;
     client.server_active();
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
-    let outcome = {
-        let mut response = pin!(lease.upstream().send(request));
-        // The response comes by driving the connection; it need wake nobody itself.
-        let mut unwoken = Context::from_waker(Waker::noop());
-        poll_fn(|cx| {
-            lease.drive(cx);
-            match response.as_mut().poll(&mut unwoken) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
-                Poll::Pending => match client.expired() {
-                    Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
-                    None if client.exchange().is_shut_down(cx) => {
-                        Poll::Ready(Err(Trouble::ShutDown))
-                    }
-                    None => Poll::Pending,
-                },
+    let outcome = match lease.http1() {
+        Ok(upstream) => {
+            let mut response = pin!(upstream.send(request));
+            // The response comes by driving the connection; it need wake nobody itself.
+            let mut unwoken = Context::from_waker(Waker::noop());
+            wait(client, |cx| {
+                lease.drive(cx);
+                match response.as_mut().poll(&mut unwoken) {
+                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Http1))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await
+        }
+        Err(shared) => match shared.ask(client, request) {
+            Ok(mut ask) => {
+                wait(client, |cx| {
+                    lease.drive(cx);
+                    ask.poll(client, cx).map_err(|unseen| match unseen {
+                        Some(request) => Trouble::Unsent(Box::new(request)),
+                        None => Trouble::Reset,
+                    })
+                })
+                .await
             }
-        })
-        .await
+            Err(unsent) => Err(Trouble::Unsent(unsent)),
+        },
     };
     if lease.take_repeated() {
         client.exchange().count_repeat();
@@ -214,14 +253,36 @@ async fn send(
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
-            None => Sent::Failed(broken_off(client, &error.into_error())),
+            None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
         },
+        Err(Trouble::Unsent(request)) => Sent::Not(*request),
+        Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }
+}
+
+/// Waits for a response as long as there is any use in it.
+async fn wait(
+    client: &Client,
+    mut response: impl FnMut(&mut Context<'_>) -> Poll<Result<Response<Inbound>, Trouble>>,
+) -> Result<Response<Inbound>, Trouble> {
+    poll_fn(|cx| match response(cx) {
+        Poll::Ready(done) => Poll::Ready(done),
+        Poll::Pending => match client.expired() {
+            Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
+            None if client.exchange().is_shut_down(cx) => Poll::Ready(Err(Trouble::ShutDown)),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 /// Why there is no response.
 enum Trouble {
     Hyper(Box<TrySendError<Request<RequestBody>>>),
+    /// The server has not seen the request.
+    Unsent(Box<Request<RequestBody>>),
+    /// The server, or its connection, ended the stream.
+    Reset,
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
@@ -247,8 +308,9 @@ fn out_of_time(client: &Client, whose: Expired) -> Failure {
     }
 }
 
-/// The exchange with the server ended without a response, by the client's fault or the server's.
-fn broken_off(client: &Client, error: &hyper::Error) -> Failure {
+/// The exchange with the server ended without a response, by the client's fault or the server's, whose answer may have been
+/// `malformed`.
+fn broken_off(client: &Client, malformed: bool) -> Failure {
     match client.upload() {
         Upload::Aborted => {
             persist::forget(client);
@@ -261,7 +323,7 @@ fn broken_off(client: &Client, error: &hyper::Error) -> Failure {
             Failure::Close(Some(Refusal::BadRequest))
         }
         Upload::Done | Upload::Waiting | Upload::Sending => {
-            let cause = if error.is_parse() {
+            let cause = if malformed {
                 Cause::Proxy
             } else {
                 Cause::Server
@@ -284,6 +346,8 @@ fn count_response_error(client: &Client) {
     let exchange = client.exchange();
     if let Some(server) = exchange.server() {
         server.counters.response_errors.inc();
+        let clock = client.worker.shared.topology.clock;
+        server.latency.record_failure(clock.at(client.now()));
     }
     if let Some(backend) = exchange.backend() {
         backend.counters.response_errors.inc();
