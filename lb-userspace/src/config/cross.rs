@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     diagnostic::{Diagnostic, Severity},
-    draft::{BackendDraft, Draft, FrontendDraft, ServerDraft},
+    draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     listening,
     model::{AccessLog, Balance, Bind, Forward, HashType, Mode, Transport, has_fixed_weights},
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
     suggest, tls, udp,
 };
+use crate::rules::{End, action::Target};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -95,6 +96,15 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     {
         // Who is not named may be meant by a name that is wrong.
+        return;
+    }
+    let computes =
+        |rule: &RuleDraft| matches!(rule.rule.end, Some(End::Backend(Target::Computed(_))));
+    if draft
+        .frontends
+        .iter()
+        .any(|frontend| frontend.rules.iter().any(computes))
+    {
         return;
     }
     for backend in draft

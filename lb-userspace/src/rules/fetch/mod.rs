@@ -296,7 +296,7 @@ impl Fetch {
                 Value::Str(Cow::Owned(names.join(delimiter).into_bytes()))
             }
             Self::Cookie(side, name) => {
-                bytes(request::cookies(scene.headers(*side)?, *side, name).next()?)
+                bytes(request::cookies(scene.headers(*side)?, *side, name).last()?)
             }
             Self::CookieCount(name) => {
                 let count = request::cookies(request?.headers, Side::Request, name).count();
