@@ -61,6 +61,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("frontend.rs", &["frontends"]),
     ("backend.rs", &["backends"]),
     ("introduction.rs", &["frontends", "backends"]),
+    ("balance.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),

@@ -1,6 +1,17 @@
 //! `cookie:` of a backend, and the values that servers have in it.
 
-use super::{decode::Decoder, model::Cookie, source::Spanned, tree::Entry};
+use std::time::Duration;
+
+use super::{
+    decode::Decoder,
+    diagnostic::Diagnostic,
+    model::{Cookie, CookieMode, SameSite},
+    source::Spanned,
+    tree::{Entry, Node},
+};
+
+/// Dates in cookies are in units of four seconds.
+const SHORTEST: Duration = Duration::from_secs(4);
 
 /// Reads `cookie:`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cookie>> {
@@ -26,43 +37,132 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cooki
             None
         }
     };
-    if let Some(e) = table.take("mode") {
-        d.choice(
-            &e.value,
-            "`mode`",
-            &[("insert", ())],
-            &["rewrite", "prefix"],
-        );
+    let mode = table.take("mode").map_or(Some(CookieMode::Insert), |e| {
+        let modes = [
+            ("insert", CookieMode::Insert),
+            ("rewrite", CookieMode::Rewrite),
+            ("prefix", CookieMode::Prefix),
+        ];
+        d.choice(&e.value, "`mode`", &modes, &[])
+    });
+    let mut cookie = Cookie {
+        indirect: flag(d, table.take("indirect"), mode, true),
+        nocache: flag(d, table.take("nocache"), mode, false),
+        preserve: flag(d, table.take("preserve"), mode, true),
+        httponly: flag(d, table.take("httponly"), mode, false),
+        secure: flag(d, table.take("secure"), mode, false),
+        ..Cookie::default()
+    };
+    if let Some(e) = table.take("same_site") {
+        inserted(d, e, mode);
+        let choices = [
+            ("none", SameSite::None),
+            ("lax", SameSite::Lax),
+            ("strict", SameSite::Strict),
+        ];
+        cookie.same_site = d.choice(&e.value, "`same_site`", &choices, &[]);
+        if cookie.same_site == Some(SameSite::None) && !cookie.secure {
+            let message = "browsers drop a cookie with `same_site: none` that is not `secure`";
+            d.report(Diagnostic::warning(e.key_span, message).mend("add `secure: true`"));
+        }
     }
-    let indirect = table
-        .take("indirect")
-        .and_then(|e| d.boolean(&e.value, "`indirect`"))
-        .unwrap_or(false);
-    let nocache = table
-        .take("nocache")
-        .and_then(|e| d.boolean(&e.value, "`nocache`"))
-        .unwrap_or(false);
+    if let Some(e) = table.take("domain") {
+        inserted(d, e, mode);
+        for node in d.one_or_more(&e.value) {
+            cookie.domains.extend(domain(d, node));
+        }
+    }
+    cookie.maxidle = limit(d, table.take("maxidle"), mode);
+    cookie.maxlife = limit(d, table.take("maxlife"), mode);
+    let key = table.take("dynamic_cookie_key");
+    match table.take("dynamic") {
+        Some(e) => match (d.boolean(&e.value, "`dynamic`"), key) {
+            (Some(true), Some(key)) => {
+                cookie.dynamic_key = d.secret(&key.value, "`dynamic_cookie_key`");
+            }
+            (Some(true), None) => d.error(
+                e.key_span,
+                "`dynamic` needs a key that the values are computed of",
+                "add `dynamic_cookie_key: \"${COOKIE_KEY}\"`, the same on every node",
+            ),
+            (Some(false), Some(key)) => d.error(
+                key.key_span,
+                "`dynamic_cookie_key` has no effect with `dynamic: false`",
+                "remove it",
+            ),
+            _ => {}
+        },
+        None => {
+            if let Some(key) = key {
+                d.error(
+                    key.key_span,
+                    "`dynamic_cookie_key` has no effect without `dynamic: true`",
+                    "add it, or remove this",
+                );
+            }
+        }
+    }
     table.finish(
         d,
+        &[],
         &[
-            "preserve",
-            "httponly",
-            "secure",
-            "same_site",
-            "domain",
-            "maxidle",
-            "maxlife",
+            ("insert", "it is `mode: insert`"),
+            ("rewrite", "it is `mode: rewrite`"),
+            ("prefix", "it is `mode: prefix`"),
+            ("attr", "it is `same_site`"),
         ],
-        &[("insert", "it is `mode: insert`")],
     );
-    Some(Spanned::new(
-        Cookie {
-            name: name?,
-            indirect,
-            nocache,
-        },
-        entry.key_span,
-    ))
+    cookie.name = name?;
+    cookie.mode = mode?;
+    Some(Spanned::new(cookie, entry.key_span))
+}
+
+/// A flag; one that suits other modes `too` than insert still does not suit `rewrite`.
+fn flag(d: &mut Decoder<'_>, e: Option<&Entry>, mode: Option<CookieMode>, too: bool) -> bool {
+    let Some(e) = e else {
+        return false;
+    };
+    let on = d
+        .boolean(&e.value, &format!("`{}`", e.key))
+        .unwrap_or(false);
+    if on && (!too || mode == Some(CookieMode::Rewrite)) {
+        inserted(d, e, mode);
+    }
+    on
+}
+
+/// How old a cookie may be.
+fn limit(d: &mut Decoder<'_>, e: Option<&Entry>, mode: Option<CookieMode>) -> Option<Duration> {
+    let e = e?;
+    inserted(d, e, mode);
+    d.duration(&e.value, &format!("`{}`", e.key), SHORTEST)
+}
+
+/// What has a meaning only where the balancer sets the cookie.
+fn inserted(d: &mut Decoder<'_>, e: &Entry, mode: Option<CookieMode>) {
+    if mode.is_some_and(|mode| mode != CookieMode::Insert) {
+        d.error(
+            e.key_span,
+            format!("`{}` has no effect without `mode: insert`", e.key),
+            "remove it",
+        );
+    }
+}
+
+/// A domain that a browser may know: anything without blanks and what divides attributes.
+fn domain(d: &mut Decoder<'_>, node: &Node) -> Option<String> {
+    let text = d.line(node, "`domain`")?;
+    let good = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+    if !good {
+        d.error(
+            node.span,
+            format!("`{text}` is no domain of a cookie"),
+            "write a name such as `.example.org`",
+        );
+    }
+    good.then_some(text)
 }
 
 /// Whether a server's value can stand in a Cookie header (RFC 6265 §4.1.1, cookie-octet); `|` and `~` divide the value

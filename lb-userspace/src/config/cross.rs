@@ -6,7 +6,7 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft, ServerDraft},
     listening,
-    model::{AccessLog, Balance, Bind, Forward, Mode, Transport},
+    model::{AccessLog, Balance, Bind, Forward, HashType, Mode, Transport, has_fixed_weights},
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
     suggest, tls, udp,
@@ -303,11 +303,25 @@ fn own_weight(server: &ServerDraft, backend: &BackendDraft, draft: &Draft) -> Op
 /// What an algorithm asks of the servers.
 fn balancing(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
     let inherited = &draft.defaults.proxy;
-    let Some(balance) = backend.proxy.balance.or(inherited.balance) else {
-        return;
-    };
+    let own = backend.proxy.balance.as_ref();
+    let balance = own.or(inherited.balance.as_ref());
+    let algorithm = balance.map_or(Balance::RoundRobin, |balance| balance.algorithm);
+    let hash_type = hash_type(backend, draft, algorithm, found);
     let name = &backend.name.value;
-    if let Some(size) = balance.table_size {
+    if let Some(balance) = balance
+        && algorithm.needs_request()
+        && backend_mode(backend, draft) == Mode::Tcp
+    {
+        let algorithm = algorithm.name();
+        found.push(
+            Diagnostic::error(
+                balance.span,
+                format!("`balance: {algorithm}` needs mode http, `{name}` is in mode tcp"),
+            )
+            .mend("write `balance: source`, or another that looks at no request"),
+        );
+    }
+    if let Some(size) = balance.and_then(|balance| balance.table_size.as_ref()) {
         let servers = backend.servers.len();
         let slots = size.value as usize;
         if slots < servers {
@@ -328,7 +342,7 @@ fn balancing(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>)
             );
         }
     }
-    if balance.algorithm == Balance::Source {
+    if has_fixed_weights(algorithm, hash_type) {
         let of_servers = backend.servers.iter().map(|server| &server.keys);
         let written = of_servers
             .chain([&backend.proxy.default_server])
@@ -337,12 +351,56 @@ fn balancing(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>)
             found.push(
                 Diagnostic::error(
                     slowstart.span,
-                    "`slowstart` has no effect with `balance: source`: each step would move clients to other servers",
+                    match algorithm.has_hash_type() {
+                        true => format!(
+                            "`slowstart` has no effect with `balance: {}`: each step would move clients to other servers",
+                            algorithm.name()
+                        ),
+                        false => format!("`slowstart` has no effect with `balance: {}`", algorithm.name()),
+                    },
                 )
-                .mend("remove it, or write `balance: maglev`"),
+                .mend(match algorithm.has_hash_type() {
+                    true => "remove it, or write `hash_type: consistent`",
+                    false => "remove it, or write `balance: roundrobin`",
+                }),
             );
         }
     }
+}
+
+/// The backend's `hash_type`, and whether it and what belongs to it have an effect.
+fn hash_type(
+    backend: &BackendDraft,
+    draft: &Draft,
+    algorithm: Balance,
+    found: &mut Vec<Diagnostic>,
+) -> HashType {
+    let own = backend.proxy.hash_type.as_ref();
+    let hash_type = own
+        .or(draft.defaults.proxy.hash_type.as_ref())
+        .map_or(HashType::MapBased, |hash_type| hash_type.value);
+    if let Some(own) = own.filter(|_| !algorithm.has_hash_type()) {
+        let message = format!(
+            "`hash_type` has no effect with `balance: {}`",
+            algorithm.name()
+        );
+        found.push(
+            Diagnostic::error(own.span, message)
+                .mend("remove it, or balance by `source`, `uri`, `url_param` or `hdr`"),
+        );
+    } else if let Some(factor) = &backend.proxy.hash_balance_factor
+        && factor.value.is_some()
+        && hash_type == HashType::MapBased
+    {
+        found.push(
+            Diagnostic::error(
+                factor.span,
+                "`hash_balance_factor` has no effect without `hash_type: consistent`",
+            )
+            .mend("add it, or remove this"),
+        );
+    }
+    hash_type
 }
 
 /// Names, cookies and checks of a backend's servers.
@@ -391,12 +449,12 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
                 Diagnostic::error(value.span, format!("backend `{}` has no `cookie`, so this value has no effect", backend.name.value))
                     .mend("give the backend `cookie: { name: SERVERID, indirect: true, nocache: true }` in mode http, or remove it"),
             ),
-            (None, Some(cookie)) => found.push(
+            (None, Some(cookie)) if cookie.value.dynamic_key.is_none() => found.push(
                 Diagnostic::warning(server.name.span, format!("server `{name}` has no `cookie`: its clients do not stay on it"))
                     .also(cookie.span, "the cookie is set here")
                     .mend(format!("write `cookie: {name}`")),
             ),
-            (None, None) => {}
+            (None, _) => {}
         }
         if let Some(on) = server.keys.check.as_ref().filter(|on| on.value && !checked) {
             found.push(

@@ -1,17 +1,15 @@
 //! `defaults:`, and the keys that it shares with backends.
 
-use lb_common::slots;
-
 use super::{
-    backend, cookie,
+    backend, balance, cookie,
     decode::Decoder,
-    draft::{BalanceDraft, DefaultsDraft, ProxyDraft},
+    draft::{DefaultsDraft, ProxyDraft},
     frontend, health,
-    model::{Balance, Forward, Overflow},
+    model::{Forward, Overflow},
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
-    tree::{Entry, Kind},
+    tree::Entry,
 };
 
 /// Most retries: with a second between them, already over a minute and a half.
@@ -34,7 +32,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
     };
     table.finish(
         d,
-        &["retry_on", "hash_type", "errorfiles", "compression"],
+        &["retry_on", "errorfiles", "compression"],
         &[
             (
                 "option",
@@ -54,7 +52,9 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
     ProxyDraft {
         cookie_written: cookie.is_some(),
         check_written: health_check.is_some(),
-        balance: table.take("balance").and_then(|e| balance(d, e)),
+        balance: table.take("balance").and_then(|e| balance::decode(d, e)),
+        hash_type: balance::hash_type(d, table),
+        hash_balance_factor: balance::hash_balance_factor(d, table),
         forward: table.take("forward").and_then(|e| {
             let modes = [
                 Forward::FullNat,
@@ -83,65 +83,6 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
             .take("default_server")
             .map_or_else(Default::default, |e| backend::default_server(d, e)),
     }
-}
-
-/// `balance`: a word, or a mapping of `algorithm` and its arguments.
-fn balance(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft> {
-    let algorithms = [
-        Balance::RoundRobin,
-        Balance::LeastConn,
-        Balance::Source,
-        Balance::Maglev,
-        Balance::Random,
-    ];
-    let choices = algorithms.map(|algorithm| (algorithm.name(), algorithm));
-    // `random N` among them: two are drawn.
-    let later = ["static-rr", "first", "uri", "url_param", "hdr", "random"];
-    if !matches!(entry.value.kind, Kind::Mapping(_)) {
-        let algorithm = d.choice(&entry.value, "`balance`", &choices, &later)?;
-        return Some(BalanceDraft {
-            algorithm,
-            table_size: None,
-        });
-    }
-    let mut table = d.table(&entry.value, entry.key_span, "`balance`")?;
-    let algorithm = match table.take("algorithm") {
-        Some(e) => d.choice(&e.value, "`algorithm`", &choices, &later),
-        None => {
-            d.missing(
-                &table,
-                "algorithm",
-                "write `balance: { algorithm: maglev, table_size: 65537 }`",
-            );
-            None
-        }
-    };
-    let table_size = table.take("table_size").and_then(|e| {
-        if algorithm.is_some_and(|algorithm| algorithm != Balance::Maglev) {
-            d.error(
-                e.key_span,
-                "`table_size` has no effect without `algorithm: maglev`",
-                "remove it",
-            );
-            return None;
-        }
-        let size = d.number(&e.value, "`table_size`", 2..=slots::MAGLEV_SLOTS)?;
-        if !slots::is_prime(size) {
-            let near = (2..size).rev().find(|n| slots::is_prime(*n)).unwrap_or(2);
-            d.error(
-                e.value.span,
-                format!("`table_size` must be a prime number, which {size} is not"),
-                format!("write `{near}`"),
-            );
-            return None;
-        }
-        Some(Spanned::new(size, e.value.span))
-    });
-    table.finish(d, &["whole", "depth", "len", "name", "draws"], &[]);
-    Some(BalanceDraft {
-        algorithm: algorithm?,
-        table_size,
-    })
 }
 
 /// `false`, `true` (the last retry alone, which HAProxy counts as -1) or every N-th retry; a negative N counts from

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, Bind, Condition, Cookie, Forward, Global, HealthCheck, Mode,
-        OnMarkedDown, Overflow, Protocol, ProxyVersion, TcpCondition,
+        AccessLog, Balance, BalanceArguments, Bind, Condition, Cookie, Forward, Global, HashType,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, TcpCondition,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -58,6 +58,9 @@ pub(super) struct DefaultsDraft {
 #[derive(Debug, Default)]
 pub(super) struct ProxyDraft {
     pub(super) balance: Option<BalanceDraft>,
+    pub(super) hash_type: Option<Spanned<HashType>>,
+    /// The inner `None` is 0.
+    pub(super) hash_balance_factor: Option<Spanned<Option<u16>>>,
     pub(super) forward: Option<Spanned<Forward>>,
     pub(super) overflow: Option<Spanned<Overflow>>,
     pub(super) cookie: Option<Spanned<Cookie>>,
@@ -76,9 +79,11 @@ pub(super) struct ProxyDraft {
 }
 
 /// `balance` with its arguments.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct BalanceDraft {
+    pub(super) span: Span,
     pub(super) algorithm: Balance,
+    pub(super) arguments: BalanceArguments,
     pub(super) table_size: Option<Spanned<u32>>,
 }
 

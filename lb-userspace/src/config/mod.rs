@@ -6,6 +6,7 @@
 
 mod address;
 mod backend;
+mod balance;
 mod build;
 mod check;
 mod cookie;
@@ -14,6 +15,7 @@ mod decode;
 mod defaults;
 mod diagnostic;
 mod draft;
+mod dynamic_cookie;
 mod frontend;
 mod global;
 mod health;

@@ -13,6 +13,12 @@ use std::{
 };
 
 use crate::tls::{BindOptions, ServerOptions};
+mod balance;
+mod cookie;
+
+pub(super) use balance::has_fixed_weights;
+pub use balance::{Balance, BalanceArguments, HashType};
+pub use cookie::{Cookie, CookieMode, SameSite};
 
 /// A whole configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -360,7 +366,13 @@ pub struct Backend {
     pub mode: Mode,
     /// The algorithm.
     pub balance: Balance,
-    /// Slots of the table of [`Balance::Maglev`], a prime up to 65,537.
+    /// Its arguments.
+    pub balance_arguments: BalanceArguments,
+    /// How a hash becomes a server.
+    pub hash_type: HashType,
+    /// Percent of the mean load that a server may have before a consistent hash passes it over.
+    pub hash_balance_factor: Option<u16>,
+    /// Slots of the table of a consistent algorithm, a prime up to 65,537.
     pub table_size: u32,
     /// How the kernel sends to servers (mode tcp).
     pub forward: Forward,
@@ -380,34 +392,6 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
     pub forwarded_for: bool,
-}
-
-/// `balance`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// Weighted, in turn.
-    RoundRobin,
-    /// Fewest active connections for its weight.
-    LeastConn,
-    /// Hash of the client's address.
-    Source,
-    /// Hash of the client's address and port into a table of which little moves when a server comes or goes.
-    Maglev,
-    /// The less loaded, for its weight, of two that are drawn by weight.
-    Random,
-}
-
-impl Balance {
-    /// Its name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "roundrobin",
-            Self::LeastConn => "leastconn",
-            Self::Source => "source",
-            Self::Maglev => "maglev",
-            Self::Random => "random",
-        }
-    }
 }
 
 /// `forward`
@@ -455,17 +439,6 @@ pub enum Overflow {
     Proxy,
     /// It is dropped.
     Drop,
-}
-
-/// `cookie:` of a backend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cookie {
-    /// The cookie's name.
-    pub name: String,
-    /// Not shown to the server, not set again when right.
-    pub indirect: bool,
-    /// Adds `Cache-Control: private` where a cache might keep the answer.
-    pub nocache: bool,
 }
 
 /// `health_check:` with its defaults merged in.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{Backend, Bind, Config, Forward, Frontend, Mode};
+use super::model::{Backend, Balance, BalanceArguments, Bind, Config, Forward, Frontend, Mode};
 
 /// Most servers that a backend of the kernel path has: they share one block of counters.
 const MOST_SERVERS: usize = lb_common::load::BLOCK;
@@ -42,6 +42,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             server.name
         ));
     }
+    if let Some(what) = userspace_balance(backend) {
+        return Err(format!("backend {name} says {what}"));
+    }
     if backend.servers.len() > MOST_SERVERS {
         return Err(format!(
             "backend {name} has more than {MOST_SERVERS} servers"
@@ -59,6 +62,25 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
         });
     }
     Ok(backend)
+}
+
+/// What of a backend's balancing the kernel program does not do.
+fn userspace_balance(backend: &Backend) -> Option<String> {
+    let factor = backend.hash_balance_factor;
+    match backend.balance {
+        Balance::RoundRobin | Balance::LeastConn | Balance::Maglev => None,
+        Balance::Source => factor.map(|factor| format!("hash_balance_factor: {factor}")),
+        Balance::Random => match backend.balance_arguments.draws {
+            BalanceArguments::DRAWS => None,
+            draws => Some(format!("balance: random {draws}")),
+        },
+        Balance::StaticRr
+        | Balance::LeastTime
+        | Balance::First
+        | Balance::Uri
+        | Balance::UrlParam
+        | Balance::Hdr => Some(format!("balance: {}", backend.balance.name())),
+    }
 }
 
 /// Whether some clients of a bind may be forwarded by the kernel.
@@ -181,6 +203,31 @@ mod tests {
             )
             .contains("forward: proxy")
         );
+    }
+
+    #[test]
+    fn algorithms_that_only_userspace_has_are_named() {
+        let with = |balance: &str| path("mode: tcp, bind: '*:80'", &format!("{balance}, {FOUR}"));
+        for balance in [
+            "leastconn",
+            "source",
+            "source, hash_type: consistent",
+            "random 2",
+        ] {
+            assert_eq!(with(&format!("balance: {balance}")), Ok(None), "{balance}");
+        }
+        for (balance, said) in [
+            ("balance: first", "balance: first"),
+            ("balance: leasttime", "balance: leasttime"),
+            ("balance: static-rr", "balance: static-rr"),
+            ("balance: random 3", "balance: random 3"),
+            (
+                "balance: source, hash_type: consistent, hash_balance_factor: 150",
+                "hash_balance_factor: 150",
+            ),
+        ] {
+            assert_eq!(with(balance), Err(format!("backend be says {said}")));
+        }
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use lb_common::slots;
 
 use super::{
-    draft::{
-        BackendDraft, BalanceDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys,
-    },
+    draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
+    dynamic_cookie,
     model::{
-        AccessLog, Backend, Balance, Bind, Config, Forward, Frontend, Mode, OnMarkedDown, Overflow,
-        Protocol, Rule, Server, Stats,
+        AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
+        OnMarkedDown, Overflow, Protocol, Rule, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -199,30 +198,43 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         .or_else(|| inherited.cookie.clone())
         .filter(|_| mode == Mode::Http);
     let health_check = own.health_check.or_else(|| inherited.health_check.clone());
-    let on = cookie.is_some();
-    let balance = own.balance.or(inherited.balance).unwrap_or(BalanceDraft {
-        algorithm: Balance::RoundRobin,
-        table_size: None,
-    });
+    let sticky = cookie.as_ref().map(|cookie| cookie.value.clone());
+    let balance = own.balance.or_else(|| inherited.balance.clone());
+    let algorithm = balance
+        .as_ref()
+        .map_or(Balance::RoundRobin, |balance| balance.algorithm);
+    let hash_type = own
+        .hash_type
+        .or(inherited.hash_type)
+        .map_or(HashType::MapBased, |hash_type| hash_type.value);
+    let hash_balance_factor = own
+        .hash_balance_factor
+        .or(inherited.hash_balance_factor)
+        .and_then(|factor| factor.value)
+        .filter(|_| algorithm.has_hash_type() && hash_type == HashType::Consistent);
     let mut default_server = default_server(own.default_server, own.on_marked_down, defaults);
-    if balance.algorithm == Balance::Source {
+    if has_fixed_weights(algorithm, hash_type) {
         // Only what `defaults` says for others can be left here: each step would move clients.
         default_server.slowstart = None;
     }
     Backend {
         mode,
-        balance: balance.algorithm,
+        balance: algorithm,
+        hash_type,
+        hash_balance_factor,
         table_size: balance
-            .table_size
+            .as_ref()
+            .and_then(|balance| balance.table_size.as_ref())
             .map_or(slots::MAGLEV_SLOTS, |size| size.value),
+        balance_arguments: balance.map_or_else(Default::default, |balance| balance.arguments),
         forward,
         overflow,
-        cookie: cookie.map(|cookie| cookie.value),
+        cookie: sticky.clone(),
         health_check: health_check.and_then(|check| check.value),
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, mode, on, &default_server))
+            .map(|s| server(s, mode, sticky.as_ref(), &default_server))
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -248,8 +260,18 @@ pub(super) fn default_server(
         .or(&last(defaults.proxy.on_marked_down))
 }
 
-fn server(draft: ServerDraft, mode: Mode, cookies: bool, default_server: &ServerKeys) -> Server {
+fn server(
+    draft: ServerDraft,
+    mode: Mode,
+    sticky: Option<&Cookie>,
+    default_server: &ServerKeys,
+) -> Server {
     let keys = draft.keys.or(default_server);
+    let own = draft.cookie.map(|cookie| cookie.value);
+    let cookie = sticky.and_then(|sticky| {
+        let key = sticky.dynamic_key.as_ref();
+        own.or_else(|| key.map(|key| dynamic_cookie::value(key, draft.address.value)))
+    });
     let (protocol, offered) = spoken(&keys);
     Server {
         name: draft.name.value,
@@ -258,7 +280,7 @@ fn server(draft: ServerDraft, mode: Mode, cookies: bool, default_server: &Server
         maxconn: keys.maxconn,
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),
-        cookie: draft.cookie.map(|cookie| cookie.value).filter(|_| cookies),
+        cookie,
         check: keys.check.is_none_or(|check| check.value),
         slowstart: keys
             .slowstart

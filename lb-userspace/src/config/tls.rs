@@ -5,9 +5,9 @@ use std::rc::Rc;
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
-    draft::Draft,
-    model::Mode,
-    resolve::{backend_mode, frontend_mode},
+    draft::{BackendDraft, Draft},
+    model::{Mode, Transport},
+    resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
     tree::{Entry, Kind, Node},
 };
@@ -349,6 +349,11 @@ fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
 
 /// What a frontend's or backend's mode makes of ALPN.
 pub(super) fn check(draft: &Draft, found: &mut Vec<Diagnostic>) {
+    for backend in &draft.backends {
+        if backend_mode(backend, draft) == Mode::Tcp {
+            datagrams(backend, draft, found);
+        }
+    }
     let mut protocols = |protocols: &[String], span: Span| {
         for name in protocols
             .iter()
@@ -382,6 +387,40 @@ pub(super) fn check(draft: &Draft, found: &mut Vec<Diagnostic>) {
                 .and_then(|tls| Some((tls.value.as_ref()?, tls.span)))
             {
                 protocols(&tls.alpn, span);
+            }
+        }
+    }
+}
+
+/// Neither TLS nor a PROXY header comes before datagrams: to servers that nothing else comes to they have no effect.
+fn datagrams(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
+    let mut binds = users(&backend.name.value, draft)
+        .flat_map(|frontend| &frontend.binds)
+        .peekable();
+    let Some(first) = binds.peek().map(|bind| bind.span) else {
+        return;
+    };
+    if binds.any(|bind| bind.value.transport == Transport::Tcp) {
+        return;
+    }
+    let keys = backend.servers.iter().map(|server| &server.keys);
+    for keys in keys.chain([&backend.proxy.default_server]) {
+        let tls = keys.tls.as_ref().filter(|tls| tls.value.is_some());
+        let proxy = keys.send_proxy.filter(|version| version.value.is_some());
+        for (span, key) in [
+            (tls.map(|tls| tls.span), "tls"),
+            (proxy.map(|version| version.span), "send_proxy"),
+        ] {
+            if let Some(span) = span {
+                let name = &backend.name.value;
+                found.push(
+                    Diagnostic::error(
+                        span,
+                        format!("`{key}` has no effect: `{name}` is reached by UDP alone"),
+                    )
+                    .also(first, "the frontend listens here")
+                    .mend("remove it, or listen on TCP too"),
+                );
             }
         }
     }

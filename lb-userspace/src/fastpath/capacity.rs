@@ -10,7 +10,7 @@ use lb_common::{
 
 use super::registry::Room;
 use crate::{
-    config::{model::Balance, path::serves},
+    config::path::serves,
     topology::{Backend, Frontend, Topology},
 };
 
@@ -185,9 +185,9 @@ impl Capacity {
 
 /// Chunks of the largest balancing table that a backend may need.
 fn table_chunks(backend: &Backend) -> usize {
-    let slots = match backend.config.balance {
-        Balance::Maglev => backend.config.table_size as usize,
-        _ => backend.table().len(),
+    let slots = match backend.config.is_consistent() {
+        true => backend.config.table_size as usize,
+        false => backend.table().len(),
     };
     slots / SLOTS_PER_CHUNK as usize + 1
 }
@@ -215,6 +215,7 @@ fn at_least(least: u32, needed: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::Balance;
     use crate::topology::fixtures;
 
     fn capacity(bind: [u8; 4], server: &str) -> Capacity {

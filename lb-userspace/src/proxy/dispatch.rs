@@ -1,7 +1,6 @@
 //! From a backend to a connection to one of its servers: choice, queue, attempts, redispatch.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +9,8 @@ use super::{
     connect::ConnectError,
     retry::{self, Failed, Next},
 };
-use crate::topology::{Backend, Clock, Connection, Server, Unavailable};
+use crate::config::model::Mode;
+use crate::topology::{Asking, Backend, Clock, Connection, Server, Unavailable};
 
 /// What became known on the way, for the log; complete also if the attempt is broken off.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub enum DispatchError {
     Connect(#[from] ConnectError),
 }
 
-/// Finds a server for `client` and connects to it with `connect`, as often as `retries` and `redispatch` allow.
+/// Finds a server for `asking` and connects to it with `connect`, as often as `retries` and `redispatch` allow.
 ///
 /// `preferred` is the server that a cookie names: it is used while it is up, waited for if it is full. The slot that is
 /// returned with the connection is held as long as the guard lives. Counters of backend and servers are kept here.
@@ -56,19 +56,19 @@ pub enum DispatchError {
 /// See [`DispatchError`].
 pub async fn dispatch<T>(
     backend: &Backend,
-    client: SocketAddr,
+    asking: impl Into<Asking>,
     preferred: Option<&Arc<Server>>,
     clock: Clock,
     now: impl Fn() -> Instant,
     trace: &mut Trace,
     mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
 ) -> Result<(Connection, T), DispatchError> {
-    let start = now();
+    let (start, asking) = (now(), asking.into());
     let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
     let mut left: Option<Arc<Server>> = None;
     loop {
         let avoid: Option<usize> = left.as_ref().map(|server| server.index);
-        let slot = match slot(backend, client, preferred, avoid.as_slice(), trace).await {
+        let slot = match slot(backend, asking, preferred, avoid.as_slice(), trace).await {
             Ok(slot) => slot,
             Err(error) => {
                 backend.counters.connect_errors.inc();
@@ -92,10 +92,15 @@ pub async fn dispatch<T>(
                     trace.connected = Some(connected);
                     backend.counters.times.connect.add(millis(connected));
                     server.counters.times.connect.add(millis(connected));
+                    if backend.config.mode == Mode::Tcp {
+                        // In mode http the response tells more.
+                        server.latency.record(connected, clock.at(now()));
+                    }
                     return Ok((slot, connection));
                 }
                 Err(error) => error,
             };
+            server.latency.record_failure(clock.at(now()));
             let failed = Failed {
                 retries: trace.retries,
                 direct: preferred.is_some(),
@@ -148,11 +153,12 @@ pub(super) fn count_move(
 /// A slot of the preferred server, else of the one that balancing chooses, if possible none of `avoid` (indexes).
 pub(super) async fn slot(
     backend: &Backend,
-    client: SocketAddr,
+    asking: impl Into<Asking>,
     preferred: Option<&Arc<Server>>,
     avoid: &[usize],
     trace: &mut Trace,
 ) -> Result<Connection, DispatchError> {
+    let asking = asking.into();
     let patience = backend.config.timeouts.queue;
     if let Some(server) = preferred {
         if server.queue.is_empty()
@@ -174,8 +180,8 @@ pub(super) async fn slot(
             Ok(None) => trace.server = None,
         }
     }
-    let claim = || match backend.claim(client, avoid) {
-        Err(_) if !avoid.is_empty() => backend.claim(client, &[]),
+    let claim = || match backend.claim(asking, avoid) {
+        Err(_) if !avoid.is_empty() => backend.claim(asking, &[]),
         done => done,
     };
     if backend.queue.is_empty() {

@@ -39,8 +39,10 @@ pub fn next(backend: &model::Backend, failed: Failed) -> Next {
     if failed.retries >= backend.retries {
         return Next::GiveUp;
     }
-    let in_turn = matches!(backend.balance, Balance::RoundRobin | Balance::Random)
-        && failed.active_servers > 1;
+    let in_turn = matches!(
+        backend.balance,
+        Balance::RoundRobin | Balance::StaticRr | Balance::Random
+    ) && failed.active_servers > 1;
     let other = backend.redispatch.is_some_and(|after| {
         !failed.server_up
             || is_due(after, failed.retries + 1, backend.retries)

@@ -1,7 +1,6 @@
 //! TLS towards clients: what a bind serves them with.
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -20,10 +19,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
-    files::{self, Reader},
+    files::{self, Overrides, Reader},
     live::Live,
     options::{BindOptions, ClientAuth, Version},
     resolver::Resolver,
+    trust::Clients,
 };
 
 /// The TLS of one bind, shared by all workers.
@@ -70,11 +70,61 @@ impl Acceptor {
         self.live.uses(path)
     }
 
+    /// The files of its certificates.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let files = Reader::default().certificates(&self.options.certificates);
+        files
+            .unwrap_or_default()
+            .into_iter()
+            .map(|files| files.cert)
+            .collect()
+    }
+
+    /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
+    /// place of the old one wherever that is, and without one the old key stays.
+    pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
+        let certificates = Reader::default().certificates(&self.options.certificates);
+        let separate = certificates
+            .unwrap_or_default()
+            .into_iter()
+            .find(|files| files.cert == file)
+            .and_then(|files| files.key);
+        let mut bytes = pem.to_vec();
+        let has_key = !matches!(files::key(file, pem), Ok(None));
+        let mut staged = Overrides::new();
+        match separate {
+            Some(key) if has_key => drop(staged.insert(key, bytes.clone())),
+            None if !has_key => {
+                if let Some(key) = self
+                    .live
+                    .bytes(file)
+                    .ok()
+                    .as_deref()
+                    .and_then(files::key_text)
+                {
+                    bytes.push(b'\n');
+                    bytes.extend_from_slice(key);
+                }
+            }
+            _ => {}
+        }
+        staged.insert(file.to_owned(), bytes);
+        staged
+    }
+
+    /// Whether it could use `files` instead of what is on the disk.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn try_out(&self, files: &Overrides) -> Result<(), TlsError> {
+        self.live.try_out(files, |reader| self.config(reader))
+    }
+
     /// Uses `files` instead of what is on the disk, until that changes.
     ///
     /// # Errors
     /// What is wrong with them; nothing has changed then.
-    pub fn replace(&self, files: &HashMap<PathBuf, Vec<u8>>) -> Result<(), TlsError> {
+    pub fn replace(&self, files: &Overrides) -> Result<(), TlsError> {
         self.live.replace(files, |reader| self.config(reader))
     }
 
@@ -105,9 +155,10 @@ impl Acceptor {
                     ClientAuth::Required => builder,
                     _ => builder.allow_unauthenticated(),
                 };
-                builder
+                let chains = builder
                     .build()
-                    .map_err(|error| TlsError::Library(error.to_string()))?
+                    .map_err(|error| TlsError::Library(error.to_string()))?;
+                Arc::new(Clients::new(chains, files::chain(path, &client_ca)?))
             }
             _ => WebPkiClientVerifier::no_client_auth(),
         };

@@ -3,16 +3,10 @@
 use std::{io, net::IpAddr, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as LibraryError, RootCertStore,
-    SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName as Name, UnixTime},
-    server::ParsedCertificate,
+    ClientConfig, Error as LibraryError, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::ServerName as Name,
     sign::SingleCertAndKey,
 };
 use tokio::net::TcpStream;
@@ -20,11 +14,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     acceptor::roots,
-    certificate::{Certificate, validity},
+    certificate::Certificate,
     error::TlsError,
     files::{self, Reader},
     live::Live,
     options::{ServerName, ServerOptions},
+    trust::{Anybody, Servers},
 };
 
 /// The TLS to one server, shared by all workers and its health check.
@@ -91,7 +86,7 @@ impl Connector {
         let library = |error: LibraryError| TlsError::Library(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
-            (false, _) => Arc::new(Anybody(Arc::clone(&provider))),
+            (false, _) => Arc::new(Anybody::new(Arc::clone(&provider))),
             (true, ca) => {
                 let (roots, pinned) = match ca {
                     Some(path) => {
@@ -104,7 +99,7 @@ impl Connector {
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                         .build()
                         .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Trusted { chains, pinned })
+                Arc::new(Servers::new(chains, pinned))
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)
@@ -145,105 +140,5 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     match roots.is_empty() {
         true => Err(TlsError::NoRoots),
         false => Ok(Arc::new(roots)),
-    }
-}
-
-/// Whose chain ends at a CA of the file, or who is in it.
-///
-/// A certificate that somebody has signed for himself is a CA's by its form, and webpki takes none of those for a
-/// server. Such servers are many, and who names the very certificate means it.
-#[derive(Debug)]
-struct Trusted {
-    chains: Arc<WebPkiServerVerifier>,
-    pinned: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        name: &Name<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, LibraryError> {
-        if !self.pinned.contains(certificate) {
-            return self
-                .chains
-                .verify_server_cert(certificate, between, name, ocsp, now);
-        }
-        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        match validity(certificate) {
-            Some((from, _)) if now < from => Err(CertificateError::NotValidYet.into()),
-            Some((_, until)) if now > until => Err(CertificateError::Expired.into()),
-            Some(_) => Ok(ServerCertVerified::assertion()),
-            None => Err(CertificateError::BadEncoding.into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, LibraryError> {
-        self.chains
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, LibraryError> {
-        self.chains
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-/// `verify: none`: whoever has the key of the certificate shown.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &Name<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, LibraryError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, LibraryError> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, LibraryError> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -19,8 +19,8 @@ const MAX_FILE: u64 = 4 << 20;
 /// What beside a certificate in a folder is no certificate itself (HAProxy's list).
 const COMPANIONS: &[&str] = &["key", "ocsp", "issuer", "sctl"];
 
-/// Where bytes come from: the disk, or what an operator has handed over instead.
-pub(super) type Overrides = HashMap<PathBuf, Vec<u8>>;
+/// What an operator has handed over to stand for files.
+pub type Overrides = HashMap<PathBuf, Vec<u8>>;
 
 /// What is read of the disk, and when it was as it was read.
 #[derive(Debug, Default)]
@@ -138,6 +138,24 @@ pub(super) fn key(path: &Path, pem: &[u8]) -> Result<Option<PrivateKeyDer<'stati
         .next()
         .transpose()
         .map_err(|error| broken(path, error))
+}
+
+/// The part of a PEM file that is its private key.
+pub(super) fn key_text(pem: &[u8]) -> Option<&[u8]> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let begins = text
+        .match_indices("-----BEGIN ")
+        .find(|(at, _)| {
+            let line = text[*at..].lines().next().unwrap_or_default();
+            line.ends_with("PRIVATE KEY-----")
+        })?
+        .0;
+    let rest = &text[begins..];
+    let end = rest.find("-----END ")?;
+    let end = rest[end..]
+        .find('\n')
+        .map_or(rest.len(), |line| end + line + 1);
+    rest.as_bytes().get(..end)
 }
 
 fn broken(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {

@@ -90,7 +90,32 @@ impl<T> Live<T> {
         self.control().seen.iter().any(|(seen, _)| seen == path)
     }
 
-    /// Makes it anew with `bytes` in the place of files. Nothing changes if that fails.
+    /// Whether it could be made with `files` in the place of what is on the disk.
+    pub(super) fn try_out(
+        &self,
+        files: &Overrides,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        let mut overrides = self.control().overrides.clone();
+        overrides.extend(files.clone());
+        let mut reader = Reader {
+            overrides: Some(&overrides),
+            seen: Vec::new(),
+        };
+        make(&mut reader).map(drop)
+    }
+
+    /// What is read for `path` now.
+    pub(super) fn bytes(&self, path: &Path) -> Result<Vec<u8>, TlsError> {
+        let control = self.control();
+        let mut reader = Reader {
+            overrides: Some(&control.overrides),
+            seen: Vec::new(),
+        };
+        reader.read(path)
+    }
+
+    /// Makes it anew with `files` in the place of what is on the disk. Nothing changes if that fails.
     pub(super) fn replace(
         &self,
         files: &Overrides,

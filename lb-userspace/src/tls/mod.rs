@@ -16,10 +16,12 @@ mod live;
 mod options;
 mod resolver;
 mod session;
+mod trust;
 
 pub use acceptor::{Acceptor, check as check_bind};
 pub use connector::{Connector, check as check_server};
 pub use error::{Remark, TlsError};
+pub use files::Overrides;
 pub use options::{
     BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
 };

@@ -218,10 +218,21 @@ fn a_certificate_that_signed_itself_is_trusted_by_who_names_it() {
     let cert = params.self_signed(&key).unwrap().pem();
     let trusted = scratch.write("a.crt", &cert);
     let both = scratch.write("a.pem", format!("{cert}{}", key.serialize_pem()));
-    let acceptor = loaded(options(Certificates::Path(both)));
+    let acceptor = loaded(options(Certificates::Path(both.clone())));
     shake(&acceptor, server(trusted.clone(), "a.example")).unwrap();
-    let error = shake(&acceptor, server(trusted, "b.example")).unwrap_err();
+    let error = shake(&acceptor, server(trusted.clone(), "b.example")).unwrap_err();
     assert!(error.contains("not valid for name"), "{error}");
+    // A client of that kind.
+    let acceptor = loaded(BindOptions {
+        client_auth: ClientAuth::Required,
+        client_ca: Some(trusted.clone()),
+        ..options(Certificates::Path(both.clone()))
+    });
+    let shown = ServerOptions {
+        client_cert: Some(files(both, None)),
+        ..server(trusted, "a.example")
+    };
+    assert!(shake(&acceptor, shown).unwrap().client.is_some());
 }
 
 #[test]

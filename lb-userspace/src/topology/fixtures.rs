@@ -5,9 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::config::{
     Config,
     model::{
-        AccessLog, Attach, Backend, Balance, Bind, CheckKind, FastPath, Forward, Frontend, Global,
-        HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Protocol, Server, SnatAddresses,
-        Timeouts, Transport,
+        AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
+        Frontend, Global, HashType, HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Protocol,
+        Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -62,6 +62,9 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         name: name.into(),
         mode: Mode::Tcp,
         balance,
+        balance_arguments: BalanceArguments::default(),
+        hash_type: HashType::MapBased,
+        hash_balance_factor: None,
         table_size: 65_537,
         forward: Forward::FullNat,
         overflow: Overflow::Proxy,

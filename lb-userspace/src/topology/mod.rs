@@ -8,17 +8,20 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::sync::{broadcast, watch};
 
+pub mod asking;
 pub mod backend;
 pub mod check;
 pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod latency;
 pub mod limit;
 pub mod queue;
 pub mod server;
 pub mod table;
 
+pub use asking::Asking;
 pub use backend::{Backend, Unavailable, Visit};
 pub use check::{CheckResult, CheckStatus};
 pub use clock::Clock;

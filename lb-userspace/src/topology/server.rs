@@ -19,7 +19,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use super::{CheckResult, backend::throttle, counters::ServerCounters, queue::Queue};
+use super::{
+    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency, queue::Queue,
+};
 use crate::{
     config::model::{self, OnMarkedDown},
     tls::Connector,
@@ -121,6 +123,8 @@ pub struct Server {
     pub tls: Option<Arc<Connector>>,
     /// Its counters.
     pub counters: ServerCounters,
+    /// How quickly it has answered of late.
+    pub latency: Latency,
     /// Who waits for a slot of this very server (cookie holders).
     pub queue: Queue,
     backend_queue: Arc<Queue>,
@@ -171,6 +175,7 @@ impl Server {
             address: config.address,
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
+            latency: Latency::default(),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
             check,

@@ -31,17 +31,23 @@ impl Table {
         if chosen.is_empty() {
             chosen.extend(eligible(true).next());
         }
-        let weights: Vec<u16> = chosen.iter().map(|s| s.balance_weight()).collect();
+        let weights: Vec<u16> = chosen
+            .iter()
+            .map(|s| match config.balance {
+                // An operator's weight only takes it out.
+                Balance::StaticRr if s.config.weight > 0 => s.config.weight,
+                _ => s.balance_weight(),
+            })
+            .collect();
         let servers = chosen
             .iter()
             .filter_map(|s| u16::try_from(s.index).ok())
             .collect();
-        let slots = match config.balance {
-            Balance::Maglev => {
-                let keys: Vec<u64> = chosen.iter().map(|s| key(s.address)).collect();
-                slots::maglev(&keys, &weights, config.table_size)
-            }
-            _ => slots::interleave(&weights),
+        let slots = if config.is_consistent() {
+            let keys: Vec<u64> = chosen.iter().map(|s| key(s.address)).collect();
+            slots::maglev(&keys, &weights, config.table_size)
+        } else {
+            slots::interleave(&weights)
         };
         Self { servers, slots }
     }

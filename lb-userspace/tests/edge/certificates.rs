@@ -33,24 +33,36 @@ impl Authority {
 
     /// An ECDSA certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Made {
-        self.issue_for(names, KeyPair::generate().unwrap())
+        self.issue_for(names, KeyPair::generate().unwrap(), |_| {})
     }
 
     /// One with an RSA key.
     pub(crate) fn issue_rsa(&self, names: &[&str]) -> Made {
-        self.issue_for(
-            names,
-            KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(),
-        )
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        self.issue_for(names, key, |_| {})
     }
 
-    fn issue_for(&self, names: &[&str], key: KeyPair) -> Made {
+    /// One of another time.
+    pub(crate) fn expired(&self, names: &[&str]) -> Made {
+        self.issue_for(names, KeyPair::generate().unwrap(), |params| {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    fn issue_for(
+        &self,
+        names: &[&str],
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Made {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(name) = names.first() {
             params.distinguished_name.push(DnType::CommonName, name);
         }
+        change(&mut params);
         Made {
             cert: params.signed_by(&key, &self.0).unwrap().pem(),
             key: key.serialize_pem(),

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -61,6 +63,25 @@ impl Daemon {
 
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
+    /// Sends `command`, payload and all, to the admin socket; its answer.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        // The kernel takes clients a moment before the daemon has its socket.
+        let path = self.folder.join("admin.sock");
+        let deadline = Instant::now() + PATIENCE;
+        let mut stream = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        stream.write_all(command.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// Waits until a line of the log holds `text`, and gives it.

@@ -459,6 +459,8 @@ backends:
   a: { mode: tcp, bind: "*:80", default_backend: few }
   b: { mode: tcp, bind: "*:81", default_backend: coarse }
   c: { mode: tcp, bind: "*:82", default_backend: source }
+  d: { mode: tcp, bind: "*:83", default_backend: uri }
+  e: { mode: tcp, bind: "*:84", default_backend: first }
 backends:
   few:
     balance: { algorithm: maglev, table_size: 2 }
@@ -471,13 +473,25 @@ backends:
     servers: *servers
   source:
     balance: source
+    hash_balance_factor: 150
     default_server: { slowstart: 30s }
     servers: *servers
+  uri:
+    balance: uri
+    servers: *servers
+  first:
+    balance: first
+    hash_type: consistent
+    servers: [{ name: s1, address: "192.0.2.1:80", slowstart: 3s }]
 "#,
         found: &[
-            "7:47 error: `table_size` 2 is less than the 3 servers of `few`: some would never be chosen => remove it, so that it is 65537",
-            "13:28 warning: `table_size` 101 is small for the 3 servers of `coarse`: shares differ from the weights by more than a hundredth => remove it, so that it is 65537, or write a prime of a hundred times as many slots as servers",
-            "17:23 error: `slowstart` has no effect with `balance: source`: each step would move clients to other servers => remove it, or write `balance: maglev`",
+            "9:47 error: `table_size` 2 is less than the 3 servers of `few`: some would never be chosen => remove it, so that it is 65537",
+            "15:28 warning: `table_size` 101 is small for the 3 servers of `coarse`: shares differ from the weights by more than a hundredth => remove it, so that it is 65537, or write a prime of a hundred times as many slots as servers",
+            "19:5 error: `hash_balance_factor` has no effect without `hash_type: consistent` => add it, or remove this",
+            "20:23 error: `slowstart` has no effect with `balance: source`: each step would move clients to other servers => remove it, or write `hash_type: consistent`",
+            "23:5 error: `balance: uri` needs mode http, `uri` is in mode tcp => write `balance: source`, or another that looks at no request",
+            "27:5 error: `hash_type` has no effect with `balance: first` => remove it, or balance by `source`, `uri`, `url_param` or `hdr`",
+            "28:52 error: `slowstart` has no effect with `balance: first` => remove it, or write `balance: roundrobin`",
         ],
     },
     Case {

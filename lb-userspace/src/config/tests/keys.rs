@@ -65,7 +65,7 @@ frontends:
 backends:
   app:
     retry_on: [conn-failure]
-    cookie: { name: C, secure: true }
+    cookie: { name: C, secured: true }
     health_check: { type: grpc, fast_interval: 1s }
     servers:
       - { name: s1, address: "192.0.2.1:80", cookie: s1, resolve: true }
@@ -79,7 +79,7 @@ stats: { bind: "*:1080", admin: true }
             "9:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
             "10:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
             "14:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
-            "15:24 error: unsupported: `secure` in `cookie` is not built yet => remove it until it is",
+            "15:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
             "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
             "16:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
             "18:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
@@ -87,15 +87,45 @@ stats: { bind: "*:1080", admin: true }
         ],
     },
     Case {
+        name: "cookies that contradict themselves",
+        text: r#"frontends: { web: { bind: "*:80", default_backend: a } }
+backends:
+  a:
+    cookie: { name: C, mode: prefix, nocache: true, maxidle: 1s, same_site: none, domain: [a b, .c], dynamic: true }
+    servers: [{ name: s1, address: "192.0.2.1:80", cookie: s1 }]
+  b:
+    cookie: { name: C, dynamic: false, dynamic_cookie_key: k, preserve: true, same_site: none, maxlife: 3s, attr: x }
+    servers: [{ name: s1, address: "192.0.2.1:80", cookie: s1 }]
+  c:
+    cookie: { name: C, dynamic_cookie_key: k, mode: append }
+    servers: [{ name: s1, address: "192.0.2.1:80", cookie: s1 }]
+"#,
+        found: &[
+            "4:38 error: `nocache` has no effect without `mode: insert` => remove it",
+            "4:53 error: `maxidle` has no effect without `mode: insert` => remove it",
+            "4:62 error: `maxidle` must be at least 4000ms, not `1s` => write a longer duration",
+            "4:66 error: `same_site` has no effect without `mode: insert` => remove it",
+            "4:66 warning: browsers drop a cookie with `same_site: none` that is not `secure` => add `secure: true`",
+            "4:83 error: `domain` has no effect without `mode: insert` => remove it",
+            "4:92 error: `a b` is no domain of a cookie => write a name such as `.example.org`",
+            r#"4:102 error: `dynamic` needs a key that the values are computed of => add `dynamic_cookie_key: "${COOKIE_KEY}"`, the same on every node"#,
+            "7:40 error: `dynamic_cookie_key` has no effect with `dynamic: false` => remove it",
+            "7:79 warning: browsers drop a cookie with `same_site: none` that is not `secure` => add `secure: true`",
+            "7:105 error: `maxlife` must be at least 4000ms, not `3s` => write a longer duration",
+            "7:109 error: unknown key `attr` in `cookie` => it is `same_site`",
+            "10:24 error: `dynamic_cookie_key` has no effect without `dynamic: true` => add it, or remove this",
+            "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite` or `prefix`",
+        ],
+    },
+    Case {
         name: "values that are not built yet",
         text: r#"global: { log: [{ target: journald }] }
-defaults: { log_format: "%ci %r", balance: first }
+defaults: { log_format: "%ci %r" }
 frontends:
   t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
   app:
-    cookie: { name: C, mode: rewrite }
-    balance: { algorithm: uri }
+    cookie: { name: C, mode: rewrite, indirect: true }
     servers:
       - { name: s1, address: "app.example.org:80" }
 stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
@@ -103,15 +133,13 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
         found: &[
             "1:27 error: unsupported: `journald` is not built yet => write `stderr`: a systemd unit's standard error goes to the journal",
             "2:25 error: unsupported: a log format of one's own is not built yet => write `http`, `tcp` or `json`",
-            "2:44 error: unsupported: `balance` `first` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
             r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
             "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
-            "7:30 error: unsupported: `mode` `rewrite` is not built yet => write `insert`",
-            "8:27 error: unsupported: `algorithm` `uri` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
-            "10:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
-            "11:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
+            "7:39 error: `indirect` has no effect without `mode: insert` => remove it",
+            "9:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
+            "10:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
         ],
     },
 ];

@@ -170,6 +170,7 @@ backends:
     mode: tcp
     bind: [{ address: "udp:*:53", accept_proxy: true }, "*:53"]
     default_backend: dns
+  quic: { mode: tcp, bind: "udp:*:443", default_backend: quic }
 backends:
   app:
     servers:
@@ -178,15 +179,21 @@ backends:
       - { name: s3, address: "192.0.2.3:80", send_proxy: true }
   dns:
     servers: [{ name: s1, address: "192.0.2.1:53" }]
+  quic:
+    health_check: { type: none }
+    default_server: { send_proxy: v2 }
+    servers: [{ name: s1, address: "192.0.2.1:443", tls: true }]
 stats: { bind: { address: "127.0.0.1:1", tls: { certificates: a.pem } } }
 "#,
         found: &[
             "3:22 error: mode http cannot speak `foo` => write `alpn: [h2, http/1.1]`, or use mode tcp",
             "7:23 error: neither TLS nor a PROXY header comes before datagrams => remove `tls` and `accept_proxy`, or listen on TCP",
-            "12:67 error: `ca` has no effect: `verify` is none => remove one of them",
-            "13:58 error: `no name` is no name of a server => write a host name, or `\"%[host]\"` for that of the request",
-            "14:58 error: `send_proxy` cannot be `true` => write `v1`, `v2` or `false`",
-            "17:27 error: unsupported: `tls` and `accept_proxy` of the statistics are not built yet => bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+            "13:67 error: `ca` has no effect: `verify` is none => remove one of them",
+            "14:58 error: `no name` is no name of a server => write a host name, or `\"%[host]\"` for that of the request",
+            "15:58 error: `send_proxy` cannot be `true` => write `v1`, `v2` or `false`",
+            "20:23 error: `send_proxy` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
+            "21:53 error: `tls` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
+            "22:27 error: unsupported: `tls` and `accept_proxy` of the statistics are not built yet => bind to `127.0.0.1` and let a frontend in mode http bring clients there",
         ],
     },
 ];

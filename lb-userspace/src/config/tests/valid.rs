@@ -208,6 +208,57 @@ fn servers_inherit_from_default_server_key_by_key() {
 }
 
 #[test]
+fn algorithms_are_written_as_haproxy_writes_them_or_as_mappings() {
+    let of = |balance: &str| {
+        let config = file("", "mode: http", &format!("{balance},"));
+        let backend = config.backends[0].as_ref().clone();
+        (backend.balance, backend.balance_arguments)
+    };
+    for (short, long) in [
+        (
+            "balance: random 3",
+            "balance: { algorithm: random, draws: 3 }",
+        ),
+        (
+            "balance: random(3)",
+            "balance: { algorithm: random, draws: 3 }",
+        ),
+        (
+            "balance: hdr X-User",
+            "balance: { algorithm: hdr, name: X-User }",
+        ),
+        (
+            "balance: hdr(X-User)",
+            "balance: { algorithm: hdr, name: X-User }",
+        ),
+        (
+            "balance: url_param id",
+            "balance: { algorithm: url_param, name: id }",
+        ),
+        (
+            "balance: uri whole depth 2 len 30",
+            "balance: { algorithm: uri, whole: true, depth: 2, len: 30 }",
+        ),
+        ("balance: static-rr", "balance: { algorithm: static-rr }"),
+    ] {
+        assert_eq!(of(short), of(long), "{short}");
+    }
+    let bounded = file(
+        "hash_type: consistent, hash_balance_factor: 150",
+        "mode: http",
+        "balance: uri,",
+    );
+    let backend = &bounded.backends[0];
+    assert!(backend.is_consistent());
+    assert_eq!(backend.hash_balance_factor, Some(150));
+    let plain = file("hash_type: consistent", "mode: http", "");
+    assert!(
+        !plain.backends[0].is_consistent(),
+        "a default that suits no roundrobin"
+    );
+}
+
+#[test]
 fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
     let config = valid(
         "global: { fast_path: { attach: tc, new_flows_per_source: 100, deny: [198.51.100.0/24, '2001:db8::/32', 192.0.2.7] } }\n\

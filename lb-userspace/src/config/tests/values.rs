@@ -196,19 +196,34 @@ backends:
     servers: &servers [{ name: s1, address: "192.0.2.1:80" }]
   b: { balance: { algorithm: random, table_size: 13 }, servers: *servers }
   c: { balance: { table_size: 70001 }, servers: *servers }
-  d: { balance: random 3, servers: *servers }
+  d: { balance: random x, servers: *servers }
   e: { balance: { algorithm: maglev, draws: 2, tablesize: 7 }, servers: *servers }
   f: { balance: magleev, servers: *servers }
+  g: { balance: uri depth, servers: *servers }
+  h: { balance: hdr, servers: *servers }
+  i: { balance: "hdr(a b)", servers: *servers }
+  j: { balance: { algorithm: url_param }, servers: *servers }
+  k: { balance: { algorithm: url_param, name: "a=b", len: 3 }, servers: *servers }
+  l: { balance: leastconn 3, hash_balance_factor: 100, hash_type: crc, servers: *servers }
 "#,
         found: &[
             "5:28 error: `table_size` must be a prime number, which 65536 is not => write `65521`",
             "7:38 error: `table_size` has no effect without `algorithm: maglev` => remove it",
             "8:8 error: `algorithm` is missing in `balance` => write `balance: { algorithm: maglev, table_size: 65537 }`",
             "8:31 error: `table_size` must be a whole number from 2 to 65537, not `70001` => write a number in that range",
-            "9:17 error: unsupported: `balance` `random 3` is not built yet => write `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
-            "10:38 error: unsupported: `draws` in `balance` is not built yet => remove it until it is",
+            "9:17 error: `balance: random` cannot draw `x` servers => write a number from 1 to 256",
+            "10:38 error: `draws` has no effect without `algorithm: random` => remove it",
             "10:48 error: unknown key `tablesize` in `balance` => did you mean `table_size`?",
-            "11:17 error: `balance` cannot be `magleev` => did you mean `maglev`? It takes `roundrobin`, `leastconn`, `source`, `maglev` or `random`",
+            "11:17 error: `balance` cannot be `magleev` => did you mean `maglev`?",
+            "12:17 error: `depth` of `balance: uri` needs a number => write `balance: uri depth N`, N from 1 to 65535",
+            "13:17 error: `balance: hdr` does not say which => write `balance: hdr NAME`",
+            "14:17 error: `balance: hdr` does not take `b` => remove it",
+            "15:8 error: `name` is missing in `balance` => write `balance: { algorithm: url_param, name: … }`",
+            "16:47 error: `a=b` cannot be the name of a header or parameter => write a name such as `X-User` or `userid`",
+            "16:54 error: `len` has no effect without `algorithm: uri` => remove it",
+            "17:17 error: `balance: leastconn` does not take `3` => remove it",
+            "17:51 error: `hash_balance_factor` must be 0 or more than 100, not 100 => write 150: no server has more than one and a half times the mean load",
+            "17:67 error: `hash_type` cannot be `crc` => write `map-based` or `consistent`",
         ],
     },
     Case {

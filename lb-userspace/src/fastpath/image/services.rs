@@ -138,6 +138,13 @@ fn algorithm(balance: Balance) -> u8 {
         Balance::Source => algorithm::SOURCE,
         Balance::Maglev => algorithm::MAGLEV,
         Balance::Random => algorithm::RANDOM,
+        // Not eligible (`config::path`).
+        Balance::StaticRr
+        | Balance::LeastTime
+        | Balance::First
+        | Balance::Uri
+        | Balance::UrlParam
+        | Balance::Hdr => algorithm::ROUND_ROBIN,
     }
 }
 

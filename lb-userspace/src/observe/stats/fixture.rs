@@ -43,6 +43,7 @@ pub(crate) fn sources() -> Sources {
         name: "HA".into(),
         indirect: true,
         nocache: true,
+        ..Cookie::default()
     });
     web.servers[0].cookie = Some("w1".into());
     web.servers[3].check = false;

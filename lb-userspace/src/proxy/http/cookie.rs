@@ -1,4 +1,4 @@
-//! Stickiness by cookie: `insert`, as HAProxy's `cookie NAME insert indirect nocache` does it. Pure.
+//! Stickiness by cookie, as HAProxy's `cookie NAME insert|rewrite|prefix …` does it. Pure.
 
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -6,6 +6,8 @@ use http::{
 };
 
 use super::fields::Fields;
+
+pub mod dates;
 
 /// What a request's sticky cookie says about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub enum Sticky<T> {
     Invalid,
     /// It names a server that cannot be used now.
     Down,
+    /// It was not used for too long.
+    Expired,
+    /// It was set too long ago.
+    Old,
     /// It names this server.
     Valid(T),
 }
@@ -27,6 +33,10 @@ pub enum Named<T> {
     Nobody,
     /// One that is down or in maintenance has it.
     Down,
+    /// It was not used for too long.
+    Expired,
+    /// It was set too long ago.
+    Old,
     /// This one has it.
     Server(T),
 }
@@ -44,6 +54,8 @@ pub fn read<T>(
             match (lookup(value), &found) {
                 (Named::Server(server), _) => return Sticky::Valid(server),
                 (Named::Down, Sticky::None | Sticky::Invalid) => found = Sticky::Down,
+                (Named::Expired, Sticky::None | Sticky::Invalid) => found = Sticky::Expired,
+                (Named::Old, Sticky::None | Sticky::Invalid) => found = Sticky::Old,
                 (Named::Nobody, Sticky::None) => found = Sticky::Invalid,
                 _ => {}
             }
@@ -111,34 +123,112 @@ fn without(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     cookies.then_some(left)
 }
 
-/// Removes Set-Cookie fields for the cookie called `name`: a server's own would fight with ours. Returns whether there
-/// was one.
-pub fn remove_set(headers: &mut HeaderMap, name: &str) -> bool {
-    let sets = |field: &HeaderValue| {
-        Pairs::new(field.as_bytes())
-            .next()
-            .is_some_and(|pair| pair.name == name.as_bytes() && pair.value.is_some())
-    };
-    if !headers.get_all(SET_COOKIE).iter().any(sets) {
-        return false;
+/// What stands in mode `prefix` between a server's name and the value that the server itself has set.
+const PREFIX_END: u8 = b'~';
+
+/// The server's name in a value of mode `prefix`.
+pub fn prefix(value: &[u8]) -> &[u8] {
+    value
+        .split(|&byte| byte == PREFIX_END)
+        .next()
+        .unwrap_or_default()
+}
+
+/// Takes the prefixes off the values of the cookie called `name`: its server sees what it has set.
+pub fn remove_prefix(headers: &mut HeaderMap, name: &str) {
+    let is_ours =
+        |pair: &Pair<'_>| pair.name == name.as_bytes() && pair.value.is_some_and(has_prefix);
+    for field in headers
+        .iter_mut()
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, field)| field)
+    {
+        let bytes = field.as_bytes();
+        if !Pairs::new(bytes).any(|pair| is_ours(&pair)) {
+            continue;
+        }
+        let (mut left, mut at) = (Vec::with_capacity(bytes.len()), 0);
+        for pair in Pairs::new(bytes).filter(is_ours) {
+            let Some(value) = pair.value_at() else {
+                continue;
+            };
+            left.extend_from_slice(&bytes[at..value]);
+            at = value + prefix(&bytes[value..]).len() + 1;
+        }
+        left.extend_from_slice(&bytes[at..]);
+        // What is cut out of a valid field value leaves a valid one.
+        if let Ok(left) = HeaderValue::from_bytes(&left) {
+            *field = left;
+        }
     }
+}
+
+fn has_prefix(value: &[u8]) -> bool {
+    value.contains(&PREFIX_END)
+}
+
+/// Whether the server sets the cookie called `name` itself.
+pub fn is_set(headers: &HeaderMap, name: &str) -> bool {
+    headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .any(|field| sets(field, name).is_some())
+}
+
+/// The cookie at the beginning of a Set-Cookie field, if it is called `name`.
+fn sets<'a>(field: &'a HeaderValue, name: &str) -> Option<Pair<'a>> {
+    Pairs::new(field.as_bytes())
+        .next()
+        .filter(|pair| pair.name == name.as_bytes() && pair.value.is_some())
+}
+
+/// Removes Set-Cookie fields for the cookie called `name`: a server's own would fight with ours.
+pub fn remove_set(headers: &mut HeaderMap, name: &str) {
     let kept: Vec<HeaderValue> = headers
         .get_all(SET_COOKIE)
         .iter()
-        .filter(|field| !sets(field))
+        .filter(|field| sets(field, name).is_none())
         .cloned()
         .collect();
     headers.remove(SET_COOKIE);
     for field in kept {
         headers.append(SET_COOKIE, field);
     }
-    true
 }
 
-/// The Set-Cookie that binds a client to the server whose cookie value is `value`; `None` if the two cannot stand in a
-/// header field.
-pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("{name}={value}; path=/")).ok()
+/// Puts `value` in the place of what the server sets the cookie called `name` to, or, if that is to be kept, before it
+/// with a `~` between them.
+pub fn rewrite_set(headers: &mut HeaderMap, name: &str, value: &str, keep: bool) {
+    for (_, field) in headers.iter_mut().filter(|(name, _)| *name == SET_COOKIE) {
+        let Some((at, length)) = sets(field, name).and_then(|pair| {
+            let value = pair.value?;
+            Some((pair.value_at()?, value.len()))
+        }) else {
+            continue;
+        };
+        let bytes = field.as_bytes();
+        let mut set = bytes[..at].to_vec();
+        set.extend_from_slice(value.as_bytes());
+        if keep {
+            set.push(PREFIX_END);
+        }
+        set.extend_from_slice(&bytes[if keep { at } else { at + length }..]);
+        if let Ok(set) = HeaderValue::from_bytes(&set) {
+            *field = set;
+        }
+    }
+}
+
+/// The Set-Cookie that binds a client to the server whose cookie value is `value`, dates included; without one, the
+/// Set-Cookie that removes what the client has. `None` if they cannot stand in a header field.
+pub fn set_cookie(name: &str, value: Option<&str>, attributes: &str) -> Option<HeaderValue> {
+    let text = match value {
+        Some(value) => format!("{name}={value}; path=/{attributes}"),
+        None => {
+            format!("{name}=; Expires=Thu, 01-Jan-1970 00:00:01 GMT; path=/{attributes}")
+        }
+    };
+    HeaderValue::try_from(text).ok()
 }
 
 /// Whether a cache might keep this response, by HAProxy's rules: the method and the status allow it or `public` does,
@@ -209,6 +299,16 @@ struct Pair<'a> {
     name: &'a [u8],
     /// The value with its quotes, spaces trimmed; `None` where there is no `=`.
     value: Option<&'a [u8]>,
+}
+
+impl Pair<'_> {
+    /// Where the value begins in the field.
+    fn value_at(&self) -> Option<usize> {
+        let equals = self.text.iter().position(|&byte| byte == b'=')?;
+        let after = &self.text[equals + 1..];
+        let blanks = after.len() - after.trim_ascii_start().len();
+        Some(self.start + equals + 1 + blanks)
+    }
 }
 
 /// Splits a Cookie field at `;` and `,` outside of quotes.

@@ -54,10 +54,7 @@ impl Read for ClientIo {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let n = match ready!(poll_read(&mut this.stream, cx, &mut buffer)) {
-            Err(error) if without_goodbye(&error) => 0,
-            read => read?,
-        };
+        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer))?;
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
@@ -72,7 +69,11 @@ pub(super) fn poll_read(
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
     let mut filled = ReadBuf::uninit(unsafe { buffer.as_mut() });
-    ready!(Pin::new(stream).poll_read(cx, &mut filled))?;
+    match ready!(Pin::new(stream).poll_read(cx, &mut filled)) {
+        // As HAProxy: what is complete is for the message's own framing to say.
+        Err(error) if without_goodbye(&error) => {}
+        read => read?,
+    }
     let n = filled.filled().len();
     // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
     unsafe { buffer.advance(n) };

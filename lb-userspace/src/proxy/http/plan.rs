@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::cookie;
+use super::cookie::{self, dates::Dates};
 use crate::{
     config::model,
     rules::{RequestView, RuleSet},
@@ -42,14 +42,38 @@ pub struct Target {
 pub struct Sticky {
     /// What the file says.
     pub config: model::Cookie,
-    /// The Set-Cookie value of each server that has a cookie.
+    /// What follows `path=/`.
+    attributes: String,
+    /// The Set-Cookie value of each server, where it carries no dates.
     set: Vec<Option<HeaderValue>>,
 }
 
 impl Sticky {
-    /// The Set-Cookie value that binds a client to `server`.
-    pub fn set_for(&self, server: &Server) -> Option<&HeaderValue> {
-        self.set.get(server.index)?.as_ref()
+    fn new(config: &model::Cookie, backend: &Backend) -> Self {
+        let attributes = config.attributes();
+        let set = |server: &Arc<Server>| {
+            let value = server.config.cookie.as_deref();
+            match value {
+                Some(_) if config.is_dated() => None,
+                value => cookie::set_cookie(&config.name, value, &attributes),
+            }
+        };
+        Self {
+            config: config.clone(),
+            set: backend.servers.iter().map(set).collect(),
+            attributes,
+        }
+    }
+
+    /// The Set-Cookie value that binds a client to `server` at `now`, or removes its cookie where the server has none.
+    /// `dates` are those that the client's had.
+    pub fn set_for(&self, server: &Server, dates: Dates, now: u64) -> Option<HeaderValue> {
+        if let Some(set) = self.set.get(server.index)? {
+            return Some(set.clone());
+        }
+        let mut value = server.config.cookie.clone()?;
+        dates.write(&mut value, &self.config, now);
+        cookie::set_cookie(&self.config.name, Some(&value), &self.attributes)
     }
 }
 
@@ -77,16 +101,11 @@ impl Plan {
             .map(|(index, backend)| Target {
                 index,
                 backend: Arc::clone(backend),
-                cookie: backend.config.cookie.as_ref().map(|config| Sticky {
-                    config: config.clone(),
-                    set: backend
-                        .servers
-                        .iter()
-                        .map(|server| {
-                            cookie::set_cookie(&config.name, server.config.cookie.as_deref()?)
-                        })
-                        .collect(),
-                }),
+                cookie: backend
+                    .config
+                    .cookie
+                    .as_ref()
+                    .map(|config| Sticky::new(config, backend)),
             });
         Self {
             frontends: frontends.collect(),

@@ -1,5 +1,6 @@
 //! Mode http over loopback: real listeners, clients and servers in one process.
 
+mod choosing;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

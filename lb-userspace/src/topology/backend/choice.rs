@@ -1,57 +1,61 @@
 //! Which server a new flow goes to.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use lb_common::hash::mix;
 
 use super::{Backend, Unavailable};
 use crate::{
     config::model::Balance,
-    topology::{Connection, Server, server::Claim, table::Table},
+    topology::{Asking, Connection, Server, server::Claim, table::Table},
 };
 
-impl Backend {
-    /// The server that a new flow of `client` goes to, `exclude` (indexes) left out; `None` if there is none with a
-    /// slot left. Takes no slot: see [`Backend::claim`].
-    pub fn choose(&self, client: SocketAddr, exclude: &[usize]) -> Option<&Arc<Server>> {
-        let table = self.table.load();
-        match self.config.balance {
-            Balance::RoundRobin => self.round_robin(&table, exclude),
-            Balance::LeastConn => self
-                .least_connections(&table, exclude)
-                .map(|(server, _)| server),
-            Balance::Random => self.random(&table, exclude).map(|(server, _)| server),
-            Balance::Source => self.at_slot(&table, table.source_slot(client.ip()), exclude),
-            Balance::Maglev => self.at_slot(&table, table.endpoint_slot(client), exclude),
+/// A server that was chosen, and what must still hold when its slot is taken.
+enum Picked<'a> {
+    /// Another will do as well if it has filled up.
+    Any(&'a Arc<Server>),
+    /// The count that made it the least.
+    At(&'a Arc<Server>, u32),
+    /// This one and no other: whoever comes is waiting for it.
+    This(&'a Arc<Server>),
+}
+
+impl<'a> Picked<'a> {
+    fn server(&self) -> &'a Arc<Server> {
+        match self {
+            Self::Any(server) | Self::At(server, _) | Self::This(server) => server,
         }
     }
 
+    fn claim(&self) -> Result<Connection, Claim> {
+        match self {
+            Self::Any(server) => server.claim().ok_or(Claim::Moved(0)),
+            Self::At(server, active) => server.claim_at(*active).map_err(|_| Claim::Moved(0)),
+            Self::This(server) => server.claim().ok_or(Claim::Full),
+        }
+    }
+}
+
+impl Backend {
+    /// The server that a new flow of `asking` goes to, `exclude` (indexes) left out; `None` if there is none with a slot
+    /// left. Takes no slot: see [`Backend::claim`].
+    pub fn choose(&self, asking: impl Into<Asking>, exclude: &[usize]) -> Option<&Arc<Server>> {
+        self.pick(&self.table.load(), &asking.into(), exclude)
+            .map(|picked| picked.server())
+    }
+
     /// Chooses as [`Backend::choose`] and takes a slot.
-    pub fn claim(&self, client: SocketAddr, exclude: &[usize]) -> Result<Connection, Unavailable> {
-        let table = self.table.load();
-        // The count that made a server the least must still hold when the slot is taken.
-        let claim_at = |(server, active): (&Arc<Server>, u32)| {
-            server.claim_at(active).map_err(|_| Claim::Moved(0))
-        };
-        let claim_hashed = |server: &Arc<Server>| server.claim().ok_or(Claim::Full);
+    pub fn claim(
+        &self,
+        asking: impl Into<Asking>,
+        exclude: &[usize],
+    ) -> Result<Connection, Unavailable> {
+        let (table, asking) = (self.table.load(), asking.into());
         loop {
-            let attempt = match self.config.balance {
-                Balance::RoundRobin => self
-                    .round_robin(&table, exclude)
-                    .map(|server| server.claim().ok_or(Claim::Moved(0))),
-                Balance::LeastConn => self.least_connections(&table, exclude).map(claim_at),
-                Balance::Random => self.random(&table, exclude).map(claim_at),
-                Balance::Source => self
-                    .at_slot(&table, table.source_slot(client.ip()), exclude)
-                    .map(claim_hashed),
-                Balance::Maglev => self
-                    .at_slot(&table, table.endpoint_slot(client), exclude)
-                    .map(claim_hashed),
-            };
-            match attempt {
+            match self
+                .pick(&table, &asking, exclude)
+                .map(|picked| picked.claim())
+            {
                 Some(Ok(connection)) => {
                     self.counters.balanced.inc();
                     connection.server().counters.balanced.inc();
@@ -67,6 +71,60 @@ impl Backend {
         }
     }
 
+    fn pick(&self, table: &Table, asking: &Asking, exclude: &[usize]) -> Option<Picked<'_>> {
+        let at = |(server, active)| Picked::At(server, active);
+        match self.config.balance {
+            Balance::RoundRobin | Balance::StaticRr => {
+                self.round_robin(table, exclude).map(Picked::Any)
+            }
+            Balance::LeastConn => self.least_connections(table, exclude).map(at),
+            Balance::LeastTime => self.least_time(table, exclude).map(at),
+            Balance::First => self.first(table, exclude).map(Picked::Any),
+            Balance::Random => self.random(table, exclude).map(at),
+            Balance::Source => self.hashed(table, table.source_slot(asking.client.ip()), exclude),
+            Balance::Maglev => self.hashed(table, table.endpoint_slot(asking.client), exclude),
+            Balance::Uri | Balance::UrlParam | Balance::Hdr => match asking.hash {
+                Some(hash) => self.hashed(table, table.slot(hash), exclude),
+                // There is nothing to stick to.
+                None => self.round_robin(table, exclude).map(Picked::Any),
+            },
+        }
+    }
+
+    /// The first in the file that has a slot.
+    fn first(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
+        table
+            .servers()
+            .filter(|index| !exclude.contains(index))
+            .filter_map(|index| self.servers.get(index))
+            .find(|server| !server.is_full())
+    }
+
+    fn hashed(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<Picked<'_>> {
+        self.bounded(table, start, exclude)
+            .or_else(|| self.at_slot(table, start, exclude))
+            .map(Picked::This)
+    }
+
+    /// The server of a slot, or the first from there on that has less than its share of the load, as
+    /// `hash_balance_factor` bounds it (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads).
+    fn bounded(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<&Arc<Server>> {
+        let factor = u128::from(self.config.hash_balance_factor?);
+        let servers = || table.servers().filter_map(|index| self.servers.get(index));
+        let load: u128 = servers().map(|s| u128::from(s.active())).sum();
+        let weights: u128 = servers().map(|s| u128::from(s.balance_weight())).sum();
+        let slots = ((load + 1) * factor).div_ceil(100);
+        let has_room = |server: &Server| {
+            let share = slots * u128::from(server.balance_weight());
+            u128::from(server.active()) < share.div_ceil(weights.max(1))
+        };
+        (start..start + table.len())
+            .filter_map(|slot| self.servers.get(table.at(slot)?))
+            .find(|server| {
+                !exclude.contains(&server.index) && !server.is_full() && has_room(server)
+            })
+    }
+
     fn round_robin(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
         (0..table.len()).find_map(|_| {
             let server = self
@@ -79,39 +137,55 @@ impl Backend {
     /// The server with the least (active + 1) / weight, and its userspace connections when it was looked at. Ties go
     /// in turn.
     fn least_connections(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
+        self.least_loaded(self.in_turn(table), exclude, in_use)
+    }
+
+    /// The server with the least response time × (active + 1) / weight, likewise.
+    fn least_time(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
+        let now_ms = self.clock.now_ms();
+        let load = |server: &Server| {
+            let active = server.active();
+            server.latency.estimate(active, now_ms) * (u64::from(active) + 1)
+        };
+        self.least_loaded(self.in_turn(table), exclude, load)
+    }
+
+    /// All servers, beginning with whose turn it is.
+    fn in_turn<'t>(&self, table: &'t Table) -> impl Iterator<Item = usize> + use<'t> {
         let count = table.servers().len();
         let turn = if count > 1 {
             self.turn.fetch_add(1, Relaxed) % count
         } else {
             0
         };
-        // Twice round, so that the look starts at whose turn it is.
-        self.least_loaded(table.servers().cycle().skip(turn).take(count), exclude)
+        table.servers().cycle().skip(turn).take(count)
     }
 
-    /// The less loaded of two servers that are drawn by weight; if neither may be had, the first in the table from there
+    /// The least loaded of some servers that are drawn by weight; if none may be had, the first in the table from there
     /// on that may.
     fn random(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
-        let draw = || {
+        let draw = |_| {
             let turn = self.turn.fetch_add(1, Relaxed) as u64;
             // The upper half: it is the better mixed one.
             table.slot((mix(turn ^ self.seed) >> 32) as u32)
         };
-        let (one, other) = (draw(), draw());
-        let drawn = [one, other].into_iter().filter_map(|slot| table.at(slot));
-        self.least_loaded(drawn, exclude).or_else(|| {
-            (one..one + table.len())
+        let draws = self.config.balance_arguments.draws;
+        let drawn = (0..draws).map(draw).filter_map(|slot| table.at(slot));
+        self.least_loaded(drawn, exclude, in_use).or_else(|| {
+            let start = draw(draws);
+            (start..start + table.len())
                 .filter_map(|slot| table.at(slot))
-                .find_map(|index| self.least_loaded(std::iter::once(index), exclude))
+                .find_map(|index| self.least_loaded(std::iter::once(index), exclude, in_use))
         })
     }
 
-    /// Of the servers with these indexes the one with the least (active + 1) / weight, and its userspace connections
-    /// when it was looked at. The first of equals wins.
+    /// Of the servers with these indexes the one with the least load / weight, and its userspace connections when it
+    /// was looked at. The first of equals wins.
     fn least_loaded(
         &self,
         indexes: impl Iterator<Item = usize>,
         exclude: &[usize],
+        load: impl Fn(&Server) -> u64,
     ) -> Option<(&Arc<Server>, u32)> {
         let mut best: Option<(&Arc<Server>, u32, u64, u64)> = None;
         for index in indexes {
@@ -125,10 +199,11 @@ impl Backend {
             if weight == 0 || exclude.contains(&index) || server.is_full() {
                 continue;
             }
-            let load = u64::from(server.active()) + 1;
+            let load = load(server);
             // load / weight < best_load / best_weight, without the division.
             if best.is_none_or(|(_, _, best_load, best_weight)| {
-                load * best_weight < best_load * weight
+                u128::from(load) * u128::from(best_weight)
+                    < u128::from(best_load) * u128::from(weight)
             }) {
                 best = Some((server, userspace, load, weight));
             }
@@ -143,3 +218,11 @@ impl Backend {
             .find(|server| !exclude.contains(&server.index))
     }
 }
+
+/// What it would have with one more.
+fn in_use(server: &Server) -> u64 {
+    u64::from(server.active()) + 1
+}
+
+#[cfg(test)]
+mod tests;

@@ -83,9 +83,69 @@ fn requests_as_haproxy_reads_and_cleans_them() {
 
 #[test]
 fn the_cookie_is_set_in_haproxys_words() {
-    let value = set_cookie("HA_STICKY_def", "def.srv1").expect("a header value");
-    assert_eq!(value, "HA_STICKY_def=def.srv1; path=/");
-    assert_eq!(set_cookie("a", "b\nc"), None);
+    let set =
+        |value: Option<&str>, attributes: &str| set_cookie("HA_STICKY_def", value, attributes);
+    assert_eq!(
+        set(Some("def.srv1"), "").expect("a header value"),
+        "HA_STICKY_def=def.srv1; path=/"
+    );
+    let config = crate::config::model::Cookie {
+        httponly: true,
+        secure: true,
+        same_site: Some(crate::config::model::SameSite::None),
+        domains: vec![".example.com".into(), ".b.org".into()],
+        ..Default::default()
+    };
+    let attributes = config.attributes();
+    assert_eq!(
+        set(Some("s1|awN9v"), &attributes).expect("a header value"),
+        "HA_STICKY_def=s1|awN9v; path=/; domain=.example.com; domain=.b.org; HttpOnly; Secure; SameSite=None"
+    );
+    assert_eq!(
+        set(None, "; HttpOnly").expect("a header value"),
+        "HA_STICKY_def=; Expires=Thu, 01-Jan-1970 00:00:01 GMT; path=/; HttpOnly"
+    );
+    assert_eq!(set(Some("b\nc"), ""), None);
+}
+
+/// As HAProxy 2.6 took them off.
+#[test]
+fn prefixes_are_taken_off_before_the_server_sees_them() {
+    for (sent, seen) in [
+        ("SRV=s1~abc; x=y", "SRV=abc; x=y"),
+        ("a=1; SRV = s1~abc~d; SRV=zz~", "a=1; SRV = abc~d; SRV="),
+        ("SRV=s1; x=s1~y", "SRV=s1; x=s1~y"),
+        ("SRV=~", "SRV="),
+    ] {
+        let mut headers = headers(&["z=1", sent]);
+        remove_prefix(&mut headers, "SRV");
+        let left: Vec<&HeaderValue> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(left, ["z=1", seen]);
+    }
+    assert_eq!(prefix(b"s1~abc~d"), b"s1");
+    assert_eq!(prefix(b"s1"), b"s1");
+}
+
+/// As HAProxy 2.6 rewrote them.
+#[test]
+fn a_servers_own_cookie_is_rewritten_or_prefixed() {
+    for (keep, sent, seen) in [
+        (false, "SRV=own; path=/app", "SRV=v2; path=/app"),
+        (false, "SRV=; path=/", "SRV=v2; path=/"),
+        (false, "SRV=two; HttpOnly", "SRV=v2; HttpOnly"),
+        (false, "SRV", "SRV"),
+        (true, "SRV=own; path=/app", "SRV=v2~own; path=/app"),
+        (true, "SRV=; path=/", "SRV=v2~; path=/"),
+        (true, "SRVX=own", "SRVX=own"),
+        (true, "SRV= own", "SRV= v2~own"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.append(SET_COOKIE, HeaderValue::from_static("z=1, SRV=x"));
+        headers.append(SET_COOKIE, HeaderValue::from_str(sent).expect("a value"));
+        rewrite_set(&mut headers, "SRV", "v2", keep);
+        let left: Vec<&HeaderValue> = headers.get_all(SET_COOKIE).iter().collect();
+        assert_eq!(left, ["z=1, SRV=x", seen]);
+    }
 }
 
 #[test]
@@ -94,8 +154,9 @@ fn a_servers_own_cookie_of_that_name_is_dropped() {
     for field in ["SRV=own; path=/q", "z=1; SRV=x"] {
         headers.append(SET_COOKIE, HeaderValue::from_static(field));
     }
-    assert!(remove_set(&mut headers, "SRV"));
-    assert!(!remove_set(&mut headers, "SRV"));
+    assert!(is_set(&headers, "SRV"));
+    remove_set(&mut headers, "SRV");
+    assert!(!is_set(&headers, "SRV"));
     let left: Vec<&HeaderValue> = headers.get_all(SET_COOKIE).iter().collect();
     assert_eq!(left, ["z=1; SRV=x"]);
 }

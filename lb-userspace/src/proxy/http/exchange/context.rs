@@ -10,7 +10,7 @@ use std::{
 
 use http::{Method, Uri, Version, request};
 
-use super::super::client::Client;
+use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
     observe::log::{
         Active, Cause, Common, CookieSeen, CookieSet, HttpRecord, Phase, RequestLine, ServerField,
@@ -44,6 +44,8 @@ pub(in super::super) struct Exchange {
     backend_queue: u32,
     pub(in super::super) cookie_seen: CookieSeen,
     pub(in super::super) cookie_set: CookieSet,
+    /// Dates of the cookie that named the server.
+    pub(in super::super) cookie_dates: Dates,
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
@@ -75,6 +77,7 @@ impl Exchange {
             backend_queue: 0,
             cookie_seen: CookieSeen::NotApplicable,
             cookie_set: CookieSet::NotApplicable,
+            cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
             uncounted: false,
@@ -320,6 +323,8 @@ impl Exchange {
         let Some(responded) = self.responded else {
             return;
         };
+        let now_ms = client.worker.shared.topology.clock.at(client.now());
+        server.latency.record(responded, now_ms);
         server.counters.http.requests.inc();
         server.counters.http.response(self.status.unwrap_or(0));
         for times in [&backend.times, &server.counters.times] {

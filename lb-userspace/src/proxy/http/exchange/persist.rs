@@ -10,14 +10,19 @@ use http::{
 
 use super::{Client, CookieSeen, CookieSet, Target};
 use crate::{
+    config::model::CookieMode,
     proxy::http::{
-        cookie::{self, Named, Sticky},
+        cookie::{
+            self, Named, Sticky,
+            dates::{self, Age},
+        },
         fields::Fields,
     },
     topology::Server,
 };
 
-/// The server that the request's cookie names, if it can be used; the cookie is taken out of the request.
+/// The server that the request's cookie names, if it can be used; what is not for the server's eyes is taken out of the
+/// request.
 pub(super) fn read(
     client: &Client,
     target: &Target,
@@ -25,14 +30,25 @@ pub(super) fn read(
     headers: &mut HeaderMap,
 ) -> Option<Arc<Server>> {
     let sticky = target.cookie.as_ref()?;
+    let config = &sticky.config;
     let seen = if fields.any(Fields::COOKIE) {
-        cookie::read(headers, &sticky.config.name, |value| {
+        let now = if config.is_dated() { dates::now() } else { 0 };
+        cookie::read(headers, &config.name, |value| {
+            let (value, dates) = match config.mode {
+                CookieMode::Prefix => (cookie::prefix(value), dates::Dates::default()),
+                CookieMode::Insert | CookieMode::Rewrite => dates::split(value),
+            };
+            match dates.age(config, now) {
+                Age::Expired => return Named::Expired,
+                Age::Old => return Named::Old,
+                Age::Good => {}
+            }
             let server = std::str::from_utf8(value)
                 .ok()
                 .and_then(|value| target.backend.server_by_cookie(value));
             match server {
                 None => Named::Nobody,
-                Some(server) if server.is_usable_by_cookie() => Named::Server(server),
+                Some(server) if server.is_usable_by_cookie() => Named::Server((server, dates)),
                 Some(_) => Named::Down,
             }
         })
@@ -45,11 +61,20 @@ pub(super) fn read(
         Sticky::None => (CookieSeen::None, None),
         Sticky::Invalid => (CookieSeen::Invalid, None),
         Sticky::Down => (CookieSeen::Down, None),
-        Sticky::Valid(server) => (CookieSeen::Valid, Some(Arc::clone(server))),
+        Sticky::Expired => (CookieSeen::Expired, None),
+        Sticky::Old => (CookieSeen::Old, None),
+        Sticky::Valid((server, dates)) => {
+            exchange.cookie_dates = dates;
+            (CookieSeen::Valid, Some(Arc::clone(server)))
+        }
     };
     exchange.cookie_seen = cookie_seen;
-    if sticky.config.indirect && cookie_seen != CookieSeen::None {
-        cookie::remove(headers, &sticky.config.name);
+    if cookie_seen != CookieSeen::None {
+        match config.mode {
+            CookieMode::Insert if config.indirect => cookie::remove(headers, &config.name),
+            CookieMode::Prefix => cookie::remove_prefix(headers, &config.name),
+            CookieMode::Insert | CookieMode::Rewrite => {}
+        }
     }
     holder
 }
@@ -64,26 +89,48 @@ pub(super) fn write(
     direct: bool,
 ) {
     let Some(sticky) = &target.cookie else { return };
-    let mut exchange = client.exchange();
-    if fields.any(Fields::SET_COOKIE)
-        && sticky.config.indirect
-        && cookie::remove_set(&mut head.headers, &sticky.config.name)
-    {
-        exchange.cookie_set = CookieSet::Deleted;
-    }
-    if direct && sticky.config.indirect {
-        return;
-    }
-    let Some(value) = exchange
-        .server()
-        .and_then(|server| sticky.set_for(server))
-        .cloned()
-    else {
+    let (config, mut exchange) = (&sticky.config, client.exchange());
+    let Some(server) = exchange.server().cloned() else {
         return;
     };
-    exchange.cookie_set = CookieSet::Inserted;
+    let inserts = config.mode == CookieMode::Insert;
+    let found = fields.any(Fields::SET_COOKIE) && cookie::is_set(&head.headers, &config.name);
+    if found {
+        exchange.cookie_set = if config.preserve {
+            CookieSet::Passed
+        } else if inserts || direct && config.indirect {
+            cookie::remove_set(&mut head.headers, &config.name);
+            CookieSet::Deleted
+        } else if let Some(value) = &server.config.cookie {
+            let keep = config.mode == CookieMode::Prefix;
+            cookie::rewrite_set(&mut head.headers, &config.name, value, keep);
+            CookieSet::Rewritten
+        } else {
+            CookieSet::Passed
+        };
+    }
+    if !inserts || found && config.preserve {
+        return;
+    }
+    let had = exchange.cookie_dates;
+    let now = match config.is_dated() || had.last.is_some() {
+        true => dates::now(),
+        false => 0,
+    };
+    if direct && !had.are_due(config, now) {
+        return;
+    }
+    // One that is bound to another server begins anew.
+    let had = if direct { had } else { dates::Dates::default() };
+    let Some(value) = sticky.set_for(&server, had, now) else {
+        return;
+    };
+    exchange.cookie_set = match direct {
+        true => CookieSet::Updated,
+        false => CookieSet::Inserted,
+    };
     head.headers.append(SET_COOKIE, value);
-    if sticky.config.nocache && cookie::is_cacheable(asked, head.status, fields, &head.headers) {
+    if config.nocache && cookie::is_cacheable(asked, head.status, fields, &head.headers) {
         head.headers
             .append(CACHE_CONTROL, HeaderValue::from_static("private"));
     }

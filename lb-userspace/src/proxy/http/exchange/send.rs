@@ -25,7 +25,7 @@ use crate::{
             upstream::{Lease, Place, Upstream},
         },
     },
-    topology::{Connection, Server},
+    topology::{Asking, Connection, Server},
 };
 
 /// A server's answer.
@@ -44,12 +44,19 @@ pub(super) async fn run(
     holder: Option<Arc<Server>>,
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
+    let asking = Asking::of_request(
+        client.peer,
+        &target.backend.config,
+        request.uri(),
+        request.headers(),
+    );
     let mut trace = Trace::default();
     let mut preferred = holder.clone();
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let reached = reach(client, target, preferred.as_ref(), &request, &mut trace).await;
+        let wanted = preferred.as_ref();
+        let reached = reach(client, target, asking, wanted, &request, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -89,6 +96,7 @@ pub(super) async fn run(
 async fn reach(
     client: &Client,
     target: &Target,
+    asking: Asking,
     preferred: Option<&Arc<Server>>,
     request: &Request<RequestBody>,
     trace: &mut Trace,
@@ -139,7 +147,7 @@ async fn reach(
     };
     dispatch(
         &target.backend,
-        client.peer,
+        asking,
         preferred,
         clock,
         || client.now(),
@@ -338,6 +346,8 @@ fn count_response_error(client: &Client) {
     let exchange = client.exchange();
     if let Some(server) = exchange.server() {
         server.counters.response_errors.inc();
+        let clock = client.worker.shared.topology.clock;
+        server.latency.record_failure(clock.at(client.now()));
     }
     if let Some(backend) = exchange.backend() {
         backend.counters.response_errors.inc();

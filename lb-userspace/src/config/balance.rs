@@ -1,0 +1,255 @@
+//! `balance`, `hash_type` and `hash_balance_factor`.
+
+use lb_common::slots;
+
+use super::{
+    cookie::is_token,
+    decode::Decoder,
+    draft::BalanceDraft,
+    model::{Balance, BalanceArguments, HashType},
+    source::Spanned,
+    table::Table,
+    tree::{Entry, Kind, Node},
+};
+
+/// Most servers that `random` draws: one draw more costs a look at one server more.
+const MOST_DRAWS: u32 = 256;
+/// Longest part of a path that is hashed, and most folders.
+const MOST_URI: u32 = 65_535;
+
+/// `balance`: a word with its arguments as HAProxy writes them, or a mapping of `algorithm` and arguments.
+pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft> {
+    let choices = Balance::ALL.map(|algorithm| (algorithm.name(), algorithm));
+    if !matches!(entry.value.kind, Kind::Mapping(_)) {
+        let text = d.word(&entry.value, "`balance`")?.replace(['(', ')'], " ");
+        let mut words = text.split_whitespace();
+        let named = words.next().and_then(|first| {
+            let named = choices.iter().find(|(name, _)| *name == first);
+            named.map(|(_, algorithm)| *algorithm)
+        });
+        let algorithm = match named {
+            Some(algorithm) => algorithm,
+            None => d.choice(&entry.value, "`balance`", &choices, &[])?,
+        };
+        let arguments = spoken(d, &entry.value, algorithm, words)?;
+        return Some(BalanceDraft {
+            span: entry.key_span,
+            algorithm,
+            arguments,
+            table_size: None,
+        });
+    }
+    let mut table = d.table(&entry.value, entry.key_span, "`balance`")?;
+    let algorithm = match table.take("algorithm") {
+        Some(e) => d.choice(&e.value, "`algorithm`", &choices, &[]),
+        None => {
+            d.missing(
+                &table,
+                "algorithm",
+                "write `balance: { algorithm: maglev, table_size: 65537 }`",
+            );
+            None
+        }
+    };
+    let table_size = argument(d, table.take("table_size"), algorithm, &[Balance::Maglev])
+        .and_then(|e| table_size(d, e));
+    let mut arguments = BalanceArguments::default();
+    let uri = [Balance::Uri];
+    if let Some(e) = argument(d, table.take("whole"), algorithm, &uri) {
+        arguments.whole = d.boolean(&e.value, "`whole`").unwrap_or_default();
+    }
+    if let Some(e) = argument(d, table.take("depth"), algorithm, &uri) {
+        arguments.depth = d.number(&e.value, "`depth`", 1..=MOST_URI);
+    }
+    if let Some(e) = argument(d, table.take("len"), algorithm, &uri) {
+        arguments.len = d.number(&e.value, "`len`", 1..=MOST_URI);
+    }
+    if let Some(e) = argument(d, table.take("draws"), algorithm, &[Balance::Random])
+        && let Some(draws) = d.number(&e.value, "`draws`", 1..=MOST_DRAWS)
+    {
+        arguments.draws = draws;
+    }
+    let named = [Balance::UrlParam, Balance::Hdr];
+    match argument(d, table.take("name"), algorithm, &named) {
+        Some(e) => {
+            arguments.name = d
+                .line(&e.value, "`name`")
+                .filter(|name| is_name(d, &e.value, algorithm, name))?;
+        }
+        None if algorithm.is_some_and(|algorithm| named.contains(&algorithm)) => {
+            let word = algorithm.map_or("", Balance::name);
+            let mend = format!("write `balance: {{ algorithm: {word}, name: … }}`");
+            d.missing(&table, "name", mend);
+            return None;
+        }
+        None => {}
+    }
+    table.finish(
+        d,
+        &[],
+        &[("param", "it is `name`"), ("header", "it is `name`")],
+    );
+    Some(BalanceDraft {
+        span: entry.key_span,
+        algorithm: algorithm?,
+        arguments,
+        table_size,
+    })
+}
+
+/// An argument, unless the algorithm has none such.
+fn argument<'n>(
+    d: &mut Decoder<'_>,
+    entry: Option<&'n Entry>,
+    algorithm: Option<Balance>,
+    of: &[Balance],
+) -> Option<&'n Entry> {
+    let entry = entry?;
+    if algorithm.is_some_and(|algorithm| !of.contains(&algorithm)) {
+        let of: Vec<String> = of
+            .iter()
+            .map(|algorithm| format!("`algorithm: {}`", algorithm.name()))
+            .collect();
+        let message = format!("`{}` has no effect without {}", entry.key, of.join(" or "));
+        d.error(entry.key_span, message, "remove it");
+        return None;
+    }
+    Some(entry)
+}
+
+fn table_size(d: &mut Decoder<'_>, e: &Entry) -> Option<Spanned<u32>> {
+    let size = d.number(&e.value, "`table_size`", 2..=slots::MAGLEV_SLOTS)?;
+    if !slots::is_prime(size) {
+        let near = (2..size).rev().find(|n| slots::is_prime(*n)).unwrap_or(2);
+        d.error(
+            e.value.span,
+            format!("`table_size` must be a prime number, which {size} is not"),
+            format!("write `{near}`"),
+        );
+        return None;
+    }
+    Some(Spanned::new(size, e.value.span))
+}
+
+/// Whether an algorithm can look for what is called `name`.
+fn is_name(d: &mut Decoder<'_>, node: &Node, algorithm: Option<Balance>, name: &str) -> bool {
+    let good = match algorithm {
+        Some(Balance::Hdr) => is_token(name),
+        _ => !name.is_empty() && !name.contains(['&', '=', '#', ' ']),
+    };
+    if !good {
+        d.error(
+            node.span,
+            format!("`{name}` cannot be the name of a header or parameter"),
+            "write a name such as `X-User` or `userid`",
+        );
+    }
+    good
+}
+
+/// Arguments after the word, in HAProxy's order and form.
+fn spoken<'a>(
+    d: &mut Decoder<'_>,
+    node: &Node,
+    algorithm: Balance,
+    mut words: impl Iterator<Item = &'a str>,
+) -> Option<BalanceArguments> {
+    let mut arguments = BalanceArguments::default();
+    let mut bad = |text: String, mend: &str| {
+        d.error(node.span, text, mend);
+        None
+    };
+    let word = algorithm.name();
+    match algorithm {
+        Balance::UrlParam | Balance::Hdr => {
+            let Some(name) = words.next() else {
+                return bad(
+                    format!("`balance: {word}` does not say which"),
+                    &format!("write `balance: {word} NAME`"),
+                );
+            };
+            if !is_name(d, node, Some(algorithm), name) {
+                return None;
+            }
+            arguments.name = name.to_owned();
+        }
+        Balance::Random => {
+            if let Some(text) = words.next() {
+                match text.parse() {
+                    Ok(draws @ 1..=MOST_DRAWS) => arguments.draws = draws,
+                    _ => {
+                        return bad(
+                            format!("`balance: random` cannot draw `{text}` servers"),
+                            &format!("write a number from 1 to {MOST_DRAWS}"),
+                        );
+                    }
+                }
+            }
+        }
+        Balance::Uri => {
+            while let Some(key) = words.next() {
+                let mut number = || words.next().and_then(|text| text.parse().ok());
+                match key {
+                    "whole" => arguments.whole = true,
+                    "depth" | "len" => match number() {
+                        Some(n @ 1..=MOST_URI) if key == "len" => arguments.len = Some(n),
+                        Some(n @ 1..=MOST_URI) => arguments.depth = Some(n),
+                        _ => {
+                            return bad(
+                                format!("`{key}` of `balance: uri` needs a number"),
+                                &format!("write `balance: uri {key} N`, N from 1 to {MOST_URI}"),
+                            );
+                        }
+                    },
+                    _ => {
+                        return bad(
+                            format!("`balance: uri` does not take `{key}`"),
+                            "write `whole`, `depth N` or `len N`",
+                        );
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    match words.next() {
+        Some(more) => {
+            let text = format!("`balance: {word}` does not take `{more}`");
+            d.error(node.span, text, "remove it");
+            None
+        }
+        None => Some(arguments),
+    }
+}
+
+/// `hash_type`
+pub(super) fn hash_type(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<HashType>> {
+    let e = table.take("hash_type")?;
+    let choices = [
+        ("map-based", HashType::MapBased),
+        ("consistent", HashType::Consistent),
+    ];
+    d.choice(&e.value, "`hash_type`", &choices, &[])
+        .map(|hash_type| Spanned::new(hash_type, e.key_span))
+}
+
+/// `hash_balance_factor`: 0 is none, and at 100 percent or less some request would find no server.
+pub(super) fn hash_balance_factor(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+) -> Option<Spanned<Option<u16>>> {
+    let e = table.take("hash_balance_factor")?;
+    let factor = d.number(&e.value, "`hash_balance_factor`", 0..=u16::MAX)?;
+    if (1..=100).contains(&factor) {
+        d.error(
+            e.value.span,
+            format!("`hash_balance_factor` must be 0 or more than 100, not {factor}"),
+            "write 150: no server has more than one and a half times the mean load",
+        );
+        return None;
+    }
+    Some(Spanned::new(
+        Some(factor).filter(|factor| *factor > 0),
+        e.key_span,
+    ))
+}

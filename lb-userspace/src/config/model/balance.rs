@@ -1,0 +1,137 @@
+//! How a backend chooses among its servers.
+
+use super::Backend;
+
+/// `balance`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Weighted, in turn.
+    RoundRobin,
+    /// In turn by the weights of the file, whatever they are set to later.
+    StaticRr,
+    /// Fewest active connections for its weight.
+    LeastConn,
+    /// Shortest response time, times what is under way, for its weight.
+    LeastTime,
+    /// The first in the file that has a slot.
+    First,
+    /// Hash of the client's address.
+    Source,
+    /// Hash of the client's address and port into a table of which little moves when a server comes or goes.
+    Maglev,
+    /// The less loaded, for its weight, of a few that are drawn by weight.
+    Random,
+    /// Hash of the request's path.
+    Uri,
+    /// Hash of a parameter of the query.
+    UrlParam,
+    /// Hash of a header.
+    Hdr,
+}
+
+impl Balance {
+    /// All of them, in the order that messages list them.
+    pub const ALL: [Self; 11] = [
+        Self::RoundRobin,
+        Self::StaticRr,
+        Self::LeastConn,
+        Self::LeastTime,
+        Self::First,
+        Self::Source,
+        Self::Maglev,
+        Self::Random,
+        Self::Uri,
+        Self::UrlParam,
+        Self::Hdr,
+    ];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundrobin",
+            Self::StaticRr => "static-rr",
+            Self::LeastConn => "leastconn",
+            Self::LeastTime => "leasttime",
+            Self::First => "first",
+            Self::Source => "source",
+            Self::Maglev => "maglev",
+            Self::Random => "random",
+            Self::Uri => "uri",
+            Self::UrlParam => "url_param",
+            Self::Hdr => "hdr",
+        }
+    }
+
+    /// Whether it looks at a request, which mode tcp has none of.
+    pub const fn needs_request(self) -> bool {
+        matches!(self, Self::Uri | Self::UrlParam | Self::Hdr)
+    }
+
+    /// Whether `hash_type` says how its hash becomes a server.
+    pub const fn has_hash_type(self) -> bool {
+        self.needs_request() || matches!(self, Self::Source)
+    }
+}
+
+/// What `balance` is told beside the algorithm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalanceArguments {
+    /// [`Balance::Uri`]: the query too.
+    pub whole: bool,
+    /// [`Balance::Uri`]: so many folders of the path.
+    pub depth: Option<u32>,
+    /// [`Balance::Uri`]: so many bytes.
+    pub len: Option<u32>,
+    /// The parameter of [`Balance::UrlParam`] or the header of [`Balance::Hdr`].
+    pub name: String,
+    /// How many [`Balance::Random`] draws.
+    pub draws: u32,
+}
+
+impl BalanceArguments {
+    /// HAProxy's default, and what the kernel path does.
+    pub const DRAWS: u32 = 2;
+}
+
+impl Default for BalanceArguments {
+    fn default() -> Self {
+        Self {
+            whole: false,
+            depth: None,
+            len: None,
+            name: String::new(),
+            draws: Self::DRAWS,
+        }
+    }
+}
+
+/// `hash_type`: how a hash becomes a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HashType {
+    /// By a table of the servers that are up: exact shares, but many clients move when one comes or goes.
+    #[default]
+    MapBased,
+    /// By a table of which little moves when a server comes or goes.
+    Consistent,
+}
+
+impl Backend {
+    /// Whether its table is one of which little moves when a server comes or goes.
+    pub fn is_consistent(&self) -> bool {
+        self.balance == Balance::Maglev
+            || self.balance.has_hash_type() && self.hash_type == HashType::Consistent
+    }
+
+    /// Whether each step of a slow start, or a weight set at run time, would move clients or have no effect.
+    pub fn has_fixed_weights(&self) -> bool {
+        has_fixed_weights(self.balance, self.hash_type)
+    }
+}
+
+/// [`Backend::has_fixed_weights`] before there is one.
+pub(in crate::config) fn has_fixed_weights(balance: Balance, hash_type: HashType) -> bool {
+    match balance {
+        Balance::StaticRr | Balance::First => true,
+        _ => balance.has_hash_type() && hash_type == HashType::MapBased,
+    }
+}

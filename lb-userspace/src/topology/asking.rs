@@ -1,0 +1,171 @@
+//! What balancing knows of whoever asks for a server. Pure.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Uri, header::HOST};
+use lb_common::hash::mix;
+
+use crate::config::model::{self, Balance};
+
+/// Who asks for a server, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// The client.
+    pub client: SocketAddr,
+    /// Hash of what [`Balance::Uri`] and its like look at; `None` where the request has none, which is then balanced in
+    /// turn.
+    pub hash: Option<u32>,
+}
+
+impl From<SocketAddr> for Asking {
+    fn from(client: SocketAddr) -> Self {
+        Self { client, hash: None }
+    }
+}
+
+impl Asking {
+    /// A request of `client` to `backend`.
+    pub fn of_request(
+        client: SocketAddr,
+        backend: &model::Backend,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Self {
+        let arguments = &backend.balance_arguments;
+        let key = match backend.balance {
+            Balance::Uri => Some(part(uri, arguments)),
+            Balance::UrlParam => uri
+                .query()
+                .and_then(|query| parameter(query, &arguments.name)),
+            Balance::Hdr => header(headers, uri, &arguments.name),
+            _ => None,
+        };
+        Self {
+            client,
+            hash: key.filter(|key| !key.is_empty()).map(hash),
+        }
+    }
+}
+
+/// The part of the path that [`Balance::Uri`] hashes, as HAProxy cuts it: `len` bytes at most, up to the slash that ends
+/// `depth` folders, and without the query unless it is to be `whole`.
+fn part<'a>(uri: &'a Uri, arguments: &model::BalanceArguments) -> &'a [u8] {
+    let text = match uri.path_and_query() {
+        Some(path) => path.as_str().as_bytes(),
+        None => b"/",
+    };
+    let most = arguments
+        .len
+        .and_then(|len| usize::try_from(len).ok())
+        .unwrap_or(usize::MAX);
+    let mut slashes = 0;
+    let end = text.iter().take(most).position(|&byte| match byte {
+        b'/' => {
+            slashes += 1;
+            arguments.depth.is_some_and(|depth| slashes > depth)
+        }
+        b'?' => !arguments.whole,
+        _ => false,
+    });
+    &text[..end.unwrap_or_else(|| text.len().min(most))]
+}
+
+/// The value of a query's parameter, as it was sent; the first of several.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.as_bytes())
+}
+
+/// The first field of this name; for Host, what stands for it in HTTP/2.
+fn header<'a>(headers: &'a HeaderMap, uri: &'a Uri, name: &str) -> Option<&'a [u8]> {
+    let field = headers.get(name).map(|value| value.as_bytes());
+    field.or_else(|| {
+        let host = name.eq_ignore_ascii_case(HOST.as_str());
+        uri.authority()
+            .filter(|_| host)
+            .map(|a| a.as_str().as_bytes())
+    })
+}
+
+/// FNV-1a, mixed: the same on every node and in every build.
+fn hash(bytes: &[u8]) -> u32 {
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (mix(sum) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::{config::model::BalanceArguments, topology::fixtures};
+
+    fn cut(uri: &str, whole: bool, depth: Option<u32>, len: Option<u32>) -> String {
+        let arguments = BalanceArguments {
+            whole,
+            depth,
+            len,
+            ..BalanceArguments::default()
+        };
+        let uri: Uri = uri.parse().unwrap();
+        String::from_utf8(part(&uri, &arguments).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_path_is_cut_as_haproxy_cuts_it() {
+        assert_eq!(cut("/a/b/c?d=/e", false, None, None), "/a/b/c");
+        assert_eq!(cut("/a/b/c?d=/e", true, None, None), "/a/b/c?d=/e");
+        assert_eq!(cut("/a/b/c?d=/e", false, Some(1), None), "/a");
+        assert_eq!(cut("/a/b/c?d=/e", false, Some(2), None), "/a/b");
+        assert_eq!(cut("/a/b/c?d=/e", true, Some(9), None), "/a/b/c?d=/e");
+        assert_eq!(cut("/a/b/c", false, None, Some(4)), "/a/b");
+        assert_eq!(cut("/a/b/c", false, Some(2), Some(3)), "/a/");
+        assert_eq!(cut("http://h.example/a?b", false, None, None), "/a");
+        assert_eq!(cut("http://h.example", false, None, None), "/");
+    }
+
+    fn hash_of(balance: Balance, name: &str, uri: &str, header: Option<&str>) -> Option<u32> {
+        let mut backend = fixtures::backend("b", balance, Vec::new());
+        backend.balance_arguments.name = name.into();
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert("x-user", HeaderValue::from_str(value).unwrap());
+        }
+        let client = ([192, 0, 2, 1], 5).into();
+        Asking::of_request(client, &backend, &uri.parse().unwrap(), &headers).hash
+    }
+
+    #[test]
+    fn a_parameter_or_header_is_looked_up_and_may_be_absent() {
+        let param = |uri| hash_of(Balance::UrlParam, "id", uri, None);
+        assert_eq!(param("/?id=7"), param("/other?a=b&id=7&c"));
+        assert_ne!(param("/?id=7"), param("/?id=8"));
+        assert_eq!(
+            [param("/"), param("/?id="), param("/?idx=7"), param("/?id")],
+            [None; 4]
+        );
+        let user = |value| hash_of(Balance::Hdr, "X-User", "/", value);
+        assert_eq!(user(Some("ann")), user(Some("ann")));
+        assert_ne!(user(Some("ann")), user(Some("bob")));
+        assert_eq!([user(None), user(Some(""))], [None; 2]);
+        let host = |uri| hash_of(Balance::Hdr, "host", uri, None);
+        assert!(host("https://h.example/").is_some());
+        assert_eq!(host("/"), None);
+        assert_eq!(hash_of(Balance::RoundRobin, "", "/a", Some("x")), None);
+    }
+
+    #[test]
+    fn similar_texts_spread_evenly() {
+        let mut hits = [0; 7];
+        for n in 0..7_000 {
+            let hash = hash(format!("/img/{n}.png").as_bytes());
+            hits[lb_common::hash::reduce(hash, 7) as usize] += 1;
+        }
+        assert!(hits.iter().all(|n| (880..1120).contains(n)), "{hits:?}");
+    }
+}
