@@ -12,18 +12,18 @@ use std::{
     time::Duration,
 };
 
+mod balance;
+mod cookie;
+
 pub use super::errorfiles::{ErrorFiles, Page};
+pub(super) use balance::has_fixed_weights;
+pub use balance::{Balance, BalanceArguments, HashType};
+pub use cookie::{Cookie, CookieMode, SameSite};
+
 use crate::{
     rules::{Handle, Map, RuleSet, Template},
     tls::{BindOptions, ServerOptions},
 };
-
-mod balance;
-mod cookie;
-
-pub(super) use balance::has_fixed_weights;
-pub use balance::{Balance, BalanceArguments, HashType};
-pub use cookie::{Cookie, CookieMode, SameSite};
 
 /// A whole configuration file.
 #[derive(Debug, Clone)]

@@ -188,6 +188,7 @@ impl Client {
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
+            rules: RefCell::new(None),
         }
     }
 
