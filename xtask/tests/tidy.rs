@@ -63,6 +63,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
+    ("expect.rs", &["health_check"]),
+    ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),
 ];
 

@@ -13,10 +13,12 @@ use std::{
 };
 
 mod balance;
+mod check;
 mod cookie;
 
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
+pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
 
 /// A whole configuration file.
@@ -375,45 +377,6 @@ pub enum Overflow {
     Proxy,
     /// It is dropped.
     Drop,
-}
-
-/// `health_check:` with its defaults merged in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HealthCheck {
-    /// What is asked.
-    pub kind: CheckKind,
-    /// Between checks.
-    pub interval: Duration,
-    /// Successes that make a server up.
-    pub rise: u32,
-    /// Failures that make it down.
-    pub fall: u32,
-    /// One check's time, if set: else `timeouts.check`, else the interval.
-    pub timeout: Option<Duration>,
-    /// Another port than the server's.
-    pub port: Option<u16>,
-}
-
-/// What a health check does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CheckKind {
-    /// Connects.
-    Tcp,
-    /// Asks and looks at the status.
-    Http {
-        /// Method, `OPTIONS` or `GET` or another.
-        method: String,
-        /// Path.
-        path: String,
-        /// `HTTP/1.0` or `HTTP/1.1`.
-        version: String,
-        /// Host header, if any.
-        host: Option<String>,
-        /// Further headers.
-        headers: Vec<(String, String)>,
-        /// Statuses that pass; HAProxy's default is 200–399.
-        status: Vec<RangeInclusive<u16>>,
-    },
 }
 
 /// A server of a backend.

@@ -8,6 +8,7 @@ mod oracle;
 mod syntax;
 mod valid;
 mod values;
+mod written;
 
 use super::*;
 

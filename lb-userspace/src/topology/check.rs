@@ -13,6 +13,14 @@ pub enum CheckStatus {
     L4Tout,
     /// The connection was refused, reset or unreachable.
     L4Con,
+    /// The TLS hello was answered.
+    L6Ok,
+    /// The TLS hello was not answered in time.
+    L6Tout,
+    /// What came is no TLS.
+    L6Rsp,
+    /// Traffic had too many errors.
+    Hana,
     /// The answer passed.
     L7Ok,
     /// The answer did not come in time.
@@ -31,6 +39,10 @@ impl CheckStatus {
             Self::L4Ok => "L4OK",
             Self::L4Tout => "L4TOUT",
             Self::L4Con => "L4CON",
+            Self::L6Ok => "L6OK",
+            Self::L6Tout => "L6TOUT",
+            Self::L6Rsp => "L6RSP",
+            Self::Hana => "HANA",
             Self::L7Ok => "L7OK",
             Self::L7Tout => "L7TOUT",
             Self::L7Rsp => "L7RSP",
@@ -45,6 +57,10 @@ impl CheckStatus {
             Self::L4Ok => "Layer4 check passed",
             Self::L4Tout => "Layer4 timeout",
             Self::L4Con => "Layer4 connection problem",
+            Self::L6Ok => "Layer6 check passed",
+            Self::L6Tout => "Layer6 timeout",
+            Self::L6Rsp => "Layer6 invalid response",
+            Self::Hana => "Health analyze",
             Self::L7Ok => "Layer7 check passed",
             Self::L7Tout => "Layer7 timeout",
             Self::L7Rsp => "Layer7 invalid response",
@@ -54,7 +70,7 @@ impl CheckStatus {
 
     /// Whether the server passed.
     pub fn passed(self) -> bool {
-        matches!(self, Self::L4Ok | Self::L7Ok)
+        matches!(self, Self::L4Ok | Self::L6Ok | Self::L7Ok)
     }
 }
 

@@ -46,10 +46,14 @@ pub(crate) fn tcp_check() -> HealthCheck {
     HealthCheck {
         kind: CheckKind::Tcp,
         interval: Duration::from_secs(2),
+        fast_interval: None,
+        down_interval: None,
         rise: 2,
         fall: 3,
         timeout: None,
+        address: None,
         port: None,
+        observe: None,
     }
 }
 

@@ -20,9 +20,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::{
-    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency, queue::Queue,
+    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency,
+    observation::Observer, queue::Queue,
 };
-use crate::config::model::{self, OnMarkedDown};
+use crate::config::model::{self, Observe, OnMarkedDown};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,9 @@ pub struct Server {
     pub counters: ServerCounters,
     /// How quickly it has answered of late.
     pub latency: Latency,
+    /// What its traffic says of its health.
+    pub observer: Observer,
+    observe: Option<Observe>,
     /// Who waits for a slot of this very server (cookie holders).
     pub queue: Queue,
     backend_queue: Arc<Queue>,
@@ -170,6 +174,12 @@ impl Server {
             address: config.address,
             counters: ServerCounters::default(),
             latency: Latency::default(),
+            observer: Observer::default(),
+            observe: backend
+                .health_check
+                .as_ref()
+                .filter(|_| config.check)
+                .and_then(|check| check.observe),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
             check,
@@ -210,6 +220,11 @@ impl Server {
     /// Whether checks let it count as up, whatever the operator says.
     pub fn is_healthy(&self) -> bool {
         self.health().is_none_or(|health| health.is_up())
+    }
+
+    /// How its traffic is observed, if it is.
+    pub fn observe(&self) -> Option<Observe> {
+        self.observe
     }
 
     /// What the operator wants.

@@ -66,7 +66,7 @@ backends:
   app:
     retry_on: [conn-failure]
     cookie: { name: C, secured: true }
-    health_check: { type: grpc, fast_interval: 1s }
+    health_check: { type: grpc, send_proxy: true }
     servers:
       - { name: s1, address: "192.0.2.1:80", cookie: s1, send_proxy: v2 }
 stats: { bind: "*:1080", admin: true }
@@ -80,8 +80,8 @@ stats: { bind: "*:1080", admin: true }
             "10:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
             "14:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
             "15:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
-            "16:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
+            "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
+            "16:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
             "18:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
             "19:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],

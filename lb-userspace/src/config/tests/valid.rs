@@ -13,7 +13,7 @@ use super::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `defaults`, keys of a frontend and keys of a backend, around one server.
-fn file(defaults: &str, frontend: &str, backend: &str) -> Config {
+pub(super) fn file(defaults: &str, frontend: &str, backend: &str) -> Config {
     valid(&format!(
         "defaults: {{ {defaults} }}\nfrontends:\n  web: {{ bind: '*:80', default_backend: app, {frontend} }}\nbackends:\n  \
          app: {{ {backend} servers: [{{ name: s1, address: '192.0.2.1:80' }}] }}\n"
@@ -208,57 +208,6 @@ fn servers_inherit_from_default_server_key_by_key() {
 }
 
 #[test]
-fn algorithms_are_written_as_haproxy_writes_them_or_as_mappings() {
-    let of = |balance: &str| {
-        let config = file("", "mode: http", &format!("{balance},"));
-        let backend = config.backends[0].as_ref().clone();
-        (backend.balance, backend.balance_arguments)
-    };
-    for (short, long) in [
-        (
-            "balance: random 3",
-            "balance: { algorithm: random, draws: 3 }",
-        ),
-        (
-            "balance: random(3)",
-            "balance: { algorithm: random, draws: 3 }",
-        ),
-        (
-            "balance: hdr X-User",
-            "balance: { algorithm: hdr, name: X-User }",
-        ),
-        (
-            "balance: hdr(X-User)",
-            "balance: { algorithm: hdr, name: X-User }",
-        ),
-        (
-            "balance: url_param id",
-            "balance: { algorithm: url_param, name: id }",
-        ),
-        (
-            "balance: uri whole depth 2 len 30",
-            "balance: { algorithm: uri, whole: true, depth: 2, len: 30 }",
-        ),
-        ("balance: static-rr", "balance: { algorithm: static-rr }"),
-    ] {
-        assert_eq!(of(short), of(long), "{short}");
-    }
-    let bounded = file(
-        "hash_type: consistent, hash_balance_factor: 150",
-        "mode: http",
-        "balance: uri,",
-    );
-    let backend = &bounded.backends[0];
-    assert!(backend.is_consistent());
-    assert_eq!(backend.hash_balance_factor, Some(150));
-    let plain = file("hash_type: consistent", "mode: http", "");
-    assert!(
-        !plain.backends[0].is_consistent(),
-        "a default that suits no roundrobin"
-    );
-}
-
-#[test]
 fn every_way_of_the_kernel_and_every_algorithm_can_be_asked_for() {
     let config = valid(
         "global: { fast_path: { attach: tc, new_flows_per_source: 100, deny: [198.51.100.0/24, '2001:db8::/32', 192.0.2.7] } }\n\
@@ -367,6 +316,7 @@ fn http_checks() {
             host: None,
             headers: vec![],
             status: vec![200..=399],
+            content: vec![],
         }
     );
     assert_eq!(
@@ -380,7 +330,21 @@ fn http_checks() {
             host: Some("a.example".into()),
             headers: vec![("X-A".into(), "b c".into())],
             status: vec![204..=204, 200..=299],
+            content: vec![],
         }
+    );
+    let CheckKind::Http {
+        status, content, ..
+    } = kind("expect: { body: ready, regex: '^[a-z]+$', headers: { X-Ready: 'yes' } }")
+    else {
+        panic!("it asks by HTTP");
+    };
+    assert_eq!(status, vec![], "nothing is said of it");
+    let header = model::Content::Header("X-Ready".into(), "yes".into());
+    assert_eq!(content.len(), 3);
+    assert_eq!(
+        (&content[0], &content[2]),
+        (&model::Content::Text(b"ready".into()), &header)
     );
 }
 
