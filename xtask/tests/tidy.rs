@@ -63,6 +63,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
+    ("log_format.rs", &["frontends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),

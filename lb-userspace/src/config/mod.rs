@@ -22,6 +22,7 @@ mod global;
 mod health;
 pub mod host;
 mod listening;
+mod log_format;
 pub mod model;
 mod observe;
 pub mod path;

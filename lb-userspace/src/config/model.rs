@@ -15,11 +15,13 @@ use std::{
 mod balance;
 mod check;
 mod cookie;
+mod log_line;
 
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
+pub use log_line::{Field, LATER, LogLine, Piece, Style};
 
 /// A whole configuration file.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,6 +158,10 @@ pub struct LogTarget {
 pub enum LogDestination {
     /// RFC 3164 datagrams.
     Udp(SocketAddr),
+    /// RFC 3164 lines in a stream.
+    Tcp(SocketAddr),
+    /// systemd's journal, in its own protocol.
+    Journald,
     /// Standard error.
     Stderr,
     /// Appended to a file.
@@ -203,10 +209,12 @@ pub struct Frontend {
     pub forwarded_for: bool,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// Which sessions are logged.
+    pub log_options: LogOptions,
 }
 
 /// `log_format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
     /// HAProxy's `option httplog`.
     Http,
@@ -214,6 +222,19 @@ pub enum AccessLog {
     Tcp,
     /// One JSON object.
     Json,
+    /// A line of the user's own.
+    Custom(Arc<LogLine>),
+}
+
+/// Which sessions are logged, and how urgently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogOptions {
+    /// Not those in which the client sent nothing.
+    pub no_null: bool,
+    /// Not those that went well.
+    pub no_normal: bool,
+    /// Those that did not go well are errors instead of information.
+    pub separate_errors: bool,
 }
 
 /// One address that a frontend listens on.

@@ -6,8 +6,8 @@ use crate::config::{
     Config,
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
-        Frontend, Global, HashType, HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Server,
-        SnatAddresses, Timeouts, Transport,
+        Frontend, Global, HashType, HealthCheck, LogOptions, Mode, OnMarkedDown, OnStop, Overflow,
+        Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -96,6 +96,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         timeouts: timeouts(),
         forwarded_for: false,
         log_format: AccessLog::Tcp,
+        log_options: LogOptions::default(),
     }
 }
 

@@ -119,8 +119,8 @@ backends:
     },
     Case {
         name: "values that are not built yet",
-        text: r#"global: { log: [{ target: journald }] }
-defaults: { log_format: "%ci %r" }
+        text: r#"global: { log: [{ target: "tls://192.0.2.1" }] }
+defaults: { log_format: "%ci %[src]" }
 frontends:
   t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
@@ -131,8 +131,8 @@ backends:
 stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
 "#,
         found: &[
-            "1:27 error: unsupported: `journald` is not built yet => write `stderr`: a systemd unit's standard error goes to the journal",
-            "2:25 error: unsupported: a log format of one's own is not built yet => write `http`, `tcp` or `json`",
+            r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            "2:25 error: unsupported: expressions (`%[…]`) are not built yet => write one of HAProxy's variables, such as `%ci`",
             r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",

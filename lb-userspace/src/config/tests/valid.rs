@@ -46,7 +46,11 @@ fn what_goes_without_saying() {
     assert!(path.interfaces.is_empty());
     let frontend = &config.frontends[0];
     assert_eq!(
-        (frontend.mode, frontend.log_format, frontend.forwarded_for),
+        (
+            frontend.mode,
+            frontend.log_format.clone(),
+            frontend.forwarded_for
+        ),
         (Mode::Http, AccessLog::Http, false)
     );
     assert_eq!(frontend.binds[0].address.to_string(), "0.0.0.0:80");
@@ -143,7 +147,10 @@ fn modes_come_from_the_frontend() {
         (Mode::Tcp, Forward::FullNat)
     );
     assert_eq!(
-        (tcp.backends[0].overflow, tcp.frontends[0].log_format),
+        (
+            tcp.backends[0].overflow,
+            tcp.frontends[0].log_format.clone()
+        ),
         (Overflow::Proxy, AccessLog::Tcp)
     );
     assert_eq!(file("mode: tcp", "", "").backends[0].mode, Mode::Tcp);
@@ -167,7 +174,7 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
     );
     let frontend = &config.frontends[0];
     assert_eq!(
-        (frontend.log_format, frontend.forwarded_for),
+        (frontend.log_format.clone(), frontend.forwarded_for),
         (AccessLog::Tcp, false)
     );
     assert_eq!(config.backends[0].cookie, None);
@@ -177,7 +184,10 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
         "",
     );
     assert_eq!(
-        (json.frontends[0].log_format, json.frontends[0].maxconn),
+        (
+            json.frontends[0].log_format.clone(),
+            json.frontends[0].maxconn
+        ),
         (AccessLog::Json, Some(7))
     );
     assert_eq!(

@@ -288,7 +288,7 @@ backends:
         text: r#"global:
   log:
     - { target: stdrr }
-    - { target: "tcp://127.0.0.1:514" }
+    - { target: "tls://127.0.0.1:514" }
     - { target: "udp://loghost:514", facility: local8, level: warn, format: xml }
     - { level: info }
     - stderr
@@ -302,7 +302,7 @@ backends:
 "#,
         found: &[
             "3:17 error: `target`: `stdrr` is no place that logs can go to => did you mean `stderr`?",
-            r#"4:17 error: `target`: `tcp://127.0.0.1:514` is no place that logs can go to => write `stderr`, `"udp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            r#"4:17 error: `target`: `tls://127.0.0.1:514` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
             "5:17 error: unsupported: host names (`loghost`) are not resolved yet => write its IP address",
             "5:48 error: `facility` cannot be `local8` => did you mean `local0`?",
             "5:63 error: `level` cannot be `warn` => write `emerg`, `alert`, `crit`, `err`, `warning`, `notice`, `info` or `debug`",

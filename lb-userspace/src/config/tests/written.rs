@@ -98,3 +98,30 @@ fn checks_of_other_kinds() {
         })
     );
 }
+
+#[test]
+fn log_lines_of_ones_own() {
+    use crate::config::model::{AccessLog, LogOptions, Piece};
+    let config = file(
+        "dontlognull: true, log_separate_errors: true",
+        "log_format: '%ci:%cp [%tr] %{+Q}r', log_separate_errors: false, dontlog_normal: true",
+        "",
+    );
+    let frontend = &config.frontends[0];
+    let AccessLog::Custom(line) = &frontend.log_format else {
+        panic!("{:?}", frontend.log_format);
+    };
+    let texts = line.pieces.iter().filter_map(|piece| match piece {
+        Piece::Text(text) => Some(text.as_str()),
+        Piece::Field(..) => None,
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), [":", " [", "] "]);
+    assert_eq!(
+        frontend.log_options,
+        LogOptions {
+            no_null: true,
+            no_normal: true,
+            separate_errors: false,
+        }
+    );
+}

@@ -231,7 +231,8 @@ impl Exchange {
             });
         let record = HttpRecord {
             common: Common {
-                format: client.frontend().config.log_format,
+                format: &client.frontend().config.log_format,
+                options: client.frontend().config.log_options,
                 client: client.peer,
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
