@@ -66,6 +66,11 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
+    fn whole_len(&self) -> u32 {
+        self.frame_len()
+    }
+
+    #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: the program's own context.
         unsafe { (*self.skb.skb).ingress_ifindex }

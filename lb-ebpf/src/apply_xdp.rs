@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
 use lb_common::counter::Reason;
@@ -18,6 +18,11 @@ use crate::{
     plan::{Packet, Plan},
     rewrite,
 };
+
+/// Whether the kernel has packets of several buffers, and says how long one is (Linux 5.18): set by the agent before it
+/// loads the object. If not, the verifier removes the question as dead code.
+#[unsafe(no_mangle)]
+static SEVERAL_BUFFERS: u32 = 0;
 
 impl Hook for XdpContext {
     const PASS: u32 = xdp_action::XDP_PASS;
@@ -39,6 +44,16 @@ impl Hook for XdpContext {
     #[inline(always)]
     fn frame_len(&self) -> u32 {
         distance(Hook::data(self), Hook::data_end(self))
+    }
+
+    #[inline(always)]
+    fn whole_len(&self) -> u32 {
+        // SAFETY: a reference; the agent may have set another value than the compiler knows.
+        if unsafe { core::ptr::read_volatile(&raw const SEVERAL_BUFFERS) } == 0 {
+            return self.frame_len();
+        }
+        // SAFETY: the program's own context.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
     }
 
     #[inline(always)]
@@ -121,7 +136,7 @@ impl Hook for XdpContext {
 
     #[inline(always)]
     fn reshape(&self, grow: u32, len: u32) -> bool {
-        let now = self.frame_len() as i32;
+        let now = self.whole_len() as i32;
         let cut = len as i32 - grow as i32 - now;
         // SAFETY: the program's own context.
         unsafe {

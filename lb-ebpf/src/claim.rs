@@ -201,6 +201,8 @@ pub fn has_tuple<A: Family>(packet: &Packet<'_, A>, work: &mut Work<A>) -> bool 
         }
     } else if let Some(side) = side(packet) {
         write_reverse(packet, work, side);
+        // As young as its packet: the oldest of its set is to make room, as it was judged before.
+        work.other.since_ms = event::now_ms();
         if claim_one(&work.other) {
             return true;
         }
@@ -224,7 +226,16 @@ fn claim<A: Family>(
 ) -> Result<(), Reason> {
     if keep {
         write_reverse(packet, work, side);
-        return if claim_one(&work.other) {
+        if claim_one(&work.other) {
+            return Ok(());
+        }
+        // A flow of this very client may have left it behind when it was evicted.
+        work.key = work.other.key;
+        let own = look(&work.key, &mut work.other)
+            && work.other.leg.opposite(packet.key.proto) == packet.key
+            && remove(&work.key);
+        write_reverse(packet, work, side);
+        return if own && claim_one(&work.other) {
             Ok(())
         } else {
             Err(Reason::TupleTaken)

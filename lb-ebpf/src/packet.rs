@@ -27,8 +27,10 @@ pub trait Hook {
     fn data(&self) -> usize;
     /// Address after the last byte that can be looked at.
     fn data_end(&self) -> usize;
-    /// Length of the frame, bytes: some of it may lie where it cannot be looked at.
+    /// Length of the frame, bytes: some of it may lie where it cannot be looked at. On XDP of its first buffer.
     fn frame_len(&self) -> u32;
+    /// The same, asked of the kernel where the packet may lie in several buffers.
+    fn whole_len(&self) -> u32;
     /// Interface that received the packet.
     fn ifindex(&self) -> u32;
     /// What helpers take as their context.

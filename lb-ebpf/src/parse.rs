@@ -362,7 +362,8 @@ fn transport<A: Family, const FULL: bool>(
     } else {
         at::UDP
     } as u32;
-    let there = hook.frame_len().wrapping_sub(distance(hook.data(), l4));
+    let before = distance(hook.data(), l4);
+    let there = hook.frame_len().wrapping_sub(before);
     // Larger than its length field can say (BIG TCP): only what was received together is.
     let len = if FULL && len <= headers && hook.segment() != 0 {
         there.wrapping_add(headers)
@@ -370,7 +371,10 @@ fn transport<A: Family, const FULL: bool>(
         len
     };
     let headers = headers + own;
-    if own < least || len < headers || there.wrapping_add(headers - own) < len {
+    let behind = len.wrapping_sub(headers - own);
+    // Rarely: the headers are in the first buffer of several.
+    let short = there < behind && hook.whole_len().wrapping_sub(before) < behind;
+    if own < least || len < headers || short {
         return Err(Stop::up(Reason::Malformed));
     }
     if FULL && part == Part::First {

@@ -41,8 +41,10 @@ pub fn answer<A: Answering, H: Hook>(packet: &Packet<'_, A>, mtu: u32, hook: &H)
         return Stop::drop(Reason::TooBigDropped);
     }
     // An IP header and eight bytes more will do. But the kernel cuts nothing off before the end of a checksum that is
-    // still to be filled in.
+    // still to be filled in, which is then quoted.
     let quote = A::HEADER + if H::FILLED_IN_LATER { at::TCP } else { at::UDP };
+    // Not behind extension headers.
+    let settles = H::FILLED_IN_LATER && distance(packet.ip(), packet.l4()) == A::HEADER as u32;
     let l2 = distance(packet.eth(), packet.ip());
     let more = (A::HEADER + at::UDP) as u32;
     // SAFETY: parse checked the Ethernet header; swapped here, since it is copied to the front below.
@@ -80,7 +82,7 @@ pub fn answer<A: Answering, H: Hook>(packet: &Packet<'_, A>, mtu: u32, hook: &H)
         set_u32::<{ at::ETH_TYPE }>(eth, tags.0);
         set_u32::<{ at::ETH_TYPE + 4 }>(eth, tags.1);
         set_u16::<0>(kind, A::ETHER_TYPE);
-        if H::FILLED_IN_LATER {
+        if settles {
             let l4 = ip + A::HEADER + at::UDP + A::HEADER;
             if packet.is_tcp() {
                 settle::<{ at::TCP_CHECK }>(l4);

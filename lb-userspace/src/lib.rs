@@ -9,4 +9,5 @@ pub mod health;
 pub mod observe;
 pub mod proxy;
 pub mod rules;
+pub mod tls;
 pub mod topology;

@@ -19,17 +19,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
+            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config", "tls",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),
-    ("proxy", &["observe", "rules", "topology", "config"]),
-    ("health", &["observe", "topology", "config"]),
-    ("admin", &["observe", "topology", "config"]),
+    ("proxy", &["observe", "rules", "topology", "config", "tls"]),
+    ("health", &["observe", "topology", "config", "tls"]),
+    ("admin", &["observe", "topology", "config", "tls"]),
     ("observe", &["rules", "topology", "config"]),
     ("rules", &["config"]),
-    ("topology", &["config"]),
-    ("config", &[]),
+    ("topology", &["config", "tls"]),
+    ("config", &["tls"]),
+    ("tls", &[]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.
@@ -59,6 +60,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("backend.rs", &["backends"]),
+    ("introduction.rs", &["frontends", "backends"]),
     ("balance.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
@@ -67,6 +69,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),
+    ("tls.rs", &["tls"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

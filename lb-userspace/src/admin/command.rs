@@ -17,10 +17,19 @@ const COMMANDS: &[(&str, &str)] = &[
         "del deny <prefix>",
         "take flows from a denied prefix again, until the next start",
     ),
+    (
+        "abort ssl cert <certfile>",
+        "abort a transaction for a certificate file",
+    ),
+    ("commit ssl cert <certfile>", "commit a certificate file"),
     ("get weight <bk>/<srv>", "report a server's current weight"),
     (
         "set server <bk>/<srv> [opts]",
         "change a server's state or weight",
+    ),
+    (
+        "set ssl cert <certfile> <payload>",
+        "replace a certificate file until it changes on the disk",
     ),
     (
         "set weight <bk>/<srv>  (DEPRECATED)",
@@ -32,6 +41,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "list the kernel's flows (frontend, backend, server, client, limit)",
     ),
     ("show info", "report information about the running process"),
+    ("show ssl cert", "list the certificates that binds use"),
     (
         "show stat [<iid>|<proxy> <type> <sid>]",
         "report counters for each proxy and server",

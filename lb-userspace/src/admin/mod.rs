@@ -1,5 +1,6 @@
 //! The runtime socket and the commands that speak to it.
 
+mod certificates;
 pub mod cli;
 pub mod client;
 pub mod command;

@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{command, kernel};
+use super::{certificates::Transactions, command, kernel};
 use crate::observe::stats::Sources;
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -34,6 +34,8 @@ const MAX_CLIENTS: usize = 32;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A line may be this long; HAProxy's buffers hold as much.
 const MAX_LINE: usize = 16 * 1024;
+/// A certificate with its chain and key is far shorter.
+const MAX_PAYLOAD: usize = 256 * 1024;
 /// Rest after accept failed, which is for want of a file descriptor as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel keeps waiting.
@@ -118,16 +120,18 @@ impl AdminSocket {
         let _file = file;
         let listener = tokio::net::UnixListener::from_std(listener)?;
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let transactions = Arc::new(Transactions::default());
         let mut clients = JoinSet::new();
         // The semaphore is never closed, so this only ends with the future.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let sources = sources.clone();
+                    let transactions = Arc::clone(&transactions);
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = serve_client(stream, &sources).await;
+                        let _ = serve_client(stream, &sources, &transactions).await;
                     });
                 }
                 Err(error) => {
@@ -194,11 +198,28 @@ fn listen_privately(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-async fn serve_client(mut stream: tokio::net::UnixStream, sources: &Sources) -> io::Result<()> {
-    let line = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
-    for command in command::split(&line) {
+async fn serve_client(
+    mut stream: tokio::net::UnixStream,
+    sources: &Sources,
+    transactions: &Transactions,
+) -> io::Result<()> {
+    let (line, rest) = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
+    let (line, payload) = match line.trim_end().strip_suffix("<<") {
+        None => (line.as_str(), None),
+        Some(line) => {
+            let payload = timeout(CLIENT_TIMEOUT, read_payload(&mut stream, rest)).await??;
+            (line, Some(payload))
+        }
+    };
+    for command in command::split(line) {
         let words = command::words(&command);
         if words.is_empty() {
+            continue;
+        }
+        let topology = sources.topology();
+        if let Some(answer) = transactions.answer(&topology, &words, payload.as_deref()) {
+            let answer = answer.unwrap_or_else(|complaint| complaint + "\n") + "\n";
+            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
             continue;
         }
         let answer = match kernel::parse(&words) {
@@ -214,15 +235,40 @@ async fn serve_client(mut stream: tokio::net::UnixStream, sources: &Sources) -> 
     timeout(CLIENT_TIMEOUT, stream.shutdown()).await?
 }
 
-/// One line without its end; what comes after is ignored.
-async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<String> {
+/// What follows a line that ends in `<<`, up to an empty line or the end.
+async fn read_payload(
+    stream: &mut tokio::net::UnixStream,
+    mut payload: Vec<u8>,
+) -> io::Result<Vec<u8>> {
+    let ends = |payload: &[u8]| payload.windows(2).position(|pair| pair == b"\n\n");
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some(end) = ends(&payload) {
+            payload.truncate(end + 1);
+            return Ok(payload);
+        }
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(payload);
+        }
+        if payload.len() + length > MAX_PAYLOAD {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        payload.extend_from_slice(buffer.get(..length).unwrap_or_default());
+    }
+}
+
+/// One line without its end, and what has come after it.
+async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<(String, Vec<u8>)> {
     let mut line = Vec::new();
+    let mut rest = Vec::new();
     let mut buffer = [0; 1024];
     while line.len() < MAX_LINE {
         let length = stream.read(&mut buffer).await?;
         let read = buffer.get(..length).unwrap_or_default();
         if let Some(end) = read.iter().position(|&byte| byte == b'\n') {
             line.extend_from_slice(read.get(..end).unwrap_or_default());
+            rest.extend_from_slice(read.get(end + 1..).unwrap_or_default());
             break;
         }
         line.extend_from_slice(read);
@@ -230,7 +276,7 @@ async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<String> {
             break;
         }
     }
-    Ok(String::from_utf8_lossy(&line).into_owned())
+    Ok((String::from_utf8_lossy(&line).into_owned(), rest))
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
             Transport::Udp => written,
         }
         .to_owned(),
+        tls: None,
+        accept_proxy: None,
     })
 }
 

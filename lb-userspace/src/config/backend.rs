@@ -7,11 +7,12 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    frontend,
-    model::OnMarkedDown,
+    frontend, introduction,
+    model::{OnMarkedDown, Protocol},
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
+    tls,
     tree::{Entry, Kind, Node},
 };
 
@@ -162,7 +163,7 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "send_proxy", "tls", "protocol", "resolve"];
+const UNSUPPORTED: &[&str] = &["max_queue", "resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -202,7 +203,20 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
             d.duration(&e.value, "`slowstart`", Duration::ZERO)
                 .map(|time| Spanned::new(time, e.key_span))
         }),
+        protocol: table.take("protocol").and_then(|e| {
+            let choices = [
+                ("h1", Protocol::H1),
+                ("h2", Protocol::H2),
+                ("auto", Protocol::Auto),
+            ];
+            d.choice(&e.value, "`protocol`", &choices, &[])
+                .map(|protocol| Spanned::new(protocol, e.key_span))
+        }),
         on_marked_down: on_marked_down(d, table),
+        tls: table.take("tls").and_then(|e| tls::server(d, e)),
+        send_proxy: table
+            .take("send_proxy")
+            .and_then(|e| introduction::send_proxy(d, e)),
     }
 }
 

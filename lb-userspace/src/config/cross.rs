@@ -12,7 +12,7 @@ use super::{
     },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, udp,
+    suggest, tls, udp,
 };
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
@@ -32,6 +32,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         listening::kernel_path(backend, draft, &mut found);
     }
     listening::binds(draft, &mut found);
+    tls::check(draft, &mut found);
     found
 }
 
@@ -75,7 +76,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .rules
             .iter()
             .enumerate()
-            .find(|(_, rule)| rule.conditions.is_empty())
+            .find(|(_, rule)| rule.conditions.is_empty() && rule.transport.is_empty())
             && let Some(next) = frontend.rules.get(index + 1)
         {
             found.push(
@@ -167,6 +168,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
+        for rule in frontend
+            .rules
+            .iter()
+            .filter(|rule| !rule.transport.is_empty())
+        {
+            let message =
+                "unsupported: `source`, `dst_port` and `sni` in mode http are not built yet";
+            found.push(Diagnostic::error(rule.span, message).mend("remove them, or use mode tcp"));
+        }
         return;
     }
     let name = &frontend.name.value;
@@ -228,6 +238,16 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         if let Some(on) = backend.forwarded_for.as_ref().filter(|on| on.value) {
             found.push(
                 Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
+                    .mend("remove it"),
+            );
+        }
+        let of_servers = backend.servers.iter().map(|server| &server.keys);
+        let written = of_servers
+            .chain([&own.default_server])
+            .filter_map(|keys| keys.protocol);
+        for protocol in written {
+            found.push(
+                Diagnostic::error(protocol.span, "`protocol` has no effect in mode tcp")
                     .mend("remove it"),
             );
         }

@@ -14,6 +14,7 @@ use super::{
     plain::reads_as,
     source::{Span, Spanned},
     suggest,
+    tls::Wanted,
     tree::{Kind, Node},
     units::{self, Problem},
     variables,
@@ -30,6 +31,8 @@ pub(super) struct Decoder<'a> {
     /// The file was read to its end, so what is missing is missing.
     pub(super) complete: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// TLS settings whose files are to be looked at.
+    pub(super) tls: Vec<Wanted>,
 }
 
 /// Text with where it came from.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::{
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Condition, Cookie, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, TcpCondition,
     },
     source::{Span, Spanned},
+    tls::Wanted,
 };
+use crate::tls::ServerOptions;
 
 /// A whole file.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) struct Places {
     pub(super) max_flows: Option<Span>,
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
+    pub(super) tls: Vec<Wanted>,
 }
 
 /// `defaults:`
@@ -122,6 +125,7 @@ pub(super) struct FrontendDraft {
 pub(super) struct RuleDraft {
     pub(super) span: Span,
     pub(super) conditions: Vec<Condition>,
+    pub(super) transport: Vec<TcpCondition>,
     pub(super) use_backend: Spanned<String>,
 }
 
@@ -158,7 +162,12 @@ pub(super) struct ServerKeys {
     pub(super) check: Option<Spanned<bool>>,
     /// No time at all is none.
     pub(super) slowstart: Option<Spanned<Duration>>,
+    pub(super) protocol: Option<Spanned<Protocol>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
+    /// The inner `None` is `false`.
+    pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
+    /// The inner `None` is `false`.
+    pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
 }
 
 impl ServerKeys {
@@ -172,7 +181,10 @@ impl ServerKeys {
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),
             slowstart: self.slowstart.or(other.slowstart),
+            protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
+            tls: self.tls.or(other.tls),
+            send_proxy: self.send_proxy.or(other.send_proxy),
         }
     }
 }

@@ -6,11 +6,12 @@ use super::{
     address,
     decode::Decoder,
     draft::{FrontendDraft, RuleDraft},
-    log_format,
-    model::{Bind, Condition, Mode},
+    introduction, log_format,
+    model::{Bind, Condition, Mode, TcpCondition, Transport},
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
+    tls,
     tree::{Entry, Kind, Node},
 };
 
@@ -23,10 +24,7 @@ const CONDITIONS: &[&str] = &[
     "header",
     "query",
     "cookie",
-    "source",
-    "sni",
     "scheme",
-    "dst_port",
     "all",
     "any",
     "not",
@@ -178,14 +176,30 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
         return d.parsed(node, "`bind`", address::bind);
     }
     let mut table = d.table(node, node.span, "a bind")?;
-    let bind = match table.take("address") {
+    let mut bind = match table.take("address") {
         Some(e) => d.parsed(&e.value, "`address`", address::bind),
         None => {
             d.missing(&table, "address", "write `{ address: \"*:80\" }`");
             None
         }
     };
-    table.finish(d, &["tls", "accept_proxy", "interface", "transparent"], &[]);
+    if let Some(bind) = &mut bind {
+        bind.value.tls = table.take("tls").and_then(|e| tls::bind(d, e));
+        bind.value.accept_proxy = table
+            .take("accept_proxy")
+            .and_then(|e| introduction::accept_proxy(d, e));
+    }
+    table.finish(d, &["interface", "transparent"], &[]);
+    if let Some(bind) = bind
+        .as_ref()
+        .filter(|bind| bind.value.transport == Transport::Udp && bind.value.has_preamble())
+    {
+        d.error(
+            bind.span,
+            "neither TLS nor a PROXY header comes before datagrams",
+            "remove `tls` and `accept_proxy`, or listen on TCP",
+        );
+    }
     bind
 }
 
@@ -193,7 +207,7 @@ fn rule(d: &mut Decoder<'_>, node: &Node) -> Option<RuleDraft> {
     let mut table = d.table(node, node.span, "a rule")?;
     let conditions = match table.take("if") {
         Some(e) => conditions(d, e),
-        None => Some(Vec::new()),
+        None => Some((Vec::new(), Vec::new())),
     };
     let use_backend = match table.take("use_backend") {
         Some(e) => d
@@ -226,15 +240,17 @@ fn rule(d: &mut Decoder<'_>, node: &Node) -> Option<RuleDraft> {
         })
         .collect();
     table.finish(d, ACTIONS, &hints);
+    let (conditions, transport) = conditions?;
     Some(RuleDraft {
         span: node.span,
-        conditions: conditions?,
+        conditions,
+        transport,
         use_backend: use_backend?,
     })
 }
 
 /// `if:`; its keys are ANDed.
-fn conditions(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<Condition>> {
+fn conditions(d: &mut Decoder<'_>, entry: &Entry) -> Option<(Vec<Condition>, Vec<TcpCondition>)> {
     let node = &entry.value;
     if matches!(node.kind, Kind::Scalar(_)) && !node.is_null() {
         d.error(
@@ -289,6 +305,8 @@ fn conditions(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<Condition>> {
         good &= values.is_some();
         found.extend(values.map(|values| Condition::Host { values }));
     }
+    let transport = transport(d, &mut table);
+    good &= transport.is_some();
     let before = d.diagnostics.len();
     table.finish(
         d,
@@ -298,7 +316,41 @@ fn conditions(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<Condition>> {
             ("hdr", "it is `header`, or `host` for the host"),
         ],
     );
-    (good && d.diagnostics.len() == before).then_some(found)
+    (good && d.diagnostics.len() == before).then_some((found, transport?))
+}
+
+/// Conditions of mode tcp.
+fn transport(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<TcpCondition>> {
+    let mut found = Vec::new();
+    let before = d.diagnostics.len();
+    if let Some(e) = table.take("source") {
+        let prefixes = d.one_or_more(&e.value).iter();
+        let prefixes = prefixes.filter_map(|node| d.parsed(node, "`source`", address::prefix));
+        let prefixes: Vec<_> = prefixes.map(|prefix| prefix.value).collect();
+        found.push(TcpCondition::Source(prefixes));
+        never(d, e);
+    }
+    if let Some(e) = table.take("dst_port") {
+        let ports = d.one_or_more(&e.value).iter();
+        let ports = ports.filter_map(|node| d.number(node, "`dst_port`", 1..=u16::MAX));
+        found.push(TcpCondition::DstPort(ports.collect()));
+        never(d, e);
+    }
+    if let Some(e) = table.take("sni") {
+        found.extend(values(d, e, host).map(TcpCondition::Sni));
+    }
+    (d.diagnostics.len() == before).then_some(found)
+}
+
+/// Says so if a list has nothing to compare with.
+fn never(d: &mut Decoder<'_>, entry: &Entry) {
+    if d.one_or_more(&entry.value).is_empty() {
+        d.error(
+            entry.value.span,
+            format!("`{}` is an empty list, which never holds", entry.key),
+            "write at least one value",
+        );
+    }
 }
 
 /// A text or a list of them, each checked.

@@ -2,6 +2,7 @@
 //! it opens no socket and changes nothing.
 
 mod this;
+mod tls;
 
 use std::{
     collections::HashSet,
@@ -16,6 +17,7 @@ use super::{
     model::{Attach, FastPath, Forward, LogDestination, Mode, SnatAddresses},
     source::Span,
 };
+use crate::tls::{BindOptions, Remark, ServerOptions, TlsError};
 
 pub use this::ThisHost;
 
@@ -56,6 +58,14 @@ pub trait Host {
     fn listening_ports(&self) -> Vec<u16>;
     /// Bytes of memory that this process may use, if that can be told.
     fn memory(&self) -> Option<u64>;
+    /// Reads the certificates and keys of a bind, and says what else there is to say of them.
+    fn bind_tls(&self, options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
+        crate::tls::check_bind(options)
+    }
+    /// Reads the certificates and keys for a server.
+    fn server_tls(&self, options: &ServerOptions) -> Result<Vec<Remark>, TlsError> {
+        crate::tls::check_server(options).map(|()| Vec::new())
+    }
 }
 
 /// Kernel flows at a time where the file does not say: one for each [`MEMORY_PER_FLOW`] bytes of memory, within
@@ -109,6 +119,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
             .push(placed(Severity::Warning, None, message).mend("write `user: lb` below `global`"));
     }
     folders(loaded, host, &mut found);
+    tls::check(loaded, host, &mut found);
     if let Some(stats) = &config.stats
         && stats.auth.is_empty()
         && stats

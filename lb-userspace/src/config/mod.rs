@@ -21,6 +21,7 @@ mod frontend;
 mod global;
 mod health;
 pub mod host;
+mod introduction;
 mod listening;
 mod log_format;
 pub mod model;
@@ -33,6 +34,7 @@ mod stats;
 mod suggest;
 mod table;
 mod timeouts;
+mod tls;
 mod traps;
 mod tree;
 mod udp;
@@ -140,8 +142,9 @@ fn parse_in(
         base,
         complete: parsed.complete,
         diagnostics: parsed.diagnostics,
+        tls: Vec::new(),
     };
-    let draft = match &parsed.root {
+    let mut draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -154,6 +157,9 @@ fn parse_in(
             None
         }
     };
+    if let Some(draft) = &mut draft {
+        draft.places.tls = std::mem::take(&mut d.tls);
+    }
     if let Some(draft) = &draft
         && parsed.complete
     {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::tls::{BindOptions, ServerOptions};
 mod balance;
 mod check;
 mod cookie;
@@ -97,6 +98,27 @@ pub struct Prefix {
     pub address: IpAddr,
     /// How many bits are alike: 0–32, or 0–128 in IPv6.
     pub length: u8,
+}
+
+impl Prefix {
+    /// Whether `address` begins alike.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |ours: &[u8], theirs: &[u8]| {
+            let (bytes, bits) = (usize::from(self.length / 8), self.length % 8);
+            let mask = !(0xff_u8.checked_shr(u32::from(bits)).unwrap_or(0));
+            ours.iter().take(bytes).eq(theirs.iter().take(bytes))
+                && (bits == 0
+                    || ours
+                        .get(bytes)
+                        .zip(theirs.get(bytes))
+                        .is_some_and(|(a, b)| (a ^ b) & mask == 0))
+        };
+        match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same(&ours.octets(), &theirs.octets()),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same(&ours.octets(), &theirs.octets()),
+            _ => false,
+        }
+    }
 }
 
 impl std::fmt::Display for Prefix {
@@ -248,6 +270,35 @@ pub struct Bind {
     pub transport: Transport,
     /// As the user wrote it, for messages.
     pub text: String,
+    /// TLS towards clients.
+    pub tls: Option<BindOptions>,
+    /// From whom a PROXY header is taken.
+    pub accept_proxy: Option<AcceptProxy>,
+}
+
+impl Bind {
+    /// Whether something comes before the connection's own bytes, which only userspace knows how to take.
+    pub fn has_preamble(&self) -> bool {
+        self.tls.is_some() || self.accept_proxy.is_some()
+    }
+}
+
+/// `accept_proxy`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AcceptProxy {
+    /// Every connection begins with a PROXY header.
+    Everyone,
+    /// Those from these addresses do; no other is looked at.
+    From(Vec<Prefix>),
+}
+
+/// `send_proxy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What a bind speaks below the application.
@@ -295,8 +346,21 @@ impl Timeouts {
 pub struct Rule {
     /// All must hold; empty holds always.
     pub conditions: Vec<Condition>,
+    /// The same of mode tcp.
+    pub transport: Vec<TcpCondition>,
     /// Then this backend.
     pub use_backend: String,
+}
+
+/// One key under `if:` that needs no request; the values of a list are ORed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpCondition {
+    /// The client's address begins like one of these.
+    Source(Vec<Prefix>),
+    /// It connected to one of these ports.
+    DstPort(Vec<u16>),
+    /// The name that its TLS asks for is one of these, or lies below one that is written `*.suffix`.
+    Sni(Vec<String>),
 }
 
 /// One key under `if:`; the values of a list are ORed.
@@ -421,8 +485,25 @@ pub struct Server {
     pub check: bool,
     /// After it has come up, its weight rises over this time.
     pub slowstart: Option<Duration>,
+    /// What is spoken to it in mode http.
+    pub protocol: Protocol,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
+    /// TLS towards it.
+    pub tls: Option<ServerOptions>,
+    /// Whether its connections begin with a PROXY header that names the client.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2; without TLS without asking first.
+    H2,
+    /// What TLS agrees on; HTTP/1.1 without TLS.
+    Auto,
 }
 
 /// `on_marked_down`

@@ -16,10 +16,31 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if !frontend.rules.is_empty() {
         return Err("its rules need userspace".into());
     }
+    if let Some(bind) = frontend.binds.iter().find(|bind| bind.has_preamble()) {
+        let what = match &bind.tls {
+            Some(_) => "TLS",
+            None => "the PROXY protocol",
+        };
+        return Err(format!("{what} on {} needs userspace", bind.text));
+    }
     let name = frontend.default_backend.as_deref().unwrap_or_default();
     let backend = config.backend(name).ok_or("it has no default backend")?;
     if backend.forward == Forward::Proxy {
         return Err(format!("backend {name} says forward: proxy"));
+    }
+    if let Some(server) = backend
+        .servers
+        .iter()
+        .find(|server| server.tls.is_some() || server.send_proxy.is_some())
+    {
+        let what = match &server.tls {
+            Some(_) => "TLS",
+            None => "the PROXY protocol",
+        };
+        return Err(format!(
+            "{what} to server {name}/{} needs userspace",
+            server.name
+        ));
     }
     if let Some(what) = userspace_balance(backend) {
         return Err(format!("backend {name} says {what}"));

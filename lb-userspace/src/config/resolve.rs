@@ -8,10 +8,10 @@ use super::{
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
     dynamic_cookie, log_format,
     model::{
-        AccessLog, Backend, Balance, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Rule, Server, Stats, has_fixed_weights,
+        AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
+        OnMarkedDown, Overflow, Protocol, Rule, Server, Stats, has_fixed_weights,
     },
-    timeouts,
+    timeouts, tls,
 };
 
 /// HAProxy's default.
@@ -120,13 +120,18 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
     let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
     Frontend {
         mode,
-        binds: draft.binds.into_iter().map(|bind| bind.value).collect(),
+        binds: draft
+            .binds
+            .into_iter()
+            .map(|bind| with_protocols(bind.value, mode))
+            .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
         rules: draft
             .rules
             .into_iter()
             .map(|rule| Rule {
                 conditions: rule.conditions,
+                transport: rule.transport,
                 use_backend: rule.use_backend.value,
             })
             .collect(),
@@ -145,6 +150,35 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .or(inherited)
             .unwrap_or(follows_mode),
         name: draft.name.value,
+    }
+}
+
+/// In mode http a client that asks by ALPN is to get an answer.
+fn with_protocols(mut bind: Bind, mode: Mode) -> Bind {
+    if let Some(tls) = bind
+        .tls
+        .as_mut()
+        .filter(|tls| mode == Mode::Http && tls.alpn.is_empty())
+    {
+        tls.alpn = tls::HTTP.iter().map(|&name| name.to_owned()).collect();
+    }
+    bind
+}
+
+/// What is spoken to a server, and what TLS offers it if the file does not say that.
+fn spoken(keys: &ServerKeys) -> (Protocol, &'static [&'static str]) {
+    let written = keys.protocol.map(|protocol| protocol.value);
+    let asks = keys
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.value.as_ref())
+        .is_some_and(|tls| tls.alpn.iter().any(|name| name == "h2"));
+    match written {
+        Some(Protocol::H1) => (Protocol::H1, &["http/1.1"]),
+        Some(Protocol::H2) => (Protocol::H2, &["h2"]),
+        Some(Protocol::Auto) => (Protocol::Auto, tls::HTTP),
+        None if asks => (Protocol::Auto, tls::HTTP),
+        None => (Protocol::H1, &["http/1.1"]),
     }
 }
 
@@ -204,7 +238,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, sticky.as_ref(), &default_server))
+            .map(|s| server(s, mode, sticky.as_ref(), &default_server))
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -230,13 +264,19 @@ pub(super) fn default_server(
         .or(&last(defaults.proxy.on_marked_down))
 }
 
-fn server(draft: ServerDraft, sticky: Option<&Cookie>, default_server: &ServerKeys) -> Server {
+fn server(
+    draft: ServerDraft,
+    mode: Mode,
+    sticky: Option<&Cookie>,
+    default_server: &ServerKeys,
+) -> Server {
     let keys = draft.keys.or(default_server);
     let own = draft.cookie.map(|cookie| cookie.value);
     let cookie = sticky.and_then(|sticky| {
         let key = sticky.dynamic_key.as_ref();
         own.or_else(|| key.map(|key| dynamic_cookie::value(key, draft.address.value)))
     });
+    let (protocol, offered) = spoken(&keys);
     Server {
         name: draft.name.value,
         address: draft.address.value,
@@ -250,6 +290,14 @@ fn server(draft: ServerDraft, sticky: Option<&Cookie>, default_server: &ServerKe
             .slowstart
             .map(|time| time.value)
             .filter(|time| !time.is_zero()),
+        protocol,
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
+        tls: keys.tls.and_then(|tls| tls.value).map(|mut tls| {
+            if mode == Mode::Http && tls.alpn.is_empty() {
+                tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
+            }
+            tls
+        }),
+        send_proxy: keys.send_proxy.and_then(|version| version.value),
     }
 }

@@ -15,6 +15,13 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         let mend = format!("write `\"{}\"`", bind.value.text.replacen("udp:", "", 1));
         d.error(bind.span, "statistics are read by TCP", mend);
     }
+    for bind in binds.iter().filter(|bind| bind.value.has_preamble()) {
+        d.error(
+            bind.span,
+            "unsupported: `tls` and `accept_proxy` of the statistics are not built yet",
+            "bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+        );
+    }
     let uri = table.take("uri").and_then(|e| {
         let uri = d.line(&e.value, "`uri`")?;
         if uri.starts_with('/')

@@ -6,6 +6,7 @@ mod keys;
 mod noise;
 mod oracle;
 mod syntax;
+mod tls;
 mod valid;
 mod values;
 mod written;

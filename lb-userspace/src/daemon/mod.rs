@@ -18,6 +18,7 @@ mod pidfile;
 mod privileges;
 mod signals;
 mod stop;
+mod tls;
 
 use pidfile::Pidfile;
 use signals::Signals;
@@ -68,6 +69,9 @@ pub enum StartError {
     /// `global.user`.
     #[error(transparent)]
     Privileges(#[from] privileges::PrivilegesError),
+    /// A certificate or key.
+    #[error("{0}: {1}; {mend}", mend = .1.mend())]
+    Tls(String, crate::tls::TlsError),
     /// A thread, a runtime or a signal handler.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -116,6 +120,10 @@ impl Daemon {
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
 
         let topology = Arc::new(Topology::new(&config));
+        // While whoever starts lb may still read keys that `user` may not.
+        topology
+            .load_tls()
+            .map_err(|(whose, error)| StartError::Tls(whose, error))?;
         let listeners = Listeners::open(&topology, workers)?;
         let stats = match &config.stats {
             Some(stats) => endpoint::listen(&stats.binds)?,
@@ -167,6 +175,7 @@ impl Daemon {
             let topology = sources.topology();
             let mut tasks = JoinSet::new();
             tasks.spawn(log_events(topology.events(), sources.log.clone()));
+            tasks.spawn(tls::follow(Arc::clone(&topology)));
             spawn_answering(
                 &mut tasks,
                 config,

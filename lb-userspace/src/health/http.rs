@@ -1,14 +1,17 @@
 //! The check that asks over HTTP/1 and looks at the status.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
 
-use super::{body, finding::Finding, tcp};
+use super::{
+    body,
+    finding::Finding,
+    reach::{Reach, Reached},
+};
 use crate::{config::model::Content, topology::CheckStatus};
 
 /// A response head longer than this is no answer to a check; HAProxy's buffer size.
@@ -60,20 +63,21 @@ impl Request {
     }
 }
 
-/// Asks `address`.
-pub(super) async fn check(address: SocketAddr, request: &Request, deadline: Instant) -> Finding {
-    let mut stream = match tcp::connect(address, deadline).await {
-        Ok(stream) => stream,
+/// Asks the server.
+pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
+    let asked = match reach.connect(deadline).await {
+        Ok(Reached::Plain(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
+        Ok(Reached::Tls(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
         Err(finding) => return finding,
     };
-    match timeout_at(deadline, ask(&mut stream, request)).await {
+    match asked {
         Err(_elapsed) => Finding::new(CheckStatus::L7Tout),
         Ok(finding) => finding,
     }
 }
 
 /// Asks, and judges what comes.
-async fn ask(stream: &mut TcpStream, request: &Request) -> Finding {
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Request) -> Finding {
     let Some((line, head, rest)) = read_head(stream, &request.bytes).await else {
         return Finding::new(CheckStatus::L7Rsp);
     };
@@ -112,11 +116,12 @@ async fn ask(stream: &mut TcpStream, request: &Request) -> Finding {
 /// Sends the request and reads the head of the final response, and what came with it of the body. `None`: what came is
 /// none.
 async fn read_head(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
 ) -> Option<(StatusLine, Vec<u8>, Vec<u8>)> {
     // A server that refuses to read may have answered all the same.
     let _ = stream.write_all(request).await;
+    let _ = stream.flush().await;
     let mut head = Vec::with_capacity(1024);
     loop {
         match parse(&head) {

@@ -1,6 +1,6 @@
 //! Health checks: [`machine`] decides, checkers ask, and what they find goes to the server's one live state at once.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -13,12 +13,14 @@ pub mod finding;
 mod http;
 pub mod machine;
 pub mod message;
+mod reach;
 mod script;
 mod tcp;
 
 use agent::Wish;
 use finding::Finding;
 use machine::Pace;
+use reach::Reach;
 
 use crate::{
     config::model::{self, CheckKind, Step},
@@ -85,7 +87,7 @@ impl Checks {
 
 /// One server's check, ready to be made again and again.
 struct Checker {
-    address: SocketAddr,
+    reach: Reach,
     pace: Pace,
     timeout: Duration,
     kind: Kind,
@@ -101,6 +103,10 @@ enum Kind {
 
 impl Checker {
     fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
+        let host = match &check.kind {
+            CheckKind::Http { host, .. } => host.as_deref(),
+            _ => None,
+        };
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
@@ -125,7 +131,7 @@ impl Checker {
             )),
         };
         Self {
-            address: Topology::check_address(server, check),
+            reach: Reach::new(check, server, host),
             pace: Pace {
                 interval: check.interval,
                 fast: check.fast_interval.unwrap_or(check.interval),
@@ -150,15 +156,15 @@ impl Checker {
         let deadline = start + self.timeout;
         let mut wish = Wish::default();
         let Finding { status, code, info } = match &self.kind {
-            Kind::Tcp => tcp::check(self.address, deadline).await,
-            Kind::Script(steps) => script::check(self.address, steps, deadline).await,
-            Kind::Ssl => script::hello(self.address, deadline).await,
+            Kind::Tcp => tcp::check(&self.reach, deadline).await,
+            Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
+            Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
-                let (finding, wished) = agent::check(self.address, send, deadline).await;
+                let (finding, wished) = agent::check(self.reach.address, send, deadline).await;
                 wish = wished;
                 finding
             }
-            Kind::Http(request) => http::check(self.address, request, deadline).await,
+            Kind::Http(request) => http::check(&self.reach, request, deadline).await,
         };
         let result = CheckResult {
             status,

@@ -1,14 +1,15 @@
 //! The check that sends and looks at what comes, step by step.
 
-use std::net::SocketAddr;
-
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
 
-use super::{body::contains, finding::Finding, tcp};
+use super::{
+    body::contains,
+    finding::Finding,
+    reach::{Reach, Reached},
+};
 use crate::{
     config::model::{Content, Step},
     topology::CheckStatus,
@@ -32,22 +33,32 @@ const HELLO: &[u8] = &[
 /// A server that sends this much without what is expected is wrong.
 const MOST: usize = 16 * 1024;
 
-/// Goes through `steps` with `address`.
-pub(super) async fn check(address: SocketAddr, steps: &[Step], deadline: Instant) -> Finding {
-    let mut stream = match tcp::connect(address, deadline).await {
-        Ok(stream) => stream,
-        Err(finding) => return finding,
-    };
+/// Goes through `steps` with the server.
+pub(super) async fn check(reach: &Reach, steps: &[Step], deadline: Instant) -> Finding {
+    match reach.connect(deadline).await {
+        Ok(Reached::Plain(mut stream)) => talk(&mut stream, steps, deadline).await,
+        Ok(Reached::Tls(mut stream)) => talk(&mut stream, steps, deadline).await,
+        Err(finding) => finding,
+    }
+}
+
+async fn talk(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    steps: &[Step],
+    deadline: Instant,
+) -> Finding {
     let mut seen = Vec::new();
     for (number, step) in (1..).zip(steps) {
         let done = match step {
             Step::Send(bytes) => {
-                let sent = timeout_at(deadline, stream.write_all(bytes)).await;
+                let send = async {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                };
+                let sent = timeout_at(deadline, send).await;
                 sent.map(|sent| sent.map_err(|error| error.to_string()))
             }
-            Step::Expect(content) => {
-                timeout_at(deadline, expect(&mut stream, &mut seen, content)).await
-            }
+            Step::Expect(content) => timeout_at(deadline, expect(stream, &mut seen, content)).await,
         };
         let (status, why) = match done {
             Ok(Ok(())) => continue,
@@ -70,7 +81,7 @@ pub(super) async fn check(address: SocketAddr, steps: &[Step], deadline: Instant
 
 /// Waits until `content` is there. What came up to its end is done with, so that the next step sees what follows.
 async fn expect(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     seen: &mut Vec<u8>,
     content: &Content,
 ) -> Result<(), String> {
@@ -91,10 +102,11 @@ async fn expect(
     }
 }
 
-/// Says hello as a TLS client to `address`. Any answer of TLS will do, an alert too, as for HAProxy's `ssl-hello-chk`.
-pub(super) async fn hello(address: SocketAddr, deadline: Instant) -> Finding {
-    let mut stream = match tcp::connect(address, deadline).await {
-        Ok(stream) => stream,
+/// Says hello as a TLS client to the server. Any answer of TLS will do, an alert too, as for HAProxy's `ssl-hello-chk`.
+pub(super) async fn hello(reach: &Reach, deadline: Instant) -> Finding {
+    let mut stream = match reach.bare().connect(deadline).await {
+        Ok(Reached::Plain(stream)) => stream,
+        Ok(Reached::Tls(_)) => return Finding::new(CheckStatus::L6Ok),
         Err(finding) => return finding,
     };
     let answer = async {

@@ -6,17 +6,24 @@ use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::finding::Finding;
+use super::{
+    finding::Finding,
+    reach::{Reach, Reached},
+};
 use crate::topology::CheckStatus;
 
-/// Connects to `address` and resets the connection: the server's queue is rid of it at once, and neither side is left
-/// with a TIME_WAIT for each check.
-pub(super) async fn check(address: SocketAddr, deadline: Instant) -> Finding {
-    match connect(address, deadline).await {
-        Ok(stream) => {
+/// Connects and resets the connection: the server's queue is rid of it at once, and neither side is left with a
+/// TIME_WAIT for each check.
+pub(super) async fn check(reach: &Reach, deadline: Instant) -> Finding {
+    match reach.connect(deadline).await {
+        Ok(reached) => {
+            let (stream, status) = match &reached {
+                Reached::Plain(stream) => (stream, CheckStatus::L4Ok),
+                Reached::Tls(stream) => (stream.get_ref().0, CheckStatus::L6Ok),
+            };
             // A failure would only mean that the connection ends by FIN.
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            Finding::new(CheckStatus::L4Ok)
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            Finding::new(status)
         }
         Err(finding) => finding,
     }

@@ -11,6 +11,8 @@ use std::{
     thread,
 };
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::{
     config::model::{Balance, Content, HealthCheck, Pattern},

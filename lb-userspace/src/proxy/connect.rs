@@ -1,8 +1,18 @@
 //! Opening a connection to a server.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
+use tokio_rustls::TlsStream;
+
+use super::{
+    Stream,
+    header::{self, Ends},
+};
+use crate::topology::Server;
 
 /// Why a server could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +42,85 @@ impl From<io::Error> for ConnectError {
             ) => Self::Resource(error),
             _ => Self::Refused(error),
         }
+    }
+}
+
+/// Everything that a connection to a server is made by, so that it can be made once more.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The server.
+    pub server: Arc<Server>,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// What is different for each client; most servers are reached alike by all.
+    pub own: Option<Box<Own>>,
+}
+
+/// What makes a connection to a server one that not every client may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The ends that its PROXY header tells of.
+    ends: Option<Ends>,
+    /// The name that TLS asks for.
+    host: Option<Box<str>>,
+}
+
+impl Own {
+    /// What is different at `server` for a client with these `ends` that asks for `host`.
+    pub fn of<'a>(
+        server: &Server,
+        ends: impl FnOnce() -> Ends,
+        host: impl FnOnce() -> Option<&'a str>,
+    ) -> Option<Box<Self>> {
+        let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
+        let introduces = server.config.send_proxy.is_some();
+        (wants_host || introduces).then(|| {
+            Box::new(Self {
+                ends: introduces.then(ends),
+                host: host().filter(|_| wants_host).map(Into::into),
+            })
+        })
+    }
+}
+
+impl Way {
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(self) -> Result<Stream, ConnectError> {
+        let Self {
+            server,
+            timeout,
+            own,
+        } = self;
+        if server.tls.is_none() && server.config.send_proxy.is_none() {
+            return Ok(connect(server.address, timeout).await?.into());
+        }
+        let whole = Box::pin(async {
+            let mut stream = connect(server.address, timeout).await?;
+            let own = own.as_deref();
+            if let (Some(version), Some(ends)) =
+                (server.config.send_proxy, own.and_then(|own| own.ends))
+            {
+                stream.write_all(&header::write(version, ends)).await?;
+            }
+            let Some(tls) = &server.tls else {
+                return Ok(stream.into());
+            };
+            let host = own.and_then(|own| own.host.as_deref());
+            match tls.connect(stream, server.address.ip(), host).await {
+                Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
+                Err(error) => {
+                    let (backend, name) = (&server.backend, &server.name);
+                    tracing::debug!("server {backend}/{name}: no TLS connection: {error}");
+                    Err(ConnectError::Refused(error))
+                }
+            }
+        });
+        tokio::time::timeout(timeout, whole)
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))
     }
 }
 

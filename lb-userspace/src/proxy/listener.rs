@@ -20,8 +20,8 @@ const BACKLOG: i32 = 65_535;
 /// The listeners of one worker.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// Each with the frontend it is of.
-    pub sockets: Vec<(Arc<Frontend>, TcpListener)>,
+    /// Each with the frontend it is of, and which of its binds.
+    pub sockets: Vec<(Arc<Frontend>, TcpListener, usize)>,
     /// The same for UDP.
     pub datagrams: Vec<(Arc<Frontend>, UdpSocket)>,
 }
@@ -79,7 +79,7 @@ impl Listeners {
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         for frontend in &topology.frontends {
-            for bind in &frontend.config.binds {
+            for (index, bind) in frontend.config.binds.iter().enumerate() {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let address = claim_address(bind).map_err(explain)?;
                 for worker in &mut all {
@@ -88,7 +88,7 @@ impl Listeners {
                     match bind.transport {
                         Transport::Tcp => {
                             socket.listen(BACKLOG).map_err(explain)?;
-                            worker.sockets.push((frontend, socket.into()));
+                            worker.sockets.push((frontend, socket.into(), index));
                         }
                         Transport::Udp => {
                             udp::socket::prepare(&socket, address).map_err(explain)?;

@@ -13,15 +13,20 @@ use tokio::sync::watch;
 
 pub mod connect;
 pub mod dispatch;
+mod entrance;
+pub mod header;
 pub mod http;
 pub mod listener;
+mod peek;
 pub mod retry;
 mod session;
+pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};
+pub use stream::Stream;
 pub use worker::{Client, Worker};
 
 use crate::{
@@ -39,6 +44,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// What the configuration comes to for mode http.
     pub http: http::Plan,
+    /// What it comes to for mode tcp.
+    pub tcp: tcp::Plan,
     /// Where finished sessions are logged.
     pub log: Sink,
     /// Userspace connections of clients, all frontends together, and their bound (`global.maxconn`).
@@ -54,6 +61,7 @@ impl Shared {
     pub fn new(topology: Arc<Topology>, config: Arc<Config>, log: Sink, maxconn: u32) -> Self {
         Self {
             http: http::Plan::new(&topology),
+            tcp: tcp::Plan::new(&topology),
             topology,
             config,
             log,

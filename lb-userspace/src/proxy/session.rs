@@ -17,6 +17,8 @@ pub(super) struct Session<'a> {
     pub(super) shared: &'a Shared,
     pub(super) frontend: &'a Frontend,
     pub(super) client: SocketAddr,
+    /// Whether the client speaks TLS.
+    pub(super) tls: bool,
     /// When it began, for measuring.
     pub(super) accepted: Instant,
     /// When it began, for showing.
@@ -83,7 +85,10 @@ impl Session<'_> {
     /// Writes its line.
     pub(super) fn log(&self, backend: Option<&Backend>, trace: &Trace, outcome: &Outcome) {
         let Self {
-            shared, frontend, ..
+            shared,
+            frontend,
+            tls,
+            ..
         } = self;
         shared.log.tcp(&TcpRecord {
             common: Common {
@@ -92,7 +97,7 @@ impl Session<'_> {
                 client: self.client,
                 accepted: self.accepted_at,
                 frontend: &frontend.name,
-                tls: false,
+                tls: *tls,
                 backend: backend.map(|backend| &*backend.name),
                 server: trace
                     .server

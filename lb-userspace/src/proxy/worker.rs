@@ -20,9 +20,10 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, http, tcp, udp};
+use super::{Listeners, Shared, Stop, Stream, entrance, header::Ends, http, tcp, udp};
 use crate::{
-    config::model::Mode,
+    config::model::{Bind, Mode},
+    tls::Session,
     topology::{Accepted, Frontend},
 };
 
@@ -93,10 +94,14 @@ impl Worker {
 /// A connection that a client has opened, counted everywhere until it is dropped.
 #[derive(Debug)]
 pub struct Client {
-    /// The socket; TCP_NODELAY is set.
-    pub stream: TcpStream,
-    /// The client's address; an IPv4 client of a `[::]` bind is an IPv4 address.
+    /// The socket, or TLS on top of it; TCP_NODELAY is set.
+    pub stream: Stream,
+    /// The client's address, or what a PROXY header says of it; an IPv4 client of a `[::]` bind is an IPv4 address.
     pub address: SocketAddr,
+    /// Where it connected to, if a PROXY header says so.
+    pub destination: Option<SocketAddr>,
+    /// What its TLS handshake has shown.
+    pub tls: Option<Rc<Session>>,
     /// When it was accepted, for measuring.
     pub accepted: Instant,
     /// When it was accepted, for showing.
@@ -108,6 +113,47 @@ impl Client {
     /// The frontend it came to.
     pub fn frontend(&self) -> &Arc<Frontend> {
         self.place.accepted.frontend()
+    }
+
+    /// The name that its TLS handshake asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
+    }
+
+    /// The two ends of its connection, as a PROXY header tells of them.
+    pub fn ends(&self) -> Ends {
+        let destination = self.destination.or_else(|| {
+            let local = self.stream.tcp().local_addr().ok()?;
+            Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+        });
+        Ends {
+            source: self.address,
+            // A socket that does not know its own address is about to end.
+            destination: destination.unwrap_or(self.address),
+        }
+    }
+
+    /// Takes its stream out, for what is to be put in its place.
+    pub(super) fn split(self) -> (Stream, impl FnOnce(Stream, Rc<Session>) -> Self) {
+        let Self {
+            stream,
+            address,
+            destination,
+            tls: _,
+            accepted,
+            accepted_at,
+            place,
+        } = self;
+        let with = move |stream, session| Self {
+            stream,
+            address,
+            destination,
+            tls: Some(session),
+            accepted,
+            accepted_at,
+            place,
+        };
+        (stream, with)
     }
 }
 
@@ -173,8 +219,8 @@ pub(super) fn run(
         let accepting: Vec<_> = listeners
             .sockets
             .into_iter()
-            .map(|(frontend, listener)| {
-                tokio::task::spawn_local(accept(Rc::clone(&worker), frontend, listener))
+            .map(|(frontend, listener, bind)| {
+                tokio::task::spawn_local(accept(Rc::clone(&worker), frontend, listener, bind))
             })
             .collect();
         for (frontend, socket) in listeners.datagrams {
@@ -195,7 +241,7 @@ pub(super) fn run(
 }
 
 /// Accepts until the stop begins and the listener's queue is empty.
-async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListener, bind: usize) {
     // SAFETY: a `TcpListener` owns its descriptor, names the same one at each call, and is dropped only after the
     // `AsyncFd` around it has let go of it.
     let listener = match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
@@ -227,7 +273,7 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
         match ready.try_io(|listener| accept_one(listener.get_ref())) {
             Ok(Ok((stream, address))) => {
                 failing = false;
-                serve(&worker, stream, address, place);
+                serve(&worker, stream, address, bind, place);
                 burst += 1;
                 if burst >= ACCEPT_BURST {
                     burst = 0;
@@ -286,7 +332,13 @@ fn is_clients_fault(error: &io::Error) -> bool {
     )
 }
 
-fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, place: Place) {
+fn serve(
+    worker: &Rc<Worker>,
+    stream: std::net::TcpStream,
+    address: SocketAddr,
+    bind: usize,
+    place: Place,
+) {
     let accepted = Instant::now();
     let frontend = place.accepted.frontend();
     frontend.count_connection(worker.shared.topology.clock.at(accepted));
@@ -303,9 +355,16 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
         }
     };
     let mode = frontend.config.mode;
+    let preamble = frontend
+        .config
+        .binds
+        .get(bind)
+        .is_some_and(Bind::has_preamble);
     let client = Client {
-        stream,
+        stream: stream.into(),
         address,
+        destination: None,
+        tls: None,
         accepted,
         accepted_at: SystemTime::now(),
         place,
@@ -313,6 +372,13 @@ fn serve(worker: &Rc<Worker>, stream: std::net::TcpStream, address: SocketAddr, 
     let served = Served::begin(worker);
     tokio::task::spawn_local(async move {
         let worker = Rc::clone(&served.0);
+        let client = match preamble {
+            false => client,
+            true => match Box::pin(entrance::enter(&worker, client, bind)).await {
+                Some(client) => client,
+                None => return,
+            },
+        };
         // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {
             Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,

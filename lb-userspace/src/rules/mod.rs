@@ -77,6 +77,7 @@ mod tests {
 
     fn rules() -> RuleSet<String> {
         let prefix = |value: &str, ignore_case, to: &str| model::Rule {
+            transport: Vec::new(),
             conditions: vec![model::Condition::PathPrefix {
                 values: vec![value.into()],
                 ignore_case,
@@ -84,6 +85,7 @@ mod tests {
             use_backend: to.into(),
         };
         let host = |value: &str, to: &str| model::Rule {
+            transport: Vec::new(),
             conditions: vec![model::Condition::Host {
                 values: vec![value.into()],
             }],
@@ -145,6 +147,7 @@ mod tests {
     #[test]
     fn the_first_rule_wins_and_all_conditions_of_a_rule_count() {
         let both = model::Rule {
+            transport: Vec::new(),
             conditions: vec![
                 model::Condition::PathPrefix {
                     values: vec!["/a".into(), "/b".into()],
@@ -157,6 +160,7 @@ mod tests {
             use_backend: "both".into(),
         };
         let always = model::Rule {
+            transport: Vec::new(),
             conditions: Vec::new(),
             use_backend: "always".into(),
         };

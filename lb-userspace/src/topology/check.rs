@@ -13,11 +13,11 @@ pub enum CheckStatus {
     L4Tout,
     /// The connection was refused, reset or unreachable.
     L4Con,
-    /// The TLS hello was answered.
+    /// The TLS handshake was done and nothing more was asked.
     L6Ok,
-    /// The TLS hello was not answered in time.
+    /// The TLS handshake was not done in time.
     L6Tout,
-    /// What came is no TLS.
+    /// The TLS handshake failed.
     L6Rsp,
     /// Traffic had too many errors.
     Hana,

@@ -7,7 +7,7 @@ use crate::config::{
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
         Frontend, Global, HashType, HealthCheck, LogOptions, Mode, OnMarkedDown, OnStop, Overflow,
-        Server, SnatAddresses, Timeouts, Transport,
+        Protocol, Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -37,7 +37,10 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         cookie: None,
         check: true,
         slowstart: None,
+        protocol: Protocol::H1,
         on_marked_down: OnMarkedDown::Nothing,
+        tls: None,
+        send_proxy: None,
     }
 }
 
@@ -89,6 +92,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             both_families: false,
             transport: Transport::Tcp,
             text: bind.to_string(),
+            tls: None,
+            accept_proxy: None,
         }],
         maxconn: None,
         rules: Vec::new(),

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Backend, counters::FrontendCounters, limit::Limit};
-use crate::config::model;
+use crate::{config::model, tls::Acceptor};
 
 /// A frontend.
 pub struct Frontend {
@@ -17,6 +17,8 @@ pub struct Frontend {
     pub counters: FrontendCounters,
     default_backend: Option<Arc<Backend>>,
     limit: Limit,
+    /// One for each bind that has TLS.
+    acceptors: Vec<Option<Arc<Acceptor>>>,
 }
 
 impl Frontend {
@@ -32,12 +34,28 @@ impl Frontend {
             counters: FrontendCounters::default(),
             default_backend: default_backend.cloned(),
             limit: Limit::new(config.maxconn),
+            acceptors: config
+                .binds
+                .iter()
+                .map(|bind| bind.tls.clone().map(|tls| Arc::new(Acceptor::new(tls))))
+                .collect(),
         }
     }
 
     /// The backend that it uses when no rule chooses another.
     pub fn default_backend(&self) -> Option<&Arc<Backend>> {
         self.default_backend.as_ref()
+    }
+
+    /// The TLS of its bind at `index`.
+    pub fn acceptor(&self, index: usize) -> Option<&Arc<Acceptor>> {
+        self.acceptors.get(index)?.as_ref()
+    }
+
+    /// The TLS of each bind that has it.
+    pub fn acceptors(&self) -> impl Iterator<Item = (&model::Bind, &Arc<Acceptor>)> {
+        let pairs = self.config.binds.iter().zip(&self.acceptors);
+        pairs.filter_map(|(bind, acceptor)| Some((bind, acceptor.as_ref()?)))
     }
 
     /// Userspace connections now.

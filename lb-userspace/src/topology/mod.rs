@@ -32,7 +32,10 @@ pub use limit::Limit;
 pub use observation::Observation;
 pub use server::{AdminState, Connection, Health, Server, Slots};
 
-use crate::config::{Config, model};
+use crate::{
+    config::{Config, model},
+    tls::TlsError,
+};
 
 /// The running model of one configuration.
 #[derive(Debug)]
@@ -101,6 +104,53 @@ impl Topology {
     /// Changes worth a log line, from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.notifier.events()
+    }
+
+    /// Whether any bind or server has TLS.
+    pub fn has_tls(&self) -> bool {
+        let mut servers = self.backends.iter().flat_map(|backend| &backend.servers);
+        let mut frontends = self.frontends.iter();
+        frontends.any(|frontend| frontend.acceptors().next().is_some())
+            || servers.any(|server| server.tls.is_some())
+    }
+
+    /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody.
+    ///
+    /// # Errors
+    /// The first that cannot be used, with whose it is.
+    pub fn load_tls(&self) -> Result<(), (String, TlsError)> {
+        for frontend in &self.frontends {
+            for (bind, acceptor) in frontend.acceptors() {
+                acceptor.load().map_err(|error| {
+                    (format!("frontend {}: {}", frontend.name, bind.text), error)
+                })?;
+            }
+        }
+        for server in self.backends.iter().flat_map(|backend| &backend.servers) {
+            if let Some(connector) = &server.tls {
+                connector.load().map_err(|error| {
+                    (format!("server {}/{}", server.backend, server.name), error)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads certificates and keys again whose files have changed; says of each whose it is and what came of it.
+    pub fn follow_tls(&self) -> Vec<(String, Result<(), TlsError>)> {
+        let mut changed = Vec::new();
+        for frontend in &self.frontends {
+            for (bind, acceptor) in frontend.acceptors() {
+                let whose = || format!("frontend {}: {}", frontend.name, bind.text);
+                changed.extend(acceptor.follow().map(|result| (whose(), result)));
+            }
+        }
+        for server in self.backends.iter().flat_map(|backend| &backend.servers) {
+            let whose = || format!("server {}/{}", server.backend, server.name);
+            let result = server.tls.as_ref().and_then(|connector| connector.follow());
+            changed.extend(result.map(|result| (whose(), result)));
+        }
+        changed
     }
 
     /// Where health checks of `server` go: its address and port, unless the check has its own.

@@ -23,7 +23,10 @@ use super::{
     CheckResult, backend::throttle, counters::ServerCounters, latency::Latency,
     observation::Observer, queue::Queue,
 };
-use crate::config::model::{self, Observe, OnMarkedDown};
+use crate::{
+    config::model::{self, Observe, OnMarkedDown},
+    tls::Connector,
+};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// What the file says of it.
     pub config: model::Server,
+    /// The TLS towards it.
+    pub tls: Option<Arc<Connector>>,
     /// Its counters.
     pub counters: ServerCounters,
     /// How quickly it has answered of late.
@@ -172,6 +177,7 @@ impl Server {
             backend: Arc::clone(name),
             index,
             address: config.address,
+            tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
             latency: Latency::default(),
             observer: Observer::default(),

@@ -72,10 +72,13 @@ pub(crate) fn group(group: &Group) -> Result<Vec<Measured>> {
         replies.push(flows.open(&rig, i, false)?);
     }
     if group.shape.protocol == Protocol::Udp && !group.shape.two_sided() {
-        // Of which no answer is seen, they are established by going on for a second.
-        thread::sleep(Duration::from_millis(1100));
-        for i in 0..group.flows {
-            flows.open(&rig, i, true)?;
+        // Of which no answer is seen, they are established by going on for a second; and a few had to make room for
+        // others while all were half-open, and begin anew. Those were the first: they come last, when there is room.
+        for _ in 0..2 {
+            thread::sleep(Duration::from_millis(1100));
+            for i in (0..group.flows).rev() {
+                flows.open(&rig, i, true)?;
+            }
         }
     }
     rig.set_tuples(0, &clients)?;

@@ -80,7 +80,9 @@ fn a_dead_server_gets_nothing_until_it_has_risen_and_the_others_never_notice() {
     servers[0].refuse();
     until_status(&daemon, "s1", "DOWN");
     until_the_kernel_follows();
-    let at_down = servers[0].accepted();
+    // As the host counts them: on a busy one the server itself may not have got round to taking them yet.
+    let connected = || lab.server(0).snmp("Tcp", "PassiveOpens").unwrap();
+    let at_down = connected();
     let tally = load();
     assert_eq!(tally.failures, Vec::<String>::new(), "{}", reasons(&daemon));
     assert_eq!((tally.of("s1"), tally.answered()), (0, 300));
@@ -95,10 +97,7 @@ fn a_dead_server_gets_nothing_until_it_has_risen_and_the_others_never_notice() {
 
     servers[0].restart().unwrap();
     until_status(&daemon, "s1", "UP");
-    assert!(
-        servers[0].accepted() - at_down >= RISE,
-        "up after {RISE} checks"
-    );
+    assert!(connected() - at_down >= RISE, "up after {RISE} checks");
     assert_eq!(
         kernel_connections(&daemon, "s1"),
         forwarded,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use lb_common::counter::{Outcome as Fate, Reason};
 
-use crate::fixture::{Fixture, Hook, Outcome, Tuple, Verdict};
+use crate::fixture::{Fixture, Hook, Outcome, Verdict};
 use crate::frame::{Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{C_TAG, C_TAGS, Family, World, port};
 
 /// Checks what holds of every packet: an outcome that its one counter agrees with, and no byte changed unless it is sent.

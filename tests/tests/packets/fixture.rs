@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -12,9 +12,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::abi::{Settings, VERSION, reap};
 use lb_common::counter::Reason;
 use lb_common::event::FlowEnd;
-use lb_common::flow::{
-    Closed, Flow, FlowKey, FragmentKey, FragmentPorts, Half, HalfSet, Leg, V4, V6, flags,
-};
+use lb_common::flow::{Closed, Flow, FlowKey, FragmentKey, FragmentPorts, HalfSet, V4, V6};
 use lb_common::load::ActiveBlock;
 use lb_common::service::LaneCount;
 use lb_tests::netns::Inside;
@@ -22,8 +20,9 @@ use lb_tests::tag::{TEST_PREFIX, Tag};
 use lb_tests::{Netns, link, netns};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::frame::{End, Frame};
-use crate::world::{Family, SNAT_PORT, World, words};
+use crate::frame::Frame;
+use crate::tuple::{Address, Tuple, by_family};
+use crate::world::{Family, SNAT_PORT, World};
 
 /// Sets of half-open flows of each family.
 pub(crate) const HALF_SETS: u32 = 64;
@@ -73,142 +72,6 @@ pub(crate) struct Outcome {
     pub(crate) counted: BTreeMap<&'static str, u64>,
 }
 
-/// A tuple as it arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Tuple {
-    pub(crate) src: SocketAddr,
-    pub(crate) dst: SocketAddr,
-    pub(crate) proto: u8,
-}
-
-impl Tuple {
-    pub(crate) fn new(from: End, to: End, proto: u8) -> Tuple {
-        Tuple {
-            src: (from.address, from.port).into(),
-            dst: (to.address, to.port).into(),
-            proto,
-        }
-    }
-
-    pub(crate) fn reversed(self) -> Tuple {
-        Tuple {
-            src: self.dst,
-            dst: self.src,
-            ..self
-        }
-    }
-}
-
-/// A leg and where it stands, whichever family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) key: Tuple,
-    /// What its packets become.
-    pub(crate) to: Tuple,
-    pub(crate) state: u8,
-    pub(crate) flags: u8,
-    pub(crate) hop: u16,
-    pub(crate) lane: u32,
-    pub(crate) packets: u32,
-    pub(crate) bytes: u64,
-    /// When a packet last came, ticks; or when a half-open one was entered, milliseconds.
-    pub(crate) last: u32,
-}
-
-impl Entry {
-    pub(crate) fn is_reverse(&self) -> bool {
-        self.flags & flags::REVERSE != 0
-    }
-
-    pub(crate) fn is_translated(&self) -> bool {
-        self.flags & flags::TRANSLATE != 0
-    }
-}
-
-/// Addresses of one family as they stand in the maps.
-pub(crate) trait Address: Copy + Default + Pod {
-    fn ip(self) -> IpAddr;
-    fn of(address: IpAddr) -> Self;
-}
-
-impl Address for V4 {
-    fn ip(self) -> IpAddr {
-        IpAddr::from(self.to_ne_bytes())
-    }
-
-    fn of(address: IpAddr) -> V4 {
-        words(address)[0]
-    }
-}
-
-impl Address for V6 {
-    fn ip(self) -> IpAddr {
-        let mut octets = [0; 16];
-        for (part, word) in octets.chunks_mut(4).zip(self) {
-            part.copy_from_slice(&word.to_ne_bytes());
-        }
-        IpAddr::from(octets)
-    }
-
-    fn of(address: IpAddr) -> V6 {
-        words(address)
-    }
-}
-
-/// Runs an expression with `A` standing for the addresses of a family.
-macro_rules! by_family {
-    ($family:expr, $A:ident => $what:expr) => {
-        match $family {
-            Family::V4 => {
-                type $A = V4;
-                $what
-            }
-            Family::V6 => {
-                type $A = V6;
-                $what
-            }
-        }
-    };
-}
-
-fn tuple<A: Address>(key: &FlowKey<A>) -> Tuple {
-    Tuple {
-        src: (key.src.ip(), u16::from_be(key.sport)).into(),
-        dst: (key.dst.ip(), u16::from_be(key.dport)).into(),
-        proto: key.proto as u8,
-    }
-}
-
-pub(crate) fn flow_key<A: Address>(tuple: Tuple) -> FlowKey<A> {
-    FlowKey {
-        src: A::of(tuple.src.ip()),
-        dst: A::of(tuple.dst.ip()),
-        sport: tuple.src.port().to_be(),
-        dport: tuple.dst.port().to_be(),
-        proto: tuple.proto.into(),
-    }
-}
-
-fn entry<A: Address>(key: &FlowKey<A>, leg: &Leg<A>, packets: u32, bytes: u64, last: u32) -> Entry {
-    Entry {
-        key: tuple(key),
-        to: tuple(&FlowKey {
-            src: leg.src,
-            dst: leg.dst,
-            sport: leg.sport,
-            dport: leg.dport,
-            proto: key.proto,
-        }),
-        state: leg.state,
-        flags: leg.flags,
-        hop: leg.hop,
-        lane: leg.lane,
-        packets,
-        bytes,
-        last,
-    }
-}
-
 pub(crate) struct Fixture {
     pub(crate) ebpf: Ebpf,
     /// Who is there, in the version of IP that is being looked at.
@@ -217,6 +80,12 @@ pub(crate) struct Fixture {
     pub(crate) out: u32,
     /// Connections of the first server's lane when the row began.
     pub(crate) remembered: u64,
+    /// How many source NAT ports have been opened.
+    pub(crate) ports: u16,
+    /// Sets of half-open flows that are in use.
+    pub(crate) sets: u32,
+    /// What the counters were after the last run, if nothing else has moved them since.
+    last: Option<Vec<u64>>,
     events: RingBuf<MapData>,
     _inside: Inside,
     netns: Netns,
@@ -259,6 +128,8 @@ impl Fixture {
         }
         // Without a line for each packet that is not simply sent on, as lb loads it unless told otherwise.
         loader.override_global("AYA_LOG_LEVEL", &0u8, false);
+        let several = u32::from(hook == Hook::Frags);
+        loader.override_global("SEVERAL_BUFFERS", &several, false);
         let mut ebpf = loader.load_file(object()).unwrap();
         match hook {
             Hook::Xdp | Hook::Frags => load_xdp(&mut ebpf, hook.program()),
@@ -275,6 +146,9 @@ impl Fixture {
             world,
             out,
             remembered: 0,
+            ports: 0,
+            sets: HALF_SETS,
+            last: None,
             events,
             _inside: inside,
             netns,
@@ -302,7 +176,7 @@ impl Fixture {
         self.remembered = self.lane(0).flows;
     }
 
-    fn clear<A: Address>(&mut self, family: Family)
+    fn clear<A: Address + Default>(&mut self, family: Family)
     where
         FlowKey<A>: Pod,
         Flow<A>: Pod,
@@ -314,8 +188,7 @@ impl Fixture {
         self.empty::<FragmentKey<A>, FragmentPorts>(&family.map("FRAGMENTS"));
         self.empty_trie::<A>(&family.map("DENY"));
         for set in 0..HALF_SETS {
-            self.set("HALF4", set, HalfSet::<V4>::default());
-            self.set("HALF6", set, HalfSet::<V6>::default());
+            self.set(&family.map("HALF"), set, HalfSet::<A>::default());
         }
         let name = family.map("CLOSED");
         let mut closed: Queue<_, Closed<A>> = self.ebpf.map_mut(&name).unwrap().try_into().unwrap();
@@ -357,16 +230,32 @@ impl Fixture {
     pub(crate) fn run_as(&self, packet: &[u8], segment: Option<u32>) -> Outcome {
         let before = self.reasons();
         let (verdict, bytes) = self.run_uncounted(packet, segment);
-        let counts = before.into_iter().zip(self.reasons());
-        let moved = |(reason, (before, after)): (&Reason, (u64, u64))| {
-            (after != before).then(|| (reason.name(), after - before))
-        };
-        let counted = Reason::ALL.iter().zip(counts).filter_map(moved).collect();
+        let counted = moved(&before, &self.reasons());
         Outcome {
             verdict,
             bytes,
             counted,
         }
+    }
+
+    /// Likewise, where nothing runs between one call and the next but what calls [`Fixture::forget_counters`]: a look at
+    /// the counters takes most of the time.
+    pub(crate) fn run_on(&mut self, packet: &[u8]) -> Outcome {
+        let before = self.last.take().unwrap_or_else(|| self.reasons());
+        let (verdict, bytes) = self.run_uncounted(packet, None);
+        let after = self.reasons();
+        let counted = moved(&before, &after);
+        self.last = Some(after);
+        Outcome {
+            verdict,
+            bytes,
+            counted,
+        }
+    }
+
+    /// The next run looks at the counters before it.
+    pub(crate) fn forget_counters(&mut self) {
+        self.last = None;
     }
 
     /// Runs the program on a packet without a look at its counters, which cost most of the time.
@@ -441,13 +330,7 @@ impl Fixture {
         let mut options = TestRunOptions::new();
         options.data_in = Some(order);
         program.test_run(options).unwrap();
-        let moved = Reason::ALL
-            .iter()
-            .zip(before.into_iter().zip(self.reasons()));
-        moved
-            .filter(|(_, (before, after))| before != after)
-            .map(|(reason, (before, after))| (reason.name(), after - before))
-            .collect()
+        moved(&before, &self.reasons())
     }
 
     /// Sends a frame that must be forwarded.
@@ -462,162 +345,6 @@ impl Fixture {
             "{frame:?}: {outcome:?}"
         );
         outcome
-    }
-
-    /// All legs of established flows of this family.
-    pub(crate) fn flows(&self) -> BTreeMap<Tuple, Entry> {
-        fn all<A: Address>(ebpf: &Ebpf, name: &str) -> BTreeMap<Tuple, Entry>
-        where
-            FlowKey<A>: Pod,
-            Flow<A>: Pod,
-        {
-            let map: HashMap<_, FlowKey<A>, Flow<A>> = ebpf.map(name).unwrap().try_into().unwrap();
-            // What is removed meanwhile may end the walk; the next one finds the rest.
-            map.iter()
-                .filter_map(Result::ok)
-                .map(|(key, flow)| {
-                    let entry = entry(&key, &flow.leg, flow.packets, flow.bytes, flow.last);
-                    (entry.key, entry)
-                })
-                .collect()
-        }
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
-    }
-
-    /// All legs of half-open flows of this family.
-    pub(crate) fn half_open(&self) -> Vec<Entry> {
-        fn all<A: Address>(ebpf: &Ebpf, name: &str) -> Vec<Entry>
-        where
-            HalfSet<A>: Pod,
-        {
-            let map: Array<_, HalfSet<A>> = ebpf.map(name).unwrap().try_into().unwrap();
-            (0..HALF_SETS)
-                .flat_map(|set| map.get(&set, 0).unwrap().ways)
-                .filter(|half| half.key.proto != 0)
-                .map(|half| {
-                    let bytes = half.bytes.into();
-                    entry(&half.key, &half.leg, half.packets, bytes, half.since_ms)
-                })
-                .collect()
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(&self.ebpf, &name))
-    }
-
-    /// Removes the entry that a packet between these ends would find.
-    pub(crate) fn forget_flow(&mut self, tuple: Tuple) {
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A =>
-            self.delete::<FlowKey<A>, Flow<A>>(&name, flow_key(tuple)));
-    }
-
-    /// Lets so many milliseconds pass for what is half-open.
-    pub(crate) fn age_half_open(&mut self, ms: u32) {
-        self.change_half_open(|_, since| *since = since.wrapping_sub(ms));
-    }
-
-    /// Changes when half-open legs were entered.
-    pub(crate) fn change_half_open(&mut self, change: impl Fn(Tuple, &mut u32)) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, change: impl Fn(Tuple, &mut u32))
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                let HalfSet { ways, since_ms, .. } = &mut value;
-                for (half, since) in ways.iter_mut().zip(since_ms) {
-                    if half.key.proto != 0 {
-                        change(tuple(&half.key), &mut half.since_ms);
-                        *since = half.since_ms;
-                    }
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, change));
-    }
-
-    /// Lets half-open flows be opened so many milliseconds before.
-    pub(crate) fn open_earlier(&mut self, ms: u32) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, ms: u32)
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for half in &mut value.ways {
-                    half.leg.side[0] = half.leg.side[0].wrapping_sub(ms);
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, ms));
-    }
-
-    /// Removes half-open legs.
-    pub(crate) fn forget_half_open(&mut self, forget: impl Fn(Tuple) -> bool) {
-        fn all<A: Address>(fixture: &mut Fixture, name: &str, forget: impl Fn(Tuple) -> bool)
-        where
-            HalfSet<A>: Pod,
-        {
-            for set in 0..HALF_SETS {
-                let mut value = fixture.get::<HalfSet<A>>(name, set);
-                for (half, tag) in value.ways.iter_mut().zip(&mut value.tags) {
-                    if half.key.proto != 0 && forget(tuple(&half.key)) {
-                        *half = Half::default();
-                        *tag = 0;
-                    }
-                }
-                fixture.set(name, set, value);
-            }
-        }
-        let name = self.world.family.map("HALF");
-        by_family!(self.world.family, A => all::<A>(self, &name, forget));
-    }
-
-    /// Lets so many milliseconds pass for what has closed.
-    pub(crate) fn age_closed(&mut self, ms: u32) {
-        fn all<A: Address>(ebpf: &mut Ebpf, name: &str, ms: u32)
-        where
-            Closed<A>: Pod,
-        {
-            let mut queue: Queue<_, Closed<A>> = ebpf.map_mut(name).unwrap().try_into().unwrap();
-            let mut closed = Vec::new();
-            while let Ok(one) = queue.pop(0) {
-                closed.push(one);
-            }
-            for mut one in closed {
-                one.since_ms = one.since_ms.wrapping_sub(ms);
-                queue.push(one, 0).unwrap();
-            }
-        }
-        let name = self.world.family.map("CLOSED");
-        by_family!(self.world.family, A => all::<A>(&mut self.ebpf, &name, ms));
-    }
-
-    /// Changes the leg at a tuple.
-    pub(crate) fn change_flow(&mut self, tuple: Tuple, change: impl Fn(&mut u8, &mut u32)) {
-        fn one<A: Address>(
-            ebpf: &mut Ebpf,
-            name: &str,
-            tuple: Tuple,
-            change: impl Fn(&mut u8, &mut u32),
-        ) where
-            FlowKey<A>: Pod,
-            Flow<A>: Pod,
-        {
-            let mut map: HashMap<_, FlowKey<A>, Flow<A>> =
-                ebpf.map_mut(name).unwrap().try_into().unwrap();
-            let key = flow_key(tuple);
-            let mut flow = map.get(&key, 0).unwrap();
-            change(&mut flow.leg.flags, &mut flow.last);
-            map.insert(key, flow, 0).unwrap();
-        }
-        let name = self.world.family.map("FLOWS");
-        by_family!(self.world.family, A => one::<A>(&mut self.ebpf, &name, tuple, change));
     }
 
     /// Ends of flows that were told since the last look.
@@ -684,6 +411,7 @@ impl Fixture {
     /// Gives source NAT this many ports instead of one.
     pub(crate) fn source_ports(&mut self, count: u16) {
         self.settings(|settings| settings.snat_count = count);
+        self.ports = count;
         for word in SNAT_PORT >> 6..=(SNAT_PORT + count) >> 6 {
             self.set::<u64>("PORTS", u32::from(word), u64::MAX);
         }
@@ -724,6 +452,15 @@ impl Fixture {
     pub(crate) fn delete<K: Pod, V: Pod>(&mut self, name: &str, key: K) {
         self.hash::<K, V>(name).remove(&key).unwrap();
     }
+}
+
+/// Which counters moved, and by how much.
+fn moved(before: &[u64], after: &[u64]) -> BTreeMap<&'static str, u64> {
+    let counts = before.iter().zip(after);
+    let moved = |(reason, (before, after)): (&Reason, (&u64, &u64))| {
+        (after != before).then(|| (reason.name(), after - before))
+    };
+    Reason::ALL.iter().zip(counts).filter_map(moved).collect()
 }
 
 fn load_xdp(ebpf: &mut Ebpf, name: &str) {

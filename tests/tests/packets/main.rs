@@ -7,10 +7,14 @@
 
 mod any;
 mod behaviour;
+mod change;
 mod fixture;
 mod frame;
 mod races;
+mod simulation;
 mod table;
+mod tables;
+mod tuple;
 mod world;
 
 use lb_tests::skip;

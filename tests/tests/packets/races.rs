@@ -10,8 +10,9 @@ use lb_common::service::Lane;
 use lb_common::tcp;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::fixture::{Fixture, Hook, Tuple};
+use crate::fixture::{Fixture, Hook};
 use crate::frame::{Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{Family, TICK, World, port};
 
 fn run(ebpf: &Ebpf, program: &str, packet: &[u8]) {
@@ -155,7 +156,7 @@ fn two_cpus_at_the_same_flows_leave_counts_that_equal_a_recount() {
             // In every other round the reaper takes whatever it meets, but for what both ends have finished.
             let idle = if round % 2 == 0 { 100 } else { 0 };
             for lane in 0..16 {
-                let server = lane % 8 | (lane / 8) << 8;
+                let server = (lane % 8) | ((lane / 8) << 8);
                 fixture.set("LANES", lane, Lane { server, idle });
             }
             let ebpf = &fixture.ebpf;

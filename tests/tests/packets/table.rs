@@ -14,14 +14,16 @@ mod reset;
 mod rewrite;
 mod service;
 mod too_big;
+mod tuples;
 mod udp;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lb_common::counter::Reason;
 
-use crate::fixture::{Fixture, Hook, Outcome, Tuple, Verdict};
+use crate::fixture::{Fixture, Hook, Outcome, Verdict};
 use crate::frame::{End, Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{Family, S_TAG, S_TAGS, World, port, tunnel};
 
 type Given = Box<dyn Fn(&mut Fixture)>;

@@ -375,6 +375,18 @@ backends:
         ],
     },
     Case {
+        name: "ipip from both families to IPv6 servers",
+        text: r#"frontends:
+  t: { mode: tcp, bind: "[::]:80", default_backend: six }
+backends:
+  six:
+    forward: ipip
+    servers:
+      - { name: s1, address: "[2001:db8::1]:80" }
+"#,
+        found: &[],
+    },
+    Case {
         name: "two families without a kernel path",
         text: r#"global: { fast_path: { attach: off } }
 frontends:

@@ -55,7 +55,7 @@ backends:
   health_file: /run/x
 frontends:
   web:
-    bind: { address: "*:443", tls: { certificates: [] } }
+    bind: { address: "*:443", interface: eth0 }
     compression: true
     rules:
       - { rate_limit: { key: source } }
@@ -68,12 +68,12 @@ backends:
     cookie: { name: C, secured: true }
     health_check: { type: grpc, send_proxy: true }
     servers:
-      - { name: s1, address: "192.0.2.1:80", cookie: s1, send_proxy: v2 }
+      - { name: s1, address: "192.0.2.1:80", cookie: s1, resolve: true }
 stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
-            "5:31 error: unsupported: `tls` in a bind is not built yet => remove it until it is",
+            "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "8:11 error: unsupported: `rate_limit` in a rule is not built yet => remove it until it is",
             "9:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
@@ -82,7 +82,7 @@ stats: { bind: "*:1080", admin: true }
             "15:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
             "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
             "16:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
-            "18:58 error: unsupported: `send_proxy` in a server is not built yet => remove it until it is",
+            "18:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "19:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
     },

@@ -266,7 +266,7 @@ backends:
   app:
     on_marked_down: shutdown
     slowstart: 5s
-    default_server: { weight: 300, address: "192.0.2.1:80", slowstart: 10, tls: {} }
+    default_server: { weight: 300, address: "192.0.2.1:80", slowstart: 10, resolve: x }
     health_check: { type: tcp, slowstart: 5s }
     servers:
       - { name: s1, address: "192.0.2.1:80", on_marked_down: close, slowstart: soon }
@@ -277,7 +277,7 @@ backends:
             "7:31 error: `weight` must be a whole number from 0 to 256, not `300` => write a number in that range",
             "7:36 error: unknown key `address` in `default_server` => each server has its own",
             "7:72 error: `slowstart`: `10` has no unit => write `10s` or `10ms`",
-            "7:76 error: unsupported: `tls` in `default_server` is not built yet => remove it until it is",
+            "7:76 error: unsupported: `resolve` in `default_server` is not built yet => remove it until it is",
             "8:32 error: unknown key `slowstart` in `health_check` => it is a server's, or `default_server: { slowstart: … }`",
             "10:62 error: `on_marked_down` cannot be `close` => write `shutdown-sessions` or `none`",
             "10:80 error: `slowstart`: `soon` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{SchedClassifier, Xdp},
+    programs::{ProgramType, SchedClassifier, Xdp},
+    sys::{BpfHelper, is_helper_supported},
 };
 
 use super::{
@@ -67,6 +68,8 @@ impl Programs {
             u32::from(traced.is_some()),
             traced.map(words).unwrap_or_default(),
         );
+        let several = u32::from(has_several_buffers());
+        loader.override_global("SEVERAL_BUFFERS", &several, false);
         loader.override_global("TRACE", &on, traced.is_some());
         loader.override_global("TRACE_CLIENT", &client, traced.is_some());
         Ok(Self {
@@ -160,6 +163,11 @@ impl Programs {
             .ok_or(FastPathError::NoProgram(name))?;
         Ok(program.try_into()?)
     }
+}
+
+/// Whether the kernel says how long a packet of several buffers is (Linux 5.18); if it does not want to tell, it does not.
+fn has_several_buffers() -> bool {
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_get_buff_len).unwrap_or(false)
 }
 
 /// What the verifier said, in one line.

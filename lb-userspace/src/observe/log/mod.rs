@@ -7,6 +7,7 @@
 pub mod bridge;
 pub mod clock;
 pub mod custom;
+mod entrance;
 pub mod httplog;
 mod journal;
 pub mod json;
@@ -22,6 +23,7 @@ pub mod termination;
 #[cfg(test)]
 mod fixture;
 
+pub use entrance::entrance_failed;
 pub use level::Level;
 pub use record::{Active, Common, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
 pub use sink::{Sink, Writer};

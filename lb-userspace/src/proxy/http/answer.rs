@@ -78,6 +78,14 @@ answers! {
     }
 }
 
+fn headers(body: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers
+}
+
 impl Answer {
     /// The status.
     pub fn status(self) -> StatusCode {
@@ -86,11 +94,7 @@ impl Answer {
 
     /// The header fields that go with the body.
     pub fn headers(self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body().len()));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        headers
+        headers(self.body())
     }
 
     /// The body.
@@ -100,6 +104,16 @@ impl Answer {
 }
 
 impl Refusal {
+    /// The status.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.code()).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+
+    /// The header fields that go with the body where the protocol has its own way to end.
+    pub fn headers(self) -> HeaderMap {
+        headers(self.body())
+    }
+
     /// The whole message as it goes over the wire.
     pub fn message(self) -> String {
         format!(

@@ -19,8 +19,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+pub(super) use super::inbound::{Fault, Inbound};
 use super::{
     client::{Client, Expired, Upload, Wait},
     upstream::Lease,
@@ -29,7 +29,7 @@ use crate::observe::log::Cause;
 
 /// A request's body, from the client to a server.
 pub(super) struct RequestBody {
-    incoming: Incoming,
+    incoming: Inbound,
     client: Rc<Client>,
     gate: Option<Gate>,
 }
@@ -43,7 +43,7 @@ struct Gate {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, client: &Rc<Client>) -> Self {
+    pub(super) fn new(incoming: Inbound, client: &Rc<Client>) -> Self {
         if !incoming.is_end_stream() {
             client.set_upload(Upload::Waiting);
         }
@@ -56,6 +56,7 @@ impl RequestBody {
 
     /// Holds the body back until `open` is set, or `until`.
     pub(super) fn hold(&mut self, open: Arc<AtomicBool>, until: Instant) {
+        self.client.hold_until(Some(until));
         self.gate = Some(Gate { open, until });
     }
 
@@ -76,7 +77,11 @@ impl RequestBody {
         }
     }
 
-    fn failed(&self, error: &hyper::Error) {
+    fn failed(&self, error: &Fault) {
+        let Fault::Http1(error) = error else {
+            // The h2 crate ends what is malformed by itself; to the server it is all the same.
+            return self.client.set_upload(Upload::Aborted);
+        };
         // hyper wraps what its decoder says; an end in the middle is the client's leaving, all else is nonsense.
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
         let mut left = error.is_incomplete_message() || error.is_closed();
@@ -97,21 +102,22 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Fault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
         if let Some(gate) = &this.gate {
             if !gate.open.load(Relaxed) && this.client.now() < gate.until {
                 return Poll::Pending;
             }
             this.gate = None;
+            this.client.hold_until(None);
             this.client.interim.set(true);
         }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        match this.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.client.server_active();
                 this.client.set_upload(match this.incoming.is_end_stream() {
@@ -155,9 +161,11 @@ enum Source {
     Local(Option<Bytes>),
     /// None, though the head declares a length.
     Declared(u64),
+    /// None: what follows the head is no HTTP any more.
+    Switched,
     /// A server's.
     Server {
-        incoming: Incoming,
+        incoming: Inbound,
         /// The connection that it comes from, until all of it has come.
         lease: Option<Lease>,
         /// It will not be complete; said once what came has been flushed.
@@ -170,6 +178,8 @@ enum Source {
 pub(super) enum Broken {
     /// The server closed, or sent what is no body.
     Server,
+    /// The server ended the stream, with this code.
+    Reset(::h2::Reason),
     /// The server took too long.
     Timeout,
     /// The server went down, and its sessions end with it.
@@ -179,9 +189,19 @@ pub(super) enum Broken {
 impl Broken {
     const fn cause(self) -> Cause {
         match self {
-            Self::Server => Cause::Server,
+            Self::Server | Self::Reset(_) => Cause::Server,
             Self::Timeout => Cause::ServerTimeout,
             Self::ShutDown => Cause::Down,
+        }
+    }
+}
+
+impl Broken {
+    /// The code with which a client's stream ends because of it.
+    pub(super) const fn reason(self) -> ::h2::Reason {
+        match self {
+            Self::Reset(reason) => reason,
+            Self::Server | Self::Timeout | Self::ShutDown => ::h2::Reason::INTERNAL_ERROR,
         }
     }
 }
@@ -189,7 +209,7 @@ impl Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Server => "the server broke the response off",
+            Self::Server | Self::Reset(_) => "the server broke the response off",
             Self::Timeout => "the server took too long for the rest of the response",
             Self::ShutDown => "the server went down",
         })
@@ -215,8 +235,16 @@ impl ResponseBody {
         }
     }
 
+    /// None, and the exchange goes on as a tunnel.
+    pub(super) fn switched(client: &Rc<Client>) -> Self {
+        Self {
+            source: Source::Switched,
+            client: Rc::clone(client),
+        }
+    }
+
     /// A server's.
-    pub(super) fn server(client: &Rc<Client>, incoming: Incoming, lease: Option<Lease>) -> Self {
+    pub(super) fn server(client: &Rc<Client>, incoming: Inbound, lease: Option<Lease>) -> Self {
         Self {
             source: Source::Server {
                 incoming,
@@ -241,7 +269,7 @@ impl Body for ResponseBody {
             Source::Local(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
-            Source::Declared(_) => return Poll::Ready(None),
+            Source::Declared(_) | Source::Switched => return Poll::Ready(None),
             Source::Server {
                 incoming,
                 lease,
@@ -261,7 +289,9 @@ impl Body for ResponseBody {
                     complete(lease, client);
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Some(Err(_))) => Broken::Server,
+                Poll::Ready(Some(Err(fault))) => {
+                    fault.reset().map_or(Broken::Server, Broken::Reset)
+                }
                 Poll::Pending if client.expired() == Some(Expired::Server) => Broken::Timeout,
                 Poll::Pending if client.exchange().is_shut_down(cx) => Broken::ShutDown,
                 Poll::Pending => return Poll::Pending,
@@ -272,6 +302,7 @@ impl Body for ResponseBody {
             client.exchange().broken(why.cause());
             // hyper drops what it has not yet written when a body fails, so what came goes out first: it flushes now
             // and asks again.
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         match broken {
@@ -284,6 +315,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Local(bytes) => bytes.is_none(),
             Source::Declared(_) => false,
+            Source::Switched => true,
             Source::Server {
                 incoming, broken, ..
             } => broken.is_none() && incoming.is_end_stream(),
@@ -296,6 +328,7 @@ impl Body for ResponseBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Source::Declared(length) => SizeHint::with_exact(*length),
+            Source::Switched => SizeHint::with_exact(0),
             Source::Server { incoming, .. } => incoming.size_hint(),
         }
     }
@@ -303,19 +336,27 @@ impl Body for ResponseBody {
 
 /// The next frame of `incoming`, driving the connection that it comes from.
 fn poll_incoming(
-    incoming: &mut Incoming,
+    incoming: &mut Inbound,
     lease: &mut Option<Lease>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    if let Inbound::Http2(received) = incoming {
+        if let Some(lease) = lease {
+            lease.drive(cx);
+        }
+        return received
+            .poll_frame(cx)
+            .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2)));
+    }
     // Nothing arrives but by driving the connection, which is done here: the body itself need wake nobody.
     let mut unwoken = Context::from_waker(Waker::noop());
-    if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut unwoken) {
+    if let Poll::Ready(frame) = incoming.poll_frame(&mut unwoken) {
         return Poll::Ready(frame);
     }
     if let Some(lease) = lease {
         lease.drive(cx);
     }
-    Pin::new(incoming).poll_frame(&mut unwoken)
+    incoming.poll_frame(&mut unwoken)
 }
 
 /// All of the response has come: the server is free for the next.
@@ -329,6 +370,8 @@ fn complete(lease: &mut Option<Lease>, client: &Client) {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.client.answered();
+        if !matches!(self.source, Source::Switched) {
+            self.client.answered();
+        }
     }
 }

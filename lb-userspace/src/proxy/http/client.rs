@@ -12,10 +12,11 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{answer::Refusal, exchange::context::Exchange};
+use super::{answer::Refusal, exchange::context::Exchange, tunnel::Tunnel};
 use crate::{
     config::model::Timeouts,
-    proxy::{self, Worker},
+    proxy::{self, Worker, header::Ends},
+    tls::Session,
     topology::Frontend,
 };
 
@@ -23,6 +24,10 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) peer: SocketAddr,
+    /// Both ends of its connection, for servers that are to be told.
+    pub(super) ends: Ends,
+    /// What its TLS handshake has shown.
+    pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
     frontend: Arc<Frontend>,
@@ -43,11 +48,25 @@ pub(super) struct Client {
     server_active: Cell<Instant>,
     /// The socket did not take all that there was to send.
     blocked: Cell<bool>,
+    /// Until when the request's body is held back for the server's word.
+    held: Cell<Option<Instant>>,
     /// A `100 Continue` of hyper's may pass.
     pub(super) interim: Cell<bool>,
+    /// What the connection becomes once its answer is written.
+    pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The answer with which to close.
     pub(super) refusal: Cell<Option<Refusal>>,
     exchange: RefCell<Exchange>,
+}
+
+/// Whose requests they are: what does not change as long as a connection lasts.
+struct Whose {
+    worker: Rc<Worker>,
+    peer: SocketAddr,
+    ends: Ends,
+    tls: Option<Rc<Session>>,
+    forwarded_for: Option<HeaderValue>,
+    frontend: Arc<Frontend>,
 }
 
 /// Where a connection stands.
@@ -103,14 +122,48 @@ pub(super) enum Expired {
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
-        let (now, peer) = (accepted.accepted, accepted.address);
-
+        // The handshake's time is not the first request's.
+        let now = match &accepted.tls {
+            None => accepted.accepted,
+            Some(_) => Instant::now(),
+        };
+        let peer = accepted.address;
+        let ends = match worker.shared.http.introduces() {
+            true => accepted.ends(),
+            // Nobody is told, so nobody need be asked.
+            false => Ends {
+                source: peer,
+                destination: peer,
+            },
+        };
         let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
+        let whose = Whose {
+            worker,
+            peer,
+            ends,
+            tls: accepted.tls.clone(),
+            forwarded_for,
+            frontend: Arc::clone(accepted.frontend()),
+        };
+        Self::begun(whose, now)
+    }
+
+    fn begun(whose: Whose, now: Instant) -> Self {
+        let Whose {
+            worker,
+            peer,
+            ends,
+            tls,
+            forwarded_for,
+            frontend,
+        } = whose;
         Self {
             worker,
             peer,
+            ends,
+            tls,
             forwarded_for,
-            frontend: Arc::clone(accepted.frontend()),
+            frontend,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
@@ -123,10 +176,25 @@ impl Client {
             client_active: Cell::new(now),
             server_active: Cell::new(now),
             blocked: Cell::new(false),
+            held: Cell::new(None),
             interim: Cell::new(false),
+            tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
         }
+    }
+
+    /// What a request of this connection that shares it with others is served by.
+    pub(super) fn stream(&self) -> Self {
+        let whose = Whose {
+            worker: Rc::clone(&self.worker),
+            peer: self.peer,
+            ends: self.ends,
+            tls: self.tls.clone(),
+            forwarded_for: self.forwarded_for.clone(),
+            frontend: Arc::clone(&self.frontend),
+        };
+        Self::begun(whose, self.now())
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {
@@ -196,6 +264,12 @@ impl Client {
         self.blocked.set(false);
     }
 
+    /// Bytes that went through the tunnel that the connection has become.
+    pub(super) fn tunnelled(&self, bytes_in: u64, bytes_out: u64) {
+        self.bytes_in.set(self.bytes_in.get() + bytes_in);
+        self.bytes_out.set(self.bytes_out.get() + bytes_out);
+    }
+
     /// The client's socket takes no more for now.
     pub(super) fn write_blocked(&self) {
         self.blocked.set(true);
@@ -226,6 +300,7 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         self.upload.set(Upload::Done);
         self.interim.set(false);
+        self.held.set(None);
         self.enter(Phase::Serving);
         self.exchange().begin(self.started.get(), self.bytes_out());
     }
@@ -272,6 +347,16 @@ impl Client {
         self.upload.set(upload);
     }
 
+    /// The request's body is held back until then at the longest; `None`: no more.
+    pub(super) fn hold_until(&self, held: Option<Instant>) {
+        self.held.set(held);
+    }
+
+    /// Whether the request's body is held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.get().is_some()
+    }
+
     /// Something passed between us and the server.
     pub(super) fn server_active(&self) {
         self.server_active.set(self.now());
@@ -287,7 +372,13 @@ impl Client {
             Phase::Idle => Some(self.since.get() + timeouts.http_keep_alive.min(timeouts.client)),
             Phase::Head => Some(self.since.get() + timeouts.http_request),
             Phase::Flushing => Some(self.client_active.get() + timeouts.client),
-            Phase::Serving | Phase::Answering => self.exchange_deadline().map(|(at, _)| at),
+            Phase::Serving | Phase::Answering => {
+                let timeout = self.exchange_deadline().map(|(at, _)| at);
+                match self.held.get() {
+                    None => timeout,
+                    Some(held) => Some(timeout.map_or(held, |at| at.min(held))),
+                }
+            }
         }
     }
 

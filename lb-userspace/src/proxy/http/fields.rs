@@ -24,7 +24,7 @@ impl Fields {
     pub const EXPECT: Self = Self(1 << 4);
     /// Keep-Alive and Proxy-Connection.
     pub const HOP: Self = Self(1 << 5);
-    /// Names that servers may take for Content-Length or Transfer-Encoding.
+    /// Names that servers may take for Content-Length or Transfer-Encoding, and a list of lengths.
     pub const LOOK_ALIKE: Self = Self(1 << 6);
     /// Pragma.
     pub const PRAGMA: Self = Self(1 << 7);
@@ -41,26 +41,32 @@ impl Fields {
 
     /// Those that `headers` has.
     pub fn of(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self::default(), |found, name| {
-            // Servers that turn both `-` and `_` into `_` would take the look-alikes for the real ones.
-            found
-                | match name.as_str() {
-                    "cache-control" => Self::CACHE_CONTROL,
-                    "connection" => Self::CONNECTION,
-                    "content-length" => Self::CONTENT_LENGTH,
-                    "content_length" | "transfer_encoding" => Self::LOOK_ALIKE,
-                    "cookie" => Self::COOKIE,
-                    "etag" | "expires" | "last-modified" => Self::VALIDATOR,
-                    "expect" => Self::EXPECT,
-                    "keep-alive" | "proxy-connection" => Self::HOP,
-                    "pragma" => Self::PRAGMA,
-                    "set-cookie" => Self::SET_COOKIE,
-                    "te" => Self::TE,
-                    "transfer-encoding" => Self::TRANSFER_ENCODING,
-                    "upgrade" => Self::UPGRADE,
-                    _ => Self::default(),
-                }
-        })
+        headers
+            .iter()
+            .fold(Self::default(), |found, (name, value)| {
+                // Servers that turn both `-` and `_` (some also `.`) into `_` would take the look-alikes for the real ones.
+                found
+                    | match name.as_str() {
+                        "cache-control" => Self::CACHE_CONTROL,
+                        "connection" => Self::CONNECTION,
+                        "content-length" if value.as_bytes().contains(&b',') => {
+                            Self::CONTENT_LENGTH | Self::LOOK_ALIKE
+                        }
+                        "content-length" => Self::CONTENT_LENGTH,
+                        "content_length" | "transfer_encoding" | "content.length"
+                        | "transfer.encoding" => Self::LOOK_ALIKE,
+                        "cookie" => Self::COOKIE,
+                        "etag" | "expires" | "last-modified" => Self::VALIDATOR,
+                        "expect" => Self::EXPECT,
+                        "keep-alive" | "proxy-connection" => Self::HOP,
+                        "pragma" => Self::PRAGMA,
+                        "set-cookie" => Self::SET_COOKIE,
+                        "te" => Self::TE,
+                        "transfer-encoding" => Self::TRANSFER_ENCODING,
+                        "upgrade" => Self::UPGRADE,
+                        _ => Self::default(),
+                    }
+            })
     }
 
     /// Whether any of `those` is among them.

@@ -8,10 +8,11 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE,
     },
     request, response,
-    uri::PathAndQuery,
+    uri::{Authority, PathAndQuery},
 };
 
 use super::{answer::Refusal, fields::Fields};
@@ -32,6 +33,9 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
     }
     check_target(&head.uri, &head.method)?;
     check_host(head)?;
+    if head.version == Version::HTTP_2 {
+        check_length(&head.headers)?;
+    }
     let fields = Fields::of(&head.headers);
     if fields.any(Fields::TRANSFER_ENCODING) {
         check_coding(&head.headers)?;
@@ -46,8 +50,8 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
 fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
     let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
     let well_formed = match (uri.scheme(), path) {
+        (_, "*") => method == Method::OPTIONS,
         (Some(_), _) => true,
-        (None, "*") => method == Method::OPTIONS,
         // Without a slash hyper has read an authority, as CONNECT alone has one.
         (None, path) => uri.authority().is_none() && path.starts_with('/'),
     };
@@ -68,9 +72,23 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
                 || Some(host.as_bytes()) == without_default_port(authority, head.uri.scheme_str())
         }
         (Some(_), None, None) => true,
+        (None, _, Some(_)) if head.version == Version::HTTP_2 => true,
         (None, ..) => head.version == Version::HTTP_10,
     };
-    if unambiguous {
+    let is_host = |host: &[u8]| {
+        // Neither a list nor what could be taken for more than a host and a port.
+        host.iter()
+            .all(|b| b.is_ascii_graphic() && !b",/\\?#@\"<>".contains(b))
+    };
+    let host = match head.headers.get(HOST) {
+        Some(host) => host.as_bytes(),
+        None => head
+            .uri
+            .authority()
+            .map_or("", Authority::as_str)
+            .as_bytes(),
+    };
+    if unambiguous && is_host(host) {
         Ok(())
     } else {
         Err(Refusal::BadRequest)
@@ -78,13 +96,54 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
 }
 
 /// The authority's host where its port is the scheme's own.
-fn without_default_port<'a>(
-    authority: &'a http::uri::Authority,
-    scheme: Option<&str>,
-) -> Option<&'a [u8]> {
+fn without_default_port<'a>(authority: &'a Authority, scheme: Option<&str>) -> Option<&'a [u8]> {
     match (scheme, authority.port_u16()) {
         (Some("http"), Some(80)) | (Some("https"), Some(443)) => Some(authority.host().as_bytes()),
         _ => None,
+    }
+}
+
+/// RFC 9110 section 8.6: one length. In HTTP/1 hyper has seen to it.
+fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None)
+            if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) =>
+        {
+            Err(Refusal::BadRequest)
+        }
+        (_, Some(_)) => Err(Refusal::BadRequest),
+        _ => Ok(()),
+    }
+}
+
+/// Turns a checked request of HTTP/2 into HTTP/1's form, in which all else is decided: a Host, one Cookie (RFC 9113
+/// section 8.2.3), and a coding for a body without a length. `ended`: there is no body.
+pub fn to_http_1(head: &mut request::Parts, fields: Fields, ended: bool) {
+    if head.version != Version::HTTP_2 {
+        return;
+    }
+    head.version = Version::HTTP_11;
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(HOST, host);
+    }
+    if fields.any(Fields::COOKIE) && head.headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = head
+            .headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            head.headers.insert(COOKIE, cookie);
+        }
+    }
+    if !ended && !fields.any(Fields::CONTENT_LENGTH) {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
@@ -99,16 +158,18 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
-/// asked for an upgrade, which is not passed on: a server may always answer as if it had not been asked (RFC 9110
-/// section 7.8). `fields` are those that it has.
+/// asks for another protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
 pub fn request(
     head: &mut request::Parts,
     fields: Fields,
     forwarded_for: Option<&HeaderValue>,
 ) -> bool {
+    let upgrade = fields.any(Fields::UPGRADE) && asks_upgrade(head);
     remove_connection_fields(&mut head.headers, fields);
-    let upgrade = fields.any(Fields::UPGRADE);
     if upgrade {
+        head.headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
     if fields.any(Fields::TE)
@@ -142,6 +203,43 @@ pub fn request(
     upgrade
 }
 
+/// Whether a request asks for another protocol.
+///
+/// Never for another HTTP (`h2c`, `HTTP/…`): the requests in it would come to the server past all that is decided here. A
+/// server may always answer as if it had not been asked.
+fn asks_upgrade(head: &request::Parts) -> bool {
+    head.version == Version::HTTP_11
+        && tokens(&head.headers).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && head
+            .headers
+            .get_all(UPGRADE)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+            .map(<[u8]>::trim_ascii)
+            .all(|protocol| {
+                !protocol.eq_ignore_ascii_case(b"h2c")
+                    && !protocol
+                        .get(..4)
+                        .is_some_and(|name| name.eq_ignore_ascii_case(b"http"))
+            })
+}
+
+/// Makes a server's answer that it has switched protocols the client's. Returns whether it may be passed on.
+pub fn switching(head: &mut response::Parts) -> bool {
+    let fields = Fields::of(&head.headers);
+    if !fields.any(Fields::UPGRADE)
+        || fields.any(Fields::TRANSFER_ENCODING | Fields::CONTENT_LENGTH)
+    {
+        return false;
+    }
+    remove_connection_fields(&mut head.headers, fields);
+    head.headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    true
+}
+
 /// The path and query of `uri` alone.
 fn origin_form(uri: &Uri) -> Uri {
     let path = uri
@@ -167,7 +265,10 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
         return None;
     }
     let fields = Fields::of(&head.headers);
-    if fields.any(Fields::TRANSFER_ENCODING) && fields.any(Fields::CONTENT_LENGTH) {
+    if fields.any(Fields::LOOK_ALIKE)
+        || fields.any(Fields::TRANSFER_ENCODING)
+            && (fields.any(Fields::CONTENT_LENGTH) || check_coding(&head.headers).is_err())
+    {
         return None;
     }
     remove_connection_fields(&mut head.headers, fields);
@@ -352,7 +453,7 @@ mod tests {
             ],
         );
         let had = Fields::of(&head.headers);
-        assert!(request(
+        assert!(!request(
             &mut head,
             had,
             Some(&HeaderValue::from_static("192.0.2.1"))

@@ -12,24 +12,22 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::{Client, Phase};
+use crate::proxy::{Stream, stream::without_goodbye};
 
 /// Largest message that is put together before it is written, in bytes.
 const SMALL: usize = 1024;
 
 /// The client's socket.
 pub(super) struct ClientIo {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     client: Rc<Client>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, client: Rc<Client>) -> Self {
+    pub(super) fn new(stream: Stream, client: Rc<Client>) -> Self {
         Self { stream, client }
     }
 
@@ -64,14 +62,18 @@ impl Read for ClientIo {
 
 /// Reads from `stream` into hyper's buffer; returns how much.
 pub(super) fn poll_read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
     let mut filled = ReadBuf::uninit(unsafe { buffer.as_mut() });
-    ready!(Pin::new(stream).poll_read(cx, &mut filled))?;
+    match ready!(Pin::new(stream).poll_read(cx, &mut filled)) {
+        // As HAProxy: what is complete is for the message's own framing to say.
+        Err(error) if without_goodbye(&error) => {}
+        read => read?,
+    }
     let n = filled.filled().len();
     // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
     unsafe { buffer.advance(n) };
@@ -82,7 +84,7 @@ pub(super) fn poll_read(
 ///
 /// A message that is small is put together first: copying it costs less than the kernel's handling of a list of pieces.
 pub(super) fn poll_write_all(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     cx: &mut Context<'_>,
     buffers: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
@@ -135,8 +137,14 @@ impl Write for ClientIo {
     }
 
     /// hyper calls this when it has nothing left to write.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.client.flushed();
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            this.client.write_blocked();
+        }
+        ready!(flushed)?;
+        this.client.flushed();
         Poll::Ready(Ok(()))
     }
 

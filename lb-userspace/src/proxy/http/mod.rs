@@ -1,4 +1,4 @@
-//! `mode http`: HTTP/1.1 from clients to servers.
+//! `mode http`: HTTP/1 and HTTP/2 from clients to servers, each to each.
 //!
 //! A worker hands every accepted connection to [`serve()`]; what all workers know of the configuration is one immutable
 //! [`Plan`]. A connection is one task: it drives hyper's server side for the client and hyper's client side
@@ -11,8 +11,10 @@
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
+//! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
 //! | `upstream` | connections to servers and the idle ones that are kept |
-//! | `body` | bodies on their way through |
+//! | `body`, `inbound` | bodies on their way through |
+//! | `h2` | HTTP/2 on both sides |
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 
 pub mod answer;
@@ -22,16 +24,29 @@ pub mod cookie;
 mod exchange;
 pub mod fields;
 pub mod forward;
+mod h2;
+mod inbound;
 mod io;
 mod local;
 pub mod plan;
 mod serve;
 mod server_io;
+mod tunnel;
 mod upstream;
 
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
 
+#[cfg(test)]
+mod h2_raw_tests;
+#[cfg(test)]
+mod h2_tests;
+#[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
+mod raw_table;
+#[cfg(test)]
+mod raw_tests;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use crate::{
 pub struct Plan {
     frontends: Vec<Routes>,
     backends: Vec<Target>,
+    introduces: bool,
 }
 
 /// Where a frontend's requests go.
@@ -109,7 +110,17 @@ impl Plan {
         Self {
             frontends: frontends.collect(),
             backends: backends.collect(),
+            introduces: topology
+                .backends
+                .iter()
+                .flat_map(|backend| &backend.servers)
+                .any(|server| server.config.send_proxy.is_some()),
         }
+    }
+
+    /// Whether any server is told of the ends of clients' connections.
+    pub fn introduces(&self) -> bool {
+        self.introduces
     }
 
     /// The backend that a request of the frontend at `frontend` goes to.

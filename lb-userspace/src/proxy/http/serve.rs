@@ -8,24 +8,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{server::conn::http1, service::HttpService};
+use bytes::Bytes;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::HttpService};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::Sleep,
 };
 
 use super::{
     answer::Refusal,
-    body::ResponseBody,
+    body::{Inbound, ResponseBody},
     client::{Client, Phase},
-    exchange,
+    exchange, h2,
     io::ClientIo,
     local::Local,
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
-    proxy::{self, Worker},
+    proxy::{self, Stream, Worker},
 };
 
 /// A request line longer than this is the reason for a head that is too large.
@@ -49,18 +50,31 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
     let client = Rc::new(Client::new(Rc::clone(&worker), &accepted));
     // The rest of `accepted` is its places in the counts, held until the end.
     let stream = accepted.stream;
+    if stream.alpn() == Some(b"h2") {
+        return h2::serve(client, stream, Bytes::new()).await;
+    }
     let io = ClientIo::new(stream, Rc::clone(&client));
     let service = hyper::service::service_fn({
         let client = Rc::clone(&client);
-        move |request| exchange::serve(Rc::clone(&client), request)
+        move |request: Request<Incoming>| {
+            let (head, body) = request.into_parts();
+            exchange::serve(Rc::clone(&client), head, Inbound::Http1(body))
+        }
     });
     let mut connection = worker.http.server.serve_connection(io, service);
     let end = drive(&client, &mut connection).await;
     let parts = connection.into_parts();
+    if let (End::Closed, Some(tunnel)) = (&end, client.tunnel.take()) {
+        return tunnel.run(&client, parts.io.stream, parts.read_buf).await;
+    }
+    if matches!(end, End::Failed(_)) && client.is_new() && h2::begins(&parts.read_buf) {
+        return h2::serve(client, parts.io.stream, parts.read_buf).await;
+    }
     client.tick();
     let refusal = settle(&client, end, &parts.read_buf);
-    if let Some(refusal) = refusal {
-        refuse(parts.io.stream, refusal).await;
+    match refusal {
+        Some(refusal) => refuse(parts.io.stream, refusal).await,
+        None => say_goodbye(parts.io.stream).await,
     }
 }
 
@@ -70,7 +84,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
 /// touch it.
 async fn drive<S>(client: &Client, connection: &mut http1::Connection<ClientIo, S>) -> End
 where
-    S: HttpService<hyper::body::Incoming, ResBody = ResponseBody>,
+    S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
@@ -110,19 +124,24 @@ where
 }
 
 /// A timer that is moved as rarely as possible.
-struct Timer<'a> {
+pub(super) struct Timer<'a> {
     sleep: Pin<&'a mut Sleep>,
     /// What it is set to; `None` if it was never set.
     set: Option<Instant>,
 }
 
 impl<'a> Timer<'a> {
-    fn new(sleep: Pin<&'a mut Sleep>) -> Self {
+    pub(super) fn new(sleep: Pin<&'a mut Sleep>) -> Self {
         Self { sleep, set: None }
     }
 
     /// Whether `deadline` has passed. If not, the task is woken by then.
-    fn poll(&mut self, deadline: Option<Instant>, client: &Client, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll(
+        &mut self,
+        deadline: Option<Instant>,
+        client: &Client,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Some(deadline) = deadline else {
             return false;
         };
@@ -189,16 +208,29 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
 
 /// What is too large: hyper says the same of all of it, so the bytes that it has not taken have to tell.
 fn too_large(unread: &[u8]) -> Refusal {
-    let line = unread.trim_ascii_start().iter().position(|&b| b == b'\n');
-    if line.is_none_or(|end| end > MAX_TARGET) {
+    let unread = unread.trim_ascii_start();
+    let end = unread.iter().position(|&b| b == b'\n');
+    let line = &unread[..end.unwrap_or(unread.len())];
+    let version = line.trim_ascii_end();
+    if line.len() > MAX_TARGET {
         Refusal::UriTooLong
-    } else {
+    } else if version.ends_with(b" HTTP/1.1") || version.ends_with(b" HTTP/1.0") {
         Refusal::HeaderFieldsTooLarge
+    } else {
+        // The head has been taken: it was the length of the body.
+        Refusal::BadRequest
+    }
+}
+
+/// A TLS connection ends with a word of its own, without which a client could not tell the end from a cut.
+async fn say_goodbye(mut stream: Stream) {
+    if stream.is_tls() {
+        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 }
 
 /// Writes the answer and closes so that the client can read it: closing with unread bytes would reset the connection.
-async fn refuse(mut stream: TcpStream, refusal: Refusal) {
+async fn refuse(mut stream: Stream, refusal: Refusal) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.write_all(refusal.message().as_bytes()).await?;
         stream.shutdown().await?;

@@ -9,18 +9,19 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 use super::io::{poll_read, poll_write_all};
-use crate::proxy::connect::{ConnectError, connect};
+use crate::proxy::{
+    Stream,
+    connect::{ConnectError, Way},
+};
 
 /// What is known of a server's connection outside of hyper.
 #[derive(Debug, Default)]
@@ -54,35 +55,33 @@ impl Meter {
 
 /// A server's socket.
 pub(super) struct ServerIo {
-    stream: TcpStream,
+    stream: Stream,
     meter: Rc<Meter>,
-    address: SocketAddr,
-    timeout: Duration,
+    way: Way,
     repeat: Option<Repeat>,
 }
 
 /// A request on its way to a new connection.
 enum Repeat {
-    Connecting(Pin<Box<dyn Future<Output = Result<TcpStream, ConnectError>>>>),
+    Connecting(Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>),
     /// So many bytes are written.
     Writing(usize),
 }
 
 impl ServerIo {
-    /// The connection `stream` to `address`; another one may take `timeout` to be made.
-    pub(super) fn new(
-        stream: TcpStream,
-        meter: Rc<Meter>,
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Self {
+    /// The connection `stream`, which was made by `way`, as another one will be if need be.
+    pub(super) fn new(stream: Stream, meter: Rc<Meter>, way: Way) -> Self {
         Self {
             stream,
             meter,
-            address,
-            timeout,
+            way,
             repeat: None,
         }
+    }
+
+    /// The socket alone.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     /// The server has closed. Begins to send the request again if that may be done.
@@ -90,10 +89,7 @@ impl ServerIo {
         let may = self.meter.repeatable.take();
         if may {
             self.meter.repeated.set(true);
-            self.repeat = Some(Repeat::Connecting(Box::pin(connect(
-                self.address,
-                self.timeout,
-            ))));
+            self.repeat = Some(Repeat::Connecting(Box::pin(self.way.clone().connect())));
         }
         may
     }
@@ -203,8 +199,8 @@ impl Write for ServerIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,13 +7,13 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{
@@ -22,13 +22,14 @@ use hyper::{
 };
 
 use super::{
-    body::RequestBody,
+    body::{Inbound, RequestBody},
     client::Client,
+    h2,
     server_io::{Meter, ServerIo},
 };
 use crate::proxy::{
-    Worker,
-    connect::{ConnectError, connect},
+    Stream, Worker,
+    connect::{ConnectError, Own, Way},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -44,25 +45,25 @@ pub(super) struct Upstream {
     sender: http1::SendRequest<RequestBody>,
     connection: http1::Connection<ServerIo, RequestBody>,
     meter: Rc<Meter>,
+    /// For whom it is, if not for every client.
+    own: Option<Box<Own>>,
     /// The connection has ended; it must not be driven any more.
     ended: bool,
+    /// It is not to carry another request.
+    used_up: bool,
     /// When it was last put by; `None` if it never was.
     idle_since: Option<Instant>,
 }
 
 impl Upstream {
-    /// Connects to `address`.
+    /// Begins HTTP/1 on `stream`, which was made by `way`.
     ///
     /// # Errors
-    /// No connection, or none in time.
-    pub(super) async fn connect(
-        address: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Box<Self>, ConnectError> {
-        // Boxed so that requests on idle connections do not carry its state around.
-        let stream = Box::pin(connect(address, timeout)).await?;
+    /// It cannot be begun.
+    pub(super) async fn over(stream: Stream, way: Way) -> Result<Box<Self>, ConnectError> {
         let meter = Rc::<Meter>::default();
-        let io = ServerIo::new(stream, Rc::clone(&meter), address, timeout);
+        let own = way.own.clone();
+        let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
             .max_header_size(MAX_HEAD)
             .handshake(io);
@@ -73,7 +74,9 @@ impl Upstream {
             sender,
             connection,
             meter,
+            own,
             ended: false,
+            used_up: false,
             idle_since: None,
         }))
     }
@@ -115,50 +118,116 @@ pub(super) struct Place {
 
 /// A connection in use.
 pub(super) struct Lease {
-    upstream: Box<Upstream>,
+    wire: Wire,
     place: Place,
+}
+
+/// What a request goes to a server by.
+enum Wire {
+    /// A connection of its own.
+    Http1(Box<Upstream>),
+    /// A stream of a connection that others share.
+    Http2(h2::Lease),
 }
 
 impl Lease {
     pub(super) fn new(upstream: Box<Upstream>, place: Place) -> Self {
-        Self { upstream, place }
+        Self {
+            wire: Wire::Http1(upstream),
+            place,
+        }
+    }
+
+    pub(super) fn shared(lease: h2::Lease, place: Place) -> Self {
+        Self {
+            wire: Wire::Http2(lease),
+            place,
+        }
     }
 
     /// Whether this is its first request.
     pub(super) fn is_fresh(&self) -> bool {
-        self.upstream.idle_since.is_none()
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.idle_since.is_none(),
+            Wire::Http2(lease) => lease.is_fresh(),
+        }
     }
 
     /// Whether the request was sent again since it was asked last.
     pub(super) fn take_repeated(&self) -> bool {
-        self.upstream.meter.take_repeated()
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take_repeated(),
+            Wire::Http2(_) => false,
+        }
     }
 
-    pub(super) fn upstream(&mut self) -> &mut Upstream {
-        &mut self.upstream
+    /// The connection, where the request has one of its own.
+    pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
+        match &mut self.wire {
+            Wire::Http1(upstream) => Ok(upstream),
+            Wire::Http2(lease) => Err(lease),
+        }
     }
 
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        self.upstream.drive(cx);
+        match &mut self.wire {
+            Wire::Http1(upstream) => upstream.drive(cx),
+            Wire::Http2(lease) => lease.drive(cx),
+        }
+    }
+
+    /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
+    /// HTTP is not done with it.
+    pub(super) fn into_switched(self) -> Option<(Stream, Bytes)> {
+        let Wire::Http1(upstream) = self.wire else {
+            return None;
+        };
+        let Upstream {
+            connection, ended, ..
+        } = *upstream;
+        ended.then(|| {
+            let parts = connection.into_parts();
+            (parts.io.into_stream(), parts.read_buf)
+        })
+    }
+
+    /// Bytes received and sent since it was asked last.
+    pub(super) fn take_bytes(&self) -> (u64, u64) {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take(),
+            // They are counted as they pass.
+            Wire::Http2(_) => (0, 0),
+        }
+    }
+
+    /// The connection will not be kept after this exchange.
+    pub(super) fn use_up(&mut self) {
+        if let Wire::Http1(upstream) = &mut self.wire {
+            upstream.used_up = true;
+        }
     }
 
     /// Whether the exchange on it is complete, so that the next may begin.
-    pub(super) fn is_free(&self) -> bool {
-        !self.upstream.ended && self.upstream.sender.is_ready()
+    pub(super) fn is_free(&self, incoming: &Inbound) -> bool {
+        match &self.wire {
+            Wire::Http1(upstream) => !upstream.ended && upstream.sender.is_ready(),
+            Wire::Http2(lease) => lease.is_sent() && incoming.is_end_stream(),
+        }
     }
 
     /// The response is complete: keeps the connection for the next request if it can carry one.
-    pub(super) fn give_back(mut self, client: &Client) {
-        client
-            .exchange()
-            .count_server_bytes(self.upstream.meter.take());
+    pub(super) fn give_back(self, client: &Client) {
+        let Wire::Http1(mut upstream) = self.wire else {
+            return;
+        };
+        client.exchange().count_server_bytes(upstream.meter.take());
         // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
-        if self.upstream.is_usable() {
+        if !upstream.used_up && upstream.is_usable() {
             client
                 .worker
                 .http
                 .pool
-                .put(&client.worker, self.place, self.upstream, client.now());
+                .put(&client.worker, self.place, upstream, client.now());
         }
     }
 }
@@ -172,15 +241,21 @@ pub(super) struct Pool {
         reason = "they are handed to leases and back without being copied"
     )]
     idle: RefCell<Vec<Vec<Vec<Box<Upstream>>>>>,
+    /// Those that requests share.
+    pub(super) shared: h2::Pool,
     sweeping: Cell<bool>,
 }
 
 impl Pool {
-    /// The connection to `place` that was used last, if there is one that works.
-    pub(super) fn take(&self, place: Place) -> Option<Box<Upstream>> {
+    /// The connection to `place` for the same clients that was used last, if there is one that works.
+    pub(super) fn take(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
         loop {
             let mut idle = self.idle.borrow_mut();
-            let mut upstream = idle.get_mut(place.backend)?.get_mut(place.server)?.pop()?;
+            let connections = idle.get_mut(place.backend)?.get_mut(place.server)?;
+            let at = connections
+                .iter()
+                .rposition(|upstream| upstream.own.as_deref() == own)?;
+            let mut upstream = connections.remove(at);
             drop(idle);
             if upstream.is_usable() {
                 return Some(upstream);
@@ -203,6 +278,11 @@ impl Pool {
             connections.push(upstream);
         }
         drop(idle);
+        self.keep_tidy(worker);
+    }
+
+    /// Looks after what is idle from now on.
+    pub(super) fn keep_tidy(&self, worker: &Rc<Worker>) {
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(worker)));
         }
@@ -210,7 +290,7 @@ impl Pool {
 
     /// Closes what has been idle for too long or was closed by the server. Returns whether any is left.
     fn expire(&self, now: Instant) -> bool {
-        let mut left = false;
+        let mut left = self.shared.expire(now, IDLE);
         for connections in self.idle.borrow_mut().iter_mut().flatten() {
             connections.retain_mut(|c| {
                 c.idle_since

@@ -2,20 +2,17 @@
 //!
 //! Data passes through the worker's scratch buffer as long as it comes in small pieces; what the sink cannot take at
 //! once is kept. A source that fills the buffer again and again is bulk: then data goes through a pipe and is not
-//! copied at all, until it comes in small pieces again.
+//! copied at all, until it comes in small pieces again. With TLS on either side there is no pipe.
 
 use std::{
     io,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::tcp::{ReadHalf, WriteHalf},
-};
+use tokio::io::{Interest, ReadBuf};
 
 use super::{Local, pipe::Pipe};
+use crate::proxy::stream::{Reader, Writer};
 
 /// Reads in a row that fill the scratch buffer before a pipe is worth its system calls.
 const BULK_AFTER: u32 = 2;
@@ -45,14 +42,16 @@ enum State {
 
 /// One direction.
 pub(super) struct Direction<'a> {
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
+    from: Reader<'a>,
+    to: Writer<'a>,
     local: &'a Local,
     state: State,
     /// Read but not yet written.
     kept: Vec<u8>,
     /// How much of `kept` has been written.
     written: usize,
+    /// Something was written that TLS may hold back.
+    unflushed: bool,
     /// In use while the data comes in bulk.
     pipe: Option<Pipe>,
     /// Reads in a row that speak for the other way of passing data on.
@@ -64,7 +63,7 @@ pub(super) struct Direction<'a> {
 }
 
 impl<'a> Direction<'a> {
-    pub(super) fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, local: &'a Local) -> Self {
+    pub(super) fn new(from: Reader<'a>, to: Writer<'a>, local: &'a Local) -> Self {
         Self {
             from,
             to,
@@ -72,6 +71,7 @@ impl<'a> Direction<'a> {
             state: State::Open,
             kept: Vec::new(),
             written: 0,
+            unflushed: false,
             pipe: None,
             against: 0,
             bytes: 0,
@@ -86,7 +86,9 @@ impl<'a> Direction<'a> {
 
     /// It holds data that the sink has yet to take.
     pub(super) fn holds(&self) -> bool {
-        !self.kept.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
+        !self.kept.is_empty()
+            || self.unflushed
+            || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     /// It waits for its source.
@@ -117,7 +119,7 @@ impl<'a> Direction<'a> {
             ready!(self.poll_held(cx)).map_err(|_| Broken::Writing)?;
             if self.state == State::Ending {
                 // A sink that is gone already needs no end; it shows by itself if it had broken.
-                let _ = ready!(Pin::new(&mut self.to).poll_shutdown(cx));
+                let _ = ready!(self.to.poll_shutdown(cx));
                 self.state = State::Done;
             }
             if self.is_done() {
@@ -139,19 +141,20 @@ impl<'a> Direction<'a> {
     fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
         let mut scratch = self.local.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer)).map_err(|_| Broken::Reading)?;
+        ready!(self.from.poll_read(cx, &mut buffer)).map_err(|_| Broken::Reading)?;
         let full = buffer.remaining() == 0;
         let data = buffer.filled();
         if !data.is_empty() {
-            let taken = match Pin::new(&mut self.to).poll_write(cx, data) {
+            let taken = match self.to.poll_write(cx, data) {
                 Poll::Ready(Ok(taken)) => taken,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Writing)),
                 Poll::Pending => 0,
             };
             self.kept.extend_from_slice(&data[taken..]);
+            self.unflushed = true;
         }
         self.against = if full { self.against + 1 } else { 0 };
-        if self.against >= BULK_AFTER {
+        if self.against >= BULK_AFTER && self.is_plain() {
             self.against = 0;
             self.pipe = self.local.pipes.take();
         }
@@ -161,10 +164,9 @@ impl<'a> Direction<'a> {
     /// Moves data into the pipe, which is empty.
     fn poll_splice(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
         loop {
-            let Some(pipe) = &mut self.pipe else {
+            let (Some(pipe), Some(from)) = (&mut self.pipe, self.from.plain()) else {
                 return self.poll_copy(cx);
             };
-            let from = self.from.as_ref();
             ready!(from.poll_read_ready(cx)).map_err(|_| Broken::Reading)?;
             match from.try_io(Interest::READABLE, || pipe.fill(from)) {
                 Ok(moved) => {
@@ -186,7 +188,7 @@ impl<'a> Direction<'a> {
     /// Writes what is kept, then what the pipe holds.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.kept.len() {
-            let taken = ready!(Pin::new(&mut self.to).poll_write(cx, &self.kept[self.written..]))?;
+            let taken = ready!(self.to.poll_write(cx, &self.kept[self.written..]))?;
             self.written += taken;
             self.progress += 1;
         }
@@ -195,8 +197,12 @@ impl<'a> Direction<'a> {
             self.kept = Vec::new();
             self.written = 0;
         }
+        if self.unflushed {
+            ready!(self.to.poll_flush(cx))?;
+            self.unflushed = false;
+        }
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
-            let to = self.to.as_ref();
+            let Some(to) = self.to.plain() else { break };
             ready!(to.poll_write_ready(cx))?;
             match to.try_io(Interest::WRITABLE, || pipe.empty(to)) {
                 Ok(_) => self.progress += 1,
@@ -208,6 +214,11 @@ impl<'a> Direction<'a> {
             self.leave_pipe();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the bytes of both sides are the connections' own, so that they may pass unseen.
+    fn is_plain(&self) -> bool {
+        self.from.plain().is_some() && self.to.plain().is_some()
     }
 
     fn leave_pipe(&mut self) {

@@ -11,8 +11,8 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
-    Client, Worker,
-    connect::{ConnectError, connect},
+    Client, Stream, Worker,
+    connect::{ConnectError, Own, Way},
     dispatch::{DispatchError, Trace, dispatch},
     session::{Outcome, Session},
 };
@@ -23,11 +23,14 @@ use crate::{
 };
 
 mod direction;
+mod hello;
 mod pipe;
 pub mod relay;
+mod route;
 
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Idle, relay};
+pub use route::Plan;
 
 /// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
 const SCRATCH: usize = 64 * 1024;
@@ -52,9 +55,8 @@ impl Default for Local {
 
 /// Serves a client's connection to its end, and logs it.
 pub async fn serve(worker: Rc<Worker>, mut client: Client) {
-    let frontend = Arc::clone(client.frontend());
     let mut trace = Trace::default();
-    let Some(backend) = frontend.default_backend().cloned() else {
+    let Some(backend) = worker.shared.tcp.route(&client).await else {
         session(&worker, &client).log(None, &trace, &failure(&DispatchError::NoServer));
         return;
     };
@@ -76,6 +78,7 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         shared: &worker.shared,
         frontend: client.frontend(),
         client: client.address,
+        tls: client.tls.is_some(),
         accepted: client.accepted,
         accepted_at: client.accepted_at,
     }
@@ -87,7 +90,7 @@ async fn reach(
     client: &Client,
     backend: &Arc<Backend>,
     trace: &mut Trace,
-) -> Result<(Connection, TcpStream), Outcome> {
+) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
     let reached = {
@@ -98,12 +101,22 @@ async fn reach(
             clock,
             Instant::now,
             trace,
-            async |server| connect(server.address, timeout).await,
+            async |server| {
+                let server = Arc::clone(server);
+                let own = Own::of(&server, || client.ends(), || client.server_name());
+                Way {
+                    server,
+                    timeout,
+                    own,
+                }
+                .connect()
+                .await
+            },
         );
         tokio::select! {
             biased;
             reached = to_server => Some(reached),
-            () = reset(&client.stream) => None,
+            () = reset(client.stream.tcp()) => None,
         }
     };
     match reached {
@@ -154,7 +167,7 @@ async fn carry(
     client: &mut Client,
     backend: &Backend,
     slot: &Connection,
-    mut stream: TcpStream,
+    mut stream: Stream,
 ) -> Outcome {
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
@@ -177,7 +190,7 @@ async fn carry(
     if outcome.broken {
         // What one side has broken off is to look so to the other: RST, not FIN.
         for stream in [&client.stream, &stream] {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         }
     }
     outcome

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::OptionFuture;
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::time::Sleep;
 
 use super::{
     Local,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, Phase, Termination},
-    proxy::session::Outcome,
+    proxy::{Stream, session::Outcome},
 };
 
 /// Bytes after which a running transfer is counted, so that statistics move while it lasts.
@@ -41,8 +41,8 @@ pub struct Idle {
 /// as they come to be.
 pub async fn relay(
     local: &Local,
-    client: &mut TcpStream,
-    server: &mut TcpStream,
+    client: &mut Stream,
+    server: &mut Stream,
     idle: Idle,
     shut_down: Option<impl Future<Output = ()>>,
     mut count: impl FnMut(u64, u64),
@@ -85,12 +85,7 @@ struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    fn new(
-        local: &'a Local,
-        client: &'a mut TcpStream,
-        server: &'a mut TcpStream,
-        idle: Idle,
-    ) -> Self {
+    fn new(local: &'a Local, client: &'a mut Stream, server: &'a mut Stream, idle: Idle) -> Self {
         let now = Instant::now();
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();

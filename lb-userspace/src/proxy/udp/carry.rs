@@ -36,6 +36,7 @@ const COUNT_TIME: Duration = Duration::from_secs(1);
 pub(super) async fn run(opened: &Opened) {
     let (worker, frontend) = (&opened.relay.worker, opened.place.frontend());
     let session = Session {
+        tls: false,
         shared: &worker.shared,
         frontend,
         client: opened.key.0,

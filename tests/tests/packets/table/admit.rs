@@ -97,10 +97,7 @@ fn strays(w: &World) -> Vec<Row> {
     rows.push(
         row(
             "a reset ends one that nobody has answered yet",
-            {
-                let segment = segment.clone();
-                move |f| drop(f.send(&segment))
-            },
+            move |f| drop(f.send(&segment)),
             Frame::tcp(w.client, w.at(port::MAGLEV), "R"),
             Out,
             &[ForwardedIn, FlowClosed],
@@ -260,7 +257,7 @@ fn limited(w: &World) -> Vec<Row> {
         ),
         opened("one with a token left has it", |f| bucket(f, 0, 1_000)),
         opened("one that has saved up for a second", |f| {
-            bucket(f, 1_000, 0)
+            bucket(f, 1_000, 0);
         }),
         refused("one that has spent all is refused", |f| bucket(f, 0, 0)),
         refused("a part of a token is none", |f| bucket(f, 10, 500)),

@@ -180,7 +180,7 @@ fn two(w: &World, port: u16) -> Vec<Row> {
             move |f| {
                 connected(port)(f);
                 let seen = super::seen_as(&f.world, f.world.client, port);
-                f.forget_flow(crate::fixture::Tuple::new(f.world.s1, seen, proto::TCP));
+                f.forget_flow(crate::tuple::Tuple::new(f.world.s1, seen, proto::TCP));
             },
             client("F."),
             Out,

@@ -8,9 +8,10 @@ use super::{
     Row, connect, connected, conversing, finished, follow, forward, nothing, opening, row, seen_as,
     sent,
 };
+use crate::fixture::Fixture;
 use crate::fixture::Verdict::{Drop, Out, Up};
-use crate::fixture::{Fixture, Tuple};
 use crate::frame::{Frame, proto};
+use crate::tuple::Tuple;
 use crate::world::{IDLE, TICK, World, port};
 
 pub(super) fn rows(w: &World) -> Vec<Row> {

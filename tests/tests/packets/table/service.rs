@@ -9,11 +9,15 @@ use crate::world::{World, port};
 
 pub(super) fn rows(w: &World) -> Vec<Row> {
     let mut rows = Vec::new();
-    let both: [(&str, fn(_, _) -> Frame); 2] = [
-        ("TCP", |from, to| Frame::tcp(from, to, "S")),
-        ("UDP", Frame::udp),
-    ];
-    for (name, packet) in both {
+    for udp in [false, true] {
+        let name = if udp { "UDP" } else { "TCP" };
+        let packet = |from, to| {
+            if udp {
+                Frame::udp(from, to)
+            } else {
+                Frame::tcp(from, to, "S")
+            }
+        };
         let up =
             |says: &str, frame| row(format!("{name}: {says}"), nothing, frame, Up, &[NotForUs]);
         rows.extend([

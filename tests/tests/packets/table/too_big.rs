@@ -59,7 +59,12 @@ fn told(w: &World, frame: &Frame, from: End, to: End, fits: u16) -> Frame {
 /// lacks: then the answer's own checksum is right whether it is filled in or not.
 fn settle(quoted: &mut [u8], v4: bool, frame: &Frame) {
     let next = frame.packet()[if v4 { 9 } else { 6 }];
-    let field = if next == proto::UDP { 6 } else { 16 };
+    let field = match next {
+        proto::UDP => 6,
+        proto::TCP => 16,
+        // Behind extension headers it stays as it was.
+        _ => return,
+    };
     quoted[field..field + 2].fill(0);
     let words = quoted
         .chunks(2)

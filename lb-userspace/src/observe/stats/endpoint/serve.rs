@@ -149,6 +149,8 @@ mod tests {
             both_families: false,
             transport: Transport::Tcp,
             text: address.to_string(),
+            tls: None,
+            accept_proxy: None,
         }
     }
 

@@ -118,6 +118,12 @@ impl Exchange {
         self.slot = Some(slot);
     }
 
+    /// Whether the client has taken the request back.
+    pub(in super::super) fn is_cancelled(&self) -> bool {
+        self.termination
+            .is_some_and(|termination| termination.cause == Cause::Client)
+    }
+
     /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(end) = &mut self.shut_down else {
@@ -128,6 +134,11 @@ impl Exchange {
             self.shut_down = None;
         }
         ended
+    }
+
+    /// What resolves if the server's sessions are to end, for whoever takes the exchange over.
+    pub(in super::super) fn take_shut_down(&mut self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        self.shut_down.take()
     }
 
     /// Gives the slot back; the server is still the one that the log names.
@@ -236,7 +247,7 @@ impl Exchange {
                 client: client.peer,
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
-                tls: false,
+                tls: client.tls.is_some(),
                 backend: backend.map(|backend| &*backend.name),
                 server: self
                     .server
@@ -270,10 +281,10 @@ impl Exchange {
                 |((method, _, version), uri)| RequestLine {
                     method: method.as_str(),
                     uri,
-                    version: if *version == Version::HTTP_10 {
-                        "HTTP/1.0"
-                    } else {
-                        "HTTP/1.1"
+                    version: match *version {
+                        Version::HTTP_10 => "HTTP/1.0",
+                        Version::HTTP_2 => "HTTP/2.0",
+                        _ => "HTTP/1.1",
                     },
                 },
             ),

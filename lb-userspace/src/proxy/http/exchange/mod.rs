@@ -6,26 +6,29 @@ mod send;
 
 use std::{
     fmt,
+    future::poll_fn,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version, header::EXPECT, request};
-use hyper::{body::Incoming, ext::ReasonPhrase};
+use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
+use hyper::ext::ReasonPhrase;
 
 use send::Answered;
 
 use super::{
     answer::{Answer, Refusal},
-    body::{RequestBody, ResponseBody},
+    body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
     forward,
     plan::Target,
+    tunnel::Tunnel,
 };
 use crate::{
     observe::log::{Cause, CookieSeen, CookieSet, Phase},
@@ -34,6 +37,9 @@ use crate::{
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
+
+/// How long nothing may move in a tunnel if the file does not say it.
+const TUNNEL: Duration = Duration::from_secs(3600);
 
 /// Why a request has no answer of a server's.
 enum Failure {
@@ -73,7 +79,8 @@ struct Asked {
 /// Answers one request.
 pub(super) async fn serve(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    head: request::Parts,
+    body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     client.begin();
     let frontend = &client.frontend().counters.http;
@@ -82,7 +89,6 @@ pub(super) async fn serve(
         .request_rate
         .tick(client.worker.shared.topology.clock.at(client.now()));
 
-    let (head, body) = request.into_parts();
     let asked = Asked {
         method: head.method.clone(),
         version: head.version,
@@ -135,11 +141,12 @@ fn local(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<Respons
 async fn forward_to_backend(
     client: &Rc<Client>,
     mut head: request::Parts,
-    body: Incoming,
+    body: Inbound,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     let fields = forward::check(&head)?;
     client.exchange().accept(&head, client.now());
+    forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
     let Some(target) = shared.http.route(
         client.frontend().index,
@@ -153,7 +160,7 @@ async fn forward_to_backend(
     let holder = persist::read(client, target, fields, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
-    forward::request(
+    let upgrade = forward::request(
         &mut head,
         fields,
         client.forwarded_for.as_ref().filter(|_| forwarded_for),
@@ -174,7 +181,45 @@ async fn forward_to_backend(
         });
     }
     let answered = send::run(client, target, holder, request).await?;
-    answer(client, target, answered, asked)
+    match answered.response.status() {
+        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered).await,
+        _ => answer(client, target, answered, asked),
+    }
+}
+
+/// The server has switched protocols, as the client has asked it to: the connection becomes a tunnel once the client
+/// has been told.
+async fn switch(
+    client: &Rc<Client>,
+    target: &Target,
+    Answered {
+        response,
+        mut lease,
+        ..
+    }: Answered,
+) -> Result<Response<ResponseBody>, Failure> {
+    let (mut head, _) = response.into_parts();
+    // A request that goes on after the answer to it could not be told from what is to follow.
+    let complete = client.upload() == Upload::Done && forward::switching(&mut head);
+    // hyper may have to be asked once more to find that it is done.
+    poll_fn(|cx| {
+        lease.drive(cx);
+        Poll::Ready(())
+    })
+    .await;
+    client.exchange().count_server_bytes(lease.take_bytes());
+    let Some((server, early)) = lease.into_switched().filter(|_| complete) else {
+        return Err(send::server_failed(client, Cause::Proxy));
+    };
+    client.exchange().stage = Phase::Data;
+    let shut_down = client.exchange().take_shut_down();
+    client.tunnel.set(Some(Box::new(Tunnel {
+        server,
+        early,
+        idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
+        shut_down,
+    })));
+    Ok(Response::from_parts(head, ResponseBody::switched(client)))
 }
 
 /// Whether the client waits for `100 Continue` before it sends the body.
@@ -192,15 +237,24 @@ fn answer(
     target: &Target,
     Answered {
         response,
-        lease,
+        mut lease,
         direct,
     }: Answered,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
+    if response.version() == Version::HTTP_10 {
+        // hyper would speak 1.0 on that connection from now on, in which the next request may have no chunked body.
+        lease.use_up();
+    }
     let (mut head, incoming) = response.into_parts();
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
+    if client.is_held() && !head.status.is_success() {
+        // The client will not send the body now, so that the next request's beginning could not be told.
+        client.hold_until(None);
+        forward::say_whether_kept(&mut head.headers, false);
+    }
     persist::write(
         client,
         target,
@@ -211,7 +265,7 @@ fn answer(
     );
     client.exchange().stage = Phase::Data;
 
-    if lease.is_free() {
+    if lease.is_free(&incoming) {
         // All of it is here already: the server need not wait for the client to take it.
         lease.give_back(client);
         client.exchange().release();

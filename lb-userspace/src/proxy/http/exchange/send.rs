@@ -8,17 +8,18 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response};
-use hyper::{body::Incoming, client::conn::TrySendError};
+use http::{Request, Response, header::HOST};
+use hyper::client::conn::TrySendError;
 
 use super::{Answer, Failure, Refusal, persist};
 use crate::{
+    config::model::Protocol,
     observe::log::{Cause, Phase},
     proxy::{
-        connect::ConnectError,
+        connect::{ConnectError, Own, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
-            body::RequestBody,
+            body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             plan::Target,
             upstream::{Lease, Place, Upstream},
@@ -29,7 +30,7 @@ use crate::{
 
 /// A server's answer.
 pub(super) struct Answered {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Inbound>,
     /// The connection that its body comes by.
     pub(super) lease: Lease,
     /// Whether the client's cookie was why this server was asked.
@@ -54,7 +55,8 @@ pub(super) async fn run(
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let reached = reach(client, target, asking, preferred.as_ref(), &mut trace).await;
+        let wanted = preferred.as_ref();
+        let reached = reach(client, target, asking, wanted, &request, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -96,19 +98,50 @@ async fn reach(
     target: &Target,
     asking: Asking,
     preferred: Option<&Arc<Server>>,
+    request: &Request<RequestBody>,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
     let timeout = target.backend.config.timeouts.connect;
     let clock = client.worker.shared.topology.clock;
     let pool = &client.worker.http.pool;
-    let connect = async |server: &Arc<Server>| {
+    let to_server = async |server: &Arc<Server>| {
         let place = Place {
             backend: target.index,
             server: server.index,
         };
-        let upstream = match pool.take(place) {
+        let own = Own::of(server, || client.ends, || host(request));
+        let way = |own| Way {
+            server: Arc::clone(server),
+            timeout,
+            own,
+        };
+        let protocol = server.config.protocol;
+        if protocol == Protocol::H2 {
+            let shared = pool
+                .shared
+                .lease(place, own.clone(), async || way(own).connect().await);
+            let lease = shared.await?;
+            pool.keep_tidy(&client.worker);
+            return Ok(Lease::shared(lease, place));
+        }
+        if protocol == Protocol::Auto
+            && let Some(lease) = pool.shared.find(place, own.as_deref())
+        {
+            return Ok(Lease::shared(lease, place));
+        }
+        let upstream = match pool.take(place, own.as_deref()) {
             Some(idle) => idle,
-            None => Upstream::connect(server.address, timeout).await?,
+            None => {
+                let way = way(own);
+                // Boxed so that requests on idle connections do not carry its state around.
+                let stream = Box::pin(way.clone().connect()).await?;
+                if protocol == Protocol::Auto && stream.alpn() == Some(b"h2") {
+                    let lease = pool.shared.open(place, way.own, stream).await?;
+                    pool.keep_tidy(&client.worker);
+                    return Ok(Lease::shared(lease, place));
+                }
+                Upstream::over(stream, way).await?
+            }
         };
         Ok(Lease::new(upstream, place))
     };
@@ -119,9 +152,22 @@ async fn reach(
         clock,
         || client.now(),
         trace,
-        connect,
+        to_server,
     )
     .await
+}
+
+/// The host that a request asks for, without its port.
+fn host(request: &Request<RequestBody>) -> Option<&str> {
+    let written = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(HOST)?.to_str().ok()?,
+    };
+    let name = match written.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => written,
+    };
+    Some(name.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// No server, none in time, or none that could be reached.
@@ -144,7 +190,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
 
 /// What came of giving a request to a connection.
 enum Sent {
-    Answered(Response<Incoming>, Lease),
+    Answered(Response<Inbound>, Lease),
     /// The connection was closed before a byte of it was written.
     Not(Request<RequestBody>),
     Failed(Failure),
@@ -160,25 +206,34 @@ async fn send(
     client.exchange().stage = Phase::Headers;
     client.server_active();
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
-    let outcome = {
-        let mut response = pin!(lease.upstream().send(request));
-        // The response comes by driving the connection; it need wake nobody itself.
-        let mut unwoken = Context::from_waker(Waker::noop());
-        poll_fn(|cx| {
-            lease.drive(cx);
-            match response.as_mut().poll(&mut unwoken) {
-                Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
-                Poll::Pending => match client.expired() {
-                    Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
-                    None if client.exchange().is_shut_down(cx) => {
-                        Poll::Ready(Err(Trouble::ShutDown))
-                    }
-                    None => Poll::Pending,
-                },
+    let outcome = match lease.http1() {
+        Ok(upstream) => {
+            let mut response = pin!(upstream.send(request));
+            // The response comes by driving the connection; it need wake nobody itself.
+            let mut unwoken = Context::from_waker(Waker::noop());
+            wait(client, |cx| {
+                lease.drive(cx);
+                match response.as_mut().poll(&mut unwoken) {
+                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Http1))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await
+        }
+        Err(shared) => match shared.ask(client, request) {
+            Ok(mut ask) => {
+                wait(client, |cx| {
+                    lease.drive(cx);
+                    ask.poll(client, cx).map_err(|unseen| match unseen {
+                        Some(request) => Trouble::Unsent(Box::new(request)),
+                        None => Trouble::Reset,
+                    })
+                })
+                .await
             }
-        })
-        .await
+            Err(unsent) => Err(Trouble::Unsent(unsent)),
+        },
     };
     if lease.take_repeated() {
         client.exchange().count_repeat();
@@ -198,14 +253,36 @@ async fn send(
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
-            None => Sent::Failed(broken_off(client, &error.into_error())),
+            None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
         },
+        Err(Trouble::Unsent(request)) => Sent::Not(*request),
+        Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }
+}
+
+/// Waits for a response as long as there is any use in it.
+async fn wait(
+    client: &Client,
+    mut response: impl FnMut(&mut Context<'_>) -> Poll<Result<Response<Inbound>, Trouble>>,
+) -> Result<Response<Inbound>, Trouble> {
+    poll_fn(|cx| match response(cx) {
+        Poll::Ready(done) => Poll::Ready(done),
+        Poll::Pending => match client.expired() {
+            Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
+            None if client.exchange().is_shut_down(cx) => Poll::Ready(Err(Trouble::ShutDown)),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 /// Why there is no response.
 enum Trouble {
     Hyper(Box<TrySendError<Request<RequestBody>>>),
+    /// The server has not seen the request.
+    Unsent(Box<Request<RequestBody>>),
+    /// The server, or its connection, ended the stream.
+    Reset,
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
@@ -231,8 +308,9 @@ fn out_of_time(client: &Client, whose: Expired) -> Failure {
     }
 }
 
-/// The exchange with the server ended without a response, by the client's fault or the server's.
-fn broken_off(client: &Client, error: &hyper::Error) -> Failure {
+/// The exchange with the server ended without a response, by the client's fault or the server's, whose answer may have been
+/// `malformed`.
+fn broken_off(client: &Client, malformed: bool) -> Failure {
     match client.upload() {
         Upload::Aborted => {
             persist::forget(client);
@@ -245,7 +323,7 @@ fn broken_off(client: &Client, error: &hyper::Error) -> Failure {
             Failure::Close(Some(Refusal::BadRequest))
         }
         Upload::Done | Upload::Waiting | Upload::Sending => {
-            let cause = if error.is_parse() {
+            let cause = if malformed {
                 Cause::Proxy
             } else {
                 Cause::Server

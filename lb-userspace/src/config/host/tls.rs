@@ -1,0 +1,24 @@
+//! Certificates and keys, as far as they can be looked at before anybody is served.
+
+use super::{Host, Loaded, placed};
+use crate::config::{
+    diagnostic::{Diagnostic, Severity},
+    tls::Wanted,
+};
+
+/// What is wrong with them, and what will be.
+pub(super) fn check(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
+    for wanted in &loaded.places.tls {
+        let (answer, span) = match wanted {
+            Wanted::Bind(options, span) => (host.bind_tls(options), *span),
+            Wanted::Server(options, span) => (host.server_tls(options), *span),
+        };
+        match answer {
+            Ok(remarks) => found.extend(remarks.into_iter().map(|remark| {
+                placed(Severity::Warning, Some(span), remark.message).mend(remark.mend)
+            })),
+            Err(error) => found
+                .push(placed(Severity::Error, Some(span), error.to_string()).mend(error.mend())),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! PROXY headers: who sends them to us, and to whom we do.
+
+use super::{
+    address,
+    decode::Decoder,
+    model::{AcceptProxy, ProxyVersion},
+    source::Spanned,
+    tree::{Entry, Kind},
+};
+
+/// `accept_proxy`: `true`, `false`, or whom the header is taken from.
+pub(super) fn accept_proxy(d: &mut Decoder<'_>, entry: &Entry) -> Option<AcceptProxy> {
+    if let Kind::Scalar(_) = &entry.value.kind
+        && !entry.value.is_null()
+    {
+        let on = d.boolean(&entry.value, "`accept_proxy`")?;
+        return on.then_some(AcceptProxy::Everyone);
+    }
+    let mut table = d.table(&entry.value, entry.key_span, "`accept_proxy`")?;
+    let from = match table.take("from") {
+        Some(e) => {
+            let nodes = d.one_or_more(&e.value);
+            if nodes.is_empty() {
+                d.error(
+                    e.value.span,
+                    "`from` is an empty list: nobody would send a header",
+                    "write `accept_proxy: true`, or name the senders",
+                );
+            }
+            nodes
+                .iter()
+                .filter_map(|node| d.parsed(node, "`from`", address::prefix))
+                .map(|prefix| prefix.value)
+                .collect()
+        }
+        None => {
+            d.missing(
+                &table,
+                "from",
+                "write `accept_proxy: true`, or `{ from: [192.0.2.0/24] }`",
+            );
+            Vec::new()
+        }
+    };
+    table.finish(d, &[], &[]);
+    Some(AcceptProxy::From(from))
+}
+
+/// `send_proxy`
+pub(super) fn send_proxy(
+    d: &mut Decoder<'_>,
+    entry: &Entry,
+) -> Option<Spanned<Option<ProxyVersion>>> {
+    let choices = [
+        ("v1", Some(ProxyVersion::V1)),
+        ("v2", Some(ProxyVersion::V2)),
+        ("false", None),
+    ];
+    d.choice(&entry.value, "`send_proxy`", &choices, &[])
+        .map(|version| Spanned::new(version, entry.key_span))
+}

@@ -1,0 +1,151 @@
+//! What comes before a connection's own bytes: a PROXY header, then a TLS handshake. Nobody is served before both are
+//! done, and one timeout stands for both.
+
+use std::{io, net::IpAddr, rc::Rc, sync::Arc};
+
+use tokio_rustls::TlsStream;
+
+use super::{
+    Client, Stream, Worker,
+    header::{self, HeaderError, Parsed},
+    peek::{Looked, Peeked, peek, take},
+};
+use crate::{
+    config::model::{AcceptProxy, Bind, Mode},
+    observe::log::{Level, entrance_failed},
+    tls::{Acceptor, Session},
+};
+
+/// Most of a PROXY header.
+const LONGEST_HEADER: usize = 4096;
+
+/// Why a connection was not let in; the texts are HAProxy's.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error("Connection closed while waiting for PROXY protocol header")]
+    HeaderEmpty,
+    #[error("Truncated PROXY protocol header received")]
+    HeaderTruncated,
+    #[error("Connection error while waiting for PROXY protocol header")]
+    HeaderAborted,
+    #[error("Timeout while waiting for PROXY protocol header")]
+    HeaderTimeout,
+    #[error("Connection closed during SSL handshake")]
+    TlsEmpty,
+    #[error("Timeout during SSL handshake")]
+    TlsTimeout,
+    #[error("SSL handshake failure")]
+    Tls(io::Error),
+}
+
+/// Takes what comes first on the bind at `index` of its frontend; `None` if nothing of use came, which has been logged.
+pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Option<Client> {
+    let frontend = Arc::clone(client.frontend());
+    let bind = frontend.config.binds.get(index)?;
+    let timeouts = &frontend.config.timeouts;
+    let patience = match frontend.config.mode {
+        Mode::Http => timeouts.client.min(timeouts.http_request),
+        Mode::Tcp => timeouts.client,
+    };
+    let (address, accepted_at) = (client.address, client.accepted_at);
+    let acceptor = frontend.acceptor(index);
+    let mut stage = Stage::Header;
+    let entered = tokio::time::timeout(patience, through(bind, acceptor, client, &mut stage)).await;
+    let refused = match (entered, stage) {
+        (Ok(Ok(client)), _) => return Some(client),
+        (Ok(Err(refused)), _) => refused,
+        (Err(_elapsed), Stage::Header) => Refused::HeaderTimeout,
+        (Err(_elapsed), Stage::Tls) => Refused::TlsTimeout,
+    };
+    if let Refused::Tls(why) = &refused {
+        tracing::debug!("frontend {}: {address}: {why}", frontend.name);
+    }
+    let log = &worker.shared.log;
+    if log.wants_access() {
+        let name = &frontend.name;
+        log.event(
+            Level::Info,
+            &entrance_failed(address, accepted_at, name, index + 1, &refused),
+        );
+    }
+    None
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Header,
+    Tls,
+}
+
+async fn through(
+    bind: &Bind,
+    acceptor: Option<&Arc<Acceptor>>,
+    mut client: Client,
+    stage: &mut Stage,
+) -> Result<Client, Refused> {
+    if bind
+        .accept_proxy
+        .as_ref()
+        .is_some_and(|from| is_expected(from, client.address.ip()))
+    {
+        proxy_header(&mut client).await?;
+    }
+    *stage = Stage::Tls;
+    if bind.tls.is_none() {
+        return Ok(client);
+    }
+    let acceptor = acceptor.ok_or_else(|| Refused::Tls(io::Error::other("it has no TLS")))?;
+    handshake(client, acceptor).await
+}
+
+fn is_expected(from: &AcceptProxy, address: IpAddr) -> bool {
+    match from {
+        AcceptProxy::Everyone => true,
+        AcceptProxy::From(prefixes) => prefixes.iter().any(|prefix| prefix.contains(address)),
+    }
+}
+
+async fn proxy_header(client: &mut Client) -> Result<(), Refused> {
+    let stream = client.stream.tcp();
+    let parsed = peek(stream, LONGEST_HEADER, |bytes| {
+        if bytes.is_empty() {
+            return Looked::Wants(1);
+        }
+        match header::parse(bytes) {
+            Ok(Parsed::Partial(least)) => Looked::Wants(least),
+            Ok(Parsed::Complete(length, ends)) => Looked::Enough(Ok((length, ends))),
+            Err(error) => Looked::Enough(Err(error)),
+        }
+    });
+    let (length, ends) = match parsed.await {
+        Ok(Peeked::Enough(parsed)) => parsed?,
+        Ok(Peeked::Ended(0)) => return Err(Refused::HeaderEmpty),
+        Ok(Peeked::Ended(_)) => return Err(Refused::HeaderTruncated),
+        Err(_) => return Err(Refused::HeaderAborted),
+    };
+    take(stream, length).map_err(|_| Refused::HeaderAborted)?;
+    if let Some(ends) = ends {
+        client.address = ends.source;
+        client.destination = Some(ends.destination);
+    }
+    Ok(())
+}
+
+async fn handshake(client: Client, acceptor: &Acceptor) -> Result<Client, Refused> {
+    let (stream, client) = client.split();
+    let Stream::Plain(stream) = stream else {
+        return Err(Refused::Tls(io::Error::other("it is TLS already")));
+    };
+    let stream = acceptor
+        .accept(stream)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Refused::TlsEmpty,
+            _ => Refused::Tls(error),
+        })?;
+    let session = Session::of(stream.get_ref().1);
+    let stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
+    Ok(client(stream, Rc::new(session)))
+}

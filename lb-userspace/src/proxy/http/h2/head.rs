@@ -1,0 +1,108 @@
+//! Heads between HTTP/1's form, in which all that is decided here is decided, and HTTP/2's. Pure.
+
+use http::{
+    HeaderMap, HeaderName, Request, Response, Uri, Version,
+    header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
+    request, response,
+    uri::{Authority, Scheme},
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// The request as a server of HTTP/2 gets it; `None` if its Host is none. `scheme` is that of the way to the server.
+pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()>> {
+    let request::Parts {
+        method,
+        uri,
+        mut headers,
+        ..
+    } = head;
+    let host = headers.remove(HOST);
+    shed(&mut headers);
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = uri.into_parts().path_and_query;
+    if let Some(host) = host.filter(|host| !host.is_empty()) {
+        parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+        parts.scheme = Some(scheme);
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from_parts(parts).ok()?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// The response as a client of HTTP/2 gets it.
+pub(super) fn response(head: response::Parts) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = head.status;
+    *response.version_mut() = Version::HTTP_2;
+    *response.headers_mut() = head.headers;
+    shed(response.headers_mut());
+    response
+}
+
+/// Fields that HTTP/2 has other means for (RFC 9113 section 8.2.2).
+fn shed(headers: &mut HeaderMap) {
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE] {
+        headers.remove(name);
+    }
+}
+
+/// The bytes that HTTP/1 would have for the head of a request.
+pub(super) fn request_size(method: &str, target: &str, headers: &HeaderMap) -> usize {
+    method.len() + target.len() + " ".len() + " HTTP/1.1\r\n".len() + fields_size(headers)
+}
+
+/// The bytes that HTTP/1 would have for the head of a response.
+pub(super) fn response_size(head: &Response<()>) -> usize {
+    let reason = head.status().canonical_reason().map_or(0, str::len);
+    "HTTP/1.1 200 \r\n".len() + reason + fields_size(head.headers())
+}
+
+fn fields_size(headers: &HeaderMap) -> usize {
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    fields.sum::<usize>() + "\r\n".len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_its_host_in_front() {
+        let head = Request::get("/x?y")
+            .header("host", "a:81")
+            .header("connection", "keep-alive")
+            .header("transfer-encoding", "chunked")
+            .header("x", "z")
+            .body(())
+            .expect("a request")
+            .into_parts()
+            .0;
+        let request = request(head, Scheme::HTTPS).expect("a host");
+        assert_eq!(*request.uri(), "https://a:81/x?y");
+        assert_eq!(request.headers().len(), 1);
+        assert_eq!(request.headers()["x"], "z");
+    }
+
+    #[test]
+    fn sizes_are_those_of_http_1() {
+        let head = Response::builder()
+            .status(404)
+            .header("x", "yz")
+            .body(())
+            .expect("a response");
+        assert_eq!(
+            response_size(&head),
+            "HTTP/1.1 404 Not Found\r\nx: yz\r\n\r\n".len()
+        );
+        assert_eq!(
+            request_size("GET", "/x", head.headers()),
+            "GET /x HTTP/1.1\r\nx: yz\r\n\r\n".len()
+        );
+    }
+}

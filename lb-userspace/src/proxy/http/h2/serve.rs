@@ -1,0 +1,162 @@
+//! A client's connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::{Reason, server};
+
+use super::{
+    CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, SEND_BUFFER, STREAM_WINDOW, STREAMS, io::Io,
+    stream,
+};
+use crate::proxy::{
+    Stream,
+    http::{client::Client, serve::Timer},
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// So many requests may a client take back within [`CANCELLING`]: each may cost a connection to a server.
+const MOST_CANCELLED: u32 = 250;
+const CANCELLING: Duration = Duration::from_secs(10);
+/// How long a client may take to read our goodbye.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Whether `read` is how a client of HTTP/2 begins.
+pub(in super::super) fn begins(read: &[u8]) -> bool {
+    let n = read.len().min(PREFACE.len());
+    n >= b"PRI * HTTP/2.0".len() && read[..n] == PREFACE[..n]
+}
+
+/// What a connection's requests share.
+pub(super) struct Connection {
+    /// The connection itself: whose it is, and the bytes on its socket.
+    pub(super) client: Rc<Client>,
+    streams: Cell<usize>,
+    /// When the last request ended, or the connection began.
+    idle_since: Cell<Instant>,
+    any: Cell<bool>,
+    cancelled: RefCell<Cancelled>,
+}
+
+/// Requests that were taken back lately.
+struct Cancelled {
+    since: Instant,
+    count: u32,
+}
+
+impl Connection {
+    /// A request has ended; `cancelled` if the client took it back.
+    pub(super) fn ended(&self, cancelled: bool, now: Instant) {
+        self.streams.set(self.streams.get() - 1);
+        self.idle_since.set(now);
+        if !cancelled {
+            return;
+        }
+        let mut lately = self.cancelled.borrow_mut();
+        if now.saturating_duration_since(lately.since) > CANCELLING {
+            *lately = Cancelled {
+                since: now,
+                count: 0,
+            };
+        }
+        lately.count += 1;
+    }
+
+    fn is_abusive(&self) -> bool {
+        self.cancelled.borrow().count > MOST_CANCELLED
+    }
+
+    /// When nothing has happened for too long.
+    fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.client.frontend().config.timeouts;
+        match self.streams.get() {
+            0 if self.any.get() => {
+                Some(self.idle_since.get() + timeouts.http_keep_alive.min(timeouts.client))
+            }
+            0 => Some(self.idle_since.get() + timeouts.http_request.min(timeouts.client)),
+            // They have their own.
+            _ => None,
+        }
+    }
+}
+
+/// Serves a client that speaks HTTP/2; `read` is what was read of it already.
+pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: Bytes) {
+    let now = client.now();
+    let connection = Rc::new(Connection {
+        client: Rc::clone(&client),
+        streams: Cell::new(0),
+        idle_since: Cell::new(now),
+        any: Cell::new(false),
+        cancelled: RefCell::new(Cancelled {
+            since: now,
+            count: 0,
+        }),
+    });
+    let io = Io::new(stream, read, Rc::clone(&client));
+    let handshake = server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .handshake(io);
+    let timeouts = &client.frontend().config.timeouts;
+    let patience = timeouts.http_request.min(timeouts.client);
+    if let Ok(Ok(wire)) = tokio::time::timeout(patience, handshake).await {
+        drive(&connection, wire).await;
+    }
+}
+
+async fn drive(connection: &Rc<Connection>, mut wire: server::Connection<Io, Bytes>) {
+    let client = &connection.client;
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    let mut stop = pin!(client.worker.http.stopped().notified());
+    let (mut registered, mut stopping) = (false, false);
+    let closed = poll_fn(|cx| {
+        client.tick();
+        if !registered {
+            registered = true;
+            let _ = stop.as_mut().poll(cx);
+        }
+        if !stopping && client.worker.http.is_stopping() {
+            stopping = true;
+            wire.graceful_shutdown();
+        }
+        if connection.is_abusive() {
+            client.frontend().counters.request_errors.inc();
+            wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            return Poll::Ready(false);
+        }
+        loop {
+            match wire.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    connection.streams.set(connection.streams.get() + 1);
+                    connection.any.set(true);
+                    stream::begin(connection, request, respond);
+                }
+                // The connection is over: its requests learn it themselves.
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(true),
+                Poll::Pending => break,
+            }
+        }
+        if timer.poll(connection.deadline(), client, cx) {
+            wire.abrupt_shutdown(Reason::NO_ERROR);
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    })
+    .await;
+    if !closed {
+        let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_closed(cx))).await;
+    }
+}

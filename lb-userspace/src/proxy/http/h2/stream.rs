@@ -1,0 +1,184 @@
+//! One request of a client's connection, from its head to its line in the log.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{Method, Request, Response, StatusCode};
+
+use super::{
+    Received, head,
+    pipe::{End, Pipe, Side},
+    serve::Connection,
+};
+use crate::{
+    observe::log::Cause,
+    proxy::http::{
+        answer::Refusal,
+        body::{Inbound, ResponseBody},
+        client::{Client, Phase},
+        exchange,
+        serve::Timer,
+    },
+};
+
+/// Serves a request in a task of its own.
+pub(super) fn begin(
+    connection: &Rc<Connection>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let connection = Rc::clone(connection);
+    let client = Rc::new(connection.client.stream());
+    tokio::task::spawn_local(async move {
+        let ending = Ending {
+            connection: &connection,
+            client: &client,
+        };
+        serve(&client, request, respond).await;
+        drop(ending);
+    });
+}
+
+/// Closes the books on a request, however it ends.
+struct Ending<'a> {
+    connection: &'a Connection,
+    client: &'a Client,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.client.tick();
+        let exchange = self.client.exchange();
+        let cancelled = exchange.is_cancelled();
+        if exchange.is_open() {
+            drop(exchange);
+            self.client.end_exchange();
+        }
+        self.connection.ended(cancelled, self.client.now());
+    }
+}
+
+/// Drives a request and its one timer.
+async fn serve(client: &Rc<Client>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let answering = pin!(answer(client, request, respond));
+    let mut answering = answering;
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    poll_fn(|cx| {
+        client.tick();
+        let mut expired = false;
+        loop {
+            if answering.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !timer.poll(client.deadline(), client, cx) {
+                return Poll::Pending;
+            }
+            // It answers for itself, once; if it does not, the client does not take what there is.
+            match client.phase() {
+                Phase::Serving | Phase::Answering if !expired => expired = true,
+                _ => {
+                    client.exchange().terminate_here(Cause::ClientTimeout);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    })
+    .await;
+}
+
+async fn answer(
+    client: &Rc<Client>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let (head, body) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    client.received(head::request_size(
+        head.method.as_str(),
+        target,
+        &head.headers,
+    ));
+    let bodyless = head.method == Method::HEAD;
+    let body = Inbound::Http2(Received::of_client(body, client));
+    let answered = {
+        let mut serving = pin!(exchange::serve(Rc::clone(client), head, body));
+        poll_fn(|cx| {
+            let serving = serving.as_mut().poll(cx).map(Some);
+            if client.interim.take() {
+                let mut interim = Response::new(());
+                *interim.status_mut() = StatusCode::CONTINUE;
+                let _ = respond.send_informational(interim);
+            }
+            match serving {
+                Poll::Pending if respond.poll_reset(cx).is_ready() => Poll::Ready(None),
+                serving => serving,
+            }
+        })
+        .await
+    };
+    match answered {
+        Some(Ok(response)) => send(client, response, bodyless, respond).await,
+        Some(Err(exchange::Closed)) => match client.refusal.take() {
+            Some(refusal) => refuse(client, refusal, &mut respond),
+            None => respond.send_reset(Reason::CANCEL),
+        },
+        None => client.exchange().terminate_here(Cause::Client),
+    }
+}
+
+/// Sends a response to its end.
+async fn send(
+    client: &Rc<Client>,
+    response: Response<ResponseBody>,
+    bodyless: bool,
+    mut respond: SendResponse<Bytes>,
+) {
+    use http_body::Body;
+
+    let (head, body) = response.into_parts();
+    let head = head::response(head);
+    client.sent(head::response_size(&head));
+    let ended = bodyless
+        || body.is_end_stream()
+        || matches!(
+            head.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let Ok(stream) = respond.send_response(head, ended) else {
+        client.exchange().terminate_here(Cause::Client);
+        return;
+    };
+    if ended {
+        drop(body);
+    } else {
+        let mut pipe = Pipe::new(body, stream, Side::Client(Rc::clone(client)));
+        match poll_fn(|cx| pipe.poll(cx)).await {
+            End::Complete => {}
+            End::Reset => client.exchange().terminate_here(Cause::Client),
+            End::Failed(broken) => pipe.reset(broken.reason()),
+        }
+    }
+    // The connection's task writes what there is, before the line is.
+    tokio::task::yield_now().await;
+}
+
+/// Answers what was no request, or not all of one.
+fn refuse(client: &Client, refusal: Refusal, respond: &mut SendResponse<Bytes>) {
+    let mut head = Response::new(());
+    *head.status_mut() = refusal.status();
+    *head.headers_mut() = refusal.headers();
+    client.sent(head::response_size(&head) + refusal.body().len());
+    if let Ok(mut stream) = respond.send_response(head, false) {
+        let body = Bytes::from_static(refusal.body().as_bytes());
+        stream.reserve_capacity(body.len());
+        let _ = stream.send_data(body, true);
+    }
+}

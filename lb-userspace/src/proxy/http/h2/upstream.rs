@@ -1,0 +1,357 @@
+//! Connections to servers. The requests of a worker share them.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use h2::{Reason, client};
+use http::{Request, Response, uri::Scheme};
+use http_body::Body;
+use tokio::sync::Notify;
+
+use super::{
+    CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
+    head,
+    pipe::{Pipe, Side},
+};
+use crate::proxy::{
+    Stream,
+    connect::{ConnectError, Own},
+    http::{
+        body::{Inbound, RequestBody},
+        client::Client,
+        upstream::Place,
+    },
+};
+
+/// A connection to a server.
+struct Connection {
+    sender: client::SendRequest<Bytes>,
+    scheme: Scheme,
+    active: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+impl Connection {
+    async fn open(stream: Stream) -> Result<Rc<Self>, h2::Error> {
+        let scheme = match stream.is_tls() {
+            true => Scheme::HTTPS,
+            false => Scheme::HTTP,
+        };
+        let (sender, wire) = client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(4 * MAX_HEAD)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .enable_push(false)
+            .handshake(stream)
+            .await?;
+        tokio::task::spawn_local(async move {
+            // What goes wrong is told to the requests on it.
+            let _ = wire.await;
+        });
+        Ok(Rc::new(Self {
+            sender,
+            scheme,
+            active: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+        }))
+    }
+
+    /// Whether the server still takes requests on it.
+    fn is_open(&self) -> bool {
+        let mut sender = self.sender.clone();
+        !matches!(
+            sender.poll_ready(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(Err(_))
+        )
+    }
+
+    fn has_room(&self) -> bool {
+        let most = self.sender.current_max_send_streams().min(STREAMS as usize);
+        self.active.get() < most.max(1)
+    }
+}
+
+/// A worker's connections to one server.
+#[derive(Default)]
+struct Connections {
+    open: RefCell<Vec<Rc<Connection>>>,
+    /// One is being made; told once it is there, or is not to be had.
+    opening: RefCell<Option<Rc<Notify>>>,
+}
+
+impl Connections {
+    /// Room for a request on one of them.
+    fn free(&self) -> Option<Lease> {
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| connection.is_open());
+        let mut free = open.iter().filter(|connection| connection.has_room());
+        free.next()
+            .map(|connection| Lease::new(Rc::clone(connection), false))
+    }
+
+    async fn open(&self, stream: Stream) -> Result<Lease, ConnectError> {
+        let connection = Connection::open(stream)
+            .await
+            .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+        self.open.borrow_mut().push(Rc::clone(&connection));
+        Ok(Lease::new(connection, true))
+    }
+}
+
+/// A worker's connections.
+#[derive(Default)]
+pub(in super::super) struct Pool {
+    places: RefCell<Vec<(Key, Rc<Connections>)>>,
+}
+
+/// To which server, and for which clients if not for all.
+type Key = (Place, Option<Box<Own>>);
+
+impl Pool {
+    fn at(&self, place: Place, own: Option<&Own>) -> Option<Rc<Connections>> {
+        let places = self.places.borrow();
+        let mut found = places
+            .iter()
+            .filter(|((at, of), _)| *at == place && of.as_deref() == own);
+        found.next().map(|(_, found)| Rc::clone(found))
+    }
+
+    fn at_or_new(&self, place: Place, own: Option<Box<Own>>) -> Rc<Connections> {
+        self.at(place, own.as_deref()).unwrap_or_else(|| {
+            let made = Rc::<Connections>::default();
+            self.places
+                .borrow_mut()
+                .push(((place, own), Rc::clone(&made)));
+            made
+        })
+    }
+
+    /// Room for a request at `place` on a connection that there is.
+    pub(in super::super) fn find(&self, place: Place, own: Option<&Own>) -> Option<Lease> {
+        self.at(place, own)?.free()
+    }
+
+    /// Room for a request at `place`, on a connection that `connect` makes if there is none.
+    ///
+    /// # Errors
+    /// Those of `connect`.
+    pub(in super::super) async fn lease(
+        &self,
+        place: Place,
+        own: Option<Box<Own>>,
+        connect: impl AsyncFnOnce() -> Result<Stream, ConnectError>,
+    ) -> Result<Lease, ConnectError> {
+        let at = self.at_or_new(place, own);
+        loop {
+            if let Some(lease) = at.free() {
+                return Ok(lease);
+            }
+            // Whoever comes while one is being made waits for it: there may be room for all.
+            let opening = at.opening.borrow().as_ref().map(Rc::clone);
+            match opening {
+                Some(opening) => opening.notified().await,
+                None => break,
+            }
+        }
+        let opening = Opening::begin(&at);
+        let stream = Box::pin(connect()).await?;
+        let lease = at.open(stream).await;
+        drop(opening);
+        lease
+    }
+
+    /// Room for a request on `stream`, which was made for it.
+    ///
+    /// # Errors
+    /// HTTP/2 cannot be begun on it.
+    pub(in super::super) async fn open(
+        &self,
+        place: Place,
+        own: Option<Box<Own>>,
+        stream: Stream,
+    ) -> Result<Lease, ConnectError> {
+        self.at_or_new(place, own).open(stream).await
+    }
+
+    /// Closes what has been idle for too long, or was closed. Returns whether any is left.
+    pub(in super::super) fn expire(&self, now: Instant, idle: Duration) -> bool {
+        let mut left = false;
+        self.places.borrow_mut().retain(|(_, at)| {
+            let mut open = at.open.borrow_mut();
+            open.retain(|connection| {
+                connection.is_open()
+                    && (connection.active.get() > 0
+                        || now.saturating_duration_since(connection.idle_since.get()) < idle)
+            });
+            let any = !open.is_empty() || at.opening.borrow().is_some();
+            left |= any;
+            any
+        });
+        left
+    }
+}
+
+/// Says that a connection is being made, until it is or the attempt is dropped.
+struct Opening<'a>(&'a Connections);
+
+impl<'a> Opening<'a> {
+    fn begin(at: &'a Connections) -> Self {
+        *at.opening.borrow_mut() = Some(Rc::default());
+        Self(at)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(opening) = self.0.opening.borrow_mut().take() {
+            opening.notify_waiters();
+        }
+    }
+}
+
+/// Room for a request on a connection, and the request once it is sent.
+pub(in super::super) struct Lease {
+    connection: Rc<Connection>,
+    fresh: bool,
+    upload: Option<Pipe<RequestBody>>,
+}
+
+impl Lease {
+    fn new(connection: Rc<Connection>, fresh: bool) -> Self {
+        connection.active.set(connection.active.get() + 1);
+        Self {
+            connection,
+            fresh,
+            upload: None,
+        }
+    }
+
+    /// Whether the connection was made for this request.
+    pub(in super::super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Whether all of the request is on its way.
+    pub(in super::super) fn is_sent(&self) -> bool {
+        self.upload.is_none()
+    }
+
+    /// Sends more of the request's body.
+    pub(in super::super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(upload) = &mut self.upload
+            && let Poll::Ready(end) = upload.poll(cx)
+        {
+            if let super::pipe::End::Failed(_) = end {
+                // The server is not to take what came for all of it.
+                upload.reset(Reason::CANCEL);
+            }
+            self.upload = None;
+        }
+    }
+
+    /// Sends the request's head. Gives the request back if nothing of it can be sent.
+    ///
+    /// # Errors
+    /// The request.
+    pub(in super::super) fn ask(
+        &mut self,
+        client: &Rc<Client>,
+        request: Request<RequestBody>,
+    ) -> Result<Ask, Box<Request<RequestBody>>> {
+        if !self.connection.is_open() {
+            return Err(Box::new(request));
+        }
+        let (parts, body) = request.into_parts();
+        let ended = body.is_end_stream();
+        // What may be asked twice is kept, for a server that closes as it comes.
+        let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
+        let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
+            return Ok(Ask {
+                response: None,
+                again: None,
+            });
+        };
+        let target = head
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        let size = head::request_size(head.method().as_str(), target, head.headers());
+        let mut sender = self.connection.sender.clone();
+        match sender.send_request(head, ended) {
+            Ok((response, stream)) => {
+                client.exchange().count_server_bytes((0, size as u64));
+                if !ended {
+                    let side = Side::Server(Rc::clone(client));
+                    self.upload = Some(Pipe::new(body, stream, side));
+                }
+                Ok(Ask {
+                    response: Some(response),
+                    again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
+                })
+            }
+            Err(_) => Ok(Ask {
+                response: None,
+                again: None,
+            }),
+        }
+    }
+}
+
+fn body_of_none(client: &Rc<Client>) -> RequestBody {
+    RequestBody::new(Inbound::None, client)
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        connection.active.set(connection.active.get() - 1);
+        connection.idle_since.set(Instant::now());
+    }
+}
+
+/// A request that waits for its answer.
+pub(in super::super) struct Ask {
+    response: Option<client::ResponseFuture>,
+    /// The request, if it may be sent once more.
+    again: Option<Request<RequestBody>>,
+}
+
+impl Ask {
+    /// The response. An error with the request means that it may be sent once more.
+    pub(in super::super) fn poll(
+        &mut self,
+        client: &Rc<Client>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Inbound>, Option<Request<RequestBody>>>> {
+        let Some(response) = &mut self.response else {
+            return Poll::Ready(Err(None));
+        };
+        match Pin::new(response).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(response)) => {
+                let (parts, body) = response.into_parts();
+                let head = Response::from_parts(parts, ());
+                let size = head::response_size(&head);
+                client.exchange().count_server_bytes((size as u64, 0));
+                let body = Inbound::Http2(Received::of_server(body, client));
+                Poll::Ready(Ok(head.map(|()| body)))
+            }
+            Poll::Ready(Err(error)) => {
+                let unseen = error.is_go_away()
+                    || error.is_io()
+                    || error.reason() == Some(Reason::REFUSED_STREAM);
+                Poll::Ready(Err(self.again.take().filter(|_| unseen)))
+            }
+        }
+    }
+}

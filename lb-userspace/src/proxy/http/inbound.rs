@@ -1,0 +1,95 @@
+//! A body as it comes in, whatever it comes by.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::h2::Received;
+
+/// A body as it comes in.
+pub(super) enum Inbound {
+    /// By HTTP/1.
+    Http1(Incoming),
+    /// By HTTP/2.
+    Http2(Received),
+    /// None.
+    None,
+}
+
+/// Why a body does not go on.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// In HTTP/1.
+    Http1(hyper::Error),
+    /// In HTTP/2.
+    Http2(h2::Error),
+}
+
+impl Fault {
+    /// The code with which the peer has ended the stream, if that is what it did.
+    pub(super) fn reset(&self) -> Option<h2::Reason> {
+        match self {
+            Self::Http2(error) if error.is_remote() && error.is_reset() => error.reason(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http1(error) => error.fmt(f),
+            Self::Http2(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Http1(error) => error.source(),
+            Self::Http2(error) => error.source(),
+        }
+    }
+}
+
+impl Inbound {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self {
+            Self::Http1(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http1))),
+            Self::Http2(received) => received
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2))),
+            Self::None => Poll::Ready(None),
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(received) => received.is_end_stream(),
+            Self::None => true,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            // Its head has the length, if there is one.
+            Self::Http2(received) if received.is_end_stream() => SizeHint::with_exact(0),
+            Self::Http2(_) => SizeHint::default(),
+            Self::None => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! TLS towards clients: what a bind serves them with.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    version::{TLS12, TLS13},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    certificate::Certificate,
+    error::{Remark, TlsError},
+    files::{self, Overrides, Reader},
+    live::Live,
+    options::{BindOptions, ClientAuth, Version},
+    resolver::Resolver,
+    trust::Clients,
+};
+
+/// The TLS of one bind, shared by all workers.
+#[derive(Debug)]
+pub struct Acceptor {
+    options: BindOptions,
+    live: Live<ServerConfig>,
+    tickets: Mutex<Option<Tickets>>,
+}
+
+/// The keys of session tickets: one set for all workers of a bind, exchanged every six hours. A ticket stands for a
+/// client's certificate too, so it holds at no other bind, and not after the CA has changed.
+#[derive(Debug, Clone)]
+struct Tickets {
+    client_ca: Vec<u8>,
+    producer: Arc<dyn ProducesTickets>,
+}
+
+impl Acceptor {
+    /// Refuses everybody until it is [loaded](Self::load).
+    pub fn new(options: BindOptions) -> Self {
+        Self {
+            options,
+            live: Live::new(),
+            tickets: Mutex::new(None),
+        }
+    }
+
+    /// Reads its files.
+    ///
+    /// # Errors
+    /// What is wrong with them; what was read before stays in use.
+    pub fn load(&self) -> Result<(), TlsError> {
+        self.live.load(|reader| self.config(reader))
+    }
+
+    /// Reads its files again if they have changed and are not being changed just now: to be called every second or so.
+    pub fn follow(&self) -> Option<Result<(), TlsError>> {
+        self.live.follow(|reader| self.config(reader))
+    }
+
+    /// Whether `path` is one of its files.
+    pub fn uses(&self, path: &Path) -> bool {
+        self.live.uses(path)
+    }
+
+    /// The files of its certificates.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        let files = Reader::default().certificates(&self.options.certificates);
+        files
+            .unwrap_or_default()
+            .into_iter()
+            .map(|files| files.cert)
+            .collect()
+    }
+
+    /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
+    /// place of the old one wherever that is, and without one the old key stays.
+    pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
+        let certificates = Reader::default().certificates(&self.options.certificates);
+        let separate = certificates
+            .unwrap_or_default()
+            .into_iter()
+            .find(|files| files.cert == file)
+            .and_then(|files| files.key);
+        let mut bytes = pem.to_vec();
+        let has_key = !matches!(files::key(file, pem), Ok(None));
+        let mut staged = Overrides::new();
+        match separate {
+            Some(key) if has_key => drop(staged.insert(key, bytes.clone())),
+            None if !has_key => {
+                if let Some(key) = self
+                    .live
+                    .bytes(file)
+                    .ok()
+                    .as_deref()
+                    .and_then(files::key_text)
+                {
+                    bytes.push(b'\n');
+                    bytes.extend_from_slice(key);
+                }
+            }
+            _ => {}
+        }
+        staged.insert(file.to_owned(), bytes);
+        staged
+    }
+
+    /// Whether it could use `files` instead of what is on the disk.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn try_out(&self, files: &Overrides) -> Result<(), TlsError> {
+        self.live.try_out(files, |reader| self.config(reader))
+    }
+
+    /// Uses `files` instead of what is on the disk, until that changes.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing has changed then.
+    pub fn replace(&self, files: &Overrides) -> Result<(), TlsError> {
+        self.live.replace(files, |reader| self.config(reader))
+    }
+
+    /// The handshake with a client.
+    ///
+    /// # Errors
+    /// It failed, or the client left.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let config = self
+            .live
+            .current()
+            .ok_or_else(|| io::Error::other("no certificate was loaded"))?;
+        TlsAcceptor::from(config).accept(stream).await
+    }
+
+    fn config(&self, reader: &mut Reader<'_>) -> Result<ServerConfig, TlsError> {
+        let certificates = certificates(&self.options, reader)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut client_ca = Vec::new();
+        let verifier = match (&self.options.client_ca, self.options.client_auth) {
+            (Some(path), auth @ (ClientAuth::Optional | ClientAuth::Required)) => {
+                client_ca = reader.read(path)?;
+                let builder = WebPkiClientVerifier::builder_with_provider(
+                    roots(path, &client_ca)?,
+                    Arc::clone(&provider),
+                );
+                let builder = match auth {
+                    ClientAuth::Required => builder,
+                    _ => builder.allow_unauthenticated(),
+                };
+                let chains = builder
+                    .build()
+                    .map_err(|error| TlsError::Library(error.to_string()))?;
+                Arc::new(Clients::new(chains, files::chain(path, &client_ca)?))
+            }
+            _ => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = builder(&self.options, provider)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(Resolver::new(&certificates)));
+        config.alpn_protocols = self
+            .options
+            .alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        // Tickets alone: a cache would be a lock that all workers share.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = self.ticketer(client_ca)?;
+        Ok(config)
+    }
+
+    fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tickets) = tickets.as_ref().filter(|t| t.client_ca == client_ca) {
+            return Ok(Arc::clone(&tickets.producer));
+        }
+        let producer =
+            aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Library(error.to_string()))?;
+        *tickets = Some(Tickets {
+            client_ca,
+            producer: Arc::clone(&producer),
+        });
+        Ok(producer)
+    }
+}
+
+/// Reads what `options` names as [`Acceptor::load`] would, and says what else there is to say.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
+    let mut reader = Reader::default();
+    let now = SystemTime::now();
+    let mut remarks = Vec::new();
+    for files in reader.certificates(&options.certificates)? {
+        let certificate = Certificate::load(&files, &mut reader)?;
+        remarks.extend(certificate.remark(&files.cert, now));
+    }
+    Acceptor::new(options.clone()).load()?;
+    Ok(remarks)
+}
+
+fn certificates(
+    options: &BindOptions,
+    reader: &mut Reader<'_>,
+) -> Result<Vec<Certificate>, TlsError> {
+    reader
+        .certificates(&options.certificates)?
+        .iter()
+        .map(|files| Certificate::load(files, reader))
+        .collect()
+}
+
+fn builder(
+    options: &BindOptions,
+    provider: Arc<CryptoProvider>,
+) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
+    let versions: Vec<_> = [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (options.min_version..=options.max_version).contains(version))
+        .map(|(_, version)| version)
+        .collect();
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .map_err(|error| TlsError::Library(error.to_string()))
+}
+
+/// The CAs in a file.
+pub(super) fn roots(path: &Path, pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in files::chain(path, pem)? {
+        roots.add(certificate).map_err(|error| TlsError::Broken {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+    }
+    Ok(Arc::new(roots))
+}

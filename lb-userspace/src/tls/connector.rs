@@ -1,0 +1,144 @@
+//! TLS towards servers.
+
+use std::{io, net::IpAddr, sync::Arc};
+
+use rustls::{
+    ClientConfig, Error as LibraryError, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::aws_lc_rs,
+    pki_types::ServerName as Name,
+    sign::SingleCertAndKey,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{
+    acceptor::roots,
+    certificate::Certificate,
+    error::TlsError,
+    files::{self, Reader},
+    live::Live,
+    options::{ServerName, ServerOptions},
+    trust::{Anybody, Servers},
+};
+
+/// The TLS to one server, shared by all workers and its health check.
+#[derive(Debug)]
+pub struct Connector {
+    options: ServerOptions,
+    live: Live<ClientConfig>,
+}
+
+impl Connector {
+    /// Reaches nobody until it is [loaded](Self::load).
+    pub fn new(options: ServerOptions) -> Self {
+        Self {
+            options,
+            live: Live::new(),
+        }
+    }
+
+    /// Reads its files.
+    ///
+    /// # Errors
+    /// What is wrong with them; what was read before stays in use.
+    pub fn load(&self) -> Result<(), TlsError> {
+        self.live.load(|reader| self.config(reader))
+    }
+
+    /// Reads its files again if they have changed.
+    pub fn follow(&self) -> Option<Result<(), TlsError>> {
+        self.live.follow(|reader| self.config(reader))
+    }
+
+    /// Whether a connection depends on the request's host.
+    pub fn wants_host(&self) -> bool {
+        self.options.name == ServerName::Host
+    }
+
+    /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address.
+    ///
+    /// # Errors
+    /// It failed: the certificate is not trusted, or not that server's, or it speaks no TLS.
+    pub async fn connect(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+        host: Option<&str>,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = self
+            .live
+            .current()
+            .ok_or_else(|| io::Error::other("TLS to this server was not set up"))?;
+        let name = match &self.options.name {
+            ServerName::Fixed(name) => Some(name.as_str()),
+            ServerName::Host => host,
+            ServerName::Address => None,
+        };
+        let name = name
+            .and_then(|name| Name::try_from(name.to_owned()).ok())
+            .unwrap_or_else(|| Name::from(address));
+        TlsConnector::from(config).connect(name, stream).await
+    }
+
+    fn config(&self, reader: &mut Reader<'_>) -> Result<ClientConfig, TlsError> {
+        let options = &self.options;
+        let library = |error: LibraryError| TlsError::Library(error.to_string());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
+            (false, _) => Arc::new(Anybody::new(Arc::clone(&provider))),
+            (true, ca) => {
+                let (roots, pinned) = match ca {
+                    Some(path) => {
+                        let pem = reader.read(path)?;
+                        (roots(path, &pem)?, files::chain(path, &pem)?)
+                    }
+                    None => (system_roots()?, Vec::new()),
+                };
+                let chains =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                        .build()
+                        .map_err(|error| TlsError::Library(error.to_string()))?;
+                Arc::new(Servers::new(chains, pinned))
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(library)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &options.client_cert {
+            None => builder.with_no_client_auth(),
+            Some(files) => {
+                let certificate = Certificate::load(files, reader)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+                    certificate.certified,
+                )))
+            }
+        };
+        config.alpn_protocols = options
+            .alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        Ok(config)
+    }
+}
+
+/// Reads what `options` names as [`Connector::load`] would.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(options: &ServerOptions) -> Result<(), TlsError> {
+    Connector::new(options.clone()).load()
+}
+
+/// Whom this host trusts. What of it cannot be read is left out, as everybody does.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match roots.is_empty() {
+        true => Err(TlsError::NoRoots),
+        false => Ok(Arc::new(roots)),
+    }
+}

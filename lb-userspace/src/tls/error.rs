@@ -1,0 +1,115 @@
+//! What is wrong with certificates and keys, and what to do about it.
+
+use std::{io, path::PathBuf};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum TlsError {
+    /// A file that cannot be read.
+    #[error("`{}` cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        why: String,
+        /// There is no such file.
+        absent: bool,
+    },
+    /// A folder without a certificate in it.
+    #[error("the folder `{}` has no certificate in it", .0.display())]
+    EmptyFolder(PathBuf),
+    /// A file that is to have a certificate.
+    #[error("`{}` has no certificate in it", .0.display())]
+    NoCertificate(PathBuf),
+    /// A file that is to have a key.
+    #[error("`{}` has no private key in it", .0.display())]
+    NoKey(PathBuf),
+    /// A key that wants a pass phrase.
+    #[error("the private key in `{}` is encrypted: there is nobody to ask for its pass phrase", .0.display())]
+    EncryptedKey(PathBuf),
+    /// A key of a kind that is not supported.
+    #[error("the private key in `{}` is of no kind that is supported (RSA from 2048 bits, ECDSA P-256, P-384 or P-521, Ed25519)", .0.display())]
+    UnsupportedKey(PathBuf),
+    /// A key of another certificate.
+    #[error("the private key in `{}` is not that of the certificate in `{}`", key.display(), cert.display())]
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// Not what it is to be.
+    #[error("`{}` is broken: {why}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// In which way.
+        why: String,
+    },
+    /// Nobody whom this host trusts.
+    #[error("this host has no CA certificates to verify servers with")]
+    NoRoots,
+    /// The library does not take it.
+    #[error("TLS cannot be set up: {0}")]
+    Library(String),
+}
+
+impl TlsError {
+    pub(super) fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        let text = error.to_string();
+        Self::Unreadable {
+            path: path.into(),
+            // Without the number that Rust adds.
+            why: text
+                .split(" (os error")
+                .next()
+                .unwrap_or_default()
+                .to_lowercase(),
+            absent: error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// What to do.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::Unreadable { absent: true, .. } => {
+                "name a file that is there; relative paths begin at the configuration's folder"
+                    .into()
+            }
+            Self::Unreadable { .. } => {
+                "let the user that lb starts as read it: `ls -l` shows who may".into()
+            }
+            Self::EmptyFolder(_) => {
+                "put PEM files with chain and key there, or `NAME.crt` beside `NAME.key`".into()
+            }
+            Self::NoCertificate(_) => {
+                "it takes PEM: `-----BEGIN CERTIFICATE-----`, the server's own first, then those between".into()
+            }
+            Self::NoKey(path) => format!(
+                "append the key to it, or name its file: `{{ cert: {}, key: FILE }}`",
+                path.display()
+            ),
+            Self::EncryptedKey(path) => {
+                format!("decrypt it: `openssl pkey -in {} -out NEW`, readable for lb alone", path.display())
+            }
+            Self::UnsupportedKey(_) => {
+                "make a new one: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, and a certificate for it".into()
+            }
+            Self::Mismatch { .. } => {
+                "name the key that the certificate was made for; `openssl x509 -noout -pubkey` and `openssl pkey -pubout` show the same for both".into()
+            }
+            Self::Broken { .. } => "`openssl x509 -noout -text -in FILE` shows what OpenSSL makes of it".into(),
+            Self::NoRoots => "install them (`apt install ca-certificates`), or name a file: `tls: { ca: FILE }`".into(),
+            Self::Library(_) => "see docs/configuration.md for what TLS can do here".into(),
+        }
+    }
+}
+
+/// Something about a certificate that is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub mend: String,
+}

@@ -1,0 +1,166 @@
+//! Reading PEM files, and telling whether they have changed.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::{
+    error::TlsError,
+    options::{CertificateFiles, Certificates},
+};
+
+/// No file of certificates is that large; a device or a mistake is.
+const MAX_FILE: u64 = 4 << 20;
+/// What beside a certificate in a folder is no certificate itself (HAProxy's list).
+const COMPANIONS: &[&str] = &["key", "ocsp", "issuer", "sctl"];
+
+/// What an operator has handed over to stand for files.
+pub type Overrides = HashMap<PathBuf, Vec<u8>>;
+
+/// What is read of the disk, and when it was as it was read.
+#[derive(Debug, Default)]
+pub(super) struct Reader<'a> {
+    pub(super) overrides: Option<&'a Overrides>,
+    /// Every path that was looked at.
+    pub(super) seen: Vec<(PathBuf, Stamp)>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// That of `path` now; all zero if there is none.
+    pub(super) fn of(path: &Path) -> Self {
+        fs::metadata(path).map_or(Self::default(), |file| Self {
+            inode: file.ino(),
+            length: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// The whole of a file.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, TlsError> {
+        // Before the bytes: a file that changes in between is seen to have changed.
+        self.seen.push((path.to_owned(), Stamp::of(path)));
+        if let Some(bytes) = self.overrides.and_then(|overrides| overrides.get(path)) {
+            return Ok(bytes.clone());
+        }
+        let unreadable = |error: io::Error| TlsError::unreadable(path, &error);
+        let length = fs::metadata(path).map_err(unreadable)?.len();
+        if length > MAX_FILE {
+            return Err(unreadable(io::Error::other("it is too large")));
+        }
+        fs::read(path).map_err(unreadable)
+    }
+
+    /// The certificates that there are to be loaded.
+    pub(super) fn certificates(
+        &mut self,
+        certificates: &Certificates,
+    ) -> Result<Vec<CertificateFiles>, TlsError> {
+        let folder = match certificates {
+            Certificates::Files(files) => return Ok(files.clone()),
+            Certificates::Path(path) if path.is_dir() => path,
+            Certificates::Path(path) => {
+                return Ok(vec![CertificateFiles {
+                    cert: path.clone(),
+                    key: None,
+                    ocsp: None,
+                }]);
+            }
+        };
+        self.seen.push((folder.clone(), Stamp::of(folder)));
+        let unreadable = |error: io::Error| TlsError::unreadable(folder, &error);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let companion = path
+                .extension()
+                .is_some_and(|ext| COMPANIONS.iter().any(|word| ext == *word));
+            if name.starts_with('.') || companion || !path.is_file() {
+                continue;
+            }
+            found.push(CertificateFiles {
+                key: None,
+                ocsp: beside(&path, "ocsp"),
+                cert: path,
+            });
+        }
+        if found.is_empty() {
+            return Err(TlsError::EmptyFolder(folder.clone()));
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// `a.crt.key`, else `a.key`, if it is there.
+pub(super) fn beside(cert: &Path, extension: &str) -> Option<PathBuf> {
+    let mut appended = cert.as_os_str().to_owned();
+    appended.push(".");
+    appended.push(extension);
+    [PathBuf::from(appended), cert.with_extension(extension)]
+        .into_iter()
+        .find(|path| path.is_file())
+}
+
+/// The certificates in a file, which has at least one.
+pub(super) fn chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| broken(path, error))?;
+    match chain.is_empty() {
+        true => Err(TlsError::NoCertificate(path.to_owned())),
+        false => Ok(chain),
+    }
+}
+
+/// The private key in a file; `None` if there is none.
+pub(super) fn key(path: &Path, pem: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, TlsError> {
+    let mentions = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
+    if mentions(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || mentions(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(TlsError::EncryptedKey(path.to_owned()));
+    }
+    PrivateKeyDer::pem_slice_iter(pem)
+        .next()
+        .transpose()
+        .map_err(|error| broken(path, error))
+}
+
+/// The part of a PEM file that is its private key.
+pub(super) fn key_text(pem: &[u8]) -> Option<&[u8]> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let begins = text
+        .match_indices("-----BEGIN ")
+        .find(|(at, _)| {
+            let line = text[*at..].lines().next().unwrap_or_default();
+            line.ends_with("PRIVATE KEY-----")
+        })?
+        .0;
+    let rest = &text[begins..];
+    let end = rest.find("-----END ")?;
+    let end = rest[end..]
+        .find('\n')
+        .map_or(rest.len(), |line| end + line + 1);
+    rest.as_bytes().get(..end)
+}
+
+fn broken(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
+    TlsError::Broken {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}

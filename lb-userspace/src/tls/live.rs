@@ -1,0 +1,170 @@
+//! What was made of files, and is made anew when they change. Whoever uses it takes a pointer; nothing waits.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::{
+    error::TlsError,
+    files::{Overrides, Reader, Stamp},
+};
+
+/// Something made of files.
+#[derive(Debug)]
+pub(super) struct Live<T> {
+    current: ArcSwapOption<T>,
+    /// Of those who change it; nobody else looks at it.
+    control: Mutex<Control>,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    /// The files of the last attempt, as they were.
+    seen: Vec<(PathBuf, Stamp)>,
+    /// A change that was seen, and is only acted on if it is still the same the next time: certificate and key are two
+    /// files, and are not written at once.
+    settling: Option<Vec<Stamp>>,
+    /// What stands for a file until the file changes.
+    overrides: Overrides,
+}
+
+impl<T> Live<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            control: Mutex::default(),
+        }
+    }
+
+    /// What there is; `None` before the first [`Self::load`] that succeeded.
+    pub(super) fn current(&self) -> Option<Arc<T>> {
+        self.current.load_full()
+    }
+
+    /// Makes it. What was before stays if that fails.
+    pub(super) fn load(
+        &self,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        self.make(&mut self.control(), make)
+    }
+
+    /// Makes it anew if its files have changed since the last attempt; `None` if they have not.
+    pub(super) fn follow(
+        &self,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Option<Result<(), TlsError>> {
+        let mut control = self.control();
+        let now: Vec<Stamp> = control
+            .seen
+            .iter()
+            .map(|(path, _)| Stamp::of(path))
+            .collect();
+        let changed = |control: &Control| -> Vec<PathBuf> {
+            let pairs = control.seen.iter().zip(&now);
+            let changed = pairs.filter(|((_, then), now)| then != *now);
+            changed.map(|((path, _), _)| path.clone()).collect()
+        };
+        let changed = changed(&control);
+        if changed.is_empty() {
+            control.settling = None;
+            return None;
+        }
+        if control.settling.as_ref() != Some(&now) {
+            control.settling = Some(now);
+            return None;
+        }
+        control.settling = None;
+        for path in &changed {
+            control.overrides.remove(path);
+        }
+        Some(self.make(&mut control, make))
+    }
+
+    /// Whether `path` is one of its files.
+    pub(super) fn uses(&self, path: &Path) -> bool {
+        self.control().seen.iter().any(|(seen, _)| seen == path)
+    }
+
+    /// Whether it could be made with `files` in the place of what is on the disk.
+    pub(super) fn try_out(
+        &self,
+        files: &Overrides,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        let mut overrides = self.control().overrides.clone();
+        overrides.extend(files.clone());
+        let mut reader = Reader {
+            overrides: Some(&overrides),
+            seen: Vec::new(),
+        };
+        make(&mut reader).map(drop)
+    }
+
+    /// What is read for `path` now.
+    pub(super) fn bytes(&self, path: &Path) -> Result<Vec<u8>, TlsError> {
+        let control = self.control();
+        let mut reader = Reader {
+            overrides: Some(&control.overrides),
+            seen: Vec::new(),
+        };
+        reader.read(path)
+    }
+
+    /// Makes it anew with `files` in the place of what is on the disk. Nothing changes if that fails.
+    pub(super) fn replace(
+        &self,
+        files: &Overrides,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        let mut control = self.control();
+        let before = control.overrides.clone();
+        control.overrides.extend(
+            files
+                .iter()
+                .map(|(path, bytes)| (path.clone(), bytes.clone())),
+        );
+        let made = self.make(&mut control, make);
+        if made.is_err() {
+            control.overrides = before;
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        control: &mut Control,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        let mut reader = Reader {
+            overrides: Some(&control.overrides),
+            seen: Vec::new(),
+        };
+        let made = make(&mut reader);
+        let seen = reader.seen;
+        if made.is_err() {
+            // It may have stopped before files that it would have come to: those are watched as well, as they are now.
+            let known: BTreeSet<&PathBuf> = seen.iter().map(|(path, _)| path).collect();
+            let rest: Vec<_> = control
+                .seen
+                .iter()
+                .filter(|(path, _)| !known.contains(path))
+                .map(|(path, _)| (path.clone(), Stamp::of(path)))
+                .collect();
+            control.seen = seen.into_iter().chain(rest).collect();
+        } else {
+            control.seen = seen;
+        }
+        self.current.store(Some(Arc::new(made?)));
+        Ok(())
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // Whoever panicked has not left half of a change: all of it is stored at the end.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

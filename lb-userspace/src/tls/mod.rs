@@ -1,0 +1,33 @@
+//! TLS on both sides: certificates from files to what rustls serves, and what a handshake has shown.
+//!
+//! Knows nothing of frontends, backends or the configuration's form, so that the file's reader can ask it whether a
+//! certificate is good. An [`Acceptor`] belongs to a bind, a [`Connector`] to a server; both hold what was last read of
+//! their files behind a pointer that is swapped when the files change, and what is bad is told and not taken.
+//!
+//! The cryptography is aws-lc-rs's, the protocol rustls's. What they lack on purpose (CBC, RSA key exchange, DHE,
+//! versions before 1.2, encrypted keys) nothing here brings back.
+
+mod acceptor;
+mod certificate;
+mod connector;
+mod error;
+mod files;
+mod live;
+mod options;
+mod resolver;
+mod session;
+mod trust;
+
+pub use acceptor::{Acceptor, check as check_bind};
+pub use connector::{Connector, check as check_server};
+pub use error::{Remark, TlsError};
+pub use files::Overrides;
+pub use options::{
+    BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
+};
+pub use session::{ClientCertificate, Session};
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;

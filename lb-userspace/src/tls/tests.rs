@@ -1,0 +1,334 @@
+//! Certificates as they are found on disks.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use rcgen::KeyPair;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{fixtures::*, *};
+
+fn files(cert: PathBuf, key: Option<PathBuf>) -> CertificateFiles {
+    CertificateFiles {
+        cert,
+        key,
+        ocsp: None,
+    }
+}
+
+fn options(certificates: Certificates) -> BindOptions {
+    BindOptions {
+        certificates,
+        alpn: Vec::new(),
+        min_version: Version::Tls12,
+        max_version: Version::Tls13,
+        client_auth: ClientAuth::None,
+        client_ca: None,
+    }
+}
+
+fn server(ca: PathBuf, name: &str) -> ServerOptions {
+    ServerOptions {
+        verify: true,
+        ca: Some(ca),
+        name: ServerName::Fixed(name.into()),
+        alpn: Vec::new(),
+        client_cert: None,
+    }
+}
+
+/// What is wrong with one certificate, and what to do.
+fn wrong(certificates: Certificates) -> (String, String) {
+    let error = check_bind(&options(certificates)).unwrap_err();
+    (error.to_string(), error.mend())
+}
+
+/// What a client that wants `name` and trusts `ca` is told after the handshake: `Ok(what the server saw)`.
+fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = Arc::clone(acceptor);
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.map_err(|e| e.to_string())?;
+            stream.write_all(b"x").await.map_err(|e| e.to_string())?;
+            stream.shutdown().await.map_err(|e| e.to_string())?;
+            Ok::<_, String>(Session::of(stream.get_ref().1))
+        });
+        let connector = Connector::new(connector);
+        connector.load().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let asked = async {
+            let mut stream = connector.connect(stream, address.ip(), None).await?;
+            let mut byte = Vec::new();
+            stream.read_to_end(&mut byte).await?;
+            Ok::<_, std::io::Error>(byte)
+        };
+        let asked = asked.await.map_err(|error| error.to_string());
+        let served = serving.await.unwrap();
+        asked.and(served)
+    })
+}
+
+fn loaded(options: BindOptions) -> Arc<Acceptor> {
+    let acceptor = Arc::new(Acceptor::new(options));
+    acceptor.load().unwrap();
+    acceptor
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_what_to_do() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let made = ca.issue(&["a.example"]);
+    let cert = scratch.write("a.crt", &made.cert);
+    let other = scratch.write("other.key", &ca.issue(&["b.example"]).key);
+    let one = |cert: &PathBuf, key: Option<&PathBuf>| {
+        wrong(Certificates::Files(vec![files(cert.clone(), key.cloned())]))
+    };
+    let (said, mend) = one(&scratch.path().join("absent.crt"), None);
+    assert!(
+        said.ends_with("absent.crt` cannot be read: no such file or directory"),
+        "{said}"
+    );
+    assert!(mend.contains("name a file that is there"), "{mend}");
+    let (said, mend) = one(&cert, None);
+    assert!(said.ends_with("a.crt` has no private key in it"), "{said}");
+    assert!(mend.contains("append the key to it"), "{mend}");
+    let (said, _) = one(&cert, Some(&other));
+    assert!(
+        said.contains("other.key` is not that of the certificate in"),
+        "{said}"
+    );
+    let empty = scratch.write("empty.pem", "nothing here\n");
+    let (said, mend) = one(&empty, None);
+    assert!(
+        said.ends_with("empty.pem` has no certificate in it"),
+        "{said}"
+    );
+    assert!(mend.contains("BEGIN CERTIFICATE"), "{mend}");
+    for encrypted in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
+    ] {
+        let key = scratch.write("encrypted.key", encrypted);
+        let (said, mend) = one(&cert, Some(&key));
+        assert!(said.contains("encrypted.key` is encrypted"), "{said}");
+        assert!(mend.contains("openssl pkey -in"), "{mend}");
+    }
+    let (said, _) = wrong(Certificates::Path(scratch.path().join("nowhere")));
+    assert!(said.contains("nowhere` cannot be read"), "{said}");
+    let folder = scratch.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let (said, _) = wrong(Certificates::Path(folder));
+    assert!(said.contains("has no certificate in it"), "{said}");
+    let broken = scratch.write(
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let (said, _) = one(&broken, Some(&other));
+    assert!(said.contains("broken.pem` is broken"), "{said}");
+}
+
+#[test]
+fn certificates_that_have_expired_are_warned_of() {
+    let scratch = Scratch::new();
+    let old = Authority::new().issue_with(&["a.example"], KeyPair::generate().unwrap(), |params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let path = scratch.write("old.pem", old.both());
+    let remarks = check_bind(&options(Certificates::Path(path))).unwrap();
+    assert_eq!(remarks.len(), 1);
+    assert!(remarks[0].message.contains("expired"), "{:?}", remarks[0]);
+}
+
+#[test]
+fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let folder = scratch.path().join("certs");
+    fs::create_dir(&folder).unwrap();
+    // In the order of their names: the first is for everybody else.
+    for (file, made) in [
+        ("a.pem", ca.issue(&["first.example"])),
+        ("b.pem", ca.issue(&["*.wild.example", "exact.example"])),
+        ("c.pem", ca.issue(&["own.wild.example"])),
+    ] {
+        scratch.write(&format!("certs/{file}"), made.both());
+    }
+    // Chain and key apart, and what is none of both.
+    let apart = ca.issue_rsa(&["apart.example"]);
+    scratch.write("certs/d.crt", &apart.cert);
+    scratch.write("certs/d.key", &apart.key);
+    scratch.write("certs/.hidden", "x");
+    let acceptor = loaded(options(Certificates::Path(folder)));
+    for name in [
+        "first.example",
+        "any.wild.example",
+        "EXACT.example",
+        "own.wild.example",
+        "apart.example",
+    ] {
+        let session = shake(&acceptor, server(trusted.clone(), name));
+        let asked = session.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            asked.server_name.as_deref(),
+            Some(name.to_ascii_lowercase().as_str())
+        );
+    }
+    for name in ["unknown.example", "two.labels.wild.example", "wild.example"] {
+        let error = shake(&acceptor, server(trusted.clone(), name)).unwrap_err();
+        assert!(error.contains("not valid for name"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let stranger = scratch.write("stranger.pem", Authority::new().pem());
+    let cert = scratch.write("a.pem", ca.issue(&["a.example"]).both());
+    let acceptor = loaded(options(Certificates::Path(cert)));
+    let error = shake(&acceptor, server(stranger.clone(), "a.example")).unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let blind = ServerOptions {
+        verify: false,
+        ca: None,
+        ..server(stranger, "other.example")
+    };
+    shake(&acceptor, blind).unwrap();
+}
+
+#[test]
+fn a_certificate_that_signed_itself_is_trusted_by_who_names_it() {
+    let scratch = Scratch::new();
+    // As `openssl req -x509` makes them: a CA by its form.
+    let key = KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let cert = params.self_signed(&key).unwrap().pem();
+    let trusted = scratch.write("a.crt", &cert);
+    let both = scratch.write("a.pem", format!("{cert}{}", key.serialize_pem()));
+    let acceptor = loaded(options(Certificates::Path(both.clone())));
+    shake(&acceptor, server(trusted.clone(), "a.example")).unwrap();
+    let error = shake(&acceptor, server(trusted.clone(), "b.example")).unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+    // A client of that kind.
+    let acceptor = loaded(BindOptions {
+        client_auth: ClientAuth::Required,
+        client_ca: Some(trusted.clone()),
+        ..options(Certificates::Path(both.clone()))
+    });
+    let shown = ServerOptions {
+        client_cert: Some(files(both, None)),
+        ..server(trusted, "a.example")
+    };
+    assert!(shake(&acceptor, shown).unwrap().client.is_some());
+}
+
+#[test]
+fn clients_show_certificates_where_they_have_to() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let cert = scratch.write("a.pem", ca.issue(&["a.example"]).both());
+    let client = scratch.write("client.pem", ca.issue(&["joe"]).both());
+    let stranger = scratch.write("stranger.pem", Authority::new().issue(&["joe"]).both());
+    let with = |path: &PathBuf| ServerOptions {
+        client_cert: Some(files(path.clone(), None)),
+        ..server(trusted.clone(), "a.example")
+    };
+    for (auth, nobody) in [(ClientAuth::Required, false), (ClientAuth::Optional, true)] {
+        let acceptor = loaded(BindOptions {
+            client_auth: auth,
+            client_ca: Some(trusted.clone()),
+            ..options(Certificates::Path(cert.clone()))
+        });
+        let session = shake(&acceptor, with(&client)).unwrap();
+        let shown = session.client.unwrap();
+        assert_eq!(shown.subject, "/O=Example/CN=joe");
+        assert_eq!(shown.issuer, "/CN=Test CA");
+        assert_eq!((shown.sha1.len(), shown.sha256.len()), (40, 64));
+        assert!(shake(&acceptor, with(&stranger)).is_err(), "{auth:?}");
+        let without = shake(&acceptor, server(trusted.clone(), "a.example"));
+        assert_eq!(without.is_ok(), nobody, "{auth:?}: {without:?}");
+        if let Ok(session) = without {
+            assert_eq!(session.client, None);
+        }
+    }
+}
+
+#[test]
+fn a_changed_file_is_taken_once_it_rests_and_a_bad_one_is_not() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let cert = scratch.write("a.crt", "");
+    let key = scratch.write("a.key", "");
+    let put = |made: &Made| {
+        scratch.write("a.crt", &made.cert);
+        scratch.write("a.key", &made.key);
+    };
+    put(&ca.issue(&["one.example"]));
+    let acceptor = loaded(options(Certificates::Files(vec![files(cert, Some(key))])));
+    let serves = |name: &str| shake(&acceptor, server(trusted.clone(), name)).is_ok();
+    assert!(acceptor.follow().is_none(), "nothing has changed");
+    put(&ca.issue(&["two.example"]));
+    assert!(acceptor.follow().is_none(), "it may be half written");
+    assert!(serves("one.example"));
+    assert_eq!(acceptor.follow(), Some(Ok(())));
+    assert!(serves("two.example") && !serves("one.example"));
+    // The key of another certificate.
+    scratch.write("a.key", ca.issue(&["three.example"]).key);
+    assert!(acceptor.follow().is_none());
+    assert!(matches!(
+        acceptor.follow(),
+        Some(Err(TlsError::Mismatch { .. }))
+    ));
+    assert!(acceptor.follow().is_none(), "it is told once");
+    assert!(serves("two.example"));
+    fs::remove_file(scratch.path().join("a.crt")).unwrap();
+    assert!(acceptor.follow().is_none());
+    assert!(matches!(
+        acceptor.follow(),
+        Some(Err(TlsError::Unreadable { .. }))
+    ));
+    assert!(serves("two.example"));
+    put(&ca.issue(&["four.example"]));
+    assert!(acceptor.follow().is_none());
+    assert_eq!(acceptor.follow(), Some(Ok(())));
+    assert!(serves("four.example"));
+}
+
+#[test]
+fn what_an_operator_hands_over_holds_until_the_file_changes() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let cert = scratch.write("a.pem", ca.issue(&["one.example"]).both());
+    let acceptor = loaded(options(Certificates::Path(cert.clone())));
+    let serves = |name: &str| shake(&acceptor, server(trusted.clone(), name)).is_ok();
+    assert!(acceptor.uses(&cert));
+    let handed = |text: String| [(cert.clone(), text.into_bytes())].into();
+    assert!(acceptor.replace(&handed("nonsense".into())).is_err());
+    assert!(serves("one.example"));
+    acceptor
+        .replace(&handed(ca.issue(&["two.example"]).both()))
+        .unwrap();
+    assert!(serves("two.example"));
+    assert!(acceptor.follow().is_none());
+    assert!(serves("two.example"));
+    scratch.write("a.pem", ca.issue(&["three.example"]).both());
+    assert!(acceptor.follow().is_none());
+    assert_eq!(acceptor.follow(), Some(Ok(())));
+    assert!(serves("three.example"));
+}

@@ -1,0 +1,115 @@
+//! The binary, with a folder of its own.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running daemon with a folder of its own; both go with the test.
+pub(crate) struct Daemon {
+    pub(crate) folder: PathBuf,
+    child: Child,
+}
+
+impl Daemon {
+    /// A folder for files that the configuration names.
+    pub(crate) fn folder() -> PathBuf {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("lb-edge-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// Starts it; `rest` is all of the configuration but `global`. It accepts once `ready` does.
+    pub(crate) fn start(folder: PathBuf, rest: &str, ready: SocketAddr) -> Self {
+        let path = folder.display();
+        let config = folder.join("lb.yaml");
+        let text = format!(
+            "global:\n  threads: 2\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
+             log: [{{ target: {path}/log, level: debug }}]\n{rest}"
+        );
+        fs::write(&config, text).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lb"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { folder, child };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(ready).is_err() {
+            if let Some(status) = daemon.child.try_wait().unwrap() {
+                panic!("it ended, {status}: {}", daemon.read("stderr"));
+            }
+            assert!(Instant::now() < deadline, "it does not accept");
+            thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
+    /// Sends `command`, payload and all, to the admin socket; its answer.
+    pub(crate) fn ask(&self, command: &str) -> String {
+        // The kernel takes clients a moment before the daemon has its socket.
+        let path = self.folder.join("admin.sock");
+        let deadline = Instant::now() + PATIENCE;
+        let mut stream = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        stream.write_all(command.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Waits until a line of the log holds `text`, and gives it.
+    pub(crate) fn logged(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.read("log");
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no `{text}` in the log:\n{log}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An address that was free a moment ago; nobody else here asks for a port by number.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
