@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    address, cookie,
+    address, conditions, cookie,
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    frontend, introduction,
-    model::{OnMarkedDown, Protocol},
+    errorfiles, frontend, introduction,
+    model::{ErrorFiles, OnMarkedDown, Protocol},
+    rules,
     source::Spanned,
+    stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -42,6 +44,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             forwarded_for: None,
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
+            rules: Vec::new(),
+            errorfiles: ErrorFiles::default(),
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
         };
@@ -50,13 +54,17 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let forwarded_for = frontend::forwarded_for(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
     let proxy = defaults::proxy(d, &mut table);
+    stick_table::decode(d, &mut table, &name.value);
+    conditions::acls(d, &mut table);
+    let rules = rules::decode(d, &mut table, &name.value, false);
+    let errorfiles = errorfiles::decode(d, &mut table);
     let servers = table.take("servers");
     let servers_span = servers.map(|e| e.key_span);
     let servers = servers.map_or(&[][..], |e| d.list(&e.value, "`servers`"));
     let servers = servers.iter().filter_map(|node| server(d, node)).collect();
     table.finish(
         d,
-        &["retry_on", "rules", "errorfiles", "compression"],
+        &["retry_on", "compression"],
         &[
             ("bind", "`bind` belongs to a frontend"),
             ("maxconn", "it is a server's or a frontend's"),
@@ -84,6 +92,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         forwarded_for,
         timeouts,
         proxy,
+        rules,
+        errorfiles,
         servers,
         servers_span,
     }

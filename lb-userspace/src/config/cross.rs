@@ -45,7 +45,10 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
         .collect();
     let mut used = HashSet::new();
     for frontend in &draft.frontends {
-        let rules = frontend.rules.iter().map(|rule| &rule.use_backend);
+        let rules = frontend
+            .rules
+            .iter()
+            .filter_map(|rule| rule.use_backend.as_ref());
         for name in rules.chain(&frontend.default_backend) {
             used.insert(name.value.as_str());
             if names.contains(name.value.as_str()) {
@@ -76,7 +79,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .rules
             .iter()
             .enumerate()
-            .find(|(_, rule)| rule.conditions.is_empty() && rule.transport.is_empty())
+            .find(|(_, rule)| rule.rule.condition.is_none() && rule.rule.end.is_some())
             && let Some(next) = frontend.rules.get(index + 1)
         {
             found.push(
@@ -168,15 +171,6 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
-        for rule in frontend
-            .rules
-            .iter()
-            .filter(|rule| !rule.transport.is_empty())
-        {
-            let message =
-                "unsupported: `source`, `dst_port` and `sni` in mode http are not built yet";
-            found.push(Diagnostic::error(rule.span, message).mend("remove them, or use mode tcp"));
-        }
         return;
     }
     let name = &frontend.name.value;
@@ -184,12 +178,12 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     if let Some(rule) = frontend
         .rules
         .iter()
-        .find(|rule| !rule.conditions.is_empty())
+        .find(|rule| !rule.rule.routes_connections())
     {
         found.push(
             Diagnostic::error(
                 rule.span,
-                format!("`path_prefix` and `host` need mode http, `{name}` is in mode tcp"),
+                format!("rules of mode tcp are `use_backend` by `source`, `dst_port` and `sni` alone, and `{name}` is in mode tcp"),
             )
             .mend(mend),
         );

@@ -19,6 +19,7 @@ use super::{
     units::{self, Problem},
     variables,
 };
+use crate::rules::{Fact, Registry};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -30,6 +31,12 @@ pub(super) struct Decoder<'a> {
     pub(super) base: &'a Path,
     /// The file was read to its end, so what is missing is missing.
     pub(super) complete: bool,
+    /// What expressions refer to by name.
+    pub(super) registry: Registry<'a>,
+    /// Where each of the registry's tables was first named.
+    pub(super) named_tables: Vec<Span>,
+    /// Proxies and servers that expressions name.
+    pub(super) facts: Vec<Spanned<Fact>>,
     pub(super) diagnostics: Vec<Diagnostic>,
     /// TLS settings whose files are to be looked at.
     pub(super) tls: Vec<Wanted>,

@@ -4,7 +4,7 @@ use super::{
     backend, balance, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
-    frontend, health, log_format,
+    errorfiles, frontend, health, log_format,
     model::{Forward, Overflow},
     source::Spanned,
     table::Table,
@@ -29,11 +29,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         log_options: log_format::options(d, &mut table),
         forwarded_for: frontend::forwarded_for(d, &mut table),
         timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
+        errorfiles: errorfiles::decode(d, &mut table),
         proxy: proxy(d, &mut table),
     };
     table.finish(
         d,
-        &["retry_on", "errorfiles", "compression"],
+        &["retry_on", "compression"],
         &[
             (
                 "option",

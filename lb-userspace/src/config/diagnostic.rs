@@ -77,6 +77,11 @@ impl Diagnostic {
         self
     }
 
+    /// Whether the file cannot be run for it.
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     pub(super) fn mend_maybe(mut self, mend: Option<String>) -> Self {
         self.mend = mend;
         self

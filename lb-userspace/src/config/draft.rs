@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::{
     model::{
-        AccessLog, Balance, BalanceArguments, Bind, Condition, Cookie, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, TcpCondition,
+        AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
 };
-use crate::tls::ServerOptions;
+use crate::{rules::Rule, tls::ServerOptions};
 
 /// A whole file.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub(super) struct DefaultsDraft {
     pub(super) log_options: [Option<bool>; 3],
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
+    pub(super) errorfiles: ErrorFiles,
     pub(super) proxy: ProxyDraft,
 }
 
@@ -98,6 +99,7 @@ pub(super) struct TimeoutsDraft {
     pub(super) http_request: Option<Duration>,
     pub(super) http_keep_alive: Option<Duration>,
     pub(super) queue: Option<Duration>,
+    pub(super) tarpit: Option<Duration>,
     pub(super) tunnel: Option<Duration>,
     pub(super) check: Option<Duration>,
 }
@@ -116,6 +118,8 @@ pub(super) struct FrontendDraft {
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
+    pub(super) errorfiles: ErrorFiles,
+    pub(super) unique_id: Option<Spanned<UniqueId>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
 }
@@ -124,9 +128,9 @@ pub(super) struct FrontendDraft {
 #[derive(Debug)]
 pub(super) struct RuleDraft {
     pub(super) span: Span,
-    pub(super) conditions: Vec<Condition>,
-    pub(super) transport: Vec<TcpCondition>,
-    pub(super) use_backend: Spanned<String>,
+    pub(super) rule: Rule,
+    /// The backend that it names, if it does.
+    pub(super) use_backend: Option<Spanned<String>>,
 }
 
 /// One entry of `backends:`.
@@ -138,6 +142,8 @@ pub(super) struct BackendDraft {
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
+    pub(super) rules: Vec<RuleDraft>,
+    pub(super) errorfiles: ErrorFiles,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,

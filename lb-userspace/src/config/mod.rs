@@ -4,11 +4,14 @@
 //! `draft` of values in range), `cross` (what only holds between sections) and `resolve` (inheritance and
 //! defaults). No step stops at its first finding. [`host`] is apart: it asks the machine, and `lb check` runs it last.
 
+mod actions;
 mod address;
+mod answers;
 mod backend;
 mod balance;
 mod build;
 mod check;
+mod conditions;
 mod cookie;
 mod cross;
 mod decode;
@@ -16,6 +19,7 @@ mod defaults;
 mod diagnostic;
 mod draft;
 mod dynamic_cookie;
+mod errorfiles;
 mod expect;
 mod frontend;
 mod global;
@@ -29,8 +33,10 @@ mod observe;
 pub mod path;
 mod plain;
 mod resolve;
+mod rules;
 mod source;
 mod stats;
+mod stick_table;
 mod suggest;
 mod table;
 mod timeouts;
@@ -54,6 +60,8 @@ pub use source::{Position, Source, Span};
 
 use decode::Decoder;
 use draft::{Draft, Places};
+
+use crate::rules::Registry;
 
 /// Largest file that is read, in bytes: some hundred thousand servers.
 const MAX_FILE: u64 = 16 << 20;
@@ -141,6 +149,9 @@ fn parse_in(
         environment,
         base,
         complete: parsed.complete,
+        registry: Registry::new(base),
+        named_tables: Vec::new(),
+        facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
     };
@@ -168,13 +179,16 @@ fn parse_in(
             .iter()
             .any(|found| found.severity == Severity::Error);
         d.diagnostics.extend(cross::check(draft, broken));
+        if !broken {
+            stick_table::check(&mut d, draft);
+        }
     }
     let found = Diagnostics::new(source.clone(), d.diagnostics);
     match draft {
         Some(draft) if found.errors() == 0 => {
             let places = draft.places.clone();
             Ok(Loaded {
-                config: resolve::resolve(draft),
+                config: resolve::resolve(draft, &d.registry),
                 warnings: found,
                 source,
                 places,
@@ -189,6 +203,7 @@ fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
     let mut places = Places::default();
     let global = global::decode(d, table.take("global"), &mut places);
     let defaults = defaults::decode(d, table.take("defaults"));
+    rules::userlists(d, &mut table);
     let frontends = table.take("frontends");
     let backends = table.take("backends");
     let stats = table.take("stats");

@@ -12,20 +12,25 @@ use std::{
     time::Duration,
 };
 
-use crate::tls::{BindOptions, ServerOptions};
 mod balance;
 mod check;
 mod cookie;
 mod log_line;
 
+pub use super::errorfiles::{ErrorFiles, Page};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use log_line::{Field, LATER, LogLine, Piece, Style};
 
+use crate::{
+    rules::{Handle, Map, RuleSet, Template},
+    tls::{BindOptions, ServerOptions},
+};
+
 /// A whole configuration file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Settings of the process.
     pub global: Global,
@@ -35,6 +40,10 @@ pub struct Config {
     pub backends: Vec<Arc<Backend>>,
     /// The stats endpoint, if configured.
     pub stats: Option<Stats>,
+    /// Files that expressions look values up in.
+    pub maps: Vec<Arc<Map>>,
+    /// Tables that rules count in.
+    pub tables: Vec<Arc<Handle>>,
 }
 
 impl Config {
@@ -211,7 +220,7 @@ pub enum Mode {
 }
 
 /// A frontend.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Frontend {
     /// Its name.
     pub name: String,
@@ -222,7 +231,7 @@ pub struct Frontend {
     /// Most userspace connections at a time.
     pub maxconn: Option<u32>,
     /// Rules, top to bottom.
-    pub rules: Vec<Rule>,
+    pub rules: RuleSet,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
@@ -233,6 +242,19 @@ pub struct Frontend {
     pub log_format: AccessLog,
     /// Which sessions are logged.
     pub log_options: LogOptions,
+    /// Pages for answers of ours.
+    pub errorfiles: ErrorFiles,
+    /// What each request is called.
+    pub unique_id: Option<UniqueId>,
+}
+
+/// `unique_id`
+#[derive(Debug, Clone)]
+pub struct UniqueId {
+    /// What it is made of.
+    pub format: Template,
+    /// The field that tells the server.
+    pub header: Option<http::HeaderName>,
 }
 
 /// `log_format`
@@ -325,6 +347,8 @@ pub struct Timeouts {
     pub http_keep_alive: Duration,
     /// Waiting for a server's slot.
     pub queue: Duration,
+    /// Before the answer of a `tarpit`.
+    pub tarpit: Duration,
     /// Idle of a tunnel; `None` if the file does not set it (then 1 h for tunnels).
     pub tunnel: Option<Duration>,
     /// A health check; `None` if the file does not set it (then the check's interval).
@@ -341,47 +365,8 @@ impl Timeouts {
     }
 }
 
-/// One rule of a frontend.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    /// All must hold; empty holds always.
-    pub conditions: Vec<Condition>,
-    /// The same of mode tcp.
-    pub transport: Vec<TcpCondition>,
-    /// Then this backend.
-    pub use_backend: String,
-}
-
-/// One key under `if:` that needs no request; the values of a list are ORed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TcpCondition {
-    /// The client's address begins like one of these.
-    Source(Vec<Prefix>),
-    /// It connected to one of these ports.
-    DstPort(Vec<u16>),
-    /// The name that its TLS asks for is one of these, or lies below one that is written `*.suffix`.
-    Sni(Vec<String>),
-}
-
-/// One key under `if:`; the values of a list are ORed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    /// The path as sent, query excluded, begins with one of these (HAProxy's `path_beg`: no decoding).
-    PathPrefix {
-        /// Prefixes.
-        values: Vec<String>,
-        /// ASCII case ignored.
-        ignore_case: bool,
-    },
-    /// The host, lower-cased, port and trailing dot removed, equals one of these or matches `*.suffix`.
-    Host {
-        /// Names, already lower-cased.
-        values: Vec<String>,
-    },
-}
-
 /// A backend.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Backend {
     /// Its name.
     pub name: String,
@@ -415,6 +400,10 @@ pub struct Backend {
     pub timeouts: Timeouts,
     /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
     pub forwarded_for: bool,
+    /// Rules for what comes to it, after the frontend's.
+    pub rules: RuleSet,
+    /// Pages for answers of ours, before the frontend's.
+    pub errorfiles: ErrorFiles,
 }
 
 /// `forward`

@@ -9,16 +9,17 @@ use super::{
     dynamic_cookie, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Protocol, Rule, Server, Stats, has_fixed_weights,
+        OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
+use crate::rules::{Registry, RuleSet};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
 
 /// The configuration. Only right for a draft in which [`super::cross::check`] found no error.
-pub(super) fn resolve(draft: Draft) -> Config {
+pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
     let modes: HashMap<String, Mode> = draft
         .backends
         .iter()
@@ -53,6 +54,8 @@ pub(super) fn resolve(draft: Draft) -> Config {
             auth: s.auth,
             metrics_auth: s.metrics_auth,
         }),
+        maps: registry.maps().to_vec(),
+        tables: registry.tables().to_vec(),
     }
 }
 
@@ -88,7 +91,7 @@ pub(super) fn users<'a>(
     draft.frontends.iter().filter(move |f| {
         f.default_backend
             .iter()
-            .chain(f.rules.iter().map(|rule| &rule.use_backend))
+            .chain(f.rules.iter().filter_map(|rule| rule.use_backend.as_ref()))
             .any(|name| name.value == backend)
     })
 }
@@ -126,15 +129,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|bind| with_protocols(bind.value, mode))
             .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
-        rules: draft
-            .rules
-            .into_iter()
-            .map(|rule| Rule {
-                conditions: rule.conditions,
-                transport: rule.transport,
-                use_backend: rule.use_backend.value,
-            })
-            .collect(),
+        rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http
@@ -149,6 +144,11 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|format| format.value)
             .or(inherited)
             .unwrap_or(follows_mode),
+        errorfiles: draft.errorfiles.or(&defaults.errorfiles),
+        unique_id: draft
+            .unique_id
+            .map(|id| id.value)
+            .filter(|_| mode == Mode::Http),
         name: draft.name.value,
     }
 }
@@ -244,6 +244,8 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
+        rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
+        errorfiles: draft.errorfiles,
         name: draft.name.value,
     }
 }

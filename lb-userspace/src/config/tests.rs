@@ -5,6 +5,7 @@ mod files;
 mod keys;
 mod noise;
 mod oracle;
+mod rules;
 mod syntax;
 mod tls;
 mod valid;

@@ -37,11 +37,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
     draft.http_request = read("http_request", &frontend, "the frontend");
     draft.http_keep_alive = read("http_keep_alive", &frontend, "the frontend");
     draft.queue = read("queue", &backend, "the backend");
+    draft.tarpit = read("tarpit", &frontend, "the frontend");
     draft.tunnel = read("tunnel", &backend, "the backend");
     draft.check = read("check", &backend, "the backend");
     table.finish(
         d,
-        &["client_fin", "server_fin", "tarpit"],
+        &["client_fin", "server_fin"],
         &[
             ("http-request", "it is `http_request`"),
             ("http-keep-alive", "it is `http_keep_alive`"),
@@ -75,6 +76,7 @@ pub(super) fn resolve(own: &TimeoutsDraft, defaults: &TimeoutsDraft) -> Timeouts
             .or(request)
             .unwrap_or(client),
         queue: own.queue.or(defaults.queue).unwrap_or(connect),
+        tarpit: own.tarpit.or(defaults.tarpit).unwrap_or(connect),
         tunnel: own.tunnel.or(defaults.tunnel),
         check: own.check.or(defaults.check),
     }

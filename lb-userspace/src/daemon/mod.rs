@@ -14,6 +14,7 @@ use tokio::{
 
 mod fast_path;
 mod files;
+mod maps;
 mod pidfile;
 mod privileges;
 mod signals;
@@ -175,6 +176,7 @@ impl Daemon {
             let topology = sources.topology();
             let mut tasks = JoinSet::new();
             tasks.spawn(log_events(topology.events(), sources.log.clone()));
+            tasks.spawn(maps::follow(config.maps.clone()));
             tasks.spawn(tls::follow(Arc::clone(&topology)));
             spawn_answering(
                 &mut tasks,

@@ -1,117 +1,150 @@
-//! The one form of every condition: take a sample from the request, convert it, match it.
+//! A fetch and its converters.
 
-use std::borrow::Cow;
+use super::{
+    args,
+    convert::{self, Converter},
+    fetch::{self, Fetch},
+    matching::How,
+    problem::Problem,
+    registry::Registry,
+    scene::{Scene, TlsFact},
+    value::{Kind, Value},
+};
 
-use super::RequestView;
-
-/// A sample fetch, its converters in order, and what the result is matched with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Test {
-    /// Where the sample comes from.
-    pub fetch: Fetch,
-    /// Applied one after the other.
-    pub converters: Vec<Converter>,
-    /// What the result has to be.
-    pub pattern: Match,
+/// A sample: where it comes from and what is done to it.
+#[derive(Debug, Clone)]
+pub struct Expr {
+    fetch: Fetch,
+    converters: Vec<Converter>,
+    kind: Option<Kind>,
 }
 
-impl Test {
-    /// Whether `request` passes. A sample that the request does not have never matches.
-    pub fn holds(&self, request: &RequestView<'_>) -> bool {
-        self.fetch.sample(request).is_some_and(|sample| {
-            let sample = self
-                .converters
-                .iter()
-                .fold(Cow::Borrowed(sample), |sample, converter| {
-                    converter.apply(sample)
-                });
-            self.pattern.matches(&sample)
+impl Expr {
+    /// What a fetch gives, as it is.
+    pub fn new(fetch: Fetch) -> Self {
+        Self {
+            kind: Some(fetch.kind()),
+            fetch,
+            converters: Vec::new(),
+        }
+    }
+
+    /// `fetch(args),converter(args),…`, HAProxy's names and types.
+    ///
+    /// # Errors
+    /// There is no such fetch or converter, its arguments are wrong, or a converter cannot take what comes before it.
+    pub fn parse(text: &str, registry: &mut Registry<'_>) -> Result<Self, Problem> {
+        let calls = args::calls(text)?;
+        // Never empty: see `calls`.
+        let Some((first, rest)) = calls.split_first() else {
+            return Err(Problem::bare("an expression is empty"));
+        };
+        let mut expr = Self::new(fetch::parse(first, registry)?);
+        if first.name.ends_with("hdr_ip") {
+            expr.push(Converter::Cast(Kind::Ip));
+        } else if first.name.ends_with("hdr_val") {
+            expr.push(Converter::Cast(Kind::Int));
+        }
+        for call in rest {
+            let converter = convert::parse(call, registry)?;
+            if let (Some(kind), (Some(wanted), _)) = (expr.kind, converter.kinds())
+                && !kind.casts_to(wanted)
+            {
+                return Err(Problem::new(
+                    format!(
+                        "`{}` takes {}, but what comes before it is {}",
+                        call.name,
+                        wanted.name(),
+                        kind.name()
+                    ),
+                    "put a converter between them, or take another",
+                ));
+            }
+            expr.push(converter);
+        }
+        Ok(expr)
+    }
+
+    /// The same, where the first word may also say how to match: `path_beg`, `hdr_dom(host)`.
+    ///
+    /// # Errors
+    /// As [`Expr::parse`].
+    pub fn parse_keyword(text: &str, registry: &mut Registry<'_>) -> Result<(Self, How), Problem> {
+        let end = text.find(['(', ',']).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        if let Some((fetch, how)) = fetch::shorthand(name.trim()) {
+            let expr = Self::parse(&format!("{fetch}{rest}"), registry)?;
+            return Ok((expr, how));
+        }
+        let expr = Self::parse(text, registry)?;
+        let how = expr.default_match();
+        Ok((expr, how))
+    }
+
+    /// With a converter more.
+    pub fn push(&mut self, converter: Converter) {
+        self.kind = match converter.kinds() {
+            (_, Some(made)) => Some(made),
+            (_, None) => None,
+        };
+        self.converters.push(converter);
+    }
+
+    /// The type of its values, where it is always the same.
+    pub fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// What it is compared by unless something else is said.
+    pub fn default_match(&self) -> How {
+        How::default_of(self.kind.unwrap_or(Kind::Str))
+    }
+
+    /// Whether it looks at a response.
+    pub fn needs_response(&self) -> bool {
+        self.fetch.needs_response()
+    }
+
+    /// Whether it looks at a request.
+    pub fn needs_request(&self) -> bool {
+        self.fetch.needs_request()
+    }
+
+    /// Whether it asks for this of the client's TLS.
+    pub fn asks(&self, fact: TlsFact) -> bool {
+        matches!(&self.fetch, Fetch::Tls(asked) if *asked == fact)
+    }
+
+    /// Whether a connection of mode tcp has it: its ends, and the name that its TLS asks for.
+    pub fn is_of_connection(&self) -> bool {
+        let known = matches!(
+            self.fetch,
+            Fetch::Source
+                | Fetch::SourcePort
+                | Fetch::Destination
+                | Fetch::DestinationPort
+                | Fetch::Tls(TlsFact::Sni)
+                | Fetch::Constant(_)
+        );
+        known && self.converters.iter().all(Converter::is_pure)
+    }
+
+    /// Its value.
+    pub fn sample<'a>(&'a self, scene: &Scene<'a>) -> Option<Value<'a>> {
+        self.convert(self.fetch.sample(scene)?, scene)
+    }
+
+    /// Whether `holds` says so of any of its values.
+    pub fn any<'a>(&'a self, scene: &Scene<'a>, holds: &mut dyn FnMut(&Value<'a>) -> bool) -> bool {
+        self.fetch.any(scene, &mut |value| {
+            self.convert(value, scene)
+                .is_some_and(|value| holds(&value))
         })
     }
-}
 
-/// Where a sample comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fetch {
-    /// HAProxy's `path`: not decoded, without the query.
-    Path,
-    /// HAProxy's `req.hdr(host)`.
-    Host,
-}
-
-impl Fetch {
-    fn sample<'a>(self, request: &RequestView<'a>) -> Option<&'a str> {
-        match self {
-            Self::Path => request.path(),
-            Self::Host => request.host(),
-        }
-    }
-}
-
-/// A change to a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Converter {
-    /// HAProxy's `lower`: ASCII letters only.
-    Lower,
-    /// HAProxy's `host_only`, and a trailing dot removed: `a.b.:80` → `a.b`, `[::1]:80` → `[::1]`.
-    HostName,
-}
-
-impl Converter {
-    fn apply(self, sample: Cow<'_, str>) -> Cow<'_, str> {
-        match (self, sample) {
-            (Self::Lower, sample) if !sample.bytes().any(|b| b.is_ascii_uppercase()) => sample,
-            (Self::Lower, sample) => Cow::Owned(sample.to_ascii_lowercase()),
-            (Self::HostName, Cow::Borrowed(sample)) => Cow::Borrowed(host_name(sample)),
-            (Self::HostName, Cow::Owned(sample)) => Cow::Owned(host_name(&sample).to_owned()),
-        }
-    }
-}
-
-/// `host` without its port and one trailing dot.
-fn host_name(host: &str) -> &str {
-    let name = match host.rsplit_once(':') {
-        // A colon within brackets belongs to an IPv6 address.
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    name.strip_suffix('.').unwrap_or(name)
-}
-
-/// What a sample is compared with; any of the values will do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Match {
-    /// It begins with one of these.
-    Prefix {
-        /// The prefixes.
-        values: Vec<String>,
-        /// Whether ASCII case is ignored.
-        ignore_case: bool,
-    },
-    /// It is one of these names, or lies below one that is written `*.suffix`.
-    Domain(Vec<String>),
-}
-
-impl Match {
-    fn matches(&self, sample: &str) -> bool {
-        match self {
-            Self::Prefix {
-                values,
-                ignore_case,
-            } => values.iter().any(|value| {
-                sample
-                    .as_bytes()
-                    .get(..value.len())
-                    .is_some_and(|head| match ignore_case {
-                        true => head.eq_ignore_ascii_case(value.as_bytes()),
-                        false => head == value.as_bytes(),
-                    })
-            }),
-            Self::Domain(values) => values.iter().any(|value| match value.strip_prefix('*') {
-                // `suffix` keeps its dot, so `*.a` does not match `xa`.
-                Some(suffix) => sample.len() > suffix.len() && sample.ends_with(suffix),
-                None => sample == value,
-            }),
-        }
+    fn convert<'a>(&'a self, value: Value<'a>, scene: &Scene<'a>) -> Option<Value<'a>> {
+        self.converters
+            .iter()
+            .try_fold(value, |value, converter| converter.apply(value, scene))
     }
 }

@@ -1,178 +1,106 @@
-//! Conditions and the choices they guard: compiled once from the configuration, evaluated against each request.
+//! The language of conditions and rules: compiled once, evaluated against each request.
 //!
-//! Every condition has the one form *fetch → converters → match* ([`expr`]); the keys of the YAML file are sugar over it.
-//! Evaluation is pure, takes no lock, and allocates only where a converter has to change the text.
+//! Every condition and every `%[…]` has the one form *fetch → converters → match* ([`expr`]), typed and with HAProxy's
+//! names. The keys of the YAML file are sugar over it; whatever else is read into a configuration compiles to the same.
+//! Evaluation is pure: no socket, no lock, no clock of its own; what it has to know of the connection and the process it
+//! asks of a [`World`]. It allocates only where a converter has to change a text.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `value` | values, types, casts |
+//! | `scene` | what an expression sees; variables and tracked counters |
+//! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
+//! | `matching`, `condition` | what a sample has to be; all, any, not |
+//! | `template` | texts with expressions in them |
+//! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
+//! | `map`, `table`, `limit`, `auth` | what they look up, count, limit and verify |
+//! | `registry` | what expressions refer to by name |
 
-pub mod expr;
-mod request;
-
-pub use request::RequestView;
-
-use expr::{Converter, Fetch, Match, Test};
-
-use crate::config::model;
-
-/// A list of rules, evaluated top to bottom; what a rule that holds leads to is a `T`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RuleSet<T> {
-    rules: Vec<(Vec<Test>, T)>,
-}
-
-impl<T> Default for RuleSet<T> {
-    fn default() -> Self {
-        Self { rules: Vec::new() }
-    }
-}
-
-impl<T> RuleSet<T> {
-    /// Compiles the rules of a frontend. `resolve` turns the name in `use_backend` into what the caller wants to get
-    /// back; a name that it does not know leaves its rule out (a checked configuration has none).
-    pub fn compile(rules: &[model::Rule], mut resolve: impl FnMut(&str) -> Option<T>) -> Self {
-        let rules = rules
-            .iter()
-            .filter_map(|rule| {
-                let tests = rule.conditions.iter().map(compile).collect();
-                resolve(&rule.use_backend).map(|outcome| (tests, outcome))
-            })
-            .collect();
-        Self { rules }
-    }
-
-    /// What the first rule whose conditions all hold leads to.
-    pub fn first(&self, request: &RequestView<'_>) -> Option<&T> {
-        self.rules
-            .iter()
-            .find(|(tests, _)| tests.iter().all(|test| test.holds(request)))
-            .map(|(_, outcome)| outcome)
-    }
-}
-
-/// One key of an `if:` as an expression.
-fn compile(condition: &model::Condition) -> Test {
-    match condition {
-        model::Condition::PathPrefix {
-            values,
-            ignore_case,
-        } => Test {
-            fetch: Fetch::Path,
-            converters: Vec::new(),
-            pattern: Match::Prefix {
-                values: values.clone(),
-                ignore_case: *ignore_case,
-            },
-        },
-        model::Condition::Host { values } => Test {
-            fetch: Fetch::Host,
-            converters: vec![Converter::HostName, Converter::Lower],
-            pattern: Match::Domain(values.clone()),
-        },
-    }
-}
+pub mod action;
+mod args;
+mod auth;
+mod condition;
+mod convert;
+mod edit;
+mod expr;
+mod fetch;
+mod limit;
+mod map;
+mod matching;
+mod problem;
+mod registry;
+mod run;
+mod scene;
+mod table;
+mod template;
+mod value;
 
 #[cfg(test)]
-mod tests {
-    use http::{HeaderMap, HeaderValue, Uri, header::HOST};
+mod tests;
 
-    use super::*;
+use std::hash::{BuildHasher, RandomState};
 
-    fn rules() -> RuleSet<String> {
-        let prefix = |value: &str, ignore_case, to: &str| model::Rule {
-            transport: Vec::new(),
-            conditions: vec![model::Condition::PathPrefix {
-                values: vec![value.into()],
-                ignore_case,
-            }],
-            use_backend: to.into(),
-        };
-        let host = |value: &str, to: &str| model::Rule {
-            transport: Vec::new(),
-            conditions: vec![model::Condition::Host {
-                values: vec![value.into()],
-            }],
-            use_backend: to.into(),
-        };
-        RuleSet::compile(
-            &[
-                prefix("/ms1/", true, "ms1"),
-                prefix("/Exact/", false, "exact"),
-                host("api.example.org", "api"),
-                host("*.example.net", "wild"),
-            ],
-            |name| Some(name.to_owned()),
-        )
-    }
+use http::HeaderName;
 
-    fn chosen(uri: &str, host: &str) -> Option<String> {
-        let uri: Uri = uri.parse().expect("a URI");
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_str(host).expect("a header value"));
-        rules().first(&RequestView::new(&uri, &headers)).cloned()
-    }
+pub use action::{Edit, End, Rule};
+pub use auth::Users;
+pub use condition::{Condition, Test};
+pub use convert::Converter;
+pub use expr::Expr;
+pub use fetch::{Fetch, Side};
+pub use limit::Limiter;
+pub use map::{Map, Output};
+pub use matching::{How, Matcher, Range, network, regex};
+pub use problem::Problem;
+pub use registry::Registry;
+pub use run::{Denial, Later, Outcome, Reply, RuleSet};
+pub use scene::{
+    Fact, RequestView, ResponseView, Scene, Scope, State, TRACKED, TlsFact, VarId, World,
+};
+pub use table::{Data, Handle, Key, Layout, Table, Tracked};
+pub use template::Template;
+pub use value::{Kind, Value};
 
-    #[test]
-    fn a_path_prefix_is_compared_as_text() {
-        for (uri, want) in [
-            ("/ms1/x", Some("ms1")),
-            ("/MS1/x", Some("ms1")),
-            ("/ms1", None),
-            ("/x?/ms1/", None),
-            ("/%6ds1/x", None),
-            ("//ms1/x", None),
-            ("/Exact/", Some("exact")),
-            ("/exact/", None),
-            ("http://h/ms1/x", Some("ms1")),
-        ] {
-            assert_eq!(chosen(uri, "h").as_deref(), want, "{uri}");
+/// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.
+pub fn is_framing(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// A number that nobody can foresee.
+pub(crate) fn random() -> u64 {
+    // Each has keys of its own; hashing nothing makes them a number.
+    RandomState::new().hash_one(())
+}
+
+/// The word that was most likely meant.
+fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
+    let distance = |word: &str| {
+        let (a, b) = (text.as_bytes(), word.as_bytes());
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (i, x) in a.iter().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, y) in b.iter().enumerate() {
+                let changed = diagonal + usize::from(x != y);
+                diagonal = row[j + 1];
+                row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+            }
         }
+        row[b.len()]
+    };
+    if text.len() > 40 {
+        return None;
     }
-
-    #[test]
-    fn a_host_is_compared_without_case_port_and_trailing_dot() {
-        for (host, want) in [
-            ("api.example.org", Some("api")),
-            ("API.Example.Org:8080", Some("api")),
-            ("api.example.org.", Some("api")),
-            ("api.example.org.:80", Some("api")),
-            ("xapi.example.org", None),
-            ("a.example.net", Some("wild")),
-            ("a.b.example.net", Some("wild")),
-            ("example.net", None),
-            ("xexample.net", None),
-            ("[::1]:80", None),
-        ] {
-            assert_eq!(chosen("/", host).as_deref(), want, "{host}");
-        }
-    }
-
-    #[test]
-    fn the_first_rule_wins_and_all_conditions_of_a_rule_count() {
-        let both = model::Rule {
-            transport: Vec::new(),
-            conditions: vec![
-                model::Condition::PathPrefix {
-                    values: vec!["/a".into(), "/b".into()],
-                    ignore_case: false,
-                },
-                model::Condition::Host {
-                    values: vec!["h".into()],
-                },
-            ],
-            use_backend: "both".into(),
-        };
-        let always = model::Rule {
-            transport: Vec::new(),
-            conditions: Vec::new(),
-            use_backend: "always".into(),
-        };
-        let set = RuleSet::compile(&[both, always], |name| Some(name.to_owned()));
-        let pick = |uri: &'static str, host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_static(host));
-            set.first(&RequestView::new(&Uri::from_static(uri), &headers))
-                .cloned()
-        };
-        assert_eq!(pick("/b/x", "h").as_deref(), Some("both"));
-        assert_eq!(pick("/b/x", "i").as_deref(), Some("always"));
-        assert_eq!(pick("/c", "h").as_deref(), Some("always"));
-    }
+    let near = words.iter().map(|word| (distance(word), *word)).min()?;
+    (near.0 <= 1 + text.len() / 4).then_some(near.1)
 }

@@ -20,6 +20,7 @@ pub(crate) fn timeouts() -> Timeouts {
         http_request: Duration::from_secs(10),
         http_keep_alive: Duration::from_secs(60),
         queue: Duration::from_secs(5),
+        tarpit: Duration::from_secs(5),
         tunnel: None,
         check: None,
     }
@@ -79,6 +80,8 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         redispatch: None,
         timeouts: timeouts(),
         forwarded_for: false,
+        rules: crate::rules::RuleSet::default(),
+        errorfiles: Default::default(),
     }
 }
 
@@ -96,12 +99,14 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             accept_proxy: None,
         }],
         maxconn: None,
-        rules: Vec::new(),
+        rules: crate::rules::RuleSet::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarded_for: false,
         log_format: AccessLog::Tcp,
         log_options: LogOptions::default(),
+        errorfiles: Default::default(),
+        unique_id: None,
     }
 }
 
@@ -132,5 +137,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         frontends: frontends.into_iter().map(Arc::new).collect(),
         backends: backends.into_iter().map(Arc::new).collect(),
         stats: None,
+        maps: Vec::new(),
+        tables: Vec::new(),
     }
 }

@@ -31,6 +31,10 @@ impl Authority {
         self.0.pem()
     }
 
+    pub(crate) fn der(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
     /// An ECDSA certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Made {
         self.issue_for(names, KeyPair::generate().unwrap(), |_| {})

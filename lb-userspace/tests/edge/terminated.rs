@@ -1,11 +1,16 @@
 //! TLS that ends here.
 
-use std::{fs, io::Write, net::TcpStream};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    thread,
+};
 
 use crate::{
     certificates::Authority,
     clients::{curl, installed, read_all, resolve, s_client, write},
-    daemon::{Daemon, free},
+    daemon::{Daemon, PATIENCE, free},
     server::{BIG, server},
 };
 
@@ -221,4 +226,55 @@ backends:
     let mut silent = TcpStream::connect(quick).unwrap();
     assert_eq!(read_all(&mut silent), b"");
     daemon.logged("] quick/1: Timeout during SSL handshake");
+}
+
+#[test]
+fn a_client_that_says_goodbye_first_still_gets_the_rest() {
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    write(&folder, "site.pem", &ca.issue(&["site.example"]).both());
+    // Answers when it has heard everything.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let app = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let heard = read_all(&mut stream).len();
+            let _ = stream.write_all(format!("heard {heard}").as_bytes());
+        }
+    });
+    let raw = free();
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "frontends:
+  raw: {{ mode: tcp, bind: {{ address: '{raw}', tls: {{ certificates: site.pem }} }}, default_backend: app }}
+backends:
+  app: {{ servers: [{{ name: s1, address: '{app}' }}] }}
+"
+        ),
+        raw,
+    );
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.der()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "site.example".try_into().unwrap();
+    let client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let stream = TcpStream::connect(raw).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, stream);
+    // More than any buffer on the way holds at once.
+    stream.write_all(&vec![b'x'; 3_000_000]).unwrap();
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    let mut answer = String::new();
+    // An end without TLS's own goodbye would be an error.
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "heard 3000000");
+    let line = daemon.logged("] raw~ app/s1 ");
+    assert!(line.contains(" 13 -- "), "{line}");
 }

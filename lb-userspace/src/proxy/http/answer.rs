@@ -127,6 +127,85 @@ impl Refusal {
     }
 }
 
+/// The reason phrase, fields and body that go with a status when a rule refuses a request; HAProxy's, and for statuses
+/// that it has no body for the same in its manner.
+pub fn standard(status: StatusCode) -> (&'static str, HeaderMap, Bytes) {
+    let code = status.as_u16();
+    let (reason, text) = match code {
+        200 => ("OK", "Service ready."),
+        400 => ("Bad request", "Your browser sent an invalid request."),
+        401 => (
+            "Unauthorized",
+            "You need a valid user and password to access this content.",
+        ),
+        403 => ("Forbidden", "Request forbidden by administrative rules."),
+        404 => ("Not Found", "The resource could not be found."),
+        405 => (
+            "Method Not Allowed",
+            "A request was made of a resource using a request method not supported by that resource",
+        ),
+        407 => (
+            "Unauthorized",
+            "You need a valid user and password to access this content.",
+        ),
+        408 => (
+            "Request Time-out",
+            "Your browser didn't send a complete request in time.",
+        ),
+        410 => (
+            "Gone",
+            "The resource is no longer available and will not be available again.",
+        ),
+        413 => (
+            "Payload Too Large",
+            "The request entity exceeds the maximum allowed.",
+        ),
+        421 => (
+            "Misdirected Request",
+            "Request sent to a non-authoritative server.",
+        ),
+        422 => (
+            "Unprocessable Content",
+            "The server cannot process the contained instructions.",
+        ),
+        425 => ("Too Early", "Your browser sent early data."),
+        429 => (
+            "Too Many Requests",
+            "You have sent too many requests in a given amount of time.",
+        ),
+        500 => (
+            "Internal Server Error",
+            "An internal server error occurred.",
+        ),
+        501 => (
+            "Not Implemented",
+            "The server does not support the functionality required to fulfill the request.",
+        ),
+        502 => (
+            "Bad Gateway",
+            "The server returned an invalid or incomplete response.",
+        ),
+        503 => (
+            "Service Unavailable",
+            "No server is available to handle this request.",
+        ),
+        504 => ("Gateway Time-out", "The server didn't respond in time."),
+        _ => (
+            status.canonical_reason().unwrap_or("Unknown"),
+            "The request was refused by administrative rules.",
+        ),
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    if matches!(code, 204 | 304) {
+        return (reason, headers, Bytes::new());
+    }
+    let body = format!("<html><body><h1>{code} {reason}</h1>\n{text}\n</body></html>\n");
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    (reason, headers, body.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

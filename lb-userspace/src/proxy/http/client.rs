@@ -12,7 +12,11 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{answer::Refusal, exchange::context::Exchange, tunnel::Tunnel};
+use super::{
+    answer::Refusal,
+    exchange::{context::Exchange, rules::Remembered},
+    tunnel::Tunnel,
+};
 use crate::{
     config::model::Timeouts,
     proxy::{self, Worker, header::Ends},
@@ -30,6 +34,8 @@ pub(super) struct Client {
     pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests.
     pub(super) forwarded_for: Option<HeaderValue>,
+    /// What rules remember, if there are any.
+    pub(super) rules: RefCell<Option<Box<Remembered>>>,
     frontend: Arc<Frontend>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
     now: Cell<Instant>,
@@ -128,7 +134,7 @@ impl Client {
             Some(_) => Instant::now(),
         };
         let peer = accepted.address;
-        let ends = match worker.shared.http.introduces() {
+        let ends = match worker.shared.http.introduces() || worker.shared.http.has_rules() {
             true => accepted.ends(),
             // Nobody is told, so nobody need be asked.
             false => Ends {
@@ -181,6 +187,7 @@ impl Client {
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
+            rules: RefCell::new(None),
         }
     }
 

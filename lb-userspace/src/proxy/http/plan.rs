@@ -1,13 +1,16 @@
 //! What a configuration comes to for `mode http`: everything that can be worked out before the first request.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderValue;
 
 use super::cookie::{self, dates::Dates};
 use crate::{
-    config::model,
-    rules::{RequestView, RuleSet},
+    config::model::{self, Mode},
+    rules::{RuleSet, action},
     topology::{Backend, Server, Topology},
 };
 
@@ -16,13 +19,15 @@ use crate::{
 pub struct Plan {
     frontends: Vec<Routes>,
     backends: Vec<Target>,
+    names: HashMap<Vec<u8>, usize>,
+    has_rules: bool,
     introduces: bool,
 }
 
 /// Where a frontend's requests go.
 #[derive(Debug)]
 struct Routes {
-    rules: RuleSet<usize>,
+    frontend: Arc<model::Frontend>,
     default: Option<usize>,
 }
 
@@ -86,13 +91,16 @@ impl Plan {
                 .iter()
                 .position(|backend| &*backend.name == name)
         };
-        let frontends = topology.frontends.iter().map(|frontend| Routes {
-            rules: RuleSet::compile(&frontend.config.rules, index_of),
-            default: frontend
-                .config
-                .default_backend
-                .as_deref()
-                .and_then(index_of),
+        let frontends = topology.frontends.iter().map(|frontend| {
+            frontend.config.rules.resolve(index_of);
+            Routes {
+                frontend: Arc::clone(&frontend.config),
+                default: frontend
+                    .config
+                    .default_backend
+                    .as_deref()
+                    .and_then(index_of),
+            }
         });
         let backends = topology
             .backends
@@ -107,9 +115,19 @@ impl Plan {
                     .as_ref()
                     .map(|config| Sticky::new(config, backend)),
             });
+        let http = |(_, backend): &(usize, &Arc<Backend>)| backend.config.mode == Mode::Http;
+        let names = topology.backends.iter().enumerate().filter(http);
         Self {
             frontends: frontends.collect(),
             backends: backends.collect(),
+            names: names
+                .map(|(index, backend)| (backend.name.as_bytes().to_vec(), index))
+                .collect(),
+            has_rules: topology
+                .frontends
+                .iter()
+                .any(|f| !f.config.rules.is_empty())
+                || topology.backends.iter().any(|b| !b.config.rules.is_empty()),
             introduces: topology
                 .backends
                 .iter()
@@ -123,10 +141,35 @@ impl Plan {
         self.introduces
     }
 
-    /// The backend that a request of the frontend at `frontend` goes to.
-    pub fn route(&self, frontend: usize, request: &RequestView<'_>) -> Option<&Target> {
-        let routes = self.frontends.get(frontend)?;
-        let index = routes.rules.first(request).copied().or(routes.default)?;
-        self.backends.get(index)
+    /// Whether there are rules at all.
+    pub fn has_rules(&self) -> bool {
+        self.has_rules
+    }
+
+    /// The rules of the frontend at `frontend`.
+    pub fn rules(&self, frontend: usize) -> &RuleSet {
+        static NONE: OnceLock<RuleSet> = OnceLock::new();
+        match self.frontends.get(frontend) {
+            Some(routes) => &routes.frontend.rules,
+            None => NONE.get_or_init(RuleSet::default),
+        }
+    }
+
+    /// The backend for requests of the frontend at `frontend` that no rule sends elsewhere.
+    pub fn default(&self, frontend: usize) -> Option<&Target> {
+        self.backends.get(self.frontends.get(frontend)?.default?)
+    }
+
+    /// The backend that a rule names.
+    pub fn resolve(&self, target: &action::Target) -> Option<&Target> {
+        match target {
+            action::Target::Named { index, .. } => self.backends.get(*index.get()?),
+            action::Target::Computed(_) => None,
+        }
+    }
+
+    /// The backend of mode http that is called so.
+    pub fn named(&self, name: &[u8]) -> Option<&Target> {
+        self.backends.get(*self.names.get(name)?)
     }
 }

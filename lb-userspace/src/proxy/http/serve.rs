@@ -73,7 +73,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
     client.tick();
     let refusal = settle(&client, end, &parts.read_buf);
     match refusal {
-        Some(refusal) => refuse(parts.io.stream, refusal).await,
+        Some(refusal) => refuse(parts.io.stream, &message(&client, refusal)).await,
         None => say_goodbye(parts.io.stream).await,
     }
 }
@@ -229,10 +229,18 @@ async fn say_goodbye(mut stream: Stream) {
     }
 }
 
+/// The answer that a connection ends with: the file's page, else the usual one.
+fn message(client: &Client, refusal: Refusal) -> Vec<u8> {
+    match exchange::rules::page(client, refusal.code()) {
+        Some(page) => page.message(),
+        None => refusal.message().into_bytes(),
+    }
+}
+
 /// Writes the answer and closes so that the client can read it: closing with unread bytes would reset the connection.
-async fn refuse(mut stream: Stream, refusal: Refusal) {
+async fn refuse(mut stream: Stream, message: &[u8]) {
     let _ = tokio::time::timeout(LINGER, async {
-        stream.write_all(refusal.message().as_bytes()).await?;
+        stream.write_all(message).await?;
         stream.shutdown().await?;
         let mut unread = [0; 4096];
         while stream.read(&mut unread).await? > 0 {}

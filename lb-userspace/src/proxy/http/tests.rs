@@ -13,11 +13,14 @@ use std::{
 };
 
 use crate::{
+    config::Config,
     config::model::{self, AccessLog, Balance, LogDestination, LogFormat, LogTarget, Mode},
     observe::log::{Sink, Writer},
     proxy::{Listeners, Proxy, Shared, Stop},
     topology::{Topology, fixtures},
 };
+
+mod rules;
 
 /// A proxy with one frontend and one backend, in mode http.
 pub(super) struct Harness {
@@ -42,31 +45,7 @@ impl Harness {
         (frontend.mode, frontend.log_format) = (Mode::Http, AccessLog::Http);
         backend.mode = Mode::Http;
         change(&mut frontend, &mut backend);
-        let config = Arc::new(fixtures::config(vec![frontend], vec![backend]));
-        let topology = Arc::new(Topology::new(&config));
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        let log =
-            std::env::temp_dir().join(format!("lb-http-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
-        let (sink, writer) = Sink::start(&[target]).unwrap();
-        // One worker, so that which connections are idle there is no matter of chance.
-        let listeners = Listeners::open(&topology, 1).unwrap();
-        let address = listeners[0].sockets[0].1.local_addr().unwrap();
-        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
-        let proxy = Some(Proxy::start(&shared, listeners).unwrap());
-        Self {
-            address,
-            shared,
-            proxy,
-            writer: Some(writer),
-            log,
-        }
+        Self::of(fixtures::config(vec![frontend], vec![backend]))
     }
 
     pub(super) fn connect(&self) -> TcpStream {

@@ -1,15 +1,15 @@
 //! Which backend a connection of mode tcp goes to, by rules on who opened it, where to, and the name that a TLS client
 //! asks for. What passes through encrypted is looked at, not taken: the server gets all of it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     Client,
     hello::{self, Hello, LONGEST},
 };
 use crate::{
-    config::model::TcpCondition,
     proxy::peek::{Looked, Peeked, peek},
+    rules::{Condition, End, Fact, Scene, State, TlsFact, Value, World, action::Target},
     topology::{Backend, Topology},
 };
 
@@ -25,7 +25,7 @@ pub struct Plan {
 
 #[derive(Debug, Default)]
 struct Routes {
-    rules: Vec<(Vec<TcpCondition>, Arc<Backend>)>,
+    rules: Vec<(Option<Condition>, Arc<Backend>)>,
     /// Whether any of them asks for the name.
     by_name: bool,
 }
@@ -33,7 +33,8 @@ struct Routes {
 /// What rules ask for.
 struct Facts<'a> {
     source: SocketAddr,
-    port: u16,
+    destination: SocketAddr,
+    frontend: &'a str,
     name: Option<&'a str>,
 }
 
@@ -41,15 +42,17 @@ impl Plan {
     /// Resolves the names of backends.
     pub fn new(topology: &Topology) -> Self {
         let routes = topology.frontends.iter().map(|frontend| {
-            let rules = frontend.config.rules.iter().filter_map(|rule| {
-                let backend = topology.backend(&rule.use_backend)?;
-                Some((rule.transport.clone(), Arc::clone(backend)))
+            let rules = frontend.config.rules.rules().iter().filter_map(|rule| {
+                let Some(End::Backend(Target::Named { name, .. })) = &rule.end else {
+                    return None;
+                };
+                Some((rule.condition.clone(), Arc::clone(topology.backend(name)?)))
             });
             let rules: Vec<_> = rules.collect();
-            let by_name = rules
-                .iter()
-                .flat_map(|(conditions, _)| conditions)
-                .any(|condition| matches!(condition, TcpCondition::Sni(_)));
+            let mut by_name = false;
+            for condition in rules.iter().filter_map(|(condition, _)| condition.as_ref()) {
+                condition.each_expr(&mut |expr| by_name |= expr.asks(TlsFact::Sni));
+            }
             Routes { rules, by_name }
         });
         Self {
@@ -79,34 +82,61 @@ impl Plan {
         };
         let facts = Facts {
             source: client.address,
-            port: client.ends().destination.port(),
-            name,
+            destination: client.ends().destination,
+            frontend: &frontend.name,
+            name: name.map(|name| name.strip_suffix('.').unwrap_or(name)),
+        };
+        let state = State::default();
+        let scene = Scene {
+            request: None,
+            response: None,
+            state: &state,
+            world: &facts,
         };
         let rule = routes
             .rules
             .iter()
-            .find(|(conditions, _)| conditions.iter().all(|condition| facts.meet(condition)));
+            .find(|(condition, _)| condition.as_ref().is_none_or(|c| c.holds(&scene)));
         rule.map(|(_, backend)| Arc::clone(backend))
             .or_else(default)
     }
 }
 
-impl Facts<'_> {
-    fn meet(&self, condition: &TcpCondition) -> bool {
-        match condition {
-            TcpCondition::Source(prefixes) => prefixes
-                .iter()
-                .any(|prefix| prefix.contains(self.source.ip())),
-            TcpCondition::DstPort(ports) => ports.contains(&self.port),
-            TcpCondition::Sni(names) => self.name.is_some_and(|name| {
-                let name = name.strip_suffix('.').unwrap_or(name);
-                names.iter().any(|wanted| match wanted.strip_prefix('*') {
-                    // `suffix` keeps its dot, so `*.a` does not match `xa`.
-                    Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
-                    None => name == wanted,
-                })
-            }),
+impl World for Facts<'_> {
+    fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        Some(self.destination)
+    }
+
+    fn frontend(&self) -> &str {
+        self.frontend
+    }
+
+    fn backend(&self) -> Option<&str> {
+        None
+    }
+
+    fn fact(&self, _: &Fact) -> Option<i64> {
+        None
+    }
+
+    fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        match fact {
+            TlsFact::Sni => self.name.map(Value::text),
+            _ => None,
         }
+    }
+
+    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn now_ms(&self) -> u64 {
+        // Nothing that is allowed in mode tcp asks for it.
+        0
     }
 }
 

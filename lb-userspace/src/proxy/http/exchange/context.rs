@@ -222,6 +222,9 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
+        if let Some(remembered) = client.rules.borrow_mut().as_mut() {
+            super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
+        }
         if client.worker.shared.log.wants_access() {
             self.log(client, total, bytes_in, bytes_out);
         }

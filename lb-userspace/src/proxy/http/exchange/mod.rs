@@ -2,6 +2,7 @@
 
 pub(super) mod context;
 mod persist;
+pub(super) mod rules;
 mod send;
 
 use std::{
@@ -30,10 +31,7 @@ use super::{
     plan::Target,
     tunnel::Tunnel,
 };
-use crate::{
-    observe::log::{Cause, CookieSeen, CookieSet, Phase},
-    rules::RequestView,
-};
+use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -45,6 +43,8 @@ const TUNNEL: Duration = Duration::from_secs(3600);
 enum Failure {
     /// It gets one of ours, and the connection goes on.
     Answer(Answer),
+    /// It gets one of a rule's, and the connection goes on.
+    Local(Box<rules::Local>),
     /// It gets one of ours, with which the connection ends.
     Refuse(Refusal),
     /// The connection ends, with this answer if the client is still there to read it.
@@ -96,7 +96,11 @@ pub(super) async fn serve(
     };
     let response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Answer(answer)) => local(&client, answer, &asked),
+        Err(Failure::Answer(answer)) => match rules::page(&client, answer.code()) {
+            Some(page) => rules::answered(&client, page, &asked),
+            None => local(&client, answer, &asked),
+        },
+        Err(Failure::Local(answer)) => rules::answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();
@@ -148,15 +152,17 @@ async fn forward_to_backend(
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
-    let Some(target) = shared.http.route(
-        client.frontend().index,
-        &RequestView::new(&head.uri, &head.headers),
-    ) else {
-        client.exchange().terminate(Cause::Server, Phase::Connect);
-        return Err(Failure::Answer(Answer::ServiceUnavailable));
+    let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
+        Ok(routed) => routed,
+        Err(failure) => {
+            let mut body = RequestBody::new(body, client);
+            // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body.
+            if !fields.any(Fields::EXPECT) {
+                body.drain().await;
+            }
+            return Err(failure);
+        }
     };
-    let now_ms = shared.topology.clock.at(client.now());
-    client.exchange().enter(target.backend.enter(now_ms));
     let holder = persist::read(client, target, fields, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
@@ -250,19 +256,13 @@ fn answer(
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
+    let fields = rules::respond(client, target, &mut head, length.fields)?;
     if client.is_held() && !head.status.is_success() {
         // The client will not send the body now, so that the next request's beginning could not be told.
         client.hold_until(None);
         forward::say_whether_kept(&mut head.headers, false);
     }
-    persist::write(
-        client,
-        target,
-        &asked.method,
-        &mut head,
-        length.fields,
-        direct,
-    );
+    persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 
     if lease.is_free(&incoming) {

@@ -1,0 +1,395 @@
+//! What rules do, key by key.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::{
+    answers::status,
+    decode::Decoder,
+    source::Span,
+    table::Table,
+    tree::{Entry, Kind, Node},
+    units::{self, Problem},
+};
+use crate::rules::{
+    Data, Edit, Side, TRACKED, Template, Users, action::HeaderOp, is_framing, regex,
+};
+
+/// Changes that go on with the list, but for those of fields; in the order of the file.
+pub(super) fn edits(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    side: Side,
+    owner: &str,
+) -> Vec<Edit> {
+    let mut found: Vec<(Span, Edit)> = Vec::new();
+    if let Some(e) = table.take("track") {
+        for node in d.one_or_more(&e.value) {
+            found.extend(track(d, node, owner).map(|edit| (e.key_span, edit)));
+        }
+    }
+    if let Some(e) = table.take("set_var")
+        && let Some(vars) = d.table(&e.value, e.key_span, "`set_var`")
+    {
+        for var in vars.entries() {
+            let value = d.template(&var.value, "the variable");
+            let id = variable(d, &var.key, var.key_span);
+            found.extend(
+                id.zip(value)
+                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, value))),
+            );
+        }
+    }
+    if let Some(e) = table.take("unset_var") {
+        for node in d.one_or_more(&e.value) {
+            let id = d
+                .text(node, "`unset_var`")
+                .and_then(|name| variable(d, &name, node.span));
+            found.extend(id.map(|id| (e.key_span, Edit::UnsetVar(id))));
+        }
+    }
+    for (entry, data) in [
+        (table.take("inc_gpc0"), Data::Gpc0),
+        (table.take("inc_gpc1"), Data::Gpc1),
+    ] {
+        let Some(e) = entry else { continue };
+        let sc = d.number(&e.value, &format!("`{}`", e.key), 0..=TRACKED as u8 - 1);
+        found.extend(sc.map(|sc| (e.key_span, Edit::Count(sc, data))));
+    }
+    if let Some(e) = table.take("set_gpt0")
+        && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
+    {
+        let sc = counter(d, &mut inner);
+        let value = inner
+            .take("value")
+            .and_then(|e| d.template(&e.value, "`value`"));
+        if value.is_none() {
+            d.missing(&inner, "value", "write `{ counter: 0, value: 1 }`");
+        }
+        inner.finish(d, &[], &[]);
+        found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
+    }
+    match side {
+        Side::Request => target(d, table, &mut found),
+        Side::Response => {
+            if let Some(e) = table.take("set_status") {
+                let status = status(d, &e.value, "`set_status`", 200..=599);
+                found.extend(status.map(|status| (e.key_span, Edit::SetStatus(status))));
+            }
+        }
+    }
+    found.sort_by_key(|(span, _)| *span);
+    found.into_iter().map(|(_, edit)| edit).collect()
+}
+
+/// What changes a request's line.
+fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    type Make = fn(Template) -> Edit;
+    let whole: [(Option<&Entry>, Make); 4] = [
+        (table.take("set_method"), Edit::SetMethod),
+        (table.take("set_path"), Edit::SetPath),
+        (table.take("set_query"), Edit::SetQuery),
+        (table.take("set_uri"), Edit::SetUri),
+    ];
+    for (entry, make) in whole {
+        let Some(e) = entry else { continue };
+        let what = format!("`{}`", e.key);
+        let Some(template) = d.template(&e.value, &what) else {
+            continue;
+        };
+        if matches!(e.key.as_str(), "set_path" | "set_uri")
+            && template
+                .as_literal()
+                .is_some_and(|text| !text.starts_with('/'))
+        {
+            let message = format!("{what} has to begin with `/`");
+            d.error(e.value.span, message, "write a path as in `/app%[path]`");
+            continue;
+        }
+        found.push((e.key_span, make(template)));
+    }
+    if let Some(e) = table.take("replace_path") {
+        for node in d.one_or_more(&e.value) {
+            let pair = pair(d, node, "`replace_path`");
+            found.extend(pair.map(|(regex, by)| (e.key_span, Edit::ReplacePath(regex, by))));
+        }
+    }
+}
+
+/// `{ regex: …, with: … }`
+fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(regex::bytes::Regex, Template)> {
+    let mut table = d.table(node, node.span, what)?;
+    let pattern = match table.take("regex") {
+        Some(e) => d
+            .line(&e.value, "`regex`")
+            .and_then(|text| match regex(&text, false) {
+                Ok(regex) => Some(regex),
+                Err(problem) => {
+                    d.wrong(e.value.span, problem);
+                    None
+                }
+            }),
+        None => {
+            d.missing(
+                &table,
+                "regex",
+                "write `{ regex: \"^/old/(.*)\", with: '/new/\\1' }`",
+            );
+            None
+        }
+    };
+    let by = match table.take("with") {
+        Some(e) => d.template(&e.value, "`with`"),
+        None => {
+            d.missing(
+                &table,
+                "with",
+                "write `{ regex: \"^/old/(.*)\", with: '/new/\\1' }`",
+            );
+            None
+        }
+    };
+    table.finish(
+        d,
+        &[],
+        &[("match", "it is `regex`"), ("replace", "it is `with`")],
+    );
+    pattern.zip(by)
+}
+
+/// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`: those of the message that the mapping is
+/// about, and those that say `response`.
+pub(super) fn headers(d: &mut Decoder<'_>, table: &mut Table<'_>) -> (Vec<Edit>, Vec<Edit>) {
+    let mut found: [Vec<(Span, Edit)>; 2] = [Vec::new(), Vec::new()];
+    let entries = [
+        table.take("set_header"),
+        table.take("add_header"),
+        table.take("del_header"),
+        table.take("replace_header"),
+        table.take("replace_value"),
+    ];
+    for e in entries.into_iter().flatten() {
+        let sides = sides(e);
+        match sides {
+            Some((request, response)) => {
+                for (index, part) in [request, response].into_iter().enumerate() {
+                    if let Some(part) = part {
+                        found[index].extend(header_edits(d, &e.key, &part.value, e.key_span));
+                    }
+                }
+            }
+            None => found[0].extend(header_edits(d, &e.key, &e.value, e.key_span)),
+        }
+    }
+    found
+        .iter_mut()
+        .for_each(|edits| edits.sort_by_key(|(span, _)| *span));
+    let [request, response] = found;
+    let bare = |edits: Vec<(Span, Edit)>| edits.into_iter().map(|(_, edit)| edit).collect();
+    (bare(request), bare(response))
+}
+
+/// The parts of `{ request: …, response: … }`, if it is that.
+fn sides(entry: &Entry) -> Option<(Option<&Entry>, Option<&Entry>)> {
+    let Kind::Mapping(entries) = &entry.value.kind else {
+        return None;
+    };
+    let is_side = |e: &Entry| {
+        matches!(e.key.as_str(), "request" | "response") && !matches!(e.value.kind, Kind::Scalar(_))
+            || matches!(e.key.as_str(), "request" | "response") && entry.key == "del_header"
+    };
+    if entries.is_empty() || !entries.iter().all(is_side) {
+        return None;
+    }
+    let part = |side: &str| entries.iter().find(|e| e.key == side);
+    Some((part("request"), part("response")))
+}
+
+fn header_edits(
+    d: &mut Decoder<'_>,
+    key: &str,
+    node: &std::rc::Rc<Node>,
+    place: Span,
+) -> Vec<(Span, Edit)> {
+    let mut found = Vec::new();
+    if key == "del_header" {
+        for node in d.one_or_more(node) {
+            let Some(name) = d.text(node, "`del_header`") else {
+                continue;
+            };
+            match name.strip_suffix('*') {
+                Some(prefix) if !prefix.is_empty() => {
+                    found.push((node.span, Edit::DeleteHeaders(prefix.to_ascii_lowercase())));
+                }
+                _ => found.extend(
+                    header_name(d, &name, node.span)
+                        .map(|name| (node.span, Edit::Header(name, HeaderOp::Delete))),
+                ),
+            }
+        }
+        return found;
+    }
+    let Some(table) = d.table(node, place, format!("`{key}`")) else {
+        return found;
+    };
+    if table.entries().is_empty() {
+        d.error(
+            place,
+            format!("`{key}` names no header field"),
+            "write `{ NAME: VALUE }`",
+        );
+    }
+    for e in table.entries() {
+        let name = header_name(d, &e.key, e.key_span);
+        let what = format!("`{}`", e.key);
+        let operation = match key {
+            "set_header" => d.template(&e.value, &what).map(HeaderOp::Set),
+            "add_header" => d.template(&e.value, &what).map(HeaderOp::Add),
+            _ => pair(d, &e.value, &what).map(|(regex, by)| HeaderOp::Replace {
+                regex,
+                by,
+                whole: key == "replace_header",
+            }),
+        };
+        found.extend(
+            name.zip(operation)
+                .map(|(name, op)| (e.key_span, Edit::Header(name, op))),
+        );
+    }
+    found
+}
+
+/// A field's name, of those that are not ours alone.
+pub(super) fn header_name(d: &mut Decoder<'_>, text: &str, span: Span) -> Option<HeaderName> {
+    match HeaderName::from_bytes(text.as_bytes()) {
+        Ok(name) if is_framing(&name) => {
+            let message =
+                format!("`{text}` says where a message ends or what becomes of its connection");
+            d.error(span, message, "leave it to the balancer");
+            None
+        }
+        Ok(name) => Some(name),
+        Err(_) => {
+            let message = format!("`{text}` cannot be a header field's name");
+            d.error(span, message, "write letters, digits and `-`");
+            None
+        }
+    }
+}
+
+fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::VarId> {
+    match d.registry.var(name) {
+        Ok(id) => Some(id),
+        Err(problem) => {
+            d.wrong(span, problem);
+            None
+        }
+    }
+}
+
+/// `counter`, 0 unless it is written.
+fn counter(d: &mut Decoder<'_>, table: &mut Table<'_>) -> u8 {
+    let e = table.take("counter");
+    e.and_then(|e| d.number(&e.value, "`counter`", 0..=TRACKED as u8 - 1))
+        .unwrap_or(0)
+}
+
+/// `{ counter: 0, key: "%[src]", table: NAME }`, or `source`.
+fn track(d: &mut Decoder<'_>, node: &Node, owner: &str) -> Option<Edit> {
+    let source = |d: &mut Decoder<'_>| d.template_of(node.span, "%[src]");
+    if let Kind::Scalar(_) = node.kind {
+        let text = d.word(node, "`track`")?;
+        let key = match text.as_str() {
+            "source" => source(d)?,
+            _ if text.contains("%[") => d.template_of(node.span, &text)?,
+            _ => {
+                d.error(
+                    node.span,
+                    format!("`{text}` is no key to track by"),
+                    "write `source` or `%[…]`",
+                );
+                return None;
+            }
+        };
+        let table = d.registry.table(owner);
+        d.note(node.span);
+        return Some(Edit::Track { sc: 0, key, table });
+    }
+    let mut table = d.table(node, node.span, "`track`")?;
+    let sc = counter(d, &mut table);
+    let key = match table.take("key") {
+        None => source(d),
+        Some(e) => match d.word(&e.value, "`key`")?.as_str() {
+            "source" => source(d),
+            text => d.template_of(e.value.span, text),
+        },
+    };
+    let name = table
+        .take("table")
+        .and_then(|e| d.text(&e.value, "`table`"));
+    table.finish(d, &[], &[]);
+    let handle = d.registry.table(name.as_deref().unwrap_or(owner));
+    d.note(node.span);
+    Some(Edit::Track {
+        sc,
+        key: key?,
+        table: handle,
+    })
+}
+
+/// `{ NAME: PASSWORD }`. No message repeats a password.
+pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
+    let table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
+    if table.entries().is_empty() {
+        d.error(
+            entry.key_span,
+            "there is no user",
+            "write `{ NAME: PASSWORD }`",
+        );
+    }
+    let mut users = Vec::new();
+    for e in table.entries() {
+        if e.key.contains(':') {
+            let message = format!(
+                "`{}` cannot be a user: basic authentication has no `:` in it",
+                e.key
+            );
+            d.error(e.key_span, message, "choose another name");
+        }
+        if let Some(password) = d.secret(&e.value, &format!("the password of `{}`", e.key)) {
+            users.push((e.key.clone(), password));
+        }
+    }
+    match Users::new(users) {
+        Ok(users) => Some(users),
+        Err(problem) => {
+            d.wrong(entry.key_span, problem);
+            None
+        }
+    }
+}
+
+/// `100/1s`, `100/s`: requests, and the period in milliseconds.
+pub(super) fn rate(text: &str) -> Result<(u32, u64), Problem> {
+    let bad = || {
+        Problem::new(
+            format!("`{text}` is no rate"),
+            "write requests and a time: `\"100/1s\"`, `\"5/1m\"`",
+        )
+    };
+    let (requests, period) = text.split_once('/').ok_or_else(bad)?;
+    let requests: u32 = requests.trim().parse().map_err(|_| bad())?;
+    let period = period.trim();
+    let period = match period.starts_with(|c: char| c.is_ascii_digit()) {
+        true => units::duration(period)?,
+        false => units::duration(&format!("1{period}")).map_err(|_| bad())?,
+    };
+    if requests == 0 || period == Duration::ZERO {
+        return Err(bad());
+    }
+    Ok((
+        requests,
+        u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+    ))
+}

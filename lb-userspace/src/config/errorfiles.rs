@@ -1,0 +1,125 @@
+//! `errorfiles:`: pages of one's own for the answers that the balancer gives by itself.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+
+use super::{
+    answers::{read, type_of},
+    decode::Decoder,
+    table::Table,
+    tree::Entry,
+};
+use crate::rules::is_framing;
+
+/// Pages by the status that they stand for.
+#[derive(Debug, Clone, Default)]
+pub struct ErrorFiles(Vec<(u16, Page)>);
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The status that it is sent with.
+    pub status: StatusCode,
+    /// Its header fields, without those that say where it ends.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl ErrorFiles {
+    /// The page for a status.
+    pub fn page(&self, status: u16) -> Option<&Page> {
+        self.0
+            .iter()
+            .find(|(of, _)| *of == status)
+            .map(|(_, page)| page)
+    }
+
+    /// These, and those of `defaults` for other statuses.
+    pub(super) fn or(mut self, defaults: &Self) -> Self {
+        let more = defaults
+            .0
+            .iter()
+            .filter(|(status, _)| self.page(*status).is_none());
+        let more: Vec<_> = more.cloned().collect();
+        self.0.extend(more);
+        self
+    }
+}
+
+/// Reads `errorfiles:`.
+pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ErrorFiles {
+    let mut found = Vec::new();
+    if let Some(e) = table.take("errorfiles")
+        && let Some(files) = d.table(&e.value, e.key_span, "`errorfiles`")
+    {
+        for e in files.entries() {
+            found.extend(page(d, e));
+        }
+    }
+    ErrorFiles(found)
+}
+
+fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
+    let status = entry
+        .key
+        .parse::<u16>()
+        .ok()
+        .filter(|status| (400..=599).contains(status));
+    let Some(status) = status else {
+        let message = format!("`{}` is no status of an error", entry.key);
+        d.error(entry.key_span, message, "write a number from 400 to 599");
+        return None;
+    };
+    let path = d.path(&entry.value, &format!("`{status}`"))?;
+    let bytes = read(d, &path, entry.value.span)?;
+    let page = match bytes.starts_with(b"HTTP/") {
+        true => message(&bytes),
+        false => {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(type_of(&path)));
+            StatusCode::from_u16(status).ok().map(|status| Page {
+                status,
+                headers,
+                body: bytes,
+            })
+        }
+    };
+    if page.is_none() {
+        let message = format!("{} begins like an HTTP message and is none", path.display());
+        d.error(
+            entry.value.span,
+            message,
+            "write a status line, header fields, an empty line and a body, or a body alone",
+        );
+    }
+    Some((status, page?))
+}
+
+/// A whole message, as HAProxy's errorfiles are.
+fn message(bytes: &Bytes) -> Option<Page> {
+    // Lines may end as the editor ends them.
+    let (head, body) = [&b"\r\n\r\n"[..], b"\n\n"]
+        .iter()
+        .filter_map(|end| {
+            let at = bytes.windows(end.len()).position(|window| window == *end)?;
+            Some((at, at + end.len()))
+        })
+        .min()
+        .map(|(head, body)| (&bytes[..head], bytes.slice(body..)))?;
+    let mut lines = std::str::from_utf8(head).ok()?.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':')?;
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        if !is_framing(&name) {
+            headers.append(name, HeaderValue::from_str(value.trim()).ok()?);
+        }
+    }
+    Some(Page {
+        status,
+        headers,
+        body,
+    })
+}

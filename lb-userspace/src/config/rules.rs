@@ -1,0 +1,402 @@
+//! `rules:` of frontends and backends.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::StatusCode;
+
+use super::{
+    actions, answers, conditions,
+    decode::Decoder,
+    draft::RuleDraft,
+    source::Spanned,
+    table::Table,
+    tree::{Kind, Node},
+};
+use crate::rules::{
+    Condition, End, Limiter, Registry, Rule, Side, Template,
+    action::{Gate, ResponsePart, Target},
+};
+
+/// Words of conditions, which belong below `if`.
+const CONDITIONS: &[&str] = &[
+    "path",
+    "path_prefix",
+    "path_suffix",
+    "path_contains",
+    "path_regex",
+    "host",
+    "method",
+    "header",
+    "query",
+    "cookie",
+    "source",
+    "sni",
+    "scheme",
+    "dst_port",
+    "expr",
+    "all",
+    "any",
+    "not",
+    "acl",
+    "ignore_case",
+    "status",
+];
+
+/// Reads `rules:`; `owner` is the proxy's name, that of its own table.
+pub(super) fn decode(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    owner: &str,
+    routes: bool,
+) -> Vec<RuleDraft> {
+    let nodes = table
+        .take("rules")
+        .map_or(&[][..], |e| d.list(&e.value, "`rules`"));
+    let rules = nodes.iter().filter_map(|node| rule(d, node, owner, routes));
+    rules.collect()
+}
+
+fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Option<RuleDraft> {
+    let before = d.diagnostics.len();
+    let mut table = d.table(node, node.span, "a rule")?;
+    let condition = table.take("if").map(|e| {
+        // One that is wrong holds never, not always.
+        conditions::condition(d, &e.value, e.key_span, Side::Request)
+            .unwrap_or_else(|| Condition::Any(Vec::new()))
+    });
+    if let Some(condition) = &condition
+        && condition.needs_response()
+    {
+        let message = "`if` of a rule sees the request alone, there is no response yet";
+        d.error(
+            node.span,
+            message,
+            "write the condition below `response`: `response: { if: { … }, … }`",
+        );
+    }
+    let mut rule = Rule {
+        condition,
+        edits: actions::edits(d, &mut table, Side::Request, owner),
+        ..Rule::default()
+    };
+    let (headers, of_response) = actions::headers(d, &mut table);
+    rule.edits.extend(headers);
+    if let Some(e) = table.take("request")
+        && let Some(mut part) = d.table(&e.value, e.key_span, "`request`")
+    {
+        rule.edits
+            .extend(actions::edits(d, &mut part, Side::Request, owner));
+        rule.edits.extend(actions::headers(d, &mut part).0);
+        part.finish(
+            d,
+            &[],
+            &[("if", "write it beside `request`: it is the rule's")],
+        );
+    }
+    rule.response = response(d, &mut table, owner, of_response);
+    gates(d, &mut table, &mut rule);
+    let mut use_backend = None;
+    ends(d, &mut table, &mut rule, &mut use_backend, routes);
+    let does_nothing = rule.edits.is_empty()
+        && rule.gates.is_empty()
+        && rule.end.is_none()
+        && rule.response.is_none();
+    if does_nothing && only_if(&table) {
+        let mend = match routes {
+            true => "write `{ if: …, use_backend: NAME }`",
+            false => "write what is to be done: `{ if: …, set_header: { NAME: VALUE } }`",
+        };
+        let what = if routes { "use_backend" } else { "set_header" };
+        d.missing(&table, what, mend);
+    }
+    let hint = "conditions go below `if`: `{ if: { … }, use_backend: NAME }`";
+    let mut hints: Vec<(&str, &str)> = CONDITIONS.iter().map(|key| (*key, hint)).collect();
+    hints.extend([
+        ("backend", "it is `use_backend`"),
+        (
+            "http_request",
+            "write the action itself: `set_header: { … }`, `deny: 403`",
+        ),
+        (
+            "http-request",
+            "write the action itself: `set_header: { … }`, `deny: 403`",
+        ),
+    ]);
+    table.finish(d, &[], &hints);
+    let broken = d.diagnostics[before..]
+        .iter()
+        .any(super::Diagnostic::is_error);
+    if broken {
+        // Nobody is told what a rule keeps others from that is not what was meant.
+        rule.end = None;
+    }
+    (!broken || use_backend.is_some()).then_some(RuleDraft {
+        span: node.span,
+        rule,
+        use_backend,
+    })
+}
+
+/// Whether nothing but a condition is there, so that what is missing is not merely misspelt.
+fn only_if(table: &Table<'_>) -> bool {
+    table.entries().iter().all(|e| e.key == "if")
+}
+
+/// `response`, and what `set_header: { response: … }` says.
+fn response(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    owner: &str,
+    mut edits: Vec<crate::rules::Edit>,
+) -> Option<ResponsePart> {
+    let mut part = ResponsePart::default();
+    if let Some(e) = table.take("response")
+        && let Some(mut inner) = d.table(&e.value, e.key_span, "`response`")
+    {
+        part.condition = inner
+            .take("if")
+            .and_then(|e| conditions::condition(d, &e.value, e.key_span, Side::Response));
+        edits.extend(actions::edits(d, &mut inner, Side::Response, owner));
+        edits.extend(actions::headers(d, &mut inner).0);
+        part.deny = inner
+            .take("deny")
+            .and_then(|e| answers::status_of(d, e, StatusCode::BAD_GATEWAY));
+        if inner.entries().is_empty() {
+            d.error(
+                e.key_span,
+                "`response` with nothing to do",
+                "write what is to be done, or remove it",
+            );
+        }
+        inner.finish(
+            d,
+            &[],
+            &[
+                ("use_backend", "a response has come from its backend already"),
+                ("redirect", "a response cannot be turned into a redirect: write `set_header: { Location: … }`"),
+            ],
+        );
+    }
+    part.edits = edits;
+    let mut needs = part
+        .condition
+        .as_ref()
+        .is_some_and(Condition::needs_request);
+    for edit in &part.edits {
+        edit.each_template(&mut |template| {
+            needs |= template
+                .expressions()
+                .any(crate::rules::Expr::needs_request);
+        });
+    }
+    part.needs_request = needs;
+    let empty = part.edits.is_empty() && part.deny.is_none();
+    (!empty).then_some(part)
+}
+
+/// `auth` and `rate_limit`.
+fn gates(d: &mut Decoder<'_>, table: &mut Table<'_>, rule: &mut Rule) {
+    if let Some(e) = table.take("auth")
+        && let Some(mut inner) = d.table(&e.value, e.key_span, "`auth`")
+    {
+        let realm = inner
+            .take("realm")
+            .and_then(|e| d.line(&e.value, "`realm`"));
+        let users = match inner.take("users") {
+            Some(e) => match &e.value.kind {
+                Kind::Scalar(_) => users_by_name(d, &e.value),
+                _ => actions::users(d, e).map(Arc::new),
+            },
+            None => {
+                d.missing(
+                    &inner,
+                    "users",
+                    "write `users: { NAME: PASSWORD }`, or the name of a list below `userlists`",
+                );
+                None
+            }
+        };
+        inner.finish(
+            d,
+            &[],
+            &[
+                ("user", "it is `users`"),
+                ("password", "write `users: { NAME: PASSWORD }`"),
+            ],
+        );
+        rule.gates
+            .extend(users.map(|users| Gate::Auth { realm, users }));
+    }
+    if let Some(e) = table.take("rate_limit")
+        && let Some(mut inner) = d.table(&e.value, e.key_span, "`rate_limit`")
+    {
+        let key = match inner.take("key") {
+            None => Template::parse("%[src]", &mut d.registry).ok(),
+            Some(e) => d.line(&e.value, "`key`").and_then(|text| {
+                let text = match text.split_once(':') {
+                    _ if text == "source" => "%[src]".to_owned(),
+                    Some(("header", name)) => format!("%[req.fhdr(\"{}\")]", name.trim()),
+                    Some(("cookie", name)) => format!("%[req.cook(\"{}\")]", name.trim()),
+                    _ if text.contains("%[") => text,
+                    _ => {
+                        let message = format!("`{text}` is no key to count requests by");
+                        d.error(
+                            e.value.span,
+                            message,
+                            "write `source`, `header:NAME`, `cookie:NAME` or `%[…]`",
+                        );
+                        return None;
+                    }
+                };
+                d.template_of(e.value.span, &text)
+            }),
+        };
+        let rate = match inner.take("rate") {
+            Some(e) => d
+                .parsed(&e.value, "`rate`", actions::rate)
+                .map(|rate| rate.value),
+            None => {
+                d.missing(&inner, "rate", "write `rate: \"100/1s\"`");
+                None
+            }
+        };
+        let burst = inner
+            .take("burst")
+            .and_then(|e| d.number(&e.value, "`burst`", 1..=1_000_000_u32));
+        let status = match inner.take("status") {
+            Some(e) => answers::status(d, &e.value, "`status`", 400..=599),
+            None => Some(StatusCode::TOO_MANY_REQUESTS),
+        };
+        inner.finish(d, &[], &[]);
+        if let (Some(key), Some((requests, period)), Some(status)) = (key, rate, status) {
+            rule.gates.push(Gate::RateLimit {
+                key,
+                limiter: Arc::new(Limiter::new(requests, period, burst.unwrap_or(requests))),
+                status,
+            });
+        }
+    }
+}
+
+fn users_by_name(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<crate::rules::Users>> {
+    let name = d.text(node, "`users`")?;
+    let found = d.registry.users(&name);
+    if found.is_none() {
+        let message = format!("there is no list of users `{name}`");
+        d.error(
+            node.span,
+            message,
+            format!("add it: `userlists: {{ {name}: {{ USER: PASSWORD }} }}`"),
+        );
+    }
+    found
+}
+
+/// What ends the list; at most one of them.
+fn ends(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    rule: &mut Rule,
+    use_backend: &mut Option<Spanned<String>>,
+    routes: bool,
+) {
+    let mut found = Vec::new();
+    if let Some(e) = table.take("use_backend") {
+        if !routes {
+            d.error(
+                e.key_span,
+                "`use_backend` in a backend's rules",
+                "write it in those of the frontend",
+            );
+        } else if let Some(text) = d.text(&e.value, "`use_backend`") {
+            let target = match text.contains("%[") {
+                true => d.template_of(e.value.span, &text).map(Target::Computed),
+                false => {
+                    *use_backend = Some(Spanned::new(text.clone(), e.value.span));
+                    Some(Target::Named {
+                        name: text,
+                        index: Arc::default(),
+                    })
+                }
+            };
+            found.extend(target.map(|target| (e.key_span, End::Backend(target))));
+        }
+    }
+    if let Some(e) = table.take("redirect") {
+        found.extend(answers::redirect(d, e).map(|end| (e.key_span, end)));
+    }
+    if let Some(e) = table.take("deny") {
+        let status = answers::status_of(d, e, StatusCode::FORBIDDEN);
+        found.extend(status.map(|status| {
+            (
+                e.key_span,
+                End::Deny {
+                    status,
+                    tarpit: false,
+                },
+            )
+        }));
+    }
+    if let Some(e) = table.take("tarpit") {
+        let status = answers::status_of(d, e, StatusCode::INTERNAL_SERVER_ERROR);
+        found.extend(status.map(|status| {
+            (
+                e.key_span,
+                End::Deny {
+                    status,
+                    tarpit: true,
+                },
+            )
+        }));
+    }
+    if let Some(e) = table.take("return") {
+        found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
+    }
+    found.sort_by_key(|(span, _)| *span);
+    if let [_, (second, _), ..] = found.as_slice() {
+        d.error(
+            *second,
+            "a rule can only end the list in one way",
+            "write another rule for this",
+        );
+    }
+    rule.end = found.into_iter().next().map(|(_, end)| end);
+}
+
+/// `userlists:`
+pub(super) fn userlists(d: &mut Decoder<'_>, table: &mut Table<'_>) {
+    let Some(e) = table.take("userlists") else {
+        return;
+    };
+    let Some(lists) = d.table(&e.value, e.key_span, "`userlists`") else {
+        return;
+    };
+    for list in lists.entries() {
+        d.name(&list.key, list.key_span, "list of users");
+        if let Some(users) = actions::users(d, list) {
+            d.registry.add_users(&list.key, users);
+        }
+    }
+}
+
+impl Decoder<'_> {
+    /// A text with expressions in it.
+    pub(super) fn template(&mut self, node: &Node, what: &str) -> Option<Template> {
+        let text = self.word(node, what)?;
+        self.template_of(node.span, &text)
+    }
+
+    /// The same of a text that has been read.
+    pub(super) fn template_of(&mut self, span: super::Span, text: &str) -> Option<Template> {
+        let registry: &mut Registry<'_> = &mut self.registry;
+        let parsed = Template::parse(text, registry);
+        self.note(span);
+        match parsed {
+            Ok(template) => Some(template),
+            Err(problem) => {
+                self.wrong(span, problem);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `stick_table:` of frontends and backends.
+
+use std::time::Duration;
+
+use super::{
+    decode::Decoder,
+    diagnostic::Diagnostic,
+    draft::Draft,
+    source::{Span, Spanned},
+    suggest,
+    table::Table,
+    tree::Node,
+    units::{self, Problem},
+};
+use crate::rules::{Data, Fact, Kind, Layout};
+
+/// Reads `stick_table:`; `owner` is the proxy's name, and so the table's.
+pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {
+    let Some(e) = table.take("stick_table") else {
+        return;
+    };
+    let handle = d.registry.table(owner);
+    d.note(e.key_span);
+    let Some(mut inner) = d.table(&e.value, e.key_span, "`stick_table`") else {
+        return;
+    };
+    let kinds = [
+        ("ip", Kind::Ip),
+        ("integer", Kind::Int),
+        ("string", Kind::Str),
+        ("binary", Kind::Bin),
+    ];
+    let key = inner
+        .take("key")
+        .map_or(Some(Kind::Ip), |e| d.choice(&e.value, "`key`", &kinds, &[]));
+    let key_length = inner
+        .take("length")
+        .map_or(Some(32), |e| d.number(&e.value, "`length`", 1..=1024_usize));
+    let size = match inner.take("size") {
+        Some(e) => d.size(&e.value, "`size`", 1..=16 << 20),
+        None => Some(100 << 10),
+    };
+    let expire = inner.take("expire").map_or(Some(Duration::ZERO), |e| {
+        d.duration(&e.value, "`expire`", Duration::from_millis(1))
+    });
+    let store: Option<Vec<(Data, u64)>> = match inner.take("store") {
+        None => {
+            d.missing(
+                &inner,
+                "store",
+                "say what is counted: `store: [\"http_req_rate(10s)\", conn_cur]`",
+            );
+            None
+        }
+        Some(e) => d
+            .one_or_more(&e.value)
+            .iter()
+            .map(|node| stored(d, node))
+            .collect(),
+    };
+    inner.finish(
+        d,
+        &[],
+        &[("type", "it is `key`"), ("len", "it is `length`")],
+    );
+    if let (Some(key), Some(key_length), Some(size), Some(expire), Some(store)) =
+        (key, key_length, size, expire, store)
+    {
+        handle.make(Layout {
+            key,
+            key_length,
+            size,
+            expire_ms: u64::try_from(expire.as_millis()).unwrap_or(u64::MAX),
+            store,
+        });
+    }
+}
+
+fn stored(d: &mut Decoder<'_>, node: &Node) -> Option<(Data, u64)> {
+    d.parsed(node, "`store`", counter)
+        .map(|stored| stored.value)
+}
+
+/// `conn_cur`, `http_req_rate(10s)`.
+fn counter(text: &str) -> Result<(Data, u64), Problem> {
+    let (name, period) = match text.split_once('(') {
+        Some((name, rest)) => (name, Some(rest.trim_end_matches(')'))),
+        None => (text, None),
+    };
+    let Some(data) = Data::by_name(name.trim()) else {
+        let names = Data::ALL.iter().map(|data| data.name());
+        return Err(match suggest::nearest(name, names) {
+            Some(near) => Problem::new(
+                format!("`{name}` is not counted"),
+                format!("did you mean `{near}`?"),
+            ),
+            None => Problem::new(
+                format!("`{name}` is not counted"),
+                "see docs/configuration.md for what is",
+            ),
+        });
+    };
+    match (data.is_rate(), period) {
+        (true, Some(period)) => {
+            let period = units::duration(period)?.as_millis();
+            match u64::try_from(period) {
+                Ok(period) if period > 0 => Ok((data, period)),
+                _ => Err(Problem::new(
+                    "a period of no time",
+                    format!("write `{name}(10s)`"),
+                )),
+            }
+        }
+        (true, None) => Err(Problem::new(
+            format!("`{name}` needs a period"),
+            format!("write `\"{name}(10s)\"`"),
+        )),
+        (false, Some(_)) => Err(Problem::new(
+            format!("`{name}` has no period"),
+            format!("write `{name}`"),
+        )),
+        (false, None) => Ok((data, 0)),
+    }
+}
+
+impl Decoder<'_> {
+    /// What an expression at `span` refers to is kept, to be looked for once all of the file is read.
+    pub(super) fn note(&mut self, span: Span) {
+        let tables = self.registry.tables().len();
+        self.named_tables.resize(tables, span);
+        let facts = self.registry.take_facts();
+        self.facts
+            .extend(facts.into_iter().map(|fact| Spanned::new(fact, span)));
+    }
+}
+
+/// Tables, backends and servers that expressions name exist.
+pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
+    let mut found = Vec::new();
+    for (handle, span) in d.registry.tables().iter().zip(&d.named_tables) {
+        let declared =
+            d.diagnostics.iter().any(|found| found.is_error()) || handle.table().is_some();
+        if !declared {
+            let message = format!("there is no table `{}`", handle.name());
+            let mend = "declare it in the frontend or backend of that name: `stick_table: { store: [ … ] }`";
+            found.push(Diagnostic::error(*span, message).mend(mend));
+        }
+    }
+    for fact in &d.facts {
+        let (backend, server) = fact.value.names();
+        if let Fact::FrontendConnections(Some(name))
+        | Fact::FrontendRate(Some(name))
+        | Fact::FrontendRequestRate(Some(name)) = &fact.value
+            && !draft.frontends.iter().any(|f| f.name.value == *name)
+        {
+            let message = format!("there is no frontend `{name}`");
+            found.push(Diagnostic::error(fact.span, message).mend("name one below `frontends`"));
+        }
+        let Some(name) = backend else { continue };
+        let Some(backend) = draft.backends.iter().find(|b| b.name.value == name) else {
+            let names = draft.backends.iter().map(|b| b.name.value.as_str());
+            let mend = match suggest::nearest(name, names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "name one below `backends`".into(),
+            };
+            found.push(
+                Diagnostic::error(fact.span, format!("there is no backend `{name}`")).mend(mend),
+            );
+            continue;
+        };
+        if let Some(server) = server
+            && !backend.servers.iter().any(|s| s.name.value == server)
+        {
+            let message = format!("there is no server `{server}` in the backend `{name}`");
+            found.push(Diagnostic::error(fact.span, message).mend("name one of its `servers`"));
+        }
+    }
+    d.diagnostics.extend(found);
+}

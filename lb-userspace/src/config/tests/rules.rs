@@ -1,0 +1,94 @@
+//! What is wrong with rules, conditions and actions.
+
+use super::{Case, check};
+
+#[test]
+fn is_explained_at_its_place() {
+    check(CASES);
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "conditions",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    acls:
+      api: { path_prefix: /api/ }
+    rules:
+      - { if: ap, use_backend: app }
+      - { if: { path_regex: "(" }, use_backend: app }
+      - { if: { header: { value: x } }, use_backend: app }
+      - { if: { expr: { of: "path,lowr", value: x } }, use_backend: app }
+      - { if: { source: 10.0.0.0/40 }, use_backend: app }
+      - { if: { method: get }, use_backend: app }
+      - { if: { not: { pathprefix: /a } }, use_backend: app }
+      - { if: { any: [] }, use_backend: app }
+      - { if: { expr: { of: status, value: 200 } }, use_backend: app }
+      - { if: { expr: { of: src_port, value: many } }, use_backend: app }
+    default_backend: app
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "7:15 error: there is no condition `ap` => did you mean `api`?",
+            "8:29 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; look-around and backreferences are not in it",
+            "9:25 error: `name` is missing in `header` => write `header: { name: …, value: … }`",
+            "10:29 error: there is no converter `lowr` => did you mean `lower`?",
+            "11:25 error: `10.0.0.0/40` is no address and no network => write an address or a network: `192.0.2.0/24`",
+            "12:25 error: `get` is no method: they are in capitals => write `GET`",
+            "13:24 error: unknown key `pathprefix` in `if` => did you mean `path_prefix`?",
+            "14:22 error: `any` is an empty list => write at least one condition",
+            "15:9 error: `if` of a rule sees the request alone, there is no response yet => write the condition below `response`: `response: { if: { … }, … }`",
+            "16:46 error: `many` is no number => write a number, or a range as in `400:499` or `ge 100`",
+        ],
+    },
+    Case {
+        name: "actions",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    rules:
+      - { deny: 99 }
+      - { redirect: { code: 302 } }
+      - { redirect: { location: /a, scheme: https } }
+      - { redirect: { location: /a, code: 304 } }
+      - { return: { body: a, file: /b } }
+      - { set_header: { Content-Length: "3" } }
+      - { set_header: { X-A: "%[pth]" } }
+      - { set_header: { X-A: "100%" } }
+      - { set_path: app }
+      - { replace_path: { regex: "^/a" } }
+      - { rate_limit: { key: src, rate: 100 } }
+      - { auth: { users: nobody } }
+      - { set_var: { x: 1 } }
+      - { deny: 403, use_backend: app }
+      - { response: { redirect: / } }
+    default_backend: app
+backends:
+  app:
+    rules: [{ use_backend: app }]
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "5:17 error: `deny` must be a whole number from 200 to 599, not `99` => write a number in that range",
+            "6:11 error: `location` is missing in `redirect` => write `location`, `prefix` or `scheme`",
+            "7:11 error: `location`, `prefix` and `scheme` exclude one another => write one of them",
+            "8:43 error: `code` cannot be `304` => did you mean `301`? It takes `301`, `302`, `303`, `307` or `308`",
+            "9:30 error: `file` and `body` exclude one another => write one of them",
+            "9:36 error: /b cannot be read: No such file or directory (os error 2) => name a readable file",
+            "10:25 error: `Content-Length` says where a message ends or what becomes of its connection => leave it to the balancer",
+            "11:30 error: there is no fetch `pth` => did you mean `path`?",
+            "12:30 error: a `%` stands alone in `100%` => write `%[path]` for what a request has, `%%` for a percent sign",
+            "13:21 error: `set_path` has to begin with `/` => write a path as in `/app%[path]`",
+            "14:25 error: `with` is missing in `replace_path` => write `{ regex: \"^/old/(.*)\", with: '/new/\\1' }`",
+            "15:30 error: `src` is no key to count requests by => write `source`, `header:NAME`, `cookie:NAME` or `%[…]`",
+            "15:41 error: `rate`: `100` is no rate => write requests and a time: `\"100/1s\"`, `\"5/1m\"`",
+            "16:26 error: there is no list of users `nobody` => add it: `userlists: { nobody: { USER: PASSWORD } }`",
+            "17:22 error: the variable `x` has no scope => write `sess.`, `txn.`, `req.` or `res.` and a name",
+            "18:22 error: a rule can only end the list in one way => write another rule for this",
+            "19:23 error: unknown key `redirect` in `response` => a response cannot be turned into a redirect: write `set_header: { Location: … }`",
+            "23:15 error: `use_backend` in a backend's rules => write it in those of the frontend",
+        ],
+    },
+];

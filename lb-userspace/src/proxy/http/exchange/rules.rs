@@ -1,0 +1,490 @@
+//! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
+
+use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request, response,
+};
+use hyper::ext::ReasonPhrase;
+
+use super::{Answer, Asked, Client, Failure, Fields, Target, Upload, forward};
+use crate::{
+    observe::log::{Cause, Phase},
+    proxy::http::{answer::standard, body::ResponseBody, plan::Plan},
+    rules::{
+        Data, Denial, Fact, Later, Outcome, Reply, RequestView, RuleSet, Scene, State, TlsFact,
+        Value, World,
+    },
+    topology::{Backend, Server},
+};
+
+/// What rules have left of a connection's requests.
+#[derive(Debug, Default)]
+pub(in super::super) struct Remembered {
+    state: State,
+    /// What the request is called.
+    id: Option<Box<[u8]>>,
+    frontend: Later,
+    backend: Later,
+}
+
+/// An answer of ours that the connection goes on after.
+#[derive(Debug)]
+pub(in super::super) struct Local {
+    status: StatusCode,
+    /// Another than the status's usual one.
+    reason: Option<&'static str>,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// The backend that a request goes to, once the rules have seen and changed it; and the fields that it has then.
+pub(super) async fn route<'p>(
+    client: &Rc<Client>,
+    plan: &'p Plan,
+    head: &mut request::Parts,
+    fields: Fields,
+) -> Result<(&'p Target, Fields), Failure> {
+    let rules = plan.rules(client.frontend().index);
+    let mut way = Way {
+        client,
+        touched: false,
+    };
+    name(client, head);
+    let mut chosen = None;
+    if !rules.is_empty() {
+        chosen = way.walk(rules, Side::Frontend, plan, head).await?;
+    }
+    let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
+        client.exchange().terminate(Cause::Server, Phase::Connect);
+        return Err(Failure::Answer(Answer::ServiceUnavailable));
+    };
+    let now_ms = client.worker.shared.topology.clock.at(client.now());
+    client.exchange().enter(target.backend.enter(now_ms));
+    let rules = &target.backend.config.rules;
+    if !rules.is_empty() {
+        way.walk(rules, Side::Backend(&target.backend.name), plan, head)
+            .await?;
+    }
+    match way.touched {
+        true => Ok((target, Fields::of(&head.headers))),
+        false => Ok((target, fields)),
+    }
+}
+
+/// Gives the request its unique id, if the frontend has them.
+fn name(client: &Client, head: &mut request::Parts) {
+    let Some(unique) = &client.frontend().config.unique_id else {
+        return;
+    };
+    let mut remembered = client.rules.borrow_mut();
+    let remembered = remembered.get_or_insert_default();
+    let id = {
+        let world = Surroundings {
+            client,
+            backend: None,
+            id: None,
+        };
+        unique.format.render(&Scene {
+            request: Some(RequestView::new(head)),
+            response: None,
+            state: &remembered.state,
+            world: &world,
+        })
+    };
+    if let Some(header) = &unique.header
+        && let Ok(value) = HeaderValue::from_bytes(&id)
+    {
+        head.headers.insert(header.clone(), value);
+    }
+    remembered.id = Some(id.into());
+}
+
+/// Carries out what rules do with a response; the fields that it has then.
+pub(super) fn respond(
+    client: &Rc<Client>,
+    target: &Target,
+    head: &mut response::Parts,
+    fields: Fields,
+) -> Result<Fields, Failure> {
+    let mut remembered = client.rules.borrow_mut();
+    let Some(remembered) = remembered.as_mut() else {
+        return Ok(fields);
+    };
+    if remembered.frontend.is_empty() && remembered.backend.is_empty() {
+        return Ok(fields);
+    }
+    let world = Surroundings {
+        client,
+        backend: Some(&target.backend.name),
+        id: remembered.id.as_deref(),
+    };
+    let state = &mut remembered.state;
+    let done = target
+        .backend
+        .config
+        .rules
+        .response(&remembered.backend, head, state, &world)
+        .and_then(|()| {
+            let rules = &client.frontend().config.rules;
+            rules.response(&remembered.frontend, head, state, &world)
+        });
+    match done {
+        Ok(()) => Ok(Fields::of(&head.headers)),
+        Err(status) => {
+            client.frontend().counters.denied_responses.inc();
+            target.backend.counters.denied_responses.inc();
+            let mut exchange = client.exchange();
+            if let Some(server) = exchange.server() {
+                server.counters.denied_responses.inc();
+            }
+            exchange.terminate(Cause::Proxy, Phase::Headers);
+            drop(exchange);
+            Err(Failure::Local(Box::new(Local::of(client, status))))
+        }
+    }
+}
+
+/// The exchange is over: counts it for whoever tracks it.
+pub(in super::super) fn finish(
+    client: &Client,
+    remembered: &mut Remembered,
+    status: Option<u16>,
+    bytes_in: u64,
+    bytes_out: u64,
+) {
+    let now = client.worker.shared.topology.clock.at(client.now());
+    for tracked in remembered.state.all_tracked() {
+        match status {
+            Some(400..=499) => {
+                tracked.add(Data::HttpErrCnt, 1, now);
+                tracked.add(Data::HttpErrRate, 1, now);
+            }
+            Some(status @ 500..=599) if status != 501 && status != 505 => {
+                tracked.add(Data::HttpFailCnt, 1, now);
+                tracked.add(Data::HttpFailRate, 1, now);
+            }
+            _ => {}
+        }
+        for (data, n) in [
+            (Data::BytesInCnt, bytes_in),
+            (Data::BytesInRate, bytes_in),
+            (Data::BytesOutCnt, bytes_out),
+            (Data::BytesOutRate, bytes_out),
+        ] {
+            tracked.add(data, n, now);
+        }
+    }
+    remembered.state.next();
+    remembered.id = None;
+    remembered.frontend = Later::default();
+    remembered.backend = Later::default();
+}
+
+/// An answer of ours as a response.
+pub(super) fn answered(client: &Rc<Client>, local: Local, asked: &Asked) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::local(client, local.body));
+    *response.status_mut() = local.status;
+    *response.headers_mut() = local.headers;
+    if let Some(reason) = local.reason
+        && local.status.canonical_reason() != Some(reason)
+    {
+        let reason = ReasonPhrase::from_static(reason.as_bytes());
+        response.extensions_mut().insert(reason);
+    }
+    if asked.version == http::Version::HTTP_10 {
+        forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
+    } else if client.upload() != Upload::Done {
+        // Nobody reads the rest of the request, so the next one's beginning could not be told.
+        forward::say_whether_kept(response.headers_mut(), false);
+    }
+    client.exchange().release();
+    response
+}
+
+impl Local {
+    /// With the page that the file has for the status, else the usual one.
+    fn of(client: &Client, status: StatusCode) -> Self {
+        if let Some(page) = page(client, status.as_u16()) {
+            return page;
+        }
+        let (reason, headers, body) = standard(status);
+        Self {
+            status,
+            reason: Some(reason),
+            headers,
+            body,
+        }
+    }
+}
+
+/// The page that the file has for a status: the backend's, else the frontend's.
+pub(in super::super) fn page(client: &Client, status: u16) -> Option<Local> {
+    let frontend = &client.frontend().config.errorfiles;
+    let exchange = client.exchange();
+    let backend = exchange.backend();
+    let page = backend
+        .and_then(|backend| backend.config.errorfiles.page(status))
+        .or_else(|| frontend.page(status))?;
+    let mut headers = page.headers.clone();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(page.body.len()));
+    Some(Local {
+        status: page.status,
+        reason: None,
+        headers,
+        body: page.body.clone(),
+    })
+}
+
+impl Local {
+    /// The whole message as it goes over the wire where the connection ends with it.
+    pub(in super::super) fn message(&self) -> Vec<u8> {
+        let reason = self.status.canonical_reason().unwrap_or("Error");
+        let mut text = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        for (name, value) in &self.headers {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"connection: close\r\n\r\n");
+        text.extend_from_slice(&self.body);
+        text
+    }
+}
+
+impl From<Reply> for Local {
+    fn from(reply: Reply) -> Self {
+        Self {
+            status: reply.status,
+            reason: None,
+            headers: reply.headers,
+            body: reply.body,
+        }
+    }
+}
+
+/// Whose rules.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    Frontend,
+    Backend(&'a str),
+}
+
+struct Way<'a> {
+    client: &'a Rc<Client>,
+    /// The request may have been changed.
+    touched: bool,
+}
+
+impl Way<'_> {
+    /// The backend that a list leads to; `None` if it leads on.
+    async fn walk<'p>(
+        &mut self,
+        rules: &RuleSet,
+        side: Side<'_>,
+        plan: &'p Plan,
+        head: &mut request::Parts,
+    ) -> Result<Option<&'p Target>, Failure> {
+        let client = self.client;
+        self.touched = true;
+        let mut from = 0;
+        loop {
+            let (outcome, next) = {
+                let mut remembered = client.rules.borrow_mut();
+                let Remembered {
+                    state,
+                    id,
+                    frontend,
+                    backend,
+                } = &mut **remembered.get_or_insert_default();
+                let (later, name) = match side {
+                    Side::Frontend => (frontend, None),
+                    Side::Backend(name) => (backend, Some(name)),
+                };
+                let world = Surroundings {
+                    client,
+                    backend: name,
+                    id: id.as_deref(),
+                };
+                rules.request(from, head, state, later, &world)
+            };
+            from = next;
+            match outcome {
+                Outcome::Continue => return Ok(None),
+                Outcome::Backend(target) => return Ok(plan.resolve(target)),
+                Outcome::Named(name) => {
+                    // A name that is none goes on with the list, as HAProxy has it.
+                    if let Some(target) = plan.named(&name) {
+                        return Ok(Some(target));
+                    }
+                }
+                Outcome::Answer(reply) => {
+                    client.exchange().terminate(Cause::Local, Phase::Request);
+                    return Err(Failure::Local(Box::new(reply.into())));
+                }
+                Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
+            }
+        }
+    }
+
+    async fn denied(&self, denial: Denial, side: Side<'_>) -> Failure {
+        let client = self.client;
+        if denial.status != StatusCode::UNAUTHORIZED || denial.header.is_none() {
+            client.frontend().counters.denied_requests.inc();
+            if let Side::Backend(_) = side
+                && let Some(backend) = client.exchange().backend()
+            {
+                backend.counters.denied_requests.inc();
+            }
+        }
+        let phase = match denial.tarpit {
+            true => Phase::Tarpit,
+            false => Phase::Request,
+        };
+        if denial.tarpit {
+            tokio::time::sleep(client.frontend().config.timeouts.tarpit).await;
+        }
+        client.exchange().terminate(Cause::Proxy, phase);
+        let mut local = Local::of(client, denial.status);
+        if let Some((name, value)) = denial.header {
+            local.headers.insert(name, value);
+        }
+        Failure::Local(Box::new(local))
+    }
+}
+
+/// What expressions see around a request.
+struct Surroundings<'a> {
+    client: &'a Client,
+    backend: Option<&'a str>,
+    /// What the request is called.
+    id: Option<&'a [u8]>,
+}
+
+impl Surroundings<'_> {
+    fn backend_of(&self, name: Option<&str>) -> Option<&Arc<Backend>> {
+        let topology = &self.client.worker.shared.topology;
+        topology.backend(name.or(self.backend)?)
+    }
+
+    fn server_of(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
+        self.client.worker.shared.topology.server(backend, server)
+    }
+}
+
+impl World for Surroundings<'_> {
+    fn source(&self) -> SocketAddr {
+        self.client.peer
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        Some(self.client.ends.destination)
+    }
+
+    fn frontend(&self) -> &str {
+        &self.client.frontend().name
+    }
+
+    fn backend(&self) -> Option<&str> {
+        self.backend
+    }
+
+    fn fact(&self, fact: &Fact) -> Option<i64> {
+        let topology = &self.client.worker.shared.topology;
+        let now = self.now_ms();
+        let frontend = |name: &Option<String>| match name {
+            Some(name) => topology.frontend(name),
+            None => Some(self.client.frontend()),
+        };
+        let rate = |per_second: u64| i64::try_from(per_second).unwrap_or(i64::MAX);
+        Some(match fact {
+            Fact::UsableServers(b) => usable(self.backend_of(b.as_deref())?),
+            Fact::BackendConnections(b) => self.backend_of(b.as_deref())?.current().into(),
+            Fact::BackendRate(b) => {
+                let counters = &self.backend_of(b.as_deref())?.counters;
+                rate(counters.connection_rate.per_second(now))
+            }
+            Fact::Queue(b) => queued(self.backend_of(b.as_deref())?),
+            Fact::AverageQueue(b) => {
+                let backend = self.backend_of(b.as_deref())?;
+                let usable = usable(backend).max(1);
+                (queued(backend) + usable - 1) / usable
+            }
+            Fact::Slots(b) | Fact::BackendFree(b) => {
+                let backend = self.backend_of(b.as_deref())?;
+                // HAProxy says -1 where a server has no limit, since nothing can be told then.
+                let free = backend
+                    .servers
+                    .iter()
+                    .filter(|s| s.is_eligible())
+                    .map(|s| free(s));
+                free.sum::<Option<i64>>().unwrap_or(-1)
+            }
+            Fact::FrontendConnections(f) => frontend(f)?.current().into(),
+            Fact::FrontendRate(f) => rate(frontend(f)?.counters.connection_rate.per_second(now)),
+            Fact::FrontendRequestRate(f) => {
+                rate(frontend(f)?.counters.http.request_rate.per_second(now))
+            }
+            Fact::ServerUp(b, s) => self.server_of(b, s)?.is_up().into(),
+            Fact::ServerConnections(b, s) => self.server_of(b, s)?.active().into(),
+            Fact::ServerFree(b, s) => free(self.server_of(b, s)?).unwrap_or(-1),
+            Fact::ServerWeight(b, s) => self.server_of(b, s)?.weight().into(),
+            Fact::ServerQueue(b, s) => self.server_of(b, s)?.queue.len().into(),
+        })
+    }
+
+    fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        let session = self.client.tls.as_deref()?;
+        let certificate = session.client.as_deref();
+        Some(match fact {
+            TlsFact::Used => Value::Bool(true),
+            TlsFact::Sni => Value::text(session.server_name.as_deref()?),
+            TlsFact::Protocol => Value::text(session.version),
+            TlsFact::Cipher => Value::text(session.cipher),
+            TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
+            // One that is not valid ends the handshake.
+            TlsFact::Verify => Value::Int(0),
+            TlsFact::Subject => Value::text(&certificate?.subject),
+            TlsFact::Issuer => Value::text(&certificate?.issuer),
+            TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
+            TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
+            TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
+        })
+    }
+
+    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
+        self.id.map(Cow::Borrowed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.client
+            .worker
+            .shared
+            .topology
+            .clock
+            .at(self.client.now())
+    }
+}
+
+/// Servers that new requests may go to.
+fn usable(backend: &Backend) -> i64 {
+    let usable = backend.servers.iter().filter(|server| server.is_eligible());
+    i64::try_from(usable.count()).unwrap_or(i64::MAX)
+}
+
+/// Requests that wait for any of a backend's servers.
+fn queued(backend: &Backend) -> i64 {
+    let of_servers = backend
+        .servers
+        .iter()
+        .map(|server| i64::from(server.queue.len()));
+    i64::from(backend.queue.len()) + of_servers.sum::<i64>()
+}
+
+/// Places that a server has left; `None` if it has no limit.
+fn free(server: &Server) -> Option<i64> {
+    let most = i64::from(server.config.maxconn?);
+    Some((most - i64::from(server.active())).max(0))
+}

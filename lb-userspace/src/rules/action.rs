@@ -1,0 +1,253 @@
+//! What rules do.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode};
+use regex::bytes::Regex;
+
+use super::{
+    auth::Users,
+    condition::Condition,
+    limit::Limiter,
+    scene::VarId,
+    table::{Data, Handle},
+    template::Template,
+};
+
+/// A rule: if its condition holds, its edits are made, and one of its ends may end the list.
+#[derive(Debug, Clone, Default)]
+pub struct Rule {
+    /// Without one it always holds.
+    pub condition: Option<Condition>,
+    /// Changes to the request, and other things that go on.
+    pub edits: Vec<Edit>,
+    /// What may refuse.
+    pub gates: Vec<Gate>,
+    /// What ends the list.
+    pub end: Option<End>,
+    /// What is done with the response, later.
+    pub response: Option<ResponsePart>,
+}
+
+impl Rule {
+    /// Whether it is a `use_backend` that a connection of mode tcp can follow, and nothing else.
+    pub fn routes_connections(&self) -> bool {
+        let mut known = true;
+        if let Some(condition) = &self.condition {
+            condition.each_expr(&mut |expr| known &= expr.is_of_connection());
+        }
+        known
+            && self.edits.is_empty()
+            && self.gates.is_empty()
+            && self.response.is_none()
+            && matches!(self.end, Some(End::Backend(Target::Named { .. })))
+    }
+}
+
+/// What a rule does with the response.
+#[derive(Debug, Clone, Default)]
+pub struct ResponsePart {
+    /// Looked at when the response is there.
+    pub condition: Option<Condition>,
+    /// Changes to the response.
+    pub edits: Vec<Edit>,
+    /// Whether the client gets an answer of ours instead, with this status.
+    pub deny: Option<StatusCode>,
+    /// Whether it looks at the request.
+    pub needs_request: bool,
+}
+
+/// What is done to a field.
+#[derive(Debug, Clone)]
+pub enum HeaderOp {
+    /// The only one of its name.
+    Set(Template),
+    /// One more.
+    Add(Template),
+    /// All of its name are removed.
+    Delete,
+    /// Each line that matches is replaced, or each value that commas divide.
+    Replace {
+        /// What is looked for.
+        regex: Regex,
+        /// What stands there instead, with `\1` for what brackets caught.
+        by: Template,
+        /// The whole line.
+        whole: bool,
+    },
+}
+
+/// A change that goes on with the list.
+#[derive(Debug, Clone)]
+pub enum Edit {
+    /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
+    Header(HeaderName, HeaderOp),
+    /// `del_header` of all names that begin so.
+    DeleteHeaders(String),
+    /// `set_path`.
+    SetPath(Template),
+    /// `replace_path`.
+    ReplacePath(Regex, Template),
+    /// `set_query`.
+    SetQuery(Template),
+    /// `set_uri`: path and query.
+    SetUri(Template),
+    /// `set_method`.
+    SetMethod(Template),
+    /// `set_status` of a response.
+    SetStatus(StatusCode),
+    /// `set_var`.
+    SetVar(VarId, Template),
+    /// `unset_var`.
+    UnsetVar(VarId),
+    /// `track`.
+    Track {
+        /// By which counter.
+        sc: u8,
+        /// The key.
+        key: Template,
+        /// In which table.
+        table: Arc<Handle>,
+    },
+    /// `sc_inc`.
+    Count(u8, Data),
+    /// `sc_set`.
+    SetNumber(u8, Data, Template),
+}
+
+impl Edit {
+    /// Whether it changes a message's head.
+    pub fn changes_head(&self) -> bool {
+        !matches!(
+            self,
+            Self::SetVar(..)
+                | Self::UnsetVar(_)
+                | Self::Track { .. }
+                | Self::Count(..)
+                | Self::SetNumber(..)
+        )
+    }
+
+    /// Calls `visit` with its templates.
+    pub fn each_template(&self, visit: &mut dyn FnMut(&Template)) {
+        match self {
+            Self::Header(
+                _,
+                HeaderOp::Set(t) | HeaderOp::Add(t) | HeaderOp::Replace { by: t, .. },
+            )
+            | Self::SetPath(t)
+            | Self::ReplacePath(_, t)
+            | Self::SetQuery(t)
+            | Self::SetUri(t)
+            | Self::SetMethod(t)
+            | Self::SetVar(_, t)
+            | Self::Track { key: t, .. }
+            | Self::SetNumber(_, _, t) => visit(t),
+            Self::Header(_, HeaderOp::Delete)
+            | Self::DeleteHeaders(_)
+            | Self::SetStatus(_)
+            | Self::UnsetVar(_)
+            | Self::Count(..) => {}
+        }
+    }
+}
+
+/// What ends the list if it refuses.
+#[derive(Debug, Clone)]
+pub enum Gate {
+    /// `auth`.
+    Auth {
+        /// Shown by the client.
+        realm: Option<String>,
+        /// Who may pass.
+        users: Arc<Users>,
+    },
+    /// `rate_limit`.
+    RateLimit {
+        /// Whose requests are counted together.
+        key: Template,
+        /// What passes.
+        limiter: Arc<Limiter>,
+        /// The status for the others.
+        status: StatusCode,
+    },
+}
+
+/// What ends the list.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// `use_backend`.
+    Backend(Target),
+    /// `redirect`.
+    Redirect(Box<Redirect>),
+    /// `deny`, `tarpit`.
+    Deny {
+        /// The status.
+        status: StatusCode,
+        /// The answer waits for the tarpit's time.
+        tarpit: bool,
+    },
+    /// `return`.
+    Return(Box<Return>),
+}
+
+/// A backend.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// This one.
+    Named {
+        /// Its name.
+        name: String,
+        /// Its index, once that is known.
+        index: Arc<OnceLock<usize>>,
+    },
+    /// The one of the name that comes of this; none of that name goes on with the list.
+    Computed(Template),
+}
+
+/// `redirect`.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// Where to.
+    pub to: Location,
+    /// 301, 302, 303, 307 or 308.
+    pub code: StatusCode,
+    /// `prefix`, `scheme`: without the query.
+    pub drop_query: bool,
+    /// `prefix`: with a slash after the path.
+    pub append_slash: bool,
+    /// A Set-Cookie value.
+    pub cookie: Option<String>,
+}
+
+/// Where a redirect leads.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// There.
+    Whole(Template),
+    /// There, and then the request's path and query.
+    Prefix(Template),
+    /// To the same by another scheme.
+    Scheme(Template),
+}
+
+/// `return`.
+#[derive(Debug, Clone)]
+pub struct Return {
+    /// The status.
+    pub status: StatusCode,
+    /// Fields.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// The body and its type.
+    pub body: Option<(Body, String)>,
+}
+
+/// A body.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// As it is.
+    Fixed(Bytes),
+    /// With expressions in it.
+    Template(Template),
+}

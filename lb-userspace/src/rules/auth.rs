@@ -1,0 +1,133 @@
+//! Users and their passwords: in clear, or as crypt(3)'s SHA-256 and SHA-512 hashes (`$5$`, `$6$`).
+//!
+//! Such a hash takes milliseconds to verify, on purpose. A password that was right is therefore remembered as a keyed
+//! fast hash of this process, so that only the first request with it, and wrong ones, cost that much.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::OnceLock,
+};
+
+use super::problem::Problem;
+
+mod crypt;
+
+/// A list of users.
+#[derive(Debug)]
+pub struct Users {
+    users: Vec<User>,
+}
+
+#[derive(Debug)]
+struct User {
+    name: String,
+    secret: Secret,
+}
+
+enum Secret {
+    Clear(String),
+    Hash {
+        hash: crypt::Hash,
+        /// Two keyed hashes of the password that was right.
+        right: OnceLock<(u64, u64)>,
+        keys: (RandomState, RandomState),
+    },
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Users {
+    /// From names and passwords.
+    ///
+    /// # Errors
+    /// A hash is of a kind that is not understood; with the user's name.
+    pub fn new(users: Vec<(String, String)>) -> Result<Self, Problem> {
+        let users = users.into_iter().map(|(name, secret)| {
+            let secret = match secret.starts_with('$') {
+                false => Secret::Clear(secret),
+                true => Secret::Hash {
+                    hash: crypt::Hash::parse(&secret).ok_or_else(|| {
+                        Problem::new(
+                            format!("the password of `{name}` is a hash of a kind that is not understood"),
+                            "make it with `openssl passwd -6`: SHA-512 (`$6$`) and SHA-256 (`$5$`) are",
+                        )
+                    })?,
+                    right: OnceLock::new(),
+                    keys: (RandomState::new(), RandomState::new()),
+                },
+            };
+            Ok(User { name, secret })
+        });
+        Ok(Self {
+            users: users.collect::<Result<_, Problem>>()?,
+        })
+    }
+
+    /// Whether this is the user's password.
+    pub fn verify(&self, name: &[u8], password: &[u8]) -> bool {
+        let user = self.users.iter().find(|user| user.name.as_bytes() == name);
+        user.is_some_and(|user| match &user.secret {
+            Secret::Clear(secret) => same(secret.as_bytes(), password),
+            Secret::Hash { hash, right, keys } => {
+                let quick = (keys.0.hash_one(password), keys.1.hash_one(password));
+                if right.get() == Some(&quick) {
+                    return true;
+                }
+                let verified = hash.verify(password);
+                if verified {
+                    let _ = right.set(quick);
+                }
+                verified
+            }
+        })
+    }
+}
+
+/// Compares in a time that does not tell how much is alike.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_clear_and_as_hashes() {
+        // As `openssl passwd` makes them.
+        let users = Users::new(vec![
+            ("clear".into(), "secret".into()),
+            (
+                "six".into(),
+                "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1".into(),
+            ),
+            (
+                "five".into(),
+                "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5".into(),
+            ),
+            (
+                "rounds".into(),
+                "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA".into(),
+            ),
+        ])
+        .unwrap();
+        for (name, right) in [
+            ("clear", "secret"),
+            ("six", "Hello world!"),
+            ("five", "Hello world!"),
+            ("rounds", "Hello world!"),
+        ] {
+            // The second time it is remembered.
+            for _ in 0..2 {
+                assert!(users.verify(name.as_bytes(), right.as_bytes()), "{name}");
+                assert!(!users.verify(name.as_bytes(), b"Hello world"), "{name}");
+            }
+        }
+        assert!(!users.verify(b"nobody", b"secret"));
+        assert!(Users::new(vec![("md5".into(), "$1$a$b".into())]).is_err());
+    }
+}

@@ -1,0 +1,276 @@
+//! Changes to heads.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, request, response,
+    uri::{Parts, PathAndQuery},
+};
+use regex::bytes::Regex;
+
+use super::{
+    action::{Edit, HeaderOp},
+    scene::{RequestView, ResponseView, Scene, State, World},
+    table::Tracked,
+    template,
+    value::{Kind, Value},
+};
+
+/// Changes a request.
+pub(super) fn request(
+    edit: &Edit,
+    head: &mut request::Parts,
+    state: &mut State,
+    world: &dyn World,
+) {
+    let scene = Scene {
+        request: Some(RequestView::new(head)),
+        response: None,
+        state,
+        world,
+    };
+    match edit {
+        Edit::Header(name, operation) => {
+            let change = prepare(operation, name, &head.headers, &scene);
+            carry_out(change, name, &mut head.headers);
+        }
+        Edit::DeleteHeaders(prefix) => delete(prefix, &mut head.headers),
+        Edit::SetPath(path) => {
+            let path = path.render(&scene);
+            set_target(head, Some(path), None);
+        }
+        Edit::ReplacePath(regex, by) => {
+            let by = by.render(&scene);
+            let path = replaced(regex, &by, head.uri.path().as_bytes());
+            set_target(head, path, None);
+        }
+        Edit::SetQuery(query) => {
+            let query = query.render(&scene);
+            let query = query.strip_prefix(b"?").unwrap_or(&query).to_vec();
+            set_target(head, None, Some(query));
+        }
+        Edit::SetUri(uri) => {
+            let uri = uri.render(&scene);
+            let (path, query) = match uri.iter().position(|&b| b == b'?') {
+                Some(at) => (uri[..at].to_vec(), uri[at + 1..].to_vec()),
+                None => (uri, Vec::new()),
+            };
+            set_target(head, Some(path), Some(query));
+        }
+        Edit::SetMethod(method) => {
+            // What is no method or one that we do not serve is not taken, and HEAD stays HEAD: whether the client gets a
+            // body depends on it.
+            let method = super::fetch::method(&method.render(&scene));
+            let serves = |method: &Method| {
+                *method != Method::CONNECT
+                    && (*method == Method::HEAD) == (head.method == Method::HEAD)
+            };
+            if let Some(method) = method.filter(serves) {
+                head.method = method;
+            }
+        }
+        Edit::SetStatus(_) => {}
+        _ => remember(edit, scene_state(&scene, edit), state, world),
+    }
+}
+
+/// Changes a response.
+pub(super) fn response(
+    edit: &Edit,
+    head: &mut response::Parts,
+    request: Option<RequestView<'_>>,
+    state: &mut State,
+    world: &dyn World,
+) {
+    let scene = Scene {
+        request,
+        response: Some(ResponseView {
+            status: head.status,
+            version: head.version,
+            headers: &head.headers,
+        }),
+        state,
+        world,
+    };
+    match edit {
+        Edit::Header(name, operation) => {
+            let change = prepare(operation, name, &head.headers, &scene);
+            carry_out(change, name, &mut head.headers);
+        }
+        Edit::DeleteHeaders(prefix) => delete(prefix, &mut head.headers),
+        Edit::SetStatus(status) => head.status = *status,
+        _ => remember(edit, scene_state(&scene, edit), state, world),
+    }
+}
+
+/// What a variable or counter is to become.
+fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
+    match edit {
+        Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) => value.value(scene),
+        Edit::Track { sc, key, .. } if scene.state.tracked(*sc).is_none() => key.value(scene),
+        _ => None,
+    }
+}
+
+fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
+    match edit {
+        Edit::SetVar(var, _) => state.set_var(*var, value),
+        Edit::UnsetVar(var) => state.set_var(*var, None),
+        Edit::Track { sc, table, .. } => {
+            if let Some(value) = value {
+                state.track(*sc, || Tracked::begin(table, value, world.now_ms()));
+            }
+        }
+        Edit::Count(sc, data) => {
+            if let Some(tracked) = state.tracked(*sc) {
+                tracked.add(*data, 1, world.now_ms());
+                if let Some(rate) = data.rate() {
+                    tracked.add(rate, 1, world.now_ms());
+                }
+            }
+        }
+        Edit::SetNumber(sc, data, _) => {
+            let number = value.and_then(|value| value.cast(Kind::Int)?.as_int());
+            if let (Some(tracked), Some(number)) = (state.tracked(*sc), number) {
+                tracked.set(*data, u64::try_from(number).unwrap_or(0));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is to be done to a field, with the values worked out.
+enum Change {
+    Set(HeaderValue),
+    Add(HeaderValue),
+    Delete,
+    Lines(Vec<HeaderValue>),
+    Nothing,
+}
+
+fn prepare(
+    operation: &HeaderOp,
+    name: &HeaderName,
+    headers: &HeaderMap,
+    scene: &Scene<'_>,
+) -> Change {
+    match operation {
+        HeaderOp::Set(value) => Change::Set(field_value(value.render(scene))),
+        HeaderOp::Add(value) => Change::Add(field_value(value.render(scene))),
+        HeaderOp::Delete => Change::Delete,
+        HeaderOp::Replace { .. } if !headers.contains_key(name) => Change::Nothing,
+        HeaderOp::Replace { regex, by, whole } => {
+            let by = by.render(scene);
+            let line = |line: &HeaderValue| {
+                let text = line.as_bytes();
+                if *whole {
+                    return replaced(regex, &by, text).map_or_else(|| line.clone(), field_value);
+                }
+                let values: Vec<Vec<u8>> = text
+                    .split(|&b| b == b',')
+                    .map(|value| {
+                        let value = value.trim_ascii();
+                        replaced(regex, &by, value).unwrap_or_else(|| value.to_vec())
+                    })
+                    .collect();
+                field_value(values.join(&b", "[..]))
+            };
+            Change::Lines(headers.get_all(name).iter().map(line).collect())
+        }
+    }
+}
+
+fn carry_out(change: Change, name: &HeaderName, headers: &mut HeaderMap) {
+    match change {
+        Change::Set(value) => drop(headers.insert(name, value)),
+        Change::Add(value) => drop(headers.append(name, value)),
+        Change::Delete => drop(headers.remove(name)),
+        Change::Nothing => {}
+        Change::Lines(lines) => {
+            headers.remove(name);
+            for line in lines {
+                headers.append(name, line);
+            }
+        }
+    }
+}
+
+fn delete(prefix: &str, headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(prefix) && !super::is_framing(name))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// What the whole of `text` becomes, as HAProxy's replace-… rules have it; `None` if nothing in it matches.
+fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    let captures = regex.captures(text)?;
+    let mut whole = Vec::with_capacity(text.len() + by.len());
+    captures.expand(
+        &template::replacement(&String::from_utf8_lossy(by)),
+        &mut whole,
+    );
+    Some(whole)
+}
+
+/// A field's value. Control characters, which would end it, are left out.
+pub(super) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+    text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
+    let trimmed = text.trim_ascii();
+    HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// A new path, or a new query; what there was stays where there is none. An empty query is none at all.
+fn set_target(head: &mut request::Parts, path: Option<Vec<u8>>, query: Option<Vec<u8>>) {
+    if path.is_none() && query.is_none() {
+        return;
+    }
+    let mut target = match path {
+        Some(path) => {
+            let mut path = encoded(path, b"?#");
+            if !path.starts_with(b"/") {
+                path.insert(0, b'/');
+            }
+            path
+        }
+        None => head.uri.path().as_bytes().to_vec(),
+    };
+    let query = match query {
+        Some(query) => encoded(query, b"#"),
+        None => head.uri.query().unwrap_or_default().as_bytes().to_vec(),
+    };
+    if !query.is_empty() {
+        target.push(b'?');
+        target.extend_from_slice(&query);
+    }
+    let Ok(target) = PathAndQuery::try_from(target) else {
+        return;
+    };
+    let mut parts = Parts::from(head.uri.clone());
+    parts.path_and_query = Some(target);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+}
+
+/// With all percent-encoded that may not stand there as it is.
+fn encoded(text: Vec<u8>, besides: &[u8]) -> Vec<u8> {
+    let stays = |b: u8| {
+        b.is_ascii_graphic()
+            && !besides.contains(&b)
+            && !matches!(b, b'"' | b'<' | b'>' | b'`' | b'\\' | b'^')
+    };
+    if text.iter().all(|&b| stays(b)) {
+        return text;
+    }
+    let mut safe = Vec::with_capacity(text.len() + 8);
+    for b in text {
+        match stays(b) {
+            true => safe.push(b),
+            false => safe.extend(format!("%{b:02X}").bytes()),
+        }
+    }
+    safe
+}

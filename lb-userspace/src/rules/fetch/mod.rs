@@ -1,0 +1,398 @@
+//! Where samples come from.
+//!
+//! A fetch that has several values (a header field's) gives all of them to a condition, any of which may match, and the
+//! last to a template, as HAProxy's do.
+
+mod header;
+mod names;
+mod request;
+
+use std::{
+    borrow::Cow,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderName, Method, Version};
+
+use super::{
+    auth::Users,
+    scene::{Fact, Scene, TlsFact, VarId},
+    table::{Data, Handle},
+    value::{Kind, Value},
+};
+
+use header::Occurrence;
+use header::host_name;
+pub(super) use names::{parse, shorthand};
+
+/// Which message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Request,
+    /// The server's.
+    Response,
+}
+
+/// Where a sample comes from.
+#[derive(Debug, Clone)]
+pub enum Fetch {
+    /// The same always.
+    Constant(Value<'static>),
+    /// `src`.
+    Source,
+    /// `src_port`.
+    SourcePort,
+    /// `dst`.
+    Destination,
+    /// `dst_port`.
+    DestinationPort,
+    /// `method`.
+    Method,
+    /// `path`: not decoded, without the query.
+    Path,
+    /// `pathq`: with the query.
+    PathQuery,
+    /// `url`: the target as it was sent.
+    Url,
+    /// `base`: host and path.
+    Base,
+    /// `query`: what follows the question mark.
+    Query,
+    /// `urlp`: a parameter of the query, not decoded; `None` is the first.
+    Parameter {
+        /// Its name.
+        name: Option<String>,
+        /// What else parameters may be divided by.
+        delimiter: u8,
+    },
+    /// The host: in lower case, without port and trailing dot.
+    Host,
+    /// `scheme`: `https` over TLS, else `http`.
+    Scheme,
+    /// `req.ver`, `res.ver`: `1.1`.
+    Version(Side),
+    /// `req.hdr`, `res.hdr` and the like.
+    Header {
+        /// Of which message.
+        side: Side,
+        /// Its name.
+        name: HeaderName,
+        /// Whole lines, or what commas divide.
+        whole: bool,
+        /// Which of them; `None` is all for conditions, the last for templates.
+        occurrence: Option<Occurrence>,
+    },
+    /// `req.hdr_cnt` and the like.
+    HeaderCount {
+        /// Of which message.
+        side: Side,
+        /// Its name; `None` counts all.
+        name: Option<HeaderName>,
+        /// Whole lines, or what commas divide.
+        whole: bool,
+    },
+    /// `req.hdr_names`.
+    HeaderNames(Side, String),
+    /// `req.cook`, `res.cook`.
+    Cookie(Side, String),
+    /// `req.cook_cnt`.
+    CookieCount(String),
+    /// `status`.
+    Status,
+    /// `var`.
+    Var(VarId),
+    /// `sc_…(N)`, `src_…(table)`.
+    Counter {
+        /// Whose entry.
+        of: Counted,
+        /// What of it.
+        data: Data,
+    },
+    /// `sc_tracked(N)`.
+    IsTracked(u8),
+    /// Numbers of proxies and servers.
+    Fact(Fact),
+    /// `ssl_…`.
+    Tls(TlsFact),
+    /// `date`: seconds since 1970, plus an offset; with a factor for finer units.
+    Date {
+        /// Seconds to add.
+        offset: i64,
+        /// Units a second.
+        factor: i64,
+    },
+    /// `rand`: below the range.
+    Random(u32),
+    /// `uuid`.
+    Uuid,
+    /// `unique-id`.
+    UniqueId,
+    /// `fe_name`.
+    FrontendName,
+    /// `be_name`.
+    BackendName,
+    /// `http_auth`: whether the request has a user's password.
+    Auth(std::sync::Arc<Users>),
+    /// `http_auth_user`, `http_auth_pass`.
+    Credentials {
+        /// The password instead of the name.
+        password: bool,
+    },
+}
+
+/// Whose entry of a table.
+#[derive(Debug, Clone)]
+pub enum Counted {
+    /// The one that a counter follows.
+    Tracked(u8),
+    /// The client's address in a table.
+    Source(std::sync::Arc<Handle>),
+}
+
+impl Fetch {
+    /// The type of its values.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Constant(value) => value.kind(),
+            Self::Source | Self::Destination => Kind::Ip,
+            Self::Method => Kind::Method,
+            Self::SourcePort
+            | Self::DestinationPort
+            | Self::HeaderCount { .. }
+            | Self::CookieCount(_)
+            | Self::Status
+            | Self::Counter { .. }
+            | Self::Date { .. }
+            | Self::Random(_) => Kind::Int,
+            Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
+            Self::Fact(_) => Kind::Int,
+            Self::Tls(fact) => match fact {
+                TlsFact::Used | TlsFact::CertificateUsed => Kind::Bool,
+                TlsFact::Verify => Kind::Int,
+                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
+                _ => Kind::Str,
+            },
+            _ => Kind::Str,
+        }
+    }
+
+    /// Whether it looks at a response.
+    pub fn needs_response(&self) -> bool {
+        match self {
+            Self::Status => true,
+            Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
+                *side == Side::Response
+            }
+            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Response,
+            _ => false,
+        }
+    }
+
+    /// Whether it looks at a request.
+    pub fn needs_request(&self) -> bool {
+        match self {
+            Self::Method
+            | Self::Path
+            | Self::PathQuery
+            | Self::Url
+            | Self::Base
+            | Self::Query
+            | Self::Parameter { .. }
+            | Self::Host
+            | Self::CookieCount(_)
+            | Self::Auth(_)
+            | Self::Credentials { .. } => true,
+            Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
+                *side == Side::Request
+            }
+            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
+            _ => false,
+        }
+    }
+
+    /// Whether it has more than one value, of which conditions take any.
+    fn is_multiple(&self) -> bool {
+        match self {
+            Self::Header { occurrence, .. } => occurrence.is_none(),
+            Self::Cookie(..) => true,
+            _ => false,
+        }
+    }
+
+    /// Calls `visit` with each value until it says true; whether it did.
+    pub fn any<'a>(&'a self, scene: &Scene<'a>, visit: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
+        if !self.is_multiple() {
+            return self.sample(scene).is_some_and(visit);
+        }
+        match self {
+            Self::Header {
+                side, name, whole, ..
+            } => scene.headers(*side).is_some_and(|headers| {
+                header::each(headers, name, *whole).any(|v| visit(bytes(v)))
+            }),
+            Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
+                request::cookies(headers, *side, name).any(|v| visit(bytes(v)))
+            }),
+            _ => false,
+        }
+    }
+
+    /// The one value, or of several the last.
+    pub fn sample<'a>(&'a self, scene: &Scene<'a>) -> Option<Value<'a>> {
+        let request = scene.request;
+        let world = scene.world;
+        Some(match self {
+            Self::Constant(value) => value.borrowed(),
+            Self::Source => Value::Ip(world.source().ip()),
+            Self::SourcePort => Value::Int(world.source().port().into()),
+            Self::Destination => Value::Ip(world.destination()?.ip()),
+            Self::DestinationPort => Value::Int(world.destination()?.port().into()),
+            Self::Method => bytes(request?.method.as_str().as_bytes()),
+            Self::Path => Value::text(request?.path()?),
+            Self::PathQuery => Value::text(request?.uri.path_and_query()?.as_str()),
+            Self::Url => match request?.uri {
+                uri if uri.authority().is_none() => Value::text(uri.path_and_query()?.as_str()),
+                uri => Value::Str(Cow::Owned(uri.to_string().into_bytes())),
+            },
+            Self::Base => {
+                let view = request?;
+                let mut base = view.host().unwrap_or_default().to_vec();
+                base.extend_from_slice(view.path().unwrap_or_default().as_bytes());
+                Value::Str(Cow::Owned(base))
+            }
+            Self::Query => Value::text(request?.uri.query()?),
+            Self::Parameter { name, delimiter } => {
+                request::parameter(request?.uri.query()?, name.as_deref(), *delimiter)?
+            }
+            Self::Host => Value::Str(host_name(request?.host()?)),
+            Self::Scheme => {
+                let tls = matches!(world.tls(TlsFact::Used), Some(Value::Bool(true)));
+                Value::text(if tls { "https" } else { "http" })
+            }
+            Self::Version(side) => Value::text(match side {
+                Side::Request => version(request?.version),
+                Side::Response => version(scene.response?.version),
+            }),
+            Self::Header {
+                side,
+                name,
+                whole,
+                occurrence,
+            } => {
+                let headers = scene.headers(*side)?;
+                let which = occurrence.unwrap_or(Occurrence::LAST);
+                bytes(header::nth(headers, name, *whole, which)?)
+            }
+            Self::HeaderCount { side, name, whole } => {
+                Value::Int(header::count(scene.headers(*side)?, name.as_ref(), *whole))
+            }
+            Self::HeaderNames(side, delimiter) => {
+                let names: Vec<&str> = scene
+                    .headers(*side)?
+                    .keys()
+                    .map(HeaderName::as_str)
+                    .collect();
+                Value::Str(Cow::Owned(names.join(delimiter).into_bytes()))
+            }
+            Self::Cookie(side, name) => {
+                bytes(request::cookies(scene.headers(*side)?, *side, name).next()?)
+            }
+            Self::CookieCount(name) => {
+                let count = request::cookies(request?.headers, Side::Request, name).count();
+                Value::Int(i64::try_from(count).ok()?)
+            }
+            Self::Status => Value::Int(scene.response?.status.as_u16().into()),
+            Self::Var(id) => scene.state.var(*id)?.borrowed(),
+            Self::Counter { of, data } => Value::Int(match of {
+                Counted::Tracked(sc) => scene.state.tracked(*sc)?.get(*data, world.now_ms())?,
+                Counted::Source(handle) => {
+                    let table = handle.table()?;
+                    let key = super::table::Key::of(Value::Ip(world.source().ip()), table.key())?;
+                    match table.find(&key, world.now_ms()) {
+                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
+                        None => 0,
+                    }
+                }
+            }),
+            Self::IsTracked(sc) => Value::Bool(scene.state.tracked(*sc).is_some()),
+            Self::Fact(fact @ Fact::ServerUp(..)) => Value::Bool(world.fact(fact)? != 0),
+            Self::Fact(fact) => Value::Int(world.fact(fact)?),
+            Self::Tls(TlsFact::Used) => {
+                Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
+            }
+            Self::Tls(fact) => world.tls(*fact)?,
+            Self::Date { offset, factor } => {
+                let now = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                let micros = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+                let per_unit = 1_000_000 / factor.max(&1);
+                Value::Int((micros / per_unit).saturating_add(offset.saturating_mul(*factor)))
+            }
+            Self::Random(range) => Value::Int(i64::from(
+                u32::try_from((u128::from(world.random()) * u128::from(*range)) >> 64)
+                    .unwrap_or_default(),
+            )),
+            Self::Uuid => Value::Str(Cow::Owned(
+                uuid(world.random(), world.random()).into_bytes(),
+            )),
+            Self::UniqueId => Value::Str(world.unique_id()?),
+            Self::FrontendName => Value::text(world.frontend()),
+            Self::BackendName => Value::text(world.backend()?),
+            Self::Auth(users) => {
+                let credentials = credentials(request?.headers);
+                Value::Bool(
+                    credentials.is_some_and(|(user, password)| users.verify(&user, &password)),
+                )
+            }
+            Self::Credentials { password } => {
+                let (user, pass) = credentials(request?.headers)?;
+                Value::Str(Cow::Owned(if *password { pass } else { user }))
+            }
+        })
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn headers(&self, side: Side) -> Option<&'a http::HeaderMap> {
+        match side {
+            Side::Request => self.request.map(|request| request.headers),
+            Side::Response => self.response.map(|response| response.headers),
+        }
+    }
+}
+
+pub(super) use request::credentials;
+
+fn bytes(text: &[u8]) -> Value<'_> {
+    Value::Str(Cow::Borrowed(text))
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        Version::HTTP_3 => "3.0",
+        _ => "1.1",
+    }
+}
+
+/// RFC 9562, version 4.
+fn uuid(high: u64, low: u64) -> String {
+    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// The well-known methods by name, so that none has to be made.
+pub(super) fn method(name: &[u8]) -> Option<Method> {
+    Method::from_bytes(name).ok()
+}

@@ -1,0 +1,429 @@
+//! Fetches by HAProxy's names.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::HeaderName;
+
+use super::{Counted, Fact, Fetch, Occurrence, Side, TlsFact, Value};
+use crate::rules::{
+    args::Call, matching::How, problem::Problem, registry::Registry, scene::TRACKED, table::Data,
+};
+
+/// A fetch by its name and arguments.
+pub(in crate::rules) fn parse(call: &Call, registry: &mut Registry<'_>) -> Result<Fetch, Problem> {
+    let (fetch, most) = match simple(&call.name) {
+        Some(fetch) => (fetch, 0),
+        None => match message(call)? {
+            Some(found) => found,
+            None => match constant(call)? {
+                Some(found) => found,
+                None => match counter(call, registry)? {
+                    Some(found) => found,
+                    None => other(call, registry)?,
+                },
+            },
+        },
+    };
+    call.most(most)?;
+    Ok(fetch)
+}
+
+/// Those without arguments.
+fn simple(name: &str) -> Option<Fetch> {
+    Some(match name {
+        "src" | "fc_src" => Fetch::Source,
+        "src_port" | "fc_src_port" => Fetch::SourcePort,
+        "dst" | "fc_dst" => Fetch::Destination,
+        "dst_port" | "fc_dst_port" => Fetch::DestinationPort,
+        "always_true" => Fetch::Constant(Value::Bool(true)),
+        "always_false" => Fetch::Constant(Value::Bool(false)),
+        "method" => Fetch::Method,
+        "path" => Fetch::Path,
+        "pathq" => Fetch::PathQuery,
+        "url" => Fetch::Url,
+        "base" => Fetch::Base,
+        "query" => Fetch::Query,
+        "host" => Fetch::Host,
+        "scheme" => Fetch::Scheme,
+        "status" => Fetch::Status,
+        "req.ver" | "req_ver" => Fetch::Version(Side::Request),
+        "res.ver" | "resp_ver" => Fetch::Version(Side::Response),
+        "uuid" => Fetch::Uuid,
+        "unique-id" => Fetch::UniqueId,
+        "fe_name" => Fetch::FrontendName,
+        "be_name" => Fetch::BackendName,
+        "http_auth_user" => Fetch::Credentials { password: false },
+        "http_auth_pass" => Fetch::Credentials { password: true },
+        "date_us" => Fetch::Date {
+            offset: 0,
+            factor: 1_000_000,
+        },
+        "ssl_fc" => Fetch::Tls(TlsFact::Used),
+        "ssl_fc_sni" | "req.ssl_sni" => Fetch::Tls(TlsFact::Sni),
+        "ssl_fc_protocol" => Fetch::Tls(TlsFact::Protocol),
+        "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),
+        "ssl_fc_has_crt" | "ssl_c_used" => Fetch::Tls(TlsFact::CertificateUsed),
+        "ssl_c_verify" => Fetch::Tls(TlsFact::Verify),
+        "ssl_c_s_dn" => Fetch::Tls(TlsFact::Subject),
+        "ssl_c_i_dn" => Fetch::Tls(TlsFact::Issuer),
+        "ssl_c_sha1" => Fetch::Tls(TlsFact::Sha1),
+        "ssl_c_sha256" => Fetch::Tls(TlsFact::Sha256),
+        "ssl_c_serial" => Fetch::Tls(TlsFact::Serial),
+        _ => return None,
+    })
+}
+
+/// Header fields, cookies and parameters; with how many arguments they take.
+fn message(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
+    let (side, rest) = match call.name.split_once('.') {
+        Some(("req", rest)) => (Side::Request, rest),
+        Some(("res", rest)) => (Side::Response, rest),
+        Some(_) => return Ok(None),
+        None => match call.name.strip_prefix('s') {
+            // HAProxy's old names of a response's.
+            Some(rest @ ("hdr" | "hdr_cnt" | "cook")) => (Side::Response, rest),
+            _ => (Side::Request, call.name.as_str()),
+        },
+    };
+    let name = |index| -> Result<HeaderName, Problem> {
+        let text = call.need(index, "a header field's name")?;
+        HeaderName::from_bytes(text.as_bytes())
+            .map_err(|_| Problem::bare(format!("`{text}` cannot be a header field's name")))
+    };
+    let fetch = match rest {
+        "hdr" | "fhdr" | "hdr_ip" | "hdr_val" => {
+            let occurrence = match call.number(1)? {
+                None => None,
+                Some(which) => Some(Occurrence::new(which).ok_or_else(|| {
+                    Problem::new(
+                        format!("`{which}` is no occurrence"),
+                        "count from 1, or from -1 to -10 backwards",
+                    )
+                })?),
+            };
+            Fetch::Header {
+                side,
+                name: name(0)?,
+                whole: rest == "fhdr",
+                occurrence,
+            }
+        }
+        "hdr_cnt" | "fhdr_cnt" => Fetch::HeaderCount {
+            side,
+            name: match call.optional(0) {
+                Some(_) => Some(name(0)?),
+                None => None,
+            },
+            whole: rest == "fhdr_cnt",
+        },
+        "hdr_names" => Fetch::HeaderNames(side, call.optional(0).unwrap_or(",").to_owned()),
+        "cook" | "cookie" => Fetch::Cookie(side, call.need(0, "a cookie's name")?.to_owned()),
+        "cook_cnt" if side == Side::Request => {
+            Fetch::CookieCount(call.need(0, "a cookie's name")?.to_owned())
+        }
+        "urlp" | "url_param" if side == Side::Request => Fetch::Parameter {
+            name: call.optional(0).map(str::to_owned),
+            delimiter: call
+                .optional(1)
+                .and_then(|d| d.bytes().next())
+                .unwrap_or(b'&'),
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some((fetch, 2)))
+}
+
+/// The same value always.
+fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
+    let value = match call.name.as_str() {
+        "int" => Value::Int(call.number(0)?.unwrap_or_default()),
+        "bool" => match call.need(0, "true or false")? {
+            "true" | "1" => Value::Bool(true),
+            "false" | "0" => Value::Bool(false),
+            other => {
+                return Err(Problem::new(
+                    format!("`{other}` is no boolean"),
+                    "write `true` or `false`",
+                ));
+            }
+        },
+        "str" => Value::Str(
+            call.args
+                .first()
+                .cloned()
+                .unwrap_or_default()
+                .into_bytes()
+                .into(),
+        ),
+        "ipv4" | "ipv6" => {
+            let text = call.need(0, "an address")?;
+            let address: IpAddr = text
+                .parse()
+                .map_err(|_| Problem::bare(format!("`{text}` is no address")))?;
+            Value::Ip(address)
+        }
+        "bin" => {
+            let text = call.need(0, "hexadecimal digits")?;
+            let bytes = crate::rules::convert::unhex(text.as_bytes())
+                .ok_or_else(|| Problem::bare(format!("`{text}` is not hexadecimal")))?;
+            Value::Bin(bytes.into())
+        }
+        "env" => {
+            let name = call.need(0, "a variable's name")?;
+            Value::Str(std::env::var(name).unwrap_or_default().into_bytes().into())
+        }
+        "hostname" => {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            Value::Str(name.trim_end().as_bytes().to_vec().into())
+        }
+        "pid" => Value::Int(i64::from(std::process::id())),
+        _ => return Ok(None),
+    };
+    let most = usize::from(!matches!(call.name.as_str(), "hostname" | "pid"));
+    Ok(Some((Fetch::Constant(value), most)))
+}
+
+/// `sc_NAME(N)`, `scN_NAME`, `src_NAME(table)`.
+fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, usize)>, Problem> {
+    let name = call.name.as_str();
+    if let Some(data) = name.strip_prefix("src_").and_then(Data::by_fetch) {
+        let table = call.need(0, "a table's name")?;
+        let handle = registry.table(table);
+        let of = Counted::Source(handle);
+        return Ok(Some((Fetch::Counter { of, data }, 1)));
+    }
+    let (sc, rest, most) = match name.strip_prefix("sc_") {
+        Some(rest) => {
+            if rest != "tracked" && Data::by_fetch(rest).is_none() {
+                return Ok(None);
+            }
+            (sticky(call.need(0, "the number of a counter")?)?, rest, 1)
+        }
+        None => match name
+            .strip_prefix("sc")
+            .and_then(|rest| rest.split_once('_'))
+        {
+            Some((digit @ ("0" | "1" | "2"), rest)) => (sticky(digit)?, rest, 0),
+            _ => return Ok(None),
+        },
+    };
+    if rest == "tracked" {
+        return Ok(Some((Fetch::IsTracked(sc), most)));
+    }
+    let Some(data) = Data::by_fetch(rest) else {
+        return Ok(None);
+    };
+    let of = Counted::Tracked(sc);
+    Ok(Some((Fetch::Counter { of, data }, most)))
+}
+
+/// The number of a counter.
+pub(in crate::rules) fn sticky(text: &str) -> Result<u8, Problem> {
+    text.parse()
+        .ok()
+        .filter(|sc| usize::from(*sc) < TRACKED)
+        .ok_or_else(|| {
+            Problem::new(
+                format!("there is no counter `{text}`"),
+                format!("write a number from 0 to {}", TRACKED - 1),
+            )
+        })
+}
+
+/// Variables, proxies, servers, and the rest.
+fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Problem> {
+    let name = || call.optional(0).map(str::to_owned);
+    let server = || -> Result<(String, String), Problem> {
+        let text = call.need(0, "a server: `backend/server`")?;
+        let (backend, server) = text.split_once('/').ok_or_else(|| {
+            Problem::new(
+                format!("`{text}` names no server"),
+                "write `backend/server`",
+            )
+        })?;
+        Ok((backend.to_owned(), server.to_owned()))
+    };
+    let fact = match call.name.as_str() {
+        "nbsrv" => Fact::UsableServers(name()),
+        "connslots" => Fact::Slots(name()),
+        "be_conn" => Fact::BackendConnections(name()),
+        "be_conn_free" => Fact::BackendFree(name()),
+        "be_sess_rate" => Fact::BackendRate(name()),
+        "queue" => Fact::Queue(name()),
+        "avg_queue" => Fact::AverageQueue(name()),
+        "fe_conn" => Fact::FrontendConnections(name()),
+        "fe_sess_rate" => Fact::FrontendRate(name()),
+        "fe_req_rate" => Fact::FrontendRequestRate(name()),
+        "srv_is_up" => server().map(|(b, s)| Fact::ServerUp(b, s))?,
+        "srv_conn" => server().map(|(b, s)| Fact::ServerConnections(b, s))?,
+        "srv_conn_free" => server().map(|(b, s)| Fact::ServerFree(b, s))?,
+        "srv_weight" => server().map(|(b, s)| Fact::ServerWeight(b, s))?,
+        "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
+        "var" => {
+            let id = registry.var(call.need(0, "a variable's name")?)?;
+            return Ok((Fetch::Var(id), 1));
+        }
+        "rand" => {
+            let range = call.number(0)?.unwrap_or(1 << 32).clamp(1, u32::MAX.into());
+            return Ok((Fetch::Random(u32::try_from(range).unwrap_or(u32::MAX)), 1));
+        }
+        "date" => {
+            let factor = match call.optional(1) {
+                None | Some("s") => 1,
+                Some("ms") => 1000,
+                Some("us") => 1_000_000,
+                Some(unit) => {
+                    return Err(Problem::new(
+                        format!("`{unit}` is no unit"),
+                        "write `s`, `ms` or `us`",
+                    ));
+                }
+            };
+            let offset = call.number(0)?.unwrap_or_default();
+            return Ok((Fetch::Date { offset, factor }, 2));
+        }
+        "http_auth" => {
+            let list = call.need(0, "a list of users")?;
+            let users = registry.users(list).ok_or_else(|| {
+                Problem::new(
+                    format!("there is no list of users `{list}`"),
+                    "add it below `userlists`",
+                )
+            })?;
+            return Ok((Fetch::Auth(Arc::clone(&users)), 1));
+        }
+        unknown => {
+            let near = crate::rules::nearest(unknown, NAMES);
+            return Err(match near {
+                Some(near) => Problem::new(
+                    format!("there is no fetch `{unknown}`"),
+                    format!("did you mean `{near}`?"),
+                ),
+                None => Problem::bare(format!("there is no fetch `{unknown}`")),
+            });
+        }
+    };
+    registry.uses(&fact);
+    Ok((Fetch::Fact(fact), 1))
+}
+
+/// What `path_beg`, `hdr_dom` and the like stand for: a fetch's name and a way of matching.
+pub(in crate::rules) fn shorthand(name: &str) -> Option<(&str, How)> {
+    let (fetch, suffix) = name.rsplit_once('_')?;
+    let how = match suffix {
+        "beg" => How::Prefix,
+        "end" => How::Suffix,
+        "sub" => How::Contains,
+        "dir" => How::Directory,
+        "dom" => How::DomainPart,
+        "reg" => How::Regex,
+        "len" => How::Length,
+        _ => return None,
+    };
+    let known = [
+        "path",
+        "url",
+        "base",
+        "hdr",
+        "req.hdr",
+        "res.hdr",
+        "shdr",
+        "urlp",
+        "url_param",
+        "cook",
+        "req.cook",
+        "res.cook",
+        "scook",
+        "ssl_fc_sni",
+    ];
+    known.contains(&fetch).then_some((fetch, how))
+}
+
+/// For "did you mean".
+const NAMES: &[&str] = &[
+    "src",
+    "src_port",
+    "dst",
+    "dst_port",
+    "method",
+    "path",
+    "pathq",
+    "url",
+    "base",
+    "query",
+    "host",
+    "scheme",
+    "status",
+    "req.ver",
+    "res.ver",
+    "req.hdr",
+    "req.fhdr",
+    "res.hdr",
+    "res.fhdr",
+    "hdr",
+    "req.hdr_cnt",
+    "res.hdr_cnt",
+    "req.hdr_names",
+    "req.cook",
+    "res.cook",
+    "req.cook_cnt",
+    "urlp",
+    "url_param",
+    "int",
+    "bool",
+    "str",
+    "ipv4",
+    "ipv6",
+    "bin",
+    "env",
+    "hostname",
+    "pid",
+    "nbsrv",
+    "connslots",
+    "be_conn",
+    "be_conn_free",
+    "be_sess_rate",
+    "queue",
+    "avg_queue",
+    "fe_conn",
+    "fe_sess_rate",
+    "fe_req_rate",
+    "srv_is_up",
+    "srv_conn",
+    "srv_conn_free",
+    "srv_weight",
+    "srv_queue",
+    "var",
+    "rand",
+    "date",
+    "uuid",
+    "unique-id",
+    "fe_name",
+    "be_name",
+    "http_auth",
+    "http_auth_user",
+    "http_auth_pass",
+    "always_true",
+    "always_false",
+    "ssl_fc",
+    "ssl_fc_sni",
+    "ssl_fc_protocol",
+    "ssl_fc_cipher",
+    "ssl_c_used",
+    "ssl_c_verify",
+    "ssl_c_s_dn",
+    "ssl_c_i_dn",
+    "ssl_c_sha1",
+    "ssl_c_sha256",
+    "ssl_c_serial",
+    "sc_http_req_rate",
+    "sc_http_req_cnt",
+    "sc_http_err_rate",
+    "sc_conn_cur",
+    "sc_conn_rate",
+    "sc_gpc0_rate",
+    "sc_get_gpc0",
+    "sc_tracked",
+    "src_http_req_rate",
+    "src_conn_cur",
+];

@@ -1,0 +1,70 @@
+//! Parts of a request that have a form of their own: parameters, cookies, credentials.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, COOKIE, SET_COOKIE},
+};
+
+use super::{Side, Value};
+
+/// The value of a query's parameter, as it was sent; that of the first where no name is given.
+pub(super) fn parameter<'a>(
+    query: &'a str,
+    name: Option<&str>,
+    delimiter: u8,
+) -> Option<Value<'a>> {
+    query
+        .as_bytes()
+        .split(|&b| b == b'&' || b == delimiter)
+        .find_map(|pair| {
+            let (key, value) = match pair.iter().position(|&b| b == b'=') {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, &pair[pair.len()..]),
+            };
+            name.is_none_or(|name| key == name.as_bytes())
+                .then_some(Value::Str(Cow::Borrowed(value)))
+        })
+}
+
+/// The values of a cookie, in order.
+pub(super) fn cookies<'a>(
+    headers: &'a HeaderMap,
+    side: Side,
+    name: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    let field = match side {
+        Side::Request => COOKIE,
+        Side::Response => SET_COOKIE,
+    };
+    headers.get_all(field).iter().flat_map(move |line| {
+        // What follows the first semicolon of a Set-Cookie are its attributes.
+        let pairs = match side {
+            Side::Request => usize::MAX,
+            Side::Response => 1,
+        };
+        line.as_bytes()
+            .split(|&b| b == b';')
+            .take(pairs)
+            .filter_map(move |pair| {
+                let at = pair.iter().position(|&b| b == b'=')?;
+                (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+            })
+    })
+}
+
+/// The user and password of HTTP's basic scheme.
+pub(in crate::rules) fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut user = STANDARD.decode(token.trim_ascii()).ok()?;
+    let colon = user.iter().position(|&b| b == b':')?;
+    let password = user.split_off(colon + 1);
+    user.truncate(colon);
+    Some((user, password))
+}

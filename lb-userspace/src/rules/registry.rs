@@ -1,0 +1,156 @@
+//! What expressions refer to by name: maps, tables, variables, lists of users. Collected while a configuration is read.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    auth::Users,
+    condition::Condition,
+    map::{Map, Output},
+    matching::How,
+    problem::Problem,
+    scene::{Fact, Scope, VarId},
+    table::Handle,
+};
+
+/// What a configuration's expressions refer to.
+pub struct Registry<'a> {
+    /// Relative paths begin here.
+    base: &'a Path,
+    maps: Vec<Arc<Map>>,
+    tables: Vec<Arc<Handle>>,
+    variables: Vec<String>,
+    users: Vec<(String, Arc<Users>)>,
+    conditions: Vec<(String, Arc<Condition>)>,
+    facts: Vec<Fact>,
+}
+
+impl<'a> Registry<'a> {
+    /// An empty one.
+    pub fn new(base: &'a Path) -> Self {
+        Self {
+            base,
+            maps: Vec::new(),
+            tables: Vec::new(),
+            variables: Vec::new(),
+            users: Vec::new(),
+            conditions: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// A path of the file.
+    pub fn path(&self, text: &str) -> PathBuf {
+        self.base.join(text)
+    }
+
+    /// The map in a file, read once however often it is named.
+    pub fn map(&mut self, path: &str, how: How, output: Output) -> Result<Arc<Map>, Problem> {
+        let path = self.path(path);
+        let same = |map: &&Arc<Map>| map.is(&path, how, output);
+        if let Some(map) = self.maps.iter().find(same) {
+            return Ok(Arc::clone(map));
+        }
+        let map = Arc::new(Map::read(path, how, output)?);
+        self.maps.push(Arc::clone(&map));
+        Ok(map)
+    }
+
+    /// All maps.
+    pub fn maps(&self) -> &[Arc<Map>] {
+        &self.maps
+    }
+
+    /// The table of a name, which may be declared later.
+    pub fn table(&mut self, name: &str) -> Arc<Handle> {
+        if let Some(table) = self.tables.iter().find(|table| table.name() == name) {
+            return Arc::clone(table);
+        }
+        let table = Arc::new(Handle::new(name));
+        self.tables.push(Arc::clone(&table));
+        table
+    }
+
+    /// All tables that were declared or named.
+    pub fn tables(&self) -> &[Arc<Handle>] {
+        &self.tables
+    }
+
+    /// A variable: `txn.name`.
+    pub fn var(&mut self, name: &str) -> Result<VarId, Problem> {
+        let mend = "write `sess.`, `txn.`, `req.` or `res.` and a name";
+        let (scope, rest) = name
+            .split_once('.')
+            .ok_or_else(|| Problem::new(format!("the variable `{name}` has no scope"), mend))?;
+        let scope = match scope {
+            "sess" => Scope::Session,
+            "txn" => Scope::Transaction,
+            "req" => Scope::Request,
+            "res" => Scope::Response,
+            _ => {
+                return Err(Problem::new(
+                    format!("`{scope}` is no scope of a variable"),
+                    mend,
+                ));
+            }
+        };
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        if rest.is_empty() || !rest.bytes().all(good) {
+            return Err(Problem::new(
+                format!("`{name}` cannot be the name of a variable"),
+                "write letters, digits, `_` and `.`",
+            ));
+        }
+        let found = self.variables.iter().position(|known| known == rest);
+        let index = found.unwrap_or_else(|| {
+            self.variables.push(rest.to_owned());
+            self.variables.len() - 1
+        });
+        u16::try_from(index)
+            .map(|index| VarId { index, scope })
+            .map_err(|_| Problem::new("there are too many variables", "use fewer"))
+    }
+
+    /// Declares a list of users.
+    pub fn add_users(&mut self, name: &str, users: Users) {
+        self.users.push((name.to_owned(), Arc::new(users)));
+    }
+
+    /// A list of users.
+    pub fn users(&self, name: &str) -> Option<Arc<Users>> {
+        let found = self.users.iter().find(|(known, _)| known == name);
+        found.map(|(_, users)| Arc::clone(users))
+    }
+
+    /// The conditions that have names, of one frontend or backend.
+    pub fn set_conditions(&mut self, conditions: Vec<(String, Arc<Condition>)>) {
+        self.conditions = conditions;
+    }
+
+    /// Names one condition more.
+    pub fn add_condition(&mut self, name: &str, condition: Arc<Condition>) {
+        self.conditions.push((name.to_owned(), condition));
+    }
+
+    /// A condition by its name.
+    pub fn condition(&self, name: &str) -> Option<Arc<Condition>> {
+        let found = self.conditions.iter().find(|(known, _)| known == name);
+        found.map(|(_, condition)| Arc::clone(condition))
+    }
+
+    /// The names of conditions.
+    pub fn condition_names(&self) -> impl Iterator<Item = &str> {
+        self.conditions.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub(super) fn uses(&mut self, fact: &Fact) {
+        self.facts.push(fact.clone());
+    }
+
+    /// The proxies and servers that were named since the last call.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
+}

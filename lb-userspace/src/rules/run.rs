@@ -1,0 +1,375 @@
+//! Carrying rules out: from a head and a list to what becomes of it.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE,
+        WWW_AUTHENTICATE,
+    },
+    request, response,
+};
+
+use super::{
+    action::{Body, End, Gate, Location, Redirect, Return, Rule, Target},
+    edit,
+    fetch::credentials,
+    scene::{RequestView, ResponseView, Scene, State, World},
+};
+
+/// A list of rules.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    /// Some response part has a condition on the request, which it sees as it was sent.
+    keeps_original: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Outcome<'r> {
+    /// No rule has ended the list.
+    Continue,
+    /// It goes to this backend.
+    Backend(&'r Target),
+    /// The name that came of a computed target; no backend is called so if the caller knows none.
+    Named(Vec<u8>),
+    /// An answer of ours, in full.
+    Answer(Reply),
+    /// It is refused; the body is that of the status.
+    Deny(Denial),
+}
+
+/// An answer in full.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The status.
+    pub status: StatusCode,
+    /// A field that goes with it.
+    pub header: Option<(HeaderName, HeaderValue)>,
+    /// It waits for the tarpit's time.
+    pub tarpit: bool,
+}
+
+/// The response parts that apply, and what they need of the request.
+#[derive(Debug, Default)]
+pub struct Later {
+    rules: Vec<u32>,
+    original: Option<Box<Original>>,
+}
+
+/// A request's head as it was sent.
+#[derive(Debug, Clone)]
+struct Original {
+    method: http::Method,
+    uri: http::Uri,
+    version: http::Version,
+    headers: HeaderMap,
+}
+
+impl Original {
+    fn of(head: &request::Parts) -> Box<Self> {
+        Box::new(Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            headers: head.headers.clone(),
+        })
+    }
+
+    fn view(&self) -> RequestView<'_> {
+        RequestView {
+            method: &self.method,
+            uri: &self.uri,
+            version: self.version,
+            headers: &self.headers,
+        }
+    }
+}
+
+impl RuleSet {
+    /// A list.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let keeps = |rule: &Rule| {
+            let Some(response) = &rule.response else {
+                return false;
+            };
+            response.needs_request || rule.condition.as_ref().is_some_and(|c| c.needs_request())
+        };
+        Self {
+            keeps_original: rules.iter().any(keeps),
+            rules,
+        }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Tells each `use_backend` the index of its backend.
+    pub fn resolve(&self, index_of: impl Fn(&str) -> Option<usize>) {
+        for rule in &self.rules {
+            if let Some(End::Backend(Target::Named { name, index })) = &rule.end
+                && let Some(found) = index_of(name)
+            {
+                let _ = index.set(found);
+            }
+        }
+    }
+
+    /// Carries the list out from the rule at `from` on; where a computed backend is none, the caller goes on after it.
+    /// Returns what becomes of the request, and the rule after the one that said so.
+    pub fn request(
+        &self,
+        from: usize,
+        head: &mut request::Parts,
+        state: &mut State,
+        later: &mut Later,
+        world: &dyn World,
+    ) -> (Outcome<'_>, usize) {
+        for (at, rule) in self.rules.iter().enumerate().skip(from) {
+            if let Some(response) = &rule.response {
+                let original = later.original.as_ref().map(|original| original.view());
+                let request = original.unwrap_or(RequestView::new(head));
+                let applies = holds(rule, request, state, world);
+                if applies {
+                    later.rules.push(u32::try_from(at).unwrap_or(u32::MAX));
+                    if response.needs_request && later.original.is_none() {
+                        later.original = Some(Original::of(head));
+                    }
+                }
+                if rule.edits.is_empty() && rule.gates.is_empty() && rule.end.is_none() {
+                    continue;
+                }
+            }
+            if !holds(rule, RequestView::new(head), state, world) {
+                continue;
+            }
+            for edit in &rule.edits {
+                if self.keeps_original && later.original.is_none() && edit.changes_head() {
+                    later.original = Some(Original::of(head));
+                }
+                edit::request(edit, head, state, world);
+            }
+            let scene = Scene {
+                request: Some(RequestView::new(head)),
+                response: None,
+                state,
+                world,
+            };
+            for gate in &rule.gates {
+                if let Some(denial) = refuses(gate, &scene) {
+                    return (Outcome::Deny(denial), at + 1);
+                }
+            }
+            let outcome = match &rule.end {
+                None => continue,
+                Some(End::Backend(Target::Computed(name))) => Outcome::Named(name.render(&scene)),
+                Some(End::Backend(target)) => Outcome::Backend(target),
+                Some(End::Redirect(redirect)) => Outcome::Answer(redirected(redirect, &scene)),
+                Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
+                Some(End::Deny { status, tarpit }) => Outcome::Deny(Denial {
+                    status: *status,
+                    header: None,
+                    tarpit: *tarpit,
+                }),
+            };
+            return (outcome, at + 1);
+        }
+        (Outcome::Continue, self.rules.len())
+    }
+
+    /// Carries the response parts out that the request's way through the list has come by.
+    ///
+    /// # Errors
+    /// The response is not passed on: the client gets an answer with this status instead.
+    pub fn response(
+        &self,
+        later: &Later,
+        head: &mut response::Parts,
+        state: &mut State,
+        world: &dyn World,
+    ) -> Result<(), StatusCode> {
+        let request = later.original.as_ref().map(|original| original.view());
+        let rules = later
+            .rules
+            .iter()
+            .filter_map(|at| self.rules.get(*at as usize));
+        for part in rules.filter_map(|rule| rule.response.as_ref()) {
+            let scene = Scene {
+                request,
+                response: Some(ResponseView {
+                    status: head.status,
+                    version: head.version,
+                    headers: &head.headers,
+                }),
+                state,
+                world,
+            };
+            if !part
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition.holds(&scene))
+            {
+                continue;
+            }
+            for edit in &part.edits {
+                edit::response(edit, head, request, state, world);
+            }
+            if let Some(status) = part.deny {
+                return Err(status);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Later {
+    /// Whether nothing is to be done with the response.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+fn holds(rule: &Rule, request: RequestView<'_>, state: &State, world: &dyn World) -> bool {
+    let scene = Scene {
+        request: Some(request),
+        response: None,
+        state,
+        world,
+    };
+    rule.condition
+        .as_ref()
+        .is_none_or(|condition| condition.holds(&scene))
+}
+
+/// Why a gate does not let a request pass.
+fn refuses(gate: &Gate, scene: &Scene<'_>) -> Option<Denial> {
+    match gate {
+        Gate::Auth { realm, users } => {
+            let headers = scene.request?.headers;
+            if credentials(headers).is_some_and(|(user, password)| users.verify(&user, &password)) {
+                return None;
+            }
+            let realm = realm.as_deref().unwrap_or_else(|| scene.world.frontend());
+            let challenge = format!("Basic realm=\"{}\"", realm.replace(['"', '\\'], "'"));
+            Some(Denial {
+                status: StatusCode::UNAUTHORIZED,
+                header: HeaderValue::try_from(challenge)
+                    .ok()
+                    .map(|v| (WWW_AUTHENTICATE, v)),
+                tarpit: false,
+            })
+        }
+        Gate::RateLimit {
+            key,
+            limiter,
+            status,
+        } => {
+            // Who has no such header or cookie is not limited.
+            let key = key.value(scene)?.into_bytes();
+            let seconds = limiter.admit(&key, scene.world.now_ms()).err()?;
+            Some(Denial {
+                status: *status,
+                header: Some((RETRY_AFTER, HeaderValue::from(seconds))),
+                tarpit: false,
+            })
+        }
+    }
+}
+
+/// HAProxy's redirects.
+fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Reply {
+    let request = scene.request;
+    let rest = |location: &mut Vec<u8>| {
+        let Some(request) = request else { return };
+        let path = request.path().unwrap_or("/");
+        // A prefix of a slash alone is none.
+        match location.as_slice() {
+            b"/" => *location = path.as_bytes().to_vec(),
+            _ => location.extend_from_slice(path.as_bytes()),
+        }
+        if redirect.append_slash && !path.ends_with('/') {
+            location.push(b'/');
+        }
+        if !redirect.drop_query
+            && let Some(query) = request.uri.query()
+        {
+            location.push(b'?');
+            location.extend_from_slice(query.as_bytes());
+        }
+    };
+    let location = match &redirect.to {
+        Location::Whole(to) => to.render(scene),
+        Location::Prefix(prefix) => {
+            let mut location = prefix.render(scene);
+            rest(&mut location);
+            location
+        }
+        Location::Scheme(scheme) => {
+            let mut location = scheme.render(scene);
+            location.extend_from_slice(b"://");
+            location.extend_from_slice(request.and_then(|r| r.host()).unwrap_or_default());
+            rest(&mut location);
+            location
+        }
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(LOCATION, edit::field_value(location));
+    if matches!(redirect.code.as_u16(), 302 | 303 | 307) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    if let Some(cookie) = &redirect.cookie {
+        headers.insert(SET_COOKIE, edit::field_value(cookie.clone().into_bytes()));
+    }
+    Reply {
+        status: redirect.code,
+        headers,
+        body: Bytes::new(),
+    }
+}
+
+fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {
+    let mut headers = HeaderMap::with_capacity(answer.headers.len() + 2);
+    for (name, value) in &answer.headers {
+        headers.append(name.clone(), edit::field_value(value.render(scene)));
+    }
+    let body = match &answer.body {
+        None => Bytes::new(),
+        Some((Body::Fixed(body), _)) => body.clone(),
+        Some((Body::Template(body), _)) => body.render(scene).into(),
+    };
+    if !matches!(answer.status.as_u16(), 204 | 304) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    if let Some((_, kind)) = &answer.body
+        && !kind.is_empty()
+        && !headers.contains_key(CONTENT_TYPE)
+        && let Ok(kind) = HeaderValue::try_from(kind)
+    {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    Reply {
+        status: answer.status,
+        headers,
+        body,
+    }
+}

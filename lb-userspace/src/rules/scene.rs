@@ -1,0 +1,259 @@
+//! What an expression sees: a request and perhaps its response, the connection, and what is remembered between rules.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use http::{HeaderMap, Method, StatusCode, Uri, Version, header::HOST, request};
+
+use super::{table::Tracked, value::Value};
+
+/// A request as conditions see it, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The protocol.
+    pub version: Version,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> RequestView<'a> {
+    /// A view of a head.
+    pub fn new(head: &'a request::Parts) -> Self {
+        Self {
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            headers: &head.headers,
+        }
+    }
+
+    /// The path as it was sent: from the first slash after any authority up to the query, not decoded.
+    pub fn path(&self) -> Option<&'a str> {
+        Some(self.uri.path()).filter(|path| path.starts_with('/'))
+    }
+
+    /// The Host field as it was sent, or the target's authority where there is no such field.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        match self.headers.get(HOST) {
+            Some(host) => Some(host.as_bytes()),
+            None => self.uri.authority().map(|a| a.as_str().as_bytes()),
+        }
+    }
+}
+
+/// A response as conditions see it, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseView<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The protocol.
+    pub version: Version,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// Everything that an expression may look at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The request; `None` where it has gone to the server already.
+    pub request: Option<RequestView<'a>>,
+    /// The response, once there is one.
+    pub response: Option<ResponseView<'a>>,
+    /// What earlier rules left.
+    pub state: &'a State,
+    /// The connection, and the process around it.
+    pub world: &'a dyn World,
+}
+
+/// What expressions see of the connection and the process.
+pub trait World {
+    /// The client's address: the PROXY header's where one was accepted.
+    fn source(&self) -> SocketAddr;
+    /// The address that the client connected to.
+    fn destination(&self) -> Option<SocketAddr>;
+    /// The frontend's name.
+    fn frontend(&self) -> &str;
+    /// The backend's name, once there is one.
+    fn backend(&self) -> Option<&str>;
+    /// A number that changes; `None` if there is nothing of that name.
+    fn fact(&self, fact: &Fact) -> Option<i64>;
+    /// What is known of the client's TLS; `None` also where there is no TLS.
+    fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
+    /// The request's unique id.
+    fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
+    /// Milliseconds since some moment in the past.
+    fn now_ms(&self) -> u64;
+    /// A number that nobody can foresee.
+    fn random(&self) -> u64 {
+        super::random()
+    }
+}
+
+/// A number about a proxy or server. Without a name the one that the request is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// `nbsrv`: servers of a backend that can be used.
+    UsableServers(Option<String>),
+    /// `connslots`: places in its servers and their queues.
+    Slots(Option<String>),
+    /// `be_conn`: connections.
+    BackendConnections(Option<String>),
+    /// `be_conn_free`: places in its servers.
+    BackendFree(Option<String>),
+    /// `be_sess_rate`: connections a second.
+    BackendRate(Option<String>),
+    /// `queue`: requests that wait.
+    Queue(Option<String>),
+    /// `avg_queue`: the same for each server that can be used.
+    AverageQueue(Option<String>),
+    /// `fe_conn`: connections.
+    FrontendConnections(Option<String>),
+    /// `fe_sess_rate`: connections a second.
+    FrontendRate(Option<String>),
+    /// `fe_req_rate`: requests a second.
+    FrontendRequestRate(Option<String>),
+    /// `srv_is_up`: whether a server can be used.
+    ServerUp(String, String),
+    /// `srv_conn`: connections.
+    ServerConnections(String, String),
+    /// `srv_conn_free`: places.
+    ServerFree(String, String),
+    /// `srv_weight`: its weight.
+    ServerWeight(String, String),
+    /// `srv_queue`: requests that wait for it.
+    ServerQueue(String, String),
+}
+
+impl Fact {
+    /// The backend and the server that it names.
+    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::UsableServers(b)
+            | Self::Slots(b)
+            | Self::BackendConnections(b)
+            | Self::BackendFree(b)
+            | Self::BackendRate(b)
+            | Self::Queue(b)
+            | Self::AverageQueue(b) => (b.as_deref(), None),
+            Self::FrontendConnections(_) | Self::FrontendRate(_) | Self::FrontendRequestRate(_) => {
+                (None, None)
+            }
+            Self::ServerUp(b, s)
+            | Self::ServerConnections(b, s)
+            | Self::ServerFree(b, s)
+            | Self::ServerWeight(b, s)
+            | Self::ServerQueue(b, s) => (Some(b), Some(s)),
+        }
+    }
+}
+
+/// What may be asked of the client's TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFact {
+    /// `ssl_fc`: whether there is TLS.
+    Used,
+    /// `ssl_fc_sni`.
+    Sni,
+    /// `ssl_fc_protocol`: `TLSv1.3`.
+    Protocol,
+    /// `ssl_fc_cipher`.
+    Cipher,
+    /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
+    CertificateUsed,
+    /// `ssl_c_verify`: 0 if it is valid.
+    Verify,
+    /// `ssl_c_s_dn`.
+    Subject,
+    /// `ssl_c_i_dn`.
+    Issuer,
+    /// `ssl_c_sha1`.
+    Sha1,
+    /// `ssl_c_sha256`.
+    Sha256,
+    /// `ssl_c_serial`.
+    Serial,
+}
+
+/// A variable's index in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VarId {
+    /// Which name.
+    pub index: u16,
+    /// How long it lives.
+    pub scope: Scope,
+}
+
+/// How long a variable lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// As long as the connection.
+    Session,
+    /// As long as the request and its response.
+    Transaction,
+    /// Until the request has gone to the server.
+    Request,
+    /// While the response is worked on.
+    Response,
+}
+
+/// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
+pub const TRACKED: usize = 12;
+
+/// What is remembered between rules: variables and tracked entries. Of a connection's, what lives longer than a request
+/// is kept by [`State::next`].
+#[derive(Debug, Default)]
+pub struct State {
+    vars: Vec<(VarId, Value<'static>)>,
+    tracked: Vec<(u8, Tracked)>,
+}
+
+impl State {
+    /// A variable's value.
+    pub fn var(&self, id: VarId) -> Option<&Value<'static>> {
+        self.vars.iter().find(|(var, _)| *var == id).map(|(_, v)| v)
+    }
+
+    /// Sets a variable; `None` forgets it.
+    pub fn set_var(&mut self, id: VarId, value: Option<Value<'static>>) {
+        self.vars.retain(|(var, _)| *var != id);
+        if let Some(value) = value {
+            self.vars.push((id, value));
+        }
+    }
+
+    /// The entry that counter `sc` follows.
+    pub fn tracked(&self, sc: u8) -> Option<&Tracked> {
+        self.tracked
+            .iter()
+            .find(|(index, _)| *index == sc)
+            .map(|(_, tracked)| tracked)
+    }
+
+    /// Lets counter `sc` follow an entry, unless it follows one already, as HAProxy has it.
+    pub fn track(&mut self, sc: u8, entry: impl FnOnce() -> Option<Tracked>) {
+        if self.tracked(sc).is_none()
+            && let Some(tracked) = entry()
+        {
+            self.tracked.push((sc, tracked));
+        }
+    }
+
+    /// All entries that are followed.
+    pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.tracked.iter().map(|(_, tracked)| tracked)
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.vars.is_empty() && self.tracked.is_empty()
+    }
+
+    /// The request is over.
+    pub fn next(&mut self) {
+        self.tracked.clear();
+        self.vars.retain(|(var, _)| var.scope == Scope::Session);
+    }
+}

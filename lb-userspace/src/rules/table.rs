@@ -1,0 +1,555 @@
+//! Stick tables: counters by key, bounded in number, shared by all workers without a lock.
+//!
+//! A table is sets of eight places. A key belongs to one set; there it takes a free place, or that of an entry that has
+//! expired, or else that of the one that was used longest ago and that nobody follows. So memory is bounded by `size`,
+//! and a flood of keys pushes out only what is idle. Who looks an entry up gets a shared pointer to it, so one that was
+//! pushed out meanwhile is still counted in by whoever follows it, and then gone.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::value::{Kind, Value};
+
+/// Places of a set: with a pointer each, one line of memory.
+const WAYS: usize = 8;
+
+/// Declares what a table may store.
+macro_rules! data {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal $fetch:literal,)*) => {
+        /// What a table stores for each key; HAProxy's names.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Data {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Data {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name in `store`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// By the end of a fetch's name: `http_req_rate` of `sc_http_req_rate`.
+            pub fn by_fetch(name: &str) -> Option<Self> {
+                match name {
+                    $($fetch => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+data! {
+    /// Times that it was followed.
+    ConnCnt = "conn_cnt" "conn_cnt",
+    /// Followed now.
+    ConnCur = "conn_cur" "conn_cur",
+    /// Times that it was followed, by period.
+    ConnRate = "conn_rate" "conn_rate",
+    /// Requests.
+    HttpReqCnt = "http_req_cnt" "http_req_cnt",
+    /// Requests by period.
+    HttpReqRate = "http_req_rate" "http_req_rate",
+    /// Answers that are the client's fault: 400 to 499.
+    HttpErrCnt = "http_err_cnt" "http_err_cnt",
+    /// The same by period.
+    HttpErrRate = "http_err_rate" "http_err_rate",
+    /// Answers that are the server's fault: 500 to 599 but 501 and 505.
+    HttpFailCnt = "http_fail_cnt" "http_fail_cnt",
+    /// The same by period.
+    HttpFailRate = "http_fail_rate" "http_fail_rate",
+    /// Bytes from the client.
+    BytesInCnt = "bytes_in_cnt" "kbytes_in",
+    /// The same by period.
+    BytesInRate = "bytes_in_rate" "bytes_in_rate",
+    /// Bytes to the client.
+    BytesOutCnt = "bytes_out_cnt" "kbytes_out",
+    /// The same by period.
+    BytesOutRate = "bytes_out_rate" "bytes_out_rate",
+    /// A counter for rules.
+    Gpc0 = "gpc0" "get_gpc0",
+    /// How fast it grows, by period.
+    Gpc0Rate = "gpc0_rate" "gpc0_rate",
+    /// Another counter for rules.
+    Gpc1 = "gpc1" "get_gpc1",
+    /// How fast it grows, by period.
+    Gpc1Rate = "gpc1_rate" "gpc1_rate",
+    /// A number for rules.
+    Gpt0 = "gpt0" "get_gpt0",
+}
+
+impl Data {
+    /// By the end of a converter's name: `http_req_rate` of `table_http_req_rate`.
+    pub fn by_table_converter(name: &str) -> Option<Self> {
+        let stored = |data: &&Self| data.name() == name;
+        let counted = !matches!(name, "bytes_in_cnt" | "bytes_out_cnt");
+        let found = Self::ALL.iter().find(stored).filter(|_| counted).copied();
+        found.or_else(|| Self::by_fetch(name))
+    }
+
+    /// What counts the same by period.
+    pub const fn rate(self) -> Option<Self> {
+        match self {
+            Self::Gpc0 => Some(Self::Gpc0Rate),
+            Self::Gpc1 => Some(Self::Gpc1Rate),
+            _ => None,
+        }
+    }
+
+    /// By its name in `store`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|data| data.name() == name).copied()
+    }
+
+    /// Whether it counts by period.
+    pub const fn is_rate(self) -> bool {
+        matches!(
+            self,
+            Self::ConnRate
+                | Self::HttpReqRate
+                | Self::HttpErrRate
+                | Self::HttpFailRate
+                | Self::BytesInRate
+                | Self::BytesOutRate
+                | Self::Gpc0Rate
+                | Self::Gpc1Rate
+        )
+    }
+}
+
+/// How a table is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The type of keys.
+    pub key: Kind,
+    /// Longest key that is told from others, bytes.
+    pub key_length: usize,
+    /// Most entries.
+    pub size: u32,
+    /// After this time without use an entry is forgotten; 0 is never, until its place is needed.
+    pub expire_ms: u64,
+    /// What is stored, and by which period.
+    pub store: Vec<(Data, u64)>,
+}
+
+/// A key, as bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(Box<[u8]>);
+
+impl Key {
+    /// A value as a key of a table of such keys.
+    pub fn of(value: Value<'_>, layout: &Layout) -> Option<Self> {
+        let value = value.cast(layout.key)?;
+        let bytes = match value {
+            Value::Ip(address) => super::value::bits(address).to_be_bytes().to_vec().into(),
+            other => other.into_bytes(),
+        };
+        let length = bytes.len().min(layout.key_length.max(16));
+        Some(Self(bytes[..length].into()))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A number of events: all, or in the last period as HAProxy estimates it.
+#[derive(Debug, Default)]
+struct Cell {
+    count: AtomicU64,
+    /// The period that `count` is of.
+    tick: AtomicU64,
+    previous: AtomicU64,
+}
+
+impl Cell {
+    fn add(&self, n: u64, period: u64, now: u64) {
+        if let Some(tick) = now.checked_div(period) {
+            let before = self.tick.load(Relaxed);
+            // Whoever moves the period on moves the counts; events that others count in between go to either period.
+            if tick > before
+                && self
+                    .tick
+                    .compare_exchange(before, tick, Relaxed, Relaxed)
+                    .is_ok()
+            {
+                let last = self.count.swap(0, Relaxed);
+                let last = if before + 1 == tick { last } else { 0 };
+                self.previous.store(last, Relaxed);
+            }
+        }
+        self.count.fetch_add(n, Relaxed);
+    }
+
+    fn get(&self, period: u64, now: u64) -> u64 {
+        let count = self.count.load(Relaxed);
+        if period == 0 {
+            return count;
+        }
+        let (tick, elapsed) = (now / period, now % period);
+        let left =
+            |n: u64| (u128::from(n) * u128::from(period - elapsed) / u128::from(period)) as u64;
+        match tick.saturating_sub(self.tick.load(Relaxed)) {
+            0 => count + left(self.previous.load(Relaxed)),
+            1 => left(count),
+            _ => 0,
+        }
+    }
+}
+
+/// A key's counters.
+#[derive(Debug)]
+pub struct Entry {
+    key: Key,
+    used: AtomicU64,
+    followers: AtomicU64,
+    cells: Box<[Cell]>,
+}
+
+impl Entry {
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// A table.
+#[derive(Debug)]
+pub struct Table {
+    layout: Layout,
+    hasher: RandomState,
+    sets: Box<[[ArcSwapOption<Entry>; WAYS]]>,
+}
+
+impl Table {
+    /// An empty one.
+    pub fn new(layout: Layout) -> Self {
+        let sets = (layout.size as usize).div_ceil(WAYS).max(1);
+        let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
+        Self {
+            layout,
+            hasher: RandomState::new(),
+            sets: (0..sets).map(empty).collect(),
+        }
+    }
+
+    /// How it was made.
+    pub fn key(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn set(&self, key: &Key) -> &[ArcSwapOption<Entry>; WAYS] {
+        let hash = self.hasher.hash_one(key);
+        // The upper half of the product is below the number of sets.
+        let index = (u128::from(hash) * self.sets.len() as u128) >> 64;
+        &self.sets[index as usize]
+    }
+
+    fn is_expired(&self, entry: &Entry, now: u64) -> bool {
+        self.layout.expire_ms > 0
+            && entry.followers.load(Relaxed) == 0
+            && now.saturating_sub(entry.used.load(Relaxed)) >= self.layout.expire_ms
+    }
+
+    /// A key's entry, if there is one.
+    pub fn find(&self, key: &Key, now: u64) -> Option<Arc<Entry>> {
+        self.set(key).iter().find_map(|place| {
+            let entry = place.load();
+            let entry = entry.as_ref().filter(|entry| entry.key == *key)?;
+            (!self.is_expired(entry, now)).then(|| Arc::clone(entry))
+        })
+    }
+
+    /// A key's entry, made if need be. `None` where eight others of its set are followed.
+    pub fn entry(&self, key: Key, now: u64) -> Option<Arc<Entry>> {
+        let mut made = None;
+        // Another worker may take the place first, and may have made the very entry.
+        for _ in 0..WAYS {
+            if let Some(entry) = self.find(&key, now) {
+                entry.used.store(now, Relaxed);
+                return Some(entry);
+            }
+            let place = self.free_place(&key, now)?;
+            let before = place.load();
+            if let Some(entry) = &*before
+                && entry.followers.load(Relaxed) > 0
+            {
+                continue;
+            }
+            let entry = made.get_or_insert_with(|| {
+                Arc::new(Entry {
+                    key: key.clone(),
+                    used: AtomicU64::new(now),
+                    followers: AtomicU64::new(0),
+                    cells: self.layout.store.iter().map(|_| Cell::default()).collect(),
+                })
+            });
+            let found = place.compare_and_swap(&before, Some(Arc::clone(entry)));
+            let swapped = match (&*found, &*before) {
+                (Some(found), Some(before)) => Arc::ptr_eq(found, before),
+                (None, None) => true,
+                _ => false,
+            };
+            if swapped {
+                return made;
+            }
+        }
+        None
+    }
+
+    /// The place to take: a free one, one that has expired, or that of the one idle for longest.
+    fn free_place(&self, key: &Key, now: u64) -> Option<&ArcSwapOption<Entry>> {
+        let mut oldest: Option<(u64, &ArcSwapOption<Entry>)> = None;
+        for place in self.set(key) {
+            let entry = place.load();
+            let Some(entry) = entry.as_ref() else {
+                return Some(place);
+            };
+            if self.is_expired(entry, now) {
+                return Some(place);
+            }
+            let used = entry.used.load(Relaxed);
+            if entry.followers.load(Relaxed) == 0 && oldest.is_none_or(|(before, _)| used < before)
+            {
+                oldest = Some((used, place));
+            }
+        }
+        oldest.map(|(_, place)| place)
+    }
+
+    fn cell<'e>(&self, entry: &'e Entry, data: Data) -> Option<(&'e Cell, u64)> {
+        let index = self
+            .layout
+            .store
+            .iter()
+            .position(|(stored, _)| *stored == data)?;
+        Some((entry.cells.get(index)?, self.layout.store[index].1))
+    }
+
+    /// Counts `n` events.
+    pub fn add(&self, entry: &Entry, data: Data, n: u64, now: u64) {
+        if let Some((cell, period)) = self.cell(entry, data) {
+            cell.add(n, period, now);
+        }
+    }
+
+    /// Sets a number.
+    pub fn set_number(&self, entry: &Entry, data: Data, n: u64) {
+        if let Some((cell, _)) = self.cell(entry, data) {
+            cell.count.store(n, Relaxed);
+        }
+    }
+
+    /// What is stored of `data`; `None` if nothing is.
+    pub fn get(&self, entry: &Entry, data: Data, now: u64) -> Option<i64> {
+        let (cell, period) = self.cell(entry, data)?;
+        let value = cell.get(period, now);
+        let value = match data {
+            Data::BytesInCnt | Data::BytesOutCnt => value >> 10,
+            _ => value,
+        };
+        Some(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    /// All entries that have not expired.
+    pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
+        self.sets.iter().flatten().filter_map(move |place| {
+            place
+                .load_full()
+                .filter(|entry| !self.is_expired(entry, now))
+        })
+    }
+}
+
+/// A table by its name; made once the whole configuration has been read.
+#[derive(Debug)]
+pub struct Handle {
+    name: String,
+    table: OnceLock<Table>,
+}
+
+impl Handle {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            table: OnceLock::new(),
+        }
+    }
+
+    /// Its name: that of the proxy that it is written in.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The table; `None` if there is none of that name.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.get()
+    }
+
+    /// Makes it, once.
+    pub fn make(&self, layout: Layout) {
+        let _ = self.table.set(Table::new(layout));
+    }
+}
+
+/// An entry that a request follows until it is over.
+#[derive(Debug)]
+pub struct Tracked {
+    handle: Arc<Handle>,
+    entry: Arc<Entry>,
+}
+
+impl Tracked {
+    /// Begins to follow a key's entry, and counts that.
+    pub fn begin(handle: &Arc<Handle>, value: Value<'_>, now: u64) -> Option<Self> {
+        let table = handle.table()?;
+        let entry = table.entry(Key::of(value, &table.layout)?, now)?;
+        entry.followers.fetch_add(1, Relaxed);
+        for data in [
+            Data::ConnCnt,
+            Data::ConnCur,
+            Data::ConnRate,
+            Data::HttpReqCnt,
+            Data::HttpReqRate,
+        ] {
+            table.add(&entry, data, 1, now);
+        }
+        Some(Self {
+            handle: Arc::clone(handle),
+            entry,
+        })
+    }
+
+    /// Counts `n` events.
+    pub fn add(&self, data: Data, n: u64, now: u64) {
+        if let Some(table) = self.handle.table() {
+            table.add(&self.entry, data, n, now);
+        }
+    }
+
+    /// Sets a number.
+    pub fn set(&self, data: Data, n: u64) {
+        if let Some(table) = self.handle.table() {
+            table.set_number(&self.entry, data, n);
+        }
+    }
+
+    /// What is stored of `data`.
+    pub fn get(&self, data: Data, now: u64) -> Option<i64> {
+        self.handle.table()?.get(&self.entry, data, now)
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.entry.followers.fetch_sub(1, Relaxed);
+        if let Some(table) = self.handle.table()
+            && let Some((cell, _)) = table.cell(&self.entry, Data::ConnCur)
+        {
+            cell.count.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(size: u32) -> Arc<Handle> {
+        let handle = Arc::new(Handle::new("t"));
+        handle.make(Layout {
+            key: Kind::Ip,
+            key_length: 16,
+            size,
+            expire_ms: 10_000,
+            store: vec![
+                (Data::ConnCur, 0),
+                (Data::HttpReqCnt, 0),
+                (Data::HttpReqRate, 1000),
+                (Data::Gpc0, 0),
+            ],
+        });
+        handle
+    }
+
+    fn ip(last: u8) -> Value<'static> {
+        Value::Ip([10, 0, 0, last].into())
+    }
+
+    #[test]
+    fn requests_of_a_key_are_counted_and_rates_look_back_one_period() {
+        let handle = handle(100);
+        for _ in 0..4 {
+            drop(Tracked::begin(&handle, ip(1), 5_000));
+        }
+        let tracked = Tracked::begin(&handle, ip(1), 5_400).unwrap();
+        assert_eq!(tracked.get(Data::HttpReqCnt, 5_400), Some(5));
+        assert_eq!(tracked.get(Data::HttpReqRate, 5_400), Some(5));
+        assert_eq!(tracked.get(Data::HttpReqRate, 6_500), Some(2));
+        assert_eq!(tracked.get(Data::HttpReqRate, 7_500), Some(0));
+        assert_eq!(tracked.get(Data::ConnCur, 7_500), Some(1));
+        assert_eq!(tracked.get(Data::Gpc1, 7_500), None, "it is not stored");
+        let other = Tracked::begin(&handle, ip(2), 5_400).unwrap();
+        assert_eq!(other.get(Data::HttpReqCnt, 5_400), Some(1));
+    }
+
+    #[test]
+    fn idle_entries_expire_and_followed_ones_do_not() {
+        let handle = handle(100);
+        let table = handle.table().unwrap();
+        let followed = Tracked::begin(&handle, ip(1), 0).unwrap();
+        drop(Tracked::begin(&handle, ip(2), 0));
+        assert_eq!(table.entries(9_999).count(), 2);
+        assert_eq!(table.entries(10_000).count(), 1);
+        drop(followed);
+        assert_eq!(table.entries(10_000).count(), 0);
+    }
+
+    #[test]
+    fn a_full_table_gives_up_what_is_idle_for_longest() {
+        let handle = handle(8);
+        let table = handle.table().unwrap();
+        let kept = Tracked::begin(&handle, ip(0), 0).unwrap();
+        for last in 1..=100 {
+            drop(Tracked::begin(&handle, ip(last), u64::from(last)));
+        }
+        assert_eq!(table.entries(100).count(), 8);
+        assert_eq!(kept.get(Data::HttpReqCnt, 100), Some(1));
+        let there = |last| table.find(&Key::of(ip(last), table.key()).unwrap(), 100);
+        assert!(there(0).is_some() && there(100).is_some() && there(94).is_some());
+        assert!(there(93).is_none());
+    }
+
+    #[test]
+    fn threads_count_exactly() {
+        let handle = handle(1000);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for n in 0..1000_u32 {
+                        drop(Tracked::begin(&handle, ip((n % 7) as u8), 1));
+                    }
+                });
+            }
+        });
+        let table = handle.table().unwrap();
+        let total: i64 = table
+            .entries(1)
+            .filter_map(|entry| table.get(&entry, Data::HttpReqCnt, 1))
+            .sum();
+        assert_eq!(total, 4000);
+    }
+}
