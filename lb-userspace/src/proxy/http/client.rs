@@ -169,6 +169,7 @@ impl Client {
             ends,
             tls,
             forwarded_for,
+            rules: RefCell::new(None),
             frontend,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
