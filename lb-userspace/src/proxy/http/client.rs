@@ -188,7 +188,6 @@ impl Client {
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
-            rules: RefCell::new(None),
         }
     }
 
