@@ -6,7 +6,10 @@ use super::{
     diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     listening,
-    model::{AccessLog, Balance, Bind, Forward, HashType, Mode, Transport, has_fixed_weights},
+    model::{
+        AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
+        has_fixed_weights,
+    },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
     suggest, tls, udp,
@@ -420,6 +423,20 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
         .health_check
         .as_ref()
         .or(draft.defaults.proxy.health_check.as_ref());
+    let observes = |check: &HealthCheck| {
+        let observe = check.observe;
+        observe.is_some_and(|observe| observe.layer == Layer::Seven)
+    };
+    if let Some(own) = &backend.proxy.health_check
+        && own.value.as_ref().is_some_and(observes)
+        && backend_mode(backend, draft) == Mode::Tcp
+    {
+        let message = format!(
+            "`observe: layer7` needs mode http, `{}` is in mode tcp",
+            backend.name.value
+        );
+        found.push(Diagnostic::error(own.span, message).mend("write `observe: layer4`"));
+    }
     let written = backend.proxy.check_written || draft.defaults.proxy.check_written;
     let checked = check.map_or(written, |check| check.value.is_some());
     let (mut names, mut values) = (HashMap::new(), HashMap::new());
