@@ -23,6 +23,8 @@ pub enum Touch {
     Sequence,
     /// Likewise, from the server: the flow is answered.
     Answer,
+    /// It is young again, nothing else.
+    Young,
     /// Take it out.
     Remove,
 }
@@ -63,6 +65,10 @@ pub fn touch<A: Family>(
                         }
                         match what {
                             Touch::Look => {}
+                            Touch::Young => {
+                                (*half).since_ms = now;
+                                (*set).since_ms[way] = now;
+                            }
                             Touch::Remove => {
                                 (*half).key.proto = 0;
                                 (*set).tags[way] = 0;
@@ -128,6 +134,12 @@ pub fn leg_of<'a, A: Family>(key: &FlowKey<A>, copy: &'a mut Half<A>) -> Option<
 #[inline(never)]
 pub fn remove<A: Family>(key: &FlowKey<A>) -> bool {
     set_of(key).is_some_and(|set| touch(set, key, null_mut(), Touch::Remove, (0, 0, 0)))
+}
+
+/// Makes the place of `key` young again.
+#[inline(always)]
+pub fn refresh<A: Family>(key: &FlowKey<A>, what: Touch, numbers: (u32, u32, u32)) -> bool {
+    set_of(key).is_some_and(|set| touch(set, key, null_mut(), what, numbers))
 }
 
 /// Enters a half-open leg; the oldest of its set makes room. `false` if there is one with this key.
