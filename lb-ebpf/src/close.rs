@@ -24,7 +24,7 @@ pub fn push<A: Family>(key: &FlowKey<A>, room: &mut Closed<A>) {
 /// Frees up to two flows that closed long ago, whenever one is established: there the table grows.
 #[inline(always)]
 pub fn make_room<A: Family>() {
-    let full = count::all_flows::<A>() >= u64::from(admit::settings().admit_below);
+    let full = count::all_flows::<A>() >= admit::admit_below::<A>();
     let (now_ms, linger) = (
         event::now_ms(),
         if full { SHORT_LINGER_MS } else { LINGER_MS },

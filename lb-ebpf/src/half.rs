@@ -57,7 +57,7 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
         touch(set, &packet.key, null_mut(), Touch::Refresh, count);
         let proven = if one_sided {
             now.wrapping_sub(first.leg.side[0]) >= PROVEN_MS
-                && count::all_flows::<A>() < u64::from(admit::settings().admit_below / 2)
+                && count::all_flows::<A>() < admit::admit_below::<A>() / 2
         } else if !from_client {
             work.key = first.leg.opposite(packet.key.proto);
             look(&work.key, &mut work.other)
