@@ -22,7 +22,7 @@ use crate::{
     packet::{at, u32_at},
     plan::{Packet, Stop, proto},
     sets::{Touch, look, refresh, remove, set_of, touch},
-    work::{Work, work},
+    work::{Work, room, work, work_of},
 };
 
 /// How long a flow whose answers go another way, and that has no handshake, must go on before it is taken for real.
@@ -153,10 +153,10 @@ fn goes_on(number: u32, isn: u32, bytes: u32) -> bool {
     number.wrapping_sub(isn).wrapping_sub(1) <= bytes.wrapping_add(end)
 }
 
-/// A half-open flow, one of whose places is in `work.mine`, ends by a reset, which is still sent on.
+/// A half-open flow, one of whose places is in `mine` of that room, ends by a reset, which is still sent on.
 #[inline(always)]
-pub fn end<A: Family>() {
-    let Some(work) = work::<A>() else {
+pub fn end<A: Family>(room: u32) {
+    let Some(work) = work_of::<A>(room) else {
         return;
     };
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
@@ -184,14 +184,14 @@ pub fn end<A: Family>() {
     }
 }
 
-/// Takes out the half-open flow whose forward leg stands at `key`, if there is one.
+/// Takes out the half-open flow whose forward leg stands at `key`, if there is one, as the reaper was ordered.
 #[inline(always)]
 pub fn forget<A: Family>(key: &FlowKey<A>) {
-    let Some(work) = work::<A>() else {
+    let Some(work) = work_of::<A>(room::ORDER) else {
         return;
     };
     if look(key, &mut work.mine) && work.mine.leg.flags & flags::REVERSE == 0 {
-        A::end();
+        A::end(room::ORDER);
     }
 }
 

@@ -8,7 +8,13 @@ use lb_common::{
     tcp::state,
 };
 
-use crate::{admit, balance, count, event, family::Family, lock, plan::proto, work::work};
+use crate::{
+    admit, balance, count, event,
+    family::Family,
+    lock,
+    plan::proto,
+    work::{room, work_of},
+};
 
 /// What to do with the place of `key` under its set's lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,13 +197,13 @@ pub fn insert<A: Family>(half: &Half<A>) -> bool {
     !exists
 }
 
-/// Empties place `way` of set `index` of what is too old.
+/// Empties place `way` of set `index` of what is too old, as the reaper was ordered.
 #[inline(always)]
 pub fn expire<A: Family>(index: u32, way: usize, now: u32) {
     let Some(set) = A::half_set_at(index) else {
         return;
     };
-    let Some(work) = work::<A>() else {
+    let Some(work) = work_of::<A>(room::ORDER) else {
         return;
     };
     let way = way & (WAYS - 1);
