@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn in_doubt_is_what_the_client_alone_has_ended() {
-        use tcp::state::{ESTABLISHED, FIN_BOTH, RST_CLIENT, RST_SERVER};
+        use state::{ESTABLISHED, FIN_BOTH, RST_CLIENT, RST_SERVER};
         let key = FlowKey::<V4> {
             proto: TCP.into(),
             ..FlowKey::default()
@@ -362,10 +362,10 @@ mod tests {
             last: 1000,
             ..Flow::default()
         };
-        flow.leg.state = tcp::state::ESTABLISHED;
+        flow.leg.state = state::ESTABLISHED;
         assert!(!is_candidate(&flow, LANE, 1599));
         assert!(is_candidate(&flow, LANE, 1600));
-        flow.leg.state |= tcp::state::RST_SERVER;
+        flow.leg.state |= state::RST_SERVER;
         assert!(is_candidate(&flow, LANE, 1100), "ten seconds after a reset");
         assert!(
             !is_candidate(&flow, LANE, 999),
