@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn in_doubt_is_what_the_client_alone_has_ended() {
-        use tcp::state::{ESTABLISHED, FIN_BOTH, RST_CLIENT, RST_SERVER};
+        use state::{ESTABLISHED, FIN_BOTH, RST_CLIENT, RST_SERVER};
         let key = FlowKey::<V4> {
             proto: TCP.into(),
             ..FlowKey::default()
