@@ -188,6 +188,11 @@ pub fn request(
             false => drop(head.headers.remove(TE)),
         }
     }
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        // As everybody writes it: not every server reads it without regard to case.
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
     }
@@ -283,6 +288,10 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     }
     if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
+    }
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut declared = None;
     match head.status.as_u16() {

@@ -304,7 +304,10 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
         "language" => {
             let known = call.need(0, "languages: `de;en`")?;
             (
-                Converter::Language(known.split(';').map(str::to_owned).collect()),
+                Converter::Language(
+                    known.split(';').map(str::to_owned).collect(),
+                    call.optional(1).map(str::to_owned),
+                ),
                 2,
             )
         }

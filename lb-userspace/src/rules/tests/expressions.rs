@@ -133,6 +133,8 @@ fn converters() {
         ("req.fhdr(accept-language),language(de;fr)", "de"),
         ("req.fhdr(accept-language),language(en;de)", "en"),
         ("req.fhdr(accept-language),language(it)", "-"),
+        ("req.fhdr(accept-language),language(it,none)", "none"),
+        ("str(/),djb2(1)", "3725504903"),
         ("hdr(host),host_only", "a"),
         ("hdr(host),port_only", "80"),
         (
