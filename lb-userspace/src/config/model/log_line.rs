@@ -117,7 +117,7 @@ fields! {
     Method = "HM",
     /// Path without the query.
     PathOnly = "HPO",
-    /// Path without the query, likewise: this is no proxy of absolute forms.
+    /// Target without the query: in absolute form that is more than the path.
     Path = "HP",
     /// Query with its `?`.
     Query = "HQ",

@@ -171,7 +171,8 @@ fn request(
     let parts: &[&str] = match field {
         Field::Request => &[method, " ", uri, " ", version],
         Field::Method => &[method],
-        Field::PathOnly | Field::Path => &[&uri[..query]],
+        Field::PathOnly => &[path_only(&uri[..query])],
+        Field::Path => &[&uri[..query]],
         Field::Query => &[&uri[query..]],
         Field::Uri => &[uri],
         _ => &[version],
@@ -184,6 +185,15 @@ fn request(
         }
     }
     Ok(())
+}
+
+/// The path of a target without its query, also of one in absolute form; the star of OPTIONS has none.
+fn path_only(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let (_scheme, rest) = target.split_once("://").unwrap_or_default();
+    rest.find('/').map_or("", |at| &rest[at..])
 }
 
 fn text(out: &mut impl Write, text: Option<&str>, style: Style) -> fmt::Result {
