@@ -343,4 +343,11 @@ const DEVIATIONS: &[Deviation] = &[
         theirs: "*",
         why: "what came before the bad chunk is already on its way to the server, whose connection is then closed; HAProxy looks at the whole segment first",
     },
+    Deviation {
+        cases: &["Transfer-Encoding: Chunked"],
+        field: "seen 1 header transfer-encoding",
+        ours: "chunked",
+        theirs: "Chunked",
+        why: "the framing is ours, whatever the client's was",
+    },
 ];

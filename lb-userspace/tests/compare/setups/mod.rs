@@ -5,6 +5,7 @@ mod cookies;
 mod edge;
 mod errors;
 mod h2;
+mod logs;
 mod messages;
 mod queue;
 mod retries;

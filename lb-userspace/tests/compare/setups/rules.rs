@@ -447,13 +447,6 @@ const DEVIATIONS: &[Deviation] = &[
         why: "what follows a `#` is for no server and is dropped; HAProxy refuses it",
     },
     Deviation {
-        cases: &["X-List: a=1, b=2, a=3"],
-        field: "seen 1 header x-list",
-        ours: "A1, b=2, A3",
-        theirs: "A1, b=2,A3",
-        why: "blanks stay where they were",
-    },
-    Deviation {
         cases: &["Host: one.example.\n"],
         field: "seen 1 header x-one",
         ours: "1",
