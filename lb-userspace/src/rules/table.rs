@@ -226,8 +226,11 @@ impl Entry {
     }
 }
 
+/// A place of a set.
+type Place = ArcSwapOption<Entry>;
+
 /// A set.
-type Set = [ArcSwapOption<Entry>; WAYS];
+type Set = [Place; WAYS];
 
 /// A table.
 #[derive(Debug)]
@@ -293,9 +296,8 @@ impl Table {
                 entry.used.store(now, Relaxed);
                 return Some(entry);
             }
-            let place = self.free_place(&key, now)?;
-            let before = place.load();
-            if let Some(entry) = &*before
+            let (place, before) = self.free_place(&key, now)?;
+            if let Some(entry) = &before
                 && entry.followers.load(Relaxed) > 0
             {
                 continue;
@@ -309,7 +311,7 @@ impl Table {
                 })
             });
             let found = place.compare_and_swap(&before, Some(Arc::clone(entry)));
-            let swapped = match (&*found, &*before) {
+            let swapped = match (&*found, &before) {
                 (Some(found), Some(before)) => Arc::ptr_eq(found, before),
                 (None, None) => true,
                 _ => false,
@@ -321,24 +323,24 @@ impl Table {
         None
     }
 
-    /// The place to take: a free one, one that has expired, or that of the one idle for longest.
-    fn free_place(&self, key: &Key, now: u64) -> Option<&ArcSwapOption<Entry>> {
-        let mut oldest: Option<(u64, &ArcSwapOption<Entry>)> = None;
+    /// The place to take, and who was seen there: nobody, one that has expired, or the one idle for longest. Nobody else may
+    /// be replaced: whoever has come meanwhile has just been made.
+    fn free_place(&self, key: &Key, now: u64) -> Option<(&Place, Option<Arc<Entry>>)> {
+        let mut oldest: Option<(u64, &Place, Arc<Entry>)> = None;
         for place in self.set(key) {
-            let entry = place.load();
-            let Some(entry) = entry.as_ref() else {
-                return Some(place);
+            let Some(entry) = place.load_full() else {
+                return Some((place, None));
             };
-            if self.is_expired(entry, now) {
-                return Some(place);
+            if self.is_expired(&entry, now) {
+                return Some((place, Some(entry)));
             }
             let used = entry.used.load(Relaxed);
-            if entry.followers.load(Relaxed) == 0 && oldest.is_none_or(|(before, _)| used < before)
-            {
-                oldest = Some((used, place));
+            let older = oldest.as_ref().is_none_or(|(before, ..)| used < *before);
+            if older && entry.followers.load(Relaxed) == 0 {
+                oldest = Some((used, place, entry));
             }
         }
-        oldest.map(|(_, place)| place)
+        oldest.map(|(_, place, entry)| (place, Some(entry)))
     }
 
     fn cell<'e>(&self, entry: &'e Entry, data: Data) -> Option<(&'e Cell, u64)> {
