@@ -73,7 +73,8 @@ pub const fn next(old: u8, from_client: bool, flags: u8, data: bool) -> u8 {
                 old
             };
         }
-        return if is_closing(old) {
+        // Nobody opens a connection by answering: a SYN-ACK from the client's side is forged or astray.
+        return if is_closing(old) && flags & flag::ACK == 0 {
             old & ONE_SIDED
         } else {
             old
@@ -234,6 +235,15 @@ mod tests {
         let mut s = HANDSHAKE.to_vec();
         s.extend([(true, RST, false), (true, SYN, false)]);
         assert_eq!(run(&s), NEW);
+    }
+
+    #[test]
+    fn a_syn_ack_from_the_clients_side_opens_nothing() {
+        let mut s = HANDSHAKE.to_vec();
+        s.extend([(true, FIN | ACK, false), (false, FIN | ACK, false)]);
+        let closed = run(&s);
+        s.push((true, SYN | ACK, false));
+        assert_eq!(run(&s), closed);
     }
 
     #[test]

@@ -34,6 +34,21 @@ pub fn settings() -> &'static Settings {
     maps::SETTINGS.get(0).unwrap_or(&NO_SETTINGS)
 }
 
+/// How many flows of either family are admitted at most: 95 % of its own table, which may be smaller than the other's.
+/// Set by the agent before it loads the object.
+#[unsafe(no_mangle)]
+static ROOM: [u32; 2] = [u32::MAX; 2];
+
+/// From how many flows on new ones are refused.
+#[inline(always)]
+pub fn admit_below<A: Family>() -> u64 {
+    // SAFETY: a reference; the agent may have set another value than the compiler knows.
+    let room =
+        unsafe { core::ptr::read_volatile((&raw const ROOM).cast::<u32>().add(A::COUNT as usize)) };
+    let below = settings().admit_below;
+    u64::from(if room < below { room } else { below })
+}
+
 /// Whether this host has a socket for the packet's tuple that is not a listener.
 #[inline(always)]
 pub fn has_socket<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> bool {
@@ -94,7 +109,7 @@ pub fn admit<A: Family>(
     if settings.flags & Settings::DRAINING != 0 {
         return Err(overflow(drop_overflow, Reason::Draining));
     }
-    if count::all_flows::<A>() >= u64::from(settings.admit_below) {
+    if count::all_flows::<A>() >= admit_below::<A>() {
         return Err(overflow(drop_overflow, Reason::TableFull));
     }
     if settings.new_flows_per_source != 0 && !has_token(packet, settings) {

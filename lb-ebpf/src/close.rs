@@ -2,15 +2,20 @@
 //! later frees at most two that have lingered long enough.
 
 use lb_common::{
+    abi::TICK_MS,
     counter::Reason,
     flow::{Closed, Flow, FlowKey, LINGER_MS, Leg, flags},
     tcp::{self, state},
 };
 
-use crate::{admit, count, event, family::Family, lock};
+use crate::{admit, count, event, family::Family, flow::now_ticks, lock};
 
 /// How long a closed flow lingers when the table has no more room.
 const SHORT_LINGER_MS: u32 = 1_000;
+
+/// How long a client must have been silent whose word alone says that its flow is closed: the agent asks it after ten
+/// seconds, and may be as long in coming by.
+const DOUBT_TICKS: u32 = 30_000 / TICK_MS;
 
 /// Puts a flow that has just closed on the queue, by way of `room`, which the stack has not.
 #[inline(always)]
@@ -24,7 +29,7 @@ pub fn push<A: Family>(key: &FlowKey<A>, room: &mut Closed<A>) {
 /// Frees up to two flows that closed long ago, whenever one is established: there the table grows.
 #[inline(always)]
 pub fn make_room<A: Family>() {
-    let full = count::all_flows::<A>() >= u64::from(admit::settings().admit_below);
+    let full = count::all_flows::<A>() >= admit::admit_below::<A>();
     let (now_ms, linger) = (
         event::now_ms(),
         if full { SHORT_LINGER_MS } else { LINGER_MS },
@@ -35,28 +40,45 @@ pub fn make_room<A: Family>() {
             _ => return,
         }
         // Another CPU may have taken that one and left the next: a little early is early enough.
-        let Some(closed) = A::pop_closed() else {
+        let Some(mut closed) = A::pop_closed() else {
             return;
         };
-        free_one(&closed.key);
+        if free_one(&closed.key, full) == Freed::TooEarly {
+            closed.since_ms = now_ms;
+            A::push_closed(&closed);
+        }
     }
 }
 
-/// Removes a flow unless it was opened again meanwhile.
+/// What became of a flow on the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freed {
+    /// It is freed, or was opened again, or is gone already.
+    Done,
+    /// Only its client is said to have ended it, and not long ago.
+    TooEarly,
+}
+
+/// Removes a flow unless it was opened again meanwhile. It may have been, and closed once more: what only the client is
+/// said to have done has time to be taken back, unless there is no more room.
 #[inline(never)]
-fn free_one<A: Family>(key: &FlowKey<A>) -> bool {
+fn free_one<A: Family>(key: &FlowKey<A>, full: bool) -> Freed {
     let Some(flow) = A::flow(key) else {
-        return false;
+        return Freed::Done;
     };
+    // SAFETY: a live map value.
+    let since = now_ticks().wrapping_sub(unsafe { (*flow).last });
+    let certain = full || (since >= DOUBT_TICKS && since < u32::MAX / 2);
     // SAFETY: a live map value; all that runs under the lock is inlined and calls nothing.
-    let taken = unsafe {
+    let (old, taken) = unsafe {
         lock::with(&raw mut (*flow).lock, || {
             let old = (*flow).leg.state;
             let closed = tcp::is_closing(old) && old & state::GONE == 0;
-            if closed {
+            let taken = closed && (certain || tcp::is_over(old));
+            if taken {
                 (*flow).leg.state = old | state::GONE;
             }
-            closed
+            (old, taken)
         })
     };
     if taken {
@@ -65,8 +87,10 @@ fn free_one<A: Family>(key: &FlowKey<A>) -> bool {
         let opposite = flow.leg.opposite(key.proto);
         tell(key, &opposite, flow);
         remove(key, &opposite, &flow.leg, Reason::FlowClosed);
+    } else if tcp::is_closing(old) && old & state::GONE == 0 {
+        return Freed::TooEarly;
     }
-    taken
+    Freed::Done
 }
 
 /// Tells of the end of a flow that is about to be removed, unless that was done when it ended.

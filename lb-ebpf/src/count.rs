@@ -1,4 +1,5 @@
-//! Counters. Per CPU, so that a plain add is exact: a program is not preempted by another on its CPU.
+//! Counters. Per CPU, so that a plain add is exact: a packet is not preempted by another on its CPU. (An order to the
+//! reaper is, up to Linux 6.2, which may cost a count of packets in a very long while.)
 
 use lb_common::counter::Reason;
 

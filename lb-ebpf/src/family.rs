@@ -58,10 +58,10 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     fn half_set(key: &FlowKey<Self>, settings: &Settings) -> Option<(*mut HalfSet<Self>, u32)>;
     /// Set `index` of half-open flows.
     fn half_set_at(index: u32) -> Option<*mut HalfSet<Self>>;
-    /// This CPU's room beside the stack.
-    fn work() -> Option<*mut Work<Self>>;
+    /// This CPU's room beside the stack, one of [`crate::work::room`].
+    fn work(room: u32) -> Option<*mut Work<Self>>;
     /// [`crate::half::end`], as a global function.
-    fn end();
+    fn end(room: u32);
     /// [`crate::claim::take`], as a global function.
     fn take(port: u16) -> bool;
     /// Puts a flow on the queue of closed ones; there may be no room.
@@ -177,8 +177,8 @@ macro_rules! tables {
         }
 
         #[inline(always)]
-        fn work() -> Option<*mut Work<Self>> {
-            maps::$work.get_ptr_mut(0)
+        fn work(room: u32) -> Option<*mut Work<Self>> {
+            maps::$work.get_ptr_mut(room)
         }
 
         #[inline(always)]
@@ -252,8 +252,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn end() {
-        split::lb_end4();
+    fn end(room: u32) {
+        split::lb_end4(room);
     }
 
     #[inline(always)]
@@ -344,8 +344,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn end() {
-        split::lb_end6();
+    fn end(room: u32) {
+        split::lb_end6(room);
     }
 
     #[inline(always)]

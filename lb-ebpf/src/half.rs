@@ -21,8 +21,8 @@ use crate::{
     flow::{Found, now_ticks},
     packet::{at, u32_at},
     plan::{Packet, Stop, proto},
-    sets::{Touch, look, remove, set_of, touch},
-    work::{Work, work},
+    sets::{Touch, look, refresh, remove, set_of, touch},
+    work::{Work, room, work, work_of},
 };
 
 /// How long a flow whose answers go another way, and that has no handshake, must go on before it is taken for real.
@@ -57,7 +57,7 @@ pub fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Found, Stop> {
         touch(set, &packet.key, null_mut(), Touch::Refresh, count);
         let proven = if one_sided {
             now.wrapping_sub(first.leg.side[0]) >= PROVEN_MS
-                && count::all_flows::<A>() < u64::from(admit::settings().admit_below / 2)
+                && count::all_flows::<A>() < admit::admit_below::<A>() / 2
         } else if !from_client {
             work.key = first.leg.opposite(packet.key.proto);
             look(&work.key, &mut work.other)
@@ -125,13 +125,13 @@ fn handshake<A: Family>(
         return Ok(Found::Leg);
     }
     let proven = if one_sided {
-        seq == isn.wrapping_add(1)
+        goes_on(seq, isn, work.mine.bytes)
     } else {
         look(&work.key, &mut work.other)
             && work.other.leg.opposite(packet.key.proto) == packet.key
             && work.other.leg.state & state::ANSWERED != 0
             && kind & flag::ACK != 0
-            && ack == work.other.isn.wrapping_add(1)
+            && goes_on(ack, work.other.isn, work.other.bytes)
     };
     if proven {
         return Ok(Found::Proven);
@@ -144,10 +144,19 @@ fn handshake<A: Family>(
     Err(Stop::drop(Reason::BadHandshake))
 }
 
-/// A half-open flow, one of whose places is in `work.mine`, ends by a reset, which is still sent on.
+/// Whether a number is the next after an initial one, or after some of the `bytes` that were sent from there on, and an
+/// end behind them. There are such before a flow is established where data comes with the SYN (RFC 7413 §4.1) or right
+/// behind the answer to it, and where the table has no room for the flow.
 #[inline(always)]
-pub fn end<A: Family>() {
-    let Some(work) = work::<A>() else {
+fn goes_on(number: u32, isn: u32, bytes: u32) -> bool {
+    let end = u32::from(bytes != 0);
+    number.wrapping_sub(isn).wrapping_sub(1) <= bytes.wrapping_add(end)
+}
+
+/// A half-open flow, one of whose places is in `mine` of that room, ends by a reset, which is still sent on.
+#[inline(always)]
+pub fn end<A: Family>(room: u32) {
+    let Some(work) = work_of::<A>(room) else {
         return;
     };
     let from_client = work.mine.leg.flags & flags::REVERSE == 0;
@@ -175,14 +184,14 @@ pub fn end<A: Family>() {
     }
 }
 
-/// Takes out the half-open flow whose forward leg stands at `key`, if there is one.
+/// Takes out the half-open flow whose forward leg stands at `key`, if there is one, as the reaper was ordered.
 #[inline(always)]
 pub fn forget<A: Family>(key: &FlowKey<A>) {
-    let Some(work) = work::<A>() else {
+    let Some(work) = work_of::<A>(room::ORDER) else {
         return;
     };
     if look(key, &mut work.mine) && work.mine.leg.flags & flags::REVERSE == 0 {
-        A::end();
+        A::end(room::ORDER);
     }
 }
 
@@ -214,7 +223,7 @@ pub fn promote<A: Family>() -> Found {
             A::insert(&reverse.key, image)
         };
         if inserted.is_err() && A::flow(&reverse.key).is_none() {
-            count::reason(Reason::NotEstablished);
+            keep(work, two);
             return Found::Leg;
         }
     }
@@ -251,7 +260,7 @@ pub fn promote<A: Family>() -> Found {
                 &work.mine.key
             });
         }
-        count::reason(Reason::NotEstablished);
+        keep(work, two);
         return Found::Leg;
     }
     // Else another CPU was first, and takes the half-open flow out.
@@ -259,6 +268,25 @@ pub fn promote<A: Family>() -> Found {
         Found::Leg
     } else {
         Found::Established
+    }
+}
+
+/// Keeps a proven flow, for which there is no room, among half-open ones for as long as it goes on.
+#[inline(always)]
+fn keep<A: Family>(work: &Work<A>, two: bool) {
+    count::reason(Reason::NotEstablished);
+    let now = event::now_ms();
+    // What has no handshake was counted when it came.
+    let counted =
+        work.mine.key.proto != u32::from(proto::TCP) || work.mine.leg.flags & flags::ADOPTED != 0;
+    let what = if counted {
+        Touch::Young
+    } else {
+        Touch::Refresh
+    };
+    refresh(&work.mine.key, what, (work.noted.counts().1 as u32, 0, now));
+    if two {
+        refresh(&work.key, Touch::Young, (0, 0, now));
     }
 }
 

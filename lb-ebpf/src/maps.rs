@@ -62,11 +62,11 @@ pub static HALF6: Array<HalfSet<V6>, 256> = Array::new();
 
 /// What does not fit the stack of 512 bytes; see [`crate::work`].
 #[btf_map]
-pub static WORK4: PerCpuArray<Work<V4>, 1> = PerCpuArray::new();
+pub static WORK4: PerCpuArray<Work<V4>, 2> = PerCpuArray::new();
 
 /// Likewise IPv6.
 #[btf_map]
-pub static WORK6: PerCpuArray<Work<V6>, 1> = PerCpuArray::new();
+pub static WORK6: PerCpuArray<Work<V6>, 2> = PerCpuArray::new();
 
 /// Closed IPv4 flows, in the order of their closing.
 #[btf_map]

@@ -19,7 +19,7 @@ use crate::{
     half, lock, maps,
     packet::{Hook, opaque, u16_at, u32_at, v6_at},
     split,
-    work::work,
+    work::{room, work_of},
 };
 
 /// How long a reverse entry may be without its forward one, which is inserted right after it, and how long an entry may
@@ -258,7 +258,7 @@ fn reset<A: Family>(key: &FlowKey<A>, forward: &mut Flow<A>) {
     if !tcp::is_closing(old) {
         balance::lane_active(forward.leg.lane, -1);
         count::reason(Reason::FlowReset);
-        if let Some(work) = work::<A>() {
+        if let Some(work) = work_of::<A>(room::ORDER) {
             close::push(key, &mut work.closed);
         }
     }

@@ -8,7 +8,13 @@ use lb_common::{
     tcp::state,
 };
 
-use crate::{admit, balance, count, event, family::Family, lock, plan::proto, work::work};
+use crate::{
+    admit, balance, count, event,
+    family::Family,
+    lock,
+    plan::proto,
+    work::{room, work_of},
+};
 
 /// What to do with the place of `key` under its set's lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub enum Touch {
     Sequence,
     /// Likewise, from the server: the flow is answered.
     Answer,
+    /// It is young again, nothing else.
+    Young,
     /// Take it out.
     Remove,
 }
@@ -63,6 +71,10 @@ pub fn touch<A: Family>(
                         }
                         match what {
                             Touch::Look => {}
+                            Touch::Young => {
+                                (*half).since_ms = now;
+                                (*set).since_ms[way] = now;
+                            }
                             Touch::Remove => {
                                 (*half).key.proto = 0;
                                 (*set).tags[way] = 0;
@@ -130,6 +142,12 @@ pub fn remove<A: Family>(key: &FlowKey<A>) -> bool {
     set_of(key).is_some_and(|set| touch(set, key, null_mut(), Touch::Remove, (0, 0, 0)))
 }
 
+/// Makes the place of `key` young again.
+#[inline(always)]
+pub fn refresh<A: Family>(key: &FlowKey<A>, what: Touch, numbers: (u32, u32, u32)) -> bool {
+    set_of(key).is_some_and(|set| touch(set, key, null_mut(), what, numbers))
+}
+
 /// Enters a half-open leg; the oldest of its set makes room. `false` if there is one with this key.
 #[inline(never)]
 pub fn insert<A: Family>(half: &Half<A>) -> bool {
@@ -179,13 +197,13 @@ pub fn insert<A: Family>(half: &Half<A>) -> bool {
     !exists
 }
 
-/// Empties place `way` of set `index` of what is too old.
+/// Empties place `way` of set `index` of what is too old, as the reaper was ordered.
 #[inline(always)]
 pub fn expire<A: Family>(index: u32, way: usize, now: u32) {
     let Some(set) = A::half_set_at(index) else {
         return;
     };
-    let Some(work) = work::<A>() else {
+    let Some(work) = work_of::<A>(room::ORDER) else {
         return;
     };
     let way = way & (WAYS - 1);

@@ -25,7 +25,7 @@ use crate::{
     parse,
     plan::{Kind, Packet, Stop},
     reap, reset, sets, too_big,
-    work::work,
+    work::{room, work},
 };
 
 /// What a function says that found nothing to stop the packet for; what is above is a [`Stop::code`]. Nothing was found.
@@ -62,7 +62,7 @@ macro_rules! functions {
             if code == NOTHING {
                 code = $half(ctx);
                 if code == ENDED {
-                    code = $end();
+                    code = $end(room::PACKET);
                 } else if code == PROVEN {
                     code = $promote();
                     $room();
@@ -307,8 +307,8 @@ pub extern "C" fn lb_promote4() -> u32 {
 /// Ends a half-open flow, whose packet is still sent on.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_end4() -> u32 {
-    half::end::<V4>();
+pub extern "C" fn lb_end4(room: u32) -> u32 {
+    half::end::<V4>(room);
     LEG
 }
 
@@ -340,8 +340,8 @@ pub extern "C" fn lb_promote6() -> u32 {
 /// Ends a half-open flow, whose packet is still sent on.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_end6() -> u32 {
-    half::end::<V6>();
+pub extern "C" fn lb_end6(room: u32) -> u32 {
+    half::end::<V6>(room);
     LEG
 }
 

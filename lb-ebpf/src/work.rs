@@ -1,5 +1,6 @@
 //! Room for what does not fit the program's stack: a map value of each CPU's own. A run of the program is not preempted
-//! by another on its CPU, so whatever is written here is there until the run ends; nothing is kept beyond it.
+//! by another on its CPU, so whatever is written here is there until the run ends; nothing is kept beyond it. The reaper's
+//! runs are, on older kernels, and have a room of their own.
 
 use lb_common::{
     counter::Reason,
@@ -83,9 +84,24 @@ impl<A: Family> Noted<A> {
 
 const _: () = assert!(size_of::<Flow<V4>>() <= FLOW_WORDS * 8);
 
-/// This CPU's.
+/// Whose room it is.
+pub mod room {
+    /// A packet's.
+    pub const PACKET: u32 = 0;
+    /// An order's to the reaper. Up to Linux 6.2 a test run lets packets come in between on its CPU, most likely just
+    /// when it leaves a lock.
+    pub const ORDER: u32 = 1;
+}
+
+/// This CPU's for a packet.
 #[inline(always)]
 pub fn work<A: Family>() -> Option<&'static mut Work<A>> {
+    work_of(room::PACKET)
+}
+
+/// This CPU's, one of [`room`].
+#[inline(always)]
+pub fn work_of<A: Family>(room: u32) -> Option<&'static mut Work<A>> {
     // SAFETY: a live per-CPU map value, and each global function takes it once.
-    A::work().map(|work| unsafe { &mut *work })
+    A::work(room).map(|work| unsafe { &mut *work })
 }

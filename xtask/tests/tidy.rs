@@ -71,6 +71,9 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
+    ("log_format.rs", &["frontends"]),
+    ("expect.rs", &["health_check"]),
+    ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),
     ("tls.rs", &["tls"]),
 ];

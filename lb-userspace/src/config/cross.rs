@@ -4,13 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     diagnostic::{Diagnostic, Severity},
-    draft::{BackendDraft, Draft, FrontendDraft, ServerDraft},
+    draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     listening,
-    model::{AccessLog, Balance, Bind, Forward, HashType, Mode, Transport, has_fixed_weights},
+    model::{
+        AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
+        has_fixed_weights,
+    },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
     suggest, tls, udp,
 };
+use crate::rules::{End, action::Target};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -95,6 +99,15 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     {
         // Who is not named may be meant by a name that is wrong.
+        return;
+    }
+    let computes =
+        |rule: &RuleDraft| matches!(rule.rule.end, Some(End::Backend(Target::Computed(_))));
+    if draft
+        .frontends
+        .iter()
+        .any(|frontend| frontend.rules.iter().any(computes))
+    {
         return;
     }
     for backend in draft
@@ -410,6 +423,20 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
         .health_check
         .as_ref()
         .or(draft.defaults.proxy.health_check.as_ref());
+    let observes = |check: &HealthCheck| {
+        let observe = check.observe;
+        observe.is_some_and(|observe| observe.layer == Layer::Seven)
+    };
+    if let Some(own) = &backend.proxy.health_check
+        && own.value.as_ref().is_some_and(observes)
+        && backend_mode(backend, draft) == Mode::Tcp
+    {
+        let message = format!(
+            "`observe: layer7` needs mode http, `{}` is in mode tcp",
+            backend.name.value
+        );
+        found.push(Diagnostic::error(own.span, message).mend("write `observe: layer4`"));
+    }
     let written = backend.proxy.check_written || draft.defaults.proxy.check_written;
     let checked = check.map_or(written, |check| check.value.is_some());
     let (mut names, mut values) = (HashMap::new(), HashMap::new());

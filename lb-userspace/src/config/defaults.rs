@@ -4,7 +4,7 @@ use super::{
     backend, balance, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
-    errorfiles, frontend, health,
+    errorfiles, frontend, health, log_format,
     model::{Forward, Overflow},
     source::Spanned,
     table::Table,
@@ -25,7 +25,8 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         maxconn: table
             .take("maxconn")
             .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
-        log_format: frontend::log_format(d, &mut table),
+        log_format: log_format::decode(d, &mut table),
+        log_options: log_format::options(d, &mut table),
         forwarded_for: frontend::forwarded_for(d, &mut table),
         timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
         errorfiles: errorfiles::decode(d, &mut table),

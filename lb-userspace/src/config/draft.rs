@@ -49,6 +49,8 @@ pub(super) struct DefaultsDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) maxconn: Option<u32>,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    /// See [`super::log_format::options`].
+    pub(super) log_options: [Option<bool>; 3],
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) errorfiles: ErrorFiles,
@@ -114,6 +116,8 @@ pub(super) struct FrontendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    /// See [`super::log_format::options`].
+    pub(super) log_options: [Option<bool>; 3],
     pub(super) errorfiles: ErrorFiles,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     /// A backend was named, though perhaps in a way that could not be read.

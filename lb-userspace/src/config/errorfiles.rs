@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use hyper::ext::ReasonPhrase;
 
 use super::{
     answers::{read, type_of},
@@ -20,6 +21,8 @@ pub struct ErrorFiles(Vec<(u16, Page)>);
 pub struct Page {
     /// The status that it is sent with.
     pub status: StatusCode,
+    /// Its reason phrase, if it is another than the status's usual one.
+    pub reason: Option<ReasonPhrase>,
     /// Its header fields, without those that say where it ends.
     pub headers: HeaderMap,
     /// Its body.
@@ -80,6 +83,7 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(type_of(&path)));
             StatusCode::from_u16(status).ok().map(|status| Page {
                 status,
+                reason: None,
                 headers,
                 body: bytes,
             })
@@ -108,7 +112,12 @@ fn message(bytes: &Bytes) -> Option<Page> {
         .min()
         .map(|(head, body)| (&bytes[..head], bytes.slice(body..)))?;
     let mut lines = std::str::from_utf8(head).ok()?.lines();
-    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut words = lines.next()?.splitn(3, ' ').skip(1);
+    let status: StatusCode = words.next()?.parse().ok()?;
+    let reason = match words.next().unwrap_or_default().trim() {
+        reason if reason.is_empty() || status.canonical_reason() == Some(reason) => None,
+        reason => Some(ReasonPhrase::try_from(reason.as_bytes()).ok()?),
+    };
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) = line.split_once(':')?;
@@ -119,6 +128,7 @@ fn message(bytes: &Bytes) -> Option<Page> {
     }
     Some(Page {
         status,
+        reason,
         headers,
         body,
     })

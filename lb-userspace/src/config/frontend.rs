@@ -7,8 +7,8 @@ use super::{
     address, conditions,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, introduction,
-    model::{AccessLog, Bind, Mode, Transport, UniqueId},
+    errorfiles, introduction, log_format,
+    model::{Bind, Mode, Transport, UniqueId},
     rules,
     source::Spanned,
     stick_table,
@@ -55,7 +55,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     });
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
     let forwarded_for = forwarded_for(d, &mut table);
-    let log_format = log_format(d, &mut table);
+    let log_format = log_format::decode(d, &mut table);
+    let log_options = log_format::options(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
     table.finish(
@@ -95,6 +96,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         timeouts,
         forwarded_for,
         log_format,
+        log_options,
         errorfiles,
         unique_id,
         routes,
@@ -135,28 +137,6 @@ pub(super) fn forwarded_for(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Optio
     let e = table.take("forwarded_for")?;
     d.boolean(&e.value, "`forwarded_for`")
         .map(|on| Spanned::new(on, e.key_span))
-}
-
-/// `log_format`
-pub(super) fn log_format(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
-    let e = table.take("log_format")?;
-    if let Kind::Scalar(text) = &e.value.kind
-        && text.text.contains('%')
-    {
-        d.error(
-            e.value.span,
-            "unsupported: a log format of one's own is not built yet",
-            "write `http`, `tcp` or `json`",
-        );
-        return None;
-    }
-    let choices = [
-        ("http", AccessLog::Http),
-        ("tcp", AccessLog::Tcp),
-        ("json", AccessLog::Json),
-    ];
-    d.choice(&e.value, "`log_format`", &choices, &[])
-        .map(|format| Spanned::new(format, e.value.span))
 }
 
 /// `bind`: an address, or a list of addresses and objects.

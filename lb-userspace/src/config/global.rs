@@ -204,22 +204,22 @@ fn numbered<'a>(names: &[&'a str]) -> Vec<(&'a str, u8)> {
 }
 
 fn destination(text: &str, base: &std::path::Path) -> Result<LogDestination, Problem> {
-    let forms = "write `stderr`, `\"udp://ADDR:PORT\"`, `unix:/dev/log` or the path of a file";
+    let forms = "write `stderr`, `journald`, `\"udp://ADDR:PORT\"`, `\"tcp://ADDR:PORT\"`, `unix:/dev/log` or the path of a file";
     if text == "stderr" {
         return Ok(LogDestination::Stderr);
     }
     if text == "journald" {
-        return Err(Problem::new(
-            "unsupported: `journald` is not built yet",
-            "write `stderr`: a systemd unit's standard error goes to the journal",
-        ));
+        return Ok(LogDestination::Journald);
     }
+    let socket = |address| match address::ip(address) {
+        Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
+        None => address::server(address),
+    };
     if let Some(address) = text.strip_prefix("udp://") {
-        let address = match address::ip(address) {
-            Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
-            None => address::server(address),
-        };
-        return address.map(LogDestination::Udp);
+        return socket(address).map(LogDestination::Udp);
+    }
+    if let Some(address) = text.strip_prefix("tcp://") {
+        return socket(address).map(LogDestination::Tcp);
     }
     if text.contains("://") {
         return Err(Problem::new(

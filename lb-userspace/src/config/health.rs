@@ -1,14 +1,16 @@
 //! `health_check:`
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     cookie::is_token,
     decode::Decoder,
+    expect,
     model::{CheckKind, HealthCheck},
+    observe,
     source::Spanned,
     table::Table,
-    tree::{Entry, Kind, Node},
+    tree::{Entry, Node},
     units::Problem,
 };
 
@@ -26,6 +28,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 enum Type {
     Tcp,
     Http,
+    Ssl,
+    Agent,
     None,
 }
 
@@ -39,9 +43,11 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
             &[
                 ("tcp", Type::Tcp),
                 ("http", Type::Http),
+                ("ssl", Type::Ssl),
+                ("agent", Type::Agent),
                 ("none", Type::None),
             ],
-            &["https", "grpc", "ssl", "agent"],
+            &["https", "grpc"],
         ),
         None => {
             d.missing(
@@ -55,6 +61,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     let interval = table
         .take("interval")
         .and_then(|e| d.duration(&e.value, "`interval`", SHORTEST));
+    let other = |d: &mut Decoder<'_>, e: Option<&Entry>| {
+        let e = e?;
+        d.duration(&e.value, &format!("`{}`", e.key), SHORTEST)
+    };
+    let fast_interval = other(d, table.take("fast_interval"));
+    let down_interval = other(d, table.take("down_interval"));
     let rise = table
         .take("rise")
         .and_then(|e| d.number(&e.value, "`rise`", 1..=1000));
@@ -67,19 +79,42 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     let port = table
         .take("port")
         .and_then(|e| d.number(&e.value, "`port`", 1..=u16::MAX));
+    let address = table
+        .take("address")
+        .and_then(|e| d.parsed(&e.value, "`address`", ip));
+    let observe = observe::decode(d, &mut table);
+    let script = match kind {
+        Some(Type::Tcp) => expect::script(d, &mut table),
+        _ => Vec::new(),
+    };
+    let send = match kind {
+        Some(Type::Agent) => table
+            .take("send")
+            .and_then(|e| expect::bytes(d, &e.value, "`send`")),
+        _ => None,
+    };
     let request = request(d, &mut table, kind);
+    // What was not taken by a check that it belongs to.
+    if kind.is_some() {
+        for e in [
+            table.take("send"),
+            table.take("expect"),
+            table.take("steps"),
+        ] {
+            let theirs = matches!(
+                (kind, e.map(|e| e.key.as_str())),
+                (Some(Type::Tcp), _)
+                    | (Some(Type::Agent), Some("send"))
+                    | (Some(Type::Http), Some("expect"))
+            );
+            if let Some(e) = e.filter(|_| !theirs) {
+                no_effect(d, e);
+            }
+        }
+    }
     table.finish(
         d,
-        &[
-            "fast_interval",
-            "down_interval",
-            "address",
-            "send",
-            "send_proxy",
-            "observe",
-            "error_limit",
-            "on_error",
-        ],
+        &["send_proxy"],
         &[
             (
                 "slowstart",
@@ -92,16 +127,25 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     );
     let kind = match kind? {
         Type::None => return Some(Spanned::new(None, entry.key_span)),
-        Type::Tcp => CheckKind::Tcp,
+        Type::Tcp if script.is_empty() => CheckKind::Tcp,
+        Type::Tcp => CheckKind::Script(script),
+        Type::Ssl => CheckKind::Ssl,
+        Type::Agent => CheckKind::Agent {
+            send: send.unwrap_or_default(),
+        },
         Type::Http => request,
     };
     let check = HealthCheck {
         kind,
         interval: interval.unwrap_or(INTERVAL),
+        fast_interval,
+        down_interval,
         rise: rise.unwrap_or(RISE),
         fall: fall.unwrap_or(FALL),
         timeout,
+        address: address.map(|address| address.value),
         port,
+        observe,
     };
     Some(Spanned::new(Some(check), entry.key_span))
 }
@@ -113,11 +157,7 @@ fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Ch
         match kind {
             Some(Type::Http) | None => Some(e),
             Some(_) => {
-                d.error(
-                    e.key_span,
-                    format!("`{key}` has no effect in this check"),
-                    "write `type: http`, or remove it",
-                );
+                no_effect(d, e);
                 None
             }
         }
@@ -165,7 +205,12 @@ fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Ch
         header_value(d, &e.value, "`host`", host)
     });
     let headers = take(d, "headers").map_or_else(Vec::new, |e| headers(d, e));
-    let status = take(d, "expect").and_then(|e| expect(d, e));
+    // Others have an `expect` of their own.
+    let expected = match kind {
+        Some(Type::Http) | None => take(d, "expect").and_then(|e| expect::http(d, e)),
+        Some(_) => None,
+    };
+    let expected = expected.unwrap_or_default();
     let named = |name: &str| {
         headers
             .iter()
@@ -189,12 +234,38 @@ fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Ch
         version: version.map_or("HTTP/1.0", |(text, _)| text).to_owned(),
         host,
         headers,
-        // HAProxy: "responses 2xx and 3xx are valid".
-        status: status.unwrap_or_else(|| vec![200..=399]),
+        status: match expected.status {
+            Some(status) => status,
+            // HAProxy: "responses 2xx and 3xx are valid", unless something else is expected.
+            None if expected.content.is_empty() => vec![200..=399],
+            None => Vec::new(),
+        },
+        content: expected.content,
     }
 }
 
-fn headers(d: &mut Decoder<'_>, entry: &Entry) -> Vec<(String, String)> {
+fn no_effect(d: &mut Decoder<'_>, e: &Entry) {
+    d.error(
+        e.key_span,
+        format!("`{}` has no effect in this check", e.key),
+        match e.key.as_str() {
+            "send" | "steps" => "write `type: tcp`, or remove it",
+            _ => "write `type: http`, or remove it",
+        },
+    );
+}
+
+/// An address without a port.
+fn ip(text: &str) -> Result<IpAddr, Problem> {
+    text.parse().map_err(|_| {
+        Problem::new(
+            format!("`{text}` is no IP address"),
+            "write one such as `192.0.2.1`; the port is `port`",
+        )
+    })
+}
+
+pub(super) fn headers(d: &mut Decoder<'_>, entry: &Entry) -> Vec<(String, String)> {
     let Some(table) = d.table(&entry.value, entry.key_span, "`headers`") else {
         return Vec::new();
     };
@@ -243,91 +314,4 @@ fn header_value(d: &mut Decoder<'_>, node: &Node, what: &str, value: String) -> 
         "write printable ASCII",
     );
     None
-}
-
-/// `expect: {status: …}`
-fn expect(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<RangeInclusive<u16>>> {
-    let mut table = d.table(&entry.value, entry.key_span, "`expect`")?;
-    let status = match table.take("status") {
-        Some(e) => {
-            let nodes = match &e.value.kind {
-                Kind::Sequence(_) => d.list(&e.value, "`status`"),
-                _ => std::slice::from_ref(&e.value),
-            };
-            let read: Vec<_> = nodes
-                .iter()
-                .map(|node| d.parsed(node, "`status`", statuses))
-                .collect();
-            if nodes.is_empty() {
-                d.error(
-                    e.value.span,
-                    "`status` is an empty list, which no answer passes",
-                    "write `\"2xx,3xx\"`",
-                );
-            }
-            let read: Option<Vec<_>> = read.into_iter().collect();
-            read.map(|lists| lists.into_iter().flat_map(|list| list.value).collect())
-        }
-        None => {
-            if !table
-                .entries()
-                .iter()
-                .any(|e| matches!(e.key.as_str(), "body" | "regex"))
-            {
-                d.missing(&table, "status", "write `expect: { status: \"2xx,3xx\" }`");
-            }
-            None
-        }
-    };
-    table.finish(d, &["body", "regex"], &[]);
-    status
-}
-
-/// `2xx,3xx`, `200`, `200-204`
-fn statuses(text: &str) -> Result<Vec<RangeInclusive<u16>>, Problem> {
-    let bad = |part: &str| {
-        Problem::new(
-            format!("`{part}` is no status"),
-            "write `200`, `2xx` or `200-399`, divided by commas",
-        )
-    };
-    let number = |part: &str| match part.parse::<u16>() {
-        Ok(status @ 100..=599) if part.len() == 3 => Some(status),
-        _ => None,
-    };
-    text.split(',')
-        .map(str::trim)
-        .map(|part| {
-            if let Some(class) = part.strip_suffix("xx").or_else(|| part.strip_suffix("XX")) {
-                let class = class
-                    .parse::<u16>()
-                    .ok()
-                    .filter(|class| (1..=5).contains(class));
-                return class
-                    .map(|class| class * 100..=class * 100 + 99)
-                    .ok_or_else(|| bad(part));
-            }
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            match (number(first.trim()), number(last.trim())) {
-                (Some(first), Some(last)) if first <= last => Ok(first..=last),
-                _ => Err(bad(part)),
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_statuses() {
-        assert_eq!(statuses("2xx,3xx"), Ok(vec![200..=299, 300..=399]));
-        assert_eq!(statuses("200, 204-206"), Ok(vec![200..=200, 204..=206]));
-        for bad in [
-            "", "2x", "6xx", "99", "0200", "299-200", "200,,201", "+20", "xx",
-        ] {
-            assert!(statuses(bad).is_err(), "{bad}");
-        }
-    }
 }

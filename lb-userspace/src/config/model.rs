@@ -13,12 +13,16 @@ use std::{
 };
 
 mod balance;
+mod check;
 mod cookie;
+mod log_line;
 
 pub use super::errorfiles::{ErrorFiles, Page};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
+pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
+pub use log_line::{Field, LATER, LogLine, Piece, Style};
 
 use crate::{
     rules::{Handle, Map, RuleSet, Template},
@@ -185,6 +189,10 @@ pub struct LogTarget {
 pub enum LogDestination {
     /// RFC 3164 datagrams.
     Udp(SocketAddr),
+    /// RFC 3164 lines in a stream.
+    Tcp(SocketAddr),
+    /// systemd's journal, in its own protocol.
+    Journald,
     /// Standard error.
     Stderr,
     /// Appended to a file.
@@ -232,6 +240,8 @@ pub struct Frontend {
     pub forwarded_for: bool,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// Which sessions are logged.
+    pub log_options: LogOptions,
     /// Pages for answers of ours.
     pub errorfiles: ErrorFiles,
     /// What each request is called.
@@ -248,7 +258,7 @@ pub struct UniqueId {
 }
 
 /// `log_format`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
     /// HAProxy's `option httplog`.
     Http,
@@ -256,6 +266,19 @@ pub enum AccessLog {
     Tcp,
     /// One JSON object.
     Json,
+    /// A line of the user's own.
+    Custom(Arc<LogLine>),
+}
+
+/// Which sessions are logged, and how urgently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogOptions {
+    /// Not those in which the client sent nothing.
+    pub no_null: bool,
+    /// Not those that went well.
+    pub no_normal: bool,
+    /// Those that did not go well are errors instead of information.
+    pub separate_errors: bool,
 }
 
 /// One address that a frontend listens on.
@@ -428,45 +451,6 @@ pub enum Overflow {
     Proxy,
     /// It is dropped.
     Drop,
-}
-
-/// `health_check:` with its defaults merged in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HealthCheck {
-    /// What is asked.
-    pub kind: CheckKind,
-    /// Between checks.
-    pub interval: Duration,
-    /// Successes that make a server up.
-    pub rise: u32,
-    /// Failures that make it down.
-    pub fall: u32,
-    /// One check's time, if set: else `timeouts.check`, else the interval.
-    pub timeout: Option<Duration>,
-    /// Another port than the server's.
-    pub port: Option<u16>,
-}
-
-/// What a health check does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CheckKind {
-    /// Connects.
-    Tcp,
-    /// Asks and looks at the status.
-    Http {
-        /// Method, `OPTIONS` or `GET` or another.
-        method: String,
-        /// Path.
-        path: String,
-        /// `HTTP/1.0` or `HTTP/1.1`.
-        version: String,
-        /// Host header, if any.
-        host: Option<String>,
-        /// Further headers.
-        headers: Vec<(String, String)>,
-        /// Statuses that pass; HAProxy's default is 200–399.
-        status: Vec<RangeInclusive<u16>>,
-    },
 }
 
 /// A server of a backend.

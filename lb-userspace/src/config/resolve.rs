@@ -6,7 +6,7 @@ use lb_common::slots;
 
 use super::{
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
-    dynamic_cookie,
+    dynamic_cookie, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
         OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
@@ -115,7 +115,10 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         Mode::Http => AccessLog::Http,
         Mode::Tcp => AccessLog::Tcp,
     };
-    let inherited = defaults.log_format.as_ref().map(|format| format.value);
+    let inherited = defaults
+        .log_format
+        .as_ref()
+        .map(|format| format.value.clone());
     // A default made for one mode does not reach proxies of the other.
     let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
     Frontend {
@@ -135,6 +138,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
                 .as_ref()
                 .or(defaults.forwarded_for.as_ref())
                 .is_some_and(|on| on.value),
+        log_options: log_format::resolve(draft.log_options, defaults.log_options),
         log_format: draft
             .log_format
             .map(|format| format.value)

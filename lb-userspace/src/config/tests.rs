@@ -10,6 +10,7 @@ mod syntax;
 mod tls;
 mod valid;
 mod values;
+mod written;
 
 use super::*;
 

@@ -93,6 +93,11 @@ impl FlowRoom {
         self.entries / 2
     }
 
+    /// From how many flows on new ones are refused: 5 % stay free for those that a hash table cannot place evenly.
+    pub(super) fn admitted(&self) -> u32 {
+        (u64::from(self.flows()) * 95 / 100) as u32
+    }
+
     /// Half-open flows at a time, of those that have two entries.
     pub(super) fn half_open(&self) -> u32 {
         self.half_sets * WAYS as u32 / 2
@@ -177,9 +182,14 @@ impl Capacity {
         v4 + v6 + (blocks + lanes + slots + buckets) as u64
     }
 
-    /// Flows that are admitted at a time, in the larger of the two tables.
+    /// Flows at a time, in the larger of the two tables.
     pub(super) fn flows(&self) -> u32 {
         self.v4.flows().max(self.v6.flows())
+    }
+
+    /// From how many flows on new ones are refused, in the larger of the two; the smaller one has its own bound.
+    pub(super) fn admitted(&self) -> u32 {
+        self.v4.admitted().max(self.v6.admitted())
     }
 }
 
@@ -238,6 +248,10 @@ mod tests {
     fn a_family_without_services_costs_little() {
         let capacity = capacity([192, 0, 2, 1], "192.0.2.9:80");
         assert_eq!(capacity.v6, FlowRoom::small());
+        assert_eq!(
+            (capacity.admitted(), capacity.v6.admitted()),
+            (950_000, 1_945)
+        );
         let megabytes = capacity.bytes(8) >> 20;
         assert!((250..450).contains(&megabytes), "{megabytes} MiB");
     }

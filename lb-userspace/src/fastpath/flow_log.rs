@@ -73,7 +73,8 @@ fn write_one(
     let is_up = server_now.is_some_and(|server| server.is_up());
     log.tcp(&TcpRecord {
         common: Common {
-            format: frontend.config.log_format,
+            format: &frontend.config.log_format,
+            options: frontend.config.log_options,
             client: SocketAddr::new(
                 from_words(end.client, end.family),
                 u16::from_be(end.client_port),

@@ -242,8 +242,7 @@ impl Image {
         Settings {
             abi: lb_common::abi::VERSION,
             flags: flags | deny4 | deny6,
-            // 5 % stay free for those that a hash table cannot place evenly.
-            admit_below: (u64::from(capacity.flows()) * 95 / 100) as u32,
+            admit_below: capacity.admitted(),
             new_flows_per_source: fast_path.new_flows_per_source,
             snat_first: *ports.start(),
             snat_count: (ports.end() - ports.start()).saturating_add(1),

@@ -63,7 +63,12 @@ impl Kernel {
             }
             Found::Whole(found) => Some(*found),
         };
-        let mut programs = Programs::load(&pins, &wanted, None)?;
+        // What is pinned keeps its size, whatever is wanted now.
+        let sizes = match &found {
+            Some(_) => found::capacity(&pins)?,
+            None => wanted,
+        };
+        let mut programs = Programs::load(&pins, &sizes, None)?;
         let maps = Maps::take(&mut programs.ebpf, &pins)?;
         programs.load_reaper()?;
         let packets = Packets::open(&mut programs.ebpf);

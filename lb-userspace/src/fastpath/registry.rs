@@ -34,6 +34,9 @@ pub(super) struct Registry {
     /// Raised whenever something was added.
     #[serde(skip)]
     version: u64,
+    /// The first lane, and the first turn counter, above all in use, once that is known: there may be tens of thousands.
+    #[serde(skip)]
+    tops: [Option<u32>; 2],
     /// How often it was written: of two copies the one with the larger number counts.
     generation: u64,
     /// Backend → its block.
@@ -107,8 +110,8 @@ impl Registry {
             .lanes
             .values()
             .flat_map(|lanes| lanes.values().copied());
-        let lane =
-            lowest_free(taken, 0, room.lanes).ok_or(NoRoom("pairs of frontend and server"))?;
+        let lane = next_free(&mut self.tops[0], taken, room.lanes)
+            .ok_or(NoRoom("pairs of frontend and server"))?;
         self.lanes
             .entry(frontend.into())
             .or_default()
@@ -156,8 +159,8 @@ impl Registry {
         if let Some(turn) = self.turns.get(&key) {
             return Ok(*turn);
         }
-        let turn =
-            lowest_free(self.turns.values().copied(), 0, room.turns).ok_or(NoRoom("services"))?;
+        let taken = self.turns.values().copied();
+        let turn = next_free(&mut self.tops[1], taken, room.turns).ok_or(NoRoom("services"))?;
         self.turns.insert(key, turn);
         self.version += 1;
         Ok(turn)
@@ -239,6 +242,23 @@ pub(super) fn chunks(len: usize) -> usize {
 /// A server's name with its backend's. Names hold no slash in front of the first: HAProxy's names have none at all.
 fn pair(backend: &str, server: &str) -> String {
     format!("{backend}/{server}")
+}
+
+/// A free index: the one above all in use, whose place is kept in `top`, or where that is too large the lowest.
+fn next_free(
+    top: &mut Option<u32>,
+    taken: impl Iterator<Item = u32> + Clone,
+    to: u32,
+) -> Option<u32> {
+    let next = match *top {
+        Some(next) => next,
+        None => taken.clone().max().map_or(0, |largest| largest + 1),
+    };
+    if next < to {
+        *top = Some(next + 1);
+        return Some(next);
+    }
+    lowest_free(taken, 0, to)
 }
 
 fn lowest_free(taken: impl Iterator<Item = u32>, from: u32, to: u32) -> Option<u32> {

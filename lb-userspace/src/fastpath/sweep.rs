@@ -2,21 +2,27 @@
 //!
 //! The tables are read in batches, a part at each tick, so that a million flows never hold the agent up; what looks old
 //! enough goes to the kernel, which looks again under the flow's lock.
+//!
+//! A flow that only its client has reset is not forgotten before the client was asked. Sequence numbers are not checked in
+//! the kernel, so anyone may have sent that reset; a client that has not answers the poke with an ordinary segment, which
+//! takes the reset back, and one that has, with another reset or not at all.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use aya::Pod;
 use lb_common::{
     abi::REAP_BATCH,
     flow::{Flow, FlowKey, HalfSet, Leg, V4, V6, flags},
     service::Lane,
-    tcp,
+    tcp::{self, state},
 };
 
 use super::{
     error::FastPathError,
-    family::Address,
+    family::{Address, socket},
+    image::TCP,
     kernel::{Kernel, Mapped},
+    poke::Poker,
     reaper::{self, Order},
     recount::{Counts, Recount},
 };
@@ -37,6 +43,7 @@ pub(super) struct Sweep {
     counting: HashMap<u32, u64>,
     active: HashMap<u32, u64>,
     recount: Recount,
+    poker: Poker,
     half4: u32,
     half6: u32,
 }
@@ -68,6 +75,7 @@ impl Sweep {
                 lanes,
                 now,
                 counting: &mut self.counting,
+                poker: &mut self.poker,
             };
             let (read, end) = match self.phase {
                 Phase::Between => {
@@ -107,7 +115,7 @@ impl Sweep {
         kernel: &Kernel,
         lanes: &dyn Fn(u32) -> Option<Lane>,
     ) -> Result<(), FastPathError> {
-        self.active = std::mem::take(&mut self.counting);
+        self.active = mem::take(&mut self.counting);
         let mut counts = Counts::default();
         for (lane, flows) in &self.active {
             if let Some(lane) = lanes(*lane) {
@@ -159,6 +167,7 @@ struct Look<'a> {
     lanes: &'a dyn Fn(u32) -> Option<Lane>,
     now: u32,
     counting: &'a mut HashMap<u32, u64>,
+    poker: &'a mut Poker,
 }
 
 impl Look<'_> {
@@ -173,6 +182,10 @@ impl Look<'_> {
 #[derive(Debug)]
 struct Reader<A> {
     cursor: Option<u32>,
+    /// Flows whose clients were asked and have not taken the reset back, as of the sweep before and of this one, and how
+    /// many packets of theirs there had been by then.
+    asked: HashMap<FlowKey<A>, u32>,
+    asking: HashMap<FlowKey<A>, u32>,
     keys: Vec<FlowKey<A>>,
     flows: Vec<Flow<A>>,
     indexes: Vec<u32>,
@@ -183,6 +196,8 @@ impl<A: Default + Clone> Default for Reader<A> {
     fn default() -> Self {
         Self {
             cursor: None,
+            asked: HashMap::new(),
+            asking: HashMap::new(),
             keys: vec![FlowKey::default(); BATCH],
             flows: vec![Flow::default(); BATCH],
             indexes: vec![0; HALF_BATCH],
@@ -208,13 +223,27 @@ where
         let mut candidates = Vec::new();
         for (key, flow) in self.keys.iter().zip(&self.flows).take(n) {
             look.count(&flow.leg);
-            if is_candidate(flow, (look.lanes)(flow.leg.lane), look.now) {
+            let due = is_candidate(flow, (look.lanes)(flow.leg.lane), look.now);
+            if is_in_doubt(key, flow) {
+                let before = self.asked.get(key).copied();
+                match next(flow.packets, before, due) {
+                    Doubt::Wait => self.asking.extend(before.map(|packets| (*key, packets))),
+                    Doubt::Ask => {
+                        let client = socket(key.src, key.sport);
+                        let service = socket(key.dst, key.dport);
+                        look.poker.poke(service, client, flow.last);
+                        self.asking.insert(*key, flow.packets);
+                    }
+                    Doubt::Believe => candidates.push(*key),
+                }
+            } else if due {
                 candidates.push(*key);
             }
         }
         reaper::give(kernel, Order::Idle, &candidates)?;
         if end {
             self.cursor = None;
+            self.asked = mem::take(&mut self.asking);
         }
         Ok((n, end))
     }
@@ -251,6 +280,38 @@ fn is_candidate<A>(flow: &Flow<A>, lane: Option<Lane>, now: u32) -> bool {
     })
 }
 
+/// What to do about a flow that is in doubt.
+#[derive(Debug, PartialEq, Eq)]
+enum Doubt {
+    /// Nothing yet.
+    Wait,
+    /// Ask its client.
+    Ask,
+    /// It has ended.
+    Believe,
+}
+
+/// `packets` have come from the client of a flow in doubt, and so many `before` it was asked, if it was: one more is its
+/// answer, and since the flow is still in doubt that was a reset. Yet more are another's word again. `due` is whether the
+/// flow has been idle for long enough.
+fn next(packets: u32, before: Option<u32>, due: bool) -> Doubt {
+    match before {
+        _ if !due => Doubt::Wait,
+        Some(before) if packets.wrapping_sub(before) <= 1 => Doubt::Believe,
+        _ => Doubt::Ask,
+    }
+}
+
+/// Whether all that speaks for a flow's end is what its client is said to have sent.
+fn is_in_doubt<A>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    const RESETS: u8 = state::RST_CLIENT | state::RST_SERVER;
+    let leg = &flow.leg;
+    key.proto == u32::from(TCP)
+        && leg.flags & (flags::REVERSE | flags::RESETTING) == 0
+        && leg.state & RESETS == state::RST_CLIENT
+        && !tcp::is_over(leg.state)
+}
+
 /// A reverse entry this old may be an orphan, ticks.
 const ORPHAN: u32 = 120_000 / lb_common::abi::TICK_MS;
 
@@ -264,15 +325,47 @@ mod tests {
     });
 
     #[test]
+    fn a_client_is_asked_whether_it_has_reset_its_connection() {
+        assert_eq!(next(9, None, false), Doubt::Wait);
+        assert_eq!(next(9, None, true), Doubt::Ask);
+        assert_eq!(next(9, Some(9), true), Doubt::Believe, "no answer");
+        assert_eq!(next(10, Some(9), false), Doubt::Wait);
+        assert_eq!(next(10, Some(9), true), Doubt::Believe, "a reset");
+        assert_eq!(
+            next(11, Some(9), true),
+            Doubt::Ask,
+            "taken back, and forged again"
+        );
+    }
+
+    #[test]
+    fn in_doubt_is_what_the_client_alone_has_ended() {
+        use state::{ESTABLISHED, FIN_BOTH, RST_CLIENT, RST_SERVER};
+        let key = FlowKey::<V4> {
+            proto: TCP.into(),
+            ..FlowKey::default()
+        };
+        let with = |state| {
+            let mut flow = Flow::<V4>::default();
+            flow.leg.state = state;
+            is_in_doubt(&key, &flow)
+        };
+        assert!(with(ESTABLISHED | RST_CLIENT));
+        assert!(!with(ESTABLISHED));
+        assert!(!with(ESTABLISHED | RST_CLIENT | RST_SERVER));
+        assert!(!with(ESTABLISHED | RST_CLIENT | FIN_BOTH));
+    }
+
+    #[test]
     fn a_flow_is_a_candidate_once_its_states_time_is_over() {
         let mut flow = Flow::<V4> {
             last: 1000,
             ..Flow::default()
         };
-        flow.leg.state = tcp::state::ESTABLISHED;
+        flow.leg.state = state::ESTABLISHED;
         assert!(!is_candidate(&flow, LANE, 1599));
         assert!(is_candidate(&flow, LANE, 1600));
-        flow.leg.state |= tcp::state::RST_SERVER;
+        flow.leg.state |= state::RST_SERVER;
         assert!(is_candidate(&flow, LANE, 1100), "ten seconds after a reset");
         assert!(
             !is_candidate(&flow, LANE, 999),

@@ -8,23 +8,26 @@ use tokio::{
 };
 
 use super::{
+    body,
     finding::Finding,
     reach::{Reach, Reached},
 };
-use crate::topology::CheckStatus;
+use crate::{config::model::Content, topology::CheckStatus};
 
 /// A response head longer than this is no answer to a check; HAProxy's buffer size.
 const HEAD_MAX: usize = 16 * 1024;
 /// A reason phrase is shown in log lines; no more of it than this.
 const REASON_MAX: usize = 256;
 
-/// What to ask, and which statuses pass.
+/// What to ask, and which answers pass.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     /// The bytes to send.
     pub(super) bytes: Vec<u8>,
-    /// Statuses that pass.
+    /// Statuses that pass; empty for all.
     pub(super) pass: Vec<RangeInclusive<u16>>,
+    /// What else the answer has to have.
+    pub(super) content: Vec<Content>,
 }
 
 impl Request {
@@ -36,6 +39,7 @@ impl Request {
         host: Option<&str>,
         headers: &[(String, String)],
         pass: &[RangeInclusive<u16>],
+        content: &[Content],
     ) -> Self {
         let mut text = format!("{method} {path} {version}\r\n");
         if let Some(host) = host {
@@ -54,6 +58,7 @@ impl Request {
         Self {
             bytes: text.into_bytes(),
             pass: pass.to_vec(),
+            content: content.to_vec(),
         }
     }
 }
@@ -61,49 +66,69 @@ impl Request {
 /// Asks the server.
 pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
     let asked = match reach.connect(deadline).await {
-        Ok(Reached::Plain(mut stream)) => {
-            timeout_at(deadline, ask(&mut stream, &request.bytes)).await
-        }
-        Ok(Reached::Tls(mut stream)) => {
-            timeout_at(deadline, ask(&mut stream, &request.bytes)).await
-        }
+        Ok(Reached::Plain(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
+        Ok(Reached::Tls(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
         Err(finding) => return finding,
     };
     match asked {
         Err(_elapsed) => Finding::new(CheckStatus::L7Tout),
-        Ok(None) => Finding::new(CheckStatus::L7Rsp),
-        Ok(Some(status)) => judge(status, &request.pass),
+        Ok(finding) => finding,
     }
 }
 
-fn judge(line: StatusLine, pass: &[RangeInclusive<u16>]) -> Finding {
-    if pass.iter().any(|range| range.contains(&line.code)) {
-        Finding {
-            status: CheckStatus::L7Ok,
-            code: Some(line.code),
-            info: String::new(),
+/// Asks, and judges what comes.
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Request) -> Finding {
+    let Some((line, head, rest)) = read_head(stream, &request.bytes).await else {
+        return Finding::new(CheckStatus::L7Rsp);
+    };
+    let finding = |status, info| Finding {
+        status,
+        code: Some(line.code),
+        info,
+    };
+    let passes = |range: &RangeInclusive<u16>| range.contains(&line.code);
+    if !request.pass.is_empty() && !request.pass.iter().any(passes) {
+        return finding(CheckStatus::L7Sts, line.reason);
+    }
+    for content in &request.content {
+        if let Content::Header(name, value) = content
+            && !body::has_header(&head, name, value)
+        {
+            let info = format!("HTTP header `{name}` did not match");
+            return finding(CheckStatus::L7Rsp, info);
         }
-    } else {
-        Finding {
-            status: CheckStatus::L7Sts,
-            code: Some(line.code),
-            info: line.reason,
+    }
+    let (mut body, mut over) = (body::Body::new(&head, line.code, rest), false);
+    loop {
+        let text = body.text();
+        let missing = |content: &&Content| !body::contains(&text, content);
+        if !request.content.iter().any(|content| missing(&content)) {
+            return finding(CheckStatus::L7Ok, String::new());
         }
+        if over || body.is_complete() {
+            let info = "HTTP content check did not match".to_owned();
+            return finding(CheckStatus::L7Rsp, info);
+        }
+        over = !matches!(stream.read_buf(body.raw()).await, Ok(n) if n > 0);
     }
 }
 
-/// Sends the request and reads the head of the final response. `None`: what came is none.
-async fn ask(
+/// Sends the request and reads the head of the final response, and what came with it of the body. `None`: what came is
+/// none.
+async fn read_head(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
-) -> Option<StatusLine> {
+) -> Option<(StatusLine, Vec<u8>, Vec<u8>)> {
     // A server that refuses to read may have answered all the same.
     let _ = stream.write_all(request).await;
     let _ = stream.flush().await;
     let mut head = Vec::with_capacity(1024);
     loop {
         match parse(&head) {
-            Head::Complete { line, .. } if is_final(line.code) => return Some(line),
+            Head::Complete { line, length } if is_final(line.code) => {
+                let rest = head.split_off(length);
+                return Some((line, head, rest));
+            }
             Head::Complete { length, .. } => {
                 head.drain(..length);
                 continue;
@@ -212,14 +237,22 @@ mod tests {
 
     #[test]
     fn the_request_is_haproxys_byte_for_byte() {
-        let request = Request::new("GET", "/healthCheck.html", "HTTP/1.0", None, &[], &[]);
+        let request = Request::new("GET", "/healthCheck.html", "HTTP/1.0", None, &[], &[], &[]);
         assert_eq!(request.bytes, b"GET /healthCheck.html HTTP/1.0\r\n\r\n");
     }
 
     #[test]
     fn an_http_1_1_request_names_its_host_and_closes() {
         let headers = [("x-probe".to_owned(), "lb".to_owned())];
-        let request = Request::new("HEAD", "/", "HTTP/1.1", Some("a.example"), &headers, &[]);
+        let request = Request::new(
+            "HEAD",
+            "/",
+            "HTTP/1.1",
+            Some("a.example"),
+            &headers,
+            &[],
+            &[],
+        );
         assert_eq!(
             String::from_utf8(request.bytes).unwrap(),
             "HEAD / HTTP/1.1\r\nhost: a.example\r\nx-probe: lb\r\nconnection: close\r\n\r\n"

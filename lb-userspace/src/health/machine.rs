@@ -33,6 +33,28 @@ pub fn record(health: Health, passed: bool) -> (Health, Option<Transition>) {
     (next, transition)
 }
 
+/// The time from one check to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Of a server that is quite up.
+    pub interval: Duration,
+    /// Of one that is on its way up or down.
+    pub fast: Duration,
+    /// Of one that is down.
+    pub down: Duration,
+}
+
+impl Pace {
+    /// The time to the next check of a server in this health.
+    pub fn after(&self, health: Option<Health>) -> Duration {
+        match health {
+            Some(health) if health.level == 0 => self.down,
+            Some(health) if health.level < health.top() => self.fast,
+            _ => self.interval,
+        }
+    }
+}
+
 /// How long server `index` of `count` waits before its first check, so that checks are spread over the interval
 /// instead of coming in bursts.
 pub fn first_delay(interval: Duration, index: usize, count: usize) -> Duration {
@@ -117,6 +139,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_server_on_its_way_is_checked_at_another_pace() {
+        let pace = Pace {
+            interval: Duration::from_secs(10),
+            fast: Duration::from_secs(1),
+            down: Duration::from_secs(5),
+        };
+        let at = |level| {
+            let (rise, fall) = (2, 3);
+            pace.after(Some(Health { level, rise, fall })).as_secs()
+        };
+        assert_eq!([at(0), at(1), at(2), at(3), at(4)], [5, 1, 1, 1, 10]);
+        assert_eq!(pace.after(None).as_secs(), 10);
     }
 
     #[test]

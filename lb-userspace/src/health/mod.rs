@@ -7,18 +7,23 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
+mod agent;
+mod body;
 pub mod finding;
 mod http;
 pub mod machine;
 pub mod message;
 mod reach;
+mod script;
 mod tcp;
 
+use agent::Wish;
 use finding::Finding;
+use machine::Pace;
 use reach::Reach;
 
 use crate::{
-    config::model::{self, CheckKind},
+    config::model::{self, CheckKind, Step},
     topology::{
         AdminState, Backend, CheckResult, Clock, Server, Topology, backend::SLOW_START_STEP,
     },
@@ -83,13 +88,16 @@ impl Checks {
 /// One server's check, ready to be made again and again.
 struct Checker {
     reach: Reach,
-    interval: Duration,
+    pace: Pace,
     timeout: Duration,
     kind: Kind,
 }
 
 enum Kind {
     Tcp,
+    Script(Vec<Step>),
+    Ssl,
+    Agent(Vec<u8>),
     Http(http::Request),
 }
 
@@ -97,10 +105,13 @@ impl Checker {
     fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
         let host = match &check.kind {
             CheckKind::Http { host, .. } => host.as_deref(),
-            CheckKind::Tcp => None,
+            _ => None,
         };
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
+            CheckKind::Script(steps) => Kind::Script(steps.clone()),
+            CheckKind::Ssl => Kind::Ssl,
+            CheckKind::Agent { send } => Kind::Agent(send.clone()),
             CheckKind::Http {
                 method,
                 path,
@@ -108,6 +119,7 @@ impl Checker {
                 host,
                 headers,
                 status,
+                content,
             } => Kind::Http(http::Request::new(
                 method,
                 path,
@@ -115,11 +127,16 @@ impl Checker {
                 host.as_deref(),
                 headers,
                 status,
+                content,
             )),
         };
         Self {
             reach: Reach::new(check, server, host),
-            interval: check.interval,
+            pace: Pace {
+                interval: check.interval,
+                fast: check.fast_interval.unwrap_or(check.interval),
+                down: check.down_interval.unwrap_or(check.interval),
+            },
             timeout: check
                 .timeout
                 .or(backend.timeouts.check)
@@ -128,20 +145,49 @@ impl Checker {
         }
     }
 
+    #[cfg(test)]
     async fn check(&self) -> CheckResult {
+        self.ask().await.0
+    }
+
+    /// The result, and what an agent wishes.
+    async fn ask(&self) -> (CheckResult, Wish) {
         let start = Instant::now();
         let deadline = start + self.timeout;
+        let mut wish = Wish::default();
         let Finding { status, code, info } = match &self.kind {
             Kind::Tcp => tcp::check(&self.reach, deadline).await,
+            Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
+            Kind::Ssl => script::hello(&self.reach, deadline).await,
+            Kind::Agent(send) => {
+                let (finding, wished) = agent::check(self.reach.address, send, deadline).await;
+                wish = wished;
+                finding
+            }
             Kind::Http(request) => http::check(&self.reach, request, deadline).await,
         };
-        CheckResult {
+        let result = CheckResult {
             status,
             code,
             duration: start.elapsed(),
             info,
             at: std::time::Instant::now(),
-        }
+        };
+        (result, wish)
+    }
+}
+
+/// Does to a server what its agent wishes.
+fn grant(backend: &Backend, server: &Arc<Server>, wish: Wish) {
+    if let Some(percent) = wish.percent {
+        let weight = u32::from(server.config.weight) * u32::from(percent);
+        backend.set_weight(
+            server,
+            u16::try_from(weight.div_ceil(100)).unwrap_or(u16::MAX),
+        );
+    }
+    if let Some(admin) = wish.admin {
+        backend.set_admin(server, admin);
     }
 }
 
@@ -160,23 +206,36 @@ async fn step_slow_starts(backends: Vec<Arc<Backend>>, clock: Clock) {
 
 async fn run(backend: Arc<Backend>, server: Arc<Server>, checker: Checker, delay: Duration) {
     let mut due = Instant::now() + delay;
+    // What an agent has put into maintenance it can take out again, so it is still asked.
+    let mut by_agent = false;
     loop {
-        tokio::time::sleep_until(due).await;
-        if server.admin() != AdminState::Maint {
-            let result = checker.check().await;
+        while tokio::time::timeout_at(due, server.observer.hurried())
+            .await
+            .is_ok()
+        {
+            due = due.min(Instant::now() + checker.pace.fast);
+        }
+        if server.admin() != AdminState::Maint || by_agent {
+            let (result, wish) = checker.ask().await;
             tracing::debug!(
                 "check of {}/{}: {}",
                 backend.name,
                 server.name,
                 result.cell()
             );
+            by_agent = match wish.admin {
+                Some(admin) => admin == AdminState::Maint,
+                None => by_agent && server.admin() == AdminState::Maint,
+            };
             let passed = result.status.passed();
             backend.record_check(&server, result, |health| {
                 machine::record(health, passed).0.level
             });
+            grant(&backend, &server, wish);
         }
         // From start to start, as HAProxy counts it; a check that took longer than that is followed at once.
-        due = (due + checker.interval).max(Instant::now());
+        let pause = checker.pace.after(server.health());
+        due = (due + pause).max(Instant::now());
     }
 }
 

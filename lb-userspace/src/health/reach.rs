@@ -33,15 +33,23 @@ pub(super) enum Reached {
 }
 
 impl Reach {
-    /// As HAProxy, a check at a port of its own speaks to something else than the server: neither TLS nor a PROXY header
+    /// As HAProxy, a check at a port or an address of its own speaks to something else than the server: neither TLS nor a PROXY header
     /// is for that.
     pub(super) fn new(check: &model::HealthCheck, server: &Server, host: Option<&str>) -> Self {
-        let same = check.port.is_none();
+        let same = check.port.is_none() && check.address.is_none();
         Self {
             address: Topology::check_address(server, check),
             tls: server.tls.clone().filter(|_| same),
             introduction: server.config.send_proxy.filter(|_| same),
             host: host.map(str::to_owned),
+        }
+    }
+
+    /// The same without TLS.
+    pub(super) fn bare(&self) -> Self {
+        Self {
+            tls: None,
+            ..self.clone()
         }
     }
 

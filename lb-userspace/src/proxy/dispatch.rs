@@ -10,7 +10,7 @@ use super::{
     retry::{self, Failed, Next},
 };
 use crate::config::model::Mode;
-use crate::topology::{Asking, Backend, Clock, Connection, Server, Unavailable};
+use crate::topology::{Asking, Backend, Clock, Connection, Observation, Server, Unavailable};
 
 /// What became known on the way, for the log; complete also if the attempt is broken off.
 #[derive(Debug, Default)]
@@ -89,6 +89,7 @@ pub async fn dispatch<T>(
             let error = match connect(&server).await {
                 Ok(connection) => {
                     let connected = now() - assigned;
+                    backend.observe(&server, Observation::Connected);
                     trace.connected = Some(connected);
                     backend.counters.times.connect.add(millis(connected));
                     server.counters.times.connect.add(millis(connected));
@@ -101,6 +102,7 @@ pub async fn dispatch<T>(
                 Err(error) => error,
             };
             server.latency.record_failure(clock.at(now()));
+            backend.observe(&server, Observation::NotConnected);
             let failed = Failed {
                 retries: trace.retries,
                 direct: preferred.is_some(),

@@ -92,7 +92,8 @@ impl Session<'_> {
         } = self;
         shared.log.tcp(&TcpRecord {
             common: Common {
-                format: frontend.config.log_format,
+                format: &frontend.config.log_format,
+                options: frontend.config.log_options,
                 client: self.client,
                 accepted: self.accepted_at,
                 frontend: &frontend.name,

@@ -164,14 +164,14 @@ fn prepare(
                 if *whole {
                     return replaced(regex, &by, text).map_or_else(|| line.clone(), field_value);
                 }
+                // As HAProxy has it, what is not replaced keeps the blanks around it.
                 let values: Vec<Vec<u8>> = text
                     .split(|&b| b == b',')
                     .map(|value| {
-                        let value = value.trim_ascii();
-                        replaced(regex, &by, value).unwrap_or_else(|| value.to_vec())
+                        replaced(regex, &by, value.trim_ascii()).unwrap_or_else(|| value.to_vec())
                     })
                     .collect();
-                field_value(values.join(&b", "[..]))
+                field_value(values.join(&b","[..]))
             };
             Change::Lines(headers.get_all(name).iter().map(line).collect())
         }

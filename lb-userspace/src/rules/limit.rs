@@ -6,7 +6,10 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 const WAYS: usize = 8;
@@ -28,7 +31,8 @@ pub struct Limiter {
     /// What `burst` requests take at the full rate, microseconds.
     burst: u64,
     hasher: RandomState,
-    sets: Box<[[Place; WAYS]]>,
+    /// Made with the first request: whoever only checks a file needs none.
+    sets: OnceLock<Box<[[Place; WAYS]]>>,
 }
 
 impl Limiter {
@@ -39,9 +43,7 @@ impl Limiter {
             interval,
             burst: interval.saturating_mul(u64::from(burst.max(1))),
             hasher: RandomState::new(),
-            sets: (0..SIZE / WAYS)
-                .map(|_| std::array::from_fn(|_| Place::default()))
-                .collect(),
+            sets: OnceLock::new(),
         }
     }
 
@@ -71,7 +73,11 @@ impl Limiter {
 
     fn place(&self, key: &[u8]) -> &Place {
         let hash = self.hasher.hash_one(key);
-        let set = &self.sets[(hash >> 32) as usize % self.sets.len()];
+        let sets = self.sets.get_or_init(|| {
+            let empty = |_| std::array::from_fn(|_| Place::default());
+            (0..SIZE / WAYS).map(empty).collect()
+        });
+        let set = &sets[(hash >> 32) as usize % sets.len()];
         let tag = hash | 1;
         let mut oldest = &set[0];
         for place in set {

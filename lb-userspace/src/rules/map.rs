@@ -91,6 +91,14 @@ impl Map {
         self.output
     }
 
+    /// A value as a key; `None` if it cannot be one.
+    pub fn key_of<'a>(&self, value: Value<'a>) -> Option<Value<'a>> {
+        match self.how.kind() {
+            Some(kind) => value.cast(kind),
+            None => Some(value),
+        }
+    }
+
     /// What a value leads to.
     pub fn find(&self, value: &Value<'_>) -> Option<Value<'static>> {
         self.entries.load().find(value).cloned()
@@ -162,7 +170,7 @@ fn parse(
         };
         let complain = |problem| (index + 1, problem);
         let value = Value::Str(value.as_bytes().to_vec().into())
-            .cast(output.kind())
+            .read(output.kind())
             .ok_or_else(|| {
                 complain(Problem::bare(format!(
                     "`{value}` is not {}",

@@ -226,24 +226,34 @@ impl Entry {
     }
 }
 
+/// A set.
+type Set = [ArcSwapOption<Entry>; WAYS];
+
 /// A table.
 #[derive(Debug)]
 pub struct Table {
     layout: Layout,
     hasher: RandomState,
-    sets: Box<[[ArcSwapOption<Entry>; WAYS]]>,
+    /// Made with the first entry: whoever only checks a file needs none.
+    sets: OnceLock<Box<[Set]>>,
 }
 
 impl Table {
     /// An empty one.
     pub fn new(layout: Layout) -> Self {
-        let sets = (layout.size as usize).div_ceil(WAYS).max(1);
-        let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
         Self {
             layout,
             hasher: RandomState::new(),
-            sets: (0..sets).map(empty).collect(),
+            sets: OnceLock::new(),
         }
+    }
+
+    fn sets(&self) -> &[Set] {
+        self.sets.get_or_init(|| {
+            let sets = (self.layout.size as usize).div_ceil(WAYS).max(1);
+            let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
+            (0..sets).map(empty).collect()
+        })
     }
 
     /// How it was made.
@@ -251,11 +261,12 @@ impl Table {
         &self.layout
     }
 
-    fn set(&self, key: &Key) -> &[ArcSwapOption<Entry>; WAYS] {
+    fn set(&self, key: &Key) -> &Set {
         let hash = self.hasher.hash_one(key);
         // The upper half of the product is below the number of sets.
-        let index = (u128::from(hash) * self.sets.len() as u128) >> 64;
-        &self.sets[index as usize]
+        let sets = self.sets();
+        let index = (u128::from(hash) * sets.len() as u128) >> 64;
+        &sets[index as usize]
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
@@ -366,7 +377,8 @@ impl Table {
 
     /// All entries that have not expired.
     pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
-        self.sets.iter().flatten().filter_map(move |place| {
+        let sets = self.sets.get().map_or(&[][..], |sets| sets);
+        sets.iter().flatten().filter_map(move |place| {
             place
                 .load_full()
                 .filter(|entry| !self.is_expired(entry, now))

@@ -117,13 +117,24 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// As `kind`, for what somebody has written: a text that is to be a number is one from end to end.
+    pub fn read(self, kind: Kind) -> Option<Self> {
+        match (&self, kind) {
+            (Self::Str(text), Kind::Int) => {
+                let number = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+                Some(Self::Int(number))
+            }
+            _ => self.cast(kind),
+        }
+    }
+
     /// As a number.
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Self::Bool(v) => Some(i64::from(*v)),
             Self::Int(v) => Some(*v),
             Self::Ip(IpAddr::V4(v)) => Some(i64::from(u32::from(*v))),
-            Self::Str(v) => std::str::from_utf8(v).ok()?.trim().parse().ok(),
+            Self::Str(v) => leading_int(v),
             Self::Ip(IpAddr::V6(_)) | Self::Bin(_) => None,
         }
     }
@@ -195,4 +206,26 @@ pub(super) fn masked(address: IpAddr, length: u8) -> IpAddr {
             Ipv6Addr::from(v6.to_bits() & mask.unwrap_or(0)).into()
         }
     }
+}
+
+/// The number that a text begins with, and 0 where it begins with none; `None` for an empty one. So HAProxy has it.
+fn leading_int(text: &[u8]) -> Option<i64> {
+    if text.is_empty() {
+        return None;
+    }
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digits = digits
+        .iter()
+        .map_while(|byte| char::from(*byte).to_digit(10));
+    Some(digits.fold(0i64, |number, digit| {
+        let number = number.saturating_mul(10);
+        match negative {
+            true => number.saturating_sub(digit.into()),
+            false => number.saturating_add(digit.into()),
+        }
+    }))
 }

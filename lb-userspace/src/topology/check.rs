@@ -19,6 +19,8 @@ pub enum CheckStatus {
     L6Tout,
     /// The TLS handshake failed.
     L6Rsp,
+    /// Traffic had too many errors.
+    Hana,
     /// The answer passed.
     L7Ok,
     /// The answer did not come in time.
@@ -40,6 +42,7 @@ impl CheckStatus {
             Self::L6Ok => "L6OK",
             Self::L6Tout => "L6TOUT",
             Self::L6Rsp => "L6RSP",
+            Self::Hana => "HANA",
             Self::L7Ok => "L7OK",
             Self::L7Tout => "L7TOUT",
             Self::L7Rsp => "L7RSP",
@@ -57,6 +60,7 @@ impl CheckStatus {
             Self::L6Ok => "Layer6 check passed",
             Self::L6Tout => "Layer6 timeout",
             Self::L6Rsp => "Layer6 invalid response",
+            Self::Hana => "Health analyze",
             Self::L7Ok => "Layer7 check passed",
             Self::L7Tout => "Layer7 timeout",
             Self::L7Rsp => "Layer7 invalid response",

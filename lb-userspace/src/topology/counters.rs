@@ -294,6 +294,8 @@ pub struct ServerCounters {
     pub balanced: Counter,
     /// `chkfail`: checks that failed while it was up.
     pub checks_failed: Counter,
+    /// Times that its traffic had too many errors in a row.
+    pub observed_failures: Counter,
     /// `chkdown`: times that it went down.
     pub times_down: Counter,
     /// Requests and responses (mode http).

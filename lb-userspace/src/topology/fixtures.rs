@@ -6,8 +6,8 @@ use crate::config::{
     Config,
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
-        Frontend, Global, HashType, HealthCheck, Mode, OnMarkedDown, OnStop, Overflow, Protocol,
-        Server, SnatAddresses, Timeouts, Transport,
+        Frontend, Global, HashType, HealthCheck, LogOptions, Mode, OnMarkedDown, OnStop, Overflow,
+        Protocol, Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -50,10 +50,14 @@ pub(crate) fn tcp_check() -> HealthCheck {
     HealthCheck {
         kind: CheckKind::Tcp,
         interval: Duration::from_secs(2),
+        fast_interval: None,
+        down_interval: None,
         rise: 2,
         fall: 3,
         timeout: None,
+        address: None,
         port: None,
+        observe: None,
     }
 }
 
@@ -100,6 +104,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         timeouts: timeouts(),
         forwarded_for: false,
         log_format: AccessLog::Tcp,
+        log_options: LogOptions::default(),
         errorfiles: Default::default(),
         unique_id: None,
     }

@@ -17,6 +17,7 @@ pub mod events;
 pub mod frontend;
 pub mod latency;
 pub mod limit;
+pub mod observation;
 pub mod queue;
 pub mod server;
 pub mod table;
@@ -28,6 +29,7 @@ pub use clock::Clock;
 pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
 pub use limit::Limit;
+pub use observation::Observation;
 pub use server::{AdminState, Connection, Health, Server, Slots};
 
 use crate::{
@@ -151,9 +153,12 @@ impl Topology {
         changed
     }
 
-    /// Where health checks of `server` go: its address, with the check's own port if it has one.
+    /// Where health checks of `server` go: its address and port, unless the check has its own.
     pub fn check_address(server: &Server, check: &model::HealthCheck) -> SocketAddr {
         let mut address = server.address;
+        if let Some(ip) = check.address {
+            address.set_ip(ip);
+        }
         if let Some(port) = check.port {
             address.set_port(port);
         }

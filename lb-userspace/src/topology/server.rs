@@ -20,10 +20,11 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 use super::{
-    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency, queue::Queue,
+    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency,
+    observation::Observer, queue::Queue,
 };
 use crate::{
-    config::model::{self, OnMarkedDown},
+    config::model::{self, Observe, OnMarkedDown},
     tls::Connector,
 };
 
@@ -125,6 +126,9 @@ pub struct Server {
     pub counters: ServerCounters,
     /// How quickly it has answered of late.
     pub latency: Latency,
+    /// What its traffic says of its health.
+    pub observer: Observer,
+    observe: Option<Observe>,
     /// Who waits for a slot of this very server (cookie holders).
     pub queue: Queue,
     backend_queue: Arc<Queue>,
@@ -176,6 +180,12 @@ impl Server {
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
             latency: Latency::default(),
+            observer: Observer::default(),
+            observe: backend
+                .health_check
+                .as_ref()
+                .filter(|_| config.check)
+                .and_then(|check| check.observe),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
             check,
@@ -216,6 +226,11 @@ impl Server {
     /// Whether checks let it count as up, whatever the operator says.
     pub fn is_healthy(&self) -> bool {
         self.health().is_none_or(|health| health.is_up())
+    }
+
+    /// How its traffic is observed, if it is.
+    pub fn observe(&self) -> Option<Observe> {
+        self.observe
     }
 
     /// What the operator wants.

@@ -4,13 +4,15 @@
 //! connection without a balancer too.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep, TcpHeader};
 use lb_tests::capture::Capture;
 use lb_tests::lab::{Arms, ETH, Family};
 use lb_tests::raw::RawSocket;
 use lb_tests::server::Server;
-use lb_tests::{Daemon, Lab, client, skip};
+use lb_tests::{Daemon, Lab, client, skip, wait};
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::kernel::settles_at;
 use crate::oracle;
@@ -342,4 +344,67 @@ fn forged_packets_move_and_end_nobody_ipip() {
 #[test]
 fn forged_packets_move_and_end_nobody_ipip_ipv6() {
     spoofed(Forward::Ipip, Family::V6);
+}
+
+/// A reset that somebody forges in a client's name, then silence for longer than a connection that was really reset is
+/// remembered: the client is asked.
+fn a_forged_reset_ends_no_idle_connection(service: Service) {
+    let lab = service.forward.lab().build().unwrap();
+    let _servers: Vec<Server> = service.echo_servers(&lab);
+    let daemon = Daemon::builder(&lab, &service.config(&lab))
+        .start()
+        .unwrap();
+    service.taken_by_kernel(&lab, &daemon).unwrap();
+    settles_at("probes to be gone", 0, || service.active(&daemon));
+    let victims = victims(&lab, service);
+    let all = u64::from(CONNECTIONS);
+    settles_at("all to be counted", all, || service.active(&daemon));
+    let edge = match lab.arms() {
+        Arms::Two => lab.service_addr(),
+        Arms::One => lab.balancer_addr(),
+    };
+    let socket = RawSocket::open(lab.client(), ETH).unwrap();
+    let link = Link {
+        socket: &socket,
+        from: lab.mac_of(lab.client_addr()),
+        to: lab.mac_of(edge),
+    };
+    for victim in &victims {
+        link.segment(victim.ends, 1, |tcp| tcp.rst = true);
+    }
+    settles_at("all to look reset", 0, || service.active(&daemon));
+    settles_at("all to have been asked", all, || service.active(&daemon));
+    let clients: Vec<IpAddr> = victims.iter().map(|victim| victim.ends.from.ip()).collect();
+    for mut victim in victims {
+        client::echo(&mut victim.stream, b"unimpressed").unwrap();
+        // It really resets the connection.
+        set_socket_linger(&victim.stream, Some(Duration::ZERO)).unwrap();
+    }
+    settles_at("all to be reset", 0, || service.active(&daemon));
+    // Ten seconds after the reset they are asked, and as long after the answer they are forgotten.
+    wait::until("all to be forgotten", Duration::from_secs(60), || {
+        let known = |client: &IpAddr| {
+            let client = client.to_string();
+            let flows = daemon.lb(&["flows", "--json", "--client", &client]);
+            !flows.unwrap().stdout.is_empty()
+        };
+        (!clients.iter().any(known)).then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_forged_reset_ends_no_idle_connection_fullnat() {
+    if !skip::without_lb() {
+        let service = Service::new(Forward::Fullnat, Family::V4, Transport::Tcp);
+        a_forged_reset_ends_no_idle_connection(service);
+    }
+}
+
+#[test]
+fn a_forged_reset_ends_no_idle_connection_dsr_ipv6() {
+    if !skip::without_lb() {
+        let service = Service::new(Forward::Dsr, Family::V6, Transport::Tcp);
+        a_forged_reset_ends_no_idle_connection(service);
+    }
 }

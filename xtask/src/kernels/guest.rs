@@ -31,7 +31,8 @@ pub(super) const GROUPS: [Group; 4] = [
     Group {
         name: "loads",
         tests: "packets",
-        filter: "behaviour cut_short",
+        // Packets of several buffers came with 5.18.
+        filter: "behaviour cut_short --skip several_buffers",
     },
     Group {
         name: "attaches",

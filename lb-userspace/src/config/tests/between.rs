@@ -472,6 +472,7 @@ backends:
     balance: { table_size: 101, algorithm: maglev }
     servers: *servers
   source:
+    health_check: { type: tcp, observe: layer7 }
     balance: source
     hash_balance_factor: 150
     default_server: { slowstart: 30s }
@@ -487,11 +488,12 @@ backends:
         found: &[
             "9:47 error: `table_size` 2 is less than the 3 servers of `few`: some would never be chosen => remove it, so that it is 65537",
             "15:28 warning: `table_size` 101 is small for the 3 servers of `coarse`: shares differ from the weights by more than a hundredth => remove it, so that it is 65537, or write a prime of a hundred times as many slots as servers",
-            "19:5 error: `hash_balance_factor` has no effect without `hash_type: consistent` => add it, or remove this",
-            "20:23 error: `slowstart` has no effect with `balance: source`: each step would move clients to other servers => remove it, or write `hash_type: consistent`",
-            "23:5 error: `balance: uri` needs mode http, `uri` is in mode tcp => write `balance: source`, or another that looks at no request",
-            "27:5 error: `hash_type` has no effect with `balance: first` => remove it, or balance by `source`, `uri`, `url_param` or `hdr`",
-            "28:52 error: `slowstart` has no effect with `balance: first` => remove it, or write `balance: roundrobin`",
+            "18:5 error: `observe: layer7` needs mode http, `source` is in mode tcp => write `observe: layer4`",
+            "20:5 error: `hash_balance_factor` has no effect without `hash_type: consistent` => add it, or remove this",
+            "21:23 error: `slowstart` has no effect with `balance: source`: each step would move clients to other servers => remove it, or write `hash_type: consistent`",
+            "24:5 error: `balance: uri` needs mode http, `uri` is in mode tcp => write `balance: source`, or another that looks at no request",
+            "28:5 error: `hash_type` has no effect with `balance: first` => remove it, or balance by `source`, `uri`, `url_param` or `hdr`",
+            "29:52 error: `slowstart` has no effect with `balance: first` => remove it, or write `balance: roundrobin`",
         ],
     },
     Case {

@@ -62,7 +62,7 @@ backends:
   app:
     retry_on: [conn-failure]
     cookie: { name: C, secured: true }
-    health_check: { type: grpc, fast_interval: 1s }
+    health_check: { type: grpc, send_proxy: true }
     servers:
       - { name: s1, address: "192.0.2.1:80", cookie: s1, resolve: true }
 stats: { bind: "*:1080", admin: true }
@@ -73,8 +73,8 @@ stats: { bind: "*:1080", admin: true }
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http` or `none`",
-            "12:33 error: unsupported: `fast_interval` in `health_check` is not built yet => remove it until it is",
+            "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
+            "12:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
             "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
@@ -112,8 +112,8 @@ backends:
     },
     Case {
         name: "values that are not built yet",
-        text: r#"global: { log: [{ target: journald }] }
-defaults: { log_format: "%ci %r" }
+        text: r#"global: { log: [{ target: "tls://192.0.2.1" }] }
+defaults: { log_format: "%ci %[src]" }
 frontends:
   t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
@@ -124,8 +124,8 @@ backends:
 stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
 "#,
         found: &[
-            "1:27 error: unsupported: `journald` is not built yet => write `stderr`: a systemd unit's standard error goes to the journal",
-            "2:25 error: unsupported: a log format of one's own is not built yet => write `http`, `tcp` or `json`",
+            r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            "2:25 error: unsupported: expressions (`%[…]`) are not built yet => write one of HAProxy's variables, such as `%ci`",
             r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",

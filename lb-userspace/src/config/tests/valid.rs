@@ -13,7 +13,7 @@ use super::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `defaults`, keys of a frontend and keys of a backend, around one server.
-fn file(defaults: &str, frontend: &str, backend: &str) -> Config {
+pub(super) fn file(defaults: &str, frontend: &str, backend: &str) -> Config {
     valid(&format!(
         "defaults: {{ {defaults} }}\nfrontends:\n  web: {{ bind: '*:80', default_backend: app, {frontend} }}\nbackends:\n  \
          app: {{ {backend} servers: [{{ name: s1, address: '192.0.2.1:80' }}] }}\n"
@@ -46,7 +46,11 @@ fn what_goes_without_saying() {
     assert!(path.interfaces.is_empty());
     let frontend = &config.frontends[0];
     assert_eq!(
-        (frontend.mode, frontend.log_format, frontend.forwarded_for),
+        (
+            frontend.mode,
+            frontend.log_format.clone(),
+            frontend.forwarded_for
+        ),
         (Mode::Http, AccessLog::Http, false)
     );
     assert_eq!(frontend.binds[0].address.to_string(), "0.0.0.0:80");
@@ -143,7 +147,10 @@ fn modes_come_from_the_frontend() {
         (Mode::Tcp, Forward::FullNat)
     );
     assert_eq!(
-        (tcp.backends[0].overflow, tcp.frontends[0].log_format),
+        (
+            tcp.backends[0].overflow,
+            tcp.frontends[0].log_format.clone()
+        ),
         (Overflow::Proxy, AccessLog::Tcp)
     );
     assert_eq!(file("mode: tcp", "", "").backends[0].mode, Mode::Tcp);
@@ -167,7 +174,7 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
     );
     let frontend = &config.frontends[0];
     assert_eq!(
-        (frontend.log_format, frontend.forwarded_for),
+        (frontend.log_format.clone(), frontend.forwarded_for),
         (AccessLog::Tcp, false)
     );
     assert_eq!(config.backends[0].cookie, None);
@@ -177,7 +184,10 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
         "",
     );
     assert_eq!(
-        (json.frontends[0].log_format, json.frontends[0].maxconn),
+        (
+            json.frontends[0].log_format.clone(),
+            json.frontends[0].maxconn
+        ),
         (AccessLog::Json, Some(7))
     );
     assert_eq!(
@@ -205,57 +215,6 @@ fn servers_inherit_from_default_server_key_by_key() {
         (9, Some(5), true, thirty, OnMarkedDown::ShutdownSessions)
     );
     assert_eq!(shown(b), (3, Some(5), false, None, OnMarkedDown::Nothing));
-}
-
-#[test]
-fn algorithms_are_written_as_haproxy_writes_them_or_as_mappings() {
-    let of = |balance: &str| {
-        let config = file("", "mode: http", &format!("{balance},"));
-        let backend = config.backends[0].as_ref().clone();
-        (backend.balance, backend.balance_arguments)
-    };
-    for (short, long) in [
-        (
-            "balance: random 3",
-            "balance: { algorithm: random, draws: 3 }",
-        ),
-        (
-            "balance: random(3)",
-            "balance: { algorithm: random, draws: 3 }",
-        ),
-        (
-            "balance: hdr X-User",
-            "balance: { algorithm: hdr, name: X-User }",
-        ),
-        (
-            "balance: hdr(X-User)",
-            "balance: { algorithm: hdr, name: X-User }",
-        ),
-        (
-            "balance: url_param id",
-            "balance: { algorithm: url_param, name: id }",
-        ),
-        (
-            "balance: uri whole depth 2 len 30",
-            "balance: { algorithm: uri, whole: true, depth: 2, len: 30 }",
-        ),
-        ("balance: static-rr", "balance: { algorithm: static-rr }"),
-    ] {
-        assert_eq!(of(short), of(long), "{short}");
-    }
-    let bounded = file(
-        "hash_type: consistent, hash_balance_factor: 150",
-        "mode: http",
-        "balance: uri,",
-    );
-    let backend = &bounded.backends[0];
-    assert!(backend.is_consistent());
-    assert_eq!(backend.hash_balance_factor, Some(150));
-    let plain = file("hash_type: consistent", "mode: http", "");
-    assert!(
-        !plain.backends[0].is_consistent(),
-        "a default that suits no roundrobin"
-    );
 }
 
 #[test]
@@ -367,6 +326,7 @@ fn http_checks() {
             host: None,
             headers: vec![],
             status: vec![200..=399],
+            content: vec![],
         }
     );
     assert_eq!(
@@ -380,7 +340,21 @@ fn http_checks() {
             host: Some("a.example".into()),
             headers: vec![("X-A".into(), "b c".into())],
             status: vec![204..=204, 200..=299],
+            content: vec![],
         }
+    );
+    let CheckKind::Http {
+        status, content, ..
+    } = kind("expect: { body: ready, regex: '^[a-z]+$', headers: { X-Ready: 'yes' } }")
+    else {
+        panic!("it asks by HTTP");
+    };
+    assert_eq!(status, vec![], "nothing is said of it");
+    let header = model::Content::Header("X-Ready".into(), "yes".into());
+    assert_eq!(content.len(), 3);
+    assert_eq!(
+        (&content[0], &content[2]),
+        (&model::Content::Text(b"ready".into()), &header)
     );
 }
 

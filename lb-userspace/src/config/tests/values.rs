@@ -227,6 +227,38 @@ backends:
         ],
     },
     Case {
+        name: "checks of other kinds",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+  api: { bind: "*:81", default_backend: b }
+  ftp: { bind: "*:82", default_backend: c }
+  dns: { bind: "*:83", default_backend: d }
+backends:
+  a:
+    health_check: { type: tcp, send: "", expect: { status: 200 }, steps: [{ send: a, expect: b }], address: "192.0.2.1:80" }
+    servers: &servers [{ name: s1, address: "192.0.2.1:80" }]
+  b: { health_check: { type: http, send: x, expect: { regex: "(" }, error_limit: 3 }, servers: *servers }
+  c: { health_check: { type: ssl, expect: x, path: /, observe: layer3 }, servers: *servers }
+  d: { health_check: { type: agent, steps: [], on_error: sudden-death, observe: layer4, error_limit: 0 }, servers: *servers }
+"#,
+        found: &[
+            r#"8:38 error: `send` is empty => write a text; `"\r\n"` in double quotes is the end of a line"#,
+            r#"8:42 error: `regex` is missing in `expect` => write a text, or `{ regex: "^OK" }`"#,
+            "8:52 error: unknown key `status` in `expect` => it is for `type: http`",
+            "8:67 error: `steps` stand beside `send` or `expect`, and nothing says which comes first => write all of it as `steps: [{ send: … }, { expect: … }]`",
+            r#"8:75 error: a step either sends or expects => write `{ send: "PING\r\n" }` or `{ expect: "+PONG" }`"#,
+            "8:109 error: `address`: `192.0.2.1:80` is no IP address => write one such as `192.0.2.1`; the port is `port`",
+            "10:36 error: `send` has no effect in this check => write `type: tcp`, or remove it",
+            r#"10:62 error: `(` is no regular expression: unclosed group => write one of the syntax of the crate `regex`; `\` before a character takes it as it is"#,
+            "10:69 error: `error_limit` has no effect without `observe` => add `observe: layer7`, or remove it",
+            "11:35 error: `expect` has no effect in this check => write `type: http`, or remove it",
+            "11:46 error: `path` has no effect in this check => write `type: http`, or remove it",
+            "11:64 error: `observe` cannot be `layer3` => did you mean `layer4`? It takes `layer4` or `layer7`",
+            "12:37 error: `steps` has no effect in this check => write `type: tcp`, or remove it",
+            "12:102 error: `error_limit` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
+        ],
+    },
+    Case {
         name: "what servers have in common",
         text: r#"frontends:
   web: { bind: "*:80", default_backend: app }
@@ -256,7 +288,7 @@ backends:
         text: r#"global:
   log:
     - { target: stdrr }
-    - { target: "tcp://127.0.0.1:514" }
+    - { target: "tls://127.0.0.1:514" }
     - { target: "udp://loghost:514", facility: local8, level: warn, format: xml }
     - { level: info }
     - stderr
@@ -270,7 +302,7 @@ backends:
 "#,
         found: &[
             "3:17 error: `target`: `stdrr` is no place that logs can go to => did you mean `stderr`?",
-            r#"4:17 error: `target`: `tcp://127.0.0.1:514` is no place that logs can go to => write `stderr`, `"udp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            r#"4:17 error: `target`: `tls://127.0.0.1:514` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
             "5:17 error: unsupported: host names (`loghost`) are not resolved yet => write its IP address",
             "5:48 error: `facility` cannot be `local8` => did you mean `local0`?",
             "5:63 error: `level` cannot be `warn` => write `emerg`, `alert`, `crit`, `err`, `warning`, `notice`, `info` or `debug`",
@@ -432,7 +464,6 @@ backends:
             "6:100 error: `Connection` is set by the check itself => remove it",
             "6:127 error: the header `a` is given twice => keep one",
             "6:138 error: `B` has characters that no header can carry => write printable ASCII",
-            "6:158 error: unsupported: `body` in `expect` is not built yet => remove it until it is",
             "9:42 warning: HTTP/1.1 without `host`: most servers answer 400 => add `host: www.example.org`, or use HTTP/1.0",
             r#"9:52 error: `status` is missing in `expect` => write `expect: { status: "2xx,3xx" }`"#,
         ],

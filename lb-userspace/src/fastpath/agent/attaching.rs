@@ -223,10 +223,16 @@ impl Agent {
             Err(error) => tracing::warn!("cannot tell which ports are listened on: {error}"),
         }
         let free: PortSet = self.listening.iter().copied().collect();
-        if let Err(error) = self.reservation.reserve(&wanted.difference(&free)) {
-            tracing::warn!(
+        match self.reservation.reserve(&wanted.difference(&free)) {
+            Ok(others) if others.is_empty() => {}
+            // The program would drop what comes for the other's flows as answers that nobody waits for.
+            Ok(others) => tracing::warn!(
+                "source ports {others} of the kernel path were reserved already: if by another lb on this host, give \
+                 each its own fast_path.snat_ports, or each drops the other's answers"
+            ),
+            Err(error) => tracing::warn!(
                 "source ports of the kernel path are not reserved, a connection of this host may collide: {error}"
-            );
+            ),
         }
     }
 

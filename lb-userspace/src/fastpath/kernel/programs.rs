@@ -39,7 +39,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads the object over the maps that are pinned, or makes those of `wanted` sizes and pins them. With `traced` it
+    /// Loads the object over the maps that are pinned, whose sizes are then `wanted`, or makes them and pins them. With `traced` it
     /// tells of every packet of that client.
     pub(super) fn load(
         pins: &Pins,
@@ -70,6 +70,8 @@ impl Programs {
         );
         let several = u32::from(has_several_buffers());
         loader.override_global("SEVERAL_BUFFERS", &several, false);
+        let room = [wanted.v4.admitted(), wanted.v6.admitted()];
+        loader.override_global("ROOM", &room, true);
         loader.override_global("TRACE", &on, traced.is_some());
         loader.override_global("TRACE_CLIENT", &client, traced.is_some());
         Ok(Self {

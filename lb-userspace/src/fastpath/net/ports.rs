@@ -190,12 +190,12 @@ impl Reservation {
     }
 
     /// Makes `wanted` reserved, and what was ours before and is not wanted any more free again. Ports that others have
-    /// reserved stay theirs. Calling it again, after a kill too, changes nothing.
+    /// reserved stay theirs: those of `wanted` are returned. Calling it again, after a kill too, changes nothing.
     ///
     /// # Errors
     ///
     /// [`PortsError`] if the sysctl or the file cannot be written; then nothing that others have reserved is lost.
-    pub fn reserve(&self, wanted: &PortSet) -> Result<(), PortsError> {
+    pub fn reserve(&self, wanted: &PortSet) -> Result<PortSet, PortsError> {
         let now = reserved()?;
         let ours = self.remembered()?;
         let plan = Plan::reserve(&now, &ours, wanted);
@@ -204,7 +204,8 @@ impl Reservation {
         if plan.reserved != now {
             write(Path::new(RESERVED), &plan.reserved.to_string())?;
         }
-        self.remember(&plan.ours)
+        self.remember(&plan.ours)?;
+        Ok(wanted.difference(&plan.ours))
     }
 
     /// Takes our part out again.

@@ -54,6 +54,31 @@ impl Calendar {
         }
     }
 
+    /// `at` in UTC, by the Gregorian calendar (Hinnant's `civil_from_days`).
+    pub fn utc(at: SystemTime) -> Self {
+        let (seconds, millisecond) = since_epoch(at);
+        let (days, rest) = (seconds / 86_400, seconds % 86_400);
+        // Counted from 1 March of the year 0, so that leap days are last.
+        let days = days + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let january = (month + 2) / 12;
+        let small = |value: i64| u8::try_from(value).unwrap_or(0);
+        Self {
+            year: i32::try_from(era * 400 + year + january).unwrap_or(i32::MAX),
+            month: small((month + 2) % 12),
+            day: small(day),
+            hour: small(rest / 3_600),
+            minute: small(rest / 60 % 60),
+            second: small(rest % 60),
+            millisecond,
+            offset: 0,
+        }
+    }
+
     /// The English abbreviation of the month.
     pub fn month_name(&self) -> &'static str {
         MONTHS
@@ -98,6 +123,19 @@ fn break_down(seconds: i64) -> Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn utc_knows_leap_years() {
+        let of = |seconds| {
+            let at = Calendar::utc(UNIX_EPOCH + Duration::from_secs(seconds));
+            (at.year, at.month + 1, at.day, at.hour, at.minute, at.second)
+        };
+        assert_eq!(of(0), (1970, 1, 1, 0, 0, 0));
+        assert_eq!(of(951_782_400), (2000, 2, 29, 0, 0, 0));
+        assert_eq!(of(1_709_251_199), (2024, 2, 29, 23, 59, 59));
+        assert_eq!(of(1_795_739_494), (2026, 11, 27, 0, 31, 34));
+        assert_eq!(of(4_107_542_400), (2100, 3, 1, 0, 0, 0));
+    }
 
     #[test]
     fn milliseconds_are_kept_and_a_second_later_is_a_second_later() {

@@ -78,13 +78,18 @@ pub(super) fn write_head(out: &mut impl Write, common: &Common<'_>) -> fmt::Resu
 /// digits (HAProxy's `url_encode_map`).
 fn escape(out: &mut impl Write, part: &str, left: &mut usize) -> fmt::Result {
     for byte in part.bytes().take(*left) {
-        match byte {
-            b'"' | b'#' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}")?,
-            _ => out.write_char(char::from(byte))?,
-        }
+        escape_byte(out, byte)?;
     }
     *left = left.saturating_sub(part.len());
     Ok(())
+}
+
+/// A byte of a request line.
+pub(super) fn escape_byte(out: &mut impl Write, byte: u8) -> fmt::Result {
+    match byte {
+        b'"' | b'#' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}"),
+        _ => out.write_char(char::from(byte)),
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 
 pub mod bridge;
 pub mod clock;
+pub mod custom;
 mod entrance;
 pub mod httplog;
+mod journal;
 pub mod json;
 pub mod level;
 pub mod record;
 pub mod rfc3164;
 pub mod sink;
+mod stream;
 pub mod target;
 pub mod tcplog;
 pub mod termination;

@@ -9,13 +9,15 @@ use std::{
 };
 
 use super::termination::{CookieSeen, CookieSet, Termination};
-use crate::config::model::AccessLog;
+use crate::config::model::{AccessLog, LogOptions};
 
 /// What a TCP connection and an HTTP request have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Common<'a> {
     /// How the frontend wants it written (`log_format`).
-    pub format: AccessLog,
+    pub format: &'a AccessLog,
+    /// Whether it wants it at all.
+    pub options: LogOptions,
     /// The client, after a PROXY header if one was accepted.
     pub client: SocketAddr,
     /// When the connection was accepted, or for a request when its first byte arrived.

@@ -7,15 +7,17 @@ use std::{
         mpsc::{self, Receiver, SyncSender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    custom::{self, Facts},
     httplog, json,
     level::Level,
-    record::{HttpRecord, TcpRecord},
+    record::{Common, HttpRecord, TcpRecord},
     target::{Target, TargetError},
     tcplog,
+    termination::Cause,
 };
 use crate::config::model::{AccessLog, LogDestination, LogFormat, LogTarget};
 
@@ -25,6 +27,10 @@ const QUEUE: usize = 16 * 1024;
 const BATCH: Duration = Duration::from_millis(2);
 /// The longest the idle thread sleeps without being woken.
 const IDLE: Duration = Duration::from_millis(500);
+/// While a stream has lines to take, it is tried this often.
+const RETRY: Duration = Duration::from_millis(20);
+/// At the end, what streams have not taken yet is waited for no longer than this.
+const LAST: Duration = Duration::from_millis(500);
 /// Room for a usual line.
 const USUAL_LINE: usize = 256;
 
@@ -134,7 +140,11 @@ impl Sink {
 
     /// Logs a finished request.
     pub fn http(&self, record: &HttpRecord<'_>) {
+        let Some(level) = level_of(&record.common, record.status) else {
+            return;
+        };
         self.access(
+            level,
             |out| match record.common.format {
                 AccessLog::Http => httplog::write(out, record),
                 AccessLog::Tcp => tcplog::write(
@@ -144,6 +154,7 @@ impl Sink {
                         path: super::Path::Userspace,
                     },
                 ),
+                AccessLog::Custom(line) => custom::write(out, line, Facts::http(record)),
                 AccessLog::Json => {
                     out.push_str(&json::http(record));
                     Ok(())
@@ -155,10 +166,15 @@ impl Sink {
 
     /// Logs a finished connection.
     pub fn tcp(&self, record: &TcpRecord<'_>) {
+        let Some(level) = level_of(&record.common, None) else {
+            return;
+        };
         self.access(
+            level,
             |out| match record.common.format {
                 // A connection has no request, so that `http` on a TCP frontend means the TCP line.
                 AccessLog::Http | AccessLog::Tcp => tcplog::write(out, record),
+                AccessLog::Custom(line) => custom::write(out, line, Facts::tcp(&record.common)),
                 AccessLog::Json => {
                     out.push_str(&json::tcp(record));
                     Ok(())
@@ -195,9 +211,9 @@ impl Sink {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody wants the lines of requests and connections.
+    /// Whether anybody may want the lines of requests and connections: those of errors may be more urgent than others.
     pub fn wants_access(&self) -> bool {
-        self.wants_text(Level::Info) || self.wants_json(Level::Info)
+        self.wants_text(Level::Err) || self.wants_json(Level::Err)
     }
 
     fn wants_text(&self, level: Level) -> bool {
@@ -210,24 +226,24 @@ impl Sink {
 
     fn access(
         &self,
+        level: Level,
         text: impl FnOnce(&mut String) -> std::fmt::Result,
         json: impl FnOnce() -> String,
     ) {
-        if !self.wants_access() {
+        let (wants_text, wants_json) = (self.wants_text(level), self.wants_json(level));
+        if !wants_text && !wants_json {
             return;
         }
         self.push(Line {
-            level: Level::Info,
+            level,
             at: SystemTime::now(),
-            text: self.wants_text(Level::Info).then(|| {
+            text: wants_text.then(|| {
                 let mut out = String::with_capacity(USUAL_LINE);
                 // A String takes everything.
                 let _ = text(&mut out);
                 out.into_boxed_str()
             }),
-            json: self
-                .wants_json(Level::Info)
-                .then(|| json().into_boxed_str()),
+            json: wants_json.then(|| json().into_boxed_str()),
         });
     }
 
@@ -246,6 +262,23 @@ impl Sink {
         {
             self.thread.unpark();
         }
+    }
+}
+
+/// The level that a session is logged with, by HAProxy's rules; `None` if its frontend does not want it logged.
+fn level_of(common: &Common<'_>, status: Option<u16>) -> Option<Level> {
+    let options = common.options;
+    if options.no_null && common.bytes_in == 0 {
+        return None;
+    }
+    let failed = common.redispatched
+        || common.retries > 0
+        || !matches!(common.termination.cause, Cause::Normal | Cause::Local)
+        || status.is_some_and(|status| status >= 500);
+    match failed {
+        true if options.separate_errors => Some(Level::Err),
+        false if options.no_normal => None,
+        _ => Some(Level::Info),
     }
 }
 
@@ -298,8 +331,21 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
                 Err(TryRecvError::Disconnected) => return,
             }
         }
+        // What a stream did not take at once.
+        let waiting = targets
+            .iter_mut()
+            .filter_map(|target| target.flush().then_some(()))
+            .count();
         if stopping {
+            let deadline = Instant::now() + LAST;
+            while targets.iter_mut().any(Target::flush) && Instant::now() < deadline {
+                thread::sleep(BATCH);
+            }
             return;
+        }
+        if waiting > 0 && !wrote {
+            thread::sleep(RETRY);
+            continue;
         }
         if wrote {
             thread::sleep(BATCH);

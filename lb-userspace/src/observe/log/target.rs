@@ -11,8 +11,10 @@ use std::{
 
 use super::{
     clock::Calendar,
+    journal,
     rfc3164::{self, push_line},
     sink::Line,
+    stream::Stream,
 };
 use crate::config::model::{LogDestination, LogFormat, LogTarget};
 
@@ -54,6 +56,8 @@ pub(super) struct Target {
 enum Output {
     Udp { socket: UdpSocket, to: SocketAddr },
     Unix { socket: UnixDatagram, to: PathBuf },
+    Journal(UnixDatagram),
+    Stream(Stream),
     Stderr,
     File(LogFile),
 }
@@ -69,6 +73,17 @@ impl Target {
                 target: to.display().to_string(),
                 source,
             })?,
+            LogDestination::Tcp(to) => Output::Stream(Stream::new(*to)),
+            LogDestination::Journald => {
+                let socket = UnixDatagram::unbound().and_then(|socket| {
+                    socket.set_nonblocking(true)?;
+                    Ok(socket)
+                });
+                Output::Journal(socket.map_err(|source| TargetError::Socket {
+                    target: "journald".to_owned(),
+                    source,
+                })?)
+            }
             LogDestination::Stderr => Output::Stderr,
             LogDestination::File(path) => Output::File(LogFile::open(path.clone())?),
         };
@@ -95,7 +110,8 @@ impl Target {
         };
         let out = &mut self.buffer;
         match &self.output {
-            Output::Udp { .. } | Output::Unix { .. } => {
+            Output::Journal(_) => journal::entry(out, self.facility, line.level, pid, message),
+            Output::Udp { .. } | Output::Unix { .. } | Output::Stream(_) => {
                 rfc3164::frame(out, self.facility, line.level, line.at, pid, message);
             }
             Output::Stderr | Output::File(_) => {
@@ -109,8 +125,20 @@ impl Target {
         match &mut self.output {
             Output::Udp { socket, to } => socket.send_to(out.as_bytes(), *to).map(drop),
             Output::Unix { socket, to } => socket.send_to(out.as_bytes(), to).map(drop),
+            Output::Journal(socket) => socket.send_to(out.as_bytes(), journal::SOCKET).map(drop),
+            Output::Stream(stream) => stream.send(out.as_bytes()),
             Output::Stderr => io::stderr().lock().write_all(out.as_bytes()),
             Output::File(file) => file.append(out.as_bytes()),
+        }
+    }
+}
+
+impl Target {
+    /// Goes on with what a stream did not take at once; whether there is more of it.
+    pub(super) fn flush(&mut self) -> bool {
+        match &mut self.output {
+            Output::Stream(stream) => stream.flush(),
+            _ => false,
         }
     }
 }

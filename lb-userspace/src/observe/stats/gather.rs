@@ -268,6 +268,8 @@ fn check(row: &mut Row, server: &Server, now: u64) {
         return;
     };
     row.chkfail = Some(server.counters.checks_failed.value());
+    let observed = server.observe().is_some();
+    row.hanafail = observed.then(|| server.counters.observed_failures.value());
     row.chkdown = Some(server.counters.times_down.value());
     row.downtime = Some(seconds(server.downtime(now)));
     row.check_rise = Some(u64::from(health.rise));

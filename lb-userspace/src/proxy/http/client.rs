@@ -169,6 +169,7 @@ impl Client {
             ends,
             tls,
             forwarded_for,
+            rules: RefCell::new(None),
             frontend,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
@@ -187,7 +188,6 @@ impl Client {
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
-            rules: RefCell::new(None),
         }
     }
 

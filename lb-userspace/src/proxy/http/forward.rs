@@ -168,7 +168,7 @@ pub fn request(
     remove_connection_fields(&mut head.headers, fields);
     if upgrade {
         head.headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
@@ -187,6 +187,11 @@ pub fn request(
             ),
             false => drop(head.headers.remove(TE)),
         }
+    }
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        // As everybody writes it: not every server reads it without regard to case.
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
@@ -234,7 +239,7 @@ pub fn switching(head: &mut response::Parts) -> bool {
     }
     remove_connection_fields(&mut head.headers, fields);
     head.headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     head.version = Version::HTTP_11;
     head.extensions.clear();
     true
@@ -272,8 +277,21 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
         return None;
     }
     remove_connection_fields(&mut head.headers, fields);
+    if fields.any(Fields::CONTENT_LENGTH) && head.headers.len() != head.headers.keys_len() {
+        // hyper has seen to it that all are alike where a body follows; of HEAD and 304 they need not be.
+        let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+        let length = lengths.next()?.clone();
+        if lengths.any(|other| other != length) {
+            return None;
+        }
+        head.headers.insert(CONTENT_LENGTH, length);
+    }
     if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
+    }
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        head.headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let mut declared = None;
     match head.status.as_u16() {

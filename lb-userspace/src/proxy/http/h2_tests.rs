@@ -17,7 +17,7 @@ use super::tests::*;
 use crate::config::model::Protocol;
 
 /// A runtime for what a test does as client or server.
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -32,7 +32,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// A connection of the h2 crate.
-async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
+pub(super) async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (sender, connection) = client::handshake(stream).await.unwrap();
     tokio::task::spawn_local(async move {
@@ -41,13 +41,13 @@ async fn connect(address: SocketAddr) -> client::SendRequest<Bytes> {
     sender.ready().await.unwrap()
 }
 
-async fn data(body: &mut RecvStream) -> Option<Bytes> {
+pub(super) async fn data(body: &mut RecvStream) -> Option<Bytes> {
     let data = body.data().await?.ok()?;
     let _ = body.flow_control().release_capacity(data.len());
     Some(data)
 }
 
-async fn all(body: &mut RecvStream) -> Vec<u8> {
+pub(super) async fn all(body: &mut RecvStream) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(data) = data(body).await {
         all.extend_from_slice(&data);
@@ -308,7 +308,7 @@ fn a_request_that_is_taken_back_is_taken_back_from_the_server() {
         let closed = tokio::task::spawn_blocking(move || receiver.recv().unwrap());
         assert_eq!(closed.await.unwrap(), "closed");
     });
-    assert!(tail(&harness.logged()[0]).starts_with("-1 CH-- "));
+    assert!(tail(&harness.logged()[0]).starts_with("-1 CD-- "));
 }
 
 #[test]

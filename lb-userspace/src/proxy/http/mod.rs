@@ -45,6 +45,8 @@ mod h2_raw_tests;
 #[cfg(test)]
 mod h2_tests;
 #[cfg(test)]
+mod h2_websocket_tests;
+#[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
 mod raw_table;

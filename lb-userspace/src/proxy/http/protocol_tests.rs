@@ -11,13 +11,13 @@ use std::{
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, x-hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n\
                        Sec-WebSocket-Key: k\r\n\r\n";
 const SWITCHING: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n";
 
 /// A server that switches protocols and says hello, then sends back what comes in capitals, until `bye`.
 fn shouting() -> SocketAddr {
     server(|mut stream| {
         let head = read_head(&mut stream);
-        assert!(head.contains("\r\nconnection: upgrade\r\n"), "{head}");
+        assert!(head.contains("\r\nconnection: Upgrade\r\n"), "{head}");
         assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
         assert!(!head.contains("x-hop"), "{head}");
         stream

@@ -373,10 +373,7 @@ fn codings(t: &mut Table) {
     let with = |fields: &str| post(fields, "3\r\nabc\r\n0\r\n\r\n");
     let whole = seen_chunked("3\r\nabc\r\n0\r\n\r\n");
     t.passes(with("Transfer-Encoding: chunked\r\n"), whole.as_str());
-    t.passes(
-        with("Transfer-Encoding: CHUNKED\r\n"),
-        whole.replace("g: chunked", "g: CHUNKED"),
-    );
+    t.passes(with("Transfer-Encoding: CHUNKED\r\n"), whole.as_str());
     for coding in [
         "gzip, chunked",
         "chunked, chunked",

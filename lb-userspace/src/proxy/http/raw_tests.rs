@@ -115,7 +115,8 @@ fn malformed_and_ambiguous_messages() {
         // What the server has seen when it has seen what comes after is all of it.
         let marker = format!("GET /{number} HTTP/1.1\r\nHost: marker\r\nConnection: close\r\n\r\n");
         let marked = format!("GET /{number} HTTP/1.1\r\nhost: marker\r\n\r\n");
-        harness.ask(&marker);
+        let after = harness.ask(&marker);
+        assert!(after.starts_with("HTTP/1.1 200 "), "{number}: {after}");
         if !row.seen.is_empty() {
             let whole = format!("{}{marked}", row.seen).len();
             for _ in 0..100 {

@@ -91,7 +91,9 @@ fn avalanche(hash: u32, wanted: bool) -> u32 {
     a = a.wrapping_add(0x1656_67b1).wrapping_add(a << 5);
     a = a.wrapping_add(0xd3a2_646c) ^ (a << 9);
     a = a.wrapping_add(0xfd70_46c5).wrapping_add(a << 3);
-    (a ^ 0xb55a_4f09) ^ (a >> 16)
+    a = (a ^ 0xb55a_4f09) ^ (a >> 16);
+    // A large prime near three quarters of the range spreads them better.
+    a.wrapping_mul(3_221_225_473)
 }
 
 /// In upper case, as HAProxy's `hex`.

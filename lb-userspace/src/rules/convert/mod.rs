@@ -160,7 +160,7 @@ pub enum Converter {
         offset: i64,
     },
     /// `language`: the best that the client accepts.
-    Language(Vec<String>),
+    Language(Vec<String>, Option<String>),
     /// `json_query`.
     Json(Query),
     /// `strcmp`.
@@ -216,7 +216,7 @@ impl Converter {
                 text.extend_from_slice(after);
                 Value::Str(text.into())
             }
-            Self::Map(map, default) => match (map.find(&value), default) {
+            Self::Map(map, default) => match (map.find(&map.key_of(value)?), default) {
                 (Some(found), _) => found,
                 (None, Some(default)) => default.borrowed(),
                 (None, None) => return None,
@@ -267,8 +267,9 @@ impl Converter {
                 let at = value.as_int()?.saturating_add(*offset);
                 Value::Str(time::format(format, at, *local)?.into_bytes().into())
             }
-            Self::Language(known) => {
-                Value::Str(text::language(&value.into_text(), known)?.as_bytes().into())
+            Self::Language(known, default) => {
+                let best = text::language(&value.into_text(), known);
+                Value::text(best.or(default.as_deref())?)
             }
             Self::Json(query) => query.apply(&value.into_text())?,
             Self::Compare(var) => {
@@ -308,7 +309,7 @@ impl Converter {
             | Self::Replace { .. }
             | Self::Field { .. }
             | Self::Concat(..)
-            | Self::Language(_) => (Str, Str),
+            | Self::Language(..) => (Str, Str),
             Self::Json(_) => return (Some(Str), None),
             Self::Bytes(..) => (Bin, Bin),
             Self::Length => (Bin, Int),
@@ -365,7 +366,7 @@ impl Plain {
             Self::UrlEncode => text::url_encode(from),
             Self::HostOnly => {
                 let end = text::port_at(&from).unwrap_or(from.len());
-                text::slice(from, 0..end)
+                return Self::Lower.apply(text::slice(from, 0..end));
             }
             Self::PortOnly => {
                 let port = text::port_at(&from).map_or(&[][..], |at| &from[at + 1..]);

@@ -188,7 +188,7 @@ fn lookup(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         None => None,
         Some(text) => {
             let value = Value::Str(text.as_bytes().to_vec().into());
-            Some(value.cast(output.kind()).ok_or_else(|| {
+            Some(value.read(output.kind()).ok_or_else(|| {
                 Problem::bare(format!(
                     "the default `{text}` is not {}",
                     output.kind().name()
@@ -304,7 +304,10 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
         "language" => {
             let known = call.need(0, "languages: `de;en`")?;
             (
-                Converter::Language(known.split(';').map(str::to_owned).collect()),
+                Converter::Language(
+                    known.split(';').map(str::to_owned).collect(),
+                    call.optional(1).map(str::to_owned),
+                ),
                 2,
             )
         }

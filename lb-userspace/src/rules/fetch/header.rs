@@ -56,7 +56,11 @@ pub(super) fn nth<'a>(
 pub(super) fn count(headers: &HeaderMap, name: Option<&HeaderName>, whole: bool) -> i64 {
     let count = match name {
         Some(name) => each(headers, name, whole).count(),
-        None => headers.len(),
+        None if whole => headers.len(),
+        None => headers
+            .keys()
+            .map(|name| each(headers, name, whole).count())
+            .sum(),
     };
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -296,7 +296,8 @@ impl Fetch {
                 Value::Str(Cow::Owned(names.join(delimiter).into_bytes()))
             }
             Self::Cookie(side, name) => {
-                bytes(request::cookies(scene.headers(*side)?, *side, name).next()?)
+                // Of several the last, as of fields.
+                bytes(request::cookies(scene.headers(*side)?, *side, name).last()?)
             }
             Self::CookieCount(name) => {
                 let count = request::cookies(request?.headers, Side::Request, name).count();

@@ -44,7 +44,7 @@ fn fetches() {
         ("req.fhdr_cnt(x-forwarded-for)", "2"),
         ("hdr(x-quoted,1)", "\"a,b\""),
         ("hdr_ip(x-forwarded-for,1),ipmask(8)", "10.0.0.0"),
-        ("req.cook(sid)", "abc"),
+        ("req.cook(sid)", "def"),
         ("req.cook_cnt(sid)", "2"),
         ("http_auth_user", "user"),
         ("http_auth_pass", "pa:ss"),
@@ -133,6 +133,8 @@ fn converters() {
         ("req.fhdr(accept-language),language(de;fr)", "de"),
         ("req.fhdr(accept-language),language(en;de)", "en"),
         ("req.fhdr(accept-language),language(it)", "-"),
+        ("req.fhdr(accept-language),language(it,none)", "none"),
+        ("str(/),djb2(1)", "3725504903"),
         ("hdr(host),host_only", "a"),
         ("hdr(host),port_only", "80"),
         (

@@ -138,7 +138,7 @@ fn fields_are_changed_and_never_split() {
     );
     assert!(change(HeaderOp::Delete).is_empty());
     assert_eq!(change(replace("^t(.*)", true)), ["one, two", "<hree>"]);
-    assert_eq!(change(replace("^t(.*)", false)), ["one, <wo>", "<hree>"]);
+    assert_eq!(change(replace("^t(.*)", false)), ["one,<wo>", "<hree>"]);
 }
 
 #[test]

@@ -69,11 +69,37 @@ fn freed(w: &World) -> Vec<Row> {
                 Box::new(|f| {
                     close(f, 1);
                     f.age_closed(LINGER_MS);
+                    f.set("CLOCK", 0, TICK + 600);
                     next(f);
                 }),
                 1,
             );
             row.counts.push(FlowClosed);
+            row
+        },
+        {
+            let mut row = established(
+                "not if only its client has closed it, and perhaps just now once more",
+                Box::new(|f| {
+                    close(f, 1);
+                    f.age_closed(LINGER_MS);
+                    f.set("CLOCK", 0, TICK + 299);
+                    next(f);
+                }),
+                2,
+            );
+            row.then = Box::new(|f| {
+                assert_eq!((f.flow_count(), f.active()[0]), (2, 1));
+                f.age_closed(LINGER_MS);
+                f.set("CLOCK", 0, TICK + 600);
+                let client = f.world.client_2.at_port(700);
+                connect(f, client, port::DSR_ONE);
+                assert_eq!(
+                    (f.flow_count(), f.active()[0]),
+                    (2, 2),
+                    "it is queued again"
+                );
+            });
             row
         },
         row(
@@ -131,6 +157,7 @@ pub(super) fn two_at_once(f: &mut Fixture) {
         f.send(&Frame::tcp(client, w.at(port::DSR_ONE), "F."));
     }
     f.age_closed(LINGER_MS);
+    f.set("CLOCK", 0, TICK + 600);
     for (n, left) in [2, 2, 3].into_iter().enumerate() {
         let client = w.client_2.at_port(700 + n as u16);
         connect(f, client, port::DSR_ONE);

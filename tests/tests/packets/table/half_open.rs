@@ -2,6 +2,7 @@
 
 use lb_common::abi::Settings;
 use lb_common::counter::Reason::*;
+use lb_common::flow::HALF_OPEN_MS;
 
 use super::{
     Row, answered, forward, from_server, nothing, opening, row, sent, sent_to, to_client, two_sided,
@@ -178,6 +179,46 @@ fn handshake(w: &World, port: u16) -> Vec<Row> {
             &[ForwardedIn, NotEstablished],
         )
         .out(sent(w, &ack("."))),
+        row(
+            says("and does so as long as it goes on, data of both ends included"),
+            move |f| {
+                answered(port)(f);
+                fill(f);
+                let w = f.world;
+                f.send(&Frame::tcp(w.client, w.at(port), "P.").data(b"request"));
+                if two_sided(port) {
+                    f.send(&from_server(&w, w.client, port, "P.").data(b"reply"));
+                }
+                f.age_half_open(HALF_OPEN_MS - 1_000);
+            },
+            ack(".").seq(ISN + 8).ack(ISN + 6),
+            Out,
+            &[ForwardedIn, NotEstablished],
+        )
+        .out(sent(w, &ack(".").seq(ISN + 8).ack(ISN + 6)))
+        .then(move |f| {
+            f.age_half_open(HALF_OPEN_MS - 1_000);
+            f.reap(&f.half_order());
+            let places = if two_sided(port) { 2 } else { 1 };
+            assert_eq!(f.half_open().len(), places);
+        }),
+        row(
+            says("data that came with the SYN or right behind the answer may be acknowledged too"),
+            move |f| {
+                let w = f.world;
+                f.send(&w.syn(w.client, port).data(b"hello"));
+                if two_sided(port) {
+                    f.send(&from_server(&w, w.client, port, "S.").ack(ISN + 6));
+                    f.send(&from_server(&w, w.client, port, "P.").data(b"reply"));
+                    f.send(&from_server(&w, w.client, port, "F.").seq(ISN + 6));
+                }
+            },
+            ack(".").seq(ISN + 6).ack(ISN + 7),
+            Out,
+            &[ForwardedIn, FlowEstablished],
+        )
+        .out(sent(w, &ack(".").seq(ISN + 6).ack(ISN + 7)))
+        .then(established),
     ];
     if two_sided(port) {
         rows.extend(answers(w, port));

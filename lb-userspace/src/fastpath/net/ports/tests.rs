@@ -127,7 +127,8 @@ fn reservation_survives_a_kill_and_leaves_what_was_there_before() {
     namespace.run(move || {
         write(Path::new(RESERVED), "8080,20000-20010").unwrap();
         let wanted = set("10000-32767");
-        Reservation::new(&state).reserve(&wanted).unwrap();
+        let others = Reservation::new(&state).reserve(&wanted).unwrap();
+        assert_eq!(others, set("20000-20010"));
         assert_eq!(reserved().unwrap(), set("8080,10000-32767"));
         // A new process knows no more than the file.
         Reservation::new(&state).reserve(&wanted).unwrap();

@@ -1,6 +1,7 @@
 use std::{net::UdpSocket, os::unix::net::UnixDatagram, path::PathBuf};
 
 use super::{super::fixture::common, *};
+use crate::config::model::LogOptions;
 use crate::observe::log::{CookieSeen, CookieSet, Path, RequestLine};
 
 fn target(target: LogDestination, level: Level, format: LogFormat) -> LogTarget {
@@ -136,8 +137,8 @@ fn a_rotated_file_is_opened_anew() {
         thread::sleep(Duration::from_millis(1));
     }
     std::fs::rename(&path, &old).expect("renamed");
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while !path.exists() && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !path.exists() && Instant::now() < deadline {
         sink.event(Level::Info, "after");
         thread::sleep(Duration::from_millis(50));
     }
@@ -171,4 +172,143 @@ fn a_stalled_writer_costs_lines_not_time() {
     drop(writer);
     let totals = sink.totals();
     assert_eq!(totals.written + totals.dropped, total);
+}
+
+/// The lines that were received, in whatever pieces.
+fn lines(stream: &mut std::net::TcpStream, count: usize) -> Vec<String> {
+    use std::io::{BufRead, BufReader};
+    let lines = BufReader::new(stream).lines().take(count);
+    lines
+        .map(|line| line.expect("a line within the deadline"))
+        .collect()
+}
+
+#[test]
+fn tcp_gets_lines_and_again_after_its_server_was_away() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let at = listener.local_addr().expect("bound");
+    let accept = || {
+        let (stream, _) = listener.accept().expect("a connection");
+        let timeout = Some(Duration::from_secs(20));
+        stream.set_read_timeout(timeout).expect("set");
+        stream
+    };
+    let to = target(LogDestination::Tcp(at), Level::Info, LogFormat::Text);
+    let (sink, writer) = Sink::start(&[to]).expect("started");
+    sink.event(Level::Alert, "first");
+    let mut stream = accept();
+    let got = lines(&mut stream, 1);
+    assert!(
+        got[0].starts_with("<129>") && got[0].ends_with("]: first"),
+        "{got:?}"
+    );
+    drop(stream);
+    // Whatever is on the way when a server goes is lost; what comes after it has been missed is not.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    listener.set_nonblocking(true).expect("set");
+    let mut stream = loop {
+        sink.event(Level::Alert, "second");
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(_) => assert!(Instant::now() < deadline, "it connects again"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    stream.set_nonblocking(false).expect("set");
+    let timeout = Some(Duration::from_secs(20));
+    stream.set_read_timeout(timeout).expect("set");
+    let got = lines(&mut stream, 1);
+    assert!(
+        got[0].starts_with("<129>") && got[0].ends_with("]: second"),
+        "{got:?}"
+    );
+    drop(writer);
+}
+
+#[test]
+fn a_tcp_server_that_does_not_read_costs_lines_and_nothing_else() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let path = temporary("beside");
+    let at = listener.local_addr().expect("bound");
+    let (sink, writer) = Sink::start(&[
+        target(LogDestination::Tcp(at), Level::Info, LogFormat::Text),
+        target(
+            LogDestination::File(path.clone()),
+            Level::Info,
+            LogFormat::Text,
+        ),
+    ])
+    .expect("started");
+    let long = "x".repeat(32 * 1024);
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sink.totals().failed == 0 {
+        assert!(Instant::now() < deadline, "the stream is full at some time");
+        sink.event(Level::Notice, &long);
+        sent += 1;
+        // Slowly enough that the queue itself loses nothing.
+        while sink.totals().written < sent {
+            assert!(
+                Instant::now() < deadline,
+                "a slow server does not hold the thread"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    drop(writer);
+    let written = std::fs::read_to_string(&path).expect("a file");
+    assert_eq!(
+        written.lines().count() as u64,
+        sent,
+        "the other target has all"
+    );
+    assert_eq!(sink.totals().dropped, 0);
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn a_frontend_says_which_sessions_it_wants_logged() {
+    let path = temporary("options");
+    let to = target(
+        LogDestination::File(path.clone()),
+        Level::Info,
+        LogFormat::Text,
+    );
+    let (sink, writer) = Sink::start(&[to]).expect("started");
+    let failed = |mut record: HttpRecord<'static>| {
+        record.status = Some(502);
+        record
+    };
+    let options = |no_null, no_normal, separate_errors| LogOptions {
+        no_null,
+        no_normal,
+        separate_errors,
+    };
+    let log = |options, bytes_in, record: HttpRecord<'static>| {
+        sink.http(&HttpRecord {
+            common: Common {
+                options,
+                bytes_in,
+                ..record.common
+            },
+            ..record
+        });
+    };
+    log(options(true, false, false), 0, request());
+    log(options(false, true, false), 1, request());
+    log(options(true, true, true), 1, failed(request()));
+    log(options(true, false, true), 2, request());
+    log(options(false, true, false), 0, failed(request()));
+    drop(writer);
+    let written = std::fs::read_to_string(&path).expect("a file");
+    let seen: Vec<String> = written
+        .lines()
+        .map(|line| {
+            let level = line.split_whitespace().nth(2).unwrap_or_default();
+            let status = line.split(' ').find(|word| matches!(*word, "200" | "502"));
+            format!("{level} {}", status.unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(seen, ["err 502", "info 200", "info 502"], "{written}");
+    let _ = std::fs::remove_file(&path);
 }

@@ -17,7 +17,7 @@ use crate::{
         Termination,
     },
     proxy::dispatch::Trace,
-    topology::{Backend, Connection, Server, Visit},
+    topology::{Backend, Connection, Observation, Server, Visit},
 };
 
 /// One request and its answer. Reused for all requests of a connection.
@@ -154,6 +154,10 @@ impl Exchange {
         self.connected = trace.connected;
         self.retries = trace.retries;
         self.redispatched = trace.redispatched;
+        if self.redispatched && self.cookie_seen == CookieSeen::Valid {
+            // The server that it named could not be reached, so that it was as good as down.
+            self.cookie_seen = CookieSeen::Down;
+        }
         self.server_queue = trace.server_queue;
         self.backend_queue = trace.backend_queue;
     }
@@ -247,7 +251,8 @@ impl Exchange {
             });
         let record = HttpRecord {
             common: Common {
-                format: client.frontend().config.log_format,
+                format: &client.frontend().config.log_format,
+                options: client.frontend().config.log_options,
                 client: client.peer,
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
@@ -330,6 +335,9 @@ impl Exchange {
         };
         let now_ms = client.worker.shared.topology.clock.at(client.now());
         server.latency.record(responded, now_ms);
+        if let Some(status) = self.status {
+            visit.backend().observe(server, Observation::Status(status));
+        }
         server.counters.http.requests.inc();
         server.counters.http.response(self.status.unwrap_or(0));
         for times in [&backend.times, &server.counters.times] {

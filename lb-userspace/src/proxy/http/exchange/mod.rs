@@ -256,12 +256,12 @@ fn answer(
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
-    let fields = rules::respond(client, target, &mut head, length.fields)?;
     if client.is_held() && !head.status.is_success() {
         // The client will not send the body now, so that the next request's beginning could not be told.
         client.hold_until(None);
         forward::say_whether_kept(&mut head.headers, false);
     }
+    let fields = rules::respond(client, target, &mut head, length.fields)?;
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 

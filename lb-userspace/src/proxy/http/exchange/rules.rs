@@ -34,7 +34,7 @@ pub(in super::super) struct Remembered {
 pub(in super::super) struct Local {
     status: StatusCode,
     /// Another than the status's usual one.
-    reason: Option<&'static str>,
+    reason: Option<ReasonPhrase>,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -140,6 +140,8 @@ pub(super) fn respond(
                 server.counters.denied_responses.inc();
             }
             exchange.terminate(Cause::Proxy, Phase::Headers);
+            // The client gets no answer of the server's.
+            exchange.responded = None;
             drop(exchange);
             Err(Failure::Local(Box::new(Local::of(client, status))))
         }
@@ -187,10 +189,7 @@ pub(super) fn answered(client: &Rc<Client>, local: Local, asked: &Asked) -> Resp
     let mut response = Response::new(ResponseBody::local(client, local.body));
     *response.status_mut() = local.status;
     *response.headers_mut() = local.headers;
-    if let Some(reason) = local.reason
-        && local.status.canonical_reason() != Some(reason)
-    {
-        let reason = ReasonPhrase::from_static(reason.as_bytes());
+    if let Some(reason) = local.reason {
         response.extensions_mut().insert(reason);
     }
     if asked.version == http::Version::HTTP_10 {
@@ -210,9 +209,10 @@ impl Local {
             return page;
         }
         let (reason, headers, body) = standard(status);
+        let usual = status.canonical_reason() == Some(reason);
         Self {
             status,
-            reason: Some(reason),
+            reason: (!usual).then(|| ReasonPhrase::from_static(reason.as_bytes())),
             headers,
             body,
         }
@@ -231,7 +231,7 @@ pub(in super::super) fn page(client: &Client, status: u16) -> Option<Local> {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(page.body.len()));
     Some(Local {
         status: page.status,
-        reason: None,
+        reason: page.reason.clone(),
         headers,
         body: page.body.clone(),
     })
@@ -240,8 +240,13 @@ pub(in super::super) fn page(client: &Client, status: u16) -> Option<Local> {
 impl Local {
     /// The whole message as it goes over the wire where the connection ends with it.
     pub(in super::super) fn message(&self) -> Vec<u8> {
-        let reason = self.status.canonical_reason().unwrap_or("Error");
-        let mut text = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16()).into_bytes();
+        let reason = match &self.reason {
+            Some(reason) => reason.as_bytes(),
+            None => self.status.canonical_reason().unwrap_or("Error").as_bytes(),
+        };
+        let mut text = format!("HTTP/1.1 {} ", self.status.as_u16()).into_bytes();
+        text.extend_from_slice(reason);
+        text.extend_from_slice(b"\r\n");
         for (name, value) in &self.headers {
             text.extend_from_slice(name.as_str().as_bytes());
             text.extend_from_slice(b": ");
@@ -346,7 +351,12 @@ impl Way<'_> {
         if denial.tarpit {
             tokio::time::sleep(client.frontend().config.timeouts.tarpit).await;
         }
-        client.exchange().terminate(Cause::Proxy, phase);
+        // That a password is asked for is an answer, and no refusal.
+        let cause = match denial.header {
+            Some(_) if denial.status == StatusCode::UNAUTHORIZED => Cause::Local,
+            _ => Cause::Proxy,
+        };
+        client.exchange().terminate(cause, phase);
         let mut local = Local::of(client, denial.status);
         if let Some((name, value)) = denial.header {
             local.headers.insert(name, value);

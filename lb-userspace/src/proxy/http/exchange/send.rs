@@ -25,7 +25,7 @@ use crate::{
             upstream::{Lease, Place, Upstream},
         },
     },
-    topology::{Asking, Connection, Server},
+    topology::{Asking, Connection, Observation, Server},
 };
 
 /// A server's answer.
@@ -302,7 +302,7 @@ fn out_of_time(client: &Client, whose: Expired) -> Failure {
             client
                 .exchange()
                 .terminate(Cause::ServerTimeout, Phase::Headers);
-            count_response_error(client);
+            count_response_error(client, Observation::NoResponse);
             Failure::Answer(Answer::GatewayTimeout)
         }
     }
@@ -314,7 +314,8 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
     match client.upload() {
         Upload::Aborted => {
             persist::forget(client);
-            client.exchange().terminate_here(Cause::Client);
+            // It left in the middle of what it sent, whatever the server was at.
+            client.exchange().terminate(Cause::Client, Phase::Data);
             Failure::Close(None)
         }
         Upload::Malformed => {
@@ -338,11 +339,11 @@ pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
     persist::forget(client);
     client.exchange().responded = None;
     client.exchange().terminate(cause, Phase::Headers);
-    count_response_error(client);
+    count_response_error(client, Observation::BadResponse);
     Failure::Answer(Answer::BadGateway)
 }
 
-fn count_response_error(client: &Client) {
+fn count_response_error(client: &Client, seen: Observation) {
     let exchange = client.exchange();
     if let Some(server) = exchange.server() {
         server.counters.response_errors.inc();
@@ -351,5 +352,8 @@ fn count_response_error(client: &Client) {
     }
     if let Some(backend) = exchange.backend() {
         backend.counters.response_errors.inc();
+        if let Some(server) = exchange.server() {
+            backend.observe(server, seen);
+        }
     }
 }

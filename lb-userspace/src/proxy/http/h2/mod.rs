@@ -11,9 +11,11 @@
 //! | `upstream` | connections to servers, and a request on one |
 //! | `pipe` | a body into a stream, as its window allows |
 //! | `received` | a body out of a stream |
+//! | `connect` | WebSocket and its like in a stream |
 //! | `head` | heads between HTTP/1's form and HTTP/2's |
 //! | `io` | a client's socket as the h2 crate sees it |
 
+mod connect;
 mod head;
 mod io;
 mod pipe;

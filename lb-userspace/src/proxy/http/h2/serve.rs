@@ -108,6 +108,7 @@ pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: By
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .enable_connect_protocol()
         .handshake(io);
     let timeouts = &client.frontend().config.timeouts;
     let patience = timeouts.http_request.min(timeouts.client);

@@ -10,17 +10,17 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::{
-    Received, head,
+    Received, connect, head,
     pipe::{End, Pipe, Side},
     serve::Connection,
 };
 use crate::{
-    observe::log::Cause,
+    observe::log::{Cause, Phase as Stage},
     proxy::http::{
-        answer::Refusal,
+        answer::{Answer, Refusal},
         body::{Inbound, ResponseBody},
         client::{Client, Phase},
         exchange,
@@ -99,7 +99,8 @@ async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let switch = connect::upgrade(&mut head);
     let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
     client.received(head::request_size(
         head.method.as_str(),
@@ -107,7 +108,11 @@ async fn answer(
         &head.headers,
     ));
     let bodyless = head.method == Method::HEAD;
-    let body = Inbound::Http2(Received::of_client(body, client));
+    let (body, bytes) = match &switch {
+        None => (Inbound::Http2(Received::of_client(body, client)), None),
+        // What follows is not the request's.
+        Some(_) => (Inbound::None, Some(body)),
+    };
     let answered = {
         let mut serving = pin!(exchange::serve(Rc::clone(client), head, body));
         poll_fn(|cx| {
@@ -125,7 +130,10 @@ async fn answer(
         .await
     };
     match answered {
-        Some(Ok(response)) => send(client, response, bodyless, respond).await,
+        Some(Ok(response)) => match switch.zip(bytes) {
+            None => send(client, response, bodyless, respond).await,
+            Some((proof, bytes)) => switched(client, response, proof, bytes, respond).await,
+        },
         Some(Err(exchange::Closed)) => match client.refusal.take() {
             Some(refusal) => refuse(client, refusal, &mut respond),
             None => respond.send_reset(Reason::CANCEL),
@@ -170,14 +178,71 @@ async fn send(
     tokio::task::yield_now().await;
 }
 
+/// Answers a request for another protocol, and carries what follows.
+async fn switched(
+    client: &Rc<Client>,
+    response: Response<ResponseBody>,
+    proof: connect::Proof,
+    bytes: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) {
+    let Some(tunnel) = client.tunnel.take() else {
+        // A success would tell the client that the protocol is spoken now.
+        return match response.status().is_success() {
+            true => not_switched(client, &mut respond),
+            false => send(client, response, false, respond).await,
+        };
+    };
+    let (mut head, body) = response.into_parts();
+    drop(body);
+    if !proof.is_in(&mut head.headers) {
+        return not_switched(client, &mut respond);
+    }
+    head.status = StatusCode::OK;
+    let head = head::response(head);
+    client.sent(head::response_size(&head));
+    client.exchange().status = Some(StatusCode::OK.as_u16());
+    match respond.send_response(head, false) {
+        Ok(stream) => connect::carry(client, *tunnel, bytes, stream).await,
+        Err(_) => client.exchange().terminate_here(Cause::Client),
+    }
+}
+
+/// The server has not switched protocols as it should have.
+fn not_switched(client: &Client, respond: &mut SendResponse<Bytes>) {
+    let answer = Answer::BadGateway;
+    let mut exchange = client.exchange();
+    exchange.terminate(Cause::Proxy, Stage::Headers);
+    exchange.status = Some(answer.code());
+    drop(exchange);
+    say(
+        client,
+        answer.status(),
+        answer.headers(),
+        answer.bytes(),
+        respond,
+    );
+}
+
 /// Answers what was no request, or not all of one.
 fn refuse(client: &Client, refusal: Refusal, respond: &mut SendResponse<Bytes>) {
+    let body = Bytes::from_static(refusal.body().as_bytes());
+    say(client, refusal.status(), refusal.headers(), body, respond);
+}
+
+/// One of our own answers.
+fn say(
+    client: &Client,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    respond: &mut SendResponse<Bytes>,
+) {
     let mut head = Response::new(());
-    *head.status_mut() = refusal.status();
-    *head.headers_mut() = refusal.headers();
-    client.sent(head::response_size(&head) + refusal.body().len());
+    *head.status_mut() = status;
+    *head.headers_mut() = headers;
+    client.sent(head::response_size(&head) + body.len());
     if let Ok(mut stream) = respond.send_response(head, false) {
-        let body = Bytes::from_static(refusal.body().as_bytes());
         stream.reserve_capacity(body.len());
         let _ = stream.send_data(body, true);
     }

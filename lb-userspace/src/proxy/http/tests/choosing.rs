@@ -274,3 +274,25 @@ fn a_server_without_a_value_takes_the_cookie_away() {
     assert_eq!(set_by(&harness, "cookie: C=old\r\n"), [gone]);
     assert_eq!(states(harness), ["b/s0 II"]);
 }
+
+#[test]
+fn a_server_whose_answers_are_bad_is_left_before_its_checks_find_out() {
+    let bad = answering("HTTP/1.1 500 Oops\r\ncontent-length: 1\r\n\r\nx");
+    let harness = Harness::new(&[bad, numbered()[1]], |_, backend| {
+        if let Some(check) = &mut backend.health_check {
+            check.observe = Some(model::Observe {
+                layer: model::Layer::Seven,
+                error_limit: 2,
+                on_error: model::OnError::MarkDown,
+            });
+        }
+    });
+    assert_eq!(answered(&harness, &vec![get("/", ""); 8]), "x1x11111");
+    let server = &harness.shared.topology.backends[0].servers[0];
+    assert_eq!(server.counters.observed_failures.value(), 1);
+    let found = server.last_check().unwrap();
+    assert_eq!(
+        found.info,
+        "Detected 2 consecutive errors, last one was: Wrong http response"
+    );
+}

@@ -218,7 +218,7 @@ fn local_answers_are_haproxys_in_bytes_log_and_counters() {
             "f/<NOSRV> 308 LR-- GET /sch HTTP/1.1",
             "f/<NOSRV> 200 LR-- GET /ret HTTP/1.1",
             "f/<NOSRV> 204 LR-- GET /204 HTTP/1.1",
-            "f/<NOSRV> 401 PR-- GET /auth HTTP/1.1",
+            "f/<NOSRV> 401 LR-- GET /auth HTTP/1.1",
             "f/<NOSRV> 500 PT-- GET /tarpit HTTP/1.1",
             "b/s0 200 ---- GET /auth HTTP/1.1",
         ]

@@ -1,0 +1,222 @@
+//! `expect`, `send` and `steps` of `health_check:`: what is said to a server, and what it has to answer.
+
+use std::ops::RangeInclusive;
+
+use super::{
+    decode::Decoder,
+    model::{Content, Pattern, Step},
+    table::Table,
+    tree::{Entry, Kind, Node},
+    units::Problem,
+};
+
+/// What an HTTP answer must be like.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// `None`: nothing is said of it.
+    pub(super) status: Option<Vec<RangeInclusive<u16>>>,
+    pub(super) content: Vec<Content>,
+}
+
+/// `expect: {status: …, body: …, regex: …, headers: …}`: all that is there has to hold.
+pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
+    let mut table = d.table(&entry.value, entry.key_span, "`expect`")?;
+    let mut expected = Expected::default();
+    let mut any = false;
+    if let Some(e) = table.take("status") {
+        any = true;
+        expected.status = status(d, e);
+    }
+    if let Some(e) = table.take("body") {
+        any = true;
+        expected.content.extend(text(d, &e.value, "`body`"));
+    }
+    if let Some(e) = table.take("regex") {
+        any = true;
+        expected.content.extend(regex(d, &e.value));
+    }
+    if let Some(e) = table.take("headers") {
+        any = true;
+        let headers = super::health::headers(d, e);
+        let headers = headers.into_iter();
+        let headers = headers.map(|(name, value)| Content::Header(name, value));
+        expected.content.extend(headers);
+    }
+    if !any && table.entries().is_empty() {
+        d.missing(&table, "status", "write `expect: { status: \"2xx,3xx\" }`");
+    }
+    table.finish(
+        d,
+        &[],
+        &[("string", "it is `body`"), ("rstatus", "it is `status`")],
+    );
+    Some(expected)
+}
+
+fn status(d: &mut Decoder<'_>, e: &Entry) -> Option<Vec<RangeInclusive<u16>>> {
+    let nodes = match &e.value.kind {
+        Kind::Sequence(_) => d.list(&e.value, "`status`"),
+        _ => std::slice::from_ref(&e.value),
+    };
+    let read: Vec<_> = nodes
+        .iter()
+        .map(|node| d.parsed(node, "`status`", statuses))
+        .collect();
+    if nodes.is_empty() {
+        d.error(
+            e.value.span,
+            "`status` is an empty list, which no answer passes",
+            "write `\"2xx,3xx\"`",
+        );
+    }
+    let read: Option<Vec<_>> = read.into_iter().collect();
+    read.map(|lists| lists.into_iter().flat_map(|list| list.value).collect())
+}
+
+/// `send`, `expect` and `steps` of a check over TCP, as one sequence; empty if it only connects.
+pub(super) fn script(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let (send, expect) = (table.take("send"), table.take("expect"));
+    if let Some(e) = send {
+        steps.extend(bytes(d, &e.value, "`send`").map(Step::Send));
+    }
+    if let Some(e) = expect {
+        steps.extend(answer(d, e).map(Step::Expect));
+    }
+    let Some(e) = table.take("steps") else {
+        return steps;
+    };
+    if send.or(expect).is_some() {
+        d.error(
+            e.key_span,
+            "`steps` stand beside `send` or `expect`, and nothing says which comes first",
+            "write all of it as `steps: [{ send: … }, { expect: … }]`",
+        );
+    }
+    for node in d.list(&e.value, "`steps`") {
+        let Some(mut table) = d.table(node, node.span, "a step") else {
+            continue;
+        };
+        match (table.take("send"), table.take("expect")) {
+            (Some(e), None) => steps.extend(bytes(d, &e.value, "`send`").map(Step::Send)),
+            (None, Some(e)) => steps.extend(answer(d, e).map(Step::Expect)),
+            _ => d.error(
+                node.span,
+                "a step either sends or expects",
+                "write `{ send: \"PING\\r\\n\" }` or `{ expect: \"+PONG\" }`",
+            ),
+        }
+        table.finish(d, &[], &[]);
+    }
+    steps
+}
+
+/// A text that has to come, or `{ regex: … }`.
+fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
+    if !matches!(e.value.kind, Kind::Mapping(_)) {
+        return text(d, &e.value, "`expect`");
+    }
+    let mut table = d.table(&e.value, e.key_span, "`expect`")?;
+    let content = match table.take("regex") {
+        Some(e) => regex(d, &e.value),
+        None => {
+            d.missing(&table, "regex", "write a text, or `{ regex: \"^OK\" }`");
+            None
+        }
+    };
+    table.finish(
+        d,
+        &[],
+        &[
+            ("status", "it is for `type: http`"),
+            ("body", "write the text alone: `expect: \"+PONG\"`"),
+        ],
+    );
+    content
+}
+
+fn text(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Content> {
+    bytes(d, node, what).map(Content::Text)
+}
+
+/// What is sent or looked for; YAML's double quotes have escapes for what cannot be typed.
+pub(super) fn bytes(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Vec<u8>> {
+    let text = d.text(node, what)?;
+    if text.is_empty() {
+        d.error(
+            node.span,
+            format!("{what} is empty"),
+            "write a text; `\"\\r\\n\"` in double quotes is the end of a line",
+        );
+        return None;
+    }
+    Some(text.into_bytes())
+}
+
+fn regex(d: &mut Decoder<'_>, node: &Node) -> Option<Content> {
+    let text = d.text(node, "`regex`")?;
+    match regex::bytes::Regex::new(&text) {
+        Ok(regex) => Some(Content::Regex(Pattern(regex))),
+        Err(error) => {
+            // The last line says what; those before it draw the place.
+            let said = error.to_string();
+            let said = said.lines().last().unwrap_or_default();
+            let said = said.trim_start_matches("error: ");
+            d.error(
+                node.span,
+                format!("`{text}` is no regular expression: {said}"),
+                "write one of the syntax of the crate `regex`; `\\` before a character takes it as it is",
+            );
+            None
+        }
+    }
+}
+
+/// `2xx,3xx`, `200`, `200-204`
+fn statuses(text: &str) -> Result<Vec<RangeInclusive<u16>>, Problem> {
+    let bad = |part: &str| {
+        Problem::new(
+            format!("`{part}` is no status"),
+            "write `200`, `2xx` or `200-399`, divided by commas",
+        )
+    };
+    let number = |part: &str| match part.parse::<u16>() {
+        Ok(status @ 100..=599) if part.len() == 3 => Some(status),
+        _ => None,
+    };
+    text.split(',')
+        .map(str::trim)
+        .map(|part| {
+            if let Some(class) = part.strip_suffix("xx").or_else(|| part.strip_suffix("XX")) {
+                let class = class
+                    .parse::<u16>()
+                    .ok()
+                    .filter(|class| (1..=5).contains(class));
+                return class
+                    .map(|class| class * 100..=class * 100 + 99)
+                    .ok_or_else(|| bad(part));
+            }
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            match (number(first.trim()), number(last.trim())) {
+                (Some(first), Some(last)) if first <= last => Ok(first..=last),
+                _ => Err(bad(part)),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_statuses() {
+        assert_eq!(statuses("2xx,3xx"), Ok(vec![200..=299, 300..=399]));
+        assert_eq!(statuses("200, 204-206"), Ok(vec![200..=200, 204..=206]));
+        for bad in [
+            "", "2x", "6xx", "99", "0200", "299-200", "200,,201", "+20", "xx",
+        ] {
+            assert!(statuses(bad).is_err(), "{bad}");
+        }
+    }
+}

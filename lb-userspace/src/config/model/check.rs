@@ -1,0 +1,124 @@
+//! `health_check:` of a backend.
+
+use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
+
+/// `health_check:` with its defaults merged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// Between checks.
+    pub interval: Duration,
+    /// Between checks of a server that is neither quite up nor quite down; `None` is [`HealthCheck::interval`].
+    pub fast_interval: Option<Duration>,
+    /// Between checks of a server that is down; `None` is [`HealthCheck::interval`].
+    pub down_interval: Option<Duration>,
+    /// Successes that make a server up.
+    pub rise: u32,
+    /// Failures that make it down.
+    pub fall: u32,
+    /// One check's time, if set: else `timeouts.check`, else the interval.
+    pub timeout: Option<Duration>,
+    /// Another address than the server's.
+    pub address: Option<IpAddr>,
+    /// Another port than the server's.
+    pub port: Option<u16>,
+    /// What traffic says of a server's health.
+    pub observe: Option<Observe>,
+}
+
+/// What a health check does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckKind {
+    /// Connects.
+    Tcp,
+    /// Connects, sends and looks at what comes.
+    Script(Vec<Step>),
+    /// Says hello as a TLS client and waits for any answer of TLS.
+    Ssl,
+    /// Asks an agent how the server is, what weight it should have and whether it should be drained.
+    Agent {
+        /// Sent first, if anything.
+        send: Vec<u8>,
+    },
+    /// Asks and looks at the answer.
+    Http {
+        /// Method, `OPTIONS` or `GET` or another.
+        method: String,
+        /// Path.
+        path: String,
+        /// `HTTP/1.0` or `HTTP/1.1`.
+        version: String,
+        /// Host header, if any.
+        host: Option<String>,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+        /// Statuses that pass, empty for all; HAProxy's default is 200–399.
+        status: Vec<RangeInclusive<u16>>,
+        /// What else has to be there.
+        content: Vec<Content>,
+    },
+}
+
+/// A step of [`CheckKind::Script`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Sends this.
+    Send(Vec<u8>),
+    /// Waits until this is there.
+    Expect(Content),
+}
+
+/// What an answer has to contain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// These bytes, anywhere.
+    Text(Vec<u8>),
+    /// Something that matches, anywhere.
+    Regex(Pattern),
+    /// A header with this value, alone or among others divided by commas.
+    Header(String, String),
+}
+
+/// A regular expression, compiled.
+#[derive(Debug, Clone)]
+pub struct Pattern(pub regex::bytes::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// `observe` with `error_limit` and `on_error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observe {
+    /// What is looked at.
+    pub layer: Layer,
+    /// Errors in a row that are too many.
+    pub error_limit: u32,
+    /// What then happens.
+    pub on_error: OnError,
+}
+
+/// `observe`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Whether connections are established.
+    Four,
+    /// Whether responses come, and with which status.
+    Seven,
+}
+
+/// `on_error`; each of them also asks for the next check after `fast_interval`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// Nothing more.
+    FastInter,
+    /// As if a check had failed.
+    FailCheck,
+    /// As if all checks had failed but the last one that is needed.
+    SuddenDeath,
+    /// Down at once.
+    MarkDown,
+}

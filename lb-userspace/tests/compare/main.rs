@@ -1,0 +1,22 @@
+//! Mode http beside HAProxy: the same requests to both, in front of the same servers.
+//!
+//! Each configuration is written twice, as `haproxy.cfg` and as YAML, and has a table of requests. Status, header lines
+//! (in any order, lines of one name in theirs), body, whether the connection goes on, what the servers saw, and what the
+//! log says of it must be equal. Where they are not meant to be, the configuration's list of deviations says so and why;
+//! a deviation that is no more is an error too, so the list is the whole truth.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod case;
+#[path = "../edge/certificates.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod certificates;
+mod h2_client;
+mod log;
+mod run;
+mod server;
+mod setups;
+mod talk;

@@ -1,0 +1,14 @@
+//! The configurations. Each is a test, so that they run side by side.
+
+mod balance;
+mod cookies;
+mod edge;
+mod errors;
+mod h2;
+mod messages;
+mod queue;
+mod retries;
+mod rules;
+mod timeouts;
+mod tls;
+mod upgrade;
