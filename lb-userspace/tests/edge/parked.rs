@@ -150,6 +150,14 @@ backends:
         send(&mut *slow, "GET / HTTP/1.1\r\nHost:");
         let answer = rest(&mut *slow);
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let front = name
+            .replace("plain", "plain_short")
+            .replace("tls~", "tls_short~");
+        let line = daemon.logged(&format!(
+            "] {front} {}/<NOSRV> ",
+            front.trim_end_matches('~')
+        ));
+        assert!(line.contains(" 408 ") && line.contains(" cR-- "), "{line}");
         parked.push(wire);
     }
     thread::sleep(A_WHILE);
