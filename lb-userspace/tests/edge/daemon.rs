@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
@@ -34,6 +34,16 @@ impl Daemon {
 
     /// Starts it; `rest` is all of the configuration but `global`. It accepts once `ready` does.
     pub(crate) fn start(folder: PathBuf, rest: &str, ready: SocketAddr) -> Self {
+        Self::start_binary(env!("CARGO_BIN_EXE_lb").as_ref(), folder, rest, ready)
+    }
+
+    /// The same with another build of it.
+    pub(crate) fn start_binary(
+        binary: &Path,
+        folder: PathBuf,
+        rest: &str,
+        ready: SocketAddr,
+    ) -> Self {
         let path = folder.display();
         let config = folder.join("lb.yaml");
         let text = format!(
@@ -41,7 +51,7 @@ impl Daemon {
              log: [{{ target: {path}/log, level: debug }}]\n{rest}"
         );
         fs::write(&config, text).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_lb"))
+        let child = Command::new(binary)
             .args(["run", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
@@ -59,6 +69,17 @@ impl Daemon {
             thread::sleep(Duration::from_millis(5));
         }
         daemon
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop once its connections have ended.
+    pub(crate) fn stop(&self) {
+        let pid = i32::try_from(self.pid()).unwrap();
+        // SAFETY: plain numbers; the process is a child of ours that has not been waited for, so the id is still its.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
     }
 
     fn read(&self, name: &str) -> String {

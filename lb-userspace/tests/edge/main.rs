@@ -11,6 +11,8 @@ mod clients;
 mod daemon;
 mod exchange;
 mod h2;
+mod idle;
+mod parked;
 mod server;
 mod terminated;
 mod ways;

@@ -234,6 +234,16 @@ impl Client {
         self.requests.get() == 0
     }
 
+    /// Requests begun.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Since when the client has said nothing, if it is its turn and it has said all of the request before.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.phase() == Phase::Idle && self.upload() == Upload::Done).then(|| self.since.get())
+    }
+
     pub(super) fn bytes_in(&self) -> u64 {
         self.bytes_in.get()
     }

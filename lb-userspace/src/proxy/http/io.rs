@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,12 +24,19 @@ const SMALL: usize = 1024;
 /// The client's socket.
 pub(super) struct ClientIo {
     pub(super) stream: Stream,
+    /// What was read of it before and comes first.
+    read: Bytes,
     client: Rc<Client>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: Stream, client: Rc<Client>) -> Self {
-        Self { stream, client }
+    /// `read` is what was read of it before, and counted.
+    pub(super) fn new(stream: Stream, read: Bytes, client: Rc<Client>) -> Self {
+        Self {
+            stream,
+            read,
+            client,
+        }
     }
 
     /// Whether what hyper writes now is ours.
@@ -54,6 +62,11 @@ impl Read for ClientIo {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.read.is_empty() {
+            let n = this.read.len().min(buffer.remaining());
+            buffer.put_slice(&this.read.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
         let n = ready!(poll_read(&mut this.stream, cx, &mut buffer))?;
         this.client.received(n);
         Poll::Ready(Ok(()))

@@ -7,6 +7,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `serve` | a connection from accept to close; the one timer |
+//! | `park` | a connection while its client says nothing |
 //! | `client` | what the parts of a connection share: clocks, phases, byte counts |
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
@@ -28,6 +29,7 @@ mod h2;
 mod inbound;
 mod io;
 mod local;
+mod park;
 pub mod plan;
 mod serve;
 mod server_io;

@@ -23,6 +23,7 @@ use super::{
     exchange, h2,
     io::ClientIo,
     local::Local,
+    park,
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
@@ -35,7 +36,9 @@ const MAX_TARGET: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Why a connection is not served any longer.
-enum End {
+pub(super) enum End {
+    /// The client says nothing: it is to be parked.
+    Idle,
     /// Both sides are done with it.
     Closed,
     /// Its time has run out.
@@ -45,36 +48,69 @@ enum End {
 }
 
 /// Serves a client's connection until it ends. Never fails: what goes wrong is answered, logged and counted.
+///
+/// What is large is boxed, so that a connection is small while it is parked.
 pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
     Local::watch(&worker);
-    let client = Rc::new(Client::new(Rc::clone(&worker), &accepted));
+    let client = Rc::new(Client::new(worker, &accepted));
     // The rest of `accepted` is its places in the counts, held until the end.
-    let stream = accepted.stream;
+    let mut stream = accepted.stream;
     if stream.alpn() == Some(b"h2") {
-        return h2::serve(client, stream, Bytes::new()).await;
+        return Box::pin(h2::serve(client, stream, Bytes::new())).await;
     }
-    let io = ClientIo::new(stream, Rc::clone(&client));
+    // TLS may have read more than its handshake.
+    let mut parked = !stream.is_tls();
+    let mut read = Bytes::new();
+    loop {
+        if parked && let Some(end) = park::wait(&client, &stream).await {
+            return Box::pin(close(&client, stream, end, &[])).await;
+        }
+        match Box::pin(requests(&client, stream, read)).await {
+            Some(idle) => (stream, read) = idle,
+            None => return,
+        }
+        parked = read.is_empty();
+    }
+}
+
+/// Serves requests until the client says nothing for a while: the connection, and what was read of it without being a
+/// request yet. `None` if it has ended. `read` is what was read of it already.
+async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Option<(Stream, Bytes)> {
+    // What is not even a request yet stays here until it is one.
+    let stays = (!read.is_empty()).then(|| client.requests());
+    let io = ClientIo::new(stream, read, Rc::clone(client));
     let service = hyper::service::service_fn({
-        let client = Rc::clone(&client);
+        let client = Rc::clone(client);
         move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
             exchange::serve(Rc::clone(&client), head, Inbound::Http1(body))
         }
     });
-    let mut connection = worker.http.server.serve_connection(io, service);
-    let end = drive(&client, &mut connection).await;
+    let mut connection = client.worker.http.server.serve_connection(io, service);
+    let end = drive(client, &mut connection, stays).await;
     let parts = connection.into_parts();
-    if let (End::Closed, Some(tunnel)) = (&end, client.tunnel.take()) {
-        return tunnel.run(&client, parts.io.stream, parts.read_buf).await;
+    let stream = parts.io.stream;
+    match end {
+        // Nothing of a buffer is a buffer all the same.
+        End::Idle if parts.read_buf.is_empty() => return Some((stream, Bytes::new())),
+        End::Idle => return Some((stream, parts.read_buf)),
+        End::Closed if let Some(tunnel) = client.tunnel.take() => {
+            Box::pin(tunnel.run(client, stream, parts.read_buf)).await;
+        }
+        End::Failed(_) if client.is_new() && h2::begins(&parts.read_buf) => {
+            Box::pin(h2::serve(Rc::clone(client), stream, parts.read_buf)).await;
+        }
+        end => close(client, stream, end, &parts.read_buf).await,
     }
-    if matches!(end, End::Failed(_)) && client.is_new() && h2::begins(&parts.read_buf) {
-        return h2::serve(client, parts.io.stream, parts.read_buf).await;
-    }
+    None
+}
+
+/// Ends a connection; `unread` is what was read of it without being served.
+async fn close(client: &Client, stream: Stream, end: End, unread: &[u8]) {
     client.tick();
-    let refusal = settle(&client, end, &parts.read_buf);
-    match refusal {
-        Some(refusal) => refuse(parts.io.stream, &message(&client, refusal)).await,
-        None => say_goodbye(parts.io.stream).await,
+    match settle(client, end, unread) {
+        Some(refusal) => refuse(stream, &message(client, refusal)).await,
+        None => say_goodbye(stream).await,
     }
 }
 
@@ -82,7 +118,13 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
 ///
 /// The timer is only moved when its deadline comes nearer; one that fires early is set anew. So most requests never
 /// touch it.
-async fn drive<S>(client: &Client, connection: &mut http1::Connection<ClientIo, S>) -> End
+///
+/// A connection is parked once it is idle for long enough, unless no request has come since there were `stays`.
+async fn drive<S>(
+    client: &Client,
+    connection: &mut http1::Connection<ClientIo, S>,
+    stays: Option<u64>,
+) -> End
 where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -109,8 +151,17 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => {}
             }
-            if !timer.poll(client.deadline(), client, cx) {
+            let deadline = client.deadline();
+            let park = client
+                .idle_since()
+                .filter(|_| stays != Some(client.requests()))
+                .map(|since| since + park::AFTER);
+            let next = park.map_or(deadline, |park| deadline.map(|at| at.min(park)));
+            if !timer.poll(next, client, cx) {
                 return Poll::Pending;
+            }
+            if park.is_some() && deadline.is_some_and(|at| client.now() < at) {
+                return Poll::Ready(End::Idle);
             }
             // An exchange answers for itself, once; if it does not, hyper is not asking it, since the client does not
             // take what there is.
@@ -172,7 +223,7 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
     if client.exchange().is_open() {
         let cause = match end {
             End::TimedOut => Cause::ClientTimeout,
-            End::Closed | End::Failed(_) => Cause::Client,
+            End::Idle | End::Closed | End::Failed(_) => Cause::Client,
         };
         if client.phase() != Phase::Flushing || !matches!(end, End::Closed) {
             client.exchange().terminate_here(cause);
@@ -181,6 +232,8 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
         return None;
     }
     let (cause, refusal) = match end {
+        // Parking is no end.
+        End::Idle => return None,
         End::TimedOut if client.phase() == Phase::Idle && !client.is_new() && unread.is_empty() => {
             return None;
         }

@@ -234,6 +234,8 @@ impl Exchange {
         }
         self.visit = None;
         self.server = None;
+        // Its parts hold the buffer that the request was read into.
+        self.request = None;
     }
 
     fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {

@@ -1,0 +1,51 @@
+//! A connection that waits for its client's next request.
+//!
+//! What serves a request takes tens of kilobytes: hyper's state and read buffer, the future of the exchange. A client
+//! that says nothing for a while is left with its socket, its timer and what it has been counted as; what serves is
+//! made anew once there is something to read.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use super::{
+    client::Client,
+    serve::{End, Timer},
+};
+use crate::proxy::Stream;
+
+/// How long a client says nothing before its connection is parked. Short enough that few of many idle connections are
+/// not; long enough that a busy one hardly ever is, and that its timer fires ten times a second at most.
+pub(super) const AFTER: Duration = Duration::from_millis(100);
+
+/// Waits until there is something to read, if only the end; `Some` if the connection is to end before that.
+///
+/// For a connection of which nothing is left to be read outside its socket.
+pub(super) async fn wait(client: &Client, stream: &Stream) -> Option<End> {
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    let mut stop = pin!(client.worker.http.stopped().notified());
+    let mut registered = false;
+    poll_fn(|cx| {
+        client.tick();
+        if !registered {
+            registered = true;
+            let _ = stop.as_mut().poll(cx);
+        }
+        // What is there is served first. Errors are for hyper to find, as without parking.
+        if stream.tcp().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        if client.worker.http.is_stopping() {
+            return Poll::Ready(Some(End::Closed));
+        }
+        if timer.poll(client.deadline(), client, cx) {
+            return Poll::Ready(Some(End::TimedOut));
+        }
+        Poll::Pending
+    })
+    .await
+}
