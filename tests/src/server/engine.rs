@@ -1,6 +1,6 @@
 //! The server's thread: one epoll over the listener, the orders and every connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -36,6 +36,10 @@ pub(super) struct Order {
 const LISTENER: u64 = 0;
 const ORDERS: u64 = 1;
 
+/// Connections accepted in a row: on a slow machine new ones may come as quickly as they are taken, and those that are
+/// there must have their turn.
+const ACCEPTED_IN_A_ROW: usize = 64;
+
 /// Reading stops while this much waits to be sent, in bytes.
 const BACKLOG: usize = 1 << 20;
 
@@ -47,6 +51,8 @@ pub(super) struct Engine {
     epoll: OwnedFd,
     listener: Option<TcpListener>,
     connections: HashMap<u64, Connection>,
+    /// Those whose answer is held back.
+    held: BTreeSet<u64>,
     /// Also the number of connections so far, plus [`ORDERS`].
     last: u64,
 }
@@ -90,6 +96,7 @@ impl Engine {
             epoll,
             listener: None,
             connections: HashMap::new(),
+            held: BTreeSet::new(),
             last: ORDERS,
         })
     }
@@ -127,18 +134,22 @@ impl Engine {
 
     /// Until the next held-back answer.
     fn pause(&self) -> Option<Duration> {
-        let next = self.connections.values().filter_map(|c| c.due).min()?;
+        let held = self.held.iter().filter_map(|id| self.connections.get(id));
+        let next = held.filter_map(|connection| connection.due).min()?;
         // Rounded up, or the last millisecond would be spent polling.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
     fn send_what_is_due(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
         let now = Instant::now();
-        let due = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.due.is_some_and(|due| due <= now));
-        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+        let is_due = |id: &&u64| {
+            let connection = self.connections.get(id);
+            connection.is_some_and(|connection| connection.due.is_some_and(|due| due <= now))
+        };
+        for id in self.held.iter().filter(is_due).copied().collect::<Vec<_>>() {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.due = None;
             }
@@ -202,11 +213,15 @@ impl Engine {
 
     fn close_all(&mut self) {
         self.connections.clear();
+        self.held.clear();
         self.shared.open.store(0, Ordering::SeqCst);
     }
 
     fn accept(&mut self) {
-        while let Some(Ok((stream, peer))) = self.listener.as_ref().map(TcpListener::accept) {
+        for _ in 0..ACCEPTED_IN_A_ROW {
+            let Some(Ok((stream, peer))) = self.listener.as_ref().map(TcpListener::accept) else {
+                break;
+            };
             if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
                 continue;
             }
@@ -255,6 +270,11 @@ impl Engine {
                 }
                 && connection.watch(&self.epoll, id)
         };
+        if alive && connection.due.is_some() {
+            self.held.insert(id);
+        } else {
+            self.held.remove(&id);
+        }
         if !alive {
             self.connections.remove(&id);
             self.shared.open.fetch_sub(1, Ordering::SeqCst);

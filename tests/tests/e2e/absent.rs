@@ -37,6 +37,13 @@ const LONG: Absence = Absence {
     max_flows: 13_500,
 };
 
+/// Ten minutes, of as many connections as a busy host has: by hand, `cargo test --test e2e -- --ignored ten_minutes`.
+const WHOLE: Absence = Absence {
+    time: Duration::from_secs(600),
+    rate: 2000,
+    max_flows: 200_000,
+};
+
 /// Connections that say nothing all the while, for longer than flows may be idle, in seconds.
 const SILENT: usize = 20;
 const IDLE: u32 = 10;
@@ -87,6 +94,13 @@ fn the_kernel_path_goes_on_alone(forward: Forward, family: Family, absence: Abse
         || load.done() > done + absence.rate as usize,
     );
     let tally = load.stop();
+    println!(
+        "{} connections in {:?} without the agent, {} failed; {}",
+        tally.answered(),
+        absence.time,
+        tally.failures.len(),
+        reasons(&daemon)
+    );
 
     assert_eq!(
         tally.failures.first(),
@@ -142,6 +156,12 @@ fn connections_go_on_while_the_agent_is_gone_for_longer_than_ended_flows_linger(
             scope.spawn(move || the_kernel_path_goes_on_alone(forward, Family::V4, LONG));
         }
     });
+}
+
+#[test]
+#[ignore = "takes ten minutes"]
+fn connections_go_on_while_the_agent_is_gone_for_ten_minutes() {
+    the_kernel_path_goes_on_alone(Forward::Fullnat, Family::V4, WHOLE);
 }
 
 #[test]

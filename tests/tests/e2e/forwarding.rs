@@ -37,7 +37,7 @@ fn ten_thousand_connections_are_shared_by_weight_to_one_round_a_cpu() {
         .parallel(16)
         .get("/");
     let tally = load.run(lab.client());
-    assert_eq!(tally.failures, Vec::<String>::new());
+    assert_eq!(tally.failures, Vec::<String>::new(), "{}", reasons(&daemon));
     let cpus = std::thread::available_parallelism().unwrap().get() as u64;
     for ((server, weight), before) in servers.iter().zip(WEIGHTS).zip(before) {
         let share = CONNECTIONS as u64 * u64::from(weight) / 4;
