@@ -83,6 +83,10 @@ pub fn ethernet_with_tags(hook: &impl Hook) -> Result<L2, Stop> {
     };
     let one = tag_bit(l2.ether_type);
     let two = one & tag_bit(next);
+    if beside != 0 && two != 0 {
+        // Three tags in all.
+        return Err(Stop::up(Reason::NotForUs));
+    }
     let ether_type = choose(two, last, choose(one, next, l2.ether_type));
     let first = first & TAG_MASK & one.wrapping_neg() as u32;
     let second = second & TAG_MASK & two.wrapping_neg() as u32;

@@ -242,10 +242,11 @@ impl Image {
         Settings {
             abi: lb_common::abi::VERSION,
             flags: flags | deny4 | deny6,
-            admit_below: capacity.admitted(),
+            admit_below: [capacity.v4.admitted(), capacity.v6.admitted()],
             new_flows_per_source: fast_path.new_flows_per_source,
             snat_first: *ports.start(),
             snat_count: (ports.end() - ports.start()).saturating_add(1),
+            spare: 0,
             ..*fixed
         }
     }
