@@ -213,9 +213,22 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
                 .mend("write `log_format: tcp`"),
         );
     }
+    for (span, key) in [
+        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+        (
+            (!frontend.errorfiles.is_empty()).then_some(frontend.name.span),
+            "errorfiles",
+        ),
+    ] {
+        if let Some(span) = span {
+            let message = format!("`{key}` has no effect in mode tcp, and `{name}` is in mode tcp");
+            found.push(Diagnostic::error(span, message).mend(mend));
+        }
+    }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
         (frontend.timeouts.http_keep_alive, "http_keep_alive"),
+        (frontend.timeouts.tarpit, "tarpit"),
     ] {
         if set.is_some() {
             let message = format!("the timeout `{key}` has no effect in mode tcp");
@@ -244,6 +257,17 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
                     .mend("remove it"),
             );
+        }
+        if let Some(rule) = backend.rules.first() {
+            let message = format!("a backend's rules need mode http, `{name}` is in mode tcp");
+            found.push(
+                Diagnostic::error(rule.span, message)
+                    .mend("write `mode: http`, or the rules into the frontend"),
+            );
+        }
+        if !backend.errorfiles.is_empty() {
+            let message = format!("`errorfiles` needs mode http, `{name}` is in mode tcp");
+            found.push(Diagnostic::error(backend.name.span, message).mend("remove it"));
         }
         let of_servers = backend.servers.iter().map(|server| &server.keys);
         let written = of_servers

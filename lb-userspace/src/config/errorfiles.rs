@@ -30,6 +30,11 @@ pub struct Page {
 }
 
 impl ErrorFiles {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The page for a status.
     pub fn page(&self, status: u16) -> Option<&Page> {
         self.0

@@ -134,7 +134,7 @@ impl Client {
             Some(_) => Instant::now(),
         };
         let peer = accepted.address;
-        let ends = match worker.shared.http.introduces() || worker.shared.http.has_rules() {
+        let ends = match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
             true => accepted.ends(),
             // Nobody is told, so nobody need be asked.
             false => Ends {

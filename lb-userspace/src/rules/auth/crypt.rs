@@ -38,7 +38,6 @@ impl Hash {
     }
 
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        // A password is sent in a header field; what is longer than any head is none.
         let hash = match self.long {
             true => encode::<64>(
                 &digest::<Sha512>(password, &self.salt, self.rounds),

@@ -440,6 +440,23 @@ fn pages_of_ones_own_stand_for_answers_of_ours() {
 }
 
 #[test]
+fn a_requests_name_may_be_made_of_where_the_client_came_to() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    unique_id: { header: X-Request-ID, format: \"%[dst]:%[dst_port]-%[src_port]\" }\n",
+        "",
+    );
+    rules.get("/");
+    let head = seen.lock().unwrap().pop().unwrap();
+    let id = head.split("\r\nx-request-id: ").nth(1).unwrap();
+    let (to, from) = id.split_once('\r').unwrap().0.split_once('-').unwrap();
+    assert_eq!(to, rules.harness.address.to_string());
+    assert!(!to.ends_with(&format!(":{from}")), "{id}");
+    cleaned(rules);
+}
+
+#[test]
 fn a_request_has_one_name_wherever_it_is_asked_for() {
     let (at, seen) = echo("200 OK");
     let rules = Rules::new(
