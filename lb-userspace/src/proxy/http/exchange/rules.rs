@@ -204,7 +204,7 @@ pub(super) fn answered(client: &Rc<Client>, local: Local, asked: &Asked) -> Resp
 
 impl Local {
     /// With the page that the file has for the status, else the usual one.
-    fn of(client: &Client, status: StatusCode) -> Self {
+    pub(super) fn of(client: &Client, status: StatusCode) -> Self {
         if let Some(page) = page(client, status.as_u16()) {
             return page;
         }

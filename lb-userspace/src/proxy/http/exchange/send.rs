@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, header::HOST};
+use http::{Request, Response, StatusCode, header::HOST};
 use hyper::client::conn::TrySendError;
 
-use super::{Answer, Failure, Refusal, persist};
+use super::{Answer, Failure, Refusal, persist, rules::Local};
 use crate::{
     config::model::Protocol,
     observe::log::{Cause, Phase},
@@ -21,6 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
+            h2::NotAsked,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -232,7 +233,8 @@ async fn send(
                 })
                 .await
             }
-            Err(unsent) => Err(Trouble::Unsent(unsent)),
+            Err(NotAsked::Closed(unsent)) => Err(Trouble::Unsent(unsent)),
+            Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
     if lease.take_repeated() {
@@ -256,6 +258,7 @@ async fn send(
             None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
         },
         Err(Trouble::Unsent(request)) => Sent::Not(*request),
+        Err(Trouble::Unsendable) => Sent::Failed(unsendable(client)),
         Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }
 }
@@ -281,11 +284,21 @@ enum Trouble {
     Hyper(Box<TrySendError<Request<RequestBody>>>),
     /// The server has not seen the request.
     Unsent(Box<Request<RequestBody>>),
+    /// The server's protocol cannot carry it.
+    Unsendable,
     /// The server, or its connection, ended the stream.
     Reset,
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
+}
+
+/// A rule has made the request what cannot be sent. The server has not been asked, so nothing is held against it.
+fn unsendable(client: &Client) -> Failure {
+    persist::forget(client);
+    client.exchange().terminate(Cause::Internal, Phase::Headers);
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Failure::Local(Box::new(Local::of(client, status)))
 }
 
 /// The client did not send the rest of the request in time, or the server its answer.

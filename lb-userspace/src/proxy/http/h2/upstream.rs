@@ -259,27 +259,24 @@ impl Lease {
         }
     }
 
-    /// Sends the request's head. Gives the request back if nothing of it can be sent.
+    /// Sends the request's head.
     ///
     /// # Errors
-    /// The request.
+    /// See [`NotAsked`].
     pub(in super::super) fn ask(
         &mut self,
         client: &Rc<Client>,
         request: Request<RequestBody>,
-    ) -> Result<Ask, Box<Request<RequestBody>>> {
+    ) -> Result<Ask, NotAsked> {
         if !self.connection.is_open() {
-            return Err(Box::new(request));
+            return Err(NotAsked::Closed(Box::new(request)));
         }
         let (parts, body) = request.into_parts();
         let ended = body.is_end_stream();
         // What may be asked twice is kept, for a server that closes as it comes.
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
         let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
-            return Ok(Ask {
-                response: None,
-                again: None,
-            });
+            return Err(NotAsked::Unsendable);
         };
         let target = head
             .uri()
@@ -299,6 +296,8 @@ impl Lease {
                     again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
                 })
             }
+            // Neither a peer nor the network has said it: the h2 crate does not write such a head.
+            Err(error) if error.reason().is_none() && !error.is_io() => Err(NotAsked::Unsendable),
             Err(_) => Ok(Ask {
                 response: None,
                 again: None,
@@ -317,6 +316,14 @@ impl Drop for Lease {
         connection.active.set(connection.active.get() - 1);
         connection.idle_since.set(Instant::now());
     }
+}
+
+/// Why a request was not even begun. The server has no part in it.
+pub(in super::super) enum NotAsked {
+    /// The connection has ended.
+    Closed(Box<Request<RequestBody>>),
+    /// HTTP/2 cannot carry it, as a rule may have made it.
+    Unsendable,
 }
 
 /// A request that waits for its answer.

@@ -1,0 +1,51 @@
+//! Servers of HTTP/2 that do not answer as they should, or are not to blame that they do not answer.
+
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{Request, Response};
+
+use super::{
+    rules::{Rules, cleaned},
+    *,
+};
+use crate::proxy::http::h2_tests::h2_server;
+
+const H2: &str = "    default_server: { protocol: h2 }\n";
+
+/// Answers with what it was asked for.
+async fn repeat(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let response = Response::builder()
+        .header("x-uri", request.uri().to_string())
+        .body(())
+        .unwrap();
+    let _ = respond.send_response(response, true);
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_is_not_the_servers_fault() {
+    let rules = Rules::new(
+        &[h2_server(repeat)],
+        "    rules: [{ if: { path: /broken }, set_header: { Host: \"a b\" } }]\n",
+        H2,
+    );
+    let asks = [
+        ("GET / HTTP/1.1\r\nHost: a:b:c\r\n", "400"),
+        ("GET /broken HTTP/1.1\r\nHost: a\r\n", "500"),
+        ("GET / HTTP/1.1\r\nHost: a:81\r\n", "200"),
+        // Without a host there is no authority.
+        ("GET / HTTP/1.1\r\nHost: \r\n", "200"),
+        ("GET / HTTP/1.0\r\n", "200"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n", "200"),
+    ];
+    for (request, status) in asks {
+        let answer = rules
+            .harness
+            .ask(&format!("{request}Connection: close\r\n\r\n"));
+        assert_eq!(answer.get(9..12), Some(status), "{request:?}: {answer}");
+    }
+    let server = &rules.harness.shared.topology.backends[0].servers[0];
+    assert_eq!(server.counters.response_errors.value(), 0);
+    let lines = cleaned(rules);
+    assert_eq!(lines[0], "f/<NOSRV> 400 PR-- <BADREQ>");
+    assert_eq!(lines[1], "b/s0 500 IH-- GET /broken HTTP/1.1");
+}
