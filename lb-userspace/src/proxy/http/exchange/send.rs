@@ -53,11 +53,13 @@ pub(super) async fn run(
     );
     let mut trace = Trace::default();
     let mut preferred = holder.clone();
+    let mut repeated = false;
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
         let wanted = preferred.as_ref();
-        let reached = reach(client, target, asking, wanted, &request, &mut trace).await;
+        let anew = repeated;
+        let reached = reach(client, target, asking, wanted, &request, anew, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -82,9 +84,15 @@ pub(super) async fn run(
                 });
             }
             Sent::Failed(failure) => return Err(failure),
-            Sent::Not(_) if fresh => return Err(server_failed(client, Cause::Server)),
-            // The server had just closed an idle connection; it has not seen the request.
+            Sent::Not(_) if fresh || repeated => {
+                return Err(server_failed(client, Cause::Server));
+            }
+            // The server had just closed an idle connection, or takes no more on one that is shared; it has not looked
+            // at the request. Once, on a new connection: what it does not take there it will not take elsewhere.
             Sent::Not(unsent) => {
+                repeated = true;
+                trace.retries += 1;
+                client.exchange().count_repeat();
                 client.exchange().release();
                 request = unsent;
                 preferred = Some(server);
@@ -93,13 +101,14 @@ pub(super) async fn run(
     }
 }
 
-/// A slot of a server and a connection to it, an idle one if there is one.
+/// A slot of a server and a connection to it, one that there is if it need not be made `anew`.
 async fn reach(
     client: &Client,
     target: &Target,
     asking: Asking,
     preferred: Option<&Arc<Server>>,
     request: &Request<RequestBody>,
+    anew: bool,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
     let timeout = target.backend.config.timeouts.connect;
@@ -118,19 +127,23 @@ async fn reach(
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
-            let shared = pool
-                .shared
-                .lease(place, own.clone(), async || way(own).connect().await);
+            let connect = async || way(own.clone()).connect().await;
+            let shared = pool.shared.lease(place, own.clone(), anew, connect);
             let lease = shared.await?;
             pool.keep_tidy(&client.worker);
             return Ok(Lease::shared(lease, place));
         }
         if protocol == Protocol::Auto
+            && !anew
             && let Some(lease) = pool.shared.find(place, own.as_deref())
         {
             return Ok(Lease::shared(lease, place));
         }
-        let upstream = match pool.take(place, own.as_deref()) {
+        let idle = match anew {
+            true => None,
+            false => pool.take(place, own.as_deref()),
+        };
+        let upstream = match idle {
             Some(idle) => idle,
             None => {
                 let way = way(own);
@@ -257,7 +270,11 @@ async fn send(
             Some(request) => Sent::Not(request),
             None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
         },
-        Err(Trouble::Unsent(request)) => Sent::Not(*request),
+        Err(Trouble::Unsent(request)) => {
+            // Who refuses one request there refuses the next.
+            lease.use_up();
+            Sent::Not(*request)
+        }
         Err(Trouble::Unsendable) => Sent::Failed(unsendable(client)),
         Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }

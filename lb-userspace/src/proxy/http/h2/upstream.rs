@@ -36,6 +36,8 @@ struct Connection {
     sender: client::SendRequest<Bytes>,
     scheme: Scheme,
     active: Cell<usize>,
+    /// It is to carry no more requests.
+    used_up: Cell<bool>,
     idle_since: Cell<Instant>,
 }
 
@@ -62,12 +64,16 @@ impl Connection {
             sender,
             scheme,
             active: Cell::new(0),
+            used_up: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
         }))
     }
 
     /// Whether the server still takes requests on it.
     fn is_open(&self) -> bool {
+        if self.used_up.get() {
+            return false;
+        }
         let mut sender = self.sender.clone();
         !matches!(
             sender.poll_ready(&mut Context::from_waker(Waker::noop())),
@@ -94,7 +100,8 @@ impl Connections {
     fn free(&self) -> Option<Lease> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
-        let mut free = open.iter().filter(|connection| connection.has_room());
+        // The newest first, so that what is too much falls idle.
+        let mut free = open.iter().rev().filter(|connection| connection.has_room());
         free.next()
             .map(|connection| Lease::new(Rc::clone(connection), false))
     }
@@ -141,7 +148,7 @@ impl Pool {
         self.at(place, own)?.free()
     }
 
-    /// Room for a request at `place`, on a connection that `connect` makes if there is none.
+    /// Room for a request at `place`, on a connection that `connect` makes if there is none, or if it is to be `anew`.
     ///
     /// # Errors
     /// Those of `connect`.
@@ -149,17 +156,21 @@ impl Pool {
         &self,
         place: Place,
         own: Option<Box<Own>>,
+        mut anew: bool,
         connect: impl AsyncFnOnce() -> Result<Stream, ConnectError>,
     ) -> Result<Lease, ConnectError> {
         let at = self.at_or_new(place, own);
         loop {
-            if let Some(lease) = at.free() {
+            if !anew && let Some(lease) = at.free() {
                 return Ok(lease);
             }
             // Whoever comes while one is being made waits for it: there may be room for all.
             let opening = at.opening.borrow().as_ref().map(Rc::clone);
             match opening {
-                Some(opening) => opening.notified().await,
+                Some(opening) => {
+                    opening.notified().await;
+                    anew = false;
+                }
                 None => break,
             }
         }
@@ -239,6 +250,11 @@ impl Lease {
     /// Whether the connection was made for this request.
     pub(in super::super) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// No other request is to go by the connection.
+    pub(in super::super) fn use_up(&self) {
+        self.connection.used_up.set(true);
     }
 
     /// Whether all of the request is on its way.

@@ -1,14 +1,14 @@
 //! Servers of HTTP/2 that do not answer as they should, or are not to blame that they do not answer.
 
 use bytes::Bytes;
-use h2::{RecvStream, server::SendResponse};
+use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Request, Response};
 
 use super::{
     rules::{Rules, cleaned},
     *,
 };
-use crate::proxy::http::h2_tests::h2_server;
+use crate::{config::model::Protocol, proxy::http::h2_tests::h2_server};
 
 const H2: &str = "    default_server: { protocol: h2 }\n";
 
@@ -48,4 +48,39 @@ fn a_request_that_cannot_be_sent_is_not_the_servers_fault() {
     let lines = cleaned(rules);
     assert_eq!(lines[0], "f/<NOSRV> 400 PR-- <BADREQ>");
     assert_eq!(lines[1], "b/s0 500 IH-- GET /broken HTTP/1.1");
+}
+
+#[test]
+fn a_request_that_the_server_does_not_take_is_sent_once_more() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let address = h2_server(async |request, mut respond| {
+        let refuses = match request.uri().path() {
+            "/first" => false,
+            "/once" => ASKED.fetch_add(1, SeqCst) == 0,
+            _ => ASKED.fetch_add(1, SeqCst) < 1000,
+        };
+        match refuses {
+            true => respond.send_reset(Reason::REFUSED_STREAM),
+            false => drop(respond.send_response(Response::new(()), true)),
+        }
+    });
+    for (path, status, logged) in [
+        ("/once", "200", "200 ---- 1/1/0/0/1 0/0"),
+        ("/never", "502", "502 SH-- 1/1/0/0/1 0/0"),
+    ] {
+        ASKED.store(0, SeqCst);
+        let harness = Harness::new(&[address], |_, backend| {
+            backend.servers[0].protocol = Protocol::H2;
+        });
+        // The connection is there when the request in question comes.
+        let answer = harness.ask(&format!(
+            "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ));
+        let last = answer.rsplit("HTTP/1.1 ").next().unwrap();
+        assert!(last.starts_with(status), "{path}: {answer}");
+        assert_eq!(ASKED.load(SeqCst), 2, "{path}");
+        let server = &harness.shared.topology.backends[0].servers[0];
+        assert_eq!(server.counters.retries.value(), 1, "{path}");
+        assert!(tail(&harness.logged()[1]).starts_with(logged), "{path}");
+    }
 }
