@@ -127,10 +127,9 @@ async fn reach(
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
-            let connect = async || way(own.clone()).connect().await;
-            let shared = pool.shared.lease(place, own.clone(), anew, connect);
-            let lease = shared.await?;
+            // Before it is waited for: whoever waits may leave.
             pool.keep_tidy(&client.worker);
+            let lease = pool.shared.lease(place, way(own), anew).await?;
             return Ok(Lease::shared(lease, place));
         }
         if protocol == Protocol::Auto

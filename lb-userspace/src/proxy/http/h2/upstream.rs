@@ -1,7 +1,7 @@
 //! Connections to servers. The requests of a worker share them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     io,
     pin::Pin,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::proxy::{
     Stream,
-    connect::{ConnectError, Own},
+    connect::{ConnectError, Own, Way},
     http::{
         body::{Inbound, RequestBody},
         client::Client,
@@ -36,6 +36,8 @@ struct Connection {
     sender: client::SendRequest<Bytes>,
     scheme: Scheme,
     active: Cell<usize>,
+    /// It has carried a request.
+    used: Cell<bool>,
     /// It is to carry no more requests.
     used_up: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -64,6 +66,7 @@ impl Connection {
             sender,
             scheme,
             active: Cell::new(0),
+            used: Cell::new(false),
             used_up: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
         }))
@@ -91,8 +94,16 @@ impl Connection {
 #[derive(Default)]
 struct Connections {
     open: RefCell<Vec<Rc<Connection>>>,
-    /// One is being made; told once it is there, or is not to be had.
-    opening: RefCell<Option<Rc<Notify>>>,
+    /// One is being made.
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// A connection that is being made, for all that wait for it.
+#[derive(Default)]
+struct Opening {
+    ended: Notify,
+    /// Why it is not to be had.
+    failed: OnceCell<ConnectError>,
 }
 
 impl Connections {
@@ -102,16 +113,40 @@ impl Connections {
         open.retain(|connection| connection.is_open());
         // The newest first, so that what is too much falls idle.
         let mut free = open.iter().rev().filter(|connection| connection.has_room());
-        free.next()
-            .map(|connection| Lease::new(Rc::clone(connection), false))
+        free.next().map(Lease::new)
     }
 
-    async fn open(&self, stream: Stream) -> Result<Lease, ConnectError> {
+    async fn open(&self, stream: Stream) -> Result<Rc<Connection>, ConnectError> {
         let connection = Connection::open(stream)
             .await
             .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
         self.open.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease::new(connection, true))
+        Ok(connection)
+    }
+
+    /// The connection that is being made, or else one that is begun.
+    ///
+    /// In a task of its own: it is for all that wait, so it goes on though the one that has begun it leaves, and has its
+    /// own time.
+    fn opening(self: &Rc<Self>, way: Way) -> Rc<Opening> {
+        let mut opening = self.opening.borrow_mut();
+        if let Some(opening) = &*opening {
+            return Rc::clone(opening);
+        }
+        let begun = opening.insert(Rc::default());
+        let (at, begun) = (Rc::clone(self), Rc::clone(begun));
+        let told = Rc::clone(&begun);
+        tokio::task::spawn_local(async move {
+            let timeout = way.timeout;
+            let made = async { at.open(way.connect().await?).await };
+            let made = tokio::time::timeout(timeout, made).await;
+            if let Err(error) = made.unwrap_or(Err(ConnectError::Timeout)) {
+                let _ = begun.failed.set(error);
+            }
+            at.opening.take();
+            begun.ended.notify_waiters();
+        });
+        told
     }
 }
 
@@ -148,37 +183,36 @@ impl Pool {
         self.at(place, own)?.free()
     }
 
-    /// Room for a request at `place`, on a connection that `connect` makes if there is none, or if it is to be `anew`.
+    /// Room for a request at `place`, on a connection that is made by `way` if there is none, or if it is to be `anew`.
     ///
     /// # Errors
-    /// Those of `connect`.
+    /// The connection that was waited for is not to be had, or not in time.
     pub(in super::super) async fn lease(
         &self,
         place: Place,
-        own: Option<Box<Own>>,
-        mut anew: bool,
-        connect: impl AsyncFnOnce() -> Result<Stream, ConnectError>,
+        way: Way,
+        anew: bool,
     ) -> Result<Lease, ConnectError> {
-        let at = self.at_or_new(place, own);
-        loop {
-            if !anew && let Some(lease) = at.free() {
-                return Ok(lease);
-            }
-            // Whoever comes while one is being made waits for it: there may be room for all.
-            let opening = at.opening.borrow().as_ref().map(Rc::clone);
-            match opening {
-                Some(opening) => {
-                    opening.notified().await;
-                    anew = false;
-                }
-                None => break,
-            }
+        let at = self.at_or_new(place, way.own.clone());
+        if !anew && let Some(lease) = at.free() {
+            return Ok(lease);
         }
-        let opening = Opening::begin(&at);
-        let stream = Box::pin(connect()).await?;
-        let lease = at.open(stream).await;
-        drop(opening);
-        lease
+        let timeout = way.timeout;
+        let leased = async {
+            loop {
+                // Whoever comes while one is being made waits for it: there may be room for all.
+                let opening = at.opening(way.clone());
+                opening.ended.notified().await;
+                if let Some(error) = opening.failed.get() {
+                    return Err(error.again());
+                }
+                if let Some(lease) = at.free() {
+                    return Ok(lease);
+                }
+            }
+        };
+        let leased = tokio::time::timeout(timeout, Box::pin(leased)).await;
+        leased.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Room for a request on `stream`, which was made for it.
@@ -191,7 +225,8 @@ impl Pool {
         own: Option<Box<Own>>,
         stream: Stream,
     ) -> Result<Lease, ConnectError> {
-        self.at_or_new(place, own).open(stream).await
+        let connection = self.at_or_new(place, own).open(stream).await?;
+        Ok(Lease::new(&connection))
     }
 
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
@@ -212,24 +247,6 @@ impl Pool {
     }
 }
 
-/// Says that a connection is being made, until it is or the attempt is dropped.
-struct Opening<'a>(&'a Connections);
-
-impl<'a> Opening<'a> {
-    fn begin(at: &'a Connections) -> Self {
-        *at.opening.borrow_mut() = Some(Rc::default());
-        Self(at)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        if let Some(opening) = self.0.opening.borrow_mut().take() {
-            opening.notify_waiters();
-        }
-    }
-}
-
 /// Room for a request on a connection, and the request once it is sent.
 pub(in super::super) struct Lease {
     connection: Rc<Connection>,
@@ -238,16 +255,16 @@ pub(in super::super) struct Lease {
 }
 
 impl Lease {
-    fn new(connection: Rc<Connection>, fresh: bool) -> Self {
+    fn new(connection: &Rc<Connection>) -> Self {
         connection.active.set(connection.active.get() + 1);
         Self {
-            connection,
-            fresh,
+            connection: Rc::clone(connection),
+            fresh: !connection.used.replace(true),
             upload: None,
         }
     }
 
-    /// Whether the connection was made for this request.
+    /// Whether this is the first request on the connection.
     pub(in super::super) fn is_fresh(&self) -> bool {
         self.fresh
     }

@@ -1,5 +1,7 @@
 //! Servers of HTTP/2 that do not answer as they should, or are not to blame that they do not answer.
 
+use std::sync::{Mutex, mpsc};
+
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Request, Response};
@@ -83,4 +85,38 @@ fn a_request_that_the_server_does_not_take_is_sent_once_more() {
         assert_eq!(server.counters.retries.value(), 1, "{path}");
         assert!(tail(&harness.logged()[1]).starts_with(logged), "{path}");
     }
+}
+
+#[test]
+fn a_connection_that_cannot_be_made_is_tried_once_for_all_that_wait() {
+    const CLIENTS: u32 = 6;
+    static ACCEPTED: AtomicU32 = AtomicU32::new(0);
+    let (all_wait, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    // It ends its first connection once it is told to, and any other at once.
+    let address = server(move |_stream| {
+        if ACCEPTED.fetch_add(1, SeqCst) == 0 {
+            let _ = told.lock().unwrap().recv();
+        }
+    });
+    let rules = Rules::new(
+        &[address],
+        "",
+        "    default_server: { protocol: h2, tls: { verify: none } }\n    retries: 0\n    timeouts: { connect: 20s }\n",
+    );
+    let harness = &rules.harness;
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| harness.connect()).collect();
+    for client in &mut clients {
+        client.write_all(GET_AND_CLOSE.as_bytes()).unwrap();
+    }
+    let requests = &harness.shared.topology.frontends[0].counters.http.requests;
+    wait_until("all wait", || requests.value() == u64::from(CLIENTS));
+    all_wait.send(()).unwrap();
+    for client in &mut clients {
+        let answer = read_all(client);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    assert_eq!(ACCEPTED.load(SeqCst), 1);
+    drop(clients);
+    assert_eq!(cleaned(rules), ["b/s0 503 SC-- GET / HTTP/1.1"; 6]);
 }
