@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::{
-    answer::Refusal,
+    answer::Answer,
     exchange::{context::Exchange, rules::Remembered},
     tunnel::Tunnel,
 };
@@ -60,8 +60,8 @@ pub(super) struct Client {
     pub(super) interim: Cell<bool>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
-    /// The answer with which to close.
-    pub(super) refusal: Cell<Option<Refusal>>,
+    /// The status of the answer with which to close.
+    pub(super) refusal: Cell<Option<StatusCode>>,
     exchange: RefCell<Exchange>,
 }
 
@@ -255,6 +255,18 @@ impl Client {
     /// The exchange under way. Never held across an await or a call into hyper.
     pub(super) fn exchange(&self) -> RefMut<'_, Exchange> {
         self.exchange.borrow_mut()
+    }
+
+    /// Our answer with a status: the page that the file has for it, the backend's or else the frontend's, or the usual
+    /// one.
+    pub(super) fn answer(&self, status: StatusCode) -> Answer {
+        let code = status.as_u16();
+        let exchange = self.exchange();
+        let page = exchange
+            .backend()
+            .and_then(|backend| backend.config.errorfiles.page(code))
+            .or_else(|| self.frontend().config.errorfiles.page(code));
+        page.map_or_else(|| Answer::standard(status), Answer::from)
     }
 
     /// `n` bytes came from the client.

@@ -8,7 +8,7 @@
 use std::net::Ipv6Addr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{
         CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
         UPGRADE,
@@ -17,7 +17,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use super::{answer::Refusal, fields::Fields};
+use super::fields::Fields;
 
 /// HAProxy's `option forwardfor` field.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -28,10 +28,10 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// the fields that it has.
 ///
 /// # Errors
-/// The answer that it gets.
-pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
+/// The status of the answer that it gets, after which its connection is closed.
+pub fn check(head: &request::Parts) -> Result<Fields, StatusCode> {
     if head.method == Method::CONNECT {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
     check_target(&head.uri, &head.method)?;
     check_host(head)?;
@@ -43,13 +43,13 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
         check_coding(&head.headers)?;
     }
     if fields.any(Fields::LOOK_ALIKE) {
-        return Err(Refusal::BadRequest);
+        return Err(StatusCode::BAD_REQUEST);
     }
     Ok(fields)
 }
 
 /// RFC 9112 section 3.2: origin-form, absolute-form, or `*` for OPTIONS; printable ASCII.
-fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
+fn check_target(uri: &Uri, method: &Method) -> Result<(), StatusCode> {
     let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
     let well_formed = match (uri.scheme(), path) {
         (_, "*") => method == Method::OPTIONS,
@@ -59,12 +59,12 @@ fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
     };
     match well_formed && path.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(()),
-        false => Err(Refusal::BadRequest),
+        false => Err(StatusCode::BAD_REQUEST),
     }
 }
 
 /// RFC 9112 section 3.2: one Host field in HTTP/1.1, at most one in 1.0, and no other than the target's.
-fn check_host(head: &request::Parts) -> Result<(), Refusal> {
+fn check_host(head: &request::Parts) -> Result<(), StatusCode> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let unambiguous = match (hosts.next(), hosts.next(), head.uri.authority()) {
         (Some(_), Some(_), _) => false,
@@ -88,7 +88,7 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     if unambiguous && is_host(host) {
         Ok(())
     } else {
-        Err(Refusal::BadRequest)
+        Err(StatusCode::BAD_REQUEST)
     }
 }
 
@@ -133,15 +133,15 @@ fn without_default_port<'a>(authority: &'a Authority, scheme: Option<&str>) -> O
 }
 
 /// RFC 9110 section 8.6: one length. In HTTP/1 hyper has seen to it.
-fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_length(headers: &HeaderMap) -> Result<(), StatusCode> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(length), None)
             if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) =>
         {
-            Err(Refusal::BadRequest)
+            Err(StatusCode::BAD_REQUEST)
         }
-        (_, Some(_)) => Err(Refusal::BadRequest),
+        (_, Some(_)) => Err(StatusCode::BAD_REQUEST),
         _ => Ok(()),
     }
 }
@@ -177,12 +177,12 @@ pub fn to_http_1(head: &mut request::Parts, fields: Fields, ended: bool) {
 }
 
 /// The one transfer coding that is understood is chunked, once.
-fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Refusal::NotImplemented),
+        _ => Err(StatusCode::NOT_IMPLEMENTED),
     }
 }
 

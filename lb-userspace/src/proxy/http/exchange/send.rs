@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response, StatusCode, header::HOST};
 use hyper::client::conn::TrySendError;
 
-use super::{Answer, Failure, Refusal, persist, rules::Local};
+use super::{Failure, persist};
 use crate::{
     config::model::Protocol,
     observe::log::{Cause, Phase},
@@ -198,7 +198,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
     };
     persist::forget(client);
     client.exchange().terminate(cause, phase);
-    Failure::Answer(Answer::ServiceUnavailable)
+    Failure::Status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// What came of giving a request to a connection.
@@ -262,7 +262,7 @@ async fn send(
         Err(Trouble::ShutDown) => {
             persist::forget(client);
             client.exchange().terminate(Cause::Down, Phase::Headers);
-            Sent::Failed(Failure::Answer(Answer::BadGateway))
+            Sent::Failed(Failure::Status(StatusCode::BAD_GATEWAY))
         }
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
@@ -313,8 +313,7 @@ enum Trouble {
 fn unsendable(client: &Client) -> Failure {
     persist::forget(client);
     client.exchange().terminate(Cause::Internal, Phase::Headers);
-    let status = StatusCode::INTERNAL_SERVER_ERROR;
-    Failure::Local(Box::new(Local::of(client, status)))
+    Failure::Status(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The client did not send the rest of the request in time, or the server its answer.
@@ -325,14 +324,14 @@ fn out_of_time(client: &Client, whose: Expired) -> Failure {
             client
                 .exchange()
                 .terminate(Cause::ClientTimeout, Phase::Data);
-            Failure::Close(Some(Refusal::RequestTimeout))
+            Failure::Close(Some(StatusCode::REQUEST_TIMEOUT))
         }
         Expired::Server => {
             client
                 .exchange()
                 .terminate(Cause::ServerTimeout, Phase::Headers);
             count_response_error(client, Observation::NoResponse);
-            Failure::Answer(Answer::GatewayTimeout)
+            Failure::Status(StatusCode::GATEWAY_TIMEOUT)
         }
     }
 }
@@ -350,7 +349,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
         Upload::Malformed => {
             persist::forget(client);
             client.exchange().terminate(Cause::Proxy, Phase::Data);
-            Failure::Close(Some(Refusal::BadRequest))
+            Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
         Upload::Done | Upload::Waiting | Upload::Sending => {
             let cause = if malformed {
@@ -369,7 +368,7 @@ pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
     client.exchange().responded = None;
     client.exchange().terminate(cause, Phase::Headers);
     count_response_error(client, Observation::BadResponse);
-    Failure::Answer(Answer::BadGateway)
+    Failure::Status(StatusCode::BAD_GATEWAY)
 }
 
 fn count_response_error(client: &Client, seen: Observation) {

@@ -23,25 +23,25 @@ fn what_is_refused() {
         &'static str,
         &'static str,
         &'static [(&'static str, &'static str)],
-        Result<(), Refusal>,
+        Result<(), StatusCode>,
     );
     let cases: &[Case] = &[
         ("GET", "/x?q", &[("host", "a")], Ok(())),
         ("OPTIONS", "*", &[("host", "a")], Ok(())),
-        ("GET", "*", &[("host", "a")], Err(Refusal::BadRequest)),
-        ("GET", "x", &[("host", "a")], Err(Refusal::BadRequest)),
+        ("GET", "*", &[("host", "a")], Err(StatusCode::BAD_REQUEST)),
+        ("GET", "x", &[("host", "a")], Err(StatusCode::BAD_REQUEST)),
         (
             "CONNECT",
             "a:80",
             &[("host", "a:80")],
-            Err(Refusal::MethodNotAllowed),
+            Err(StatusCode::METHOD_NOT_ALLOWED),
         ),
-        ("GET", "/x", &[], Err(Refusal::BadRequest)),
+        ("GET", "/x", &[], Err(StatusCode::BAD_REQUEST)),
         (
             "GET",
             "/x",
             &[("host", "a"), ("host", "a")],
-            Err(Refusal::BadRequest),
+            Err(StatusCode::BAD_REQUEST),
         ),
         ("GET", "http://a/x", &[("host", "A")], Ok(())),
         ("GET", "http://a:80/x", &[("host", "a")], Ok(())),
@@ -49,7 +49,7 @@ fn what_is_refused() {
             "GET",
             "http://b/x",
             &[("host", "a")],
-            Err(Refusal::BadRequest),
+            Err(StatusCode::BAD_REQUEST),
         ),
         (
             "POST",
@@ -61,19 +61,19 @@ fn what_is_refused() {
             "POST",
             "/",
             &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
-            Err(Refusal::NotImplemented),
+            Err(StatusCode::NOT_IMPLEMENTED),
         ),
         (
             "GET",
             "/",
             &[("host", "a"), ("transfer_encoding", "chunked")],
-            Err(Refusal::BadRequest),
+            Err(StatusCode::BAD_REQUEST),
         ),
         (
             "GET",
             "/",
             &[("host", "a"), ("content_length", "3")],
-            Err(Refusal::BadRequest),
+            Err(StatusCode::BAD_REQUEST),
         ),
     ];
     for (method, uri, headers, want) in cases {
