@@ -1,6 +1,6 @@
 //! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
 
-use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, StatusCode, request, response};
 
@@ -9,13 +9,13 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::plan::Plan,
     rules::{
-        Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, State, TlsFact, Value,
-        World,
+        Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
+        TlsFact, Value, World,
     },
     topology::{Backend, Server},
 };
 
-/// What rules have left of a connection's requests.
+/// What rules have left of a request.
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
     state: State,
@@ -23,6 +23,32 @@ pub(in super::super) struct Remembered {
     id: Option<Box<[u8]>>,
     frontend: Later,
     backend: Later,
+}
+
+/// What rules remember while they look at it: of the request, and of the connection that others share.
+struct Memory<'a> {
+    remembered: RefMut<'a, Remembered>,
+    session: RefMut<'a, SessionVars>,
+}
+
+impl<'a> Memory<'a> {
+    fn of(client: &'a Client) -> Self {
+        let mut remembered = RefMut::map(client.rules.borrow_mut(), |remembered| {
+            &mut **remembered.get_or_insert_default()
+        });
+        let mut session = client.session.borrow_mut();
+        remembered.state.take_session(&mut session);
+        Self {
+            remembered,
+            session,
+        }
+    }
+}
+
+impl Drop for Memory<'_> {
+    fn drop(&mut self) {
+        self.remembered.state.give_session(&mut self.session);
+    }
 }
 
 /// The backend that a request goes to, once the rules have seen and changed it; and the fields that it has then.
@@ -64,8 +90,8 @@ fn name(client: &Client, head: &mut request::Parts) {
     let Some(unique) = &client.frontend().config.unique_id else {
         return;
     };
-    let mut remembered = client.rules.borrow_mut();
-    let remembered = remembered.get_or_insert_default();
+    let mut memory = Memory::of(client);
+    let remembered = &mut *memory.remembered;
     let id = {
         let world = Surroundings {
             client,
@@ -94,13 +120,14 @@ pub(super) fn respond(
     head: &mut response::Parts,
     fields: Fields,
 ) -> Result<Fields, Failure> {
-    let mut remembered = client.rules.borrow_mut();
-    let Some(remembered) = remembered.as_mut() else {
-        return Ok(fields);
-    };
-    if remembered.frontend.is_empty() && remembered.backend.is_empty() {
+    let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
+        !remembered.frontend.is_empty() || !remembered.backend.is_empty()
+    });
+    if !any {
         return Ok(fields);
     }
+    let mut memory = Memory::of(client);
+    let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
         backend: Some(&target.backend.name),
@@ -197,13 +224,13 @@ impl Way<'_> {
         let mut from = 0;
         loop {
             let (outcome, next) = {
-                let mut remembered = client.rules.borrow_mut();
+                let mut memory = Memory::of(client);
                 let Remembered {
                     state,
                     id,
                     frontend,
                     backend,
-                } = &mut **remembered.get_or_insert_default();
+                } = &mut *memory.remembered;
                 let (later, name) = match side {
                     Side::Frontend => (frontend, None),
                     Side::Backend(name) => (backend, Some(name)),

@@ -58,3 +58,62 @@ fn pages_of_ones_own_stand_for_refusals_in_http_2() {
     });
     cleaned(rules);
 }
+
+/// Says what the connection remembers, and lets it remember the path.
+const REMEMBERING: &str = r#"    rules:
+      - set_header: { X-Last: "%[var(sess.last)]" }
+      - set_var: { sess.last: "%[path]", txn.own: "%[path]" }
+      - { response: { set_header: { X-Own: "%[var(txn.own)]" } } }
+"#;
+
+/// A server that tells what was remembered.
+fn telling() -> SocketAddr {
+    server(|mut stream| {
+        loop {
+            let head = read_head(&mut stream);
+            let Some(last) = head.split("x-last: ").nth(1) else {
+                return;
+            };
+            let last = last.split("\r\n").next().unwrap();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nX-Last: {last}\r\nContent-Length: 2\r\n\r\nok");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_connection_remembers_what_its_streams_set() {
+    let rules = Rules::new(&[telling()], REMEMBERING, "");
+    run(async {
+        for _ in 0..2 {
+            let mut sender = connect(rules.harness.address).await;
+            for (path, last) in [("/a", ""), ("/b", "/a"), ("/c", "/b")] {
+                let request = Request::get(format!("http://a{path}")).body(()).unwrap();
+                let (head, _) = ask(&mut sender, request).await;
+                assert_eq!(head.headers()["x-last"], last, "{path}");
+                assert_eq!(head.headers()["x-own"], path);
+            }
+        }
+    });
+    cleaned(rules);
+}
+
+#[test]
+fn a_connection_that_was_parked_remembers_what_its_requests_set() {
+    let rules = Rules::new(&[telling()], REMEMBERING, "");
+    let mut client = rules.harness.connect();
+    for (path, last) in [("/a", ""), ("/b", "/a"), ("/c", "/b")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        let answer = read_to(&mut client, "ok");
+        assert!(
+            answer.contains(&format!("\r\nx-last: {last}\r\n")),
+            "{answer}"
+        );
+        // Long enough to be parked.
+        thread::sleep(crate::proxy::http::park::AFTER * 2);
+    }
+    drop(client);
+    cleaned(rules);
+}
