@@ -267,11 +267,16 @@ pub fn switching(head: &mut response::Parts) -> bool {
         return false;
     }
     remove_connection_fields(&mut head.headers, fields);
+    true
+}
+
+/// The same once rules have seen it: they do not undo what the server has done.
+pub fn switched(head: &mut response::Parts) {
     head.headers
         .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    head.status = StatusCode::SWITCHING_PROTOCOLS;
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    true
 }
 
 /// The path and query of `uri` alone.

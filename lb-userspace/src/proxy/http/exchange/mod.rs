@@ -172,21 +172,22 @@ async fn forward_to_backend(
     }
     let answered = send::run(client, target, holder, request).await?;
     match answered.response.status() {
-        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered).await,
+        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
         _ => answer(client, target, answered, asked),
     }
 }
 
 /// The server has switched protocols, as the client has asked it to: the connection becomes a tunnel once the client
-/// has been told.
+/// has been told. Rules may change or deny the answer, but not its status: what follows is not HTTP.
 async fn switch(
     client: &Rc<Client>,
     target: &Target,
     Answered {
         response,
         mut lease,
-        ..
+        direct,
     }: Answered,
+    asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     let (mut head, _) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
@@ -201,6 +202,10 @@ async fn switch(
     let Some((server, early)) = lease.into_switched().filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
+    let fields = Fields::of(&head.headers);
+    let fields = rules::respond(client, target, &mut head, fields)?;
+    persist::write(client, target, &asked.method, &mut head, fields, direct);
+    forward::switched(&mut head);
     client.exchange().stage = Phase::Data;
     let shut_down = client.exchange().take_shut_down();
     client.tunnel.set(Some(Box::new(Tunnel {

@@ -117,3 +117,32 @@ fn a_connection_that_was_parked_remembers_what_its_requests_set() {
     drop(client);
     cleaned(rules);
 }
+
+#[test]
+fn rules_apply_to_an_answer_that_switches_protocols() {
+    let switching =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nX-Secret: 1\r\n\r\nhello";
+    let rules = Rules::new(
+        &[answering(switching)],
+        "    rules:\n      - { response: { set_header: { X-Seen: \"%[status]\" }, del_header: X-Secret } }\n      - { response: { set_status: 200 } }\n",
+        "    rules: [{ if: { path: /deny }, response: { deny: true } }]\n",
+    );
+    let ask = |path: &str| {
+        let mut client = rules.harness.connect();
+        let request = "HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
+        client
+            .write_all(format!("GET {path} {request}").as_bytes())
+            .unwrap();
+        client
+    };
+    assert_eq!(
+        read_to(&mut ask("/"), "hello"),
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: other\r\nx-seen: 101\r\nconnection: Upgrade\r\n\r\nhello"
+    );
+    let denied = read_to(&mut ask("/deny"), "</html>\n");
+    assert!(denied.starts_with("HTTP/1.1 502 "), "{denied}");
+    let server = &rules.harness.shared.topology.backends[0].servers[0];
+    assert_eq!(server.counters.denied_responses.value(), 1);
+    assert_eq!(server.counters.response_errors.value(), 0);
+    cleaned(rules);
+}
