@@ -184,6 +184,7 @@ impl Synced {
                 .insert(*ifindex, *ifindex, None, 0)
                 .map_err(FastPathError::XdpMap)?;
         }
+        write_hash(&mut maps.macs, &old.macs, &image.macs)?;
         write_hash(&mut maps.sides, &old.sides, &image.sides)?;
         write_family::<V4>(maps, old, &image)?;
         write_family::<V6>(maps, old, &image)?;
