@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, host, load,
+    Config, Diagnostics, Environment, haproxy, host, load_with,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
 };
@@ -125,8 +125,8 @@ impl Report {
 }
 
 /// Checks a file, then what it asks of this host.
-pub fn check(path: &Path, environment: Environment<'_>) -> Report {
-    match load(path, environment) {
+pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
+    match load_with(path, environment, options) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
             diagnostics.extend(host::check(&loaded, &host::ThisHost));
@@ -149,10 +149,11 @@ pub fn check(path: &Path, environment: Environment<'_>) -> Report {
 pub fn check_command(
     path: &Path,
     environment: Environment<'_>,
+    options: &haproxy::Options,
     format: Format,
     out: &mut impl Write,
 ) -> io::Result<u8> {
-    let report = check(path, environment);
+    let report = check(path, environment, options);
     report.write(format, out)?;
     Ok(report.exit_code())
 }

@@ -23,6 +23,7 @@ mod errorfiles;
 mod expect;
 mod frontend;
 mod global;
+pub mod haproxy;
 mod health;
 pub mod host;
 mod introduction;
@@ -84,6 +85,34 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
+    load_with(path, environment, &haproxy::Options::default())
+}
+
+/// The same, of HAProxy's files as `options` say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Diagnostics> {
+    let source = read(path)?;
+    // The daemon may change its folder later.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let parsed = match haproxy::is_haproxy(path) {
+        true => haproxy::parse(&source, environment, options),
+        false => tree::parse(&source),
+    };
+    let base = absolute.parent().unwrap_or(Path::new("/"));
+    decode(source, parsed, base, environment)
+}
+
+/// A file's text.
+///
+/// # Errors
+/// That it cannot be read, is too large or is not UTF-8.
+pub fn read(path: &Path) -> Result<Source, Diagnostics> {
     let name = path.display().to_string();
     let unread = |message: String, mend: &str| {
         let diagnostic = Diagnostic::unplaced(Severity::Error, message).mend(mend);
@@ -109,14 +138,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
         ));
     }
     let text = decode_utf8(&name, &bytes)?;
-    // The daemon may change its folder later.
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    parse_in(
-        &name,
-        text,
-        absolute.parent().unwrap_or(Path::new("/")),
-        environment,
-    )
+    Ok(Source::new(&name, text))
 }
 
 /// Checks a text. Relative paths in it begin at the folder of `name`.
@@ -124,12 +146,10 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
 /// # Errors
 /// As [`load`].
 pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
-    parse_in(
-        name,
-        text,
-        Path::new(name).parent().unwrap_or(Path::new("")),
-        environment,
-    )
+    let source = Source::new(name, text);
+    let parsed = tree::parse(&source);
+    let base = Path::new(name).parent().unwrap_or(Path::new(""));
+    decode(source, parsed, base, environment)
 }
 
 /// Looks variables up in the process's environment: what the daemon passes to [`load`].
@@ -137,14 +157,12 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn parse_in(
-    name: &str,
-    text: &str,
+fn decode(
+    source: Source,
+    parsed: tree::Parsed,
     base: &Path,
     environment: Environment<'_>,
 ) -> Result<Loaded, Diagnostics> {
-    let source = Source::new(name, text);
-    let parsed = tree::parse(&source);
     let mut d = Decoder {
         environment,
         base,

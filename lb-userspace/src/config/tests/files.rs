@@ -156,7 +156,14 @@ fn check_writes_an_answer_and_an_exit_code() {
     let bad = scratch.write("bad.yaml", "stats: { bind: *:1080 }\n");
     let run = |path: &Path, format| {
         let mut out = Vec::new();
-        let code = check_command(path, &no_environment, format, &mut out).unwrap();
+        let code = check_command(
+            path,
+            &no_environment,
+            &haproxy::Options::default(),
+            format,
+            &mut out,
+        )
+        .unwrap();
         (code, String::from_utf8(out).unwrap())
     };
     let (code, text) = run(&good, Format::Text);
