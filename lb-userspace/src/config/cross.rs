@@ -203,6 +203,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp").mend(mend),
         );
     }
+    for (span, key) in [
+        (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
+        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+    ] {
+        if let Some(span) = span {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend(mend));
+        }
+    }
     if let Some(format) = frontend
         .log_format
         .as_ref()
@@ -216,6 +225,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
         (frontend.timeouts.http_keep_alive, "http_keep_alive"),
+        (frontend.timeouts.tarpit, "tarpit"),
     ] {
         if set.is_some() {
             let message = format!("the timeout `{key}` has no effect in mode tcp");
@@ -242,6 +252,16 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         if let Some(on) = backend.forwarded_for.as_ref().filter(|on| on.value) {
             found.push(
                 Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
+                    .mend("remove it"),
+            );
+        }
+        if let Some(rule) = backend.rules.first() {
+            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
+            found.push(Diagnostic::error(rule.span, message).mend("remove them"));
+        }
+        if let Some(files) = &backend.errorfiles {
+            found.push(
+                Diagnostic::error(files.span, "`errorfiles` has no effect in mode tcp")
                     .mend("remove it"),
             );
         }

@@ -1,11 +1,13 @@
 //! `stick_table:` of frontends and backends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::Draft,
+    model::Mode,
+    resolve::{backend_mode, frontend_mode},
     source::{Span, Spanned},
     suggest,
     table::Table,
@@ -134,6 +136,15 @@ impl Decoder<'_> {
     }
 }
 
+/// The mode of the frontend or backend that a table is written in.
+fn owner_mode(name: &str, draft: &Draft) -> Option<Mode> {
+    let frontend = draft.frontends.iter().find(|f| f.name.value == name);
+    let backend = draft.backends.iter().find(|b| b.name.value == name);
+    frontend
+        .map(|frontend| frontend_mode(frontend, &draft.defaults))
+        .or_else(|| backend.map(|backend| backend_mode(backend, draft)))
+}
+
 /// Tables, backends and servers that expressions name exist.
 pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
     let mut found = Vec::new();
@@ -144,6 +155,17 @@ pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
             let message = format!("there is no table `{}`", handle.name());
             let mend = "declare it in the frontend or backend of that name: `stick_table: { store: [ … ] }`";
             found.push(Diagnostic::error(*span, message).mend(mend));
+        }
+        // Whatever a rule says of a table keeps its handle; nobody's own rules do in mode tcp.
+        if handle.table().is_some()
+            && Arc::strong_count(handle) == 1
+            && owner_mode(handle.name(), draft) == Some(Mode::Tcp)
+        {
+            let message = format!(
+                "`stick_table` has no effect in mode tcp, and no rule of mode http names `{}`",
+                handle.name()
+            );
+            found.push(Diagnostic::error(*span, message).mend("remove it"));
         }
     }
     for fact in &d.facts {

@@ -294,7 +294,11 @@ impl Converter {
     pub fn is_pure(&self) -> bool {
         !matches!(
             self,
-            Self::InTable(_) | Self::Table(..) | Self::Compare(_) | Self::Math(_, Operand::Var(_))
+            Self::InTable(_)
+                | Self::Table(..)
+                | Self::Compare(_)
+                | Self::Math(_, Operand::Var(_))
+                | Self::Concat(_, Some(_), _)
         )
     }
 

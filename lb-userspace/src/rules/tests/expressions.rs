@@ -324,3 +324,14 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_connection_has_no_variables() {
+    let of_connection = |text: &str| {
+        let expr = Expr::parse(text, &mut registry()).unwrap();
+        expr.is_of_connection()
+    };
+    assert!(of_connection("src,concat(-,,-)"));
+    assert!(!of_connection("src,concat(-,txn.x)"));
+    assert!(!of_connection("src,strcmp(txn.x)"));
+}
