@@ -22,8 +22,8 @@ pub struct Settings {
     pub abi: u32,
     /// Bits of [`Settings::SETTLING`] and its siblings.
     pub flags: u32,
-    /// New flows are refused once the table of either family holds this many: 95 % of its size.
-    pub admit_below: u32,
+    /// New flows of a family (IPv4, IPv6) are refused once its table holds this many: 95 % of its size.
+    pub admit_below: [u32; 2],
     /// Sets of half-open IPv4 flows less one: a power of two less one. Likewise fixed.
     pub half_mask4: u32,
     /// Likewise for IPv6.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub snat_first: u16,
     /// How many ports from there on.
     pub snat_count: u16,
+    /// Spare, zero.
+    pub spare: u32,
 }
 
 impl Settings {
@@ -51,17 +53,18 @@ impl Settings {
 }
 layout!(
     Settings,
-    size = 40,
+    size = 48,
     fields = u64,
     u32,
     u32,
-    u32,
+    [u32; 2],
     u32,
     u32,
     u32,
     u32,
     u16,
-    u16
+    u16,
+    u32
 );
 
 /// The coarse clock: one entry of an array, in ticks of [`TICK_MS`]. It counts the time that an agent was alive and

@@ -19,13 +19,14 @@ const NO_SETTINGS: Settings = Settings {
     seed: 0,
     abi: 0,
     flags: Settings::DRAINING,
-    admit_below: 0,
+    admit_below: [0; 2],
     half_mask4: 0,
     half_mask6: 0,
     bucket_mask: 0,
     new_flows_per_source: 0,
     snat_first: 0,
     snat_count: 0,
+    spare: 0,
 };
 
 /// What the agent has set.
@@ -34,19 +35,10 @@ pub fn settings() -> &'static Settings {
     maps::SETTINGS.get(0).unwrap_or(&NO_SETTINGS)
 }
 
-/// How many flows of either family are admitted at most: 95 % of its own table, which may be smaller than the other's.
-/// Set by the agent before it loads the object.
-#[unsafe(no_mangle)]
-static ROOM: [u32; 2] = [u32::MAX; 2];
-
-/// From how many flows on new ones are refused.
+/// From how many flows on new ones of a family are refused.
 #[inline(always)]
 pub fn admit_below<A: Family>() -> u64 {
-    // SAFETY: a reference; the agent may have set another value than the compiler knows.
-    let room =
-        unsafe { core::ptr::read_volatile((&raw const ROOM).cast::<u32>().add(A::COUNT as usize)) };
-    let below = settings().admit_below;
-    u64::from(if room < below { room } else { below })
+    u64::from(settings().admit_below[A::COUNT as usize])
 }
 
 /// Whether this host has a socket for the packet's tuple that is not a listener.
@@ -99,6 +91,9 @@ pub fn admit<A: Family>(
     }
     let flags = packet.flags & (flag::CONTROL | flag::ACK);
     let first = !packet.is_tcp() || flags == flag::SYN;
+    if !first && A::flow(&packet.key).is_some() {
+        return Err(Stop::AGAIN);
+    }
     if !first && (flags != flag::ACK || service.flags & Service::STATELESS == 0) {
         return Err(if settings.flags & Settings::SETTLING != 0 {
             Stop::drop(Reason::Settling)

@@ -126,7 +126,7 @@ impl Hook for XdpContext {
                 return xdp_action::XDP_DROP;
             }
         }
-        self.send_by(packet.ifindex, hop.ifindex)
+        send_by(packet.ifindex, hop.ifindex)
     }
 
     #[inline(always)]
@@ -146,23 +146,17 @@ impl Hook for XdpContext {
     }
 }
 
-/// Sends a frame out of an interface.
-trait SendBy {
-    fn send_by(&self, from: u32, to: u32) -> u32;
-}
-
-impl SendBy for XdpContext {
-    #[inline(always)]
-    fn send_by(&self, from: u32, to: u32) -> u32 {
-        if to == from {
-            return xdp_action::XDP_TX;
-        }
-        match maps::TX.redirect(to, u64::from(xdp_action::XDP_DROP)) {
-            Ok(action) => action,
-            Err(action) => {
-                count::reason(Reason::HopLost);
-                action
-            }
+/// Sends a frame that came by interface `from` out of interface `to`.
+#[inline(always)]
+fn send_by(from: u32, to: u32) -> u32 {
+    if to == from {
+        return xdp_action::XDP_TX;
+    }
+    match maps::TX.redirect(to, u64::from(xdp_action::XDP_DROP)) {
+        Ok(action) => action,
+        Err(action) => {
+            count::reason(Reason::HopLost);
+            action
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Step 7, open: a new flow's legs are entered among half-open ones, and with them its tuple at the server is claimed.
+//! A new flow's legs are entered among half-open ones, and with them its tuple at the server is claimed.
 
 use lb_common::{
     abi::Settings,
@@ -6,11 +6,11 @@ use lb_common::{
     flow::{Half, Hop, flags},
     hash,
     service::{Server, forward},
-    tcp::state,
+    tcp::{self, state},
 };
 
 use crate::{
-    admit, balance, count, event,
+    admit, balance, close, count, event,
     family::Family,
     flow::{client_mac, side_key, signature},
     maps,
@@ -55,7 +55,11 @@ pub fn open<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Stop> {
     };
     balance::lane_active(new.lane, -1);
     if matches!(reason, Reason::DuplicateSyn) {
-        return Err(Stop::drop(reason));
+        return Err(if A::flow(&packet.key).is_some() {
+            Stop::AGAIN
+        } else {
+            Stop::drop(reason)
+        });
     }
     if !new.drop_overflow {
         admit::passed_up(new.service);
@@ -115,7 +119,13 @@ fn enter<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Reason> {
     if translate {
         claim(packet, server, work, side, new.forward == forward::NAT)?;
     }
-    if !insert(&work.mine) {
+    // In this order: whoever establishes a flow enters it there before it leaves here, so that one that was established
+    // after this packet had looked for it is seen now.
+    let entered = insert(&work.mine);
+    if !entered || A::flow(&packet.key).is_some() {
+        if entered {
+            remove(&work.mine.key);
+        }
         if translate {
             remove(&work.other.key);
         }
@@ -189,6 +199,26 @@ pub fn take<A: Family>(port: u16) -> bool {
     claim_one(&work.other)
 }
 
+/// The same, if the port's flow is over and only lingers: where all others are taken that is better than none. A server
+/// that still waits out its last packets judges the new SYN by itself (RFC 6191), as it does without a balancer.
+#[inline(always)]
+pub fn take_over<A: Family>(port: u16) -> bool {
+    let Some(work) = work::<A>() else {
+        return false;
+    };
+    work.other.key.dport = port;
+    let Some(reverse) = A::flow(&work.other.key) else {
+        return claim_one(&work.other);
+    };
+    // SAFETY: a live map value; what the state mirrors is looked at again under its lock.
+    let leg = unsafe { &(*reverse).leg };
+    if !tcp::is_over(leg.state) {
+        return false;
+    }
+    work.key = leg.opposite(work.other.key.proto);
+    close::free_over(&work.key) && claim_one(&work.other)
+}
+
 /// Whether the flow of a client's packet, whose leg is `work.mine`, has its tuple at the server: the reverse leg may have
 /// been evicted, and another flow may have taken the tuple since. If it is free it is claimed again; if not the flow is
 /// forgotten, and the packet may open another.
@@ -257,15 +287,15 @@ fn claim<A: Family>(
         work.mine.leg.src = A::from_words(&address.0);
     }
     write_reverse(packet, work, side);
-    for i in 0..TRIES {
-        let port = first + i * stride;
+    for i in 0..2 * TRIES {
+        let port = first + (i & (TRIES - 1)) * stride;
         let port = if ports == 0 { 0 } else { port % ports };
         let port = (settings.snat_first + port as u16).to_be();
         if !parse::is_port_of_interest(port) {
             // Something on this host listens on it: the agent leaves it out.
             continue;
         }
-        if A::take(port) {
+        if A::take(port, i >= TRIES) {
             work.mine.leg.sport = port;
             return Ok(());
         }

@@ -93,6 +93,12 @@ fn free_one<A: Family>(key: &FlowKey<A>, full: bool) -> Freed {
     Freed::Done
 }
 
+/// Removes a flow if it is over, however long it has lingered; whether it was removed.
+#[inline(always)]
+pub fn free_over<A: Family>(key: &FlowKey<A>) -> bool {
+    free_one(key, false) == Freed::Done && A::flow(key).is_none()
+}
+
 /// Tells of the end of a flow that is about to be removed, unless that was done when it ended.
 #[inline(always)]
 pub fn tell<A: Family>(key: &FlowKey<A>, opposite: &FlowKey<A>, forward: &Flow<A>) {

@@ -62,8 +62,8 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     fn work(room: u32) -> Option<*mut Work<Self>>;
     /// [`crate::half::end`], as a global function.
     fn end(room: u32);
-    /// [`crate::claim::take`], as a global function.
-    fn take(port: u16) -> bool;
+    /// [`crate::claim::take`], or [`crate::claim::take_over`] if `over`, as a global function.
+    fn take(port: u16, over: bool) -> bool;
     /// Puts a flow on the queue of closed ones; there may be no room.
     fn push_closed(closed: &Closed<Self>);
     /// The flow that closed first.
@@ -257,8 +257,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn take(port: u16) -> bool {
-        split::lb_take4(port.into()) != 0
+    fn take(port: u16, over: bool) -> bool {
+        let taken = if over {
+            split::lb_take_over4(port.into())
+        } else {
+            split::lb_take4(port.into())
+        };
+        taken != 0
     }
 
     #[inline(always)]
@@ -349,8 +354,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn take(port: u16) -> bool {
-        split::lb_take6(port.into()) != 0
+    fn take(port: u16, over: bool) -> bool {
+        let taken = if over {
+            split::lb_take_over6(port.into())
+        } else {
+            split::lb_take6(port.into())
+        };
+        taken != 0
     }
 
     #[inline(always)]

@@ -293,7 +293,7 @@ pub fn send<A: Family>(
     established: bool,
     hook: &impl Hook,
 ) -> Result<u32, Stop> {
-    let (plan, lane) = if established {
+    let (plan, leg) = if established {
         let Some(flow) = A::flow(&packet.key) else {
             return Err(Stop::drop(Reason::HalfMissing));
         };
@@ -301,16 +301,16 @@ pub fn send<A: Family>(
         let flow = unsafe { &mut *flow };
         let plan = plan(packet, &flow.leg, hook)?;
         record(packet, flow, &plan);
-        (plan, flow.leg.lane)
+        (plan, &flow.leg)
     } else {
         let Some(work) = work::<A>() else {
             return Err(Stop::drop(Reason::HalfMissing));
         };
         let plan = plan(packet, &work.leg, hook)?;
         count::lane(work.leg.lane, plan.to_server, packet.payload);
-        (plan, work.leg.lane)
+        (plan, &work.leg)
     };
-    trace::forwarded(packet, plan.to_server, lane);
+    trace::forwarded(packet, plan.to_server, leg);
     Ok(apply::forward::<A, true>(packet, &plan, hook))
 }
 

@@ -1,4 +1,4 @@
-//! Step 5, half-open flows: they live apart, in sets of four under a lock each, so that a flood of first packets evicts
+//! Half-open flows, looked for where there is no established one: they live apart, in sets of four under a lock each, so that a flood of first packets evicts
 //! nothing but its like and inserts into no hash.
 //!
 //! A flow is proven by whoever can only have got it from the other side: full NAT and NAT by a client that acknowledges

@@ -1,4 +1,4 @@
-//! Steps 3 to 6 for a packet of no flow.
+//! A packet of no flow: its service, whether it is admitted, and which server it gets.
 
 use lb_common::{counter::Reason, service::Service};
 

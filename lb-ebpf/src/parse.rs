@@ -83,6 +83,10 @@ pub fn ethernet_with_tags(hook: &impl Hook) -> Result<L2, Stop> {
     };
     let one = tag_bit(l2.ether_type);
     let two = one & tag_bit(next);
+    if beside != 0 && two != 0 {
+        // Three tags in all.
+        return Err(Stop::up(Reason::NotForUs));
+    }
     let ether_type = choose(two, last, choose(one, next, l2.ether_type));
     let first = first & TAG_MASK & one.wrapping_neg() as u32;
     let second = second & TAG_MASK & two.wrapping_neg() as u32;
@@ -171,32 +175,14 @@ pub fn ipv4<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V4>, S
         proto: u32::from(proto),
     };
     let l4 = transport::<V4, FULL>(hook, (l4, proto), (len, headers), part, &identity)?;
-    let len = l4.len;
-    Ok(Parsed {
-        place: Place {
-            eth: l2.eth,
-            ip,
-            l4: l4.at,
-            end,
-        },
-        facts: Facts {
-            key: FlowKey {
-                src,
-                dst,
-                sport: l4.sport,
-                dport: l4.dport,
-                proto: u32::from(proto),
-            },
-            ifindex: hook.ifindex(),
-            tags: l2.tags,
-            len,
-            payload: l4.payload,
-            flags: l4.flags,
-            ttl,
-            whole: fragment & DONT_FRAGMENT != 0,
-            part,
-        },
-    })
+    Ok(parsed(
+        hook,
+        l2,
+        &identity,
+        &l4,
+        (ttl, fragment & DONT_FRAGMENT != 0),
+        part,
+    ))
 }
 
 /// Parses an IPv6 packet.
@@ -268,20 +254,33 @@ pub fn ipv6<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V6>, S
         proto: u32::from(proto),
     };
     let l4 = transport::<V6, FULL>(hook, (l4, proto), (len, headers), part, &identity)?;
-    Ok(Parsed {
+    Ok(parsed(hook, l2, &identity, &l4, (ttl, true), part))
+}
+
+/// All that was found.
+#[inline(always)]
+fn parsed<A: Family>(
+    hook: &impl Hook,
+    l2: &L2,
+    identity: &FragmentKey<A>,
+    l4: &Transport,
+    (ttl, whole): (u8, bool),
+    part: Part,
+) -> Parsed<A> {
+    Parsed {
         place: Place {
             eth: l2.eth,
-            ip,
+            ip: l2.ip,
             l4: l4.at,
-            end,
+            end: hook.data_end(),
         },
         facts: Facts {
             key: FlowKey {
-                src,
-                dst,
+                src: identity.src,
+                dst: identity.dst,
                 sport: l4.sport,
                 dport: l4.dport,
-                proto: u32::from(proto),
+                proto: identity.proto,
             },
             ifindex: hook.ifindex(),
             tags: l2.tags,
@@ -289,10 +288,10 @@ pub fn ipv6<const FULL: bool>(hook: &impl Hook, l2: &L2) -> Result<Parsed<V6>, S
             payload: l4.payload,
             flags: l4.flags,
             ttl,
-            whole: true,
+            whole,
             part,
         },
-    })
+    }
 }
 
 /// What a TCP or UDP header says.

@@ -177,6 +177,8 @@ impl Stop {
     pub const SLOW: Stop = Stop(0x400);
     /// It is of no established flow.
     pub const NO_FLOW: Stop = Stop(0x403);
+    /// Its flow has been established since it was looked for: look again.
+    pub const AGAIN: Stop = Stop(0x404);
     /// ICMP.
     pub const ICMP: Stop = Stop(0x401);
     /// Its flow is being reset.

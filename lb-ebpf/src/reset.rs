@@ -15,6 +15,7 @@ use crate::{
     flow,
     packet::{Hook, at, set_mac, set_u16, set_u32, u16_at, u32_at},
     plan::{Packet, Part, Stop},
+    trace,
 };
 
 /// What becomes of a segment of a flow being reset: its sender gets a reset for it. Of a flow of which only the client is
@@ -49,6 +50,7 @@ pub fn segment<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Stop {
         return Stop::done(verdict);
     }
     count::reason(Reason::ResetAnswered);
+    trace::packet_was(packet, Reason::ResetAnswered as u32, flow.leg.lane);
     // SAFETY: parse checked all headers up to TCP's, and the packet has not moved.
     unsafe {
         let delta = turn(l4, u32_at::<{ at::TCP_ACK }>(l4));

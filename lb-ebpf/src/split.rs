@@ -3,8 +3,9 @@
 //! Linux 5.10 refuses a program in which it would have to follow more than a million instructions, and every branch of one
 //! step multiplies the paths through all later ones. A global function is walked once, by itself and for any arguments
 //! (since 5.6), and its callers go on from a number of which nothing is known: what would multiply adds up. On 5.10 its
-//! arguments are numbers and the program's context, no pointers; hence each reads the packet's headers anew. That is
-//! why only what is not on the hot path is one. There is a set of them for each hook and family.
+//! arguments are numbers and the program's context, no pointers; hence what one leaves for the next lies in a map
+//! ([`crate::work`]). The quick way is one as well, so that its stack is not below the others'. There is a set of them for
+//! each hook and family.
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
@@ -38,7 +39,7 @@ const ESTABLISHED: u32 = 2;
 const PROVEN: u32 = 3;
 const ENDED: u32 = 4;
 
-/// Bits of a packed [`New`]; no code has the second.
+/// Bits of a packed [`New`]; no code has [`CHOSEN`].
 const DROP_OVERFLOW: u64 = 1 << 40;
 const ADOPTED: u64 = 1 << 42;
 const CHOSEN: u64 = 1 << 41;
@@ -77,6 +78,13 @@ macro_rules! functions {
                     } else {
                         new as u32
                     };
+                    if Stop::from_code(code) == Stop::AGAIN {
+                        code = $known(ctx);
+                        if code == NOTHING {
+                            // Gone once more: what little is left of it is the host's.
+                            code = Stop::up(Reason::NoFlow).code();
+                        }
+                    }
                 }
             }
             if code == LEG || code == ESTABLISHED {
@@ -319,6 +327,13 @@ pub extern "C" fn lb_take4(port: u32) -> u32 {
     u32::from(claim::take::<V4>(port as u16))
 }
 
+/// Takes a source port over from an IPv4 flow that lingers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_take_over4(port: u32) -> u32 {
+    u32::from(claim::take_over::<V4>(port as u16))
+}
+
 /// Frees IPv4 flows that closed long ago.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -350,6 +365,13 @@ pub extern "C" fn lb_end6(room: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn lb_take6(port: u32) -> u32 {
     u32::from(claim::take::<V6>(port as u16))
+}
+
+/// Takes a source port over from an IPv6 flow that lingers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_take_over6(port: u32) -> u32 {
+    u32::from(claim::take_over::<V6>(port as u16))
 }
 
 /// Frees IPv6 flows that closed long ago.
@@ -393,7 +415,7 @@ pub extern "C" fn lb_expire6(set: u32, way: u32, now: u32) -> u32 {
 /// Parses the packet and notes it for the functions after this one.
 #[inline(always)]
 fn parse<A: Family>(hook: &impl Hook) -> u32 {
-    // Never: a map of one entry has one.
+    // Never: the map has it.
     let Some(work) = work::<A>() else {
         return Stop::drop(Reason::HalfMissing).code();
     };
@@ -417,10 +439,12 @@ fn with_packet<A: Family, H: Hook, T>(
     hook: &H,
     f: impl FnOnce(&Packet<'_, A>) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
-    let Some(work) = work::<A>() else {
+    let Some(work) = A::work(room::PACKET) else {
         return Err(Stop::drop(Reason::HalfMissing));
     };
-    f(&work.noted.packet(hook)?)
+    // SAFETY: a live map value of this CPU's own; what is noted is written by parse alone, and only read from here on.
+    let noted = unsafe { &(*work).noted };
+    f(&noted.packet(hook)?)
 }
 
 /// A [`New`] as a number: the lane, then the way of forwarding, then bits, and the service from bit 43 on (far more than

@@ -4,6 +4,7 @@
 use lb_common::{
     checksum,
     counter::Reason,
+    event::Trace,
     flow::{V4, V6},
 };
 
@@ -15,7 +16,7 @@ use crate::{
         u32_at,
     },
     plan::{Packet, Part, Stop, proto},
-    reset,
+    reset, trace,
 };
 
 /// Time to live of what we say ourselves.
@@ -40,6 +41,7 @@ pub fn answer<A: Answering, H: Hook>(packet: &Packet<'_, A>, mtu: u32, hook: &H)
     if !told || !plain || packet.part != Part::Whole {
         return Stop::drop(Reason::TooBigDropped);
     }
+    trace::packet_was(packet, Reason::TooBigAnswered as u32, Trace::NO_LANE);
     // An IP header and eight bytes more will do. But the kernel cuts nothing off before the end of a checksum that is
     // still to be filled in, which is then quoted.
     let quote = A::HEADER + if H::FILLED_IN_LATER { at::TCP } else { at::UDP };

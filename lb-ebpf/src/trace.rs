@@ -1,7 +1,11 @@
 //! `lb trace`: what the program decides for each packet of one client. The agent loads a second copy of the program with
 //! [`TRACE`] set for as long as somebody looks; in the other the verifier removes all of this as dead code.
 
-use lb_common::{counter::Reason, event::Trace, flow::V6};
+use lb_common::{
+    counter::Reason,
+    event::Trace,
+    flow::{Leg, V6},
+};
 
 use crate::{count, event, family::Family, flow::now_ticks, maps, plan::Packet};
 
@@ -20,22 +24,49 @@ pub fn is_on() -> bool {
     unsafe { core::ptr::read_volatile(&raw const TRACE) != 0 }
 }
 
-/// Records that a packet of a flow was sent on.
+/// What is known of a packet's flow.
+struct Seen {
+    /// Where it sends packets of this direction: what a server answers is told by that.
+    to: V6,
+    /// Its state.
+    state: u8,
+}
+
+/// Records that a packet of a flow was sent on by this leg.
 #[inline(always)]
-pub fn forwarded<A: Family>(packet: &Packet<'_, A>, to_server: bool, lane: u32) {
+pub fn forwarded<A: Family>(packet: &Packet<'_, A>, to_server: bool, leg: &Leg<A>) {
     let reason = if to_server {
         Reason::ForwardedIn
     } else {
         Reason::ForwardedOut
     };
-    packet_was(packet, reason as u32, lane);
+    if is_on() {
+        let seen = Seen {
+            to: leg.dst.words(),
+            state: leg.state,
+        };
+        record(packet, reason as u32, leg.lane, &seen);
+    }
 }
 
-/// Records what became of a packet, if it is one of the traced client.
+/// Records what else became of a packet, if it is one of the traced client.
 #[inline(always)]
 pub fn packet_was<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32) {
     if is_on() {
-        record(packet, reason, lane);
+        let seen = match A::flow(&packet.key) {
+            // SAFETY: a live map value.
+            Some(flow) => unsafe {
+                Seen {
+                    to: (*flow).leg.dst.words(),
+                    state: (*flow).leg.state,
+                }
+            },
+            None => Seen {
+                to: [0; 4],
+                state: 0,
+            },
+        };
+        record(packet, reason, lane, &seen);
     }
 }
 
@@ -49,16 +80,9 @@ fn is_client(words: &V6) -> bool {
 }
 
 #[inline(never)]
-fn record<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32) -> bool {
+fn record<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32, seen: &Seen) -> bool {
     let (src, dst) = (packet.key.src.words(), packet.key.dst.words());
-    // What a server answers is told by the address it is sent on to.
-    let flow = A::flow(&packet.key);
-    let (to, state) = match flow {
-        // SAFETY: a live map value.
-        Some(flow) => unsafe { ((*flow).leg.dst.words(), (*flow).leg.state) },
-        None => ([0; 4], 0),
-    };
-    if !is_client(&src) && !is_client(&dst) && !is_client(&to) {
+    if !is_client(&src) && !is_client(&dst) && !is_client(&seen.to) {
         return false;
     }
     if !in_budget() {
@@ -82,7 +106,7 @@ fn record<A: Family>(packet: &Packet<'_, A>, reason: u32, lane: u32) -> bool {
         proto: packet.key.proto as u8,
         family: A::VERSION,
         tcp_flags: packet.flags,
-        state,
+        state: seen.state,
     });
     slot.submit(0);
     true

@@ -102,6 +102,7 @@ pub fn work<A: Family>() -> Option<&'static mut Work<A>> {
 /// This CPU's, one of [`room`].
 #[inline(always)]
 pub fn work_of<A: Family>(room: u32) -> Option<&'static mut Work<A>> {
-    // SAFETY: a live per-CPU map value, and each global function takes it once.
+    // SAFETY: a live map value of this CPU's own, which no other run touches; within one, a step takes it, and what is
+    // noted of the packet is not written while a packet is held.
     A::work(room).map(|work| unsafe { &mut *work })
 }

@@ -78,7 +78,8 @@ impl Report {
                 }
                 Ok(backend) => {
                     let remark = remark(frontend, backend);
-                    let remark = remark.map_or(String::new(), |remark| format!("; {remark}"));
+                    let remark =
+                        remark.map_or(String::new(), |remark| format!("; {}", remark.text));
                     format!(
                         "kernel, where the program can be attached; userspace elsewhere{remark}"
                     )

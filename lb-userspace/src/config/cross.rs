@@ -257,7 +257,8 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         }
         if let Some(rule) = backend.rules.first() {
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
-            found.push(Diagnostic::error(rule.span, message).mend("remove them"));
+            let mend = "write `mode: http`, or remove them";
+            found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
         if let Some(files) = &backend.errorfiles {
             found.push(

@@ -106,9 +106,18 @@ pub fn reaches(forward: Forward, service: IpAddr, server: IpAddr) -> bool {
     }
 }
 
-/// What of a frontend on the kernel path userspace serves all the same, and how that differs, as one clause; `None` if
-/// there is nothing to say.
-pub fn remark(frontend: &Frontend, backend: &Backend) -> Option<String> {
+/// What there is to say of a frontend on the kernel path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// Some of its clients are served by userspace always.
+    pub leaves_clients: bool,
+    /// One clause.
+    pub text: String,
+}
+
+/// What of a frontend on the kernel path userspace serves all the same, and how that differs; `None` if there is nothing
+/// to say.
+pub fn remark(frontend: &Frontend, backend: &Backend) -> Option<Remark> {
     let left = frontend.binds.iter().flat_map(|bind| {
         let left = families(bind).filter(|address| !serves(backend, *address));
         left.map(|address| format!("{} clients of {}", family(address), bind.text))
@@ -116,14 +125,16 @@ pub fn remark(frontend: &Frontend, backend: &Backend) -> Option<String> {
     let left: Vec<String> = left.collect();
     let whose = unlike_kernel(backend.forward).map(|how| format!(", {how}"));
     let whose = whose.unwrap_or_default();
-    match left.is_empty() {
-        false => Some(format!("userspace serves {}{whose}", left.join(" and "))),
-        true if whose.is_empty() => None,
-        true => Some(format!(
-            "what userspace serves comes to the servers{}",
-            &whose[1..]
-        )),
-    }
+    let leaves_clients = !left.is_empty();
+    let text = match leaves_clients {
+        true => format!("userspace serves {}{whose}", left.join(" and ")),
+        false if whose.is_empty() => return None,
+        false => format!("what userspace serves comes to the servers{}", &whose[1..]),
+    };
+    Some(Remark {
+        leaves_clients,
+        text,
+    })
 }
 
 /// How connections of userspace differ from the kernel's for the servers, as a part of a clause.
@@ -180,7 +191,8 @@ mod tests {
     fn path(frontend: &str, backend: &str) -> Result<Option<String>, String> {
         let config = config(frontend, backend);
         let frontend = &config.frontends[0];
-        kernel_path(&config, frontend).map(|backend| remark(frontend, backend))
+        kernel_path(&config, frontend)
+            .map(|backend| remark(frontend, backend).map(|remark| remark.text))
     }
 
     const FOUR: &str = "servers: [{ name: a, address: '10.0.0.1:80' }]";

@@ -56,8 +56,10 @@ mod requests;
 
 pub use publishing::no_kernel_path;
 
-/// Entries of the flow tables that a sweep reads at each tick: a million in five seconds.
-const SWEEP_ENTRIES: usize = 50_000;
+/// Entries of the flow tables that a sweep reads at each tick: a million in five seconds, in portions after each of which
+/// the program's ring has room for the ends of all their flows.
+const SWEEP_ENTRIES: usize = 10_000;
+const SWEEP_PORTIONS: usize = 5;
 /// Ticks from the begin of one sweep to that of the next, and likewise where there are more flows than a few: a sweep
 /// through two million entries costs about a second of a core.
 const SWEEP_TICKS: u32 = 10;
@@ -319,9 +321,20 @@ impl Agent {
         });
         let recount = count.is_multiple_of(RECOUNT_TICKS);
         if due || recount || self.sweep.is_under_way() {
-            let lane = |lane| self.synced.lane(lane);
-            self.sweep
-                .step(&self.kernel, &lane, now, SWEEP_ENTRIES, recount)?;
+            for portion in 0..SWEEP_PORTIONS {
+                let lane = |lane| self.synced.lane(lane);
+                self.sweep.step(
+                    &self.kernel,
+                    &lane,
+                    now,
+                    SWEEP_ENTRIES,
+                    recount && portion == 0,
+                )?;
+                self.log_flows();
+                if !self.sweep.is_under_way() {
+                    break;
+                }
+            }
         }
         Ok(())
     }

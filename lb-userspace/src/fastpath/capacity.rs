@@ -186,11 +186,6 @@ impl Capacity {
     pub(super) fn flows(&self) -> u32 {
         self.v4.flows().max(self.v6.flows())
     }
-
-    /// From how many flows on new ones are refused, in the larger of the two; the smaller one has its own bound.
-    pub(super) fn admitted(&self) -> u32 {
-        self.v4.admitted().max(self.v6.admitted())
-    }
 }
 
 /// Chunks of the largest balancing table that a backend may need.
@@ -249,7 +244,7 @@ mod tests {
         let capacity = capacity([192, 0, 2, 1], "192.0.2.9:80");
         assert_eq!(capacity.v6, FlowRoom::small());
         assert_eq!(
-            (capacity.admitted(), capacity.v6.admitted()),
+            (capacity.v4.admitted(), capacity.v6.admitted()),
             (950_000, 1_945)
         );
         let megabytes = capacity.bytes(8) >> 20;

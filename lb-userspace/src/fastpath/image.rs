@@ -20,7 +20,13 @@ use super::{
     net::View,
     registry::{Registry, Room},
 };
-use crate::{config::Config, topology::Topology};
+use crate::{
+    config::{
+        Config,
+        path::{self, Remark},
+    },
+    topology::Topology,
+};
 
 mod hops;
 mod servers;
@@ -62,7 +68,7 @@ pub(super) struct Image {
     /// Neighbours to keep resolved: interface and address.
     pub neighbours: BTreeSet<(u32, IpAddr)>,
     /// Frontends that the kernel serves, with a remark perhaps, and why the others are not.
-    pub frontends: BTreeMap<String, Result<Option<String>, String>>,
+    pub frontends: BTreeMap<String, Result<Option<Remark>, String>>,
 }
 
 /// What stands in the maps of one family.
@@ -198,10 +204,7 @@ impl Image {
                 image
                     .add_frontend(frontend, backend, inputs, registry)
                     .map_err(|e| e.to_string())?;
-                Ok(crate::config::path::remark(
-                    &frontend.config,
-                    &backend.config,
-                ))
+                Ok(path::remark(&frontend.config, &backend.config))
             });
             image.frontends.insert(frontend.name.to_string(), result);
         }
@@ -242,10 +245,11 @@ impl Image {
         Settings {
             abi: lb_common::abi::VERSION,
             flags: flags | deny4 | deny6,
-            admit_below: capacity.admitted(),
+            admit_below: [capacity.v4.admitted(), capacity.v6.admitted()],
             new_flows_per_source: fast_path.new_flows_per_source,
             snat_first: *ports.start(),
             snat_count: (ports.end() - ports.start()).saturating_add(1),
+            spare: 0,
             ..*fixed
         }
     }

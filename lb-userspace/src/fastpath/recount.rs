@@ -65,7 +65,7 @@ impl Recount {
             return Ok(());
         }
         let drift = difference(&before.active, found);
-        if drift != self.drift {
+        if drift != self.drift && drift > 0 {
             tracing::warn!(
                 "the kernel program's counts of active flows differ from its flow tables by {drift}: \
                  please report this; a stop with `on_stop: detach` and a new start set them right"

@@ -32,6 +32,8 @@ const BATCH: usize = 1024;
 const HALF_BATCH: usize = 256;
 /// Batches that one step reads, at most.
 const STEP: usize = 16;
+/// Flows of each family that are removed before their ends are read: the ring has room for twice as many and more.
+const TOLD_AT_ONCE: usize = 5_000;
 /// From one poke to the next: Linux answers every 500 ms (`tcp_invalid_ratelimit`).
 const AGAIN: Duration = Duration::from_millis(600);
 /// Pokes of both ends.
@@ -97,6 +99,10 @@ struct Pending<A> {
 impl Resets {
     /// Begins to end flows.
     pub(super) fn begin(&mut self, which: Which, now: Instant) {
+        if which == Which::All {
+            // None is left for the others.
+            self.jobs.clear();
+        }
         self.jobs.push_back(Job {
             which,
             phase: Phase::Flows4,
@@ -117,13 +123,24 @@ impl Resets {
         self.jobs.iter().all(|job| job.looks > 0)
     }
 
-    /// Removes what is being ended, answered or not.
-    pub(super) fn remove_all(&mut self, kernel: &Kernel) -> Result<(), FastPathError> {
+    /// Removes some of what is being ended, answered or not, as many as the program can tell the ends of at once; whether
+    /// there is more.
+    pub(super) fn remove_some(&mut self, kernel: &Kernel) -> Result<bool, FastPathError> {
         self.jobs.clear();
-        let v4: Vec<_> = self.v4.drain(..).map(|flow| flow.key).collect();
-        let v6: Vec<_> = self.v6.drain(..).map(|flow| flow.key).collect();
+        let some = |flows: usize| flows.min(TOLD_AT_ONCE);
+        let v4: Vec<_> = self
+            .v4
+            .drain(..some(self.v4.len()))
+            .map(|flow| flow.key)
+            .collect();
+        let v6: Vec<_> = self
+            .v6
+            .drain(..some(self.v6.len()))
+            .map(|flow| flow.key)
+            .collect();
         reaper::give(kernel, Order::Remove, &v4)?;
-        reaper::give(kernel, Order::Remove, &v6)
+        reaper::give(kernel, Order::Remove, &v6)?;
+        Ok(!self.is_idle())
     }
 
     /// Whether there is nothing to do.
@@ -141,12 +158,13 @@ impl Resets {
         poke_due(kernel, &mut self.v4, &mut self.poker, now)?;
         poke_due(kernel, &mut self.v6, &mut self.poker, now)?;
         for _ in 0..STEP {
-            let Some(job) = self.jobs.front_mut().filter(|job| job.from <= now) else {
+            let Some(at) = due(&self.jobs, now) else {
                 break;
             };
-            let wanted = |leg: &Leg<()>, client| match job.which {
+            let job = &mut self.jobs[at];
+            let wanted = |lane, client| match job.which {
                 Which::All => true,
-                Which::Server(index) => server(leg.lane) == Some(index),
+                Which::Server(index) => server(lane) == Some(index),
                 Which::Clients(prefix) => contains(&prefix, client),
             };
             let (cursor, half_open) = (&mut job.cursor, &mut job.half_open);
@@ -174,7 +192,7 @@ impl Resets {
             // One more after the last that was half-open was seen: it may be established since.
             let last = job.phase == Phase::Flows4 && !std::mem::take(&mut job.half_open);
             if last || job.looks >= MOST_LOOKS {
-                self.jobs.pop_front();
+                self.jobs.remove(at);
             }
         }
         // What was marked just now is poked at once.
@@ -183,23 +201,13 @@ impl Resets {
     }
 }
 
-/// What is asked of a flow: its lane and flags, and the client's address.
-type Wanted<'a> = &'a dyn Fn(&Leg<()>, std::net::IpAddr) -> bool;
-
-/// A leg without its addresses.
-fn bare<A>(leg: &Leg<A>) -> Leg<()> {
-    Leg {
-        state: leg.state,
-        flags: leg.flags,
-        hop: leg.hop,
-        src: (),
-        dst: (),
-        sport: leg.sport,
-        dport: leg.dport,
-        side: leg.side,
-        lane: leg.lane,
-    }
+/// The first job that has something to do: one that waits for half-open flows holds up nobody.
+fn due(jobs: &VecDeque<Job>, now: Instant) -> Option<usize> {
+    jobs.iter().position(|job| job.from <= now)
 }
+
+/// What is asked of a flow: its lane, and the client's address.
+type Wanted<'a> = &'a dyn Fn(u32, std::net::IpAddr) -> bool;
 
 /// Marks those of a batch of flows that are wanted; whether the table's end was reached.
 fn mark<A: Address + Mapped>(
@@ -223,7 +231,7 @@ where
     for (key, flow) in keys.into_iter().zip(flows).take(n) {
         let leg = flow.leg;
         let unwanted = flags::REVERSE | flags::RESETTING;
-        if leg.flags & unwanted != 0 || !wanted(&bare(&leg), key.src.ip()) {
+        if leg.flags & unwanted != 0 || !wanted(leg.lane, key.src.ip()) {
             continue;
         }
         if key.proto != u32::from(TCP) {
@@ -268,7 +276,7 @@ where
     let mut to_remove = Vec::new();
     for half in sets.iter().take(n).flat_map(|set| &set.ways) {
         let forward = half.key.proto != 0 && half.leg.flags & flags::REVERSE == 0;
-        if !forward || !wanted(&bare(&half.leg), half.key.src.ip()) {
+        if !forward || !wanted(half.leg.lane, half.key.src.ip()) {
             continue;
         }
         if half.key.proto == u32::from(TCP) {
@@ -337,6 +345,20 @@ fn contains(prefix: &Prefix, ip: std::net::IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_waits_for_half_open_flows_holds_up_nobody_and_a_stop_waits_for_nobody() {
+        let now = Instant::now();
+        let mut resets = Resets::default();
+        resets.begin(Which::Server(1), now);
+        resets.begin(Which::Server(2), now);
+        resets.jobs[0].from = now + LOOK_AGAIN;
+        assert_eq!(due(&resets.jobs, now), Some(1));
+        resets.jobs[1].from = now + LOOK_AGAIN;
+        assert_eq!(due(&resets.jobs, now), None);
+        resets.begin(Which::All, now);
+        assert_eq!((resets.jobs.len(), due(&resets.jobs, now)), (1, Some(0)));
+    }
 
     #[test]
     fn a_prefix_holds_its_own_family_alone() {

@@ -37,7 +37,10 @@ use super::{
 /// What the maps hold, as far as this agent has written it.
 #[derive(Debug)]
 pub(super) struct Synced {
+    /// As it was last applied whole.
     image: Image,
+    /// The last attempt to apply one has failed, so that any entry may be of either.
+    half_written: bool,
     settings: Option<Settings>,
     placed4: BTreeMap<ServiceKey<V4>, Placed>,
     placed6: BTreeMap<ServiceKey<V6>, Placed>,
@@ -112,6 +115,7 @@ impl Synced {
         Ok(Self {
             lanes: lanes.collect::<Result<_, MapError>>()?,
             image,
+            half_written: false,
             settings: None,
             placed4: BTreeMap::new(),
             placed6: BTreeMap::new(),
@@ -124,7 +128,8 @@ impl Synced {
         })
     }
 
-    /// Makes the maps hold `image`. After an error all that might be half written counts as unwritten.
+    /// Makes the maps hold `image`. After an error all that might be half written counts as unwritten, and the image stays
+    /// the one before: that is what the kernel serves.
     pub(super) fn apply(
         &mut self,
         maps: &mut Maps,
@@ -132,8 +137,17 @@ impl Synced {
         now: Instant,
     ) -> Result<(), FastPathError> {
         let old = std::mem::take(&mut self.image);
-        self.image.ports = old.ports.clone();
-        self.write(maps, &old, image, now)
+        let nothing = Image {
+            ports: old.ports.clone(),
+            ..Image::default()
+        };
+        let written = if self.half_written { &nothing } else { &old };
+        let result = self.write(maps, written, image, now);
+        self.half_written = result.is_err();
+        if result.is_err() {
+            self.image = old;
+        }
+        result
     }
 
     fn write(

@@ -28,6 +28,18 @@ pub enum ConnectError {
     Resource(io::Error),
 }
 
+impl ConnectError {
+    /// The same for another that has waited for the connection.
+    pub fn again(&self) -> Self {
+        let copy = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+        match self {
+            Self::Timeout => Self::Timeout,
+            Self::Refused(error) => Self::Refused(copy(error)),
+            Self::Resource(error) => Self::Resource(copy(error)),
+        }
+    }
+}
+
 impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
         use rustix::io::Errno;

@@ -55,7 +55,8 @@ pub use problem::Problem;
 pub use registry::Registry;
 pub use run::{Denial, Later, Outcome, Reply, RuleSet};
 pub use scene::{
-    Fact, RequestView, ResponseView, Scene, Scope, State, TRACKED, TlsFact, VarId, World,
+    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
+    World,
 };
 pub use table::{Data, Handle, Key, Layout, Table, Tracked};
 pub use template::Template;

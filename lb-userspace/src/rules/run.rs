@@ -145,21 +145,23 @@ impl RuleSet {
         world: &dyn World,
     ) -> (Outcome<'_>, usize) {
         for (at, rule) in self.rules.iter().enumerate().skip(from) {
+            let for_response_alone = rule.response.is_some()
+                && rule.edits.is_empty()
+                && rule.gates.is_empty()
+                && rule.end.is_none();
+            // Asked once a rule, or its halves might disagree. What is for the response alone asks the request as it came.
+            let original = later.original.as_ref().filter(|_| for_response_alone);
+            let request = original.map_or(RequestView::new(head), |original| original.view());
+            if !holds(rule, request, state, world) {
+                continue;
+            }
             if let Some(response) = &rule.response {
-                let original = later.original.as_ref().map(|original| original.view());
-                let request = original.unwrap_or(RequestView::new(head));
-                let applies = holds(rule, request, state, world);
-                if applies {
-                    later.rules.push(u32::try_from(at).unwrap_or(u32::MAX));
-                    if response.needs_request && later.original.is_none() {
-                        later.original = Some(Original::of(head));
-                    }
-                }
-                if rule.edits.is_empty() && rule.gates.is_empty() && rule.end.is_none() {
-                    continue;
+                later.rules.push(u32::try_from(at).unwrap_or(u32::MAX));
+                if response.needs_request && later.original.is_none() {
+                    later.original = Some(Original::of(head));
                 }
             }
-            if !holds(rule, RequestView::new(head), state, world) {
+            if for_response_alone {
                 continue;
             }
             for edit in &rule.edits {

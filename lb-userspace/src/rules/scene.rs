@@ -202,6 +202,10 @@ pub enum Scope {
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
 pub const TRACKED: usize = 12;
 
+/// The variables that live as long as a connection, while no rule of a request looks at them.
+#[derive(Debug, Default)]
+pub struct SessionVars(Vec<(VarId, Value<'static>)>);
+
 /// What is remembered between rules: variables and tracked entries. Of a connection's, what lives longer than a request
 /// is kept by [`State::next`].
 #[derive(Debug, Default)]
@@ -244,6 +248,19 @@ impl State {
     /// All entries that are followed.
     pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
         self.tracked.iter().map(|(_, tracked)| tracked)
+    }
+
+    /// Takes in what the connection remembers, until it is given back: requests of one connection may overlap.
+    pub fn take_session(&mut self, session: &mut SessionVars) {
+        self.vars.append(&mut session.0);
+    }
+
+    /// Gives back what the connection is to remember.
+    pub fn give_session(&mut self, session: &mut SessionVars) {
+        let lasting = self
+            .vars
+            .extract_if(.., |(var, _)| var.scope == Scope::Session);
+        session.0.extend(lasting);
     }
 
     /// Whether there is nothing in it.

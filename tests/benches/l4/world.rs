@@ -74,13 +74,14 @@ pub(crate) fn fill(maps: &mut Maps<'_>, shape: Shape) -> Result<()> {
             seed: 0x5eed_5eed_5eed_5eed,
             abi: VERSION,
             flags: 0,
-            admit_below: MAX_FLOWS / 20 * 19,
+            admit_below: [MAX_FLOWS / 20 * 19; 2],
             half_mask4: HALF_SETS - 1,
             half_mask6: HALF_SETS - 1,
             bucket_mask: 0,
             new_flows_per_source: 0,
             snat_first: SNAT_FIRST,
             snat_count: SNAT_COUNT,
+            spare: 0,
         },
     )?;
     maps.set("CLOCK", 0, 100u32)?;

@@ -173,7 +173,7 @@ fn a_trace_tells_of_one_clients_packets_and_why() {
                     "--client",
                     &client,
                     "--count",
-                    "6",
+                    "12",
                     "--seconds",
                     "20",
                 ])
@@ -189,7 +189,11 @@ fn a_trace_tells_of_one_clients_packets_and_why() {
     assert!(said.contains(&client), "{said}");
     assert!(!said.contains(&other.to_string()), "{said}");
     assert!(said.contains("web/s"), "where it went: {said}");
-    assert!(said.lines().count() >= 6, "{said}");
+    assert!(
+        said.contains(" SA "),
+        "what the server answers first: {said}"
+    );
+    assert!(said.lines().count() >= 12, "{said}");
     // The ordinary program is back and forwards.
     kernel_takes_over(&lab, &daemon);
 }

@@ -161,3 +161,33 @@ fn a_bulk_transfer_goes_through_both_ways() {
         "segments that the balancer's own stack saw"
     );
 }
+
+#[test]
+fn source_ports_of_ended_connections_are_used_again_when_there_are_no_others() {
+    if skip::without_lb() {
+        return;
+    }
+    // Four times as many as there are ports, within the minute that an ended connection lingers.
+    const CONNECTIONS: usize = 2_400;
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Http);
+    let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+        .fast_path("snat_ports: 20000-20199")
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let userspace = accepted_in_userspace(&lab);
+    let load = Load::to(service(&lab))
+        .connections(CONNECTIONS)
+        .parallel(4)
+        .get("/");
+    let tally = load.run(lab.client());
+    assert_eq!(tally.failures, Vec::<String>::new(), "{}", reasons(&daemon));
+    let more = accepted_in_userspace(&lab) - userspace;
+    // A try may find only ports of connections that are just ending.
+    assert!(
+        more <= CONNECTIONS as u64 / 50,
+        "{more} went to userspace: {}",
+        reasons(&daemon)
+    );
+}

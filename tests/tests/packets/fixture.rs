@@ -397,7 +397,7 @@ impl Fixture {
         let mut settings = Settings {
             seed: 0x5eed_5eed_5eed_5eed,
             abi: VERSION,
-            admit_below: 900,
+            admit_below: [900; 2],
             half_mask4: HALF_SETS - 1,
             half_mask6: HALF_SETS - 1,
             snat_first: SNAT_PORT,

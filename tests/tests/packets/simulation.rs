@@ -73,7 +73,7 @@ impl Simulation {
         self.f.settings(|settings| {
             settings.snat_count = SOURCE_PORTS;
             (settings.half_mask4, settings.half_mask6) = (SETS - 1, SETS - 1);
-            (settings.flags, settings.admit_below) = (flags, admit_below);
+            (settings.flags, settings.admit_below) = (flags, [admit_below; 2]);
         });
     }
 

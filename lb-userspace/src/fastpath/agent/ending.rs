@@ -76,6 +76,7 @@ impl Agent {
         self.resets.begin(Which::All, Instant::now());
         while Instant::now() < end && !self.resets.is_idle() {
             self.step_resets()?;
+            self.log_flows();
             let expected = self.resets.expected() - before.0;
             let answered = self.answered()?.wrapping_sub(before.1);
             if self.resets.has_looked() && answered >= expected {
@@ -83,7 +84,9 @@ impl Agent {
             }
             sleep(STEP).await;
         }
-        self.resets.remove_all(&self.kernel)?;
+        while self.resets.remove_some(&self.kernel)? {
+            self.log_flows();
+        }
         self.publish()
     }
 

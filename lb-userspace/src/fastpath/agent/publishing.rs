@@ -2,6 +2,7 @@
 
 use super::Agent;
 use crate::{
+    config::path::Remark,
     fastpath::{error::FastPathError, kernel::Kernel, object, traffic},
     observe::path::{FrontendPath, PathKind, PathStatus},
     topology::Topology,
@@ -34,7 +35,7 @@ impl Agent {
         Ok(())
     }
 
-    fn frontend(&self, name: &str, result: &Result<Option<String>, String>) -> FrontendPath {
+    fn frontend(&self, name: &str, result: &Result<Option<Remark>, String>) -> FrontendPath {
         let (path, reason) = match result {
             Err(why) => (PathKind::Userspace, why.clone()),
             Ok(_) if self.draining => (
@@ -43,12 +44,12 @@ impl Agent {
             ),
             Ok(None) => (PathKind::Kernel, "forwarded in the kernel".into()),
             Ok(Some(remark)) => {
-                let path = if remark.starts_with("userspace serves") {
+                let path = if remark.leaves_clients {
                     PathKind::Both
                 } else {
                     PathKind::Kernel
                 };
-                (path, format!("forwarded in the kernel; {remark}"))
+                (path, format!("forwarded in the kernel; {}", remark.text))
             }
         };
         let path = match path {

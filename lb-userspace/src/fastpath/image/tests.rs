@@ -258,7 +258,7 @@ fn any_means_the_addresses_of_both_families() {
     let four: [IpAddr; 2] = ["192.0.2.1", "198.51.100.1"].map(|ip| ip.parse().unwrap());
     assert_eq!(addresses, four);
     let remark = image.frontends["fe"].clone().unwrap();
-    assert!(remark.is_some_and(|remark| remark.contains("IPv6 clients")));
+    assert!(remark.is_some_and(|remark| remark.text.contains("IPv6 clients")));
 }
 
 #[test]

@@ -70,8 +70,6 @@ impl Programs {
         );
         let several = u32::from(has_several_buffers());
         loader.override_global("SEVERAL_BUFFERS", &several, false);
-        let room = [wanted.v4.admitted(), wanted.v6.admitted()];
-        loader.override_global("ROOM", &room, true);
         loader.override_global("TRACE", &on, traced.is_some());
         loader.override_global("TRACE_CLIENT", &client, traced.is_some());
         Ok(Self {

@@ -1,209 +1,147 @@
-//! The answers that the balancer gives by itself, with HAProxy's bodies and header fields.
-//!
-//! There are two kinds. An [`Answer`] belongs to a request that was understood, and the connection goes on after it. A
-//! [`Refusal`] ends the connection: what the client sent was no request, or not all of one, so whatever follows cannot
-//! be told apart from it.
+//! The answers that the balancer gives by itself: from a status to the message, the file's page or HAProxy's.
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
+use hyper::ext::ReasonPhrase;
 
-/// Declares the answers with their bodies, lengths reckoned by the compiler.
-macro_rules! answers {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $title:literal $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$vdoc])* $variant,)*
-        }
+use crate::{config::model::Page, rules::Reply};
 
-        impl $name {
-            /// The status code.
-            pub const fn code(self) -> u16 {
-                match self {
-                    $(Self::$variant => $code,)*
-                }
-            }
-
-            /// The reason phrase.
-            pub const fn reason(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $title,)*
-                }
-            }
-
-            /// The body.
-            pub const fn body(self) -> &'static str {
-                match self {
-                    $(Self::$variant => concat!(
-                        "<html><body><h1>", stringify!($code), " ", $title, "</h1>\n", $text, "\n</body></html>\n"
-                    ),)*
-                }
-            }
-        }
-    };
-}
-
-answers! {
-    /// An answer after which the connection goes on.
-    Answer {
-        /// The server's answer was none.
-        BadGateway = 502 "Bad Gateway" "The server returned an invalid or incomplete response.",
-        /// No server, none in time, or none that takes the connection.
-        ServiceUnavailable = 503 "Service Unavailable" "No server is available to handle this request.",
-        /// The server took too long.
-        GatewayTimeout = 504 "Gateway Time-out" "The server didn't respond in time.",
-    }
-}
-
-answers! {
-    /// An answer after which the connection is closed.
-    Refusal {
-        /// Not a request, or one that could be read in more than one way.
-        BadRequest = 400 "Bad request" "Your browser sent an invalid request.",
-        /// A method that a reverse proxy does not serve.
-        MethodNotAllowed = 405 "Method Not Allowed"
-            "A request was made of a resource using a request method not supported by that resource",
-        /// The request did not come in time.
-        RequestTimeout = 408 "Request Time-out" "Your browser didn't send a complete request in time.",
-        /// The target is too long.
-        UriTooLong = 414 "URI Too Long" "The request target is longer than the server accepts.",
-        /// The head is too large, or has too many fields.
-        HeaderFieldsTooLarge = 431 "Request Header Fields Too Large"
-            "The request header fields are larger than the server accepts.",
-        /// A transfer coding other than chunked.
-        NotImplemented = 501 "Not Implemented" "The server does not support the functionality required to fulfill the request.",
-    }
-}
-
-fn headers(body: &str) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    headers
+/// An answer of ours.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Another reason phrase than the status's usual one.
+    pub reason: Option<ReasonPhrase>,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Answer {
-    /// The status.
-    pub fn status(self) -> StatusCode {
-        StatusCode::from_u16(self.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    /// HAProxy's answer with a status; for statuses that it has no body for, one in its manner.
+    pub fn standard(status: StatusCode) -> Self {
+        let (reason, body) = standard(status);
+        let mut headers = HeaderMap::with_capacity(4);
+        if !body.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        }
+        let usual = status.canonical_reason() == Some(reason);
+        Self {
+            status,
+            reason: (!usual).then(|| ReasonPhrase::from_static(reason.as_bytes())),
+            headers,
+            body,
+        }
     }
 
-    /// The header fields that go with the body.
-    pub fn headers(self) -> HeaderMap {
-        headers(self.body())
+    /// The head, and the body.
+    pub fn into_response(self) -> (Response<()>, Bytes) {
+        let mut response = Response::new(());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        if let Some(reason) = self.reason {
+            response.extensions_mut().insert(reason);
+        }
+        (response, self.body)
     }
 
-    /// The body.
-    pub fn bytes(self) -> Bytes {
-        Bytes::from_static(self.body().as_bytes())
+    /// The whole message as it goes over the wire of HTTP/1 where the connection ends with it.
+    pub fn message(&self) -> Vec<u8> {
+        let reason = match &self.reason {
+            Some(reason) => reason.as_bytes(),
+            None => self.status.canonical_reason().unwrap_or("Error").as_bytes(),
+        };
+        let mut text = format!("HTTP/1.1 {} ", self.status.as_u16()).into_bytes();
+        text.extend_from_slice(reason);
+        text.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(value.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"connection: close\r\n\r\n");
+        text.extend_from_slice(&self.body);
+        text
     }
 }
 
-impl Refusal {
-    /// The status.
-    pub fn status(self) -> StatusCode {
-        StatusCode::from_u16(self.code()).unwrap_or(StatusCode::BAD_REQUEST)
-    }
-
-    /// The header fields that go with the body where the protocol has its own way to end.
-    pub fn headers(self) -> HeaderMap {
-        headers(self.body())
-    }
-
-    /// The whole message as it goes over the wire.
-    pub fn message(self) -> String {
-        format!(
-            "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncache-control: no-cache\r\nconnection: close\r\n\
-             content-type: text/html\r\n\r\n{}",
-            self.code(),
-            self.reason(),
-            self.body().len(),
-            self.body()
-        )
+impl From<&Page> for Answer {
+    fn from(page: &Page) -> Self {
+        let mut headers = page.headers.clone();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(page.body.len()));
+        Self {
+            status: page.status,
+            reason: page.reason.clone(),
+            headers,
+            body: page.body.clone(),
+        }
     }
 }
 
-/// The reason phrase, fields and body that go with a status when a rule refuses a request; HAProxy's, and for statuses
-/// that it has no body for the same in its manner.
-pub fn standard(status: StatusCode) -> (&'static str, HeaderMap, Bytes) {
-    let code = status.as_u16();
-    let (reason, text) = match code {
-        200 => ("OK", "Service ready."),
-        400 => ("Bad request", "Your browser sent an invalid request."),
-        401 => (
-            "Unauthorized",
-            "You need a valid user and password to access this content.",
-        ),
-        403 => ("Forbidden", "Request forbidden by administrative rules."),
-        404 => ("Not Found", "The resource could not be found."),
-        405 => (
-            "Method Not Allowed",
-            "A request was made of a resource using a request method not supported by that resource",
-        ),
-        407 => (
-            "Unauthorized",
-            "You need a valid user and password to access this content.",
-        ),
-        408 => (
-            "Request Time-out",
-            "Your browser didn't send a complete request in time.",
-        ),
-        410 => (
-            "Gone",
-            "The resource is no longer available and will not be available again.",
-        ),
-        413 => (
-            "Payload Too Large",
-            "The request entity exceeds the maximum allowed.",
-        ),
-        421 => (
-            "Misdirected Request",
-            "Request sent to a non-authoritative server.",
-        ),
-        422 => (
-            "Unprocessable Content",
-            "The server cannot process the contained instructions.",
-        ),
-        425 => ("Too Early", "Your browser sent early data."),
-        429 => (
-            "Too Many Requests",
-            "You have sent too many requests in a given amount of time.",
-        ),
-        500 => (
-            "Internal Server Error",
-            "An internal server error occurred.",
-        ),
-        501 => (
-            "Not Implemented",
-            "The server does not support the functionality required to fulfill the request.",
-        ),
-        502 => (
-            "Bad Gateway",
-            "The server returned an invalid or incomplete response.",
-        ),
-        503 => (
-            "Service Unavailable",
-            "No server is available to handle this request.",
-        ),
-        504 => ("Gateway Time-out", "The server didn't respond in time."),
-        _ => (
-            status.canonical_reason().unwrap_or("Unknown"),
-            "The request was refused by administrative rules.",
-        ),
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self {
+            status: reply.status,
+            reason: None,
+            headers: reply.headers,
+            body: reply.body,
+        }
+    }
+}
+
+/// Declares the answers with their reason phrases and texts; the bodies are put together by the compiler.
+macro_rules! answers {
+    ($status:ident: $($code:literal $title:literal $text:literal)*) => {
+        match $status.as_u16() {
+            $($code => ($title, Bytes::from_static(concat!(
+                "<html><body><h1>", stringify!($code), " ", $title, "</h1>\n", $text, "\n</body></html>\n"
+            ).as_bytes())),)*
+            // They have no body.
+            204 | 304 => ($status.canonical_reason().unwrap_or_default(), Bytes::new()),
+            code => {
+                let title = $status.canonical_reason().unwrap_or("Unknown");
+                let text = "The request was refused by administrative rules.";
+                let body = format!("<html><body><h1>{code} {title}</h1>\n{text}\n</body></html>\n");
+                (title, body.into())
+            }
+        }
     };
-    let mut headers = HeaderMap::with_capacity(4);
-    if matches!(code, 204 | 304) {
-        return (reason, headers, Bytes::new());
+}
+
+/// The reason phrase and the body that go with a status.
+fn standard(status: StatusCode) -> (&'static str, Bytes) {
+    answers! { status:
+        200 "OK" "Service ready."
+        400 "Bad request" "Your browser sent an invalid request."
+        401 "Unauthorized" "You need a valid user and password to access this content."
+        403 "Forbidden" "Request forbidden by administrative rules."
+        404 "Not Found" "The resource could not be found."
+        405 "Method Not Allowed"
+            "A request was made of a resource using a request method not supported by that resource"
+        407 "Unauthorized" "You need a valid user and password to access this content."
+        408 "Request Time-out" "Your browser didn't send a complete request in time."
+        410 "Gone" "The resource is no longer available and will not be available again."
+        413 "Payload Too Large" "The request entity exceeds the maximum allowed."
+        414 "URI Too Long" "The request target is longer than the server accepts."
+        421 "Misdirected Request" "Request sent to a non-authoritative server."
+        422 "Unprocessable Content" "The server cannot process the contained instructions."
+        425 "Too Early" "Your browser sent early data."
+        429 "Too Many Requests" "You have sent too many requests in a given amount of time."
+        431 "Request Header Fields Too Large" "The request header fields are larger than the server accepts."
+        500 "Internal Server Error" "An internal server error occurred."
+        501 "Not Implemented" "The server does not support the functionality required to fulfill the request."
+        502 "Bad Gateway" "The server returned an invalid or incomplete response."
+        503 "Service Unavailable" "No server is available to handle this request."
+        504 "Gateway Time-out" "The server didn't respond in time."
     }
-    let body = format!("<html><body><h1>{code} {reason}</h1>\n{text}\n</body></html>\n");
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    (reason, headers, body.into())
 }
 
 #[cfg(test)]
@@ -213,30 +151,36 @@ mod tests {
     #[test]
     fn bodies_are_haproxys() {
         // Lengths that HAProxy sends with these bodies.
-        for (answer, length) in [
-            (Answer::BadGateway, 107),
-            (Answer::ServiceUnavailable, 107),
-            (Answer::GatewayTimeout, 92),
+        for (status, length) in [
+            (StatusCode::BAD_REQUEST, 90),
+            (StatusCode::REQUEST_TIMEOUT, 110),
+            (StatusCode::BAD_GATEWAY, 107),
+            (StatusCode::SERVICE_UNAVAILABLE, 107),
+            (StatusCode::GATEWAY_TIMEOUT, 92),
         ] {
-            assert_eq!(answer.body().len(), length, "{answer:?}");
-        }
-        for (refusal, length) in [(Refusal::BadRequest, 90), (Refusal::RequestTimeout, 110)] {
-            assert_eq!(refusal.body().len(), length, "{refusal:?}");
+            assert_eq!(Answer::standard(status).body.len(), length, "{status}");
         }
         assert_eq!(
-            Answer::BadGateway.body(),
+            Answer::standard(StatusCode::BAD_GATEWAY).body,
             "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid or incomplete response.\n</body></html>\n"
         );
     }
 
     #[test]
-    fn a_refusal_says_that_it_closes() {
-        let message = Refusal::BadRequest.message();
+    fn what_has_no_body_says_nothing_of_one() {
+        let answer = Answer::standard(StatusCode::NO_CONTENT);
+        assert!(answer.body.is_empty() && answer.headers.is_empty());
+    }
+
+    #[test]
+    fn a_message_says_that_it_closes() {
+        let answer = Answer::standard(StatusCode::BAD_REQUEST);
+        let message = String::from_utf8(answer.message()).expect("text");
         assert!(
             message.starts_with("HTTP/1.1 400 Bad request\r\n"),
             "{message}"
         );
         assert!(message.contains("\r\nconnection: close\r\n"), "{message}");
-        assert!(message.ends_with(Refusal::BadRequest.body()), "{message}");
+        assert!(message.as_bytes().ends_with(&answer.body), "{message}");
     }
 }

@@ -5,38 +5,32 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     net::SocketAddr,
+    ops::Deref,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::{
-    answer::Refusal,
+    answer::Answer,
     exchange::{context::Exchange, rules::Remembered},
     tunnel::Tunnel,
 };
 use crate::{
     config::model::Timeouts,
     proxy::{self, Worker, header::Ends},
+    rules::SessionVars,
     tls::Session,
     topology::Frontend,
 };
 
-/// A client's connection.
+/// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
-    pub(super) worker: Rc<Worker>,
-    pub(super) peer: SocketAddr,
-    /// Both ends of its connection, for servers that are to be told.
-    pub(super) ends: Ends,
-    /// What its TLS handshake has shown.
-    pub(super) tls: Option<Rc<Session>>,
-    /// The X-Forwarded-For value, made once for all requests.
-    pub(super) forwarded_for: Option<HeaderValue>,
-    /// What rules remember, if there are any.
+    whose: Rc<Whose>,
+    /// What rules remember of the request, if there are any.
     pub(super) rules: RefCell<Option<Box<Remembered>>>,
-    frontend: Arc<Frontend>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
     now: Cell<Instant>,
     phase: Cell<Phase>,
@@ -60,19 +54,32 @@ pub(super) struct Client {
     pub(super) interim: Cell<bool>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
-    /// The answer with which to close.
-    pub(super) refusal: Cell<Option<Refusal>>,
+    /// The status of the answer with which to close.
+    pub(super) refusal: Cell<Option<StatusCode>>,
     exchange: RefCell<Exchange>,
 }
 
-/// Whose requests they are: what does not change as long as a connection lasts.
-struct Whose {
-    worker: Rc<Worker>,
-    peer: SocketAddr,
-    ends: Ends,
-    tls: Option<Rc<Session>>,
-    forwarded_for: Option<HeaderValue>,
+/// Whose requests they are: what lasts as long as the connection, and is shared by those that are under way on it.
+pub(super) struct Whose {
+    pub(super) worker: Rc<Worker>,
+    pub(super) peer: SocketAddr,
+    /// Both ends of its connection, for servers that are to be told.
+    pub(super) ends: Ends,
+    /// What its TLS handshake has shown.
+    pub(super) tls: Option<Rc<Session>>,
+    /// The X-Forwarded-For value, made once for all requests.
+    pub(super) forwarded_for: Option<HeaderValue>,
+    /// What rules remember of the connection.
+    pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
+}
+
+impl Deref for Client {
+    type Target = Whose;
+
+    fn deref(&self) -> &Whose {
+        &self.whose
+    }
 }
 
 /// Where a connection stands.
@@ -134,7 +141,7 @@ impl Client {
             Some(_) => Instant::now(),
         };
         let peer = accepted.address;
-        let ends = match worker.shared.http.introduces() || worker.shared.http.has_rules() {
+        let ends = match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
             true => accepted.ends(),
             // Nobody is told, so nobody need be asked.
             false => Ends {
@@ -149,28 +156,16 @@ impl Client {
             ends,
             tls: accepted.tls.clone(),
             forwarded_for,
+            session: RefCell::default(),
             frontend: Arc::clone(accepted.frontend()),
         };
-        Self::begun(whose, now)
+        Self::begun(Rc::new(whose), now)
     }
 
-    fn begun(whose: Whose, now: Instant) -> Self {
-        let Whose {
-            worker,
-            peer,
-            ends,
-            tls,
-            forwarded_for,
-            frontend,
-        } = whose;
+    fn begun(whose: Rc<Whose>, now: Instant) -> Self {
         Self {
-            worker,
-            peer,
-            ends,
-            tls,
-            forwarded_for,
+            whose,
             rules: RefCell::new(None),
-            frontend,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
@@ -193,15 +188,7 @@ impl Client {
 
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
-        let whose = Whose {
-            worker: Rc::clone(&self.worker),
-            peer: self.peer,
-            ends: self.ends,
-            tls: self.tls.clone(),
-            forwarded_for: self.forwarded_for.clone(),
-            frontend: Arc::clone(&self.frontend),
-        };
-        Self::begun(whose, self.now())
+        Self::begun(Rc::clone(&self.whose), self.now())
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {
@@ -255,6 +242,18 @@ impl Client {
     /// The exchange under way. Never held across an await or a call into hyper.
     pub(super) fn exchange(&self) -> RefMut<'_, Exchange> {
         self.exchange.borrow_mut()
+    }
+
+    /// Our answer with a status: the page that the file has for it, the backend's or else the frontend's, or the usual
+    /// one.
+    pub(super) fn answer(&self, status: StatusCode) -> Answer {
+        let code = status.as_u16();
+        let exchange = self.exchange();
+        let page = exchange
+            .backend()
+            .and_then(|backend| backend.config.errorfiles.page(code))
+            .or_else(|| self.frontend().config.errorfiles.page(code));
+        page.map_or_else(|| Answer::standard(status), Answer::from)
     }
 
     /// `n` bytes came from the client.

@@ -5,8 +5,10 @@
 //! names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
 //! belongs to the connection.
 
+use std::net::Ipv6Addr;
+
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
     header::{
         CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
         UPGRADE,
@@ -15,7 +17,7 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use super::{answer::Refusal, fields::Fields};
+use super::fields::Fields;
 
 /// HAProxy's `option forwardfor` field.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -26,10 +28,10 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// the fields that it has.
 ///
 /// # Errors
-/// The answer that it gets.
-pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
+/// The status of the answer that it gets, after which its connection is closed.
+pub fn check(head: &request::Parts) -> Result<Fields, StatusCode> {
     if head.method == Method::CONNECT {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
     check_target(&head.uri, &head.method)?;
     check_host(head)?;
@@ -41,13 +43,13 @@ pub fn check(head: &request::Parts) -> Result<Fields, Refusal> {
         check_coding(&head.headers)?;
     }
     if fields.any(Fields::LOOK_ALIKE) {
-        return Err(Refusal::BadRequest);
+        return Err(StatusCode::BAD_REQUEST);
     }
     Ok(fields)
 }
 
 /// RFC 9112 section 3.2: origin-form, absolute-form, or `*` for OPTIONS; printable ASCII.
-fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
+fn check_target(uri: &Uri, method: &Method) -> Result<(), StatusCode> {
     let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
     let well_formed = match (uri.scheme(), path) {
         (_, "*") => method == Method::OPTIONS,
@@ -57,12 +59,12 @@ fn check_target(uri: &Uri, method: &Method) -> Result<(), Refusal> {
     };
     match well_formed && path.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(()),
-        false => Err(Refusal::BadRequest),
+        false => Err(StatusCode::BAD_REQUEST),
     }
 }
 
 /// RFC 9112 section 3.2: one Host field in HTTP/1.1, at most one in 1.0, and no other than the target's.
-fn check_host(head: &request::Parts) -> Result<(), Refusal> {
+fn check_host(head: &request::Parts) -> Result<(), StatusCode> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let unambiguous = match (hosts.next(), hosts.next(), head.uri.authority()) {
         (Some(_), Some(_), _) => false,
@@ -75,11 +77,6 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
         (None, _, Some(_)) if head.version == Version::HTTP_2 => true,
         (None, ..) => head.version == Version::HTTP_10,
     };
-    let is_host = |host: &[u8]| {
-        // Neither a list nor what could be taken for more than a host and a port.
-        host.iter()
-            .all(|b| b.is_ascii_graphic() && !b",/\\?#@\"<>".contains(b))
-    };
     let host = match head.headers.get(HOST) {
         Some(host) => host.as_bytes(),
         None => head
@@ -91,8 +88,40 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     if unambiguous && is_host(host) {
         Ok(())
     } else {
-        Err(Refusal::BadRequest)
+        Err(StatusCode::BAD_REQUEST)
     }
+}
+
+/// Whether a Host field is empty, or an authority: a host and perhaps a port, and nothing that could be taken for more.
+///
+/// No more than [`Authority`] takes, which is what HTTP/2 has instead of the field: a server's connection must be able
+/// to carry whatever passes here.
+fn is_host(host: &[u8]) -> bool {
+    let (is_name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|&b| b == b']') else {
+                return false;
+            };
+            let address = std::str::from_utf8(&rest[..end]).ok();
+            let is_address = address.is_some_and(|a| a.parse::<Ipv6Addr>().is_ok());
+            (is_address, &rest[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|&b| b == b':').unwrap_or(host.len());
+            let is_name = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&b);
+            let name = &host[..end];
+            (
+                name.iter().all(is_name) && name.is_empty() == host.is_empty(),
+                &host[end..],
+            )
+        }
+    };
+    let is_port = match port.split_first() {
+        None => true,
+        Some((b':', digits)) => digits.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
+    };
+    is_name && is_port
 }
 
 /// The authority's host where its port is the scheme's own.
@@ -104,15 +133,15 @@ fn without_default_port<'a>(authority: &'a Authority, scheme: Option<&str>) -> O
 }
 
 /// RFC 9110 section 8.6: one length. In HTTP/1 hyper has seen to it.
-fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_length(headers: &HeaderMap) -> Result<(), StatusCode> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(length), None)
             if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) =>
         {
-            Err(Refusal::BadRequest)
+            Err(StatusCode::BAD_REQUEST)
         }
-        (_, Some(_)) => Err(Refusal::BadRequest),
+        (_, Some(_)) => Err(StatusCode::BAD_REQUEST),
         _ => Ok(()),
     }
 }
@@ -148,12 +177,12 @@ pub fn to_http_1(head: &mut request::Parts, fields: Fields, ended: bool) {
 }
 
 /// The one transfer coding that is understood is chunked, once.
-fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Refusal::NotImplemented),
+        _ => Err(StatusCode::NOT_IMPLEMENTED),
     }
 }
 
@@ -238,11 +267,16 @@ pub fn switching(head: &mut response::Parts) -> bool {
         return false;
     }
     remove_connection_fields(&mut head.headers, fields);
+    true
+}
+
+/// The same once rules have seen it: they do not undo what the server has done.
+pub fn switched(head: &mut response::Parts) {
     head.headers
         .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    head.status = StatusCode::SWITCHING_PROTOCOLS;
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    true
 }
 
 /// The path and query of `uri` alone.
@@ -367,185 +401,4 @@ fn remove_connection_fields(headers: &mut HeaderMap, fields: Fields) {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{Request, Response};
-
-    use super::*;
-
-    fn head(method: &str, uri: &str, fields: &[(&str, &str)]) -> request::Parts {
-        let mut request = Request::builder().method(method).uri(uri);
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        request.body(()).expect("a request").into_parts().0
-    }
-
-    fn fields(headers: &HeaderMap) -> Vec<String> {
-        headers
-            .iter()
-            .map(|(n, v)| format!("{n}: {}", v.to_str().expect("text")))
-            .collect()
-    }
-
-    #[test]
-    fn what_is_refused() {
-        type Case = (
-            &'static str,
-            &'static str,
-            &'static [(&'static str, &'static str)],
-            Result<(), Refusal>,
-        );
-        let cases: &[Case] = &[
-            ("GET", "/x?q", &[("host", "a")], Ok(())),
-            ("OPTIONS", "*", &[("host", "a")], Ok(())),
-            ("GET", "*", &[("host", "a")], Err(Refusal::BadRequest)),
-            ("GET", "x", &[("host", "a")], Err(Refusal::BadRequest)),
-            (
-                "CONNECT",
-                "a:80",
-                &[("host", "a:80")],
-                Err(Refusal::MethodNotAllowed),
-            ),
-            ("GET", "/x", &[], Err(Refusal::BadRequest)),
-            (
-                "GET",
-                "/x",
-                &[("host", "a"), ("host", "a")],
-                Err(Refusal::BadRequest),
-            ),
-            ("GET", "http://a/x", &[("host", "A")], Ok(())),
-            ("GET", "http://a:80/x", &[("host", "a")], Ok(())),
-            (
-                "GET",
-                "http://b/x",
-                &[("host", "a")],
-                Err(Refusal::BadRequest),
-            ),
-            (
-                "POST",
-                "/",
-                &[("host", "a"), ("transfer-encoding", "chunked")],
-                Ok(()),
-            ),
-            (
-                "POST",
-                "/",
-                &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
-                Err(Refusal::NotImplemented),
-            ),
-            (
-                "GET",
-                "/",
-                &[("host", "a"), ("transfer_encoding", "chunked")],
-                Err(Refusal::BadRequest),
-            ),
-            (
-                "GET",
-                "/",
-                &[("host", "a"), ("content_length", "3")],
-                Err(Refusal::BadRequest),
-            ),
-        ];
-        for (method, uri, headers, want) in cases {
-            assert_eq!(
-                check(&head(method, uri, headers)).map(drop),
-                *want,
-                "{method} {uri} {headers:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_request_sheds_what_belongs_to_the_connection() {
-        let mut head = head(
-            "GET",
-            "http://a/x?q",
-            &[
-                ("host", "a"),
-                ("connection", "X-Foo, close, Host, x-forwarded-for"),
-                ("x-foo", "1"),
-                ("keep-alive", "300"),
-                ("te", "gzip, trailers"),
-                ("upgrade", "h2c"),
-                ("x-forwarded-for", "1.2.3.4"),
-            ],
-        );
-        let had = Fields::of(&head.headers);
-        assert!(!request(
-            &mut head,
-            had,
-            Some(&HeaderValue::from_static("192.0.2.1"))
-        ));
-        let mut got = fields(&head.headers);
-        got.sort();
-        assert_eq!(
-            got,
-            [
-                "host: a",
-                "te: trailers",
-                "x-forwarded-for: 1.2.3.4",
-                "x-forwarded-for: 192.0.2.1"
-            ]
-        );
-        let ours = head.headers.get_all(X_FORWARDED_FOR).iter().next_back();
-        assert_eq!(
-            ours,
-            Some(&HeaderValue::from_static("192.0.2.1")),
-            "ours is the last"
-        );
-        assert_eq!(head.uri, "/x?q");
-    }
-
-    #[test]
-    fn http_1_0_is_asked_to_keep_the_connection() {
-        let mut head = head("GET", "/", &[]);
-        head.version = Version::HTTP_10;
-        let had = Fields::of(&head.headers);
-        request(&mut head, had, None);
-        assert_eq!(fields(&head.headers), ["connection: keep-alive"]);
-    }
-
-    fn answered(status: u16, fields: &[(&str, &str)]) -> response::Parts {
-        let mut response = Response::builder().status(status);
-        for (name, value) in fields {
-            response = response.header(*name, *value);
-        }
-        response.body(()).expect("a response").into_parts().0
-    }
-
-    #[test]
-    fn responses() {
-        let mut head = answered(
-            200,
-            &[
-                ("connection", "x-foo"),
-                ("x-foo", "1"),
-                ("keep-alive", "5"),
-                ("server", "me"),
-            ],
-        );
-        assert_eq!(
-            response(&mut head, Version::HTTP_11, true).map(|length| length.declared),
-            Some(None)
-        );
-        assert_eq!(fields(&head.headers), ["server: me"]);
-
-        let mut head = answered(204, &[("content-length", "0")]);
-        assert!(response(&mut head, Version::HTTP_10, false).is_some());
-        assert_eq!(fields(&head.headers), ["connection: close"]);
-
-        let mut head = answered(304, &[("content-length", "10")]);
-        assert_eq!(
-            response(&mut head, Version::HTTP_11, true).map(|length| length.declared),
-            Some(Some(10))
-        );
-
-        let mut both = answered(
-            200,
-            &[("content-length", "2"), ("transfer-encoding", "chunked")],
-        );
-        assert_eq!(response(&mut both, Version::HTTP_11, true), None);
-        let mut switching = answered(101, &[("upgrade", "websocket")]);
-        assert_eq!(response(&mut switching, Version::HTTP_11, true), None);
-    }
-}
+mod tests;

@@ -56,7 +56,7 @@ pub(super) async fn all(body: &mut RecvStream) -> Vec<u8> {
 }
 
 /// An HTTP/2 server that does `serve` with each request.
-fn h2_server<F>(
+pub(super) fn h2_server<F>(
     serve: impl Fn(Request<RecvStream>, server::SendResponse<Bytes>) -> F + Copy + Send + 'static,
 ) -> SocketAddr
 where

@@ -43,7 +43,9 @@ fn websocket(proves: bool) -> SocketAddr {
     })
 }
 
-async fn ask_for_websocket(address: SocketAddr) -> (Response<RecvStream>, SendStream<Bytes>) {
+pub(super) async fn ask_for_websocket(
+    address: SocketAddr,
+) -> (Response<RecvStream>, SendStream<Bytes>) {
     let mut sender = connect(address).await;
     while !sender.is_extended_connect_protocol_enabled() {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -20,7 +20,7 @@ pub struct Plan {
     frontends: Vec<Routes>,
     backends: Vec<Target>,
     names: HashMap<Vec<u8>, usize>,
-    has_rules: bool,
+    asks_for_ends: bool,
     introduces: bool,
 }
 
@@ -123,10 +123,10 @@ impl Plan {
             names: names
                 .map(|(index, backend)| (backend.name.as_bytes().to_vec(), index))
                 .collect(),
-            has_rules: topology
+            asks_for_ends: topology
                 .frontends
                 .iter()
-                .any(|f| !f.config.rules.is_empty())
+                .any(|f| !f.config.rules.is_empty() || f.config.unique_id.is_some())
                 || topology.backends.iter().any(|b| !b.config.rules.is_empty()),
             introduces: topology
                 .backends
@@ -141,9 +141,9 @@ impl Plan {
         self.introduces
     }
 
-    /// Whether there are rules at all.
-    pub fn has_rules(&self) -> bool {
-        self.has_rules
+    /// Whether anything may ask for the ends of a client's connection: a rule, or what requests are called.
+    pub fn asks_for_ends(&self) -> bool {
+        self.asks_for_ends
     }
 
     /// The rules of the frontend at `frontend`.

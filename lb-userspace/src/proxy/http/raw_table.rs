@@ -198,7 +198,8 @@ fn hosts(t: &mut Table) {
     }
     t.refused("400", "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n");
     for host in [
-        "a b", "a,b", "a/b", "a\\b", "a?b", "a#b", "u@a", "a\u{e9}", "a\tb", "<a>", "a\"",
+        "a b", "a,b", "a/b", "a\\b", "a?b", "a#b", "u@a", "a\u{e9}", "a\tb", "<a>", "a\"", "a:b:c",
+        "a:b", ":80", "[::1", "[a]", "a%20b", "a|b",
     ] {
         t.refused("400", format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::HttpService};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +17,6 @@ use tokio::{
 };
 
 use super::{
-    answer::Refusal,
     body::{Inbound, ResponseBody},
     client::{Client, Phase},
     exchange, h2,
@@ -109,7 +108,7 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Option<(S
 async fn close(client: &Client, stream: Stream, end: End, unread: &[u8]) {
     client.tick();
     match settle(client, end, unread) {
-        Some(refusal) => refuse(stream, &message(client, refusal)).await,
+        Some(refusal) => refuse(stream, &client.answer(refusal).message()).await,
         None => say_goodbye(stream).await,
     }
 }
@@ -215,7 +214,7 @@ impl<'a> Timer<'a> {
 }
 
 /// Closes the books on a connection. Returns the answer that the client still has to get.
-fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
+fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
     if let Some(refusal) = client.refusal.take() {
         client.end_exchange();
         return Some(refusal);
@@ -237,22 +236,24 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
         End::TimedOut if client.phase() == Phase::Idle && !client.is_new() && unread.is_empty() => {
             return None;
         }
-        End::TimedOut => (Cause::ClientTimeout, Refusal::RequestTimeout),
+        End::TimedOut => (Cause::ClientTimeout, StatusCode::REQUEST_TIMEOUT),
         // HAProxy answers even a connection that brings nothing at all.
         End::Closed if client.phase() == Phase::Idle && !client.is_new() => return None,
         End::Closed if client.worker.http.is_stopping() => return None,
-        End::Closed => (Cause::Client, Refusal::BadRequest),
-        End::Failed(error) if error.is_incomplete_message() => (Cause::Client, Refusal::BadRequest),
+        End::Closed => (Cause::Client, StatusCode::BAD_REQUEST),
+        End::Failed(error) if error.is_incomplete_message() => {
+            (Cause::Client, StatusCode::BAD_REQUEST)
+        }
         End::Failed(error) if error.is_parse_too_large() => (Cause::Proxy, too_large(unread)),
-        End::Failed(error) if error.is_parse() => (Cause::Proxy, Refusal::BadRequest),
+        End::Failed(error) if error.is_parse() => (Cause::Proxy, StatusCode::BAD_REQUEST),
         // The socket failed. Between requests that is how many clients leave.
         End::Failed(_) if client.phase() == Phase::Idle && !client.is_new() => return None,
-        End::Failed(_) => (Cause::Client, Refusal::BadRequest),
+        End::Failed(_) => (Cause::Client, StatusCode::BAD_REQUEST),
     };
     client.begin_without_request();
     let mut exchange = client.exchange();
     exchange.terminate(cause, Stage::Request);
-    exchange.refuse(refusal.code());
+    exchange.refuse(refusal.as_u16());
     drop(exchange);
     client.frontend().counters.http.requests.inc();
     client.end_exchange();
@@ -260,18 +261,18 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<Refusal> {
 }
 
 /// What is too large: hyper says the same of all of it, so the bytes that it has not taken have to tell.
-fn too_large(unread: &[u8]) -> Refusal {
+fn too_large(unread: &[u8]) -> StatusCode {
     let unread = unread.trim_ascii_start();
     let end = unread.iter().position(|&b| b == b'\n');
     let line = &unread[..end.unwrap_or(unread.len())];
     let version = line.trim_ascii_end();
     if line.len() > MAX_TARGET {
-        Refusal::UriTooLong
+        StatusCode::URI_TOO_LONG
     } else if version.ends_with(b" HTTP/1.1") || version.ends_with(b" HTTP/1.0") {
-        Refusal::HeaderFieldsTooLarge
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     } else {
         // The head has been taken: it was the length of the body.
-        Refusal::BadRequest
+        StatusCode::BAD_REQUEST
     }
 }
 
@@ -279,14 +280,6 @@ fn too_large(unread: &[u8]) -> Refusal {
 async fn say_goodbye(mut stream: Stream) {
     if stream.is_tls() {
         let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
-    }
-}
-
-/// The answer that a connection ends with: the file's page, else the usual one.
-fn message(client: &Client, refusal: Refusal) -> Vec<u8> {
-    match exchange::rules::page(client, refusal.code()) {
-        Some(page) => page.message(),
-        None => refusal.message().into_bytes(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Mode http over loopback: real listeners, clients and servers in one process.
 
 mod choosing;
+mod h2_clients;
+mod h2_servers;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

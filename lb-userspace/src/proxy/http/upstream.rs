@@ -200,10 +200,11 @@ impl Lease {
         }
     }
 
-    /// The connection will not be kept after this exchange.
+    /// The connection will carry no other exchange than those that are on it.
     pub(super) fn use_up(&mut self) {
-        if let Wire::Http1(upstream) = &mut self.wire {
-            upstream.used_up = true;
+        match &mut self.wire {
+            Wire::Http1(upstream) => upstream.used_up = true,
+            Wire::Http2(lease) => lease.use_up(),
         }
     }
 

@@ -2,10 +2,6 @@
 
 use sha2::{Digest, Sha256, Sha512};
 
-/// Longest password that is hashed, bytes. Each of some thousand rounds hashes a text as long as the password, and
-/// whoever may send a head may send a password that is as long.
-pub(super) const MAX_PASSWORD: usize = 256;
-
 /// A hash with its salt and cost.
 #[derive(Debug)]
 pub(super) struct Hash {
@@ -42,9 +38,6 @@ impl Hash {
     }
 
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        if password.len() > MAX_PASSWORD {
-            return false;
-        }
         let hash = match self.long {
             true => encode::<64>(
                 &digest::<Sha512>(password, &self.salt, self.rounds),
@@ -173,24 +166,4 @@ fn encode<const N: usize>(digest: &[u8], order: &Order) -> String {
         _ => put(byte(31) << 8 | byte(30), 3),
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_that_is_too_long_is_none() {
-        let salt = b"salt".to_vec();
-        for (length, right) in [(MAX_PASSWORD, true), (MAX_PASSWORD + 1, false)] {
-            let password = vec![b'x'; length];
-            let hash = Hash {
-                long: true,
-                rounds: 1000,
-                hash: encode::<64>(&digest::<Sha512>(&password, &salt, 1000), &ORDER_512),
-                salt: salt.clone(),
-            };
-            assert_eq!(hash.verify(&password), right, "{length}");
-        }
-    }
 }

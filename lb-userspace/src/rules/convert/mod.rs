@@ -297,8 +297,8 @@ impl Converter {
             Self::InTable(_)
                 | Self::Table(..)
                 | Self::Compare(_)
-                | Self::Math(_, Operand::Var(_))
                 | Self::Concat(_, Some(_), _)
+                | Self::Math(_, Operand::Var(_))
         )
     }
 

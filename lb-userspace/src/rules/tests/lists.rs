@@ -299,3 +299,38 @@ fn variables_keep_their_type() {
     outcome(&rules, &mut request);
     assert_eq!(request.headers["x-n"], "43 84");
 }
+
+#[test]
+fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
+    let set = |name: &str| {
+        let op = HeaderOp::Set(template("1"));
+        Edit::Header(name.parse().unwrap(), op)
+    };
+    let rules = RuleSet::new(vec![
+        Rule {
+            edits: vec![set("x-first")],
+            ..Rule::default()
+        },
+        Rule {
+            // Holds of the request as it is by now, not as it came.
+            condition: when("req.hdr(x-first)", How::Exact, "1"),
+            edits: vec![set("x-second")],
+            response: Some(ResponsePart {
+                condition: None,
+                edits: vec![set("x-answered")],
+                deny: None,
+                needs_request: false,
+            }),
+            ..Rule::default()
+        },
+    ]);
+    let mut request = head("GET", "/", &[]);
+    let (mut state, mut later) = (State::default(), Later::default());
+    rules.request(0, &mut request, &mut state, &mut later, &Fixed);
+    assert_eq!(request.headers["x-second"], "1");
+    let mut response = http::Response::new(()).into_parts().0;
+    rules
+        .response(&later, &mut response, &mut state, &Fixed)
+        .unwrap();
+    assert_eq!(response.headers["x-answered"], "1");
+}

@@ -29,6 +29,11 @@ fn connections_become_tunnels() {
     };
     let mut cases = vec![
         tunnel("websocket", &socket, talk()),
+        tunnel(
+            "with a cookie",
+            &socket.replace("/switch", "/sticky/switch"),
+            talk(),
+        ),
         tunnel("websocket over TLS", &socket, talk()).via("tls", Via::Tls("a")),
         tunnel(
             "at once",
@@ -85,6 +90,8 @@ fn connections_become_tunnels() {
         "GET /switch HTTP/1.1\nHost: a\n\n".to_owned(),
         format!("GET /none/switch HTTP/1.1\nHost: a\n{SOCKET}\n"),
         format!("GET /silent HTTP/1.1\nHost: a\n{SOCKET}\n"),
+        format!("GET /switch HTTP/1.1\nHost: a\nX-Deny: 1\n{SOCKET}\n"),
+        format!("GET /plain HTTP/1.1\nHost: a\nX-Deny: 1\n{SOCKET}\n"),
     ] {
         cases.push(ask(&text));
     }
@@ -98,11 +105,16 @@ frontends:
   front:
     bind: ["{web}", { address: "{tls}", tls: { certificates: "{dir}/a.pem" } }]
     forwarded_for: true
-    rules: [{ if: { path_prefix: /none/ }, use_backend: none }]
+    rules:
+      - { response: { set_header: { X-Seen: "%[status]" } } }
+      - { if: { header: { name: x-deny, present: true } }, response: { deny: true } }
+      - { if: { path_prefix: /none/ }, use_backend: none }
+      - { if: { path_prefix: /sticky/ }, use_backend: sticky }
     default_backend: app
 backends:
   app: { servers: [{ name: s1, address: "{s1}" }] }
   none: { servers: [] }
+  sticky: { cookie: { name: app, mode: insert, nocache: true }, servers: [{ name: s1, address: "{s1}", cookie: s1 }] }
 "#,
         cfg: "
     timeout tunnel 700ms
@@ -110,11 +122,18 @@ frontend front
     bind {web}
     bind {tls} ssl crt {dir}/a.pem alpn h2,http/1.1
     option forwardfor
+    http-request set-var(txn.deny) req.hdr(x-deny)
+    http-response set-header X-Seen %[status]
+    http-response deny if { var(txn.deny) -m found }
     use_backend none if { path_beg /none/ }
+    use_backend sticky if { path_beg /sticky/ }
     default_backend app
 backend app
     server s1 {s1}
 backend none
+backend sticky
+    cookie app insert nocache
+    server s1 {s1} cookie s1
 ",
         files: &[],
         cases,

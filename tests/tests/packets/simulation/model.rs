@@ -97,8 +97,14 @@ impl Model {
             );
         }
         if opened {
-            if let Some(other) = self.at_servers.get(&at_server) {
-                panic!("{frame:?}: by {at_server:?}, which {other:?} has");
+            if let Some(other) = self.at_servers.get(&at_server).copied() {
+                // Where no other port is free, that of a flow that is over is taken over.
+                let over = self.flows.get(&other).is_some_and(|live| live.server_ended);
+                assert!(
+                    over && counted("flow_closed"),
+                    "{frame:?}: by {at_server:?}, which {other:?} has"
+                );
+                self.forget(other);
             }
             let live = Live {
                 at_server,
@@ -117,7 +123,8 @@ impl Model {
         }
         if counted("flow_established") {
             self.establish(key);
-        } else if counted("flow_closed") && before.is_some_and(|live| !live.established) {
+        } else if !opened && counted("flow_closed") && before.is_some_and(|live| !live.established)
+        {
             self.flows.remove(&key);
         }
         opened

@@ -300,7 +300,7 @@ fn closed(w: &World) -> Vec<Row> {
             f.settings(|settings| settings.flags = Settings::DRAINING);
         };
         let full =
-            |f: &mut crate::fixture::Fixture| f.settings(|settings| settings.admit_below = 0);
+            |f: &mut crate::fixture::Fixture| f.settings(|settings| settings.admit_below = [0; 2]);
         rows.extend([
             row(
                 "while stopping new flows go up",

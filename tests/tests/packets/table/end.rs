@@ -138,7 +138,7 @@ fn freed(w: &World) -> Vec<Row> {
                     close(f, 1);
                     f.age_closed(1_000);
                     next(f);
-                    f.settings(|settings| settings.admit_below = 1);
+                    f.settings(|settings| settings.admit_below = [1; 2]);
                 }),
                 1,
             );
@@ -273,7 +273,7 @@ fn idle(w: &World) -> Vec<Row> {
             |f| {
                 let w = f.world;
                 let most = if w.v4() { REAP_BATCH } else { REAP_BATCH6 };
-                f.settings(|settings| settings.admit_below = 5_000);
+                f.settings(|settings| settings.admit_below = [5_000; 2]);
                 for n in 0..most as u16 {
                     let client = w.client_2.at_port(1_000 + n);
                     f.run_uncounted(&w.syn(client, port::DSR_ONE).bytes(), None);

@@ -244,7 +244,7 @@ fn expected_active(port: u16) -> u32 {
 /// Leaves no room in the table of established flows.
 fn fill(f: &mut Fixture) {
     let w = f.world;
-    f.settings(|settings| settings.admit_below = 5_000);
+    f.settings(|settings| settings.admit_below = [5_000; 2]);
     for n in 0..1_024u16 {
         let client = w.client_2.at_port(2_000 + n);
         f.run_uncounted(&w.syn(client, port::DSR_ONE).bytes(), None);

@@ -18,12 +18,10 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
-use hyper::ext::ReasonPhrase;
-
 use send::Answered;
 
 use super::{
-    answer::{Answer, Refusal},
+    answer::Answer,
     body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
@@ -41,20 +39,15 @@ const TUNNEL: Duration = Duration::from_secs(3600);
 
 /// Why a request has no answer of a server's.
 enum Failure {
-    /// It gets one of ours, and the connection goes on.
-    Answer(Answer),
-    /// It gets one of a rule's, and the connection goes on.
-    Local(Box<rules::Local>),
-    /// It gets one of ours, with which the connection ends.
-    Refuse(Refusal),
-    /// The connection ends, with this answer if the client is still there to read it.
-    Close(Option<Refusal>),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
-    }
+    /// It gets ours with this status, and the connection goes on.
+    Status(StatusCode),
+    /// It gets this one, and the connection goes on.
+    Answer(Box<Answer>),
+    /// It gets ours with this status, with which the connection ends: it was no request, or not all of one, so whatever
+    /// follows could not be told apart from it.
+    Refuse(StatusCode),
+    /// The connection ends, with our answer of this status if the client is still there to read it.
+    Close(Option<StatusCode>),
 }
 
 /// The connection ends here; what is left to say is written when hyper is done with it.
@@ -96,23 +89,20 @@ pub(super) async fn serve(
     };
     let response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Answer(answer)) => match rules::page(&client, answer.code()) {
-            Some(page) => rules::answered(&client, page, &asked),
-            None => local(&client, answer, &asked),
-        },
-        Err(Failure::Local(answer)) => rules::answered(&client, *answer, &asked),
+        Err(Failure::Status(status)) => answered(&client, client.answer(status), &asked),
+        Err(Failure::Answer(answer)) => answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();
             exchange.terminate(Cause::Proxy, Phase::Request);
-            exchange.refuse(refusal.code());
+            exchange.refuse(refusal.as_u16());
             client.refusal.set(Some(refusal));
             return Err(Closed);
         }
         Err(Failure::Close(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();
-            exchange.status = refusal.map(Refusal::code);
+            exchange.status = refusal.map(|status| status.as_u16());
             client.refusal.set(refusal);
             return Err(Closed);
         }
@@ -122,16 +112,10 @@ pub(super) async fn serve(
     Ok(response)
 }
 
-/// One of our own answers.
-fn local(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::local(client, answer.bytes()));
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = answer.headers();
-    if answer.status().canonical_reason() != Some(answer.reason()) {
-        response
-            .extensions_mut()
-            .insert(ReasonPhrase::from_static(answer.reason().as_bytes()));
-    }
+/// An answer of ours as a response.
+fn answered(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<ResponseBody> {
+    let (response, body) = answer.into_response();
+    let mut response = response.map(|()| ResponseBody::local(client, body));
     if asked.version == Version::HTTP_10 {
         forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
     } else if client.upload() != Upload::Done {
@@ -148,7 +132,7 @@ async fn forward_to_backend(
     body: Inbound,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let fields = forward::check(&head)?;
+    let fields = forward::check(&head).map_err(Failure::Refuse)?;
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
@@ -188,21 +172,22 @@ async fn forward_to_backend(
     }
     let answered = send::run(client, target, holder, request).await?;
     match answered.response.status() {
-        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered).await,
+        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
         _ => answer(client, target, answered, asked),
     }
 }
 
 /// The server has switched protocols, as the client has asked it to: the connection becomes a tunnel once the client
-/// has been told.
+/// has been told. Rules may change or deny the answer, but not its status: what follows is not HTTP.
 async fn switch(
     client: &Rc<Client>,
     target: &Target,
     Answered {
         response,
         mut lease,
-        ..
+        direct,
     }: Answered,
+    asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     let (mut head, _) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
@@ -217,6 +202,10 @@ async fn switch(
     let Some((server, early)) = lease.into_switched().filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
+    let fields = Fields::of(&head.headers);
+    let fields = rules::respond(client, target, &mut head, fields)?;
+    persist::write(client, target, &asked.method, &mut head, fields, direct);
+    forward::switched(&mut head);
     client.exchange().stage = Phase::Data;
     let shut_down = client.exchange().take_shut_down();
     client.tunnel.set(Some(Box::new(Tunnel {

@@ -1,25 +1,21 @@
 //! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
 
-use std::{borrow::Cow, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request, response,
-};
-use hyper::ext::ReasonPhrase;
+use http::{HeaderValue, StatusCode, request, response};
 
-use super::{Answer, Asked, Client, Failure, Fields, Target, Upload, forward};
+use super::{Client, Failure, Fields, Target};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::{answer::standard, body::ResponseBody, plan::Plan},
+    proxy::http::plan::Plan,
     rules::{
-        Data, Denial, Fact, Later, Outcome, Reply, RequestView, RuleSet, Scene, State, TlsFact,
-        Value, World,
+        Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
+        TlsFact, Value, World,
     },
     topology::{Backend, Server},
 };
 
-/// What rules have left of a connection's requests.
+/// What rules have left of a request.
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
     state: State,
@@ -29,14 +25,30 @@ pub(in super::super) struct Remembered {
     backend: Later,
 }
 
-/// An answer of ours that the connection goes on after.
-#[derive(Debug)]
-pub(in super::super) struct Local {
-    status: StatusCode,
-    /// Another than the status's usual one.
-    reason: Option<ReasonPhrase>,
-    headers: HeaderMap,
-    body: Bytes,
+/// What rules remember while they look at it: of the request, and of the connection that others share.
+struct Memory<'a> {
+    remembered: RefMut<'a, Remembered>,
+    session: RefMut<'a, SessionVars>,
+}
+
+impl<'a> Memory<'a> {
+    fn of(client: &'a Client) -> Self {
+        let mut remembered = RefMut::map(client.rules.borrow_mut(), |remembered| {
+            &mut **remembered.get_or_insert_default()
+        });
+        let mut session = client.session.borrow_mut();
+        remembered.state.take_session(&mut session);
+        Self {
+            remembered,
+            session,
+        }
+    }
+}
+
+impl Drop for Memory<'_> {
+    fn drop(&mut self) {
+        self.remembered.state.give_session(&mut self.session);
+    }
 }
 
 /// The backend that a request goes to, once the rules have seen and changed it; and the fields that it has then.
@@ -58,7 +70,7 @@ pub(super) async fn route<'p>(
     }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
-        return Err(Failure::Answer(Answer::ServiceUnavailable));
+        return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
     };
     let now_ms = client.worker.shared.topology.clock.at(client.now());
     client.exchange().enter(target.backend.enter(now_ms));
@@ -78,8 +90,8 @@ fn name(client: &Client, head: &mut request::Parts) {
     let Some(unique) = &client.frontend().config.unique_id else {
         return;
     };
-    let mut remembered = client.rules.borrow_mut();
-    let remembered = remembered.get_or_insert_default();
+    let mut memory = Memory::of(client);
+    let remembered = &mut *memory.remembered;
     let id = {
         let world = Surroundings {
             client,
@@ -108,13 +120,14 @@ pub(super) fn respond(
     head: &mut response::Parts,
     fields: Fields,
 ) -> Result<Fields, Failure> {
-    let mut remembered = client.rules.borrow_mut();
-    let Some(remembered) = remembered.as_mut() else {
-        return Ok(fields);
-    };
-    if remembered.frontend.is_empty() && remembered.backend.is_empty() {
+    let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
+        !remembered.frontend.is_empty() || !remembered.backend.is_empty()
+    });
+    if !any {
         return Ok(fields);
     }
+    let mut memory = Memory::of(client);
+    let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
         backend: Some(&target.backend.name),
@@ -143,7 +156,7 @@ pub(super) fn respond(
             // The client gets no answer of the server's.
             exchange.responded = None;
             drop(exchange);
-            Err(Failure::Local(Box::new(Local::of(client, status))))
+            Err(Failure::Status(status))
         }
     }
 }
@@ -184,92 +197,6 @@ pub(in super::super) fn finish(
     remembered.backend = Later::default();
 }
 
-/// An answer of ours as a response.
-pub(super) fn answered(client: &Rc<Client>, local: Local, asked: &Asked) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::local(client, local.body));
-    *response.status_mut() = local.status;
-    *response.headers_mut() = local.headers;
-    if let Some(reason) = local.reason {
-        response.extensions_mut().insert(reason);
-    }
-    if asked.version == http::Version::HTTP_10 {
-        forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
-    } else if client.upload() != Upload::Done {
-        // Nobody reads the rest of the request, so the next one's beginning could not be told.
-        forward::say_whether_kept(response.headers_mut(), false);
-    }
-    client.exchange().release();
-    response
-}
-
-impl Local {
-    /// With the page that the file has for the status, else the usual one.
-    fn of(client: &Client, status: StatusCode) -> Self {
-        if let Some(page) = page(client, status.as_u16()) {
-            return page;
-        }
-        let (reason, headers, body) = standard(status);
-        let usual = status.canonical_reason() == Some(reason);
-        Self {
-            status,
-            reason: (!usual).then(|| ReasonPhrase::from_static(reason.as_bytes())),
-            headers,
-            body,
-        }
-    }
-}
-
-/// The page that the file has for a status: the backend's, else the frontend's.
-pub(in super::super) fn page(client: &Client, status: u16) -> Option<Local> {
-    let frontend = &client.frontend().config.errorfiles;
-    let exchange = client.exchange();
-    let backend = exchange.backend();
-    let page = backend
-        .and_then(|backend| backend.config.errorfiles.page(status))
-        .or_else(|| frontend.page(status))?;
-    let mut headers = page.headers.clone();
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(page.body.len()));
-    Some(Local {
-        status: page.status,
-        reason: page.reason.clone(),
-        headers,
-        body: page.body.clone(),
-    })
-}
-
-impl Local {
-    /// The whole message as it goes over the wire where the connection ends with it.
-    pub(in super::super) fn message(&self) -> Vec<u8> {
-        let reason = match &self.reason {
-            Some(reason) => reason.as_bytes(),
-            None => self.status.canonical_reason().unwrap_or("Error").as_bytes(),
-        };
-        let mut text = format!("HTTP/1.1 {} ", self.status.as_u16()).into_bytes();
-        text.extend_from_slice(reason);
-        text.extend_from_slice(b"\r\n");
-        for (name, value) in &self.headers {
-            text.extend_from_slice(name.as_str().as_bytes());
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(value.as_bytes());
-            text.extend_from_slice(b"\r\n");
-        }
-        text.extend_from_slice(b"connection: close\r\n\r\n");
-        text.extend_from_slice(&self.body);
-        text
-    }
-}
-
-impl From<Reply> for Local {
-    fn from(reply: Reply) -> Self {
-        Self {
-            status: reply.status,
-            reason: None,
-            headers: reply.headers,
-            body: reply.body,
-        }
-    }
-}
-
 /// Whose rules.
 #[derive(Clone, Copy)]
 enum Side<'a> {
@@ -297,13 +224,13 @@ impl Way<'_> {
         let mut from = 0;
         loop {
             let (outcome, next) = {
-                let mut remembered = client.rules.borrow_mut();
+                let mut memory = Memory::of(client);
                 let Remembered {
                     state,
                     id,
                     frontend,
                     backend,
-                } = &mut **remembered.get_or_insert_default();
+                } = &mut *memory.remembered;
                 let (later, name) = match side {
                     Side::Frontend => (frontend, None),
                     Side::Backend(name) => (backend, Some(name)),
@@ -327,7 +254,7 @@ impl Way<'_> {
                 }
                 Outcome::Answer(reply) => {
                     client.exchange().terminate(Cause::Local, Phase::Request);
-                    return Err(Failure::Local(Box::new(reply.into())));
+                    return Err(Failure::Answer(Box::new(reply.into())));
                 }
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
             }
@@ -357,11 +284,11 @@ impl Way<'_> {
             _ => Cause::Proxy,
         };
         client.exchange().terminate(cause, phase);
-        let mut local = Local::of(client, denial.status);
+        let mut answer = client.answer(denial.status);
         if let Some((name, value)) = denial.header {
-            local.headers.insert(name, value);
+            answer.headers.insert(name, value);
         }
-        Failure::Local(Box::new(local))
+        Failure::Answer(Box::new(answer))
     }
 }
 

@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, header::HOST};
+use http::{Request, Response, StatusCode, header::HOST};
 use hyper::client::conn::TrySendError;
 
-use super::{Answer, Failure, Refusal, persist};
+use super::{Failure, persist};
 use crate::{
     config::model::Protocol,
     observe::log::{Cause, Phase},
@@ -21,6 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
+            h2::NotAsked,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -52,11 +53,13 @@ pub(super) async fn run(
     );
     let mut trace = Trace::default();
     let mut preferred = holder.clone();
+    let mut repeated = false;
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
         let wanted = preferred.as_ref();
-        let reached = reach(client, target, asking, wanted, &request, &mut trace).await;
+        let anew = repeated;
+        let reached = reach(client, target, asking, wanted, &request, anew, &mut trace).await;
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -81,9 +84,15 @@ pub(super) async fn run(
                 });
             }
             Sent::Failed(failure) => return Err(failure),
-            Sent::Not(_) if fresh => return Err(server_failed(client, Cause::Server)),
-            // The server had just closed an idle connection; it has not seen the request.
+            Sent::Not(_) if fresh || repeated => {
+                return Err(server_failed(client, Cause::Server));
+            }
+            // The server had just closed an idle connection, or takes no more on one that is shared; it has not looked
+            // at the request. Once, on a new connection: what it does not take there it will not take elsewhere.
             Sent::Not(unsent) => {
+                repeated = true;
+                trace.retries += 1;
+                client.exchange().count_repeat();
                 client.exchange().release();
                 request = unsent;
                 preferred = Some(server);
@@ -92,13 +101,14 @@ pub(super) async fn run(
     }
 }
 
-/// A slot of a server and a connection to it, an idle one if there is one.
+/// A slot of a server and a connection to it, one that there is if it need not be made `anew`.
 async fn reach(
     client: &Client,
     target: &Target,
     asking: Asking,
     preferred: Option<&Arc<Server>>,
     request: &Request<RequestBody>,
+    anew: bool,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
     let timeout = target.backend.config.timeouts.connect;
@@ -117,19 +127,22 @@ async fn reach(
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
-            let shared = pool
-                .shared
-                .lease(place, own.clone(), async || way(own).connect().await);
-            let lease = shared.await?;
+            // Before it is waited for: whoever waits may leave.
             pool.keep_tidy(&client.worker);
+            let lease = pool.shared.lease(place, way(own), anew).await?;
             return Ok(Lease::shared(lease, place));
         }
         if protocol == Protocol::Auto
+            && !anew
             && let Some(lease) = pool.shared.find(place, own.as_deref())
         {
             return Ok(Lease::shared(lease, place));
         }
-        let upstream = match pool.take(place, own.as_deref()) {
+        let idle = match anew {
+            true => None,
+            false => pool.take(place, own.as_deref()),
+        };
+        let upstream = match idle {
             Some(idle) => idle,
             None => {
                 let way = way(own);
@@ -185,7 +198,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
     };
     persist::forget(client);
     client.exchange().terminate(cause, phase);
-    Failure::Answer(Answer::ServiceUnavailable)
+    Failure::Status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// What came of giving a request to a connection.
@@ -232,7 +245,8 @@ async fn send(
                 })
                 .await
             }
-            Err(unsent) => Err(Trouble::Unsent(unsent)),
+            Err(NotAsked::Closed(unsent)) => Err(Trouble::Unsent(unsent)),
+            Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
     if lease.take_repeated() {
@@ -248,14 +262,19 @@ async fn send(
         Err(Trouble::ShutDown) => {
             persist::forget(client);
             client.exchange().terminate(Cause::Down, Phase::Headers);
-            Sent::Failed(Failure::Answer(Answer::BadGateway))
+            Sent::Failed(Failure::Status(StatusCode::BAD_GATEWAY))
         }
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
             None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
         },
-        Err(Trouble::Unsent(request)) => Sent::Not(*request),
+        Err(Trouble::Unsent(request)) => {
+            // Who refuses one request there refuses the next.
+            lease.use_up();
+            Sent::Not(*request)
+        }
+        Err(Trouble::Unsendable) => Sent::Failed(unsendable(client)),
         Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }
 }
@@ -281,11 +300,20 @@ enum Trouble {
     Hyper(Box<TrySendError<Request<RequestBody>>>),
     /// The server has not seen the request.
     Unsent(Box<Request<RequestBody>>),
+    /// The server's protocol cannot carry it.
+    Unsendable,
     /// The server, or its connection, ended the stream.
     Reset,
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
+}
+
+/// A rule has made the request what cannot be sent. The server has not been asked, so nothing is held against it.
+fn unsendable(client: &Client) -> Failure {
+    persist::forget(client);
+    client.exchange().terminate(Cause::Internal, Phase::Headers);
+    Failure::Status(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The client did not send the rest of the request in time, or the server its answer.
@@ -296,14 +324,14 @@ fn out_of_time(client: &Client, whose: Expired) -> Failure {
             client
                 .exchange()
                 .terminate(Cause::ClientTimeout, Phase::Data);
-            Failure::Close(Some(Refusal::RequestTimeout))
+            Failure::Close(Some(StatusCode::REQUEST_TIMEOUT))
         }
         Expired::Server => {
             client
                 .exchange()
                 .terminate(Cause::ServerTimeout, Phase::Headers);
             count_response_error(client, Observation::NoResponse);
-            Failure::Answer(Answer::GatewayTimeout)
+            Failure::Status(StatusCode::GATEWAY_TIMEOUT)
         }
     }
 }
@@ -321,7 +349,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
         Upload::Malformed => {
             persist::forget(client);
             client.exchange().terminate(Cause::Proxy, Phase::Data);
-            Failure::Close(Some(Refusal::BadRequest))
+            Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
         Upload::Done | Upload::Waiting | Upload::Sending => {
             let cause = if malformed {
@@ -340,7 +368,7 @@ pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
     client.exchange().responded = None;
     client.exchange().terminate(cause, Phase::Headers);
     count_response_error(client, Observation::BadResponse);
-    Failure::Answer(Answer::BadGateway)
+    Failure::Status(StatusCode::BAD_GATEWAY)
 }
 
 fn count_response_error(client: &Client, seen: Observation) {

@@ -10,6 +10,8 @@ use http::{
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The request as a server of HTTP/2 gets it; `None` if its Host is none. `scheme` is that of the way to the server.
+///
+/// A request of HTTP/1 may have no Host; the h2 crate takes such a one only for what it is.
 pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()>> {
     let request::Parts {
         method,
@@ -21,14 +23,16 @@ pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()
     shed(&mut headers);
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = uri.into_parts().path_and_query;
+    let mut version = Version::HTTP_11;
     if let Some(host) = host.filter(|host| !host.is_empty()) {
         parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
         parts.scheme = Some(scheme);
+        version = Version::HTTP_2;
     }
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    *request.version_mut() = Version::HTTP_2;
+    *request.version_mut() = version;
     *request.headers_mut() = headers;
     Some(request)
 }

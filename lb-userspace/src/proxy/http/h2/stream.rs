@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use super::{
     Received, connect, head,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     observe::log::{Cause, Phase as Stage},
     proxy::http::{
-        answer::{Answer, Refusal},
+        answer::Answer,
         body::{Inbound, ResponseBody},
         client::{Client, Phase},
         exchange,
@@ -135,7 +135,7 @@ async fn answer(
             Some((proof, bytes)) => switched(client, response, proof, bytes, respond).await,
         },
         Some(Err(exchange::Closed)) => match client.refusal.take() {
-            Some(refusal) => refuse(client, refusal, &mut respond),
+            Some(refusal) => say(client, client.answer(refusal), bodyless, &mut respond),
             None => respond.send_reset(Reason::CANCEL),
         },
         None => client.exchange().terminate_here(Cause::Client),
@@ -210,39 +210,24 @@ async fn switched(
 
 /// The server has not switched protocols as it should have.
 fn not_switched(client: &Client, respond: &mut SendResponse<Bytes>) {
-    let answer = Answer::BadGateway;
+    let answer = client.answer(StatusCode::BAD_GATEWAY);
     let mut exchange = client.exchange();
     exchange.terminate(Cause::Proxy, Stage::Headers);
-    exchange.status = Some(answer.code());
+    exchange.status = Some(answer.status.as_u16());
     drop(exchange);
-    say(
-        client,
-        answer.status(),
-        answer.headers(),
-        answer.bytes(),
-        respond,
-    );
-}
-
-/// Answers what was no request, or not all of one.
-fn refuse(client: &Client, refusal: Refusal, respond: &mut SendResponse<Bytes>) {
-    let body = Bytes::from_static(refusal.body().as_bytes());
-    say(client, refusal.status(), refusal.headers(), body, respond);
+    say(client, answer, false, respond);
 }
 
 /// One of our own answers.
-fn say(
-    client: &Client,
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-    respond: &mut SendResponse<Bytes>,
-) {
-    let mut head = Response::new(());
-    *head.status_mut() = status;
-    *head.headers_mut() = headers;
-    client.sent(head::response_size(&head) + body.len());
-    if let Ok(mut stream) = respond.send_response(head, false) {
+fn say(client: &Client, answer: Answer, bodyless: bool, respond: &mut SendResponse<Bytes>) {
+    let (head, body) = answer.into_response();
+    let head = head::response(head.into_parts().0);
+    let ended = bodyless || body.is_empty();
+    let size = if ended { 0 } else { body.len() };
+    client.sent(head::response_size(&head) + size);
+    if let Ok(mut stream) = respond.send_response(head, ended)
+        && !ended
+    {
         stream.reserve_capacity(body.len());
         let _ = stream.send_data(body, true);
     }

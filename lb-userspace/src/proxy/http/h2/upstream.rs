@@ -1,7 +1,7 @@
 //! Connections to servers. The requests of a worker share them.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     io,
     pin::Pin,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::proxy::{
     Stream,
-    connect::{ConnectError, Own},
+    connect::{ConnectError, Own, Way},
     http::{
         body::{Inbound, RequestBody},
         client::Client,
@@ -36,6 +36,10 @@ struct Connection {
     sender: client::SendRequest<Bytes>,
     scheme: Scheme,
     active: Cell<usize>,
+    /// It has carried a request.
+    used: Cell<bool>,
+    /// It is to carry no more requests.
+    used_up: Cell<bool>,
     idle_since: Cell<Instant>,
 }
 
@@ -62,12 +66,17 @@ impl Connection {
             sender,
             scheme,
             active: Cell::new(0),
+            used: Cell::new(false),
+            used_up: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
         }))
     }
 
     /// Whether the server still takes requests on it.
     fn is_open(&self) -> bool {
+        if self.used_up.get() {
+            return false;
+        }
         let mut sender = self.sender.clone();
         !matches!(
             sender.poll_ready(&mut Context::from_waker(Waker::noop())),
@@ -85,8 +94,16 @@ impl Connection {
 #[derive(Default)]
 struct Connections {
     open: RefCell<Vec<Rc<Connection>>>,
-    /// One is being made; told once it is there, or is not to be had.
-    opening: RefCell<Option<Rc<Notify>>>,
+    /// One is being made.
+    opening: RefCell<Option<Rc<Opening>>>,
+}
+
+/// A connection that is being made, for all that wait for it.
+#[derive(Default)]
+struct Opening {
+    ended: Notify,
+    /// Why it is not to be had.
+    failed: OnceCell<ConnectError>,
 }
 
 impl Connections {
@@ -94,17 +111,42 @@ impl Connections {
     fn free(&self) -> Option<Lease> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| connection.is_open());
-        let mut free = open.iter().filter(|connection| connection.has_room());
-        free.next()
-            .map(|connection| Lease::new(Rc::clone(connection), false))
+        // The newest first, so that what is too much falls idle.
+        let mut free = open.iter().rev().filter(|connection| connection.has_room());
+        free.next().map(Lease::new)
     }
 
-    async fn open(&self, stream: Stream) -> Result<Lease, ConnectError> {
+    async fn open(&self, stream: Stream) -> Result<Rc<Connection>, ConnectError> {
         let connection = Connection::open(stream)
             .await
             .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
         self.open.borrow_mut().push(Rc::clone(&connection));
-        Ok(Lease::new(connection, true))
+        Ok(connection)
+    }
+
+    /// The connection that is being made, or else one that is begun.
+    ///
+    /// In a task of its own: it is for all that wait, so it goes on though the one that has begun it leaves, and has its
+    /// own time.
+    fn opening(self: &Rc<Self>, way: Way) -> Rc<Opening> {
+        let mut opening = self.opening.borrow_mut();
+        if let Some(opening) = &*opening {
+            return Rc::clone(opening);
+        }
+        let begun = opening.insert(Rc::default());
+        let (at, begun) = (Rc::clone(self), Rc::clone(begun));
+        let told = Rc::clone(&begun);
+        tokio::task::spawn_local(async move {
+            let timeout = way.timeout;
+            let made = async { at.open(way.connect().await?).await };
+            let made = tokio::time::timeout(timeout, made).await;
+            if let Err(error) = made.unwrap_or(Err(ConnectError::Timeout)) {
+                let _ = begun.failed.set(error);
+            }
+            at.opening.take();
+            begun.ended.notify_waiters();
+        });
+        told
     }
 }
 
@@ -141,33 +183,36 @@ impl Pool {
         self.at(place, own)?.free()
     }
 
-    /// Room for a request at `place`, on a connection that `connect` makes if there is none.
+    /// Room for a request at `place`, on a connection that is made by `way` if there is none, or if it is to be `anew`.
     ///
     /// # Errors
-    /// Those of `connect`.
+    /// The connection that was waited for is not to be had, or not in time.
     pub(in super::super) async fn lease(
         &self,
         place: Place,
-        own: Option<Box<Own>>,
-        connect: impl AsyncFnOnce() -> Result<Stream, ConnectError>,
+        way: Way,
+        anew: bool,
     ) -> Result<Lease, ConnectError> {
-        let at = self.at_or_new(place, own);
-        loop {
-            if let Some(lease) = at.free() {
-                return Ok(lease);
-            }
-            // Whoever comes while one is being made waits for it: there may be room for all.
-            let opening = at.opening.borrow().as_ref().map(Rc::clone);
-            match opening {
-                Some(opening) => opening.notified().await,
-                None => break,
-            }
+        let at = self.at_or_new(place, way.own.clone());
+        if !anew && let Some(lease) = at.free() {
+            return Ok(lease);
         }
-        let opening = Opening::begin(&at);
-        let stream = Box::pin(connect()).await?;
-        let lease = at.open(stream).await;
-        drop(opening);
-        lease
+        let timeout = way.timeout;
+        let leased = async {
+            loop {
+                // Whoever comes while one is being made waits for it: there may be room for all.
+                let opening = at.opening(way.clone());
+                opening.ended.notified().await;
+                if let Some(error) = opening.failed.get() {
+                    return Err(error.again());
+                }
+                if let Some(lease) = at.free() {
+                    return Ok(lease);
+                }
+            }
+        };
+        let leased = tokio::time::timeout(timeout, Box::pin(leased)).await;
+        leased.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Room for a request on `stream`, which was made for it.
@@ -180,7 +225,8 @@ impl Pool {
         own: Option<Box<Own>>,
         stream: Stream,
     ) -> Result<Lease, ConnectError> {
-        self.at_or_new(place, own).open(stream).await
+        let connection = self.at_or_new(place, own).open(stream).await?;
+        Ok(Lease::new(&connection))
     }
 
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
@@ -201,24 +247,6 @@ impl Pool {
     }
 }
 
-/// Says that a connection is being made, until it is or the attempt is dropped.
-struct Opening<'a>(&'a Connections);
-
-impl<'a> Opening<'a> {
-    fn begin(at: &'a Connections) -> Self {
-        *at.opening.borrow_mut() = Some(Rc::default());
-        Self(at)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        if let Some(opening) = self.0.opening.borrow_mut().take() {
-            opening.notify_waiters();
-        }
-    }
-}
-
 /// Room for a request on a connection, and the request once it is sent.
 pub(in super::super) struct Lease {
     connection: Rc<Connection>,
@@ -227,18 +255,23 @@ pub(in super::super) struct Lease {
 }
 
 impl Lease {
-    fn new(connection: Rc<Connection>, fresh: bool) -> Self {
+    fn new(connection: &Rc<Connection>) -> Self {
         connection.active.set(connection.active.get() + 1);
         Self {
-            connection,
-            fresh,
+            connection: Rc::clone(connection),
+            fresh: !connection.used.replace(true),
             upload: None,
         }
     }
 
-    /// Whether the connection was made for this request.
+    /// Whether this is the first request on the connection.
     pub(in super::super) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// No other request is to go by the connection.
+    pub(in super::super) fn use_up(&self) {
+        self.connection.used_up.set(true);
     }
 
     /// Whether all of the request is on its way.
@@ -259,27 +292,24 @@ impl Lease {
         }
     }
 
-    /// Sends the request's head. Gives the request back if nothing of it can be sent.
+    /// Sends the request's head.
     ///
     /// # Errors
-    /// The request.
+    /// See [`NotAsked`].
     pub(in super::super) fn ask(
         &mut self,
         client: &Rc<Client>,
         request: Request<RequestBody>,
-    ) -> Result<Ask, Box<Request<RequestBody>>> {
+    ) -> Result<Ask, NotAsked> {
         if !self.connection.is_open() {
-            return Err(Box::new(request));
+            return Err(NotAsked::Closed(Box::new(request)));
         }
         let (parts, body) = request.into_parts();
         let ended = body.is_end_stream();
         // What may be asked twice is kept, for a server that closes as it comes.
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
         let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
-            return Ok(Ask {
-                response: None,
-                again: None,
-            });
+            return Err(NotAsked::Unsendable);
         };
         let target = head
             .uri()
@@ -299,6 +329,8 @@ impl Lease {
                     again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
                 })
             }
+            // Neither a peer nor the network has said it: the h2 crate does not write such a head.
+            Err(error) if error.reason().is_none() && !error.is_io() => Err(NotAsked::Unsendable),
             Err(_) => Ok(Ask {
                 response: None,
                 again: None,
@@ -317,6 +349,14 @@ impl Drop for Lease {
         connection.active.set(connection.active.get() - 1);
         connection.idle_since.set(Instant::now());
     }
+}
+
+/// Why a request was not even begun. The server has no part in it.
+pub(in super::super) enum NotAsked {
+    /// The connection has ended.
+    Closed(Box<Request<RequestBody>>),
+    /// HTTP/2 cannot carry it, as a rule may have made it.
+    Unsendable,
 }
 
 /// A request that waits for its answer.

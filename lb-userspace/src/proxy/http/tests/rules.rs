@@ -59,13 +59,13 @@ fn echo(status: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 }
 
 /// A frontend `f` with these rules and its backend `b` with those; more backends may follow.
-struct Rules {
-    harness: Harness,
+pub(super) struct Rules {
+    pub(super) harness: Harness,
     folder: PathBuf,
 }
 
 impl Rules {
-    fn new(servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
+    pub(super) fn new(servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, SeqCst);
         let name = format!("lb-rules-test-{}-{number}", std::process::id());
@@ -74,7 +74,12 @@ impl Rules {
         Self::within(folder, servers, frontend, backend)
     }
 
-    fn within(folder: PathBuf, servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
+    pub(super) fn within(
+        folder: PathBuf,
+        servers: &[SocketAddr],
+        frontend: &str,
+        backend: &str,
+    ) -> Self {
         let list = |servers: &[SocketAddr]| {
             let each = servers.iter().enumerate();
             let each = each.map(|(i, at)| format!("{{ name: s{i}, address: \"{at}\" }}"));
@@ -101,14 +106,14 @@ impl Rules {
     }
 
     /// The answer to a request, its line and fields as given.
-    fn ask(&self, line: &str, fields: &str) -> String {
+    pub(super) fn ask(&self, line: &str, fields: &str) -> String {
         let request = format!(
             "{line} HTTP/1.1\r\nHost: www.example.org\r\nConnection: close\r\n{fields}\r\n"
         );
         self.harness.ask(&request)
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(super) fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path}"), "")
     }
 }
@@ -120,7 +125,7 @@ fn gist(line: &str) -> String {
     format!("{} {} {} {request}", fields[1], fields[3], fields[7])
 }
 
-fn cleaned(rules: Rules) -> Vec<String> {
+pub(super) fn cleaned(rules: Rules) -> Vec<String> {
     let lines = rules.harness.logged();
     let _ = std::fs::remove_dir_all(&rules.folder);
     lines.iter().map(|line| gist(line)).collect()
@@ -436,6 +441,23 @@ fn pages_of_ones_own_stand_for_answers_of_ours() {
         rules.harness.ask("nonsense\r\n\r\n"),
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
     );
+    cleaned(rules);
+}
+
+#[test]
+fn a_requests_name_may_be_made_of_where_the_client_came_to() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    unique_id: { header: X-Request-ID, format: \"%[dst]:%[dst_port]-%[src_port]\" }\n",
+        "",
+    );
+    rules.get("/");
+    let head = seen.lock().unwrap().pop().unwrap();
+    let id = head.split("\r\nx-request-id: ").nth(1).unwrap();
+    let (to, from) = id.split_once('\r').unwrap().0.split_once('-').unwrap();
+    assert_eq!(to, rules.harness.address.to_string());
+    assert!(!to.ends_with(&format!(":{from}")), "{id}");
     cleaned(rules);
 }
 
