@@ -14,7 +14,7 @@ use super::{
     tree::Node,
     units::{self, Problem},
 };
-use crate::rules::{Data, Fact, Kind, Layout};
+use crate::rules::{Data, Kind, Layout, Named};
 
 /// Reads `stick_table:`; `owner` is the proxy's name, and so the table's.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {
@@ -145,7 +145,27 @@ fn owner_mode(name: &str, draft: &Draft) -> Option<Mode> {
         .or_else(|| backend.map(|backend| backend_mode(backend, draft)))
 }
 
-/// Tables, backends and servers that expressions name exist.
+/// Finds a named one among all, and tells it where it is; where there is none of that name, the mend.
+fn place<'a>(
+    named: &Named,
+    names: impl Iterator<Item = &'a Spanned<String>> + Clone,
+    else_mend: &str,
+) -> Result<usize, String> {
+    match names.clone().position(|name| name.value == named.name()) {
+        Some(at) => {
+            named.is_at(at);
+            Ok(at)
+        }
+        None => Err(
+            match suggest::nearest(named.name(), names.map(|name| name.value.as_str())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => else_mend.into(),
+            },
+        ),
+    }
+}
+
+/// Tables, proxies and servers that expressions name exist; they learn where they stand.
 pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
     let mut found = Vec::new();
     for (handle, span) in d.registry.tables().iter().zip(&d.named_tables) {
@@ -169,32 +189,38 @@ pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
         }
     }
     for fact in &d.facts {
-        let (backend, server) = fact.value.names();
-        if let Fact::FrontendConnections(Some(name))
-        | Fact::FrontendRate(Some(name))
-        | Fact::FrontendRequestRate(Some(name)) = &fact.value
-            && !draft.frontends.iter().any(|f| f.name.value == *name)
-        {
-            let message = format!("there is no frontend `{name}`");
-            found.push(Diagnostic::error(fact.span, message).mend("name one below `frontends`"));
+        if let Some(named) = fact.value.frontend() {
+            let names = draft.frontends.iter().map(|f| &f.name);
+            if let Err(mend) = place(named, names, "name one below `frontends`") {
+                let message = format!("there is no frontend `{}`", named.name());
+                found.push(Diagnostic::error(fact.span, message).mend(mend));
+            }
         }
-        let Some(name) = backend else { continue };
-        let Some(backend) = draft.backends.iter().find(|b| b.name.value == name) else {
-            let names = draft.backends.iter().map(|b| b.name.value.as_str());
-            let mend = match suggest::nearest(name, names) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "name one below `backends`".into(),
-            };
-            found.push(
-                Diagnostic::error(fact.span, format!("there is no backend `{name}`")).mend(mend),
-            );
+        let (Some(backend), server) = fact.value.backend() else {
             continue;
         };
+        let names = draft.backends.iter().map(|b| &b.name);
+        let at = match place(backend, names, "name one below `backends`") {
+            Ok(at) => at,
+            Err(mend) => {
+                let message = format!("there is no backend `{}`", backend.name());
+                found.push(Diagnostic::error(fact.span, message).mend(mend));
+                continue;
+            }
+        };
         if let Some(server) = server
-            && !backend.servers.iter().any(|s| s.name.value == server)
+            && let Err(mend) = place(
+                server,
+                draft.backends[at].servers.iter().map(|s| &s.name),
+                "name one of its `servers`",
+            )
         {
-            let message = format!("there is no server `{server}` in the backend `{name}`");
-            found.push(Diagnostic::error(fact.span, message).mend("name one of its `servers`"));
+            let message = format!(
+                "there is no server `{}` in the backend `{}`",
+                server.name(),
+                backend.name()
+            );
+            found.push(Diagnostic::error(fact.span, message).mend(mend));
         }
     }
     d.diagnostics.extend(found);

@@ -15,10 +15,7 @@ fn when(text: &str, how: How, pattern: &str) -> Option<Condition> {
 }
 
 fn to(name: &str) -> Option<End> {
-    Some(End::Backend(Target::Named {
-        name: name.into(),
-        index: Default::default(),
-    }))
+    Some(End::Backend(Target::Named(Named::new(name))))
 }
 
 /// What becomes of a request, in a word.
@@ -26,7 +23,7 @@ fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
         Outcome::Continue => "continue".into(),
-        Outcome::Backend(Target::Named { name, .. }) => name.clone(),
+        Outcome::Backend(Target::Named(named)) => named.name().to_owned(),
         Outcome::Backend(Target::Computed(_)) => "computed".into(),
         Outcome::Named(name) => format!("named {}", String::from_utf8_lossy(&name)),
         Outcome::Answer(reply) => {

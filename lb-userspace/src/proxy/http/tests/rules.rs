@@ -288,6 +288,24 @@ fn requests_and_responses_are_edited_and_sent_where_rules_say() {
 }
 
 #[test]
+fn rules_ask_for_proxies_and_servers_by_name() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { set_header: { X-Facts: \"%[nbsrv(c)] %[srv_is_up(c/s0)] %[srv_weight(b/s0)] %[fe_conn(f)] %[be_conn(c)]\" } }\n",
+        "",
+    );
+    rules.get("/");
+    let server = &rules.harness.shared.topology.backends[1].servers[0];
+    rules.harness.shared.topology.backends[1].set_admin(server, crate::topology::AdminState::Maint);
+    rules.get("/");
+    let seen = seen.lock().unwrap().concat();
+    assert!(seen.contains("\r\nx-facts: 1 1 1 1 0\r\n"), "{seen}");
+    assert!(seen.contains("\r\nx-facts: 0 0 1 1 0\r\n"), "{seen}");
+    cleaned(rules);
+}
+
+#[test]
 fn a_denied_response_is_answered_for_and_counted() {
     let (at, _) = echo("200 OK");
     let rules = Rules::new(
