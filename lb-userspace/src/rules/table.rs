@@ -1,8 +1,9 @@
 //! Stick tables: counters by key, bounded in number, shared by all workers without a lock.
 //!
-//! A table is sets of eight places. A key belongs to one set; there it takes a free place, or that of an entry that has
-//! expired, or else that of the one that was used longest ago and that nobody follows. So memory is bounded by `size`,
-//! and a flood of keys pushes out only what is idle. Who looks an entry up gets a shared pointer to it, so one that was
+//! A table is sets of eight places. A key belongs to two sets; in the emptier one it takes a free place or that of an
+//! entry that has expired, or else, of both, that of the one that was used longest ago and that nobody follows. So memory
+//! is bounded by `size`, a flood of keys pushes out only what is idle, and as long as a fifth of a table is free next to
+//! nobody is pushed out. Who looks an entry up gets a shared pointer to it, so one that was
 //! pushed out meanwhile is still counted in by whoever follows it, and then gone.
 
 use std::{
@@ -156,7 +157,10 @@ impl Key {
             Value::Ip(address) => super::value::bits(address).to_be_bytes().to_vec().into(),
             other => other.into_bytes(),
         };
-        let length = bytes.len().min(layout.key_length.max(16));
+        let length = match layout.key {
+            Kind::Str | Kind::Bin => bytes.len().min(layout.key_length),
+            _ => bytes.len(),
+        };
         Some(Self(bytes[..length].into()))
     }
 
@@ -237,7 +241,7 @@ type Set = [Place; WAYS];
 pub struct Table {
     layout: Layout,
     hasher: RandomState,
-    /// Made with the first entry: whoever only checks a file needs none.
+    /// Made when the proxy starts: whoever only checks a file needs none.
     sets: OnceLock<Box<[Set]>>,
 }
 
@@ -259,17 +263,23 @@ impl Table {
         })
     }
 
+    /// Makes its places, lest the first request wait for them.
+    pub fn reserve(&self) {
+        self.sets();
+    }
+
     /// How it was made.
     pub fn key(&self) -> &Layout {
         &self.layout
     }
 
-    fn set(&self, key: &Key) -> &Set {
+    /// The two sets that a key belongs to, or twice the same.
+    fn sets_of(&self, key: &Key) -> [&Set; 2] {
         let hash = self.hasher.hash_one(key);
-        // The upper half of the product is below the number of sets.
         let sets = self.sets();
-        let index = (u128::from(hash) * sets.len() as u128) >> 64;
-        &sets[index as usize]
+        // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
+        let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
+        [set(hash >> 32), set(hash & u64::from(u32::MAX))]
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
@@ -280,14 +290,14 @@ impl Table {
 
     /// A key's entry, if there is one.
     pub fn find(&self, key: &Key, now: u64) -> Option<Arc<Entry>> {
-        self.set(key).iter().find_map(|place| {
+        self.sets_of(key).into_iter().flatten().find_map(|place| {
             let entry = place.load();
             let entry = entry.as_ref().filter(|entry| entry.key == *key)?;
             (!self.is_expired(entry, now)).then(|| Arc::clone(entry))
         })
     }
 
-    /// A key's entry, made if need be. `None` where eight others of its set are followed.
+    /// A key's entry, made if need be. `None` where all others of its sets are followed.
     pub fn entry(&self, key: Key, now: u64) -> Option<Arc<Entry>> {
         let mut made = None;
         // Another worker may take the place first, and may have made the very entry.
@@ -327,20 +337,32 @@ impl Table {
     /// be replaced: whoever has come meanwhile has just been made.
     fn free_place(&self, key: &Key, now: u64) -> Option<(&Place, Option<Arc<Entry>>)> {
         let mut oldest: Option<(u64, &Place, Arc<Entry>)> = None;
-        for place in self.set(key) {
-            let Some(entry) = place.load_full() else {
-                return Some((place, None));
-            };
-            if self.is_expired(&entry, now) {
-                return Some((place, Some(entry)));
+        let mut emptiest: Option<(usize, &Place, Option<Arc<Entry>>)> = None;
+        for set in self.sets_of(key) {
+            let (mut free, mut first) = (0, None);
+            for place in set {
+                let entry = match place.load_full() {
+                    Some(entry) if !self.is_expired(&entry, now) => entry,
+                    gone => {
+                        free += 1;
+                        first.get_or_insert((place, gone));
+                        continue;
+                    }
+                };
+                let used = entry.used.load(Relaxed);
+                let older = oldest.as_ref().is_none_or(|(before, ..)| used < *before);
+                if older && entry.followers.load(Relaxed) == 0 {
+                    oldest = Some((used, place, entry));
+                }
             }
-            let used = entry.used.load(Relaxed);
-            let older = oldest.as_ref().is_none_or(|(before, ..)| used < *before);
-            if older && entry.followers.load(Relaxed) == 0 {
-                oldest = Some((used, place, entry));
+            if let Some((place, before)) = first
+                && emptiest.as_ref().is_none_or(|(most, ..)| free > *most)
+            {
+                emptiest = Some((free, place, before));
             }
         }
-        oldest.map(|(_, place, entry)| (place, Some(entry)))
+        let emptiest = emptiest.map(|(_, place, before)| (place, before));
+        emptiest.or_else(|| oldest.map(|(_, place, entry)| (place, Some(entry))))
     }
 
     fn cell<'e>(&self, entry: &'e Entry, data: Data) -> Option<(&'e Cell, u64)> {
@@ -454,6 +476,11 @@ impl Tracked {
         }
     }
 
+    /// From now on it is idle, and expires in time.
+    pub fn touch(&self, now: u64) {
+        self.entry.used.fetch_max(now, Relaxed);
+    }
+
     /// Sets a number.
     pub fn set(&self, data: Data, n: u64) {
         if let Some(table) = self.handle.table() {
@@ -528,8 +555,14 @@ mod tests {
         drop(Tracked::begin(&handle, ip(2), 0));
         assert_eq!(table.entries(9_999).count(), 2);
         assert_eq!(table.entries(10_000).count(), 1);
+        followed.touch(12_000);
         drop(followed);
-        assert_eq!(table.entries(10_000).count(), 0);
+        assert_eq!(
+            table.entries(21_999).count(),
+            1,
+            "its time begins with its end"
+        );
+        assert_eq!(table.entries(22_000).count(), 0);
     }
 
     #[test]
@@ -545,6 +578,34 @@ mod tests {
         let there = |last| table.find(&Key::of(ip(last), table.key()).unwrap(), 100);
         assert!(there(0).is_some() && there(100).is_some() && there(94).is_some());
         assert!(there(93).is_none());
+    }
+
+    #[test]
+    fn a_table_that_is_four_fifths_full_keeps_all_that_it_has() {
+        let handle = handle(1000);
+        let table = handle.table().unwrap();
+        let key = |n: u32| Value::Ip(std::net::Ipv4Addr::from_bits(n).into());
+        for n in 0..800 {
+            drop(Tracked::begin(&handle, key(n), u64::from(n)));
+        }
+        // Where keys fall is drawn at random.
+        assert!(table.entries(800).count() > 790);
+    }
+
+    #[test]
+    fn keys_are_as_long_as_the_table_has_them() {
+        let of = |key, value| {
+            let layout = Layout {
+                key,
+                key_length: 4,
+                size: 1,
+                expire_ms: 0,
+                store: Vec::new(),
+            };
+            Key::of(value, &layout).unwrap().bytes().len()
+        };
+        assert_eq!(of(Kind::Str, Value::text("abcdef")), 4);
+        assert_eq!(of(Kind::Ip, ip(1)), 16);
     }
 
     #[test]

@@ -190,6 +190,7 @@ pub(in super::super) fn finish(
         ] {
             tracked.add(data, n, now);
         }
+        tracked.touch(now);
     }
     remembered.state.next();
     remembered.id = None;
