@@ -12,9 +12,9 @@ use super::{
     },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, tls, udp,
+    tls, udp,
 };
-use crate::rules::{End, action::Target};
+use crate::rules::{End, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.

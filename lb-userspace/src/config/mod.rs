@@ -37,7 +37,6 @@ mod rules;
 mod source;
 mod stats;
 mod stick_table;
-mod suggest;
 mod table;
 mod timeouts;
 mod tls;

@@ -9,12 +9,11 @@ use super::{
     model::Mode,
     resolve::{backend_mode, frontend_mode},
     source::{Span, Spanned},
-    suggest,
     table::Table,
     tree::Node,
     units::{self, Problem},
 };
-use crate::rules::{Data, Kind, Layout, Named};
+use crate::rules::{Data, Kind, Layout, Named, suggest};
 
 /// Reads `stick_table:`; `owner` is the proxy's name, and so the table's.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {

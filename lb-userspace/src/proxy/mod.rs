@@ -14,6 +14,8 @@ use tokio::sync::watch;
 pub mod connect;
 pub mod dispatch;
 mod entrance;
+#[cfg(test)]
+mod fixtures;
 pub mod header;
 pub mod http;
 pub mod listener;

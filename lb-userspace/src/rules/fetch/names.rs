@@ -7,7 +7,7 @@ use http::HeaderName;
 use super::{Counted, Fact, Fetch, Occurrence, Side, TlsFact, Value};
 use crate::rules::{
     args::Call, matching::How, named::Named, problem::Problem, registry::Registry, scene::TRACKED,
-    table::Data,
+    suggest, table::Data,
 };
 
 /// A fetch by its name and arguments.
@@ -294,7 +294,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((Fetch::Auth(Arc::clone(&users)), 1));
         }
         unknown => {
-            let near = crate::rules::nearest(unknown, NAMES);
+            let near = suggest::nearest(unknown, NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),

@@ -1,21 +1,16 @@
 //! Parts of a request that have a form of their own: parameters, cookies, credentials.
 
-use std::borrow::Cow;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap,
     header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 
-use super::{Side, Value};
+use super::Side;
+use crate::rules::cookies::Pairs;
 
-/// The value of a query's parameter, as it was sent; that of the first where no name is given.
-pub(super) fn parameter<'a>(
-    query: &'a str,
-    name: Option<&str>,
-    delimiter: u8,
-) -> Option<Value<'a>> {
+/// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
+pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
     query
         .as_bytes()
         .split(|&b| b == b'&' || b == delimiter)
@@ -25,7 +20,7 @@ pub(super) fn parameter<'a>(
                 None => (pair, &pair[pair.len()..]),
             };
             name.is_none_or(|name| key == name.as_bytes())
-                .then_some(Value::Str(Cow::Borrowed(value)))
+                .then_some(value)
         })
 }
 
@@ -45,13 +40,10 @@ pub(super) fn cookies<'a>(
             Side::Request => usize::MAX,
             Side::Response => 1,
         };
-        line.as_bytes()
-            .split(|&b| b == b';')
+        Pairs::new(line.as_bytes())
             .take(pairs)
-            .filter_map(move |pair| {
-                let at = pair.iter().position(|&b| b == b'=')?;
-                (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-            })
+            .filter(move |pair| pair.name == name.as_bytes())
+            .filter_map(|pair| pair.value)
     })
 }
 

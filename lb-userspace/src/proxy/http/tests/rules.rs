@@ -8,31 +8,8 @@ use crate::config;
 impl Harness {
     /// A proxy with this configuration.
     pub(super) fn of(config: Config) -> Self {
-        let config = Arc::new(config);
-        let topology = Arc::new(Topology::new(&config));
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        let log =
-            std::env::temp_dir().join(format!("lb-http-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
-        let (sink, writer) = Sink::start(&[target]).unwrap();
         // One worker, so that which connections are idle there is no matter of chance.
-        let listeners = Listeners::open(&topology, 1).unwrap();
-        let address = listeners[0].sockets[0].1.local_addr().unwrap();
-        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
-        let proxy = Some(Proxy::start(&shared, listeners).unwrap());
-        Self {
-            address,
-            shared,
-            proxy,
-            writer: Some(writer),
-            log,
-        }
+        Self::start(config, 1)
     }
 }
 
@@ -402,6 +379,7 @@ fn maps_are_followed() {
     rules.get("/1");
     std::fs::write(&file, "www.example.org nobody # longer\n").unwrap();
     for map in &rules.harness.shared.config.maps {
+        assert_eq!(map.refresh(), Ok(None));
         assert_eq!(map.refresh(), Ok(Some(1)));
     }
     // A name that is no backend's goes on with the list.
