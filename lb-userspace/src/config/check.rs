@@ -8,9 +8,10 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, host, load,
+    Config, Diagnostics, Environment, host,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
+    read,
 };
 
 /// How the answer is written.
@@ -124,9 +125,10 @@ impl Report {
     }
 }
 
-/// Checks a file, then what it asks of this host.
+/// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
+/// wrong or right whatever else is.
 pub fn check(path: &Path, environment: Environment<'_>) -> Report {
-    match load(path, environment) {
+    match read(path, environment) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
             diagnostics.extend(host::check(&loaded, &host::ThisHost));
@@ -135,10 +137,14 @@ pub fn check(path: &Path, environment: Environment<'_>) -> Report {
                 config: Some(loaded.config),
             }
         }
-        Err(diagnostics) => Report {
-            diagnostics,
-            config: None,
-        },
+        Err(mut rejected) => {
+            let files = host::check_tls(&rejected.tls, &host::ThisHost);
+            rejected.diagnostics.extend(files);
+            Report {
+                diagnostics: rejected.diagnostics,
+                config: None,
+            }
+        }
     }
 }
 

@@ -83,6 +83,25 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
+    read(path, environment).map_err(|rejected| rejected.diagnostics)
+}
+
+/// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
+struct Rejected {
+    diagnostics: Diagnostics,
+    tls: Vec<tls::Wanted>,
+}
+
+impl From<Diagnostics> for Rejected {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self {
+            diagnostics,
+            tls: Vec::new(),
+        }
+    }
+}
+
+fn read(path: &Path, environment: Environment<'_>) -> Result<Loaded, Rejected> {
     let name = path.display().to_string();
     let unread = |message: String, mend: &str| {
         let diagnostic = Diagnostic::unplaced(Severity::Error, message).mend(mend);
@@ -105,7 +124,8 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
         return Err(unread(
             format!("is larger than {} MiB", MAX_FILE >> 20),
             "name a configuration file: `--config FILE`",
-        ));
+        )
+        .into());
     }
     let text = decode_utf8(&name, &bytes)?;
     // The daemon may change its folder later.
@@ -129,6 +149,7 @@ pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loa
         Path::new(name).parent().unwrap_or(Path::new("")),
         environment,
     )
+    .map_err(|rejected| rejected.diagnostics)
 }
 
 /// Looks variables up in the process's environment: what the daemon passes to [`load`].
@@ -141,7 +162,7 @@ fn parse_in(
     text: &str,
     base: &Path,
     environment: Environment<'_>,
-) -> Result<Loaded, Diagnostics> {
+) -> Result<Loaded, Rejected> {
     let source = Source::new(name, text);
     let parsed = tree::parse(&source);
     let mut d = Decoder {
@@ -154,7 +175,7 @@ fn parse_in(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
     };
-    let mut draft = match &parsed.root {
+    let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -167,9 +188,6 @@ fn parse_in(
             None
         }
     };
-    if let Some(draft) = &mut draft {
-        draft.places.tls = std::mem::take(&mut d.tls);
-    }
     if let Some(draft) = &draft
         && parsed.complete
     {
@@ -185,7 +203,8 @@ fn parse_in(
     let found = Diagnostics::new(source.clone(), d.diagnostics);
     match draft {
         Some(draft) if found.errors() == 0 => {
-            let places = draft.places.clone();
+            let mut places = draft.places.clone();
+            places.tls = d.tls;
             Ok(Loaded {
                 config: resolve::resolve(draft, &d.registry),
                 warnings: found,
@@ -193,7 +212,10 @@ fn parse_in(
                 places,
             })
         }
-        _ => Err(found),
+        _ => Err(Rejected {
+            diagnostics: found,
+            tls: d.tls,
+        }),
     }
 }
 
