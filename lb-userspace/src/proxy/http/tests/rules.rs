@@ -480,3 +480,56 @@ fn a_request_has_one_name_wherever_it_is_asked_for() {
     assert_ne!(field(&second, "x-request-id"), id);
     cleaned(rules);
 }
+
+#[test]
+fn no_client_names_away_what_rules_set_or_hides_from_them_what_the_server_sees() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { if: { header: { name: x-hidden, present: true } }, deny: 403 }\n      \
+         - { set_header: { X-Who: \"%[src]\" } }\n",
+        "    rules:\n      - { set_header: { X-Backend: b } }\n",
+    );
+    let named = "Connection: X-Who, x-backend, X-Hidden\r\nX-Who: me\r\nX-Hidden: 1\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{named}Connection: close\r\n\r\n");
+    let answer = rules.harness.ask(&request);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let head = seen.lock().unwrap().pop().unwrap();
+    assert!(head.contains("\r\nx-who: 127.0.0.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-backend: b\r\n"), "{head}");
+    assert!(!head.contains("x-hidden"), "{head}");
+    cleaned(rules);
+}
+
+#[test]
+fn a_changed_status_keeps_a_message_whole() {
+    let with_body = echo("200 OK").0;
+    let without = server(|mut stream| {
+        let mut bytes = [0; 4096];
+        while stream.read(&mut bytes).is_ok_and(|n| n > 0) {
+            let answer = "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let answered = |at: SocketAddr, status: u16| {
+        let rules = format!("    rules:\n      - {{ response: {{ set_status: {status} }} }}\n");
+        let rules = Rules::new(&[at], &rules, "");
+        let answer = rules.get("/");
+        cleaned(rules);
+        answer
+    };
+    for status in [204, 304] {
+        let answer = answered(with_body, status);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
+    }
+    let answer = answered(without, 200);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+    let answer = answered(without, 304);
+    assert!(answer.contains("\r\ncontent-length: 7\r\n"), "{answer}");
+}
