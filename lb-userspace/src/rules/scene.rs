@@ -234,7 +234,7 @@ impl State {
     pub fn set_var(&mut self, id: VarId, value: Option<Value<'static>>) {
         self.vars.retain(|(var, _)| *var != id);
         if let Some(value) = value {
-            self.vars.push((id, value));
+            self.vars.push((id, value.bounded()));
         }
     }
 

@@ -47,9 +47,12 @@ pub(super) fn cookies<'a>(
     })
 }
 
-/// The user and password of HTTP's basic scheme.
+/// The user and password of HTTP's basic scheme. Several fields are none: the server might go by another than we do.
 pub(in crate::rules) fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (fields.next()?.as_bytes(), fields.next()) else {
+        return None;
+    };
     let (scheme, token) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;

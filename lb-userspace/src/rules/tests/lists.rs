@@ -331,3 +331,34 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
         .unwrap();
     assert_eq!(response.headers["x-answered"], "1");
 }
+
+#[test]
+fn a_variable_made_of_itself_stays_bounded() {
+    let mut registry = registry();
+    let id = registry.var("sess.x").unwrap();
+    let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
+    let rules = RuleSet::new(vec![Rule {
+        edits: vec![Edit::SetVar(id, twice)],
+        ..Rule::default()
+    }]);
+    let (mut state, mut later) = (State::default(), Later::default());
+    for _ in 0..40 {
+        let mut request = head("GET", "/", &[]);
+        rules.request(0, &mut request, &mut state, &mut later, &Fixed);
+    }
+    let length = state.var(id).unwrap().borrowed().into_text().len();
+    assert_eq!(length, 256 << 10);
+}
+
+#[test]
+fn several_authorizations_are_none() {
+    let users = std::sync::Arc::new(Users::new(vec![("a".into(), "b".into())]).unwrap());
+    let rules = RuleSet::new(vec![Rule {
+        gates: vec![Gate::Auth { users, realm: None }],
+        ..Rule::default()
+    }]);
+    let good = ("authorization", "Basic YTpi");
+    assert_eq!(outcome(&rules, &mut head("GET", "/", &[good])), "continue");
+    let mut twice = head("GET", "/", &[good, ("authorization", "Basic eDp5")]);
+    assert_ne!(outcome(&rules, &mut twice), "continue");
+}
