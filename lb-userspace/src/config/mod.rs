@@ -38,7 +38,6 @@ mod rules;
 mod source;
 mod stats;
 mod stick_table;
-mod suggest;
 mod table;
 mod timeouts;
 mod tls;
@@ -97,6 +96,29 @@ pub fn load_with(
     environment: Environment<'_>,
     options: &haproxy::Options,
 ) -> Result<Loaded, Diagnostics> {
+    load_all(path, environment, options).map_err(|rejected| rejected.diagnostics)
+}
+
+/// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
+struct Rejected {
+    diagnostics: Diagnostics,
+    tls: Vec<tls::Wanted>,
+}
+
+impl From<Diagnostics> for Rejected {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self {
+            diagnostics,
+            tls: Vec::new(),
+        }
+    }
+}
+
+fn load_all(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Rejected> {
     let source = read(path)?;
     // The daemon may change its folder later.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -149,7 +171,7 @@ pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loa
     let source = Source::new(name, text);
     let parsed = tree::parse(&source);
     let base = Path::new(name).parent().unwrap_or(Path::new(""));
-    decode(source, parsed, base, environment)
+    decode(source, parsed, base, environment).map_err(|rejected| rejected.diagnostics)
 }
 
 /// Looks variables up in the process's environment: what the daemon passes to [`load`].
@@ -162,7 +184,7 @@ fn decode(
     parsed: tree::Parsed,
     base: &Path,
     environment: Environment<'_>,
-) -> Result<Loaded, Diagnostics> {
+) -> Result<Loaded, Rejected> {
     let mut d = Decoder {
         environment,
         base,
@@ -173,7 +195,7 @@ fn decode(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
     };
-    let mut draft = match &parsed.root {
+    let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -186,9 +208,6 @@ fn decode(
             None
         }
     };
-    if let Some(draft) = &mut draft {
-        draft.places.tls = std::mem::take(&mut d.tls);
-    }
     if let Some(draft) = &draft
         && parsed.complete
     {
@@ -204,7 +223,8 @@ fn decode(
     let found = Diagnostics::new(source.clone(), d.diagnostics);
     match draft {
         Some(draft) if found.errors() == 0 => {
-            let places = draft.places.clone();
+            let mut places = draft.places.clone();
+            places.tls = d.tls;
             Ok(Loaded {
                 config: resolve::resolve(draft, &d.registry),
                 warnings: found,
@@ -212,7 +232,10 @@ fn decode(
                 places,
             })
         }
-        _ => Err(found),
+        _ => Err(Rejected {
+            diagnostics: found,
+            tls: d.tls,
+        }),
     }
 }
 

@@ -187,3 +187,31 @@ fn check_writes_an_answer_and_an_exit_code() {
     assert_eq!(json["valid"], false);
     assert_eq!(json["diagnostics"][0]["column"], 16);
 }
+
+#[test]
+fn all_that_is_wrong_is_told_in_one_go() {
+    let scratch = Scratch::new("one-go");
+    let text = r#"frontends:
+  web:
+    bind: [{ address: "*:443", tls: { certificates: none.pem } }]
+    rules: [{ set_header: { X-Whose: "%[src,map_ip(none.map)]" } }]
+    errorfiles: { 503: none.http }
+    maxcon: 1
+    default_backend: app
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:443", tls: { ca: none.ca } }] }
+"#;
+    let report = crate::config::check(
+        &scratch.write("lb.yaml", text),
+        &no_environment,
+        &haproxy::Options::default(),
+    );
+    let found: Vec<String> = report.diagnostics.iter().map(told).collect();
+    for what in ["none.pem", "none.map", "none.http", "`maxcon`", "none.ca"] {
+        assert!(
+            found.iter().any(|line| line.contains(what)),
+            "{what}: {found:#?}"
+        );
+    }
+    assert!(!report.is_valid());
+}
