@@ -66,7 +66,7 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct FileArgs {
-    /// The configuration; a name that ends in .cfg is HAProxy's
+    /// The configuration; a name that ends in .cfg is HAProxy's, and so is a folder of such files
     #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
     config: PathBuf,
     /// The kernel path of an HAProxy configuration, which says nothing of it: auto, xdp, xdp-generic, tc or off
@@ -92,7 +92,7 @@ struct ImportArgs {
 enum ImportFrom {
     /// An haproxy.cfg
     Haproxy {
-        /// The file
+        /// The file, or a folder of them
         file: PathBuf,
     },
 }
@@ -160,7 +160,7 @@ fn check(args: &CheckArgs) -> ExitCode {
 fn import(from: &ImportFrom) -> ExitCode {
     let ImportFrom::Haproxy { file } = from;
     let colour = io::stderr().is_terminal();
-    let source = match config::read(file) {
+    let source = match haproxy::read(file) {
         Ok(source) => source,
         Err(diagnostics) => {
             eprint!("{}", diagnostics.render(colour));

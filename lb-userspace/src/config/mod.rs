@@ -119,14 +119,21 @@ fn load_all(
     environment: Environment<'_>,
     options: &haproxy::Options,
 ) -> Result<Loaded, Rejected> {
-    let source = read(path)?;
     // The daemon may change its folder later.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let parsed = match haproxy::is_haproxy(path) {
+    let of_haproxy = haproxy::is_haproxy(path);
+    let source = match of_haproxy {
+        true => haproxy::read(path)?,
+        false => read(path)?,
+    };
+    let parsed = match of_haproxy {
         true => haproxy::parse(&source, environment, options),
         false => tree::parse(&source),
     };
-    let base = absolute.parent().unwrap_or(Path::new("/"));
+    let base = match path.is_dir() {
+        true => absolute.as_path(),
+        false => absolute.parent().unwrap_or(Path::new("/")),
+    };
     decode(source, parsed, base, environment)
 }
 

@@ -103,8 +103,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
     for number in 1..=source.line_count() {
         let text = source.line(number).unwrap_or_default();
         let lookup = |name: &str| match name {
-            ".FILE" => Some(source.name().to_owned()),
-            ".LINE" => Some(number.to_string()),
+            ".FILE" => Some(source.file_of(number).0.to_owned()),
+            ".LINE" => Some(source.file_of(number).1.to_string()),
             ".SECTION" => Some(section.clone()),
             name => environment(name),
         };

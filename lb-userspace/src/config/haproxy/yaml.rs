@@ -9,22 +9,31 @@ use super::{
     assemble::Comments,
     value::{Key, Map, Value, What},
 };
-use crate::config::{diagnostic::Diagnostic, plain::reads_as};
+use crate::config::{diagnostic::Diagnostic, plain::reads_as, source::Source};
 
 /// Longest line, characters.
 const WIDTH: usize = 110;
 
-/// Writes a configuration; what was lost is told above it.
-pub(super) fn write(root: &Value, comments: &Comments, lost: &[&Diagnostic]) -> String {
+/// Writes a configuration; what was lost is told above it, with its place in `names`.
+pub(super) fn write(
+    root: &Value,
+    comments: &Comments,
+    lost: &[&Diagnostic],
+    names: &Source,
+) -> String {
     let mut writer = Writer {
         out: String::new(),
         above: comments.above.clone(),
         beside: comments.beside.clone(),
     };
     for diagnostic in lost {
-        let place = diagnostic
-            .span
-            .map_or(String::new(), |span| format!("line {}: ", span.start.line));
+        let place = diagnostic.span.map_or(String::new(), |span| {
+            format!(
+                "{}:{}: ",
+                names.file_of(span.start.line).0,
+                names.file_of(span.start.line).1
+            )
+        });
         let _ = writeln!(
             writer.out,
             "# {place}{}: {}",

@@ -97,7 +97,7 @@ fn what_cannot_be_read_is_named() {
         )),
         "{text}"
     );
-    assert!(said(&scratch.0).contains("cannot be read: Is a directory"));
+    assert!(said(&scratch.0).contains("there is no `.cfg` file in it"));
     assert!(said(Path::new("/dev/zero")).contains("is larger than 16 MiB"));
 }
 
@@ -214,4 +214,37 @@ backends:
         );
     }
     assert!(!report.is_valid());
+}
+
+#[test]
+fn a_folder_of_haproxys_files_is_read_as_one() {
+    let scratch = Scratch::new("folder");
+    scratch.write(
+        "20-web.cfg",
+        "frontend f\n  bind :80\n  default_backend b\n  bogus\n",
+    );
+    let first = scratch.write(
+        "10-base.cfg",
+        "defaults\n  mode http\nbackend b\n  server s 192.0.2.1:80",
+    );
+    scratch.write("notes.txt", "nothing of ours");
+    let folder = first.parent().unwrap();
+    let said = load(folder, &no_environment).unwrap_err().to_string();
+    let place = folder.join("20-web.cfg");
+    assert!(
+        said.starts_with(&format!(
+            "{}:4:3: error: unsupported: `bogus`",
+            place.display()
+        )),
+        "{said}"
+    );
+    assert!(said.contains("\n      bogus\n"), "{said}");
+    scratch.write(
+        "20-web.cfg",
+        "frontend f\n  bind :80\n  default_backend b\n",
+    );
+    assert_eq!(
+        load(folder, &no_environment).unwrap().config.backends.len(),
+        1
+    );
 }
