@@ -105,12 +105,12 @@ struct Rejected {
     tls: Vec<tls::Wanted>,
 }
 
-impl From<Diagnostics> for Rejected {
+impl From<Diagnostics> for Box<Rejected> {
     fn from(diagnostics: Diagnostics) -> Self {
-        Self {
+        Box::new(Rejected {
             diagnostics,
             tls: Vec::new(),
-        }
+        })
     }
 }
 
@@ -118,7 +118,7 @@ fn load_all(
     path: &Path,
     environment: Environment<'_>,
     options: &haproxy::Options,
-) -> Result<Loaded, Rejected> {
+) -> Result<Loaded, Box<Rejected>> {
     // The daemon may change its folder later.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let of_haproxy = haproxy::is_haproxy(path);
@@ -191,7 +191,7 @@ fn decode(
     parsed: tree::Parsed,
     base: &Path,
     environment: Environment<'_>,
-) -> Result<Loaded, Rejected> {
+) -> Result<Loaded, Box<Rejected>> {
     let mut d = Decoder {
         environment,
         base,
@@ -239,10 +239,10 @@ fn decode(
                 places,
             })
         }
-        _ => Err(Rejected {
+        _ => Err(Box::new(Rejected {
             diagnostics: found,
             tls: d.tls,
-        }),
+        })),
     }
 }
 
