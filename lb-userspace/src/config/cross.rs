@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
+    forwarding::{self, TrustDraft},
     listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
@@ -181,6 +182,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
+        forwarding::believes_nobody(&frontend.trust, &draft.defaults.trust, found);
         return;
     }
     let name = &frontend.name.value;
@@ -198,11 +200,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             .mend(mend),
         );
     }
-    if let Some(on) = frontend.forwarded_for.as_ref().filter(|on| on.value) {
-        found.push(
-            Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp").mend(mend),
-        );
-    }
+    forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
     if let Some(format) = frontend
         .log_format
         .as_ref()
@@ -252,12 +250,8 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 .mend("remove it; `balance: source` keeps a client on its server in mode tcp"),
             );
         }
-        if let Some(on) = backend.forwarded_for.as_ref().filter(|on| on.value) {
-            found.push(
-                Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
-                    .mend("remove it"),
-            );
-        }
+        let trust = TrustDraft::default();
+        forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
         if let Some(rule) = backend.rules.first() {
             let message = format!("a backend's rules need mode http, `{name}` is in mode tcp");
             found.push(

@@ -7,7 +7,7 @@ use super::{
     address, conditions,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, introduction, log_format,
+    errorfiles, forwarding, introduction, log_format,
     model::{Bind, Mode, Transport, UniqueId},
     rules,
     source::Spanned,
@@ -54,7 +54,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
             .map(|text| Spanned::new(text, e.value.span))
     });
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
-    let forwarded_for = forwarded_for(d, &mut table);
+    let forwarding = forwarding::decode(d, &mut table);
+    let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
     let log_options = log_format::options(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
@@ -94,7 +95,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         rules,
         default_backend,
         timeouts,
-        forwarded_for,
+        forwarding,
+        trust,
         log_format,
         log_options,
         errorfiles,
@@ -130,13 +132,6 @@ pub(super) fn mode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned
         &[],
     )?;
     Some(Spanned::new(mode, e.value.span))
-}
-
-/// `forwarded_for`
-pub(super) fn forwarded_for(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<bool>> {
-    let e = table.take("forwarded_for")?;
-    d.boolean(&e.value, "`forwarded_for`")
-        .map(|on| Spanned::new(on, e.key_span))
 }
 
 /// `bind`: an address, or a list of addresses and objects.

@@ -21,6 +21,7 @@ mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod forwarding;
 mod frontend;
 mod global;
 mod health;

@@ -15,6 +15,7 @@ use std::{
 mod balance;
 mod check;
 mod cookie;
+mod forwarding;
 mod log_line;
 
 pub use super::errorfiles::{ErrorFiles, Page};
@@ -22,6 +23,7 @@ pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
+pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use log_line::{Field, LATER, LogLine, Piece, Style};
 
 use crate::{
@@ -236,8 +238,10 @@ pub struct Frontend {
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended.
-    pub forwarded_for: bool,
+    /// What servers are told of its clients.
+    pub forwarding: Forwarding,
+    /// Proxies before it that are believed; `None`: nobody is told apart.
+    pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
     /// Which sessions are logged.
@@ -398,8 +402,8 @@ pub struct Backend {
     pub redispatch: Option<i32>,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
-    pub forwarded_for: bool,
+    /// What its servers are told of clients, whichever frontend they came by.
+    pub forwarding: Forwarding,
     /// Rules for what comes to it, after the frontend's.
     pub rules: RuleSet,
     /// Pages for answers of ours, before the frontend's.

@@ -79,7 +79,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         retries: 3,
         redispatch: None,
         timeouts: timeouts(),
-        forwarded_for: false,
+        forwarding: Default::default(),
         rules: crate::rules::RuleSet::default(),
         errorfiles: Default::default(),
     }
@@ -102,7 +102,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         rules: crate::rules::RuleSet::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
-        forwarded_for: false,
+        forwarding: Default::default(),
+        trust: None,
         log_format: AccessLog::Tcp,
         log_options: LogOptions::default(),
         errorfiles: Default::default(),

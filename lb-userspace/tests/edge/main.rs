@@ -10,6 +10,7 @@ mod certificates;
 mod clients;
 mod daemon;
 mod exchange;
+mod forwarded;
 mod h2;
 mod idle;
 mod parked;

@@ -3,8 +3,8 @@
 //! All of it lives on one thread and is only ever touched from the connection's own task, so cells do.
 
 use std::{
-    cell::{Cell, RefCell, RefMut},
-    net::SocketAddr,
+    cell::{Cell, OnceCell, RefCell, RefMut},
+    net::{IpAddr, SocketAddr},
     ops::Deref,
     rc::Rc,
     sync::Arc,
@@ -38,6 +38,8 @@ pub(super) struct Client {
     since: Cell<Instant>,
     /// When the first byte of the present request came.
     started: Cell<Instant>,
+    /// Who the present request is said to come from, if a proxy that is believed has said it.
+    source: Cell<Option<SocketAddr>>,
     /// Requests begun.
     requests: Cell<u64>,
     wait: Cell<Wait>,
@@ -67,8 +69,8 @@ pub(super) struct Whose {
     pub(super) ends: Ends,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
-    /// The X-Forwarded-For value, made once for all requests.
-    pub(super) forwarded_for: Option<HeaderValue>,
+    /// The X-Forwarded-For value, made once for all requests that want it.
+    forwarded_for: OnceCell<HeaderValue>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -149,13 +151,12 @@ impl Client {
                 destination: peer,
             },
         };
-        let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
         let whose = Whose {
             worker,
             peer,
             ends,
             tls: accepted.tls.clone(),
-            forwarded_for,
+            forwarded_for: OnceCell::new(),
             session: RefCell::default(),
             frontend: Arc::clone(accepted.frontend()),
         };
@@ -170,6 +171,7 @@ impl Client {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
             started: Cell::new(now),
+            source: Cell::new(None),
             requests: Cell::new(0),
             wait: Cell::new(Wait::Nothing),
             upload: Cell::new(Upload::Done),
@@ -193,6 +195,21 @@ impl Client {
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {
         &self.frontend
+    }
+
+    /// Who the present request comes from: the other end of the connection, or whom a proxy that is believed has named.
+    pub(super) fn source(&self) -> SocketAddr {
+        self.source.get().unwrap_or(self.peer)
+    }
+
+    pub(super) fn set_source(&self, source: SocketAddr) {
+        self.source.set(Some(source));
+    }
+
+    /// The other end's address as a field's value.
+    pub(super) fn forwarded_for(&self) -> HeaderValue {
+        let make = || address_value(self.peer.ip());
+        self.whose.forwarded_for.get_or_init(make).clone()
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -314,6 +331,7 @@ impl Client {
             self.started.set(self.now());
         }
         self.requests.set(self.requests.get() + 1);
+        self.source.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
         self.held.set(None);
@@ -426,4 +444,10 @@ impl Client {
             .filter(|&(at, _)| self.now() >= at)
             .map(|(_, whose)| whose)
     }
+}
+
+/// An address as a field's value.
+fn address_value(address: IpAddr) -> HeaderValue {
+    // What an address is written with may stand in a field, so the other case never happens.
+    HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }

@@ -17,10 +17,8 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use super::fields::Fields;
+use super::{fields::Fields, forwarded};
 
-/// HAProxy's `option forwardfor` field.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -188,11 +186,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
 
 /// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
 /// asks for another protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
-pub fn request(
-    head: &mut request::Parts,
-    fields: Fields,
-    forwarded_for: Option<&HeaderValue>,
-) -> bool {
+pub fn request(head: &mut request::Parts, fields: Fields) -> bool {
     let upgrade = fields.any(Fields::UPGRADE) && asks_upgrade(head);
     remove_connection_fields(&mut head.headers, fields);
     if upgrade {
@@ -224,9 +218,6 @@ pub fn request(
     }
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
-    }
-    if let Some(client) = forwarded_for {
-        head.headers.append(X_FORWARDED_FOR, client.clone());
     }
     if head.version == Version::HTTP_10 {
         // Else a server that speaks 1.0 to us would close after each request.
@@ -384,9 +375,9 @@ fn remove_connection_fields(headers: &mut HeaderMap, fields: Fields) {
                     TE,
                     UPGRADE,
                     SET_COOKIE,
-                    X_FORWARDED_FOR,
                 ]
                 .contains(name)
+                    && !forwarded::FIELDS.contains(name)
             })
             .collect();
         headers.remove(CONNECTION);

@@ -17,6 +17,7 @@
 //! | `body`, `inbound` | bodies on their way through |
 //! | `h2` | HTTP/2 on both sides |
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
+//! | `forwarded` | what is said of clients, by proxies before us and to servers |
 
 pub mod answer;
 mod body;
@@ -25,6 +26,7 @@ pub mod cookie;
 mod exchange;
 pub mod fields;
 pub mod forward;
+mod forwarded;
 mod h2;
 mod inbound;
 mod io;

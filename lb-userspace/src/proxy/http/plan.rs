@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::cookie::{self, dates::Dates};
 use crate::{
-    config::model::{self, Mode},
+    config::model::{self, Forwarding, Mode},
     rules::{RuleSet, action},
     topology::{Backend, Server, Topology},
 };
@@ -21,6 +21,7 @@ pub struct Plan {
     backends: Vec<Target>,
     names: HashMap<Vec<u8>, usize>,
     asks_for_ends: bool,
+    asks_for_host: bool,
     introduces: bool,
 }
 
@@ -117,6 +118,10 @@ impl Plan {
             });
         let http = |(_, backend): &(usize, &Arc<Backend>)| backend.config.mode == Mode::Http;
         let names = topology.backends.iter().enumerate().filter(http);
+        let told = || {
+            let frontends = topology.frontends.iter().map(|f| &f.config.forwarding);
+            frontends.chain(topology.backends.iter().map(|b| &b.config.forwarding))
+        };
         Self {
             frontends: frontends.collect(),
             backends: backends.collect(),
@@ -127,7 +132,9 @@ impl Plan {
                 .frontends
                 .iter()
                 .any(|f| !f.config.rules.is_empty() || f.config.unique_id.is_some())
-                || topology.backends.iter().any(|b| !b.config.rules.is_empty()),
+                || topology.backends.iter().any(|b| !b.config.rules.is_empty())
+                || told().any(Forwarding::asks_for_ends),
+            asks_for_host: told().any(Forwarding::asks_for_host),
             introduces: topology
                 .backends
                 .iter()
@@ -144,6 +151,11 @@ impl Plan {
     /// Whether anything may ask for the ends of a client's connection: a rule, or what requests are called.
     pub fn asks_for_ends(&self) -> bool {
         self.asks_for_ends
+    }
+
+    /// Whether any server is told of the host that clients asked for.
+    pub fn asks_for_host(&self) -> bool {
+        self.asks_for_host
     }
 
     /// The rules of the frontend at `frontend`.

@@ -4,6 +4,7 @@ mod balance;
 mod cookies;
 mod edge;
 mod errors;
+mod forwarded;
 mod h2;
 mod logs;
 mod messages;

@@ -253,7 +253,7 @@ impl Exchange {
             common: Common {
                 format: &client.frontend().config.log_format,
                 options: client.frontend().config.log_options,
-                client: client.peer,
+                client: client.source(),
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,
                 tls: client.tls.is_some(),

@@ -25,7 +25,7 @@ use super::{
     body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
-    forward,
+    forward, forwarded,
     plan::Target,
     tunnel::Tunnel,
 };
@@ -136,6 +136,7 @@ async fn forward_to_backend(
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
+    let told = forwarded::receive(client, &shared.http, &mut head);
     let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
         Ok(routed) => routed,
         Err(failure) => {
@@ -148,13 +149,8 @@ async fn forward_to_backend(
         }
     };
     let holder = persist::read(client, target, fields, &mut head.headers);
-    let forwarded_for =
-        client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
-    let upgrade = forward::request(
-        &mut head,
-        fields,
-        client.forwarded_for.as_ref().filter(|_| forwarded_for),
-    );
+    let upgrade = forward::request(&mut head, fields);
+    forwarded::tell(client, target, told, &mut head.headers);
 
     let mut body = RequestBody::new(body, client);
     let opened = (fields.any(Fields::EXPECT) && expects_continue(&head, asked)).then(|| {

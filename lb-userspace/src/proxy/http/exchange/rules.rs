@@ -313,7 +313,7 @@ impl Surroundings<'_> {
 
 impl World for Surroundings<'_> {
     fn source(&self) -> SocketAddr {
-        self.client.peer
+        self.client.source()
     }
 
     fn destination(&self) -> Option<SocketAddr> {

@@ -46,7 +46,7 @@ pub(super) async fn run(
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
     let asking = Asking::of_request(
-        client.peer,
+        client.source(),
         &target.backend.config,
         request.uri(),
         request.headers(),
