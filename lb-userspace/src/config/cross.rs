@@ -211,8 +211,19 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
                 .mend("write `log_format: tcp`"),
         );
     }
+    if let Some(format) = &frontend.log_format
+        && let AccessLog::Custom(line) = &format.value
+        && line.wants.samples
+    {
+        let message = "expressions in `log_format` have no effect in mode tcp";
+        found.push(
+            Diagnostic::error(format.span, message)
+                .mend("write HAProxy's variables alone, such as `%ci` and `%fp`"),
+        );
+    }
     for (span, key) in [
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+        (frontend.captures_span, "capture"),
         (
             (!frontend.errorfiles.is_empty()).then_some(frontend.name.span),
             "errorfiles",

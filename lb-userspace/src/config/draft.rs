@@ -13,7 +13,10 @@ use super::{
     source::{Span, Spanned},
     tls::Wanted,
 };
-use crate::{rules::Rule, tls::ServerOptions};
+use crate::{
+    rules::{Captures, Rule},
+    tls::ServerOptions,
+};
 
 /// A whole file.
 #[derive(Debug)]
@@ -113,6 +116,10 @@ pub(super) struct FrontendDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) binds: Vec<Spanned<Bind>>,
     pub(super) maxconn: Option<u32>,
+    /// What is kept for the log, by rules too.
+    pub(super) captures: Captures,
+    /// Where `capture` is written, if it is.
+    pub(super) captures_span: Option<Span>,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{
     actions::header_name,
-    address, conditions,
+    address, capture, conditions,
     decode::Decoder,
     draft::FrontendDraft,
     errorfiles, forwarding, introduction, log_format,
@@ -45,7 +45,11 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
+    let captures = capture::decode(d, &mut table);
+    let captures_span = captures.as_ref().map(|captures| captures.span);
+    d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
     let rules = rules::decode(d, &mut table, &name.value, true);
+    let captures = d.captures.take().unwrap_or_default();
     let rules_written = table.entries().iter().any(|e| e.key == "rules");
     let default_backend = table.take("default_backend");
     let routes = default_backend.is_some() || rules_written;
@@ -92,6 +96,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         mode,
         binds,
         maxconn,
+        captures,
+        captures_span,
         rules,
         default_backend,
         timeouts,

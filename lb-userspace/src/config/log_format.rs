@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     decode::Decoder,
-    model::{AccessLog, Field, LATER, LogLine, LogOptions, Piece, Style},
+    model::{AccessLog, Field, LogLine, LogOptions, Piece, Sample, Style},
     source::Spanned,
     suggest,
     table::Table,
     tree::Kind,
     units::Problem,
 };
+use crate::rules::{Expr, Registry, bracketed};
 
 /// Reads `log_format`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
@@ -18,8 +19,16 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spann
     let choices = [("http", 0), ("tcp", 1), ("json", 2)];
     let format = match &e.value.kind {
         Kind::Scalar(text) if text.text.contains('%') => {
-            let read = d.parsed(&e.value, "`log_format`", parse)?;
-            AccessLog::Custom(Arc::new(read.value))
+            let text = d.word(&e.value, "`log_format`")?;
+            let read = parse(&text, &mut d.registry);
+            d.note(e.value.span);
+            match read {
+                Ok(line) => AccessLog::Custom(Arc::new(line)),
+                Err(problem) => {
+                    d.problem(e.value.span, "`log_format`", problem);
+                    return None;
+                }
+            }
         }
         _ => match d.choice(&e.value, "`log_format`", &choices, &[])? {
             0 => AccessLog::Http,
@@ -50,9 +59,9 @@ pub(super) fn resolve(own: [Option<bool>; 3], inherited: [Option<bool>; 3]) -> L
     }
 }
 
-/// Reads a line: text, `%%`, `%VARIABLE`, `%{+Q,-E}VARIABLE`, and `%{+Q}o`, which changes all that follow. Blanks in a
-/// row are one, as in HAProxy.
-fn parse(text: &str) -> Result<LogLine, Problem> {
+/// Reads a line: text, `%%`, `%VARIABLE`, `%{+Q,-E}VARIABLE`, `%[EXPRESSION]`, `%{+Q}[EXPRESSION]`, and `%{+Q}o`, which
+/// changes all that follow. Blanks in a row are one, as in HAProxy.
+fn parse(text: &str, registry: &mut Registry<'_>) -> Result<LogLine, Problem> {
     let (mut pieces, mut literal) = (Vec::new(), String::new());
     let mut style = Style::default();
     let mut rest = text;
@@ -81,11 +90,14 @@ fn parse(text: &str) -> Result<LogLine, Problem> {
             own = styled(own, options)?;
             rest = after;
         }
-        if rest.starts_with('[') {
-            return Err(Problem::new(
-                "unsupported: expressions (`%[…]`) are not built yet",
-                "write one of HAProxy's variables, such as `%ci`",
-            ));
+        if let Some(inside) = rest.strip_prefix('[') {
+            let (inside, after) = bracketed(inside)?;
+            if !literal.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Sample(Box::new(sample(inside, own, registry)?)));
+            rest = after;
+            continue;
         }
         let end = rest
             .find(|c: char| !c.is_ascii_alphanumeric())
@@ -110,19 +122,30 @@ fn parse(text: &str) -> Result<LogLine, Problem> {
     if let Some(Piece::Text(first)) = pieces.first_mut() {
         *first = first.trim_start().to_owned();
     }
-    Ok(LogLine { pieces })
+    Ok(LogLine::new(pieces))
+}
+
+/// An expression that can still be asked when the line is written.
+fn sample(text: &str, style: Style, registry: &mut Registry<'_>) -> Result<Sample, Problem> {
+    let expr = Expr::parse(text, registry)?;
+    if expr.needs_fields() {
+        return Err(Problem::new(
+            format!("header fields are gone when the line is written, and `{text}` asks for them"),
+            "keep what you need below `capture` and write `%hr` or `%[capture.req.hdr(0)]`, or in a variable: \
+             `set_var: { txn.name: … }` and `%[var(txn.name)]`",
+        ));
+    }
+    Ok(Sample {
+        text: text.to_owned(),
+        expr,
+        style,
+    })
 }
 
 /// The variable that is the whole word, and how long its name is.
 fn variable(word: &str) -> Result<(usize, Field), Problem> {
     if let Some((name, field)) = Field::ALL.iter().find(|(name, _)| *name == word) {
         return Ok((name.len(), *field));
-    }
-    if LATER.contains(&word) {
-        return Err(Problem::new(
-            format!("unsupported: the variable `%{word}` is not built yet"),
-            "leave it out until it is",
-        ));
     }
     let names = || Field::ALL.iter().map(|(name, _)| *name);
     let mend = match suggest::nearest(word, names()) {
@@ -162,6 +185,28 @@ fn styled(mut style: Style, options: &str) -> Result<Style, Problem> {
 mod tests {
     use super::*;
 
+    fn line_of(text: &str) -> Result<LogLine, Problem> {
+        parse(text, &mut Registry::new(std::path::Path::new("")))
+    }
+
+    #[test]
+    fn expressions_are_read_too() {
+        let line = line_of("%[src] %{+Q}[var(txn.a),json(\"]\")]x").unwrap();
+        let texts: Vec<&str> = line
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                Piece::Sample(sample) => sample.text.as_str(),
+                Piece::Field(..) => "",
+            })
+            .collect();
+        assert_eq!(texts, ["src", " ", "var(txn.a),json(\"]\")", "x"]);
+        assert!(line.wants.samples && line.wants.destination && !line.wants.local);
+        assert!(line_of("%bi %rt").unwrap().wants.local);
+        assert_eq!(line_of("%ci").unwrap().wants, Default::default());
+    }
+
     #[test]
     fn a_line_is_read_into_text_and_facts() {
         let plain = Style::default();
@@ -171,7 +216,7 @@ mod tests {
         };
         let text = |text: &str| Piece::Text(text.into());
         assert_eq!(
-            parse("%ci:%cp  [%tr] 100%% %{+Q}r%{+Q}o %HM %{-Q,+X}Ts")
+            line_of("%ci:%cp  [%tr] 100%% %{+Q}r%{+Q}o %HM %{-Q,+X}Ts")
                 .unwrap()
                 .pieces,
             [
@@ -188,16 +233,17 @@ mod tests {
                 Piece::Field(Field::Timestamp, Style { hex: true, ..plain }),
             ]
         );
-        assert_eq!(parse("%{+Q}o %ci").unwrap().pieces.len(), 2);
+        assert_eq!(line_of("%{+Q}o %ci").unwrap().pieces.len(), 2);
     }
 
     #[test]
     fn what_is_no_line_is_explained() {
-        let told = |text| parse(text).unwrap_err().message;
+        let told = |text| line_of(text).unwrap_err().message;
         assert_eq!(told("%cj"), "there is no variable `%cj`");
         assert_eq!(told("100%"), "there is no variable `%`");
-        assert!(told("%[src]").contains("expressions"));
-        assert!(told("%hr").contains("not built yet"));
+        assert_eq!(told("%[srk]"), "there is no fetch `srk`");
+        assert_eq!(told("%[src"), "a `%[` is not closed");
+        assert!(told("%[hdr(host)]").contains("are gone when the line is written"));
         assert_eq!(told("%{+Q"), "`%{` without `}`");
         assert!(told("%{+Z}ci").contains("`+Z`"));
     }

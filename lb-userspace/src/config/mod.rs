@@ -10,6 +10,7 @@ mod answers;
 mod backend;
 mod balance;
 mod build;
+mod capture;
 mod check;
 mod conditions;
 mod cookie;
@@ -152,6 +153,7 @@ fn parse_in(
         complete: parsed.complete,
         registry: Registry::new(base),
         named_tables: Vec::new(),
+        captures: None,
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),

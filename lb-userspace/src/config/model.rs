@@ -24,10 +24,10 @@ pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
-pub use log_line::{Field, LATER, LogLine, Piece, Style};
+pub use log_line::{Field, LogLine, Piece, Sample, Style, Wants};
 
 use crate::{
-    rules::{Handle, Map, RuleSet, Template},
+    rules::{Captures, Handle, Map, RuleSet, Template},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -244,6 +244,8 @@ pub struct Frontend {
     pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// What is kept of requests and responses for it.
+    pub captures: Arc<Captures>,
     /// Which sessions are logged.
     pub log_options: LogOptions,
     /// Pages for answers of ours.
@@ -272,6 +274,16 @@ pub enum AccessLog {
     Json,
     /// A line of the user's own.
     Custom(Arc<LogLine>),
+}
+
+impl AccessLog {
+    /// What has to be found out for its lines.
+    pub fn wants(&self) -> Wants {
+        match self {
+            Self::Custom(line) => line.wants,
+            Self::Http | Self::Tcp | Self::Json => Wants::default(),
+        }
+    }
 }
 
 /// Which sessions are logged, and how urgently.

@@ -120,7 +120,12 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         .as_ref()
         .map(|format| format.value.clone());
     // A default made for one mode does not reach proxies of the other.
-    let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
+    let of_requests = |format: &AccessLog| match format {
+        AccessLog::Http => true,
+        AccessLog::Custom(line) => line.wants.samples,
+        AccessLog::Tcp | AccessLog::Json => false,
+    };
+    let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
     Frontend {
         mode,
         binds: draft
@@ -134,6 +139,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
         trust: forwarding::resolve_trust(draft.trust, &defaults.trust, mode),
+        captures: Arc::new(draft.captures),
         log_options: log_format::resolve(draft.log_options, defaults.log_options),
         log_format: draft
             .log_format

@@ -13,12 +13,13 @@
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
 //! | `template` | texts with expressions in them |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
-//! | `map`, `table`, `limit`, `auth` | what they look up, count, limit and verify |
+//! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `registry` | what expressions refer to by name |
 
 pub mod action;
 mod args;
 mod auth;
+mod capture;
 mod condition;
 mod convert;
 mod edit;
@@ -44,6 +45,7 @@ use http::HeaderName;
 
 pub use action::{Edit, End, Rule};
 pub use auth::Users;
+pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Test};
 pub use convert::Converter;
 pub use expr::Expr;
@@ -59,7 +61,7 @@ pub use scene::{
     World,
 };
 pub use table::{Data, Handle, Key, Layout, Table, Tracked};
-pub use template::Template;
+pub use template::{Template, bracketed};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

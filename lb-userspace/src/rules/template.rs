@@ -37,17 +37,12 @@ impl Template {
                     "write `%[path]` for what a request has, `%%` for a percent sign",
                 )
             })?;
-            let end = closing(inside).ok_or_else(|| {
-                Problem::new(
-                    format!("a `%[` is not closed in `{text}`"),
-                    "write `]` after the expression",
-                )
-            })?;
+            let (inside, after) = bracketed(inside)?;
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into_bytes()));
             }
-            parts.push(Part::Expr(Expr::parse(&inside[..end], registry)?));
-            rest = &inside[end + 1..];
+            parts.push(Part::Expr(Expr::parse(inside, registry)?));
+            rest = after;
         }
         literal.push_str(rest);
         if !literal.is_empty() {
@@ -109,6 +104,20 @@ impl Template {
             [Part::Expr(expr)] => expr.sample(scene).map(Value::into_owned),
             _ => Some(Value::Str(self.render(scene).into())),
         }
+    }
+}
+
+/// The expression that `%[` has opened, and what follows its bracket.
+///
+/// # Errors
+/// It is not closed.
+pub fn bracketed(text: &str) -> Result<(&str, &str), Problem> {
+    match closing(text) {
+        Some(end) => Ok((&text[..end], &text[end + 1..])),
+        None => Err(Problem::new(
+            "a `%[` is not closed",
+            "write `]` after the expression",
+        )),
     }
 }
 

@@ -29,6 +29,10 @@ use crate::{
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
     whose: Rc<Whose>,
+    /// Others go by the same connection at the same time.
+    is_stream: bool,
+    /// The number of the present request, once somebody has asked for it.
+    number: Cell<Option<u64>>,
     /// What rules remember of the request, if there are any.
     pub(super) rules: RefCell<Option<Box<Remembered>>>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
@@ -71,6 +75,10 @@ pub(super) struct Whose {
     pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests that want it.
     forwarded_for: OnceCell<HeaderValue>,
+    /// How long its handshakes took, until a request has been told of it.
+    handshake: Cell<Duration>,
+    /// Since when it has had nothing to do.
+    idle_from: Cell<Instant>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -138,9 +146,10 @@ pub(super) enum Expired {
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
         // The handshake's time is not the first request's.
+        let began = Instant::now();
         let now = match &accepted.tls {
             None => accepted.accepted,
-            Some(_) => Instant::now(),
+            Some(_) => began,
         };
         let peer = accepted.address;
         let ends = match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
@@ -157,15 +166,19 @@ impl Client {
             ends,
             tls: accepted.tls.clone(),
             forwarded_for: OnceCell::new(),
+            handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
+            idle_from: Cell::new(began),
             session: RefCell::default(),
             frontend: Arc::clone(accepted.frontend()),
         };
-        Self::begun(Rc::new(whose), now)
+        Self::begun(Rc::new(whose), now, false)
     }
 
-    fn begun(whose: Rc<Whose>, now: Instant) -> Self {
+    fn begun(whose: Rc<Whose>, now: Instant, is_stream: bool) -> Self {
         Self {
             whose,
+            is_stream,
+            number: Cell::new(None),
             rules: RefCell::new(None),
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
@@ -190,7 +203,7 @@ impl Client {
 
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
-        Self::begun(Rc::clone(&self.whose), self.now())
+        Self::begun(Rc::clone(&self.whose), self.now(), true)
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {
@@ -332,11 +345,14 @@ impl Client {
         }
         self.requests.set(self.requests.get() + 1);
         self.source.set(None);
+        self.number.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
         self.held.set(None);
         self.enter(Phase::Serving);
-        self.exchange().begin(self.started.get(), self.bytes_out());
+        let before = self.before(self.started.get());
+        self.exchange()
+            .begin(self.started.get(), before, self.bytes_out());
     }
 
     /// Nothing that could be called a request came: the record is that of an exchange all the same, begun when the
@@ -347,7 +363,27 @@ impl Client {
         } else {
             self.started.get()
         };
-        self.exchange().begin(since, self.bytes_out());
+        self.number.set(None);
+        let before = self.before(since);
+        self.exchange().begin(since, before, self.bytes_out());
+    }
+
+    /// How long handshakes and silence were before a request that begins at `start`.
+    fn before(&self, start: Instant) -> (Duration, Duration) {
+        let idle = start.saturating_duration_since(self.idle_from.get());
+        if self.is_stream {
+            // The next one's silence begins at once.
+            self.idle_from.set(start);
+        }
+        (self.handshake.take(), idle)
+    }
+
+    /// The number of the present request in this process.
+    pub(super) fn number(&self) -> u64 {
+        let number = self.number.get();
+        let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
+        self.number.set(Some(number));
+        number
     }
 
     /// hyper has our answer's head.
@@ -367,6 +403,9 @@ impl Client {
         self.exchange.borrow_mut().finish(self);
         self.wait.set(Wait::Nothing);
         self.enter(Phase::Idle);
+        if !self.is_stream {
+            self.idle_from.set(self.now());
+        }
     }
 
     pub(super) fn wait_for(&self, wait: Wait) {

@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -56,12 +57,16 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Begins HTTP/1 on `stream`, which was made by `way`.
+    /// Begins HTTP/1 on `stream`, which was made by `way`; `wants_local`: somebody will ask for our end of it.
     ///
     /// # Errors
     /// It cannot be begun.
-    pub(super) async fn over(stream: Stream, way: Way) -> Result<Box<Self>, ConnectError> {
-        let meter = Rc::<Meter>::default();
+    pub(super) async fn over(
+        stream: Stream,
+        way: Way,
+        wants_local: bool,
+    ) -> Result<Box<Self>, ConnectError> {
+        let meter = Rc::new(Meter::new(wants_local));
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
@@ -150,6 +155,14 @@ impl Lease {
         match &self.wire {
             Wire::Http1(upstream) => upstream.idle_since.is_none(),
             Wire::Http2(lease) => lease.is_fresh(),
+        }
+    }
+
+    /// Our end of the connection, if somebody wants to know.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.local(),
+            Wire::Http2(lease) => lease.local(),
         }
     }
 

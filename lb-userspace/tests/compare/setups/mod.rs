@@ -1,6 +1,7 @@
 //! The configurations. Each is a test, so that they run side by side.
 
 mod balance;
+mod captures;
 mod cookies;
 mod edge;
 mod errors;

@@ -1,6 +1,7 @@
 //! One request, from its head to the head of its answer.
 
 pub(super) mod context;
+mod line;
 mod persist;
 pub(super) mod rules;
 mod send;
@@ -136,6 +137,7 @@ async fn forward_to_backend(
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     let shared = Arc::clone(&client.worker.shared);
+    rules::capture(client, &head);
     let told = forwarded::receive(client, &shared.http, &mut head);
     let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
         Ok(routed) => routed,

@@ -153,7 +153,8 @@ async fn reach(
                     pool.keep_tidy(&client.worker);
                     return Ok(Lease::shared(lease, place));
                 }
-                Upstream::over(stream, way).await?
+                let wants_local = client.worker.shared.http.asks_for_local();
+                Upstream::over(stream, way, wants_local).await?
             }
         };
         Ok(Lease::new(upstream, place))
@@ -249,6 +250,9 @@ async fn send(
             Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
+    if client.worker.shared.http.asks_for_local() {
+        client.exchange().local = lease.local();
+    }
     if lease.take_repeated() {
         client.exchange().count_repeat();
     }
