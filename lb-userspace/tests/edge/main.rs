@@ -13,6 +13,7 @@ mod exchange;
 mod forwarded;
 mod h2;
 mod idle;
+mod invalid;
 mod lines;
 mod parked;
 mod server;

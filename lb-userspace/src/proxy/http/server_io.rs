@@ -186,10 +186,10 @@ impl Read for ServerIo {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_repeat(cx))?;
-        let mut read = ready!(poll_read(&mut this.stream, cx, &mut buffer));
+        let mut read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |_| {}));
         if !matches!(read, Ok(1..)) && this.repeat() {
             ready!(this.poll_repeat(cx))?;
-            read = ready!(poll_read(&mut this.stream, cx, &mut buffer));
+            read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |_| {}));
         }
         let n = read?;
         this.meter.repeatable.set(false);

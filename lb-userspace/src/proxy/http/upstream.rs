@@ -204,6 +204,14 @@ impl Lease {
         })
     }
 
+    /// What has come of a response that could not be understood.
+    pub(super) fn into_unread(self) -> Bytes {
+        match self.wire {
+            Wire::Http1(upstream) => upstream.connection.into_parts().read_buf,
+            Wire::Http2(_) => Bytes::new(),
+        }
+    }
+
     /// Bytes received and sent since it was asked last.
     pub(super) fn take_bytes(&self) -> (u64, u64) {
         match &self.wire {

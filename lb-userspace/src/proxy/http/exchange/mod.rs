@@ -26,7 +26,7 @@ use super::{
     body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
-    forward, forwarded,
+    forward, forwarded, invalid,
     plan::Target,
     tunnel::Tunnel,
 };
@@ -241,6 +241,7 @@ fn answer(
     }
     let (mut head, incoming) = response.into_parts();
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
+        send::note_invalid(client, target, invalid::written(&head));
         return Err(send::server_failed(client, Cause::Proxy));
     };
     if client.is_held() && !head.status.is_success() {

@@ -22,6 +22,7 @@ use crate::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             h2::NotAsked,
+            invalid,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -271,7 +272,13 @@ async fn send(
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
-            None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
+            None => {
+                let malformed = error.into_error().is_parse();
+                if malformed && client.upload() != Upload::Malformed {
+                    note_invalid(client, target, lease.into_unread().into());
+                }
+                Sent::Failed(broken_off(client, malformed))
+            }
         },
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
@@ -363,6 +370,14 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             };
             server_failed(client, cause)
         }
+    }
+}
+
+/// Keeps a response that was none for an operator.
+pub(super) fn note_invalid(client: &Client, target: &Target, bytes: Vec<u8>) {
+    let server = client.exchange().server().cloned();
+    if let Some(server) = server {
+        invalid::response(client, (&target.backend, &server), bytes);
     }
 }
 
