@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{
     decode::Decoder,
-    model::{AccessLog, Field, LogLine, LogOptions, Piece, Sample, Style},
+    model::{AccessLog, Field, LogLine, LogOptions, Piece, Sample},
     source::Spanned,
     suggest,
     table::Table,
     tree::Kind,
     units::Problem,
 };
-use crate::rules::{Expr, Registry, bracketed};
+use crate::rules::{Expr, Registry, Style, Token, tokens};
 
 /// Reads `log_format`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
@@ -59,68 +59,18 @@ pub(super) fn resolve(own: [Option<bool>; 3], inherited: [Option<bool>; 3]) -> L
     }
 }
 
-/// Reads a line: text, `%%`, `%VARIABLE`, `%{+Q,-E}VARIABLE`, `%[EXPRESSION]`, `%{+Q}[EXPRESSION]`, and `%{+Q}o`, which
-/// changes all that follow. Blanks in a row are one, as in HAProxy.
+/// Reads a line of HAProxy's language, in which blanks in a row are one.
 fn parse(text: &str, registry: &mut Registry<'_>) -> Result<LogLine, Problem> {
-    let (mut pieces, mut literal) = (Vec::new(), String::new());
-    let mut style = Style::default();
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        if next != '%' {
-            if !(next == ' ' && literal.ends_with(' ')) {
-                literal.push(next);
+    let mut pieces = Vec::new();
+    for token in tokens(text, true)? {
+        pieces.push(match token {
+            Token::Text(text) if pieces.is_empty() => Piece::Text(text.trim_start().to_owned()),
+            Token::Text(text) => Piece::Text(text),
+            Token::Variable(name, style) => Piece::Field(variable(name)?, style),
+            Token::Expression(text, style) => {
+                Piece::Sample(Box::new(sample(text, style, registry)?))
             }
-            rest = &rest[next.len_utf8()..];
-            continue;
-        }
-        rest = &rest[1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            literal.push('%');
-            rest = after;
-            continue;
-        }
-        let mut own = style;
-        if let Some(after) = rest.strip_prefix('{') {
-            let Some((options, after)) = after.split_once('}') else {
-                return Err(Problem::new(
-                    "`%{` without `}`",
-                    "write `%{+Q}r`, or `%%` for a percent sign",
-                ));
-            };
-            own = styled(own, options)?;
-            rest = after;
-        }
-        if let Some(inside) = rest.strip_prefix('[') {
-            let (inside, after) = bracketed(inside)?;
-            if !literal.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut literal)));
-            }
-            pieces.push(Piece::Sample(Box::new(sample(inside, own, registry)?)));
-            rest = after;
-            continue;
-        }
-        let end = rest
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        if word == "o" {
-            // Nothing is written, and the blanks on both sides are one.
-            style = own;
-            rest = after;
-            continue;
-        }
-        let (name, field) = variable(word)?;
-        rest = &rest[name..];
-        if !literal.is_empty() {
-            pieces.push(Piece::Text(std::mem::take(&mut literal)));
-        }
-        pieces.push(Piece::Field(field, own));
-    }
-    if !literal.is_empty() {
-        pieces.push(Piece::Text(literal));
-    }
-    if let Some(Piece::Text(first)) = pieces.first_mut() {
-        *first = first.trim_start().to_owned();
+        });
     }
     Ok(LogLine::new(pieces))
 }
@@ -142,10 +92,10 @@ fn sample(text: &str, style: Style, registry: &mut Registry<'_>) -> Result<Sampl
     })
 }
 
-/// The variable that is the whole word, and how long its name is.
-fn variable(word: &str) -> Result<(usize, Field), Problem> {
-    if let Some((name, field)) = Field::ALL.iter().find(|(name, _)| *name == word) {
-        return Ok((name.len(), *field));
+/// The fact that a variable stands for.
+fn variable(word: &str) -> Result<Field, Problem> {
+    if let Some((_, field)) = Field::ALL.iter().find(|(name, _)| *name == word) {
+        return Ok(*field);
     }
     let names = || Field::ALL.iter().map(|(name, _)| *name);
     let mend = match suggest::nearest(word, names()) {
@@ -156,29 +106,6 @@ fn variable(word: &str) -> Result<(usize, Field), Problem> {
         format!("there is no variable `%{word}`"),
         mend,
     ))
-}
-
-fn styled(mut style: Style, options: &str) -> Result<Style, Problem> {
-    for option in options.split(',').map(str::trim) {
-        let (on, letter) = match option.split_at_checked(1) {
-            Some(("+", letter)) => (true, letter),
-            Some(("-", letter)) => (false, letter),
-            _ => (true, option),
-        };
-        match letter {
-            "Q" => style.quote = on,
-            "E" => style.escape = on,
-            "X" => style.hex = on,
-            "M" => style.mandatory = on,
-            _ => {
-                return Err(Problem::new(
-                    format!("`{option}` is no option of a variable"),
-                    "write `+Q` (quoted), `+E` (escaped), `+X` (hexadecimal) or `-M` (nothing instead of `-`)",
-                ));
-            }
-        }
-    }
-    Ok(style)
 }
 
 #[cfg(test)]
@@ -240,7 +167,7 @@ mod tests {
     fn what_is_no_line_is_explained() {
         let told = |text| line_of(text).unwrap_err().message;
         assert_eq!(told("%cj"), "there is no variable `%cj`");
-        assert_eq!(told("100%"), "there is no variable `%`");
+        assert_eq!(told("100%"), "a `%` stands alone in `100%`");
         assert_eq!(told("%[srk]"), "there is no fetch `srk`");
         assert_eq!(told("%[src"), "a `%[` is not closed");
         assert!(told("%[hdr(host)]").contains("are gone when the line is written"));

@@ -24,7 +24,7 @@ pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
-pub use log_line::{Field, LogLine, Piece, Sample, Style, Wants};
+pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 
 use crate::{
     rules::{Captures, Handle, Map, RuleSet, Template},

@@ -11,7 +11,7 @@
 //! | `scene` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
-//! | `template` | texts with expressions in them |
+//! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `registry` | what expressions refer to by name |
@@ -34,6 +34,7 @@ mod run;
 mod scene;
 mod table;
 mod template;
+mod text;
 mod value;
 
 #[cfg(test)]
@@ -61,7 +62,8 @@ pub use scene::{
     World,
 };
 pub use table::{Data, Handle, Key, Layout, Table, Tracked};
-pub use template::{Template, bracketed};
+pub use template::Template;
+pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

@@ -88,6 +88,10 @@ pub trait World {
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
         None
     }
+    /// The request's number in this process.
+    fn request_number(&self) -> u64 {
+        0
+    }
     /// Milliseconds since some moment in the past.
     fn now_ms(&self) -> u64;
     /// A number that nobody can foresee.

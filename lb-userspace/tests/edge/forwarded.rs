@@ -187,6 +187,13 @@ backends:
     assert!(line.contains(" 192.0.2.1:0 ["), "{line}");
     let line = daemon.logged("GET /not-named ");
     assert!(line.contains(" 198.51.100.7:4711 ["), "{line}");
+    // What is no request has nobody to name its client.
+    let named =
+        "GET /before HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 192.0.2.1\r\n\r\ngarbage\r\n\r\n";
+    let said = ask(web, &format!("{proxy}{named}"), &[]);
+    assert!(said.contains("HTTP/1.1 400 "), "{said}");
+    let line = daemon.logged("<BADREQ>");
+    assert!(line.contains(" 198.51.100.7:4711 ["), "{line}");
     let stranger = "PROXY TCP4 203.0.113.7 192.0.2.9 4711 443\r\n";
     ask(
         web,

@@ -31,7 +31,7 @@ fn a_line_tells_of_addresses_numbers_and_names() {
             "frontends:
   web:
     bind: '{web}'
-    unique_id: {{ format: 'id-%[src_port]' }}
+    unique_id: {{ format: 'id-%[src_port]_%{{+X}}o%ci:%fp_%rt_%{{+Q,-X}}[fe_name]' }}
     log_format: 'web %HP id=%ID bi=%bi:%bp fi=%fi:%fp si=%si:%sp rt=%rt lc=%lc hex=%{{+X}}fi:%{{+X}}fp %[src]/%[path]/%[query,upper]/%[status]/%[be_name]/%[srv_conn(app/s1)]'
     default_backend: app
   raw: {{ mode: tcp, bind: '{raw}', log_format: 'raw %ci fi=%fi:%fp si=%si:%sp bi=%bi lc=%lc hr=%hr', default_backend: raw }}
@@ -51,7 +51,6 @@ backends:
         rest.split(' ').next().unwrap().to_owned()
     };
     assert!(of(&one, "id").starts_with("id-"), "{one}");
-    assert_eq!(of(&one, "id"), of(&two, "id"));
     assert_eq!(of(&one, "fi"), web.to_string());
     assert_eq!(of(&one, "si"), app.to_string());
     let (address, port) = of(&one, "bi")
@@ -65,6 +64,15 @@ backends:
     let number = |line: &str, name: &str| of(line, name).parse::<u64>().unwrap();
     assert_eq!(number(&two, "rt"), number(&one, "rt") + 1);
     assert_eq!(number(&two, "lc"), number(&one, "lc") + 1);
+    // The id and the line have the same number.
+    for line in [&one, &two] {
+        let told = format!(
+            "_7F000001:{:04X}_{:04X}_\"web\"",
+            web.port(),
+            number(line, "rt")
+        );
+        assert!(of(line, "id").ends_with(&told), "{line}");
+    }
     assert_eq!(of(&one, "hex"), format!("7F000001:{:04X}", web.port()));
     assert!(one.ends_with(" 127.0.0.1//one/A=B/200/app/0"), "{one}");
     assert!(two.ends_with(" 127.0.0.1//two/-/200/app/0"), "{two}");

@@ -1,6 +1,6 @@
 //! A log line of the user's own: HAProxy's `log-format`, read.
 
-use crate::rules::Expr;
+use crate::rules::{Expr, Style};
 
 /// What a log line consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,30 +84,6 @@ impl PartialEq for Sample {
 }
 
 impl Eq for Sample {}
-
-/// How a fact is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// `Q`: in double quotes.
-    pub quote: bool,
-    /// `E`: `"`, `\` and `]` get a backslash before them.
-    pub escape: bool,
-    /// `X`: numbers and addresses in hexadecimal.
-    pub hex: bool,
-    /// `M`: a fact that is not there is a `-`, unless it is quoted.
-    pub mandatory: bool,
-}
-
-impl Default for Style {
-    fn default() -> Self {
-        Self {
-            quote: false,
-            escape: false,
-            hex: false,
-            mandatory: true,
-        }
-    }
-}
 
 /// Declares the facts under HAProxy's names.
 macro_rules! fields {

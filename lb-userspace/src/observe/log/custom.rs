@@ -14,8 +14,8 @@ use super::{
     tcplog::{Retries, accept_date, millis, timer},
 };
 use crate::{
-    config::model::{Field, LogLine, Piece, Style},
-    rules::Side,
+    config::model::{Field, LogLine, Piece},
+    rules::{Side, Style},
 };
 
 /// What a line may be about.

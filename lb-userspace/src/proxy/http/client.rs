@@ -363,6 +363,7 @@ impl Client {
         } else {
             self.started.get()
         };
+        self.source.set(None);
         self.number.set(None);
         let before = self.before(since);
         self.exchange().begin(since, before, self.bytes_out());

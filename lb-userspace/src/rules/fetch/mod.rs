@@ -130,6 +130,8 @@ pub enum Fetch {
     Line(LinePart),
     /// `capture.res.ver`.
     ResponseVersion,
+    /// The request's number, which has no name in expressions: `%rt`.
+    RequestNumber,
     /// `uuid`.
     Uuid,
     /// `unique-id`.
@@ -180,6 +182,7 @@ impl Fetch {
             | Self::CookieCount(_)
             | Self::Status
             | Self::Counter { .. }
+            | Self::RequestNumber
             | Self::Date { .. }
             | Self::Random(_) => Kind::Int,
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
@@ -392,6 +395,7 @@ impl Fetch {
                 u32::try_from((u128::from(world.random()) * u128::from(*range)) >> 64)
                     .unwrap_or_default(),
             )),
+            Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
                 uuid(world.random(), world.random()).into_bytes(),
             )),

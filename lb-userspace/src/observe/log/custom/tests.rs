@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    config::model::Style,
     observe::log::{CookieSeen, CookieSet, ServerField, fixture::common},
+    rules::Style,
 };
 
 fn line(pieces: &[(&str, Field, &str)]) -> LogLine {

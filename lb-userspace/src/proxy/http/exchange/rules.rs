@@ -421,6 +421,10 @@ impl World for Surroundings<'_> {
         }
     }
 
+    fn request_number(&self) -> u64 {
+        self.client.number()
+    }
+
     fn now_ms(&self) -> u64 {
         self.client
             .worker
