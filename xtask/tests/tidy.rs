@@ -27,10 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health", &["observe", "topology", "config", "tls"]),
     ("admin", &["observe", "topology", "config", "tls"]),
     ("observe", &["rules", "topology", "config"]),
-    ("rules", &[]),
+    ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
     ("config", &["rules", "tls"]),
-    ("tls", &[]),
+    ("tls", &["watched"]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.

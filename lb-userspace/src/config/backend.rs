@@ -10,7 +10,7 @@ use super::{
     errorfiles,
     forwarding::{self, ForwardingDraft},
     frontend, introduction,
-    model::{ErrorFiles, OnMarkedDown, Protocol},
+    model::{OnMarkedDown, Protocol},
     rules,
     source::Spanned,
     stick_table,
@@ -47,7 +47,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
-            errorfiles: ErrorFiles::default(),
+            errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
         };

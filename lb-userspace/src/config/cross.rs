@@ -13,9 +13,9 @@ use super::{
     },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, tls, udp,
+    tls, udp,
 };
-use crate::rules::{End, action::Target};
+use crate::rules::{End, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -201,6 +201,16 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         );
     }
     forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
+    for (span, key) in [
+        (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
+        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+        (frontend.captures_span, "capture"),
+    ] {
+        if let Some(span) = span {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend(mend));
+        }
+    }
     if let Some(format) = frontend
         .log_format
         .as_ref()
@@ -220,19 +230,6 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             Diagnostic::error(format.span, message)
                 .mend("write HAProxy's variables alone, such as `%ci` and `%fp`"),
         );
-    }
-    for (span, key) in [
-        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
-        (frontend.captures_span, "capture"),
-        (
-            (!frontend.errorfiles.is_empty()).then_some(frontend.name.span),
-            "errorfiles",
-        ),
-    ] {
-        if let Some(span) = span {
-            let message = format!("`{key}` has no effect in mode tcp, and `{name}` is in mode tcp");
-            found.push(Diagnostic::error(span, message).mend(mend));
-        }
     }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
@@ -264,15 +261,15 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         let trust = TrustDraft::default();
         forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
         if let Some(rule) = backend.rules.first() {
-            let message = format!("a backend's rules need mode http, `{name}` is in mode tcp");
-            found.push(
-                Diagnostic::error(rule.span, message)
-                    .mend("write `mode: http`, or the rules into the frontend"),
-            );
+            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
+            let mend = "write `mode: http`, or remove them";
+            found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
-        if !backend.errorfiles.is_empty() {
-            let message = format!("`errorfiles` needs mode http, `{name}` is in mode tcp");
-            found.push(Diagnostic::error(backend.name.span, message).mend("remove it"));
+        if let Some(files) = &backend.errorfiles {
+            found.push(
+                Diagnostic::error(files.span, "`errorfiles` has no effect in mode tcp")
+                    .mend("remove it"),
+            );
         }
         let of_servers = backend.servers.iter().map(|server| &server.keys);
         let written = of_servers

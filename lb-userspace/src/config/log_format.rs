@@ -6,12 +6,11 @@ use super::{
     decode::Decoder,
     model::{AccessLog, Field, LogLine, LogOptions, Piece, Sample},
     source::Spanned,
-    suggest,
     table::Table,
     tree::Kind,
     units::Problem,
 };
-use crate::rules::{Expr, Registry, Style, Token, tokens};
+use crate::rules::{Expr, Registry, Style, Token, suggest, tokens};
 
 /// Reads `log_format`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {

@@ -1,6 +1,6 @@
 //! What rules do.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -11,6 +11,7 @@ use super::{
     condition::Condition,
     fetch::Side,
     limit::Limiter,
+    named::Named,
     scene::VarId,
     table::{Data, Handle},
     template::Template,
@@ -42,7 +43,7 @@ impl Rule {
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
-            && matches!(self.end, Some(End::Backend(Target::Named { .. })))
+            && matches!(self.end, Some(End::Backend(Target::Named(_))))
     }
 }
 
@@ -208,12 +209,7 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub enum Target {
     /// This one.
-    Named {
-        /// Its name.
-        name: String,
-        /// Its index, once that is known.
-        index: Arc<OnceLock<usize>>,
-    },
+    Named(Named),
     /// The one of the name that comes of this; none of that name goes on with the list.
     Computed(Template),
 }

@@ -80,28 +80,6 @@ stats: { bind: "*:1080", admin: true }
         ],
     },
     Case {
-        name: "keys of mode http in mode tcp",
-        text: r#"frontends:
-  f:
-    mode: tcp
-    bind: "*:5432"
-    unique_id: { header: X-Id }
-    timeouts: { tarpit: 5s }
-    default_backend: b
-backends:
-  b:
-    mode: tcp
-    rules:
-      - { if: { source: 192.0.2.0/24 }, deny: 403 }
-    servers: [{ name: s1, address: "192.0.2.1:5432" }]
-"#,
-        found: &[
-            "2:3 error: the timeout `tarpit` has no effect in mode tcp => remove it",
-            "5:5 error: `unique_id` has no effect in mode tcp, and `f` is in mode tcp => write `mode: http`, or remove it",
-            "12:9 error: a backend's rules need mode http, `b` is in mode tcp => write `mode: http`, or the rules into the frontend",
-        ],
-    },
-    Case {
         name: "what is kept for the log",
         text: r#"frontends:
   web:
@@ -137,7 +115,7 @@ backends:
             r#"12:11 error: `value` is missing in `capture` => write `capture: { value: "%[path]", len: 64 }`"#,
             r#"12:22 error: unknown key `header` in `capture` => it is `value: "%[req.hdr(NAME)]"`"#,
             "14:58 error: there is no place 0: places are counted from 0, so far there is room for 0 => write one more below the frontend's `capture`: `{ len: 64 }`",
-            "16:35 error: `capture` has no effect in mode tcp, and `raw` is in mode tcp => write `mode: http`, or remove it",
+            "16:35 error: `capture` has no effect in mode tcp => write `mode: http`, or remove it",
             "16:46 error: `name` is missing in `cookie` => write `cookie: { name: NAME, len: 32 }`",
             "16:80 error: expressions in `log_format` have no effect in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
             "19:15 error: a backend has no places of its own: the log is the frontend's => write `id` instead of `len`, and the place below the frontend's `capture`: `{ len: 64 }`",

@@ -122,7 +122,7 @@ impl Exchange {
         let memory = Memory::of(client);
         let world = Surroundings {
             client,
-            backend: self.backend().map(|backend| &*backend.name),
+            backend: self.backend(),
             id: memory.remembered.id.as_deref(),
             exchange: Some(self),
         };

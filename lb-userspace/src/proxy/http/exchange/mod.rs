@@ -136,8 +136,9 @@ async fn forward_to_backend(
     let fields = forward::check(&head).map_err(Failure::Refuse)?;
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
-    let shared = Arc::clone(&client.worker.shared);
     rules::capture(client, &head);
+    let upgrade = forward::leave_connection(&mut head, fields);
+    let shared = Arc::clone(&client.worker.shared);
     let told = forwarded::receive(client, &shared.http, &mut head);
     let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
         Ok(routed) => routed,
@@ -151,7 +152,7 @@ async fn forward_to_backend(
         }
     };
     let holder = persist::read(client, target, fields, &mut head.headers);
-    let upgrade = forward::request(&mut head, fields);
+    forward::request(&mut head, fields);
     forwarded::tell(client, target, told, &mut head.headers);
 
     let mut body = RequestBody::new(body, client);
@@ -249,7 +250,9 @@ fn answer(
         client.hold_until(None);
         forward::say_whether_kept(&mut head.headers, false);
     }
+    let status = head.status;
     let fields = rules::respond(client, target, &mut head, length.fields)?;
+    let declared = forward::restated(&mut head, status, length.declared);
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 
@@ -257,7 +260,7 @@ fn answer(
         // All of it is here already: the server need not wait for the client to take it.
         lease.give_back(client);
         client.exchange().release();
-        let body = match length.declared {
+        let body = match declared {
             Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
             _ => ResponseBody::server(client, incoming, None),
         };
