@@ -137,7 +137,10 @@ impl Proxy {
                     let attribute = line.text(at + 1);
                     match attribute.split_once('=') {
                         Some((key, value)) if key.eq_ignore_ascii_case("samesite") => {
-                            map.set("same_site", Value::plain(value, line.span_of(at + 1)));
+                            map.set(
+                                "same_site",
+                                Value::plain(value.to_ascii_lowercase(), line.span_of(at + 1)),
+                            );
                         }
                         _ => says.unsupported(place, &format!("cookie … attr {attribute}")),
                     }

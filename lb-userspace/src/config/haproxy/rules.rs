@@ -61,7 +61,7 @@ pub(super) fn http(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Opt
     };
     if side == Side::Request
         && action.text(0) == "auth"
-        && let Some(rule) = auth(&action, line, at, acls)
+        && let Some(rule) = auth(&action, line, at, acls, says)
     {
         return Some(rule);
     }
@@ -401,36 +401,58 @@ fn track(action: &Action<'_>, says: &mut Says) -> Option<Value> {
     Some(Value::map(map, action.span))
 }
 
-/// `http-request auth [realm R] unless { http_auth(LIST) }`, directly or by the name of an acl: users of a list.
-fn auth(action: &Action<'_>, line: &Line, at: Option<usize>, acls: &Acls) -> Option<Value> {
-    let at = at.filter(|at| line.text(*at) == "unless" || line.text(*at + 1).starts_with('!'))?;
-    let words: Vec<&str> = line.words[at + 1..]
-        .iter()
-        .map(|word| word.text.as_str())
-        .collect();
+/// `http-request auth [realm R] unless { http_auth(LIST) }`, directly or by the name of an acl, and so with further
+/// conditions as in `if private !allowed`: users of a list.
+fn auth(
+    action: &Action<'_>,
+    line: &Line,
+    at: Option<usize>,
+    acls: &Acls,
+    says: &mut Says,
+) -> Option<Value> {
+    let at = at?;
     let unless = line.text(at) == "unless";
-    let list = match words.as_slice() {
-        ["{", criterion, "}"] if unless => users_of(criterion)?,
-        ["!{", criterion, "}"] | ["!", "{", criterion, "}"] if !unless => users_of(criterion)?,
-        [name] => {
-            let name = if unless {
-                name
-            } else {
-                name.strip_prefix('!')?
-            };
-            let [one] = acls.criteria(name)? else {
-                return None;
-            };
-            users_of(expression(one)?)?
+    let words = &line.words[at + 1..];
+    if words
+        .iter()
+        .any(|word| matches!(word.text.as_str(), "or" | "||" | "OR"))
+    {
+        return None;
+    }
+    let (from, to, list) = (0..words.len()).find_map(|from| {
+        let text = words[from].text.as_str();
+        let (text, negated) = match text.strip_prefix('!') {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        if negated == unless {
+            return None;
         }
-        _ => return None,
-    };
+        if text == "{" {
+            let list = users_of(&words.get(from + 1)?.text)?;
+            return (words.get(from + 2)?.text == "}").then(|| (from, from + 3, list.to_owned()));
+        }
+        let [one] = acls.criteria(text)? else {
+            return None;
+        };
+        Some((from, from + 1, users_of(expression(one)?)?.to_owned()))
+    })?;
+    let others: Vec<Word> = words[..from].iter().chain(&words[to..]).cloned().collect();
+    if unless && !others.is_empty() {
+        return None;
+    }
+    let mut map = Map::default();
+    if !others.is_empty() {
+        let rest = Line {
+            words: line.words[..=at].iter().cloned().chain(others).collect(),
+        };
+        map.set("if", acls.condition(&rest, at, says)?);
+    }
     let mut inner = Map::default();
     if let Some(realm) = action.after("realm") {
         inner.set("realm", Value::text(realm.text.as_str(), realm.span));
     }
     inner.set("users", Value::text(list, line.span_of(at)));
-    let mut map = Map::default();
     map.set("auth", Value::map(inner, line.span()));
     Some(Value::map(map, line.span()))
 }

@@ -283,6 +283,7 @@ frontend f
  http-request auth realm R unless { http_auth(u) }
  acl ok http_auth(u)
  http-request auth unless ok
+ http-request auth if { path /p } !ok
  default_backend b
 backend b
  mode http
@@ -290,7 +291,7 @@ backend b
 ";
     let (yaml, _) = imported(text);
     assert!(
-        yaml.contains("- { auth: { realm: R, users: u } }\n      - { auth: { users: u } }\n"),
+        yaml.contains("- { auth: { realm: R, users: u } }\n      - { auth: { users: u } }\n      - { if: { path: /p }, auth: { users: u } }\n"),
         "{yaml}"
     );
     reread(text);
