@@ -71,7 +71,8 @@ pub fn read(path: &Path) -> Result<Source, Diagnostics> {
         .collect();
     files.sort();
     if files.is_empty() {
-        return Err(unread("there is no `.cfg` file in it".to_owned()));
+        let nothing = "there is no `.cfg` file in it";
+        return Err(unread(nothing.to_owned()));
     }
     let sources: Vec<Source> = files
         .iter()
