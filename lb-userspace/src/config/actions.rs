@@ -6,6 +6,7 @@ use http::HeaderName;
 
 use super::{
     answers::status,
+    capture,
     decode::Decoder,
     source::Span,
     table::Table,
@@ -48,6 +49,10 @@ pub(super) fn edits(
                 .and_then(|name| variable(d, &name, node.span));
             found.extend(id.map(|id| (e.key_span, Edit::UnsetVar(id))));
         }
+    }
+    if let Some(e) = table.take("capture") {
+        let edit = capture::action(d, e, side);
+        found.extend(edit.map(|edit| (e.key_span, edit)));
     }
     for (entry, data) in [
         (table.take("inc_gpc0"), Data::Gpc0),

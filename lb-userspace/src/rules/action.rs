@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::{
     auth::Users,
     condition::Condition,
+    fetch::Side,
     limit::Limiter,
     named::Named,
     scene::VarId,
@@ -111,6 +112,15 @@ pub enum Edit {
         /// In which table.
         table: Arc<Handle>,
     },
+    /// `capture`.
+    Capture {
+        /// Of which message.
+        side: Side,
+        /// The place that it is put into.
+        place: usize,
+        /// What.
+        value: Template,
+    },
     /// `sc_inc`.
     Count(u8, Data),
     /// `sc_set`.
@@ -125,6 +135,7 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::Track { .. }
+                | Self::Capture { .. }
                 | Self::Count(..)
                 | Self::SetNumber(..)
         )
@@ -144,6 +155,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, t)
             | Self::Track { key: t, .. }
+            | Self::Capture { value: t, .. }
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
