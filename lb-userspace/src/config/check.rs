@@ -8,10 +8,9 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, host,
+    Config, Diagnostics, Environment, haproxy, host, load_all,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
-    read,
 };
 
 /// How the answer is written.
@@ -127,8 +126,8 @@ impl Report {
 
 /// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
 /// wrong or right whatever else is.
-pub fn check(path: &Path, environment: Environment<'_>) -> Report {
-    match read(path, environment) {
+pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
+    match load_all(path, environment, options) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
             diagnostics.extend(host::check(&loaded, &host::ThisHost));
@@ -155,10 +154,11 @@ pub fn check(path: &Path, environment: Environment<'_>) -> Report {
 pub fn check_command(
     path: &Path,
     environment: Environment<'_>,
+    options: &haproxy::Options,
     format: Format,
     out: &mut impl Write,
 ) -> io::Result<u8> {
-    let report = check(path, environment);
+    let report = check(path, environment, options);
     report.write(format, out)?;
     Ok(report.exit_code())
 }

@@ -23,6 +23,7 @@ mod errorfiles;
 mod expect;
 mod frontend;
 mod global;
+pub mod haproxy;
 mod health;
 pub mod host;
 mod introduction;
@@ -83,7 +84,19 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
-    read(path, environment).map_err(|rejected| rejected.diagnostics)
+    load_with(path, environment, &haproxy::Options::default())
+}
+
+/// The same, of HAProxy's files as `options` say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Diagnostics> {
+    load_all(path, environment, options).map_err(|rejected| rejected.diagnostics)
 }
 
 /// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
@@ -92,16 +105,43 @@ struct Rejected {
     tls: Vec<tls::Wanted>,
 }
 
-impl From<Diagnostics> for Rejected {
+impl From<Diagnostics> for Box<Rejected> {
     fn from(diagnostics: Diagnostics) -> Self {
-        Self {
+        Box::new(Rejected {
             diagnostics,
             tls: Vec::new(),
-        }
+        })
     }
 }
 
-fn read(path: &Path, environment: Environment<'_>) -> Result<Loaded, Rejected> {
+fn load_all(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Box<Rejected>> {
+    // The daemon may change its folder later.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let of_haproxy = haproxy::is_haproxy(path);
+    let source = match of_haproxy {
+        true => haproxy::read(path)?,
+        false => read(path)?,
+    };
+    let parsed = match of_haproxy {
+        true => haproxy::parse(&source, environment, options),
+        false => tree::parse(&source),
+    };
+    let base = match path.is_dir() {
+        true => absolute.as_path(),
+        false => absolute.parent().unwrap_or(Path::new("/")),
+    };
+    decode(source, parsed, base, environment)
+}
+
+/// A file's text.
+///
+/// # Errors
+/// That it cannot be read, is too large or is not UTF-8.
+pub fn read(path: &Path) -> Result<Source, Diagnostics> {
     let name = path.display().to_string();
     let unread = |message: String, mend: &str| {
         let diagnostic = Diagnostic::unplaced(Severity::Error, message).mend(mend);
@@ -124,18 +164,10 @@ fn read(path: &Path, environment: Environment<'_>) -> Result<Loaded, Rejected> {
         return Err(unread(
             format!("is larger than {} MiB", MAX_FILE >> 20),
             "name a configuration file: `--config FILE`",
-        )
-        .into());
+        ));
     }
     let text = decode_utf8(&name, &bytes)?;
-    // The daemon may change its folder later.
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    parse_in(
-        &name,
-        text,
-        absolute.parent().unwrap_or(Path::new("/")),
-        environment,
-    )
+    Ok(Source::new(&name, text))
 }
 
 /// Checks a text. Relative paths in it begin at the folder of `name`.
@@ -143,13 +175,10 @@ fn read(path: &Path, environment: Environment<'_>) -> Result<Loaded, Rejected> {
 /// # Errors
 /// As [`load`].
 pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
-    parse_in(
-        name,
-        text,
-        Path::new(name).parent().unwrap_or(Path::new("")),
-        environment,
-    )
-    .map_err(|rejected| rejected.diagnostics)
+    let source = Source::new(name, text);
+    let parsed = tree::parse(&source);
+    let base = Path::new(name).parent().unwrap_or(Path::new(""));
+    decode(source, parsed, base, environment).map_err(|rejected| rejected.diagnostics)
 }
 
 /// Looks variables up in the process's environment: what the daemon passes to [`load`].
@@ -157,14 +186,12 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn parse_in(
-    name: &str,
-    text: &str,
+fn decode(
+    source: Source,
+    parsed: tree::Parsed,
     base: &Path,
     environment: Environment<'_>,
-) -> Result<Loaded, Rejected> {
-    let source = Source::new(name, text);
-    let parsed = tree::parse(&source);
+) -> Result<Loaded, Box<Rejected>> {
     let mut d = Decoder {
         environment,
         base,
@@ -212,10 +239,10 @@ fn parse_in(
                 places,
             })
         }
-        _ => Err(Rejected {
+        _ => Err(Box::new(Rejected {
             diagnostics: found,
             tls: d.tls,
-        }),
+        })),
     }
 }
 
