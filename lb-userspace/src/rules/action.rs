@@ -191,6 +191,8 @@ pub enum End {
     },
     /// `return`.
     Return(Box<Return>),
+    /// `allow`: of what follows, only what chooses a backend counts.
+    Allow,
 }
 
 /// A backend.
