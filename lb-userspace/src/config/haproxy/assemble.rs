@@ -100,6 +100,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     let found = lines::read(source, environment);
     let mut says = Says {
         diagnostics: found.diagnostics,
+        ..Says::default()
     };
     let mut global = Global::default();
     let mut userlists = Map::default();
@@ -238,7 +239,10 @@ fn proxy(
     if let Some((_, section, _)) = from.and_then(|from| defaults.get(from)) {
         proxy.inheriting = true;
         // What is wrong with them was told when they were read themselves.
-        let mut quiet = Says::default();
+        let mut quiet = Says {
+            bases: says.bases.clone(),
+            ..Says::default()
+        };
         section
             .lines
             .iter()

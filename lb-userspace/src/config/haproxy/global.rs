@@ -9,6 +9,7 @@ use super::{
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
     "description",
+    "strict-limits",
     "node",
     "expose-experimental-directives",
     "quiet",
@@ -64,8 +65,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("ssl-engine", "rustls is used"),
     ("ssl-mode-async", "rustls is used"),
     ("ssl-load-extra-files", "certificates are named one by one"),
-    ("crt-base", "write whole paths"),
-    ("ca-base", "write whole paths"),
     ("hard-stop-after", "it is `global.grace`"),
     ("lua-load", "there is no Lua in lb"),
     ("server-state-file", "lb keeps no such file yet"),
@@ -126,6 +125,10 @@ impl Global {
                     self.keys.set("grace", time);
                 }
             }
+            "crt-base" => says.bases.certificates = Some(line.text(1).to_owned()),
+            "ca-base" => says.bases.authorities = Some(line.text(1).to_owned()),
+            // Relative paths begin at the file's folder here.
+            "default-path" if line.text(1) == "config" => {}
             "log" => self.log(line, says),
             "stats" => self.stats(line, says),
             "setenv" | "presetenv" | "unsetenv" | "resetenv" => {

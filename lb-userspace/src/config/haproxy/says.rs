@@ -7,6 +7,24 @@ use crate::config::{diagnostic::Diagnostic, source::Span};
 #[derive(Debug, Default)]
 pub(super) struct Says {
     pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) bases: Bases,
+}
+
+/// Folders that files are looked for in: `crt-base`, `ca-base`.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Bases {
+    pub(super) certificates: Option<String>,
+    pub(super) authorities: Option<String>,
+}
+
+/// A file's name as it is below its base; one that begins with `/` or `.` stands for itself.
+pub(super) fn below(base: Option<&String>, name: &str) -> String {
+    match base {
+        Some(base) if !name.starts_with(['/', '.', '@']) => {
+            format!("{}/{name}", base.trim_end_matches('/'))
+        }
+        _ => name.to_owned(),
+    }
 }
 
 impl Says {

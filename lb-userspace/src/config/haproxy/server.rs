@@ -2,7 +2,7 @@
 
 use super::{
     lines::Line,
-    says::Says,
+    says::{Says, below},
     value::{Map, Value},
     words::Word,
 };
@@ -104,13 +104,14 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 let Some(file) = words.argument(option, says) else {
                     continue;
                 };
-                certificate(&mut tls, file);
+                certificate(&mut tls, file, says);
             }
             "ca-file" | "ca-verify-file" => {
                 let Some(file) = words.argument(option, says) else {
                     continue;
                 };
-                tls.set("client_ca", Value::text(file.text.as_str(), file.span));
+                let path = below(says.bases.authorities.as_ref(), &file.text);
+                tls.set("client_ca", Value::text(path, file.span));
             }
             "verify" => {
                 let Some(how) = words.argument(option, says) else {
@@ -235,15 +236,16 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
 }
 
 /// A file with certificate and key, or a folder of such.
-fn certificate(tls: &mut Map, file: &Word) {
-    let is_folder = file.text.ends_with('/') || std::path::Path::new(&file.text).is_dir();
+fn certificate(tls: &mut Map, file: &Word, says: &Says) {
+    let path = below(says.bases.certificates.as_ref(), &file.text);
+    let is_folder = path.ends_with('/') || std::path::Path::new(&path).is_dir();
     if is_folder {
-        tls.set("certificates", Value::text(file.text.as_str(), file.span));
+        tls.set("certificates", Value::text(path.as_str(), file.span));
         return;
     }
     let mut pair = Map::default();
-    pair.set("cert", Value::text(file.text.as_str(), file.span));
-    pair.set("key", Value::text(file.text.as_str(), file.span));
+    pair.set("cert", Value::text(path.as_str(), file.span));
+    pair.set("key", Value::text(path.as_str(), file.span));
     tls.push("certificates", Value::map(pair, file.span));
 }
 
@@ -406,11 +408,15 @@ impl Server {
                         continue;
                     };
                     match option.text.as_str() {
-                        "ca-file" => tls.set("ca", Value::text(value.text.as_str(), value.span)),
+                        "ca-file" => {
+                            let path = below(says.bases.authorities.as_ref(), &value.text);
+                            tls.set("ca", Value::text(path, value.span));
+                        }
                         "crt" => {
                             let mut pair = Map::default();
-                            pair.set("cert", Value::text(value.text.as_str(), value.span));
-                            pair.set("key", Value::text(value.text.as_str(), value.span));
+                            let path = below(says.bases.certificates.as_ref(), &value.text);
+                            pair.set("cert", Value::text(path.as_str(), value.span));
+                            pair.set("key", Value::text(path, value.span));
                             tls.set("client_cert", Value::map(pair, value.span));
                         }
                         _ => tls.set("sni", Value::text(value.text.as_str(), value.span)),

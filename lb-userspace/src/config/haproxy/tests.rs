@@ -397,3 +397,19 @@ proptest::proptest! {
         let _ = imported(&text);
     }
 }
+
+#[test]
+fn files_are_looked_for_below_their_base() {
+    let text = "global\n crt-base /etc/crt/\n ca-base /etc/ca\nlisten l\n bind :443 ssl crt a.pem crt /b.pem ca-file c.pem verify required\n server s 192.0.2.1:443 ssl verify required ca-file d.pem crt ./e.pem\n";
+    let (yaml, said) = imported(text);
+    assert_eq!(said, [""; 0]);
+    for path in [
+        "cert: /etc/crt/a.pem",
+        "cert: /b.pem",
+        "client_ca: /etc/ca/c.pem",
+        "ca: /etc/ca/d.pem",
+        "cert: ./e.pem",
+    ] {
+        assert!(yaml.contains(path), "{path}\n{yaml}");
+    }
+}
