@@ -69,6 +69,7 @@ const ORDER: &[&str] = &[
     "retry_on",
     "cookie",
     "log_format",
+    "capture",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
@@ -85,7 +86,13 @@ const ORDER: &[&str] = &[
 ];
 
 /// Keys that mean nothing in mode tcp, which HAProxy reads over there.
-const OF_HTTP: &[&str] = &["forwarded_for", "errorfiles", "unique_id", "cookie"];
+const OF_HTTP: &[&str] = &[
+    "forwarded_for",
+    "errorfiles",
+    "unique_id",
+    "capture",
+    "cookie",
+];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
     let found = lines::read(source, environment);

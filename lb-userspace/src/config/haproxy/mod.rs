@@ -9,6 +9,7 @@
 
 mod acl;
 mod assemble;
+mod capture;
 mod check;
 mod global;
 mod keywords;

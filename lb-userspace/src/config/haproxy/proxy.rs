@@ -2,6 +2,7 @@
 
 use super::{
     acl::Acls,
+    capture,
     check::Check,
     lines::Line,
     rules::{self, Side},
@@ -135,6 +136,9 @@ impl Proxy {
                         .set("log_format", Value::text(format, line.span_of(1)));
                 }
             }
+            "capture" | "declare" if self.fits(line, true, says) => {
+                capture::declared(&mut self.front, line, says);
+            }
             "errorfile" => self.errorfile(line, says),
             "unique-id-format" | "unique-id-header" if self.fits(line, true, says) => {
                 let key = line.keyword().trim_start_matches("unique-id-").to_owned();
@@ -223,6 +227,8 @@ impl Proxy {
             | "default_backend"
             | "use_backend"
             | "log-format"
+            | "capture"
+            | "declare"
             | "unique-id-format"
             | "unique-id-header"
             | "balance"

@@ -254,6 +254,20 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
                 Value::text(text, value.span),
             );
         }
+        "capture" => {
+            let value = action.need(1, "an expression", says)?;
+            let mut kept = Map::default();
+            kept.set(
+                "value",
+                Value::text(format!("%[{}]", value.text), value.span),
+            );
+            for name in ["len", "id"] {
+                if let Some(number) = action.after(name) {
+                    kept.set(name, says.number(&number.text, number.span)?);
+                }
+            }
+            map.set("capture", Value::map(kept, action.span));
+        }
         "unset-var" => map.set(
             "unset_var",
             Value::text(inner.unwrap_or_default(), action.span(0)),
