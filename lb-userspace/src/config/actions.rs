@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, header::HOST};
 
 use super::{
     answers::status,
@@ -247,6 +247,10 @@ fn header_edits(
     }
     for e in table.entries() {
         let name = header_name(d, &e.key, e.key_span);
+        if key == "add_header" && name == Some(HOST) {
+            let message = "a request has one Host";
+            d.error(e.key_span, message, "write `set_header`, which replaces it");
+        }
         let what = format!("`{}`", e.key);
         let operation = match key {
             "set_header" => d.template(&e.value, &what).map(HeaderOp::Set),

@@ -203,6 +203,8 @@ pub enum End {
     },
     /// `return`.
     Return(Box<Return>),
+    /// `allow`: of what follows, only what chooses a backend counts.
+    Allow,
 }
 
 /// A backend.

@@ -90,6 +90,17 @@ fn check_host(head: &request::Parts) -> Result<(), StatusCode> {
     }
 }
 
+/// Whether a request still has a Host that all understand alike, or none, once rules have changed it: they may have made
+/// one of what the client has sent.
+pub fn keeps_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Whether a Host field is empty, or an authority: a host and perhaps a port, and nothing that could be taken for more.
 ///
 /// No more than [`Authority`] takes, which is what HTTP/2 has instead of the field: a server's connection must be able

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, request, response};
 use super::{Client, Failure, Fields, Target, context::Exchange};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::plan::Plan,
+    proxy::http::{forward, plan::Plan},
     rules::{
         Captured, Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene,
         SessionVars, State, TlsFact, Value, World,
@@ -80,6 +80,10 @@ pub(super) async fn route<'p>(
             .await?;
     }
     match way.touched {
+        true if !forward::keeps_host(&head.headers) => {
+            client.exchange().terminate(Cause::Internal, Phase::Request);
+            Err(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
+        }
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
