@@ -20,7 +20,9 @@ mod log_line;
 pub use super::errorfiles::{ErrorFiles, Page};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
-pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
+pub use check::{
+    CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
+};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use log_line::{Field, LATER, LogLine, Piece, Style};
 

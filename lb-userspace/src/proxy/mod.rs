@@ -14,21 +14,19 @@ use tokio::sync::watch;
 pub mod connect;
 pub mod dispatch;
 mod entrance;
-pub mod header;
 pub mod http;
 pub mod listener;
 mod peek;
 pub mod retry;
 mod session;
-pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};
-pub use stream::Stream;
 pub use worker::{Client, Worker};
 
+pub use crate::wire::{Stream, header, stream};
 use crate::{
     config::Config,
     observe::log::Sink,

@@ -111,7 +111,7 @@ impl Topology {
         let mut servers = self.backends.iter().flat_map(|backend| &backend.servers);
         let mut frontends = self.frontends.iter();
         frontends.any(|frontend| frontend.acceptors().next().is_some())
-            || servers.any(|server| server.tls.is_some())
+            || servers.any(|server| server.connectors().next().is_some())
     }
 
     /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody.
@@ -127,7 +127,7 @@ impl Topology {
             }
         }
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
-            if let Some(connector) = &server.tls {
+            for connector in server.connectors() {
                 connector.load().map_err(|error| {
                     (format!("server {}/{}", server.backend, server.name), error)
                 })?;
@@ -147,8 +147,10 @@ impl Topology {
         }
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
             let whose = || format!("server {}/{}", server.backend, server.name);
-            let result = server.tls.as_ref().and_then(|connector| connector.follow());
-            changed.extend(result.map(|result| (whose(), result)));
+            let results = server
+                .connectors()
+                .filter_map(|connector| connector.follow());
+            changed.extend(results.map(|result| (whose(), result)));
         }
         changed
     }

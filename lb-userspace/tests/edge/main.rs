@@ -7,6 +7,7 @@
 )]
 
 mod certificates;
+mod checks;
 mod clients;
 mod daemon;
 mod exchange;

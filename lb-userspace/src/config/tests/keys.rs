@@ -73,8 +73,6 @@ stats: { bind: "*:1080", admin: true }
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
-            "12:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
             "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
