@@ -2,7 +2,7 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     model::{
@@ -12,7 +12,10 @@ use super::{
     source::{Span, Spanned},
     tls::Wanted,
 };
-use crate::{rules::Rule, tls::ServerOptions};
+use crate::{
+    rules::{Rule, Users},
+    tls::ServerOptions,
+};
 
 /// A whole file.
 #[derive(Debug)]
@@ -202,6 +205,6 @@ pub(super) struct StatsDraft {
     pub(super) uri: String,
     pub(super) refresh: Option<Duration>,
     pub(super) realm: String,
-    pub(super) auth: Vec<(String, String)>,
+    pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics_auth: bool,
 }

@@ -121,7 +121,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
     folders(loaded, host, &mut found);
     tls::check(loaded, host, &mut found);
     if let Some(stats) = &config.stats
-        && stats.auth.is_empty()
+        && stats.auth.is_none()
         && stats
             .binds
             .iter()

@@ -45,6 +45,7 @@ mod traps;
 mod tree;
 mod udp;
 mod units;
+mod users;
 mod variables;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub use cookie::{Cookie, CookieMode, SameSite};
 pub use log_line::{Field, LATER, LogLine, Piece, Style};
 
 use crate::{
-    rules::{Handle, Map, RuleSet, Template},
+    rules::{Handle, Map, RuleSet, Template, Users},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -507,7 +507,7 @@ pub enum OnMarkedDown {
 }
 
 /// `stats:`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Stats {
     /// Where it listens.
     pub binds: Vec<Bind>,
@@ -517,8 +517,8 @@ pub struct Stats {
     pub refresh: Option<Duration>,
     /// Realm of the basic authentication.
     pub realm: String,
-    /// Users and passwords; empty is open.
-    pub auth: Vec<(String, String)>,
+    /// Users and passwords; without any it is open.
+    pub auth: Option<Arc<Users>>,
     /// Whether `/metrics` needs a password too.
     pub metrics_auth: bool,
 }

@@ -15,5 +15,6 @@ mod h2;
 mod idle;
 mod parked;
 mod server;
+mod stats;
 mod terminated;
 mod ways;

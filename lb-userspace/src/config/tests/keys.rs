@@ -152,7 +152,7 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
             "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
             "7:39 error: `indirect` has no effect without `mode: insert` => remove it",
             "9:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
-            "10:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
+            "10:41 error: the password of `admin` is a hash of a kind that is not understood => make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
         ],
     },
 ];

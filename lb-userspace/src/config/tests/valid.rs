@@ -76,7 +76,7 @@ fn what_goes_without_saying() {
         ),
         (1, None, false, false, true)
     );
-    assert_eq!(config.stats, None);
+    assert!(config.stats.is_none());
 }
 
 #[test]
@@ -426,10 +426,8 @@ fn global_in_full() {
         (stats.uri.as_str(), stats.refresh, stats.metrics_auth),
         ("/stats", Some(30 * SECOND), true)
     );
-    assert_eq!(
-        stats.auth,
-        [("a".into(), "b".into()), ("c".into(), "d:e".into())]
-    );
+    let users = stats.auth.unwrap();
+    assert!(users.verify(b"a", b"b") && users.verify(b"c", b"d:e"));
 }
 
 #[test]
@@ -475,13 +473,8 @@ fn variables_of_the_environment() {
     assert_eq!(config.frontends[0].binds[0].text, "127.0.0.1:9001");
     assert!(config.frontends[0].forwarded_for);
     assert_eq!(config.backends[0].servers[0].name, "s9001");
-    assert_eq!(
-        config.stats.unwrap().auth,
-        [
-            ("admin".into(), "0x10".into()),
-            ("b".into(), "x${y}".into())
-        ]
-    );
+    let users = config.stats.unwrap().auth.unwrap();
+    assert!(users.verify(b"admin", b"0x10") && users.verify(b"b", b"x${y}"));
 }
 
 #[test]
