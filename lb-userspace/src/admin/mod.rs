@@ -7,5 +7,7 @@ pub mod command;
 pub mod flows;
 mod kernel;
 pub mod kernel_cli;
+mod maps;
 pub mod socket;
 pub mod status;
+mod tables;

@@ -17,6 +17,10 @@ use arc_swap::ArcSwapOption;
 
 use super::value::{Kind, Value};
 
+mod inspect;
+
+pub use inspect::Removed;
+
 /// Places of a set: with a pointer each, one line of memory.
 const WAYS: usize = 8;
 
@@ -156,7 +160,10 @@ impl Key {
             Value::Ip(address) => super::value::bits(address).to_be_bytes().to_vec().into(),
             other => other.into_bytes(),
         };
-        let length = bytes.len().min(layout.key_length.max(16));
+        let length = match layout.key {
+            Kind::Str | Kind::Bin | Kind::Method => bytes.len().min(layout.key_length),
+            Kind::Ip | Kind::Int | Kind::Bool => bytes.len(),
+        };
         Some(Self(bytes[..length].into()))
     }
 
@@ -473,7 +480,10 @@ impl Drop for Tracked {
         if let Some(table) = self.handle.table()
             && let Some((cell, _)) = table.cell(&self.entry, Data::ConnCur)
         {
-            cell.count.fetch_sub(1, Relaxed);
+            // An operator may have set it meanwhile.
+            let _ = cell
+                .count
+                .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
     }
 }

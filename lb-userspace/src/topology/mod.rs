@@ -34,6 +34,7 @@ pub use server::{AdminState, Connection, Health, Server, Slots};
 
 use crate::{
     config::{Config, model},
+    rules::{Handle, Map},
     tls::{Acceptor, TlsError},
 };
 
@@ -44,6 +45,10 @@ pub struct Topology {
     pub frontends: Vec<Arc<Frontend>>,
     /// Backends in the order of the file.
     pub backends: Vec<Arc<Backend>>,
+    /// Files that rules look values up in.
+    pub maps: Vec<Arc<Map>>,
+    /// Tables that rules count in.
+    pub tables: Vec<Arc<Handle>>,
     /// What the stats endpoint listens on, with the TLS of each bind that has it.
     pub stats: Vec<(model::Bind, Option<Arc<Acceptor>>)>,
     /// The clock that live state is kept in.
@@ -80,6 +85,8 @@ impl Topology {
         Self {
             frontends,
             backends,
+            maps: config.maps.clone(),
+            tables: config.tables.clone(),
             stats: stats.map(|bind| (bind.clone(), acceptor(bind))).collect(),
             clock,
             notifier,

@@ -14,6 +14,7 @@ mod exchange;
 mod h2;
 mod idle;
 mod parked;
+mod runtime;
 mod server;
 mod stats;
 mod terminated;
