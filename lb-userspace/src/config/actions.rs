@@ -69,7 +69,20 @@ pub(super) fn edits(
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     match side {
-        Side::Request => target(d, table, &mut found),
+        Side::Request => {
+            target(d, table, &mut found);
+            if let Some(e) = table.take("disable_l7_retry") {
+                match d.boolean(&e.value, "`disable_l7_retry`") {
+                    Some(true) => found.push((e.key_span, Edit::SendOnce)),
+                    Some(false) => d.error(
+                        e.key_span,
+                        "`disable_l7_retry: false` has no effect",
+                        "remove it",
+                    ),
+                    None => {}
+                }
+            }
+        }
         Side::Response => {
             if let Some(e) = table.take("set_status") {
                 let status = status(d, &e.value, "`set_status`", 200..=599);

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, UniqueId,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -79,6 +79,7 @@ pub(super) struct ProxyDraft {
     pub(super) retries: Option<u32>,
     /// The inner `None` is `false`.
     pub(super) redispatch: Option<Option<i32>>,
+    pub(super) retry_on: Option<Spanned<RetryOn>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,

@@ -33,6 +33,7 @@ mod observe;
 pub mod path;
 mod plain;
 mod resolve;
+mod retry_on;
 mod rules;
 mod source;
 mod stats;

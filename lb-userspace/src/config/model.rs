@@ -16,6 +16,7 @@ mod balance;
 mod check;
 mod cookie;
 mod log_line;
+mod retry_on;
 
 pub use super::errorfiles::{ErrorFiles, Page};
 pub(super) use balance::has_fixed_weights;
@@ -25,6 +26,7 @@ pub use check::{
 };
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use log_line::{Field, LATER, LogLine, Piece, Style};
+pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
     rules::{Handle, Map, RuleSet, Template, Users},
@@ -398,6 +400,8 @@ pub struct Backend {
     pub retries: u32,
     /// Whether another server may be tried: `None` never, `Some(n)` every n-th retry, counted as HAProxy does.
     pub redispatch: Option<i32>,
+    /// What is tried again.
+    pub retry_on: RetryOn,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
     /// Whether X-Forwarded-For is appended, whichever frontend the request came by.

@@ -9,7 +9,7 @@ use super::{
     dynamic_cookie, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
+        OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -242,6 +242,10 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
+        retry_on: own
+            .retry_on
+            .or(inherited.retry_on)
+            .map_or_else(RetryOn::default, |retry_on| retry_on.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),

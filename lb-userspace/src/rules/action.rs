@@ -101,6 +101,8 @@ pub enum Edit {
     SetVar(VarId, Template),
     /// `unset_var`.
     UnsetVar(VarId),
+    /// `disable_l7_retry`.
+    SendOnce,
     /// `track`.
     Track {
         /// By which counter.
@@ -123,6 +125,7 @@ impl Edit {
             self,
             Self::SetVar(..)
                 | Self::UnsetVar(_)
+                | Self::SendOnce
                 | Self::Track { .. }
                 | Self::Count(..)
                 | Self::SetNumber(..)
@@ -148,6 +151,7 @@ impl Edit {
             | Self::DeleteHeaders(_)
             | Self::SetStatus(_)
             | Self::UnsetVar(_)
+            | Self::SendOnce
             | Self::Count(..) => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::config::{
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
         Frontend, Global, HashType, HealthCheck, Introduced, LogOptions, Mode, OnMarkedDown,
-        OnStop, Overflow, Protocol, Server, SnatAddresses, Timeouts, Transport,
+        OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -80,6 +80,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         servers,
         retries: 3,
         redispatch: None,
+        retry_on: RetryOn::default(),
         timeouts: timeouts(),
         forwarded_for: false,
         rules: crate::rules::RuleSet::default(),

@@ -60,7 +60,7 @@ frontends:
     default_backend: app
 backends:
   app:
-    retry_on: [conn-failure]
+    retry_on: [conn-failure, 0rtt-rejected]
     cookie: { name: C, secured: true }
     health_check: { type: grpc, send_proxy: true }
     servers:
@@ -71,7 +71,7 @@ stats: { bind: "*:1080", admin: true }
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
-            "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
+            "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
             "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",

@@ -28,6 +28,7 @@ pub mod forward;
 mod h2;
 mod inbound;
 mod io;
+mod kept;
 mod local;
 mod park;
 pub mod plan;
