@@ -59,6 +59,8 @@ pub(super) async fn run(
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
     let copy = Copy::of(&mut request, keeps);
     let mut repeated = false;
+    // What `retry_on` tries again is not tried again beside it.
+    let covered = copy.is_some() && retry_on.empty;
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
@@ -79,7 +81,7 @@ pub(super) async fn run(
         let server = Arc::clone(slot.server());
         client.exchange().assign(slot);
         let fresh = lease.is_fresh();
-        let sent = send(client, target, lease, request).await;
+        let sent = send(client, target, lease, request, covered, &mut trace).await;
         let again = copy
             .as_ref()
             .filter(|copy| copy.may_go(client, retry_on, &sent));
@@ -311,6 +313,8 @@ async fn send(
     target: &Target,
     mut lease: Lease,
     request: Request<RequestBody>,
+    covered: bool,
+    trace: &mut Trace,
 ) -> Sent {
     let connected = client.now();
     client.exchange().stage = Phase::Headers;
@@ -318,7 +322,7 @@ async fn send(
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
     let outcome = match lease.http1() {
         Ok(upstream) => {
-            let mut response = pin!(upstream.send(request));
+            let mut response = pin!(upstream.send(request, !covered));
             // The response comes by driving the connection; it need wake nobody itself.
             let mut unwoken = Context::from_waker(Waker::noop());
             wait(client, |cx| {
@@ -347,6 +351,7 @@ async fn send(
         },
     };
     if lease.take_repeated() {
+        trace.retries += 1;
         client.exchange().count_repeat();
     }
     client.wait_for(Wait::Nothing);
