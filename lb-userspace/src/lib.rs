@@ -11,4 +11,5 @@ pub mod proxy;
 pub mod rules;
 pub mod tls;
 pub mod topology;
+pub mod watched;
 pub mod wire;

@@ -31,11 +31,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health", &["observe", "topology", "config", "tls", "wire"]),
     ("admin", &["observe", "rules", "topology", "config", "tls"]),
     ("observe", &["rules", "topology", "config", "tls"]),
-    ("rules", &[]),
+    ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
     ("config", &["rules", "tls"]),
     ("wire", &["config", "tls"]),
-    ("tls", &[]),
+    ("tls", &["watched"]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.

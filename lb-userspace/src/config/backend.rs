@@ -8,7 +8,7 @@ use super::{
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     errorfiles, frontend, introduction,
-    model::{ErrorFiles, OnMarkedDown, Protocol},
+    model::{OnMarkedDown, Protocol},
     rules,
     source::Spanned,
     stick_table,
@@ -45,7 +45,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
-            errorfiles: ErrorFiles::default(),
+            errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
         };

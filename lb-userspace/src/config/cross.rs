@@ -12,9 +12,9 @@ use super::{
     },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, tls, udp,
+    tls, udp,
 };
-use crate::rules::{End, action::Target};
+use crate::rules::{End, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -203,6 +203,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp").mend(mend),
         );
     }
+    for (span, key) in [
+        (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
+        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+    ] {
+        if let Some(span) = span {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend(mend));
+        }
+    }
     if let Some(format) = frontend
         .log_format
         .as_ref()
@@ -212,18 +221,6 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             Diagnostic::error(format.span, "there are no requests to log in mode tcp")
                 .mend("write `log_format: tcp`"),
         );
-    }
-    for (span, key) in [
-        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
-        (
-            (!frontend.errorfiles.is_empty()).then_some(frontend.name.span),
-            "errorfiles",
-        ),
-    ] {
-        if let Some(span) = span {
-            let message = format!("`{key}` has no effect in mode tcp, and `{name}` is in mode tcp");
-            found.push(Diagnostic::error(span, message).mend(mend));
-        }
     }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
@@ -271,15 +268,15 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             );
         }
         if let Some(rule) = backend.rules.first() {
-            let message = format!("a backend's rules need mode http, `{name}` is in mode tcp");
-            found.push(
-                Diagnostic::error(rule.span, message)
-                    .mend("write `mode: http`, or the rules into the frontend"),
-            );
+            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
+            let mend = "write `mode: http`, or remove them";
+            found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
-        if !backend.errorfiles.is_empty() {
-            let message = format!("`errorfiles` needs mode http, `{name}` is in mode tcp");
-            found.push(Diagnostic::error(backend.name.span, message).mend("remove it"));
+        if let Some(files) = &backend.errorfiles {
+            found.push(
+                Diagnostic::error(files.span, "`errorfiles` has no effect in mode tcp")
+                    .mend("remove it"),
+            );
         }
         let of_servers = backend.servers.iter().map(|server| &server.keys);
         let written = of_servers

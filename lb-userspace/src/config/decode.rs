@@ -13,13 +13,12 @@ use super::{
     diagnostic::Diagnostic,
     plain::reads_as,
     source::{Span, Spanned},
-    suggest,
     tls::Wanted,
     tree::{Kind, Node},
     units::{self, Problem},
     variables,
 };
-use crate::rules::{Fact, Registry};
+use crate::rules::{Fact, Registry, suggest};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

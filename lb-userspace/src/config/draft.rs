@@ -56,7 +56,7 @@ pub(super) struct DefaultsDraft {
     pub(super) log_options: [Option<bool>; 3],
     pub(super) forwarded_for: Option<Spanned<bool>>,
     pub(super) timeouts: TimeoutsDraft,
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) proxy: ProxyDraft,
 }
 
@@ -122,7 +122,7 @@ pub(super) struct FrontendDraft {
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
@@ -147,7 +147,7 @@ pub(super) struct BackendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,

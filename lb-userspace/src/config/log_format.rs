@@ -6,11 +6,11 @@ use super::{
     decode::Decoder,
     model::{AccessLog, Field, LATER, LogLine, LogOptions, Piece, Style},
     source::Spanned,
-    suggest,
     table::Table,
     tree::Kind,
     units::Problem,
 };
+use crate::rules::suggest;
 
 /// Reads `log_format`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {

@@ -8,8 +8,8 @@ use super::{
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
     dynamic_cookie, log_format,
     model::{
-        AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
+        AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
+        Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -144,7 +144,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|format| format.value)
             .or(inherited)
             .unwrap_or(follows_mode),
-        errorfiles: draft.errorfiles.or(&defaults.errorfiles),
+        errorfiles: ErrorFiles::resolve(draft.errorfiles, defaults.errorfiles.as_ref()),
         unique_id: draft
             .unique_id
             .map(|id| id.value)
@@ -249,7 +249,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
-        errorfiles: draft.errorfiles,
+        errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
         name: draft.name.value,
     }
 }

@@ -1,6 +1,6 @@
 //! What rules do.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -10,6 +10,7 @@ use super::{
     auth::Users,
     condition::Condition,
     limit::Limiter,
+    named::Named,
     scene::VarId,
     table::{Data, Handle},
     template::Template,
@@ -41,7 +42,7 @@ impl Rule {
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
-            && matches!(self.end, Some(End::Backend(Target::Named { .. })))
+            && matches!(self.end, Some(End::Backend(Target::Named(_))))
     }
 }
 
@@ -200,12 +201,7 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub enum Target {
     /// This one.
-    Named {
-        /// Its name.
-        name: String,
-        /// Its index, once that is known.
-        index: Arc<OnceLock<usize>>,
-    },
+    Named(Named),
     /// The one of the name that comes of this; none of that name goes on with the list.
     Computed(Template),
 }

@@ -143,8 +143,8 @@ impl Expr {
     }
 
     fn convert<'a>(&'a self, value: Value<'a>, scene: &Scene<'a>) -> Option<Value<'a>> {
-        self.converters
-            .iter()
-            .try_fold(value, |value, converter| converter.apply(value, scene))
+        self.converters.iter().try_fold(value, |value, converter| {
+            converter.apply(value, scene).map(Value::bounded)
+        })
     }
 }

@@ -11,7 +11,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -21,6 +20,7 @@ use super::{
     problem::Problem,
     value::{Kind, Value},
 };
+use crate::watched::Watched;
 
 /// The type of what keys lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,8 +55,8 @@ pub struct Map {
     ignore_case: bool,
     output: Output,
     entries: ArcSwap<Entries>,
-    /// What the file was like when it was read; held by whoever changes the entries.
-    seen: Mutex<Option<Seen>>,
+    /// Held by whoever changes the entries.
+    file: Mutex<Watched>,
 }
 
 /// What a file says, in its order and ready to be found.
@@ -114,14 +114,6 @@ impl Which<'_> {
     }
 }
 
-/// By what a changed file is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    modified: SystemTime,
-    length: u64,
-    inode: u64,
-}
-
 impl Map {
     /// Reads a file.
     ///
@@ -133,7 +125,7 @@ impl Map {
         ignore_case: bool,
         output: Output,
     ) -> Result<Self, Problem> {
-        let seen = Seen::of(&path);
+        let file = Mutex::new(Watched::one(&path));
         let entries = load(&path, how, ignore_case, output)?;
         Ok(Self {
             path,
@@ -141,7 +133,7 @@ impl Map {
             ignore_case,
             output,
             entries: ArcSwap::from_pointee(entries),
-            seen: Mutex::new(seen),
+            file,
         })
     }
 
@@ -266,7 +258,7 @@ impl Map {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Line>>)) -> Result<(), Problem> {
-        let _writing = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = self.lines();
         change(&mut lines);
         let entries = Entries::new(lines, self.how, self.ignore_case);
@@ -275,34 +267,22 @@ impl Map {
         Ok(())
     }
 
-    /// Reads the file again if it has changed: how many keys there are now, or `None` if it has not.
+    /// Reads the file again if it has changed, and has not changed any more since this was asked last: how many keys
+    /// there are now, or `None` if there is no news.
     ///
     /// # Errors
     /// As [`Map::read`]; what there was stays.
     pub fn refresh(&self) -> Result<Option<usize>, Problem> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Seen::of(&self.path);
-        if *seen == now {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.changed().is_empty() {
             return Ok(None);
         }
-        // A file that is wrong is told of once.
-        *seen = now;
+        // Before it is read: a file that is wrong is told of once.
+        *file = Watched::one(&self.path);
         let entries = load(&self.path, self.how, self.ignore_case, self.output)?;
         let count = entries.patterns.len();
         self.entries.store(Arc::new(entries));
         Ok(Some(count))
-    }
-}
-
-impl Seen {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            modified: metadata.modified().ok()?,
-            length: metadata.len(),
-            inode: metadata.ino(),
-        })
     }
 }
 
@@ -439,10 +419,14 @@ mod tests {
         let map = Map::read(path.clone(), How::Exact, false, Output::Number).unwrap();
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(1)));
         assert_eq!(map.refresh(), Ok(None));
+        fs::write(&path, "a 1").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it may be half written");
         fs::write(&path, "a 10\nb 2\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it has gone on");
         assert_eq!(map.refresh(), Ok(Some(2)));
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));
         fs::write(&path, "a nonsense\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None));
         assert!(map.refresh().is_err());
         assert_eq!(map.refresh(), Ok(None), "told of once");
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));
@@ -477,6 +461,7 @@ mod tests {
         assert!(map.is_empty());
         // What the file says next holds.
         fs::write(&path, "a 10\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it may be half written");
         assert_eq!(map.refresh(), Ok(Some(1)));
         assert_eq!(lines(), "a 10");
         fs::remove_file(&path).unwrap();

@@ -19,18 +19,22 @@
 pub mod action;
 mod args;
 mod auth;
+pub mod calendar;
 mod condition;
 mod convert;
+pub mod cookies;
 mod edit;
 mod expr;
 mod fetch;
 mod limit;
 mod map;
 mod matching;
+mod named;
 mod problem;
 mod registry;
 mod run;
 mod scene;
+pub mod suggest;
 mod table;
 mod template;
 mod value;
@@ -47,10 +51,11 @@ pub use auth::Users;
 pub use condition::{Condition, Test};
 pub use convert::Converter;
 pub use expr::Expr;
-pub use fetch::{Fetch, Side};
+pub use fetch::{Fetch, Side, host_name, parameter};
 pub use limit::Limiter;
 pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};
+pub use named::Named;
 pub use problem::Problem;
 pub use registry::Registry;
 pub use run::{Denial, Later, Outcome, Reply, RuleSet};
@@ -81,27 +86,4 @@ pub fn is_framing(name: &HeaderName) -> bool {
 pub(crate) fn random() -> u64 {
     // Each has keys of its own; hashing nothing makes them a number.
     RandomState::new().hash_one(())
-}
-
-/// The word that was most likely meant.
-fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
-    let distance = |word: &str| {
-        let (a, b) = (text.as_bytes(), word.as_bytes());
-        let mut row: Vec<usize> = (0..=b.len()).collect();
-        for (i, x) in a.iter().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, y) in b.iter().enumerate() {
-                let changed = diagonal + usize::from(x != y);
-                diagonal = row[j + 1];
-                row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        row[b.len()]
-    };
-    if text.len() > 40 {
-        return None;
-    }
-    let near = words.iter().map(|word| (distance(word), *word)).min()?;
-    (near.0 <= 1 + text.len() / 4).then_some(near.1)
 }

@@ -126,10 +126,10 @@ impl RuleSet {
     /// Tells each `use_backend` the index of its backend.
     pub fn resolve(&self, index_of: impl Fn(&str) -> Option<usize>) {
         for rule in &self.rules {
-            if let Some(End::Backend(Target::Named { name, index })) = &rule.end
-                && let Some(found) = index_of(name)
+            if let Some(End::Backend(Target::Named(named))) = &rule.end
+                && let Some(found) = index_of(named.name())
             {
-                let _ = index.set(found);
+                named.is_at(found);
             }
         }
     }

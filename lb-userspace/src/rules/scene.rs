@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version, header::HOST, request};
 
-use super::{table::Tracked, value::Value};
+use super::{named::Named, table::Tracked, value::Value};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -93,43 +93,53 @@ pub trait World {
 }
 
 /// A number about a proxy or server. Without a name the one that the request is at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fact {
     /// `nbsrv`: servers of a backend that can be used.
-    UsableServers(Option<String>),
+    UsableServers(Option<Named>),
     /// `connslots`: places in its servers and their queues.
-    Slots(Option<String>),
+    Slots(Option<Named>),
     /// `be_conn`: connections.
-    BackendConnections(Option<String>),
+    BackendConnections(Option<Named>),
     /// `be_conn_free`: places in its servers.
-    BackendFree(Option<String>),
+    BackendFree(Option<Named>),
     /// `be_sess_rate`: connections a second.
-    BackendRate(Option<String>),
+    BackendRate(Option<Named>),
     /// `queue`: requests that wait.
-    Queue(Option<String>),
+    Queue(Option<Named>),
     /// `avg_queue`: the same for each server that can be used.
-    AverageQueue(Option<String>),
+    AverageQueue(Option<Named>),
     /// `fe_conn`: connections.
-    FrontendConnections(Option<String>),
+    FrontendConnections(Option<Named>),
     /// `fe_sess_rate`: connections a second.
-    FrontendRate(Option<String>),
+    FrontendRate(Option<Named>),
     /// `fe_req_rate`: requests a second.
-    FrontendRequestRate(Option<String>),
+    FrontendRequestRate(Option<Named>),
     /// `srv_is_up`: whether a server can be used.
-    ServerUp(String, String),
+    ServerUp(Named, Named),
     /// `srv_conn`: connections.
-    ServerConnections(String, String),
+    ServerConnections(Named, Named),
     /// `srv_conn_free`: places.
-    ServerFree(String, String),
+    ServerFree(Named, Named),
     /// `srv_weight`: its weight.
-    ServerWeight(String, String),
+    ServerWeight(Named, Named),
     /// `srv_queue`: requests that wait for it.
-    ServerQueue(String, String),
+    ServerQueue(Named, Named),
 }
 
 impl Fact {
+    /// The frontend that it names.
+    pub fn frontend(&self) -> Option<&Named> {
+        match self {
+            Self::FrontendConnections(f) | Self::FrontendRate(f) | Self::FrontendRequestRate(f) => {
+                f.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The backend and the server that it names.
-    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+    pub fn backend(&self) -> (Option<&Named>, Option<&Named>) {
         match self {
             Self::UsableServers(b)
             | Self::Slots(b)
@@ -137,7 +147,7 @@ impl Fact {
             | Self::BackendFree(b)
             | Self::BackendRate(b)
             | Self::Queue(b)
-            | Self::AverageQueue(b) => (b.as_deref(), None),
+            | Self::AverageQueue(b) => (b.as_ref(), None),
             Self::FrontendConnections(_) | Self::FrontendRate(_) | Self::FrontendRequestRate(_) => {
                 (None, None)
             }
@@ -231,7 +241,7 @@ impl State {
     pub fn set_var(&mut self, id: VarId, value: Option<Value<'static>>) {
         self.vars.retain(|(var, _)| *var != id);
         if let Some(value) = value {
-            self.vars.push((id, value));
+            self.vars.push((id, value.bounded()));
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Backend {
     /// Who waits for a slot of any of its servers.
     pub queue: Arc<Queue>,
     table: ArcSwap<Table>,
+    /// Userspace connections of all its servers, where their load is bounded.
+    load: Option<Arc<AtomicU32>>,
     /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
     turn: AtomicUsize,
     /// Of the draws, so that no two backends and no two nodes draw alike.
@@ -71,14 +73,16 @@ impl Backend {
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let queue = Arc::new(Queue::default());
+        let load = config.hash_balance_factor.map(|_| Arc::default());
         let servers: Vec<Arc<Server>> = (0..config.servers.len())
-            .filter_map(|index| Server::new(config, &name, index, &queue))
+            .filter_map(|index| Server::new(config, &name, index, &queue, load.as_ref()))
             .map(Arc::new)
             .collect();
         Self {
             config: Arc::clone(config),
             table: ArcSwap::from_pointee(Table::build(config, &servers)),
             servers,
+            load,
             counters: BackendCounters::default(),
             queue,
             turn: AtomicUsize::new(0),

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "../../src/tls/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod checks;
 mod clients;

@@ -78,28 +78,6 @@ stats: { bind: "*:1080", admin: true }
         ],
     },
     Case {
-        name: "keys of mode http in mode tcp",
-        text: r#"frontends:
-  f:
-    mode: tcp
-    bind: "*:5432"
-    unique_id: { header: X-Id }
-    timeouts: { tarpit: 5s }
-    default_backend: b
-backends:
-  b:
-    mode: tcp
-    rules:
-      - { if: { source: 192.0.2.0/24 }, deny: 403 }
-    servers: [{ name: s1, address: "192.0.2.1:5432" }]
-"#,
-        found: &[
-            "2:3 error: the timeout `tarpit` has no effect in mode tcp => remove it",
-            "5:5 error: `unique_id` has no effect in mode tcp, and `f` is in mode tcp => write `mode: http`, or remove it",
-            "12:9 error: a backend's rules need mode http, `b` is in mode tcp => write `mode: http`, or the rules into the frontend",
-        ],
-    },
-    Case {
         name: "cookies that contradict themselves",
         text: r#"frontends: { web: { bind: "*:80", default_backend: a } }
 backends:

@@ -186,13 +186,12 @@ fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
     }
 }
 
-/// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
-/// asks for another protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
-pub fn request(
-    head: &mut request::Parts,
-    fields: Fields,
-    forwarded_for: Option<&HeaderValue>,
-) -> bool {
+/// Takes out of a checked request what belongs to the client's connection. Returns whether the client asks for another
+/// protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
+///
+/// Before any rule sees it: a field that the client names in Connection would otherwise be looked at by rules and not come
+/// to the server, and one that a rule has set for the server could be named away.
+pub fn leave_connection(head: &mut request::Parts, fields: Fields) -> bool {
     let upgrade = fields.any(Fields::UPGRADE) && asks_upgrade(head);
     remove_connection_fields(&mut head.headers, fields);
     if upgrade {
@@ -201,6 +200,11 @@ pub fn request(
     } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
+    upgrade
+}
+
+/// Makes such a request's head the one that the server gets, but for the sticky cookie. `fields` are those that it has.
+pub fn request(head: &mut request::Parts, fields: Fields, forwarded_for: Option<&HeaderValue>) {
     if fields.any(Fields::TE)
         && let Some(te) = head.headers.get(TE)
     {
@@ -234,7 +238,6 @@ pub fn request(
             .insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     head.extensions.clear();
-    upgrade
 }
 
 /// Whether a request asks for another protocol.
@@ -344,6 +347,23 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
         say_whether_kept(&mut head.headers, keep_alive);
     }
     Some(Length { declared, fields })
+}
+
+/// Keeps a response whole whose status a rule may have changed from `before`: where only one of both goes with a body, or
+/// neither may say how long one is, what the head says of its length does not hold. Returns what it declares now, and
+/// `declared` before.
+pub fn restated(
+    head: &mut response::Parts,
+    before: StatusCode,
+    declared: Option<u64>,
+) -> Option<u64> {
+    let bodyless = |status| matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if head.status == before || (!bodyless(head.status) && !bodyless(before)) {
+        return declared;
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    None
 }
 
 /// Tells a client that speaks HTTP/1.0 whether the connection is kept; in 1.1 hyper says when it is not.

@@ -163,7 +163,7 @@ impl Plan {
     /// The backend that a rule names.
     pub fn resolve(&self, target: &action::Target) -> Option<&Target> {
         match target {
-            action::Target::Named { index, .. } => self.backends.get(*index.get()?),
+            action::Target::Named(named) => self.backends.get(named.index()?),
             action::Target::Computed(_) => None,
         }
     }

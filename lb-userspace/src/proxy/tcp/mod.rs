@@ -103,7 +103,11 @@ async fn reach(
             trace,
             async |server| {
                 let server = Arc::clone(server);
-                let own = Own::of(&server, || client.ends(), || client.server_name());
+                let own = Own::of(
+                    &server,
+                    || client.ends(),
+                    || client.server_name().map(Into::into),
+                );
                 Way {
                     server,
                     timeout,

@@ -22,7 +22,6 @@ use super::{
 };
 
 use header::Occurrence;
-use header::host_name;
 pub(super) use names::{parse, shorthand};
 
 /// Which message.
@@ -262,9 +261,11 @@ impl Fetch {
                 Value::Str(Cow::Owned(base))
             }
             Self::Query => Value::text(request?.uri.query()?),
-            Self::Parameter { name, delimiter } => {
-                request::parameter(request?.uri.query()?, name.as_deref(), *delimiter)?
-            }
+            Self::Parameter { name, delimiter } => bytes(parameter(
+                request?.uri.query()?,
+                name.as_deref(),
+                *delimiter,
+            )?),
             Self::Host => Value::Str(host_name(request?.host()?)),
             Self::Scheme => {
                 let tls = matches!(world.tls(TlsFact::Used), Some(Value::Bool(true)));
@@ -364,7 +365,9 @@ impl<'a> Scene<'a> {
     }
 }
 
+pub use header::host_name;
 pub(super) use request::credentials;
+pub use request::parameter;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

@@ -6,7 +6,8 @@ use http::HeaderName;
 
 use super::{Counted, Fact, Fetch, Occurrence, Side, TlsFact, Value};
 use crate::rules::{
-    args::Call, matching::How, problem::Problem, registry::Registry, scene::TRACKED, table::Data,
+    args::Call, matching::How, named::Named, problem::Problem, registry::Registry, scene::TRACKED,
+    suggest, table::Data,
 };
 
 /// A fetch by its name and arguments.
@@ -232,8 +233,8 @@ pub(in crate::rules) fn sticky(text: &str) -> Result<u8, Problem> {
 
 /// Variables, proxies, servers, and the rest.
 fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Problem> {
-    let name = || call.optional(0).map(str::to_owned);
-    let server = || -> Result<(String, String), Problem> {
+    let name = || call.optional(0).map(Named::new);
+    let server = || -> Result<(Named, Named), Problem> {
         let text = call.need(0, "a server: `backend/server`")?;
         let (backend, server) = text.split_once('/').ok_or_else(|| {
             Problem::new(
@@ -241,7 +242,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
                 "write `backend/server`",
             )
         })?;
-        Ok((backend.to_owned(), server.to_owned()))
+        Ok((Named::new(backend), Named::new(server)))
     };
     let fact = match call.name.as_str() {
         "nbsrv" => Fact::UsableServers(name()),
@@ -293,7 +294,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((Fetch::Auth(Arc::clone(&users)), 1));
         }
         unknown => {
-            let near = crate::rules::nearest(unknown, NAMES);
+            let near = suggest::nearest(unknown, NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),

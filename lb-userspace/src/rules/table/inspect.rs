@@ -124,7 +124,7 @@ impl Table {
 
     /// Removes a key's entry, unless somebody follows it.
     pub fn remove(&self, key: &Key) -> Removed {
-        for place in self.set(key) {
+        for place in self.sets_of(key).into_iter().flatten() {
             let Some(entry) = place.load_full().filter(|entry| entry.key == *key) else {
                 continue;
             };

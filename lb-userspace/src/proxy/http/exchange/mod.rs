@@ -135,6 +135,7 @@ async fn forward_to_backend(
     let fields = forward::check(&head).map_err(Failure::Refuse)?;
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
+    let upgrade = forward::leave_connection(&mut head, fields);
     let shared = Arc::clone(&client.worker.shared);
     let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
         Ok(routed) => routed,
@@ -150,11 +151,8 @@ async fn forward_to_backend(
     let holder = persist::read(client, target, fields, &mut head.headers);
     let forwarded_for =
         client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
-    let upgrade = forward::request(
-        &mut head,
-        fields,
-        client.forwarded_for.as_ref().filter(|_| forwarded_for),
-    );
+    let forwarded_for = client.forwarded_for.as_ref().filter(|_| forwarded_for);
+    forward::request(&mut head, fields, forwarded_for);
 
     let mut body = RequestBody::new(body, client);
     let opened = (fields.any(Fields::EXPECT) && expects_continue(&head, asked)).then(|| {
@@ -250,7 +248,9 @@ fn answer(
         client.hold_until(None);
         forward::say_whether_kept(&mut head.headers, false);
     }
+    let status = head.status;
     let fields = rules::respond(client, target, &mut head, length.fields)?;
+    let declared = forward::restated(&mut head, status, length.declared);
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 
@@ -258,7 +258,7 @@ fn answer(
         // All of it is here already: the server need not wait for the client to take it.
         lease.give_back(client);
         client.exchange().release();
-        let body = match length.declared {
+        let body = match declared {
             Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
             _ => ResponseBody::server(client, incoming, None),
         };

@@ -9,7 +9,7 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::plan::Plan,
     rules::{
-        Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
+        Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
         TlsFact, Value, World,
     },
     topology::{Backend, Server},
@@ -83,7 +83,7 @@ pub(super) async fn route<'p>(
     client.exchange().enter(target.backend.enter(now_ms));
     let rules = &target.backend.config.rules;
     if !rules.is_empty() {
-        way.walk(rules, Side::Backend(&target.backend.name), plan, head)
+        way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
     match way.touched {
@@ -137,7 +137,7 @@ pub(super) fn respond(
     let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
-        backend: Some(&target.backend.name),
+        backend: Some(&target.backend),
         id: remembered.id.as_deref(),
     };
     let state = &mut remembered.state;
@@ -197,6 +197,7 @@ pub(in super::super) fn finish(
         ] {
             tracked.add(data, n, now);
         }
+        tracked.touch(now);
     }
     remembered.state.next();
     remembered.id = None;
@@ -208,7 +209,7 @@ pub(in super::super) fn finish(
 #[derive(Clone, Copy)]
 enum Side<'a> {
     Frontend,
-    Backend(&'a str),
+    Backend(&'a Arc<Backend>),
 }
 
 struct Way<'a> {
@@ -238,13 +239,13 @@ impl Way<'_> {
                     frontend,
                     backend,
                 } = &mut *memory.remembered;
-                let (later, name) = match side {
+                let (later, at) = match side {
                     Side::Frontend => (frontend, None),
-                    Side::Backend(name) => (backend, Some(name)),
+                    Side::Backend(at) => (backend, Some(at)),
                 };
                 let world = Surroundings {
                     client,
-                    backend: name,
+                    backend: at,
                     id: id.as_deref(),
                 };
                 rules.request(from, head, state, later, &world)
@@ -302,19 +303,23 @@ impl Way<'_> {
 /// What expressions see around a request.
 struct Surroundings<'a> {
     client: &'a Client,
-    backend: Option<&'a str>,
+    backend: Option<&'a Arc<Backend>>,
     /// What the request is called.
     id: Option<&'a [u8]>,
 }
 
 impl Surroundings<'_> {
-    fn backend_of(&self, name: Option<&str>) -> Option<&Arc<Backend>> {
+    fn backend_of(&self, named: Option<&Named>) -> Option<&Arc<Backend>> {
+        let Some(named) = named else {
+            return self.backend;
+        };
         let topology = &self.client.worker.shared.topology;
-        topology.backend(name.or(self.backend)?)
+        topology.backends.get(named.index()?)
     }
 
-    fn server_of(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
-        self.client.worker.shared.topology.server(backend, server)
+    fn server_of(&self, backend: &Named, server: &Named) -> Option<&Arc<Server>> {
+        let backend = self.backend_of(Some(backend))?;
+        backend.servers.get(server.index()?)
     }
 }
 
@@ -332,32 +337,32 @@ impl World for Surroundings<'_> {
     }
 
     fn backend(&self) -> Option<&str> {
-        self.backend
+        self.backend.map(|backend| &*backend.name)
     }
 
     fn fact(&self, fact: &Fact) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
         let now = self.now_ms();
-        let frontend = |name: &Option<String>| match name {
-            Some(name) => topology.frontend(name),
+        let frontend = |named: &Option<Named>| match named {
+            Some(named) => topology.frontends.get(named.index()?),
             None => Some(self.client.frontend()),
         };
         let rate = |per_second: u64| i64::try_from(per_second).unwrap_or(i64::MAX);
         Some(match fact {
-            Fact::UsableServers(b) => usable(self.backend_of(b.as_deref())?),
-            Fact::BackendConnections(b) => self.backend_of(b.as_deref())?.current().into(),
+            Fact::UsableServers(b) => usable(self.backend_of(b.as_ref())?),
+            Fact::BackendConnections(b) => self.backend_of(b.as_ref())?.current().into(),
             Fact::BackendRate(b) => {
-                let counters = &self.backend_of(b.as_deref())?.counters;
+                let counters = &self.backend_of(b.as_ref())?.counters;
                 rate(counters.connection_rate.per_second(now))
             }
-            Fact::Queue(b) => queued(self.backend_of(b.as_deref())?),
+            Fact::Queue(b) => queued(self.backend_of(b.as_ref())?),
             Fact::AverageQueue(b) => {
-                let backend = self.backend_of(b.as_deref())?;
+                let backend = self.backend_of(b.as_ref())?;
                 let usable = usable(backend).max(1);
                 (queued(backend) + usable - 1) / usable
             }
             Fact::Slots(b) | Fact::BackendFree(b) => {
-                let backend = self.backend_of(b.as_deref())?;
+                let backend = self.backend_of(b.as_ref())?;
                 // HAProxy says -1 where a server has no limit, since nothing can be told then.
                 let free = backend
                     .servers

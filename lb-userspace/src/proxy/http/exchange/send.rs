@@ -28,6 +28,7 @@ use crate::{
         },
         retry::{self, Next},
     },
+    rules::host_name,
     topology::{Asking, Connection, Observation, Server},
 };
 
@@ -269,17 +270,14 @@ async fn reach(
     .await
 }
 
-/// The host that a request asks for, without its port.
-fn host(request: &Request<RequestBody>) -> Option<&str> {
+/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
+fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
     let written = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers().get(HOST)?.to_str().ok()?,
+        Some(authority) => authority.as_str().as_bytes(),
+        None => request.headers().get(HOST)?.as_bytes(),
     };
-    let name = match written.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => written,
-    };
-    Some(name.trim_start_matches('[').trim_end_matches(']'))
+    let name = host_name(written);
+    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
 }
 
 /// No server, none in time, or none that could be reached.

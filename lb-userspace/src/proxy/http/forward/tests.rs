@@ -125,11 +125,9 @@ fn a_request_sheds_what_belongs_to_the_connection() {
         ],
     );
     let had = Fields::of(&head.headers);
-    assert!(!request(
-        &mut head,
-        had,
-        Some(&HeaderValue::from_static("192.0.2.1"))
-    ));
+    assert!(!leave_connection(&mut head, had));
+    let ours = HeaderValue::from_static("192.0.2.1");
+    request(&mut head, had, Some(&ours));
     let mut got = fields(&head.headers);
     got.sort();
     assert_eq!(
@@ -155,6 +153,7 @@ fn http_1_0_is_asked_to_keep_the_connection() {
     let mut head = head("GET", "/", &[]);
     head.version = Version::HTTP_10;
     let had = Fields::of(&head.headers);
+    assert!(!leave_connection(&mut head, had));
     request(&mut head, had, None);
     assert_eq!(fields(&head.headers), ["connection: keep-alive"]);
 }
