@@ -72,6 +72,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("conditions.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("introduction.rs", &["frontends", "backends"]),
+    ("capture.rs", &["frontends", "rules"]),
+    ("forwarding.rs", &["frontends", "backends"]),
     ("balance.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
+    forwarding::{self, TrustDraft},
     listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
@@ -181,6 +182,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
+        forwarding::believes_nobody(&frontend.trust, &draft.defaults.trust, found);
         return;
     }
     let name = &frontend.name.value;
@@ -198,14 +200,11 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             .mend(mend),
         );
     }
-    if let Some(on) = frontend.forwarded_for.as_ref().filter(|on| on.value) {
-        found.push(
-            Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp").mend(mend),
-        );
-    }
+    forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
     for (span, key) in [
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+        (frontend.captures_span, "capture"),
     ] {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");
@@ -220,6 +219,16 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         found.push(
             Diagnostic::error(format.span, "there are no requests to log in mode tcp")
                 .mend("write `log_format: tcp`"),
+        );
+    }
+    if let Some(format) = &frontend.log_format
+        && let AccessLog::Custom(line) = &format.value
+        && line.wants.samples
+    {
+        let message = "expressions in `log_format` have no effect in mode tcp";
+        found.push(
+            Diagnostic::error(format.span, message)
+                .mend("write HAProxy's variables alone, such as `%ci` and `%fp`"),
         );
     }
     for (set, key) in [
@@ -261,12 +270,8 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 .mend("write `conn-failure` or `none`"),
             );
         }
-        if let Some(on) = backend.forwarded_for.as_ref().filter(|on| on.value) {
-            found.push(
-                Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
-                    .mend("remove it"),
-            );
-        }
+        let trust = TrustDraft::default();
+        forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
         if let Some(rule) = backend.rules.first() {
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
             let mend = "write `mode: http`, or remove them";

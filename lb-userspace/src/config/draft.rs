@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
         HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn, UniqueId,
@@ -13,7 +14,7 @@ use super::{
     tls::Wanted,
 };
 use crate::{
-    rules::{Rule, Users},
+    rules::{Captures, Rule, Users},
     tls::ServerOptions,
 };
 
@@ -54,7 +55,8 @@ pub(super) struct DefaultsDraft {
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
+    pub(super) trust: TrustDraft,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) proxy: ProxyDraft,
@@ -115,10 +117,15 @@ pub(super) struct FrontendDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) binds: Vec<Spanned<Bind>>,
     pub(super) maxconn: Option<u32>,
+    /// What is kept for the log, by rules too.
+    pub(super) captures: Captures,
+    /// Where `capture` is written, if it is.
+    pub(super) captures_span: Option<Span>,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
+    pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
@@ -143,7 +150,7 @@ pub(super) struct BackendDraft {
     pub(super) name: Spanned<String>,
     pub(super) mode: Option<Spanned<Mode>>,
     /// Its own alone: what `defaults` says reaches requests by their frontend.
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,

@@ -10,6 +10,7 @@ mod answers;
 mod backend;
 mod balance;
 mod build;
+mod capture;
 mod check;
 mod conditions;
 mod cookie;
@@ -21,6 +22,7 @@ mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod forwarding;
 mod frontend;
 mod global;
 pub mod haproxy;
@@ -200,6 +202,7 @@ fn decode(
         complete: parsed.complete,
         registry: Registry::new(base),
         named_tables: Vec::new(),
+        captures: None,
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),

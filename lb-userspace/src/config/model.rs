@@ -15,6 +15,7 @@ use std::{
 mod balance;
 mod check;
 mod cookie;
+mod forwarding;
 mod log_line;
 mod retry_on;
 
@@ -25,11 +26,12 @@ pub use check::{
     CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
 };
 pub use cookie::{Cookie, CookieMode, SameSite};
-pub use log_line::{Field, LATER, LogLine, Piece, Style};
+pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
-    rules::{Handle, Map, RuleSet, Template, Users},
+    rules::{Captures, Handle, Map, RuleSet, Template, Users},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -240,10 +242,14 @@ pub struct Frontend {
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended.
-    pub forwarded_for: bool,
+    /// What servers are told of its clients.
+    pub forwarding: Forwarding,
+    /// Proxies before it that are believed; `None`: nobody is told apart.
+    pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// What is kept of requests and responses for it.
+    pub captures: Arc<Captures>,
     /// Which sessions are logged.
     pub log_options: LogOptions,
     /// Pages for answers of ours.
@@ -272,6 +278,16 @@ pub enum AccessLog {
     Json,
     /// A line of the user's own.
     Custom(Arc<LogLine>),
+}
+
+impl AccessLog {
+    /// What has to be found out for its lines.
+    pub fn wants(&self) -> Wants {
+        match self {
+            Self::Custom(line) => line.wants,
+            Self::Http | Self::Tcp | Self::Json => Wants::default(),
+        }
+    }
 }
 
 /// Which sessions are logged, and how urgently.
@@ -404,8 +420,8 @@ pub struct Backend {
     pub retry_on: RetryOn,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
-    pub forwarded_for: bool,
+    /// What its servers are told of clients, whichever frontend they came by.
+    pub forwarding: Forwarding,
     /// Rules for what comes to it, after the frontend's.
     pub rules: RuleSet,
     /// Pages for answers of ours, before the frontend's.

@@ -346,6 +346,11 @@ fn ends(
             )
         }));
     }
+    if let Some(e) = table.take("allow")
+        && let Some(on) = d.boolean(&e.value, "`allow`")
+    {
+        found.extend(on.then_some((e.key_span, End::Allow)));
+    }
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
     }

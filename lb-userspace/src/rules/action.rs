@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 use super::{
     auth::Users,
     condition::Condition,
+    fetch::Side,
     limit::Limiter,
     named::Named,
     scene::VarId,
@@ -113,6 +114,15 @@ pub enum Edit {
         /// In which table.
         table: Arc<Handle>,
     },
+    /// `capture`.
+    Capture {
+        /// Of which message.
+        side: Side,
+        /// The place that it is put into.
+        place: usize,
+        /// What.
+        value: Template,
+    },
     /// `sc_inc`.
     Count(u8, Data),
     /// `sc_set`.
@@ -128,6 +138,7 @@ impl Edit {
                 | Self::UnsetVar(_)
                 | Self::SendOnce
                 | Self::Track { .. }
+                | Self::Capture { .. }
                 | Self::Count(..)
                 | Self::SetNumber(..)
         )
@@ -147,6 +158,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, t)
             | Self::Track { key: t, .. }
+            | Self::Capture { value: t, .. }
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
@@ -195,6 +207,8 @@ pub enum End {
     },
     /// `return`.
     Return(Box<Return>),
+    /// `allow`: of what follows, only what chooses a backend counts.
+    Allow,
 }
 
 /// A backend.

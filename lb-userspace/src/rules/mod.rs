@@ -11,15 +11,16 @@
 //! | `scene` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
-//! | `template` | texts with expressions in them |
+//! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
-//! | `map`, `table`, `limit`, `auth` | what they look up, count, limit and verify |
+//! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `registry` | what expressions refer to by name |
 
 pub mod action;
 mod args;
 mod auth;
 pub mod calendar;
+mod capture;
 mod condition;
 mod convert;
 pub mod cookies;
@@ -37,6 +38,7 @@ mod scene;
 pub mod suggest;
 mod table;
 mod template;
+mod text;
 mod value;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ use http::HeaderName;
 
 pub use action::{Edit, End, Rule};
 pub use auth::Users;
+pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Test};
 pub use convert::Converter;
 pub use expr::Expr;
@@ -65,6 +68,7 @@ pub use scene::{
 };
 pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
+pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

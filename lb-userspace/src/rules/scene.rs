@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version, header::HOST, request};
 
-use super::{named::Named, table::Tracked, value::Value};
+use super::{capture::Captured, named::Named, table::Tracked, value::Value};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +84,14 @@ pub trait World {
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
     /// The request's unique id.
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
+    /// The request's line as the client sent it.
+    fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        None
+    }
+    /// The request's number in this process.
+    fn request_number(&self) -> u64 {
+        0
+    }
     /// Milliseconds since some moment in the past.
     fn now_ms(&self) -> u64;
     /// A number that nobody can foresee.
@@ -222,6 +230,7 @@ pub struct SessionVars(Vec<(VarId, Value<'static>)>);
 pub struct State {
     vars: Vec<(VarId, Value<'static>)>,
     tracked: Vec<(u8, Tracked)>,
+    captured: Option<Box<Captured>>,
     /// The request is not to be sent again once a server may have seen it.
     pub(super) sent_once: bool,
 }
@@ -267,6 +276,21 @@ impl State {
         self.tracked.iter().map(|(_, tracked)| tracked)
     }
 
+    /// What was kept for the log, if anything is.
+    pub fn captured(&self) -> Option<&Captured> {
+        self.captured.as_deref()
+    }
+
+    /// The same, to keep more.
+    pub fn captured_mut(&mut self) -> Option<&mut Captured> {
+        self.captured.as_deref_mut()
+    }
+
+    /// What is kept of a request, from its beginning on.
+    pub fn capture(&mut self, captured: Captured) {
+        self.captured = Some(Box::new(captured));
+    }
+
     /// Takes in what the connection remembers, until it is given back: requests of one connection may overlap.
     pub fn take_session(&mut self, session: &mut SessionVars) {
         self.vars.append(&mut session.0);
@@ -282,12 +306,13 @@ impl State {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.vars.is_empty() && self.tracked.is_empty()
+        self.vars.is_empty() && self.tracked.is_empty() && self.captured.is_none()
     }
 
     /// The request is over.
     pub fn next(&mut self) {
         self.tracked.clear();
+        self.captured = None;
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

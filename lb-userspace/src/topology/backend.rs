@@ -18,6 +18,7 @@ use super::{
     AdminState, CheckResult, Clock, Health, Server,
     counters::BackendCounters,
     events::{Event, EventKind, Notifier},
+    invalid::LastInvalid,
     queue::Queue,
     table::Table,
 };
@@ -39,6 +40,8 @@ pub struct Backend {
     pub servers: Vec<Arc<Server>>,
     /// Its counters.
     pub counters: BackendCounters,
+    /// The last response of its servers that was none.
+    pub invalid_response: LastInvalid,
     /// Who waits for a slot of any of its servers.
     pub queue: Arc<Queue>,
     table: ArcSwap<Table>,
@@ -84,6 +87,7 @@ impl Backend {
             servers,
             load,
             counters: BackendCounters::default(),
+            invalid_response: LastInvalid::default(),
             queue,
             turn: AtomicUsize::new(0),
             seed: RandomState::new().hash_one(&name),

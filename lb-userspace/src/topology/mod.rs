@@ -15,6 +15,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod invalid;
 pub mod latency;
 pub mod limit;
 pub mod observation;
@@ -53,6 +54,8 @@ pub struct Topology {
     pub stats: Vec<(model::Bind, Option<Arc<Acceptor>>)>,
     /// The clock that live state is kept in.
     pub clock: Clock,
+    /// Messages that were none.
+    pub invalid_events: invalid::Events,
     notifier: Arc<events::Notifier>,
 }
 
@@ -89,6 +92,7 @@ impl Topology {
             tables: config.tables.clone(),
             stats: stats.map(|bind| (bind.clone(), acceptor(bind))).collect(),
             clock,
+            invalid_events: invalid::Events::default(),
             notifier,
         }
     }

@@ -55,7 +55,7 @@ pub fn read(path: &Path) -> Result<Source, Diagnostics> {
     if !path.is_dir() {
         return super::read(path);
     }
-    let unread = |message: String| {
+    let refused = |message: String| {
         let diagnostic =
             Diagnostic::unplaced(Severity::Error, message).mend("name a folder with `.cfg` files");
         Diagnostics::new(
@@ -64,14 +64,14 @@ pub fn read(path: &Path) -> Result<Source, Diagnostics> {
         )
     };
     let entries =
-        std::fs::read_dir(path).map_err(|error| unread(format!("cannot be read: {error}")))?;
+        std::fs::read_dir(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|file| !file.is_dir() && is_haproxy(file) && !is_hidden(file))
         .collect();
     files.sort();
     if files.is_empty() {
-        return Err(unread("there is no `.cfg` file in it".to_owned()));
+        return Err(refused("there is no `.cfg` file in it".to_owned()));
     }
     let sources: Vec<Source> = files
         .iter()

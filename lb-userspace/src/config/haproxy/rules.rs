@@ -193,6 +193,7 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             }
             map.set("set_status", says.number(&status.text, status.span)?);
         }
+        "allow" if side == Side::Request => map.set("allow", Value::plain("true", action.span)),
         "redirect" if side == Side::Request => map = redirect(action, says)?,
         "deny" | "reject" | "tarpit" if side == Side::Request => {
             let key = if keyword == "tarpit" {

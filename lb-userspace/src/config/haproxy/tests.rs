@@ -230,6 +230,10 @@ fn actions_are_carried_over() {
         ),
         ("http-request set-query a=b", "- { set_query: a=b }"),
         ("http-request deny deny_status 429", "- { deny: 429 }"),
+        (
+            "http-request allow if { src 10.0.0.1 }",
+            "- { if: { source: 10.0.0.1 }, allow: true }",
+        ),
         ("http-request tarpit", "- { tarpit: true }"),
         (
             "http-request redirect scheme https code 301",

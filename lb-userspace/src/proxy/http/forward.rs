@@ -17,10 +17,8 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use super::fields::Fields;
+use super::{fields::Fields, forwarded};
 
-/// HAProxy's `option forwardfor` field.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -89,6 +87,17 @@ fn check_host(head: &request::Parts) -> Result<(), StatusCode> {
         Ok(())
     } else {
         Err(StatusCode::BAD_REQUEST)
+    }
+}
+
+/// Whether a request still has a Host that all understand alike, or none, once rules have changed it: they may have made
+/// one of what the client has sent.
+pub fn keeps_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -204,7 +213,7 @@ pub fn leave_connection(head: &mut request::Parts, fields: Fields) -> bool {
 }
 
 /// Makes such a request's head the one that the server gets, but for the sticky cookie. `fields` are those that it has.
-pub fn request(head: &mut request::Parts, fields: Fields, forwarded_for: Option<&HeaderValue>) {
+pub fn request(head: &mut request::Parts, fields: Fields) {
     if fields.any(Fields::TE)
         && let Some(te) = head.headers.get(TE)
     {
@@ -228,9 +237,6 @@ pub fn request(head: &mut request::Parts, fields: Fields, forwarded_for: Option<
     }
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
-    }
-    if let Some(client) = forwarded_for {
-        head.headers.append(X_FORWARDED_FOR, client.clone());
     }
     if head.version == Version::HTTP_10 {
         // Else a server that speaks 1.0 to us would close after each request.
@@ -404,9 +410,9 @@ fn remove_connection_fields(headers: &mut HeaderMap, fields: Fields) {
                     TE,
                     UPGRADE,
                     SET_COOKIE,
-                    X_FORWARDED_FOR,
                 ]
                 .contains(name)
+                    && !forwarded::FIELDS.contains(name)
             })
             .collect();
         headers.remove(CONNECTION);

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client::{Client, Phase};
+use super::{
+    client::{Client, Phase},
+    recent,
+};
 use crate::proxy::{Stream, stream::without_goodbye};
 
 /// Largest message that is put together before it is written, in bytes.
@@ -64,20 +67,35 @@ impl Read for ClientIo {
         let this = self.get_mut();
         if !this.read.is_empty() {
             let n = this.read.len().min(buffer.remaining());
-            buffer.put_slice(&this.read.split_to(n));
+            let bytes = this.read.split_to(n);
+            note(&this.client, &bytes);
+            buffer.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
-        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer))?;
+        let client = &this.client;
+        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| note(
+            client, bytes
+        )))?;
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
 }
 
-/// Reads from `stream` into hyper's buffer; returns how much.
+/// A client has sent this: of a head it is kept for the case that it is none.
+fn note(client: &Client, bytes: &[u8]) {
+    match client.phase() {
+        Phase::Idle => recent::note(client, bytes, false),
+        Phase::Head => recent::note(client, bytes, true),
+        Phase::Serving | Phase::Answering | Phase::Flushing => {}
+    }
+}
+
+/// Reads from `stream` into hyper's buffer, lets `seen` look at it, and returns how much.
 pub(super) fn poll_read(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
+    seen: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
@@ -88,6 +106,7 @@ pub(super) fn poll_read(
         read => read?,
     }
     let n = filled.filled().len();
+    seen(filled.filled());
     // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
     unsafe { buffer.advance(n) };
     Poll::Ready(Ok(n))

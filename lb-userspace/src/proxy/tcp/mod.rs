@@ -78,6 +78,13 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         shared: &worker.shared,
         frontend: client.frontend(),
         client: client.address,
+        destination: client
+            .frontend()
+            .config
+            .log_format
+            .wants()
+            .destination
+            .then(|| client.ends().destination),
         tls: client.tls.is_some(),
         accepted: client.accepted,
         accepted_at: client.accepted_at,

@@ -362,3 +362,26 @@ fn several_authorizations_are_none() {
     let mut twice = head("GET", "/", &[good, ("authorization", "Basic eDp5")]);
     assert_ne!(outcome(&rules, &mut twice), "continue");
 }
+
+#[test]
+fn what_is_allowed_goes_past_everything_but_the_choice_of_a_backend() {
+    let deny = Some(End::Deny {
+        status: StatusCode::FORBIDDEN,
+        tarpit: false,
+    });
+    let ends = |condition, end| Rule {
+        condition,
+        end,
+        ..Rule::default()
+    };
+    let rules = RuleSet::new(vec![
+        ends(when("path", How::Prefix, "/free/"), Some(End::Allow)),
+        ends(None, deny),
+        ends(None, to("app")),
+    ]);
+    assert_eq!(outcome(&rules, &mut head("GET", "/free/a", &[])), "app");
+    assert_eq!(
+        outcome(&rules, &mut head("GET", "/a", &[])),
+        "deny 403 None"
+    );
+}

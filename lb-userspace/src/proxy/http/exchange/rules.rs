@@ -2,15 +2,15 @@
 
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, StatusCode, request, response};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
-use super::{Client, Failure, Fields, Target};
+use super::{Client, Failure, Fields, Target, context::Exchange};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::plan::Plan,
+    proxy::http::{forward, plan::Plan},
     rules::{
-        Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
-        TlsFact, Value, World,
+        Captured, Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene,
+        SessionVars, State, TlsFact, Value, World,
     },
     topology::{Backend, Server},
 };
@@ -18,9 +18,9 @@ use crate::{
 /// What rules have left of a request.
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
-    state: State,
+    pub(super) state: State,
     /// What the request is called.
-    id: Option<Box<[u8]>>,
+    pub(super) id: Option<Box<[u8]>>,
     frontend: Later,
     backend: Later,
 }
@@ -33,13 +33,13 @@ impl Remembered {
 }
 
 /// What rules remember while they look at it: of the request, and of the connection that others share.
-struct Memory<'a> {
-    remembered: RefMut<'a, Remembered>,
+pub(super) struct Memory<'a> {
+    pub(super) remembered: RefMut<'a, Remembered>,
     session: RefMut<'a, SessionVars>,
 }
 
 impl<'a> Memory<'a> {
-    fn of(client: &'a Client) -> Self {
+    pub(super) fn of(client: &'a Client) -> Self {
         let mut remembered = RefMut::map(client.rules.borrow_mut(), |remembered| {
             &mut **remembered.get_or_insert_default()
         });
@@ -87,8 +87,21 @@ pub(super) async fn route<'p>(
             .await?;
     }
     match way.touched {
+        true if !forward::keeps_host(&head.headers) => {
+            client.exchange().terminate(Cause::Internal, Phase::Request);
+            Err(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
+        }
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
+    }
+}
+
+/// Keeps of the request as it came what the frontend wants for its log.
+pub(super) fn capture(client: &Client, head: &request::Parts) {
+    let captures = &client.frontend().config.captures;
+    if !captures.is_empty() {
+        let captured = Captured::of_request(captures, &head.headers);
+        Memory::of(client).remembered.state.capture(captured);
     }
 }
 
@@ -104,6 +117,7 @@ fn name(client: &Client, head: &mut request::Parts) {
             client,
             backend: None,
             id: None,
+            exchange: None,
         };
         unique.format.render(&Scene {
             request: Some(RequestView::new(head)),
@@ -127,6 +141,11 @@ pub(super) fn respond(
     head: &mut response::Parts,
     fields: Fields,
 ) -> Result<Fields, Failure> {
+    if let Some(remembered) = client.rules.borrow_mut().as_mut()
+        && let Some(captured) = remembered.state.captured_mut()
+    {
+        captured.response(&head.headers);
+    }
     let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
         !remembered.frontend.is_empty() || !remembered.backend.is_empty()
     });
@@ -139,6 +158,7 @@ pub(super) fn respond(
         client,
         backend: Some(&target.backend),
         id: remembered.id.as_deref(),
+        exchange: None,
     };
     let state = &mut remembered.state;
     let done = target
@@ -247,6 +267,7 @@ impl Way<'_> {
                     client,
                     backend: at,
                     id: id.as_deref(),
+                    exchange: None,
                 };
                 rules.request(from, head, state, later, &world)
             };
@@ -301,11 +322,13 @@ impl Way<'_> {
 }
 
 /// What expressions see around a request.
-struct Surroundings<'a> {
-    client: &'a Client,
-    backend: Option<&'a Arc<Backend>>,
+pub(super) struct Surroundings<'a> {
+    pub(super) client: &'a Client,
+    pub(super) backend: Option<&'a Arc<Backend>>,
     /// What the request is called.
-    id: Option<&'a [u8]>,
+    pub(super) id: Option<&'a [u8]>,
+    /// The exchange, where the client's is in use.
+    pub(super) exchange: Option<&'a Exchange>,
 }
 
 impl Surroundings<'_> {
@@ -325,7 +348,7 @@ impl Surroundings<'_> {
 
 impl World for Surroundings<'_> {
     fn source(&self) -> SocketAddr {
-        self.client.peer
+        self.client.source()
     }
 
     fn destination(&self) -> Option<SocketAddr> {
@@ -405,6 +428,17 @@ impl World for Surroundings<'_> {
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
         self.id.map(Cow::Borrowed)
+    }
+
+    fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        match self.exchange {
+            Some(exchange) => exchange.request.clone(),
+            None => self.client.exchange().request.clone(),
+        }
+    }
+
+    fn request_number(&self) -> u64 {
+        self.client.number()
     }
 
     fn now_ms(&self) -> u64 {

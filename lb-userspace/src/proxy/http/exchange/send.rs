@@ -22,6 +22,7 @@ use crate::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             h2::NotAsked,
+            invalid,
             kept::Kept,
             plan::Target,
             upstream::{Lease, Place, Upstream},
@@ -49,7 +50,7 @@ pub(super) async fn run(
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
     let asking = Asking::of_request(
-        client.peer,
+        client.source(),
         &target.backend.config,
         request.uri(),
         request.headers(),
@@ -253,7 +254,8 @@ async fn reach(
                     pool.keep_tidy(&client.worker);
                     return Ok(Lease::shared(lease, place));
                 }
-                Upstream::over(stream, way).await?
+                let wants_local = client.worker.shared.http.asks_for_local();
+                Upstream::over(stream, way, wants_local).await?
             }
         };
         Ok(Lease::new(upstream, place))
@@ -348,6 +350,9 @@ async fn send(
             Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
+    if client.worker.shared.http.asks_for_local() {
+        client.exchange().local = lease.local();
+    }
     if lease.take_repeated() {
         trace.retries += 1;
         client.exchange().count_repeat();
@@ -360,7 +365,13 @@ async fn send(
         }
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
-            None => Sent::Failed(Trouble::Hyper(error)),
+            None => {
+                let malformed = error.error().is_parse();
+                if malformed && client.upload() != Upload::Malformed {
+                    note_invalid(client, target, lease.into_unread().into());
+                }
+                Sent::Failed(Trouble::Hyper(error))
+            }
         },
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
@@ -467,6 +478,14 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             };
             server_failed(client, cause)
         }
+    }
+}
+
+/// Keeps a response that was none for an operator.
+pub(super) fn note_invalid(client: &Client, target: &Target, bytes: Vec<u8>) {
+    let server = client.exchange().server().cloned();
+    if let Some(server) = server {
+        invalid::response(client, (&target.backend, &server), bytes);
     }
 }
 

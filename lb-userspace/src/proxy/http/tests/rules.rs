@@ -533,3 +533,30 @@ fn a_changed_status_keeps_a_message_whole() {
     let answer = answered(without, 304);
     assert!(answer.contains("\r\ncontent-length: 7\r\n"), "{answer}");
 }
+
+#[test]
+fn a_host_that_a_rule_makes_of_what_a_client_sends_is_a_host() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { set_header: { Host: \"%[urlp(to),url_dec]\" } }\n",
+        "",
+    );
+    for (to, status) in [
+        ("a.example:8080", 200),
+        ("a%20b", 500),
+        ("a/b", 500),
+        ("a%0d%0ax:y", 500),
+    ] {
+        let answer = rules.get(&format!("/?to={to}"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{to}: {answer}"
+        );
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("\r\nhost: a.example:8080\r\n"), "{seen:?}");
+    drop(seen);
+    cleaned(rules);
+}
