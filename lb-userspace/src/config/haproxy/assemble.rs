@@ -50,6 +50,7 @@ const OF_DEFAULTS: &[&str] = &[
     "dontlog_normal",
     "log_separate_errors",
     "forwarded_for",
+    "forwarded",
     "timeouts",
     "errorfiles",
     "health_check",
@@ -76,6 +77,7 @@ const ORDER: &[&str] = &[
     "timeouts",
     "health_check",
     "unique_id",
+    "capture",
     "errorfiles",
     "stick_table",
     "acls",
@@ -85,7 +87,14 @@ const ORDER: &[&str] = &[
 ];
 
 /// Keys that mean nothing in mode tcp, which HAProxy reads over there.
-const OF_HTTP: &[&str] = &["forwarded_for", "errorfiles", "unique_id", "cookie"];
+const OF_HTTP: &[&str] = &[
+    "forwarded_for",
+    "errorfiles",
+    "unique_id",
+    "cookie",
+    "capture",
+    "forwarded",
+];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
     let found = lines::read(source, environment);
@@ -464,6 +473,9 @@ impl Out {
             }
             let span = keys.0.first().map_or(proxy.span, |key| key.span);
             map.push("servers", Value::map(keys, span));
+        }
+        if proxy.servers.is_empty() {
+            map.set("servers", Value::list(Vec::new(), proxy.span));
         }
         less(&mut map, common);
         self.backends

@@ -8,6 +8,51 @@ use super::{
 };
 
 impl Proxy {
+    /// `capture request|response header NAME len N`, `capture cookie NAME len N`, `declare capture request|response len N`
+    pub(super) fn capture(&mut self, line: &Line, says: &mut Says) {
+        let words: Vec<&str> = line.words.iter().map(|word| word.text.as_str()).collect();
+        let mut map = Map::default();
+        let (key, length) = match words.as_slice() {
+            [
+                "capture",
+                side @ ("request" | "response"),
+                "header",
+                name,
+                "len",
+                length,
+            ] => {
+                map.set("header", Value::text(*name, line.span_of(3)));
+                (*side, *length)
+            }
+            [
+                "declare",
+                "capture",
+                side @ ("request" | "response"),
+                "len",
+                length,
+            ] => (*side, *length),
+            ["capture", "cookie", name, "len", length] => {
+                // HAProxy takes all whose names begin so.
+                map.set("prefix", Value::text(*name, line.span_of(2)));
+                ("cookie", *length)
+            }
+            _ => {
+                let mend = "write `capture request header NAME len N`, `capture cookie NAME len N` or `declare capture request len N`";
+                says.error(line.span(), "this captures nothing", mend);
+                return;
+            }
+        };
+        if let Some(number) = says.number(length, line.span_of(words.len() - 1)) {
+            map.set("len", number);
+        }
+        let value = Value::map(map, line.span());
+        let captures = self.front.inner("capture", line.span());
+        match key {
+            "cookie" => captures.set("cookie", value),
+            side => captures.push(side, value),
+        }
+    }
+
     pub(super) fn errorfile(&mut self, line: &Line, says: &mut Says) {
         let Some(file) = says.need(line, 2, "a status and a file") else {
             return;

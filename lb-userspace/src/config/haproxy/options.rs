@@ -69,6 +69,14 @@ impl Proxy {
                     self.back.set("forwarded_for", value);
                 }
             }
+            "forwarded" => {
+                let value = forwarded(line, on, says);
+                if self.kind.has_front() {
+                    self.front.set("forwarded", value);
+                } else if !self.inheriting {
+                    self.back.set("forwarded", value);
+                }
+            }
             "redispatch" => {
                 let value = match (on, line.text(2)) {
                     (true, "") => flag(),
@@ -126,7 +134,6 @@ impl Proxy {
             | "http_proxy"
             | "transparent"
             | "originalto"
-            | "forwarded"
             | "nginx"
             | "http-pretend-keepalive"
             | "http-restrict-req-hdr-names"
@@ -171,6 +178,27 @@ fn forwarded_for(line: &Line, on: bool, says: &mut Says) -> Value {
             other => says.unsupported(word.span, &format!("option forwardfor {other}")),
         }
         at += 1;
+    }
+    match on && !map.is_empty() {
+        true => Value::map(map, span),
+        false => Value::plain(on, span),
+    }
+}
+
+/// `option forwarded [proto] [host] [by] [by_port] [for] [for_port]`
+fn forwarded(line: &Line, on: bool, says: &mut Says) -> Value {
+    let span = line.span();
+    let mut map = Map::default();
+    for word in line.words.iter().skip(2) {
+        match word.text.as_str() {
+            "proto" | "host" | "by" | "by_port" | "for" | "for_port" => {
+                map.set(&word.text, Value::plain("true", word.span));
+            }
+            other => {
+                says.unsupported(word.span, &format!("option forwarded {other}"));
+                break;
+            }
+        }
     }
     match on && !map.is_empty() {
         true => Value::map(map, span),

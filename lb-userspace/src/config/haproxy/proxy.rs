@@ -135,6 +135,7 @@ impl Proxy {
                         .set("log_format", Value::text(format, line.span_of(1)));
                 }
             }
+            "capture" | "declare" if self.fits(line, true, says) => self.capture(line, says),
             "errorfile" => self.errorfile(line, says),
             "unique-id-format" | "unique-id-header" if self.fits(line, true, says) => {
                 let key = line.keyword().trim_start_matches("unique-id-").to_owned();
@@ -218,7 +219,9 @@ impl Proxy {
                 }
                 other => says.unsupported(span, other),
             },
-            "bind"
+            "capture"
+            | "declare"
+            | "bind"
             | "maxconn"
             | "default_backend"
             | "use_backend"

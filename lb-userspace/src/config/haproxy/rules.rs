@@ -193,6 +193,27 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             }
             map.set("set_status", says.number(&status.text, status.span)?);
         }
+        "capture" => {
+            let expression = action.need(1, "an expression", says)?;
+            let mut inner = Map::default();
+            inner.set(
+                "value",
+                Value::text(format!("%[{}]", expression.text), expression.span),
+            );
+            match (action.after("len"), action.after("id")) {
+                (Some(length), _) => inner.set("len", says.number(&length.text, length.span)?),
+                (None, Some(id)) => inner.set("id", says.number(&id.text, id.span)?),
+                (None, None) => {
+                    says.error(
+                        action.span,
+                        "`capture` without its length",
+                        "write `len N` behind it",
+                    );
+                    return None;
+                }
+            }
+            map.set("capture", Value::map(inner, action.span));
+        }
         "allow" if side == Side::Request => map.set("allow", Value::plain("true", action.span)),
         "redirect" if side == Side::Request => map = redirect(action, says)?,
         "deny" | "reject" | "tarpit" if side == Side::Request => {
