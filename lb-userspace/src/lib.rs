@@ -12,3 +12,4 @@ pub mod rules;
 pub mod tls;
 pub mod topology;
 pub mod watched;
+pub mod wire;

@@ -19,17 +19,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config", "tls",
+            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
+            "tls", "wire",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),
-    ("proxy", &["observe", "rules", "topology", "config", "tls"]),
-    ("health", &["observe", "topology", "config", "tls"]),
-    ("admin", &["observe", "topology", "config", "tls"]),
-    ("observe", &["rules", "topology", "config"]),
+    (
+        "proxy",
+        &["observe", "rules", "topology", "config", "tls", "wire"],
+    ),
+    ("health", &["observe", "topology", "config", "tls", "wire"]),
+    ("admin", &["observe", "rules", "topology", "config", "tls"]),
+    ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
     ("config", &["rules", "tls"]),
+    ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];
 

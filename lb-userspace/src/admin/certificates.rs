@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     tls::{Acceptor, Overrides},
-    topology::{Frontend, Topology},
+    topology::Topology,
 };
 
 /// What was set and not committed yet.
@@ -135,9 +135,7 @@ impl Transactions {
 const EXPECTS: &str = "'set ssl cert expects a filename and a certificate as a payload";
 
 fn acceptors(topology: &Topology) -> impl Iterator<Item = &Arc<Acceptor>> {
-    let frontends = topology.frontends.iter();
-    frontends
-        .flat_map(|frontend: &Arc<Frontend>| frontend.acceptors().map(|(_, acceptor)| acceptor))
+    topology.acceptors().map(|(_, acceptor)| acceptor)
 }
 
 fn files(topology: &Topology) -> BTreeSet<PathBuf> {

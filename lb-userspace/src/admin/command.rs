@@ -11,9 +11,25 @@ use crate::{
 /// What there is, in the order of the help.
 const COMMANDS: &[(&str, &str)] = &[
     (
+        "add acl <acl> <pattern>",
+        "add a pattern to a file of them, until it changes on the disk",
+    ),
+    (
+        "add map <map> <key> <val> (or payload)",
+        "add a line to a map, until its file changes on the disk",
+    ),
+    (
         "add deny <prefix>",
         "drop new kernel flows from a prefix and end those that run, until the next start",
     ),
+    ("clear acl <acl>", "remove all patterns of a file"),
+    ("clear map <map>", "remove all lines of a map"),
+    (
+        "clear table <table> [<filter>]*",
+        "remove entries of a stick table (filter: data or key)",
+    ),
+    ("del acl <acl> [<key>|#<ref>]", "remove a pattern"),
+    ("del map <map> [<key>|#<ref>]", "remove a map's lines"),
     (
         "del deny <prefix>",
         "take flows from a denied prefix again, until the next start",
@@ -23,7 +39,16 @@ const COMMANDS: &[(&str, &str)] = &[
         "abort a transaction for a certificate file",
     ),
     ("commit ssl cert <certfile>", "commit a certificate file"),
+    (
+        "get acl <acl> <value>",
+        "report the pattern that a value matches",
+    ),
+    ("get map <map> <key>", "report what a value leads to"),
     ("get weight <bk>/<srv>", "report a server's current weight"),
+    (
+        "set map <map> [<key>|#<ref>] <value>",
+        "have a map's line lead to something else",
+    ),
     (
         "set server <bk>/<srv> [opts]",
         "change a server's state or weight",
@@ -33,8 +58,16 @@ const COMMANDS: &[(&str, &str)] = &[
         "replace a certificate file until it changes on the disk",
     ),
     (
+        "set table <table> key <k> [data.* <v>]*",
+        "make or change an entry of a stick table",
+    ),
+    (
         "set weight <bk>/<srv>  (DEPRECATED)",
         "change a server's weight (use 'set server' instead)",
+    ),
+    (
+        "show acl [<acl>]",
+        "list the files of patterns, or one's lines",
     ),
     ("show deny", "list the denied prefixes"),
     (
@@ -46,6 +79,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "report the last invalid request and response of each proxy",
     ),
     ("show info", "report information about the running process"),
+    ("show map [<map>]", "list the maps, or one's lines"),
     ("show ssl cert", "list the certificates that binds use"),
     (
         "show stat [<iid>|<proxy> <type> <sid>]",
@@ -54,6 +88,10 @@ const COMMANDS: &[(&str, &str)] = &[
     (
         "show status json",
         "report everything that the stats page shows, as JSON",
+    ),
+    (
+        "show table <table> [<filter>]*",
+        "list the stick tables, or one's entries (filter: data or key)",
     ),
     ("show version", "report the running version"),
     (

@@ -8,5 +8,7 @@ mod errors;
 pub mod flows;
 mod kernel;
 pub mod kernel_cli;
+mod maps;
 pub mod socket;
 pub mod status;
+mod tables;

@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{certificates::Transactions, command, kernel};
+use super::{certificates::Transactions, command, kernel, maps, tables};
 use crate::observe::stats::Sources;
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -217,7 +217,11 @@ async fn serve_client(
             continue;
         }
         let topology = sources.topology();
-        if let Some(answer) = transactions.answer(&topology, &words, payload.as_deref()) {
+        let answer = transactions
+            .answer(&topology, &words, payload.as_deref())
+            .or_else(|| maps::answer(&topology, &words, payload.as_deref()))
+            .or_else(|| tables::answer(&topology, &words));
+        if let Some(answer) = answer {
             let answer = answer.unwrap_or_else(|complaint| complaint + "\n") + "\n";
             timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
             continue;

@@ -13,9 +13,7 @@ use super::{
     tree::{Entry, Kind, Node},
     units::{self, Problem},
 };
-use crate::rules::{
-    Data, Edit, Side, TRACKED, Template, Users, action::HeaderOp, is_framing, regex,
-};
+use crate::rules::{Data, Edit, Side, TRACKED, Template, action::HeaderOp, is_framing, regex};
 
 /// Changes that go on with the list, but for those of fields; in the order of the file.
 pub(super) fn edits(
@@ -76,7 +74,20 @@ pub(super) fn edits(
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     match side {
-        Side::Request => target(d, table, &mut found),
+        Side::Request => {
+            target(d, table, &mut found);
+            if let Some(e) = table.take("disable_l7_retry") {
+                match d.boolean(&e.value, "`disable_l7_retry`") {
+                    Some(true) => found.push((e.key_span, Edit::SendOnce)),
+                    Some(false) => d.error(
+                        e.key_span,
+                        "`disable_l7_retry: false` has no effect",
+                        "remove it",
+                    ),
+                    None => {}
+                }
+            }
+        }
         Side::Response => {
             if let Some(e) = table.take("set_status") {
                 let status = status(d, &e.value, "`set_status`", 200..=599);
@@ -345,38 +356,6 @@ fn track(d: &mut Decoder<'_>, node: &Node, owner: &str) -> Option<Edit> {
         key: key?,
         table: handle,
     })
-}
-
-/// `{ NAME: PASSWORD }`. No message repeats a password.
-pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
-    let table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
-    if table.entries().is_empty() {
-        d.error(
-            entry.key_span,
-            "there is no user",
-            "write `{ NAME: PASSWORD }`",
-        );
-    }
-    let mut users = Vec::new();
-    for e in table.entries() {
-        if e.key.contains(':') {
-            let message = format!(
-                "`{}` cannot be a user: basic authentication has no `:` in it",
-                e.key
-            );
-            d.error(e.key_span, message, "choose another name");
-        }
-        if let Some(password) = d.secret(&e.value, &format!("the password of `{}`", e.key)) {
-            users.push((e.key.clone(), password));
-        }
-    }
-    match Users::new(users) {
-        Ok(users) => Some(users),
-        Err(problem) => {
-            d.wrong(entry.key_span, problem);
-            None
-        }
-    }
 }
 
 /// `100/1s`, `100/s`: requests, and the period in milliseconds.

@@ -66,7 +66,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let servers = servers.iter().filter_map(|node| server(d, node)).collect();
     table.finish(
         d,
-        &["retry_on", "compression"],
+        &["compression"],
         &[
             ("bind", "`bind` belongs to a frontend"),
             ("maxconn", "it is a server's or a frontend's"),

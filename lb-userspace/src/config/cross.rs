@@ -258,6 +258,18 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 .mend("remove it; `balance: source` keeps a client on its server in mode tcp"),
             );
         }
+        let retry_on = own
+            .retry_on
+            .filter(|retry_on| retry_on.value.keeps_requests());
+        if let Some(retry_on) = retry_on {
+            found.push(
+                Diagnostic::error(
+                    retry_on.span,
+                    format!("`retry_on` knows answers in mode http alone, `{name}` is in mode tcp"),
+                )
+                .mend("write `conn-failure` or `none`"),
+            );
+        }
         let trust = TrustDraft::default();
         forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
         if let Some(rule) = backend.rules.first() {

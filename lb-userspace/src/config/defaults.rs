@@ -6,6 +6,7 @@ use super::{
     draft::{DefaultsDraft, ProxyDraft},
     errorfiles, forwarding, frontend, health, log_format,
     model::{Forward, Overflow},
+    retry_on,
     source::Spanned,
     table::Table,
     timeouts::{self, Owner},
@@ -81,6 +82,7 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
             .take("retries")
             .and_then(|e| d.number(&e.value, "`retries`", 0..=MAX_RETRIES)),
         redispatch: table.take("redispatch").and_then(|e| redispatch(d, e)),
+        retry_on: table.take("retry_on").and_then(|e| retry_on::decode(d, e)),
         on_marked_down: backend::on_marked_down(d, table),
         default_server: table
             .take("default_server")

@@ -2,19 +2,19 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, UniqueId,
+        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
 };
 use crate::{
-    rules::{Captures, Rule},
+    rules::{Captures, Rule, Users},
     tls::ServerOptions,
 };
 
@@ -81,6 +81,7 @@ pub(super) struct ProxyDraft {
     pub(super) retries: Option<u32>,
     /// The inner `None` is `false`.
     pub(super) redispatch: Option<Option<i32>>,
+    pub(super) retry_on: Option<Spanned<RetryOn>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,
@@ -212,6 +213,6 @@ pub(super) struct StatsDraft {
     pub(super) uri: String,
     pub(super) refresh: Option<Duration>,
     pub(super) realm: String,
-    pub(super) auth: Vec<(String, String)>,
+    pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics_auth: bool,
 }

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use super::{
     decode::Decoder,
     model::{Content, Pattern, Step},
-    table::Table,
     tree::{Entry, Kind, Node},
     units::Problem,
 };
@@ -74,16 +73,20 @@ fn status(d: &mut Decoder<'_>, e: &Entry) -> Option<Vec<RangeInclusive<u16>>> {
 }
 
 /// `send`, `expect` and `steps` of a check over TCP, as one sequence; empty if it only connects.
-pub(super) fn script(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Vec<Step> {
+pub(super) fn script(
+    d: &mut Decoder<'_>,
+    send: Option<&Entry>,
+    expect: Option<&Entry>,
+    sequence: Option<&Entry>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
-    let (send, expect) = (table.take("send"), table.take("expect"));
     if let Some(e) = send {
         steps.extend(bytes(d, &e.value, "`send`").map(Step::Send));
     }
     if let Some(e) = expect {
         steps.extend(answer(d, e).map(Step::Expect));
     }
-    let Some(e) = table.take("steps") else {
+    let Some(e) = sequence else {
         return steps;
     };
     if send.or(expect).is_some() {

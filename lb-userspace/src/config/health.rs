@@ -5,11 +5,11 @@ use std::{net::IpAddr, time::Duration};
 use super::{
     cookie::is_token,
     decode::Decoder,
-    expect,
-    model::{CheckKind, HealthCheck},
+    expect, introduction,
+    model::{CheckKind, HTTP_2, HealthCheck},
     observe,
     source::Spanned,
-    table::Table,
+    tls,
     tree::{Entry, Node},
     units::Problem,
 };
@@ -28,9 +28,35 @@ const SHORTEST: Duration = Duration::from_millis(10);
 enum Type {
     Tcp,
     Http,
+    Https,
+    H2,
+    Grpc,
     Ssl,
     Agent,
     None,
+}
+
+impl Type {
+    /// Whether it asks for a path and looks at the answer.
+    fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https | Self::H2)
+    }
+
+    /// Whether the key belongs to it, of those that not every check has.
+    fn takes(self, key: &str) -> bool {
+        match key {
+            "method" | "path" => self.is_http(),
+            "version" => matches!(self, Self::Http | Self::Https),
+            "host" | "headers" => self.is_http() || self == Self::Grpc,
+            "service" => self == Self::Grpc,
+            "tls" => self.is_http() || matches!(self, Self::Grpc | Self::Tcp),
+            "send_proxy" => !matches!(self, Self::Agent | Self::None),
+            "expect" => self.is_http() || self == Self::Tcp,
+            "send" => matches!(self, Self::Tcp | Self::Agent),
+            "steps" => self == Self::Tcp,
+            _ => true,
+        }
+    }
 }
 
 /// Reads `health_check:`; the inner `None` is `type: none`.
@@ -43,11 +69,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
             &[
                 ("tcp", Type::Tcp),
                 ("http", Type::Http),
+                ("https", Type::Https),
+                ("h2", Type::H2),
+                ("grpc", Type::Grpc),
                 ("ssl", Type::Ssl),
                 ("agent", Type::Agent),
                 ("none", Type::None),
             ],
-            &["https", "grpc"],
+            &[],
         ),
         None => {
             d.missing(
@@ -83,38 +112,38 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         .take("address")
         .and_then(|e| d.parsed(&e.value, "`address`", ip));
     let observe = observe::decode(d, &mut table);
+    // What does not belong to the check is told of and not looked at.
+    let mut take = |d: &mut Decoder<'_>, key: &'static str| {
+        let e = table.take(key)?;
+        if kind.is_none_or(|kind| kind.takes(key)) {
+            return Some(e);
+        }
+        no_effect(d, e);
+        None
+    };
+    let tls = take(d, "tls").and_then(|e| tls::server(d, e));
+    let send_proxy = take(d, "send_proxy").and_then(|e| introduction::of_check(d, e));
+    let service = take(d, "service").and_then(|e| {
+        let name = d.line(&e.value, "`service`")?;
+        header_value(d, &e.value, "`service`", name)
+    });
+    let request = request(d, &mut take, kind);
+    let (send, expect, steps) = (take(d, "send"), take(d, "expect"), take(d, "steps"));
     let script = match kind {
-        Some(Type::Tcp) => expect::script(d, &mut table),
+        Some(Type::Tcp) => expect::script(d, send, expect, steps),
         _ => Vec::new(),
     };
     let send = match kind {
-        Some(Type::Agent) => table
-            .take("send")
-            .and_then(|e| expect::bytes(d, &e.value, "`send`")),
+        Some(Type::Agent) => send.and_then(|e| expect::bytes(d, &e.value, "`send`")),
         _ => None,
     };
-    let request = request(d, &mut table, kind);
-    // What was not taken by a check that it belongs to.
-    if kind.is_some() {
-        for e in [
-            table.take("send"),
-            table.take("expect"),
-            table.take("steps"),
-        ] {
-            let theirs = matches!(
-                (kind, e.map(|e| e.key.as_str())),
-                (Some(Type::Tcp), _)
-                    | (Some(Type::Agent), Some("send"))
-                    | (Some(Type::Http), Some("expect"))
-            );
-            if let Some(e) = e.filter(|_| !theirs) {
-                no_effect(d, e);
-            }
-        }
-    }
+    let expected = expect.filter(|_| kind.is_none_or(Type::is_http));
+    let expected = expected
+        .and_then(|e| expect::http(d, e))
+        .unwrap_or_default();
     table.finish(
         d,
-        &["send_proxy"],
+        &[],
         &[
             (
                 "slowstart",
@@ -123,9 +152,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
             ("uri", "it is `path`"),
             ("inter", "it is `interval`"),
             ("httpchk", "it is `type: http`"),
+            ("check_ssl", "it is `type: https`, or `tls`"),
+            ("sni", "it is `tls: { sni: NAME }`"),
         ],
     );
-    let kind = match kind? {
+    let kind = kind?;
+    let kind = match kind {
         Type::None => return Some(Spanned::new(None, entry.key_span)),
         Type::Tcp if script.is_empty() => CheckKind::Tcp,
         Type::Tcp => CheckKind::Script(script),
@@ -133,8 +165,49 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         Type::Agent => CheckKind::Agent {
             send: send.unwrap_or_default(),
         },
-        Type::Http => request,
+        Type::Grpc => CheckKind::Grpc {
+            service: service.unwrap_or_default(),
+            host: request.host,
+            headers: request.headers,
+        },
+        Type::Http | Type::Https | Type::H2 => CheckKind::Http {
+            method: request.method,
+            path: request.path,
+            version: request.version,
+            secure: kind == Type::Https,
+            host: request.host,
+            headers: request.headers,
+            status: match expected.status {
+                Some(status) => status,
+                // HAProxy: "responses 2xx and 3xx are valid", unless something else is expected.
+                None if expected.content.is_empty() => vec![200..=399],
+                None => Vec::new(),
+            },
+            content: expected.content,
+        },
     };
+    let tls = tls.and_then(|tls| {
+        let Some(options) = tls.value else {
+            let mend =
+                "remove it: a check is TLS where the server's `tls` is or it has one of its own";
+            d.error(tls.span, "`tls: false` has no effect in a check", mend);
+            return None;
+        };
+        let other = options
+            .alpn
+            .iter()
+            .find(|name| !tls::HTTP.contains(&name.as_str()));
+        if let Some(name) = other.filter(|_| !matches!(kind, CheckKind::Tcp | CheckKind::Script(_)))
+        {
+            let message = format!("this check cannot speak `{name}`");
+            d.error(
+                tls.span,
+                message,
+                "write `alpn: [h2, http/1.1]`, or leave `alpn` out",
+            );
+        }
+        Some(options)
+    });
     let check = HealthCheck {
         kind,
         interval: interval.unwrap_or(INTERVAL),
@@ -145,23 +218,28 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         timeout,
         address: address.map(|address| address.value),
         port,
+        tls,
+        introduction: send_proxy.unwrap_or_default(),
         observe,
     };
     Some(Spanned::new(Some(check), entry.key_span))
 }
 
-/// The keys of `type: http`.
-fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> CheckKind {
-    let mut take = |d: &mut Decoder<'_>, key: &'static str| {
-        let e = table.take(key)?;
-        match kind {
-            Some(Type::Http) | None => Some(e),
-            Some(_) => {
-                no_effect(d, e);
-                None
-            }
-        }
-    };
+/// What is asked for.
+struct Request {
+    method: String,
+    path: String,
+    version: String,
+    host: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+/// The keys of a request; `take` knows which of them the check has.
+fn request<'a>(
+    d: &mut Decoder<'_>,
+    take: &mut impl FnMut(&mut Decoder<'_>, &'static str) -> Option<&'a Entry>,
+    kind: Option<Type>,
+) -> Request {
     let method = take(d, "method").and_then(|e| {
         let method = d.line(&e.value, "`method`")?;
         if is_token(&method) && method != "CONNECT" {
@@ -191,26 +269,25 @@ fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Ch
         None
     });
     let version = take(d, "version").and_then(|e| {
+        if d.word(&e.value, "`version`")
+            .is_some_and(|text| text.starts_with("HTTP/2"))
+        {
+            d.error(
+                e.value.span,
+                "`version` is one of HTTP/1",
+                "write `type: h2`",
+            );
+            return None;
+        }
         let versions = [("HTTP/1.0", "HTTP/1.0"), ("HTTP/1.1", "HTTP/1.1")];
-        d.choice(
-            &e.value,
-            "`version`",
-            &versions,
-            &["HTTP/2", "HTTP/2.0", "HTTP/3"],
-        )
-        .map(|text| (text, e))
+        d.choice(&e.value, "`version`", &versions, &["HTTP/3"])
+            .map(|text| (text, e))
     });
     let host = take(d, "host").and_then(|e| {
         let host = d.line(&e.value, "`host`")?;
         header_value(d, &e.value, "`host`", host)
     });
     let headers = take(d, "headers").map_or_else(Vec::new, |e| headers(d, e));
-    // Others have an `expect` of their own.
-    let expected = match kind {
-        Some(Type::Http) | None => take(d, "expect").and_then(|e| expect::http(d, e)),
-        Some(_) => None,
-    };
-    let expected = expected.unwrap_or_default();
     let named = |name: &str| {
         headers
             .iter()
@@ -228,19 +305,16 @@ fn request(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Ch
             .mend("add `host: www.example.org`, or use HTTP/1.0"),
         );
     }
-    CheckKind::Http {
+    let version = match kind {
+        Some(Type::H2) => HTTP_2,
+        _ => version.map_or("HTTP/1.0", |(text, _)| text),
+    };
+    Request {
         method: method.unwrap_or_else(|| "GET".to_owned()),
         path: path.unwrap_or_else(|| "/".to_owned()),
-        version: version.map_or("HTTP/1.0", |(text, _)| text).to_owned(),
+        version: version.to_owned(),
         host,
         headers,
-        status: match expected.status {
-            Some(status) => status,
-            // HAProxy: "responses 2xx and 3xx are valid", unless something else is expected.
-            None if expected.content.is_empty() => vec![200..=399],
-            None => Vec::new(),
-        },
-        content: expected.content,
     }
 }
 
@@ -250,6 +324,8 @@ fn no_effect(d: &mut Decoder<'_>, e: &Entry) {
         format!("`{}` has no effect in this check", e.key),
         match e.key.as_str() {
             "send" | "steps" => "write `type: tcp`, or remove it",
+            "service" => "write `type: grpc`, or remove it",
+            "tls" | "send_proxy" => "remove it",
             _ => "write `type: http`, or remove it",
         },
     );

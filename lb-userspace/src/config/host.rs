@@ -123,7 +123,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
     folders(loaded, host, &mut found);
     found.extend(check_tls(&loaded.places.tls, host));
     if let Some(stats) = &config.stats
-        && stats.auth.is_empty()
+        && stats.auth.is_none()
         && stats
             .binds
             .iter()

@@ -3,7 +3,7 @@
 use super::{
     address,
     decode::Decoder,
-    model::{AcceptProxy, ProxyVersion},
+    model::{AcceptProxy, Introduced, ProxyVersion},
     source::Spanned,
     tree::{Entry, Kind},
 };
@@ -58,4 +58,15 @@ pub(super) fn send_proxy(
     ];
     d.choice(&entry.value, "`send_proxy`", &choices, &[])
         .map(|version| Spanned::new(version, entry.key_span))
+}
+
+/// `send_proxy` of a check.
+pub(super) fn of_check(d: &mut Decoder<'_>, entry: &Entry) -> Option<Introduced> {
+    let choices = [
+        ("true", Introduced::Always(None)),
+        ("v1", Introduced::Always(Some(ProxyVersion::V1))),
+        ("v2", Introduced::Always(Some(ProxyVersion::V2))),
+        ("false", Introduced::Never),
+    ];
+    d.choice(&entry.value, "`send_proxy`", &choices, &[])
 }

@@ -36,6 +36,7 @@ mod observe;
 pub mod path;
 mod plain;
 mod resolve;
+mod retry_on;
 mod rules;
 mod source;
 mod stats;
@@ -47,6 +48,7 @@ mod traps;
 mod tree;
 mod udp;
 mod units;
+mod users;
 mod variables;
 
 #[cfg(test)]

@@ -17,17 +17,21 @@ mod check;
 mod cookie;
 mod forwarding;
 mod log_line;
+mod retry_on;
 
 pub use super::errorfiles::{ErrorFiles, Page};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
-pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
+pub use check::{
+    CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
+};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
-    rules::{Captures, Handle, Map, RuleSet, Template},
+    rules::{Captures, Handle, Map, RuleSet, Template, Users},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -412,6 +416,8 @@ pub struct Backend {
     pub retries: u32,
     /// Whether another server may be tried: `None` never, `Some(n)` every n-th retry, counted as HAProxy does.
     pub redispatch: Option<i32>,
+    /// What is tried again.
+    pub retry_on: RetryOn,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
     /// What its servers are told of clients, whichever frontend they came by.
@@ -521,7 +527,7 @@ pub enum OnMarkedDown {
 }
 
 /// `stats:`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Stats {
     /// Where it listens.
     pub binds: Vec<Bind>,
@@ -531,8 +537,8 @@ pub struct Stats {
     pub refresh: Option<Duration>,
     /// Realm of the basic authentication.
     pub realm: String,
-    /// Users and passwords; empty is open.
-    pub auth: Vec<(String, String)>,
+    /// Users and passwords; without any it is open.
+    pub auth: Option<Arc<Users>>,
     /// Whether `/metrics` needs a password too.
     pub metrics_auth: bool,
 }

@@ -9,7 +9,7 @@ use super::{
     dynamic_cookie, forwarding, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        Mode, OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
+        Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -244,6 +244,10 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
+        retry_on: own
+            .retry_on
+            .or(inherited.retry_on)
+            .map_or_else(RetryOn::default, |retry_on| retry_on.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, None, mode),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),

@@ -205,7 +205,7 @@ fn gates(d: &mut Decoder<'_>, table: &mut Table<'_>, rule: &mut Rule) {
         let users = match inner.take("users") {
             Some(e) => match &e.value.kind {
                 Kind::Scalar(_) => users_by_name(d, &e.value),
-                _ => actions::users(d, e).map(Arc::new),
+                _ => super::users::users(d, e).map(Arc::new),
             },
             None => {
                 d.missing(
@@ -375,7 +375,7 @@ pub(super) fn userlists(d: &mut Decoder<'_>, table: &mut Table<'_>) {
     };
     for list in lists.entries() {
         d.name(&list.key, list.key_span, "list of users");
-        if let Some(users) = actions::users(d, list) {
+        if let Some(users) = super::users::users(d, list) {
             d.registry.add_users(&list.key, users);
         }
     }

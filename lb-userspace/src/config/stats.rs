@@ -1,13 +1,17 @@
 //! `stats:`
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{decode::Decoder, draft::StatsDraft, frontend, model::Transport, tree::Entry};
+use super::{
+    decode::Decoder, draft::StatsDraft, frontend, model::Transport, tree::Entry, users::users,
+};
+/// What the statistics are served over.
+const HTTP_1: &str = "http/1.1";
 
 /// Reads `stats:`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     let mut table = d.table(&entry.value, entry.key_span, "`stats`")?;
-    let binds = frontend::binds(d, &mut table, "*:1080");
+    let mut binds = frontend::binds(d, &mut table, "*:1080");
     for bind in binds
         .iter()
         .filter(|bind| bind.value.transport == Transport::Udp)
@@ -15,12 +19,22 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         let mend = format!("write `\"{}\"`", bind.value.text.replacen("udp:", "", 1));
         d.error(bind.span, "statistics are read by TCP", mend);
     }
-    for bind in binds.iter().filter(|bind| bind.value.has_preamble()) {
-        d.error(
-            bind.span,
-            "unsupported: `tls` and `accept_proxy` of the statistics are not built yet",
-            "bind to `127.0.0.1` and let a frontend in mode http bring clients there",
-        );
+    for bind in &mut binds {
+        if bind.value.accept_proxy.is_some() {
+            d.error(
+                bind.span,
+                "unsupported: `accept_proxy` of the statistics is not built yet",
+                "bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+            );
+        }
+        let Some(tls) = &mut bind.value.tls else {
+            continue;
+        };
+        if let Some(other) = tls.alpn.iter().find(|name| *name != HTTP_1) {
+            let message = format!("statistics are not served over `{other}`");
+            d.error(bind.span, message, "remove `alpn`: it is http/1.1");
+        }
+        tls.alpn = vec![HTTP_1.to_owned()];
     }
     let uri = table.take("uri").and_then(|e| {
         let uri = d.line(&e.value, "`uri`")?;
@@ -60,14 +74,15 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         );
         None
     });
-    let auth = table.take("auth").map_or_else(Vec::new, |e| users(d, e));
+    let written = table.take("auth");
+    let auth = written.and_then(|e| users(d, e)).map(Arc::new);
     let metrics_auth = table.take("metrics").is_some_and(|e| {
         let Some(mut metrics) = d.table(&e.value, e.key_span, "`metrics`") else {
             return false;
         };
         let auth = metrics.take("auth").and_then(|e| {
             let on = d.boolean(&e.value, "`auth`")?;
-            if on && auth.is_empty() {
+            if on && written.is_none() {
                 d.error(
                     e.key_span,
                     "`metrics.auth` needs users",
@@ -95,71 +110,4 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         auth,
         metrics_auth,
     })
-}
-
-/// `auth:` user by user. No message repeats a password.
-fn users(d: &mut Decoder<'_>, entry: &Entry) -> Vec<(String, String)> {
-    let Some(table) = d.table(&entry.value, entry.key_span, "`auth`") else {
-        return Vec::new();
-    };
-    if table.entries().is_empty() {
-        d.error(
-            entry.key_span,
-            "`auth` names no user",
-            "write `auth: { USER: PASSWORD }`, or remove it to leave it open",
-        );
-    }
-    let mut users = Vec::new();
-    for e in table.entries() {
-        if e.key.contains(':') || e.key.chars().any(char::is_control) {
-            d.error(
-                e.key_span,
-                format!(
-                    "`{}` cannot be a user: basic authentication has no `:` in it",
-                    e.key
-                ),
-                "choose another name",
-            );
-        }
-        let what = format!("the password of `{}`", e.key);
-        let Some(password) = d.secret(&e.value, &what) else {
-            continue;
-        };
-        if password.is_empty() {
-            d.error(e.value.span, format!("{what} is empty"), "choose one");
-        } else if is_hash(&password) {
-            d.error(
-                e.value.span,
-                format!("unsupported: {what} is a hash, which is not built yet"),
-                "write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
-            );
-        } else {
-            users.push((e.key.clone(), password));
-        }
-    }
-    users
-}
-
-/// crypt(5): `$id$…`.
-fn is_hash(password: &str) -> bool {
-    password
-        .strip_prefix('$')
-        .and_then(|rest| rest.split_once('$'))
-        .is_some_and(|(id, rest)| {
-            !rest.is_empty()
-                && matches!(
-                    id,
-                    "1" | "5"
-                        | "6"
-                        | "2a"
-                        | "2b"
-                        | "2y"
-                        | "y"
-                        | "gy"
-                        | "7"
-                        | "argon2i"
-                        | "argon2d"
-                        | "argon2id"
-                )
-        })
 }

@@ -260,13 +260,7 @@ fn version(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Version>> {
 /// `tls` of a server: `true`, `false` or a mapping.
 pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Option<ServerOptions>>> {
     let before = d.diagnostics.len();
-    let mut options = ServerOptions {
-        verify: true,
-        ca: None,
-        name: ServerName::Address,
-        alpn: Vec::new(),
-        client_cert: None,
-    };
+    let mut options = ServerOptions::default();
     if let Kind::Scalar(_) = &entry.value.kind
         && !entry.value.is_null()
     {

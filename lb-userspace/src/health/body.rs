@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::config::model::Content;
 
 /// No more of a body is looked at than this.
-const MOST: usize = 64 * 1024;
+pub(super) const MOST: usize = 64 * 1024;
 
 /// A body, and how it ends (RFC 9112, section 6.3).
 #[derive(Debug)]

@@ -7,12 +7,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    body,
-    finding::Finding,
-    reach::{Reach, Reached},
-};
-use crate::{config::model::Content, topology::CheckStatus};
+use super::{body, finding::Finding, h2, reach::Reach};
+use crate::{config::model::Content, topology::CheckStatus, wire::Stream};
 
 /// A response head longer than this is no answer to a check; HAProxy's buffer size.
 const HEAD_MAX: usize = 16 * 1024;
@@ -22,8 +18,10 @@ const REASON_MAX: usize = 256;
 /// What to ask, and which answers pass.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    /// The bytes to send.
+    /// What HTTP/1 sends.
     pub(super) bytes: Vec<u8>,
+    /// What HTTP/2 asks.
+    pub(super) h2: h2::Request,
     /// Statuses that pass; empty for all.
     pub(super) pass: Vec<RangeInclusive<u16>>,
     /// What else the answer has to have.
@@ -57,6 +55,7 @@ impl Request {
         text.push_str("\r\n");
         Self {
             bytes: text.into_bytes(),
+            h2: h2::Request::new(method, path, host, headers),
             pass: pass.to_vec(),
             content: content.to_vec(),
         }
@@ -66,8 +65,11 @@ impl Request {
 /// Asks the server.
 pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
     let asked = match reach.connect(deadline).await {
-        Ok(Reached::Plain(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
-        Ok(Reached::Tls(mut stream)) => timeout_at(deadline, ask(&mut stream, request)).await,
+        Ok(stream) if reach.speaks_h2(&stream) => {
+            let authority = reach.address.to_string();
+            timeout_at(deadline, ask_h2(stream, &authority, request)).await
+        }
+        Ok(mut stream) => timeout_at(deadline, ask(&mut stream, request)).await,
         Err(finding) => return finding,
     };
     match asked {
@@ -81,6 +83,47 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Reque
     let Some((line, head, rest)) = read_head(stream, &request.bytes).await else {
         return Finding::new(CheckStatus::L7Rsp);
     };
+    let code = line.code;
+    if let Some(finding) = judge_head(request, line, &head) {
+        return finding;
+    }
+    let (mut body, mut over) = (body::Body::new(&head, code, rest), false);
+    loop {
+        let ended = over || body.is_complete();
+        if let Some(finding) = judge_body(request, code, &body.text(), ended) {
+            return finding;
+        }
+        over = !matches!(stream.read_buf(body.raw()).await, Ok(n) if n > 0);
+    }
+}
+
+/// The same over HTTP/2.
+async fn ask_h2(stream: Stream, authority: &str, request: &Request) -> Finding {
+    let asked = h2::ask(stream, authority, &request.h2, async |mut answer| {
+        let line = StatusLine {
+            code: answer.status(),
+            // HTTP/2 has none.
+            reason: String::new(),
+        };
+        let code = line.code;
+        if let Some(finding) = judge_head(request, line, &answer.head()) {
+            return Ok(finding);
+        }
+        loop {
+            let ended = !answer.more().await?;
+            if let Some(finding) = judge_body(request, code, answer.body(), ended) {
+                return Ok(finding);
+            }
+        }
+    });
+    asked.await.unwrap_or_else(|error| Finding {
+        info: error.to_string(),
+        ..Finding::new(CheckStatus::L7Rsp)
+    })
+}
+
+/// What a head alone decides.
+fn judge_head(request: &Request, line: StatusLine, head: &[u8]) -> Option<Finding> {
     let finding = |status, info| Finding {
         status,
         code: Some(line.code),
@@ -88,28 +131,28 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Reque
     };
     let passes = |range: &RangeInclusive<u16>| range.contains(&line.code);
     if !request.pass.is_empty() && !request.pass.iter().any(passes) {
-        return finding(CheckStatus::L7Sts, line.reason);
+        return Some(finding(CheckStatus::L7Sts, line.reason));
     }
-    for content in &request.content {
-        if let Content::Header(name, value) = content
-            && !body::has_header(&head, name, value)
-        {
-            let info = format!("HTTP header `{name}` did not match");
-            return finding(CheckStatus::L7Rsp, info);
-        }
-    }
-    let (mut body, mut over) = (body::Body::new(&head, line.code, rest), false);
-    loop {
-        let text = body.text();
-        let missing = |content: &&Content| !body::contains(&text, content);
-        if !request.content.iter().any(|content| missing(&content)) {
-            return finding(CheckStatus::L7Ok, String::new());
-        }
-        if over || body.is_complete() {
-            let info = "HTTP content check did not match".to_owned();
-            return finding(CheckStatus::L7Rsp, info);
-        }
-        over = !matches!(stream.read_buf(body.raw()).await, Ok(n) if n > 0);
+    request.content.iter().find_map(|content| {
+        let Content::Header(name, value) = content else {
+            return None;
+        };
+        let info = || format!("HTTP header `{name}` did not match");
+        (!body::has_header(head, name, value)).then(|| finding(CheckStatus::L7Rsp, info()))
+    })
+}
+
+/// What a body decides that has come as far as this; `None` while more of it may come.
+fn judge_body(request: &Request, code: u16, text: &[u8], ended: bool) -> Option<Finding> {
+    let finding = |status, info: &str| Finding {
+        status,
+        code: Some(code),
+        info: info.to_owned(),
+    };
+    let mut content = request.content.iter();
+    match content.all(|content| body::contains(text, content)) {
+        true => Some(finding(CheckStatus::L7Ok, "")),
+        false => ended.then(|| finding(CheckStatus::L7Rsp, "HTTP content check did not match")),
     }
 }
 

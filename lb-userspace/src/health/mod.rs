@@ -10,6 +10,8 @@ use tokio::{
 mod agent;
 mod body;
 pub mod finding;
+mod grpc;
+mod h2;
 mod http;
 pub mod machine;
 pub mod message;
@@ -99,14 +101,11 @@ enum Kind {
     Ssl,
     Agent(Vec<u8>),
     Http(http::Request),
+    Grpc(h2::Request),
 }
 
 impl Checker {
     fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
-        let host = match &check.kind {
-            CheckKind::Http { host, .. } => host.as_deref(),
-            _ => None,
-        };
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
@@ -116,6 +115,7 @@ impl Checker {
                 method,
                 path,
                 version,
+                secure: _,
                 host,
                 headers,
                 status,
@@ -129,9 +129,14 @@ impl Checker {
                 status,
                 content,
             )),
+            CheckKind::Grpc {
+                service,
+                host,
+                headers,
+            } => Kind::Grpc(grpc::request(service, host.as_deref(), headers)),
         };
         Self {
-            reach: Reach::new(check, server, host),
+            reach: Reach::new(check, server),
             pace: Pace {
                 interval: check.interval,
                 fast: check.fast_interval.unwrap_or(check.interval),
@@ -165,6 +170,7 @@ impl Checker {
                 finding
             }
             Kind::Http(request) => http::check(&self.reach, request, deadline).await,
+            Kind::Grpc(request) => grpc::check(&self.reach, request, deadline).await,
         };
         let result = CheckResult {
             status,

@@ -2,18 +2,18 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
-use tokio_rustls::client::TlsStream;
+use tokio::time::{Instant, timeout_at};
 
 use super::{finding::Finding, tcp};
 use crate::{
-    config::model::{self, ProxyVersion},
+    config::model::{self, CheckKind, HTTP_2, Protocol, ProxyVersion},
     tls::Connector,
     topology::{CheckStatus, Server, Topology},
+    wire::{
+        Stream,
+        dial::{self, Unready},
+        header::Introduction,
+    },
 };
 
 /// Where a check goes, and what comes before its own bytes.
@@ -24,24 +24,27 @@ pub(super) struct Reach {
     introduction: Option<ProxyVersion>,
     /// The name for TLS, where the server's depends on the request.
     host: Option<String>,
-}
-
-/// A connection that is ready for the check's own bytes.
-pub(super) enum Reached {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    /// Whether HTTP/2 is spoken where nothing is agreed on.
+    h2: bool,
 }
 
 impl Reach {
-    /// As HAProxy, a check at a port or an address of its own speaks to something else than the server: neither TLS nor a PROXY header
-    /// is for that.
-    pub(super) fn new(check: &model::HealthCheck, server: &Server, host: Option<&str>) -> Self {
-        let same = check.port.is_none() && check.address.is_none();
+    /// As HAProxy, a check at a port or an address of its own speaks to something else than the server: neither TLS nor
+    /// a PROXY header is for that, unless the check itself says so.
+    pub(super) fn new(check: &model::HealthCheck, server: &Server) -> Self {
+        let same = check.goes_to_server();
+        let traffic = || server.tls.clone().filter(|_| same);
+        let (host, h2) = match &check.kind {
+            CheckKind::Http { host, version, .. } => (host.clone(), version == HTTP_2),
+            CheckKind::Grpc { host, .. } => (host.clone(), true),
+            _ => (None, false),
+        };
         Self {
             address: Topology::check_address(server, check),
-            tls: server.tls.clone().filter(|_| same),
-            introduction: server.config.send_proxy.filter(|_| same),
-            host: host.map(str::to_owned),
+            tls: server.check_tls.clone().or_else(traffic),
+            introduction: check.introduction.version(server.config.send_proxy, same),
+            host,
+            h2: h2 || (same && server.config.protocol == Protocol::H2),
         }
     }
 
@@ -53,28 +56,28 @@ impl Reach {
         }
     }
 
-    /// Connects.
-    pub(super) async fn connect(&self, deadline: Instant) -> Result<Reached, Finding> {
-        let mut stream = tcp::connect(self.address, deadline).await?;
-        let hello: &[u8] = match self.introduction {
-            None => b"",
-            // Nobody is introduced: the connection is our own.
-            Some(ProxyVersion::V1) => b"PROXY UNKNOWN\r\n",
-            Some(ProxyVersion::V2) => b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
-        };
-        if !hello.is_empty() {
-            stream
-                .write_all(hello)
-                .await
-                .map_err(|error| tcp::failed(&error))?;
+    /// Whether HTTP/2 is spoken on `stream`: what was agreed on goes before what was meant.
+    pub(super) fn speaks_h2(&self, stream: &Stream) -> bool {
+        match stream.alpn() {
+            Some(protocol) => protocol == b"h2",
+            None => self.h2,
         }
-        let Some(tls) = &self.tls else {
-            return Ok(Reached::Plain(stream));
-        };
-        let handshake = tls.connect(stream, self.address.ip(), self.host.as_deref());
-        match timeout_at(deadline, handshake).await {
-            Ok(Ok(stream)) => Ok(Reached::Tls(Box::new(stream))),
-            Ok(Err(error)) => Err(Finding {
+    }
+
+    /// Connects.
+    pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
+        let stream = tcp::connect(self.address, deadline).await?;
+        let introduction = self.introduction.map(|version| Introduction {
+            version,
+            // Nobody is introduced: the connection is our own.
+            ends: None,
+        });
+        let tls = self.tls.as_deref().map(|tls| (tls, self.address.ip()));
+        let prepare = dial::prepare(stream, introduction, tls, self.host.as_deref());
+        match timeout_at(deadline, prepare).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(Unready::Broken(error))) => Err(tcp::failed(&error)),
+            Ok(Err(Unready::Tls(error))) => Err(Finding {
                 info: error.to_string(),
                 ..Finding::new(CheckStatus::L6Rsp)
             }),

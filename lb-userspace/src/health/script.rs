@@ -5,11 +5,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    body::contains,
-    finding::Finding,
-    reach::{Reach, Reached},
-};
+use super::{body::contains, finding::Finding, reach::Reach};
 use crate::{
     config::model::{Content, Step},
     topology::CheckStatus,
@@ -36,8 +32,7 @@ const MOST: usize = 16 * 1024;
 /// Goes through `steps` with the server.
 pub(super) async fn check(reach: &Reach, steps: &[Step], deadline: Instant) -> Finding {
     match reach.connect(deadline).await {
-        Ok(Reached::Plain(mut stream)) => talk(&mut stream, steps, deadline).await,
-        Ok(Reached::Tls(mut stream)) => talk(&mut stream, steps, deadline).await,
+        Ok(mut stream) => talk(&mut stream, steps, deadline).await,
         Err(finding) => finding,
     }
 }
@@ -105,8 +100,7 @@ async fn expect(
 /// Says hello as a TLS client to the server. Any answer of TLS will do, an alert too, as for HAProxy's `ssl-hello-chk`.
 pub(super) async fn hello(reach: &Reach, deadline: Instant) -> Finding {
     let mut stream = match reach.bare().connect(deadline).await {
-        Ok(Reached::Plain(stream)) => stream,
-        Ok(Reached::Tls(_)) => return Finding::new(CheckStatus::L6Ok),
+        Ok(stream) => stream,
         Err(finding) => return finding,
     };
     let answer = async {

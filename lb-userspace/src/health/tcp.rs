@@ -6,23 +6,20 @@ use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
-use super::{
-    finding::Finding,
-    reach::{Reach, Reached},
-};
-use crate::topology::CheckStatus;
+use super::{finding::Finding, reach::Reach};
+use crate::{topology::CheckStatus, wire::dial};
 
 /// Connects and resets the connection: the server's queue is rid of it at once, and neither side is left with a
 /// TIME_WAIT for each check.
 pub(super) async fn check(reach: &Reach, deadline: Instant) -> Finding {
     match reach.connect(deadline).await {
         Ok(reached) => {
-            let (stream, status) = match &reached {
-                Reached::Plain(stream) => (stream, CheckStatus::L4Ok),
-                Reached::Tls(stream) => (stream.get_ref().0, CheckStatus::L6Ok),
+            let status = match reached.is_tls() {
+                false => CheckStatus::L4Ok,
+                true => CheckStatus::L6Ok,
             };
             // A failure would only mean that the connection ends by FIN.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(reached.tcp()).set_linger(Some(Duration::ZERO));
             Finding::new(status)
         }
         Err(finding) => finding,
@@ -31,7 +28,7 @@ pub(super) async fn check(reach: &Reach, deadline: Instant) -> Finding {
 
 /// A connection, or what to report instead.
 pub(super) async fn connect(address: SocketAddr, deadline: Instant) -> Result<TcpStream, Finding> {
-    match tokio::time::timeout_at(deadline, TcpStream::connect(address)).await {
+    match tokio::time::timeout_at(deadline, dial::connect(address)).await {
         Err(_elapsed) => Err(Finding::new(CheckStatus::L4Tout)),
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(&error)),

@@ -45,6 +45,7 @@ fn http_check() -> HealthCheck {
             method: "GET".into(),
             path: "/healthCheck.html".into(),
             version: "HTTP/1.0".into(),
+            secure: false,
             host: None,
             headers: Vec::new(),
             status: vec![200..=399],

@@ -2,17 +2,16 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpSocket, TcpStream},
-};
-use tokio_rustls::TlsStream;
+use tokio::net::TcpStream;
 
-use super::{
-    Stream,
-    header::{self, Ends},
+use super::{Stream, header::Ends};
+use crate::{
+    topology::Server,
+    wire::{
+        dial::{self, Unready},
+        header::Introduction,
+    },
 };
-use crate::topology::Server;
 
 /// Why a server could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -110,25 +109,24 @@ impl Way {
             return Ok(connect(server.address, timeout).await?.into());
         }
         let whole = Box::pin(async {
-            let mut stream = connect(server.address, timeout).await?;
             let own = own.as_deref();
-            if let (Some(version), Some(ends)) =
-                (server.config.send_proxy, own.and_then(|own| own.ends))
-            {
-                stream.write_all(&header::write(version, ends)).await?;
-            }
-            let Some(tls) = &server.tls else {
-                return Ok(stream.into());
-            };
+            let introduction = server.config.send_proxy.and_then(|version| {
+                let ends = Some(own?.ends?);
+                Some(Introduction { version, ends })
+            });
+            let stream = dial::connect(server.address).await?;
+            let tls = server.tls.as_deref();
+            let tls = tls.map(|tls| (tls, server.address.ip()));
             let host = own.and_then(|own| own.host.as_deref());
-            match tls.connect(stream, server.address.ip(), host).await {
-                Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
-                Err(error) => {
+            let ready = dial::prepare(stream, introduction, tls, host).await;
+            ready.map_err(|unready| match unready {
+                Unready::Broken(error) => error.into(),
+                Unready::Tls(error) => {
                     let (backend, name) = (&server.backend, &server.name);
                     tracing::debug!("server {backend}/{name}: no TLS connection: {error}");
-                    Err(ConnectError::Refused(error))
+                    ConnectError::Refused(error)
                 }
-            }
+            })
         });
         tokio::time::timeout(timeout, whole)
             .await
@@ -136,21 +134,12 @@ impl Way {
     }
 }
 
-/// Connects to `address`; TCP_NODELAY is set.
-///
-/// The socket is not bound first: connect(2) then takes a source port that is free for this destination, as it would
-/// with IP_BIND_ADDRESS_NO_PORT.
+/// Connects to `address` as [`dial::connect`] does, within `timeout`.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    socket.set_nodelay(true)?;
-    match tokio::time::timeout(timeout, socket.connect(address)).await {
+    match tokio::time::timeout(timeout, dial::connect(address)).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(ConnectError::Timeout),
     }

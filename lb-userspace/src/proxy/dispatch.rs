@@ -21,6 +21,8 @@ pub struct Trace {
     pub queued: Option<Duration>,
     /// From then to when the connection stood: Tc. `None`: it never did.
     pub connected: Option<Duration>,
+    /// The server that the next attempt is to avoid.
+    pub left: Option<Arc<Server>>,
     /// Attempts after the first.
     pub retries: u32,
     /// Another server than the first served it.
@@ -65,7 +67,7 @@ pub async fn dispatch<T>(
 ) -> Result<(Connection, T), DispatchError> {
     let (start, asking) = (now(), asking.into());
     let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
-    let mut left: Option<Arc<Server>> = None;
+    let mut left = trace.left.take();
     loop {
         let avoid: Option<usize> = left.as_ref().map(|server| server.index);
         let slot = match slot(backend, asking, preferred, avoid.as_slice(), trace).await {

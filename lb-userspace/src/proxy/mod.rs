@@ -16,21 +16,19 @@ pub mod dispatch;
 mod entrance;
 #[cfg(test)]
 mod fixtures;
-pub mod header;
 pub mod http;
 pub mod listener;
 mod peek;
 pub mod retry;
 mod session;
-pub mod stream;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};
-pub use stream::Stream;
 pub use worker::{Client, Worker};
 
+pub use crate::wire::{Stream, header, stream};
 use crate::{
     config::Config,
     observe::log::Sink,

@@ -36,6 +36,14 @@ pub struct Failed {
 /// Decides. With `redispatch`, another server is tried at the retries that it names, when this one is down, and, if
 /// the choice is a matter of turn anyway (roundrobin or random, no cookie, more than one server), at once.
 pub fn next(backend: &model::Backend, failed: Failed) -> Next {
+    match backend.retry_on.connection {
+        true => again(backend, failed),
+        false => Next::GiveUp,
+    }
+}
+
+/// The same for a request that a server may have seen, once it is known that it may be sent again.
+pub fn again(backend: &model::Backend, failed: Failed) -> Next {
     if failed.retries >= backend.retries {
         return Next::GiveUp;
     }

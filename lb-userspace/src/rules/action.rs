@@ -103,6 +103,8 @@ pub enum Edit {
     SetVar(VarId, Template),
     /// `unset_var`.
     UnsetVar(VarId),
+    /// `disable_l7_retry`.
+    SendOnce,
     /// `track`.
     Track {
         /// By which counter.
@@ -134,6 +136,7 @@ impl Edit {
             self,
             Self::SetVar(..)
                 | Self::UnsetVar(_)
+                | Self::SendOnce
                 | Self::Track { .. }
                 | Self::Capture { .. }
                 | Self::Count(..)
@@ -161,6 +164,7 @@ impl Edit {
             | Self::DeleteHeaders(_)
             | Self::SetStatus(_)
             | Self::UnsetVar(_)
+            | Self::SendOnce
             | Self::Count(..) => {}
         }
     }

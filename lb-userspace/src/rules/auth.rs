@@ -1,4 +1,4 @@
-//! Users and their passwords: in clear, or as crypt(3)'s SHA-256 and SHA-512 hashes (`$5$`, `$6$`).
+//! Users and their passwords: in clear, as crypt(3)'s SHA-256 and SHA-512 hashes (`$5$`, `$6$`), or as Argon2's.
 //!
 //! Such a hash takes milliseconds to verify, on purpose. A password that was right is therefore remembered as a keyed
 //! fast hash of this process, so that only the first request with it, and wrong ones, cost that much. A name that nobody
@@ -9,8 +9,11 @@ use std::{
     sync::OnceLock,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use super::problem::Problem;
 
+mod argon;
 mod crypt;
 
 /// Longest password, bytes: that of libxcrypt's `crypt(5)`, CRYPT_MAX_PASSPHRASE_SIZE, is 512.
@@ -33,11 +36,30 @@ struct User {
 enum Secret {
     Clear(String),
     Hash {
-        hash: crypt::Hash,
+        hash: Hash,
         /// Two keyed hashes of the password that was right.
         right: OnceLock<(u64, u64)>,
         keys: (RandomState, RandomState),
     },
+}
+
+enum Hash {
+    Crypt(crypt::Hash),
+    Argon(argon::Hash),
+}
+
+impl Hash {
+    fn parse(text: &str) -> Option<Self> {
+        let argon = || argon::Hash::parse(text).map(Self::Argon);
+        crypt::Hash::parse(text).map(Self::Crypt).or_else(argon)
+    }
+
+    fn verify(&self, password: &[u8]) -> bool {
+        match self {
+            Self::Crypt(hash) => hash.verify(password),
+            Self::Argon(hash) => hash.verify(password),
+        }
+    }
 }
 
 impl std::fmt::Debug for Secret {
@@ -56,10 +78,10 @@ impl Users {
             let secret = match secret.starts_with('$') {
                 false => Secret::Clear(secret),
                 true => Secret::Hash {
-                    hash: crypt::Hash::parse(&secret).ok_or_else(|| {
+                    hash: Hash::parse(&secret).ok_or_else(|| {
                         Problem::new(
                             format!("the password of `{name}` is a hash of a kind that is not understood"),
-                            "make it with `openssl passwd -6`: SHA-512 (`$6$`) and SHA-256 (`$5$`) are",
+                            "make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
                         )
                     })?,
                     right: OnceLock::new(),
@@ -71,6 +93,29 @@ impl Users {
         Ok(Self {
             users: users.collect::<Result<_, Problem>>()?,
             stand_in: RandomState::new(),
+        })
+    }
+
+    /// Whether a wrong password takes long to look at.
+    pub fn is_slow(&self) -> bool {
+        let mut users = self.users.iter();
+        users.any(|user| matches!(user.secret, Secret::Hash { .. }))
+    }
+
+    /// Whether `header`, an `Authorization` header's value, names one of them with its password (RFC 7617).
+    pub fn allow(&self, header: &[u8]) -> bool {
+        let Some((scheme, rest)) = header.split_at_checked(6) else {
+            return false;
+        };
+        let given = STANDARD.decode(rest.trim_ascii());
+        let given = given
+            .ok()
+            .filter(|_| scheme.eq_ignore_ascii_case(b"basic "));
+        given.is_some_and(|given| {
+            let mut parts = given.splitn(2, |&byte| byte == b':');
+            let (name, password) = (parts.next(), parts.next());
+            name.zip(password)
+                .is_some_and(|(name, password)| self.verify(name, password))
         })
     }
 
@@ -136,6 +181,15 @@ mod tests {
                 "five".into(),
                 "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5".into(),
             ),
+            // As Argon2's own program makes them.
+            (
+                "argon".into(),
+                "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc".into(),
+            ),
+            (
+                "old".into(),
+                "$argon2i$m=65536,t=2,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ".into(),
+            ),
             (
                 "rounds".into(),
                 "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA".into(),
@@ -144,6 +198,8 @@ mod tests {
         .unwrap();
         for (name, right) in [
             ("clear", "secret"),
+            ("argon", "password"),
+            ("old", "password"),
             ("six", "Hello world!"),
             ("five", "Hello world!"),
             ("rounds", "Hello world!"),
@@ -161,7 +217,40 @@ mod tests {
             !in_clear.verify(b"long", long.as_bytes()),
             "never looked at"
         );
-        assert!(Users::new(vec![("md5".into(), "$1$a$b".into())]).is_err());
+        for bad in [
+            "$1$a$b",
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ",
+            "$argon2id$v=18$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$argon2id$v=19$m=4294967295,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$argon2id$v=19$m=65536,t=0,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$argon2id$v=19$m=65536,t=2$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+        ] {
+            assert!(Users::new(vec![("x".into(), bad.into())]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_names_a_user_and_the_password() {
+        let users = [("admin", "se:cret"), ("guest", "x")];
+        let users = users.map(|(name, password)| (name.to_owned(), password.to_owned()));
+        let users = Users::new(users.to_vec()).unwrap();
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text)).into_bytes();
+        assert!(users.allow(&basic("admin:se:cret")) && users.allow(&basic("guest:x")));
+        for wrong in [
+            "admin:x",
+            "admin:se:cre",
+            "admin:se:crett",
+            "guest:",
+            "guest",
+            "",
+            ":",
+        ] {
+            assert!(!users.allow(&basic(wrong)), "{wrong}");
+        }
+        for header in ["", "Basic", "Basic !!!", "Bearer YWRtaW46c2U6Y3JldA=="] {
+            assert!(!users.allow(header.as_bytes()), "{header}");
+        }
+        assert!(users.allow(b"basic YWRtaW46c2U6Y3JldA=="));
     }
 
     #[test]

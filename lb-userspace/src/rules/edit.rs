@@ -116,6 +116,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
     match edit {
         Edit::SetVar(var, _) => state.set_var(*var, value),
         Edit::UnsetVar(var) => state.set_var(*var, None),
+        Edit::SendOnce => state.sent_once = true,
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
                 state.track(*sc, || Tracked::begin(table, value, world.now_ms()));

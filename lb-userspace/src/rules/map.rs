@@ -1,12 +1,16 @@
-//! Maps: what a value leads to, from a file that is read again when it changes.
+//! Maps, what a value leads to, and lists of patterns, from files that are read again when they change.
 //!
-//! A line has a key and, after blanks, what it leads to; lines that begin with `#` are comments. A file that cannot be
-//! read or has a bad line leaves what there was.
+//! A line of a map has a key and, after blanks, what it leads to; one of a list is a pattern. Lines that begin with `#`
+//! are comments. A file that cannot be read or has a bad line leaves what there was. What is changed while the daemon
+//! runs holds until the file changes.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -27,6 +31,8 @@ pub enum Output {
     Number,
     /// An address.
     Address,
+    /// Nothing: what matters is whether there is a key.
+    Nothing,
 }
 
 impl Output {
@@ -36,19 +42,76 @@ impl Output {
             Self::Text => Kind::Str,
             Self::Number => Kind::Int,
             Self::Address => Kind::Ip,
+            Self::Nothing => Kind::Bool,
         }
     }
 }
 
-/// A map.
+/// A map, or a list of patterns.
 #[derive(Debug)]
 pub struct Map {
     path: PathBuf,
     how: How,
+    ignore_case: bool,
     output: Output,
-    entries: ArcSwap<Patterns<Value<'static>>>,
-    /// Only touched by who looks for changes.
+    entries: ArcSwap<Entries>,
+    /// Held by whoever changes the entries.
     file: Mutex<Watched>,
+}
+
+/// What a file says, in its order and ready to be found.
+#[derive(Debug)]
+struct Entries {
+    lines: Vec<Arc<Line>>,
+    patterns: Patterns<Arc<Line>>,
+}
+
+/// A line of a map.
+#[derive(Debug)]
+pub struct Line {
+    /// What it is called by while it is there; no other ever was.
+    pub id: u64,
+    /// Its key, as it is written.
+    pub key: String,
+    /// What it leads to, as it is written.
+    pub text: String,
+    value: Value<'static>,
+}
+
+impl Line {
+    fn new(key: &str, text: &str, output: Output) -> Result<Self, Problem> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let value = match output {
+            Output::Nothing => Some(Value::Bool(true)),
+            _ => Value::Str(text.as_bytes().to_vec().into()).read(output.kind()),
+        };
+        let value = value
+            .ok_or_else(|| Problem::bare(format!("`{text}` is not {}", output.kind().name())))?;
+        Ok(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            key: key.to_owned(),
+            text: text.to_owned(),
+            value,
+        })
+    }
+}
+
+/// Which lines are meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// All with this key.
+    Key(&'a str),
+    /// The one that is called so.
+    Id(u64),
+}
+
+impl Which<'_> {
+    fn is(self, line: &Line) -> bool {
+        match self {
+            Self::Key(key) => line.key == key,
+            Self::Id(id) => line.id == id,
+        }
+    }
 }
 
 impl Map {
@@ -56,12 +119,18 @@ impl Map {
     ///
     /// # Errors
     /// It cannot be read, or has a line that is none.
-    pub fn read(path: PathBuf, how: How, output: Output) -> Result<Self, Problem> {
+    pub fn read(
+        path: PathBuf,
+        how: How,
+        ignore_case: bool,
+        output: Output,
+    ) -> Result<Self, Problem> {
         let file = Mutex::new(Watched::one(&path));
-        let entries = load(&path, how, output)?;
+        let entries = load(&path, how, ignore_case, output)?;
         Ok(Self {
             path,
             how,
+            ignore_case,
             output,
             entries: ArcSwap::from_pointee(entries),
             file,
@@ -69,13 +138,26 @@ impl Map {
     }
 
     /// Whether it is this one.
-    pub fn is(&self, path: &Path, how: How, output: Output) -> bool {
-        self.path == path && self.how == how && self.output == output
+    pub fn is(&self, path: &Path, how: How, ignore_case: bool, output: Output) -> bool {
+        self.path == path
+            && self.how == how
+            && self.ignore_case == ignore_case
+            && self.output == output
     }
 
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How keys are compared.
+    pub fn how(&self) -> How {
+        self.how
+    }
+
+    /// Whether case is of no account.
+    pub fn ignores_case(&self) -> bool {
+        self.ignore_case
     }
 
     /// The type of what keys lead to.
@@ -93,7 +175,96 @@ impl Map {
 
     /// What a value leads to.
     pub fn find(&self, value: &Value<'_>) -> Option<Value<'static>> {
-        self.entries.load().find(value).cloned()
+        let entries = self.entries.load();
+        entries.patterns.find(value).map(|line| line.value.clone())
+    }
+
+    /// Whether there is a key for a value.
+    pub fn contains(&self, value: &Value<'_>) -> bool {
+        self.entries.load().patterns.find(value).is_some()
+    }
+
+    /// The line that a value leads to.
+    pub fn line(&self, value: &Value<'_>) -> Option<Arc<Line>> {
+        self.entries.load().patterns.find(value).cloned()
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.entries.load().lines.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All lines, in their order.
+    pub fn lines(&self) -> Vec<Arc<Line>> {
+        self.entries.load().lines.clone()
+    }
+
+    /// Adds lines, all of them or none.
+    ///
+    /// # Errors
+    /// One is no such key, or what it is to lead to is not of the map's type.
+    pub fn append<'a>(
+        &self,
+        lines: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), Problem> {
+        let lines = lines.into_iter();
+        let lines = lines.map(|(key, text)| Line::new(key, text, self.output).map(Arc::new));
+        let mut added = lines.collect::<Result<Vec<_>, _>>()?;
+        self.change(|lines| lines.append(&mut added))
+    }
+
+    /// Has lines lead to something else; whether there were any.
+    ///
+    /// # Errors
+    /// It is not of the map's type.
+    pub fn replace(&self, which: Which<'_>, text: &str) -> Result<bool, Problem> {
+        let mut changed = Ok(false);
+        self.change(|lines| {
+            for line in lines.iter_mut().filter(|line| which.is(line)) {
+                match Line::new(&line.key, text, self.output) {
+                    Ok(new) => {
+                        *line = Arc::new(Line { id: line.id, ..new });
+                        changed = changed.clone().map(|_| true);
+                    }
+                    Err(problem) => changed = Err(problem),
+                }
+            }
+        })?;
+        changed
+    }
+
+    /// Removes lines; whether there were any.
+    pub fn remove(&self, which: Which<'_>) -> bool {
+        let mut before = 0;
+        let mut after = 0;
+        // What is left was good before.
+        let _ = self.change(|lines| {
+            before = lines.len();
+            lines.retain(|line| !which.is(line));
+            after = lines.len();
+        });
+        after < before
+    }
+
+    /// Removes all lines.
+    pub fn clear(&self) {
+        // Nothing cannot be wrong.
+        let _ = self.change(Vec::clear);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Line>>)) -> Result<(), Problem> {
+        let _writing = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines();
+        change(&mut lines);
+        let entries = Entries::new(lines, self.how, self.ignore_case);
+        self.entries
+            .store(Arc::new(entries.map_err(|(_, problem)| problem)?));
+        Ok(())
     }
 
     /// Reads the file again if it has changed, and has not changed any more since this was asked last: how many keys
@@ -108,23 +279,39 @@ impl Map {
         }
         // Before it is read: a file that is wrong is told of once.
         *file = Watched::one(&self.path);
-        let entries = load(&self.path, self.how, self.output)?;
-        let count = entries.len();
+        let entries = load(&self.path, self.how, self.ignore_case, self.output)?;
+        let count = entries.patterns.len();
         self.entries.store(Arc::new(entries));
         Ok(Some(count))
     }
 }
 
-fn load(path: &Path, how: How, output: Output) -> Result<Patterns<Value<'static>>, Problem> {
+impl Entries {
+    /// Else which line is none, counted from 0.
+    fn new(lines: Vec<Arc<Line>>, how: How, ignore_case: bool) -> Result<Self, (usize, Problem)> {
+        let mut patterns = Patterns::new(how, ignore_case);
+        for (index, line) in lines.iter().enumerate() {
+            let added = patterns.add(&line.key, Arc::clone(line));
+            added.map_err(|problem| (index, problem))?;
+        }
+        Ok(Self { lines, patterns })
+    }
+}
+
+fn load(path: &Path, how: How, ignore_case: bool, output: Output) -> Result<Entries, Problem> {
+    let what = match output {
+        Output::Nothing => "file",
+        _ => "map",
+    };
     let text = fs::read_to_string(path).map_err(|error| {
         Problem::new(
-            format!("the map {} cannot be read: {error}", path.display()),
+            format!("the {what} {} cannot be read: {error}", path.display()),
             "name a readable file",
         )
     })?;
-    parse(&text, how, output).map_err(|(line, problem)| Problem {
+    parse(&text, how, ignore_case, output).map_err(|(line, problem)| Problem {
         message: format!(
-            "the map {}, line {line}: {}",
+            "the {what} {}, line {line}: {}",
             path.display(),
             problem.message
         ),
@@ -132,34 +319,37 @@ fn load(path: &Path, how: How, output: Output) -> Result<Patterns<Value<'static>
     })
 }
 
+/// A line's key, and what it leads to.
+pub fn halves(line: &str) -> (&str, &str) {
+    match line.split_once(|c: char| c.is_ascii_whitespace()) {
+        Some((key, value)) => (key, value.trim()),
+        None => (line, ""),
+    }
+}
+
 /// The entries of a text; else which line is none, and why.
 fn parse(
     text: &str,
     how: How,
+    ignore_case: bool,
     output: Output,
-) -> Result<Patterns<Value<'static>>, (usize, Problem)> {
-    let mut entries = Patterns::new(how, false);
+) -> Result<Entries, (usize, Problem)> {
+    let (mut lines, mut places) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (key, value) = match line.split_once(|c: char| c.is_ascii_whitespace()) {
-            Some((key, value)) => (key, value.trim()),
-            None => (line, ""),
+        let (key, value) = match output {
+            Output::Nothing => (line, ""),
+            _ => halves(line),
         };
-        let complain = |problem| (index + 1, problem);
-        let value = Value::Str(value.as_bytes().to_vec().into())
-            .read(output.kind())
-            .ok_or_else(|| {
-                complain(Problem::bare(format!(
-                    "`{value}` is not {}",
-                    output.kind().name()
-                )))
-            })?;
-        entries.add(key, value).map_err(complain)?;
+        let line = Line::new(key, value, output).map_err(|problem| (index + 1, problem))?;
+        lines.push(Arc::new(line));
+        places.push(index + 1);
     }
-    Ok(entries)
+    Entries::new(lines, how, ignore_case)
+        .map_err(|(index, problem)| (places.get(index).copied().unwrap_or(index), problem))
 }
 
 #[cfg(test)]
@@ -167,8 +357,14 @@ mod tests {
     use super::*;
 
     fn found(text: &str, how: How, value: Value<'_>) -> Option<String> {
-        let entries = parse(text, how, Output::Text).unwrap();
-        let value = entries.find(&value)?.borrowed().into_text().into_owned();
+        let entries = parse(text, how, false, Output::Text).unwrap();
+        let value = entries
+            .patterns
+            .find(&value)?
+            .value
+            .borrowed()
+            .into_text()
+            .into_owned();
         String::from_utf8(value).ok()
     }
 
@@ -209,7 +405,9 @@ mod tests {
         );
         assert_eq!(found(networks, How::Address, ip("11.2.2.3")), None);
         assert_eq!(
-            parse("a 1\nb x", How::Exact, Output::Number).unwrap_err().0,
+            parse("a 1\nb x", How::Exact, false, Output::Number)
+                .unwrap_err()
+                .0,
             2
         );
     }
@@ -218,7 +416,7 @@ mod tests {
     fn a_changed_file_is_read_again_and_a_bad_one_is_not_taken() {
         let path = std::env::temp_dir().join(format!("lb-map-{}", std::process::id()));
         fs::write(&path, "a 1\n").unwrap();
-        let map = Map::read(path.clone(), How::Exact, Output::Number).unwrap();
+        let map = Map::read(path.clone(), How::Exact, false, Output::Number).unwrap();
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(1)));
         assert_eq!(map.refresh(), Ok(None));
         fs::write(&path, "a 1").unwrap();
@@ -233,5 +431,46 @@ mod tests {
         assert_eq!(map.refresh(), Ok(None), "told of once");
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn lines_are_changed_while_it_runs_all_of_them_or_none() {
+        let path = std::env::temp_dir().join(format!("lb-map-live-{}", std::process::id()));
+        fs::write(&path, "a 1\nb 2\na 3\n").unwrap();
+        let map = Map::read(path.clone(), How::Exact, false, Output::Number).unwrap();
+        let lines = || {
+            let lines = map.lines();
+            let texts = lines
+                .iter()
+                .map(|line| format!("{} {}", line.key, line.text));
+            texts.collect::<Vec<_>>().join(",")
+        };
+        assert!(map.append([("c", "4"), ("d", "x")]).is_err());
+        assert_eq!(lines(), "a 1,b 2,a 3");
+        map.append([("c", "4"), ("d", "5")]).unwrap();
+        assert_eq!(map.replace(Which::Key("a"), "9"), Ok(true));
+        assert_eq!(map.replace(Which::Key("z"), "9"), Ok(false));
+        assert!(map.replace(Which::Key("a"), "x").is_err());
+        assert_eq!(lines(), "a 9,b 2,a 9,c 4,d 5");
+        let id = map.lines()[0].id;
+        assert!(map.remove(Which::Id(id)) && !map.remove(Which::Id(id)));
+        assert!(map.remove(Which::Key("d")) && !map.remove(Which::Key("d")));
+        assert_eq!(map.find(&Value::text("a")), Some(Value::Int(9)));
+        assert_eq!(map.find(&Value::text("d")), None);
+        map.clear();
+        assert!(map.is_empty());
+        // What the file says next holds.
+        fs::write(&path, "a 10\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it may be half written");
+        assert_eq!(map.refresh(), Ok(Some(1)));
+        assert_eq!(lines(), "a 10");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_list_has_a_pattern_a_line() {
+        let list = parse("/a b\n# c\n /D\n", How::Prefix, true, Output::Nothing).unwrap();
+        let found = |text| list.patterns.find(&Value::text(text)).is_some();
+        assert!(found("/A Bc") && found("/d/x") && !found("/a"));
     }
 }

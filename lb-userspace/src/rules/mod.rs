@@ -56,7 +56,7 @@ pub use convert::Converter;
 pub use expr::Expr;
 pub use fetch::{Fetch, Side, host_name, parameter};
 pub use limit::Limiter;
-pub use map::{Map, Output};
+pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};
 pub use named::Named;
 pub use problem::Problem;
@@ -66,7 +66,7 @@ pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
     World,
 };
-pub use table::{Data, Handle, Key, Layout, Table, Tracked};
+pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};

@@ -48,12 +48,27 @@ impl<'a> Registry<'a> {
 
     /// The map in a file, read once however often it is named.
     pub fn map(&mut self, path: &str, how: How, output: Output) -> Result<Arc<Map>, Problem> {
+        self.read(path, how, false, output)
+    }
+
+    /// The list of patterns in a file.
+    pub fn list(&mut self, path: &str, how: How, ignore_case: bool) -> Result<Arc<Map>, Problem> {
+        self.read(path, how, ignore_case, Output::Nothing)
+    }
+
+    fn read(
+        &mut self,
+        path: &str,
+        how: How,
+        ignore_case: bool,
+        output: Output,
+    ) -> Result<Arc<Map>, Problem> {
         let path = self.path(path);
-        let same = |map: &&Arc<Map>| map.is(&path, how, output);
+        let same = |map: &&Arc<Map>| map.is(&path, how, ignore_case, output);
         if let Some(map) = self.maps.iter().find(same) {
             return Ok(Arc::clone(map));
         }
-        let map = Arc::new(Map::read(path, how, output)?);
+        let map = Arc::new(Map::read(path, how, ignore_case, output)?);
         self.maps.push(Arc::clone(&map));
         Ok(map)
     }

@@ -231,9 +231,16 @@ pub struct State {
     vars: Vec<(VarId, Value<'static>)>,
     tracked: Vec<(u8, Tracked)>,
     captured: Option<Box<Captured>>,
+    /// The request is not to be sent again once a server may have seen it.
+    pub(super) sent_once: bool,
 }
 
 impl State {
+    /// Whether a rule says that the request is sent to a server once at most.
+    pub fn is_sent_once(&self) -> bool {
+        self.sent_once
+    }
+
     /// A variable's value.
     pub fn var(&self, id: VarId) -> Option<&Value<'static>> {
         self.vars.iter().find(|(var, _)| *var == id).map(|(_, v)| v)

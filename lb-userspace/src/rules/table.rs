@@ -18,6 +18,10 @@ use arc_swap::ArcSwapOption;
 
 use super::value::{Kind, Value};
 
+mod inspect;
+
+pub use inspect::Removed;
+
 /// Places of a set: with a pointer each, one line of memory.
 const WAYS: usize = 8;
 
@@ -500,7 +504,10 @@ impl Drop for Tracked {
         if let Some(table) = self.handle.table()
             && let Some((cell, _)) = table.cell(&self.entry, Data::ConnCur)
         {
-            cell.count.fetch_sub(1, Relaxed);
+            // An operator may have set it meanwhile.
+            let _ = cell
+                .count
+                .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
     }
 }

@@ -74,6 +74,19 @@ pub struct ServerOptions {
     pub client_cert: Option<CertificateFiles>,
 }
 
+impl Default for ServerOptions {
+    /// `tls: true`.
+    fn default() -> Self {
+        Self {
+            verify: true,
+            ca: None,
+            name: ServerName::Address,
+            alpn: Vec::new(),
+            client_cert: None,
+        }
+    }
+}
+
 /// `sni` of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ServerName {

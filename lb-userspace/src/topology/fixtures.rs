@@ -6,8 +6,8 @@ use crate::config::{
     Config,
     model::{
         AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
-        Frontend, Global, HashType, HealthCheck, LogOptions, Mode, OnMarkedDown, OnStop, Overflow,
-        Protocol, Server, SnatAddresses, Timeouts, Transport,
+        Frontend, Global, HashType, HealthCheck, Introduced, LogOptions, Mode, OnMarkedDown,
+        OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses, Timeouts, Transport,
     },
 };
 
@@ -57,6 +57,8 @@ pub(crate) fn tcp_check() -> HealthCheck {
         timeout: None,
         address: None,
         port: None,
+        tls: None,
+        introduction: Introduced::default(),
         observe: None,
     }
 }
@@ -78,6 +80,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         servers,
         retries: 3,
         redispatch: None,
+        retry_on: RetryOn::default(),
         timeouts: timeouts(),
         forwarding: Default::default(),
         rules: crate::rules::RuleSet::default(),

@@ -35,7 +35,8 @@ pub use server::{AdminState, Connection, Health, Server, Slots};
 
 use crate::{
     config::{Config, model},
-    tls::TlsError,
+    rules::{Handle, Map},
+    tls::{Acceptor, TlsError},
 };
 
 /// The running model of one configuration.
@@ -45,6 +46,12 @@ pub struct Topology {
     pub frontends: Vec<Arc<Frontend>>,
     /// Backends in the order of the file.
     pub backends: Vec<Arc<Backend>>,
+    /// Files that rules look values up in.
+    pub maps: Vec<Arc<Map>>,
+    /// Tables that rules count in.
+    pub tables: Vec<Arc<Handle>>,
+    /// What the stats endpoint listens on, with the TLS of each bind that has it.
+    pub stats: Vec<(model::Bind, Option<Arc<Acceptor>>)>,
     /// The clock that live state is kept in.
     pub clock: Clock,
     /// Messages that were none.
@@ -75,9 +82,15 @@ impl Topology {
                 ))
             })
             .collect();
+        let stats = config.stats.iter().flat_map(|stats| &stats.binds);
+        let acceptor =
+            |bind: &model::Bind| bind.tls.clone().map(|tls| Arc::new(Acceptor::new(tls)));
         Self {
             frontends,
             backends,
+            maps: config.maps.clone(),
+            tables: config.tables.clone(),
+            stats: stats.map(|bind| (bind.clone(), acceptor(bind))).collect(),
             clock,
             invalid_events: invalid::Events::default(),
             notifier,
@@ -110,12 +123,28 @@ impl Topology {
         self.notifier.events()
     }
 
+    /// The TLS of every bind that has it, with whose it is.
+    pub fn acceptors(&self) -> impl Iterator<Item = (String, &Arc<Acceptor>)> {
+        let frontends = self.frontends.iter().flat_map(|frontend| {
+            let acceptors = frontend.acceptors();
+            acceptors.map(|(bind, acceptor)| {
+                (
+                    format!("frontend {}: {}", frontend.name, bind.text),
+                    acceptor,
+                )
+            })
+        });
+        let stats = self.stats.iter().filter_map(|(bind, acceptor)| {
+            Some((format!("stats: {}", bind.text), acceptor.as_ref()?))
+        });
+        frontends.chain(stats)
+    }
+
     /// Whether any bind or server has TLS.
     pub fn has_tls(&self) -> bool {
         let mut servers = self.backends.iter().flat_map(|backend| &backend.servers);
-        let mut frontends = self.frontends.iter();
-        frontends.any(|frontend| frontend.acceptors().next().is_some())
-            || servers.any(|server| server.tls.is_some())
+        self.acceptors().next().is_some()
+            || servers.any(|server| server.connectors().next().is_some())
     }
 
     /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody.
@@ -123,15 +152,11 @@ impl Topology {
     /// # Errors
     /// The first that cannot be used, with whose it is.
     pub fn load_tls(&self) -> Result<(), (String, TlsError)> {
-        for frontend in &self.frontends {
-            for (bind, acceptor) in frontend.acceptors() {
-                acceptor.load().map_err(|error| {
-                    (format!("frontend {}: {}", frontend.name, bind.text), error)
-                })?;
-            }
+        for (whose, acceptor) in self.acceptors() {
+            acceptor.load().map_err(|error| (whose, error))?;
         }
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
-            if let Some(connector) = &server.tls {
+            for connector in server.connectors() {
                 connector.load().map_err(|error| {
                     (format!("server {}/{}", server.backend, server.name), error)
                 })?;
@@ -143,16 +168,15 @@ impl Topology {
     /// Reads certificates and keys again whose files have changed; says of each whose it is and what came of it.
     pub fn follow_tls(&self) -> Vec<(String, Result<(), TlsError>)> {
         let mut changed = Vec::new();
-        for frontend in &self.frontends {
-            for (bind, acceptor) in frontend.acceptors() {
-                let whose = || format!("frontend {}: {}", frontend.name, bind.text);
-                changed.extend(acceptor.follow().map(|result| (whose(), result)));
-            }
+        for (whose, acceptor) in self.acceptors() {
+            changed.extend(acceptor.follow().map(|result| (whose, result)));
         }
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
             let whose = || format!("server {}/{}", server.backend, server.name);
-            let result = server.tls.as_ref().and_then(|connector| connector.follow());
-            changed.extend(result.map(|result| (whose(), result)));
+            let results = server
+                .connectors()
+                .filter_map(|connector| connector.follow());
+            changed.extend(results.map(|result| (whose(), result)));
         }
         changed
     }

@@ -122,6 +122,8 @@ pub struct Server {
     pub config: model::Server,
     /// The TLS towards it.
     pub tls: Option<Arc<Connector>>,
+    /// The TLS of its checks, where it is not that of its traffic.
+    pub check_tls: Option<Arc<Connector>>,
     /// Its counters.
     pub counters: ServerCounters,
     /// How quickly it has answered of late.
@@ -181,6 +183,12 @@ impl Server {
             index,
             address: config.address,
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
+            check_tls: backend
+                .health_check
+                .as_ref()
+                .filter(|_| config.check)
+                .and_then(|check| check.own_tls(config.tls.as_ref()))
+                .map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
             latency: Latency::default(),
             observer: Observer::default(),
@@ -216,6 +224,11 @@ impl Server {
             shutdowns: watch::Sender::new(0),
             config,
         })
+    }
+
+    /// All the TLS there is towards it, its traffic's first.
+    pub fn connectors(&self) -> impl Iterator<Item = &Arc<Connector>> {
+        self.tls.iter().chain(&self.check_tls)
     }
 
     /// Its health; `None` if it is not checked, and then it counts as up.

@@ -70,3 +70,15 @@ pub(crate) fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     }
     all
 }
+
+/// A Python that has these modules: `LB_PYTHON`, else the first one there is.
+pub(crate) fn python_with(modules: &str) -> Option<String> {
+    let python = std::env::var("LB_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imports = format!("import {modules}");
+    let found = Command::new(&python).args(["-c", &imports]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: {python} has no {modules}; LB_PYTHON names one that does");
+    None
+}

@@ -9,6 +9,7 @@
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
+mod checks;
 mod clients;
 mod daemon;
 mod exchange;
@@ -18,6 +19,8 @@ mod idle;
 mod invalid;
 mod lines;
 mod parked;
+mod runtime;
 mod server;
+mod stats;
 mod terminated;
 mod ways;

@@ -280,6 +280,9 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             "unset_var",
             Value::text(inner.unwrap_or_default(), action.span(0)),
         ),
+        "disable-l7-retry" => {
+            map.set("disable_l7_retry", Value::plain("true", action.span));
+        }
         "track-sc0" | "track-sc1" | "track-sc2" => map.set("track", track(action, says)?),
         "sc-inc-gpc0" | "sc-inc-gpc1" => {
             let key = keyword.trim_start_matches("sc-").replace('-', "_");

@@ -2,6 +2,9 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
+use super::ProxyVersion;
+use crate::tls::ServerOptions;
+
 /// `health_check:` with its defaults merged in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
@@ -23,9 +26,74 @@ pub struct HealthCheck {
     pub address: Option<IpAddr>,
     /// Another port than the server's.
     pub port: Option<u16>,
+    /// TLS of its own.
+    pub tls: Option<ServerOptions>,
+    /// The PROXY header before it.
+    pub introduction: Introduced,
     /// What traffic says of a server's health.
     pub observe: Option<Observe>,
 }
+
+impl HealthCheck {
+    /// Whether it goes where the server's traffic goes, and so meets what that meets. As HAProxy, a check at a port or an
+    /// address of its own speaks to something else, which nothing is known of but what the check says.
+    pub fn goes_to_server(&self) -> bool {
+        self.port.is_none() && self.address.is_none()
+    }
+
+    /// The TLS that checks of a server need that is reached by `traffic`, where it is not that one.
+    pub fn own_tls(&self, traffic: Option<&ServerOptions>) -> Option<ServerOptions> {
+        let (secure, h2) = match &self.kind {
+            CheckKind::Http {
+                secure, version, ..
+            } => (*secure, version == HTTP_2),
+            CheckKind::Grpc { .. } => (false, true),
+            _ => (false, false),
+        };
+        let own = self.tls.clone().or_else(|| {
+            let traffic = traffic.filter(|_| secure || (h2 && self.goes_to_server()));
+            traffic.cloned().map(|mut tls| {
+                if h2 {
+                    tls.alpn.clear();
+                }
+                tls
+            })
+        });
+        let own = own.or_else(|| secure.then(ServerOptions::default));
+        own.map(|mut tls| {
+            if h2 && tls.alpn.is_empty() {
+                tls.alpn = vec!["h2".to_owned()];
+            }
+            tls
+        })
+    }
+}
+
+/// `send_proxy` of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Introduced {
+    /// As the server's traffic, where the check goes to the same place.
+    #[default]
+    AsTraffic,
+    /// No header.
+    Never,
+    /// A header of this version, else of the one that the server's traffic has, else of the first.
+    Always(Option<ProxyVersion>),
+}
+
+impl Introduced {
+    /// What comes before a check of a server whose traffic has `traffic`, where the check goes to the `same` place.
+    pub fn version(self, traffic: Option<ProxyVersion>, same: bool) -> Option<ProxyVersion> {
+        match self {
+            Self::AsTraffic => traffic.filter(|_| same),
+            Self::Never => None,
+            Self::Always(version) => Some(version.or(traffic).unwrap_or(ProxyVersion::V1)),
+        }
+    }
+}
+
+/// [`CheckKind::Http`]'s version that is not one of text.
+pub const HTTP_2: &str = "HTTP/2";
 
 /// What a health check does.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +115,10 @@ pub enum CheckKind {
         method: String,
         /// Path.
         path: String,
-        /// `HTTP/1.0` or `HTTP/1.1`.
+        /// `HTTP/1.0`, `HTTP/1.1` or [`HTTP_2`]; what TLS agrees on goes before.
         version: String,
+        /// Over TLS, whatever the server's traffic does.
+        secure: bool,
         /// Host header, if any.
         host: Option<String>,
         /// Further headers.
@@ -57,6 +127,15 @@ pub enum CheckKind {
         status: Vec<RangeInclusive<u16>>,
         /// What else has to be there.
         content: Vec<Content>,
+    },
+    /// Asks by gRPC's own health protocol.
+    Grpc {
+        /// Which of the server's services; empty for all.
+        service: String,
+        /// The name that it is asked by, if another than its address.
+        host: Option<String>,
+        /// Further headers.
+        headers: Vec<(String, String)>,
     },
 }
 

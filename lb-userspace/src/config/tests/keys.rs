@@ -60,7 +60,7 @@ frontends:
     default_backend: app
 backends:
   app:
-    retry_on: [conn-failure]
+    retry_on: [conn-failure, 0rtt-rejected]
     cookie: { name: C, secured: true }
     health_check: { type: grpc, send_proxy: true }
     servers:
@@ -71,10 +71,8 @@ stats: { bind: "*:1080", admin: true }
             "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
-            "10:5 error: unsupported: `retry_on` in backend `app` is not built yet => remove it until it is",
+            "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "12:27 error: unsupported: `type` `grpc` is not built yet => write `tcp`, `http`, `ssl`, `agent` or `none`",
-            "12:33 error: unsupported: `send_proxy` in `health_check` is not built yet => remove it until it is",
             "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
@@ -174,7 +172,7 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
             "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
             "7:39 error: `indirect` has no effect without `mode: insert` => remove it",
             "9:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
-            "10:41 error: unsupported: the password of `admin` is a hash, which is not built yet => write the password itself, or take it from the environment: `${STATS_PASSWORD}`",
+            "10:41 error: the password of `admin` is a hash of a kind that is not understood => make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
         ],
     },
 ];

@@ -183,7 +183,7 @@ backends:
     health_check: { type: none }
     default_server: { send_proxy: v2 }
     servers: [{ name: s1, address: "192.0.2.1:443", tls: true }]
-stats: { bind: { address: "127.0.0.1:1", tls: { certificates: a.pem } } }
+stats: { bind: { address: "127.0.0.1:1", accept_proxy: true, tls: { certificates: a.pem, alpn: h2 } } }
 "#,
         found: &[
             "3:22 error: mode http cannot speak `foo` => write `alpn: [h2, http/1.1]`, or use mode tcp",
@@ -193,7 +193,8 @@ stats: { bind: { address: "127.0.0.1:1", tls: { certificates: a.pem } } }
             "15:58 error: `send_proxy` cannot be `true` => write `v1`, `v2` or `false`",
             "20:23 error: `send_proxy` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
             "21:53 error: `tls` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
-            "22:27 error: unsupported: `tls` and `accept_proxy` of the statistics are not built yet => bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+            "22:27 error: unsupported: `accept_proxy` of the statistics is not built yet => bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+            "22:27 error: statistics are not served over `h2` => remove `alpn`: it is http/1.1",
         ],
     },
 ];

@@ -432,6 +432,15 @@ backends:
   b:
     health_check: { type: tcp, path: /, inter: 2s }
     servers: [{ name: s1, address: "192.0.2.1:80" }]
+  c:
+    health_check: { type: grpc, path: /, tls: false, send_proxy: v3 }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  d:
+    health_check: { type: agent, service: a, tls: true, send_proxy: true }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  e:
+    health_check: { type: h2, version: HTTP/1.0, tls: { alpn: h3 } }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
 "#,
         found: &[
             "6:5 error: `type` is missing in `health_check` => write `type: tcp`, `type: http` or `type: none`",
@@ -441,6 +450,14 @@ backends:
             "6:77 error: `status`: `2x` is no status => write `200`, `2xx` or `200-399`, divided by commas",
             "9:32 error: `path` has no effect in this check => write `type: http`, or remove it",
             "9:41 error: unknown key `inter` in `health_check` => it is `interval`",
+            "12:33 error: `path` has no effect in this check => write `type: http`, or remove it",
+            "12:42 error: `tls: false` has no effect in a check => remove it: a check is TLS where the server's `tls` is or it has one of its own",
+            "12:66 error: `send_proxy` cannot be `v3` => did you mean `v1`? It takes `true`, `v1`, `v2` or `false`",
+            "15:34 error: `service` has no effect in this check => write `type: grpc`, or remove it",
+            "15:46 error: `tls` has no effect in this check => remove it",
+            "15:57 error: `send_proxy` has no effect in this check => remove it",
+            "18:31 error: `version` has no effect in this check => write `type: http`, or remove it",
+            "18:50 error: this check cannot speak `h3` => write `alpn: [h2, http/1.1]`, or leave `alpn` out",
         ],
     },
     Case {
@@ -459,7 +476,7 @@ backends:
         found: &[
             "6:41 error: `GET /` is no method of a check => write `GET`, `HEAD` or `OPTIONS`",
             "6:56 error: `/a b` cannot be asked for: a path begins with `/` and has no blanks => write `/a%20b`",
-            "6:71 error: unsupported: `version` `HTTP/2` is not built yet => write `HTTP/1.0` or `HTTP/1.1`",
+            "6:71 error: `version` is one of HTTP/1 => write `type: h2`",
             "6:90 error: `X Y` cannot be the name of a header => write a name such as `X-Check`",
             "6:100 error: `Connection` is set by the check itself => remove it",
             "6:127 error: the header `a` is given twice => keep one",

@@ -75,6 +75,34 @@ fn checks_of_other_kinds() {
         CheckKind::Script(vec![expect(text("220 ")), send(b"QUIT\r\n".into())])
     );
     assert_eq!(check("type: ssl").kind, CheckKind::Ssl);
+    let grpc = check("type: grpc, service: a.B, host: a.example, send_proxy: v2");
+    let (service, host) = ("a.B".into(), Some("a.example".into()));
+    assert_eq!(
+        grpc.kind,
+        CheckKind::Grpc {
+            service,
+            host,
+            headers: Vec::new()
+        }
+    );
+    let v2 = Some(model::ProxyVersion::V2);
+    assert_eq!(grpc.introduction, model::Introduced::Always(v2));
+    let alpn = |keys: &str, traffic: Option<&str>| {
+        let traffic = traffic.map(|alpn| crate::tls::ServerOptions {
+            alpn: vec![alpn.to_owned()],
+            ..Default::default()
+        });
+        Some(check(keys).own_tls(traffic.as_ref())?.alpn.join(","))
+    };
+    let of = |alpn: &str| Some(alpn.to_owned());
+    assert_eq!(alpn("type: http", Some("http/1.1")), None);
+    assert_eq!(alpn("type: https", None), of(""));
+    assert_eq!(alpn("type: https", Some("h2")), of("h2"));
+    assert_eq!(alpn("type: h2", None), None);
+    assert_eq!(alpn("type: h2", Some("http/1.1")), of("h2"));
+    assert_eq!(alpn("type: h2, port: 9", Some("http/1.1")), None);
+    assert_eq!(alpn("type: grpc, tls: true", None), of("h2"));
+    assert_eq!(alpn("type: tcp, tls: true", None), of(""));
     let agent = check("type: agent, port: 9999, send: hello");
     let send = b"hello".into();
     assert_eq!(

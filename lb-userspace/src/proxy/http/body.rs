@@ -23,6 +23,7 @@ use http_body::{Body, Frame, SizeHint};
 pub(super) use super::inbound::{Fault, Inbound};
 use super::{
     client::{Client, Expired, Upload, Wait},
+    kept::Kept,
     upstream::Lease,
 };
 use crate::observe::log::Cause;
@@ -32,6 +33,7 @@ pub(super) struct RequestBody {
     incoming: Inbound,
     client: Rc<Client>,
     gate: Option<Gate>,
+    kept: Option<Kept>,
 }
 
 /// Holds a body back until the server asks for it.
@@ -51,7 +53,25 @@ impl RequestBody {
             incoming,
             client: Rc::clone(client),
             gate: None,
+            kept: None,
         }
+    }
+
+    /// What `kept` has of a body, once more.
+    pub(super) fn again(kept: &Kept, client: &Rc<Client>) -> Self {
+        Self {
+            kept: Some(kept.clone()),
+            ..Self::new(Inbound::Kept(Box::new(kept.replay())), client)
+        }
+    }
+
+    /// Keeps what passes, as long as that is possible, so that it can be sent again. Not what the server is to be asked
+    /// for first.
+    pub(super) fn keep(&mut self) -> Option<Kept> {
+        if self.gate.is_none() {
+            self.kept = Some(Kept::of(&self.incoming));
+        }
+        self.kept.clone()
     }
 
     /// Holds the body back until `open` is set, or `until`.
@@ -119,6 +139,9 @@ impl Body for RequestBody {
         }
         match this.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(kept) = &this.kept {
+                    kept.note(&this.incoming, &frame);
+                }
                 this.client.server_active();
                 this.client.set_upload(match this.incoming.is_end_stream() {
                     true => Upload::Done,
@@ -131,6 +154,9 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
+                if let Some(kept) = &this.kept {
+                    kept.end();
+                }
                 this.client.set_upload(Upload::Done);
                 Poll::Ready(None)
             }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::h2::Received;
+use super::{h2::Received, kept::Replay};
 
 /// A body as it comes in.
 pub(super) enum Inbound {
@@ -18,6 +18,8 @@ pub(super) enum Inbound {
     Http1(Incoming),
     /// By HTTP/2.
     Http2(Received),
+    /// From memory.
+    Kept(Box<Replay>),
     /// None.
     None,
 }
@@ -71,6 +73,7 @@ impl Inbound {
             Self::Http2(received) => received
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2))),
+            Self::Kept(replay) => Poll::Ready(replay.next().map(Ok)),
             Self::None => Poll::Ready(None),
         }
     }
@@ -79,6 +82,7 @@ impl Inbound {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
             Self::Http2(received) => received.is_end_stream(),
+            Self::Kept(replay) => replay.is_over(),
             Self::None => true,
         }
     }
@@ -89,6 +93,7 @@ impl Inbound {
             // Its head has the length, if there is one.
             Self::Http2(received) if received.is_end_stream() => SizeHint::with_exact(0),
             Self::Http2(_) => SizeHint::default(),
+            Self::Kept(replay) => replay.size_hint(),
             Self::None => SizeHint::with_exact(0),
         }
     }

@@ -32,6 +32,7 @@ mod h2;
 mod inbound;
 mod invalid;
 mod io;
+mod kept;
 mod local;
 mod park;
 pub mod plan;

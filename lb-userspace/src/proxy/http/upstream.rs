@@ -86,14 +86,17 @@ impl Upstream {
         }))
     }
 
-    /// Gives hyper the request. The answer comes by driving the connection.
+    /// Gives hyper the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another
+    /// one after the server has closed this.
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
+        may_repeat: bool,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
     {
         // Only an idle connection can have been closed before the server saw the request.
-        let repeatable = self.idle_since.is_some()
+        let repeatable = may_repeat
+            && self.idle_since.is_some()
             && request.method().is_idempotent()
             && request.body().is_end_stream();
         self.meter.begin(repeatable);

@@ -1,6 +1,5 @@
 //! The stats endpoint: the page, CSV, JSON, metrics and health over HTTP/1.1.
 
-mod auth;
 mod respond;
 mod route;
 mod serve;

@@ -1,15 +1,16 @@
 //! From a request's head to a whole response. No socket here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 
 use super::{
     super::{csv, metrics, page, snapshot::Sources},
-    auth,
     route::{Form, Route, route},
 };
-use crate::config::model::Stats;
+use crate::{config::model::Stats, tls::Acceptor};
 
 /// What the endpoint needs to answer.
 #[derive(Debug)]
@@ -22,6 +23,22 @@ impl Endpoint {
     /// An endpoint configured by `config` that shows `sources`.
     pub fn new(config: Stats, sources: Sources) -> Self {
         Self { config, sources }
+    }
+
+    /// Whether it takes long to find out whether a request with these headers may be answered, so that the thread should
+    /// do something else meanwhile.
+    pub(super) fn takes_long(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::AUTHORIZATION)
+            && self
+                .config
+                .auth
+                .as_ref()
+                .is_some_and(|users| users.is_slow())
+    }
+
+    /// The TLS of its bind at `index`.
+    pub(super) fn acceptor(&self, index: usize) -> Option<Arc<Acceptor>> {
+        self.sources.topology().stats.get(index)?.1.clone()
     }
 
     /// The answer to a request.
@@ -71,10 +88,11 @@ impl Endpoint {
     }
 
     fn is_allowed(&self, headers: &HeaderMap) -> bool {
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .map(HeaderValue::as_bytes);
-        self.config.auth.is_empty() || auth::allows(&self.config.auth, given)
+        let given = headers.get(header::AUTHORIZATION);
+        self.config
+            .auth
+            .as_ref()
+            .is_none_or(|users| given.is_some_and(|given| users.allow(given.as_bytes())))
     }
 
     fn stats(&self, form: Form, refresh: bool) -> Response<Full<Bytes>> {
@@ -180,14 +198,16 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::{super::super::fixture, *};
+    use crate::rules::Users;
 
     fn endpoint() -> Endpoint {
+        let users = Users::new(vec![("admin".into(), "secret".into())]).expect("in clear");
         let config = Stats {
             binds: Vec::new(),
             uri: "/stats".into(),
             refresh: Some(Duration::from_secs(30)),
             realm: "LB Statistics".into(),
-            auth: vec![("admin".into(), "secret".into())],
+            auth: Some(Arc::new(users)),
             metrics_auth: false,
         };
         Endpoint::new(config, fixture::sources())

@@ -8,13 +8,22 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
 
 use super::Endpoint;
-use crate::config::model::Bind;
+use crate::{config::model::Bind, tls::Acceptor};
 
 /// Connections served at a time; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -77,29 +86,40 @@ fn listen_on(address: SocketAddr, both_families: bool) -> io::Result<TcpListener
 /// A listener that the runtime cannot take.
 pub async fn serve(listeners: Vec<TcpListener>, endpoint: Arc<Endpoint>) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slow = Arc::new(Mutex::new(()));
     let mut accepting = JoinSet::new();
-    for listener in listeners {
+    for (index, listener) in listeners.into_iter().enumerate() {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        accepting.spawn(accept(listener, Arc::clone(&endpoint), Arc::clone(&places)));
+        let server = Server {
+            endpoint: Arc::clone(&endpoint),
+            acceptor: endpoint.acceptor(index),
+            slow: Arc::clone(&slow),
+        };
+        accepting.spawn(accept(listener, server, Arc::clone(&places)));
     }
     while accepting.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
+/// What a bind's connections are served with.
+#[derive(Clone)]
+struct Server {
     endpoint: Arc<Endpoint>,
-    places: Arc<Semaphore>,
-) {
+    acceptor: Option<Arc<Acceptor>>,
+    /// One password at a time is hashed, so that nobody gets more than a core by guessing.
+    slow: Arc<Mutex<()>>,
+}
+
+async fn accept(listener: tokio::net::TcpListener, server: Server, places: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
     // The semaphore is never closed, so this only ends with the task.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let endpoint = Arc::clone(&endpoint);
+                let server = server.clone();
                 connections.spawn(async move {
                     let _place = place;
-                    connection(stream, &endpoint).await;
+                    server.serve(stream).await;
                 });
             }
             Err(error) => {
@@ -111,23 +131,52 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, endpoint: &Endpoint) {
-    let service = service_fn(
-        |request: hyper::Request<hyper::body::Incoming>| async move {
-            Ok::<_, Infallible>(endpoint.respond(
-                request.method(),
-                request.uri(),
-                request.headers(),
-            ))
-        },
-    );
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_SIZE)
-        .serve_connection(TokioIo::new(stream), service);
-    // What goes wrong here is the client's affair: it went away, spoke no HTTP, or was too slow.
-    let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+impl Server {
+    async fn serve(&self, stream: TcpStream) {
+        let Some(acceptor) = &self.acceptor else {
+            return self.connection(stream).await;
+        };
+        // A client without a handshake gets nothing, not even a line in the log: anybody can be one.
+        if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+            self.connection(stream).await;
+        }
+    }
+
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(
+            |request: hyper::Request<hyper::body::Incoming>| async move {
+                Ok::<_, Infallible>(self.respond(request).await)
+            },
+        );
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_SIZE)
+            .serve_connection(TokioIo::new(stream), service);
+        // What goes wrong here is the client's affair: it went away, spoke no HTTP, or was too slow.
+        let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+    }
+
+    async fn respond(
+        &self,
+        request: hyper::Request<hyper::body::Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let (head, _body) = request.into_parts();
+        let endpoint = Arc::clone(&self.endpoint);
+        let takes_long = endpoint.takes_long(&head.headers);
+        let respond = move || endpoint.respond(&head.method, &head.uri, &head.headers);
+        if !takes_long {
+            return respond();
+        }
+        let _turn = self.slow.lock().await;
+        let answer = tokio::task::spawn_blocking(respond).await;
+        // A task that is not awaited any more has nobody to answer, and it does not panic.
+        answer.unwrap_or_else(|_| {
+            let mut response = Response::default();
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        })
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +216,7 @@ mod tests {
             uri: "/stats".into(),
             refresh: None,
             realm: "x".into(),
-            auth: Vec::new(),
+            auth: None,
             metrics_auth: false,
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));

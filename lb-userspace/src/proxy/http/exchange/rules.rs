@@ -25,6 +25,13 @@ pub(in super::super) struct Remembered {
     backend: Later,
 }
 
+impl Remembered {
+    /// Whether the request is sent to a server once at most.
+    pub(in super::super) fn is_sent_once(&self) -> bool {
+        self.state.is_sent_once()
+    }
+}
+
 /// What rules remember while they look at it: of the request, and of the connection that others share.
 pub(super) struct Memory<'a> {
     pub(super) remembered: RefMut<'a, Remembered>,

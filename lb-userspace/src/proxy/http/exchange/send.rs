@@ -8,12 +8,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, StatusCode, header::HOST};
+use http::{Request, Response, StatusCode, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
 use super::{Failure, persist};
 use crate::{
-    config::model::Protocol,
+    config::model::{Protocol, RetryOn},
     observe::log::{Cause, Phase},
     proxy::{
         connect::{ConnectError, Own, Way},
@@ -23,9 +23,11 @@ use crate::{
             client::{Client, Expired, Upload, Wait},
             h2::NotAsked,
             invalid,
+            kept::Kept,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
+        retry::{self, Next},
     },
     rules::host_name,
     topology::{Asking, Connection, Observation, Server},
@@ -55,7 +57,12 @@ pub(super) async fn run(
     );
     let mut trace = Trace::default();
     let mut preferred = holder.clone();
+    let retry_on = &target.backend.config.retry_on;
+    let keeps = retry_on.keeps_requests() && !is_sent_once(client);
+    let copy = Copy::of(&mut request, keeps);
     let mut repeated = false;
+    // What `retry_on` tries again is not tried again beside it.
+    let covered = copy.is_some() && retry_on.empty;
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
@@ -76,8 +83,30 @@ pub(super) async fn run(
         let server = Arc::clone(slot.server());
         client.exchange().assign(slot);
         let fresh = lease.is_fresh();
-        match send(client, target, lease, request).await {
+        let sent = send(client, target, lease, request, covered, &mut trace).await;
+        let again = copy
+            .as_ref()
+            .filter(|copy| copy.may_go(client, retry_on, &sent));
+        let next = again.map(|copy| (copy, next(client, target, &holder, &server, &trace)));
+        if let Some((copy, Some(elsewhere))) = next {
+            trace.retries += 1;
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.responded = None;
+            if elsewhere {
+                trace.left = Some(server);
+                preferred = None;
+            } else {
+                exchange.count_repeat();
+                preferred = Some(server);
+            }
+            drop(exchange);
+            request = copy.request(client);
+            continue;
+        }
+        match sent {
             Sent::Answered(response, lease) => {
+                client.server_active();
                 let direct = holder.is_some_and(|holder| Arc::ptr_eq(&holder, &server));
                 return Ok(Answered {
                     response,
@@ -85,7 +114,7 @@ pub(super) async fn run(
                     direct,
                 });
             }
-            Sent::Failed(failure) => return Err(failure),
+            Sent::Failed(trouble) => return Err(failed(client, trouble)),
             Sent::Not(_) if fresh || repeated => {
                 return Err(server_failed(client, Cause::Server));
             }
@@ -100,6 +129,76 @@ pub(super) async fn run(
                 preferred = Some(server);
             }
         }
+    }
+}
+
+/// Whether a rule says so.
+fn is_sent_once(client: &Client) -> bool {
+    let rules = client.rules.borrow();
+    rules.as_ref().is_some_and(|rules| rules.is_sent_once())
+}
+
+/// What is done after a server has spoilt a request that may be sent again: `None` is nothing, else whether another
+/// server is asked.
+fn next(
+    client: &Client,
+    target: &Target,
+    holder: &Option<Arc<Server>>,
+    server: &Arc<Server>,
+    trace: &Trace,
+) -> Option<bool> {
+    let backend = &target.backend;
+    let failed = retry::Failed {
+        retries: trace.retries,
+        direct: holder
+            .as_ref()
+            .is_some_and(|holder| Arc::ptr_eq(holder, server)),
+        server_up: server.is_up(),
+        // It has cost its time, and there is no pause.
+        timed_out: true,
+        active_servers: backend.servers_up().0,
+    };
+    match retry::again(&backend.config, failed) {
+        _ if client.upload() != Upload::Done => None,
+        Next::GiveUp => None,
+        Next::Same(_) => Some(false),
+        Next::Other(_) => Some(true),
+    }
+}
+
+/// A request that can be sent again.
+struct Copy {
+    head: request::Parts,
+    body: Kept,
+}
+
+impl Copy {
+    /// Of `request`, if `wanted` and if it can be.
+    fn of(request: &mut Request<RequestBody>, wanted: bool) -> Option<Self> {
+        let body = wanted.then(|| request.body_mut().keep())??;
+        let mut head = Request::new(()).into_parts().0;
+        head.method = request.method().clone();
+        head.uri = request.uri().clone();
+        head.version = request.version();
+        head.headers = request.headers().clone();
+        head.extensions = request.extensions().clone();
+        Some(Self { head, body })
+    }
+
+    /// Whether what came of the request lets it be sent again.
+    fn may_go(&self, client: &Client, retry_on: &RetryOn, sent: &Sent) -> bool {
+        let wanted = match sent {
+            Sent::Answered(response, _) => retry_on.has_status(response.status().as_u16()),
+            Sent::Failed(Trouble::Hyper(error)) if error.error().is_parse() => retry_on.junk,
+            Sent::Failed(Trouble::Hyper(_) | Trouble::Reset) => retry_on.empty,
+            Sent::Failed(Trouble::Expired(Expired::Server)) => retry_on.timeout,
+            Sent::Failed(_) | Sent::Not(_) => false,
+        };
+        wanted && client.upload() == Upload::Done && self.body.is_whole()
+    }
+
+    fn request(&self, client: &Rc<Client>) -> Request<RequestBody> {
+        Request::from_parts(self.head.clone(), RequestBody::again(&self.body, client))
     }
 }
 
@@ -206,7 +305,7 @@ enum Sent {
     Answered(Response<Inbound>, Lease),
     /// The connection was closed before a byte of it was written.
     Not(Request<RequestBody>),
-    Failed(Failure),
+    Failed(Trouble),
 }
 
 async fn send(
@@ -214,6 +313,8 @@ async fn send(
     target: &Target,
     mut lease: Lease,
     request: Request<RequestBody>,
+    covered: bool,
+    trace: &mut Trace,
 ) -> Sent {
     let connected = client.now();
     client.exchange().stage = Phase::Headers;
@@ -221,7 +322,7 @@ async fn send(
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
     let outcome = match lease.http1() {
         Ok(upstream) => {
-            let mut response = pin!(upstream.send(request));
+            let mut response = pin!(upstream.send(request, !covered));
             // The response comes by driving the connection; it need wake nobody itself.
             let mut unwoken = Context::from_waker(Waker::noop());
             wait(client, |cx| {
@@ -253,29 +354,23 @@ async fn send(
         client.exchange().local = lease.local();
     }
     if lease.take_repeated() {
+        trace.retries += 1;
         client.exchange().count_repeat();
     }
     client.wait_for(Wait::Nothing);
     match outcome {
         Ok(response) => {
-            client.server_active();
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
             Sent::Answered(response, lease)
         }
-        Err(Trouble::ShutDown) => {
-            persist::forget(client);
-            client.exchange().terminate(Cause::Down, Phase::Headers);
-            Sent::Failed(Failure::Status(StatusCode::BAD_GATEWAY))
-        }
-        Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
             None => {
-                let malformed = error.into_error().is_parse();
+                let malformed = error.error().is_parse();
                 if malformed && client.upload() != Upload::Malformed {
                     note_invalid(client, target, lease.into_unread().into());
                 }
-                Sent::Failed(broken_off(client, malformed))
+                Sent::Failed(Trouble::Hyper(error))
             }
         },
         Err(Trouble::Unsent(request)) => {
@@ -283,8 +378,23 @@ async fn send(
             lease.use_up();
             Sent::Not(*request)
         }
-        Err(Trouble::Unsendable) => Sent::Failed(unsendable(client)),
-        Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
+        Err(trouble) => Sent::Failed(trouble),
+    }
+}
+
+/// What trouble comes to once nothing more is tried.
+fn failed(client: &Client, trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::ShutDown => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Down, Phase::Headers);
+            Failure::Status(StatusCode::BAD_GATEWAY)
+        }
+        Trouble::Expired(whose) => out_of_time(client, whose),
+        Trouble::Hyper(error) => broken_off(client, error.into_error().is_parse()),
+        Trouble::Unsendable => unsendable(client),
+        // Of the others, this one has been dealt with.
+        Trouble::Unsent(_) | Trouble::Reset => broken_off(client, false),
     }
 }
 

@@ -52,7 +52,7 @@ impl Stream {
     }
 
     /// The two directions, to be polled by the same task.
-    pub(super) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+    pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         match self {
             Self::Plain(stream) => {
                 let (reader, writer) = stream.split();
@@ -74,7 +74,7 @@ impl From<TcpStream> for Stream {
 
 /// Many close without TLS's own goodbye. Where the protocol above says what is complete, or nothing is (mode tcp), that
 /// is an end like any other.
-pub(super) fn without_goodbye(error: &io::Error) -> bool {
+pub(crate) fn without_goodbye(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }
 
@@ -143,28 +143,28 @@ type Shared<'a> = Rc<RefCell<&'a mut TlsStream<TcpStream>>>;
 
 /// What comes.
 #[derive(Debug)]
-pub(super) enum Reader<'a> {
+pub(crate) enum Reader<'a> {
     Plain(ReadHalf<'a>),
     Tls(Shared<'a>),
 }
 
 /// What goes.
 #[derive(Debug)]
-pub(super) enum Writer<'a> {
+pub(crate) enum Writer<'a> {
     Plain(WriteHalf<'a>),
     Tls(Shared<'a>),
 }
 
 impl Reader<'_> {
     /// The socket, if its bytes are the connection's.
-    pub(super) fn plain(&self) -> Option<&TcpStream> {
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(half) => Some(half.as_ref()),
             Self::Tls(_) => None,
         }
     }
 
-    pub(super) fn poll_read(
+    pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
@@ -181,14 +181,14 @@ impl Reader<'_> {
 
 impl Writer<'_> {
     /// The socket, if its bytes are the connection's.
-    pub(super) fn plain(&self) -> Option<&TcpStream> {
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(half) => Some(half.as_ref()),
             Self::Tls(_) => None,
         }
     }
 
-    pub(super) fn poll_write(
+    pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         data: &[u8],
@@ -199,14 +199,14 @@ impl Writer<'_> {
         }
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(shared) => poll(shared, |s| s.poll_flush(cx)),
         }
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(half) => Pin::new(half).poll_shutdown(cx),
             Self::Tls(shared) => poll(shared, |s| s.poll_shutdown(cx)),

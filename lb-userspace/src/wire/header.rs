@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tokio::net::TcpStream;
+
 use crate::config::model::ProxyVersion;
 
 /// What a version 2 header begins with.
@@ -167,6 +169,36 @@ fn binary(bytes: &[u8]) -> Result<Parsed, HeaderError> {
 
 fn canonical(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address.to_canonical(), port)
+}
+
+/// What a header is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Introduction {
+    /// How.
+    pub version: ProxyVersion,
+    /// Of whom; nobody is introduced by a connection of our own.
+    pub ends: Option<Ends>,
+}
+
+impl Introduction {
+    /// The header for a connection to a server. One of our own is what HAProxy makes of its checks: the LOCAL command,
+    /// and in version 1, which has none, the connection itself.
+    pub(super) fn bytes(self, stream: &TcpStream) -> Vec<u8> {
+        let own = || {
+            Some(Ends {
+                source: stream.local_addr().ok()?,
+                destination: stream.peer_addr().ok()?,
+            })
+        };
+        match (self.ends, self.version) {
+            (Some(ends), version) => write(version, ends),
+            (None, ProxyVersion::V2) => [SIGNATURE.as_slice(), b"\x20\0\0\0"].concat(),
+            (None, ProxyVersion::V1) => own().map_or_else(
+                || b"PROXY UNKNOWN\r\n".to_vec(),
+                |ends| write(ProxyVersion::V1, ends),
+            ),
+        }
+    }
 }
 
 /// The header that tells of `ends`.

@@ -1,0 +1,40 @@
+//! Users and passwords, wherever the file has them.
+
+use super::{decode::Decoder, tree::Entry};
+use crate::rules::Users;
+
+/// `{ NAME: PASSWORD }`. No message repeats a password.
+pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
+    let what = format!("`{}`", entry.key);
+    let table = d.table(&entry.value, entry.key_span, what.as_str())?;
+    if table.entries().is_empty() {
+        let mend = match entry.key.as_str() {
+            "auth" => "write `auth: { USER: PASSWORD }`, or remove it to leave it open",
+            _ => "write `{ NAME: PASSWORD }`",
+        };
+        d.error(entry.key_span, format!("{what} names no user"), mend);
+    }
+    let mut users = Vec::new();
+    for e in table.entries() {
+        if e.key.contains(':') || e.key.chars().any(char::is_control) {
+            let message = format!(
+                "`{}` cannot be a user: basic authentication has no `:` in it",
+                e.key
+            );
+            d.error(e.key_span, message, "choose another name");
+        }
+        let what = format!("the password of `{}`", e.key);
+        let Some(password) = d.secret(&e.value, &what) else {
+            continue;
+        };
+        let user = (e.key.clone(), password);
+        if user.1.is_empty() {
+            d.error(e.value.span, format!("{what} is empty"), "choose one");
+        } else if let Err(problem) = Users::new(vec![user.clone()]) {
+            d.wrong(e.value.span, problem);
+        } else {
+            users.push(user);
+        }
+    }
+    Users::new(users).ok()
+}

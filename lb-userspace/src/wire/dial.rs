@@ -1,0 +1,65 @@
+//! Opening a connection to a server: connect, introduce whom it is for, shake hands.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
+use tokio_rustls::TlsStream;
+
+use super::{Stream, header};
+use crate::tls::Connector;
+
+/// Why the server did not become reachable after it was connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unready {
+    /// The connection broke off.
+    #[error(transparent)]
+    Broken(io::Error),
+    /// The handshake failed.
+    #[error(transparent)]
+    Tls(io::Error),
+}
+
+/// Connects to `address`; TCP_NODELAY is set.
+///
+/// The socket is not bound first: connect(2) then takes a source port that is free for this destination, as it would
+/// with IP_BIND_ADDRESS_NO_PORT.
+///
+/// # Errors
+/// What the system says.
+pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address.is_ipv4() {
+        true => TcpSocket::new_v4(),
+        false => TcpSocket::new_v6(),
+    }?;
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
+
+/// Says what comes before a connection's own bytes: a PROXY header, TLS with the server at `address` by the name that the
+/// file gives, else `host`.
+///
+/// # Errors
+/// See [`Unready`].
+pub async fn prepare(
+    mut stream: TcpStream,
+    introduction: Option<header::Introduction>,
+    tls: Option<(&Connector, IpAddr)>,
+    host: Option<&str>,
+) -> Result<Stream, Unready> {
+    if let Some(introduction) = introduction {
+        let header = introduction.bytes(&stream);
+        stream.write_all(&header).await.map_err(Unready::Broken)?;
+    }
+    let Some((tls, address)) = tls else {
+        return Ok(stream.into());
+    };
+    let stream = tls.connect(stream, address, host).await;
+    let stream = stream.map_err(Unready::Tls)?;
+    Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+}

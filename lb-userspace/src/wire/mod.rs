@@ -1,0 +1,8 @@
+//! A connection's bytes, and what comes before them towards a server. What the traffic to a server and its checks have in
+//! common is said here, once.
+
+pub mod dial;
+pub mod header;
+pub mod stream;
+
+pub use stream::Stream;

@@ -1,0 +1,76 @@
+//! The statistics over TLS, and who may see them.
+
+use crate::{
+    certificates::Authority,
+    clients::{curl, installed, resolve, write},
+    daemon::{Daemon, free},
+};
+
+/// `secret`, as `openssl passwd -6` and Argon2's own program write it.
+const SHA512: &str = "$6$saltstring$AIsRs/Ee56G/tC8MEHhvReZTfx8u3rXXMl6eYrjCG9ibix19DxoMBLogdTET5Ukw9Sf7eZTITsuk0Ry5qulYz.";
+const ARGON: &str =
+    "$argon2id$v=19$m=4096,t=3,p=1$c2FsdHNhbHQ$OLeWCvLwvsLRPgRDUFsaPr4TPYfqZKBxQuyYI2VLP2w";
+
+#[test]
+fn statistics_are_served_over_tls_to_who_knows_the_password_of_a_hash() {
+    if !installed("curl") {
+        return;
+    }
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let ca_file = write(&folder, "ca.pem", &ca.pem());
+    write(&folder, "site.pem", &ca.issue(&["site.example"]).both());
+    let (web, plain) = (free(), free());
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "stats:
+  bind: ['{plain}', {{ address: '{web}', tls: {{ certificates: site.pem }} }}]
+  auth: {{ sha: '{SHA512}', argon: '{ARGON}', clear: secret }}
+"
+        ),
+        web,
+    );
+    let url = format!("https://site.example:{}/stats;csv", web.port());
+    let resolve = resolve("site.example", web);
+    let secure = |user: &str| {
+        let arguments = ["--cacert", &ca_file, "--resolve", &resolve, "-u", user];
+        curl(
+            &[
+                &arguments[..],
+                &[
+                    "-w",
+                    "%{http_code} %{http_version}",
+                    "-o",
+                    "/dev/null",
+                    &url,
+                ],
+            ]
+            .concat(),
+        )
+        .0
+    };
+    let bare = format!("http://{plain}/stats;csv");
+    for user in ["sha", "argon", "clear"] {
+        for _ in 0..2 {
+            assert_eq!(secure(&format!("{user}:secret")), "200 1.1", "{user}");
+            assert_eq!(secure(&format!("{user}:Secret")), "401 1.1", "{user}");
+        }
+        let user = format!("{user}:secret");
+        let code = curl(&["-u", &user, "-w", "%{http_code}", "-o", "/dev/null", &bare]).0;
+        assert_eq!(code, "200");
+    }
+    let (_, code) = curl(&["--cacert", &ca_file, &format!("http://{web}/stats")]);
+    assert_ne!(code, Some(0), "TLS alone is spoken there");
+    // A certificate that changes is taken here too.
+    write(
+        &daemon.folder,
+        "site.pem",
+        &ca.issue(&["other.example"]).both(),
+    );
+    daemon.logged(&format!(
+        "stats: {web}: the changed certificates are in use"
+    ));
+    let (_, code) = curl(&["--cacert", &ca_file, "--resolve", &resolve, &url]);
+    assert_eq!(code, Some(60), "the name is not the certificate's any more");
+}
