@@ -11,11 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::{
     answer::Answer,
     exchange::{context::Exchange, rules::Remembered},
+    interim,
     tunnel::Tunnel,
 };
 use crate::{
@@ -52,6 +53,12 @@ pub(super) struct Client {
     held: Cell<Option<Instant>>,
     /// A `100 Continue` of hyper's may pass.
     pub(super) interim: Cell<bool>,
+    /// The server has said `100 Continue`.
+    continues: Cell<bool>,
+    /// What the server has said before its answer and the client has not got yet.
+    interims: RefCell<Vec<Response<()>>>,
+    /// hyper may still have to write something of an earlier answer.
+    behind: Cell<bool>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The status of the answer with which to close.
@@ -180,6 +187,9 @@ impl Client {
             blocked: Cell::new(false),
             held: Cell::new(None),
             interim: Cell::new(false),
+            continues: Cell::new(false),
+            interims: RefCell::default(),
+            behind: Cell::new(false),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
@@ -294,6 +304,7 @@ impl Client {
     /// All that was to be sent has been.
     pub(super) fn flushed(&self) {
         self.blocked.set(false);
+        self.behind.set(false);
         if self.phase() == Phase::Flushing {
             self.end_exchange();
         }
@@ -307,6 +318,7 @@ impl Client {
     pub(super) fn begin(&self) {
         // One that answers faster than it is flushed has its record written before the next begins.
         if self.exchange().is_open() {
+            self.behind.set(true);
             self.end_exchange();
         }
         if self.phase() == Phase::Idle {
@@ -316,6 +328,8 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         self.upload.set(Upload::Done);
         self.interim.set(false);
+        self.continues.set(false);
+        self.interims.borrow_mut().clear();
         self.held.set(None);
         self.enter(Phase::Serving);
         self.exchange().begin(self.started.get(), self.bytes_out());
@@ -371,6 +385,40 @@ impl Client {
     /// Whether the request's body is held back.
     pub(super) fn is_held(&self) -> bool {
         self.held.get().is_some()
+    }
+
+    /// The server has said something before its answer: the request's body is wanted, or it is for the client, if that
+    /// `understands` it. What a client does not read at all is not kept without end.
+    pub(super) fn interim_came(&self, head: Response<()>, understands: bool) {
+        self.server_active();
+        if head.status() == StatusCode::CONTINUE {
+            self.continues.set(true);
+            return;
+        }
+        let mut interims = self.interims.borrow_mut();
+        if understands && interims.len() < interim::MAX_WAITING {
+            interims.push(interim::clean(head));
+        }
+    }
+
+    /// Whether the server has asked for the request's body.
+    pub(super) fn is_asked_to_continue(&self) -> bool {
+        self.continues.get()
+    }
+
+    /// What the server has said before its answer and the client is to be told now.
+    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut *self.interims.borrow_mut())
+    }
+
+    /// Whether there is any of it.
+    pub(super) fn has_interims(&self) -> bool {
+        !self.interims.borrow().is_empty()
+    }
+
+    /// Whether hyper may still have to write something of an earlier answer.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.get()
     }
 
     /// Something passed between us and the server.

@@ -12,6 +12,7 @@
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
+//! | `interim` | what a server says before its answer |
 //! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
 //! | `upstream` | connections to servers and the idle ones that are kept |
 //! | `body`, `inbound` | bodies on their way through |
@@ -27,6 +28,7 @@ pub mod fields;
 pub mod forward;
 mod h2;
 mod inbound;
+mod interim;
 mod io;
 mod local;
 mod park;

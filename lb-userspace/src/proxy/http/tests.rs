@@ -3,6 +3,7 @@
 mod choosing;
 mod h2_clients;
 mod h2_servers;
+mod interim;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

@@ -161,6 +161,14 @@ impl Lease {
         }
     }
 
+    /// What the server has said before its answer, where the request has a connection of its own.
+    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take_interims(),
+            Wire::Http2(_) => Vec::new(),
+        }
+    }
+
     /// The connection, where the request has one of its own.
     pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
         match &mut self.wire {

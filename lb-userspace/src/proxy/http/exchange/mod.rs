@@ -5,17 +5,7 @@ mod persist;
 pub(super) mod rules;
 mod send;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
 use send::Answered;
@@ -157,19 +147,10 @@ async fn forward_to_backend(
     );
 
     let mut body = RequestBody::new(body, client);
-    let opened = (fields.any(Fields::EXPECT) && expects_continue(&head, asked)).then(|| {
-        let opened = Arc::new(AtomicBool::new(false));
-        body.hold(Arc::clone(&opened), client.now() + CONTINUE);
-        opened
-    });
-    let mut request = Request::from_parts(head, body);
-    if let Some(opened) = opened {
-        hyper::ext::on_informational(&mut request, move |response| {
-            if response.status() == 100 {
-                opened.store(true, Relaxed);
-            }
-        });
+    if fields.any(Fields::EXPECT) && expects_continue(&head, asked) {
+        body.hold(client.now() + CONTINUE);
     }
+    let request = Request::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
     match answered.response.status() {
         StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,

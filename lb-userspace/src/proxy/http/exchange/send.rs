@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, StatusCode, header::HOST};
+use http::{Request, Response, StatusCode, Version, header::HOST};
 use hyper::client::conn::TrySendError;
 
 use super::{Failure, persist};
@@ -219,6 +219,7 @@ async fn send(
     client.exchange().stage = Phase::Headers;
     client.server_active();
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
+    let understands = request.version() != Version::HTTP_10;
     let outcome = match lease.http1() {
         Ok(upstream) => {
             let mut response = pin!(upstream.send(request));
@@ -226,6 +227,11 @@ async fn send(
             let mut unwoken = Context::from_waker(Waker::noop());
             wait(client, |cx| {
                 lease.drive(cx);
+                for interim in lease.take_interims() {
+                    client.interim_came(interim, understands);
+                    // The body may go on now.
+                    lease.drive(cx);
+                }
                 match response.as_mut().poll(&mut unwoken) {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Http1))),
                     Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
@@ -238,6 +244,10 @@ async fn send(
             Ok(mut ask) => {
                 wait(client, |cx| {
                     lease.drive(cx);
+                    while let Some(interim) = ask.poll_interim(cx) {
+                        client.interim_came(interim, understands);
+                        lease.drive(cx);
+                    }
                     ask.poll(client, cx).map_err(|unseen| match unseen {
                         Some(request) => Trouble::Unsent(Box::new(request)),
                         None => Trouble::Reset,

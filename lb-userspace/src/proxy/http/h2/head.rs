@@ -47,6 +47,12 @@ pub(super) fn response(head: response::Parts) -> Response<()> {
     response
 }
 
+/// The same of what is said before the response, which has no such fields.
+pub(super) fn interim(mut head: Response<()>) -> Response<()> {
+    *head.version_mut() = Version::HTTP_2;
+    head
+}
+
 /// Fields that HTTP/2 has other means for (RFC 9113 section 8.2.2).
 fn shed(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE] {

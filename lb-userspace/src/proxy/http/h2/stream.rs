@@ -122,6 +122,11 @@ async fn answer(
                 *interim.status_mut() = StatusCode::CONTINUE;
                 let _ = respond.send_informational(interim);
             }
+            if client.has_interims() {
+                for interim in client.take_interims() {
+                    let _ = respond.send_informational(head::interim(interim));
+                }
+            }
             match serving {
                 Poll::Pending if respond.poll_reset(cx).is_ready() => Poll::Ready(None),
                 serving => serving,

@@ -367,6 +367,14 @@ pub(in super::super) struct Ask {
 }
 
 impl Ask {
+    /// What the server has said before the response.
+    pub(in super::super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Option<Response<()>> {
+        match self.response.as_mut()?.poll_informational(cx) {
+            Poll::Ready(Some(Ok(head))) => Some(head),
+            _ => None,
+        }
+    }
+
     /// The response. An error with the request means that it may be sent once more.
     pub(in super::super) fn poll(
         &mut self,
