@@ -21,7 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
-            h2::NotAsked,
+            h2::{Chosen, NotAsked},
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -147,12 +147,16 @@ async fn reach(
             None => {
                 let way = way(own);
                 // Boxed so that requests on idle connections do not carry its state around.
-                let stream = Box::pin(way.clone().connect()).await?;
-                if protocol == Protocol::Auto && stream.alpn() == Some(b"h2") {
-                    let lease = pool.shared.open(place, way.own, stream).await?;
+                let chooses = protocol == Protocol::Auto && server.tls.is_some();
+                let stream = if !chooses {
+                    Box::pin(way.clone().connect()).await?
+                } else {
                     pool.keep_tidy(&client.worker);
-                    return Ok(Lease::shared(lease, place));
-                }
+                    match Box::pin(pool.shared.choose(place, way.clone())).await? {
+                        Chosen::Http1(stream) => stream,
+                        Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
+                    }
+                };
                 Upstream::over(stream, way).await?
             }
         };

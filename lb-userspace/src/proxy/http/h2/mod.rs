@@ -26,7 +26,7 @@ mod upstream;
 
 pub(super) use received::Received;
 pub(super) use serve::{begins, serve};
-pub(super) use upstream::{Lease, NotAsked, Pool};
+pub(super) use upstream::{Chosen, Lease, NotAsked, Pool};
 
 /// Requests that may be under way on a connection, on either side: HAProxy's `tune.h2.max-concurrent-streams`.
 const STREAMS: u32 = 100;

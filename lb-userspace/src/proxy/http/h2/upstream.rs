@@ -96,6 +96,8 @@ struct Connections {
     open: RefCell<Vec<Rc<Connection>>>,
     /// One is being made.
     opening: RefCell<Option<Rc<Opening>>>,
+    /// The server may choose, and has chosen HTTP/1 last time.
+    chose_http_1: Cell<bool>,
 }
 
 /// A connection that is being made, for all that wait for it.
@@ -104,6 +106,16 @@ struct Opening {
     ended: Notify,
     /// Why it is not to be had.
     failed: OnceCell<ConnectError>,
+    /// The server has chosen HTTP/1: what was made is for one of them.
+    http_1: Cell<Option<Stream>>,
+}
+
+/// What a server has chosen.
+pub(in super::super) enum Chosen {
+    /// A connection of HTTP/1.
+    Http1(Stream),
+    /// Room on a connection of HTTP/2.
+    Http2(Lease),
 }
 
 impl Connections {
@@ -124,11 +136,22 @@ impl Connections {
         Ok(connection)
     }
 
-    /// The connection that is being made, or else one that is begun.
+    /// What is to be spoken on a connection that the server could choose for.
+    async fn chosen(&self, stream: Stream) -> Result<Chosen, ConnectError> {
+        let http_1 = stream.alpn() != Some(b"h2");
+        self.chose_http_1.set(http_1);
+        if http_1 {
+            return Ok(Chosen::Http1(stream));
+        }
+        let connection = self.open(stream).await?;
+        Ok(Chosen::Http2(Lease::new(&connection)))
+    }
+
+    /// The connection that is being made, or else one that is begun; `chooses` if the server chooses what for.
     ///
     /// In a task of its own: it is for all that wait, so it goes on though the one that has begun it leaves, and has its
     /// own time.
-    fn opening(self: &Rc<Self>, way: Way) -> Rc<Opening> {
+    fn opening(self: &Rc<Self>, way: Way, chooses: bool) -> Rc<Opening> {
         let mut opening = self.opening.borrow_mut();
         if let Some(opening) = &*opening {
             return Rc::clone(opening);
@@ -138,7 +161,17 @@ impl Connections {
         let told = Rc::clone(&begun);
         tokio::task::spawn_local(async move {
             let timeout = way.timeout;
-            let made = async { at.open(way.connect().await?).await };
+            let made = async {
+                let stream = way.connect().await?;
+                if !chooses {
+                    return at.open(stream).await.map(drop);
+                }
+                // Whose room it is is not decided yet.
+                if let Chosen::Http1(stream) = at.chosen(stream).await? {
+                    begun.http_1.set(Some(stream));
+                }
+                Ok(())
+            };
             let made = tokio::time::timeout(timeout, made).await;
             if let Err(error) = made.unwrap_or(Err(ConnectError::Timeout)) {
                 let _ = begun.failed.set(error);
@@ -201,7 +234,7 @@ impl Pool {
         let leased = async {
             loop {
                 // Whoever comes while one is being made waits for it: there may be room for all.
-                let opening = at.opening(way.clone());
+                let opening = at.opening(way.clone(), false);
                 opening.ended.notified().await;
                 if let Some(error) = opening.failed.get() {
                     return Err(error.again());
@@ -215,24 +248,44 @@ impl Pool {
         leased.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    /// Room for a request on `stream`, which was made for it.
+    /// A new connection to `place`, made by `way`, for whatever the server chooses.
+    ///
+    /// As long as it may choose HTTP/2, all that come wait for one connection, which may have room for them; once it has
+    /// chosen HTTP/1 each makes its own.
     ///
     /// # Errors
-    /// HTTP/2 cannot be begun on it.
-    pub(in super::super) async fn open(
+    /// The connection is not to be had, or not in time.
+    pub(in super::super) async fn choose(
         &self,
         place: Place,
-        own: Option<Box<Own>>,
-        stream: Stream,
-    ) -> Result<Lease, ConnectError> {
-        let connection = self.at_or_new(place, own).open(stream).await?;
-        Ok(Lease::new(&connection))
+        way: Way,
+    ) -> Result<Chosen, ConnectError> {
+        let at = self.at_or_new(place, way.own.clone());
+        let timeout = way.timeout;
+        let chosen = async {
+            while !at.chose_http_1.get() {
+                let opening = at.opening(way.clone(), true);
+                opening.ended.notified().await;
+                if let Some(error) = opening.failed.get() {
+                    return Err(error.again());
+                }
+                if let Some(stream) = opening.http_1.take() {
+                    return Ok(Chosen::Http1(stream));
+                }
+                if let Some(lease) = at.free() {
+                    return Ok(Chosen::Http2(lease));
+                }
+            }
+            at.chosen(way.clone().connect().await?).await
+        };
+        let chosen = tokio::time::timeout(timeout, chosen).await;
+        chosen.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
     pub(in super::super) fn expire(&self, now: Instant, idle: Duration) -> bool {
         let mut left = false;
-        self.places.borrow_mut().retain(|(_, at)| {
+        self.places.borrow_mut().retain(|((_, own), at)| {
             let mut open = at.open.borrow_mut();
             open.retain(|connection| {
                 connection.is_open()
@@ -241,7 +294,8 @@ impl Pool {
             });
             let any = !open.is_empty() || at.opening.borrow().is_some();
             left |= any;
-            any
+            // What a server has chosen is remembered, where that is not for each client.
+            any || at.chose_http_1.get() && own.is_none()
         });
         left
     }
