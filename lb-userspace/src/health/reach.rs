@@ -71,7 +71,7 @@ impl Reach {
         let Some(tls) = &self.tls else {
             return Ok(Reached::Plain(stream));
         };
-        let handshake = tls.connect(stream, self.address.ip(), self.host.as_deref());
+        let handshake = tls.connect(stream, self.address.ip(), self.host.as_deref(), false);
         match timeout_at(deadline, handshake).await {
             Ok(Ok(stream)) => Ok(Reached::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(Finding {

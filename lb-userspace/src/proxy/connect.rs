@@ -66,6 +66,8 @@ pub struct Way {
     pub timeout: Duration,
     /// What is different for each client; most servers are reached alike by all.
     pub own: Option<Box<Own>>,
+    /// HTTP/1 is to be spoken, whatever else its TLS could agree on.
+    pub http_1: bool,
 }
 
 /// What makes a connection to a server one that not every client may use.
@@ -105,6 +107,7 @@ impl Way {
             server,
             timeout,
             own,
+            http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
             return Ok(connect(server.address, timeout).await?.into());
@@ -121,7 +124,8 @@ impl Way {
                 return Ok(stream.into());
             };
             let host = own.and_then(|own| own.host.as_deref());
-            match tls.connect(stream, server.address.ip(), host).await {
+            let address = server.address.ip();
+            match tls.connect(stream, address, host, http_1).await {
                 Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
                 Err(error) => {
                     let (backend, name) = (&server.backend, &server.name);

@@ -26,6 +26,7 @@ use super::{
     client::Client,
     h2,
     server_io::{Meter, ServerIo},
+    tunnel::Far,
 };
 use crate::proxy::{
     Stream, Worker,
@@ -184,18 +185,23 @@ impl Lease {
         }
     }
 
-    /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
-    /// HTTP is not done with it.
-    pub(super) fn into_switched(self) -> Option<(Stream, Bytes)> {
-        let Wire::Http1(upstream) = self.wire else {
-            return None;
+    /// The connection itself, or the stream, once the server has switched protocols, with what has come after its answer,
+    /// whose body would be `incoming`. `None` if HTTP is not done with it.
+    pub(super) fn into_switched(self, incoming: Inbound) -> Option<(Far, Bytes)> {
+        let upstream = match (self.wire, incoming) {
+            (Wire::Http1(upstream), _) => upstream,
+            (Wire::Http2(lease), Inbound::Http2(received)) => {
+                let stream = lease.into_switched(received)?;
+                return Some((Far::Http2(stream), Bytes::new()));
+            }
+            (Wire::Http2(_), _) => return None,
         };
         let Upstream {
             connection, ended, ..
         } = *upstream;
         ended.then(|| {
             let parts = connection.into_parts();
-            (parts.io.into_stream(), parts.read_buf)
+            (Far::Socket(parts.io.into_stream()), parts.read_buf)
         })
     }
 

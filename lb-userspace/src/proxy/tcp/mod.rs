@@ -105,6 +105,7 @@ async fn reach(
                 let server = Arc::clone(server);
                 let own = Own::of(&server, || client.ends(), || client.server_name());
                 Way {
+                    http_1: false,
                     server,
                     timeout,
                     own,

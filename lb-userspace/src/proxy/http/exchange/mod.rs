@@ -17,7 +17,7 @@ use super::{
     fields::Fields,
     forward,
     plan::Target,
-    tunnel::Tunnel,
+    tunnel::{Rest, Tunnel},
 };
 use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
@@ -170,7 +170,7 @@ async fn switch(
     }: Answered,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let (mut head, _) = response.into_parts();
+    let (mut head, incoming) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
     // hyper may have to be asked once more to find that it is done.
@@ -180,7 +180,7 @@ async fn switch(
     })
     .await;
     client.exchange().count_server_bytes(lease.take_bytes());
-    let Some((server, early)) = lease.into_switched().filter(|_| complete) else {
+    let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
     let fields = Fields::of(&head.headers);
@@ -191,9 +191,11 @@ async fn switch(
     let shut_down = client.exchange().take_shut_down();
     client.tunnel.set(Some(Box::new(Tunnel {
         server,
-        early,
-        idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
-        shut_down,
+        rest: Rest {
+            early,
+            idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
+            shut_down,
+        },
     })));
     Ok(Response::from_parts(head, ResponseBody::switched(client)))
 }

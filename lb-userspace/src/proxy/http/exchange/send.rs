@@ -21,7 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
-            h2::{Chosen, NotAsked},
+            h2::{self, Chosen, NotAsked},
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -114,6 +114,7 @@ async fn reach(
     let timeout = target.backend.config.timeouts.connect;
     let clock = client.worker.shared.topology.clock;
     let pool = &client.worker.http.pool;
+    let upgrade = h2::is_upgrade(request.headers());
     let to_server = async |server: &Arc<Server>| {
         let place = Place {
             backend: target.index,
@@ -124,6 +125,7 @@ async fn reach(
             server: Arc::clone(server),
             timeout,
             own,
+            http_1: upgrade,
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
@@ -132,8 +134,10 @@ async fn reach(
             let lease = pool.shared.lease(place, way(own), anew).await?;
             return Ok(Lease::shared(lease, place));
         }
+        // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
         if protocol == Protocol::Auto
             && !anew
+            && !upgrade
             && let Some(lease) = pool.shared.find(place, own.as_deref())
         {
             return Ok(Lease::shared(lease, place));
@@ -147,7 +151,7 @@ async fn reach(
             None => {
                 let way = way(own);
                 // Boxed so that requests on idle connections do not carry its state around.
-                let chooses = protocol == Protocol::Auto && server.tls.is_some();
+                let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
                 let stream = if !chooses {
                     Box::pin(way.clone().connect()).await?
                 } else {
@@ -244,6 +248,11 @@ async fn send(
             })
             .await
         }
+        Err(shared)
+            if h2::is_upgrade(request.headers()) && !switches(client, target, shared).await =>
+        {
+            Err(Trouble::Unswitchable)
+        }
         Err(shared) => match shared.ask(client, request) {
             Ok(mut ask) => {
                 wait(client, |cx| {
@@ -289,8 +298,26 @@ async fn send(
             Sent::Not(*request)
         }
         Err(Trouble::Unsendable) => Sent::Failed(unsendable(client)),
+        Err(Trouble::Unswitchable) => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Server, Phase::Headers);
+            Sent::Failed(Failure::Status(StatusCode::BAD_GATEWAY))
+        }
         Err(Trouble::Reset) => Sent::Failed(broken_off(client, false)),
     }
+}
+
+/// Whether a server of HTTP/2 carries other protocols. One that does not say so in time does not.
+async fn switches(client: &Client, target: &Target, lease: &h2::Lease) -> bool {
+    let mut asked = pin!(lease.switches());
+    let timeout = tokio::time::sleep(target.backend.config.timeouts.connect);
+    let mut timeout = pin!(timeout);
+    poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Pending if client.exchange().is_shut_down(cx) => Poll::Ready(false),
+        Poll::Pending => timeout.as_mut().poll(cx).map(|()| false),
+        told => told,
+    })
+    .await
 }
 
 /// Waits for a response as long as there is any use in it.
@@ -316,6 +343,8 @@ enum Trouble {
     Unsent(Box<Request<RequestBody>>),
     /// The server's protocol cannot carry it.
     Unsendable,
+    /// It asks for another protocol, and the server carries none.
+    Unswitchable,
     /// The server, or its connection, ended the stream.
     Reset,
     Expired(Expired),

@@ -39,6 +39,11 @@ impl Received {
         }
     }
 
+    /// The stream itself.
+    pub(super) fn into_stream(self) -> RecvStream {
+        self.stream
+    }
+
     pub(in super::super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,7 +13,9 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Method, Request, Response, StatusCode};
 
 use super::{
-    Received, connect, head,
+    Received,
+    bytestream::Bytestream,
+    connect, head,
     pipe::{End, Pipe, Side},
     serve::Connection,
 };
@@ -208,7 +210,10 @@ async fn switched(
     client.sent(head::response_size(&head));
     client.exchange().status = Some(StatusCode::OK.as_u16());
     match respond.send_response(head, false) {
-        Ok(stream) => connect::carry(client, *tunnel, bytes, stream).await,
+        Ok(stream) => {
+            let near = Bytestream::of_client(bytes, stream);
+            tunnel.carry(client, near, Bytes::new()).await;
+        }
         Err(_) => client.exchange().terminate_here(Cause::Client),
     }
 }

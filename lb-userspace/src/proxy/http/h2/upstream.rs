@@ -11,14 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, client};
+use h2::{Ping, PingPong, Reason, SendStream, client};
 use http::{Request, Response, uri::Scheme};
 use http_body::Body;
 use tokio::sync::Notify;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
-    head,
+    bytestream::Bytestream,
+    connect, head,
     pipe::{Pipe, Side},
 };
 use crate::proxy::{
@@ -40,6 +41,10 @@ struct Connection {
     used: Cell<bool>,
     /// It is to carry no more requests.
     used_up: Cell<bool>,
+    /// What asks whether the server is there; its settings have come before it answers.
+    ping: RefCell<Option<PingPong>>,
+    /// Its settings are known.
+    settled: tokio::sync::OnceCell<()>,
     idle_since: Cell<Instant>,
 }
 
@@ -49,7 +54,7 @@ impl Connection {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
         };
-        let (sender, wire) = client::Builder::new()
+        let (sender, mut wire) = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(4 * MAX_HEAD)
@@ -58,6 +63,7 @@ impl Connection {
             .enable_push(false)
             .handshake(stream)
             .await?;
+        let ping = wire.ping_pong();
         tokio::task::spawn_local(async move {
             // What goes wrong is told to the requests on it.
             let _ = wire.await;
@@ -68,6 +74,8 @@ impl Connection {
             active: Cell::new(0),
             used: Cell::new(false),
             used_up: Cell::new(false),
+            ping: RefCell::new(ping),
+            settled: tokio::sync::OnceCell::new(),
             idle_since: Cell::new(Instant::now()),
         }))
     }
@@ -82,6 +90,21 @@ impl Connection {
             sender.poll_ready(&mut Context::from_waker(Waker::noop())),
             Poll::Ready(Err(_))
         )
+    }
+
+    /// Whether it carries other protocols (RFC 8441). The server says so with its settings, which are the first that it
+    /// sends, so that they have come once it has answered a ping.
+    async fn switches(&self) -> bool {
+        if !self.sender.is_extended_connect_protocol_enabled() {
+            let settled = self.settled.get_or_init(async || {
+                let ping = self.ping.borrow_mut().take();
+                if let Some(mut ping) = ping {
+                    let _ = ping.ping(Ping::opaque()).await;
+                }
+            });
+            settled.await;
+        }
+        self.sender.is_extended_connect_protocol_enabled()
     }
 
     fn has_room(&self) -> bool {
@@ -306,6 +329,8 @@ pub(in super::super) struct Lease {
     connection: Rc<Connection>,
     fresh: bool,
     upload: Option<Pipe<RequestBody>>,
+    /// The way of what follows a request for another protocol.
+    switching: Option<SendStream<Bytes>>,
 }
 
 impl Lease {
@@ -315,6 +340,7 @@ impl Lease {
             connection: Rc::clone(connection),
             fresh: !connection.used.replace(true),
             upload: None,
+            switching: None,
         }
     }
 
@@ -331,6 +357,17 @@ impl Lease {
     /// Whether all of the request is on its way.
     pub(in super::super) fn is_sent(&self) -> bool {
         self.upload.is_none()
+    }
+
+    /// Whether a request for another protocol can be sent by it.
+    pub(in super::super) async fn switches(&self) -> bool {
+        self.connection.switches().await
+    }
+
+    /// The stream once the server has agreed to another protocol, with what comes by it.
+    pub(in super::super) fn into_switched(mut self, received: Received) -> Option<Bytestream> {
+        let send = self.switching.take()?;
+        Some(Bytestream::of_server(received.into_stream(), send, self))
     }
 
     /// Sends more of the request's body.
@@ -362,9 +399,17 @@ impl Lease {
         let ended = body.is_end_stream();
         // What may be asked twice is kept, for a server that closes as it comes.
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
-        let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
+        let switch = match ended && head::is_upgrade(&parts.headers) {
+            false => None,
+            true => Some(connect::Switch::of(&parts)),
+        };
+        let Some(mut head) = head::request(parts, self.connection.scheme.clone()) else {
             return Err(NotAsked::Unsendable);
         };
+        if let Some(switch) = &switch {
+            switch.ask(&mut head);
+        }
+        let ended = ended && switch.is_none();
         let target = head
             .uri()
             .path_and_query()
@@ -374,13 +419,16 @@ impl Lease {
         match sender.send_request(head, ended) {
             Ok((response, stream)) => {
                 client.exchange().count_server_bytes((0, size as u64));
-                if !ended {
+                if switch.is_some() {
+                    self.switching = Some(stream);
+                } else if !ended {
                     let side = Side::Server(Rc::clone(client));
                     self.upload = Some(Pipe::new(body, stream, side));
                 }
                 Ok(Ask {
                     response: Some(response),
                     again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
+                    switch,
                 })
             }
             // Neither a peer nor the network has said it: the h2 crate does not write such a head.
@@ -388,6 +436,7 @@ impl Lease {
             Err(_) => Ok(Ask {
                 response: None,
                 again: None,
+                switch: None,
             }),
         }
     }
@@ -418,6 +467,8 @@ pub(in super::super) struct Ask {
     response: Option<client::ResponseFuture>,
     /// The request, if it may be sent once more.
     again: Option<Request<RequestBody>>,
+    /// It asks for another protocol.
+    switch: Option<connect::Switch>,
 }
 
 impl Ask {
@@ -442,9 +493,12 @@ impl Ask {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(response)) => {
                 let (parts, body) = response.into_parts();
-                let head = Response::from_parts(parts, ());
+                let mut head = Response::from_parts(parts, ());
                 let size = head::response_size(&head);
                 client.exchange().count_server_bytes((size as u64, 0));
+                if let Some(switch) = self.switch.take() {
+                    switch.answer(&mut head);
+                }
                 let body = Inbound::Http2(Received::of_server(body, client));
                 Poll::Ready(Ok(head.map(|()| body)))
             }
