@@ -27,7 +27,7 @@ pub(super) enum Far {
     /// A connection.
     Socket(Stream),
     /// A stream of one.
-    Http2(h2::Bytestream),
+    Http2(Box<h2::Bytestream>),
 }
 
 /// What else there is to know of a tunnel.

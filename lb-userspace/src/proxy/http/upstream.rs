@@ -192,7 +192,7 @@ impl Lease {
             (Wire::Http1(upstream), _) => upstream,
             (Wire::Http2(lease), Inbound::Http2(received)) => {
                 let stream = lease.into_switched(received)?;
-                return Some((Far::Http2(stream), Bytes::new()));
+                return Some((Far::Http2(Box::new(stream)), Bytes::new()));
             }
             (Wire::Http2(_), _) => return None,
         };

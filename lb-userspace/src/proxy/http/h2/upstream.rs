@@ -330,7 +330,7 @@ pub(in super::super) struct Lease {
     fresh: bool,
     upload: Option<Pipe<RequestBody>>,
     /// The way of what follows a request for another protocol.
-    switching: Option<SendStream<Bytes>>,
+    switching: Option<Box<SendStream<Bytes>>>,
 }
 
 impl Lease {
@@ -367,7 +367,7 @@ impl Lease {
     /// The stream once the server has agreed to another protocol, with what comes by it.
     pub(in super::super) fn into_switched(mut self, received: Received) -> Option<Bytestream> {
         let send = self.switching.take()?;
-        Some(Bytestream::of_server(received.into_stream(), send, self))
+        Some(Bytestream::of_server(received.into_stream(), *send, self))
     }
 
     /// Sends more of the request's body.
@@ -401,7 +401,7 @@ impl Lease {
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
         let switch = match ended && head::is_upgrade(&parts.headers) {
             false => None,
-            true => Some(connect::Switch::of(&parts)),
+            true => Some(Box::new(connect::Switch::of(&parts))),
         };
         let Some(mut head) = head::request(parts, self.connection.scheme.clone()) else {
             return Err(NotAsked::Unsendable);
@@ -420,7 +420,7 @@ impl Lease {
             Ok((response, stream)) => {
                 client.exchange().count_server_bytes((0, size as u64));
                 if switch.is_some() {
-                    self.switching = Some(stream);
+                    self.switching = Some(Box::new(stream));
                 } else if !ended {
                     let side = Side::Server(Rc::clone(client));
                     self.upload = Some(Pipe::new(body, stream, side));
@@ -468,7 +468,7 @@ pub(in super::super) struct Ask {
     /// The request, if it may be sent once more.
     again: Option<Request<RequestBody>>,
     /// It asks for another protocol.
-    switch: Option<connect::Switch>,
+    switch: Option<Box<connect::Switch>>,
 }
 
 impl Ask {
