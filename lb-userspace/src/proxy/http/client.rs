@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use h2::RecvStream;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::{
@@ -59,6 +60,8 @@ pub(super) struct Client {
     interims: RefCell<Vec<Response<()>>>,
     /// hyper may still have to write something of an earlier answer.
     behind: Cell<bool>,
+    /// The stream of HTTP/2 that the request has come by and whose end is still to come.
+    unread: Cell<Option<RecvStream>>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The status of the answer with which to close.
@@ -190,6 +193,7 @@ impl Client {
             continues: Cell::new(false),
             interims: RefCell::default(),
             behind: Cell::new(false),
+            unread: Cell::new(None),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
@@ -414,6 +418,16 @@ impl Client {
     /// Whether there is any of it.
     pub(super) fn has_interims(&self) -> bool {
         !self.interims.borrow().is_empty()
+    }
+
+    /// Nobody reads the request's stream any more, though its end has not come.
+    pub(super) fn leave_unread(&self, stream: RecvStream) {
+        self.unread.set(Some(stream));
+    }
+
+    /// That stream.
+    pub(super) fn take_unread(&self) -> Option<RecvStream> {
+        self.unread.take()
     }
 
     /// Whether hyper may still have to write something of an earlier answer.

@@ -30,6 +30,9 @@ use crate::{
     },
 };
 
+/// How long a client that has its answer may take to say that its request ends.
+const END: Duration = Duration::from_secs(1);
+
 /// Serves a request in a task of its own.
 pub(super) fn begin(
     connection: &Rc<Connection>,
@@ -44,7 +47,11 @@ pub(super) fn begin(
             client: &client,
         };
         serve(&client, request, respond).await;
+        let unread = client.take_unread();
         drop(ending);
+        if let Some(unread) = unread {
+            see_end(unread).await;
+        }
     });
 }
 
@@ -65,6 +72,13 @@ impl Drop for Ending<'_> {
         }
         self.connection.ended(cancelled, self.client.now());
     }
+}
+
+/// Waits a moment for the end of a request that has been answered. If more of it comes the client is to stop: the h2
+/// crate tells it so once the stream is dropped.
+async fn see_end(mut unread: RecvStream) {
+    let next = poll_fn(|cx| unread.poll_data(cx));
+    let _ = tokio::time::timeout(END, next).await;
 }
 
 /// Drives a request and its one timer.

@@ -367,7 +367,7 @@ impl Lease {
     /// The stream once the server has agreed to another protocol, with what comes by it.
     pub(in super::super) fn into_switched(mut self, received: Received) -> Option<Bytestream> {
         let send = self.switching.take()?;
-        Some(Bytestream::of_server(received.into_stream(), *send, self))
+        Some(Bytestream::of_server(received.into_stream()?, *send, self))
     }
 
     /// Sends more of the request's body.
