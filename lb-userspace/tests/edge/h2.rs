@@ -219,3 +219,38 @@ backends:
         assert!((1..=most).contains(&came), "{name}: {came} connections");
     }
 }
+
+#[test]
+fn a_flood_of_streams_is_answered_by_every_combination() {
+    if !installed("h2load") {
+        return;
+    }
+    let ((app, _), front, inner) = (server(), free(), free());
+    let daemon = Daemon::start(
+        Daemon::folder(),
+        &format!(
+            "frontends:
+  front: {{ bind: '{front}', default_backend: inner }}
+  inner: {{ bind: '{inner}', default_backend: app }}
+backends:
+  app: {{ servers: [{{ name: s1, address: '{app}', maxconn: 50 }}], timeouts: {{ queue: 20s }} }}
+  inner: {{ servers: [{{ name: s1, address: '{inner}', protocol: h2 }}] }}
+"
+        ),
+        front,
+    );
+    // To a server of HTTP/1 that takes fewer than come, and to one of HTTP/2.
+    for (at, more) in [(inner, &[][..]), (front, &[]), (front, &["--h1"])] {
+        let streams = if more.is_empty() { "100" } else { "1" };
+        let out = Command::new("h2load")
+            .args(["-n", "3000", "-c", "20", "-m", streams])
+            .args(more)
+            .arg(format!("http://{at}/"))
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.contains("3000 succeeded, 0 failed"), "{out}");
+        assert!(out.contains(" 3000 2xx, 0 3xx, 0 4xx, 0 5xx"), "{out}");
+    }
+    assert!(daemon.pid() > 0);
+}

@@ -38,8 +38,9 @@ const MAX_IDLE: usize = 128;
 /// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
 /// we are the ones who close.
 const IDLE: Duration = Duration::from_secs(5);
-/// Largest head of a response that is taken.
-const MAX_HEAD: usize = 64 * 1024;
+/// Largest head of a response that is taken, and what is read of its body at a time. hyper's own 400 KiB would make
+/// megabytes of every client that does not read, since each piece that waits holds a buffer of that size.
+const BUFFER: usize = 32 * 1024;
 
 /// A connection to a server.
 pub(super) struct Upstream {
@@ -66,7 +67,8 @@ impl Upstream {
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
+            .max_header_size(BUFFER)
+            .max_buf_size(BUFFER)
             .handshake(io);
         let (sender, connection) = handshake
             .await
