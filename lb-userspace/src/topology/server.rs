@@ -511,8 +511,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.server.active.fetch_sub(1, SeqCst);
-        if !self.server.queue.wake_one() {
-            self.server.backend_queue.wake_one();
-        }
+        // Both: if there are more slots than wait for this very server, they are the backend's.
+        self.server.queue.wake_one();
+        self.server.backend_queue.wake_one();
     }
 }
