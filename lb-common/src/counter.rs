@@ -98,6 +98,10 @@ reasons! {
     NoNextHop = "no_next_hop", PassedUp, "new flows whose server's MAC address is not known yet";
     /// The way back to the client is not one we know.
     NoSide = "no_side", PassedUp, "new flows from an interface or VLAN that the agent has not described";
+    /// The frame is for a station that this host is not (RFC 894, `PACKET_OTHERHOST`).
+    OtherStation = "other_station", PassedUp, "new flows in frames for another station's MAC address; the host discards them";
+    /// Nobody can be answered at the source address (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
+    MartianSource = "martian_source", PassedUp, "new flows from addresses that no host has; the host discards them";
     /// The flow table is full.
     TableFull = "table_full", PassedUp, "new flows that found the flow table full";
     /// All source NAT ports tried were taken.

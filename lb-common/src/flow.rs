@@ -375,6 +375,12 @@ impl Hop {
     }
 }
 
+/// A MAC address as a number, from its words in a frame: the key of the table of this host's own.
+#[inline(always)]
+pub const fn mac_key(low: u32, high: u16) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
 /// A VLAN tag as it lies in the frame: type and identifier (IEEE 802.1Q §9.3), priority and drop eligibility zero.
 #[inline(always)]
 pub const fn tag_word(tpid: u16, id: u16) -> u32 {

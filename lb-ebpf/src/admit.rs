@@ -86,6 +86,9 @@ pub fn admit<A: Family>(
     if settings.flags & A::DENY != 0 && packet.key.src.is_denied() {
         return Err(Stop::drop(Reason::Denied));
     }
+    if packet.key.src.is_martian() {
+        return Err(Stop::up(Reason::MartianSource));
+    }
     if may_have_sockets(service.id) && has_socket(packet, hook) {
         return Err(Stop::up(Reason::UserspaceOwned));
     }

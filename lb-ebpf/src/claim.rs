@@ -3,7 +3,7 @@
 use lb_common::{
     abi::Settings,
     counter::Reason,
-    flow::{Half, Hop, flags},
+    flow::{Half, Hop, flags, mac_key},
     hash,
     service::{Server, forward},
     tcp::{self, state},
@@ -14,7 +14,7 @@ use crate::{
     family::Family,
     flow::{client_mac, side_key, signature},
     maps,
-    packet::{at, u32_at},
+    packet::{at, u16_at, u32_at},
     parse,
     plan::{Packet, Stop},
     sets::{insert, look, remove},
@@ -54,6 +54,9 @@ pub fn open<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Stop> {
         Err(reason) => reason,
     };
     balance::lane_active(new.lane, -1);
+    if matches!(reason, Reason::OtherStation) {
+        return Err(Stop::up(reason));
+    }
     if matches!(reason, Reason::DuplicateSyn) {
         return Err(if A::flow(&packet.key).is_some() {
             Stop::AGAIN
@@ -88,6 +91,9 @@ fn enter<A: Family>(packet: &Packet<'_, A>, new: &New) -> Result<(), Reason> {
     let Some(side) = side(packet) else {
         return Err(Reason::NoSide);
     };
+    if !is_own(packet, side) {
+        return Err(Reason::OtherStation);
+    }
     let translate = new.forward == forward::FULL_NAT || new.forward == forward::NAT;
     let now = event::now_ms();
     let forward = &mut work.mine;
@@ -142,6 +148,18 @@ fn side<A>(packet: &Packet<'_, A>) -> Option<u16> {
     maps::SIDES
         .get_ptr(side_key(packet))
         .map(|side| unsafe { *side } as u16)
+}
+
+/// Whether a packet's frame is for this host: for the interface that it came in by, as nearly all are, or for one above
+/// or beside it, such as the virtual router's of VRRP (RFC 9568 section 7.3).
+#[inline(always)]
+fn is_own<A>(packet: &Packet<'_, A>, side: u16) -> bool {
+    // SAFETY: parse checked the Ethernet header.
+    let (low, high) = unsafe { (u32_at::<0>(packet.eth()), u16_at::<4>(packet.eth())) };
+    maps::HOPS
+        .get(u32::from(side))
+        .is_some_and(|hop| hop.src_mac_low == low && hop.src_mac_high == high)
+        || maps::MACS.get_ptr(mac_key(low, high)).is_some()
 }
 
 /// A TCP segment's sequence number.

@@ -80,6 +80,8 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     fn is_real(key: &ServiceKey<Self>) -> bool;
     /// Whether the address lies in a denied prefix.
     fn is_denied(self) -> bool;
+    /// Whether it is an address that no packet comes from: the host's stack would discard it.
+    fn is_martian(self) -> bool;
     /// Hash of a client's address.
     fn source_hash(self) -> u32;
     /// Hash of a client's address and port (network order).
@@ -266,6 +268,13 @@ impl Family for V4 {
         taken != 0
     }
 
+    /// `ip_route_input_slow`: "this network", loopback, multicast and what lies above (RFC 6890).
+    #[inline(always)]
+    fn is_martian(self) -> bool {
+        let first = u32::from_be(self) >> 24;
+        first == 0 || first == 127 || first >= 224
+    }
+
     #[inline(always)]
     fn source_hash(self) -> u32 {
         hash::source_v4(u32::from_be(self))
@@ -361,6 +370,12 @@ impl Family for V6 {
             split::lb_take6(port.into())
         };
         taken != 0
+    }
+
+    /// Multicast, and all of which the first half is zero: unspecified, loopback, mapped IPv4 (RFC 6890).
+    #[inline(always)]
+    fn is_martian(self) -> bool {
+        u32::from_be(self[0]) >> 24 == 0xff || (self[0] | self[1]) == 0
     }
 
     #[inline(always)]

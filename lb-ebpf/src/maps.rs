@@ -145,6 +145,10 @@ pub static HOPS: Array<Hop, 64> = Array::new();
 #[btf_map]
 pub static SIDES: HashMap<SideKey, u32, 256> = HashMap::new();
 
+/// MAC addresses of this host's interfaces, by [`lb_common::flow::mac_key`].
+#[btf_map]
+pub static MACS: HashMap<u64, u32, 256> = HashMap::new();
+
 /// Whose turn it is in a service's slots, by CPU.
 #[btf_map]
 pub static TURNS: PerCpuArray<u32, 64> = PerCpuArray::new();

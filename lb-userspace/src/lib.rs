@@ -11,3 +11,4 @@ pub mod proxy;
 pub mod rules;
 pub mod tls;
 pub mod topology;
+pub mod watched;

@@ -12,7 +12,7 @@ use lb::{
         cli::{ServerArgs, StatusArgs},
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
     },
-    config::{self, Format},
+    config::{self, Format, haproxy},
     daemon,
     observe::log::bridge,
 };
@@ -44,6 +44,8 @@ enum Command {
     Run(RunArgs),
     /// Check a configuration and say everything that is wrong with it
     Check(CheckArgs),
+    /// Print another balancer's configuration as one of lb
+    Import(ImportArgs),
     /// Show frontends, backends, servers and the path that connections take
     Status(StatusArgs),
     /// Drain, enable, disable or weigh a server
@@ -58,16 +60,47 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The configuration
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// The configuration; a name that ends in .cfg is HAProxy's, and so is a folder of such files
     #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
     config: PathBuf,
+    /// The kernel path of an HAProxy configuration, which says nothing of it: auto, xdp, xdp-generic, tc or off
+    #[arg(long, value_name = "ATTACH")]
+    fast_path: Option<String>,
+}
+
+impl FileArgs {
+    fn options(&self) -> haproxy::Options {
+        haproxy::Options {
+            fast_path: self.fast_path.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    #[command(subcommand)]
+    from: ImportFrom,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportFrom {
+    /// An haproxy.cfg
+    Haproxy {
+        /// The file, or a folder of them
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
-    config: PathBuf,
+    #[command(flatten)]
+    file: FileArgs,
     /// How to write the answer
     #[arg(long, value_enum, default_value_t)]
     format: CheckFormat,
@@ -86,6 +119,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
+        Command::Import(args) => import(&args.from),
         Command::Status(args) => args.run(),
         Command::Server(args) => args.run(),
         Command::Flows(args) => args.run(),
@@ -96,7 +130,8 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> ExitCode {
     bridge::install();
-    let report = config::check(&args.config, &config::process_environment);
+    let file = &args.file;
+    let report = config::check(&file.config, &config::process_environment, &file.options());
     let valid = report.is_valid();
     eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
     match report.config.filter(|_| valid) {
@@ -112,11 +147,35 @@ fn check(args: &CheckArgs) -> ExitCode {
         CheckFormat::Text => Format::Text,
     };
     let checked = config::check_command(
-        &args.config,
+        &args.file.config,
         &config::process_environment,
+        &args.file.options(),
         format,
         &mut io::stdout(),
     );
     // An error means that nobody reads the answer any more.
     checked.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn import(from: &ImportFrom) -> ExitCode {
+    let ImportFrom::Haproxy { file } = from;
+    let colour = io::stderr().is_terminal();
+    let source = match haproxy::read(file) {
+        Ok(source) => source,
+        Err(diagnostics) => {
+            eprint!("{}", diagnostics.render(colour));
+            return ExitCode::FAILURE;
+        }
+    };
+    let (text, lost) = haproxy::import(
+        &source,
+        &config::process_environment,
+        &haproxy::Options::default(),
+    );
+    print!("{text}");
+    eprint!("{}", lost.render(colour));
+    match lost.errors() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }

@@ -27,10 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("health", &["observe", "topology", "config", "tls"]),
     ("admin", &["observe", "topology", "config", "tls"]),
     ("observe", &["rules", "topology", "config"]),
-    ("rules", &[]),
+    ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
     ("config", &["rules", "tls"]),
-    ("tls", &[]),
+    ("tls", &["watched"]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.
@@ -67,6 +67,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("conditions.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("introduction.rs", &["frontends", "backends"]),
+    ("capture.rs", &["frontends", "rules"]),
+    ("forwarding.rs", &["frontends", "backends"]),
     ("balance.rs", &["backends"]),
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),

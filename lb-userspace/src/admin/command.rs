@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
+use super::errors;
 use crate::{
     observe::stats::{Row, Sources, csv},
     topology::{AdminState, Backend, Server},
@@ -39,6 +40,10 @@ const COMMANDS: &[(&str, &str)] = &[
     (
         "show flows [json] [<filter>]",
         "list the kernel's flows (frontend, backend, server, client, limit)",
+    ),
+    (
+        "show errors [<iid>|<proxy>] [request|response]",
+        "report the last invalid request and response of each proxy",
     ),
     ("show info", "report information about the running process"),
     ("show ssl cert", "list the certificates that binds use"),
@@ -118,6 +123,7 @@ pub(super) fn split(line: &str) -> Vec<String> {
 fn execute(sources: &Sources, words: &[&str]) -> Result<String, String> {
     match *words {
         ["help", ..] => Ok(help(words.get(1..).unwrap_or_default())),
+        ["show", "errors", ref filter @ ..] => errors::show(&sources.topology(), filter),
         ["show", "info"] => Ok(info(sources)),
         ["show", "stat", ref filter @ ..] => stat(sources, filter),
         ["show", "status", "json"] => Ok(format!("{}\n", sources.snapshot().to_json())),

@@ -4,6 +4,7 @@ mod certificates;
 pub mod cli;
 pub mod client;
 pub mod command;
+mod errors;
 pub mod flows;
 mod kernel;
 pub mod kernel_cli;

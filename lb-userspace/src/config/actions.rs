@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, header::HOST};
 
 use super::{
     answers::status,
+    capture,
     decode::Decoder,
     source::Span,
     table::Table,
@@ -48,6 +49,10 @@ pub(super) fn edits(
                 .and_then(|name| variable(d, &name, node.span));
             found.extend(id.map(|id| (e.key_span, Edit::UnsetVar(id))));
         }
+    }
+    if let Some(e) = table.take("capture") {
+        let edit = capture::action(d, e, side);
+        found.extend(edit.map(|edit| (e.key_span, edit)));
     }
     for (entry, data) in [
         (table.take("inc_gpc0"), Data::Gpc0),
@@ -242,6 +247,10 @@ fn header_edits(
     }
     for e in table.entries() {
         let name = header_name(d, &e.key, e.key_span);
+        if key == "add_header" && name == Some(HOST) {
+            let message = "a request has one Host";
+            d.error(e.key_span, message, "write `set_header`, which replaces it");
+        }
         let what = format!("`{}`", e.key);
         let operation = match key {
             "set_header" => d.template(&e.value, &what).map(HeaderOp::Set),

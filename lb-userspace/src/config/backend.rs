@@ -7,8 +7,10 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    errorfiles, frontend, introduction,
-    model::{ErrorFiles, OnMarkedDown, Protocol},
+    errorfiles,
+    forwarding::{self, ForwardingDraft},
+    frontend, introduction,
+    model::{OnMarkedDown, Protocol},
     rules,
     source::Spanned,
     stick_table,
@@ -41,17 +43,17 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         return BackendDraft {
             name,
             mode: None,
-            forwarded_for: None,
+            forwarding: ForwardingDraft::default(),
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
-            errorfiles: ErrorFiles::default(),
+            errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
         };
     };
     let mode = frontend::mode(d, &mut table);
-    let forwarded_for = frontend::forwarded_for(d, &mut table);
+    let forwarding = forwarding::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
     let proxy = defaults::proxy(d, &mut table);
     stick_table::decode(d, &mut table, &name.value);
@@ -89,7 +91,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     BackendDraft {
         name,
         mode,
-        forwarded_for,
+        forwarding,
         timeouts,
         proxy,
         rules,

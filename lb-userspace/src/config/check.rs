@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, host, load,
+    Config, Diagnostics, Environment, haproxy, host, load_all,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
 };
@@ -124,9 +124,10 @@ impl Report {
     }
 }
 
-/// Checks a file, then what it asks of this host.
-pub fn check(path: &Path, environment: Environment<'_>) -> Report {
-    match load(path, environment) {
+/// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
+/// wrong or right whatever else is.
+pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
+    match load_all(path, environment, options) {
         Ok(loaded) => {
             let mut diagnostics = loaded.warnings.clone();
             diagnostics.extend(host::check(&loaded, &host::ThisHost));
@@ -135,10 +136,14 @@ pub fn check(path: &Path, environment: Environment<'_>) -> Report {
                 config: Some(loaded.config),
             }
         }
-        Err(diagnostics) => Report {
-            diagnostics,
-            config: None,
-        },
+        Err(mut rejected) => {
+            let files = host::check_tls(&rejected.tls, &host::ThisHost);
+            rejected.diagnostics.extend(files);
+            Report {
+                diagnostics: rejected.diagnostics,
+                config: None,
+            }
+        }
     }
 }
 
@@ -149,10 +154,11 @@ pub fn check(path: &Path, environment: Environment<'_>) -> Report {
 pub fn check_command(
     path: &Path,
     environment: Environment<'_>,
+    options: &haproxy::Options,
     format: Format,
     out: &mut impl Write,
 ) -> io::Result<u8> {
-    let report = check(path, environment);
+    let report = check(path, environment, options);
     report.write(format, out)?;
     Ok(report.exit_code())
 }

@@ -5,11 +5,10 @@ use std::{rc::Rc, sync::Arc};
 use super::{
     decode::Decoder,
     source::Span,
-    suggest,
     table::Table,
     tree::{Entry, Kind, Node},
 };
-use crate::rules::{Condition, Expr, Fetch, How, Matcher, Problem, Side, Test, TlsFact};
+use crate::rules::{Condition, Expr, Fetch, How, Matcher, Problem, Side, Test, TlsFact, suggest};
 
 /// What text may be compared by, below `header`, `query`, `cookie` and `expr`.
 const TEXT: &[(&str, How)] = &[

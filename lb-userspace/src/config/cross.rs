@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     diagnostic::{Diagnostic, Severity},
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
+    forwarding::{self, TrustDraft},
     listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
@@ -12,9 +13,9 @@ use super::{
     },
     resolve::{backend_mode, forward, frontend_mode, users},
     source::Spanned,
-    suggest, tls, udp,
+    tls, udp,
 };
-use crate::rules::{End, action::Target};
+use crate::rules::{End, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -181,6 +182,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             let message = format!("`{}` needs mode tcp", bind.value.text);
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
+        forwarding::believes_nobody(&frontend.trust, &draft.defaults.trust, found);
         return;
     }
     let name = &frontend.name.value;
@@ -198,10 +200,16 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             .mend(mend),
         );
     }
-    if let Some(on) = frontend.forwarded_for.as_ref().filter(|on| on.value) {
-        found.push(
-            Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp").mend(mend),
-        );
+    forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
+    for (span, key) in [
+        (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
+        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
+        (frontend.captures_span, "capture"),
+    ] {
+        if let Some(span) = span {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend(mend));
+        }
     }
     if let Some(format) = frontend
         .log_format
@@ -213,17 +221,15 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
                 .mend("write `log_format: tcp`"),
         );
     }
-    for (span, key) in [
-        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
-        (
-            (!frontend.errorfiles.is_empty()).then_some(frontend.name.span),
-            "errorfiles",
-        ),
-    ] {
-        if let Some(span) = span {
-            let message = format!("`{key}` has no effect in mode tcp, and `{name}` is in mode tcp");
-            found.push(Diagnostic::error(span, message).mend(mend));
-        }
+    if let Some(format) = &frontend.log_format
+        && let AccessLog::Custom(line) = &format.value
+        && line.wants.samples
+    {
+        let message = "expressions in `log_format` have no effect in mode tcp";
+        found.push(
+            Diagnostic::error(format.span, message)
+                .mend("write HAProxy's variables alone, such as `%ci` and `%fp`"),
+        );
     }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
@@ -252,22 +258,18 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 .mend("remove it; `balance: source` keeps a client on its server in mode tcp"),
             );
         }
-        if let Some(on) = backend.forwarded_for.as_ref().filter(|on| on.value) {
+        let trust = TrustDraft::default();
+        forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
+        if let Some(rule) = backend.rules.first() {
+            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
+            let mend = "write `mode: http`, or remove them";
+            found.push(Diagnostic::error(rule.span, message).mend(mend));
+        }
+        if let Some(files) = &backend.errorfiles {
             found.push(
-                Diagnostic::error(on.span, "`forwarded_for` has no effect in mode tcp")
+                Diagnostic::error(files.span, "`errorfiles` has no effect in mode tcp")
                     .mend("remove it"),
             );
-        }
-        if let Some(rule) = backend.rules.first() {
-            let message = format!("a backend's rules need mode http, `{name}` is in mode tcp");
-            found.push(
-                Diagnostic::error(rule.span, message)
-                    .mend("write `mode: http`, or the rules into the frontend"),
-            );
-        }
-        if !backend.errorfiles.is_empty() {
-            let message = format!("`errorfiles` needs mode http, `{name}` is in mode tcp");
-            found.push(Diagnostic::error(backend.name.span, message).mend("remove it"));
         }
         let of_servers = backend.servers.iter().map(|server| &server.keys);
         let written = of_servers

@@ -13,13 +13,12 @@ use super::{
     diagnostic::Diagnostic,
     plain::reads_as,
     source::{Span, Spanned},
-    suggest,
     tls::Wanted,
     tree::{Kind, Node},
     units::{self, Problem},
     variables,
 };
-use crate::rules::{Fact, Registry};
+use crate::rules::{Captures, Fact, Registry, suggest};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -35,6 +34,8 @@ pub(super) struct Decoder<'a> {
     pub(super) registry: Registry<'a>,
     /// Where each of the registry's tables was first named.
     pub(super) named_tables: Vec<Span>,
+    /// What the frontend that is being read keeps of messages; `None` elsewhere.
+    pub(super) captures: Option<Captures>,
     /// Proxies and servers that expressions name.
     pub(super) facts: Vec<Spanned<Fact>>,
     pub(super) diagnostics: Vec<Diagnostic>,

@@ -176,18 +176,20 @@ impl Diagnostics {
         self.list
             .iter()
             .map(|d| {
+                let line = |line: usize| self.source.file_of(line).1;
+                let file = d.span.map(|s| self.source.file_of(s.start.line).0);
                 json!({
-                    "file": self.source.name(),
-                    "line": d.span.map(|s| s.start.line),
+                    "file": file.unwrap_or(self.source.name()),
+                    "line": d.span.map(|s| line(s.start.line)),
                     "column": d.span.map(|s| s.start.column),
-                    "end_line": d.span.map(|s| s.end.line),
+                    "end_line": d.span.map(|s| line(s.end.line)),
                     "end_column": d.span.map(|s| s.end.column),
                     "severity": d.severity.as_str(),
                     "message": d.message,
                     "mend": d.mend,
                     "source": d.span.and_then(|s| self.source.line(s.start.line)),
                     "related": d.related.as_ref().map(|(span, what)| json!({
-                        "line": span.start.line, "column": span.start.column, "message": what,
+                        "line": line(span.start.line), "column": span.start.column, "message": what,
                     })),
                 })
             })
@@ -200,11 +202,14 @@ impl Diagnostics {
         diagnostic: &Diagnostic,
         paint: &Palette,
     ) -> fmt::Result {
-        let name = self.source.name();
+        let place = |span: Span| {
+            let (name, line) = self.source.file_of(span.start.line);
+            format!("{name}:{line}:{}", span.start.column)
+        };
         write!(out, "{}", paint.bold)?;
         match diagnostic.span {
-            Some(span) => write!(out, "{name}:{}:{}: ", span.start.line, span.start.column)?,
-            None => write!(out, "{name}: ")?,
+            Some(span) => write!(out, "{}: ", place(span))?,
+            None => write!(out, "{}: ", self.source.name())?,
         }
         let severity = diagnostic.severity.as_str();
         let message = printable(&diagnostic.message);
@@ -217,13 +222,7 @@ impl Diagnostics {
             self.render_line(out, span, paint)?;
         }
         if let Some((span, what)) = &diagnostic.related {
-            writeln!(
-                out,
-                "{name}:{}:{}: {}",
-                span.start.line,
-                span.start.column,
-                printable(what)
-            )?;
+            writeln!(out, "{}: {}", place(*span), printable(what))?;
             self.render_line(
                 out,
                 *span,

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::{
+    forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
         HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, UniqueId,
@@ -12,7 +13,10 @@ use super::{
     source::{Span, Spanned},
     tls::Wanted,
 };
-use crate::{rules::Rule, tls::ServerOptions};
+use crate::{
+    rules::{Captures, Rule},
+    tls::ServerOptions,
+};
 
 /// A whole file.
 #[derive(Debug)]
@@ -51,9 +55,10 @@ pub(super) struct DefaultsDraft {
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
+    pub(super) trust: TrustDraft,
     pub(super) timeouts: TimeoutsDraft,
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) proxy: ProxyDraft,
 }
 
@@ -111,14 +116,19 @@ pub(super) struct FrontendDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) binds: Vec<Spanned<Bind>>,
     pub(super) maxconn: Option<u32>,
+    /// What is kept for the log, by rules too.
+    pub(super) captures: Captures,
+    /// Where `capture` is written, if it is.
+    pub(super) captures_span: Option<Span>,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
+    pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 3],
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
@@ -139,11 +149,11 @@ pub(super) struct BackendDraft {
     pub(super) name: Spanned<String>,
     pub(super) mode: Option<Spanned<Mode>>,
     /// Its own alone: what `defaults` says reaches requests by their frontend.
-    pub(super) forwarded_for: Option<Spanned<bool>>,
+    pub(super) forwarding: ForwardingDraft,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
-    pub(super) errorfiles: ErrorFiles,
+    pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,

@@ -7,6 +7,7 @@ use hyper::ext::ReasonPhrase;
 use super::{
     answers::{read, type_of},
     decode::Decoder,
+    source::Spanned,
     table::Table,
     tree::Entry,
 };
@@ -30,11 +31,6 @@ pub struct Page {
 }
 
 impl ErrorFiles {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The page for a status.
     pub fn page(&self, status: u16) -> Option<&Page> {
         self.0
@@ -43,8 +39,16 @@ impl ErrorFiles {
             .map(|(_, page)| page)
     }
 
-    /// These, and those of `defaults` for other statuses.
-    pub(super) fn or(mut self, defaults: &Self) -> Self {
+    /// What is written, if it is, and what `defaults` says for other statuses.
+    pub(super) fn resolve(own: Option<Spanned<Self>>, defaults: Option<&Spanned<Self>>) -> Self {
+        let own = own.map(|own| own.value).unwrap_or_default();
+        match defaults {
+            Some(defaults) => own.or(&defaults.value),
+            None => own,
+        }
+    }
+
+    fn or(mut self, defaults: &Self) -> Self {
         let more = defaults
             .0
             .iter()
@@ -56,16 +60,11 @@ impl ErrorFiles {
 }
 
 /// Reads `errorfiles:`.
-pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ErrorFiles {
-    let mut found = Vec::new();
-    if let Some(e) = table.take("errorfiles")
-        && let Some(files) = d.table(&e.value, e.key_span, "`errorfiles`")
-    {
-        for e in files.entries() {
-            found.extend(page(d, e));
-        }
-    }
-    ErrorFiles(found)
+pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<ErrorFiles>> {
+    let e = table.take("errorfiles")?;
+    let files = d.table(&e.value, e.key_span, "`errorfiles`")?;
+    let pages = files.entries().iter().filter_map(|e| page(d, e)).collect();
+    Some(Spanned::new(ErrorFiles(pages), e.key_span))
 }
 
 fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use super::{
     actions::header_name,
-    address, conditions,
+    address, capture, conditions,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, introduction, log_format,
+    errorfiles, forwarding, introduction, log_format,
     model::{Bind, Mode, Transport, UniqueId},
     rules,
     source::Spanned,
@@ -45,7 +45,11 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
+    let captures = capture::decode(d, &mut table);
+    let captures_span = captures.as_ref().map(|captures| captures.span);
+    d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
     let rules = rules::decode(d, &mut table, &name.value, true);
+    let captures = d.captures.take().unwrap_or_default();
     let rules_written = table.entries().iter().any(|e| e.key == "rules");
     let default_backend = table.take("default_backend");
     let routes = default_backend.is_some() || rules_written;
@@ -54,7 +58,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
             .map(|text| Spanned::new(text, e.value.span))
     });
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
-    let forwarded_for = forwarded_for(d, &mut table);
+    let forwarding = forwarding::decode(d, &mut table);
+    let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
     let log_options = log_format::options(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
@@ -91,10 +96,13 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         mode,
         binds,
         maxconn,
+        captures,
+        captures_span,
         rules,
         default_backend,
         timeouts,
-        forwarded_for,
+        forwarding,
+        trust,
         log_format,
         log_options,
         errorfiles,
@@ -130,13 +138,6 @@ pub(super) fn mode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned
         &[],
     )?;
     Some(Spanned::new(mode, e.value.span))
-}
-
-/// `forwarded_for`
-pub(super) fn forwarded_for(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<bool>> {
-    let e = table.take("forwarded_for")?;
-    d.boolean(&e.value, "`forwarded_for`")
-        .map(|on| Spanned::new(on, e.key_span))
 }
 
 /// `bind`: an address, or a list of addresses and objects.

@@ -17,10 +17,10 @@ use super::{
         SnatAddresses,
     },
     source::Spanned,
-    suggest,
     tree::{Entry, Kind, Node},
     units::Problem,
 };
+use crate::rules::suggest;
 
 /// HAProxy's names of the syslog facilities, by number (RFC 5424 §6.2.1).
 const FACILITIES: [&str; 24] = [

@@ -19,6 +19,8 @@ use super::{
 };
 use crate::tls::{BindOptions, Remark, ServerOptions, TlsError};
 
+pub(super) use self::tls::check_tls;
+
 pub use this::ThisHost;
 
 /// Memory of the host for each flow that it may have unless the file says otherwise. A flow takes 256 to 400 bytes in the
@@ -119,7 +121,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
             .push(placed(Severity::Warning, None, message).mend("write `user: lb` below `global`"));
     }
     folders(loaded, host, &mut found);
-    tls::check(loaded, host, &mut found);
+    found.extend(check_tls(&loaded.places.tls, host));
     if let Some(stats) = &config.stats
         && stats.auth.is_empty()
         && stats

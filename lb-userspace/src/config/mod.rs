@@ -10,6 +10,7 @@ mod answers;
 mod backend;
 mod balance;
 mod build;
+mod capture;
 mod check;
 mod conditions;
 mod cookie;
@@ -21,8 +22,10 @@ mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod forwarding;
 mod frontend;
 mod global;
+pub mod haproxy;
 mod health;
 pub mod host;
 mod introduction;
@@ -37,7 +40,6 @@ mod rules;
 mod source;
 mod stats;
 mod stick_table;
-mod suggest;
 mod table;
 mod timeouts;
 mod tls;
@@ -84,6 +86,64 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it, warnings included, in the order of the file.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
+    load_with(path, environment, &haproxy::Options::default())
+}
+
+/// The same, of HAProxy's files as `options` say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Diagnostics> {
+    load_all(path, environment, options).map_err(|rejected| rejected.diagnostics)
+}
+
+/// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
+struct Rejected {
+    diagnostics: Diagnostics,
+    tls: Vec<tls::Wanted>,
+}
+
+impl From<Diagnostics> for Box<Rejected> {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Box::new(Rejected {
+            diagnostics,
+            tls: Vec::new(),
+        })
+    }
+}
+
+fn load_all(
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Result<Loaded, Box<Rejected>> {
+    // The daemon may change its folder later.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let of_haproxy = haproxy::is_haproxy(path);
+    let source = match of_haproxy {
+        true => haproxy::read(path)?,
+        false => read(path)?,
+    };
+    let parsed = match of_haproxy {
+        true => haproxy::parse(&source, environment, options),
+        false => tree::parse(&source),
+    };
+    let base = match path.is_dir() {
+        true => absolute.as_path(),
+        false => absolute.parent().unwrap_or(Path::new("/")),
+    };
+    decode(source, parsed, base, environment)
+}
+
+/// A file's text.
+///
+/// # Errors
+/// That it cannot be read, is too large or is not UTF-8.
+pub fn read(path: &Path) -> Result<Source, Diagnostics> {
     let name = path.display().to_string();
     let unread = |message: String, mend: &str| {
         let diagnostic = Diagnostic::unplaced(Severity::Error, message).mend(mend);
@@ -109,14 +169,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
         ));
     }
     let text = decode_utf8(&name, &bytes)?;
-    // The daemon may change its folder later.
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    parse_in(
-        &name,
-        text,
-        absolute.parent().unwrap_or(Path::new("/")),
-        environment,
-    )
+    Ok(Source::new(&name, text))
 }
 
 /// Checks a text. Relative paths in it begin at the folder of `name`.
@@ -124,12 +177,10 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Diagnos
 /// # Errors
 /// As [`load`].
 pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Loaded, Diagnostics> {
-    parse_in(
-        name,
-        text,
-        Path::new(name).parent().unwrap_or(Path::new("")),
-        environment,
-    )
+    let source = Source::new(name, text);
+    let parsed = tree::parse(&source);
+    let base = Path::new(name).parent().unwrap_or(Path::new(""));
+    decode(source, parsed, base, environment).map_err(|rejected| rejected.diagnostics)
 }
 
 /// Looks variables up in the process's environment: what the daemon passes to [`load`].
@@ -137,25 +188,24 @@ pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn parse_in(
-    name: &str,
-    text: &str,
+fn decode(
+    source: Source,
+    parsed: tree::Parsed,
     base: &Path,
     environment: Environment<'_>,
-) -> Result<Loaded, Diagnostics> {
-    let source = Source::new(name, text);
-    let parsed = tree::parse(&source);
+) -> Result<Loaded, Box<Rejected>> {
     let mut d = Decoder {
         environment,
         base,
         complete: parsed.complete,
         registry: Registry::new(base),
         named_tables: Vec::new(),
+        captures: None,
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
     };
-    let mut draft = match &parsed.root {
+    let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -168,9 +218,6 @@ fn parse_in(
             None
         }
     };
-    if let Some(draft) = &mut draft {
-        draft.places.tls = std::mem::take(&mut d.tls);
-    }
     if let Some(draft) = &draft
         && parsed.complete
     {
@@ -186,7 +233,8 @@ fn parse_in(
     let found = Diagnostics::new(source.clone(), d.diagnostics);
     match draft {
         Some(draft) if found.errors() == 0 => {
-            let places = draft.places.clone();
+            let mut places = draft.places.clone();
+            places.tls = d.tls;
             Ok(Loaded {
                 config: resolve::resolve(draft, &d.registry),
                 warnings: found,
@@ -194,7 +242,10 @@ fn parse_in(
                 places,
             })
         }
-        _ => Err(found),
+        _ => Err(Box::new(Rejected {
+            diagnostics: found,
+            tls: d.tls,
+        })),
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
 mod balance;
 mod check;
 mod cookie;
+mod forwarding;
 mod log_line;
 
 pub use super::errorfiles::{ErrorFiles, Page};
@@ -22,10 +23,11 @@ pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{CheckKind, Content, HealthCheck, Layer, Observe, OnError, Pattern, Step};
 pub use cookie::{Cookie, CookieMode, SameSite};
-pub use log_line::{Field, LATER, LogLine, Piece, Style};
+pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 
 use crate::{
-    rules::{Handle, Map, RuleSet, Template},
+    rules::{Captures, Handle, Map, RuleSet, Template},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -236,10 +238,14 @@ pub struct Frontend {
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended.
-    pub forwarded_for: bool,
+    /// What servers are told of its clients.
+    pub forwarding: Forwarding,
+    /// Proxies before it that are believed; `None`: nobody is told apart.
+    pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// What is kept of requests and responses for it.
+    pub captures: Arc<Captures>,
     /// Which sessions are logged.
     pub log_options: LogOptions,
     /// Pages for answers of ours.
@@ -268,6 +274,16 @@ pub enum AccessLog {
     Json,
     /// A line of the user's own.
     Custom(Arc<LogLine>),
+}
+
+impl AccessLog {
+    /// What has to be found out for its lines.
+    pub fn wants(&self) -> Wants {
+        match self {
+            Self::Custom(line) => line.wants,
+            Self::Http | Self::Tcp | Self::Json => Wants::default(),
+        }
+    }
 }
 
 /// Which sessions are logged, and how urgently.
@@ -398,8 +414,8 @@ pub struct Backend {
     pub redispatch: Option<i32>,
     /// Its timeouts, defaults merged in.
     pub timeouts: Timeouts,
-    /// Whether X-Forwarded-For is appended, whichever frontend the request came by.
-    pub forwarded_for: bool,
+    /// What its servers are told of clients, whichever frontend they came by.
+    pub forwarding: Forwarding,
     /// Rules for what comes to it, after the frontend's.
     pub rules: RuleSet,
     /// Pages for answers of ours, before the frontend's.

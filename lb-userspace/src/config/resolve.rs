@@ -6,10 +6,10 @@ use lb_common::slots;
 
 use super::{
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
-    dynamic_cookie, log_format,
+    dynamic_cookie, forwarding, log_format,
     model::{
-        AccessLog, Backend, Balance, Bind, Config, Cookie, Forward, Frontend, HashType, Mode,
-        OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
+        AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
+        Mode, OnMarkedDown, Overflow, Protocol, Server, Stats, has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -120,7 +120,12 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         .as_ref()
         .map(|format| format.value.clone());
     // A default made for one mode does not reach proxies of the other.
-    let inherited = inherited.filter(|format| mode == Mode::Http || *format != AccessLog::Http);
+    let of_requests = |format: &AccessLog| match format {
+        AccessLog::Http => true,
+        AccessLog::Custom(line) => line.wants.samples,
+        AccessLog::Tcp | AccessLog::Json => false,
+    };
+    let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
     Frontend {
         mode,
         binds: draft
@@ -132,19 +137,16 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
-        forwarded_for: mode == Mode::Http
-            && draft
-                .forwarded_for
-                .as_ref()
-                .or(defaults.forwarded_for.as_ref())
-                .is_some_and(|on| on.value),
+        forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
+        trust: forwarding::resolve_trust(draft.trust, &defaults.trust, mode),
+        captures: Arc::new(draft.captures),
         log_options: log_format::resolve(draft.log_options, defaults.log_options),
         log_format: draft
             .log_format
             .map(|format| format.value)
             .or(inherited)
             .unwrap_or(follows_mode),
-        errorfiles: draft.errorfiles.or(&defaults.errorfiles),
+        errorfiles: ErrorFiles::resolve(draft.errorfiles, defaults.errorfiles.as_ref()),
         unique_id: draft
             .unique_id
             .map(|id| id.value)
@@ -243,9 +245,9 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
-        forwarded_for: mode == Mode::Http && draft.forwarded_for.is_some_and(|on| on.value),
+        forwarding: forwarding::resolve(&draft.forwarding, None, mode),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
-        errorfiles: draft.errorfiles,
+        errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
         name: draft.name.value,
     }
 }

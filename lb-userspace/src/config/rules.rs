@@ -13,7 +13,7 @@ use super::{
     tree::{Kind, Node},
 };
 use crate::rules::{
-    Condition, End, Limiter, Registry, Rule, Side, Template,
+    Condition, End, Limiter, Named, Registry, Rule, Side, Template,
     action::{Gate, ResponsePart, Target},
 };
 
@@ -313,10 +313,7 @@ fn ends(
                 true => d.template_of(e.value.span, &text).map(Target::Computed),
                 false => {
                     *use_backend = Some(Spanned::new(text.clone(), e.value.span));
-                    Some(Target::Named {
-                        name: text,
-                        index: Arc::default(),
-                    })
+                    Some(Target::Named(Named::new(text)))
                 }
             };
             found.extend(target.map(|target| (e.key_span, End::Backend(target))));
@@ -348,6 +345,11 @@ fn ends(
                 },
             )
         }));
+    }
+    if let Some(e) = table.take("allow")
+        && let Some(on) = d.boolean(&e.value, "`allow`")
+    {
+        found.extend(on.then_some((e.key_span, End::Allow)));
     }
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));

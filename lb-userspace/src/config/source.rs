@@ -51,6 +51,8 @@ pub struct Source {
     text: String,
     /// Byte offsets at which lines begin.
     lines: Vec<usize>,
+    /// The files that it was put together from, each with the line it begins at; none if it is one.
+    parts: Vec<(usize, String)>,
 }
 
 impl Source {
@@ -69,6 +71,36 @@ impl Source {
             name: name.to_owned(),
             text: text.to_owned(),
             lines,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Several files read as one, in this order; the first gives the name.
+    pub(super) fn joined(files: &[Source]) -> Source {
+        let mut text = String::new();
+        let mut parts = Vec::new();
+        let mut first = 1;
+        for file in files {
+            text.push_str(&file.text);
+            if !file.text.is_empty() && !file.text.ends_with(['\n', '\r']) {
+                text.push('\n');
+            }
+            parts.push((first, file.name.clone()));
+            first = Source::new("", &text).line_count();
+        }
+        let name = files.first().map_or("", |file| file.name.as_str());
+        Source {
+            parts,
+            ..Source::new(name, &text)
+        }
+    }
+
+    /// The file that a line is in, and which of its lines it is.
+    pub fn file_of(&self, line: usize) -> (&str, usize) {
+        let part = self.parts.iter().rev().find(|(first, _)| *first <= line);
+        match part {
+            Some((first, name)) => (name, line - first + 1),
+            None => (&self.name, line),
         }
     }
 
@@ -134,6 +166,16 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_read_as_one_keep_their_names_and_lines() {
+        let files = [("a", "1\n2"), ("empty", ""), ("b", "3\n4\n")];
+        let joined = Source::joined(&files.map(|(name, text)| Source::new(name, text)));
+        assert_eq!(joined.text(), "1\n2\n3\n4\n");
+        let places: Vec<_> = (1..=4).map(|line| joined.file_of(line)).collect();
+        assert_eq!(places, [("a", 1), ("a", 2), ("b", 1), ("b", 2)]);
+        assert_eq!(Source::new("c", "1\n").file_of(1), ("c", 1));
+    }
 
     #[test]
     fn lines_end_as_yaml_says() {

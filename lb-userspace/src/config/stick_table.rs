@@ -1,18 +1,19 @@
 //! `stick_table:` of frontends and backends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::Draft,
+    model::Mode,
+    resolve::{backend_mode, frontend_mode},
     source::{Span, Spanned},
-    suggest,
     table::Table,
     tree::Node,
     units::{self, Problem},
 };
-use crate::rules::{Data, Fact, Kind, Layout};
+use crate::rules::{Data, Kind, Layout, Named, suggest};
 
 /// Reads `stick_table:`; `owner` is the proxy's name, and so the table's.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {
@@ -134,7 +135,36 @@ impl Decoder<'_> {
     }
 }
 
-/// Tables, backends and servers that expressions name exist.
+/// The mode of the frontend or backend that a table is written in.
+fn owner_mode(name: &str, draft: &Draft) -> Option<Mode> {
+    let frontend = draft.frontends.iter().find(|f| f.name.value == name);
+    let backend = draft.backends.iter().find(|b| b.name.value == name);
+    frontend
+        .map(|frontend| frontend_mode(frontend, &draft.defaults))
+        .or_else(|| backend.map(|backend| backend_mode(backend, draft)))
+}
+
+/// Finds a named one among all, and tells it where it is; where there is none of that name, the mend.
+fn place<'a>(
+    named: &Named,
+    names: impl Iterator<Item = &'a Spanned<String>> + Clone,
+    else_mend: &str,
+) -> Result<usize, String> {
+    match names.clone().position(|name| name.value == named.name()) {
+        Some(at) => {
+            named.is_at(at);
+            Ok(at)
+        }
+        None => Err(
+            match suggest::nearest(named.name(), names.map(|name| name.value.as_str())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => else_mend.into(),
+            },
+        ),
+    }
+}
+
+/// Tables, proxies and servers that expressions name exist; they learn where they stand.
 pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
     let mut found = Vec::new();
     for (handle, span) in d.registry.tables().iter().zip(&d.named_tables) {
@@ -145,34 +175,51 @@ pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
             let mend = "declare it in the frontend or backend of that name: `stick_table: { store: [ … ] }`";
             found.push(Diagnostic::error(*span, message).mend(mend));
         }
+        // Whatever a rule says of a table keeps its handle; nobody's own rules do in mode tcp.
+        if handle.table().is_some()
+            && Arc::strong_count(handle) == 1
+            && owner_mode(handle.name(), draft) == Some(Mode::Tcp)
+        {
+            let message = format!(
+                "`stick_table` has no effect in mode tcp, and no rule of mode http names `{}`",
+                handle.name()
+            );
+            found.push(Diagnostic::error(*span, message).mend("remove it"));
+        }
     }
     for fact in &d.facts {
-        let (backend, server) = fact.value.names();
-        if let Fact::FrontendConnections(Some(name))
-        | Fact::FrontendRate(Some(name))
-        | Fact::FrontendRequestRate(Some(name)) = &fact.value
-            && !draft.frontends.iter().any(|f| f.name.value == *name)
-        {
-            let message = format!("there is no frontend `{name}`");
-            found.push(Diagnostic::error(fact.span, message).mend("name one below `frontends`"));
+        if let Some(named) = fact.value.frontend() {
+            let names = draft.frontends.iter().map(|f| &f.name);
+            if let Err(mend) = place(named, names, "name one below `frontends`") {
+                let message = format!("there is no frontend `{}`", named.name());
+                found.push(Diagnostic::error(fact.span, message).mend(mend));
+            }
         }
-        let Some(name) = backend else { continue };
-        let Some(backend) = draft.backends.iter().find(|b| b.name.value == name) else {
-            let names = draft.backends.iter().map(|b| b.name.value.as_str());
-            let mend = match suggest::nearest(name, names) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "name one below `backends`".into(),
-            };
-            found.push(
-                Diagnostic::error(fact.span, format!("there is no backend `{name}`")).mend(mend),
-            );
+        let (Some(backend), server) = fact.value.backend() else {
             continue;
         };
+        let names = draft.backends.iter().map(|b| &b.name);
+        let at = match place(backend, names, "name one below `backends`") {
+            Ok(at) => at,
+            Err(mend) => {
+                let message = format!("there is no backend `{}`", backend.name());
+                found.push(Diagnostic::error(fact.span, message).mend(mend));
+                continue;
+            }
+        };
         if let Some(server) = server
-            && !backend.servers.iter().any(|s| s.name.value == server)
+            && let Err(mend) = place(
+                server,
+                draft.backends[at].servers.iter().map(|s| &s.name),
+                "name one of its `servers`",
+            )
         {
-            let message = format!("there is no server `{server}` in the backend `{name}`");
-            found.push(Diagnostic::error(fact.span, message).mend("name one of its `servers`"));
+            let message = format!(
+                "there is no server `{}` in the backend `{}`",
+                server.name(),
+                backend.name()
+            );
+            found.push(Diagnostic::error(fact.span, message).mend(mend));
         }
     }
     d.diagnostics.extend(found);

@@ -6,9 +6,9 @@ use super::{
     decode::{Decoder, one_of},
     diagnostic::Diagnostic,
     source::Span,
-    suggest,
     tree::{Entry, Kind, Node},
 };
+use crate::rules::suggest;
 
 /// A mapping whose keys are taken one by one; what is left at the end is an error.
 pub(super) struct Table<'n> {

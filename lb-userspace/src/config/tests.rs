@@ -2,6 +2,7 @@
 
 mod between;
 mod files;
+mod forwarding;
 mod keys;
 mod noise;
 mod oracle;

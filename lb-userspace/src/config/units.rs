@@ -18,6 +18,15 @@ impl Problem {
     }
 }
 
+impl From<crate::rules::Problem> for Problem {
+    fn from(problem: crate::rules::Problem) -> Problem {
+        Problem {
+            message: problem.message,
+            mend: problem.mend,
+        }
+    }
+}
+
 /// Longest duration: HAProxy's timers are 31 bits of milliseconds, some 24 days.
 pub(super) const MAX_DURATION: Duration = Duration::from_millis(i32::MAX as u64);
 

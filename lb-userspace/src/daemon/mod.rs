@@ -14,12 +14,11 @@ use tokio::{
 
 mod fast_path;
 mod files;
-mod maps;
+mod follow;
 mod pidfile;
 mod privileges;
 mod signals;
 mod stop;
-mod tls;
 
 use pidfile::Pidfile;
 use signals::Signals;
@@ -176,8 +175,7 @@ impl Daemon {
             let topology = sources.topology();
             let mut tasks = JoinSet::new();
             tasks.spawn(log_events(topology.events(), sources.log.clone()));
-            tasks.spawn(maps::follow(config.maps.clone()));
-            tasks.spawn(tls::follow(Arc::clone(&topology)));
+            tasks.spawn(follow::follow(config.maps.clone(), Arc::clone(&topology)));
             spawn_answering(
                 &mut tasks,
                 config,

@@ -16,7 +16,9 @@ use super::{
     clock::monotonic_ms, family::from_words, image::TCP, kernel::Maps, registry::Registry,
 };
 use crate::{
-    observe::log::{Active, Cause, Common, Path, Phase, ServerField, Sink, TcpRecord, Termination},
+    observe::log::{
+        Active, Cause, Common, Extra, Path, Phase, ServerField, Sink, TcpRecord, Termination,
+    },
     topology::Topology,
 };
 
@@ -102,6 +104,7 @@ fn write_one(
             redispatched: false,
             server_queue: 0,
             backend_queue: 0,
+            extra: Extra::default(),
         },
         path: Path::Kernel,
     });

@@ -37,6 +37,7 @@ mod tests;
 mod weights;
 
 pub(super) use sides::has_vlans;
+use sides::macs;
 
 /// IP protocol numbers.
 pub(super) const TCP: u16 = 6;
@@ -59,6 +60,8 @@ pub(super) struct Image {
     pub hops: BTreeMap<u32, Hop>,
     /// Hops of clients' sides.
     pub sides: BTreeMap<SideKey, u32>,
+    /// MAC addresses of this host.
+    pub macs: BTreeMap<u64, u32>,
     /// Source NAT addresses, in the order of their arena.
     pub snats: Vec<SnatAddress>,
     /// Ports of services, of source NAT, and of servers that see the client's address.
@@ -199,6 +202,7 @@ impl Image {
     pub(super) fn build(inputs: &Inputs<'_>, registry: &mut Registry) -> Self {
         let mut image = Image::default();
         image.add_sides(inputs, registry);
+        image.macs = macs(inputs.view);
         for frontend in &inputs.topology.frontends {
             let result = services::eligible(frontend, inputs).and_then(|backend| {
                 image

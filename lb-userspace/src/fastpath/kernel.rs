@@ -21,6 +21,7 @@ mod maps;
 mod programs;
 
 use found::Found;
+pub(super) use found::MACS;
 pub(super) use hooks::{Hook, Want};
 pub(super) use maps::{FlowTables, Mapped, Maps};
 use programs::Programs;

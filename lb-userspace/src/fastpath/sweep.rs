@@ -40,8 +40,10 @@ pub(super) struct Sweep {
     phase: Phase,
     v4: Reader<V4>,
     v6: Reader<V6>,
-    counting: HashMap<u32, u64>,
-    active: HashMap<u32, u64>,
+    /// Active flows by lane.
+    counting: Vec<u64>,
+    /// Likewise, of the last whole sweep.
+    active: Vec<u64>,
     recount: Recount,
     poker: Poker,
     half4: u32,
@@ -117,8 +119,8 @@ impl Sweep {
     ) -> Result<(), FastPathError> {
         self.active = mem::take(&mut self.counting);
         let mut counts = Counts::default();
-        for (lane, flows) in &self.active {
-            if let Some(lane) = lanes(*lane) {
+        for (lane, flows) in (0..).zip(&self.active).filter(|(_, flows)| **flows > 0) {
+            if let Some(lane) = lanes(lane) {
                 *counts.entry(lane.server).or_default() += flows;
             }
         }
@@ -140,7 +142,7 @@ impl Sweep {
 
     /// Active flows of a lane at the last whole sweep.
     pub(super) fn active(&self, lane: u32) -> u64 {
-        self.active.get(&lane).copied().unwrap_or(0)
+        self.active.get(lane as usize).copied().unwrap_or(0)
     }
 
     /// By how many the counts of active flows differed from the tables at the last exact recount.
@@ -166,15 +168,22 @@ fn expire<A: Address>(kernel: &Kernel, mut first: u32, sets: u32) -> Result<u32,
 struct Look<'a> {
     lanes: &'a dyn Fn(u32) -> Option<Lane>,
     now: u32,
-    counting: &'a mut HashMap<u32, u64>,
+    counting: &'a mut Vec<u64>,
     poker: &'a mut Poker,
 }
 
 impl Look<'_> {
-    fn count<A>(&mut self, leg: &Leg<A>) {
+    /// Counts a leg and returns its lane. An index that nobody gave is not counted: the vector is as long as the highest.
+    fn count<A>(&mut self, leg: &Leg<A>) -> Option<Lane> {
+        let lane = (self.lanes)(leg.lane)?;
         if leg.flags & flags::REVERSE == 0 && !tcp::is_closing(leg.state) {
-            *self.counting.entry(leg.lane).or_default() += 1;
+            let at = leg.lane as usize;
+            if self.counting.len() <= at {
+                self.counting.resize(at + 1, 0);
+            }
+            self.counting[at] += 1;
         }
+        Some(lane)
     }
 }
 
@@ -222,8 +231,8 @@ where
         let (n, end) = tables.batch(&mut self.cursor, &mut self.keys, &mut self.flows)?;
         let mut candidates = Vec::new();
         for (key, flow) in self.keys.iter().zip(&self.flows).take(n) {
-            look.count(&flow.leg);
-            let due = is_candidate(flow, (look.lanes)(flow.leg.lane), look.now);
+            let lane = look.count(&flow.leg);
+            let due = is_candidate(flow, lane, look.now);
             if is_in_doubt(key, flow) {
                 let before = self.asked.get(key).copied();
                 match next(flow.packets, before, due) {

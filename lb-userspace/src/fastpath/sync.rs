@@ -45,8 +45,17 @@ pub(super) struct Synced {
     placed4: BTreeMap<ServiceKey<V4>, Placed>,
     placed6: BTreeMap<ServiceKey<V6>, Placed>,
     places: Places,
-    /// Every lane there ever was: flows of those that are in no image any more still age.
-    lanes: BTreeMap<u32, Lane>,
+    /// Every lane there ever was, by index: flows of those that are in no image any more still age. Asked for each flow of a
+    /// sweep.
+    lanes: Vec<Option<Lane>>,
+}
+
+fn put(lanes: &mut Vec<Option<Lane>>, lane: u32, value: Lane) {
+    let at = lane as usize;
+    if lanes.len() <= at {
+        lanes.resize(at + 1, None);
+    }
+    lanes[at] = Some(value);
 }
 
 /// Blocks of an arena: start, length.
@@ -109,11 +118,12 @@ impl Synced {
             // An earlier agent's flows go on, to ports that may be in no image of this one.
             *word = maps.ports.get(&(at as u32), 0)?;
         }
-        let lanes = registry
-            .all_lanes()
-            .map(|(lane, ..)| Ok((lane, maps.lanes.get(&lane, 0)?)));
+        let mut lanes = Vec::new();
+        for (lane, ..) in registry.all_lanes() {
+            put(&mut lanes, lane, maps.lanes.get(&lane, 0)?);
+        }
         Ok(Self {
-            lanes: lanes.collect::<Result<_, MapError>>()?,
+            lanes,
             image,
             half_written: false,
             settings: None,
@@ -166,12 +176,15 @@ impl Synced {
         write_array(&mut maps.servers, &old.servers, &image.servers)?;
         write_array(&mut maps.weights, &old.weights, &image.weights)?;
         write_array(&mut maps.lanes, &old.lanes, &image.lanes)?;
-        self.lanes.extend(&image.lanes);
+        for (lane, value) in &image.lanes {
+            put(&mut self.lanes, *lane, *value);
+        }
         for ifindex in image.tx.difference(&old.tx) {
             maps.tx
                 .insert(*ifindex, *ifindex, None, 0)
                 .map_err(FastPathError::XdpMap)?;
         }
+        write_hash(&mut maps.macs, &old.macs, &image.macs)?;
         write_hash(&mut maps.sides, &old.sides, &image.sides)?;
         write_family::<V4>(maps, old, &image)?;
         write_family::<V6>(maps, old, &image)?;
@@ -230,7 +243,7 @@ impl Synced {
 
     /// A lane, of this image or an earlier one.
     pub(super) fn lane(&self, lane: u32) -> Option<Lane> {
-        self.lanes.get(&lane).copied()
+        *self.lanes.get(lane as usize)?
     }
 
     /// The image as it was last applied.

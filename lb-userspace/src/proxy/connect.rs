@@ -81,17 +81,17 @@ pub struct Own {
 
 impl Own {
     /// What is different at `server` for a client with these `ends` that asks for `host`.
-    pub fn of<'a>(
+    pub fn of(
         server: &Server,
         ends: impl FnOnce() -> Ends,
-        host: impl FnOnce() -> Option<&'a str>,
+        host: impl FnOnce() -> Option<Box<str>>,
     ) -> Option<Box<Self>> {
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         (wants_host || introduces).then(|| {
             Box::new(Self {
                 ends: introduces.then(ends),
-                host: host().filter(|_| wants_host).map(Into::into),
+                host: wants_host.then(host).flatten(),
             })
         })
     }

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 pub mod connect;
 pub mod dispatch;
 mod entrance;
+#[cfg(test)]
+mod fixtures;
 pub mod header;
 pub mod http;
 pub mod listener;
@@ -32,6 +34,7 @@ pub use worker::{Client, Worker};
 use crate::{
     config::Config,
     observe::log::Sink,
+    rules::Table,
     topology::{Limit, Topology, counters::Counter},
 };
 
@@ -59,6 +62,11 @@ pub struct Shared {
 impl Shared {
     /// Bounded by `maxconn`, which is at most what the file limit allows.
     pub fn new(topology: Arc<Topology>, config: Arc<Config>, log: Sink, maxconn: u32) -> Self {
+        config
+            .tables
+            .iter()
+            .filter_map(|handle| handle.table())
+            .for_each(Table::reserve);
         Self {
             http: http::Plan::new(&topology),
             tcp: tcp::Plan::new(&topology),

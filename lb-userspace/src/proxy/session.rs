@@ -7,7 +7,9 @@ use std::{
 
 use super::{Shared, dispatch::Trace};
 use crate::{
-    observe::log::{Active, Cause, Common, Path, Phase, ServerField, TcpRecord, Termination},
+    observe::log::{
+        Active, Cause, Common, Extra, Path, Phase, ServerField, TcpRecord, Termination,
+    },
     topology::{Backend, Frontend, Server},
 };
 
@@ -17,6 +19,8 @@ pub(super) struct Session<'a> {
     pub(super) shared: &'a Shared,
     pub(super) frontend: &'a Frontend,
     pub(super) client: SocketAddr,
+    /// The address that it came to, if the log wants to know.
+    pub(super) destination: Option<SocketAddr>,
     /// Whether the client speaks TLS.
     pub(super) tls: bool,
     /// When it began, for measuring.
@@ -90,6 +94,20 @@ impl Session<'_> {
             tls,
             ..
         } = self;
+        let wants = frontend.config.log_format.wants();
+        let extra = Extra {
+            destination: self.destination,
+            server: trace.server.as_ref().map(|server| server.address),
+            lines: match wants.lines {
+                true => shared.http.next_line(frontend.index),
+                false => 0,
+            },
+            number: match wants.number {
+                true => shared.http.next_number(),
+                false => 0,
+            },
+            ..Extra::default()
+        };
         shared.log.tcp(&TcpRecord {
             common: Common {
                 format: &frontend.config.log_format,
@@ -122,6 +140,7 @@ impl Session<'_> {
                 redispatched: trace.redispatched,
                 server_queue: trace.server_queue,
                 backend_queue: trace.backend_queue,
+                extra,
             },
             path: Path::Userspace,
         });

@@ -1,6 +1,6 @@
 //! What rules do.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -9,7 +9,9 @@ use regex::bytes::Regex;
 use super::{
     auth::Users,
     condition::Condition,
+    fetch::Side,
     limit::Limiter,
+    named::Named,
     scene::VarId,
     table::{Data, Handle},
     template::Template,
@@ -41,7 +43,7 @@ impl Rule {
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
-            && matches!(self.end, Some(End::Backend(Target::Named { .. })))
+            && matches!(self.end, Some(End::Backend(Target::Named(_))))
     }
 }
 
@@ -110,6 +112,15 @@ pub enum Edit {
         /// In which table.
         table: Arc<Handle>,
     },
+    /// `capture`.
+    Capture {
+        /// Of which message.
+        side: Side,
+        /// The place that it is put into.
+        place: usize,
+        /// What.
+        value: Template,
+    },
     /// `sc_inc`.
     Count(u8, Data),
     /// `sc_set`.
@@ -124,6 +135,7 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::Track { .. }
+                | Self::Capture { .. }
                 | Self::Count(..)
                 | Self::SetNumber(..)
         )
@@ -143,6 +155,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, t)
             | Self::Track { key: t, .. }
+            | Self::Capture { value: t, .. }
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
@@ -190,18 +203,15 @@ pub enum End {
     },
     /// `return`.
     Return(Box<Return>),
+    /// `allow`: of what follows, only what chooses a backend counts.
+    Allow,
 }
 
 /// A backend.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// This one.
-    Named {
-        /// Its name.
-        name: String,
-        /// Its index, once that is known.
-        index: Arc<OnceLock<usize>>,
-    },
+    Named(Named),
     /// The one of the name that comes of this; none of that name goes on with the list.
     Computed(Template),
 }

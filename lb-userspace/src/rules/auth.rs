@@ -1,7 +1,8 @@
 //! Users and their passwords: in clear, or as crypt(3)'s SHA-256 and SHA-512 hashes (`$5$`, `$6$`).
 //!
 //! Such a hash takes milliseconds to verify, on purpose. A password that was right is therefore remembered as a keyed
-//! fast hash of this process, so that only the first request with it, and wrong ones, cost that much.
+//! fast hash of this process, so that only the first request with it, and wrong ones, cost that much. A name that nobody
+//! has costs as much as one of those that somebody has, so that no answer's time tells who is a user.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,6 +20,8 @@ const LONGEST: usize = 256;
 #[derive(Debug)]
 pub struct Users {
     users: Vec<User>,
+    /// Chooses who stands in for a name that nobody has.
+    stand_in: RandomState,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Users {
         });
         Ok(Self {
             users: users.collect::<Result<_, Problem>>()?,
+            stand_in: RandomState::new(),
         })
     }
 
@@ -76,9 +80,15 @@ impl Users {
         if password.len() > LONGEST {
             return false;
         }
-        let user = self.users.iter().find(|user| user.name.as_bytes() == name);
-        user.is_some_and(|user| match &user.secret {
-            Secret::Clear(secret) => same(secret.as_bytes(), password),
+        let Some((user, known)) = self.user(name) else {
+            return false;
+        };
+        match &user.secret {
+            Secret::Clear(secret) => same(secret.as_bytes(), password) && known,
+            Secret::Hash { hash, .. } if !known => {
+                std::hint::black_box(hash.verify(password));
+                false
+            }
             Secret::Hash { hash, right, keys } => {
                 let quick = (keys.0.hash_one(password), keys.1.hash_one(password));
                 if right.get() == Some(&quick) {
@@ -90,7 +100,17 @@ impl Users {
                 }
                 verified
             }
-        })
+        }
+    }
+
+    /// The user of a name and whether it is that user's: for another name always the same one of all, whose password then
+    /// costs its time. `None` if there are no users.
+    fn user(&self, name: &[u8]) -> Option<(&User, bool)> {
+        if let Some(user) = self.users.iter().find(|user| user.name.as_bytes() == name) {
+            return Some((user, true));
+        }
+        let drawn = self.stand_in.hash_one(name) % (self.users.len() as u64).max(1);
+        Some((self.users.get(drawn as usize)?, false))
     }
 }
 
@@ -142,5 +162,22 @@ mod tests {
             "never looked at"
         );
         assert!(Users::new(vec![("md5".into(), "$1$a$b".into())]).is_err());
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_costs_a_hash_and_lets_nobody_in() {
+        let users = Users::new(vec![(
+            "six".into(),
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1".into(),
+        )])
+        .unwrap();
+        let (stand_in, known) = users.user(b"nobody").unwrap();
+        assert!(matches!(stand_in.secret, Secret::Hash { .. }) && !known);
+        for _ in 0..2 {
+            assert!(!users.verify(b"nobody", b"Hello world!"));
+            assert!(users.verify(b"six", b"Hello world!"));
+        }
+        let nobody = Users::new(Vec::new()).unwrap();
+        assert!(!nobody.verify(b"nobody", b""));
     }
 }

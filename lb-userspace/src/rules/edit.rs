@@ -104,7 +104,9 @@ pub(super) fn response(
 /// What a variable or counter is to become.
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
-        Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) => value.value(scene),
+        Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) | Edit::Capture { value, .. } => {
+            value.value(scene)
+        }
         Edit::Track { sc, key, .. } if scene.state.tracked(*sc).is_none() => key.value(scene),
         _ => None,
     }
@@ -125,6 +127,11 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
                 if let Some(rate) = data.rate() {
                     tracked.add(rate, 1, world.now_ms());
                 }
+            }
+        }
+        Edit::Capture { side, place, .. } => {
+            if let (Some(value), Some(captured)) = (value, state.captured_mut()) {
+                captured.put(*side, *place, &value.into_text());
             }
         }
         Edit::SetNumber(sc, data, _) => {

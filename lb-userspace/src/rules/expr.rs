@@ -110,6 +110,11 @@ impl Expr {
         self.fetch.needs_request()
     }
 
+    /// Whether it looks at a message's fields, which are gone when the line for the log is written.
+    pub fn needs_fields(&self) -> bool {
+        self.fetch.needs_fields()
+    }
+
     /// Whether it asks for this of the client's TLS.
     pub fn asks(&self, fact: TlsFact) -> bool {
         matches!(&self.fetch, Fetch::Tls(asked) if *asked == fact)
@@ -143,8 +148,8 @@ impl Expr {
     }
 
     fn convert<'a>(&'a self, value: Value<'a>, scene: &Scene<'a>) -> Option<Value<'a>> {
-        self.converters
-            .iter()
-            .try_fold(value, |value, converter| converter.apply(value, scene))
+        self.converters.iter().try_fold(value, |value, converter| {
+            converter.apply(value, scene).map(Value::bounded)
+        })
     }
 }

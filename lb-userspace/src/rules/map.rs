@@ -7,7 +7,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -17,6 +16,7 @@ use super::{
     problem::Problem,
     value::{Kind, Value},
 };
+use crate::watched::Watched;
 
 /// The type of what keys lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,16 +47,8 @@ pub struct Map {
     how: How,
     output: Output,
     entries: ArcSwap<Patterns<Value<'static>>>,
-    /// What the file was like when it was read; only touched by who looks for changes.
-    seen: Mutex<Option<Seen>>,
-}
-
-/// By what a changed file is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    modified: SystemTime,
-    length: u64,
-    inode: u64,
+    /// Only touched by who looks for changes.
+    file: Mutex<Watched>,
 }
 
 impl Map {
@@ -65,14 +57,14 @@ impl Map {
     /// # Errors
     /// It cannot be read, or has a line that is none.
     pub fn read(path: PathBuf, how: How, output: Output) -> Result<Self, Problem> {
-        let seen = Seen::of(&path);
+        let file = Mutex::new(Watched::one(&path));
         let entries = load(&path, how, output)?;
         Ok(Self {
             path,
             how,
             output,
             entries: ArcSwap::from_pointee(entries),
-            seen: Mutex::new(seen),
+            file,
         })
     }
 
@@ -104,34 +96,22 @@ impl Map {
         self.entries.load().find(value).cloned()
     }
 
-    /// Reads the file again if it has changed: how many keys there are now, or `None` if it has not.
+    /// Reads the file again if it has changed, and has not changed any more since this was asked last: how many keys
+    /// there are now, or `None` if there is no news.
     ///
     /// # Errors
     /// As [`Map::read`]; what there was stays.
     pub fn refresh(&self) -> Result<Option<usize>, Problem> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Seen::of(&self.path);
-        if *seen == now {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.changed().is_empty() {
             return Ok(None);
         }
-        // A file that is wrong is told of once.
-        *seen = now;
+        // Before it is read: a file that is wrong is told of once.
+        *file = Watched::one(&self.path);
         let entries = load(&self.path, self.how, self.output)?;
         let count = entries.len();
         self.entries.store(Arc::new(entries));
         Ok(Some(count))
-    }
-}
-
-impl Seen {
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            modified: metadata.modified().ok()?,
-            length: metadata.len(),
-            inode: metadata.ino(),
-        })
     }
 }
 
@@ -241,10 +221,14 @@ mod tests {
         let map = Map::read(path.clone(), How::Exact, Output::Number).unwrap();
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(1)));
         assert_eq!(map.refresh(), Ok(None));
+        fs::write(&path, "a 1").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it may be half written");
         fs::write(&path, "a 10\nb 2\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None), "it has gone on");
         assert_eq!(map.refresh(), Ok(Some(2)));
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));
         fs::write(&path, "a nonsense\n").unwrap();
+        assert_eq!(map.refresh(), Ok(None));
         assert!(map.refresh().is_err());
         assert_eq!(map.refresh(), Ok(None), "told of once");
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));

@@ -11,28 +11,34 @@
 //! | `scene` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
-//! | `template` | texts with expressions in them |
+//! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
-//! | `map`, `table`, `limit`, `auth` | what they look up, count, limit and verify |
+//! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `registry` | what expressions refer to by name |
 
 pub mod action;
 mod args;
 mod auth;
+pub mod calendar;
+mod capture;
 mod condition;
 mod convert;
+pub mod cookies;
 mod edit;
 mod expr;
 mod fetch;
 mod limit;
 mod map;
 mod matching;
+mod named;
 mod problem;
 mod registry;
 mod run;
 mod scene;
+pub mod suggest;
 mod table;
 mod template;
+mod text;
 mod value;
 
 #[cfg(test)]
@@ -44,13 +50,15 @@ use http::HeaderName;
 
 pub use action::{Edit, End, Rule};
 pub use auth::Users;
+pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Test};
 pub use convert::Converter;
 pub use expr::Expr;
-pub use fetch::{Fetch, Side};
+pub use fetch::{Fetch, Side, host_name, parameter};
 pub use limit::Limiter;
 pub use map::{Map, Output};
 pub use matching::{How, Matcher, Range, network, regex};
+pub use named::Named;
 pub use problem::Problem;
 pub use registry::Registry;
 pub use run::{Denial, Later, Outcome, Reply, RuleSet};
@@ -60,6 +68,7 @@ pub use scene::{
 };
 pub use table::{Data, Handle, Key, Layout, Table, Tracked};
 pub use template::Template;
+pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.
@@ -81,27 +90,4 @@ pub fn is_framing(name: &HeaderName) -> bool {
 pub(crate) fn random() -> u64 {
     // Each has keys of its own; hashing nothing makes them a number.
     RandomState::new().hash_one(())
-}
-
-/// The word that was most likely meant.
-fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
-    let distance = |word: &str| {
-        let (a, b) = (text.as_bytes(), word.as_bytes());
-        let mut row: Vec<usize> = (0..=b.len()).collect();
-        for (i, x) in a.iter().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, y) in b.iter().enumerate() {
-                let changed = diagonal + usize::from(x != y);
-                diagonal = row[j + 1];
-                row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        row[b.len()]
-    };
-    if text.len() > 40 {
-        return None;
-    }
-    let near = words.iter().map(|word| (distance(word), *word)).min()?;
-    (near.0 <= 1 + text.len() / 4).then_some(near.1)
 }

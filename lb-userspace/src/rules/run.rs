@@ -67,6 +67,8 @@ pub struct Denial {
 pub struct Later {
     rules: Vec<u32>,
     original: Option<Box<Original>>,
+    /// A rule has let the request pass: those that choose a backend are all that is left.
+    allowed: bool,
 }
 
 /// A request's head as it was sent.
@@ -126,10 +128,10 @@ impl RuleSet {
     /// Tells each `use_backend` the index of its backend.
     pub fn resolve(&self, index_of: impl Fn(&str) -> Option<usize>) {
         for rule in &self.rules {
-            if let Some(End::Backend(Target::Named { name, index })) = &rule.end
-                && let Some(found) = index_of(name)
+            if let Some(End::Backend(Target::Named(named))) = &rule.end
+                && let Some(found) = index_of(named.name())
             {
-                let _ = index.set(found);
+                named.is_at(found);
             }
         }
     }
@@ -149,6 +151,10 @@ impl RuleSet {
                 && rule.edits.is_empty()
                 && rule.gates.is_empty()
                 && rule.end.is_none();
+            let routes = matches!(rule.end, Some(End::Backend(_)));
+            if later.allowed && !for_response_alone && !routes {
+                continue;
+            }
             // Asked once a rule, or its halves might disagree. What is for the response alone asks the request as it came.
             let original = later.original.as_ref().filter(|_| for_response_alone);
             let request = original.map_or(RequestView::new(head), |original| original.view());
@@ -183,6 +189,10 @@ impl RuleSet {
             }
             let outcome = match &rule.end {
                 None => continue,
+                Some(End::Allow) => {
+                    later.allowed = true;
+                    continue;
+                }
                 Some(End::Backend(Target::Computed(name))) => Outcome::Named(name.render(&scene)),
                 Some(End::Backend(target)) => Outcome::Backend(target),
                 Some(End::Redirect(redirect)) => Outcome::Answer(redirected(redirect, &scene)),

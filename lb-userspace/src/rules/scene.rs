@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version, header::HOST, request};
 
-use super::{table::Tracked, value::Value};
+use super::{capture::Captured, named::Named, table::Tracked, value::Value};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +84,14 @@ pub trait World {
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
     /// The request's unique id.
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
+    /// The request's line as the client sent it.
+    fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        None
+    }
+    /// The request's number in this process.
+    fn request_number(&self) -> u64 {
+        0
+    }
     /// Milliseconds since some moment in the past.
     fn now_ms(&self) -> u64;
     /// A number that nobody can foresee.
@@ -93,43 +101,53 @@ pub trait World {
 }
 
 /// A number about a proxy or server. Without a name the one that the request is at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fact {
     /// `nbsrv`: servers of a backend that can be used.
-    UsableServers(Option<String>),
+    UsableServers(Option<Named>),
     /// `connslots`: places in its servers and their queues.
-    Slots(Option<String>),
+    Slots(Option<Named>),
     /// `be_conn`: connections.
-    BackendConnections(Option<String>),
+    BackendConnections(Option<Named>),
     /// `be_conn_free`: places in its servers.
-    BackendFree(Option<String>),
+    BackendFree(Option<Named>),
     /// `be_sess_rate`: connections a second.
-    BackendRate(Option<String>),
+    BackendRate(Option<Named>),
     /// `queue`: requests that wait.
-    Queue(Option<String>),
+    Queue(Option<Named>),
     /// `avg_queue`: the same for each server that can be used.
-    AverageQueue(Option<String>),
+    AverageQueue(Option<Named>),
     /// `fe_conn`: connections.
-    FrontendConnections(Option<String>),
+    FrontendConnections(Option<Named>),
     /// `fe_sess_rate`: connections a second.
-    FrontendRate(Option<String>),
+    FrontendRate(Option<Named>),
     /// `fe_req_rate`: requests a second.
-    FrontendRequestRate(Option<String>),
+    FrontendRequestRate(Option<Named>),
     /// `srv_is_up`: whether a server can be used.
-    ServerUp(String, String),
+    ServerUp(Named, Named),
     /// `srv_conn`: connections.
-    ServerConnections(String, String),
+    ServerConnections(Named, Named),
     /// `srv_conn_free`: places.
-    ServerFree(String, String),
+    ServerFree(Named, Named),
     /// `srv_weight`: its weight.
-    ServerWeight(String, String),
+    ServerWeight(Named, Named),
     /// `srv_queue`: requests that wait for it.
-    ServerQueue(String, String),
+    ServerQueue(Named, Named),
 }
 
 impl Fact {
+    /// The frontend that it names.
+    pub fn frontend(&self) -> Option<&Named> {
+        match self {
+            Self::FrontendConnections(f) | Self::FrontendRate(f) | Self::FrontendRequestRate(f) => {
+                f.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// The backend and the server that it names.
-    pub fn names(&self) -> (Option<&str>, Option<&str>) {
+    pub fn backend(&self) -> (Option<&Named>, Option<&Named>) {
         match self {
             Self::UsableServers(b)
             | Self::Slots(b)
@@ -137,7 +155,7 @@ impl Fact {
             | Self::BackendFree(b)
             | Self::BackendRate(b)
             | Self::Queue(b)
-            | Self::AverageQueue(b) => (b.as_deref(), None),
+            | Self::AverageQueue(b) => (b.as_ref(), None),
             Self::FrontendConnections(_) | Self::FrontendRate(_) | Self::FrontendRequestRate(_) => {
                 (None, None)
             }
@@ -212,6 +230,7 @@ pub struct SessionVars(Vec<(VarId, Value<'static>)>);
 pub struct State {
     vars: Vec<(VarId, Value<'static>)>,
     tracked: Vec<(u8, Tracked)>,
+    captured: Option<Box<Captured>>,
 }
 
 impl State {
@@ -224,7 +243,7 @@ impl State {
     pub fn set_var(&mut self, id: VarId, value: Option<Value<'static>>) {
         self.vars.retain(|(var, _)| *var != id);
         if let Some(value) = value {
-            self.vars.push((id, value));
+            self.vars.push((id, value.bounded()));
         }
     }
 
@@ -250,6 +269,21 @@ impl State {
         self.tracked.iter().map(|(_, tracked)| tracked)
     }
 
+    /// What was kept for the log, if anything is.
+    pub fn captured(&self) -> Option<&Captured> {
+        self.captured.as_deref()
+    }
+
+    /// The same, to keep more.
+    pub fn captured_mut(&mut self) -> Option<&mut Captured> {
+        self.captured.as_deref_mut()
+    }
+
+    /// What is kept of a request, from its beginning on.
+    pub fn capture(&mut self, captured: Captured) {
+        self.captured = Some(Box::new(captured));
+    }
+
     /// Takes in what the connection remembers, until it is given back: requests of one connection may overlap.
     pub fn take_session(&mut self, session: &mut SessionVars) {
         self.vars.append(&mut session.0);
@@ -265,12 +299,13 @@ impl State {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.vars.is_empty() && self.tracked.is_empty()
+        self.vars.is_empty() && self.tracked.is_empty() && self.captured.is_none()
     }
 
     /// The request is over.
     pub fn next(&mut self) {
         self.tracked.clear();
+        self.captured = None;
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

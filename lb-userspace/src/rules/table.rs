@@ -1,8 +1,9 @@
 //! Stick tables: counters by key, bounded in number, shared by all workers without a lock.
 //!
-//! A table is sets of eight places. A key belongs to one set; there it takes a free place, or that of an entry that has
-//! expired, or else that of the one that was used longest ago and that nobody follows. So memory is bounded by `size`,
-//! and a flood of keys pushes out only what is idle. Who looks an entry up gets a shared pointer to it, so one that was
+//! A table is sets of eight places. A key belongs to two sets; in the emptier one it takes a free place or that of an
+//! entry that has expired, or else, of both, that of the one that was used longest ago and that nobody follows. So memory
+//! is bounded by `size`, a flood of keys pushes out only what is idle, and as long as a fifth of a table is free next to
+//! nobody is pushed out. Who looks an entry up gets a shared pointer to it, so one that was
 //! pushed out meanwhile is still counted in by whoever follows it, and then gone.
 
 use std::{
@@ -156,7 +157,10 @@ impl Key {
             Value::Ip(address) => super::value::bits(address).to_be_bytes().to_vec().into(),
             other => other.into_bytes(),
         };
-        let length = bytes.len().min(layout.key_length.max(16));
+        let length = match layout.key {
+            Kind::Str | Kind::Bin => bytes.len().min(layout.key_length),
+            _ => bytes.len(),
+        };
         Some(Self(bytes[..length].into()))
     }
 
@@ -237,7 +241,7 @@ type Set = [Place; WAYS];
 pub struct Table {
     layout: Layout,
     hasher: RandomState,
-    /// Made with the first entry: whoever only checks a file needs none.
+    /// Made when the proxy starts: whoever only checks a file needs none.
     sets: OnceLock<Box<[Set]>>,
 }
 
@@ -259,17 +263,23 @@ impl Table {
         })
     }
 
+    /// Makes its places, lest the first request wait for them.
+    pub fn reserve(&self) {
+        self.sets();
+    }
+
     /// How it was made.
     pub fn key(&self) -> &Layout {
         &self.layout
     }
 
-    fn set(&self, key: &Key) -> &Set {
+    /// The two sets that a key belongs to, or twice the same.
+    fn sets_of(&self, key: &Key) -> [&Set; 2] {
         let hash = self.hasher.hash_one(key);
-        // The upper half of the product is below the number of sets.
         let sets = self.sets();
-        let index = (u128::from(hash) * sets.len() as u128) >> 64;
-        &sets[index as usize]
+        // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
+        let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
+        [set(hash >> 32), set(hash & u64::from(u32::MAX))]
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
@@ -280,14 +290,14 @@ impl Table {
 
     /// A key's entry, if there is one.
     pub fn find(&self, key: &Key, now: u64) -> Option<Arc<Entry>> {
-        self.set(key).iter().find_map(|place| {
+        self.sets_of(key).into_iter().flatten().find_map(|place| {
             let entry = place.load();
             let entry = entry.as_ref().filter(|entry| entry.key == *key)?;
             (!self.is_expired(entry, now)).then(|| Arc::clone(entry))
         })
     }
 
-    /// A key's entry, made if need be. `None` where eight others of its set are followed.
+    /// A key's entry, made if need be. `None` where all others of its sets are followed.
     pub fn entry(&self, key: Key, now: u64) -> Option<Arc<Entry>> {
         let mut made = None;
         // Another worker may take the place first, and may have made the very entry.
@@ -327,20 +337,32 @@ impl Table {
     /// be replaced: whoever has come meanwhile has just been made.
     fn free_place(&self, key: &Key, now: u64) -> Option<(&Place, Option<Arc<Entry>>)> {
         let mut oldest: Option<(u64, &Place, Arc<Entry>)> = None;
-        for place in self.set(key) {
-            let Some(entry) = place.load_full() else {
-                return Some((place, None));
-            };
-            if self.is_expired(&entry, now) {
-                return Some((place, Some(entry)));
+        let mut emptiest: Option<(usize, &Place, Option<Arc<Entry>>)> = None;
+        for set in self.sets_of(key) {
+            let (mut free, mut first) = (0, None);
+            for place in set {
+                let entry = match place.load_full() {
+                    Some(entry) if !self.is_expired(&entry, now) => entry,
+                    gone => {
+                        free += 1;
+                        first.get_or_insert((place, gone));
+                        continue;
+                    }
+                };
+                let used = entry.used.load(Relaxed);
+                let older = oldest.as_ref().is_none_or(|(before, ..)| used < *before);
+                if older && entry.followers.load(Relaxed) == 0 {
+                    oldest = Some((used, place, entry));
+                }
             }
-            let used = entry.used.load(Relaxed);
-            let older = oldest.as_ref().is_none_or(|(before, ..)| used < *before);
-            if older && entry.followers.load(Relaxed) == 0 {
-                oldest = Some((used, place, entry));
+            if let Some((place, before)) = first
+                && emptiest.as_ref().is_none_or(|(most, ..)| free > *most)
+            {
+                emptiest = Some((free, place, before));
             }
         }
-        oldest.map(|(_, place, entry)| (place, Some(entry)))
+        let emptiest = emptiest.map(|(_, place, before)| (place, before));
+        emptiest.or_else(|| oldest.map(|(_, place, entry)| (place, Some(entry))))
     }
 
     fn cell<'e>(&self, entry: &'e Entry, data: Data) -> Option<(&'e Cell, u64)> {
@@ -454,6 +476,11 @@ impl Tracked {
         }
     }
 
+    /// From now on it is idle, and expires in time.
+    pub fn touch(&self, now: u64) {
+        self.entry.used.fetch_max(now, Relaxed);
+    }
+
     /// Sets a number.
     pub fn set(&self, data: Data, n: u64) {
         if let Some(table) = self.handle.table() {
@@ -479,91 +506,4 @@ impl Drop for Tracked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn handle(size: u32) -> Arc<Handle> {
-        let handle = Arc::new(Handle::new("t"));
-        handle.make(Layout {
-            key: Kind::Ip,
-            key_length: 16,
-            size,
-            expire_ms: 10_000,
-            store: vec![
-                (Data::ConnCur, 0),
-                (Data::HttpReqCnt, 0),
-                (Data::HttpReqRate, 1000),
-                (Data::Gpc0, 0),
-            ],
-        });
-        handle
-    }
-
-    fn ip(last: u8) -> Value<'static> {
-        Value::Ip([10, 0, 0, last].into())
-    }
-
-    #[test]
-    fn requests_of_a_key_are_counted_and_rates_look_back_one_period() {
-        let handle = handle(100);
-        for _ in 0..4 {
-            drop(Tracked::begin(&handle, ip(1), 5_000));
-        }
-        let tracked = Tracked::begin(&handle, ip(1), 5_400).unwrap();
-        assert_eq!(tracked.get(Data::HttpReqCnt, 5_400), Some(5));
-        assert_eq!(tracked.get(Data::HttpReqRate, 5_400), Some(5));
-        assert_eq!(tracked.get(Data::HttpReqRate, 6_500), Some(2));
-        assert_eq!(tracked.get(Data::HttpReqRate, 7_500), Some(0));
-        assert_eq!(tracked.get(Data::ConnCur, 7_500), Some(1));
-        assert_eq!(tracked.get(Data::Gpc1, 7_500), None, "it is not stored");
-        let other = Tracked::begin(&handle, ip(2), 5_400).unwrap();
-        assert_eq!(other.get(Data::HttpReqCnt, 5_400), Some(1));
-    }
-
-    #[test]
-    fn idle_entries_expire_and_followed_ones_do_not() {
-        let handle = handle(100);
-        let table = handle.table().unwrap();
-        let followed = Tracked::begin(&handle, ip(1), 0).unwrap();
-        drop(Tracked::begin(&handle, ip(2), 0));
-        assert_eq!(table.entries(9_999).count(), 2);
-        assert_eq!(table.entries(10_000).count(), 1);
-        drop(followed);
-        assert_eq!(table.entries(10_000).count(), 0);
-    }
-
-    #[test]
-    fn a_full_table_gives_up_what_is_idle_for_longest() {
-        let handle = handle(8);
-        let table = handle.table().unwrap();
-        let kept = Tracked::begin(&handle, ip(0), 0).unwrap();
-        for last in 1..=100 {
-            drop(Tracked::begin(&handle, ip(last), u64::from(last)));
-        }
-        assert_eq!(table.entries(100).count(), 8);
-        assert_eq!(kept.get(Data::HttpReqCnt, 100), Some(1));
-        let there = |last| table.find(&Key::of(ip(last), table.key()).unwrap(), 100);
-        assert!(there(0).is_some() && there(100).is_some() && there(94).is_some());
-        assert!(there(93).is_none());
-    }
-
-    #[test]
-    fn threads_count_exactly() {
-        let handle = handle(1000);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for n in 0..1000_u32 {
-                        drop(Tracked::begin(&handle, ip((n % 7) as u8), 1));
-                    }
-                });
-            }
-        });
-        let table = handle.table().unwrap();
-        let total: i64 = table
-            .entries(1)
-            .filter_map(|entry| table.get(&entry, Data::HttpReqCnt, 1))
-            .sum();
-        assert_eq!(total, 4000);
-    }
-}
+mod tests;

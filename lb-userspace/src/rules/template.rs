@@ -1,6 +1,16 @@
 //! Texts with expressions in them: `https://%[host]%[path]`.
 
-use super::{expr::Expr, problem::Problem, registry::Registry, scene::Scene, value::Value};
+use std::{borrow::Cow, net::IpAddr};
+
+use super::{
+    expr::Expr,
+    fetch::Fetch,
+    problem::Problem,
+    registry::Registry,
+    scene::Scene,
+    text::{self, Style, Token},
+    value::Value,
+};
 
 /// A text with expressions in it.
 #[derive(Debug, Clone, Default)]
@@ -12,48 +22,60 @@ pub struct Template {
 enum Part {
     Text(Vec<u8>),
     Expr(Expr),
+    /// What HAProxy has a name of its own for, written in a style of its own.
+    Variable(Expr, Style),
 }
 
+/// HAProxy's variables that a request has an expression for.
+const VARIABLES: &[(&str, &str)] = &[
+    ("ci", "src"),
+    ("cp", "src_port"),
+    ("fi", "dst"),
+    ("fp", "dst_port"),
+    ("f", "fe_name"),
+    ("b", "be_name"),
+    ("HM", "capture.req.method"),
+    ("HU", "capture.req.uri"),
+    ("HV", "capture.req.ver"),
+    ("HPO", "path"),
+    ("ID", "unique-id"),
+    ("Ts", "date"),
+    ("pid", "pid"),
+    ("H", "hostname"),
+    ("sslv", "ssl_fc_protocol"),
+    ("sslc", "ssl_fc_cipher"),
+];
+
 impl Template {
-    /// A text; `%[…]` is an expression, `%%` a percent sign.
+    /// A text; `%[…]` is an expression, `%ci` one of HAProxy's variables, `%%` a percent sign.
     ///
     /// # Errors
-    /// What is in brackets is no expression, or a percent sign stands alone.
+    /// What is in brackets is no expression, there is no such variable, or a percent sign stands alone.
     pub fn parse(text: &str, registry: &mut Registry<'_>) -> Result<Self, Problem> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('%') {
-            literal.push_str(&rest[..at]);
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('%') {
-                literal.push('%');
-                rest = after;
-                continue;
-            }
-            let inside = rest.strip_prefix('[').ok_or_else(|| {
-                Problem::new(
-                    format!("a `%` stands alone in `{text}`"),
-                    "write `%[path]` for what a request has, `%%` for a percent sign",
-                )
-            })?;
-            let end = closing(inside).ok_or_else(|| {
-                Problem::new(
-                    format!("a `%[` is not closed in `{text}`"),
-                    "write `]` after the expression",
-                )
-            })?;
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal).into_bytes()));
-            }
-            parts.push(Part::Expr(Expr::parse(&inside[..end], registry)?));
-            rest = &inside[end + 1..];
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.into_bytes()));
-        }
-        Ok(Self { parts })
+        let tokens = text::tokens(text, false)?;
+        let parts = tokens.into_iter().map(|token| {
+            Ok(match token {
+                Token::Text(text) => Part::Text(text.into_bytes()),
+                Token::Expression(text, style) => {
+                    let expr = Expr::parse(text, registry)?;
+                    match style.quote || style.escape {
+                        // What is in hexadecimal is for the expression to say.
+                        true => Part::Variable(
+                            expr,
+                            Style {
+                                hex: false,
+                                ..style
+                            },
+                        ),
+                        false => Part::Expr(expr),
+                    }
+                }
+                Token::Variable(name, style) => Part::Variable(variable(name, registry)?, style),
+            })
+        });
+        Ok(Self {
+            parts: parts.collect::<Result<_, Problem>>()?,
+        })
     }
 
     /// One expression alone.
@@ -82,7 +104,7 @@ impl Template {
     /// Its expressions.
     pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Expr(expr) => Some(expr),
+            Part::Expr(expr) | Part::Variable(expr, _) => Some(expr),
             Part::Text(_) => None,
         })
     }
@@ -98,6 +120,7 @@ impl Template {
                         text.extend_from_slice(&value.into_text());
                     }
                 }
+                Part::Variable(expr, style) => styled(&mut text, expr.sample(scene), *style),
             }
         }
         text
@@ -112,23 +135,40 @@ impl Template {
     }
 }
 
-/// Where the bracket that ends an expression is: not in quotes, nor in round brackets.
-fn closing(text: &str) -> Option<usize> {
-    let (mut quote, mut depth, mut escaped) = (None, 0_u32, false);
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            _ if escaped => escaped = false,
-            (None | Some('"'), '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '(') => depth += 1,
-            (None, ')') => depth = depth.saturating_sub(1),
-            (None, ']') if depth == 0 => return Some(at),
-            (None, _) => {}
-        }
+/// What a variable stands for.
+fn variable(name: &str, registry: &mut Registry<'_>) -> Result<Expr, Problem> {
+    if name == "rt" {
+        return Ok(Expr::new(Fetch::RequestNumber));
     }
-    None
+    match VARIABLES.iter().find(|(known, _)| *known == name) {
+        Some((_, expression)) => Expr::parse(expression, registry),
+        None => Err(Problem::new(
+            format!("there is no variable `%{name}` here"),
+            "write an expression, `%[path]`; a percent sign is `%%`",
+        )),
+    }
+}
+
+/// Writes a variable's value; nothing where it has none.
+fn styled(text: &mut Vec<u8>, value: Option<Value<'_>>, style: Style) {
+    let value = match value {
+        None => Cow::Borrowed(&b""[..]),
+        Some(Value::Int(n)) if style.hex => format!("{n:04X}").into_bytes().into(),
+        Some(Value::Ip(ip)) if style.hex => match ip.to_canonical() {
+            IpAddr::V4(ip) => format!("{:08X}", u32::from(ip)).into_bytes().into(),
+            IpAddr::V6(ip) => format!("{:032X}", u128::from(ip)).into_bytes().into(),
+        },
+        Some(value) => value.into_text(),
+    };
+    let quote = |text: &mut Vec<u8>| text.extend(style.quote.then_some(b'"'));
+    quote(text);
+    for &byte in &*value {
+        if style.escape && matches!(byte, b'"' | b'\\' | b']') {
+            text.push(b'\\');
+        }
+        text.push(byte);
+    }
+    quote(text);
 }
 
 /// A replacement in HAProxy's syntax (`\1`) in that of the regex crate (`${1}`).

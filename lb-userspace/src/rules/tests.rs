@@ -31,7 +31,7 @@ impl World for Fixed {
 
     fn fact(&self, fact: &Fact) -> Option<i64> {
         match fact {
-            Fact::UsableServers(Some(name)) => Some(if name == "app" { 2 } else { 0 }),
+            Fact::UsableServers(Some(name)) => Some(if name.name() == "app" { 2 } else { 0 }),
             _ => None,
         }
     }

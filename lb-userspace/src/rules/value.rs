@@ -5,6 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+/// Longest text, bytes: several times a head.
+const LONGEST: usize = 256 << 10;
+
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -93,6 +96,23 @@ impl<'a> Value<'a> {
             Self::Str(v) => Value::Str(Cow::Owned(v.into_owned())),
             Self::Bin(v) => Value::Bin(Cow::Owned(v.into_owned())),
         }
+    }
+
+    /// The same, cut where it is longer than any text of a request can become by what is sensible. A variable that is made
+    /// of itself would otherwise grow with each request, and replacements of replacements without end.
+    pub fn bounded(mut self) -> Self {
+        if let Self::Str(text) | Self::Bin(text) = &mut self
+            && text.len() > LONGEST
+        {
+            match text {
+                Cow::Borrowed(text) => *text = &text[..LONGEST],
+                Cow::Owned(text) => {
+                    text.truncate(LONGEST);
+                    text.shrink_to_fit();
+                }
+            }
+        }
+        self
     }
 
     /// The same, borrowing from this one.

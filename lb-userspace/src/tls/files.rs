@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use super::{
     error::TlsError,
     options::{CertificateFiles, Certificates},
 };
+use crate::watched::Stamp;
 
 /// No file of certificates is that large; a device or a mistake is.
 const MAX_FILE: u64 = 4 << 20;
@@ -28,25 +28,6 @@ pub(super) struct Reader<'a> {
     pub(super) overrides: Option<&'a Overrides>,
     /// Every path that was looked at.
     pub(super) seen: Vec<(PathBuf, Stamp)>,
-}
-
-/// What changes when a file does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Stamp {
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    /// That of `path` now; all zero if there is none.
-    pub(super) fn of(path: &Path) -> Self {
-        fs::metadata(path).map_or(Self::default(), |file| Self {
-            inode: file.ino(),
-            length: file.len(),
-            modified: (file.mtime(), file.mtime_nsec()),
-        })
-    }
 }
 
 impl Reader<'_> {

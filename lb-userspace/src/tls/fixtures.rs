@@ -1,4 +1,4 @@
-//! Certificates for tests, made anew by each.
+//! Certificates for tests, made anew by each: those of this library and of the whole daemon.
 
 use std::{
     fs,
@@ -68,6 +68,14 @@ impl Authority {
         self.0.pem()
     }
 
+    #[allow(
+        dead_code,
+        reason = "this file is shared with tests of the whole daemon"
+    )]
+    pub(crate) fn der(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
     /// An ECDSA certificate for `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Made {
         self.issue_with(names, KeyPair::generate().unwrap(), |_| {})
@@ -77,6 +85,14 @@ impl Authority {
     pub(crate) fn issue_rsa(&self, names: &[&str]) -> Made {
         let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
         self.issue_with(names, key, |_| {})
+    }
+
+    /// One of another time.
+    pub(crate) fn expired(&self, names: &[&str]) -> Made {
+        self.issue_with(names, KeyPair::generate().unwrap(), |params| {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        })
     }
 
     pub(crate) fn issue_with(

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,8 +10,9 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     error::TlsError,
-    files::{Overrides, Reader, Stamp},
+    files::{Overrides, Reader},
 };
+use crate::watched::{Stamp, Watched};
 
 /// Something made of files.
 #[derive(Debug)]
@@ -23,11 +24,8 @@ pub(super) struct Live<T> {
 
 #[derive(Debug, Default)]
 struct Control {
-    /// The files of the last attempt, as they were.
-    seen: Vec<(PathBuf, Stamp)>,
-    /// A change that was seen, and is only acted on if it is still the same the next time: certificate and key are two
-    /// files, and are not written at once.
-    settling: Option<Vec<Stamp>>,
+    /// The files of the last attempt.
+    files: Watched,
     /// What stands for a file until the file changes.
     overrides: Overrides,
 }
@@ -59,26 +57,10 @@ impl<T> Live<T> {
         make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
     ) -> Option<Result<(), TlsError>> {
         let mut control = self.control();
-        let now: Vec<Stamp> = control
-            .seen
-            .iter()
-            .map(|(path, _)| Stamp::of(path))
-            .collect();
-        let changed = |control: &Control| -> Vec<PathBuf> {
-            let pairs = control.seen.iter().zip(&now);
-            let changed = pairs.filter(|((_, then), now)| then != *now);
-            changed.map(|((path, _), _)| path.clone()).collect()
-        };
-        let changed = changed(&control);
+        let changed = control.files.changed();
         if changed.is_empty() {
-            control.settling = None;
             return None;
         }
-        if control.settling.as_ref() != Some(&now) {
-            control.settling = Some(now);
-            return None;
-        }
-        control.settling = None;
         for path in &changed {
             control.overrides.remove(path);
         }
@@ -87,7 +69,7 @@ impl<T> Live<T> {
 
     /// Whether `path` is one of its files.
     pub(super) fn uses(&self, path: &Path) -> bool {
-        self.control().seen.iter().any(|(seen, _)| seen == path)
+        self.control().files.files().any(|seen| seen == path)
     }
 
     /// Whether it could be made with `files` in the place of what is on the disk.
@@ -145,20 +127,17 @@ impl<T> Live<T> {
             seen: Vec::new(),
         };
         let made = make(&mut reader);
-        let seen = reader.seen;
+        let mut seen = reader.seen;
         if made.is_err() {
             // It may have stopped before files that it would have come to: those are watched as well, as they are now.
-            let known: BTreeSet<&PathBuf> = seen.iter().map(|(path, _)| path).collect();
-            let rest: Vec<_> = control
-                .seen
-                .iter()
-                .filter(|(path, _)| !known.contains(path))
-                .map(|(path, _)| (path.clone(), Stamp::of(path)))
+            let known: BTreeSet<&Path> = seen.iter().map(|(path, _)| path.as_path()).collect();
+            let rest = control.files.files().filter(|path| !known.contains(path));
+            let rest: Vec<_> = rest
+                .map(|path| (path.to_owned(), Stamp::of(path)))
                 .collect();
-            control.seen = seen.into_iter().chain(rest).collect();
-        } else {
-            control.seen = seen;
+            seen.extend(rest);
         }
+        control.files = Watched::new(seen);
         self.current.store(Some(Arc::new(made?)));
         Ok(())
     }

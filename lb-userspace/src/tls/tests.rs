@@ -140,10 +140,7 @@ fn what_is_wrong_with_a_file_is_told_with_what_to_do() {
 #[test]
 fn certificates_that_have_expired_are_warned_of() {
     let scratch = Scratch::new();
-    let old = Authority::new().issue_with(&["a.example"], KeyPair::generate().unwrap(), |params| {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    });
+    let old = Authority::new().expired(&["a.example"]);
     let path = scratch.write("old.pem", old.both());
     let remarks = check_bind(&options(Certificates::Path(path))).unwrap();
     assert_eq!(remarks.len(), 1);

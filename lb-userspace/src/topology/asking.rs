@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use http::{HeaderMap, Uri, header::HOST};
 use lb_common::hash::mix;
 
-use crate::config::model::{self, Balance};
+use crate::{
+    config::model::{self, Balance},
+    rules::parameter,
+};
 
 /// Who asks for a server, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Asking {
             Balance::Uri => Some(part(uri, arguments)),
             Balance::UrlParam => uri
                 .query()
-                .and_then(|query| parameter(query, &arguments.name)),
+                .and_then(|query| parameter(query, Some(&arguments.name), b'&')),
             Balance::Hdr => header(headers, uri, &arguments.name),
             _ => None,
         };
@@ -68,15 +71,6 @@ fn part<'a>(uri: &'a Uri, arguments: &model::BalanceArguments) -> &'a [u8] {
         _ => false,
     });
     &text[..end.unwrap_or_else(|| text.len().min(most))]
-}
-
-/// The value of a query's parameter, as it was sent; the first of several.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a [u8]> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.as_bytes())
 }
 
 /// The first field of this name; for Host, what stands for it in HTTP/2.

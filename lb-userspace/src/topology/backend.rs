@@ -18,6 +18,7 @@ use super::{
     AdminState, CheckResult, Clock, Health, Server,
     counters::BackendCounters,
     events::{Event, EventKind, Notifier},
+    invalid::LastInvalid,
     queue::Queue,
     table::Table,
 };
@@ -39,9 +40,13 @@ pub struct Backend {
     pub servers: Vec<Arc<Server>>,
     /// Its counters.
     pub counters: BackendCounters,
+    /// The last response of its servers that was none.
+    pub invalid_response: LastInvalid,
     /// Who waits for a slot of any of its servers.
     pub queue: Arc<Queue>,
     table: ArcSwap<Table>,
+    /// Userspace connections of all its servers, where their load is bounded.
+    load: Option<Arc<AtomicU32>>,
     /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
     turn: AtomicUsize,
     /// Of the draws, so that no two backends and no two nodes draw alike.
@@ -71,15 +76,18 @@ impl Backend {
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let queue = Arc::new(Queue::default());
+        let load = config.hash_balance_factor.map(|_| Arc::default());
         let servers: Vec<Arc<Server>> = (0..config.servers.len())
-            .filter_map(|index| Server::new(config, &name, index, &queue))
+            .filter_map(|index| Server::new(config, &name, index, &queue, load.as_ref()))
             .map(Arc::new)
             .collect();
         Self {
             config: Arc::clone(config),
             table: ArcSwap::from_pointee(Table::build(config, &servers)),
             servers,
+            load,
             counters: BackendCounters::default(),
+            invalid_response: LastInvalid::default(),
             queue,
             turn: AtomicUsize::new(0),
             seed: RandomState::new().hash_one(&name),

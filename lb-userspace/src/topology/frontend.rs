@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Backend, counters::FrontendCounters, limit::Limit};
+use super::{Backend, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
 use crate::{config::model, tls::Acceptor};
 
 /// A frontend.
@@ -15,6 +15,8 @@ pub struct Frontend {
     pub config: Arc<model::Frontend>,
     /// Its counters.
     pub counters: FrontendCounters,
+    /// The last request that was none.
+    pub invalid_request: LastInvalid,
     default_backend: Option<Arc<Backend>>,
     limit: Limit,
     /// One for each bind that has TLS.
@@ -32,6 +34,7 @@ impl Frontend {
             index,
             config: Arc::clone(config),
             counters: FrontendCounters::default(),
+            invalid_request: LastInvalid::default(),
             default_backend: default_backend.cloned(),
             limit: Limit::new(config.maxconn),
             acceptors: config

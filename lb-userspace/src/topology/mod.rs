@@ -15,6 +15,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod invalid;
 pub mod latency;
 pub mod limit;
 pub mod observation;
@@ -46,6 +47,8 @@ pub struct Topology {
     pub backends: Vec<Arc<Backend>>,
     /// The clock that live state is kept in.
     pub clock: Clock,
+    /// Messages that were none.
+    pub invalid_events: invalid::Events,
     notifier: Arc<events::Notifier>,
 }
 
@@ -76,6 +79,7 @@ impl Topology {
             frontends,
             backends,
             clock,
+            invalid_events: invalid::Events::default(),
             notifier,
         }
     }

@@ -132,6 +132,8 @@ pub struct Server {
     /// Who waits for a slot of this very server (cookie holders).
     pub queue: Queue,
     backend_queue: Arc<Queue>,
+    /// Connections of all servers of the backend, where somebody asks for them.
+    backend_load: Option<Arc<AtomicU32>>,
     /// `(rise, fall)` if it is checked.
     check: Option<(u32, u32)>,
     level: AtomicU32,
@@ -165,6 +167,7 @@ impl Server {
         name: &Arc<str>,
         index: usize,
         queue: &Arc<Queue>,
+        load: Option<&Arc<AtomicU32>>,
     ) -> Option<Self> {
         let config = backend.servers.get(index)?.clone();
         let check = backend
@@ -188,6 +191,7 @@ impl Server {
                 .and_then(|check| check.observe),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
+            backend_load: load.cloned(),
             check,
             level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
             admin: AtomicU8::new(if config.disabled {
@@ -395,6 +399,9 @@ impl Server {
         self.active
             .compare_exchange(expected, expected + 1, SeqCst, Relaxed)
             .map_err(Claim::Moved)?;
+        if let Some(load) = &self.backend_load {
+            load.fetch_add(1, Relaxed);
+        }
         self.counters.max_current.raise(u64::from(expected) + 1);
         Ok(Connection {
             shutdowns: self.shutdown_sessions(),
@@ -511,6 +518,9 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.server.active.fetch_sub(1, SeqCst);
+        if let Some(load) = &self.server.backend_load {
+            load.fetch_sub(1, Relaxed);
+        }
         // Both: if there are more slots than wait for this very server, they are the backend's.
         self.server.queue.wake_one();
         self.server.backend_queue.wake_one();

@@ -17,6 +17,8 @@ pub struct Table {
     servers: Vec<u16>,
     /// Slot → place in `servers`: interleaved by weight, or a Maglev table.
     slots: Vec<u16>,
+    /// Of all servers together.
+    weight: u64,
 }
 
 impl Table {
@@ -39,6 +41,7 @@ impl Table {
                 _ => s.balance_weight(),
             })
             .collect();
+        let weight = weights.iter().copied().map(u64::from).sum();
         let servers = chosen
             .iter()
             .filter_map(|s| u16::try_from(s.index).ok())
@@ -49,12 +52,32 @@ impl Table {
         } else {
             slots::interleave(&weights)
         };
-        Self { servers, slots }
+        Self {
+            servers,
+            slots,
+            weight,
+        }
     }
 
     /// Indexes of the servers that take new flows, in the order of the file.
     pub fn servers(&self) -> impl ExactSizeIterator<Item = usize> + Clone + '_ {
         self.servers.iter().map(|&index| usize::from(index))
+    }
+
+    /// The weights of its servers together.
+    pub fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Servers from slot `start` on, for whoever takes the first that will do: as many slots as there are servers, and then
+    /// each server once. Some server may have one slot in ten thousand; it is not looked for that long.
+    pub fn from(&self, start: usize) -> impl Iterator<Item = usize> + '_ {
+        let count = self.servers.len();
+        let each = self.servers().cycle();
+        let each = each.skip(start.checked_rem(count).unwrap_or_default());
+        (start..start + count)
+            .filter_map(|slot| self.at(slot))
+            .chain(each.take(count))
     }
 
     /// Slots in a whole cycle; 0 if no server takes new flows.

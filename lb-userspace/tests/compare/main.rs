@@ -11,7 +11,7 @@
 )]
 
 mod case;
-#[path = "../edge/certificates.rs"]
+#[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod h2_client;

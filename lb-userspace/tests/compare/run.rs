@@ -39,6 +39,8 @@ const CFG: &str = "defaults\n    mode http\n    log global\n    option httplog\n
 enum Side {
     Ours,
     Theirs,
+    /// Ours, with HAProxy's file.
+    Read,
 }
 
 /// What came of a case, by what it is.
@@ -63,12 +65,62 @@ pub(crate) fn compare(setup: &Setup) {
         return;
     }
     let world = World::new(setup);
-    let (ours, theirs) = thread::scope(|scope| {
+    let not_read = NOT_READ.iter().find(|(name, _)| *name == setup.name);
+    let (ours, theirs, read) = thread::scope(|scope| {
         let ours = scope.spawn(|| world.side(setup, Side::Ours));
+        let read = not_read
+            .is_none()
+            .then(|| scope.spawn(|| world.side(setup, Side::Read)));
         let theirs = world.side(setup, Side::Theirs);
-        (ours.join().unwrap(), theirs)
+        (
+            ours.join().unwrap(),
+            theirs,
+            read.map(|read| read.join().unwrap()),
+        )
     });
     let mut told = String::new();
+    if let Some(read) = read {
+        for (case, (ours, read)) in setup.cases.iter().zip(ours.iter().zip(&read)) {
+            let mut fields: Vec<&String> = ours.keys().chain(read.keys()).collect();
+            fields.sort();
+            fields.dedup();
+            for field in fields
+                .into_iter()
+                .filter(|field| ours.get(*field) != read.get(*field))
+            {
+                let (ours, read) = (ours.get(field), read.get(field));
+                if UNLIKE.iter().any(|d| {
+                    d.allows(
+                        &case.name,
+                        field,
+                        ours.map_or("-", String::as_str),
+                        read.map_or("-", String::as_str),
+                    )
+                }) {
+                    continue;
+                }
+                // A client's port is another each time.
+                if let (Some(ours), Some(read)) = (ours, read)
+                    && setup
+                        .deviations
+                        .iter()
+                        .any(|d| d.allows(&case.name, field, ours, read))
+                {
+                    continue;
+                }
+                let _ = writeln!(
+                    told,
+                    "  {:?} at {}, as haproxy.cfg is read\n    {field}:\n      YAML {ours:?}\n      .cfg {read:?}",
+                    case.name, case.at
+                );
+            }
+        }
+        assert!(
+            told.is_empty(),
+            "{}: haproxy.cfg is not what YAML is\n{told}",
+            setup.name
+        );
+    }
     let mut used = vec![0; setup.deviations.len()];
     let (mut count, mut defended) = (0, 0);
     for (case, (ours, theirs)) in setup.cases.iter().zip(ours.iter().zip(&theirs)) {
@@ -226,7 +278,14 @@ impl World {
             .map(|s| s.1)
             .collect();
         let proxy = Proxy::start(side, &self.folder, &fill(setup.text(side)), &ready);
-        let tag = |i: usize| format!("{}{i}", if side == Side::Ours { "o" } else { "t" });
+        let tag = |i: usize| {
+            let side = match side {
+                Side::Ours => "o",
+                Side::Theirs => "t",
+                Side::Read => "r",
+            };
+            format!("{side}{i}")
+        };
         let run = |(i, case): (usize, &Case)| {
             let place = Place {
                 address: sockets.iter().find(|(name, _)| *name == case.at).unwrap().1,
@@ -331,7 +390,7 @@ impl Setup {
     fn text(&self, side: Side) -> &'static str {
         match side {
             Side::Ours => self.yaml,
-            Side::Theirs => self.cfg,
+            Side::Theirs | Side::Read => self.cfg,
         }
     }
 }
@@ -392,6 +451,12 @@ impl Proxy {
     fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
         let path = folder.display();
         let (name, text) = match side {
+            Side::Read => (
+                "read.cfg",
+                format!(
+                    "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock\n{CFG}{text}"
+                ),
+            ),
             Side::Ours => (
                 "ours",
                 format!(
@@ -407,21 +472,26 @@ impl Proxy {
                 ),
             ),
         };
-        let config = folder.join(format!("{name}.config"));
-        let log = folder.join(format!("{name}.log"));
+        let config = match side {
+            Side::Read => folder.join(name),
+            _ => folder.join(format!("{name}.config")),
+        };
         let errors = folder.join(format!("{name}.stderr"));
+        let log = match side {
+            Side::Read => errors.clone(),
+            _ => folder.join(format!("{name}.log")),
+        };
         fs::write(&config, text).unwrap();
         let (mut command, stdout) = match side {
-            Side::Ours => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
+            Side::Ours | Side::Read => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
             Side::Theirs => (
                 Command::new("haproxy"),
                 fs::File::create(&log).unwrap().into(),
             ),
         };
-        let arguments: &[&str] = if side == Side::Ours {
-            &["run", "--config"]
-        } else {
-            &["-db", "-f"]
+        let arguments: &[&str] = match side {
+            Side::Ours | Side::Read => &["run", "--config"],
+            Side::Theirs => &["-db", "-f"],
         };
         let child = command
             .args(arguments)
@@ -452,10 +522,9 @@ impl Proxy {
 
     /// Ends it once its connections have, so that all of its log is written; the log.
     fn stop(mut self) -> String {
-        let signal = if self.side == Side::Ours {
-            Signal::TERM
-        } else {
-            Signal::USR1
+        let signal = match self.side {
+            Side::Ours | Side::Read => Signal::TERM,
+            Side::Theirs => Signal::USR1,
         };
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let deadline = Instant::now() + PATIENCE;
@@ -480,4 +549,16 @@ const ALWAYS: &[Deviation] = &[Deviation {
     ours: "HTTP/1.0",
     theirs: "HTTP/1.1",
     why: "hyper answers a client that speaks HTTP/1.0 in that version, HAProxy in its own; RFC 9110 section 6.2 allows both",
+}];
+
+/// Setups whose haproxy.cfg says what lb cannot read yet.
+const NOT_READ: &[(&str, &str)] = &[];
+
+/// What a haproxy.cfg says otherwise than the YAML beside it.
+const UNLIKE: &[Deviation] = &[Deviation {
+    cases: &["Host: one.example."],
+    field: "seen 1 header x-one",
+    ours: "1",
+    theirs: "-",
+    why: "the YAML asks for `host`, which takes a dot at the end away; `hdr(host)` does not",
 }];

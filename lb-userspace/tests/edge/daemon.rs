@@ -107,13 +107,21 @@ impl Daemon {
 
     /// Waits until a line of the log holds `text`, and gives it.
     pub(crate) fn logged(&self, text: &str) -> String {
+        self.logged_with(&[text])
+    }
+
+    /// The same of a line that has all of these in it.
+    pub(crate) fn logged_with(&self, texts: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = self.read("log");
-            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+            if let Some(line) = log
+                .lines()
+                .find(|line| texts.iter().all(|text| line.contains(text)))
+            {
                 return line.to_owned();
             }
-            assert!(Instant::now() < deadline, "no `{text}` in the log:\n{log}");
+            assert!(Instant::now() < deadline, "no {texts:?} in the log:\n{log}");
             thread::sleep(Duration::from_millis(10));
         }
     }

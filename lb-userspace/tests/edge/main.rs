@@ -6,13 +6,18 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "../../src/tls/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod clients;
 mod daemon;
 mod exchange;
+mod forwarded;
 mod h2;
 mod idle;
+mod invalid;
 mod large;
+mod lines;
 mod parked;
 mod python;
 mod server;

@@ -1,14 +1,15 @@
 //! Certificates and keys, as far as they can be looked at before anybody is served.
 
-use super::{Host, Loaded, placed};
+use super::{Host, placed};
 use crate::config::{
     diagnostic::{Diagnostic, Severity},
     tls::Wanted,
 };
 
 /// What is wrong with them, and what will be.
-pub(super) fn check(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
-    for wanted in &loaded.places.tls {
+pub(in crate::config) fn check_tls(wanted: &[Wanted], host: &dyn Host) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for wanted in wanted {
         let (answer, span) = match wanted {
             Wanted::Bind(options, span) => (host.bind_tls(options), *span),
             Wanted::Server(options, span) => (host.server_tls(options), *span),
@@ -21,4 +22,5 @@ pub(super) fn check(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic
                 .push(placed(Severity::Error, Some(span), error.to_string()).mend(error.mend())),
         }
     }
+    found
 }

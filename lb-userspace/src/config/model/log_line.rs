@@ -1,10 +1,58 @@
 //! A log line of the user's own: HAProxy's `log-format`, read.
 
+use crate::rules::{Expr, Style};
+
 /// What a log line consists of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogLine {
     /// One after the other.
     pub pieces: Vec<Piece>,
+    /// What has to be found out for it.
+    pub wants: Wants,
+}
+
+impl LogLine {
+    /// A line of these.
+    pub fn new(pieces: Vec<Piece>) -> Self {
+        let any = |fields: &[Field]| {
+            let is =
+                |piece: &Piece| matches!(piece, Piece::Field(field, _) if fields.contains(field));
+            pieces.iter().any(is)
+        };
+        let samples = pieces.iter().any(|piece| matches!(piece, Piece::Sample(_)));
+        let wants = Wants {
+            samples,
+            // An expression may be about anything.
+            destination: samples || any(&[Field::FrontendIp, Field::FrontendPort]),
+            local: any(&[Field::BackendIp, Field::BackendPort]),
+            lines: any(&[Field::LogCounter]),
+            number: any(&[Field::RequestCounter]),
+        };
+        Self { pieces, wants }
+    }
+
+    /// The expressions in it.
+    pub fn samples(&self) -> impl Iterator<Item = &Expr> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Sample(sample) => Some(&sample.expr),
+            _ => None,
+        })
+    }
+}
+
+/// What has to be found out for a line, and for no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// What expressions come to.
+    pub samples: bool,
+    /// The address that the client came to.
+    pub destination: bool,
+    /// Our end of the connection to the server.
+    pub local: bool,
+    /// How many lines the frontend has written.
+    pub lines: bool,
+    /// The request's number.
+    pub number: bool,
 }
 
 /// A part of a log line.
@@ -14,31 +62,28 @@ pub enum Piece {
     Text(String),
     /// A fact of the session.
     Field(Field, Style),
+    /// What an expression comes to.
+    Sample(Box<Sample>),
 }
 
-/// How a fact is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// `Q`: in double quotes.
-    pub quote: bool,
-    /// `E`: `"`, `\` and `]` get a backslash before them.
-    pub escape: bool,
-    /// `X`: numbers and addresses in hexadecimal.
-    pub hex: bool,
-    /// `M`: a fact that is not there is a `-`, unless it is quoted.
-    pub mandatory: bool,
+/// An expression of a line.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// As it was written.
+    pub text: String,
+    /// What it means.
+    pub expr: Expr,
+    /// How its value is written.
+    pub style: Style,
 }
 
-impl Default for Style {
-    fn default() -> Self {
-        Self {
-            quote: false,
-            escape: false,
-            hex: false,
-            mandatory: true,
-        }
+impl PartialEq for Sample {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.style) == (&other.text, other.style)
     }
 }
+
+impl Eq for Sample {}
 
 /// Declares the facts under HAProxy's names.
 macro_rules! fields {
@@ -145,10 +190,42 @@ fields! {
     Hostname = "H",
     /// Process id.
     Pid = "pid",
+    /// Our address towards the server.
+    BackendIp = "bi",
+    /// Our port towards the server.
+    BackendPort = "bp",
+    /// The address that the client came to.
+    FrontendIp = "fi",
+    /// The port that the client came to.
+    FrontendPort = "fp",
+    /// The server's address.
+    ServerIp = "si",
+    /// The server's port.
+    ServerPort = "sp",
+    /// What is kept of the request: `{a|b}`.
+    RequestCaptures = "hr",
+    /// The same as a list.
+    RequestCaptureList = "hrl",
+    /// What is kept of the response.
+    ResponseCaptures = "hs",
+    /// The same as a list.
+    ResponseCaptureList = "hsl",
+    /// Unique id.
+    UniqueId = "ID",
+    /// Lines that the frontend has written before.
+    LogCounter = "lc",
+    /// Number of the request.
+    RequestCounter = "rt",
+    /// Handshakes.
+    HandshakeTime = "Th",
+    /// Idle before the request.
+    IdleTime = "Ti",
+    /// From the end of the request before to the end of the head.
+    HeadTime = "Tq",
+    /// Whole time without idle time.
+    UserTime = "Tu",
+    /// Cipher of the client's TLS.
+    TlsCipher = "sslc",
+    /// Version of the client's TLS.
+    TlsVersion = "sslv",
 }
-
-/// Variables of HAProxy's that are not there yet.
-pub const LATER: &[&str] = &[
-    "bi", "bp", "fi", "fp", "si", "sp", "hr", "hrl", "hs", "hsl", "ID", "lc", "rt", "Th", "Ti",
-    "Tq", "Tu", "sslc", "sslv",
-];

@@ -131,6 +131,59 @@ backends:
         ],
     },
     Case {
+        name: "rules, pages, ids and tables in mode tcp",
+        text: r#"defaults: { mode: tcp }
+frontends:
+  web:
+    bind: "*:80"
+    unique_id: { header: X-Id }
+    timeouts: { tarpit: 5s }
+    errorfiles: {}
+    default_backend: app
+backends:
+  app:
+    errorfiles: {}
+    rules: [{ set_header: { A: b } }]
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "3:3 error: the timeout `tarpit` has no effect in mode tcp => remove it",
+            "5:5 error: `unique_id` has no effect in mode tcp => write `mode: http`, or remove it",
+            "7:5 error: `errorfiles` has no effect in mode tcp => write `mode: http`, or remove it",
+            "11:5 error: `errorfiles` has no effect in mode tcp => remove it",
+            "12:13 error: rules of a backend need mode http, `app` is in mode tcp => write `mode: http`, or remove them",
+        ],
+    },
+    Case {
+        name: "a table in mode tcp, which rules of mode http may name",
+        text: r#"frontends:
+  raw:
+    mode: tcp
+    bind: "*:81"
+    stick_table: { store: conn_cur }
+    default_backend: raw-app
+  web:
+    bind: "*:80"
+    rules: [{ track: { table: counted } }]
+    default_backend: app
+backends:
+  app:
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  raw-app:
+    stick_table: { store: conn_cur }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  counted:
+    mode: tcp
+    stick_table: { store: conn_cur }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "5:5 error: `stick_table` has no effect in mode tcp, and no rule of mode http names `raw` => remove it",
+            "15:5 error: `stick_table` has no effect in mode tcp, and no rule of mode http names `raw-app` => remove it",
+            "17:3 warning: no frontend uses the backend `counted` => name it in a `default_backend` or a rule, or remove it",
+        ],
+    },
+    Case {
         name: "keys of mode tcp in mode http",
         text: r#"frontends:
   web: { bind: "*:80", default_backend: app }

@@ -97,7 +97,7 @@ fn what_cannot_be_read_is_named() {
         )),
         "{text}"
     );
-    assert!(said(&scratch.0).contains("cannot be read: Is a directory"));
+    assert!(said(&scratch.0).contains("there is no `.cfg` file in it"));
     assert!(said(Path::new("/dev/zero")).contains("is larger than 16 MiB"));
 }
 
@@ -156,7 +156,14 @@ fn check_writes_an_answer_and_an_exit_code() {
     let bad = scratch.write("bad.yaml", "stats: { bind: *:1080 }\n");
     let run = |path: &Path, format| {
         let mut out = Vec::new();
-        let code = check_command(path, &no_environment, format, &mut out).unwrap();
+        let code = check_command(
+            path,
+            &no_environment,
+            &haproxy::Options::default(),
+            format,
+            &mut out,
+        )
+        .unwrap();
         (code, String::from_utf8(out).unwrap())
     };
     let (code, text) = run(&good, Format::Text);
@@ -179,4 +186,65 @@ fn check_writes_an_answer_and_an_exit_code() {
     assert_eq!(code, 1);
     assert_eq!(json["valid"], false);
     assert_eq!(json["diagnostics"][0]["column"], 16);
+}
+
+#[test]
+fn all_that_is_wrong_is_told_in_one_go() {
+    let scratch = Scratch::new("one-go");
+    let text = r#"frontends:
+  web:
+    bind: [{ address: "*:443", tls: { certificates: none.pem } }]
+    rules: [{ set_header: { X-Whose: "%[src,map_ip(none.map)]" } }]
+    errorfiles: { 503: none.http }
+    maxcon: 1
+    default_backend: app
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:443", tls: { ca: none.ca } }] }
+"#;
+    let report = crate::config::check(
+        &scratch.write("lb.yaml", text),
+        &no_environment,
+        &haproxy::Options::default(),
+    );
+    let found: Vec<String> = report.diagnostics.iter().map(told).collect();
+    for what in ["none.pem", "none.map", "none.http", "`maxcon`", "none.ca"] {
+        assert!(
+            found.iter().any(|line| line.contains(what)),
+            "{what}: {found:#?}"
+        );
+    }
+    assert!(!report.is_valid());
+}
+
+#[test]
+fn a_folder_of_haproxys_files_is_read_as_one() {
+    let scratch = Scratch::new("folder");
+    scratch.write(
+        "20-web.cfg",
+        "frontend f\n  bind :80\n  default_backend b\n  bogus\n",
+    );
+    let first = scratch.write(
+        "10-base.cfg",
+        "defaults\n  mode http\nbackend b\n  server s 192.0.2.1:80",
+    );
+    scratch.write("notes.txt", "nothing of ours");
+    let folder = first.parent().unwrap();
+    let said = load(folder, &no_environment).unwrap_err().to_string();
+    let place = folder.join("20-web.cfg");
+    assert!(
+        said.starts_with(&format!(
+            "{}:4:3: error: unsupported: `bogus`",
+            place.display()
+        )),
+        "{said}"
+    );
+    assert!(said.contains("\n      bogus\n"), "{said}");
+    scratch.write(
+        "20-web.cfg",
+        "frontend f\n  bind :80\n  default_backend b\n",
+    );
+    assert_eq!(
+        load(folder, &no_environment).unwrap().config.backends.len(),
+        1
+    );
 }

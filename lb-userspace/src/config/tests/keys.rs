@@ -80,25 +80,45 @@ stats: { bind: "*:1080", admin: true }
         ],
     },
     Case {
-        name: "keys of mode http in mode tcp",
+        name: "what is kept for the log",
         text: r#"frontends:
-  f:
-    mode: tcp
-    bind: "*:5432"
-    unique_id: { header: X-Id }
-    timeouts: { tarpit: 5s }
-    default_backend: b
-backends:
-  b:
-    mode: tcp
+  web:
+    bind: "*:80"
+    capture:
+      request: [{ header: "a b", len: 8 }, { header: Host }, { len: 0 }, { header: X-A, len: 8 }]
+      cookie: { name: A, prefix: B, len: 8 }
+      headers: []
     rules:
-      - { if: { source: 192.0.2.0/24 }, deny: 403 }
-    servers: [{ name: s1, address: "192.0.2.1:5432" }]
+      - { capture: { value: "%[path]" } }
+      - { capture: { value: "%[path]", id: 3 } }
+      - { capture: { value: "%[path]", id: 0, len: 3 } }
+      - { capture: { header: Host, len: 3 } }
+      - { capture: { value: "%[src]", len: 15 } }
+      - { response: { capture: { value: "%[status]", id: 0 } } }
+    default_backend: app
+  raw: { mode: tcp, bind: "*:81", capture: { cookie: { len: 3 } }, log_format: "%ci %[src]", default_backend: raw }
+backends:
+  app:
+    rules: [{ capture: { value: "%[src]", len: 15 } }, { capture: { value: "%[src]", id: 9 } }]
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  raw: { mode: tcp, servers: [{ name: s1, address: "192.0.2.1:80" }] }
 "#,
         found: &[
-            "2:3 error: the timeout `tarpit` has no effect in mode tcp => remove it",
-            "5:5 error: `unique_id` has no effect in mode tcp, and `f` is in mode tcp => write `mode: http`, or remove it",
-            "12:9 error: a backend's rules need mode http, `b` is in mode tcp => write `mode: http`, or the rules into the frontend",
+            "5:27 error: `a b` cannot be a header field's name => write letters, digits and `-`",
+            "5:44 error: `len` is missing in a capture => say how many bytes are kept at most: `len: 64`",
+            "5:69 error: `len` must be a whole number from 1 to 8192, not `0` => write a number in that range",
+            "6:26 error: a cookie is kept by its `name` or by a `prefix` of it => remove one of them",
+            "7:7 error: unknown key `headers` in `capture` => what is kept says whose it is: `request: [{ header: User-Agent, len: 64 }]`",
+            "9:11 error: `len` is missing in `capture` => say how many bytes are kept at most: `len: 64`; or in which place with `id`",
+            "10:44 error: there is no place 3: places are counted from 0, so far there is room for 1 => write one more below the frontend's `capture`: `{ len: 64 }`",
+            "11:40 error: `id` names a place that has its length => remove `id` or `len`",
+            r#"12:11 error: `value` is missing in `capture` => write `capture: { value: "%[path]", len: 64 }`"#,
+            r#"12:22 error: unknown key `header` in `capture` => it is `value: "%[req.hdr(NAME)]"`"#,
+            "14:58 error: there is no place 0: places are counted from 0, so far there is room for 0 => write one more below the frontend's `capture`: `{ len: 64 }`",
+            "16:35 error: `capture` has no effect in mode tcp => write `mode: http`, or remove it",
+            "16:46 error: `name` is missing in `cookie` => write `cookie: { name: NAME, len: 32 }`",
+            "16:80 error: expressions in `log_format` have no effect in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
+            "19:15 error: a backend has no places of its own: the log is the frontend's => write `id` instead of `len`, and the place below the frontend's `capture`: `{ len: 64 }`",
         ],
     },
     Case {
@@ -135,7 +155,7 @@ backends:
     Case {
         name: "values that are not built yet",
         text: r#"global: { log: [{ target: "tls://192.0.2.1" }] }
-defaults: { log_format: "%ci %[src]" }
+defaults: { log_format: "%ci %[hdr(host)]" }
 frontends:
   t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
@@ -147,7 +167,7 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
 "#,
         found: &[
             r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
-            "2:25 error: unsupported: expressions (`%[…]`) are not built yet => write one of HAProxy's variables, such as `%ci`",
+            "2:25 error: `log_format`: header fields are gone when the line is written, and `hdr(host)` asks for them => keep what you need below `capture` and write `%hr` or `%[capture.req.hdr(0)]`, or in a variable: `set_var: { txn.name: … }` and `%[var(txn.name)]`",
             r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",

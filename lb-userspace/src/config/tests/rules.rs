@@ -91,4 +91,13 @@ backends:
             "23:15 error: `use_backend` in a backend's rules => write it in those of the frontend",
         ],
     },
+    Case {
+        name: "two hosts",
+        text: r#"frontends:
+  web: { bind: "*:80", rules: [{ add_header: { Host: a } }], default_backend: app }
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &["2:48 error: a request has one Host => write `set_header`, which replaces it"],
+    },
 ];

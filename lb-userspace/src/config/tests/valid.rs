@@ -49,7 +49,7 @@ fn what_goes_without_saying() {
         (
             frontend.mode,
             frontend.log_format.clone(),
-            frontend.forwarded_for
+            frontend.forwarding.forwarded_for.is_some()
         ),
         (Mode::Http, AccessLog::Http, false)
     );
@@ -174,7 +174,10 @@ fn defaults_made_for_one_mode_leave_the_other_alone() {
     );
     let frontend = &config.frontends[0];
     assert_eq!(
-        (frontend.log_format.clone(), frontend.forwarded_for),
+        (
+            frontend.log_format.clone(),
+            frontend.forwarding.forwarded_for.is_some()
+        ),
         (AccessLog::Tcp, false)
     );
     assert_eq!(config.backends[0].cookie, None);
@@ -471,7 +474,7 @@ fn variables_of_the_environment() {
         (Some(12), None)
     );
     assert_eq!(config.frontends[0].binds[0].text, "127.0.0.1:9001");
-    assert!(config.frontends[0].forwarded_for);
+    assert!(config.frontends[0].forwarding.forwarded_for.is_some());
     assert_eq!(config.backends[0].servers[0].name, "s9001");
     assert_eq!(
         config.stats.unwrap().auth,

@@ -113,7 +113,7 @@ fn log_lines_of_ones_own() {
     };
     let texts = line.pieces.iter().filter_map(|piece| match piece {
         Piece::Text(text) => Some(text.as_str()),
-        Piece::Field(..) => None,
+        Piece::Field(..) | Piece::Sample(_) => None,
     });
     assert_eq!(texts.collect::<Vec<_>>(), [":", " [", "] "]);
     assert_eq!(

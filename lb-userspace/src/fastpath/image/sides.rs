@@ -1,11 +1,12 @@
 //! The sides that clients may come by: each attached interface, and each VLAN on one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::flow::{Hop, SideKey, tag_word};
+use lb_common::flow::{Hop, SideKey, mac_key, tag_word};
 
 use super::{Image, Inputs};
 use crate::fastpath::{
+    kernel::MACS,
     net::{
         View, VlanTag,
         model::{Link, LinkKind},
@@ -72,6 +73,16 @@ impl Image {
         self.hops.insert(u32::from(index), hop);
         self.sides.insert(key, u32::from(index));
     }
+}
+
+/// This host's MAC addresses, as many as there is room for.
+pub(super) fn macs(view: &View) -> BTreeMap<u64, u32> {
+    let macs = view.links().filter_map(|link| link.mac);
+    let keys = macs.map(|mac| {
+        let (low, high) = Hop::mac_words(mac.0);
+        (mac_key(low, high), 1)
+    });
+    keys.take(MACS as usize).collect()
 }
 
 /// Tags as the words of a frame.

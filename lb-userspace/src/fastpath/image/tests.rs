@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    flow::tag_word,
+    flow::{mac_key, tag_word},
     service::{algorithm, forward},
 };
 
@@ -305,6 +305,13 @@ fn what_cannot_be_sent_to_has_no_side_and_no_hop() {
     let image = wanted.image();
     assert!(image.sides.is_empty() && image.tx.is_empty());
     assert_eq!(server_hop(&image), Hop::default());
+}
+
+#[test]
+fn frames_for_any_interface_of_this_host_are_its_own() {
+    let image = wanted("192.0.2.1:80", "192.0.2.9:80", Forward::FullNat).image();
+    let (low, high) = Hop::mac_words(MAC.0);
+    assert_eq!(image.macs, [(mac_key(low, high), 1)].into());
 }
 
 #[test]

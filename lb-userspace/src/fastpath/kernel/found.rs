@@ -146,11 +146,15 @@ pub(super) fn sizes(wanted: &Capacity) -> Vec<(&'static str, u32)> {
         ("REGISTRY", wanted.registry_chunks),
         ("HOPS", hops),
         ("SIDES", 4096),
+        ("MACS", MACS),
         ("TURNS", turns),
         ("SOCKETS", turns),
         ("TX", 4096),
     ]
 }
+
+/// Most MAC addresses of this host.
+pub(in crate::fastpath) const MACS: u32 = 4096;
 
 /// Most denied prefixes of a family.
 const DENIED: u32 = 1 << 20;

@@ -22,7 +22,7 @@ use lb_common::{
 use super::super::{error::FastPathError, pins::Pins, sys};
 
 /// The maps that are pinned under these names: all but the program's own notes, which mean nothing after a packet.
-pub(super) const NAMES: [&str; 36] = [
+pub(super) const NAMES: [&str; 37] = [
     "SETTINGS",
     "CLOCK",
     "PORTS",
@@ -53,6 +53,7 @@ pub(super) const NAMES: [&str; 36] = [
     "REGISTRY",
     "HOPS",
     "SIDES",
+    "MACS",
     "TURNS",
     "SOCKETS",
     "REASONS",
@@ -94,6 +95,8 @@ pub(in crate::fastpath) struct Maps {
     pub hops: Array<MapData, Hop>,
     /// Sides.
     pub sides: HashMap<MapData, SideKey, u32>,
+    /// This host's MAC addresses.
+    pub macs: HashMap<MapData, u64, u32>,
     /// Whether this host has connections of a service, by its turn counters' index.
     pub sockets: Array<MapData, u32>,
     /// Counters by reason.
@@ -244,6 +247,7 @@ impl Maps {
             registry: map!("REGISTRY"),
             hops: map!("HOPS"),
             sides: map!("SIDES"),
+            macs: map!("MACS"),
             sockets: map!("SOCKETS"),
             reasons: map!("REASONS"),
             events: map!("EVENTS"),

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// HAProxy and RFC 3164 name months in English, whatever the locale.
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+use crate::rules::calendar::{Date, MONTHS, offset};
 
 /// A moment broken into calendar fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,7 @@ pub struct Calendar {
     pub hour: u8,
     /// 0–59.
     pub minute: u8,
-    /// 0–60 (leap seconds).
+    /// 0–59.
     pub second: u8,
     /// 0–999.
     pub millisecond: u16,
@@ -43,7 +40,7 @@ impl Calendar {
         let calendar = match LAST.get() {
             Some((last, calendar)) if last == seconds => calendar,
             _ => {
-                let calendar = break_down(seconds);
+                let calendar = break_down(seconds, offset(seconds).unwrap_or(0));
                 LAST.set(Some((seconds, calendar)));
                 calendar
             }
@@ -54,28 +51,12 @@ impl Calendar {
         }
     }
 
-    /// `at` in UTC, by the Gregorian calendar (Hinnant's `civil_from_days`).
+    /// `at` in UTC.
     pub fn utc(at: SystemTime) -> Self {
         let (seconds, millisecond) = since_epoch(at);
-        let (days, rest) = (seconds / 86_400, seconds % 86_400);
-        // Counted from 1 March of the year 0, so that leap days are last.
-        let days = days + 719_468;
-        let (era, day) = (days / 146_097, days % 146_097);
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let january = (month + 2) / 12;
-        let small = |value: i64| u8::try_from(value).unwrap_or(0);
         Self {
-            year: i32::try_from(era * 400 + year + january).unwrap_or(i32::MAX),
-            month: small((month + 2) % 12),
-            day: small(day),
-            hour: small(rest / 3_600),
-            minute: small(rest / 60 % 60),
-            second: small(rest % 60),
             millisecond,
-            offset: 0,
+            ..break_down(seconds, 0)
         }
     }
 
@@ -83,7 +64,7 @@ impl Calendar {
     pub fn month_name(&self) -> &'static str {
         MONTHS
             .get(usize::from(self.month))
-            .copied()
+            .and_then(|name| name.get(..3))
             .unwrap_or("???")
     }
 }
@@ -97,26 +78,18 @@ fn since_epoch(at: SystemTime) -> (i64, u16) {
     )
 }
 
-fn break_down(seconds: i64) -> Calendar {
-    // SAFETY: `tm` is plain data for which all zeroes is a valid value.
-    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of this frame, and `localtime_r` writes only into the second.
-    let done = unsafe { libc::localtime_r(&raw const seconds, &raw mut tm) };
-    if done.is_null() {
-        // The year does not fit; the epoch is as good as any other wrong answer.
-        tm.tm_year = 70;
-        tm.tm_mday = 1;
-    }
-    let small = |value: libc::c_int| u8::try_from(value).unwrap_or(0);
+fn break_down(seconds: i64, offset: i64) -> Calendar {
+    // What no calendar has is as well told by another wrong answer.
+    let date = Date::of(seconds.saturating_add(offset)).unwrap_or(Date::EPOCH);
     Calendar {
-        year: tm.tm_year.saturating_add(1900),
-        month: small(tm.tm_mon),
-        day: small(tm.tm_mday),
-        hour: small(tm.tm_hour),
-        minute: small(tm.tm_min),
-        second: small(tm.tm_sec),
+        year: i32::try_from(date.year).unwrap_or(i32::MAX),
+        month: date.month - 1,
+        day: date.day,
+        hour: date.hour,
+        minute: date.minute,
+        second: date.second,
         millisecond: 0,
-        offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0),
+        offset: i32::try_from(offset).unwrap_or(0),
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::{
     fmt::{self, Write},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     clock::Calendar,
-    httplog::escape_byte,
+    httplog::{captured_field, captured_fields, escape_byte, text_of},
     record::{Common, HttpRecord, RequestLine},
     tcplog::{Retries, accept_date, millis, timer},
 };
-use crate::config::model::{Field, LogLine, Piece, Style};
+use crate::{
+    config::model::{Field, LogLine, Piece},
+    rules::{Side, Style},
+};
 
 /// What a line may be about.
 #[derive(Debug, Clone, Copy)]
@@ -48,30 +51,106 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
 /// # Errors
 /// Only those of `out`.
 pub fn write(out: &mut impl Write, line: &LogLine, facts: Facts<'_>) -> fmt::Result {
+    let mut samples = facts.common.extra.samples.iter();
+    // Blanks on both sides of what writes nothing are one, and the line begins with none.
+    let mut divided = true;
     for piece in &line.pieces {
         match piece {
-            Piece::Text(text) => out.write_str(text)?,
-            Piece::Field(field, style) => {
-                let quote = if style.quote { "\"" } else { "" };
-                out.write_str(quote)?;
-                value(out, *field, *style, facts)?;
-                out.write_str(quote)?;
+            Piece::Text(text) => {
+                let text = match divided {
+                    true => text.strip_prefix(' ').unwrap_or(text),
+                    false => text,
+                };
+                out.write_str(text)?;
+                if !text.is_empty() {
+                    divided = text.ends_with(' ');
+                }
+            }
+            Piece::Field(field, style) => match kept(*field) {
+                Some((side, list)) => {
+                    let captured = facts.common.extra.captured;
+                    let all = captured.map_or(&[][..], |captured| captured.all(side));
+                    if !all.is_empty() {
+                        captures(out, all, list, *style)?;
+                        divided = false;
+                    }
+                }
+                None => {
+                    quoted(out, *style, |out| value(out, *field, *style, facts))?;
+                    divided = false;
+                }
+            },
+            Piece::Sample(sample) => {
+                let value = samples.next().and_then(Option::as_ref);
+                quoted(out, sample.style, |out| {
+                    let value = value.map(|value| value.borrowed().into_text());
+                    bytes(out, value.as_deref(), sample.style)
+                })?;
+                divided = false;
             }
         }
     }
     Ok(())
 }
 
+fn quoted<W: Write>(
+    out: &mut W,
+    style: Style,
+    inner: impl FnOnce(&mut W) -> fmt::Result,
+) -> fmt::Result {
+    let quote = if style.quote { "\"" } else { "" };
+    out.write_str(quote)?;
+    inner(out)?;
+    out.write_str(quote)
+}
+
+/// Whose captures a field stands for, and whether as a list.
+fn kept(field: Field) -> Option<(Side, bool)> {
+    match field {
+        Field::RequestCaptures => Some((Side::Request, false)),
+        Field::RequestCaptureList => Some((Side::Request, true)),
+        Field::ResponseCaptures => Some((Side::Response, false)),
+        Field::ResponseCaptureList => Some((Side::Response, true)),
+        _ => None,
+    }
+}
+
+/// `{a|b}`, or as a list `a b`, in which each is quoted by itself.
+fn captures(
+    out: &mut impl Write,
+    all: &[Option<Box<[u8]>>],
+    list: bool,
+    style: Style,
+) -> fmt::Result {
+    if !list {
+        return quoted(out, style, |out| captured_fields(out, all, style.escape));
+    }
+    for (at, text) in all.iter().enumerate() {
+        if at > 0 {
+            out.write_char(' ')?;
+        }
+        quoted(out, style, |out| match text {
+            Some(text) => captured_field(out, text, style.escape),
+            None if style.quote => Ok(()),
+            None => out.write_char('-'),
+        })?;
+    }
+    Ok(())
+}
+
 fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> fmt::Result {
     let Facts { common, http } = facts;
-    let active = &common.active;
+    let (active, extra) = (&common.active, &common.extra);
+    let whole = extra.handshake + extra.idle + common.total;
     match field {
-        Field::ClientIp => match (common.client.ip().to_canonical(), style.hex) {
-            (IpAddr::V4(v4), true) => write!(out, "{:08X}", u32::from(v4)),
-            (IpAddr::V6(v6), true) => write!(out, "{:032X}", u128::from(v6)),
-            (ip, false) => write!(out, "{ip}"),
-        },
-        Field::ClientPort => number(out, common.client.port().into(), style),
+        Field::ClientIp => address(out, Some(common.client), style),
+        Field::ClientPort => port(out, Some(common.client), style),
+        Field::FrontendIp => address(out, extra.destination, style),
+        Field::FrontendPort => port(out, extra.destination, style),
+        Field::BackendIp => address(out, extra.local, style),
+        Field::BackendPort => port(out, extra.local, style),
+        Field::ServerIp => address(out, extra.server, style),
+        Field::ServerPort => port(out, extra.server, style),
         Field::Frontend => text(out, Some(common.frontend), style),
         Field::FrontendTransport => {
             text(out, Some(common.frontend), style)?;
@@ -84,14 +163,40 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::ConnectTime => timer(out, common.connected),
         Field::ResponseTime => timer(out, http.and_then(|http| http.responded)),
         Field::DataTime => timer(out, data(common, http)),
-        Field::ActiveTime | Field::TotalTime => write!(out, "{}", millis(common.total)),
+        Field::ActiveTime => write!(out, "{}", millis(common.total)),
+        Field::TotalTime => write!(out, "{}", millis(whole)),
+        Field::UserTime => write!(out, "{}", millis(whole - extra.idle)),
+        Field::HandshakeTime => write!(out, "{}", millis(extra.handshake)),
+        Field::IdleTime => write!(out, "{}", millis(extra.idle)),
+        Field::HeadTime => timer(
+            out,
+            http.and_then(|http| http.request_received)
+                .map(|head| extra.handshake + extra.idle + head),
+        ),
         Field::Status => match http.and_then(|http| http.status) {
             Some(status) => write!(out, "{status}"),
             None => out.write_str("-1"),
         },
         Field::BytesOut => write!(out, "{}", common.bytes_out),
         Field::BytesIn => write!(out, "{}", common.bytes_in),
-        Field::RequestCookie | Field::ResponseCookie => text(out, None, style),
+        Field::RequestCookie | Field::ResponseCookie => {
+            let side = match field {
+                Field::RequestCookie => Side::Request,
+                _ => Side::Response,
+            };
+            let captured = extra.captured.and_then(|captured| captured.cookie(side));
+            bytes(out, captured, style)
+        }
+        // These are written without a value: see `captures`.
+        Field::RequestCaptures
+        | Field::RequestCaptureList
+        | Field::ResponseCaptures
+        | Field::ResponseCaptureList => Ok(()),
+        Field::UniqueId => bytes(out, extra.id, style),
+        Field::LogCounter => number(out, extra.lines, style),
+        Field::RequestCounter => number(out, extra.number, style),
+        Field::TlsCipher => text(out, extra.tls.map(|(_, cipher)| cipher), style),
+        Field::TlsVersion => text(out, extra.tls.map(|(version, _)| version), style),
         Field::Termination | Field::TerminationCookies => {
             out.write_char(common.termination.cause.letter())?;
             out.write_char(common.termination.phase.letter())?;
@@ -115,12 +220,15 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         | Field::Query
         | Field::Uri
         | Field::Version => request(out, field, style, http),
-        Field::Date | Field::RequestDate => accept_date(out, common.accepted),
-        Field::DateLocal | Field::RequestDateLocal => local(out, common.accepted),
-        Field::DateUtc | Field::RequestDateUtc => utc(out, common.accepted),
-        Field::Timestamp => number(out, since_epoch(common.accepted).as_secs(), style),
+        Field::Date => accept_date(out, begun(common)),
+        Field::RequestDate => accept_date(out, common.accepted),
+        Field::DateLocal => local(out, begun(common)),
+        Field::RequestDateLocal => local(out, common.accepted),
+        Field::DateUtc => utc(out, begun(common)),
+        Field::RequestDateUtc => utc(out, common.accepted),
+        Field::Timestamp => number(out, since_epoch(begun(common)).as_secs(), style),
         Field::Milliseconds => {
-            let millis = since_epoch(common.accepted).subsec_millis();
+            let millis = since_epoch(begun(common)).subsec_millis();
             match style.hex {
                 true => write!(out, "{millis:02X}"),
                 false => write!(out, "{millis:03}"),
@@ -128,6 +236,34 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         }
         Field::Hostname => text(out, Some(HOSTNAME.as_str()), style),
         Field::Pid => number(out, std::process::id().into(), style),
+    }
+}
+
+/// When the connection was accepted, or the answer before was complete.
+fn begun(common: &Common<'_>) -> SystemTime {
+    let before = common.extra.handshake + common.extra.idle;
+    common
+        .accepted
+        .checked_sub(before)
+        .unwrap_or(common.accepted)
+}
+
+fn address(out: &mut impl Write, address: Option<SocketAddr>, style: Style) -> fmt::Result {
+    match (
+        address.map(|address| address.ip().to_canonical()),
+        style.hex,
+    ) {
+        (None, _) => text(out, None, style),
+        (Some(IpAddr::V4(v4)), true) => write!(out, "{:08X}", u32::from(v4)),
+        (Some(IpAddr::V6(v6)), true) => write!(out, "{:032X}", u128::from(v6)),
+        (Some(ip), false) => write!(out, "{ip}"),
+    }
+}
+
+fn port(out: &mut impl Write, address: Option<SocketAddr>, style: Style) -> fmt::Result {
+    match address {
+        None => text(out, None, style),
+        Some(address) => number(out, address.port().into(), style),
     }
 }
 
@@ -197,11 +333,15 @@ fn path_only(target: &str) -> &str {
 }
 
 fn text(out: &mut impl Write, text: Option<&str>, style: Style) -> fmt::Result {
-    match text {
+    bytes(out, text.map(str::as_bytes), style)
+}
+
+/// A text, or a dash where there is none: quoted, nothing says as much.
+fn bytes(out: &mut impl Write, bytes: Option<&[u8]>, style: Style) -> fmt::Result {
+    match bytes.filter(|bytes| !bytes.is_empty()) {
         None if style.mandatory && !style.quote => out.write_char('-'),
         None => Ok(()),
-        Some(text) if style.escape => text.bytes().try_for_each(|byte| escaped(out, byte)),
-        Some(text) => out.write_str(text),
+        Some(bytes) => text_of(out, bytes, style.escape),
     }
 }
 
@@ -250,166 +390,4 @@ fn seconds(out: &mut impl Write, at: &Calendar) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::model::Style,
-        observe::log::{CookieSeen, CookieSet, ServerField, fixture::common},
-    };
-
-    fn line(pieces: &[(&str, Field, &str)]) -> LogLine {
-        let pieces = pieces.iter().flat_map(|(text, field, style)| {
-            let style = Style {
-                quote: style.contains('Q'),
-                escape: style.contains('E'),
-                hex: style.contains('X'),
-                mandatory: !style.contains('m'),
-            };
-            [Piece::Text((*text).to_owned()), Piece::Field(*field, style)]
-        });
-        LogLine {
-            pieces: pieces.collect(),
-        }
-    }
-
-    fn record(uri: Option<&'static str>) -> HttpRecord<'static> {
-        HttpRecord {
-            common: Common {
-                accepted: UNIX_EPOCH + Duration::from_millis(1_795_739_494_199),
-                total: Duration::from_millis(4),
-                bytes_out: 49,
-                ..common()
-            },
-            request_received: Some(Duration::ZERO),
-            responded: Some(Duration::from_millis(1)),
-            status: Some(200),
-            request: uri.map(|uri| RequestLine {
-                method: "GET",
-                uri,
-                version: "HTTP/1.1",
-            }),
-            cookie_seen: CookieSeen::Valid,
-            cookie_set: CookieSet::None,
-        }
-    }
-
-    fn written(record: &HttpRecord<'_>, pieces: &[(&str, Field, &str)]) -> String {
-        let mut out = String::new();
-        write(&mut out, &line(pieces), Facts::http(record)).expect("a String takes everything");
-        out
-    }
-
-    // What is expected was logged by HAProxy 2.6, addresses and names aside.
-
-    #[test]
-    fn facts_of_a_request() {
-        use Field as F;
-        assert_eq!(
-            written(
-                &record(Some("/a]b?c=d%20e")),
-                &[
-                    ("", F::ClientIp, ""),
-                    (":", F::ClientPort, ""),
-                    (" ", F::FrontendTransport, ""),
-                    (" ", F::Backend, ""),
-                    ("/", F::Server, ""),
-                    (" ", F::RequestTime, ""),
-                    ("/", F::QueueTime, ""),
-                    ("/", F::ConnectTime, ""),
-                    ("/", F::ResponseTime, ""),
-                    ("/", F::DataTime, ""),
-                    ("/", F::ActiveTime, ""),
-                    (" ", F::Status, "X"),
-                    (" ", F::BytesOut, "X"),
-                    (" ", F::BytesIn, ""),
-                    (" ", F::RequestCookie, ""),
-                    (" ", F::ResponseCookie, "m"),
-                    (" ", F::RequestCookie, "Q"),
-                    (" ", F::TerminationCookies, ""),
-                    (" ", F::Termination, ""),
-                    (" ", F::ProcessConnections, ""),
-                    ("/", F::Retries, ""),
-                ]
-            ),
-            "127.0.0.1:50166 http-in def/s1 0/0/0/1/3/4 200 49 80 -  \"\" --VN -- 1/0"
-        );
-    }
-
-    #[test]
-    fn parts_of_the_request_line() {
-        use Field as F;
-        let all = [
-            ("", F::Method, ""),
-            (" ", F::Path, ""),
-            (" ", F::Query, ""),
-            (" ", F::Uri, ""),
-            (" ", F::Version, ""),
-            (" ", F::Request, "Q"),
-            (" ", F::Request, "E"),
-        ];
-        assert_eq!(
-            written(&record(Some("/a]b?c=d%20e")), &all),
-            "GET /a]b ?c=d%20e /a]b?c=d%20e HTTP/1.1 \"GET /a]b?c=d%20e HTTP/1.1\" GET /a\\]b?c=d%20e HTTP/1.1"
-        );
-        let mut bad = record(None);
-        bad.status = None;
-        assert_eq!(
-            written(&bad, &all),
-            "<BADREQ> <BADREQ> <BADREQ> <BADREQ> <BADREQ> \"<BADREQ>\" <BADREQ>"
-        );
-        assert_eq!(written(&bad, &[("", F::Status, "")]), "-1");
-        assert_eq!(
-            written(
-                &record(Some("/")),
-                &[("|", F::Query, ""), ("|", F::Query, "Q")]
-            ),
-            "||\"\""
-        );
-        // Nothing that a client sends ends a line or a quoted part.
-        assert_eq!(
-            written(&record(Some("/\"\n\u{e4}")), &[("", F::Uri, "Q")]),
-            "\"/#22#0A#C3#A4\""
-        );
-    }
-
-    #[test]
-    fn dates_and_hexadecimal() {
-        use Field as F;
-        let record = record(Some("/"));
-        assert_eq!(
-            written(
-                &record,
-                &[
-                    ("", F::DateUtc, ""),
-                    (" ", F::Timestamp, ""),
-                    (" ", F::Milliseconds, ""),
-                    (" ", F::Timestamp, "X"),
-                    (" ", F::Milliseconds, "X"),
-                    (" ", F::ClientIp, "X"),
-                ]
-            ),
-            "27/Nov/2026:00:31:34 +0000 1795739494 199 6B08CF66 C7 7F000001"
-        );
-        let local = written(&record, &[("", F::DateLocal, "")]);
-        assert_eq!(local.len(), "27/Nov/2026:00:31:34 +0000".len(), "{local}");
-    }
-
-    #[test]
-    fn a_connection_has_no_request() {
-        use Field as F;
-        let common = Common {
-            server: ServerField::None,
-            ..common()
-        };
-        let mut out = String::new();
-        let pieces = [
-            ("", F::Server, ""),
-            (" ", F::Request, ""),
-            (" ", F::Status, ""),
-            (" ", F::TerminationCookies, ""),
-            (" ", F::RequestTime, ""),
-        ];
-        write(&mut out, &line(&pieces), Facts::tcp(&common)).expect("a String takes everything");
-        assert_eq!(out, "<NOSRV> - -1 ---- -1");
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Active, Common, ServerField, Termination};
+use super::{Active, Common, Extra, ServerField, Termination};
 use crate::config::model::{AccessLog, LogOptions};
 
 /// A request that a server answered, as it came from a client on loopback.
@@ -31,6 +31,7 @@ pub(super) fn common() -> Common<'static> {
         redispatched: false,
         server_queue: 0,
         backend_queue: 0,
+        extra: Extra::default(),
     }
 }
 

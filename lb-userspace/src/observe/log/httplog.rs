@@ -7,6 +7,8 @@ use super::{
     tcplog::{Retries, accept_date, millis, timer},
 };
 
+use crate::rules::Side;
+
 /// HAProxy keeps this much of a request line (its REQURI_LEN, less the final NUL).
 const REQUEST_LINE_MAX: usize = 1023;
 
@@ -29,11 +31,18 @@ pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
         Some(status) => write!(out, "{status} ")?,
         None => out.write_str("-1 ")?,
     }
-    // The two dashes are captured cookies, for which there is no configuration.
+    let captured = common.extra.captured;
+    write!(out, "{} ", common.bytes_out)?;
+    for side in [Side::Request, Side::Response] {
+        match captured.and_then(|captured| captured.cookie(side)) {
+            Some(cookie) => text_of(out, cookie, false)?,
+            None => out.write_char('-')?,
+        }
+        out.write_char(' ')?;
+    }
     write!(
         out,
-        "{} - - {}{}{}{} {}/{}/{}/{}/{} {}/{} \"",
-        common.bytes_out,
+        "{}{}{}{} {}/{}/{}/{}/{} {}/{} ",
         common.termination.cause.letter(),
         common.termination.phase.letter(),
         record.cookie_seen.letter(),
@@ -46,6 +55,16 @@ pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
         common.server_queue,
         common.backend_queue,
     )?;
+    for side in [Side::Request, Side::Response] {
+        if let Some(kept) = captured
+            .map(|captured| captured.all(side))
+            .filter(|kept| !kept.is_empty())
+        {
+            captured_fields(out, kept, false)?;
+            out.write_char(' ')?;
+        }
+    }
+    out.write_char('"')?;
     match record.request {
         Some(line) => {
             let mut left = REQUEST_LINE_MAX;
@@ -81,6 +100,53 @@ fn escape(out: &mut impl Write, part: &str, left: &mut usize) -> fmt::Result {
         escape_byte(out, byte)?;
     }
     *left = left.saturating_sub(part.len());
+    Ok(())
+}
+
+/// `{first|second}`: what was kept of a message's fields. `escape` is `+E`.
+pub(super) fn captured_fields(
+    out: &mut impl Write,
+    kept: &[Option<Box<[u8]>>],
+    escape: bool,
+) -> fmt::Result {
+    for (at, text) in kept.iter().enumerate() {
+        out.write_char(if at == 0 { '{' } else { '|' })?;
+        captured_field(out, text.as_deref().unwrap_or_default(), escape)?;
+    }
+    out.write_char('}')
+}
+
+/// One of them, with what divides them escaped as HAProxy's `hdr_encode_map` has it.
+pub(super) fn captured_field(out: &mut impl Write, text: &[u8], escape: bool) -> fmt::Result {
+    for &byte in text {
+        match byte {
+            b'"' | b'#' | b'{' | b'|' | b'}' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}")?,
+            b'\\' | b']' if escape => write!(out, "\\{}", char::from(byte))?,
+            _ => out.write_char(char::from(byte))?,
+        }
+    }
+    Ok(())
+}
+
+/// A text that is written as it is, but for what would end the line. `escape` is `+E`.
+pub(super) fn text_of(out: &mut impl Write, text: &[u8], escape: bool) -> fmt::Result {
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                c if c.is_control() => {
+                    let mut bytes = [0; 4];
+                    for &byte in c.encode_utf8(&mut bytes).as_bytes() {
+                        write!(out, "#{byte:02X}")?;
+                    }
+                }
+                '"' | '\\' | ']' if escape => write!(out, "\\{c}")?,
+                c => out.write_char(c)?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(out, "#{byte:02X}")?;
+        }
+    }
     Ok(())
 }
 

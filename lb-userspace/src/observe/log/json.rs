@@ -1,6 +1,6 @@
 //! Log lines as one JSON object each: the facts of HAProxy's lines under long names.
 
-use std::{fmt::Write, time::SystemTime};
+use std::{borrow::Cow, fmt::Write, time::SystemTime};
 
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use super::{
     record::{Common, HttpRecord, Path, TcpRecord},
     tcplog::millis,
 };
+use crate::rules::Side;
 
 /// An HTTP request as JSON.
 pub fn http(record: &HttpRecord<'_>) -> String {
@@ -93,6 +94,14 @@ struct Access<'a> {
     termination: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky_cookie: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    captured_request_headers: Vec<Option<Cow<'a, str>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    captured_response_headers: Vec<Option<Cow<'a, str>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captured_request_cookie: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captured_response_cookie: Option<Cow<'a, str>>,
     active_process: u32,
     active_frontend: u32,
     active_backend: u32,
@@ -137,6 +146,10 @@ impl<'a> Access<'a> {
             .iter()
             .collect(),
             sticky_cookie: None,
+            captured_request_headers: captured_fields(common, Side::Request),
+            captured_response_headers: captured_fields(common, Side::Response),
+            captured_request_cookie: captured_cookie(common, Side::Request),
+            captured_response_cookie: captured_cookie(common, Side::Response),
             active_process: common.active.process,
             active_frontend: common.active.frontend,
             active_backend: common.active.backend,
@@ -147,6 +160,21 @@ impl<'a> Access<'a> {
             backend_queue: common.backend_queue,
         }
     }
+}
+
+fn captured_fields<'a>(common: &Common<'a>, side: Side) -> Vec<Option<Cow<'a, str>>> {
+    let Some(captured) = common.extra.captured else {
+        return Vec::new();
+    };
+    let texts = captured.all(side).iter();
+    texts
+        .map(|text| text.as_deref().map(String::from_utf8_lossy))
+        .collect()
+}
+
+fn captured_cookie<'a>(common: &Common<'a>, side: Side) -> Option<Cow<'a, str>> {
+    let captured = common.extra.captured?;
+    captured.cookie(side).map(String::from_utf8_lossy)
 }
 
 /// `2026-11-23T02:30:20.251+01:00` (RFC 3339), local time.

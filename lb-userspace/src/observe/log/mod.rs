@@ -26,6 +26,6 @@ mod fixture;
 
 pub use entrance::entrance_failed;
 pub use level::Level;
-pub use record::{Active, Common, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
+pub use record::{Active, Common, Extra, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
 pub use sink::{Sink, Writer};
 pub use termination::{Cause, CookieSeen, CookieSet, Phase, Termination};

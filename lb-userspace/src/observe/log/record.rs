@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::termination::{CookieSeen, CookieSet, Termination};
-use crate::config::model::{AccessLog, LogOptions};
+use crate::{
+    config::model::{AccessLog, LogOptions},
+    rules::{Captured, Value},
+};
 
 /// What a TCP connection and an HTTP request have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +55,35 @@ pub struct Common<'a> {
     pub server_queue: u32,
     /// Requests that were ahead of this one in the backend's queue.
     pub backend_queue: u32,
+    /// What only some lines are about.
+    pub extra: Extra<'a>,
+}
+
+/// What only some lines are about, and whoever fills a record leaves out where nobody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Extra<'a> {
+    /// What the frontend keeps of messages.
+    pub captured: Option<&'a Captured>,
+    /// What the expressions of the frontend's line have come to, in their order.
+    pub samples: &'a [Option<Value<'static>>],
+    /// Handshakes before the first request of a connection (HAProxy's Th).
+    pub handshake: Duration,
+    /// From there, or from the end of the request before, to the first byte (Ti).
+    pub idle: Duration,
+    /// The address that the client came to.
+    pub destination: Option<SocketAddr>,
+    /// Our end of the connection to the server.
+    pub local: Option<SocketAddr>,
+    /// The server's address.
+    pub server: Option<SocketAddr>,
+    /// The request's unique id.
+    pub id: Option<&'a [u8]>,
+    /// Version and cipher of the client's TLS.
+    pub tls: Option<(&'a str, &'a str)>,
+    /// Lines of the frontend before this one.
+    pub lines: u64,
+    /// The request's number in this process.
+    pub number: u64,
 }
 
 /// The server's part of a log line.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Number of the first proxy; HAProxy counts from 2, since its own socket is 1.
-const FIRST_PROXY: usize = 2;
+pub const FIRST_PROXY: usize = 2;
 
 /// `type` of a frontend's row.
 const TYPE_FRONTEND: u64 = 0;

@@ -9,6 +9,7 @@ pub mod process;
 pub mod row;
 pub mod snapshot;
 
+pub use gather::FIRST_PROXY;
 pub use process::Process;
 pub use row::Row;
 pub use snapshot::{Snapshot, Sources};

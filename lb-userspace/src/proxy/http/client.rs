@@ -3,8 +3,8 @@
 //! All of it lives on one thread and is only ever touched from the connection's own task, so cells do.
 
 use std::{
-    cell::{Cell, RefCell, RefMut},
-    net::SocketAddr,
+    cell::{Cell, OnceCell, RefCell, RefMut},
+    net::{IpAddr, SocketAddr},
     ops::Deref,
     rc::Rc,
     sync::Arc,
@@ -31,6 +31,10 @@ use crate::{
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
     whose: Rc<Whose>,
+    /// Others go by the same connection at the same time.
+    is_stream: bool,
+    /// The number of the present request, once somebody has asked for it.
+    number: Cell<Option<u64>>,
     /// What rules remember of the request, if there are any.
     pub(super) rules: RefCell<Option<Box<Remembered>>>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
@@ -40,6 +44,8 @@ pub(super) struct Client {
     since: Cell<Instant>,
     /// When the first byte of the present request came.
     started: Cell<Instant>,
+    /// Who the present request is said to come from, if a proxy that is believed has said it.
+    source: Cell<Option<SocketAddr>>,
     /// Requests begun.
     requests: Cell<u64>,
     wait: Cell<Wait>,
@@ -77,8 +83,12 @@ pub(super) struct Whose {
     pub(super) ends: Ends,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
-    /// The X-Forwarded-For value, made once for all requests.
-    pub(super) forwarded_for: Option<HeaderValue>,
+    /// The X-Forwarded-For value, made once for all requests that want it.
+    forwarded_for: OnceCell<HeaderValue>,
+    /// How long its handshakes took, until a request has been told of it.
+    handshake: Cell<Duration>,
+    /// Since when it has had nothing to do.
+    idle_from: Cell<Instant>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -146,9 +156,10 @@ pub(super) enum Expired {
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
         // The handshake's time is not the first request's.
+        let began = Instant::now();
         let now = match &accepted.tls {
             None => accepted.accepted,
-            Some(_) => Instant::now(),
+            Some(_) => began,
         };
         let peer = accepted.address;
         let ends = match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
@@ -159,27 +170,31 @@ impl Client {
                 destination: peer,
             },
         };
-        let forwarded_for = HeaderValue::try_from(peer.ip().to_string()).ok();
         let whose = Whose {
             worker,
             peer,
             ends,
             tls: accepted.tls.clone(),
-            forwarded_for,
+            forwarded_for: OnceCell::new(),
+            handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
+            idle_from: Cell::new(began),
             session: RefCell::default(),
             frontend: Arc::clone(accepted.frontend()),
         };
-        Self::begun(Rc::new(whose), now)
+        Self::begun(Rc::new(whose), now, false)
     }
 
-    fn begun(whose: Rc<Whose>, now: Instant) -> Self {
+    fn begun(whose: Rc<Whose>, now: Instant, is_stream: bool) -> Self {
         Self {
             whose,
+            is_stream,
+            number: Cell::new(None),
             rules: RefCell::new(None),
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
             started: Cell::new(now),
+            source: Cell::new(None),
             requests: Cell::new(0),
             wait: Cell::new(Wait::Nothing),
             upload: Cell::new(Upload::Done),
@@ -202,11 +217,26 @@ impl Client {
 
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
-        Self::begun(Rc::clone(&self.whose), self.now())
+        Self::begun(Rc::clone(&self.whose), self.now(), true)
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {
         &self.frontend
+    }
+
+    /// Who the present request comes from: the other end of the connection, or whom a proxy that is believed has named.
+    pub(super) fn source(&self) -> SocketAddr {
+        self.source.get().unwrap_or(self.peer)
+    }
+
+    pub(super) fn set_source(&self, source: SocketAddr) {
+        self.source.set(Some(source));
+    }
+
+    /// The other end's address as a field's value.
+    pub(super) fn forwarded_for(&self) -> HeaderValue {
+        let make = || address_value(self.peer.ip());
+        self.whose.forwarded_for.get_or_init(make).clone()
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -330,13 +360,17 @@ impl Client {
             self.started.set(self.now());
         }
         self.requests.set(self.requests.get() + 1);
+        self.source.set(None);
+        self.number.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
         self.continues.set(false);
         self.interims.borrow_mut().clear();
         self.held.set(None);
         self.enter(Phase::Serving);
-        self.exchange().begin(self.started.get(), self.bytes_out());
+        let before = self.before(self.started.get());
+        self.exchange()
+            .begin(self.started.get(), before, self.bytes_out());
     }
 
     /// Nothing that could be called a request came: the record is that of an exchange all the same, begun when the
@@ -347,7 +381,28 @@ impl Client {
         } else {
             self.started.get()
         };
-        self.exchange().begin(since, self.bytes_out());
+        self.source.set(None);
+        self.number.set(None);
+        let before = self.before(since);
+        self.exchange().begin(since, before, self.bytes_out());
+    }
+
+    /// How long handshakes and silence were before a request that begins at `start`.
+    fn before(&self, start: Instant) -> (Duration, Duration) {
+        let idle = start.saturating_duration_since(self.idle_from.get());
+        if self.is_stream {
+            // The next one's silence begins at once.
+            self.idle_from.set(start);
+        }
+        (self.handshake.take(), idle)
+    }
+
+    /// The number of the present request in this process.
+    pub(super) fn number(&self) -> u64 {
+        let number = self.number.get();
+        let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
+        self.number.set(Some(number));
+        number
     }
 
     /// hyper has our answer's head.
@@ -367,6 +422,9 @@ impl Client {
         self.exchange.borrow_mut().finish(self);
         self.wait.set(Wait::Nothing);
         self.enter(Phase::Idle);
+        if !self.is_stream {
+            self.idle_from.set(self.now());
+        }
     }
 
     pub(super) fn wait_for(&self, wait: Wait) {
@@ -488,4 +546,10 @@ impl Client {
             .filter(|&(at, _)| self.now() >= at)
             .map(|(_, whose)| whose)
     }
+}
+
+/// An address as a field's value.
+fn address_value(address: IpAddr) -> HeaderValue {
+    // What an address is written with may stand in a field, so the other case never happens.
+    HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }

@@ -17,10 +17,8 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 
-use super::fields::Fields;
+use super::{fields::Fields, forwarded};
 
-/// HAProxy's `option forwardfor` field.
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -89,6 +87,17 @@ fn check_host(head: &request::Parts) -> Result<(), StatusCode> {
         Ok(())
     } else {
         Err(StatusCode::BAD_REQUEST)
+    }
+}
+
+/// Whether a request still has a Host that all understand alike, or none, once rules have changed it: they may have made
+/// one of what the client has sent.
+pub fn keeps_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -186,13 +195,12 @@ fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
     }
 }
 
-/// Makes a checked request's head the one that the server gets, but for the sticky cookie. Returns whether the client
-/// asks for another protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
-pub fn request(
-    head: &mut request::Parts,
-    fields: Fields,
-    forwarded_for: Option<&HeaderValue>,
-) -> bool {
+/// Takes out of a checked request what belongs to the client's connection. Returns whether the client asks for another
+/// protocol (RFC 9110 section 7.8), which is passed on. `fields` are those that it has.
+///
+/// Before any rule sees it: a field that the client names in Connection would otherwise be looked at by rules and not come
+/// to the server, and one that a rule has set for the server could be named away.
+pub fn leave_connection(head: &mut request::Parts, fields: Fields) -> bool {
     let upgrade = fields.any(Fields::UPGRADE) && asks_upgrade(head);
     remove_connection_fields(&mut head.headers, fields);
     if upgrade {
@@ -201,6 +209,11 @@ pub fn request(
     } else if fields.any(Fields::UPGRADE) {
         head.headers.remove(UPGRADE);
     }
+    upgrade
+}
+
+/// Makes such a request's head the one that the server gets, but for the sticky cookie. `fields` are those that it has.
+pub fn request(head: &mut request::Parts, fields: Fields) {
     if fields.any(Fields::TE)
         && let Some(te) = head.headers.get(TE)
     {
@@ -225,16 +238,12 @@ pub fn request(
     if head.uri.authority().is_some() {
         head.uri = origin_form(&head.uri);
     }
-    if let Some(client) = forwarded_for {
-        head.headers.append(X_FORWARDED_FOR, client.clone());
-    }
     if head.version == Version::HTTP_10 {
         // Else a server that speaks 1.0 to us would close after each request.
         head.headers
             .insert(CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     head.extensions.clear();
-    upgrade
 }
 
 /// Whether a request asks for another protocol.
@@ -355,6 +364,23 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     Some(Length { declared, fields })
 }
 
+/// Keeps a response whole whose status a rule may have changed from `before`: where only one of both goes with a body, or
+/// neither may say how long one is, what the head says of its length does not hold. Returns what it declares now, and
+/// `declared` before.
+pub fn restated(
+    head: &mut response::Parts,
+    before: StatusCode,
+    declared: Option<u64>,
+) -> Option<u64> {
+    let bodyless = |status| matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if head.status == before || (!bodyless(head.status) && !bodyless(before)) {
+        return declared;
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    None
+}
+
 /// Tells a client that speaks HTTP/1.0 whether the connection is kept; in 1.1 hyper says when it is not.
 pub fn say_whether_kept(headers: &mut HeaderMap, kept: bool) {
     let value = if kept { "keep-alive" } else { "close" };
@@ -393,9 +419,9 @@ fn remove_connection_fields(headers: &mut HeaderMap, fields: Fields) {
                     TE,
                     UPGRADE,
                     SET_COOKIE,
-                    X_FORWARDED_FOR,
                 ]
                 .contains(name)
+                    && !forwarded::FIELDS.contains(name)
             })
             .collect();
         headers.remove(CONNECTION);

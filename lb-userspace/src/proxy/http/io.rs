@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     client::{Client, Phase},
-    interim,
+    interim, recent,
 };
 use crate::proxy::{Stream, stream::without_goodbye};
 
@@ -96,16 +96,30 @@ impl Read for ClientIo {
         let this = self.get_mut();
         if !this.read.is_empty() {
             let n = this.read.len().min(buffer.remaining());
-            buffer.put_slice(&this.read.split_to(n));
+            let bytes = this.read.split_to(n);
+            note(&this.client, &bytes);
+            buffer.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
-        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer, |_| ()))?;
+        let client = &this.client;
+        let n = ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| note(
+            client, bytes
+        )))?;
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
 }
 
-/// Reads from `stream` into hyper's buffer, and shows what to `seen`; returns how much.
+/// A client has sent this: of a head it is kept for the case that it is none.
+fn note(client: &Client, bytes: &[u8]) {
+    match client.phase() {
+        Phase::Idle => recent::note(client, bytes, false),
+        Phase::Head => recent::note(client, bytes, true),
+        Phase::Serving | Phase::Answering | Phase::Flushing => {}
+    }
+}
+
+/// Reads from `stream` into hyper's buffer, lets `seen` look at it, and returns how much.
 pub(super) fn poll_read(
     stream: &mut Stream,
     cx: &mut Context<'_>,

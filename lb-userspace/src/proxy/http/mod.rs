@@ -13,11 +13,13 @@
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
 //! | `interim` | what a server says before its answer |
+//! | `invalid`, `recent` | messages that are none, for an operator to look at |
 //! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
 //! | `upstream` | connections to servers and the idle ones that are kept |
 //! | `body`, `inbound` | bodies on their way through |
 //! | `h2` | HTTP/2 on both sides |
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
+//! | `forwarded` | what is said of clients, by proxies before us and to servers |
 
 pub mod answer;
 mod body;
@@ -26,13 +28,16 @@ pub mod cookie;
 mod exchange;
 pub mod fields;
 pub mod forward;
+mod forwarded;
 mod h2;
 mod inbound;
 mod interim;
+mod invalid;
 mod io;
 mod local;
 mod park;
 pub mod plan;
+mod recent;
 mod serve;
 mod server_io;
 mod tunnel;

@@ -2,14 +2,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use http::HeaderValue;
 
 use super::cookie::{self, dates::Dates};
 use crate::{
-    config::model::{self, Mode},
+    config::model::{self, AccessLog, Forwarding, Mode},
     rules::{RuleSet, action},
     topology::{Backend, Server, Topology},
 };
@@ -21,7 +24,11 @@ pub struct Plan {
     backends: Vec<Target>,
     names: HashMap<Vec<u8>, usize>,
     asks_for_ends: bool,
+    asks_for_host: bool,
+    asks_for_local: bool,
     introduces: bool,
+    /// Requests that have got a number.
+    numbered: AtomicU64,
 }
 
 /// Where a frontend's requests go.
@@ -29,6 +36,8 @@ pub struct Plan {
 struct Routes {
     frontend: Arc<model::Frontend>,
     default: Option<usize>,
+    /// Lines that the log has got of it, if a line wants to know.
+    lines: AtomicU64,
 }
 
 /// A backend, as requests need it.
@@ -95,6 +104,7 @@ impl Plan {
             frontend.config.rules.resolve(index_of);
             Routes {
                 frontend: Arc::clone(&frontend.config),
+                lines: AtomicU64::new(0),
                 default: frontend
                     .config
                     .default_backend
@@ -117,6 +127,14 @@ impl Plan {
             });
         let http = |(_, backend): &(usize, &Arc<Backend>)| backend.config.mode == Mode::Http;
         let names = topology.backends.iter().enumerate().filter(http);
+        let told = || {
+            let frontends = topology.frontends.iter().map(|f| &f.config.forwarding);
+            frontends.chain(topology.backends.iter().map(|b| &b.config.forwarding))
+        };
+        let wants = || {
+            let formats = topology.frontends.iter().map(|f| &f.config.log_format);
+            formats.map(AccessLog::wants)
+        };
         Self {
             frontends: frontends.collect(),
             backends: backends.collect(),
@@ -127,7 +145,12 @@ impl Plan {
                 .frontends
                 .iter()
                 .any(|f| !f.config.rules.is_empty() || f.config.unique_id.is_some())
-                || topology.backends.iter().any(|b| !b.config.rules.is_empty()),
+                || topology.backends.iter().any(|b| !b.config.rules.is_empty())
+                || told().any(Forwarding::asks_for_ends)
+                || wants().any(|wants| wants.destination),
+            asks_for_local: wants().any(|wants| wants.local),
+            numbered: AtomicU64::new(0),
+            asks_for_host: told().any(Forwarding::asks_for_host),
             introduces: topology
                 .backends
                 .iter()
@@ -144,6 +167,27 @@ impl Plan {
     /// Whether anything may ask for the ends of a client's connection: a rule, or what requests are called.
     pub fn asks_for_ends(&self) -> bool {
         self.asks_for_ends
+    }
+
+    /// Whether any server is told of the host that clients asked for.
+    pub fn asks_for_host(&self) -> bool {
+        self.asks_for_host
+    }
+
+    /// Whether a line of the log has our end of connections to servers in it.
+    pub fn asks_for_local(&self) -> bool {
+        self.asks_for_local
+    }
+
+    /// The number of a request.
+    pub fn next_number(&self) -> u64 {
+        self.numbered.fetch_add(1, Relaxed)
+    }
+
+    /// How many lines the log has got of the frontend at `frontend` before this one.
+    pub fn next_line(&self, frontend: usize) -> u64 {
+        let routes = self.frontends.get(frontend);
+        routes.map_or(0, |routes| routes.lines.fetch_add(1, Relaxed))
     }
 
     /// The rules of the frontend at `frontend`.
@@ -163,7 +207,7 @@ impl Plan {
     /// The backend that a rule names.
     pub fn resolve(&self, target: &action::Target) -> Option<&Target> {
         match target {
-            action::Target::Named { index, .. } => self.backends.get(*index.get()?),
+            action::Target::Named(named) => self.backends.get(named.index()?),
             action::Target::Computed(_) => None,
         }
     }

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     body::{Inbound, ResponseBody},
     client::{Client, Phase},
-    exchange, h2,
+    exchange, h2, invalid,
     io::ClientIo,
     local::Local,
     park,
@@ -216,6 +216,10 @@ impl<'a> Timer<'a> {
 /// Closes the books on a connection. Returns the answer that the client still has to get.
 fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
     if let Some(refusal) = client.refusal.take() {
+        // Others are requests, though not ones that we serve, or that came too late.
+        if matches!(refusal.as_u16(), 400 | 501) {
+            invalid::request(client, unread);
+        }
         client.end_exchange();
         return Some(refusal);
     }
@@ -250,6 +254,9 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
         End::Failed(_) if client.phase() == Phase::Idle && !client.is_new() => return None,
         End::Failed(_) => (Cause::Client, StatusCode::BAD_REQUEST),
     };
+    if cause == Cause::Proxy {
+        invalid::request(client, unread);
+    }
     client.begin_without_request();
     let mut exchange = client.exchange();
     exchange.terminate(cause, Stage::Request);

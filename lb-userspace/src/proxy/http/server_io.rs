@@ -9,6 +9,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -32,6 +33,9 @@ use crate::proxy::{
 pub(super) struct Meter {
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// Our end of it, if the log wants to know.
+    local: Cell<Option<SocketAddr>>,
+    wants_local: bool,
     /// The present request may be sent again, and nothing of the response has come.
     repeatable: Cell<bool>,
     repeated: Cell<bool>,
@@ -45,6 +49,25 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Nothing is known yet; `wants_local`: what our end is will be.
+    pub(super) fn new(wants_local: bool) -> Self {
+        Self {
+            wants_local,
+            ..Self::default()
+        }
+    }
+
+    /// Our end of the connection, if it was to be known.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local.get()
+    }
+
+    fn is_on(&self, stream: &Stream) {
+        if self.wants_local {
+            self.local.set(stream.tcp().local_addr().ok());
+        }
+    }
+
     /// A request begins; `repeatable` if it has no body and may be sent twice.
     pub(super) fn begin(&self, repeatable: bool) {
         self.repeatable.set(repeatable);
@@ -95,6 +118,7 @@ enum Repeat {
 impl ServerIo {
     /// The connection `stream`, which was made by `way`, as another one will be if need be.
     pub(super) fn new(stream: Stream, meter: Rc<Meter>, way: Way) -> Self {
+        meter.is_on(&stream);
         Self {
             stream,
             meter,
@@ -124,6 +148,7 @@ impl ServerIo {
             match repeat {
                 Repeat::Connecting(connecting) => {
                     self.stream = ready!(connecting.as_mut().poll(cx)).map_err(io::Error::other)?;
+                    self.meter.is_on(&self.stream);
                     self.repeat = Some(Repeat::Writing(0));
                 }
                 Repeat::Writing(written) => {

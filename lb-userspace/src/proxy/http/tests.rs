@@ -13,29 +13,22 @@ use std::{
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     config::Config,
-    config::model::{self, AccessLog, Balance, LogDestination, LogFormat, LogTarget, Mode},
-    observe::log::{Sink, Writer},
-    proxy::{Listeners, Proxy, Shared, Stop},
-    topology::{Topology, fixtures},
+    config::model::{self, AccessLog, Balance, Mode},
+    proxy::Stop,
+    topology::fixtures,
 };
+
+pub(super) use crate::proxy::fixtures::{Harness, wait_until};
 
 mod rules;
 
-/// A proxy with one frontend and one backend, in mode http.
-pub(super) struct Harness {
-    pub(super) address: SocketAddr,
-    pub(super) shared: Arc<Shared>,
-    proxy: Option<Proxy>,
-    writer: Option<Writer>,
-    log: std::path::PathBuf,
-}
-
 impl Harness {
+    /// One frontend and one backend, in mode http.
     pub(super) fn new(
         servers: &[SocketAddr],
         change: impl FnOnce(&mut model::Frontend, &mut model::Backend),
@@ -52,47 +45,11 @@ impl Harness {
         Self::of(fixtures::config(vec![frontend], vec![backend]))
     }
 
-    pub(super) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        stream
-    }
-
     /// Sends `request` and reads until the connection ends.
     pub(super) fn ask(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         read_all(&mut stream)
-    }
-
-    /// Waits for the connections to end, and reads what was logged: the part after the date.
-    pub(super) fn logged(mut self) -> Vec<String> {
-        let frontend = &self.shared.topology.frontends[0];
-        wait_until("all connections have ended", || frontend.current() == 0);
-        self.proxy.take();
-        drop(self.writer.take());
-        let text = std::fs::read_to_string(&self.log).unwrap();
-        text.lines()
-            .filter_map(|line| Some(line.split_once("] ")?.1.to_owned()))
-            .collect()
-    }
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        self.proxy.take();
-        drop(self.writer.take());
-        let _ = std::fs::remove_file(&self.log);
-    }
-}
-
-pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
@@ -58,12 +59,16 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Begins HTTP/1 on `stream`, which was made by `way`.
+    /// Begins HTTP/1 on `stream`, which was made by `way`; `wants_local`: somebody will ask for our end of it.
     ///
     /// # Errors
     /// It cannot be begun.
-    pub(super) async fn over(stream: Stream, way: Way) -> Result<Box<Self>, ConnectError> {
-        let meter = Rc::<Meter>::default();
+    pub(super) async fn over(
+        stream: Stream,
+        way: Way,
+        wants_local: bool,
+    ) -> Result<Box<Self>, ConnectError> {
+        let meter = Rc::new(Meter::new(wants_local));
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
@@ -156,6 +161,14 @@ impl Lease {
         }
     }
 
+    /// Our end of the connection, if somebody wants to know.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.local(),
+            Wire::Http2(lease) => lease.local(),
+        }
+    }
+
     /// Whether the request was sent again since it was asked last.
     pub(super) fn take_repeated(&self) -> bool {
         match &self.wire {
@@ -205,6 +218,14 @@ impl Lease {
             let parts = connection.into_parts();
             (Far::Socket(parts.io.into_stream()), parts.read_buf)
         })
+    }
+
+    /// What has come of a response that could not be understood.
+    pub(super) fn into_unread(self) -> Bytes {
+        match self.wire {
+            Wire::Http1(upstream) => upstream.connection.into_parts().read_buf,
+            Wire::Http2(_) => Bytes::new(),
+        }
     }
 
     /// Bytes received and sent since it was asked last.

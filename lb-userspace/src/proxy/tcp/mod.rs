@@ -78,6 +78,13 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         shared: &worker.shared,
         frontend: client.frontend(),
         client: client.address,
+        destination: client
+            .frontend()
+            .config
+            .log_format
+            .wants()
+            .destination
+            .then(|| client.ends().destination),
         tls: client.tls.is_some(),
         accepted: client.accepted,
         accepted_at: client.accepted_at,
@@ -103,7 +110,11 @@ async fn reach(
             trace,
             async |server| {
                 let server = Arc::clone(server);
-                let own = Own::of(&server, || client.ends(), || client.server_name());
+                let own = Own::of(
+                    &server,
+                    || client.ends(),
+                    || client.server_name().map(Into::into),
+                );
                 Way {
                     http_1: false,
                     server,

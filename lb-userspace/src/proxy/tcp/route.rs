@@ -43,10 +43,13 @@ impl Plan {
     pub fn new(topology: &Topology) -> Self {
         let routes = topology.frontends.iter().map(|frontend| {
             let rules = frontend.config.rules.rules().iter().filter_map(|rule| {
-                let Some(End::Backend(Target::Named { name, .. })) = &rule.end else {
+                let Some(End::Backend(Target::Named(named))) = &rule.end else {
                     return None;
                 };
-                Some((rule.condition.clone(), Arc::clone(topology.backend(name)?)))
+                Some((
+                    rule.condition.clone(),
+                    Arc::clone(topology.backend(named.name())?),
+                ))
             });
             let rules: Vec<_> = rules.collect();
             let mut by_name = false;

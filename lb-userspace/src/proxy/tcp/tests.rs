@@ -8,94 +8,20 @@ use std::{
 
 use super::*;
 use crate::{
-    config::model::{self, Balance, LogDestination, LogFormat, LogTarget},
-    observe::log::{Sink, Writer},
-    proxy::{Listeners, Proxy, Shared, Stop},
-    topology::{Frontend, Topology, fixtures},
+    config::model::{self, Balance},
+    proxy::{
+        Stop,
+        fixtures::{Harness, wait_until},
+    },
+    topology::fixtures,
 };
 
-/// A proxy with one frontend and one backend.
-struct Harness {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    proxy: Option<Proxy>,
-    writer: Option<Writer>,
-    log: std::path::PathBuf,
-}
-
 impl Harness {
-    fn new(backend: model::Backend, change: impl FnOnce(&mut model::Frontend)) -> Self {
+    /// One frontend and one backend.
+    fn tcp(backend: model::Backend, change: impl FnOnce(&mut model::Frontend)) -> Self {
         let mut frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
         change(&mut frontend);
-        let config = Arc::new(fixtures::config(vec![frontend], vec![backend]));
-        let topology = Arc::new(Topology::new(&config));
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let log =
-            std::env::temp_dir().join(format!("lb-tcp-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
-        let (sink, writer) = Sink::start(&[target]).unwrap();
-        let listeners = Listeners::open(&topology, 2).unwrap();
-        let address = listeners[0].sockets[0].1.local_addr().unwrap();
-        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
-        let proxy = Proxy::start(&shared, listeners).unwrap();
-        Self {
-            address,
-            shared,
-            proxy: Some(proxy),
-            writer: Some(writer),
-            log,
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        stream
-    }
-
-    fn frontend(&self) -> &Frontend {
-        &self.shared.topology.frontends[0]
-    }
-
-    fn backend(&self) -> &Backend {
-        &self.shared.topology.backends[0]
-    }
-
-    /// Waits for the connections to end, and reads what was logged: the part after the date.
-    fn logged(mut self) -> Vec<String> {
-        wait_until("all connections have ended", || {
-            self.frontend().current() == 0
-        });
-        self.proxy.take();
-        drop(self.writer.take());
-        let text = std::fs::read_to_string(&self.log).unwrap();
-        text.lines()
-            .filter_map(|line| Some(line.split_once("] ")?.1.to_owned()))
-            .collect()
-    }
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        self.proxy.take();
-        drop(self.writer.take());
-        let _ = std::fs::remove_file(&self.log);
-    }
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
+        Self::start(fixtures::config(vec![frontend], vec![backend]), 2)
     }
 }
 
@@ -153,7 +79,7 @@ fn closed_port() -> SocketAddr {
 
 #[test]
 fn data_goes_both_ways_and_a_half_closed_client_still_receives() {
-    let harness = Harness::new(backend(&[server(echo)]), |_| ());
+    let harness = Harness::tcp(backend(&[server(echo)]), |_| ());
     let mut client = harness.connect();
     client.write_all(b"one").unwrap();
     let mut three = [0; 3];
@@ -186,7 +112,7 @@ fn data_goes_both_ways_and_a_half_closed_client_still_receives() {
 #[test]
 fn a_bulk_transfer_arrives_whole_through_slow_readers() {
     const SIZE: usize = 32 << 20;
-    let harness = Harness::new(backend(&[server(echo)]), |_| ());
+    let harness = Harness::tcp(backend(&[server(echo)]), |_| ());
     let client = harness.connect();
     let mut writing = client.try_clone().unwrap();
     let byte = |i: usize| (i.wrapping_mul(31) >> 3) as u8;
@@ -216,7 +142,7 @@ fn a_bulk_transfer_arrives_whole_through_slow_readers() {
 fn a_client_that_resets_while_a_server_is_sought_is_logged_as_such() {
     let mut backend = backend(&[closed_port()]);
     backend.retries = 100;
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let client = harness.connect();
     wait_until("a server is sought", || {
         harness.backend().counters.retries.value() > 0
@@ -235,7 +161,7 @@ fn a_client_that_resets_while_a_server_is_sought_is_logged_as_such() {
 #[test]
 fn a_server_that_closes_first_is_no_error() {
     let address = server(|mut stream| stream.write_all(b"bye").unwrap());
-    let harness = Harness::new(backend(&[address]), |_| ());
+    let harness = Harness::tcp(backend(&[address]), |_| ());
     let mut client = harness.connect();
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
@@ -249,7 +175,7 @@ fn a_server_that_closes_first_is_no_error() {
 fn without_a_server_the_connection_is_accepted_and_closed_with_no_byte() {
     let mut backend = backend(&[closed_port()]);
     backend.servers[0].disabled = true;
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut client = harness.connect();
     assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
     assert_eq!(harness.backend().counters.connect_errors.value(), 1);
@@ -265,7 +191,7 @@ fn a_refusing_server_is_tried_again_and_then_given_up() {
     let mut backend = backend(&[closed_port()]);
     backend.retries = 2;
     backend.timeouts.connect = Duration::from_millis(20);
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut client = harness.connect();
     assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
     let counters = &harness.backend().servers[0].counters;
@@ -282,7 +208,7 @@ fn a_refusing_server_is_tried_again_and_then_given_up() {
 fn redispatch_serves_the_client_elsewhere() {
     let mut backend = backend(&[closed_port(), server(echo)]);
     backend.redispatch = Some(-1);
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut client = harness.connect();
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();
@@ -298,7 +224,7 @@ fn redispatch_serves_the_client_elsewhere() {
 
 #[test]
 fn an_idle_client_is_ended_with_its_name_on_it() {
-    let harness = Harness::new(backend(&[server(echo)]), |frontend| {
+    let harness = Harness::tcp(backend(&[server(echo)]), |frontend| {
         frontend.timeouts.client = Duration::from_millis(60);
     });
     let mut client = harness.connect();
@@ -314,7 +240,7 @@ fn an_idle_server_is_ended_with_its_name_on_it() {
         thread::sleep(Duration::from_secs(20));
     })]);
     backend.timeouts.server = Duration::from_millis(60);
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut client = harness.connect();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
@@ -330,7 +256,7 @@ fn a_server_that_resets_is_seen_as_a_reset_by_the_client() {
             .set_linger(Some(Duration::ZERO))
             .unwrap();
     });
-    let harness = Harness::new(backend(&[address]), |_| ());
+    let harness = Harness::tcp(backend(&[address]), |_| ());
     let mut client = harness.connect();
     client.write_all(b"x").unwrap();
     let error = client.read(&mut [0; 16]).unwrap_err();
@@ -352,7 +278,7 @@ fn a_client_that_resets_is_seen_as_a_reset_by_the_server() {
                 .map_err(|error| error.kind()),
         );
     });
-    let harness = Harness::new(backend(&[address]), |_| ());
+    let harness = Harness::tcp(backend(&[address]), |_| ());
     let mut client = harness.connect();
     client.write_all(b"x").unwrap();
     wait_until("the server has it", || {
@@ -372,7 +298,7 @@ fn a_client_that_resets_is_seen_as_a_reset_by_the_server() {
 fn at_a_servers_maxconn_the_next_connection_waits_for_its_slot() {
     let mut backend = backend(&[server(echo)]);
     backend.servers[0].maxconn = Some(1);
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut first = harness.connect();
     first.write_all(b"a").unwrap();
     first.read_exact(&mut [0; 1]).unwrap();
@@ -394,7 +320,7 @@ fn who_waits_longer_than_the_queues_timeout_is_closed() {
     let mut backend = backend(&[server(echo)]);
     backend.servers[0].maxconn = Some(1);
     backend.timeouts.queue = Duration::from_millis(30);
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut first = harness.connect();
     first.write_all(b"a").unwrap();
     first.read_exact(&mut [0; 1]).unwrap();
@@ -408,7 +334,7 @@ fn who_waits_longer_than_the_queues_timeout_is_closed() {
 
 #[test]
 fn at_a_frontends_maxconn_connections_wait_in_the_kernels_queue() {
-    let harness = Harness::new(backend(&[server(echo)]), |frontend| {
+    let harness = Harness::tcp(backend(&[server(echo)]), |frontend| {
         frontend.maxconn = Some(1);
     });
     let mut first = harness.connect();
@@ -433,7 +359,7 @@ fn at_a_frontends_maxconn_connections_wait_in_the_kernels_queue() {
 fn connections_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
     let mut backend = backend(&[server(echo), server(echo)]);
     backend.servers[0].on_marked_down = model::OnMarkedDown::ShutdownSessions;
-    let harness = Harness::new(backend, |_| ());
+    let harness = Harness::tcp(backend, |_| ());
     let mut clients = [harness.connect(), harness.connect()];
     for client in &mut clients {
         client.write_all(b"a").unwrap();
@@ -468,7 +394,7 @@ fn connections_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
 
 #[test]
 fn a_graceful_stop_lets_connections_run_and_takes_no_new_ones() {
-    let harness = Harness::new(backend(&[server(echo)]), |_| ());
+    let harness = Harness::tcp(backend(&[server(echo)]), |_| ());
     let mut client = harness.connect();
     client.write_all(b"a").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();
@@ -486,7 +412,7 @@ fn a_graceful_stop_lets_connections_run_and_takes_no_new_ones() {
 
 #[test]
 fn an_immediate_stop_ends_connections() {
-    let harness = Harness::new(backend(&[server(echo)]), |_| ());
+    let harness = Harness::tcp(backend(&[server(echo)]), |_| ());
     let mut client = harness.connect();
     client.write_all(b"a").unwrap();
     client.read_exact(&mut [0; 1]).unwrap();

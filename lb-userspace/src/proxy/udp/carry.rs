@@ -40,6 +40,7 @@ pub(super) async fn run(opened: &Opened) {
         shared: &worker.shared,
         frontend,
         client: opened.key.0,
+        destination: Some((opened.key.1, opened.relay.bound.port()).into()),
         accepted: opened.accepted,
         accepted_at: opened.accepted_at,
     };

@@ -1,82 +1,42 @@
 //! The UDP path over loopback: real sockets, real servers, in one process.
 
-use std::{
-    net::UdpSocket as StdSocket,
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
-    thread,
-    time::Duration,
-};
+use std::{net::UdpSocket as StdSocket, thread, time::Duration};
 
 use super::*;
 use crate::{
-    config::model::{self, Balance, LogDestination, LogFormat, LogTarget, OnMarkedDown, Transport},
-    observe::log::{Sink, Writer},
-    proxy::{Listeners, Proxy, Shared, Stop},
-    topology::{AdminState, Backend, Topology, fixtures},
+    config::model::{self, Balance, OnMarkedDown, Transport},
+    proxy::{
+        Stop,
+        fixtures::{Harness, PATIENCE, wait_until},
+    },
+    topology::{AdminState, fixtures},
 };
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// An idle time that tests can wait for, and so too short to rely on anything in between.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A proxy with one UDP frontend and one backend.
-struct Harness {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    proxy: Option<Proxy>,
-    writer: Option<Writer>,
-    log: std::path::PathBuf,
-}
-
 impl Harness {
-    fn new(backend: model::Backend) -> Self {
-        Self::at("127.0.0.1:0", backend, |_| ())
+    /// One frontend and one backend.
+    fn udp(backend: model::Backend) -> Self {
+        Self::udp_at("127.0.0.1:0", backend, |_| ())
     }
 
-    fn at(bind: &str, backend: model::Backend, change: impl FnOnce(&mut model::Config)) -> Self {
+    fn udp_at(
+        bind: &str,
+        backend: model::Backend,
+        change: impl FnOnce(&mut model::Config),
+    ) -> Self {
         let mut frontend = fixtures::frontend("f", bind.parse().unwrap(), "b");
         frontend.binds[0].transport = Transport::Udp;
         frontend.binds[0].both_families = bind.starts_with("[::]");
         let mut config = fixtures::config(vec![frontend], vec![backend]);
         change(&mut config);
-        let config = Arc::new(config);
-        let topology = Arc::new(Topology::new(&config));
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        let log =
-            std::env::temp_dir().join(format!("lb-udp-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
-        let (sink, writer) = Sink::start(&[target]).unwrap();
-        let listeners = Listeners::open(&topology, 2).unwrap();
-        let address = listeners[0].datagrams[0].1.local_addr().unwrap();
-        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
-        let proxy = Proxy::start(&shared, listeners).unwrap();
-        Self {
-            address,
-            shared,
-            proxy: Some(proxy),
-            writer: Some(writer),
-            log,
-        }
+        Self::start(config, 2)
     }
 
     /// A client of its own port, which takes answers from the service's address alone.
     fn client(&self) -> StdSocket {
         client(self.address)
-    }
-
-    fn frontend(&self) -> &Frontend {
-        &self.shared.topology.frontends[0]
-    }
-
-    fn backend(&self) -> &Backend {
-        &self.shared.topology.backends[0]
     }
 
     /// Ends every flow now, by taking its server down for a moment.
@@ -88,33 +48,6 @@ impl Harness {
         for server in &self.backend().servers {
             self.backend().set_admin(server, AdminState::Ready);
         }
-    }
-
-    /// Waits for the flows to end, and reads what was logged: the part after the date.
-    fn logged(mut self) -> Vec<String> {
-        wait_until("all flows have ended", || self.frontend().current() == 0);
-        self.proxy.take();
-        drop(self.writer.take());
-        let text = std::fs::read_to_string(&self.log).unwrap();
-        text.lines()
-            .filter_map(|line| Some(line.split_once("] ")?.1.to_owned()))
-            .collect()
-    }
-}
-
-impl Drop for Harness {
-    fn drop(&mut self) {
-        self.proxy.take();
-        drop(self.writer.take());
-        let _ = std::fs::remove_file(&self.log);
-    }
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -192,7 +125,7 @@ fn lasting(servers: &[SocketAddr]) -> model::Backend {
 
 #[test]
 fn datagrams_go_both_ways_and_the_flow_is_counted_and_logged() {
-    let harness = Harness::new(lasting(&[server("a"), server("b")]));
+    let harness = Harness::udp(lasting(&[server("a"), server("b")]));
     let (one, two) = (harness.client(), harness.client());
     let first = ask(&one, b"1");
     let other = ask(&two, b"2");
@@ -228,7 +161,7 @@ fn datagrams_go_both_ways_and_the_flow_is_counted_and_logged() {
 
 #[test]
 fn answers_come_from_the_address_that_was_asked() {
-    let harness = Harness::at("0.0.0.0:0", lasting(&[server("a")]), |_| ());
+    let harness = Harness::udp_at("0.0.0.0:0", lasting(&[server("a")]), |_| ());
     let port = harness.address.port();
     for service in ["127.0.0.1", "127.0.0.2"] {
         let client = client(SocketAddr::new(service.parse().unwrap(), port));
@@ -241,7 +174,7 @@ fn answers_come_from_the_address_that_was_asked() {
 #[test]
 fn one_bind_takes_both_families() {
     for attach in [Attach::Off, Attach::Auto] {
-        let harness = Harness::at("[::]:0", lasting(&[server("a")]), |config| {
+        let harness = Harness::udp_at("[::]:0", lasting(&[server("a")]), |config| {
             config.global.fast_path.attach = attach;
         });
         let port = harness.address.port();
@@ -256,7 +189,7 @@ fn one_bind_takes_both_families() {
 
 #[test]
 fn where_the_kernel_path_may_be_each_flow_has_a_socket_that_can_be_found() {
-    let harness = Harness::at("127.0.0.1:0", lasting(&[server("a")]), |config| {
+    let harness = Harness::udp_at("127.0.0.1:0", lasting(&[server("a")]), |config| {
         config.global.fast_path.attach = Attach::Auto;
     });
     let clients: Vec<_> = (0..5).map(|_| harness.client()).collect();
@@ -287,7 +220,7 @@ fn where_the_kernel_path_may_be_each_flow_has_a_socket_that_can_be_found() {
 
 #[test]
 fn the_largest_datagram_passes_whole() {
-    let harness = Harness::new(lasting(&[server("")]));
+    let harness = Harness::udp(lasting(&[server("")]));
     let question: Vec<u8> = (0..65_507u32).map(|i| (i % 251) as u8).collect();
     assert_eq!(ask(&harness.client(), &question), question);
     assert_eq!(ask(&harness.client(), b""), b"", "and so does the smallest");
@@ -295,7 +228,7 @@ fn the_largest_datagram_passes_whole() {
 
 #[test]
 fn a_server_that_refuses_the_first_datagram_is_left_for_another() {
-    let harness = Harness::new(backend(&[closed_port(), closed_port(), server("c")]));
+    let harness = Harness::udp(backend(&[closed_port(), closed_port(), server("c")]));
     assert_eq!(ask(&harness.client(), b"x"), b"cx");
     wait_until("it is idle", || harness.frontend().current() == 0);
     let backend = harness.backend();
@@ -311,7 +244,7 @@ fn a_server_that_refuses_the_first_datagram_is_left_for_another() {
 
 #[test]
 fn where_all_refuse_the_flow_ends_after_its_retries() {
-    let harness = Harness::new(lasting(&[closed_port()]));
+    let harness = Harness::udp(lasting(&[closed_port()]));
     harness.client().send(b"x").unwrap();
     wait_until("it was logged", || {
         harness.backend().counters.connect_errors.value() == 1
@@ -327,7 +260,7 @@ fn where_all_refuse_the_flow_ends_after_its_retries() {
 #[test]
 fn a_flow_ends_with_a_server_that_had_answered() {
     let server = silent();
-    let harness = Harness::new(lasting(&[server.local_addr().unwrap()]));
+    let harness = Harness::udp(lasting(&[server.local_addr().unwrap()]));
     let client = harness.client();
     client.send(b"x").unwrap();
     let (_, from) = server.recv_from(&mut [0; 9]).unwrap();
@@ -342,7 +275,7 @@ fn a_flow_ends_with_a_server_that_had_answered() {
 
 #[test]
 fn without_a_server_the_flow_is_over_at_once() {
-    let harness = Harness::new(lasting(&[]));
+    let harness = Harness::udp(lasting(&[]));
     harness.client().send(b"x").unwrap();
     wait_until("it was counted", || {
         harness.backend().counters.connect_errors.value() == 1
@@ -354,7 +287,7 @@ fn without_a_server_the_flow_is_over_at_once() {
 
 #[test]
 fn what_has_no_place_is_dropped_and_counted() {
-    let harness = Harness::at("127.0.0.1:0", lasting(&[server("a")]), |config| {
+    let harness = Harness::udp_at("127.0.0.1:0", lasting(&[server("a")]), |config| {
         let mut frontend = (*config.frontends[0]).clone();
         frontend.maxconn = Some(1);
         config.frontends[0] = Arc::new(frontend);
@@ -375,7 +308,7 @@ fn flows_without_an_answer_make_room_and_those_with_one_stay() {
     let mute = silent();
     // By turns: the first flow is answered, the second is not.
     let backend = lasting(&[server("a"), mute.local_addr().unwrap()]);
-    let harness = Harness::at("127.0.0.1:0", backend, |config| {
+    let harness = Harness::udp_at("127.0.0.1:0", backend, |config| {
         let mut frontend = (*config.frontends[0]).clone();
         frontend.maxconn = Some(2);
         config.frontends[0] = Arc::new(frontend);
@@ -406,7 +339,7 @@ fn flows_without_an_answer_make_room_and_those_with_one_stay() {
 fn a_flow_waits_for_a_full_servers_slot_with_its_datagrams() {
     let mut backend = backend(&[server("a")]);
     backend.servers[0].maxconn = Some(1);
-    let harness = Harness::new(backend);
+    let harness = Harness::udp(backend);
     let (first, second) = (harness.client(), harness.client());
     assert_eq!(ask(&first, b"1"), b"a1");
     second.send(b"2").unwrap();
@@ -424,7 +357,7 @@ fn a_flow_waits_for_a_full_servers_slot_with_its_datagrams() {
 
 #[test]
 fn flows_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
-    let harness = Harness::new(lasting(&[server("a"), server("b")]));
+    let harness = Harness::udp(lasting(&[server("a"), server("b")]));
     let client = harness.client();
     let before = ask(&client, b"x")[0];
     let server = &harness.backend().servers[usize::from(before - b'a')];
@@ -438,7 +371,7 @@ fn flows_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
 
 #[test]
 fn a_flow_ends_when_nothing_has_moved_for_its_idle_time() {
-    let harness = Harness::new(backend(&[server("a")]));
+    let harness = Harness::udp(backend(&[server("a")]));
     let client = harness.client();
     assert_eq!(ask(&client, b"x"), b"ax");
     wait_until("it is idle", || harness.frontend().current() == 0);
@@ -449,7 +382,7 @@ fn a_flow_ends_when_nothing_has_moved_for_its_idle_time() {
 
 #[test]
 fn a_stop_lets_flows_go_on_while_they_move_and_takes_no_new_ones() {
-    let harness = Harness::new(lasting(&[server("a")]));
+    let harness = Harness::udp(lasting(&[server("a")]));
     let client = harness.client();
     assert_eq!(ask(&client, b"x"), b"ax");
     let proxy = harness.proxy.as_ref().unwrap();
@@ -464,7 +397,7 @@ fn a_stop_lets_flows_go_on_while_they_move_and_takes_no_new_ones() {
 fn maglev_and_source_choose_by_what_they_say() {
     let servers: Vec<_> = ["a", "b", "c", "d"].map(server).to_vec();
     for (balance, same) in [(Balance::Source, true), (Balance::Maglev, false)] {
-        let harness = Harness::new(model::Backend {
+        let harness = Harness::udp(model::Backend {
             balance,
             ..lasting(&servers)
         });

@@ -9,6 +9,7 @@ use crate::rules::{
     matching::{How, regex},
     problem::Problem,
     registry::Registry,
+    suggest,
     table::Data,
     template,
     value::{Kind, Value},
@@ -333,7 +334,7 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
         "str" => (Converter::Cast(Kind::Str), 0),
         "ip" => (Converter::Cast(Kind::Ip), 0),
         unknown => {
-            return Err(match crate::rules::nearest(unknown, NAMES) {
+            return Err(match suggest::nearest(unknown, NAMES.iter().copied()) {
                 Some(near) => Problem::new(
                     format!("there is no converter `{unknown}`"),
                     format!("did you mean `{near}`?"),

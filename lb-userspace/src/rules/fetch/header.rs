@@ -101,7 +101,7 @@ impl<'a> Iterator for Values<'a> {
 }
 
 /// A Host field's name: in lower case, without port and one trailing dot: `A.b.:80` → `a.b`, `[::1]:80` → `[::1]`.
-pub(super) fn host_name(host: &[u8]) -> Cow<'_, [u8]> {
+pub fn host_name(host: &[u8]) -> Cow<'_, [u8]> {
     let name = match host.iter().rposition(|&b| b == b':') {
         // A colon within brackets belongs to an IPv6 address.
         Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => &host[..colon],

@@ -22,7 +22,6 @@ use super::{
 };
 
 use header::Occurrence;
-use header::host_name;
 pub(super) use names::{parse, shorthand};
 
 /// Which message.
@@ -124,6 +123,14 @@ pub enum Fetch {
     },
     /// `rand`: below the range.
     Random(u32),
+    /// `capture.req.hdr(N)`, `capture.res.hdr(N)`.
+    Captured(Side, usize),
+    /// `capture.req.method`, `capture.req.uri`, `capture.req.ver`: as the client sent it.
+    Line(LinePart),
+    /// `capture.res.ver`.
+    ResponseVersion,
+    /// The request's number, which has no name in expressions: `%rt`.
+    RequestNumber,
     /// `uuid`.
     Uuid,
     /// `unique-id`.
@@ -139,6 +146,17 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+}
+
+/// A part of a request's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinePart {
+    /// The method.
+    Method,
+    /// Path and query, or all of a target that has more.
+    Uri,
+    /// `HTTP/1.1`.
+    Version,
 }
 
 /// Whose entry of a table.
@@ -163,6 +181,7 @@ impl Fetch {
             | Self::CookieCount(_)
             | Self::Status
             | Self::Counter { .. }
+            | Self::RequestNumber
             | Self::Date { .. }
             | Self::Random(_) => Kind::Int,
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
@@ -180,7 +199,7 @@ impl Fetch {
     /// Whether it looks at a response.
     pub fn needs_response(&self) -> bool {
         match self {
-            Self::Status => true,
+            Self::Status | Self::ResponseVersion => true,
             Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
                 *side == Side::Response
             }
@@ -209,6 +228,22 @@ impl Fetch {
             Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
             _ => false,
         }
+    }
+
+    /// Whether it looks at a message's fields, which are gone when the line for the log is written.
+    pub fn needs_fields(&self) -> bool {
+        matches!(
+            self,
+            Self::Base
+                | Self::Host
+                | Self::CookieCount(_)
+                | Self::Auth(_)
+                | Self::Header { .. }
+                | Self::HeaderCount { .. }
+                | Self::HeaderNames(..)
+                | Self::Cookie(..)
+                | Self::Credentials { .. }
+        )
     }
 
     /// Whether it has more than one value, of which conditions take any.
@@ -262,9 +297,11 @@ impl Fetch {
                 Value::Str(Cow::Owned(base))
             }
             Self::Query => Value::text(request?.uri.query()?),
-            Self::Parameter { name, delimiter } => {
-                request::parameter(request?.uri.query()?, name.as_deref(), *delimiter)?
-            }
+            Self::Parameter { name, delimiter } => bytes(parameter(
+                request?.uri.query()?,
+                name.as_deref(),
+                *delimiter,
+            )?),
             Self::Host => Value::Str(host_name(request?.host()?)),
             Self::Scheme => {
                 let tls = matches!(world.tls(TlsFact::Used), Some(Value::Bool(true)));
@@ -316,6 +353,30 @@ impl Fetch {
                     }
                 }
             }),
+            Self::Captured(side, place) => bytes(scene.state.captured()?.get(*side, *place)?),
+            Self::Line(part) => {
+                let (method, uri, version) = world.request_line()?;
+                Value::Str(Cow::Owned(match part {
+                    LinePart::Method => method.as_str().as_bytes().to_vec(),
+                    LinePart::Uri => match uri.path_and_query() {
+                        Some(path) if uri.authority().is_none() => {
+                            path.as_str().as_bytes().to_vec()
+                        }
+                        _ => uri.to_string().into_bytes(),
+                    },
+                    LinePart::Version => {
+                        // HAProxy knows of 1.0 and 1.1 there.
+                        let old = matches!(version, Version::HTTP_09 | Version::HTTP_10);
+                        format!("HTTP/1.{}", u8::from(!old)).into_bytes()
+                    }
+                }))
+            }
+            Self::ResponseVersion => Value::text(match scene.response?.version {
+                // That of an answer of ours, of which nothing was captured.
+                Version::HTTP_09 => return None,
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            }),
             Self::IsTracked(sc) => Value::Bool(scene.state.tracked(*sc).is_some()),
             Self::Fact(fact @ Fact::ServerUp(..)) => Value::Bool(world.fact(fact)? != 0),
             Self::Fact(fact) => Value::Int(world.fact(fact)?),
@@ -335,6 +396,7 @@ impl Fetch {
                 u32::try_from((u128::from(world.random()) * u128::from(*range)) >> 64)
                     .unwrap_or_default(),
             )),
+            Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
                 uuid(world.random(), world.random()).into_bytes(),
             )),
@@ -364,7 +426,9 @@ impl<'a> Scene<'a> {
     }
 }
 
+pub use header::host_name;
 pub(super) use request::credentials;
+pub use request::parameter;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

@@ -4,9 +4,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 
-use super::{Counted, Fact, Fetch, Occurrence, Side, TlsFact, Value};
+use super::{Counted, Fact, Fetch, LinePart, Occurrence, Side, TlsFact, Value};
 use crate::rules::{
-    args::Call, matching::How, problem::Problem, registry::Registry, scene::TRACKED, table::Data,
+    args::Call, matching::How, named::Named, problem::Problem, registry::Registry, scene::TRACKED,
+    suggest, table::Data,
 };
 
 /// A fetch by its name and arguments.
@@ -49,6 +50,10 @@ fn simple(name: &str) -> Option<Fetch> {
         "req.ver" | "req_ver" => Fetch::Version(Side::Request),
         "res.ver" | "resp_ver" => Fetch::Version(Side::Response),
         "uuid" => Fetch::Uuid,
+        "capture.req.method" => Fetch::Line(LinePart::Method),
+        "capture.req.uri" => Fetch::Line(LinePart::Uri),
+        "capture.req.ver" => Fetch::Line(LinePart::Version),
+        "capture.res.ver" => Fetch::ResponseVersion,
         "unique-id" => Fetch::UniqueId,
         "fe_name" => Fetch::FrontendName,
         "be_name" => Fetch::BackendName,
@@ -75,6 +80,18 @@ fn simple(name: &str) -> Option<Fetch> {
 
 /// Header fields, cookies and parameters; with how many arguments they take.
 fn message(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
+    if let "capture.req.hdr" | "capture.res.hdr" = call.name.as_str() {
+        let side = match call.name.as_str() {
+            "capture.req.hdr" => Side::Request,
+            _ => Side::Response,
+        };
+        let place = call.need(0, "the number of a capture, counted from 0")?;
+        let place = place
+            .trim()
+            .parse()
+            .map_err(|_| Problem::bare(format!("`{place}` is no number of a capture")))?;
+        return Ok(Some((Fetch::Captured(side, place), 1)));
+    }
     let (side, rest) = match call.name.split_once('.') {
         Some(("req", rest)) => (Side::Request, rest),
         Some(("res", rest)) => (Side::Response, rest),
@@ -232,8 +249,8 @@ pub(in crate::rules) fn sticky(text: &str) -> Result<u8, Problem> {
 
 /// Variables, proxies, servers, and the rest.
 fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Problem> {
-    let name = || call.optional(0).map(str::to_owned);
-    let server = || -> Result<(String, String), Problem> {
+    let name = || call.optional(0).map(Named::new);
+    let server = || -> Result<(Named, Named), Problem> {
         let text = call.need(0, "a server: `backend/server`")?;
         let (backend, server) = text.split_once('/').ok_or_else(|| {
             Problem::new(
@@ -241,7 +258,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
                 "write `backend/server`",
             )
         })?;
-        Ok((backend.to_owned(), server.to_owned()))
+        Ok((Named::new(backend), Named::new(server)))
     };
     let fact = match call.name.as_str() {
         "nbsrv" => Fact::UsableServers(name()),
@@ -293,7 +310,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((Fetch::Auth(Arc::clone(&users)), 1));
         }
         unknown => {
-            let near = crate::rules::nearest(unknown, NAMES);
+            let near = suggest::nearest(unknown, NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),
@@ -397,6 +414,12 @@ const NAMES: &[&str] = &[
     "rand",
     "date",
     "uuid",
+    "capture.req.hdr",
+    "capture.res.hdr",
+    "capture.req.method",
+    "capture.req.uri",
+    "capture.req.ver",
+    "capture.res.ver",
     "unique-id",
     "fe_name",
     "be_name",

@@ -1,21 +1,16 @@
 //! Parts of a request that have a form of their own: parameters, cookies, credentials.
 
-use std::borrow::Cow;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap,
     header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 
-use super::{Side, Value};
+use super::Side;
+use crate::rules::cookies::Pairs;
 
-/// The value of a query's parameter, as it was sent; that of the first where no name is given.
-pub(super) fn parameter<'a>(
-    query: &'a str,
-    name: Option<&str>,
-    delimiter: u8,
-) -> Option<Value<'a>> {
+/// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
+pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
     query
         .as_bytes()
         .split(|&b| b == b'&' || b == delimiter)
@@ -25,7 +20,7 @@ pub(super) fn parameter<'a>(
                 None => (pair, &pair[pair.len()..]),
             };
             name.is_none_or(|name| key == name.as_bytes())
-                .then_some(Value::Str(Cow::Borrowed(value)))
+                .then_some(value)
         })
 }
 
@@ -45,19 +40,19 @@ pub(super) fn cookies<'a>(
             Side::Request => usize::MAX,
             Side::Response => 1,
         };
-        line.as_bytes()
-            .split(|&b| b == b';')
+        Pairs::new(line.as_bytes())
             .take(pairs)
-            .filter_map(move |pair| {
-                let at = pair.iter().position(|&b| b == b'=')?;
-                (pair[..at].trim_ascii() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-            })
+            .filter(move |pair| pair.name == name.as_bytes())
+            .filter_map(|pair| pair.value)
     })
 }
 
-/// The user and password of HTTP's basic scheme.
+/// The user and password of HTTP's basic scheme. Several fields are none: the server might go by another than we do.
 pub(in crate::rules) fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (fields.next()?.as_bytes(), fields.next()) else {
+        return None;
+    };
     let (scheme, token) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;

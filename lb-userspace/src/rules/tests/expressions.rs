@@ -12,7 +12,7 @@ fn fetches() {
             ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
             ("x-forwarded-for", "10.0.0.3"),
             ("cookie", "a=1; sid=abc"),
-            ("cookie", "sid=def"),
+            ("cookie", "sid=def, q=\"a;sid=no\"; \"sid=no\""),
             ("x-quoted", "\"a,b\", c"),
             ("authorization", "Basic dXNlcjpwYTpzcw=="),
         ],
@@ -44,6 +44,7 @@ fn fetches() {
         ("req.fhdr_cnt(x-forwarded-for)", "2"),
         ("hdr(x-quoted,1)", "\"a,b\""),
         ("hdr_ip(x-forwarded-for,1),ipmask(8)", "10.0.0.0"),
+        ("req.cook(q)", "\"a;sid=no\""),
         ("req.cook(sid)", "def"),
         ("req.cook_cnt(sid)", "2"),
         ("http_auth_user", "user"),
@@ -323,4 +324,15 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_connection_has_no_variables() {
+    let of_connection = |text: &str| {
+        let expr = Expr::parse(text, &mut registry()).unwrap();
+        expr.is_of_connection()
+    };
+    assert!(of_connection("src,concat(-,,-)"));
+    assert!(!of_connection("src,concat(-,txn.x)"));
+    assert!(!of_connection("src,strcmp(txn.x)"));
 }

@@ -15,10 +15,7 @@ fn when(text: &str, how: How, pattern: &str) -> Option<Condition> {
 }
 
 fn to(name: &str) -> Option<End> {
-    Some(End::Backend(Target::Named {
-        name: name.into(),
-        index: Default::default(),
-    }))
+    Some(End::Backend(Target::Named(Named::new(name))))
 }
 
 /// What becomes of a request, in a word.
@@ -26,7 +23,7 @@ fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
         Outcome::Continue => "continue".into(),
-        Outcome::Backend(Target::Named { name, .. }) => name.clone(),
+        Outcome::Backend(Target::Named(named)) => named.name().to_owned(),
         Outcome::Backend(Target::Computed(_)) => "computed".into(),
         Outcome::Named(name) => format!("named {}", String::from_utf8_lossy(&name)),
         Outcome::Answer(reply) => {
@@ -333,4 +330,58 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
         .response(&later, &mut response, &mut state, &Fixed)
         .unwrap();
     assert_eq!(response.headers["x-answered"], "1");
+}
+
+#[test]
+fn a_variable_made_of_itself_stays_bounded() {
+    let mut registry = registry();
+    let id = registry.var("sess.x").unwrap();
+    let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
+    let rules = RuleSet::new(vec![Rule {
+        edits: vec![Edit::SetVar(id, twice)],
+        ..Rule::default()
+    }]);
+    let (mut state, mut later) = (State::default(), Later::default());
+    for _ in 0..40 {
+        let mut request = head("GET", "/", &[]);
+        rules.request(0, &mut request, &mut state, &mut later, &Fixed);
+    }
+    let length = state.var(id).unwrap().borrowed().into_text().len();
+    assert_eq!(length, 256 << 10);
+}
+
+#[test]
+fn several_authorizations_are_none() {
+    let users = std::sync::Arc::new(Users::new(vec![("a".into(), "b".into())]).unwrap());
+    let rules = RuleSet::new(vec![Rule {
+        gates: vec![Gate::Auth { users, realm: None }],
+        ..Rule::default()
+    }]);
+    let good = ("authorization", "Basic YTpi");
+    assert_eq!(outcome(&rules, &mut head("GET", "/", &[good])), "continue");
+    let mut twice = head("GET", "/", &[good, ("authorization", "Basic eDp5")]);
+    assert_ne!(outcome(&rules, &mut twice), "continue");
+}
+
+#[test]
+fn what_is_allowed_goes_past_everything_but_the_choice_of_a_backend() {
+    let deny = Some(End::Deny {
+        status: StatusCode::FORBIDDEN,
+        tarpit: false,
+    });
+    let ends = |condition, end| Rule {
+        condition,
+        end,
+        ..Rule::default()
+    };
+    let rules = RuleSet::new(vec![
+        ends(when("path", How::Prefix, "/free/"), Some(End::Allow)),
+        ends(None, deny),
+        ends(None, to("app")),
+    ]);
+    assert_eq!(outcome(&rules, &mut head("GET", "/free/a", &[])), "app");
+    assert_eq!(
+        outcome(&rules, &mut head("GET", "/a", &[])),
+        "deny 403 None"
+    );
 }

@@ -118,28 +118,29 @@ impl Backend {
     /// `hash_balance_factor` bounds it (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads).
     fn bounded(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<&Arc<Server>> {
         let factor = u128::from(self.config.hash_balance_factor?);
-        let servers = || table.servers().filter_map(|index| self.servers.get(index));
-        let load: u128 = servers().map(|s| u128::from(s.active())).sum();
-        let weights: u128 = servers().map(|s| u128::from(s.balance_weight())).sum();
+        let load = u128::from(self.load.as_ref()?.load(Relaxed));
         let slots = ((load + 1) * factor).div_ceil(100);
         let has_room = |server: &Server| {
             let share = slots * u128::from(server.balance_weight());
-            u128::from(server.active()) < share.div_ceil(weights.max(1))
+            u128::from(server.active()) < share.div_ceil(u128::from(table.weight().max(1)))
         };
-        (start..start + table.len())
-            .filter_map(|slot| self.servers.get(table.at(slot)?))
+        table
+            .from(start)
+            .filter_map(|index| self.servers.get(index))
             .find(|server| {
                 !exclude.contains(&server.index) && !server.is_full() && has_room(server)
             })
     }
 
     fn round_robin(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
-        (0..table.len()).find_map(|_| {
-            let server = self
-                .servers
-                .get(table.at(self.turn.fetch_add(1, Relaxed))?)?;
-            (!exclude.contains(&server.index) && !server.is_full()).then_some(server)
-        })
+        let free = |index: usize| {
+            let server = self.servers.get(index)?;
+            (!exclude.contains(&index) && !server.is_full()).then_some(server)
+        };
+        // A turn that comes to nothing is over, or whoever is next would have two; when most are full, turns are over soon.
+        let turns =
+            (0..table.servers().len()).filter_map(|_| table.at(self.turn.fetch_add(1, Relaxed)));
+        turns.chain(table.servers()).find_map(free)
     }
 
     /// The server with the least (active + 1) / weight, and its userspace connections when it was looked at. Ties go
@@ -180,9 +181,8 @@ impl Backend {
         let draws = self.config.balance_arguments.draws;
         let drawn = (0..draws).map(draw).filter_map(|slot| table.at(slot));
         self.least_loaded(drawn, exclude, in_use).or_else(|| {
-            let start = draw(draws);
-            (start..start + table.len())
-                .filter_map(|slot| table.at(slot))
+            table
+                .from(draw(draws))
                 .find_map(|index| self.least_loaded(std::iter::once(index), exclude, in_use))
         })
     }
@@ -221,8 +221,9 @@ impl Backend {
 
     /// The server of a client's slot, full or not, or the next one that is not left out.
     fn at_slot(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<&Arc<Server>> {
-        (start..start + table.len())
-            .filter_map(|slot| self.servers.get(table.at(slot)?))
+        table
+            .from(start)
+            .filter_map(|index| self.servers.get(index))
             .find(|server| !exclude.contains(&server.index))
     }
 }

@@ -1,9 +1,11 @@
 //! The configurations. Each is a test, so that they run side by side.
 
 mod balance;
+mod captures;
 mod cookies;
 mod edge;
 mod errors;
+mod forwarded;
 mod h2;
 mod logs;
 mod messages;

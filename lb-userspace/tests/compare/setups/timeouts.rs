@@ -70,6 +70,50 @@ fn who_is_too_slow() {
                 Step::Rest,
             ],
         ),
+        // timeouts.server, which is the shorter one there
+        steps(
+            "quick, half",
+            vec![
+                send("POST /quick/plain HTTP/1.1\nHost: a\nContent-Length: 10\n\nhello"),
+                Step::Rest,
+            ],
+        ),
+        steps(
+            "quick, none",
+            vec![
+                send("POST /quick/plain HTTP/1.1\nHost: a\nContent-Length: 10\n\n"),
+                Step::Rest,
+            ],
+        ),
+        steps(
+            "quick, half of a chunk",
+            vec![
+                send("POST /quick/plain HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n5\nhel"),
+                Step::Rest,
+            ],
+        ),
+        steps(
+            "quick, in drops",
+            vec![
+                send("POST /quick/plain HTTP/1.1\nHost: a\nContent-Length: 10\n\nh"),
+                Step::Pause(200),
+                Step::Bytes(b"e".to_vec()),
+                Step::Pause(200),
+                Step::Bytes(b"l".to_vec()),
+                Step::Rest,
+            ],
+        ),
+        steps(
+            "quick, in drops to the end",
+            vec![
+                send("POST /quick/plain HTTP/1.1\nHost: a\nContent-Length: 3\n\nh"),
+                Step::Pause(200),
+                Step::Bytes(b"e".to_vec()),
+                Step::Pause(200),
+                Step::Bytes(b"l".to_vec()),
+                Step::Read("POST".into()),
+            ],
+        ),
         // timeouts.server
         get("/late", ""),
         get("/late", "Connection: close\n"),
@@ -123,10 +167,13 @@ defaults:
 frontends:
   front:
     bind: "{web}"
-    rules: [{ if: { path_prefix: /mute/ }, use_backend: mute }]
+    rules:
+      - { if: { path_prefix: /mute/ }, use_backend: mute }
+      - { if: { path_prefix: /quick/ }, use_backend: quick }
     default_backend: app
 backends:
   app: { servers: [{ name: s1, address: "{s1}" }] }
+  quick: { timeouts: { server: 400ms }, servers: [{ name: s1, address: "{s1}" }] }
   mute: { retries: 0, servers: [{ name: mute, address: "{mute}" }] }
 "#,
         cfg: "
@@ -138,8 +185,12 @@ backends:
 frontend front
     bind {web}
     use_backend mute if { path_beg /mute/ }
+    use_backend quick if { path_beg /quick/ }
     default_backend app
 backend app
+    server s1 {s1}
+backend quick
+    timeout server 400ms
     server s1 {s1}
 backend mute
     retries 0
@@ -158,7 +209,8 @@ const DEVIATIONS: &[Deviation] = &[
         field: "rest",
         ours: "http/1.1 408*",
         theirs: "http/1.1 504*",
-        why: "it is the client who is late, and 408 says so; HAProxy blames the server",
+        why: "timeouts.client runs while the client has to send, as it does everywhere else; HAProxy waits for timeouts.server, \
+              then says that the server is late and counts it against the server",
     },
     Deviation {
         cases: &["half a body", "no body", "half a chunk"],

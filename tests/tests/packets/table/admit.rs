@@ -2,6 +2,7 @@
 
 use lb_common::abi::Settings;
 use lb_common::counter::Reason::*;
+use lb_common::flow::{Hop, mac_key};
 
 use super::{Row, connected, nothing, opening, row, sent, sent_to};
 use crate::fixture::Verdict::{Drop, Out, Up};
@@ -10,6 +11,7 @@ use crate::world::{World, port};
 
 pub(super) fn rows(w: &World) -> Vec<Row> {
     let mut rows = strays(w);
+    rows.extend(forged(w));
     rows.extend(denied(w));
     rows.extend(limited(w));
     rows.extend(closed(w));
@@ -138,6 +140,70 @@ pub(super) fn expected_server(w: &World, port: u16) -> usize {
         }
     };
     reduce(hash, 2) as usize
+}
+
+/// From or to where no honest packet comes or goes.
+fn forged(w: &World) -> Vec<Row> {
+    let sources: &[&str] = if w.v4() {
+        &[
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "239.9.9.9",
+            "255.255.255.255",
+        ]
+    } else {
+        &["::", "::1", "::ffff:192.0.2.1", "ff02::1", "ff0e::9"]
+    };
+    let mut rows = Vec::new();
+    for source in sources {
+        let mut client = w.client;
+        // Literals above.
+        client.address = source.parse().unwrap();
+        for packet in [w.syn(client, port::TURN), w.datagram(client, port::TURN)] {
+            rows.push(row(
+                format!("no flow is opened from {source}"),
+                nothing,
+                packet,
+                Up,
+                &[MartianSource],
+            ));
+        }
+    }
+    const ELSEWHERE: [u8; 6] = [0x02, 0xfe, 0, 0, 9, 9];
+    const BESIDE: [u8; 6] = [0x02, 0xfe, 0, 0, 9, 8];
+    let (low, high) = Hop::mac_words(BESIDE);
+    let key = mac_key(low, high);
+    for port in [port::TURN, port::DSR, port::DSR_MAGLEV] {
+        for packet in [w.syn(w.client, port), w.datagram(w.client, port)] {
+            let mut astray = packet.clone();
+            astray.to.mac = ELSEWHERE;
+            rows.push(
+                row(
+                    format!("no flow is opened by a frame for another station at {port}"),
+                    nothing,
+                    astray,
+                    Up,
+                    &[OtherStation],
+                )
+                .then(|f| assert_eq!((f.active(), f.half_open()), ([0, 0], vec![]))),
+            );
+            let mut beside = packet.clone();
+            beside.to.mac = BESIDE;
+            rows.push(
+                row(
+                    format!("one is by a frame for another interface of this host at {port}"),
+                    move |f| f.put("MACS", key, 1u32),
+                    beside,
+                    Out,
+                    &[ForwardedIn, FlowOpened],
+                )
+                .out(sent(w, &packet)),
+            );
+        }
+    }
+    rows
 }
 
 fn denied(w: &World) -> Vec<Row> {

@@ -2,20 +2,18 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Context,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use http::{Method, Uri, Version, request};
 
 use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
-    observe::log::{
-        Active, Cause, Common, CookieSeen, CookieSet, HttpRecord, Phase, RequestLine, ServerField,
-        Termination,
-    },
+    observe::log::{Cause, CookieSeen, CookieSet, Phase, Termination},
     proxy::dispatch::Trace,
     topology::{Backend, Connection, Observation, Server, Visit},
 };
@@ -24,24 +22,24 @@ use crate::{
 pub(in super::super) struct Exchange {
     open: bool,
     start: Instant,
-    request: Option<(Method, Uri, Version)>,
+    pub(super) request: Option<(Method, Uri, Version)>,
     /// How far it has come, as the log's second letter has it.
     pub(in super::super) stage: Phase,
-    termination: Option<Termination>,
+    pub(super) termination: Option<Termination>,
     visit: Option<Visit>,
     slot: Option<Connection>,
     /// Resolves if the server's sessions are to end.
     shut_down: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    server: Option<Arc<Server>>,
+    pub(super) server: Option<Arc<Server>>,
     pub(in super::super) request_received: Option<Duration>,
-    queued: Option<Duration>,
-    connected: Option<Duration>,
+    pub(super) queued: Option<Duration>,
+    pub(super) connected: Option<Duration>,
     pub(in super::super) responded: Option<Duration>,
     pub(in super::super) status: Option<u16>,
-    retries: u32,
-    redispatched: bool,
-    server_queue: u32,
-    backend_queue: u32,
+    pub(super) retries: u32,
+    pub(super) redispatched: bool,
+    pub(super) server_queue: u32,
+    pub(super) backend_queue: u32,
     pub(in super::super) cookie_seen: CookieSeen,
     pub(in super::super) cookie_set: CookieSet,
     /// Dates of the cookie that named the server.
@@ -50,8 +48,12 @@ pub(in super::super) struct Exchange {
     bytes_in: u64,
     bytes_out: u64,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
-    uncounted: bool,
+    pub(super) uncounted: bool,
     server_bytes: (u64, u64),
+    /// Handshakes and silence before it.
+    pub(super) before: (Duration, Duration),
+    /// Our end of the connection to the server, if the log wants to know.
+    pub(super) local: Option<SocketAddr>,
 }
 
 impl Exchange {
@@ -82,14 +84,22 @@ impl Exchange {
             bytes_out: 0,
             uncounted: false,
             server_bytes: (0, 0),
+            before: (Duration::ZERO, Duration::ZERO),
+            local: None,
         }
     }
 
-    /// A request has begun. What is counted from the last end on is its own.
-    pub(in super::super) fn begin(&mut self, start: Instant, bytes_out: u64) {
+    /// A request has begun, `before` which there were handshakes and silence. What is counted from the last end on is its own.
+    pub(in super::super) fn begin(
+        &mut self,
+        start: Instant,
+        before: (Duration, Duration),
+        bytes_out: u64,
+    ) {
         let bytes_in = self.bytes_in;
         *self = Self {
             open: true,
+            before,
             bytes_in,
             bytes_out,
             ..Self::new(start)
@@ -226,81 +236,16 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
-        if let Some(remembered) = client.rules.borrow_mut().as_mut() {
-            super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
-        }
         if client.worker.shared.log.wants_access() {
             self.log(client, total, bytes_in, bytes_out);
+        }
+        if let Some(remembered) = client.rules.borrow_mut().as_mut() {
+            super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
         }
         self.visit = None;
         self.server = None;
         // Its parts hold the buffer that the request was read into.
         self.request = None;
-    }
-
-    fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {
-        let backend = self.backend();
-        let uri = self
-            .request
-            .as_ref()
-            .map(|(_, uri, _)| match uri.path_and_query() {
-                Some(path) if uri.authority().is_none() => {
-                    std::borrow::Cow::Borrowed(path.as_str())
-                }
-                _ => std::borrow::Cow::Owned(uri.to_string()),
-            });
-        let record = HttpRecord {
-            common: Common {
-                format: &client.frontend().config.log_format,
-                options: client.frontend().config.log_options,
-                client: client.peer,
-                accepted: SystemTime::now() - total,
-                frontend: &client.frontend().name,
-                tls: client.tls.is_some(),
-                backend: backend.map(|backend| &*backend.name),
-                server: self
-                    .server
-                    .as_ref()
-                    .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
-                queued: self.queued,
-                connected: self.connected,
-                total,
-                bytes_in,
-                bytes_out: if self.uncounted { 0 } else { bytes_out },
-                termination: self.termination.unwrap_or(Termination::NORMAL),
-                active: Active {
-                    process: client.worker.shared.sessions.current(),
-                    frontend: client.frontend().current(),
-                    // HAProxy logs a request once it is no longer counted at its backend.
-                    backend: backend.map_or(0, |backend| backend.current().saturating_sub(1)),
-                    server: self
-                        .server
-                        .as_ref()
-                        .map_or(0, |server| server.userspace_active()),
-                },
-                retries: self.retries,
-                redispatched: self.redispatched,
-                server_queue: self.server_queue,
-                backend_queue: self.backend_queue,
-            },
-            request_received: self.request_received,
-            responded: self.responded,
-            status: self.status,
-            request: self.request.as_ref().zip(uri.as_deref()).map(
-                |((method, _, version), uri)| RequestLine {
-                    method: method.as_str(),
-                    uri,
-                    version: match *version {
-                        Version::HTTP_10 => "HTTP/1.0",
-                        Version::HTTP_2 => "HTTP/2.0",
-                        _ => "HTTP/1.1",
-                    },
-                },
-            ),
-            cookie_seen: self.cookie_seen,
-            cookie_set: self.cookie_set,
-        };
-        client.worker.shared.log.http(&record);
     }
 
     fn count(&self, client: &Client, bytes_in: u64, bytes_out: u64, total: Duration) {

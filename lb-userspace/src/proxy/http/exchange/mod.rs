@@ -1,6 +1,7 @@
 //! One request, from its head to the head of its answer.
 
 pub(super) mod context;
+mod line;
 mod persist;
 pub(super) mod rules;
 mod send;
@@ -15,7 +16,7 @@ use super::{
     body::{Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
-    forward,
+    forward, forwarded, invalid,
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
@@ -125,7 +126,10 @@ async fn forward_to_backend(
     let fields = forward::check(&head).map_err(Failure::Refuse)?;
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
+    rules::capture(client, &head);
+    let upgrade = forward::leave_connection(&mut head, fields);
     let shared = Arc::clone(&client.worker.shared);
+    let told = forwarded::receive(client, &shared.http, &mut head);
     let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
         Ok(routed) => routed,
         Err(failure) => {
@@ -138,13 +142,8 @@ async fn forward_to_backend(
         }
     };
     let holder = persist::read(client, target, fields, &mut head.headers);
-    let forwarded_for =
-        client.frontend().config.forwarded_for || target.backend.config.forwarded_for;
-    let upgrade = forward::request(
-        &mut head,
-        fields,
-        client.forwarded_for.as_ref().filter(|_| forwarded_for),
-    );
+    forward::request(&mut head, fields);
+    forwarded::tell(client, target, told, &mut head.headers);
 
     let mut body = RequestBody::new(body, client);
     if fields.any(Fields::EXPECT) && expects_continue(&head, asked) {
@@ -226,6 +225,7 @@ fn answer(
     }
     let (mut head, incoming) = response.into_parts();
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
+        send::note_invalid(client, target, invalid::written(&head));
         return Err(send::server_failed(client, Cause::Proxy));
     };
     if client.is_held() && !head.status.is_success() {
@@ -233,7 +233,9 @@ fn answer(
         client.hold_until(None);
         forward::say_whether_kept(&mut head.headers, false);
     }
+    let status = head.status;
     let fields = rules::respond(client, target, &mut head, length.fields)?;
+    let declared = forward::restated(&mut head, status, length.declared);
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     client.exchange().stage = Phase::Data;
 
@@ -241,7 +243,7 @@ fn answer(
         // All of it is here already: the server need not wait for the client to take it.
         lease.give_back(client);
         client.exchange().release();
-        let body = match length.declared {
+        let body = match declared {
             Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
             _ => ResponseBody::server(client, incoming, None),
         };

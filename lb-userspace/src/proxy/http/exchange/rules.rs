@@ -2,15 +2,15 @@
 
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, StatusCode, request, response};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, request, response};
 
-use super::{Client, Failure, Fields, Target};
+use super::{Client, Failure, Fields, Target, context::Exchange};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::plan::Plan,
+    proxy::http::{forward, plan::Plan},
     rules::{
-        Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars, State,
-        TlsFact, Value, World,
+        Captured, Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene,
+        SessionVars, State, TlsFact, Value, World,
     },
     topology::{Backend, Server},
 };
@@ -18,21 +18,21 @@ use crate::{
 /// What rules have left of a request.
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
-    state: State,
+    pub(super) state: State,
     /// What the request is called.
-    id: Option<Box<[u8]>>,
+    pub(super) id: Option<Box<[u8]>>,
     frontend: Later,
     backend: Later,
 }
 
 /// What rules remember while they look at it: of the request, and of the connection that others share.
-struct Memory<'a> {
-    remembered: RefMut<'a, Remembered>,
+pub(super) struct Memory<'a> {
+    pub(super) remembered: RefMut<'a, Remembered>,
     session: RefMut<'a, SessionVars>,
 }
 
 impl<'a> Memory<'a> {
-    fn of(client: &'a Client) -> Self {
+    pub(super) fn of(client: &'a Client) -> Self {
         let mut remembered = RefMut::map(client.rules.borrow_mut(), |remembered| {
             &mut **remembered.get_or_insert_default()
         });
@@ -76,12 +76,25 @@ pub(super) async fn route<'p>(
     client.exchange().enter(target.backend.enter(now_ms));
     let rules = &target.backend.config.rules;
     if !rules.is_empty() {
-        way.walk(rules, Side::Backend(&target.backend.name), plan, head)
+        way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
     match way.touched {
+        true if !forward::keeps_host(&head.headers) => {
+            client.exchange().terminate(Cause::Internal, Phase::Request);
+            Err(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
+        }
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
+    }
+}
+
+/// Keeps of the request as it came what the frontend wants for its log.
+pub(super) fn capture(client: &Client, head: &request::Parts) {
+    let captures = &client.frontend().config.captures;
+    if !captures.is_empty() {
+        let captured = Captured::of_request(captures, &head.headers);
+        Memory::of(client).remembered.state.capture(captured);
     }
 }
 
@@ -97,6 +110,7 @@ fn name(client: &Client, head: &mut request::Parts) {
             client,
             backend: None,
             id: None,
+            exchange: None,
         };
         unique.format.render(&Scene {
             request: Some(RequestView::new(head)),
@@ -120,6 +134,11 @@ pub(super) fn respond(
     head: &mut response::Parts,
     fields: Fields,
 ) -> Result<Fields, Failure> {
+    if let Some(remembered) = client.rules.borrow_mut().as_mut()
+        && let Some(captured) = remembered.state.captured_mut()
+    {
+        captured.response(&head.headers);
+    }
     let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
         !remembered.frontend.is_empty() || !remembered.backend.is_empty()
     });
@@ -130,8 +149,9 @@ pub(super) fn respond(
     let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
-        backend: Some(&target.backend.name),
+        backend: Some(&target.backend),
         id: remembered.id.as_deref(),
+        exchange: None,
     };
     let state = &mut remembered.state;
     let done = target
@@ -190,6 +210,7 @@ pub(in super::super) fn finish(
         ] {
             tracked.add(data, n, now);
         }
+        tracked.touch(now);
     }
     remembered.state.next();
     remembered.id = None;
@@ -201,7 +222,7 @@ pub(in super::super) fn finish(
 #[derive(Clone, Copy)]
 enum Side<'a> {
     Frontend,
-    Backend(&'a str),
+    Backend(&'a Arc<Backend>),
 }
 
 struct Way<'a> {
@@ -231,14 +252,15 @@ impl Way<'_> {
                     frontend,
                     backend,
                 } = &mut *memory.remembered;
-                let (later, name) = match side {
+                let (later, at) = match side {
                     Side::Frontend => (frontend, None),
-                    Side::Backend(name) => (backend, Some(name)),
+                    Side::Backend(at) => (backend, Some(at)),
                 };
                 let world = Surroundings {
                     client,
-                    backend: name,
+                    backend: at,
                     id: id.as_deref(),
+                    exchange: None,
                 };
                 rules.request(from, head, state, later, &world)
             };
@@ -293,27 +315,33 @@ impl Way<'_> {
 }
 
 /// What expressions see around a request.
-struct Surroundings<'a> {
-    client: &'a Client,
-    backend: Option<&'a str>,
+pub(super) struct Surroundings<'a> {
+    pub(super) client: &'a Client,
+    pub(super) backend: Option<&'a Arc<Backend>>,
     /// What the request is called.
-    id: Option<&'a [u8]>,
+    pub(super) id: Option<&'a [u8]>,
+    /// The exchange, where the client's is in use.
+    pub(super) exchange: Option<&'a Exchange>,
 }
 
 impl Surroundings<'_> {
-    fn backend_of(&self, name: Option<&str>) -> Option<&Arc<Backend>> {
+    fn backend_of(&self, named: Option<&Named>) -> Option<&Arc<Backend>> {
+        let Some(named) = named else {
+            return self.backend;
+        };
         let topology = &self.client.worker.shared.topology;
-        topology.backend(name.or(self.backend)?)
+        topology.backends.get(named.index()?)
     }
 
-    fn server_of(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
-        self.client.worker.shared.topology.server(backend, server)
+    fn server_of(&self, backend: &Named, server: &Named) -> Option<&Arc<Server>> {
+        let backend = self.backend_of(Some(backend))?;
+        backend.servers.get(server.index()?)
     }
 }
 
 impl World for Surroundings<'_> {
     fn source(&self) -> SocketAddr {
-        self.client.peer
+        self.client.source()
     }
 
     fn destination(&self) -> Option<SocketAddr> {
@@ -325,32 +353,32 @@ impl World for Surroundings<'_> {
     }
 
     fn backend(&self) -> Option<&str> {
-        self.backend
+        self.backend.map(|backend| &*backend.name)
     }
 
     fn fact(&self, fact: &Fact) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
         let now = self.now_ms();
-        let frontend = |name: &Option<String>| match name {
-            Some(name) => topology.frontend(name),
+        let frontend = |named: &Option<Named>| match named {
+            Some(named) => topology.frontends.get(named.index()?),
             None => Some(self.client.frontend()),
         };
         let rate = |per_second: u64| i64::try_from(per_second).unwrap_or(i64::MAX);
         Some(match fact {
-            Fact::UsableServers(b) => usable(self.backend_of(b.as_deref())?),
-            Fact::BackendConnections(b) => self.backend_of(b.as_deref())?.current().into(),
+            Fact::UsableServers(b) => usable(self.backend_of(b.as_ref())?),
+            Fact::BackendConnections(b) => self.backend_of(b.as_ref())?.current().into(),
             Fact::BackendRate(b) => {
-                let counters = &self.backend_of(b.as_deref())?.counters;
+                let counters = &self.backend_of(b.as_ref())?.counters;
                 rate(counters.connection_rate.per_second(now))
             }
-            Fact::Queue(b) => queued(self.backend_of(b.as_deref())?),
+            Fact::Queue(b) => queued(self.backend_of(b.as_ref())?),
             Fact::AverageQueue(b) => {
-                let backend = self.backend_of(b.as_deref())?;
+                let backend = self.backend_of(b.as_ref())?;
                 let usable = usable(backend).max(1);
                 (queued(backend) + usable - 1) / usable
             }
             Fact::Slots(b) | Fact::BackendFree(b) => {
-                let backend = self.backend_of(b.as_deref())?;
+                let backend = self.backend_of(b.as_ref())?;
                 // HAProxy says -1 where a server has no limit, since nothing can be told then.
                 let free = backend
                     .servers
@@ -393,6 +421,17 @@ impl World for Surroundings<'_> {
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
         self.id.map(Cow::Borrowed)
+    }
+
+    fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        match self.exchange {
+            Some(exchange) => exchange.request.clone(),
+            None => self.client.exchange().request.clone(),
+        }
+    }
+
+    fn request_number(&self) -> u64 {
+        self.client.number()
     }
 
     fn now_ms(&self) -> u64 {

@@ -22,10 +22,12 @@ use crate::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             h2::{self, Chosen, NotAsked},
+            invalid,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
     },
+    rules::host_name,
     topology::{Asking, Connection, Observation, Server},
 };
 
@@ -46,7 +48,7 @@ pub(super) async fn run(
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
     let asking = Asking::of_request(
-        client.peer,
+        client.source(),
         &target.backend.config,
         request.uri(),
         request.headers(),
@@ -161,7 +163,8 @@ async fn reach(
                         Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                     }
                 };
-                Upstream::over(stream, way).await?
+                let wants_local = client.worker.shared.http.asks_for_local();
+                Upstream::over(stream, way, wants_local).await?
             }
         };
         Ok(Lease::new(upstream, place))
@@ -178,17 +181,14 @@ async fn reach(
     .await
 }
 
-/// The host that a request asks for, without its port.
-fn host(request: &Request<RequestBody>) -> Option<&str> {
+/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
+fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
     let written = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers().get(HOST)?.to_str().ok()?,
+        Some(authority) => authority.as_str().as_bytes(),
+        None => request.headers().get(HOST)?.as_bytes(),
     };
-    let name = match written.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => written,
-    };
-    Some(name.trim_start_matches('[').trim_end_matches(']'))
+    let name = host_name(written);
+    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
 }
 
 /// No server, none in time, or none that could be reached.
@@ -272,6 +272,9 @@ async fn send(
             Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
+    if client.worker.shared.http.asks_for_local() {
+        client.exchange().local = lease.local();
+    }
     if lease.take_repeated() {
         client.exchange().count_repeat();
     }
@@ -290,7 +293,13 @@ async fn send(
         Err(Trouble::Expired(whose)) => Sent::Failed(out_of_time(client, whose)),
         Err(Trouble::Hyper(mut error)) => match error.take_message() {
             Some(request) => Sent::Not(request),
-            None => Sent::Failed(broken_off(client, error.into_error().is_parse())),
+            None => {
+                let malformed = error.into_error().is_parse();
+                if malformed && client.upload() != Upload::Malformed {
+                    note_invalid(client, target, lease.into_unread().into());
+                }
+                Sent::Failed(broken_off(client, malformed))
+            }
         },
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
@@ -402,6 +411,14 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             };
             server_failed(client, cause)
         }
+    }
+}
+
+/// Keeps a response that was none for an operator.
+pub(super) fn note_invalid(client: &Client, target: &Target, bytes: Vec<u8>) {
+    let server = client.exchange().server().cloned();
+    if let Some(server) = server {
+        invalid::response(client, (&target.backend, &server), bytes);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     future::{Future, pending},
-    hash::{BuildHasher, RandomState},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -21,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{client::Client, tunnel::Rest},
+    rules::random,
 };
 
 /// Most that is read of the server at a time.
@@ -41,7 +41,7 @@ pub(super) fn upgrade(head: &mut request::Parts) -> Option<Proof> {
         return Some(Proof(None));
     }
     // No secret: it is to differ from one request to the next, so that no cache takes one's answer for another's.
-    let half = || RandomState::new().hash_one(0).to_be_bytes();
+    let half = || random().to_be_bytes();
     let key = STANDARD.encode([half(), half()].concat());
     head.headers
         .insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(&key).ok()?);

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -36,6 +37,8 @@ use crate::proxy::{
 struct Connection {
     sender: client::SendRequest<Bytes>,
     scheme: Scheme,
+    /// Our end of it.
+    local: Option<SocketAddr>,
     active: Cell<usize>,
     /// It has carried a request.
     used: Cell<bool>,
@@ -54,6 +57,7 @@ impl Connection {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
         };
+        let local = stream.tcp().local_addr().ok();
         let (sender, mut wire) = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -71,6 +75,7 @@ impl Connection {
         Ok(Rc::new(Self {
             sender,
             scheme,
+            local,
             active: Cell::new(0),
             used: Cell::new(false),
             used_up: Cell::new(false),
@@ -347,6 +352,11 @@ impl Lease {
     /// Whether this is the first request on the connection.
     pub(in super::super) fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    /// Our end of the connection.
+    pub(in super::super) fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
     }
 
     /// No other request is to go by the connection.

@@ -49,7 +49,7 @@ fn a_request_that_cannot_be_sent_is_not_the_servers_fault() {
     assert_eq!(server.counters.response_errors.value(), 0);
     let lines = cleaned(rules);
     assert_eq!(lines[0], "f/<NOSRV> 400 PR-- <BADREQ>");
-    assert_eq!(lines[1], "b/s0 500 IH-- GET /broken HTTP/1.1");
+    assert_eq!(lines[1], "b/<NOSRV> 500 IR-- GET /broken HTTP/1.1");
 }
 
 #[test]

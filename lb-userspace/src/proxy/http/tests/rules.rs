@@ -8,31 +8,8 @@ use crate::config;
 impl Harness {
     /// A proxy with this configuration.
     pub(super) fn of(config: Config) -> Self {
-        let config = Arc::new(config);
-        let topology = Arc::new(Topology::new(&config));
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, SeqCst);
-        let log =
-            std::env::temp_dir().join(format!("lb-http-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
-        let (sink, writer) = Sink::start(&[target]).unwrap();
         // One worker, so that which connections are idle there is no matter of chance.
-        let listeners = Listeners::open(&topology, 1).unwrap();
-        let address = listeners[0].sockets[0].1.local_addr().unwrap();
-        let shared = Arc::new(Shared::new(topology, config, sink, 1000));
-        let proxy = Some(Proxy::start(&shared, listeners).unwrap());
-        Self {
-            address,
-            shared,
-            proxy,
-            writer: Some(writer),
-            log,
-        }
+        Self::start(config, 1)
     }
 }
 
@@ -288,6 +265,24 @@ fn requests_and_responses_are_edited_and_sent_where_rules_say() {
 }
 
 #[test]
+fn rules_ask_for_proxies_and_servers_by_name() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { set_header: { X-Facts: \"%[nbsrv(c)] %[srv_is_up(c/s0)] %[srv_weight(b/s0)] %[fe_conn(f)] %[be_conn(c)]\" } }\n",
+        "",
+    );
+    rules.get("/");
+    let server = &rules.harness.shared.topology.backends[1].servers[0];
+    rules.harness.shared.topology.backends[1].set_admin(server, crate::topology::AdminState::Maint);
+    rules.get("/");
+    let seen = seen.lock().unwrap().concat();
+    assert!(seen.contains("\r\nx-facts: 1 1 1 1 0\r\n"), "{seen}");
+    assert!(seen.contains("\r\nx-facts: 0 0 1 1 0\r\n"), "{seen}");
+    cleaned(rules);
+}
+
+#[test]
 fn a_denied_response_is_answered_for_and_counted() {
     let (at, _) = echo("200 OK");
     let rules = Rules::new(
@@ -384,6 +379,7 @@ fn maps_are_followed() {
     rules.get("/1");
     std::fs::write(&file, "www.example.org nobody # longer\n").unwrap();
     for map in &rules.harness.shared.config.maps {
+        assert_eq!(map.refresh(), Ok(None));
         assert_eq!(map.refresh(), Ok(Some(1)));
     }
     // A name that is no backend's goes on with the list.
@@ -482,5 +478,85 @@ fn a_request_has_one_name_wherever_it_is_asked_for() {
     assert_eq!(field(&head, "x-copy"), id);
     let second = rules.get("/");
     assert_ne!(field(&second, "x-request-id"), id);
+    cleaned(rules);
+}
+
+#[test]
+fn no_client_names_away_what_rules_set_or_hides_from_them_what_the_server_sees() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { if: { header: { name: x-hidden, present: true } }, deny: 403 }\n      \
+         - { set_header: { X-Who: \"%[src]\" } }\n",
+        "    rules:\n      - { set_header: { X-Backend: b } }\n",
+    );
+    let named = "Connection: X-Who, x-backend, X-Hidden\r\nX-Who: me\r\nX-Hidden: 1\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{named}Connection: close\r\n\r\n");
+    let answer = rules.harness.ask(&request);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let head = seen.lock().unwrap().pop().unwrap();
+    assert!(head.contains("\r\nx-who: 127.0.0.1\r\n"), "{head}");
+    assert!(head.contains("\r\nx-backend: b\r\n"), "{head}");
+    assert!(!head.contains("x-hidden"), "{head}");
+    cleaned(rules);
+}
+
+#[test]
+fn a_changed_status_keeps_a_message_whole() {
+    let with_body = echo("200 OK").0;
+    let without = server(|mut stream| {
+        let mut bytes = [0; 4096];
+        while stream.read(&mut bytes).is_ok_and(|n| n > 0) {
+            let answer = "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let answered = |at: SocketAddr, status: u16| {
+        let rules = format!("    rules:\n      - {{ response: {{ set_status: {status} }} }}\n");
+        let rules = Rules::new(&[at], &rules, "");
+        let answer = rules.get("/");
+        cleaned(rules);
+        answer
+    };
+    for status in [204, 304] {
+        let answer = answered(with_body, status);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
+    }
+    let answer = answered(without, 200);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+    let answer = answered(without, 304);
+    assert!(answer.contains("\r\ncontent-length: 7\r\n"), "{answer}");
+}
+
+#[test]
+fn a_host_that_a_rule_makes_of_what_a_client_sends_is_a_host() {
+    let (at, seen) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        "    rules:\n      - { set_header: { Host: \"%[urlp(to),url_dec]\" } }\n",
+        "",
+    );
+    for (to, status) in [
+        ("a.example:8080", 200),
+        ("a%20b", 500),
+        ("a/b", 500),
+        ("a%0d%0ax:y", 500),
+    ] {
+        let answer = rules.get(&format!("/?to={to}"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{to}: {answer}"
+        );
+    }
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("\r\nhost: a.example:8080\r\n"), "{seen:?}");
+    drop(seen);
     cleaned(rules);
 }

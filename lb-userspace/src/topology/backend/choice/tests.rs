@@ -262,3 +262,29 @@ fn every_algorithm_leaves_to_a_backup_only_what_nobody_else_takes() {
         );
     }
 }
+
+#[test]
+fn a_server_with_few_slots_is_found_when_all_others_are_full() {
+    for balance in [Balance::RoundRobin, Balance::Random, Balance::Uri] {
+        let topology = topology(balance, &[256, 1, 256], |backend| {
+            backend.servers[0].maxconn = Some(1);
+            backend.servers[2].maxconn = Some(1);
+            if balance == Balance::Uri {
+                backend.hash_type = HashType::Consistent;
+                backend.hash_balance_factor = Some(110);
+            }
+        });
+        let backend = &topology.backends[0];
+        for n in 0..20 {
+            let held: Vec<_> = (0..3)
+                .map(|_| backend.claim(asking(n), &[]).unwrap())
+                .collect();
+            let mut order: Vec<usize> = held.iter().map(|slot| slot.server().index).collect();
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2], "{balance:?}");
+            drop(held);
+            let others = backend.claim(asking(n), &[0, 2]).unwrap();
+            assert_eq!(others.server().index, 1, "{balance:?}");
+        }
+    }
+}

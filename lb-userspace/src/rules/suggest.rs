@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of a set of names.
 
 /// The candidate nearest to `written`, if it is near enough to be a slip.
-pub(super) fn nearest<'a>(
+pub fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -1,0 +1,486 @@
+//! `acl` lines and the conditions behind `if` and `unless`, as `if:` of our rules.
+
+use super::{
+    lines::Line,
+    says::Says,
+    value::{Map, Value, What},
+    words::Word,
+};
+use crate::config::source::Span;
+
+/// Named conditions of a proxy.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Acls {
+    /// Name, place, and the criteria of which one has to hold.
+    named: Vec<(String, Span, Vec<Value>)>,
+}
+
+/// Conditions that HAProxy knows without being told (section 7.4).
+const PREDEFINED: &[(&str, &str, &str, &[&str])] = &[
+    ("FALSE", "always_false", "", &[]),
+    ("TRUE", "always_true", "", &[]),
+    ("LOCALHOST", "src", "network", &["127.0.0.1/8", "::1"]),
+    ("HTTP_1.0", "req.ver", "value", &["1.0"]),
+    ("HTTP_1.1", "req.ver", "value", &["1.1"]),
+    ("HTTP_2.0", "req.ver", "value", &["2.0"]),
+    (
+        "HTTP_CONTENT",
+        "req.hdr_val(content-length)",
+        "value",
+        &["gt 0"],
+    ),
+    ("HTTP_URL_ABS", "url", "regex", &["^[^/:]*://"]),
+    ("HTTP_URL_SLASH", "url", "prefix", &["/"]),
+    ("HTTP_URL_STAR", "url", "value", &["*"]),
+    ("METH_CONNECT", "method", "value", &["CONNECT"]),
+    ("METH_DELETE", "method", "value", &["DELETE"]),
+    ("METH_GET", "method", "value", &["GET", "HEAD"]),
+    ("METH_HEAD", "method", "value", &["HEAD"]),
+    ("METH_OPTIONS", "method", "value", &["OPTIONS"]),
+    ("METH_POST", "method", "value", &["POST"]),
+    ("METH_PUT", "method", "value", &["PUT"]),
+    ("METH_TRACE", "method", "value", &["TRACE"]),
+];
+
+impl Acls {
+    /// `acl NAME CRITERION [FLAGS] [VALUES]`
+    pub(super) fn add(&mut self, line: &Line, says: &mut Says) {
+        let Some(name) = says.need(line, 1, "a name") else {
+            return;
+        };
+        if says.need(line, 2, "a criterion").is_none() {
+            return;
+        }
+        let Some(criterion) = criterion(&line.words[2..], line.span(), says) else {
+            return;
+        };
+        match self.named.iter_mut().find(|(known, ..)| known == name) {
+            Some((.., criteria)) => criteria.push(criterion),
+            None => self
+                .named
+                .push((name.to_owned(), line.words[1].span, vec![criterion])),
+        }
+    }
+
+    /// `acls:`
+    pub(super) fn value(&self, span: Span) -> Option<Value> {
+        let mut map = Map::default();
+        for (name, span, criteria) in &self.named {
+            map.set_at(name, *span, any(criteria.clone(), *span));
+        }
+        (!map.is_empty()).then(|| Value::map(map, span))
+    }
+
+    /// The criteria of a name, for idioms that read them.
+    pub(super) fn criteria(&self, name: &str) -> Option<&[Value]> {
+        let found = self.named.iter().find(|(known, ..)| known == name);
+        found.map(|(.., criteria)| criteria.as_slice())
+    }
+
+    /// What stands behind `if` or `unless`, from word `from` on.
+    pub(super) fn condition(&self, line: &Line, from: usize, says: &mut Says) -> Option<Value> {
+        let unless = line.text(from) == "unless";
+        let words = line.words.get(from + 1..).unwrap_or_default();
+        let span = line.span_of(from);
+        if words.is_empty() {
+            let message = format!("`{}` without a condition", line.text(from));
+            says.error(
+                span,
+                message,
+                "write the name of an acl, or `{ CRITERION VALUE }`",
+            );
+            return None;
+        }
+        let mut alternatives = Vec::new();
+        let mut terms: Vec<Value> = Vec::new();
+        let mut negated = false;
+        let mut at = 0;
+        while let Some(word) = words.get(at) {
+            at += 1;
+            let mut text = word.text.as_str();
+            if matches!(text, "or" | "||" | "OR") {
+                if terms.is_empty() || negated {
+                    says.error(
+                        word.span,
+                        "`or` with nothing before it",
+                        "write a condition",
+                    );
+                    return None;
+                }
+                alternatives.push(std::mem::take(&mut terms));
+                continue;
+            }
+            while let Some(rest) = text.strip_prefix('!') {
+                negated = !negated;
+                text = rest;
+            }
+            if text.is_empty() {
+                continue;
+            }
+            let term = if text == "{" {
+                let Some(end) = words[at..].iter().position(|word| word.text == "}") else {
+                    says.error(
+                        word.span,
+                        "`{` without its `}`",
+                        "write `{ CRITERION VALUE }` with blanks inside",
+                    );
+                    return None;
+                };
+                let inner = &words[at..at + end];
+                at += end + 1;
+                criterion(inner, word.span, says)?
+            } else if self.criteria(text).is_some() {
+                Value::text(text, word.span)
+            } else if let Some(term) = predefined(text, word.span) {
+                term
+            } else {
+                let message = format!("there is no acl `{text}` in this proxy");
+                says.error(
+                    word.span,
+                    message,
+                    format!("declare it above: `acl {text} CRITERION VALUE`"),
+                );
+                return None;
+            };
+            terms.push(if negated { not(term) } else { term });
+            negated = false;
+        }
+        if terms.is_empty() || negated {
+            says.error(span, "a condition is missing at the end", "write one");
+            return None;
+        }
+        alternatives.push(terms);
+        let all: Vec<Value> = alternatives
+            .into_iter()
+            .map(|terms| all(terms, span))
+            .collect();
+        let found = any(all, span);
+        Some(if unless { not(found) } else { found })
+    }
+}
+
+/// Where the condition of a line begins, if it has one.
+pub(super) fn condition_at(line: &Line) -> Option<usize> {
+    line.words
+        .iter()
+        .position(|word| matches!(word.text.as_str(), "if" | "unless"))
+}
+
+fn predefined(name: &str, span: Span) -> Option<Value> {
+    let found = |(of, how, values): (&str, &str, &[&str])| {
+        let mut map = Map::default();
+        map.set("of", Value::text(of, span));
+        if !how.is_empty() {
+            let values: Vec<Value> = values
+                .iter()
+                .map(|value| Value::text(*value, span))
+                .collect();
+            map.set(how, one_or_list(values, span));
+        }
+        keyed("expr", Value::map(map, span))
+    };
+    if name == "HTTP" {
+        // Every request that gets as far as rules is one.
+        return Some(found(("always_true", "", &[])));
+    }
+    let (_, of, how, values) = PREDEFINED.iter().find(|(known, ..)| *known == name)?;
+    Some(found((of, how, values)))
+}
+
+/// One of these: `{ any: […] }` unless it is one alone.
+fn any(mut alternatives: Vec<Value>, span: Span) -> Value {
+    if alternatives.len() == 1
+        && let Some(one) = alternatives.pop()
+    {
+        return one;
+    }
+    keyed("any", Value::list(alternatives, span))
+}
+
+/// All of these: names side by side, else a list.
+fn all(mut terms: Vec<Value>, span: Span) -> Value {
+    if terms.len() == 1
+        && let Some(one) = terms.pop()
+    {
+        return one;
+    }
+    let names: Option<Vec<&str>> = terms
+        .iter()
+        .map(|term| match &term.what {
+            What::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    match names {
+        Some(names) => Value::text(names.join(" "), span),
+        None => keyed("all", Value::list(terms, span)),
+    }
+}
+
+fn not(term: Value) -> Value {
+    let span = term.span;
+    match &term.what {
+        What::Text { text, .. } if !text.contains(' ') => match text.strip_prefix('!') {
+            Some(name) => Value::text(name, span),
+            None => Value::text(format!("!{text}"), span),
+        },
+        _ => keyed("not", term),
+    }
+}
+
+fn keyed(key: &str, value: Value) -> Value {
+    let span = value.span;
+    let mut map = Map::default();
+    map.set(key, value);
+    Value::map(map, span)
+}
+
+fn one_or_list(mut values: Vec<Value>, span: Span) -> Value {
+    if values.len() == 1
+        && let Some(one) = values.pop()
+    {
+        return one;
+    }
+    Value::list(values, span)
+}
+
+/// Ways of matching: HAProxy's suffix and `-m`, and our key below `expr`.
+const METHODS: &[(&str, &str)] = &[
+    ("str", "value"),
+    ("beg", "prefix"),
+    ("end", "suffix"),
+    ("sub", "contains"),
+    ("dir", "directory"),
+    ("dom", "domain"),
+    ("reg", "regex"),
+    ("len", "length"),
+    ("ip", "network"),
+    ("int", "value"),
+    ("bool", "value"),
+];
+
+/// A criterion, flags and values.
+fn criterion(words: &[Word], place: Span, says: &mut Says) -> Option<Value> {
+    let Some((first, rest)) = words.split_first() else {
+        says.error(
+            place,
+            "a criterion is missing",
+            "write one, such as `path_beg /api/`",
+        );
+        return None;
+    };
+    let span = first.span;
+    let mut flags = Flags::default();
+    let mut at = 0;
+    while let Some(word) = rest.get(at) {
+        let argument = rest.get(at + 1);
+        match word.text.as_str() {
+            "-i" => flags.ignore_case = true,
+            "-n" | "-u" => {
+                // No name is looked up here, and names of our own are not needed.
+                at += usize::from(word.text == "-u");
+            }
+            "-m" => {
+                let Some(method) = argument else {
+                    says.error(
+                        word.span,
+                        "`-m` without a way of matching",
+                        "write `-m beg`, `-m reg`, …",
+                    );
+                    return None;
+                };
+                flags.method = Some(method);
+                at += 1;
+            }
+            "-f" => {
+                let Some(file) = argument else {
+                    says.error(
+                        word.span,
+                        "`-f` without a file",
+                        "write the file's name behind it",
+                    );
+                    return None;
+                };
+                flags.files.push(file);
+                at += 1;
+            }
+            "-M" => {
+                says.unsupported(word.span, "-M");
+                return None;
+            }
+            "--" => {
+                at += 1;
+                break;
+            }
+            text if text.starts_with('-')
+                && text.len() == 2
+                && !text.as_bytes()[1].is_ascii_digit() =>
+            {
+                says.error(
+                    word.span,
+                    format!("there is no flag `{text}`"),
+                    "write `--` before values that begin with `-`",
+                );
+                return None;
+            }
+            _ => break,
+        }
+        at += 1;
+    }
+    let values = &rest[at..];
+    build(first, span, &flags, values, says)
+}
+
+#[derive(Default)]
+struct Flags<'w> {
+    ignore_case: bool,
+    method: Option<&'w Word>,
+    files: Vec<&'w Word>,
+}
+
+fn build(
+    first: &Word,
+    span: Span,
+    flags: &Flags<'_>,
+    values: &[Word],
+    says: &mut Says,
+) -> Option<Value> {
+    let name = first.text.as_str();
+    let mut map = Map::default();
+    let found = flags.method.is_some_and(|method| method.text == "found");
+    let mut how = match flags.method {
+        None => "value",
+        Some(method) => match METHODS.iter().find(|(theirs, _)| *theirs == method.text) {
+            Some((_, ours)) => ours,
+            None if found => "present",
+            None => {
+                says.error(
+                    method.span,
+                    format!("there is no way of matching `{}`", method.text),
+                    "write one of str, beg, end, sub, dir, dom, reg, len, ip, int, bool, found",
+                );
+                return None;
+            }
+        },
+    };
+    let of = name.to_owned();
+    let mut texts: Vec<Value> = numbers(values)
+        .into_iter()
+        .map(|(text, span)| Value::text(text, span))
+        .collect();
+    if let Some(file) = flags.files.first() {
+        if !texts.is_empty() || flags.files.len() > 1 {
+            says.unsupported(file.span, "-f beside other values");
+            return None;
+        }
+        let mut inner = Map::default();
+        inner.set("file", Value::text(file.text.as_str(), file.span));
+        map.set("of", Value::text(of, span));
+        map.set(how, Value::map(inner, file.span));
+    } else if !found && let Some(sugar) = sugar(&of, how, &texts) {
+        let (key, value) = sugar;
+        let mut outer = Map::default();
+        outer.set_at(key, span, value);
+        if flags.ignore_case && key != "method" && key != "source" && key != "dst_port" {
+            outer.set("ignore_case", Value::plain("true", span));
+        }
+        return Some(Value::map(outer, span));
+    } else {
+        map.set("of", Value::text(of, span));
+        if found {
+            how = "present";
+            texts = vec![Value::plain("true", span)];
+        }
+        if !texts.is_empty() {
+            let place = texts.first().map_or(span, |value| value.span);
+            map.set(how, one_or_list(texts, place));
+        }
+    }
+    let mut outer = Map::default();
+    outer.set("expr", Value::map(map, span));
+    if flags.ignore_case {
+        outer.set("ignore_case", Value::plain("true", span));
+    }
+    Some(Value::map(outer, span))
+}
+
+/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`.
+fn numbers(words: &[Word]) -> Vec<(String, Span)> {
+    let mut found: Vec<(String, Span)> = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let operator = matches!(word.text.as_str(), "lt" | "le" | "gt" | "ge" | "eq");
+        match words.get(at + 1) {
+            Some(next)
+                if operator
+                    && next
+                        .text
+                        .starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
+            {
+                found.push((format!("{} {}", word.text, next.text), word.span));
+                at += 2;
+            }
+            _ => {
+                found.push((word.text.clone(), word.span));
+                at += 1;
+            }
+        }
+    }
+    found
+}
+
+/// The key that people would write for a criterion, if there is one that means the same.
+fn sugar(of: &str, how: &str, values: &[Value]) -> Option<(&'static str, Value)> {
+    let first = values.first()?;
+    let texts = || {
+        values.iter().filter_map(|value| match &value.what {
+            What::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+    };
+    let list = || one_or_list(values.to_vec(), first.span);
+    let paths = || texts().all(|text| text.starts_with('/'));
+    Some(match (of, how) {
+        ("path", "value") if paths() => ("path", list()),
+        ("path_beg", "value") | ("path", "prefix") if paths() => ("path_prefix", list()),
+        ("path_end", "value") | ("path", "suffix") => ("path_suffix", list()),
+        ("path_sub", "value") | ("path", "contains") => ("path_contains", list()),
+        ("path_reg", "value") | ("path", "regex") => ("path_regex", list()),
+        ("method", "value") if texts().all(|text| text.bytes().all(|b| b.is_ascii_uppercase())) => {
+            ("method", list())
+        }
+        ("src", "value" | "network") => ("source", list()),
+        ("dst_port", "value") => ("dst_port", list()),
+        _ => return header(of, how, first, values),
+    })
+}
+
+/// `hdr(NAME)`, `hdr_beg(NAME)`, `cook(NAME)`
+fn header(of: &str, how: &str, first: &Value, values: &[Value]) -> Option<(&'static str, Value)> {
+    let (fetch, rest) = of.split_once('(')?;
+    let name = rest.strip_suffix(')')?;
+    if name.is_empty() || name.contains([',', '"', '\'', '(', ')']) {
+        return None;
+    }
+    let (fetch, suffix) = match fetch.rsplit_once('_') {
+        Some((fetch, suffix)) => (fetch, Some(suffix)),
+        None => (fetch, None),
+    };
+    let how = match suffix {
+        None => how,
+        Some(suffix) if how == "value" => METHODS
+            .iter()
+            .find(|(theirs, _)| *theirs == suffix)
+            .map(|(_, ours)| *ours)?,
+        Some(_) => return None,
+    };
+    let key = match fetch {
+        "hdr" | "req.hdr" => "header",
+        "cook" | "req.cook" => "cookie",
+        _ => return None,
+    };
+    let mut map = Map::default();
+    map.set("name", Value::text(name, first.span));
+    map.set(how, one_or_list(values.to_vec(), first.span));
+    Some((key, Value::map(map, first.span)))
+}

@@ -1,0 +1,544 @@
+//! Sections put together: each proxy with what its `defaults` say, and what all of them have in common said once.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Options,
+    global::Global,
+    lines::{self, Line, SECTIONS},
+    proxy::{Kind, Proxy},
+    says::Says,
+    value::{Key, Map, Value, What},
+};
+use crate::config::{
+    decode::Environment,
+    diagnostic::Diagnostic,
+    source::{Source, Span},
+};
+
+/// What was read.
+pub(super) struct Read {
+    pub(super) root: Value,
+    pub(super) comments: Comments,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Comments by the line of the directive that they are about.
+#[derive(Debug, Default)]
+pub(super) struct Comments {
+    pub(super) above: BTreeMap<usize, Vec<String>>,
+    pub(super) beside: BTreeMap<usize, String>,
+}
+
+/// A section's first line and the others.
+struct Section<'l> {
+    head: &'l Line,
+    lines: Vec<&'l Line>,
+}
+
+/// Keys that our `defaults:` may have.
+const OF_DEFAULTS: &[&str] = &[
+    "mode",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "log_format",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "forwarded_for",
+    "timeouts",
+    "errorfiles",
+    "health_check",
+    "cookie",
+];
+
+/// The order in which people write keys.
+const ORDER: &[&str] = &[
+    "mode",
+    "bind",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "retry_on",
+    "cookie",
+    "log_format",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "forwarded_for",
+    "timeouts",
+    "health_check",
+    "unique_id",
+    "errorfiles",
+    "stick_table",
+    "acls",
+    "rules",
+    "default_backend",
+    "servers",
+];
+
+/// Keys that mean nothing in mode tcp, which HAProxy reads over there.
+const OF_HTTP: &[&str] = &["forwarded_for", "errorfiles", "unique_id", "cookie"];
+
+pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
+    let found = lines::read(source, environment);
+    let mut says = Says {
+        diagnostics: found.diagnostics,
+    };
+    let mut global = Global::default();
+    let mut userlists = Map::default();
+    // Each `defaults` with its name, and the proxies that have it.
+    let mut defaults: Vec<(String, Section<'_>, Proxy)> = Vec::new();
+    let mut proxies: Vec<(Proxy, Option<usize>)> = Vec::new();
+    for section in sections(&found.lines, &mut says) {
+        let head = section.head;
+        match head.keyword() {
+            "global" => section
+                .lines
+                .iter()
+                .for_each(|line| global.line(line, &mut says)),
+            "userlist" => userlist(&section, &mut userlists, &mut says),
+            "defaults" => {
+                let name = if head.text(1) == "from" {
+                    ""
+                } else {
+                    head.text(1)
+                };
+                let mut proxy = Proxy::new(Kind::Defaults, name, head.span());
+                section
+                    .lines
+                    .iter()
+                    .for_each(|line| proxy.line(line, &mut says));
+                defaults.push((name.to_owned(), section, proxy));
+            }
+            "frontend" | "backend" | "listen" => {
+                let Some(found) = proxy(&section, &defaults, &mut says) else {
+                    continue;
+                };
+                proxies.push(found);
+            }
+            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" | "resolvers" => {
+                says.warn(
+                    head.span(),
+                    format!(
+                        "`{}` is read over: lb has nothing of the kind yet",
+                        head.keyword()
+                    ),
+                );
+            }
+            other => says.unsupported(head.span(), other),
+        }
+    }
+    let mut root = Map::default();
+    root.set_at(
+        "global",
+        Span::at(1, 1, 1),
+        global_value(global.keys.clone(), &found.directives, options, &mut says),
+    );
+    if !userlists.is_empty() {
+        let span = userlists
+            .0
+            .first()
+            .map_or(Span::at(1, 1, 1), |key| key.span);
+        root.set("userlists", Value::map(userlists, span));
+    }
+    let common = common(&defaults, &proxies);
+    let mut out = Out::default();
+    for (proxy, _) in &proxies {
+        out.add(proxy, common.as_ref(), global.logs, &mut says);
+    }
+    if let Some((map, span)) = common
+        && !map.is_empty()
+    {
+        root.set("defaults", Value::map(ordered(map), span));
+    }
+    for (key, map) in [("frontends", out.frontends), ("backends", out.backends)] {
+        if !map.is_empty() {
+            root.set(key, Value::map(map, Span::at(1, 1, 1)));
+        }
+    }
+    if let Some(stats) = out.stats {
+        root.set("stats", stats);
+    }
+    let whole = Span::at(1, 1, 1);
+    Read {
+        root: Value::map(root, whole),
+        comments: Comments {
+            above: found.above,
+            beside: found.beside,
+        },
+        diagnostics: says.diagnostics,
+    }
+}
+
+fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
+    let mut found: Vec<Section<'l>> = Vec::new();
+    for line in lines {
+        if SECTIONS.contains(&line.keyword()) {
+            found.push(Section {
+                head: line,
+                lines: Vec::new(),
+            });
+        } else if let Some(section) = found.last_mut() {
+            section.lines.push(line);
+        } else {
+            let message = format!("`{}` before any section", line.keyword());
+            says.error(
+                line.span(),
+                message,
+                "begin with `global`, `defaults`, `frontend`, `backend` or `listen`",
+            );
+        }
+    }
+    found
+}
+
+/// A proxy with what its `defaults` say, and which these are.
+fn proxy(
+    section: &Section<'_>,
+    defaults: &[(String, Section<'_>, Proxy)],
+    says: &mut Says,
+) -> Option<(Proxy, Option<usize>)> {
+    let head = section.head;
+    let name = says.need(head, 1, "a name")?;
+    let kind = match head.keyword() {
+        "frontend" => Kind::Frontend,
+        "backend" => Kind::Backend,
+        _ => Kind::Listen,
+    };
+    let from = match head.text(2) {
+        "from" => {
+            let wanted = head.text(3);
+            let found = defaults.iter().rposition(|(name, ..)| name == wanted);
+            if found.is_none() {
+                let message = format!("there is no `defaults {wanted}` above");
+                says.error(head.span_of(3), message, "write it before its first use");
+            }
+            found
+        }
+        _ => defaults.len().checked_sub(1),
+    };
+    let mut proxy = Proxy::new(kind, name, head.span_of(1));
+    if let Some((_, section, _)) = from.and_then(|from| defaults.get(from)) {
+        proxy.inheriting = true;
+        // What is wrong with them was told when they were read themselves.
+        let mut quiet = Says::default();
+        section
+            .lines
+            .iter()
+            .for_each(|line| proxy.line(line, &mut quiet));
+        proxy.inheriting = false;
+    }
+    section.lines.iter().for_each(|line| proxy.line(line, says));
+    Some((proxy, from))
+}
+
+/// `userlist NAME`
+fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) {
+    let Some(name) = says.need(section.head, 1, "a name") else {
+        return;
+    };
+    let mut users = Map::default();
+    for line in &section.lines {
+        match (line.keyword(), line.text(2)) {
+            ("user", "password" | "insecure-password") => {
+                users.set_at(
+                    line.text(1),
+                    line.span_of(1),
+                    Value::text(line.text(3), line.span_of(3)),
+                );
+                if !line.text(4).is_empty() {
+                    says.warn(line.span_of(4), "groups are left out: lb knows users alone");
+                }
+            }
+            ("group", _) => says.warn(line.span(), "groups are left out: lb knows users alone"),
+            _ => says.unsupported(line.span(), line.keyword()),
+        }
+    }
+    lists.set(name, Value::map(users, section.head.span_of(1)));
+}
+
+/// `global:`, with the keys of ours that comments set.
+fn global_value(
+    mut keys: Map,
+    directives: &[(String, Span)],
+    options: &Options,
+    says: &mut Says,
+) -> Value {
+    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
+    let attach = options.fast_path.as_deref().unwrap_or("off");
+    keys.inner("fast_path", span)
+        .set("attach", Value::plain(attach, span));
+    for (text, span) in directives {
+        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
+            ["fast_path", key, value] => {
+                keys.inner("fast_path", *span)
+                    .set(key, Value::plain(value, *span));
+            }
+            _ => says.error(
+                *span,
+                format!("`lb: {text}` says nothing"),
+                "write `# lb: fast_path KEY VALUE`",
+            ),
+        }
+    }
+    Value::map(keys, span)
+}
+
+/// What all proxies have from one `defaults`, if they have one and the same.
+fn common(
+    defaults: &[(String, Section<'_>, Proxy)],
+    proxies: &[(Proxy, Option<usize>)],
+) -> Option<(Map, Span)> {
+    let (_, first) = proxies.first()?;
+    let from = (*first)?;
+    if proxies.iter().any(|(_, other)| *other != Some(from)) {
+        return None;
+    }
+    let (_, _, proxy) = defaults.get(from)?;
+    let mut map = Map::default();
+    for key in proxy.front.0.iter().chain(&proxy.back.0) {
+        if !OF_DEFAULTS.contains(&key.name.as_str()) {
+            continue;
+        }
+        match (&key.value.what, key.name.as_str()) {
+            (What::Map(inner), "timeouts" | "errorfiles") => {
+                let whole = map.inner(&key.name, key.span);
+                inner
+                    .0
+                    .iter()
+                    .for_each(|key| whole.set_at(&key.name, key.span, key.value.clone()));
+            }
+            _ => map.set_at(&key.name, key.span, key.value.clone()),
+        }
+    }
+    if map.get("mode").is_none() {
+        map.set("mode", mode(proxy));
+    }
+    if let Some(check) = proxy.default_check() {
+        map.set("health_check", check);
+    }
+    Some((map, proxy.span))
+}
+
+fn mode(proxy: &Proxy) -> Value {
+    Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
+}
+
+/// Takes out what `defaults` say already.
+fn less(map: &mut Map, common: Option<&(Map, Span)>) {
+    let Some((common, _)) = common else { return };
+    map.0
+        .retain_mut(|key| match (&mut key.value.what, common.get(&key.name)) {
+            (
+                What::Map(own),
+                Some(Value {
+                    what: What::Map(all),
+                    ..
+                }),
+            ) if matches!(key.name.as_str(), "timeouts" | "errorfiles") => {
+                own.0.retain(|key| {
+                    !all.get(&key.name)
+                        .is_some_and(|value| value.is_same(&key.value))
+                });
+                !own.is_empty()
+            }
+            (_, Some(value)) => !value.is_same(&key.value),
+            (_, None) => true,
+        });
+}
+
+fn ordered(mut map: Map) -> Map {
+    let place = |key: &Key| {
+        ORDER
+            .iter()
+            .position(|name| *name == key.name)
+            .unwrap_or(ORDER.len())
+    };
+    map.0.sort_by_key(place);
+    map
+}
+
+/// What is written.
+#[derive(Default)]
+struct Out {
+    frontends: Map,
+    backends: Map,
+    stats: Option<Value>,
+}
+
+impl Out {
+    fn add(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, logs: bool, says: &mut Says) {
+        let asks_for_stats = proxy.stats.get("uri").is_some()
+            || proxy.stats.get("enable").is_some()
+            || proxy.stats.get("auth").is_some();
+        let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
+        if asks_for_stats && proxy.kind.has_front() && proxy.servers.is_empty() && !routes {
+            self.stats(proxy, says);
+            return;
+        }
+        if asks_for_stats && proxy.kind != Kind::Defaults {
+            says.error(
+                proxy.span,
+                format!("`{}` shows statistics beside its own traffic", proxy.name),
+                "give them a `listen` of their own: lb has one stats endpoint, with its own `bind`",
+            );
+        }
+        if proxy.kind.has_front() && logs && !proxy.logs {
+            says.warn(
+                proxy.span,
+                format!(
+                    "`{}` has no `log global`; lb logs its traffic as that of all",
+                    proxy.name
+                ),
+            );
+        }
+        if proxy.kind.has_front() {
+            self.frontend(proxy, common);
+        }
+        if proxy.kind.has_back() {
+            self.backend(proxy, common, says);
+        }
+    }
+
+    fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>) {
+        let mut map = proxy.front.clone();
+        prepare(&mut map, proxy);
+        if proxy.kind == Kind::Listen
+            && map.get("default_backend").is_none()
+            && !proxy.servers.is_empty()
+        {
+            map.set(
+                "default_backend",
+                Value::text(proxy.name.as_str(), proxy.span),
+            );
+        }
+        if let Some(acls) = proxy.acls.value(proxy.span) {
+            map.set("acls", acls);
+        }
+        if let Some(rules) = proxy.rules() {
+            map.set("rules", rules);
+        }
+        less(&mut map, common);
+        self.frontends
+            .set(&proxy.name, Value::map(ordered(map), proxy.span));
+    }
+
+    fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
+        let mut map = proxy.back.clone();
+        prepare(&mut map, proxy);
+        if proxy.kind == Kind::Backend {
+            if let Some(acls) = proxy.acls.value(proxy.span) {
+                map.set("acls", acls);
+            }
+            if let Some(rules) = proxy.rules() {
+                map.set("rules", rules);
+            }
+        }
+        let checks = proxy.health_check(says);
+        let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
+        match &checks {
+            Some(check) => map.set("health_check", check.clone()),
+            None if in_common => {
+                let mut none = Map::default();
+                none.set("type", Value::plain("none", proxy.span));
+                map.set("health_check", Value::map(none, proxy.span));
+            }
+            None => {}
+        }
+        for server in &proxy.servers {
+            let mut keys = server.keys.clone();
+            if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
+                keys.set("check", Value::plain("false", proxy.span));
+            }
+            if let Some(span) = server.agent {
+                says.unsupported(span, "agent-check beside another check");
+            }
+            let span = keys.0.first().map_or(proxy.span, |key| key.span);
+            map.push("servers", Value::map(keys, span));
+        }
+        less(&mut map, common);
+        self.backends
+            .set(&proxy.name, Value::map(ordered(map), proxy.span));
+    }
+
+    /// A `listen` that shows statistics and nothing else.
+    fn stats(&mut self, proxy: &Proxy, says: &mut Says) {
+        if self.stats.is_some() {
+            says.error(
+                proxy.span,
+                "statistics are shown at a second place",
+                "keep one: lb has one stats endpoint",
+            );
+            return;
+        }
+        let mut map = Map::default();
+        let binds = match proxy.front.get("bind").map(|value| &value.what) {
+            Some(What::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        match binds {
+            [one] => map.set("bind", one.clone()),
+            [] => says.error(
+                proxy.span,
+                "statistics without a `bind`",
+                "write `bind *:1080`",
+            ),
+            [_, second, ..] => says.error(
+                second.span,
+                "statistics at a second address",
+                "keep one `bind`",
+            ),
+        }
+        map.0.extend(
+            proxy
+                .stats
+                .0
+                .iter()
+                .filter(|key| key.name != "enable")
+                .cloned(),
+        );
+        if map.get("uri").is_none() {
+            // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
+            map.set("uri", Value::text("/haproxy?stats", proxy.span));
+        }
+        self.stats = Some(Value::map(map, proxy.span));
+    }
+}
+
+/// What holds for either half of a proxy.
+fn prepare(map: &mut Map, proxy: &Proxy) {
+    map.set("mode", mode(proxy));
+    if !proxy.is_tcp {
+        return;
+    }
+    OF_HTTP.iter().for_each(|key| map.remove(key));
+    if let Some(Value {
+        what: What::Text { text, .. },
+        span,
+    }) = map.get("log_format")
+        && text == "http"
+    {
+        // `option httplog` in mode tcp: HAProxy falls back to tcplog.
+        let value = Value::plain("tcp", *span);
+        map.set("log_format", value);
+    }
+    let timeouts = map.get("timeouts").map(|value| value.span);
+    if let Some(span) = timeouts {
+        let inner = map.inner("timeouts", span);
+        ["http_request", "http_keep_alive", "tarpit"]
+            .iter()
+            .for_each(|key| inner.remove(key));
+        if inner.is_empty() {
+            map.remove("timeouts");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `global`
+
+use super::{
+    lines::Line,
+    says::Says,
+    value::{Map, Value},
+};
+
+/// Words that change nothing a user would see, or what lb does by itself: read over in silence.
+const SILENT: &[&str] = &[
+    "description",
+    "node",
+    "expose-experimental-directives",
+    "quiet",
+    "zero-warning",
+    "presetenv-note",
+    "limited-quic",
+    "busy-polling",
+    "set-dumpable",
+    "no-memory-trimming",
+    "noepoll",
+    "nopoll",
+    "nosplice",
+    "nogetaddrinfo",
+    "noreuseport",
+    "numa-cpu-mapping",
+    "no",
+];
+
+/// Words that are told to have no counterpart, harmlessly.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("chroot", "lb needs its files: it drops privileges instead"),
+    ("nbproc", "lb is one process with a worker a core"),
+    ("cpu-map", "workers are placed by the kernel"),
+    ("master-worker", "lb is one process"),
+    ("ulimit-n", "the limit follows `maxconn`"),
+    ("maxpipes", "pipes are made as they are needed"),
+    ("spread-checks", "checks are spread by themselves"),
+    ("max-spread-checks", "checks are spread by themselves"),
+    ("maxsslconn", "`maxconn` counts all connections"),
+    ("maxconnrate", "lb has no such limit"),
+    ("maxsessrate", "lb has no such limit"),
+    ("maxsslrate", "lb has no such limit"),
+    (
+        "ssl-default-bind-ciphers",
+        "rustls chooses among its own, all of them sound",
+    ),
+    (
+        "ssl-default-bind-ciphersuites",
+        "rustls chooses among its own, all of them sound",
+    ),
+    ("ssl-default-bind-curves", "rustls chooses among its own"),
+    (
+        "ssl-default-server-ciphers",
+        "rustls chooses among its own, all of them sound",
+    ),
+    (
+        "ssl-default-server-ciphersuites",
+        "rustls chooses among its own, all of them sound",
+    ),
+    ("ssl-default-bind-options", "TLS 1.2 and 1.3 are offered"),
+    ("ssl-default-server-options", "TLS 1.2 and 1.3 are offered"),
+    ("ssl-dh-param-file", "there is no DHE in rustls"),
+    ("ssl-engine", "rustls is used"),
+    ("ssl-mode-async", "rustls is used"),
+    ("ssl-load-extra-files", "certificates are named one by one"),
+    ("crt-base", "write whole paths"),
+    ("ca-base", "write whole paths"),
+    ("hard-stop-after", "it is `global.grace`"),
+    ("lua-load", "there is no Lua in lb"),
+    ("server-state-file", "lb keeps no such file yet"),
+    ("server-state-base", "lb keeps no such file yet"),
+    ("localpeer", "lb has no peers yet"),
+    ("log-tag", "the tag is `lb`"),
+    (
+        "log-send-hostname",
+        "lb sends the host's name as the kernel has it",
+    ),
+    ("unix-bind", "write `mode`, `user` and `group` on each bind"),
+];
+
+/// What `global` sets for the reading of the rest.
+#[derive(Debug, Default)]
+pub(super) struct Global {
+    pub(super) keys: Map,
+    /// Where there is a log for `log global` to mean.
+    pub(super) logs: bool,
+}
+
+impl Global {
+    /// A line of the section.
+    pub(super) fn line(&mut self, line: &Line, says: &mut Says) {
+        let keyword = line.keyword();
+        match keyword {
+            "maxconn" => {
+                if says.need(line, 1, "a number").is_some()
+                    && let Some(number) = says.number(line.text(1), line.span_of(1))
+                {
+                    self.keys.set("maxconn", number);
+                }
+            }
+            "nbthread" => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.keys.set("threads", number);
+                }
+            }
+            "user" | "group" | "pidfile" => {
+                if let Some(text) = says.need(line, 1, "a value") {
+                    self.keys.set(keyword, Value::text(text, line.span_of(1)));
+                }
+            }
+            "uid" | "gid" => says.error(
+                line.span(),
+                format!("`{keyword}` takes a number, lb a name"),
+                format!(
+                    "write `{} NAME`",
+                    if keyword == "uid" { "user" } else { "group" }
+                ),
+            ),
+            "daemon" => says.warn(
+                line.span(),
+                "lb stays in the foreground unless it is started with `--daemon`",
+            ),
+            "hard-stop-after" => {
+                if let Some(time) = says.duration(line.text(1), line.span_of(1)) {
+                    self.keys.set("grace", time);
+                }
+            }
+            "log" => self.log(line, says),
+            "stats" => self.stats(line, says),
+            "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
+                says.unsupported(line.span(), keyword);
+            }
+            _ if SILENT.contains(&keyword) => {}
+            _ if keyword.starts_with("tune.") => {
+                says.warn(
+                    line.span(),
+                    format!("`{keyword}` is left out: lb sizes its buffers by itself"),
+                );
+            }
+            _ => match LEFT_OUT.iter().find(|(known, _)| *known == keyword) {
+                Some((_, why)) => says.warn(line.span(), format!("`{keyword}` is left out: {why}")),
+                None => says.unsupported(line.span(), keyword),
+            },
+        }
+    }
+
+    /// `log ADDRESS [len N] [format F] FACILITY [LEVEL [MINLEVEL]]`
+    fn log(&mut self, line: &Line, says: &mut Says) {
+        let Some(address) = says.need(line, 1, "an address") else {
+            return;
+        };
+        let span = line.span_of(1);
+        let target = match address {
+            "stdout" | "stderr" | "fd@1" | "fd@2" => "stderr".to_owned(),
+            path if path.starts_with('/') => format!("unix:{path}"),
+            path if path.starts_with("unix@") => path.replacen("unix@", "unix:", 1),
+            other if other.starts_with("ring@") || other.starts_with("fd@") => {
+                says.unsupported(span, other);
+                return;
+            }
+            other => {
+                let other = ["udp@", "udp4@", "udp6@", "ipv4@", "ipv6@"]
+                    .iter()
+                    .find_map(|prefix| other.strip_prefix(prefix))
+                    .unwrap_or(other);
+                match other.strip_prefix("tcp@") {
+                    Some(address) => format!("tcp://{address}"),
+                    None => format!("udp://{other}"),
+                }
+            }
+        };
+        let mut at = 2;
+        while matches!(line.text(at), "len" | "format" | "sample" | "profile") {
+            if line.text(at) != "format"
+                || !matches!(
+                    line.text(at + 1),
+                    "rfc3164" | "raw" | "local" | "short" | "timed"
+                )
+            {
+                says.warn(
+                    line.span_of(at),
+                    format!("`{}` of a log is left out", line.text(at)),
+                );
+            }
+            at += 2;
+        }
+        let mut map = Map::default();
+        map.set("target", Value::text(target, span));
+        if !line.text(at).is_empty() {
+            map.set("facility", Value::plain(line.text(at), line.span_of(at)));
+        }
+        if !line.text(at + 1).is_empty() {
+            map.set(
+                "level",
+                Value::plain(line.text(at + 1), line.span_of(at + 1)),
+            );
+        }
+        self.keys.push("log", Value::map(map, line.span()));
+        self.logs = true;
+    }
+
+    /// `stats socket PATH …`, `stats timeout …`
+    fn stats(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "socket" => {
+                let path = line.text(2);
+                let path = path.strip_prefix("unix@").unwrap_or(path);
+                if !path.starts_with('/') {
+                    says.unsupported(line.span_of(2), &format!("stats socket {path}"));
+                    return;
+                }
+                if self.keys.get("admin_socket").is_some() {
+                    says.warn(line.span(), "lb has one admin socket: this one is left out");
+                    return;
+                }
+                self.keys
+                    .set("admin_socket", Value::text(path, line.span_of(2)));
+                for (at, word) in line.words.iter().enumerate().skip(3) {
+                    match word.text.as_str() {
+                        "level" if line.text(at + 1) != "admin" => {
+                            says.warn(word.span, "the admin socket knows no levels: its mode says who may speak to it");
+                        }
+                        "mode" | "user" | "group" => {
+                            says.warn(
+                                word.span,
+                                format!(
+                                    "`{}` is left out: the admin socket is its owner's alone",
+                                    word.text
+                                ),
+                            );
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            "timeout" | "maxconn" | "bind-process" => {}
+            other => says.unsupported(line.span_of(1), &format!("stats {other}")),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Keywords of proxies with a language of their own: `balance`, `cookie`, `stick-table`, `stats`, `errorfile`.
+
+use super::{
+    lines::Line,
+    proxy::Proxy,
+    says::Says,
+    value::{Map, Value},
+};
+
+impl Proxy {
+    pub(super) fn errorfile(&mut self, line: &Line, says: &mut Says) {
+        let Some(file) = says.need(line, 2, "a status and a file") else {
+            return;
+        };
+        let value = Value::text(file, line.span_of(2));
+        let of = if self.kind.has_front() {
+            &mut self.front
+        } else {
+            &mut self.back
+        };
+        of.inner("errorfiles", line.span())
+            .set_at(line.text(1), line.span_of(1), value);
+    }
+
+    pub(super) fn stick_table(&mut self, line: &Line, says: &mut Says) {
+        let mut map = Map::default();
+        let mut at = 1;
+        while let Some(word) = line.words.get(at) {
+            let (argument, span) = (line.text(at + 1), line.span_of(at + 1));
+            match word.text.as_str() {
+                "type" => map.set(
+                    "key",
+                    Value::plain(if argument == "ipv6" { "ip" } else { argument }, span),
+                ),
+                "len" => map.set("length", Value::plain(argument, span)),
+                "size" => map.set("size", Value::plain(argument, span)),
+                "expire" => {
+                    if let Some(time) = says.duration(argument, span) {
+                        map.set("expire", time);
+                    }
+                }
+                "store" => {
+                    for data in argument.split(',').filter(|data| !data.is_empty()) {
+                        map.push("store", Value::text(data, span));
+                    }
+                }
+                "nopurge" => {
+                    says.unsupported(word.span, "stick-table nopurge");
+                    at -= 1;
+                }
+                other => says.unsupported(word.span, &format!("stick-table … {other}")),
+            }
+            at += 2;
+        }
+        let of = if self.kind.has_front() {
+            &mut self.front
+        } else {
+            &mut self.back
+        };
+        of.set("stick_table", Value::map(map, line.span()));
+    }
+
+    pub(super) fn balance(&mut self, line: &Line, says: &mut Says) {
+        let Some(algorithm) = says.need(line, 1, "an algorithm") else {
+            return;
+        };
+        let span = line.span_of(1);
+        let argument = |name: &str| -> Option<&str> {
+            let rest = algorithm.strip_prefix(name)?;
+            rest.strip_prefix('(')?.strip_suffix(')')
+        };
+        let text = if let Some(name) = argument("hdr") {
+            format!("hdr {name}")
+        } else if let Some(draws) = argument("random") {
+            format!("random {draws}")
+        } else {
+            let words: Vec<&str> = line
+                .words
+                .iter()
+                .skip(1)
+                .map(|word| word.text.as_str())
+                .collect();
+            match words.as_slice() {
+                ["url_param", _, "check_post", ..] => {
+                    says.unsupported(span, "balance url_param … check_post");
+                    return;
+                }
+                [
+                    "rdp-cookie" | "log-hash" | "hash" | "sticky" | "log-sticky",
+                    ..,
+                ] => {
+                    says.unsupported(span, &format!("balance {algorithm}"));
+                    return;
+                }
+                words => words.join(" "),
+            }
+        };
+        self.back.set("balance", Value::plain(text, span));
+    }
+
+    pub(super) fn cookie(&mut self, line: &Line, says: &mut Says) {
+        let Some(name) = says.need(line, 1, "a name") else {
+            return;
+        };
+        let span = line.span();
+        let mut map = Map::default();
+        map.set("name", Value::text(name, line.span_of(1)));
+        let mut at = 2;
+        while let Some(word) = line.words.get(at) {
+            let place = word.span;
+            match word.text.as_str() {
+                "insert" | "rewrite" | "prefix" => map.set("mode", Value::plain(&word.text, place)),
+                "indirect" | "nocache" | "preserve" | "httponly" | "secure" | "dynamic" => {
+                    map.set(&word.text, Value::plain("true", place));
+                }
+                "postonly" => says.unsupported(place, "cookie … postonly"),
+                "domain" => {
+                    map.set(
+                        "domain",
+                        Value::text(line.text(at + 1), line.span_of(at + 1)),
+                    );
+                    at += 1;
+                }
+                "maxidle" | "maxlife" => {
+                    let text = line.text(at + 1);
+                    // These are seconds unless a unit is there.
+                    let text = match text.parse::<u64>() {
+                        Ok(seconds) => format!("{seconds}s"),
+                        Err(_) => text.to_owned(),
+                    };
+                    if let Some(time) = says.duration(&text, line.span_of(at + 1)) {
+                        map.set(&word.text, time);
+                    }
+                    at += 1;
+                }
+                "attr" => {
+                    let attribute = line.text(at + 1);
+                    match attribute.split_once('=') {
+                        Some((key, value)) if key.eq_ignore_ascii_case("samesite") => {
+                            map.set(
+                                "same_site",
+                                Value::plain(value.to_ascii_lowercase(), line.span_of(at + 1)),
+                            );
+                        }
+                        _ => says.unsupported(place, &format!("cookie … attr {attribute}")),
+                    }
+                    at += 1;
+                }
+                other => says.unsupported(place, &format!("cookie … {other}")),
+            }
+            at += 1;
+        }
+        if map.get("mode").is_none() {
+            says.error(
+                span,
+                "`cookie` without a mode: HAProxy then only reads it, lb does not",
+                "write `insert`, `rewrite` or `prefix`",
+            );
+        }
+        self.back.set("cookie", Value::map(map, span));
+    }
+
+    pub(super) fn stats(&mut self, line: &Line, says: &mut Says) {
+        let span = line.span_of(1);
+        let rest = |at: usize| line.text(at).to_owned();
+        match line.text(1) {
+            "enable" => self.stats.set("enable", Value::plain("true", span)),
+            "uri" => self.stats.set("uri", Value::text(rest(2), line.span_of(2))),
+            "refresh" => {
+                // Seconds unless a unit is there.
+                let text = rest(2);
+                let text = if text.parse::<u64>().is_ok() { format!("{text}s") } else { text };
+                if let Some(time) = says.duration(&text, line.span_of(2)) {
+                    self.stats.set("refresh", time);
+                }
+            }
+            "realm" => self.stats.set("realm", Value::text(rest(2), line.span_of(2))),
+            "auth" => match line.text(2).split_once(':') {
+                Some((user, password)) => {
+                    let value = Value::text(password, line.span_of(2));
+                    self.stats.inner("auth", span).set(user, value);
+                }
+                None => says.error(line.span(), "`stats auth` without a password", "write `stats auth USER:PASSWORD`"),
+            },
+            "admin" => says.warn(line.span(), "`stats admin` is left out: servers are changed by `lb server` and the admin socket"),
+            "hide-version" | "show-legends" | "show-node" | "show-desc" | "show-modules" => {}
+            "scope" | "http-request" => says.unsupported(span, &format!("stats {}", line.text(1))),
+            other => says.unsupported(span, &format!("stats {other}")),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! `defaults`, `frontend`, `backend` and `listen`: line by line to the keys of our frontends and backends.
+
+use super::{
+    acl::Acls,
+    check::Check,
+    lines::Line,
+    rules::{self, Side},
+    says::Says,
+    server::{self, Server},
+    value::{Map, Value},
+};
+use crate::config::source::Span;
+
+/// What a section is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Defaults,
+    Frontend,
+    Backend,
+    Listen,
+}
+
+impl Kind {
+    pub(super) fn has_front(self) -> bool {
+        self != Kind::Backend
+    }
+
+    pub(super) fn has_back(self) -> bool {
+        self != Kind::Frontend
+    }
+}
+
+/// A section as far as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Proxy {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    /// Its first line.
+    pub(super) span: Span,
+    /// Lines are being read that its defaults say.
+    pub(super) inheriting: bool,
+    /// Keys of the frontend.
+    pub(super) front: Map,
+    /// Keys of the backend.
+    pub(super) back: Map,
+    pub(super) acls: Acls,
+    request: Vec<Value>,
+    redirects: Vec<Value>,
+    routes: Vec<Value>,
+    response: Vec<Value>,
+    default_server: Server,
+    pub(super) servers: Vec<Server>,
+    pub(super) check: Check,
+    /// `stats` keywords.
+    pub(super) stats: Map,
+    pub(super) is_tcp: bool,
+    /// `log global`, or a log of its own.
+    pub(super) logs: bool,
+}
+
+impl Proxy {
+    pub(super) fn new(kind: Kind, name: &str, span: Span) -> Proxy {
+        Proxy {
+            kind,
+            name: name.to_owned(),
+            span,
+            inheriting: false,
+            front: Map::default(),
+            back: Map::default(),
+            acls: Acls::default(),
+            request: Vec::new(),
+            redirects: Vec::new(),
+            routes: Vec::new(),
+            response: Vec::new(),
+            default_server: Server::default(),
+            servers: Vec::new(),
+            check: Check::default(),
+            stats: Map::default(),
+            // HAProxy's own default.
+            is_tcp: true,
+            logs: false,
+        }
+    }
+
+    /// A line of the section, or of the `defaults` that it has.
+    pub(super) fn line(&mut self, line: &Line, says: &mut Says) {
+        let span = line.span();
+        match line.keyword() {
+            "mode" => self.mode(line, says),
+            "bind" if self.fits(line, true, says) => {
+                for value in server::bind(line, says) {
+                    self.front.push("bind", value);
+                }
+            }
+            "maxconn" if self.fits(line, true, says) => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.front.set("maxconn", number);
+                }
+            }
+            "default_backend" if self.fits(line, true, says) => {
+                if let Some(name) = says.need(line, 1, "a backend's name") {
+                    self.front
+                        .set("default_backend", Value::text(name, line.span_of(1)));
+                }
+            }
+            "acl" => self.acls.add(line, says),
+            "use_backend" if self.fits(line, true, says) => {
+                self.routes
+                    .extend(rules::use_backend(line, &self.acls, says));
+            }
+            "redirect" => self
+                .redirects
+                .extend(rules::redirect_line(line, &self.acls, says)),
+            "http-request" => {
+                self.request
+                    .extend(rules::http(line, Side::Request, &self.acls, says));
+            }
+            "http-response" => {
+                self.response
+                    .extend(rules::http(line, Side::Response, &self.acls, says));
+            }
+            "timeout" | "clitimeout" | "srvtimeout" | "contimeout" => self.timeout(line, says),
+            "option" => self.option(line, true, says),
+            "no" if line.text(1) == "option" => {
+                let line = Line {
+                    words: line.words[1..].to_vec(),
+                };
+                self.option(&line, false, says);
+            }
+            "no" if line.text(1) == "log" => self.logs = false,
+            "log" => self.logs = true,
+            "log-format" if self.fits(line, true, says) => {
+                if let Some(format) = says.need(line, 1, "a format") {
+                    self.front
+                        .set("log_format", Value::text(format, line.span_of(1)));
+                }
+            }
+            "errorfile" => self.errorfile(line, says),
+            "unique-id-format" | "unique-id-header" if self.fits(line, true, says) => {
+                let key = line.keyword().trim_start_matches("unique-id-").to_owned();
+                if let Some(text) = says.need(line, 1, "a value") {
+                    let value = Value::text(text, line.span_of(1));
+                    self.front.inner("unique_id", span).set(&key, value);
+                }
+            }
+            "stick-table" => self.stick_table(line, says),
+            "balance" if self.fits(line, false, says) => self.balance(line, says),
+            "hash-type" if self.fits(line, false, says) => {
+                let method = line.text(1);
+                self.back
+                    .set("hash_type", Value::plain(method, line.span_of(1)));
+                if line.words.len() > 2 {
+                    says.warn(
+                        line.span_of(2),
+                        "the hash function is left out: lb has one of its own",
+                    );
+                }
+            }
+            "hash-balance-factor" if self.fits(line, false, says) => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.back.set("hash_balance_factor", number);
+                }
+            }
+            "cookie" if self.fits(line, false, says) => self.cookie(line, says),
+            "dynamic-cookie-key" if self.fits(line, false, says) => {
+                if let Some(key) = says.need(line, 1, "a key") {
+                    self.back
+                        .inner("cookie", span)
+                        .set("dynamic_cookie_key", Value::text(key, line.span_of(1)));
+                }
+            }
+            "retries" if self.fits(line, false, says) => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.back.set("retries", number);
+                }
+            }
+            "retry-on" if self.fits(line, false, says) => {
+                let words = line.words.iter().skip(1);
+                let list = words
+                    .map(|word| Value::text(word.text.as_str(), word.span))
+                    .collect();
+                self.back.set("retry_on", Value::list(list, span));
+            }
+            "default-server" if self.fits(line, false, says) => {
+                self.default_server.options(&line.words[1..], says);
+            }
+            "server" if self.fits(line, false, says) => {
+                self.servers.extend(self.default_server.read(line, says));
+            }
+            "http-check" => self.check.http(line, says),
+            "tcp-check" => self.check.tcp(line, says),
+            "stats" => self.stats(line, says),
+            "description" | "id" | "guid" | "enabled" | "http-reuse" | "max-keep-alive-queue" => {}
+            "fullconn"
+            | "backlog"
+            | "rate-limit"
+            | "http-send-name-header"
+            | "log-tag"
+            | "grace"
+            | "load-server-state-from-file"
+            | "log-format-sd"
+            | "error-log-format"
+            | "monitor-uri"
+            | "monitor"
+            | "monitor-net"
+            | "persist"
+            | "bind-process" => match line.keyword() {
+                "fullconn"
+                | "backlog"
+                | "log-tag"
+                | "grace"
+                | "load-server-state-from-file"
+                | "bind-process" => {
+                    says.warn(
+                        span,
+                        format!("`{}` is left out: lb does without", line.keyword()),
+                    );
+                }
+                other => says.unsupported(span, other),
+            },
+            "bind"
+            | "maxconn"
+            | "default_backend"
+            | "use_backend"
+            | "log-format"
+            | "unique-id-format"
+            | "unique-id-header"
+            | "balance"
+            | "hash-type"
+            | "hash-balance-factor"
+            | "cookie"
+            | "dynamic-cookie-key"
+            | "retries"
+            | "retry-on"
+            | "default-server"
+            | "server" => {
+                // Where it does not belong: told by `fits`.
+            }
+            other => says.unsupported(line.span_of(0), other),
+        }
+    }
+
+    /// Whether a keyword of frontends (or of backends) belongs here; HAProxy warns and reads on.
+    fn fits(&self, line: &Line, front: bool, says: &mut Says) -> bool {
+        let fits = if front {
+            self.kind.has_front()
+        } else {
+            self.kind.has_back()
+        };
+        if !fits && !self.inheriting {
+            let (this, other) = if front {
+                ("backend", "frontend")
+            } else {
+                ("frontend", "backend")
+            };
+            let message = format!(
+                "`{}` has no effect in a {this}: it is a {other}'s",
+                line.keyword()
+            );
+            says.warn(line.span(), message);
+        }
+        fits
+    }
+
+    fn mode(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "http" | "tcp" => {
+                self.is_tcp = line.text(1) == "tcp";
+                let value = Value::plain(line.text(1), line.span_of(1));
+                self.front.set("mode", value.clone());
+                self.back.set("mode", value);
+            }
+            other => says.error(
+                line.span(),
+                format!("lb has no mode `{other}`"),
+                "write `mode http` or `mode tcp`",
+            ),
+        }
+    }
+
+    /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
+    pub(super) fn rules(&self) -> Option<Value> {
+        let all = [&self.request, &self.redirects, &self.response, &self.routes];
+        let all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        (!all.is_empty()).then(|| Value::list(all, self.span))
+    }
+
+    /// `health_check:` of its servers.
+    pub(super) fn health_check(&self, says: &mut Says) -> Option<Value> {
+        self.check.value(&self.servers, says)
+    }
+
+    /// `health_check:` of its `defaults`.
+    pub(super) fn default_check(&self) -> Option<Value> {
+        self.check.of_defaults()
+    }
+}

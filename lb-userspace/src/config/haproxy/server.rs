@@ -1,0 +1,515 @@
+//! `bind` and `server` lines.
+
+use super::{
+    lines::Line,
+    says::Says,
+    value::{Map, Value},
+    words::Word,
+};
+use crate::config::source::Span;
+
+/// Walks through options and their arguments.
+struct Options<'l> {
+    words: &'l [Word],
+    at: usize,
+}
+
+impl<'l> Options<'l> {
+    fn next(&mut self) -> Option<&'l Word> {
+        let word = self.words.get(self.at);
+        self.at += 1;
+        word
+    }
+
+    /// The argument of the option that was read last.
+    fn argument(&mut self, option: &Word, says: &mut Says) -> Option<&'l Word> {
+        let word = self.next();
+        if word.is_none() {
+            let message = format!("`{}` without a value", option.text);
+            says.error(option.span, message, "write it behind");
+        }
+        word
+    }
+}
+
+/// An address of a `bind` line as ours; a port range or several addresses are several.
+fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in word.text.split(',') {
+        let part = part.trim();
+        let part = ["ipv4@", "ipv6@", "udp4@", "udp6@"]
+            .iter()
+            .find_map(|prefix| part.strip_prefix(prefix))
+            .unwrap_or(part);
+        if let Some(path) = part.strip_prefix("unix@") {
+            found.push(format!("unix:{path}"));
+            continue;
+        }
+        if part.starts_with('/') {
+            found.push(format!("unix:{part}"));
+            continue;
+        }
+        if part.contains('@') {
+            says.unsupported(word.span, part);
+            continue;
+        }
+        let Some((host, ports)) = part.rsplit_once(':') else {
+            says.error(
+                word.span,
+                format!("`{part}` has no port"),
+                "write ADDRESS:PORT",
+            );
+            continue;
+        };
+        let host = match host {
+            "" | "*" | "0.0.0.0" => "*".to_owned(),
+            "::" | "[::]" => "[::]".to_owned(),
+            host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+            host => host.to_owned(),
+        };
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        match (first.parse::<u16>(), last.parse::<u16>()) {
+            (Ok(first), Ok(last)) if first <= last && first > 0 => {
+                found.extend((first..=last).map(|port| format!("{host}:{port}")));
+            }
+            _ => says.error(
+                word.span,
+                format!("`{ports}` is no port"),
+                "write a number from 1 to 65535",
+            ),
+        }
+    }
+    found
+}
+
+/// `bind ADDRESS [OPTIONS]`: values of `bind:`.
+pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
+    if says.need(line, 1, "an address").is_none() {
+        return Vec::new();
+    }
+    let word = &line.words[1];
+    let addresses = addresses(word, says);
+    let mut options = Map::default();
+    let mut tls = Map::default();
+    let mut ssl = None;
+    let mut words = Options {
+        words: &line.words[2..],
+        at: 0,
+    };
+    while let Some(option) = words.next() {
+        let span = option.span;
+        match option.text.as_str() {
+            "ssl" => ssl = Some(span),
+            "crt" => {
+                let Some(file) = words.argument(option, says) else {
+                    continue;
+                };
+                certificate(&mut tls, file);
+            }
+            "ca-file" | "ca-verify-file" => {
+                let Some(file) = words.argument(option, says) else {
+                    continue;
+                };
+                tls.set("client_ca", Value::text(file.text.as_str(), file.span));
+            }
+            "verify" => {
+                let Some(how) = words.argument(option, says) else {
+                    continue;
+                };
+                tls.set("client_auth", Value::plain(&how.text, how.span));
+            }
+            "alpn" => {
+                let Some(list) = words.argument(option, says) else {
+                    continue;
+                };
+                let names: Vec<Value> = list
+                    .text
+                    .split(',')
+                    .map(|name| Value::text(name.trim(), list.span))
+                    .collect();
+                tls.set("alpn", Value::list(names, list.span));
+            }
+            "ssl-min-ver" | "ssl-max-ver" => {
+                let Some(version) = words.argument(option, says) else {
+                    continue;
+                };
+                let key = if option.text == "ssl-min-ver" {
+                    "min_version"
+                } else {
+                    "max_version"
+                };
+                match version.text.strip_prefix("TLSv") {
+                    Some(number) if matches!(number, "1.2" | "1.3") => {
+                        tls.set(key, Value::text(number, version.span));
+                    }
+                    _ if option.text == "ssl-min-ver" => {
+                        says.warn(
+                            version.span,
+                            "lb has TLS 1.2 and 1.3 alone: older ones are not offered",
+                        );
+                    }
+                    _ => says.error(
+                        version.span,
+                        "lb has TLS 1.2 and 1.3 alone",
+                        "remove the limit",
+                    ),
+                }
+            }
+            "force-tlsv12" => {
+                tls.set("min_version", Value::text("1.2", span));
+                tls.set("max_version", Value::text("1.2", span));
+            }
+            "force-tlsv13" => tls.set("min_version", Value::text("1.3", span)),
+            "no-tlsv12" => tls.set("min_version", Value::text("1.3", span)),
+            "no-tlsv13" => tls.set("max_version", Value::text("1.2", span)),
+            "no-sslv3"
+            | "no-tlsv10"
+            | "no-tlsv11"
+            | "prefer-client-ciphers"
+            | "tfo"
+            | "v4v6"
+            | "allow-0rtt" => {
+                if option.text == "tfo" || option.text == "allow-0rtt" {
+                    says.warn(
+                        span,
+                        format!("`{}` is left out: lb does without", option.text),
+                    );
+                }
+            }
+            "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "defer-accept"
+            | "backlog" | "nice" | "maxconn" | "id" | "process" | "thread" | "shards"
+            | "tcp-ut" | "mss" | "level" | "proto" => {
+                if words.argument(option, says).is_none() {
+                    continue;
+                }
+                if !matches!(
+                    option.text.as_str(),
+                    "id" | "process" | "thread" | "shards" | "proto"
+                ) {
+                    says.warn(
+                        span,
+                        format!("`{}` is left out: lb chooses by itself", option.text),
+                    );
+                }
+            }
+            "name" => {
+                let _ = words.argument(option, says);
+            }
+            "accept-proxy" => options.set("accept_proxy", Value::plain("true", span)),
+            "interface" => {
+                let Some(name) = words.argument(option, says) else {
+                    continue;
+                };
+                options.set("interface", Value::text(name.text.as_str(), name.span));
+            }
+            "mode" | "user" | "group" | "uid" | "gid" => {
+                let Some(value) = words.argument(option, says) else {
+                    continue;
+                };
+                options.set(&option.text, Value::text(value.text.as_str(), value.span));
+            }
+            "transparent" => options.set("transparent", Value::plain("true", span)),
+            other => says.unsupported(span, &format!("bind … {other}")),
+        }
+    }
+    match ssl {
+        Some(span) => options.set_at("tls", span, Value::map(tls, span)),
+        None if !tls.is_empty() => says.error(
+            line.span(),
+            "a certificate without `ssl`",
+            "write `ssl` before `crt`, or remove both",
+        ),
+        None => {}
+    }
+    let value = |address: String| {
+        let address = Value::text(address, word.span);
+        if options.is_empty() {
+            return address;
+        }
+        let mut map = Map::default();
+        map.set("address", address);
+        map.0.extend(options.0.clone());
+        Value::map(map, line.span())
+    };
+    addresses.into_iter().map(value).collect()
+}
+
+/// A file with certificate and key, or a folder of such.
+fn certificate(tls: &mut Map, file: &Word) {
+    let is_folder = file.text.ends_with('/') || std::path::Path::new(&file.text).is_dir();
+    if is_folder {
+        tls.set("certificates", Value::text(file.text.as_str(), file.span));
+        return;
+    }
+    let mut pair = Map::default();
+    pair.set("cert", Value::text(file.text.as_str(), file.span));
+    pair.set("key", Value::text(file.text.as_str(), file.span));
+    tls.push("certificates", Value::map(pair, file.span));
+}
+
+/// What a `server` or `default-server` line says.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Server {
+    /// Keys of `servers:`.
+    pub(super) keys: Map,
+    /// Keys of `health_check:`.
+    pub(super) check: Map,
+    /// Whether it is checked.
+    pub(super) checked: Option<(bool, Span)>,
+    /// Whether its check goes over TLS.
+    pub(super) check_ssl: bool,
+    /// An agent is asked for its state.
+    pub(super) agent: Option<Span>,
+}
+
+impl Server {
+    /// `server NAME ADDRESS [OPTIONS]`, on top of what `default-server` says.
+    pub(super) fn read(&self, line: &Line, says: &mut Says) -> Option<Server> {
+        let name = says.need(line, 1, "a name")?;
+        let address = says.need(line, 2, "an address")?;
+        let mut keys = Map::default();
+        keys.set("name", Value::text(name, line.span_of(1)));
+        let address = server_address(address, line.span_of(2), says)?;
+        keys.set("address", Value::text(address, line.span_of(2)));
+        keys.0.extend(self.keys.0.clone());
+        let mut server = Server {
+            keys,
+            ..self.clone()
+        };
+        server.options(&line.words[3..], says);
+        Some(server)
+    }
+
+    /// Options of either line.
+    pub(super) fn options(&mut self, words: &[Word], says: &mut Says) {
+        let mut words = Options { words, at: 0 };
+        let mut tls = Map::default();
+        let mut ssl = self.keys.get("tls").map(|value| value.span);
+        while let Some(option) = words.next() {
+            let span = option.span;
+            match option.text.as_str() {
+                "check" => self.checked = Some((true, span)),
+                "no-check" => self.checked = Some((false, span)),
+                "backup" | "disabled" => self.keys.set(&option.text, Value::plain("true", span)),
+                "no-backup" | "enabled" => self.keys.remove(if option.text == "enabled" {
+                    "disabled"
+                } else {
+                    "backup"
+                }),
+                "weight" | "maxconn" | "maxqueue" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let key = if option.text == "maxqueue" {
+                        "max_queue"
+                    } else {
+                        &option.text
+                    };
+                    // HAProxy's 0 is no limit, which is no key here.
+                    if option.text != "weight" && value.text == "0" {
+                        self.keys.remove(key);
+                    } else if let Some(number) = says.number(&value.text, value.span) {
+                        self.keys.set_at(key, span, number);
+                    }
+                }
+                "minconn" => {
+                    let _ = words.argument(option, says);
+                    says.unsupported(span, "minconn");
+                }
+                "cookie" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.keys
+                        .set("cookie", Value::text(value.text.as_str(), value.span));
+                }
+                "slowstart" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    if let Some(time) = says.duration(&value.text, value.span) {
+                        self.keys.set("slowstart", time);
+                    }
+                }
+                "on-marked-down" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.keys
+                        .set("on_marked_down", Value::plain(&value.text, value.span));
+                }
+                "inter" | "fastinter" | "downinter" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let key = match option.text.as_str() {
+                        "inter" => "interval",
+                        "fastinter" => "fast_interval",
+                        _ => "down_interval",
+                    };
+                    if let Some(time) = says.duration(&value.text, value.span) {
+                        self.check.set(key, time);
+                    }
+                }
+                "rise" | "fall" | "port" | "error-limit" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    if let Some(number) = says.number(&value.text, value.span) {
+                        self.check.set(&option.text.replace('-', "_"), number);
+                    }
+                }
+                "addr" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.check
+                        .set("address", Value::text(value.text.as_str(), value.span));
+                }
+                "observe" | "on-error" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.check.set(
+                        &option.text.replace('-', "_"),
+                        Value::plain(&value.text, value.span),
+                    );
+                }
+                "check-ssl" => self.check_ssl = true,
+                "no-check-ssl" => self.check_ssl = false,
+                "check-send-proxy" => self.check.set("send_proxy", Value::plain("true", span)),
+                "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),
+                "send-proxy-v2" => self.keys.set("send_proxy", Value::plain("v2", span)),
+                "ssl" => ssl = Some(span),
+                "no-ssl" => {
+                    ssl = None;
+                    self.keys.remove("tls");
+                }
+                "verify" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    tls.set(
+                        "verify",
+                        Value::plain(
+                            if value.text == "none" {
+                                "none"
+                            } else {
+                                "required"
+                            },
+                            value.span,
+                        ),
+                    );
+                }
+                "ca-file" | "crt" | "verifyhost" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    match option.text.as_str() {
+                        "ca-file" => tls.set("ca", Value::text(value.text.as_str(), value.span)),
+                        "crt" => {
+                            let mut pair = Map::default();
+                            pair.set("cert", Value::text(value.text.as_str(), value.span));
+                            pair.set("key", Value::text(value.text.as_str(), value.span));
+                            tls.set("client_cert", Value::map(pair, value.span));
+                        }
+                        _ => tls.set("sni", Value::text(value.text.as_str(), value.span)),
+                    }
+                }
+                "sni" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let name = value
+                        .text
+                        .strip_prefix("str(")
+                        .and_then(|rest| rest.strip_suffix(')'));
+                    let text = name.map_or_else(|| format!("%[{}]", value.text), str::to_owned);
+                    tls.set("sni", Value::text(text, value.span));
+                }
+                "alpn" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let names: Vec<Value> = value
+                        .text
+                        .split(',')
+                        .map(|name| Value::text(name, value.span))
+                        .collect();
+                    tls.set("alpn", Value::list(names, value.span));
+                }
+                "proto" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.keys
+                        .set("protocol", Value::plain(&value.text, value.span));
+                }
+                "agent-check" => self.agent = Some(span),
+                "init-addr" | "id" | "resolve-prefer" | "resolve-net" | "ciphers"
+                | "ciphersuites" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay"
+                | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
+                    let _ = words.argument(option, says);
+                    if !matches!(option.text.as_str(), "init-addr" | "id") {
+                        says.warn(
+                            span,
+                            format!("`{}` is left out: lb chooses by itself", option.text),
+                        );
+                    }
+                }
+                "non-stick" | "tfo" | "no-ssl-reuse" | "no-tls-tickets" | "no-sslv3"
+                | "no-tlsv10" | "no-tlsv11" | "ssl-reuse" => {
+                    if option.text == "non-stick" || option.text == "tfo" {
+                        says.warn(
+                            span,
+                            format!("`{}` is left out: lb does without", option.text),
+                        );
+                    }
+                }
+                other => says.unsupported(span, &format!("server … {other}")),
+            }
+        }
+        if let Some(span) = ssl {
+            let inner = self.keys.inner("tls", span);
+            for key in tls.0 {
+                inner.set_at(&key.name, key.span, key.value);
+            }
+        }
+    }
+}
+
+/// A server's address as ours.
+fn server_address(text: &str, span: Span, says: &mut Says) -> Option<String> {
+    let text = ["ipv4@", "ipv6@"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .unwrap_or(text);
+    if let Some(path) = text
+        .strip_prefix("unix@")
+        .or(text.starts_with('/').then_some(text))
+    {
+        return Some(format!("unix:{path}"));
+    }
+    if text.contains('@') {
+        says.unsupported(span, text);
+        return None;
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Some(match host {
+            host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        }),
+        Some((_, port)) if port.starts_with(['+', '-']) => {
+            says.unsupported(span, "a server's port relative to the client's");
+            None
+        }
+        _ => {
+            says.error(
+                span,
+                format!("`{text}` has no port: HAProxy then takes the one the client connected to, lb does not"),
+                format!("write it: `{text}:PORT`"),
+            );
+            None
+        }
+    }
+}

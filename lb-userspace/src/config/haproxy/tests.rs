@@ -1,0 +1,399 @@
+//! haproxy.cfg and what comes of it.
+
+use super::{Options, import};
+use crate::config::{self, Config, Source};
+
+/// As YAML, and what was said beside it.
+fn imported(text: &str) -> (String, Vec<String>) {
+    let source = Source::new("haproxy.cfg", text);
+    let (yaml, said) = import(&source, &|_| None, &Options::default());
+    let said = said.iter().map(|d| {
+        let place = d
+            .span
+            .map_or((0, 0), |span| (span.start.line, span.start.column));
+        format!(
+            "{}:{} {}: {}",
+            place.0,
+            place.1,
+            d.severity.as_str(),
+            d.message
+        )
+    });
+    (yaml, said.collect())
+}
+
+/// What the YAML of a .cfg says once it is read again; there must be nothing wrong with it.
+fn reread(text: &str) -> Config {
+    let (yaml, said) = imported(text);
+    assert!(
+        said.iter().all(|line| !line.contains(" error: ")),
+        "{said:?}"
+    );
+    match config::parse("lb.yaml", &yaml, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(found) => panic!("{found}\n{yaml}"),
+    }
+}
+
+/// What is below `rules:` of the only frontend, line by line.
+fn rules(lines: &str) -> Vec<String> {
+    let text = format!(
+        "frontend f\n mode http\n bind :80\n{lines}\n default_backend b\nbackend b\n mode http\n server s 192.0.2.1:80\n"
+    );
+    reread(&text);
+    let (yaml, _) = imported(&text);
+    let mut found = yaml
+        .lines()
+        .skip_while(|line| line.trim() != "rules:")
+        .skip(1);
+    let indent = "      ";
+    let mut all = Vec::new();
+    while let Some(line) = found.next().filter(|line| line.starts_with(indent)) {
+        all.push(line.trim_start().to_owned());
+    }
+    all
+}
+
+#[test]
+fn the_tutorials_file_becomes_what_a_person_would_have_written() {
+    let text = "\
+global
+    maxconn 30000
+    log 127.0.0.1 local0 info
+
+defaults
+    mode http
+    log global
+    option forwardfor
+    option httplog
+    timeout connect 5000ms
+    timeout client 10000
+    option httpchk GET /healthCheck.html
+
+# where clients come
+frontend http-in
+    bind *:9001  # all of them
+    acl url_ms1 path_beg -i /ms1/
+    # the first one's
+    use_backend ms1 if url_ms1
+    default_backend ms1
+
+backend ms1
+    balance roundrobin
+    cookie HA_STICKY_ms1 insert indirect nocache
+    server ms1.srv1 192.168.8.111:8080 cookie ms1.srv1 maxconn 300 check
+    server ms1.srv2 192.168.8.112:8080 cookie ms1.srv2 maxconn 300
+
+listen stats
+    bind *:1080
+    stats refresh 30s
+    stats uri /stats
+    stats realm HAProxy\\ Stats
+    stats auth admin:admin
+";
+    let wanted = "\
+global:
+  maxconn: 30000
+  log:
+    - { target: \"udp://127.0.0.1\", facility: local0, level: info }
+  fast_path: { attach: off }
+
+defaults:
+  mode: http
+  log_format: http
+  forwarded_for: true
+  timeouts: { client: 10s, connect: 5s }
+  health_check: { type: http, method: GET, path: /healthCheck.html }
+
+frontends:
+  # where clients come
+  http-in:
+    bind: [\"*:9001\"]  # all of them
+    acls:
+      url_ms1: { path_prefix: /ms1/, ignore_case: true }
+    rules:
+      # the first one's
+      - { if: url_ms1, use_backend: ms1 }
+    default_backend: ms1
+
+backends:
+  ms1:
+    balance: roundrobin
+    cookie: { name: HA_STICKY_ms1, mode: insert, indirect: true, nocache: true }
+    servers:
+      - { name: ms1.srv1, address: \"192.168.8.111:8080\", cookie: ms1.srv1, maxconn: 300 }
+      - { name: ms1.srv2, address: \"192.168.8.112:8080\", cookie: ms1.srv2, maxconn: 300, check: false }
+
+stats:
+  bind: \"*:1080\"
+  refresh: 30s
+  uri: /stats
+  realm: HAProxy Stats
+  auth: { admin: admin }
+";
+    let (yaml, said) = imported(text);
+    assert_eq!(yaml, wanted);
+    assert_eq!(said, [""; 0]);
+    let config = reread(text);
+    assert_eq!((config.frontends.len(), config.backends.len()), (1, 1));
+}
+
+#[test]
+fn conditions_are_written_as_people_write_them() {
+    let of = |acl: &str| {
+        let found = rules(&format!(" acl a {acl}\n http-request deny if {{ {acl} }}"));
+        found.join(" ")
+    };
+    for (acl, yaml) in [
+        ("path /a /b", "{ path: [/a, /b] }"),
+        ("path_beg -i /a", "{ path_prefix: /a, ignore_case: true }"),
+        ("path -m beg /a", "{ path_prefix: /a }"),
+        ("path_end .png", "{ path_suffix: .png }"),
+        ("path_reg ^/v[0-9]+/", "{ path_regex: \"^/v[0-9]+/\" }"),
+        ("method POST", "{ method: POST }"),
+        ("src 10.0.0.0/8 ::1", "{ source: [10.0.0.0/8, \"::1\"] }"),
+        ("dst_port 443", "{ dst_port: 443 }"),
+        (
+            "hdr(host) -i a.example",
+            "{ header: { name: host, value: a.example }, ignore_case: true }",
+        ),
+        (
+            "hdr_beg(host) www.",
+            "{ header: { name: host, prefix: www. } }",
+        ),
+        (
+            "req.hdr(X) -m found",
+            "{ expr: { of: req.hdr(X), present: true } }",
+        ),
+        ("cook(seen) 1", "{ cookie: { name: seen, value: 1 } }"),
+        ("nbsrv(b) lt 2", "{ expr: { of: nbsrv(b), value: lt 2 } }"),
+        (
+            "path,lower /a",
+            "{ expr: { of: \"path,lower\", value: /a } }",
+        ),
+        ("ssl_fc", "{ expr: { of: ssl_fc } }"),
+    ] {
+        assert_eq!(of(acl), format!("- {{ if: {yaml}, deny: true }}"), "{acl}");
+    }
+    let named = " acl a path /a\n acl b path /b\n acl b src 10.0.0.1\n";
+    for (condition, yaml) in [
+        ("if a", "a"),
+        ("if !a b", "\"!a b\""),
+        ("unless a", "\"!a\""),
+        ("if a or b", "{ any: [a, b] }"),
+        (
+            "if a b || !b { path /c }",
+            "{ any: [a b, { all: [\"!b\", { path: /c }] }] }",
+        ),
+        ("unless a b", "{ not: a b }"),
+        (
+            "if METH_GET",
+            "{ expr: { of: method, value: [GET, HEAD] } }",
+        ),
+    ] {
+        let found = rules(&format!("{named} http-request deny {condition}"));
+        assert_eq!(
+            found,
+            [format!("- {{ if: {yaml}, deny: true }}")],
+            "{condition}"
+        );
+    }
+}
+
+#[test]
+fn actions_are_carried_over() {
+    for (line, yaml) in [
+        (
+            "http-request set-header X-A %[src]",
+            r#"- { set_header: { X-A: "%[src]" } }"#,
+        ),
+        (
+            "http-request add-header X-A b",
+            "- { add_header: { X-A: b } }",
+        ),
+        ("http-request del-header X-A", "- { del_header: X-A }"),
+        (
+            "http-request del-header X- -m beg",
+            "- { del_header: \"X-*\" }",
+        ),
+        (
+            "http-request replace-header X ^a b",
+            "- { replace_header: { X: { regex: ^a, with: b } } }",
+        ),
+        (
+            r"http-request replace-path ^/a/(.*) /\1",
+            r#"- { replace_path: { regex: "^/a/(.*)", with: /\1 } }"#,
+        ),
+        (
+            "http-request set-path /x%[path]",
+            "- { set_path: \"/x%[path]\" }",
+        ),
+        ("http-request set-query a=b", "- { set_query: a=b }"),
+        ("http-request deny deny_status 429", "- { deny: 429 }"),
+        (
+            "http-request allow if { src 10.0.0.1 }",
+            "- { if: { source: 10.0.0.1 }, allow: true }",
+        ),
+        ("http-request tarpit", "- { tarpit: true }"),
+        (
+            "http-request redirect scheme https code 301",
+            "- { redirect: { scheme: https, code: 301 } }",
+        ),
+        (
+            "redirect prefix /new drop-query if { path /old }",
+            "- { if: { path: /old }, redirect: { prefix: /new, drop_query: true } }",
+        ),
+        (
+            "http-request return status 200 content-type text/plain string pong hdr X-A b",
+            "- { return: { status: 200, content_type: text/plain, body: pong, headers: { X-A: b } } }",
+        ),
+        (
+            "http-request set-var(txn.a) path,lower",
+            r#"- { set_var: { txn.a: "%[path,lower]" } }"#,
+        ),
+        (
+            "http-request track-sc0 src table f",
+            "- { track: { counter: 0, key: source, table: f } }",
+        ),
+        (
+            "http-response set-header X-A b if { status 404 }",
+            "- { response: { if: { expr: { of: status, value: 404 } }, set_header: { X-A: b } } }",
+        ),
+        (
+            "http-response del-header Server",
+            "- { response: { del_header: Server } }",
+        ),
+        (
+            "use_backend %[path,field(2,/)]",
+            r#"- { use_backend: "%[path,field(2,/)]" }"#,
+        ),
+    ] {
+        let table = match line.contains("table f") {
+            true => " stick-table type ip size 1k store gpc0\n",
+            false => "",
+        };
+        assert_eq!(rules(&format!("{table} {line}")), [yaml], "{line}");
+    }
+}
+
+#[test]
+fn users_of_a_list_are_asked_for() {
+    let text = "\
+userlist u
+ user a insecure-password b
+frontend f
+ mode http
+ bind :80
+ http-request auth realm R unless { http_auth(u) }
+ acl ok http_auth(u)
+ http-request auth unless ok
+ http-request auth if { path /p } !ok
+ default_backend b
+backend b
+ mode http
+ server s 192.0.2.1:80
+";
+    let (yaml, _) = imported(text);
+    assert!(
+        yaml.contains("- { auth: { realm: R, users: u } }\n      - { auth: { users: u } }\n      - { if: { path: /p }, auth: { users: u } }\n"),
+        "{yaml}"
+    );
+    reread(text);
+}
+
+#[test]
+fn each_proxy_has_the_defaults_above_it_or_those_it_names() {
+    let text = "\
+defaults one
+ mode http
+ timeout client 10s
+ timeout server 20s
+defaults
+ mode tcp
+ timeout client 30s
+frontend a from one
+ bind :80
+ default_backend b
+backend b from one
+ server s 192.0.2.1:80
+frontend c
+ bind :81
+ default_backend d
+backend d
+ balance leastconn
+ server s 192.0.2.1:81 check inter 5s fall 2
+";
+    let config = reread(text);
+    let (yaml, _) = imported(text);
+    assert!(!yaml.contains("defaults:"), "{yaml}");
+    let seconds: Vec<u64> = config
+        .frontends
+        .iter()
+        .map(|f| f.timeouts.client.as_secs())
+        .collect();
+    assert_eq!(seconds, [10, 30]);
+    assert!(
+        yaml.contains("health_check: { type: tcp, interval: 5s, fall: 2 }"),
+        "{yaml}"
+    );
+}
+
+#[test]
+fn a_listen_is_a_frontend_and_a_backend() {
+    let text = "listen web\n mode tcp\n bind 192.0.2.9:80,[2001:db8::9]:80-81\n server a 192.0.2.1:80 backup\n server b 192.0.2.2:80 weight 5\n";
+    let config = reread(text);
+    assert_eq!((config.frontends.len(), config.backends.len()), (1, 1));
+    assert_eq!(config.frontends[0].binds.len(), 3);
+}
+
+#[test]
+fn what_cannot_be_carried_is_told_with_its_place() {
+    let text = "\
+global
+ chroot /var/lib/haproxy
+ lua-load x.lua
+ frobnicate 1
+frontend f
+ mode http
+ bind :80
+ server s 192.0.2.1:80
+ http-request lua.x
+ use_backend b if nobody
+ default_backend b
+backend b
+ mode http
+ option mysql-check user x
+ server s 192.0.2.1
+ server t 192.0.2.1:80 bogus
+";
+    let (_, said) = imported(text);
+    assert_eq!(
+        said,
+        [
+            "2:2 warning: `chroot` is left out: lb needs its files: it drops privileges instead",
+            "3:2 warning: `lua-load` is left out: there is no Lua in lb",
+            "4:2 error: unsupported: `frobnicate` has no counterpart in lb yet",
+            "8:2 warning: `server` has no effect in a frontend: it is a backend's",
+            "9:15 error: unsupported: `http-request lua.x` has no counterpart in lb yet",
+            "10:19 error: there is no acl `nobody` in this proxy",
+            "14:9 error: unsupported: `option mysql-check` has no counterpart in lb yet",
+            "15:11 error: `192.0.2.1` has no port: HAProxy then takes the one the client connected to, lb does not",
+            "16:24 error: unsupported: `server … bogus` has no counterpart in lb yet",
+        ]
+    );
+}
+
+#[test]
+fn a_comment_may_ask_for_the_kernel_path() {
+    let text = "# lb: fast_path attach auto\nlisten l\n bind :80\n server s 192.0.2.1:80\n";
+    let (yaml, _) = imported(text);
+    assert!(yaml.contains("fast_path: { attach: auto }"), "{yaml}");
+}
+
+proptest::proptest! {
+    /// Whatever stands there, it is answered.
+    #[test]
+    fn nothing_panics(text in "((global|defaults|frontend f|listen l|backend b|acl|if|unless|\\{|\\}|bind|server|http-request|option|:80|src|\"|'|\\\\|#|\\$|\\.if|[a-z%\\[\\](),-]{0,6}) ?\n?){0,40}") {
+        let _ = imported(&text);
+    }
+}

@@ -1,0 +1,158 @@
+//! The line that the log gets of an exchange.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, StatusCode, Version};
+
+use super::{
+    Client,
+    context::Exchange,
+    rules::{Memory, Surroundings},
+};
+use crate::{
+    config::model::{AccessLog, LogLine},
+    observe::log::{Active, Common, Extra, HttpRecord, RequestLine, ServerField, Termination},
+    rules::{RequestView, ResponseView, Scene, Value},
+};
+
+impl Exchange {
+    /// Hands what is known to the log.
+    pub(super) fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {
+        let config = &client.frontend().config;
+        let line = match &config.log_format {
+            AccessLog::Custom(line) => Some(&**line),
+            AccessLog::Http | AccessLog::Tcp | AccessLog::Json => None,
+        };
+        let wants = config.log_format.wants();
+        let samples = match line.filter(|_| wants.samples) {
+            Some(line) => self.samples(client, line),
+            None => Vec::new(),
+        };
+        let plan = &client.worker.shared.http;
+        let remembered = client.rules.borrow();
+        let remembered = remembered.as_deref();
+        let (handshake, idle) = self.before;
+        let extra = Extra {
+            captured: remembered.and_then(|remembered| remembered.state.captured()),
+            samples: &samples,
+            handshake,
+            idle,
+            destination: wants.destination.then_some(client.ends.destination),
+            local: self.local,
+            server: self.server.as_ref().map(|server| server.address),
+            id: remembered.and_then(|remembered| remembered.id.as_deref()),
+            tls: client.tls.as_deref().map(|tls| (tls.version, tls.cipher)),
+            lines: match wants.lines {
+                true => plan.next_line(client.frontend().index),
+                false => 0,
+            },
+            number: match wants.number {
+                true => client.number(),
+                false => 0,
+            },
+        };
+        let backend = self.backend();
+        let uri = self
+            .request
+            .as_ref()
+            .map(|(_, uri, _)| match uri.path_and_query() {
+                Some(path) if uri.authority().is_none() => Cow::Borrowed(path.as_str()),
+                _ => Cow::Owned(uri.to_string()),
+            });
+        let record = HttpRecord {
+            common: Common {
+                format: &config.log_format,
+                options: config.log_options,
+                client: client.source(),
+                accepted: SystemTime::now() - total,
+                frontend: &client.frontend().name,
+                tls: client.tls.is_some(),
+                backend: backend.map(|backend| &*backend.name),
+                server: self
+                    .server
+                    .as_ref()
+                    .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
+                queued: self.queued,
+                connected: self.connected,
+                total,
+                bytes_in,
+                bytes_out: if self.uncounted { 0 } else { bytes_out },
+                termination: self.termination.unwrap_or(Termination::NORMAL),
+                active: Active {
+                    process: client.worker.shared.sessions.current(),
+                    frontend: client.frontend().current(),
+                    // HAProxy logs a request once it is no longer counted at its backend.
+                    backend: backend.map_or(0, |backend| backend.current().saturating_sub(1)),
+                    server: self
+                        .server
+                        .as_ref()
+                        .map_or(0, |server| server.userspace_active()),
+                },
+                retries: self.retries,
+                redispatched: self.redispatched,
+                server_queue: self.server_queue,
+                backend_queue: self.backend_queue,
+                extra,
+            },
+            request_received: self.request_received,
+            responded: self.responded,
+            status: self.status,
+            request: self.request.as_ref().zip(uri.as_deref()).map(
+                |((method, _, version), uri)| RequestLine {
+                    method: method.as_str(),
+                    uri,
+                    version: match *version {
+                        Version::HTTP_10 => "HTTP/1.0",
+                        Version::HTTP_2 => "HTTP/2.0",
+                        _ => "HTTP/1.1",
+                    },
+                },
+            ),
+            cookie_seen: self.cookie_seen,
+            cookie_set: self.cookie_set,
+        };
+        client.worker.shared.log.http(&record);
+    }
+
+    /// What the expressions of a line come to. Of the messages only the first lines are left.
+    fn samples(&self, client: &Client, line: &LogLine) -> Vec<Option<Value<'static>>> {
+        let memory = Memory::of(client);
+        let world = Surroundings {
+            client,
+            backend: self.backend(),
+            id: memory.remembered.id.as_deref(),
+            exchange: Some(self),
+        };
+        let none = HeaderMap::new();
+        let status = self
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        let scene = Scene {
+            request: self
+                .request
+                .as_ref()
+                .map(|(method, uri, version)| RequestView {
+                    method,
+                    uri,
+                    version: *version,
+                    headers: &none,
+                }),
+            response: status.map(|status| ResponseView {
+                status,
+                version: match self.responded {
+                    Some(_) => Version::HTTP_11,
+                    // It was no server's.
+                    None => Version::HTTP_09,
+                },
+                headers: &none,
+            }),
+            state: &memory.remembered.state,
+            world: &world,
+        };
+        let sample = |expr: &crate::rules::Expr| expr.sample(&scene).map(Value::into_owned);
+        line.samples().map(sample).collect()
+    }
+}

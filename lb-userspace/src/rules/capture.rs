@@ -1,0 +1,217 @@
+//! What a frontend keeps of messages for its log: HAProxy's `capture`.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{COOKIE, SET_COOKIE},
+};
+
+use super::fetch::Side;
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Captures {
+    /// Of requests, in the order of the log.
+    pub request: Vec<Slot>,
+    /// Of responses.
+    pub response: Vec<Slot>,
+    /// A cookie of both.
+    pub cookie: Option<CookieSlot>,
+}
+
+/// A place for a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The field that fills it; `None` where a rule does.
+    pub header: Option<HeaderName>,
+    /// No more bytes are kept.
+    pub len: usize,
+}
+
+/// A cookie that is kept, with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieSlot {
+    /// What name and value begin with: `NAME=` is exactly this cookie, `NAME` all whose names begin so.
+    pub begins: String,
+    /// No more bytes are kept, the name included.
+    pub len: usize,
+}
+
+impl Captures {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty() && self.cookie.is_none()
+    }
+
+    /// The places of a side.
+    pub fn of(&self, side: Side) -> &[Slot] {
+        match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        }
+    }
+}
+
+/// What was kept of one request and its response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    captures: Arc<Captures>,
+    request: Vec<Option<Box<[u8]>>>,
+    response: Vec<Option<Box<[u8]>>>,
+    request_cookie: Option<Box<[u8]>>,
+    response_cookie: Option<Box<[u8]>>,
+}
+
+impl Captured {
+    /// What `captures` keep of a request with these fields.
+    pub fn of_request(captures: &Arc<Captures>, headers: &HeaderMap) -> Self {
+        let cookie = captures.cookie.as_ref().and_then(|slot| {
+            let lines = headers.get_all(COOKIE).iter();
+            let mut pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
+            pairs.find_map(|pair| slot.taken(pair))
+        });
+        Self {
+            request: captures
+                .request
+                .iter()
+                .map(|slot| slot.taken(headers))
+                .collect(),
+            response: vec![None; captures.response.len()],
+            request_cookie: cookie,
+            response_cookie: None,
+            captures: Arc::clone(captures),
+        }
+    }
+
+    /// Keeps what is to be kept of the response as the server sent it.
+    pub fn response(&mut self, headers: &HeaderMap) {
+        for (slot, kept) in self.captures.response.iter().zip(&mut self.response) {
+            *kept = slot.taken(headers);
+        }
+        self.response_cookie = self.captures.cookie.as_ref().and_then(|slot| {
+            let lines = headers.get_all(SET_COOKIE).iter();
+            let pairs = lines.map(|line| line.as_bytes().split(|&byte| byte == b';').next());
+            pairs.flatten().find_map(|pair| slot.taken(pair))
+        });
+    }
+
+    /// Puts a text into a place, if there is one of this number.
+    pub fn put(&mut self, side: Side, place: usize, text: &[u8]) {
+        let slots = match side {
+            Side::Request => &mut self.request,
+            Side::Response => &mut self.response,
+        };
+        if let (Some(slot), Some(kept)) = (self.captures.of(side).get(place), slots.get_mut(place))
+        {
+            *kept = Some(cut(text, slot.len));
+        }
+    }
+
+    /// What is in a place.
+    pub fn get(&self, side: Side, place: usize) -> Option<&[u8]> {
+        self.all(side).get(place)?.as_deref()
+    }
+
+    /// All places of a side.
+    pub fn all(&self, side: Side) -> &[Option<Box<[u8]>>] {
+        match side {
+            Side::Request => &self.request,
+            Side::Response => &self.response,
+        }
+    }
+
+    /// The cookie, `NAME=VALUE`.
+    pub fn cookie(&self, side: Side) -> Option<&[u8]> {
+        match side {
+            Side::Request => self.request_cookie.as_deref(),
+            Side::Response => self.response_cookie.as_deref(),
+        }
+    }
+}
+
+impl Slot {
+    /// The last line of the field.
+    fn taken(&self, headers: &HeaderMap) -> Option<Box<[u8]>> {
+        let line = headers.get_all(self.header.as_ref()?).iter().next_back()?;
+        Some(cut(line.as_bytes().trim_ascii(), self.len))
+    }
+}
+
+impl CookieSlot {
+    fn taken(&self, pair: &[u8]) -> Option<Box<[u8]>> {
+        let pair = pair.trim_ascii();
+        pair.starts_with(self.begins.as_bytes())
+            .then(|| cut(pair, self.len))
+    }
+}
+
+fn cut(text: &[u8], most: usize) -> Box<[u8]> {
+    text[..text.len().min(most)].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn text(kept: Option<&[u8]>) -> Option<String> {
+        kept.map(|kept| String::from_utf8_lossy(kept).into_owned())
+    }
+
+    #[test]
+    fn the_last_line_is_kept_and_cut() {
+        let slot = |header, len| Slot {
+            header: Some(HeaderName::from_static(header)),
+            len,
+        };
+        let captures = Arc::new(Captures {
+            request: vec![
+                slot("x-a", 4),
+                slot("x-b", 9),
+                Slot {
+                    header: None,
+                    len: 3,
+                },
+            ],
+            response: vec![slot("server", 9)],
+            cookie: Some(CookieSlot {
+                begins: "SESS".into(),
+                len: 9,
+            }),
+        });
+        let request = headers(&[
+            ("x-a", "first"),
+            ("x-a", "second"),
+            ("cookie", "a=1; SESSION=123456; SESS=2"),
+        ]);
+        let mut kept = Captured::of_request(&captures, &request);
+        kept.put(Side::Request, 2, b"abcdef");
+        kept.put(Side::Request, 3, b"nowhere");
+        let of = |kept: &Captured, side, place| text(kept.get(side, place));
+        assert_eq!(of(&kept, Side::Request, 0).as_deref(), Some("seco"));
+        assert_eq!(of(&kept, Side::Request, 1), None);
+        assert_eq!(of(&kept, Side::Request, 2).as_deref(), Some("abc"));
+        assert_eq!(of(&kept, Side::Response, 0), None);
+        assert_eq!(
+            text(kept.cookie(Side::Request)).as_deref(),
+            Some("SESSION=1")
+        );
+        kept.response(&headers(&[
+            ("server", ""),
+            ("set-cookie", "b=SESS"),
+            ("set-cookie", "SESS=3; path=/"),
+        ]));
+        assert_eq!(of(&kept, Side::Response, 0).as_deref(), Some(""));
+        assert_eq!(text(kept.cookie(Side::Response)).as_deref(), Some("SESS=3"));
+    }
+}
