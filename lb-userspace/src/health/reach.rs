@@ -11,7 +11,7 @@ use crate::{
     topology::{CheckStatus, Server, Topology},
     wire::{
         Stream,
-        dial::{self, Unready},
+        dial::{self, Handshake, Unready},
         header::Introduction,
     },
 };
@@ -72,8 +72,13 @@ impl Reach {
             // Nobody is introduced: the connection is our own.
             ends: None,
         });
-        let tls = self.tls.as_deref().map(|tls| (tls, self.address.ip()));
-        let prepare = dial::prepare(stream, introduction, tls, self.host.as_deref());
+        let tls = self.tls.as_deref().map(|connector| Handshake {
+            connector,
+            address: self.address.ip(),
+            host: self.host.as_deref(),
+            http_1: false,
+        });
+        let prepare = dial::prepare(stream, introduction, tls);
         match timeout_at(deadline, prepare).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(Unready::Broken(error))) => Err(tcp::failed(&error)),

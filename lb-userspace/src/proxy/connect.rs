@@ -8,7 +8,7 @@ use super::{Stream, header::Ends};
 use crate::{
     topology::Server,
     wire::{
-        dial::{self, Unready},
+        dial::{self, Handshake, Unready},
         header::Introduction,
     },
 };
@@ -65,6 +65,8 @@ pub struct Way {
     pub timeout: Duration,
     /// What is different for each client; most servers are reached alike by all.
     pub own: Option<Box<Own>>,
+    /// HTTP/1 is to be spoken, whatever else its TLS could agree on.
+    pub http_1: bool,
 }
 
 /// What makes a connection to a server one that not every client may use.
@@ -104,6 +106,7 @@ impl Way {
             server,
             timeout,
             own,
+            http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
             return Ok(connect(server.address, timeout).await?.into());
@@ -115,10 +118,13 @@ impl Way {
                 Some(Introduction { version, ends })
             });
             let stream = dial::connect(server.address).await?;
-            let tls = server.tls.as_deref();
-            let tls = tls.map(|tls| (tls, server.address.ip()));
-            let host = own.and_then(|own| own.host.as_deref());
-            let ready = dial::prepare(stream, introduction, tls, host).await;
+            let tls = server.tls.as_deref().map(|connector| Handshake {
+                connector,
+                address: server.address.ip(),
+                host: own.and_then(|own| own.host.as_deref()),
+                http_1,
+            });
+            let ready = dial::prepare(stream, introduction, tls).await;
             ready.map_err(|unready| match unready {
                 Unready::Broken(error) => error.into(),
                 Unready::Tls(error) => {

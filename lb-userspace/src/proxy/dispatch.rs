@@ -170,18 +170,9 @@ pub(super) async fn slot(
         {
             return Ok(slot);
         }
-        trace.server = Some(Arc::clone(server));
-        trace.server_queue = server.queue.len() + 1;
-        let wait = server.queue.wait(|| match server.claim() {
-            Some(slot) => Some(Some(slot)),
-            // It went down: whoever waited for it is balanced anew.
-            None if !server.is_usable_by_cookie() => Some(None),
-            None => None,
-        });
-        match tokio::time::timeout(patience, wait).await {
-            Err(_elapsed) => return Err(DispatchError::QueueTimeout),
-            Ok(Some(slot)) => return Ok(slot),
-            Ok(None) => trace.server = None,
+        let usable = || server.is_usable_by_cookie();
+        if let Some(slot) = wait_for(server, usable, patience, trace).await? {
+            return Ok(slot);
         }
     }
     let claim = || match backend.claim(asking, avoid) {
@@ -195,6 +186,15 @@ pub(super) async fn slot(
             Err(Unavailable::Full) => {}
         }
     }
+    // A hash leads to one server, which others' slots are no help for: who waits, waits for that one.
+    while let Some(server) = backend.bound_to(asking, avoid) {
+        let usable = || server.is_eligible();
+        if let Some(slot) = wait_for(server, usable, patience, trace).await? {
+            backend.counters.balanced.inc();
+            server.counters.balanced.inc();
+            return Ok(slot);
+        }
+    }
     trace.backend_queue = backend.queue.len() + 1;
     let wait = backend.queue.wait(|| match claim() {
         Err(Unavailable::Full) => None,
@@ -205,6 +205,29 @@ pub(super) async fn slot(
         Ok(Err(_)) => Err(DispatchError::NoServer),
         Ok(Ok(slot)) => Ok(slot),
     }
+}
+
+/// A slot of `server` once it is this one's turn; `None` if the server is not `usable` any more: whoever waited for it is
+/// balanced anew.
+async fn wait_for(
+    server: &Arc<Server>,
+    usable: impl Fn() -> bool,
+    patience: Duration,
+    trace: &mut Trace,
+) -> Result<Option<Connection>, DispatchError> {
+    trace.server = Some(Arc::clone(server));
+    trace.server_queue = server.queue.len() + 1;
+    let wait = server.queue.wait(|| match server.claim() {
+        Some(slot) => Some(Some(slot)),
+        None if !usable() => Some(None),
+        None => None,
+    });
+    let slot = tokio::time::timeout(patience, wait).await;
+    let slot = slot.map_err(|_elapsed| DispatchError::QueueTimeout)?;
+    if slot.is_none() {
+        trace.server = None;
+    }
+    Ok(slot)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -56,7 +56,8 @@ impl Connector {
         self.options.name == ServerName::Host
     }
 
-    /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address.
+    /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address. Of the
+    /// protocols that are offered it is HTTP/1 alone if that is what is wanted.
     ///
     /// # Errors
     /// It failed: the certificate is not trusted, or not that server's, or it speaks no TLS.
@@ -65,6 +66,7 @@ impl Connector {
         stream: TcpStream,
         address: IpAddr,
         host: Option<&str>,
+        http_1: bool,
     ) -> io::Result<TlsStream<TcpStream>> {
         let config = self
             .live
@@ -78,7 +80,13 @@ impl Connector {
         let name = name
             .and_then(|name| Name::try_from(name.to_owned()).ok())
             .unwrap_or_else(|| Name::from(address));
-        TlsConnector::from(config).connect(name, stream).await
+        let asks = !config.alpn_protocols.is_empty();
+        let connector = TlsConnector::from(config);
+        if http_1 && asks {
+            let only = connector.with_alpn(vec![b"http/1.1".to_vec()]);
+            return only.connect(name, stream).await;
+        }
+        connector.connect(name, stream).await
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<ClientConfig, TlsError> {

@@ -66,7 +66,7 @@ fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, 
         connector.load().unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let asked = async {
-            let mut stream = connector.connect(stream, address.ip(), None).await?;
+            let mut stream = connector.connect(stream, address.ip(), None, false).await?;
             let mut byte = Vec::new();
             stream.read_to_end(&mut byte).await?;
             Ok::<_, std::io::Error>(byte)

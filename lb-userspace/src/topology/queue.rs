@@ -1,11 +1,11 @@
 //! Waiting for a server's slot when `maxconn` leaves none.
 //!
-//! Callers bound the wait themselves (`timeouts.queue`). A release wakes one waiter, the longest waiting first; a
-//! change of a server's state wakes all of them, since what they wait for may have gone or come.
+//! Callers bound the wait themselves (`timeouts.queue`). A release gives the longest waiting its chance, and so does a
+//! change of a server's state, since what it waits for may have gone or come; then it is the next one's turn.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::counters::Counter;
 
@@ -14,6 +14,9 @@ use super::counters::Counter;
 pub struct Queue {
     waiting: AtomicU32,
     max: Counter,
+    /// Held by the first; the others wait for it in order.
+    turn: Mutex<()>,
+    /// What the first waits for.
     freed: Notify,
 }
 
@@ -33,66 +36,60 @@ impl Queue {
         self.max.value()
     }
 
-    /// Calls `attempt` at each chance until it yields something. Who finds others waiting tries only once it is its
-    /// turn. Dropping the future leaves the queue and passes a chance that it had been given on to the next.
+    /// Calls `attempt` at each chance until it yields something. They are served in the order in which they came: who is
+    /// first stays so until it has what it waits for, whoever takes a slot meanwhile. Dropping the future leaves the queue,
+    /// and the next is the first.
     pub async fn wait<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let place = Place::take(self);
-        let mut my_turn = place.ahead == 0;
+        let _place = Place::take(self);
+        let _turn = self.turn.lock().await;
         loop {
             let mut chance = std::pin::pin!(self.freed.notified());
             // Registered before the attempt, or a slot freed between the two would be missed.
-            let called = chance.as_mut().enable();
-            if (my_turn || called)
-                && let Some(done) = attempt()
-            {
+            chance.as_mut().enable();
+            if let Some(done) = attempt() {
                 return done;
             }
-            if !called {
-                chance.await;
-            }
-            my_turn = true;
+            chance.await;
         }
     }
 
-    /// A slot is free: wakes the longest waiting. Returns whether there was one.
-    pub(super) fn wake_one(&self) -> bool {
-        let waiting = !self.is_empty();
-        if waiting {
+    /// A slot is free: a chance for the longest waiting.
+    pub(super) fn wake_one(&self) {
+        if !self.is_empty() {
             self.freed.notify_one();
         }
-        waiting
     }
 
-    /// What they wait for has changed: wakes all.
+    /// What they wait for has changed: a chance for each, one after the other as long as they take it.
     pub(super) fn wake_all(&self) {
-        self.freed.notify_waiters();
+        self.freed.notify_one();
     }
 }
 
 /// A place in the queue, given back when dropped.
-struct Place<'a> {
-    queue: &'a Queue,
-    /// How many were there before.
-    ahead: u32,
-}
+struct Place<'a>(&'a Queue);
 
 impl<'a> Place<'a> {
     fn take(queue: &'a Queue) -> Self {
         let ahead = queue.waiting.fetch_add(1, SeqCst);
         queue.max.raise(u64::from(ahead) + 1);
-        Self { queue, ahead }
+        Self(queue)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, SeqCst);
+        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{
+        cell::Cell,
+        sync::Arc,
+        task::{Context, Waker},
+    };
 
     use super::*;
 
@@ -105,12 +102,11 @@ mod tests {
             tokio::task::yield_now().await;
             assert_eq!(queue.len(), 1);
             slots.set(1);
-            assert!(queue.wake_one());
+            queue.wake_one();
         };
         tokio::join!(waiter, server);
         assert_eq!(queue.len(), 0);
         assert_eq!(queue.max(), 1);
-        assert!(!queue.wake_one(), "nobody is left to wake");
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -125,6 +121,61 @@ mod tests {
             }
             assert_eq!(queue.len(), 1);
         }
+        assert_eq!(queue.len(), 0);
+    }
+
+    /// Waiters of several threads come one after the other, and more slots than one are freed while others try to take
+    /// them.
+    #[test]
+    fn they_are_served_in_the_order_in_which_they_came() {
+        const WAITERS: u32 = 24;
+        let queue = Arc::<Queue>::default();
+        let slots = Arc::<AtomicU32>::default();
+        let served = Arc::<std::sync::Mutex<Vec<u32>>>::default();
+        let take = |slots: &AtomicU32| {
+            slots
+                .fetch_update(SeqCst, SeqCst, |free| free.checked_sub(1))
+                .ok()
+        };
+        let threads: Vec<_> = (0..WAITERS)
+            .map(|number| {
+                let (at, slots, served) = (Arc::clone(&queue), slots.clone(), served.clone());
+                let mut waiting = Box::pin(async move {
+                    // Noted within the attempt: who is served next cannot be ahead of it.
+                    let attempt = || {
+                        take(&slots)?;
+                        served.lock().expect("not poisoned").push(number);
+                        Some(())
+                    };
+                    at.wait(attempt).await;
+                });
+                // They get in line here, one after the other.
+                let mut unwoken = Context::from_waker(Waker::noop());
+                assert!(waiting.as_mut().poll(&mut unwoken).is_pending());
+                std::thread::spawn(move || {
+                    tokio::runtime::Builder::new_current_thread()
+                        .build()
+                        .expect("a runtime")
+                        .block_on(waiting);
+                })
+            })
+            .collect();
+        let mut freed = 0;
+        while freed < WAITERS {
+            // Chances that come to nothing cost nobody its place.
+            queue.wake_one();
+            let burst = (freed % 3 + 1).min(WAITERS - freed);
+            for _ in 0..burst {
+                slots.fetch_add(1, SeqCst);
+                queue.wake_one();
+            }
+            freed += burst;
+        }
+        for thread in threads {
+            thread.join().expect("served");
+        }
+        let served = served.lock().expect("not poisoned").clone();
+        assert_eq!(served, (0..WAITERS).collect::<Vec<_>>());
         assert_eq!(queue.len(), 0);
     }
 }

@@ -534,8 +534,8 @@ impl Drop for Connection {
         if let Some(load) = &self.server.backend_load {
             load.fetch_sub(1, Relaxed);
         }
-        if !self.server.queue.wake_one() {
-            self.server.backend_queue.wake_one();
-        }
+        // Both: if there are more slots than wait for this very server, they are the backend's.
+        self.server.queue.wake_one();
+        self.server.backend_queue.wake_one();
     }
 }

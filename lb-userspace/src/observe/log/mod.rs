@@ -4,6 +4,7 @@
 //! [`Sink::event`]. The line is written where it arises, put into a bounded queue, and sent by a thread of its own, so
 //! that neither a slow disk nor a dead syslog server can hold a request. A full queue drops the line and counts it.
 
+mod batch;
 pub mod bridge;
 pub mod clock;
 pub mod custom;

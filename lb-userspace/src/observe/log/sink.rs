@@ -315,21 +315,31 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
     let pid = std::process::id();
     loop {
         let stopping = shared.stop.load(Ordering::SeqCst);
-        let mut wrote = false;
+        let (mut wrote, mut ended) = (false, false);
+        let (mut written, mut failed) = (0, 0);
         loop {
             match lines.try_recv() {
                 Ok(line) => {
                     wrote = true;
                     for target in &mut targets {
-                        if target.send(&line, pid).is_err() {
-                            shared.failed.fetch_add(1, Ordering::Relaxed);
-                        }
+                        failed += target.add(&line, pid);
                     }
-                    shared.written.fetch_add(1, Ordering::Relaxed);
+                    written += 1;
                 }
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => {
+                    ended = true;
+                    break;
+                }
             }
+        }
+        for target in &mut targets {
+            failed += target.send();
+        }
+        shared.failed.fetch_add(failed, Ordering::Relaxed);
+        shared.written.fetch_add(written, Ordering::Relaxed);
+        if ended {
+            return;
         }
         // What a stream did not take at once.
         let waiting = targets

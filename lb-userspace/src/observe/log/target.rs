@@ -2,17 +2,20 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::{fs::MetadataExt, net::UnixDatagram},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+
 use super::{
+    batch::Batch,
     clock::Calendar,
     journal,
-    rfc3164::{self, push_line},
+    rfc3164::{Front, push_line},
     sink::Line,
     stream::Stream,
 };
@@ -49,14 +52,24 @@ pub(super) struct Target {
     level: u8,
     format: LogFormat,
     output: Output,
-    buffer: String,
+    front: Front,
+    batch: Batch,
 }
 
 #[derive(Debug)]
 enum Output {
-    Udp { socket: UdpSocket, to: SocketAddr },
-    Unix { socket: UnixDatagram, to: PathBuf },
-    Journal(UnixDatagram),
+    Udp {
+        socket: UdpSocket,
+        to: SocketAddrAny,
+    },
+    Unix {
+        socket: UnixDatagram,
+        to: SocketAddrAny,
+    },
+    Journal {
+        socket: UnixDatagram,
+        to: SocketAddrAny,
+    },
     Stream(Stream),
     Stderr,
     File(LogFile),
@@ -69,20 +82,22 @@ impl Target {
                 target: format!("udp://{to}"),
                 source,
             })?,
-            LogDestination::Unix(to) => unix(to).map_err(|source| TargetError::Socket {
-                target: to.display().to_string(),
-                source,
-            })?,
+            LogDestination::Unix(to) => {
+                let opened = datagrams(to);
+                let (socket, to) = opened.map_err(|source| TargetError::Socket {
+                    target: to.display().to_string(),
+                    source,
+                })?;
+                Output::Unix { socket, to }
+            }
             LogDestination::Tcp(to) => Output::Stream(Stream::new(*to)),
             LogDestination::Journald => {
-                let socket = UnixDatagram::unbound().and_then(|socket| {
-                    socket.set_nonblocking(true)?;
-                    Ok(socket)
-                });
-                Output::Journal(socket.map_err(|source| TargetError::Socket {
+                let opened = datagrams(Path::new(journal::SOCKET));
+                let (socket, to) = opened.map_err(|source| TargetError::Socket {
                     target: "journald".to_owned(),
                     source,
-                })?)
+                })?;
+                Output::Journal { socket, to }
             }
             LogDestination::Stderr => Output::Stderr,
             LogDestination::File(path) => Output::File(LogFile::open(path.clone())?),
@@ -92,48 +107,59 @@ impl Target {
             level: target.level,
             format: target.format,
             output,
-            buffer: String::with_capacity(1024),
+            front: Front::default(),
+            batch: Batch::default(),
         })
     }
 
-    /// Sends `line` if it is severe enough for this target.
-    pub(super) fn send(&mut self, line: &Line, pid: u32) -> io::Result<()> {
+    /// Takes `line` if it is severe enough for this target. Returns how many lines could not be sent to make room for it.
+    pub(super) fn add(&mut self, line: &Line, pid: u32) -> u64 {
         if line.level as u8 > self.level {
-            return Ok(());
+            return 0;
         }
         let message = match self.format {
             LogFormat::Text => &line.text,
             LogFormat::Json => &line.json,
         };
         let Some(message) = message else {
-            return Ok(());
+            return 0;
         };
-        let out = &mut self.buffer;
+        let (facility, front) = (self.facility, &mut self.front);
         match &self.output {
-            Output::Journal(_) => journal::entry(out, self.facility, line.level, pid, message),
-            Output::Udp { .. } | Output::Unix { .. } | Output::Stream(_) => {
-                rfc3164::frame(out, self.facility, line.level, line.at, pid, message);
-            }
+            Output::Journal { .. } => self
+                .batch
+                .add(|out| journal::entry(out, facility, line.level, pid, message)),
+            Output::Udp { .. } | Output::Unix { .. } | Output::Stream(_) => self
+                .batch
+                .add(|out| front.frame(out, facility, line.level, line.at, pid, message)),
             Output::Stderr | Output::File(_) => {
-                out.clear();
-                if self.format == LogFormat::Text {
-                    stamp(out, line);
-                }
-                push_line(out, message);
+                let stamped = self.format == LogFormat::Text;
+                self.batch.add(|out| {
+                    if stamped {
+                        stamp(out, line);
+                    }
+                    push_line(out, message);
+                });
             }
+        }
+        if self.batch.is_full() { self.send() } else { 0 }
+    }
+
+    /// Sends what has been added. Returns how many lines could not be.
+    pub(super) fn send(&mut self) -> u64 {
+        let batch = &mut self.batch;
+        if batch.is_empty() {
+            return 0;
         }
         match &mut self.output {
-            Output::Udp { socket, to } => socket.send_to(out.as_bytes(), *to).map(drop),
-            Output::Unix { socket, to } => socket.send_to(out.as_bytes(), to).map(drop),
-            Output::Journal(socket) => socket.send_to(out.as_bytes(), journal::SOCKET).map(drop),
-            Output::Stream(stream) => stream.send(out.as_bytes()),
-            Output::Stderr => io::stderr().lock().write_all(out.as_bytes()),
-            Output::File(file) => file.append(out.as_bytes()),
+            Output::Udp { socket, to } => batch.send(socket, to),
+            Output::Unix { socket, to } | Output::Journal { socket, to } => batch.send(socket, to),
+            Output::Stream(stream) => batch.each(|line| stream.send(line)),
+            Output::Stderr => batch.write(&mut io::stderr().lock()),
+            Output::File(file) => batch.write(file.current()),
         }
     }
-}
 
-impl Target {
     /// Goes on with what a stream did not take at once; whether there is more of it.
     pub(super) fn flush(&mut self) -> bool {
         match &mut self.output {
@@ -170,16 +196,18 @@ fn udp(to: SocketAddr) -> io::Result<Output> {
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_nonblocking(true)?;
-    Ok(Output::Udp { socket, to })
+    Ok(Output::Udp {
+        socket,
+        to: to.into(),
+    })
 }
 
-fn unix(to: &Path) -> io::Result<Output> {
+/// A socket for datagrams to `to`, which need not be there yet.
+fn datagrams(to: &Path) -> io::Result<(UnixDatagram, SocketAddrAny)> {
+    let to = SocketAddrUnix::new(to)?;
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    Ok(Output::Unix {
-        socket,
-        to: to.to_owned(),
-    })
+    Ok((socket, to.into()))
 }
 
 /// A file that is appended to, and opened anew once its name means another file.
@@ -202,14 +230,17 @@ impl LogFile {
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// What its name means now; if that cannot be opened, what it meant before.
+    fn current(&mut self) -> &mut File {
         if self.looked.elapsed() >= REOPEN_INTERVAL {
             self.looked = Instant::now();
-            if self.was_rotated() {
-                self.file = open_append(&self.path)?;
+            if self.was_rotated()
+                && let Ok(file) = open_append(&self.path)
+            {
+                self.file = file;
             }
         }
-        self.file.write_all(bytes)
+        &mut self.file
     }
 
     fn was_rotated(&self) -> bool {

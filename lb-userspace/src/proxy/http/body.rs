@@ -9,10 +9,6 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -38,8 +34,6 @@ pub(super) struct RequestBody {
 
 /// Holds a body back until the server asks for it.
 struct Gate {
-    /// The server has said `100 Continue`.
-    open: Arc<AtomicBool>,
     /// It is sent anyway from here on (RFC 9110 section 10.1.1: a client need not wait for ever).
     until: Instant,
 }
@@ -74,10 +68,10 @@ impl RequestBody {
         self.kept.clone()
     }
 
-    /// Holds the body back until `open` is set, or `until`.
-    pub(super) fn hold(&mut self, open: Arc<AtomicBool>, until: Instant) {
+    /// Holds the body back until the server has asked for it, or `until`.
+    pub(super) fn hold(&mut self, until: Instant) {
         self.client.hold_until(Some(until));
-        self.gate = Some(Gate { open, until });
+        self.gate = Some(Gate { until });
     }
 
     /// Takes what has come of it already, so that a connection whose request is complete can go on after an answer of
@@ -130,7 +124,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
         if let Some(gate) = &this.gate {
-            if !gate.open.load(Relaxed) && this.client.now() < gate.until {
+            if !this.client.is_asked_to_continue() && this.client.now() < gate.until {
                 return Poll::Pending;
             }
             this.gate = None;

@@ -11,11 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, StatusCode};
+use h2::RecvStream;
+use http::{HeaderValue, Response, StatusCode};
 
 use super::{
     answer::Answer,
     exchange::{context::Exchange, rules::Remembered},
+    interim,
     tunnel::Tunnel,
 };
 use crate::{
@@ -58,6 +60,14 @@ pub(super) struct Client {
     held: Cell<Option<Instant>>,
     /// A `100 Continue` of hyper's may pass.
     pub(super) interim: Cell<bool>,
+    /// The server has said `100 Continue`.
+    continues: Cell<bool>,
+    /// What the server has said before its answer and the client has not got yet.
+    interims: RefCell<Vec<Response<()>>>,
+    /// hyper may still have to write something of an earlier answer.
+    behind: Cell<bool>,
+    /// The stream of HTTP/2 that the request has come by and whose end is still to come.
+    unread: Cell<Option<RecvStream>>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The status of the answer with which to close.
@@ -195,6 +205,10 @@ impl Client {
             blocked: Cell::new(false),
             held: Cell::new(None),
             interim: Cell::new(false),
+            continues: Cell::new(false),
+            interims: RefCell::default(),
+            behind: Cell::new(false),
+            unread: Cell::new(None),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
@@ -324,6 +338,7 @@ impl Client {
     /// All that was to be sent has been.
     pub(super) fn flushed(&self) {
         self.blocked.set(false);
+        self.behind.set(false);
         if self.phase() == Phase::Flushing {
             self.end_exchange();
         }
@@ -337,6 +352,7 @@ impl Client {
     pub(super) fn begin(&self) {
         // One that answers faster than it is flushed has its record written before the next begins.
         if self.exchange().is_open() {
+            self.behind.set(true);
             self.end_exchange();
         }
         if self.phase() == Phase::Idle {
@@ -348,6 +364,8 @@ impl Client {
         self.number.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
+        self.continues.set(false);
+        self.interims.borrow_mut().clear();
         self.held.set(None);
         self.enter(Phase::Serving);
         let before = self.before(self.started.get());
@@ -429,6 +447,50 @@ impl Client {
     /// Whether the request's body is held back.
     pub(super) fn is_held(&self) -> bool {
         self.held.get().is_some()
+    }
+
+    /// The server has said something before its answer: the request's body is wanted, or it is for the client, if that
+    /// `understands` it. What a client does not read at all is not kept without end.
+    pub(super) fn interim_came(&self, head: Response<()>, understands: bool) {
+        self.server_active();
+        if head.status() == StatusCode::CONTINUE {
+            self.continues.set(true);
+            return;
+        }
+        let mut interims = self.interims.borrow_mut();
+        if understands && interims.len() < interim::MAX_WAITING {
+            interims.push(interim::clean(head));
+        }
+    }
+
+    /// Whether the server has asked for the request's body.
+    pub(super) fn is_asked_to_continue(&self) -> bool {
+        self.continues.get()
+    }
+
+    /// What the server has said before its answer and the client is to be told now.
+    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut *self.interims.borrow_mut())
+    }
+
+    /// Whether there is any of it.
+    pub(super) fn has_interims(&self) -> bool {
+        !self.interims.borrow().is_empty()
+    }
+
+    /// Nobody reads the request's stream any more, though its end has not come.
+    pub(super) fn leave_unread(&self, stream: RecvStream) {
+        self.unread.set(Some(stream));
+    }
+
+    /// That stream.
+    pub(super) fn take_unread(&self) -> Option<RecvStream> {
+        self.unread.take()
+    }
+
+    /// Whether hyper may still have to write something of an earlier answer.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.get()
     }
 
     /// Something passed between us and the server.

@@ -297,6 +297,15 @@ fn origin_form(uri: &Uri) -> Uri {
     Uri::from(path)
 }
 
+/// Makes the head of an interim answer one that a client may get.
+pub(super) fn interim(head: &mut response::Parts) {
+    let fields = Fields::of(&head.headers);
+    remove_connection_fields(&mut head.headers, fields);
+    for name in [UPGRADE, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER] {
+        head.headers.remove(name);
+    }
+}
+
 /// What became of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {

@@ -105,3 +105,145 @@ fn a_websocket_that_the_server_does_not_speak_is_none() {
         });
     }
 }
+
+/// A server of HTTP/2 that carries WebSocket in streams, or not; sends back what comes.
+fn websocket_h2(carries: bool) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        run(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut builder = h2::server::Builder::new();
+            if carries {
+                builder.enable_connect_protocol();
+            }
+            let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                tokio::task::spawn_local(async move {
+                    let switches = request.method() == "CONNECT";
+                    assert_eq!(switches, carries && request.uri().path() != "/plain");
+                    assert!(!request.headers().contains_key("sec-websocket-key"));
+                    assert!(!request.headers().contains_key("upgrade"));
+                    if !switches || request.uri().path() == "/no" {
+                        let response = Response::builder().status(404).body(()).unwrap();
+                        let _ = respond.send_response(response, true);
+                        return;
+                    }
+                    let protocol = request.extensions().get::<h2::ext::Protocol>().unwrap();
+                    assert_eq!(protocol.as_str(), "websocket");
+                    let response = Response::builder().header("sec-websocket-protocol", "x");
+                    let mut stream = respond
+                        .send_response(response.body(()).unwrap(), false)
+                        .unwrap();
+                    stream.send_data("hello".into(), false).unwrap();
+                    let mut body = request.into_body();
+                    while let Some(data) = data(&mut body).await {
+                        stream.send_data(data, false).unwrap();
+                    }
+                    stream.send_data("bye".into(), true).unwrap();
+                });
+            }
+        });
+    });
+    address
+}
+
+fn to_h2(server: SocketAddr) -> Harness {
+    Harness::new(&[server], |_, backend| {
+        backend.servers[0].protocol = crate::config::model::Protocol::H2;
+    })
+}
+
+fn upgrade(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+#[test]
+fn an_upgrade_is_a_stream_of_a_server_of_http_2() {
+    let harness = to_h2(websocket_h2(true));
+    let mut client = harness.connect();
+    // What a client sends before it knows is the tunnel's, too.
+    client
+        .write_all(format!("{}early", upgrade("/chat")).as_bytes())
+        .unwrap();
+    let answer = read_to(&mut client, "early");
+    assert!(
+        answer.starts_with("HTTP/1.1 101 Switching Protocols\r\n"),
+        "{answer}"
+    );
+    for field in [
+        "connection: Upgrade",
+        "upgrade: websocket",
+        "sec-websocket-protocol: x",
+        // RFC 6455's own example.
+        "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    ] {
+        assert!(answer.contains(&format!("\r\n{field}\r\n")), "{answer}");
+    }
+    assert!(answer.ends_with("\r\n\r\nhelloearly"), "{answer}");
+    client.write_all(b"later").unwrap();
+    assert_eq!(read_to(&mut client, "later"), "later");
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), "bye", "half of it goes on");
+    let mut client = harness.connect();
+    client.write_all(upgrade("/no").as_bytes()).unwrap();
+    let answer = read_to(&mut client, "\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    drop(client);
+    let lines = harness.logged();
+    assert_eq!(
+        tail(&lines[0]),
+        "101 ---- 1/1/0/0/0 0/0 \"GET /chat HTTP/1.1\""
+    );
+    assert_eq!(
+        tail(&lines[1]),
+        "404 ---- 1/1/0/0/0 0/0 \"GET /no HTTP/1.1\""
+    );
+}
+
+#[test]
+fn a_stream_of_http_2_may_lead_to_one() {
+    let harness = to_h2(websocket_h2(true));
+    run(async {
+        let (response, mut stream) = ask_for_websocket(harness.address).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers().len(), 1, "{:?}", response.headers());
+        let mut body = response.into_body();
+        assert_eq!(data(&mut body).await.unwrap(), "hello");
+        // More than a window.
+        let much = Bytes::from(vec![b'x'; 200_000]);
+        stream.reserve_capacity(much.len());
+        stream.send_data(much, false).unwrap();
+        let mut got = 0;
+        while got < 200_000 {
+            got += data(&mut body).await.unwrap().len();
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(all(&mut body).await, b"bye");
+    });
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "200 ---- 1/1/0/0/0 0/0 \"GET http://a/chat HTTP/2.0\""
+    );
+}
+
+#[test]
+fn a_server_of_http_2_that_carries_no_other_protocol_is_not_asked() {
+    let harness = to_h2(websocket_h2(false));
+    let mut client = harness.connect();
+    client.write_all(upgrade("/chat").as_bytes()).unwrap();
+    let answer = read_to(&mut client, "\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let server = &harness.shared.topology.backends[0].servers[0];
+    assert_eq!(server.counters.response_errors.value(), 0);
+    drop(client);
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "502 SH-- 1/1/0/0/0 0/0 \"GET /chat HTTP/1.1\""
+    );
+}

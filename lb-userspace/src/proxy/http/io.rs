@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     client::{Client, Phase},
-    recent,
+    interim, recent,
 };
 use crate::proxy::{Stream, stream::without_goodbye};
 
@@ -30,6 +30,8 @@ pub(super) struct ClientIo {
     /// What was read of it before and comes first.
     read: Bytes,
     client: Rc<Client>,
+    /// Interim answers that the socket did not take whole.
+    interims: Vec<u8>,
 }
 
 impl ClientIo {
@@ -39,7 +41,34 @@ impl ClientIo {
             stream,
             read,
             client,
+            interims: Vec::new(),
         }
+    }
+
+    /// Writes what the server has said before its answer.
+    fn poll_interims(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.has_interims() {
+            for head in self.client.take_interims() {
+                interim::write(&head, &mut self.interims);
+            }
+        }
+        while !self.interims.is_empty() {
+            let result = Pin::new(&mut self.stream).poll_write(cx, &self.interims);
+            let n = ready!(self.written(result))?;
+            self.interims.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The same before hyper writes.
+    ///
+    /// Where it still has the end of an earlier answer to write, there is no telling where that ends, and the answer itself
+    /// has come meanwhile: what was said before it is of no use any more.
+    fn poll_interims_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.client.is_behind() && self.client.has_interims() {
+            drop(self.client.take_interims());
+        }
+        self.poll_interims(cx)
     }
 
     /// Whether what hyper writes now is ours.
@@ -147,6 +176,7 @@ impl Write for ClientIo {
         if !this.may_write() {
             return Poll::Ready(Ok(buffer.len()));
         }
+        ready!(this.poll_interims_first(cx))?;
         let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
         this.written(result)
     }
@@ -160,6 +190,7 @@ impl Write for ClientIo {
         if !this.may_write() {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
+        ready!(this.poll_interims_first(cx))?;
         let result = poll_write_all(&mut this.stream, cx, buffers);
         this.written(result)
     }
@@ -171,6 +202,7 @@ impl Write for ClientIo {
     /// hyper calls this when it has nothing left to write.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_interims(cx))?;
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
         if flushed.is_pending() {
             this.client.write_blocked();

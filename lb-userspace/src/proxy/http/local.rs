@@ -10,6 +10,8 @@ use crate::proxy::Worker;
 
 /// Largest head of a request: HAProxy's `tune.bufsize` less `tune.maxrewrite`.
 const MAX_HEAD: usize = 16 * 1024 - 1024;
+/// What is read of a request's body at a time, and what waits of an answer before more of it is asked for.
+const BUFFER: usize = 32 * 1024;
 /// Most fields of a request: HAProxy's `tune.http.maxhdr`.
 const MAX_FIELDS: usize = 101;
 
@@ -31,7 +33,8 @@ impl Default for Local {
             // A client may shut its side down and still read the answer.
             .half_close(true)
             .max_headers(MAX_FIELDS)
-            .max_header_size(MAX_HEAD);
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(BUFFER);
         Self {
             pool: Pool::default(),
             server,

@@ -12,6 +12,7 @@
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
 //! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
+//! | `interim` | what a server says before its answer |
 //! | `invalid`, `recent` | messages that are none, for an operator to look at |
 //! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
 //! | `upstream` | connections to servers and the idle ones that are kept |
@@ -30,6 +31,7 @@ pub mod forward;
 mod forwarded;
 mod h2;
 mod inbound;
+mod interim;
 mod invalid;
 mod io;
 mod kept;

@@ -15,10 +15,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::Response;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::AsyncWrite;
 
-use super::io::{poll_read, poll_write_all};
+use super::{
+    interim::Heads,
+    io::{poll_read, poll_write_all},
+};
 use crate::proxy::{
     Stream,
     connect::{ConnectError, Way},
@@ -35,6 +39,11 @@ pub(super) struct Meter {
     /// The present request may be sent again, and nothing of the response has come.
     repeatable: Cell<bool>,
     repeated: Cell<bool>,
+    /// Nothing of the final answer has come.
+    awaited: Cell<bool>,
+    heads: RefCell<Heads>,
+    /// What the server has said before its answer.
+    interims: RefCell<Vec<Response<()>>>,
     /// The present request's bytes while it may be sent again; its room is kept for the next.
     request: RefCell<Vec<u8>>,
 }
@@ -63,6 +72,21 @@ impl Meter {
     pub(super) fn begin(&self, repeatable: bool) {
         self.repeatable.set(repeatable);
         self.request.borrow_mut().clear();
+        self.awaited.set(true);
+    }
+
+    /// The next of what the server has said before its answer.
+    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut *self.interims.borrow_mut())
+    }
+
+    /// Looks at what comes as long as the answer has not begun.
+    fn look(&self, bytes: &[u8]) {
+        if self.awaited.get() && !bytes.is_empty() {
+            let mut interims = self.interims.borrow_mut();
+            let found = |head| interims.push(head);
+            self.awaited.set(self.heads.borrow_mut().look(bytes, found));
+        }
     }
 
     /// Bytes received and sent since it was asked last.
@@ -186,10 +210,13 @@ impl Read for ServerIo {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_repeat(cx))?;
-        let mut read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |_| {}));
+        let meter = &this.meter;
+        let mut read =
+            ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| meter.look(bytes)));
         if !matches!(read, Ok(1..)) && this.repeat() {
             ready!(this.poll_repeat(cx))?;
-            read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |_| {}));
+            let meter = &this.meter;
+            read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| meter.look(bytes)));
         }
         let n = read?;
         this.meter.repeatable.set(false);

@@ -3,6 +3,8 @@
 mod choosing;
 mod h2_clients;
 mod h2_servers;
+mod interim;
+mod queueing;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
-use super::client::Client;
+use super::{client::Client, h2};
 use crate::{
     observe::log::{Cause, Phase, Termination},
     proxy::{
@@ -18,7 +18,20 @@ use crate::{
 
 /// The server's side of a connection that is to become a tunnel.
 pub(super) struct Tunnel {
-    pub(super) server: Stream,
+    pub(super) server: Far,
+    pub(super) rest: Rest,
+}
+
+/// What the server's side is.
+pub(super) enum Far {
+    /// A connection.
+    Socket(Stream),
+    /// A stream of one.
+    Http2(Box<h2::Bytestream>),
+}
+
+/// What else there is to know of a tunnel.
+pub(super) struct Rest {
     /// What the server has sent after its answer already.
     pub(super) early: Bytes,
     /// How long nothing may move.
@@ -30,60 +43,86 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Carries bytes both ways to the end of the exchange. `unread` is what the client has sent after its request
     /// already; it is counted, as is the server's answer.
-    pub(super) async fn run(mut self, client: &Client, mut stream: Stream, unread: Bytes) {
-        let mut bytes = (0, 0);
-        let begun = tokio::time::timeout(self.idle, async {
-            if !unread.is_empty() {
-                self.server.write_all(&unread).await?;
-            }
-            if !self.early.is_empty() {
-                stream.write_all(&self.early).await?;
-                client.sent(self.early.len());
-            }
-            // TLS may hold back what it has encrypted.
-            self.server.flush().await?;
-            stream.flush().await?;
-            Ok::<_, std::io::Error>(())
-        })
-        .await;
-        let outcome = match begun {
-            Ok(Ok(())) => {
-                relay(
-                    &client.worker.tcp,
-                    &mut stream,
-                    &mut self.server,
-                    Idle {
-                        client: self.idle,
-                        server: self.idle,
-                    },
-                    self.shut_down,
-                    |bytes_in, bytes_out| {
-                        client.tunnelled(bytes_in, bytes_out);
-                        bytes.0 += bytes_in;
-                        bytes.1 += bytes_out;
-                    },
-                )
-                .await
-            }
-            Ok(Err(_)) => broken(Cause::Server),
-            Err(_elapsed) => broken(Cause::ClientTimeout),
-        };
-        if outcome.broken {
-            // What one side has broken off is to look so to the other: RST, not FIN.
-            for stream in [&stream, &self.server] {
-                let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+    pub(super) async fn run(self, client: &Client, stream: Stream, unread: Bytes) {
+        match self.server {
+            Far::Socket(server) => sockets(client, stream, unread, server, self.rest).await,
+            Far::Http2(server) => {
+                h2::carry(client, stream, unread, server, self.rest).await;
+                client.tick();
+                client.end_exchange();
             }
         }
-        client.tick();
-        let mut exchange = client.exchange();
-        // What came early is counted already.
-        exchange.count_server_bytes((bytes.1, bytes.0 + unread.len() as u64));
-        if outcome.termination.cause != Cause::Normal {
-            exchange.terminate(outcome.termination.cause, Phase::Data);
-        }
-        drop(exchange);
-        client.end_exchange();
     }
+
+    /// The same where the client's side is a stream of HTTP/2, for as long as bytes move.
+    pub(super) async fn carry(self, client: &Client, near: h2::Bytestream, unread: Bytes) {
+        match self.server {
+            Far::Socket(server) => h2::carry(client, near, unread, server, self.rest).await,
+            Far::Http2(server) => h2::carry(client, near, unread, server, self.rest).await,
+        }
+    }
+}
+
+/// Two connections: the kernel can move their bytes.
+async fn sockets(
+    client: &Client,
+    mut stream: Stream,
+    unread: Bytes,
+    mut server: Stream,
+    rest: Rest,
+) {
+    let mut bytes = (0, 0);
+    let begun = tokio::time::timeout(rest.idle, async {
+        if !unread.is_empty() {
+            server.write_all(&unread).await?;
+        }
+        if !rest.early.is_empty() {
+            stream.write_all(&rest.early).await?;
+            client.sent(rest.early.len());
+        }
+        // TLS may hold back what it has encrypted.
+        server.flush().await?;
+        stream.flush().await?;
+        Ok::<_, std::io::Error>(())
+    })
+    .await;
+    let outcome = match begun {
+        Ok(Ok(())) => {
+            relay(
+                &client.worker.tcp,
+                &mut stream,
+                &mut server,
+                Idle {
+                    client: rest.idle,
+                    server: rest.idle,
+                },
+                rest.shut_down,
+                |bytes_in, bytes_out| {
+                    client.tunnelled(bytes_in, bytes_out);
+                    bytes.0 += bytes_in;
+                    bytes.1 += bytes_out;
+                },
+            )
+            .await
+        }
+        Ok(Err(_)) => broken(Cause::Server),
+        Err(_elapsed) => broken(Cause::ClientTimeout),
+    };
+    if outcome.broken {
+        // What one side has broken off is to look so to the other: RST, not FIN.
+        for stream in [&stream, &server] {
+            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        }
+    }
+    client.tick();
+    let mut exchange = client.exchange();
+    // What came early is counted already.
+    exchange.count_server_bytes((bytes.1, bytes.0 + unread.len() as u64));
+    if outcome.termination.cause != Cause::Normal {
+        exchange.terminate(outcome.termination.cause, Phase::Data);
+    }
+    drop(exchange);
+    client.end_exchange();
 }
 
 /// It ended before it had begun.

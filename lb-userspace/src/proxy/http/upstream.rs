@@ -27,6 +27,7 @@ use super::{
     client::Client,
     h2,
     server_io::{Meter, ServerIo},
+    tunnel::Far,
 };
 use crate::proxy::{
     Stream, Worker,
@@ -38,8 +39,9 @@ const MAX_IDLE: usize = 128;
 /// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
 /// we are the ones who close.
 const IDLE: Duration = Duration::from_secs(5);
-/// Largest head of a response that is taken.
-const MAX_HEAD: usize = 64 * 1024;
+/// Largest head of a response that is taken, and what is read of its body at a time. hyper's own 400 KiB would make
+/// megabytes of every client that does not read, since each piece that waits holds a buffer of that size.
+const BUFFER: usize = 32 * 1024;
 
 /// A connection to a server.
 pub(super) struct Upstream {
@@ -70,7 +72,8 @@ impl Upstream {
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         let handshake = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
+            .max_header_size(BUFFER)
+            .max_buf_size(BUFFER)
             .handshake(io);
         let (sender, connection) = handshake
             .await
@@ -177,6 +180,14 @@ impl Lease {
         }
     }
 
+    /// What the server has said before its answer, where the request has a connection of its own.
+    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.take_interims(),
+            Wire::Http2(_) => Vec::new(),
+        }
+    }
+
     /// The connection, where the request has one of its own.
     pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
         match &mut self.wire {
@@ -192,18 +203,23 @@ impl Lease {
         }
     }
 
-    /// The connection itself, once the server has switched protocols, with what has come after its answer. `None` if
-    /// HTTP is not done with it.
-    pub(super) fn into_switched(self) -> Option<(Stream, Bytes)> {
-        let Wire::Http1(upstream) = self.wire else {
-            return None;
+    /// The connection itself, or the stream, once the server has switched protocols, with what has come after its answer,
+    /// whose body would be `incoming`. `None` if HTTP is not done with it.
+    pub(super) fn into_switched(self, incoming: Inbound) -> Option<(Far, Bytes)> {
+        let upstream = match (self.wire, incoming) {
+            (Wire::Http1(upstream), _) => upstream,
+            (Wire::Http2(lease), Inbound::Http2(received)) => {
+                let stream = lease.into_switched(received)?;
+                return Some((Far::Http2(Box::new(stream)), Bytes::new()));
+            }
+            (Wire::Http2(_), _) => return None,
         };
         let Upstream {
             connection, ended, ..
         } = *upstream;
         ended.then(|| {
             let parts = connection.into_parts();
-            (parts.io.into_stream(), parts.read_buf)
+            (Far::Socket(parts.io.into_stream()), parts.read_buf)
         })
     }
 

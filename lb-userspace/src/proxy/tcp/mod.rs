@@ -116,6 +116,7 @@ async fn reach(
                     || client.server_name().map(Into::into),
                 );
                 Way {
+                    http_1: false,
                     server,
                     timeout,
                     own,

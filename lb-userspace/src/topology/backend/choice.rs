@@ -71,6 +71,14 @@ impl Backend {
         }
     }
 
+    /// The server that `asking` has to wait for while it is full; `None` if any will do.
+    pub fn bound_to(&self, asking: Asking, exclude: &[usize]) -> Option<&Arc<Server>> {
+        match self.pick(&self.table.load(), &asking, exclude) {
+            Some(Picked::This(server)) => Some(server),
+            _ => None,
+        }
+    }
+
     fn pick(&self, table: &Table, asking: &Asking, exclude: &[usize]) -> Option<Picked<'_>> {
         let at = |(server, active)| Picked::At(server, active);
         match self.config.balance {

@@ -6,17 +6,7 @@ mod persist;
 pub(super) mod rules;
 mod send;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
 use send::Answered;
@@ -28,7 +18,7 @@ use super::{
     fields::Fields,
     forward, forwarded, invalid,
     plan::Target,
-    tunnel::Tunnel,
+    tunnel::{Rest, Tunnel},
 };
 use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
@@ -156,19 +146,10 @@ async fn forward_to_backend(
     forwarded::tell(client, target, told, &mut head.headers);
 
     let mut body = RequestBody::new(body, client);
-    let opened = (fields.any(Fields::EXPECT) && expects_continue(&head, asked)).then(|| {
-        let opened = Arc::new(AtomicBool::new(false));
-        body.hold(Arc::clone(&opened), client.now() + CONTINUE);
-        opened
-    });
-    let mut request = Request::from_parts(head, body);
-    if let Some(opened) = opened {
-        hyper::ext::on_informational(&mut request, move |response| {
-            if response.status() == 100 {
-                opened.store(true, Relaxed);
-            }
-        });
+    if fields.any(Fields::EXPECT) && expects_continue(&head, asked) {
+        body.hold(client.now() + CONTINUE);
     }
+    let request = Request::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
     match answered.response.status() {
         StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
@@ -188,7 +169,7 @@ async fn switch(
     }: Answered,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
-    let (mut head, _) = response.into_parts();
+    let (mut head, incoming) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
     // hyper may have to be asked once more to find that it is done.
@@ -198,7 +179,7 @@ async fn switch(
     })
     .await;
     client.exchange().count_server_bytes(lease.take_bytes());
-    let Some((server, early)) = lease.into_switched().filter(|_| complete) else {
+    let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
     };
     let fields = Fields::of(&head.headers);
@@ -209,9 +190,11 @@ async fn switch(
     let shut_down = client.exchange().take_shut_down();
     client.tunnel.set(Some(Box::new(Tunnel {
         server,
-        early,
-        idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
-        shut_down,
+        rest: Rest {
+            early,
+            idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
+            shut_down,
+        },
     })));
     Ok(Response::from_parts(head, ResponseBody::switched(client)))
 }

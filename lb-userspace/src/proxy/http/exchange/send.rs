@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, StatusCode, header::HOST, request};
+use http::{Request, Response, StatusCode, Version, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
 use super::{Failure, persist};
@@ -21,7 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
-            h2::NotAsked,
+            h2::{self, Chosen, NotAsked},
             invalid,
             kept::Kept,
             plan::Target,
@@ -215,6 +215,7 @@ async fn reach(
     let timeout = target.backend.config.timeouts.connect;
     let clock = client.worker.shared.topology.clock;
     let pool = &client.worker.http.pool;
+    let upgrade = h2::is_upgrade(request.headers());
     let to_server = async |server: &Arc<Server>| {
         let place = Place {
             backend: target.index,
@@ -225,6 +226,7 @@ async fn reach(
             server: Arc::clone(server),
             timeout,
             own,
+            http_1: upgrade,
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
@@ -233,8 +235,10 @@ async fn reach(
             let lease = pool.shared.lease(place, way(own), anew).await?;
             return Ok(Lease::shared(lease, place));
         }
+        // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
         if protocol == Protocol::Auto
             && !anew
+            && !upgrade
             && let Some(lease) = pool.shared.find(place, own.as_deref())
         {
             return Ok(Lease::shared(lease, place));
@@ -248,12 +252,16 @@ async fn reach(
             None => {
                 let way = way(own);
                 // Boxed so that requests on idle connections do not carry its state around.
-                let stream = Box::pin(way.clone().connect()).await?;
-                if protocol == Protocol::Auto && stream.alpn() == Some(b"h2") {
-                    let lease = pool.shared.open(place, way.own, stream).await?;
+                let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
+                let stream = if !chooses {
+                    Box::pin(way.clone().connect()).await?
+                } else {
                     pool.keep_tidy(&client.worker);
-                    return Ok(Lease::shared(lease, place));
-                }
+                    match Box::pin(pool.shared.choose(place, way.clone())).await? {
+                        Chosen::Http1(stream) => stream,
+                        Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
+                    }
+                };
                 let wants_local = client.worker.shared.http.asks_for_local();
                 Upstream::over(stream, way, wants_local).await?
             }
@@ -320,6 +328,7 @@ async fn send(
     client.exchange().stage = Phase::Headers;
     client.server_active();
     client.wait_for(Wait::Response(target.backend.config.timeouts.server));
+    let understands = request.version() != Version::HTTP_10;
     let outcome = match lease.http1() {
         Ok(upstream) => {
             let mut response = pin!(upstream.send(request, !covered));
@@ -327,6 +336,11 @@ async fn send(
             let mut unwoken = Context::from_waker(Waker::noop());
             wait(client, |cx| {
                 lease.drive(cx);
+                for interim in lease.take_interims() {
+                    client.interim_came(interim, understands);
+                    // The body may go on now.
+                    lease.drive(cx);
+                }
                 match response.as_mut().poll(&mut unwoken) {
                     Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Http1))),
                     Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
@@ -335,10 +349,19 @@ async fn send(
             })
             .await
         }
+        Err(shared)
+            if h2::is_upgrade(request.headers()) && !switches(client, target, shared).await =>
+        {
+            Err(Trouble::Unswitchable)
+        }
         Err(shared) => match shared.ask(client, request) {
             Ok(mut ask) => {
                 wait(client, |cx| {
                     lease.drive(cx);
+                    while let Some(interim) = ask.poll_interim(cx) {
+                        client.interim_came(interim, understands);
+                        lease.drive(cx);
+                    }
                     ask.poll(client, cx).map_err(|unseen| match unseen {
                         Some(request) => Trouble::Unsent(Box::new(request)),
                         None => Trouble::Reset,
@@ -393,9 +416,27 @@ fn failed(client: &Client, trouble: Trouble) -> Failure {
         Trouble::Expired(whose) => out_of_time(client, whose),
         Trouble::Hyper(error) => broken_off(client, error.into_error().is_parse()),
         Trouble::Unsendable => unsendable(client),
+        Trouble::Unswitchable => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Server, Phase::Headers);
+            Failure::Status(StatusCode::BAD_GATEWAY)
+        }
         // Of the others, this one has been dealt with.
         Trouble::Unsent(_) | Trouble::Reset => broken_off(client, false),
     }
+}
+
+/// Whether a server of HTTP/2 carries other protocols. One that does not say so in time does not.
+async fn switches(client: &Client, target: &Target, lease: &h2::Lease) -> bool {
+    let mut asked = pin!(lease.switches());
+    let timeout = tokio::time::sleep(target.backend.config.timeouts.connect);
+    let mut timeout = pin!(timeout);
+    poll_fn(|cx| match asked.as_mut().poll(cx) {
+        Poll::Pending if client.exchange().is_shut_down(cx) => Poll::Ready(false),
+        Poll::Pending => timeout.as_mut().poll(cx).map(|()| false),
+        told => told,
+    })
+    .await
 }
 
 /// Waits for a response as long as there is any use in it.
@@ -421,6 +462,8 @@ enum Trouble {
     Unsent(Box<Request<RequestBody>>),
     /// The server's protocol cannot carry it.
     Unsendable,
+    /// It asks for another protocol, and the server carries none.
+    Unswitchable,
     /// The server, or its connection, ended the stream.
     Reset,
     Expired(Expired),

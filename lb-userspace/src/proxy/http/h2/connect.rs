@@ -1,8 +1,8 @@
-//! WebSocket and its like in a stream (RFC 8441): to a server of HTTP/1 it is an upgrade, and what follows are bytes.
+//! WebSocket and its like in a stream (RFC 8441): to HTTP/1 it is an upgrade, and what follows are bytes.
 
 use std::{
     cell::Cell,
-    future::{Future, pending, poll_fn},
+    future::{Future, pending},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -10,17 +10,16 @@ use std::{
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use h2::{RecvStream, SendStream};
 use http::{
-    HeaderMap, HeaderValue, Method,
-    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
     request,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::{client::Client, tunnel::Tunnel},
+    proxy::http::{client::Client, tunnel::Rest},
     rules::random,
 };
 
@@ -69,57 +68,120 @@ impl Proof {
     }
 }
 
-/// Carries bytes both ways until both have ended, one breaks, or nothing has moved for too long.
-pub(super) async fn carry(
+/// A request of HTTP/1 for another protocol that goes to a server of HTTP/2.
+pub(super) struct Switch {
+    protocol: HeaderValue,
+    /// What the client wants to see in the answer, if it asks for WebSocket.
+    proof: Option<HeaderValue>,
+}
+
+impl Switch {
+    pub(super) fn of(head: &request::Parts) -> Self {
+        let offered = head
+            .headers
+            .get(UPGRADE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        // Whoever offers several is content with any.
+        let first = offered.split(|&b| b == b',').next().unwrap_or_default();
+        let key = head.headers.get(SEC_WEBSOCKET_KEY);
+        let proof = key.and_then(|key| HeaderValue::from_str(&accept(key.to_str().ok()?)).ok());
+        Self {
+            protocol: HeaderValue::from_bytes(first.trim_ascii())
+                .unwrap_or(HeaderValue::from_static("")),
+            proof,
+        }
+    }
+
+    /// Makes `head` the request of HTTP/2 for it.
+    pub(super) fn ask(&self, head: &mut Request<()>) {
+        *head.method_mut() = Method::CONNECT;
+        head.headers_mut().remove(SEC_WEBSOCKET_KEY);
+        let protocol = self.protocol.to_str().unwrap_or_default();
+        head.extensions_mut()
+            .insert(h2::ext::Protocol::from(protocol));
+    }
+
+    /// Makes the server's consent the answer that HTTP/1 has for it. What is none is an answer like any other.
+    pub(super) fn answer(self, head: &mut Response<()>) {
+        if !head.status().is_success() {
+            return;
+        }
+        *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = head.headers_mut();
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, self.protocol);
+        if let Some(proof) = self.proof {
+            headers.insert(SEC_WEBSOCKET_ACCEPT, proof);
+        }
+    }
+}
+
+/// Carries bytes between a client and a server until both have ended, one breaks, or nothing has moved for too long.
+///
+/// `unread` is what the client has sent already, `early` what the server has.
+pub(in super::super) async fn carry(
     client: &Client,
-    tunnel: Tunnel,
-    from: RecvStream,
-    to: SendStream<Bytes>,
+    near: impl AsyncRead + AsyncWrite,
+    unread: Bytes,
+    far: impl AsyncRead + AsyncWrite,
+    tunnel: Rest,
 ) {
-    let Tunnel {
-        server,
+    let Rest {
         early,
         idle,
         shut_down,
     } = tunnel;
-    let (mut read, mut write) = tokio::io::split(server);
+    let (mut from_client, mut to_client) = tokio::io::split(near);
+    let (mut from_server, mut to_server) = tokio::io::split(far);
     let moved = Cell::new(client.now());
     let upward = async {
-        let mut from = from;
-        while let Some(data) = poll_fn(|cx| from.poll_data(cx)).await {
-            let data = data.map_err(|_| Cause::Client)?;
-            let _ = from.flow_control().release_capacity(data.len());
-            moved.set(Instant::now());
-            client.received(data.len());
-            let sent = async {
-                write.write_all(&data).await?;
-                write.flush().await
-            };
-            sent.await.map_err(|_| Cause::Server)?;
-            client.exchange().count_server_bytes((0, data.len() as u64));
+        let mut data = unread;
+        loop {
+            if !data.is_empty() {
+                moved.set(Instant::now());
+                let sent = async {
+                    to_server.write_all(&data).await?;
+                    to_server.flush().await
+                };
+                sent.await.map_err(|_| Cause::Server)?;
+                client.exchange().count_server_bytes((0, data.len() as u64));
+            }
+            let mut piece = BytesMut::with_capacity(PIECE);
+            let n = from_client.read_buf(&mut piece).await;
+            let n = n.map_err(|_| Cause::Client)?;
+            if n == 0 {
+                break;
+            }
+            client.tunnelled(n as u64, 0);
+            data = piece.freeze();
         }
         // Only what comes from the server may go on.
-        let _ = write.shutdown().await;
+        let _ = to_server.shutdown().await;
         Ok(())
     };
     let downward = async {
-        let mut to = to;
         let mut data = early;
         loop {
             if !data.is_empty() {
                 moved.set(Instant::now());
-                client.sent(data.len());
-                send(&mut to, data).await.ok_or(Cause::Client)?;
+                let sent = async {
+                    to_client.write_all(&data).await?;
+                    to_client.flush().await
+                };
+                sent.await.map_err(|_| Cause::Client)?;
+                client.tunnelled(0, data.len() as u64);
             }
             let mut piece = BytesMut::with_capacity(PIECE);
-            let n = read.read_buf(&mut piece).await.map_err(|_| Cause::Server)?;
+            let n = from_server.read_buf(&mut piece).await;
+            let n = n.map_err(|_| Cause::Server)?;
             if n == 0 {
                 break;
             }
             client.exchange().count_server_bytes((n as u64, 0));
             data = piece.freeze();
         }
-        to.send_data(Bytes::new(), true).map_err(|_| Cause::Client)
+        to_client.shutdown().await.map_err(|_| Cause::Client)
     };
     let shut_down = async {
         match shut_down {
@@ -157,20 +219,6 @@ async fn silence(moved: &Cell<Instant>, idle: Duration) {
         }
         sleep.as_mut().reset(due.into());
     }
-}
-
-/// Sends all of `data` as the window allows. `None` if the client wants no more.
-async fn send(to: &mut SendStream<Bytes>, mut data: Bytes) -> Option<()> {
-    to.reserve_capacity(data.len());
-    while !data.is_empty() {
-        let capacity = match to.capacity() {
-            0 => poll_fn(|cx| to.poll_capacity(cx)).await?.ok()?,
-            capacity => capacity,
-        };
-        let part = data.split_to(capacity.min(data.len()));
-        to.send_data(part, false).ok()?;
-    }
-    Some(())
 }
 
 #[cfg(test)]

@@ -37,6 +37,14 @@ pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()
     Some(request)
 }
 
+/// Whether a request asks for another protocol, which is a CONNECT in HTTP/2.
+pub(in super::super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+        && headers
+            .get(CONNECTION)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"upgrade"))
+}
+
 /// The response as a client of HTTP/2 gets it.
 pub(super) fn response(head: response::Parts) -> Response<()> {
     let mut response = Response::new(());
@@ -45,6 +53,12 @@ pub(super) fn response(head: response::Parts) -> Response<()> {
     *response.headers_mut() = head.headers;
     shed(response.headers_mut());
     response
+}
+
+/// The same of what is said before the response, which has no such fields.
+pub(super) fn interim(mut head: Response<()>) -> Response<()> {
+    *head.version_mut() = Version::HTTP_2;
+    head
 }
 
 /// Fields that HTTP/2 has other means for (RFC 9113 section 8.2.2).

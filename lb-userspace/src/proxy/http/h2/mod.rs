@@ -12,9 +12,11 @@
 //! | `pipe` | a body into a stream, as its window allows |
 //! | `received` | a body out of a stream |
 //! | `connect` | WebSocket and its like in a stream |
+//! | `bytestream` | such a stream as the bytes that it carries |
 //! | `head` | heads between HTTP/1's form and HTTP/2's |
 //! | `io` | a client's socket as the h2 crate sees it |
 
+mod bytestream;
 mod connect;
 mod head;
 mod io;
@@ -24,9 +26,12 @@ mod serve;
 mod stream;
 mod upstream;
 
+pub(super) use bytestream::Bytestream;
+pub(super) use connect::carry;
+pub(super) use head::is_upgrade;
 pub(super) use received::Received;
 pub(super) use serve::{begins, serve};
-pub(super) use upstream::{Lease, NotAsked, Pool};
+pub(super) use upstream::{Chosen, Lease, NotAsked, Pool};
 
 /// Requests that may be under way on a connection, on either side: HAProxy's `tune.h2.max-concurrent-streams`.
 const STREAMS: u32 = 100;

@@ -14,7 +14,8 @@ use crate::proxy::http::client::Client;
 
 /// A body that comes by a stream. The peer may send more only once what came has been taken.
 pub(in super::super) struct Received {
-    stream: RecvStream,
+    /// There as long as this is.
+    stream: Option<RecvStream>,
     side: Side,
     /// All data has come; trailers may follow.
     data_ended: bool,
@@ -33,21 +34,29 @@ impl Received {
 
     fn new(stream: RecvStream, side: Side) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             side,
             data_ended: false,
         }
+    }
+
+    /// The stream itself.
+    pub(super) fn into_stream(mut self) -> Option<RecvStream> {
+        self.stream.take()
     }
 
     pub(in super::super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
         if !self.data_ended {
-            match ready!(self.stream.poll_data(cx)) {
+            match ready!(stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // Whoever takes it asks for more only when it has passed it on.
-                    let released = self.stream.flow_control().release_capacity(data.len());
+                    let released = stream.flow_control().release_capacity(data.len());
                     self.side.received(data.len());
                     return Poll::Ready(Some(released.map(|()| Frame::data(data))));
                 }
@@ -55,13 +64,25 @@ impl Received {
                 None => self.data_ended = true,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
+        match ready!(stream.poll_trailers(cx)) {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
             Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 
     pub(in super::super) fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.stream.as_ref().is_none_or(RecvStream::is_end_stream)
+    }
+}
+
+impl Drop for Received {
+    /// A request whose length is known is complete for whoever reads it before the client has said that it ends. To drop
+    /// its stream would be to reset it then, after which some clients do not look at the answer.
+    fn drop(&mut self) {
+        if let (Some(stream), Side::Client(client)) = (self.stream.take(), &self.side)
+            && !stream.is_end_stream()
+        {
+            client.leave_unread(stream);
+        }
     }
 }

@@ -13,7 +13,9 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{Method, Request, Response, StatusCode};
 
 use super::{
-    Received, connect, head,
+    Received,
+    bytestream::Bytestream,
+    connect, head,
     pipe::{End, Pipe, Side},
     serve::Connection,
 };
@@ -27,6 +29,9 @@ use crate::{
         serve::Timer,
     },
 };
+
+/// How long a client that has its answer may take to say that its request ends.
+const END: Duration = Duration::from_secs(1);
 
 /// Serves a request in a task of its own.
 pub(super) fn begin(
@@ -42,7 +47,11 @@ pub(super) fn begin(
             client: &client,
         };
         serve(&client, request, respond).await;
+        let unread = client.take_unread();
         drop(ending);
+        if let Some(unread) = unread {
+            see_end(unread).await;
+        }
     });
 }
 
@@ -63,6 +72,13 @@ impl Drop for Ending<'_> {
         }
         self.connection.ended(cancelled, self.client.now());
     }
+}
+
+/// Waits a moment for the end of a request that has been answered. If more of it comes the client is to stop: the h2
+/// crate tells it so once the stream is dropped.
+async fn see_end(mut unread: RecvStream) {
+    let next = poll_fn(|cx| unread.poll_data(cx));
+    let _ = tokio::time::timeout(END, next).await;
 }
 
 /// Drives a request and its one timer.
@@ -121,6 +137,11 @@ async fn answer(
                 let mut interim = Response::new(());
                 *interim.status_mut() = StatusCode::CONTINUE;
                 let _ = respond.send_informational(interim);
+            }
+            if client.has_interims() {
+                for interim in client.take_interims() {
+                    let _ = respond.send_informational(head::interim(interim));
+                }
             }
             match serving {
                 Poll::Pending if respond.poll_reset(cx).is_ready() => Poll::Ready(None),
@@ -203,7 +224,10 @@ async fn switched(
     client.sent(head::response_size(&head));
     client.exchange().status = Some(StatusCode::OK.as_u16());
     match respond.send_response(head, false) {
-        Ok(stream) => connect::carry(client, *tunnel, bytes, stream).await,
+        Ok(stream) => {
+            let near = Bytestream::of_client(bytes, stream);
+            tunnel.carry(client, near, Bytes::new()).await;
+        }
         Err(_) => client.exchange().terminate_here(Cause::Client),
     }
 }

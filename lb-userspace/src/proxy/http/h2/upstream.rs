@@ -12,14 +12,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, client};
+use h2::{Ping, PingPong, Reason, SendStream, client};
 use http::{Request, Response, uri::Scheme};
 use http_body::Body;
 use tokio::sync::Notify;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
-    head,
+    bytestream::Bytestream,
+    connect, head,
     pipe::{Pipe, Side},
 };
 use crate::proxy::{
@@ -43,6 +44,10 @@ struct Connection {
     used: Cell<bool>,
     /// It is to carry no more requests.
     used_up: Cell<bool>,
+    /// What asks whether the server is there; its settings have come before it answers.
+    ping: RefCell<Option<PingPong>>,
+    /// Its settings are known.
+    settled: tokio::sync::OnceCell<()>,
     idle_since: Cell<Instant>,
 }
 
@@ -53,7 +58,7 @@ impl Connection {
             false => Scheme::HTTP,
         };
         let local = stream.tcp().local_addr().ok();
-        let (sender, wire) = client::Builder::new()
+        let (sender, mut wire) = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(4 * MAX_HEAD)
@@ -62,6 +67,7 @@ impl Connection {
             .enable_push(false)
             .handshake(stream)
             .await?;
+        let ping = wire.ping_pong();
         tokio::task::spawn_local(async move {
             // What goes wrong is told to the requests on it.
             let _ = wire.await;
@@ -73,6 +79,8 @@ impl Connection {
             active: Cell::new(0),
             used: Cell::new(false),
             used_up: Cell::new(false),
+            ping: RefCell::new(ping),
+            settled: tokio::sync::OnceCell::new(),
             idle_since: Cell::new(Instant::now()),
         }))
     }
@@ -89,6 +97,21 @@ impl Connection {
         )
     }
 
+    /// Whether it carries other protocols (RFC 8441). The server says so with its settings, which are the first that it
+    /// sends, so that they have come once it has answered a ping.
+    async fn switches(&self) -> bool {
+        if !self.sender.is_extended_connect_protocol_enabled() {
+            let settled = self.settled.get_or_init(async || {
+                let ping = self.ping.borrow_mut().take();
+                if let Some(mut ping) = ping {
+                    let _ = ping.ping(Ping::opaque()).await;
+                }
+            });
+            settled.await;
+        }
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
     fn has_room(&self) -> bool {
         let most = self.sender.current_max_send_streams().min(STREAMS as usize);
         self.active.get() < most.max(1)
@@ -101,6 +124,8 @@ struct Connections {
     open: RefCell<Vec<Rc<Connection>>>,
     /// One is being made.
     opening: RefCell<Option<Rc<Opening>>>,
+    /// The server may choose, and has chosen HTTP/1 last time.
+    chose_http_1: Cell<bool>,
 }
 
 /// A connection that is being made, for all that wait for it.
@@ -109,6 +134,16 @@ struct Opening {
     ended: Notify,
     /// Why it is not to be had.
     failed: OnceCell<ConnectError>,
+    /// The server has chosen HTTP/1: what was made is for one of them.
+    http_1: Cell<Option<Stream>>,
+}
+
+/// What a server has chosen.
+pub(in super::super) enum Chosen {
+    /// A connection of HTTP/1.
+    Http1(Stream),
+    /// Room on a connection of HTTP/2.
+    Http2(Lease),
 }
 
 impl Connections {
@@ -129,11 +164,22 @@ impl Connections {
         Ok(connection)
     }
 
-    /// The connection that is being made, or else one that is begun.
+    /// What is to be spoken on a connection that the server could choose for.
+    async fn chosen(&self, stream: Stream) -> Result<Chosen, ConnectError> {
+        let http_1 = stream.alpn() != Some(b"h2");
+        self.chose_http_1.set(http_1);
+        if http_1 {
+            return Ok(Chosen::Http1(stream));
+        }
+        let connection = self.open(stream).await?;
+        Ok(Chosen::Http2(Lease::new(&connection)))
+    }
+
+    /// The connection that is being made, or else one that is begun; `chooses` if the server chooses what for.
     ///
     /// In a task of its own: it is for all that wait, so it goes on though the one that has begun it leaves, and has its
     /// own time.
-    fn opening(self: &Rc<Self>, way: Way) -> Rc<Opening> {
+    fn opening(self: &Rc<Self>, way: Way, chooses: bool) -> Rc<Opening> {
         let mut opening = self.opening.borrow_mut();
         if let Some(opening) = &*opening {
             return Rc::clone(opening);
@@ -143,7 +189,17 @@ impl Connections {
         let told = Rc::clone(&begun);
         tokio::task::spawn_local(async move {
             let timeout = way.timeout;
-            let made = async { at.open(way.connect().await?).await };
+            let made = async {
+                let stream = way.connect().await?;
+                if !chooses {
+                    return at.open(stream).await.map(drop);
+                }
+                // Whose room it is is not decided yet.
+                if let Chosen::Http1(stream) = at.chosen(stream).await? {
+                    begun.http_1.set(Some(stream));
+                }
+                Ok(())
+            };
             let made = tokio::time::timeout(timeout, made).await;
             if let Err(error) = made.unwrap_or(Err(ConnectError::Timeout)) {
                 let _ = begun.failed.set(error);
@@ -206,7 +262,7 @@ impl Pool {
         let leased = async {
             loop {
                 // Whoever comes while one is being made waits for it: there may be room for all.
-                let opening = at.opening(way.clone());
+                let opening = at.opening(way.clone(), false);
                 opening.ended.notified().await;
                 if let Some(error) = opening.failed.get() {
                     return Err(error.again());
@@ -220,24 +276,44 @@ impl Pool {
         leased.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    /// Room for a request on `stream`, which was made for it.
+    /// A new connection to `place`, made by `way`, for whatever the server chooses.
+    ///
+    /// As long as it may choose HTTP/2, all that come wait for one connection, which may have room for them; once it has
+    /// chosen HTTP/1 each makes its own.
     ///
     /// # Errors
-    /// HTTP/2 cannot be begun on it.
-    pub(in super::super) async fn open(
+    /// The connection is not to be had, or not in time.
+    pub(in super::super) async fn choose(
         &self,
         place: Place,
-        own: Option<Box<Own>>,
-        stream: Stream,
-    ) -> Result<Lease, ConnectError> {
-        let connection = self.at_or_new(place, own).open(stream).await?;
-        Ok(Lease::new(&connection))
+        way: Way,
+    ) -> Result<Chosen, ConnectError> {
+        let at = self.at_or_new(place, way.own.clone());
+        let timeout = way.timeout;
+        let chosen = async {
+            while !at.chose_http_1.get() {
+                let opening = at.opening(way.clone(), true);
+                opening.ended.notified().await;
+                if let Some(error) = opening.failed.get() {
+                    return Err(error.again());
+                }
+                if let Some(stream) = opening.http_1.take() {
+                    return Ok(Chosen::Http1(stream));
+                }
+                if let Some(lease) = at.free() {
+                    return Ok(Chosen::Http2(lease));
+                }
+            }
+            at.chosen(way.clone().connect().await?).await
+        };
+        let chosen = tokio::time::timeout(timeout, chosen).await;
+        chosen.unwrap_or(Err(ConnectError::Timeout))
     }
 
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
     pub(in super::super) fn expire(&self, now: Instant, idle: Duration) -> bool {
         let mut left = false;
-        self.places.borrow_mut().retain(|(_, at)| {
+        self.places.borrow_mut().retain(|((_, own), at)| {
             let mut open = at.open.borrow_mut();
             open.retain(|connection| {
                 connection.is_open()
@@ -246,7 +322,8 @@ impl Pool {
             });
             let any = !open.is_empty() || at.opening.borrow().is_some();
             left |= any;
-            any
+            // What a server has chosen is remembered, where that is not for each client.
+            any || at.chose_http_1.get() && own.is_none()
         });
         left
     }
@@ -257,6 +334,8 @@ pub(in super::super) struct Lease {
     connection: Rc<Connection>,
     fresh: bool,
     upload: Option<Pipe<RequestBody>>,
+    /// The way of what follows a request for another protocol.
+    switching: Option<Box<SendStream<Bytes>>>,
 }
 
 impl Lease {
@@ -266,6 +345,7 @@ impl Lease {
             connection: Rc::clone(connection),
             fresh: !connection.used.replace(true),
             upload: None,
+            switching: None,
         }
     }
 
@@ -287,6 +367,17 @@ impl Lease {
     /// Whether all of the request is on its way.
     pub(in super::super) fn is_sent(&self) -> bool {
         self.upload.is_none()
+    }
+
+    /// Whether a request for another protocol can be sent by it.
+    pub(in super::super) async fn switches(&self) -> bool {
+        self.connection.switches().await
+    }
+
+    /// The stream once the server has agreed to another protocol, with what comes by it.
+    pub(in super::super) fn into_switched(mut self, received: Received) -> Option<Bytestream> {
+        let send = self.switching.take()?;
+        Some(Bytestream::of_server(received.into_stream()?, *send, self))
     }
 
     /// Sends more of the request's body.
@@ -318,9 +409,17 @@ impl Lease {
         let ended = body.is_end_stream();
         // What may be asked twice is kept, for a server that closes as it comes.
         let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
-        let Some(head) = head::request(parts, self.connection.scheme.clone()) else {
+        let switch = match ended && head::is_upgrade(&parts.headers) {
+            false => None,
+            true => Some(Box::new(connect::Switch::of(&parts))),
+        };
+        let Some(mut head) = head::request(parts, self.connection.scheme.clone()) else {
             return Err(NotAsked::Unsendable);
         };
+        if let Some(switch) = &switch {
+            switch.ask(&mut head);
+        }
+        let ended = ended && switch.is_none();
         let target = head
             .uri()
             .path_and_query()
@@ -330,13 +429,16 @@ impl Lease {
         match sender.send_request(head, ended) {
             Ok((response, stream)) => {
                 client.exchange().count_server_bytes((0, size as u64));
-                if !ended {
+                if switch.is_some() {
+                    self.switching = Some(Box::new(stream));
+                } else if !ended {
                     let side = Side::Server(Rc::clone(client));
                     self.upload = Some(Pipe::new(body, stream, side));
                 }
                 Ok(Ask {
                     response: Some(response),
                     again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
+                    switch,
                 })
             }
             // Neither a peer nor the network has said it: the h2 crate does not write such a head.
@@ -344,6 +446,7 @@ impl Lease {
             Err(_) => Ok(Ask {
                 response: None,
                 again: None,
+                switch: None,
             }),
         }
     }
@@ -374,9 +477,19 @@ pub(in super::super) struct Ask {
     response: Option<client::ResponseFuture>,
     /// The request, if it may be sent once more.
     again: Option<Request<RequestBody>>,
+    /// It asks for another protocol.
+    switch: Option<Box<connect::Switch>>,
 }
 
 impl Ask {
+    /// What the server has said before the response.
+    pub(in super::super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Option<Response<()>> {
+        match self.response.as_mut()?.poll_informational(cx) {
+            Poll::Ready(Some(Ok(head))) => Some(head),
+            _ => None,
+        }
+    }
+
     /// The response. An error with the request means that it may be sent once more.
     pub(in super::super) fn poll(
         &mut self,
@@ -390,9 +503,12 @@ impl Ask {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(response)) => {
                 let (parts, body) = response.into_parts();
-                let head = Response::from_parts(parts, ());
+                let mut head = Response::from_parts(parts, ());
                 let size = head::response_size(&head);
                 client.exchange().count_server_bytes((size as u64, 0));
+                if let Some(switch) = self.switch.take() {
+                    switch.answer(&mut head);
+                }
                 let body = Inbound::Http2(Received::of_server(body, client));
                 Poll::Ready(Ok(head.map(|()| body)))
             }

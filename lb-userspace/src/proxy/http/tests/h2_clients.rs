@@ -1,7 +1,9 @@
 //! Clients of HTTP/2 get what those of HTTP/1 get.
 
+use std::{future::poll_fn, task::Poll};
+
 use bytes::Bytes;
-use h2::client::SendRequest;
+use h2::{Reason, client::SendRequest};
 use http::{Request, Response};
 
 use super::{
@@ -145,4 +147,56 @@ fn rules_apply_to_an_answer_that_switches_protocols() {
     assert_eq!(server.counters.denied_responses.value(), 1);
     assert_eq!(server.counters.response_errors.value(), 0);
     cleaned(rules);
+}
+
+#[test]
+fn a_request_that_has_yet_to_end_is_not_reset_once_it_is_answered() {
+    let harness = Harness::new(&[reading_three()], |_, _| ());
+    run(async {
+        let mut sender = connect(harness.address).await;
+        let request = Request::put("http://a/").header("content-length", 3);
+        let (response, mut stream) = sender
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap();
+        // All of it, but for the word that this was all.
+        stream.send_data("abc".into(), false).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(all(&mut response.into_body()).await, b"ok");
+        // Whatever would have been sent of the first has come before the answer to a second.
+        let request = Request::put("http://a/").header("content-length", 3);
+        let (response, mut second) = sender
+            .send_request(request.body(()).unwrap(), false)
+            .unwrap();
+        second.send_data("abc".into(), true).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        let reset = poll_fn(|cx| Poll::Ready(stream.poll_reset(cx))).await;
+        assert!(reset.is_pending(), "{reset:?}");
+        stream.send_data(Bytes::new(), true).unwrap();
+    });
+}
+
+#[test]
+fn a_request_that_goes_on_after_its_answer_is_stopped() {
+    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    run(async {
+        let mut sender = connect(harness.address).await;
+        let request = Request::put("http://a/").body(()).unwrap();
+        let (response, mut stream) = sender.send_request(request, false).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+        stream.send_data("more".into(), false).unwrap();
+        let reset = poll_fn(|cx| stream.poll_reset(cx)).await;
+        assert_eq!(reset.unwrap(), Reason::NO_ERROR);
+    });
+}
+
+/// A server that reads a body of three bytes.
+fn reading_three() -> SocketAddr {
+    server(|mut stream| {
+        while !read_head(&mut stream).is_empty() {
+            let mut body = [0; 3];
+            stream.read_exact(&mut body).unwrap();
+            stream.write_all(OK.as_bytes()).unwrap();
+        }
+    })
 }

@@ -1,0 +1,102 @@
+//! A stream of HTTP/2 that carries bytes of another protocol both ways, as a connection would.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use h2::{RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Lease;
+
+/// A stream that carries bytes both ways.
+pub(in super::super) struct Bytestream {
+    from: RecvStream,
+    to: SendStream<Bytes>,
+    /// What has come and was not read yet.
+    rest: Bytes,
+    /// Its place on a server's connection.
+    _lease: Option<Lease>,
+}
+
+impl Bytestream {
+    /// A client's.
+    pub(super) fn of_client(from: RecvStream, to: SendStream<Bytes>) -> Self {
+        Self {
+            from,
+            to,
+            rest: Bytes::new(),
+            _lease: None,
+        }
+    }
+
+    /// A server's.
+    pub(super) fn of_server(from: RecvStream, to: SendStream<Bytes>, lease: Lease) -> Self {
+        Self {
+            _lease: Some(lease),
+            ..Self::of_client(from, to)
+        }
+    }
+}
+
+impl AsyncRead for Bytestream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.rest.is_empty() {
+            match ready!(this.from.poll_data(cx)) {
+                Some(Ok(data)) => this.rest = data,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let n = this.rest.len().min(buffer.remaining());
+        buffer.put_slice(&this.rest[..n]);
+        this.rest.advance(n);
+        // Only what is passed on makes room for more.
+        let _ = this.from.flow_control().release_capacity(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bytestream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let to = &mut self.get_mut().to;
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        to.reserve_capacity(data.len());
+        let mut capacity = to.capacity();
+        while capacity == 0 {
+            capacity = match ready!(to.poll_capacity(cx)) {
+                Some(Ok(n)) => n,
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            };
+        }
+        let n = capacity.min(data.len());
+        let sent = to.send_data(Bytes::copy_from_slice(&data[..n]), false);
+        Poll::Ready(sent.map(|()| n).map_err(io::Error::other))
+    }
+
+    /// The connection's own task writes.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends this direction.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = self.get_mut().to.send_data(Bytes::new(), true);
+        Poll::Ready(ended.map_err(io::Error::other))
+    }
+}
