@@ -62,7 +62,7 @@ backends:
     // Both go by the same connection.
     assert_eq!(of(&one, "bi"), of(&two, "bi"));
     let number = |line: &str, name: &str| of(line, name).parse::<u64>().unwrap();
-    // The connection that saw whether the daemon is there has a line of its own, perhaps between them.
+    // The connection that found the daemon ready may end in between, and has numbers as well.
     assert!(number(&two, "rt") > number(&one, "rt"), "{one}\n{two}");
     assert!(number(&two, "lc") > number(&one, "lc"), "{one}\n{two}");
     // The id and the line have the same number.
