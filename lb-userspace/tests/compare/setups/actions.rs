@@ -1,7 +1,7 @@
 //! Actions that are rarer, and what is done with every answer.
 
 use crate::{
-    case::{Case, Deviation, Setup, Step, ask, get, steps},
+    case::{Case, Deviation, Setup, Step, ask, get, pipeline, steps},
     run::compare,
 };
 
@@ -200,3 +200,121 @@ const DEVIATIONS: &[Deviation] = &[
         why: "HAProxy does not know the status any more in an answer that takes a response's place",
     },
 ];
+
+#[test]
+fn connections() {
+    let mut cases: Vec<Case> = Vec::new();
+    let plain = "GET /plain HTTP/1.1\nHost: a\n\n";
+    cases.push(get("/plain", ""));
+    // What a connection follows counts all of its requests.
+    cases.push(pipeline(&[plain, plain, plain]));
+    cases.push(pipeline(&[
+        plain,
+        "GET /missing HTTP/1.1\nHost: a\nX-Status: 404 None\n\n",
+        plain,
+    ]));
+    cases.push(pipeline(&[plain, plain, plain, plain, plain]));
+    for target in ["/open/shut", "/shut"] {
+        let text = format!("GET {target} HTTP/1.1\nHost: a\n\n");
+        cases.push(steps(target, vec![Step::Send(text), Step::Rest]));
+    }
+    for at in ["web2", "tls"] {
+        // Who has sent something may be told by a reset instead.
+        cases.push(steps(at, vec![Step::Rest]).at(at));
+    }
+    cases.push(get("/plain", "").at("tls2"));
+    compare(&Setup {
+        name: "connections",
+        yaml: CONNECTIONS_YAML,
+        cfg: CONNECTIONS_CFG,
+        files: &[],
+        cases,
+        parallel: false,
+        deviations: &[Deviation {
+            cases: &["/shut"],
+            field: "log 1 request",
+            ours: "GET /shut HTTP/1.1",
+            theirs: "<BADREQ>",
+            why: "the request is known, though HAProxy has not looked at it by then",
+        }],
+    });
+}
+
+const CONNECTIONS_YAML: &str = r#"
+frontends:
+  web:
+    bind: "{web}"
+    stick_table: { key: ip, store: [conn_cnt, conn_cur, http_req_cnt, http_err_cnt, gpc0] }
+    connection_rules:
+      - { track: { counter: 0, key: source } }
+      - { if: { source: 127.0.0.0/8 }, set_var: { sess.near: "%[str(yes)]" } }
+      - { if: { source: 127.0.0.0/8 }, inc_gpc0: 0, accept: true }
+      - { reject: true }
+    rules:
+      - { if: { not: { path_prefix: /open/ }, path_suffix: shut }, reject: true }
+      - set_header:
+          X-Near: "%[var(sess.near)]"
+          X-Conns: "%[sc_conn_cnt(0)] %[sc_conn_cur(0)] %[sc_get_gpc0(0)]"
+          X-Requests: "%[sc_http_req_cnt(0)] %[sc_http_err_cnt(0)]"
+      - { if: { expr: { of: sc_http_req_cnt(0), value: "gt 4" } }, deny: 429 }
+    default_backend: app
+  shut:
+    bind: "{web2}"
+    connection_rules: [{ if: { expr: { of: dst_port, value: "gt 0" } }, reject: true }]
+    default_backend: app
+  tcp:
+    mode: tcp
+    bind: "{tls}"
+    connection_rules: [{ if: { source: 127.0.0.0/8 }, reject: true }]
+    default_backend: bare
+  open:
+    mode: tcp
+    bind: "{tls2}"
+    connection_rules: [{ if: { source: 127.0.0.0/8 }, accept: true }, { reject: true }]
+    default_backend: bare
+backends:
+  app: { servers: [{ name: s1, address: "{s1}" }] }
+  bare: { mode: tcp, servers: [{ name: s2, address: "{s2}" }] }
+"#;
+
+const CONNECTIONS_CFG: &str = r#"
+frontend web
+    bind {web}
+    stick-table type ip size 1k store conn_cnt,conn_cur,http_req_cnt,http_err_cnt,gpc0
+    tcp-request connection track-sc0 src
+    tcp-request connection set-var(sess.near) str(yes) if { src 127.0.0.0/8 }
+    tcp-request session sc-inc-gpc0(0) if { src 127.0.0.0/8 }
+    tcp-request session accept if { src 127.0.0.0/8 }
+    tcp-request session reject
+    tcp-request inspect-delay 1s
+    tcp-request content accept if { path_beg /open/ }
+    tcp-request content reject if { path_end shut }
+    http-request set-header X-Near %[var(sess.near)]
+    http-request set-header X-Conns "%[sc_conn_cnt(0)] %[sc_conn_cur(0)] %[sc_get_gpc0(0)]"
+    http-request set-header X-Requests "%[sc_http_req_cnt(0)] %[sc_http_err_cnt(0)]"
+    http-request deny deny_status 429 if { sc_http_req_cnt(0) gt 4 }
+    default_backend app
+frontend shut
+    bind {web2}
+    tcp-request connection reject if { dst_port gt 0 }
+    default_backend app
+frontend tcp
+    mode tcp
+    option tcplog
+    bind {tls}
+    tcp-request connection reject if { src 127.0.0.0/8 }
+    default_backend bare
+frontend open
+    mode tcp
+    option tcplog
+    bind {tls2}
+    tcp-request connection accept if { src 127.0.0.0/8 }
+    tcp-request connection reject
+    tcp-request session reject if { src 192.0.2.1 }
+    default_backend bare
+backend app
+    server s1 {s1}
+backend bare
+    mode tcp
+    server s2 {s2}
+"#;
