@@ -195,6 +195,10 @@ pub enum TlsFact {
     Protocol,
     /// `ssl_fc_cipher`.
     Cipher,
+    /// `ssl_fc_has_sni`.
+    HasSni,
+    /// `ssl_fc_alpn`.
+    Alpn,
     /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
     CertificateUsed,
     /// `ssl_c_verify`: 0 if it is valid.

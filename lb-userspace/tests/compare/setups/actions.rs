@@ -1,7 +1,7 @@
 //! Actions that are rarer, and what is done with every answer.
 
 use crate::{
-    case::{Case, Deviation, Setup, Step, ask, get, pipeline, steps},
+    case::{Case, Deviation, Setup, Step, Via, ask, get, pipeline, steps},
     run::compare,
 };
 
@@ -202,6 +202,104 @@ const DEVIATIONS: &[Deviation] = &[
 ];
 
 #[test]
+fn samples() {
+    let mut cases: Vec<Case> = Vec::new();
+    for (target, headers) in [
+        ("/a/plain?n=12&x=y", "Cookie: n=7; x=y\nX-Text: 1.2.3\n"),
+        ("/plain", "X-Text: key\n"),
+        ("/long/er/plain?n=-3x", "Cookie: n=abc\nX-Text: \n"),
+    ] {
+        cases.push(get(target, headers));
+        cases.push(get(target, headers).via("tls", Via::Tls("a.example")));
+        cases.push(get(target, headers).via("tls", Via::H2Tls("a.example")));
+    }
+    let lines = SAMPLES.iter().enumerate();
+    let yaml: String = lines
+        .clone()
+        .map(|(i, sample)| format!("          X-S{i}: '<%[{sample}]>'\n"))
+        .collect();
+    let cfg: String = lines
+        .map(|(i, sample)| format!("    http-request set-header X-S{i} '<%[{sample}]>'\n"))
+        .collect();
+    let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    compare(&Setup {
+        name: "samples",
+        yaml: leak(SAMPLES_YAML.replace("SAMPLES", &yaml)),
+        cfg: leak(SAMPLES_CFG.replace("SAMPLES", &cfg)),
+        files: &[],
+        cases,
+        parallel: false,
+        deviations: &[],
+    });
+}
+
+/// Each is asked of every request.
+const SAMPLES: &[&str] = &[
+    "base32",
+    "urlp_val(n)",
+    "req.cook_val(n)",
+    "cook_val(n)",
+    "fc_http_major",
+    "ssl_fc_has_sni",
+    "ssl_fc_alpn",
+    "path,wt6",
+    "path,wt6(1)",
+    "path,digest(sha256),hex",
+    "path,digest(SHA512),hex",
+    "path,hmac(sha256,c2VjcmV0),hex",
+    "path,hmac(sha1,txn.key),hex",
+    "path,be2dec(:,2)",
+    "path,be2dec(-,2,1)",
+    "path,be2dec(\",\",8)",
+    "path,be2hex",
+    "path,be2hex(:,2)",
+    "path,be2hex(--,2,1)",
+    "path,length,htonl,hex",
+    "hdr(x-text),secure_memcmp(txn.text)",
+    "path,cut_crlf",
+    "path,sha2(384),hex",
+    "path,xxh32",
+    "path,xxh64",
+    "path,djb2",
+    "path,djb2(1)",
+    "path,sdbm",
+    "path,crc32c",
+    "path,length,mul(7),mod(5)",
+    "path,url_enc",
+    "hdr(x-text),ltrim(1),rtrim(3)",
+    "hdr(x-text),strcmp(txn.text),bool",
+    "src,ipmask(16)",
+    "path,bytes(1,2)",
+    "int(86400),utime(%Y-%m-%d)",
+    "ssl_fc,iif(yes,no)",
+    "hdr(cookie),lower,regsub(n=,m=)",
+    "path,length,and(6),or(1),xor(3),neg,cpl",
+];
+
+const SAMPLES_YAML: &str = r#"
+frontends:
+  web:
+    bind: ["{web}", { address: "{tls}", tls: { certificates: "{dir}/a.pem", alpn: [h2, http/1.1] } }]
+    rules:
+      - set_var: { txn.key: "%[str(c2VjcmV0)]", txn.text: "%[str(key)]" }
+      - set_header:
+SAMPLES    default_backend: app
+backends:
+  app: { servers: [{ name: s1, address: "{s1}" }] }
+"#;
+
+const SAMPLES_CFG: &str = r#"
+frontend web
+    bind {web}
+    bind {tls} ssl crt {dir}/a.pem alpn h2,http/1.1
+    http-request set-var(txn.key) str(c2VjcmV0)
+    http-request set-var(txn.text) str(key)
+SAMPLES    default_backend app
+backend app
+    server s1 {s1}
+"#;
+
+#[test]
 fn connections() {
     let mut cases: Vec<Case> = Vec::new();
     let plain = "GET /plain HTTP/1.1\nHost: a\n\n";
@@ -217,10 +315,6 @@ fn connections() {
     for target in ["/open/shut", "/shut"] {
         let text = format!("GET {target} HTTP/1.1\nHost: a\n\n");
         cases.push(steps(target, vec![Step::Send(text), Step::Rest]));
-    }
-    for at in ["web2", "tls"] {
-        // Who has sent something may be told by a reset instead.
-        cases.push(steps(at, vec![Step::Rest]).at(at));
     }
     cases.push(get("/plain", "").at("tls2"));
     compare(&Setup {
@@ -258,15 +352,6 @@ frontends:
           X-Requests: "%[sc_http_req_cnt(0)] %[sc_http_err_cnt(0)]"
       - { if: { expr: { of: sc_http_req_cnt(0), value: "gt 4" } }, deny: 429 }
     default_backend: app
-  shut:
-    bind: "{web2}"
-    connection_rules: [{ if: { expr: { of: dst_port, value: "gt 0" } }, reject: true }]
-    default_backend: app
-  tcp:
-    mode: tcp
-    bind: "{tls}"
-    connection_rules: [{ if: { source: 127.0.0.0/8 }, reject: true }]
-    default_backend: bare
   open:
     mode: tcp
     bind: "{tls2}"
@@ -294,16 +379,6 @@ frontend web
     http-request set-header X-Requests "%[sc_http_req_cnt(0)] %[sc_http_err_cnt(0)]"
     http-request deny deny_status 429 if { sc_http_req_cnt(0) gt 4 }
     default_backend app
-frontend shut
-    bind {web2}
-    tcp-request connection reject if { dst_port gt 0 }
-    default_backend app
-frontend tcp
-    mode tcp
-    option tcplog
-    bind {tls}
-    tcp-request connection reject if { src 127.0.0.0/8 }
-    default_backend bare
 frontend open
     mode tcp
     option tcplog

@@ -71,6 +71,8 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
         TlsFact::Used => Value::Bool(true),
         TlsFact::Sni => Value::text(session.server_name.as_deref()?),
         TlsFact::Protocol => Value::text(session.version),
+        TlsFact::HasSni => Value::Bool(session.server_name.is_some()),
+        TlsFact::Alpn => Value::Str(session.alpn.as_deref()?.into()),
         TlsFact::Cipher => Value::text(session.cipher),
         TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
         // One that is not valid ends the handshake.
