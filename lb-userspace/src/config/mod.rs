@@ -34,6 +34,7 @@ mod log_format;
 pub mod model;
 mod observe;
 pub mod path;
+mod patterns;
 mod plain;
 mod resolve;
 mod retry_on;

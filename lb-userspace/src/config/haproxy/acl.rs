@@ -368,15 +368,14 @@ fn build(
         .into_iter()
         .map(|(text, span)| Value::text(text, span))
         .collect();
-    if let Some(file) = flags.files.first() {
-        if !texts.is_empty() || flags.files.len() > 1 {
-            says.unsupported(file.span, "-f beside other values");
-            return None;
+    if !flags.files.is_empty() {
+        for file in &flags.files {
+            let mut inner = Map::default();
+            inner.set("file", Value::text(file.text.as_str(), file.span));
+            texts.push(Value::map(inner, file.span));
         }
-        let mut inner = Map::default();
-        inner.set("file", Value::text(file.text.as_str(), file.span));
         map.set("of", Value::text(of, span));
-        map.set(how, Value::map(inner, file.span));
+        map.set(how, Value::list(texts, span));
     } else if !found && let Some(sugar) = sugar(&of, how, &texts) {
         let (key, value) = sugar;
         let mut outer = Map::default();

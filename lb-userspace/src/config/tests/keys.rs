@@ -175,4 +175,21 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
             "10:41 error: the password of `admin` is a hash of a kind that is not understood => make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
         ],
     },
+    Case {
+        name: "patterns of files",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    rules:
+      - { if: { path: { files: a.txt } }, deny: 403 }
+      - { if: { source: [{ file: /nowhere/networks }] }, deny: 403 }
+      - { if: { method: [GET, {}] }, deny: 403 }
+"#,
+        found: &[
+            "5:23 error: `file` is missing in `path` => write a text, or `{ file: … }` with one a line",
+            "5:25 error: unknown key `files` in `path` => did you mean `file`?",
+            "6:26 error: the file /nowhere/networks cannot be read: No such file or directory (os error 2) => name a readable file",
+            "7:31 error: `file` is missing in `method` => write a text, or `{ file: … }` with one a line",
+        ],
+    },
 ];
