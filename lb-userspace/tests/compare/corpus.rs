@@ -26,9 +26,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compare/corpus")
 }
 
-/// Names and files of a group; `LB_COMPARE_ONLY` says part of the name of those that are wanted.
+/// Names and files of a group.
 fn group(group: &str) -> Vec<(String, PathBuf)> {
-    let only = std::env::var("LB_COMPARE_ONLY").unwrap_or_default();
     let entries = fs::read_dir(folder().join(group)).unwrap();
     let mut found: Vec<(String, PathBuf)> = entries
         .map(|entry| entry.unwrap().path())
@@ -37,7 +36,7 @@ fn group(group: &str) -> Vec<(String, PathBuf)> {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             (format!("{group}-{name}"), path)
         })
-        .filter(|(name, _)| name.contains(&only))
+        .filter(|(name, _)| report::is_wanted(name))
         .collect();
     found.sort();
     found

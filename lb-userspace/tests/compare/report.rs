@@ -4,6 +4,11 @@ use std::{fs::OpenOptions, io::Write as _};
 
 use crate::{case::Setup, judge::Verdict};
 
+/// Whether a configuration is to be looked at: `LB_COMPARE_ONLY` says part of the names of those that are.
+pub(crate) fn is_wanted(name: &str) -> bool {
+    name.contains(&std::env::var("LB_COMPARE_ONLY").unwrap_or_default())
+}
+
 /// What was compared: how, name, conversations, differences meant and not.
 pub(crate) fn compared(how: &str, setup: &Setup, verdict: &Verdict) {
     let (cases, meant, count) = (setup.cases.len(), verdict.meant, verdict.count);
