@@ -162,6 +162,11 @@ impl Check {
                     );
                     return;
                 };
+                let known = matches!(kind, "status" | "string" | "rstring");
+                if !known {
+                    says.unsupported(line.span_of(at), &format!("http-check expect {kind}"));
+                    return;
+                }
                 let expect = self.keys.inner("expect", line.span());
                 match kind {
                     "status" => {
@@ -170,13 +175,7 @@ impl Check {
                     "string" => {
                         expect.set("body", Value::text(pattern.text.as_str(), pattern.span));
                     }
-                    "rstring" => {
-                        expect.set("regex", Value::text(pattern.text.as_str(), pattern.span));
-                    }
-                    "rstatus" => says.unsupported(line.span_of(at), "http-check expect rstatus"),
-                    other => {
-                        says.unsupported(line.span_of(at), &format!("http-check expect {other}"));
-                    }
+                    _ => expect.set("regex", Value::text(pattern.text.as_str(), pattern.span)),
                 }
             }
             "disable-on-404" | "send-state" | "connect" | "comment" | "set-var" => {
