@@ -45,7 +45,7 @@ enum Verb {
     Run(run::Args),
     /// Install what is missing, then format check, lints, unit tests and end-to-end tests
     Test(test::Args),
-    /// Measure what a packet costs in the kernel program
+    /// Measure what a packet costs in the kernel program, or a request in userspace
     Bench(bench::Args),
 }
 
