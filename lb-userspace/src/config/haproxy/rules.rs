@@ -227,10 +227,11 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
                 "deny"
             };
             let status = action.after("deny_status").or(action.after("status"));
-            if let Some(other) = action
-                .words
-                .get(1)
-                .filter(|word| !matches!(word.text.as_str(), "deny_status" | "status"))
+            let others = [action.words.get(1), action.words.get(3)];
+            if let Some(other) = others
+                .into_iter()
+                .flatten()
+                .find(|word| !matches!(word.text.as_str(), "deny_status" | "status"))
             {
                 says.unsupported(other.span, &format!("{keyword} … {}", other.text));
                 return None;
@@ -381,6 +382,10 @@ fn returned(action: &Action<'_>, says: &mut Says) -> Option<Map> {
     let mut inner = Map::default();
     let mut at = 1;
     while let Some(word) = action.words.get(at) {
+        if word.text == "default-errorfiles" {
+            says.unsupported(word.span, "return … default-errorfiles");
+            return None;
+        }
         let argument = action.need(at + 1, &format!("a value of `{}`", word.text), says)?;
         match word.text.as_str() {
             "status" => inner.set("status", says.number(&argument.text, argument.span)?),
@@ -506,9 +511,10 @@ fn expression(value: &Value) -> Option<&str> {
     }
 }
 
-/// A log-format string as a text of ours: `%[…]` are the same, HAProxy's variables become expressions.
+/// A log-format string as a text of ours, which is the same but for quotes around expressions: HAProxy writes them into
+/// logs alone.
 pub(super) fn format(text: &str) -> String {
-    text.to_owned()
+    text.replace("%{+Q}[", "%[")
 }
 
 /// A text without expressions as one of ours, in which a `%` is written twice.

@@ -87,8 +87,12 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
 
 /// Servers that new requests may go to.
 fn usable(backend: &Backend) -> i64 {
-    let usable = backend.servers.iter().filter(|server| server.is_eligible());
-    i64::try_from(usable.count()).unwrap_or(i64::MAX)
+    let count = match backend.servers_up() {
+        // Of the spares one is used at a time.
+        (0, spares) => spares.min(1),
+        (count, _) => count,
+    };
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Requests that wait for any of a backend's servers.
