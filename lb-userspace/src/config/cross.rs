@@ -15,7 +15,7 @@ use super::{
     source::Spanned,
     tls, udp,
 };
-use crate::rules::{End, action::Target, suggest};
+use crate::rules::{Edit, End, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -330,6 +330,17 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             if let Some(span) = span {
                 let message = format!("`{key}` belongs to mode tcp, `{name}` is in mode http");
                 found.push(Diagnostic::error(span, message).mend("remove it"));
+            }
+        }
+    }
+    for rule in backend.rules.iter().filter(|_| !broken) {
+        for edit in &rule.rule.edits {
+            if let Edit::UseServer(server) = edit
+                && let Some(server) = server.as_literal()
+                && !backend.servers.iter().any(|s| s.name.value == server)
+            {
+                let message = format!("backend `{name}` has no server `{server}`");
+                found.push(Diagnostic::error(rule.span, message).mend("name one of its servers"));
             }
         }
     }

@@ -474,14 +474,17 @@ impl Out {
     fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
         let mut map = proxy.back.clone();
         prepare(&mut map, proxy);
-        if proxy.kind == Kind::Backend {
-            if let Some(acls) = proxy.acls.value(proxy.span) {
-                map.set("acls", acls);
-            }
-            if let Some(rules) = proxy.rules() {
-                map.set("rules", rules);
-            }
+        // Those of a `listen` are its frontend's, but for the ones that choose a server.
+        let rules = match proxy.kind {
+            Kind::Backend => proxy.rules(),
+            _ => proxy.server_rules(),
+        };
+        if (proxy.kind == Kind::Backend || rules.is_some())
+            && let Some(acls) = proxy.acls.value(proxy.span)
+        {
+            map.set("acls", acls);
         }
+        rules.into_iter().for_each(|rules| map.set("rules", rules));
         let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {

@@ -50,6 +50,7 @@ pub(super) struct Proxy {
     routes: Vec<Value>,
     response: Vec<Value>,
     after: Vec<Value>,
+    use_servers: Vec<Value>,
     connections: Vec<Value>,
     sessions: Vec<Value>,
     contents: Vec<Value>,
@@ -80,6 +81,7 @@ impl Proxy {
             routes: Vec::new(),
             response: Vec::new(),
             after: Vec::new(),
+            use_servers: Vec::new(),
             connections: Vec::new(),
             sessions: Vec::new(),
             contents: Vec::new(),
@@ -131,6 +133,11 @@ impl Proxy {
                 self.response
                     .extend(rules::http(line, Side::Response, &self.acls, says));
             }
+            "use-server" if self.fits(line, false, says) => {
+                self.use_servers
+                    .extend(rules::use_server(line, &self.acls, says));
+            }
+            "use-server" => {}
             "tcp-request" => self.tcp_request(line, says),
             "http-after-response" => {
                 self.after
@@ -298,6 +305,11 @@ impl Proxy {
         }
     }
 
+    /// The rules that name servers, of a `listen`, whose others are its frontend's.
+    pub(super) fn server_rules(&self) -> Option<Value> {
+        (!self.use_servers.is_empty()).then(|| Value::list(self.use_servers.clone(), self.span))
+    }
+
     /// `tcp-request LAYER …`
     fn tcp_request(&mut self, line: &Line, says: &mut Says) {
         match line.text(1) {
@@ -345,7 +357,10 @@ impl Proxy {
             &self.after,
             &self.routes,
         ];
-        let all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        let mut all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        if self.kind == Kind::Backend {
+            all.extend(self.use_servers.iter().cloned());
+        }
         (!all.is_empty()).then(|| Value::list(all, self.span))
     }
 

@@ -172,6 +172,16 @@ impl Exchange {
         self.backend_queue = trace.backend_queue;
     }
 
+    /// Its cookie is not why its server is asked.
+    pub(in super::super) fn ignore_cookie(&mut self) {
+        if !matches!(
+            self.cookie_seen,
+            CookieSeen::None | CookieSeen::NotApplicable
+        ) {
+            self.cookie_seen = CookieSeen::Unused;
+        }
+    }
+
     /// The server had closed an idle connection, and the request was sent to it once more.
     pub(in super::super) fn count_repeat(&mut self) {
         self.retries += 1;

@@ -146,7 +146,11 @@ async fn forward_to_backend(
             return Err(failure);
         }
     };
-    let holder = persist::read(client, target, fields, &mut head.headers);
+    let mut holder = persist::read(client, target, fields, &mut head.headers);
+    if let Some(server) = rules::server(client, target) {
+        holder = Some(server);
+        client.exchange().ignore_cookie();
+    }
     forward::request(&mut head, fields);
     forwarded::tell(client, target, told, &mut head.headers);
 

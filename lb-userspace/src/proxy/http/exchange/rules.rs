@@ -16,7 +16,7 @@ use crate::{
         Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars,
         State, TlsFact, Tracked, Value, Verdict, World,
     },
-    topology::Backend,
+    topology::{Backend, Server},
 };
 
 /// What rules have left of a request.
@@ -103,6 +103,17 @@ pub(super) async fn route<'p>(
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
+}
+
+/// The server that a rule of the backend names, the first that can be used.
+pub(super) fn server(client: &Client, target: &Target) -> Option<Arc<Server>> {
+    let remembered = client.rules.borrow();
+    let names = remembered.as_ref()?.state.servers().iter();
+    let mut servers = names.filter_map(|name| {
+        let servers = &target.backend.servers;
+        servers.iter().find(|server| server.name.as_bytes() == name)
+    });
+    servers.find(|server| server.is_usable_by_cookie()).cloned()
 }
 
 /// Keeps of the request as it came what the frontend wants for its log.
