@@ -166,6 +166,8 @@ pub enum Counted {
     Tracked(u8),
     /// The client's address in a table.
     Source(std::sync::Arc<Handle>),
+    /// The key of the one that a counter follows, in a table.
+    TrackedIn(u8, std::sync::Arc<Handle>),
 }
 
 impl Fetch {
@@ -348,6 +350,14 @@ impl Fetch {
                     let table = handle.table()?;
                     let key = super::table::Key::of(Value::Ip(world.source().ip()), table.key())?;
                     match table.find(&key, world.now_ms()) {
+                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
+                        None => 0,
+                    }
+                }
+                Counted::TrackedIn(sc, handle) => {
+                    let table = handle.table()?;
+                    let key = scene.state.tracked(*sc)?.key();
+                    match table.find(key, world.now_ms()) {
                         Some(entry) => table.get(&entry, *data, world.now_ms())?,
                         None => 0,
                     }
