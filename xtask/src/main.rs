@@ -48,7 +48,7 @@ enum Verb {
     Test(test::Args),
     /// Send the same requests to lb and to HAProxy, and tell what differs
     Compare(compare::Args),
-    /// Measure what a packet costs in the kernel program
+    /// Measure what a packet costs in the kernel program, or a request in userspace
     Bench(bench::Args),
 }
 
