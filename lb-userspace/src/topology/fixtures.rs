@@ -40,6 +40,8 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         slowstart: None,
         protocol: Protocol::H1,
         on_marked_down: OnMarkedDown::Nothing,
+        health_check: None,
+        agent_check: None,
         tls: None,
         send_proxy: None,
     }

@@ -478,7 +478,7 @@ impl Out {
                 map.set("rules", rules);
             }
         }
-        let checks = proxy.health_check(says);
+        let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {
             Some(check) => map.set("health_check", check.clone()),
@@ -494,8 +494,18 @@ impl Out {
             if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
                 keys.set("check", Value::plain("false", proxy.span));
             }
-            if let Some(span) = server.agent {
-                says.unsupported(span, "agent-check beside another check");
+            if let Some(own) = proxy.check.of_server(server, checks.as_ref()) {
+                keys.set("health_check", own);
+            }
+            match (server.agent, server.agent_keys.get("port")) {
+                (Some(span), Some(_)) => {
+                    keys.set("agent_check", Value::map(server.agent_keys.clone(), span));
+                }
+                (Some(span), None) => {
+                    let mend = "write `agent-port PORT` beside it";
+                    says.error(span, "`agent-check` without `agent-port`", mend);
+                }
+                (None, _) => {}
             }
             let span = keys.0.first().map_or(proxy.span, |key| key.span);
             map.push("servers", Value::map(keys, span));

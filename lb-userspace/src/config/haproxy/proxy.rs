@@ -301,8 +301,8 @@ impl Proxy {
     }
 
     /// `health_check:` of its servers.
-    pub(super) fn health_check(&self, says: &mut Says) -> Option<Value> {
-        self.check.value(&self.servers, says)
+    pub(super) fn health_check(&self) -> Option<Value> {
+        self.check.value(&self.servers)
     }
 
     /// `health_check:` of its `defaults`.

@@ -293,6 +293,8 @@ pub(super) struct Server {
     pub(super) check_ssl: bool,
     /// An agent is asked for its state.
     pub(super) agent: Option<Span>,
+    /// Keys of `agent_check:`.
+    pub(super) agent_keys: Map,
 }
 
 impl Server {
@@ -498,6 +500,24 @@ impl Server {
                         .set("protocol", Value::plain(&value.text, value.span));
                 }
                 "agent-check" => self.agent = Some(span),
+                "no-agent-check" => self.agent = None,
+                "agent-port" | "agent-inter" | "agent-addr" | "agent-send" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let (key, value) = match option.text.as_str() {
+                        "agent-port" => ("port", says.number(&value.text, value.span)),
+                        "agent-inter" => ("interval", says.duration(&value.text, value.span)),
+                        "agent-addr" => (
+                            "address",
+                            Some(Value::text(value.text.as_str(), value.span)),
+                        ),
+                        _ => ("send", Some(Value::text(value.text.as_str(), value.span))),
+                    };
+                    if let Some(value) = value {
+                        self.agent_keys.set(key, value);
+                    }
+                }
                 "init-addr" | "id" | "resolve-prefer" | "resolve-net" | "ciphers"
                 | "ciphersuites" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay"
                 | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
