@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
-        AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn, UniqueId,
+        AccessLog, Address, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global,
+        HashType, HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn,
+        UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -164,7 +165,7 @@ pub(super) struct BackendDraft {
 #[derive(Debug)]
 pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
-    pub(super) address: Spanned<std::net::SocketAddr>,
+    pub(super) address: Spanned<Address>,
     pub(super) cookie: Option<Spanned<String>>,
     pub(super) keys: ServerKeys,
 }

@@ -347,12 +347,12 @@ impl Surroundings<'_> {
 }
 
 impl World for Surroundings<'_> {
-    fn source(&self) -> SocketAddr {
-        self.client.source()
+    fn source(&self) -> Option<SocketAddr> {
+        self.client.source().inet()
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        Some(self.client.ends.destination)
+        self.client.destination.inet()
     }
 
     fn frontend(&self) -> &str {
