@@ -208,6 +208,7 @@ fn decode(
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
+        default_check: None,
     };
     let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),

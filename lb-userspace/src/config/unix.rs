@@ -86,8 +86,10 @@ pub(super) fn server(
             "write `forward: proxy`",
         );
     }
-    let check = backend.proxy.health_check.as_ref();
-    let check = check.or(draft.defaults.proxy.health_check.as_ref());
+    let own = server.health_check.as_ref();
+    let check =
+        own.or(backend.proxy.health_check.as_ref())
+            .or(draft.defaults.proxy.health_check.as_ref());
     if let Some(check) = check.and_then(|check| check.value.as_ref())
         && check.address.is_some() != check.port.is_some()
     {

@@ -192,7 +192,7 @@ fn append_address(
     let Some(ForwardedFor { header, .. }) = wishes.clone().next_back() else {
         return;
     };
-    let (Some(ip), Some(value)) = (client.peer.ip(), client.forwarded_for()) else {
+    let (Some(ip), Some(value)) = (client.speaker().ip(), client.forwarded_for()) else {
         return;
     };
     if wishes.clone().any(|told| is_among(ip, &told.except))
@@ -221,7 +221,9 @@ fn append_forwarded(
         proto: what.proto.then(|| scheme(client)),
         host: host.and_then(|host| host.to_str().ok()),
         by: what.by.then_some((client.destination.inet(), what.by_port)),
-        for_: what.for_.then_some((client.peer.inet(), what.for_port)),
+        for_: what
+            .for_
+            .then_some((client.speaker().inet(), what.for_port)),
     };
     let mut value = Vec::new();
     let well_formed = |line: &HeaderValue| rfc7239::elements(line.as_bytes()).is_some();
