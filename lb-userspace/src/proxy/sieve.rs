@@ -39,16 +39,16 @@ pub(super) fn let_in(worker: &Worker, client: Client) -> Option<Client> {
 struct Surroundings<'a> {
     worker: &'a Worker,
     client: &'a Client,
-    ends: Ends,
+    ends: Option<Ends>,
 }
 
 impl World for Surroundings<'_> {
-    fn source(&self) -> SocketAddr {
-        self.client.address
+    fn source(&self) -> Option<SocketAddr> {
+        self.client.address.inet()
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        Some(self.ends.destination)
+        self.ends.map(|ends| ends.destination)
     }
 
     fn frontend(&self) -> &str {

@@ -474,6 +474,11 @@ impl Tracked {
         })
     }
 
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        self.entry.key()
+    }
+
     /// Counts a request.
     pub fn count_request(&self, now: u64) {
         self.add(Data::HttpReqCnt, 1, now);
