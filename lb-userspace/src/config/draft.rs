@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
-        AccessLog, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global, HashType,
-        HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn, UniqueId,
+        AccessLog, Address, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global,
+        HashType, HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn,
+        UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -166,7 +167,7 @@ pub(super) struct BackendDraft {
 #[derive(Debug)]
 pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
-    pub(super) address: Spanned<std::net::SocketAddr>,
+    pub(super) address: Spanned<Address>,
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,

@@ -1,15 +1,16 @@
 //! Opening a connection to a server.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 
 use super::{Stream, header::Ends};
 use crate::{
+    config::model::Address,
     topology::Server,
     wire::{
         dial::{self, Handshake, Unready},
-        header::Introduction,
+        header::{Introduction, Whom},
     },
 };
 
@@ -72,7 +73,7 @@ pub struct Way {
 /// What makes a connection to a server one that not every client may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
-    /// The ends that its PROXY header tells of.
+    /// The ends that its PROXY header tells of; it tells of none for clients without an address.
     ends: Option<Ends>,
     /// The name that TLS asks for.
     host: Option<Box<str>>,
@@ -82,14 +83,14 @@ impl Own {
     /// What is different at `server` for a client with these `ends` that asks for `host`.
     pub fn of(
         server: &Server,
-        ends: impl FnOnce() -> Ends,
+        ends: impl FnOnce() -> Option<Ends>,
         host: impl FnOnce() -> Option<Box<str>>,
     ) -> Option<Box<Self>> {
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         (wants_host || introduces).then(|| {
             Box::new(Self {
-                ends: introduces.then(ends),
+                ends: introduces.then(ends).flatten(),
                 host: wants_host.then(host).flatten(),
             })
         })
@@ -109,18 +110,20 @@ impl Way {
             http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
-            return Ok(connect(server.address, timeout).await?.into());
+            return Ok(connect(&server.address, timeout).await?.into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
             let introduction = server.config.send_proxy.and_then(|version| {
-                let ends = Some(own?.ends?);
-                Some(Introduction { version, ends })
+                Some(Introduction {
+                    version,
+                    whom: own?.ends.map_or(Whom::Unnamed, Whom::Client),
+                })
             });
-            let stream = dial::connect(server.address).await?;
+            let stream = dial::connect(&server.address).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,
-                address: server.address.ip(),
+                address: server.address.certified(),
                 host: own.and_then(|own| own.host.as_deref()),
                 http_1,
             });
@@ -144,7 +147,7 @@ impl Way {
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+pub async fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, ConnectError> {
     match tokio::time::timeout(timeout, dial::connect(address)).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(ConnectError::Timeout),

@@ -281,8 +281,8 @@ impl Fetch {
         let world = scene.world;
         Some(match self {
             Self::Constant(value) => value.borrowed(),
-            Self::Source => Value::Ip(world.source().ip()),
-            Self::SourcePort => Value::Int(world.source().port().into()),
+            Self::Source => Value::Ip(world.source()?.ip()),
+            Self::SourcePort => Value::Int(world.source()?.port().into()),
             Self::Destination => Value::Ip(world.destination()?.ip()),
             Self::DestinationPort => Value::Int(world.destination()?.port().into()),
             Self::Method => bytes(request?.method.as_str().as_bytes()),
@@ -348,7 +348,7 @@ impl Fetch {
                 Counted::Tracked(sc) => scene.state.tracked(*sc)?.get(*data, world.now_ms())?,
                 Counted::Source(handle) => {
                     let table = handle.table()?;
-                    let key = super::table::Key::of(Value::Ip(world.source().ip()), table.key())?;
+                    let key = super::table::Key::of(Value::Ip(world.source()?.ip()), table.key())?;
                     match table.find(&key, world.now_ms()) {
                         Some(entry) => table.get(&entry, *data, world.now_ms())?,
                         None => 0,

@@ -15,4 +15,5 @@ mod retries;
 mod rules;
 mod timeouts;
 mod tls;
+mod unix;
 mod upgrade;

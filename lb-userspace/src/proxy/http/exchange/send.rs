@@ -221,7 +221,7 @@ async fn reach(
             backend: target.index,
             server: server.index,
         };
-        let own = Own::of(server, || client.ends, || host(request));
+        let own = Own::of(server, || client.ends(), || host(request));
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
