@@ -191,6 +191,20 @@ fn modes(draft: &Draft, found: &mut Vec<Diagnostic>) {
 
 /// Keys of a frontend that its mode gives no meaning.
 fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
+    if let Some(rules) = &frontend.connection_rules
+        && let Some(bind) = frontend
+            .binds
+            .iter()
+            .find(|bind| bind.value.transport == Transport::Udp)
+    {
+        let message = format!(
+            "`connection_rules` see no packets, and `{}` takes them",
+            bind.value.text
+        );
+        found.push(
+            Diagnostic::error(rules.span, message).mend("give that bind a frontend of its own"),
+        );
+    }
     if frontend_mode(frontend, &draft.defaults) == Mode::Http {
         let udp = |bind: &&Spanned<Bind>| bind.value.transport == Transport::Udp;
         for bind in frontend.binds.iter().filter(udp) {

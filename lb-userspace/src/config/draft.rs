@@ -125,6 +125,8 @@ pub(super) struct FrontendDraft {
     /// Where `capture` is written, if it is.
     pub(super) captures_span: Option<Span>,
     pub(super) rules: Vec<RuleDraft>,
+    /// Those of connections.
+    pub(super) connection_rules: Option<Spanned<Vec<Rule>>>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarding: ForwardingDraft,

@@ -49,6 +49,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let captures = capture::decode(d, &mut table);
     let captures_span = captures.as_ref().map(|captures| captures.span);
     d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
+    let connection_rules = rules::connections(d, &mut table, &name.value);
     let rules = rules::decode(d, &mut table, &name.value, true);
     let captures = d.captures.take().unwrap_or_default();
     let rules_written = table.entries().iter().any(|e| e.key == "rules");
@@ -100,6 +101,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         captures,
         captures_span,
         rules,
+        connection_rules,
         default_backend,
         timeouts,
         forwarding,

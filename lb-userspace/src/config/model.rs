@@ -253,6 +253,8 @@ pub struct Frontend {
     pub maxconn: Option<u32>,
     /// Rules, top to bottom.
     pub rules: RuleSet,
+    /// Rules of connections, before their first request.
+    pub connection_rules: RuleSet,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.

@@ -15,7 +15,7 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.mode == Mode::Http {
         return Err("mode http needs userspace".into());
     }
-    if !frontend.rules.is_empty() {
+    if !frontend.rules.is_empty() || !frontend.connection_rules.is_empty() {
         return Err("its rules need userspace".into());
     }
     if let Some(bind) = frontend.binds.iter().find(|bind| bind.has_preamble()) {

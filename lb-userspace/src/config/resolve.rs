@@ -135,6 +135,11 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
+        connection_rules: RuleSet::new(
+            draft
+                .connection_rules
+                .map_or_else(Vec::new, |rules| rules.value),
+        ),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),

@@ -21,6 +21,7 @@ pub mod listener;
 mod peek;
 pub mod retry;
 mod session;
+mod sieve;
 pub mod tcp;
 pub mod udp;
 pub mod worker;

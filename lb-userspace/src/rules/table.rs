@@ -455,16 +455,17 @@ pub struct Tracked {
 impl Tracked {
     /// Begins to follow a key's entry, and counts that.
     pub fn begin(handle: &Arc<Handle>, value: Value<'_>, now: u64) -> Option<Self> {
+        let tracked = Self::begin_connection(handle, value, now)?;
+        tracked.count_request(now);
+        Some(tracked)
+    }
+
+    /// The same for a connection that has brought no request yet.
+    pub fn begin_connection(handle: &Arc<Handle>, value: Value<'_>, now: u64) -> Option<Self> {
         let table = handle.table()?;
         let entry = table.entry(Key::of(value, &table.layout)?, now)?;
         entry.followers.fetch_add(1, Relaxed);
-        for data in [
-            Data::ConnCnt,
-            Data::ConnCur,
-            Data::ConnRate,
-            Data::HttpReqCnt,
-            Data::HttpReqRate,
-        ] {
+        for data in [Data::ConnCnt, Data::ConnCur, Data::ConnRate] {
             table.add(&entry, data, 1, now);
         }
         Some(Self {
@@ -476,6 +477,12 @@ impl Tracked {
     /// Its key.
     pub fn key(&self) -> &Key {
         self.entry.key()
+    }
+
+    /// Counts a request.
+    pub fn count_request(&self, now: u64) {
+        self.add(Data::HttpReqCnt, 1, now);
+        self.add(Data::HttpReqRate, 1, now);
     }
 
     /// Counts `n` events.

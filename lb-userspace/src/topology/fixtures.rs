@@ -107,6 +107,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         }],
         maxconn: None,
         rules: crate::rules::RuleSet::default(),
+        connection_rules: crate::rules::RuleSet::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarding: Default::default(),

@@ -81,6 +81,7 @@ const ORDER: &[&str] = &[
     "errorfiles",
     "stick_table",
     "acls",
+    "connection_rules",
     "rules",
     "default_backend",
     "servers",
@@ -458,6 +459,9 @@ impl Out {
         }
         if let Some(acls) = proxy.acls.value(proxy.span) {
             map.set("acls", acls);
+        }
+        if let Some(rules) = proxy.connection_rules() {
+            map.set("connection_rules", rules);
         }
         if let Some(rules) = proxy.rules() {
             map.set("rules", rules);

@@ -20,6 +20,7 @@ mod proxy;
 mod rules;
 mod says;
 mod server;
+mod tcp;
 mod value;
 mod words;
 mod yaml;

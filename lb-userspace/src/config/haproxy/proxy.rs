@@ -7,6 +7,7 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
+    tcp,
     value::{Map, Value},
 };
 use crate::config::source::Span;
@@ -49,6 +50,11 @@ pub(super) struct Proxy {
     routes: Vec<Value>,
     response: Vec<Value>,
     after: Vec<Value>,
+    connections: Vec<Value>,
+    sessions: Vec<Value>,
+    contents: Vec<Value>,
+    /// When `tcp-request content` has ended already.
+    accepted: Vec<Value>,
     default_server: Server,
     pub(super) servers: Vec<Server>,
     pub(super) check: Check,
@@ -74,6 +80,10 @@ impl Proxy {
             routes: Vec::new(),
             response: Vec::new(),
             after: Vec::new(),
+            connections: Vec::new(),
+            sessions: Vec::new(),
+            contents: Vec::new(),
+            accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
             check: Check::default(),
@@ -121,6 +131,7 @@ impl Proxy {
                 self.response
                     .extend(rules::http(line, Side::Response, &self.acls, says));
             }
+            "tcp-request" => self.tcp_request(line, says),
             "http-after-response" => {
                 self.after
                     .extend(rules::http(line, Side::After, &self.acls, says));
@@ -287,9 +298,47 @@ impl Proxy {
         }
     }
 
+    /// `tcp-request LAYER …`
+    fn tcp_request(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "connection" if self.fits(line, true, says) => self
+                .connections
+                .extend(tcp::connection(line, &self.acls, says)),
+            "session" if self.fits(line, true, says) => self
+                .sessions
+                .extend(tcp::connection(line, &self.acls, says)),
+            "connection" | "session" => {}
+            "content" if !self.is_tcp => {
+                let accepted = &mut self.accepted;
+                self.contents
+                    .extend(tcp::content(line, &self.acls, accepted, says));
+            }
+            // All that it does is to wait for a client's TLS, as `sni` does by itself.
+            "content" if line.text(2) == "accept" && asks_for_hello(line) => {}
+            // Of requests there are heads, which are waited for anyway.
+            "inspect-delay" if !self.is_tcp => {}
+            "inspect-delay" => says.warn(
+                line.span_of(1),
+                "`inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
+            ),
+            other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
+        }
+    }
+
+    /// The rules of the frontend's connections.
+    pub(super) fn connection_rules(&self) -> Option<Value> {
+        let mut all = match self.sessions.is_empty() {
+            true => self.connections.clone(),
+            false => tcp::without_accept(&self.connections),
+        };
+        all.extend(self.sessions.iter().cloned());
+        (!all.is_empty()).then(|| Value::list(all, self.span))
+    }
+
     /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
     pub(super) fn rules(&self) -> Option<Value> {
         let all = [
+            &self.contents,
             &self.request,
             &self.redirects,
             &self.response,
@@ -309,4 +358,12 @@ impl Proxy {
     pub(super) fn default_check(&self) -> Option<Value> {
         self.check.of_defaults()
     }
+}
+
+/// Whether a line's condition is but that the client has begun TLS.
+fn asks_for_hello(line: &Line) -> bool {
+    let names = ["req.ssl_hello_type", "req_ssl_hello_type"];
+    line.words
+        .iter()
+        .any(|word| names.contains(&word.text.as_str()))
 }

@@ -103,7 +103,7 @@ pub(super) fn use_backend(line: &Line, acls: &Acls, says: &mut Says) -> Option<V
 }
 
 /// Puts action and condition together.
-fn rule(
+pub(super) fn rule(
     line: &Line,
     at: Option<usize>,
     does: Map,
@@ -139,7 +139,7 @@ fn always(span: Span) -> Key {
     }
 }
 
-fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
+pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
     let mut map = Map::default();
     let name = action.text(0);
     let (keyword, inner) = match name.split_once('(') {

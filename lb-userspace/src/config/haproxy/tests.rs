@@ -451,6 +451,55 @@ fn unix_sockets_keep_their_owners() {
 }
 
 #[test]
+fn rules_of_connections_are_carried_over() {
+    let text = "\
+frontend f
+ mode http
+ bind :80
+ stick-table type ip size 1k store conn_cur
+ tcp-request connection accept if { src 10.0.0.0/8 }
+ tcp-request connection track-sc0 src
+ tcp-request session reject if { sc_conn_cur(0) gt 3 }
+ tcp-request inspect-delay 5s
+ tcp-request content accept if { path /ok }
+ tcp-request content reject if { dst_port 81 }
+ default_backend b
+frontend g
+ mode tcp
+ bind :443
+ tcp-request inspect-delay 5s
+ tcp-request content accept if { req.ssl_hello_type 1 }
+ tcp-request content reject if { req.len 0 }
+ default_backend c
+backend b
+ mode http
+ server s 192.0.2.1:80
+backend c
+ mode tcp
+ server s 192.0.2.1:80
+";
+    let (yaml, said) = imported(text);
+    let lines: Vec<&str> = yaml.lines().map(str::trim).collect();
+    for line in [
+        "- { if: { not: { source: 10.0.0.0/8 } }, track: { counter: 0, key: source } }",
+        "- { if: { expr: { of: sc_conn_cur(0), value: gt 3 } }, reject: true }",
+    ] {
+        assert!(lines.contains(&line), "{line}\n{yaml}");
+    }
+    assert!(
+        yaml.contains("all: [{ dst_port: 81 }, { not: { path: /ok } }]"),
+        "{yaml}"
+    );
+    assert_eq!(
+        said,
+        [
+            "15:14 warning: `inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
+            "17:14 error: unsupported: `tcp-request content` has no counterpart in lb yet",
+        ]
+    );
+}
+
+#[test]
 fn servers_that_are_checked_otherwise_say_so_themselves() {
     let text = "\
 backend b

@@ -180,7 +180,7 @@ impl Client {
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
             idle_from: Cell::new(began),
-            session: RefCell::default(),
+            session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
         };
         Self::begun(Rc::new(whose), now, false)

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::model::Timeouts,
     observe::log::{Cause, Phase, Termination},
+    rules::Data,
     topology::{Backend, Connection},
 };
 
@@ -66,6 +67,18 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
         Err(outcome) => outcome,
     };
+    let now = clock.at(Instant::now());
+    for tracked in client.session.borrow().all_tracked() {
+        for (data, n) in [
+            (Data::BytesInCnt, outcome.bytes_in),
+            (Data::BytesInRate, outcome.bytes_in),
+            (Data::BytesOutCnt, outcome.bytes_out),
+            (Data::BytesOutRate, outcome.bytes_out),
+        ] {
+            tracked.add(data, n, now);
+        }
+        tracked.touch(now);
+    }
     let session = session(&worker, &client);
     session.count(&backend, trace.server.as_deref(), &outcome);
     // The line shows the backend's and the server's sessions without this one, as HAProxy's does.

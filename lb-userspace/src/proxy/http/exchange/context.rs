@@ -242,6 +242,7 @@ impl Exchange {
         if client.worker.shared.log.wants_access() && !silent {
             self.log(client, total, bytes_in, bytes_out);
         }
+        super::rules::count_end(client, self.status, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
             super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
         }

@@ -1,6 +1,7 @@
 //! One request, from its head to the head of its answer.
 
 pub(super) mod context;
+pub(in crate::proxy) mod facts;
 mod line;
 mod persist;
 pub(super) mod rules;
@@ -67,6 +68,7 @@ pub(super) async fn serve(
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     client.begin();
+    rules::count_request(&client);
     let frontend = &client.frontend().counters.http;
     frontend.requests.inc();
     frontend
