@@ -15,6 +15,7 @@ use tokio::{
 mod fast_path;
 mod files;
 mod follow;
+mod pages;
 mod pidfile;
 mod privileges;
 mod signals;
@@ -79,6 +80,7 @@ pub enum StartError {
 
 /// Runs `config` until a signal ends it. Errors are logged; the exit code tells whether it served.
 pub fn run(config: Config) -> ExitCode {
+    pages::keep_small();
     match Daemon::start(config).and_then(Daemon::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
