@@ -9,7 +9,7 @@ use super::{
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     errorfiles,
     forwarding::{self, ForwardingDraft},
-    frontend, introduction,
+    frontend, health, introduction,
     model::{OnMarkedDown, Protocol},
     rules,
     source::Spanned,
@@ -63,7 +63,12 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let servers = table.take("servers");
     let servers_span = servers.map(|e| e.key_span);
     let servers = servers.map_or(&[][..], |e| d.list(&e.value, "`servers`"));
-    let servers = servers.iter().filter_map(|node| server(d, node)).collect();
+    let check = table.take("health_check").cloned();
+    let check = check.or_else(|| d.default_check.clone());
+    let servers = servers
+        .iter()
+        .filter_map(|node| server(d, node, check.as_ref()))
+        .collect();
     table.finish(
         d,
         &["compression"],
@@ -101,7 +106,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     }
 }
 
-fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
+/// `check` is that of the backend.
+fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<ServerDraft> {
     if let Kind::Scalar(text) = &node.kind
         && !node.is_null()
     {
@@ -151,6 +157,9 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
         }
         Some(Spanned::new(value, e.value.span))
     });
+    let health_check = table
+        .take("health_check")
+        .and_then(|own| health::of_server(d, own, check));
     table.finish(
         d,
         UNSUPPORTED,
@@ -161,15 +170,16 @@ fn server(d: &mut Decoder<'_>, node: &Node) -> Option<ServerDraft> {
             ),
             ("ip", "it is `address`"),
             ("host", "it is `address`"),
-            ("inter", "intervals belong to the backend's `health_check`"),
-            ("rise", "`rise` belongs to the backend's `health_check`"),
-            ("fall", "`fall` belongs to the backend's `health_check`"),
+            ("inter", "it is `health_check: { interval: … }`"),
+            ("rise", "it is `health_check: { rise: … }`"),
+            ("fall", "it is `health_check: { fall: … }`"),
         ],
     );
     Some(ServerDraft {
         name: name?,
         address: address?,
         cookie,
+        health_check,
         keys,
     })
 }
@@ -229,6 +239,7 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),
+        agent_check: table.take("agent_check").and_then(|e| health::agent(d, e)),
     }
 }
 

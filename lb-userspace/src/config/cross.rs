@@ -45,6 +45,21 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
         .iter()
         .map(|b| b.name.value.as_str())
         .collect();
+    let watched = draft
+        .global
+        .health_file
+        .iter()
+        .flat_map(|file| &file.backends);
+    for (name, span) in watched.zip(&draft.places.health_backends) {
+        if !broken && !names.contains(name.as_str()) {
+            let mend = match suggest::nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "name one that is below `backends`".to_owned(),
+            };
+            found
+                .push(Diagnostic::error(*span, format!("there is no backend `{name}`")).mend(mend));
+        }
+    }
     let mut used = HashSet::new();
     for frontend in &draft.frontends {
         let rules = frontend
@@ -465,10 +480,12 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
         let observe = check.observe;
         observe.is_some_and(|observe| observe.layer == Layer::Seven)
     };
-    if let Some(own) = &backend.proxy.health_check
-        && own.value.as_ref().is_some_and(observes)
-        && backend_mode(backend, draft) == Mode::Tcp
-    {
+    let of_servers = backend.servers.iter();
+    let written = of_servers.filter_map(|server| server.health_check.as_ref());
+    for own in written.chain(&backend.proxy.health_check) {
+        if !own.value.as_ref().is_some_and(observes) || backend_mode(backend, draft) == Mode::Http {
+            continue;
+        }
         let message = format!(
             "`observe: layer7` needs mode http, `{}` is in mode tcp",
             backend.name.value
@@ -515,6 +532,7 @@ fn servers(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
             ),
             (None, _) => {}
         }
+        let checked = checked || server.health_check.is_some();
         if let Some(on) = server.keys.check.as_ref().filter(|on| on.value && !checked) {
             found.push(
                 Diagnostic::error(

@@ -14,7 +14,7 @@ use super::{
     plain::reads_as,
     source::{Span, Spanned},
     tls::Wanted,
-    tree::{Kind, Node},
+    tree::{Entry, Kind, Node},
     units::{self, Problem},
     variables,
 };
@@ -41,6 +41,8 @@ pub(super) struct Decoder<'a> {
     pub(super) diagnostics: Vec<Diagnostic>,
     /// TLS settings whose files are to be looked at.
     pub(super) tls: Vec<Wanted>,
+    /// `defaults.health_check`, which servers may change parts of.
+    pub(super) default_check: Option<Entry>,
 }
 
 /// Text with where it came from.

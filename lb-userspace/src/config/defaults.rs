@@ -34,6 +34,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         errorfiles: errorfiles::decode(d, &mut table),
         proxy: proxy(d, &mut table),
     };
+    d.default_check = table.take("health_check").cloned();
     table.finish(
         d,
         &["retry_on", "compression"],

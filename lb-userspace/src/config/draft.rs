@@ -36,6 +36,8 @@ pub(super) struct Places {
     pub(super) group: Option<Span>,
     pub(super) pidfile: Option<Span>,
     pub(super) admin_socket: Option<Span>,
+    /// One for each of `HealthFile::backends`.
+    pub(super) health_backends: Vec<Span>,
     /// One for each of `Global::log`, if written.
     pub(super) log: Vec<Span>,
     pub(super) attach: Option<Span>,
@@ -166,6 +168,8 @@ pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
     pub(super) address: Spanned<std::net::SocketAddr>,
     pub(super) cookie: Option<Spanned<String>>,
+    /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
+    pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
     pub(super) keys: ServerKeys,
 }
 
@@ -185,6 +189,7 @@ pub(super) struct ServerKeys {
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
+    pub(super) agent_check: Option<HealthCheck>,
 }
 
 impl ServerKeys {
@@ -202,6 +207,7 @@ impl ServerKeys {
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),
+            agent_check: self.agent_check.or(other.agent_check),
         }
     }
 }

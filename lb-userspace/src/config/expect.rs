@@ -34,6 +34,12 @@ pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
         any = true;
         expected.content.extend(regex(d, &e.value));
     }
+    if let Some(e) = table.take("not") {
+        any = true;
+        expected
+            .content
+            .extend(not(d, e).map(Box::new).map(Content::Not));
+    }
     if let Some(e) = table.take("headers") {
         any = true;
         let headers = super::health::headers(d, e);
@@ -50,6 +56,23 @@ pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
         &[("string", "it is `body`"), ("rstatus", "it is `status`")],
     );
     Some(expected)
+}
+
+/// `not: { body: … }` or `not: { regex: … }`: what must not be there.
+fn not(d: &mut Decoder<'_>, entry: &Entry) -> Option<Content> {
+    let mut table = d.table(&entry.value, entry.key_span, "`not`")?;
+    let content = match (table.take("body"), table.take("regex")) {
+        (Some(e), None) => text(d, &e.value, "`body`"),
+        (None, Some(e)) => regex(d, &e.value),
+        _ => {
+            let mend = "write `not: { body: TEXT }` or `not: { regex: PATTERN }`";
+            d.error(entry.key_span, "`not` has one of `body` and `regex`", mend);
+            None
+        }
+    };
+    let mend = "list those that pass: `status: \"200-499\"`";
+    table.finish(d, &[], &[("status", mend)]);
+    content
 }
 
 fn status(d: &mut Decoder<'_>, e: &Entry) -> Option<Vec<RangeInclusive<u16>>> {
@@ -114,15 +137,16 @@ pub(super) fn script(
     steps
 }
 
-/// A text that has to come, or `{ regex: … }`.
+/// A text that has to come, or `{ regex: … }`, or `{ hex: … }`.
 fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
     if !matches!(e.value.kind, Kind::Mapping(_)) {
         return text(d, &e.value, "`expect`");
     }
     let mut table = d.table(&e.value, e.key_span, "`expect`")?;
-    let content = match table.take("regex") {
-        Some(e) => regex(d, &e.value),
-        None => {
+    let content = match (table.take("regex"), table.take("hex")) {
+        (Some(e), None) => regex(d, &e.value),
+        (None, Some(e)) => hex(d, &e.value).map(Content::Text),
+        _ => {
             d.missing(&table, "regex", "write a text, or `{ regex: \"^OK\" }`");
             None
         }
@@ -142,8 +166,43 @@ fn text(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Content> {
     bytes(d, node, what).map(Content::Text)
 }
 
-/// What is sent or looked for; YAML's double quotes have escapes for what cannot be typed.
+/// `hex`: bytes that are no text, two digits each.
+fn hex(d: &mut Decoder<'_>, node: &Node) -> Option<Vec<u8>> {
+    let text = d.text(node, "`hex`")?;
+    let pairs = text.as_bytes().chunks(2);
+    let read = pairs.map(|pair| {
+        let pair = std::str::from_utf8(pair)
+            .ok()
+            .filter(|pair| pair.len() == 2)?;
+        // `+f` would be a number too.
+        u8::from_str_radix(pair, 16)
+            .ok()
+            .filter(|_| pair.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    });
+    let read: Option<Vec<u8>> = read.collect();
+    if read.as_ref().is_none_or(Vec::is_empty) {
+        let message = format!("`{text}` is no row of hexadecimal digits");
+        d.error(node.span, message, "write two for each byte: `hex: 0d0a`");
+        return None;
+    }
+    read
+}
+
+/// What is sent or looked for; YAML's double quotes have escapes for what cannot be typed, and `{ hex: … }` is for what is
+/// no text.
 pub(super) fn bytes(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Vec<u8>> {
+    if let Kind::Mapping(_) = &node.kind {
+        let mut table = d.table(node, node.span, what)?;
+        let bytes = match table.take("hex") {
+            Some(e) => hex(d, &e.value),
+            None => {
+                d.missing(&table, "hex", "write a text, or `{ hex: 0d0a }`");
+                None
+            }
+        };
+        table.finish(d, &[], &[]);
+        return bytes;
+    }
     let text = d.text(node, what)?;
     if text.is_empty() {
         d.error(

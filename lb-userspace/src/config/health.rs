@@ -6,11 +6,11 @@ use super::{
     cookie::is_token,
     decode::Decoder,
     expect, introduction,
-    model::{CheckKind, HTTP_2, HealthCheck},
+    model::{CheckKind, HTTP_2, HealthCheck, Introduced},
     observe,
     source::Spanned,
     tls,
-    tree::{Entry, Node},
+    tree::{Entry, Kind, Node},
     units::Problem,
 };
 
@@ -36,6 +36,18 @@ enum Type {
     None,
 }
 
+/// Their names.
+const TYPES: &[(&str, Type)] = &[
+    ("tcp", Type::Tcp),
+    ("http", Type::Http),
+    ("https", Type::Https),
+    ("h2", Type::H2),
+    ("grpc", Type::Grpc),
+    ("ssl", Type::Ssl),
+    ("agent", Type::Agent),
+    ("none", Type::None),
+];
+
 impl Type {
     /// Whether it asks for a path and looks at the answer.
     fn is_http(self) -> bool {
@@ -59,25 +71,99 @@ impl Type {
     }
 }
 
+/// How often an agent is asked: HAProxy's default.
+const AGENT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// `health_check` of a server: its own keys, and those of its backend's `check` where it is silent, as far as they belong
+/// to the type it has then.
+pub(super) fn of_server(
+    d: &mut Decoder<'_>,
+    own: &Entry,
+    check: Option<&Entry>,
+) -> Option<Spanned<Option<HealthCheck>>> {
+    let (Kind::Mapping(keys), Some(Kind::Mapping(theirs))) =
+        (&own.value.kind, check.map(|check| &check.value.kind))
+    else {
+        return decode(d, own);
+    };
+    let written = |key: &str| keys.iter().find(|e| e.key == key);
+    let kind = written("type").and_then(|e| match &e.value.kind {
+        Kind::Scalar(scalar) => TYPES.iter().find(|(name, _)| *name == scalar.text),
+        _ => None,
+    });
+    let fits = |key: &str| kind.is_none_or(|(_, kind)| kind.takes(key));
+    let mut all = keys.clone();
+    let more = theirs.iter();
+    all.extend(
+        more.filter(|e| written(&e.key).is_none() && fits(&e.key))
+            .cloned(),
+    );
+    let merged = Entry {
+        value: Node::new(own.value.span, Kind::Mapping(all)),
+        ..own.clone()
+    };
+    let before = d.diagnostics.len();
+    let found = decode(d, &merged);
+    // What is wrong with the backend's keys has been said.
+    let said = d.diagnostics.split_off(before);
+    for one in said {
+        if !d
+            .diagnostics
+            .iter()
+            .any(|other| (other.span, &other.message) == (one.span, &one.message))
+        {
+            d.report(one);
+        }
+    }
+    found
+}
+
+/// `agent_check`: an agent that is asked beside the check.
+pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
+    let mut table = d.table(&entry.value, entry.key_span, "`agent_check`")?;
+    let port = match table.take("port") {
+        Some(e) => d.number(&e.value, "`port`", 1..=u16::MAX),
+        None => {
+            d.missing(&table, "port", "write `port: PORT`, the agent's");
+            None
+        }
+    };
+    let address = table
+        .take("address")
+        .and_then(|e| d.parsed(&e.value, "`address`", ip));
+    let interval = table
+        .take("interval")
+        .and_then(|e| d.duration(&e.value, "`interval`", SHORTEST));
+    let timeout = table
+        .take("timeout")
+        .and_then(|e| d.duration(&e.value, "`timeout`", Duration::from_millis(1)));
+    let send = table
+        .take("send")
+        .and_then(|e| expect::bytes(d, &e.value, "`send`"));
+    table.finish(d, &[], &[("inter", "it is `interval`")]);
+    Some(HealthCheck {
+        kind: CheckKind::Agent {
+            send: send.unwrap_or_default(),
+        },
+        interval: interval.unwrap_or(AGENT_INTERVAL),
+        fast_interval: None,
+        down_interval: None,
+        rise: 1,
+        fall: 1,
+        timeout,
+        address: address.map(|address| address.value),
+        port: Some(port?),
+        tls: None,
+        introduction: Introduced::default(),
+        observe: None,
+    })
+}
+
 /// Reads `health_check:`; the inner `None` is `type: none`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Option<HealthCheck>>> {
     let mut table = d.table(&entry.value, entry.key_span, "`health_check`")?;
     let kind = match table.take("type") {
-        Some(e) => d.choice(
-            &e.value,
-            "`type`",
-            &[
-                ("tcp", Type::Tcp),
-                ("http", Type::Http),
-                ("https", Type::Https),
-                ("h2", Type::H2),
-                ("grpc", Type::Grpc),
-                ("ssl", Type::Ssl),
-                ("agent", Type::Agent),
-                ("none", Type::None),
-            ],
-            &[],
-        ),
+        Some(e) => d.choice(&e.value, "`type`", TYPES, &[]),
         None => {
             d.missing(
                 &table,

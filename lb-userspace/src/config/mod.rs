@@ -34,6 +34,7 @@ mod log_format;
 pub mod model;
 mod observe;
 pub mod path;
+mod patterns;
 mod plain;
 mod resolve;
 mod retry_on;
@@ -206,6 +207,7 @@ fn decode(
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
+        default_check: None,
     };
     let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),

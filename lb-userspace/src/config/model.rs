@@ -76,10 +76,23 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Where what `lb health` says is kept.
+    pub health_file: Option<HealthFile>,
     /// Where log lines go.
     pub log: Vec<LogTarget>,
     /// The in-kernel path.
     pub fast_path: FastPath,
+}
+
+/// `global.health_file:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Backends that must have a server up.
+    pub backends: Vec<String>,
+    /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
+    pub linger: Duration,
 }
 
 /// `global.fast_path:`
@@ -428,6 +441,14 @@ pub struct Backend {
     pub errorfiles: ErrorFiles,
 }
 
+impl Backend {
+    /// How one of its servers is checked, if it is.
+    pub fn check_of<'a>(&'a self, server: &'a Server) -> Option<&'a HealthCheck> {
+        let check = server.health_check.as_ref().or(self.health_check.as_ref());
+        check.filter(|_| server.check)
+    }
+}
+
 /// `forward`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forward {
@@ -492,8 +513,12 @@ pub struct Server {
     pub disabled: bool,
     /// Value of the sticky cookie.
     pub cookie: Option<String>,
-    /// Whether it is checked, if the backend has a check.
+    /// Whether it is checked, if there is a check.
     pub check: bool,
+    /// Its own check, where it is not the backend's.
+    pub health_check: Option<HealthCheck>,
+    /// The agent that is asked beside the check.
+    pub agent_check: Option<HealthCheck>,
     /// After it has come up, its weight rises over this time.
     pub slowstart: Option<Duration>,
     /// What is spoken to it in mode http.

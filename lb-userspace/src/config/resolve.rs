@@ -293,7 +293,11 @@ fn server(
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),
         cookie,
-        check: keys.check.is_none_or(|check| check.value),
+        // `type: none` of its own is no check.
+        check: keys.check.is_none_or(|check| check.value)
+            && !matches!(&draft.health_check, Some(own) if own.value.is_none()),
+        health_check: draft.health_check.and_then(|own| own.value),
+        agent_check: keys.agent_check,
         slowstart: keys
             .slowstart
             .map(|time| time.value)

@@ -33,6 +33,10 @@ pub(super) fn check(
     let default = backend.proxy.default_server.check;
     let default = default.or(draft.defaults.proxy.default_server.check);
     let unchecked = backend.servers.iter().all(|server| {
+        if let Some(own) = &server.health_check {
+            // No check, or one that goes elsewhere.
+            return own.value.as_ref().is_none_or(|own| own.port.is_some());
+        }
         let check = server.keys.check.or(default);
         check.is_some_and(|on| !on.value)
     });

@@ -20,6 +20,8 @@ pub(super) struct Wish {
     pub(super) percent: Option<u16>,
     /// Whether it is to have traffic.
     pub(super) admin: Option<AdminState>,
+    /// Whether it said that the server is up, or down.
+    pub(super) says_state: bool,
 }
 
 /// Asks the agent at `address`.
@@ -61,8 +63,10 @@ fn judge(line: &[u8]) -> (Finding, Wish) {
     let words = words.split([' ', ',']).filter(|word| !word.is_empty());
     for word in words {
         match word.to_ascii_lowercase().as_str() {
-            "up" => status = CheckStatus::L7Ok,
-            "down" | "fail" | "failed" | "stopped" => status = CheckStatus::L7Sts,
+            "up" => (status, wish.says_state) = (CheckStatus::L7Ok, true),
+            "down" | "fail" | "failed" | "stopped" => {
+                (status, wish.says_state) = (CheckStatus::L7Sts, true);
+            }
             "ready" => wish.admin = Some(AdminState::Ready),
             "drain" => wish.admin = Some(AdminState::Drain),
             "maint" => wish.admin = Some(AdminState::Maint),
@@ -107,13 +111,19 @@ mod tests {
 
     #[test]
     fn an_agents_words_are_haproxys() {
-        let wish = |percent, admin| Wish { percent, admin };
+        let state = |percent, admin, says_state| Wish {
+            percent,
+            admin,
+            says_state,
+        };
+        let wish = |percent, admin| state(percent, admin, false);
+        let said = |percent, admin| state(percent, admin, true);
         let (ok, none) = (CheckStatus::L7Ok, String::new);
-        assert_eq!(read("up\n"), (ok, none(), wish(None, None)));
+        assert_eq!(read("up\n"), (ok, none(), said(None, None)));
         assert_eq!(read("75%\r\n"), (ok, none(), wish(Some(75), None)));
         assert_eq!(
             read("ready, up 50% # fine\n"),
-            (ok, none(), wish(Some(50), Some(AdminState::Ready)))
+            (ok, none(), said(Some(50), Some(AdminState::Ready)))
         );
         assert_eq!(
             read("DRAIN"),
@@ -121,7 +131,7 @@ mod tests {
         );
         assert_eq!(
             read("stopped 0% # disk full\n"),
-            (CheckStatus::L7Sts, "disk full".into(), wish(Some(0), None))
+            (CheckStatus::L7Sts, "disk full".into(), said(Some(0), None))
         );
     }
 

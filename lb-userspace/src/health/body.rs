@@ -97,6 +97,7 @@ pub(super) fn contains(text: &[u8], content: &Content) -> bool {
             wanted.is_empty() || text.windows(wanted.len()).any(|part| part == wanted)
         }
         Content::Regex(pattern) => pattern.0.is_match(text),
+        Content::Not(content) => !contains(text, content),
         // Of the head, which has been looked at.
         Content::Header(..) => true,
     }

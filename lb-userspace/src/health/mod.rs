@@ -42,17 +42,18 @@ impl Checks {
     /// Starts a task for each server that is checked, on the present runtime (one with IO and time), and one for slow
     /// starts. The first checks are spread over the interval.
     pub fn start(topology: &Topology) -> Self {
-        let checked: Vec<_> = topology
+        let of_backend = |backend: &'_ Arc<Backend>| backend.servers.clone();
+        let all: Vec<_> = topology
             .backends
             .iter()
-            .filter_map(|backend| Some((backend, backend.config.health_check.as_ref()?)))
-            .flat_map(|(backend, check)| {
-                backend
-                    .servers
-                    .iter()
-                    .map(move |server| (backend, check, server))
+            .flat_map(|backend| of_backend(backend).into_iter().map(move |s| (backend, s)))
+            .collect();
+        let checked: Vec<_> = all
+            .iter()
+            .filter_map(|(backend, server)| {
+                let check = backend.config.check_of(&server.config)?;
+                Some((*backend, check, server))
             })
-            .filter(|(_, _, server)| server.health().is_some())
             .collect();
         let count = checked.len();
         let mut tasks = JoinSet::new();
@@ -60,6 +61,12 @@ impl Checks {
             let delay = machine::first_delay(check.interval, index, count);
             let checker = Checker::new(&backend.config, check, server);
             tasks.spawn(run(Arc::clone(backend), Arc::clone(server), checker, delay));
+        }
+        for (backend, server) in &all {
+            if let Some(check) = &server.config.agent_check {
+                let checker = Checker::new(&backend.config, check, server);
+                tasks.spawn(ask_agent(Arc::clone(backend), Arc::clone(server), checker));
+            }
         }
         let slow: Vec<_> = topology
             .backends
@@ -207,6 +214,34 @@ async fn step_slow_starts(backends: Vec<Arc<Backend>>, clock: Clock) {
         for backend in &backends {
             backend.step_slow_starts(now_ms);
         }
+    }
+}
+
+/// Asks a server's agent again and again, beside its check. One that cannot be reached, or says what nobody understands,
+/// changes nothing, as HAProxy has it.
+async fn ask_agent(backend: Arc<Backend>, server: Arc<Server>, checker: Checker) {
+    let mut due = Instant::now();
+    let mut by_agent = false;
+    loop {
+        tokio::time::sleep_until(due).await;
+        if server.admin() != AdminState::Maint || by_agent {
+            let (result, wish) = checker.ask().await;
+            tracing::debug!(
+                "agent of {}/{}: {}",
+                backend.name,
+                server.name,
+                result.cell()
+            );
+            by_agent = match wish.admin {
+                Some(admin) => admin == AdminState::Maint,
+                None => by_agent && server.admin() == AdminState::Maint,
+            };
+            if wish.says_state {
+                backend.record_agent(&server, result);
+            }
+            grant(&backend, &server, wish);
+        }
+        due = (due + checker.pace.interval).max(Instant::now());
     }
 }
 

@@ -567,3 +567,5 @@ fn traffic_that_fails_brings_the_next_check_early() {
         .await;
     });
 }
+
+mod own;

@@ -167,7 +167,7 @@ impl Backend {
             let health = server
                 .health()
                 .filter(|_| server.admin() != AdminState::Maint)?;
-            let was_up = health.is_up();
+            let was_up = server.is_healthy();
             if !result.status.passed() && was_up {
                 server.counters.checks_failed.inc();
             }
@@ -178,6 +178,24 @@ impl Backend {
                 (false, true) => Some(EventKind::Up),
                 _ => None,
             }
+        });
+    }
+
+    /// Takes over what a server's agent says of it, beside its checks. Out of maintenance nobody is brought.
+    pub fn record_agent(&self, server: &Arc<Server>, result: CheckResult) {
+        self.change(server, |server| {
+            let (was_up, down) = (server.is_healthy(), !result.status.passed());
+            server.set_agent_down(down);
+            let is_up = server.is_healthy();
+            if was_up == is_up || server.admin() == AdminState::Maint {
+                return None;
+            }
+            // Why it is down, until a check says something else.
+            server.set_last_check(result);
+            Some(match is_up {
+                true => EventKind::Up,
+                false => EventKind::Down,
+            })
         });
     }
 

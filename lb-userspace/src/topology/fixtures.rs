@@ -40,6 +40,8 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         slowstart: None,
         protocol: Protocol::H1,
         on_marked_down: OnMarkedDown::Nothing,
+        health_check: None,
+        agent_check: None,
         tls: None,
         send_proxy: None,
     }
@@ -125,6 +127,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             group: None,
             pidfile: None,
             grace: Duration::from_secs(30),
+            health_file: None,
             admin_socket: PathBuf::new(),
             log: Vec::new(),
             fast_path: FastPath {

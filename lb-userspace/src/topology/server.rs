@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -139,6 +139,8 @@ pub struct Server {
     /// `(rise, fall)` if it is checked.
     check: Option<(u32, u32)>,
     level: AtomicU32,
+    /// Its agent says that it is down.
+    agent_down: AtomicBool,
     admin: AtomicU8,
     weight: AtomicU16,
     active: AtomicU32,
@@ -172,35 +174,26 @@ impl Server {
         load: Option<&Arc<AtomicU32>>,
     ) -> Option<Self> {
         let config = backend.servers.get(index)?.clone();
-        let check = backend
-            .health_check
-            .as_ref()
-            .filter(|_| config.check)
-            .map(|c| (c.rise.max(1), c.fall.max(1)));
+        let checked = backend.check_of(&config);
+        let check = checked.map(|c| (c.rise.max(1), c.fall.max(1)));
         Some(Self {
             name: config.name.as_str().into(),
             backend: Arc::clone(name),
             index,
             address: config.address,
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
-            check_tls: backend
-                .health_check
-                .as_ref()
-                .filter(|_| config.check)
+            check_tls: checked
                 .and_then(|check| check.own_tls(config.tls.as_ref()))
                 .map(|tls| Arc::new(Connector::new(tls))),
             counters: ServerCounters::default(),
             latency: Latency::default(),
             observer: Observer::default(),
-            observe: backend
-                .health_check
-                .as_ref()
-                .filter(|_| config.check)
-                .and_then(|check| check.observe),
+            observe: checked.and_then(|check| check.observe),
             queue: Queue::default(),
             backend_queue: Arc::clone(queue),
             backend_load: load.cloned(),
             check,
+            agent_down: AtomicBool::new(false),
             level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
             admin: AtomicU8::new(if config.disabled {
                 AdminState::Maint
@@ -240,8 +233,21 @@ impl Server {
         })
     }
 
-    /// Whether checks let it count as up, whatever the operator says.
+    /// Whether its agent says that it is down.
+    pub fn is_down_by_agent(&self) -> bool {
+        self.agent_down.load(SeqCst)
+    }
+
+    pub(super) fn set_agent_down(&self, down: bool) {
+        self.agent_down.store(down, SeqCst);
+    }
+
+    /// Whether checks and its agent let it count as up, whatever the operator says.
     pub fn is_healthy(&self) -> bool {
+        !self.is_down_by_agent() && self.is_up_by_checks()
+    }
+
+    fn is_up_by_checks(&self) -> bool {
         self.health().is_none_or(|health| health.is_up())
     }
 
@@ -337,10 +343,13 @@ impl Server {
             || (self.admin() == AdminState::Ready && self.weight() == 0)
     }
 
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`, `no check`.
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`, `DOWN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
             return "MAINT".into();
+        }
+        if self.is_down_by_agent() && self.is_up_by_checks() {
+            return "DOWN (agent)".into();
         }
         let drain = self.admin() == AdminState::Drain;
         match self.health() {

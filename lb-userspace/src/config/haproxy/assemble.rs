@@ -116,16 +116,32 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 .for_each(|line| global.line(line, &mut says)),
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
-                let name = if head.text(1) == "from" {
-                    ""
-                } else {
-                    head.text(1)
+                let (name, from) = match (head.text(1), head.text(2)) {
+                    ("from", _) => ("", 2),
+                    (name, "from") => (name, 3),
+                    (name, _) => (name, 0),
                 };
                 let mut proxy = Proxy::new(Kind::Defaults, name, head.span());
-                section
-                    .lines
-                    .iter()
-                    .for_each(|line| proxy.line(line, &mut says));
+                let mut section = section;
+                if from > 0 {
+                    let above = named(head, from, &defaults, &mut says);
+                    let above = above.and_then(|above| defaults.get(above));
+                    let mut lines = above.map_or(Vec::new(), |(_, above, _)| above.lines.clone());
+                    // What is wrong with these was told when they were read themselves.
+                    let mut quiet = Says::default();
+                    lines.iter().for_each(|line| proxy.line(line, &mut quiet));
+                    section
+                        .lines
+                        .iter()
+                        .for_each(|line| proxy.line(line, &mut says));
+                    lines.append(&mut section.lines);
+                    section.lines = lines;
+                } else {
+                    section
+                        .lines
+                        .iter()
+                        .for_each(|line| proxy.line(line, &mut says));
+                }
                 defaults.push((name.to_owned(), section, proxy));
             }
             "frontend" | "backend" | "listen" => {
@@ -210,6 +226,22 @@ fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
     found
 }
 
+/// Which `defaults` a section's line names in word `at`.
+fn named(
+    head: &Line,
+    at: usize,
+    defaults: &[(String, Section<'_>, Proxy)],
+    says: &mut Says,
+) -> Option<usize> {
+    let wanted = head.text(at);
+    let found = defaults.iter().rposition(|(name, ..)| name == wanted);
+    if found.is_none() {
+        let message = format!("there is no `defaults {wanted}` above");
+        says.error(head.span_of(at), message, "write it before its first use");
+    }
+    found
+}
+
 /// A proxy with what its `defaults` say, and which these are.
 fn proxy(
     section: &Section<'_>,
@@ -224,15 +256,7 @@ fn proxy(
         _ => Kind::Listen,
     };
     let from = match head.text(2) {
-        "from" => {
-            let wanted = head.text(3);
-            let found = defaults.iter().rposition(|(name, ..)| name == wanted);
-            if found.is_none() {
-                let message = format!("there is no `defaults {wanted}` above");
-                says.error(head.span_of(3), message, "write it before its first use");
-            }
-            found
-        }
+        "from" => named(head, 3, defaults, says),
         _ => defaults.len().checked_sub(1),
     };
     let mut proxy = Proxy::new(kind, name, head.span_of(1));
@@ -425,10 +449,8 @@ impl Out {
     fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>) {
         let mut map = proxy.front.clone();
         prepare(&mut map, proxy);
-        if proxy.kind == Kind::Listen
-            && map.get("default_backend").is_none()
-            && !proxy.servers.is_empty()
-        {
+        // One without servers too: who comes so far is told that there is none.
+        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
             map.set(
                 "default_backend",
                 Value::text(proxy.name.as_str(), proxy.span),
@@ -456,7 +478,7 @@ impl Out {
                 map.set("rules", rules);
             }
         }
-        let checks = proxy.health_check(says);
+        let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {
             Some(check) => map.set("health_check", check.clone()),
@@ -472,8 +494,18 @@ impl Out {
             if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
                 keys.set("check", Value::plain("false", proxy.span));
             }
-            if let Some(span) = server.agent {
-                says.unsupported(span, "agent-check beside another check");
+            if let Some(own) = proxy.check.of_server(server, checks.as_ref()) {
+                keys.set("health_check", own);
+            }
+            match (server.agent, server.agent_keys.get("port")) {
+                (Some(span), Some(_)) => {
+                    keys.set("agent_check", Value::map(server.agent_keys.clone(), span));
+                }
+                (Some(span), None) => {
+                    let mend = "write `agent-port PORT` beside it";
+                    says.error(span, "`agent-check` without `agent-port`", mend);
+                }
+                (None, _) => {}
             }
             let span = keys.0.first().map_or(proxy.span, |key| key.span);
             map.push("servers", Value::map(keys, span));

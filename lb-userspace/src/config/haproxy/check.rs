@@ -4,9 +4,11 @@ use super::{
     lines::Line,
     says::Says,
     server::Server,
-    value::{Map, Value},
+    value::{Map, Value, What},
 };
 use crate::config::source::Span;
+
+mod protocols;
 
 /// How the servers of a proxy are checked.
 #[derive(Debug, Default, Clone)]
@@ -15,6 +17,8 @@ pub(super) struct Check {
     keys: Map,
     /// Steps of `tcp-check`.
     steps: Vec<Value>,
+    /// A `connect` has been read.
+    connects: bool,
     span: Option<Span>,
 }
 
@@ -82,7 +86,27 @@ impl Check {
                     step("expect", "221", span),
                 ];
             }
-            "mysql-check" | "pgsql-check" | "ldap-check" | "spop-check" | "external-check" => {
+            "mysql-check" | "pgsql-check" | "ldap-check" => {
+                let user = match (line.text(2), line.text(3)) {
+                    ("user", "") => {
+                        let message = format!("`option {}` without a user's name", line.text(1));
+                        says.error(line.span_of(2), message, "write `user NAME`");
+                        return true;
+                    }
+                    ("user", user) => Some(user),
+                    _ => None,
+                };
+                if line.text(4) == "pre-41" {
+                    says.unsupported(line.span_of(4), "mysql-check … pre-41");
+                }
+                self.keys.set("type", Value::plain("tcp", line.span_of(1)));
+                self.steps = match line.text(1) {
+                    "mysql-check" => protocols::mysql(user, span),
+                    "pgsql-check" => protocols::postgresql(user.unwrap_or_default(), span),
+                    _ => protocols::ldap(span),
+                };
+            }
+            "spop-check" | "external-check" => {
                 says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));
             }
             _ => return false,
@@ -136,10 +160,6 @@ impl Check {
             }
             "expect" => {
                 let mut at = 2;
-                if line.text(at) == "!" {
-                    says.unsupported(line.span_of(at), "http-check expect !");
-                    return;
-                }
                 while matches!(
                     line.text(at),
                     "min-recv"
@@ -153,6 +173,8 @@ impl Check {
                 ) {
                     at += 2;
                 }
+                let negated = line.text(at) == "!";
+                at += usize::from(negated);
                 let (kind, pattern) = (line.text(at), line.words.get(at + 1));
                 let Some(pattern) = pattern else {
                     says.error(
@@ -162,27 +184,94 @@ impl Check {
                     );
                     return;
                 };
+                let known = matches!(kind, "status" | "rstatus" | "string" | "rstring");
+                if !known {
+                    says.unsupported(line.span_of(at), &format!("http-check expect {kind}"));
+                    return;
+                }
+                let value = Value::text(pattern.text.as_str(), pattern.span);
                 let expect = self.keys.inner("expect", line.span());
-                match kind {
-                    "status" => {
-                        expect.set("status", Value::text(pattern.text.as_str(), pattern.span));
+                match (kind, negated) {
+                    ("status", false) => expect.set("status", value),
+                    ("status" | "rstatus", _) => {
+                        match protocols::statuses(&pattern.text, kind == "rstatus", negated) {
+                            Some(list) if !list.is_empty() => {
+                                expect.set("status", Value::text(list, pattern.span));
+                            }
+                            _ => says.error(
+                                pattern.span,
+                                format!("no status fits `{}`", pattern.text),
+                                "write `status 200`, `rstatus ^[23]`, …",
+                            ),
+                        }
                     }
-                    "string" => {
-                        expect.set("body", Value::text(pattern.text.as_str(), pattern.span));
-                    }
-                    "rstring" => {
-                        expect.set("regex", Value::text(pattern.text.as_str(), pattern.span));
-                    }
-                    "rstatus" => says.unsupported(line.span_of(at), "http-check expect rstatus"),
-                    other => {
-                        says.unsupported(line.span_of(at), &format!("http-check expect {other}"));
-                    }
+                    ("string", false) => expect.set("body", value),
+                    ("rstring", false) => expect.set("regex", value),
+                    ("string", true) => expect.inner("not", pattern.span).set("body", value),
+                    ("rstring", true) => expect.inner("not", pattern.span).set("regex", value),
+                    // Of the kinds that are known these are all.
+                    _ => {}
                 }
             }
-            "disable-on-404" | "send-state" | "connect" | "comment" | "set-var" => {
+            "connect" => self.connect(line, says),
+            "comment" => {}
+            "disable-on-404" | "send-state" | "set-var" => {
                 says.unsupported(line.span_of(1), &format!("http-check {}", line.text(1)));
             }
             other => says.unsupported(line.span_of(1), &format!("http-check {other}")),
+        }
+    }
+
+    /// `tcp-check connect` and `http-check connect`: where the check goes, and what comes before it.
+    fn connect(&mut self, line: &Line, says: &mut Says) {
+        if self.connects || !self.steps.is_empty() {
+            let what = format!("a second connection in `{}`", line.keyword());
+            says.unsupported(line.span(), &what);
+            return;
+        }
+        self.connects = true;
+        let mut words = line.words.iter().skip(2);
+        while let Some(word) = words.next() {
+            let span = word.span;
+            match word.text.as_str() {
+                "port" | "addr" | "sni" | "alpn" => {
+                    let Some(value) = words.next() else {
+                        says.error(
+                            span,
+                            format!("`{}` without a value", word.text),
+                            "write it behind",
+                        );
+                        return;
+                    };
+                    let text = Value::text(value.text.as_str(), value.span);
+                    match word.text.as_str() {
+                        "port" => {
+                            if let Some(number) = says.number(&value.text, value.span) {
+                                self.keys.set("port", number);
+                            }
+                        }
+                        "addr" => self.keys.set("address", text),
+                        "sni" => self.keys.inner("tls", span).set("sni", text),
+                        _ => {
+                            let names = value.text.split(',');
+                            let names = names.map(|name| Value::text(name, value.span));
+                            let list = Value::list(names.collect(), value.span);
+                            self.keys.inner("tls", span).set("alpn", list);
+                        }
+                    }
+                }
+                "ssl" => {
+                    // HAProxy verifies nothing here unless the server says so.
+                    let tls = self.keys.inner("tls", span);
+                    tls.set("verify", Value::plain("none", span));
+                }
+                "send-proxy" => self.keys.set("send_proxy", Value::plain("true", span)),
+                "default" | "linger" => {}
+                "comment" => {
+                    let _ = words.next();
+                }
+                other => says.unsupported(span, &format!("{} connect … {other}", line.keyword())),
+            }
         }
     }
 
@@ -190,59 +279,73 @@ impl Check {
     pub(super) fn tcp(&mut self, line: &Line, says: &mut Says) {
         let span = line.span();
         match (line.text(1), line.text(2)) {
-            ("connect", "") => {}
+            ("connect", _) => self.connect(line, says),
+            ("send-binary", digits) => self.steps.push(hex_step("send", digits, span)),
+            ("expect", "binary") => self.steps.push(hex_step("expect", line.text(3), span)),
             ("send", text) => self.steps.push(step("send", text, span)),
             ("expect", "string") => self.steps.push(step("expect", line.text(3), span)),
             ("expect", "rstring") => {
-                let mut inner = Map::default();
-                inner.set("regex", Value::text(line.text(3), span));
-                let mut map = Map::default();
-                map.set("expect", Value::map(inner, span));
-                self.steps.push(Value::map(map, span));
+                self.steps.push(regex_step(line.text(3), span));
             }
             ("comment", _) => {}
             (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
         }
     }
 
-    /// `health_check:` of servers that are checked alike; `None` if none is.
-    pub(super) fn value(&self, servers: &[Server], says: &mut Says) -> Option<Value> {
+    /// `health_check:` of a backend: what its servers have in common; `None` if none is checked.
+    pub(super) fn value(&self, servers: &[Server]) -> Option<Value> {
         let mut checked = servers
             .iter()
             .filter(|server| server.checked.is_some_and(|(on, _)| on));
         let first = checked.next()?;
         let span = self.span.or(first.checked.map(|(_, span)| span))?;
-        let whole = |server: &Server| {
-            let mut keys = self.keys.clone();
-            if keys.get("type").is_none() {
-                keys.set("type", Value::plain("tcp", span));
-            }
-            if !self.steps.is_empty() {
-                keys.set("steps", Value::list(self.steps.clone(), span));
-            }
-            if server.check_ssl || server.keys.get("tls").is_some() {
-                let kind = match keys.get("type").map(|value| &value.what) {
-                    Some(super::value::What::Text { text, .. }) if text == "http" => "https",
-                    _ => "ssl",
-                };
-                keys.set("type", Value::plain(kind, span));
-            }
-            keys.0.extend(server.check.0.clone());
-            Value::map(keys, span)
-        };
-        let value = whole(first);
+        let mut common = self.whole(first, span);
         for server in checked {
-            if !whole(server).is_same(&value) {
-                let span = server.checked.map_or(span, |(_, span)| span);
-                says.error(
-                    span,
-                    "servers of one backend are checked alike in lb",
-                    "give all of them the same `inter`, `rise`, `fall`, `port`, … (`default-server` does)",
-                );
-                break;
+            let other = self.whole(server, span);
+            common.0.retain(|key| {
+                // Each is of some type; whose is another says so.
+                key.name == "type" || is_in(&other, &key.name, &key.value)
+            });
+        }
+        Some(Value::map(common, span))
+    }
+
+    /// `health_check:` of a server that is not checked as its backend's `common` one says.
+    pub(super) fn of_server(&self, server: &Server, common: Option<&Value>) -> Option<Value> {
+        let (true, span) = server.checked? else {
+            return None;
+        };
+        let What::Map(common) = &common?.what else {
+            return None;
+        };
+        let mut own = self.whole(server, span);
+        own.0.retain(|key| !is_in(common, &key.name, &key.value));
+        (!own.is_empty()).then(|| Value::map(own, span))
+    }
+
+    /// All keys of a server's check.
+    fn whole(&self, server: &Server, span: Span) -> Map {
+        let mut keys = self.keys.clone();
+        if keys.get("type").is_none() {
+            keys.set("type", Value::plain("tcp", span));
+        }
+        if !self.steps.is_empty() {
+            keys.set("steps", Value::list(self.steps.clone(), span));
+        }
+        if server.check_ssl || server.keys.get("tls").is_some() {
+            match keys.get("type").map(|value| &value.what) {
+                Some(What::Text { text, .. }) if text == "http" => {
+                    keys.set("type", Value::plain("https", span));
+                }
+                // It goes over the server's TLS by itself.
+                _ if !self.steps.is_empty() => {}
+                _ => keys.set("type", Value::plain("ssl", span)),
             }
         }
-        Some(value)
+        for key in &server.check.0 {
+            keys.set_at(&key.name, key.span, key.value.clone());
+        }
+        keys
     }
 
     /// What `defaults` says for backends whose servers say `check` and no more.
@@ -256,6 +359,11 @@ impl Check {
     }
 }
 
+/// Whether a mapping has a key with this value.
+fn is_in(map: &Map, name: &str, value: &Value) -> bool {
+    map.get(name).is_some_and(|other| other.is_same(value))
+}
+
 /// A field of the request that a check sends.
 fn field(keys: &mut Map, name: &str, value: Value) {
     if name.eq_ignore_ascii_case("host") {
@@ -264,6 +372,24 @@ fn field(keys: &mut Map, name: &str, value: Value) {
         let span = value.span;
         keys.inner("headers", span).set(name, value);
     }
+}
+
+/// A step of bytes that are no text.
+fn hex_step(key: &str, digits: &str, span: Span) -> Value {
+    let mut inner = Map::default();
+    inner.set("hex", Value::text(digits, span));
+    let mut map = Map::default();
+    map.set(key, Value::map(inner, span));
+    Value::map(map, span)
+}
+
+/// A step that waits for what matches.
+fn regex_step(pattern: &str, span: Span) -> Value {
+    let mut inner = Map::default();
+    inner.set("regex", Value::text(pattern, span));
+    let mut map = Map::default();
+    map.set("expect", Value::map(inner, span));
+    Value::map(map, span)
 }
 
 fn step(key: &str, text: &str, span: Span) -> Value {

@@ -48,6 +48,7 @@ pub(super) struct Proxy {
     redirects: Vec<Value>,
     routes: Vec<Value>,
     response: Vec<Value>,
+    after: Vec<Value>,
     default_server: Server,
     pub(super) servers: Vec<Server>,
     pub(super) check: Check,
@@ -72,6 +73,7 @@ impl Proxy {
             redirects: Vec::new(),
             routes: Vec::new(),
             response: Vec::new(),
+            after: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
             check: Check::default(),
@@ -118,6 +120,10 @@ impl Proxy {
             "http-response" => {
                 self.response
                     .extend(rules::http(line, Side::Response, &self.acls, says));
+            }
+            "http-after-response" => {
+                self.after
+                    .extend(rules::http(line, Side::After, &self.acls, says));
             }
             "timeout" | "clitimeout" | "srvtimeout" | "contimeout" => self.timeout(line, says),
             "option" => self.option(line, true, says),
@@ -283,14 +289,20 @@ impl Proxy {
 
     /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
     pub(super) fn rules(&self) -> Option<Value> {
-        let all = [&self.request, &self.redirects, &self.response, &self.routes];
+        let all = [
+            &self.request,
+            &self.redirects,
+            &self.response,
+            &self.after,
+            &self.routes,
+        ];
         let all: Vec<Value> = all.into_iter().flatten().cloned().collect();
         (!all.is_empty()).then(|| Value::list(all, self.span))
     }
 
     /// `health_check:` of its servers.
-    pub(super) fn health_check(&self, says: &mut Says) -> Option<Value> {
-        self.check.value(&self.servers, says)
+    pub(super) fn health_check(&self) -> Option<Value> {
+        self.check.value(&self.servers)
     }
 
     /// `health_check:` of its `defaults`.

@@ -32,6 +32,33 @@ impl<'l> Options<'l> {
     }
 }
 
+/// Options that there is nothing for, which have a value behind them.
+const WITH_VALUE: &[&str] = &[
+    "accept-netscaler-cip",
+    "agent-addr",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
+    "ca-ignore-err",
+    "ca-sign-file",
+    "ca-sign-pass",
+    "check-alpn",
+    "check-proto",
+    "check-sni",
+    "crl-file",
+    "crt-ignore-err",
+    "crt-list",
+    "namespace",
+    "proxy-v2-options",
+    "redir",
+    "resolvers",
+    "severity-output",
+    "socks4",
+    "source",
+    "tls-ticket-keys",
+    "track",
+];
+
 /// An address of a `bind` line as ours; a port range or several addresses are several.
 fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
     let mut found = Vec::new();
@@ -210,7 +237,10 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 options.set(&option.text, Value::text(value.text.as_str(), value.span));
             }
             "transparent" => options.set("transparent", Value::plain("true", span)),
-            other => says.unsupported(span, &format!("bind … {other}")),
+            other => {
+                says.unsupported(span, &format!("bind … {other}"));
+                words.at += usize::from(WITH_VALUE.contains(&other));
+            }
         }
     }
     match ssl {
@@ -262,6 +292,8 @@ pub(super) struct Server {
     pub(super) check_ssl: bool,
     /// An agent is asked for its state.
     pub(super) agent: Option<Span>,
+    /// Keys of `agent_check:`.
+    pub(super) agent_keys: Map,
 }
 
 impl Server {
@@ -316,7 +348,7 @@ impl Server {
                 }
                 "minconn" => {
                     let _ = words.argument(option, says);
-                    says.unsupported(span, "minconn");
+                    says.unsupported(span, "server … minconn");
                 }
                 "cookie" => {
                     let Some(value) = words.argument(option, says) else {
@@ -430,8 +462,23 @@ impl Server {
                         .text
                         .strip_prefix("str(")
                         .and_then(|rest| rest.strip_suffix(')'));
-                    let text = name.map_or_else(|| format!("%[{}]", value.text), str::to_owned);
-                    tls.set("sni", Value::text(text, value.span));
+                    match (name, value.text.as_str()) {
+                        (Some(name), _) => tls.set("sni", Value::text(name, value.span)),
+                        (
+                            None,
+                            "hdr(host)"
+                            | "req.hdr(host)"
+                            | "req.hdr(Host)"
+                            | "req.hdr(host),field(1,:)"
+                            | "req.hdr(host),host_only"
+                            | "req.ssl_sni",
+                        ) => {
+                            tls.set("sni", Value::text("%[host]", value.span));
+                        }
+                        (None, other) => {
+                            says.unsupported(value.span, &format!("server … sni {other}"));
+                        }
+                    }
                 }
                 "alpn" => {
                     let Some(value) = words.argument(option, says) else {
@@ -452,6 +499,24 @@ impl Server {
                         .set("protocol", Value::plain(&value.text, value.span));
                 }
                 "agent-check" => self.agent = Some(span),
+                "no-agent-check" => self.agent = None,
+                "agent-port" | "agent-inter" | "agent-addr" | "agent-send" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let (key, value) = match option.text.as_str() {
+                        "agent-port" => ("port", says.number(&value.text, value.span)),
+                        "agent-inter" => ("interval", says.duration(&value.text, value.span)),
+                        "agent-addr" => (
+                            "address",
+                            Some(Value::text(value.text.as_str(), value.span)),
+                        ),
+                        _ => ("send", Some(Value::text(value.text.as_str(), value.span))),
+                    };
+                    if let Some(value) = value {
+                        self.agent_keys.set(key, value);
+                    }
+                }
                 "init-addr" | "id" | "resolve-prefer" | "resolve-net" | "ciphers"
                 | "ciphersuites" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay"
                 | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
@@ -472,7 +537,10 @@ impl Server {
                         );
                     }
                 }
-                other => says.unsupported(span, &format!("server … {other}")),
+                other => {
+                    says.unsupported(span, &format!("server … {other}"));
+                    words.at += usize::from(WITH_VALUE.contains(&other));
+                }
             }
         }
         if let Some(span) = ssl {

@@ -229,6 +229,25 @@ fn actions_are_carried_over() {
             "- { set_path: \"/x%[path]\" }",
         ),
         ("http-request set-query a=b", "- { set_query: a=b }"),
+        ("http-request set-pathq /a", "- { set_pathq: /a }"),
+        ("http-request reject", "- { reject: true }"),
+        ("http-request silent-drop", "- { silent_drop: true }"),
+        (
+            "http-request set-src hdr(x-real-ip)",
+            "- { set_src: \"%[hdr(x-real-ip)]\" }",
+        ),
+        (
+            "http-request normalize-uri path-strip-dotdot full",
+            "- { normalize_uri: path-strip-dotdot full }",
+        ),
+        (
+            "http-response set-status 503 reason Later",
+            "- { response: { set_status: { status: 503, reason: Later } } }",
+        ),
+        (
+            "http-after-response set-header X-A b if { status 200 }",
+            "- { response: { always: true, if: { expr: { of: status, value: 200 } }, set_header: { X-A: b } } }",
+        ),
         ("http-request deny deny_status 429", "- { deny: 429 }"),
         (
             "http-request allow if { src 10.0.0.1 }",
@@ -362,7 +381,7 @@ frontend f
  default_backend b
 backend b
  mode http
- option mysql-check user x
+ option external-check user x
  server s 192.0.2.1
  server t 192.0.2.1:80 bogus
 ";
@@ -376,7 +395,7 @@ backend b
             "8:2 warning: `server` has no effect in a frontend: it is a backend's",
             "9:15 error: unsupported: `http-request lua.x` has no counterpart in lb yet",
             "10:19 error: there is no acl `nobody` in this proxy",
-            "14:9 error: unsupported: `option mysql-check` has no counterpart in lb yet",
+            "14:9 error: unsupported: `option external-check` has no counterpart in lb yet",
             "15:11 error: `192.0.2.1` has no port: HAProxy then takes the one the client connected to, lb does not",
             "16:24 error: unsupported: `server … bogus` has no counterpart in lb yet",
         ]
@@ -412,4 +431,37 @@ fn files_are_looked_for_below_their_base() {
     ] {
         assert!(yaml.contains(path), "{path}\n{yaml}");
     }
+}
+
+#[test]
+fn servers_that_are_checked_otherwise_say_so_themselves() {
+    let text = "\
+backend b
+    option httpchk GET /up
+    default-server inter 3s
+    server s1 192.0.2.1:80 check fall 5
+    server s2 192.0.2.2:80 check port 8080 inter 10s
+    server s3 192.0.2.3:80 check check-ssl
+    server s4 192.0.2.4:80
+frontend f
+    bind :80
+    default_backend b
+";
+    let (yaml, said) = imported(text);
+    assert!(said.iter().all(|line| !line.contains("error")), "{said:?}");
+    for line in [
+        "health_check: { type: http, method: GET, path: /up }",
+        "- { name: s1, address: \"192.0.2.1:80\", health_check: { interval: 3s, fall: 5 } }",
+        "- { name: s2, address: \"192.0.2.2:80\", health_check: { interval: 10s, port: 8080 } }",
+        "- { name: s3, address: \"192.0.2.3:80\", health_check: { type: https, interval: 3s } }",
+        "- { name: s4, address: \"192.0.2.4:80\", check: false }",
+    ] {
+        assert!(yaml.contains(line), "{line}\n{yaml}");
+    }
+    let config = reread(text);
+    let backend = config.backend("b").unwrap();
+    let of = |index: usize| backend.check_of(&backend.servers[index]);
+    assert_eq!(of(0).unwrap().fall, 5);
+    assert_eq!((of(1).unwrap().port, of(1).unwrap().fall), (Some(8080), 3));
+    assert!(of(3).is_none());
 }

@@ -155,6 +155,8 @@ pub enum Content {
     Text(Vec<u8>),
     /// Something that matches, anywhere.
     Regex(Pattern),
+    /// Anything but this, which is known once there is no more.
+    Not(Box<Content>),
     /// A header with this value, alone or among others divided by commas.
     Header(String, String),
 }

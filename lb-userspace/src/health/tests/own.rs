@@ -1,0 +1,197 @@
+//! Servers that are checked otherwise than their backend's others, agents beside checks, and what HAProxy's checks of other
+//! protocols say.
+
+use super::*;
+use crate::config::haproxy;
+
+/// What a configuration's checks do until `until` holds, which it has to in time.
+fn run_until(yaml: &str, until: impl Fn(&Topology) -> bool) -> Topology {
+    let loaded = crate::config::parse("lb.yaml", yaml, &|_| None);
+    let topology = Topology::new(
+        &loaded
+            .unwrap_or_else(|found| panic!("{found}\n{yaml}"))
+            .config,
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let _checks = Checks::start(&topology);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !until(&topology) {
+            assert!(Instant::now() < deadline, "it never came to that:\n{yaml}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    topology
+}
+
+fn status(topology: &Topology, server: &str) -> String {
+    topology.server("app", server).unwrap().status()
+}
+
+fn seen(topology: &Topology, server: &str) -> Option<CheckStatus> {
+    let server = topology.server("app", server).unwrap();
+    server.last_check().map(|check| check.status)
+}
+
+#[test]
+fn a_server_has_keys_of_its_own_in_its_check() {
+    let good = answer("HTTP/1.0 200 OK\r\n\r\n");
+    let bad = answer("HTTP/1.0 500 No\r\n\r\n");
+    let yaml = format!(
+        "frontends: {{ f: {{ bind: '127.0.0.1:1', default_backend: app }} }}\nbackends:\n  app:\n    health_check: {{ \
+         type: http, path: /x, interval: 20ms, fall: 1 }}\n    servers:\n      - {{ name: same, address: '{good}' }}\n      \
+         - {{ name: elsewhere, address: '{good}', health_check: {{ port: {} }} }}\n      - {{ name: connects, address: \
+         '{bad}', health_check: {{ type: tcp }} }}\n      - {{ name: unasked, address: '{bad}', health_check: {{ type: \
+         none }} }}\n",
+        bad.port()
+    );
+    let topology = run_until(&yaml, |topology| {
+        status(topology, "elsewhere") == "DOWN"
+            && seen(topology, "same").is_some()
+            && seen(topology, "connects").is_some()
+    });
+    assert_eq!(seen(&topology, "same"), Some(CheckStatus::L7Ok));
+    assert_eq!(seen(&topology, "elsewhere"), Some(CheckStatus::L7Sts));
+    assert_eq!(seen(&topology, "connects"), Some(CheckStatus::L4Ok));
+    assert_eq!(status(&topology, "unasked"), "no check");
+}
+
+#[test]
+fn an_agent_beside_a_check_takes_a_server_down_and_brings_it_back() {
+    let server = answer("HTTP/1.0 200 OK\r\n\r\n");
+    let up = talks(true, &[b"up 50%\n"]);
+    let down = talks(true, &[b"down # disk full\n"]);
+    let text = |agent: SocketAddr| {
+        format!(
+            "frontend f\n bind :1\n default_backend app\nbackend app\n server s {server} weight 100 check inter 20ms agent-check \
+             agent-port {} agent-inter 20ms\n",
+            agent.port()
+        )
+    };
+    let yaml = |agent| {
+        let source = crate::config::Source::new("haproxy.cfg", &text(agent));
+        haproxy::import(&source, &|_| None, &haproxy::Options::default()).0
+    };
+    let topology = run_until(&yaml(up), |topology| {
+        topology.server("app", "s").unwrap().weight() == 50 && seen(topology, "s").is_some()
+    });
+    assert_eq!(status(&topology, "s"), "UP");
+    let topology = run_until(&yaml(down), |topology| {
+        status(topology, "s") == "DOWN (agent)"
+    });
+    let server = topology.server("app", "s").unwrap();
+    let backend = topology.backend("app").unwrap();
+    assert!(!server.is_up() && !backend.is_up());
+    let result = CheckResult {
+        status: CheckStatus::L7Ok,
+        code: None,
+        duration: Duration::ZERO,
+        info: String::new(),
+        at: std::time::Instant::now(),
+    };
+    backend.record_agent(server, result);
+    assert!(server.is_up() && backend.is_up());
+}
+
+#[test]
+fn an_agent_that_is_not_there_changes_nothing() {
+    let server = answer("HTTP/1.0 200 OK\r\n\r\n");
+    let yaml = format!(
+        "frontends: {{ f: {{ bind: '127.0.0.1:1', default_backend: app }} }}\nbackends:\n  app:\n    health_check: {{ \
+         type: tcp, interval: 20ms }}\n    servers:\n      - {{ name: s, address: '{server}', agent_check: {{ port: {}, \
+         interval: 20ms }} }}\n",
+        closed_port().port()
+    );
+    let topology = run_until(&yaml, |topology| seen(topology, "s").is_some());
+    assert_eq!(status(&topology, "s"), "UP");
+}
+
+/// A server that answers each piece that it gets by the next of `lines`, the first before it has got any if `greets`.
+fn talks(greets: bool, lines: &'static [&'static [u8]]) -> SocketAddr {
+    server(move |mut stream| {
+        for (number, line) in lines.iter().enumerate() {
+            if number > 0 || !greets {
+                let got = stream.read(&mut [0; 1024]);
+                if !matches!(got, Ok(1..)) {
+                    return;
+                }
+            }
+            if stream.write_all(line).is_err() {
+                return;
+            }
+        }
+        let _ = stream.read(&mut [0; 1024]);
+    })
+}
+
+#[test]
+fn checks_of_other_protocols_tell_good_servers_from_bad_ones() {
+    let passed = |directives: &str, address: SocketAddr| {
+        let text = format!(
+            "frontend f\n bind :1\n default_backend app\nbackend app\n{directives} server s {address} check inter 20ms\n"
+        );
+        let source = crate::config::Source::new("haproxy.cfg", &text);
+        let yaml = haproxy::import(&source, &|_| None, &haproxy::Options::default()).0;
+        let topology = run_until(&yaml, |topology| seen(topology, "s").is_some());
+        seen(&topology, "s").unwrap().passed()
+    };
+    let mysql = " option mysql-check user lb\n";
+    let ok = talks(
+        true,
+        &[
+            b"\x07\x00\x00\x00\x0a8.0.1\x00",
+            b"\x07\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00",
+        ],
+    );
+    let refused = talks(
+        true,
+        &[
+            b"\x07\x00\x00\x00\x0a8.0.1\x00",
+            b"\x09\x00\x00\x02\xff\x15\x04#28000",
+        ],
+    );
+    assert!(passed(mysql, ok) && !passed(mysql, refused));
+    let pgsql = " option pgsql-check user lb\n";
+    let ok = talks(false, &[b"R\x00\x00\x00\x08\x00\x00\x00\x03"]);
+    let refused = talks(false, &[b"E\x00\x00\x00\x08SFATAL"]);
+    assert!(passed(pgsql, ok) && !passed(pgsql, refused));
+    let ldap = " option ldap-check\n";
+    let ok = talks(
+        false,
+        &[b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00"],
+    );
+    let refused = talks(
+        false,
+        &[b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x30\x04\x00\x04\x00"],
+    );
+    assert!(passed(ldap, ok) && !passed(ldap, refused));
+    let http = |rest: &str| format!(" mode http\n option httpchk GET /\n{rest}");
+    let page = answer("HTTP/1.0 404 No\r\n\r\nall is lost");
+    for (expect, passes) in [
+        ("rstatus ^[24]", true),
+        ("rstatus ^[23]", false),
+        ("! status 404", false),
+        ("! rstatus ^5", true),
+        ("! string lost", false),
+        ("! string found", true),
+        ("! rstring ^all", false),
+    ] {
+        let text = http(&format!(" http-check expect {expect}\n")).replace(" mode http\n", "");
+        assert_eq!(passed(&text, page), passes, "{expect}");
+    }
+    let echo = talks(false, &[b"\x01\x02"]);
+    let binary = |digits: &str| {
+        format!(
+            " option tcp-check\n tcp-check send-binary 0aff\n tcp-check expect binary {digits}\n"
+        )
+    };
+    assert!(passed(&binary("0102"), echo) && !passed(&binary("0103"), echo));
+    let elsewhere = format!(
+        " option tcp-check\n tcp-check connect port {}\n",
+        closed_port().port()
+    );
+    assert!(!passed(&elsewhere, echo));
+}
