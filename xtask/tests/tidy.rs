@@ -79,6 +79,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
     ("log_format.rs", &["frontends"]),
+    ("connections.rs", &["frontends", "backends"]),
+    ("monitor.rs", &["frontends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),

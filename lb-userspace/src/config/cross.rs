@@ -205,6 +205,11 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
         (frontend.captures_span, "capture"),
+        (
+            frontend.connection_mode.map(|mode| mode.span),
+            "connection_mode",
+        ),
+        (frontend.monitor.as_ref().map(|m| m.span), "monitor"),
     ] {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");
@@ -276,6 +281,13 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
             let mend = "write `mode: http`, or remove them";
             found.push(Diagnostic::error(rule.span, message).mend(mend));
+        }
+        let mode = own
+            .connection_mode
+            .map(|mode| (mode.span, "connection_mode"));
+        for (span, key) in own.connections.of_requests().chain(mode) {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend("remove it"));
         }
         if let Some(files) = &backend.errorfiles {
             found.push(

@@ -87,6 +87,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         forwarding: Default::default(),
         rules: crate::rules::RuleSet::default(),
         errorfiles: Default::default(),
+        connections: Default::default(),
     }
 }
 
@@ -114,6 +115,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         log_options: LogOptions::default(),
         errorfiles: Default::default(),
         unique_id: None,
+        connection_mode: Default::default(),
+        monitor: None,
     }
 }
 

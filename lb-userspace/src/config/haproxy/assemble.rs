@@ -8,6 +8,7 @@ use super::{
     lines::{self, Line, SECTIONS},
     proxy::{Kind, Proxy},
     says::Says,
+    sections::{http_errors, userlist},
     value::{Key, Map, Value, What},
 };
 use crate::config::{
@@ -31,9 +32,9 @@ pub(super) struct Comments {
 }
 
 /// A section's first line and the others.
-struct Section<'l> {
-    head: &'l Line,
-    lines: Vec<&'l Line>,
+pub(super) struct Section<'l> {
+    pub(super) head: &'l Line,
+    pub(super) lines: Vec<&'l Line>,
 }
 
 /// Keys that our `defaults:` may have.
@@ -55,6 +56,10 @@ const OF_DEFAULTS: &[&str] = &[
     "errorfiles",
     "health_check",
     "cookie",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "all_backups",
 ];
 
 /// The order in which people write keys.
@@ -68,12 +73,18 @@ const ORDER: &[&str] = &[
     "retries",
     "redispatch",
     "retry_on",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "all_backups",
     "cookie",
+    "log",
     "log_format",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
     "forwarded_for",
+    "monitor",
     "timeouts",
     "health_check",
     "unique_id",
@@ -94,6 +105,10 @@ const OF_HTTP: &[&str] = &[
     "cookie",
     "capture",
     "forwarded",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "monitor",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
@@ -114,6 +129,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 .lines
                 .iter()
                 .for_each(|line| global.line(line, &mut says)),
+            "http-errors" => http_errors(&section, &mut says),
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
                 let name = if head.text(1) == "from" {
@@ -253,31 +269,6 @@ fn proxy(
     Some((proxy, from))
 }
 
-/// `userlist NAME`
-fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) {
-    let Some(name) = says.need(section.head, 1, "a name") else {
-        return;
-    };
-    let mut users = Map::default();
-    for line in &section.lines {
-        match (line.keyword(), line.text(2)) {
-            ("user", "password" | "insecure-password") => {
-                users.set_at(
-                    line.text(1),
-                    line.span_of(1),
-                    Value::text(line.text(3), line.span_of(3)),
-                );
-                if !line.text(4).is_empty() {
-                    says.warn(line.span_of(4), "groups are left out: lb knows users alone");
-                }
-            }
-            ("group", _) => says.warn(line.span(), "groups are left out: lb knows users alone"),
-            _ => says.unsupported(line.span(), line.keyword()),
-        }
-    }
-    lists.set(name, Value::map(users, section.head.span_of(1)));
-}
-
 /// `global:`, with the keys of ours that comments set.
 fn global_value(
     mut keys: Map,
@@ -336,6 +327,11 @@ fn common(
     if map.get("mode").is_none() {
         map.set("mode", mode(proxy));
     }
+    let kept = Value::plain("keep-alive", proxy.span);
+    let keeps = map.get("connection_mode");
+    if keeps.is_some_and(|mode| mode.is_same(&kept)) {
+        map.remove("connection_mode");
+    }
     if let Some(check) = proxy.default_check() {
         map.set("health_check", check);
     }
@@ -348,6 +344,14 @@ fn mode(proxy: &Proxy) -> Value {
 
 /// Takes out what `defaults` say already.
 fn less(map: &mut Map, common: Option<&(Map, Span)>) {
+    let keeps = |map: &Map| {
+        let mode = map.get("connection_mode");
+        mode.is_some_and(|mode| mode.is_same(&Value::plain("keep-alive", mode.span)))
+    };
+    let changes = common.is_some_and(|(common, _)| common.get("connection_mode").is_some());
+    if keeps(map) && !changes {
+        map.remove("connection_mode");
+    }
     let Some((common, _)) = common else { return };
     map.0
         .retain_mut(|key| match (&mut key.value.what, common.get(&key.name)) {
@@ -405,25 +409,33 @@ impl Out {
                 "give them a `listen` of their own: lb has one stats endpoint, with its own `bind`",
             );
         }
-        if proxy.kind.has_front() && logs && !proxy.logs {
-            says.warn(
-                proxy.span,
-                format!(
-                    "`{}` has no `log global`; lb logs its traffic as that of all",
-                    proxy.name
-                ),
-            );
-        }
         if proxy.kind.has_front() {
-            self.frontend(proxy, common);
+            self.frontend(proxy, common, logs && !proxy.logs);
         }
         if proxy.kind.has_back() {
             self.backend(proxy, common, says);
         }
     }
 
-    fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>) {
+    /// `silent`: HAProxy would write nothing of it, while others are logged.
+    fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, silent: bool) {
         let mut map = proxy.front.clone();
+        if silent {
+            map.set("log", Value::plain("false", proxy.span));
+            map.remove("log_format");
+        }
+        let monitored = map.get("monitor").map(|monitor| monitor.span);
+        if let (Some(span), Some(first)) = (monitored, proxy.fails.first()) {
+            let fails = match proxy.fails.as_slice() {
+                [one] => one.clone(),
+                many => {
+                    let mut any = Map::default();
+                    any.set("any", Value::list(many.to_vec(), first.span));
+                    Value::map(any, first.span)
+                }
+            };
+            map.inner("monitor", span).set("fail_if", fails);
+        }
         prepare(&mut map, proxy);
         if proxy.kind == Kind::Listen
             && map.get("default_backend").is_none()

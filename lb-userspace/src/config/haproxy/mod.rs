@@ -18,6 +18,7 @@ mod predicate;
 mod proxy;
 mod rules;
 mod says;
+mod sections;
 mod server;
 mod value;
 mod words;

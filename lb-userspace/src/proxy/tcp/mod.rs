@@ -114,6 +114,7 @@ async fn reach(
                     &server,
                     || client.ends(),
                     || client.server_name().map(Into::into),
+                    None,
                 );
                 Way {
                     http_1: false,

@@ -2,6 +2,7 @@
 
 mod balance;
 mod captures;
+mod connections;
 mod cookies;
 mod edge;
 mod errors;

@@ -47,6 +47,8 @@ pub(in super::super) struct Exchange {
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
+    /// It is nobody's business.
+    pub(super) unlogged: bool,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
     server_bytes: (u64, u64),
@@ -82,6 +84,7 @@ impl Exchange {
             cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
+            unlogged: false,
             uncounted: false,
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
@@ -236,7 +239,7 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
-        if client.worker.shared.log.wants_access() {
+        if client.worker.shared.log.wants_access() && !self.unlogged {
             self.log(client, total, bytes_in, bytes_out);
         }
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {

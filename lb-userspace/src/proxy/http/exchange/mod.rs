@@ -2,6 +2,7 @@
 
 pub(super) mod context;
 mod line;
+mod monitor;
 mod persist;
 pub(super) mod rules;
 mod send;
@@ -20,6 +21,7 @@ use super::{
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
+use crate::config::model::ConnectionMode;
 use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
 /// How long a body is held back for the server's `100 Continue`.
@@ -78,9 +80,14 @@ pub(super) async fn serve(
         version: head.version,
         keep_alive: head.version != Version::HTTP_10 || forward::asks_keep_alive(&head.headers),
     };
-    let response = match forward_to_backend(&client, head, body, &asked).await {
+    // What is logged of an answer of ours is what it stands for, whatever the page's own status is.
+    let mut meant = None;
+    let mut response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Status(status)) => answered(&client, client.answer(status), &asked),
+        Err(Failure::Status(status)) => {
+            meant = Some(status);
+            answered(&client, client.answer(status), &asked)
+        }
         Err(Failure::Answer(answer)) => answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
@@ -98,7 +105,13 @@ pub(super) async fn serve(
             return Err(Closed);
         }
     };
-    client.exchange().status = Some(response.status().as_u16());
+    if client.connection_mode() == ConnectionMode::Close
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        forward::say_whether_kept(response.headers_mut(), false);
+    }
+    let status = meant.unwrap_or_else(|| response.status());
+    client.exchange().status = Some(status.as_u16());
     client.answering();
     Ok(response)
 }
@@ -127,6 +140,10 @@ async fn forward_to_backend(
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     rules::capture(client, &head);
+    if let Some(answer) = monitor::answer(client, &head) {
+        RequestBody::new(body, client).drain().await;
+        return Err(Failure::Answer(Box::new(answer)));
+    }
     let upgrade = forward::leave_connection(&mut head, fields);
     let shared = Arc::clone(&client.worker.shared);
     let told = forwarded::receive(client, &shared.http, &mut head);
