@@ -81,6 +81,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("log_format.rs", &["frontends"]),
     ("connections.rs", &["frontends", "backends"]),
     ("monitor.rs", &["frontends"]),
+    ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats"]),

@@ -15,7 +15,7 @@ use super::{
     source::Spanned,
     tls, udp,
 };
-use crate::rules::{End, action::Target, suggest};
+use crate::rules::{End, Expr, Remember, TlsFact, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -277,6 +277,23 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         }
         let trust = TrustDraft::default();
         forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
+        for stick in &backend.sticks {
+            let of_connection = |expr: &Expr| expr.is_of_connection() && !expr.asks(TlsFact::Sni);
+            let mut fits =
+                of_connection(&stick.value.key) && stick.value.remembers != Remember::OfResponse;
+            if let Some(condition) = &stick.value.condition {
+                condition.each_expr(&mut |expr| fits &= of_connection(expr));
+            }
+            let udp = |bind: &Spanned<Bind>| bind.value.transport == Transport::Udp;
+            if users(name, draft).any(|frontend| frontend.binds.iter().any(udp)) {
+                let message = "unsupported: `stick` of datagrams is not built yet";
+                let mend = "write `balance: source`, which keeps a client on its server";
+                found.push(Diagnostic::error(stick.span, message).mend(mend));
+            } else if !fits {
+                let message = "in mode tcp clients stay by `src`, `dst` and `dst_port` alone, not by what they say";
+                found.push(Diagnostic::error(stick.span, message).mend("write `on: src`"));
+            }
+        }
         if let Some(rule) = backend.rules.first() {
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
             let mend = "write `mode: http`, or remove them";

@@ -16,7 +16,7 @@ use super::{
     tls::Wanted,
 };
 use crate::{
-    rules::{Captures, Rule, Users},
+    rules::{Captures, Rule, Stick, Users},
     tls::ServerOptions,
 };
 
@@ -160,6 +160,7 @@ pub(super) struct BackendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
+    pub(super) sticks: Vec<Spanned<Stick>>,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.

@@ -42,6 +42,7 @@ mod retry_on;
 mod rules;
 mod source;
 mod stats;
+mod stick;
 mod stick_table;
 mod table;
 mod timeouts;

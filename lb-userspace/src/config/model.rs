@@ -33,7 +33,7 @@ pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
-    rules::{Captures, Condition, Handle, Map, RuleSet, Template, Users},
+    rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -445,6 +445,8 @@ pub struct Backend {
     pub errorfiles: ErrorFiles,
     /// How connections are kept and shared.
     pub connections: Connections,
+    /// Tables that keep clients on their server.
+    pub sticks: Vec<Stick>,
 }
 
 impl Backend {

@@ -42,6 +42,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             server.name
         ));
     }
+    if !backend.sticks.is_empty() {
+        return Err(format!("backend {name} says stick"));
+    }
     if let Some(what) = userspace_balance(backend) {
         return Err(format!("backend {name} says {what}"));
     }

@@ -258,6 +258,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         forwarding: forwarding::resolve(&draft.forwarding, None, mode),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
+        sticks: draft.sticks.into_iter().map(|stick| stick.value).collect(),
         connections: own.connections.resolve(
             &inherited.connections,
             own.connection_mode

@@ -14,6 +14,7 @@
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
+//! | `stick` | clients that stay on their server by what a table remembers |
 //! | `registry` | what expressions refer to by name |
 
 pub mod action;
@@ -35,6 +36,7 @@ mod problem;
 mod registry;
 mod run;
 mod scene;
+pub mod stick;
 pub mod suggest;
 mod table;
 mod template;
@@ -66,6 +68,7 @@ pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
     World,
 };
+pub use stick::{Remember, Stick};
 pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens};

@@ -88,6 +88,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         rules: crate::rules::RuleSet::default(),
         errorfiles: Default::default(),
         connections: Default::default(),
+        sticks: Vec::new(),
     }
 }
 

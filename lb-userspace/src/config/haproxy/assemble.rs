@@ -8,7 +8,7 @@ use super::{
     lines::{self, Line, SECTIONS},
     proxy::{Kind, Proxy},
     says::Says,
-    sections::{http_errors, userlist},
+    sections::{http_errors, remember_servers, userlist},
     value::{Key, Map, Value, What},
 };
 use crate::config::{
@@ -92,6 +92,7 @@ const ORDER: &[&str] = &[
     "errorfiles",
     "stick_table",
     "acls",
+    "stick",
     "rules",
     "default_backend",
     "servers",
@@ -179,6 +180,10 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     let mut out = Out::default();
     for (proxy, _) in &proxies {
         out.add(proxy, common.as_ref(), global.logs, &mut says);
+    }
+    for name in proxies.iter().flat_map(|(proxy, _)| &proxy.stick_tables) {
+        remember_servers(&mut out.frontends, name);
+        remember_servers(&mut out.backends, name);
     }
     if let Some((map, span)) = common
         && !map.is_empty()

@@ -167,6 +167,46 @@ impl Proxy {
         of.set("stick_table", Value::map(map, line.span()));
     }
 
+    /// `stick on|match|store-request|store-response EXPR [table NAME] [if COND]`
+    pub(super) fn stick(&mut self, line: &Line, says: &mut Says) {
+        let key = match line.text(1) {
+            "on" => "on",
+            "match" => "match",
+            "store-request" => "store_request",
+            "store-response" => "store_response",
+            other => {
+                says.unsupported(line.span_of(1), &format!("stick {other}"));
+                return;
+            }
+        };
+        let Some(expression) = says.need(line, 2, "an expression") else {
+            return;
+        };
+        let mut map = Map::default();
+        map.set(key, Value::text(expression, line.span_of(2)));
+        let at = acl::condition_at(line);
+        let rest = &line.words[3..at.unwrap_or(line.words.len()).max(3)];
+        let table = match rest {
+            [] => self.name.clone(),
+            [word, name] if word.text == "table" => {
+                map.set("table", Value::text(name.text.as_str(), name.span));
+                name.text.clone()
+            }
+            [word, ..] => {
+                says.unsupported(word.span, &format!("stick … {}", word.text));
+                return;
+            }
+        };
+        self.stick_tables.push(table);
+        if let Some(at) = at {
+            let Some(condition) = self.acls.condition(line, at, says) else {
+                return;
+            };
+            map.set("if", condition);
+        }
+        self.back.push("stick", Value::map(map, line.span()));
+    }
+
     pub(super) fn balance(&mut self, line: &Line, says: &mut Says) {
         let Some(algorithm) = says.need(line, 1, "an algorithm") else {
             return;

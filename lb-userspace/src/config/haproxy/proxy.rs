@@ -48,6 +48,8 @@ pub(super) struct Proxy {
     redirects: Vec<Value>,
     routes: Vec<Value>,
     response: Vec<Value>,
+    /// Tables in which it remembers servers.
+    pub(super) stick_tables: Vec<String>,
     /// Conditions of `monitor fail`.
     pub(super) fails: Vec<Value>,
     /// What `option originalto` amounts to.
@@ -76,6 +78,7 @@ impl Proxy {
             redirects: Vec::new(),
             routes: Vec::new(),
             response: Vec::new(),
+            stick_tables: Vec::new(),
             fails: Vec::new(),
             original: None,
             default_server: Server::default(),
@@ -183,6 +186,7 @@ impl Proxy {
                 }
             }
             "stick-table" => self.stick_table(line, says),
+            "stick" if self.fits(line, false, says) => self.stick(line, says),
             "balance" if self.fits(line, false, says) => self.balance(line, says),
             "hash-type" if self.fits(line, false, says) => {
                 let method = line.text(1);
@@ -276,6 +280,7 @@ impl Proxy {
             | "monitor"
             | "monitor-uri"
             | "server-template"
+            | "stick"
             | "server" => {
                 // Where it does not belong: told by `fits`.
             }

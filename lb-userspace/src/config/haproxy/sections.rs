@@ -1,9 +1,9 @@
-//! Sections that others refer to: `userlist`, `http-errors`.
+//! What others refer to: `userlist`, `http-errors`, and tables in which servers are remembered.
 
 use super::{
     assemble::Section,
     says::Says,
-    value::{Map, Value},
+    value::{Map, Value, What},
 };
 
 /// `http-errors NAME`
@@ -47,4 +47,24 @@ pub(super) fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) 
         }
     }
     lists.set(name, Value::map(users, section.head.span_of(1)));
+}
+
+/// HAProxy's tables store servers as soon as somebody sticks to them by one.
+pub(super) fn remember_servers(proxies: &mut Map, name: &str) {
+    let proxy = proxies.0.iter_mut().find(|key| key.name == name);
+    let Some(What::Map(proxy)) = proxy.map(|proxy| &mut proxy.value.what) else {
+        return;
+    };
+    let Some(span) = proxy.get("stick_table").map(|table| table.span) else {
+        return;
+    };
+    let table = proxy.inner("stick_table", span);
+    let named = Value::plain("server_id", span);
+    let stored = match table.get("store").map(|store| &store.what) {
+        Some(What::List(stored)) => stored.iter().any(|data| data.is_same(&named)),
+        _ => false,
+    };
+    if !stored {
+        table.push("store", named);
+    }
 }

@@ -13,6 +13,7 @@ mod messages;
 mod queue;
 mod retries;
 mod rules;
+mod stick;
 mod timeouts;
 mod tls;
 mod upgrade;

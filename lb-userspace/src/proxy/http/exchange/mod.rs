@@ -6,6 +6,7 @@ mod monitor;
 mod persist;
 pub(super) mod rules;
 mod send;
+mod stick;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -159,6 +160,7 @@ async fn forward_to_backend(
         }
     };
     let holder = persist::read(client, target, fields, &mut head.headers);
+    let (holder, remembering) = stick::find(client, target, &head, holder);
     forward::request(&mut head, fields);
     forwarded::tell(client, target, told, &mut head.headers);
 
@@ -168,6 +170,7 @@ async fn forward_to_backend(
     }
     let request = Request::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
+    stick::store(client, target, remembering, &answered.response);
     match answered.response.status() {
         StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
         _ => answer(client, target, answered, asked),
