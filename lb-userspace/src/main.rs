@@ -1,16 +1,19 @@
 //! Entry point of `lb`: the command line.
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use lb::{
     admin::{
         cli::{ServerArgs, StatusArgs},
+        health::HealthArgs,
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
+        stop::StopArgs,
+        tune::TuneArgs,
     },
     config::{self, Format, haproxy},
     daemon,
@@ -56,6 +59,19 @@ enum Command {
     Deny(DenyArgs),
     /// Print what the kernel program decides for one client's packets, and why
     Trace(TraceArgs),
+    /// Exit 0 if the data path really forwards, else 1 and say why
+    Health(HealthArgs),
+    /// Stop the daemon, gracefully unless told otherwise
+    Stop(StopArgs),
+    /// Print kernel settings worth having, with reasons and present values
+    Tune(TuneArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +141,11 @@ fn main() -> ExitCode {
         Command::Flows(args) => args.run(),
         Command::Deny(args) => args.run(),
         Command::Trace(args) => args.run(),
+        Command::Health(args) => args.run(),
+        Command::Stop(args) => args.run(),
+        Command::Tune(args) => args.run(),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => manual(),
     }
 }
 
@@ -177,5 +198,43 @@ fn import(from: &ImportFrom) -> ExitCode {
     match lost.errors() {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lb", &mut text);
+    written(&text)
+}
+
+/// The page of lb, then those of its commands, as one file of roff.
+fn manual() -> ExitCode {
+    let command = Cli::command();
+    let mut text = Vec::new();
+    let rendered = clap_mangen::Man::new(command.clone())
+        .render(&mut text)
+        .and_then(|()| {
+            let commands = command
+                .get_subcommands()
+                .filter(|command| command.get_name() != "help");
+            commands.cloned().try_for_each(|command| {
+                let name = format!("lb {}", command.get_name());
+                let man = clap_mangen::Man::new(command.bin_name(name));
+                man.render_name_section(&mut text)?;
+                man.render_synopsis_section(&mut text)?;
+                man.render_options_section(&mut text)
+            })
+        });
+    match rendered {
+        Ok(()) => written(&text),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// To standard output; an error means that nobody reads it any more.
+fn written(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

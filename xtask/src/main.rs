@@ -1,10 +1,11 @@
-//! lb's development commands: `cargo xtask setup | build | run | test | bench`.
+//! lb's development commands: `cargo xtask setup | build | run | test | compare | bench`.
 //!
 //! Each verb is a file. Whatever a verb needs and the machine lacks is installed on the way, or named together with the
 //! command that would help; nothing needs a second command.
 
 mod bench;
 mod build;
+mod compare;
 mod counts;
 mod demo;
 mod env;
@@ -45,7 +46,9 @@ enum Verb {
     Run(run::Args),
     /// Install what is missing, then format check, lints, unit tests and end-to-end tests
     Test(test::Args),
-    /// Measure what a packet costs in the kernel program
+    /// Send the same requests to lb and to HAProxy, and tell what differs
+    Compare(compare::Args),
+    /// Measure what a packet costs in the kernel program, or a request in userspace
     Bench(bench::Args),
 }
 
@@ -67,6 +70,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Build(args) => build::command(&workspace, &mut progress, &args),
         Verb::Run(args) => run::command(&workspace, &mut progress, &args),
         Verb::Test(args) => test::command(&workspace, &mut progress, &args),
+        Verb::Compare(args) => compare::command(&workspace, &mut progress, &args),
         Verb::Bench(args) => bench::command(&workspace, &mut progress, &args),
     }
 }

@@ -70,6 +70,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("answers.rs", &["rules"]),
     ("stick_table.rs", &["frontends", "rules"]),
     ("conditions.rs", &["rules"]),
+    ("patterns.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("introduction.rs", &["frontends", "backends"]),
     ("capture.rs", &["frontends", "rules"]),

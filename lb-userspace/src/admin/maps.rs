@@ -177,7 +177,6 @@ fn add(
         (Sort::Map, _) => {
             return Err("'add map' expects three parameters (map identifier, key and value) or one parameter (map identifier) and a payload".to_owned());
         }
-        (Sort::Acl, [_]) if payload.is_some() => lines().map(|line| (line, "")).collect(),
         (Sort::Acl, [_, pattern, ..]) => vec![(pattern, "")],
         (Sort::Acl, _) => {
             return Err("'add acl' expects two parameters: ACL identifier and pattern.".to_owned());

@@ -13,7 +13,9 @@ use super::{
     tree::{Entry, Kind, Node},
     units::{self, Problem},
 };
-use crate::rules::{Data, Edit, Side, TRACKED, Template, action::HeaderOp, is_framing, regex};
+use crate::rules::{
+    Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
+};
 
 /// Changes that go on with the list, but for those of fields; in the order of the file.
 pub(super) fn edits(
@@ -73,9 +75,16 @@ pub(super) fn edits(
         inner.finish(d, &[], &[]);
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
+    if let Some(e) = table.take("set_log_level")
+        && d.choice(&e.value, "`set_log_level`", &[("silent", ())], &[])
+            .is_some()
+    {
+        found.push((e.key_span, Edit::Silence));
+    }
     match side {
         Side::Request => {
             target(d, table, &mut found);
+            client(d, table, &mut found);
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),
@@ -90,8 +99,7 @@ pub(super) fn edits(
         }
         Side::Response => {
             if let Some(e) = table.take("set_status") {
-                let status = status(d, &e.value, "`set_status`", 200..=599);
-                found.extend(status.map(|status| (e.key_span, Edit::SetStatus(status))));
+                found.extend(set_status(d, e).map(|edit| (e.key_span, edit)));
             }
         }
     }
@@ -102,11 +110,13 @@ pub(super) fn edits(
 /// What changes a request's line.
 fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
     type Make = fn(Template) -> Edit;
-    let whole: [(Option<&Entry>, Make); 4] = [
+    let whole: [(Option<&Entry>, Make); 5] = [
         (table.take("set_method"), Edit::SetMethod),
         (table.take("set_path"), Edit::SetPath),
         (table.take("set_query"), Edit::SetQuery),
         (table.take("set_uri"), Edit::SetUri),
+        // The same: a target's host is the Host field's.
+        (table.take("set_pathq"), Edit::SetUri),
     ];
     for (entry, make) in whole {
         let Some(e) = entry else { continue };
@@ -114,7 +124,7 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         let Some(template) = d.template(&e.value, &what) else {
             continue;
         };
-        if matches!(e.key.as_str(), "set_path" | "set_uri")
+        if matches!(e.key.as_str(), "set_path" | "set_uri" | "set_pathq")
             && template
                 .as_literal()
                 .is_some_and(|text| !text.starts_with('/'))
@@ -125,12 +135,77 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         }
         found.push((e.key_span, make(template)));
     }
-    if let Some(e) = table.take("replace_path") {
+    type Replace = fn(regex::bytes::Regex, Template) -> Edit;
+    let replaced: [(Option<&Entry>, Replace); 3] = [
+        (table.take("replace_path"), Edit::ReplacePath),
+        (table.take("replace_pathq"), Edit::ReplacePathQuery),
+        (table.take("replace_uri"), Edit::ReplaceUri),
+    ];
+    for (entry, make) in replaced {
+        let Some(e) = entry else { continue };
         for node in d.one_or_more(&e.value) {
-            let pair = pair(d, node, "`replace_path`");
-            found.extend(pair.map(|(regex, by)| (e.key_span, Edit::ReplacePath(regex, by))));
+            let pair = pair(d, node, &format!("`{}`", e.key));
+            found.extend(pair.map(|(regex, by)| (e.key_span, make(regex, by))));
         }
     }
+    if let Some(e) = table.take("normalize_uri") {
+        for node in d.one_or_more(&e.value) {
+            let step = d.choice(node, "`normalize_uri`", Normalizer::ALL, &[]);
+            found.extend(step.map(|step| (e.key_span, Edit::Normalize(step))));
+        }
+    }
+}
+
+/// What is said of the client, or to it before the answer.
+fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    type Make = fn(Template) -> Edit;
+    let whole: [(Option<&Entry>, Make); 2] = [
+        (table.take("set_src"), Edit::SetSource),
+        (table.take("set_src_port"), Edit::SetSourcePort),
+    ];
+    for (entry, make) in whole {
+        let Some(e) = entry else { continue };
+        let template = d.template(&e.value, &format!("`{}`", e.key));
+        found.extend(template.map(|template| (e.key_span, make(template))));
+    }
+    if let Some(e) = table.take("early_hint")
+        && let Some(hints) = d.table(&e.value, e.key_span, "`early_hint`")
+    {
+        for hint in hints.entries() {
+            let name = header_name(d, &hint.key, hint.key_span);
+            let value = d.template(&hint.value, &format!("`{}`", hint.key));
+            let edit = name
+                .zip(value)
+                .map(|(name, value)| Edit::EarlyHint(name, value));
+            found.extend(edit.map(|edit| (hint.key_span, edit)));
+        }
+    }
+}
+
+/// `503`, or `{ status: 503, reason: Later }`
+fn set_status(d: &mut Decoder<'_>, entry: &Entry) -> Option<Edit> {
+    if let Kind::Scalar(_) = entry.value.kind {
+        let status = status(d, &entry.value, "`set_status`", 200..=599)?;
+        return Some(Edit::SetStatus(status, None));
+    }
+    let mut table = d.table(&entry.value, entry.key_span, "`set_status`")?;
+    let found = match table.take("status") {
+        Some(e) => status(d, &e.value, "`status`", 200..=599),
+        None => {
+            d.missing(&table, "status", "write `{ status: 503, reason: Later }`");
+            None
+        }
+    };
+    let reason = table.take("reason").and_then(|e| {
+        let reason = d.line(&e.value, "`reason`")?;
+        if hyper::ext::ReasonPhrase::try_from(reason.as_bytes()).is_err() {
+            let message = "a reason has a character that none may have";
+            d.error(e.value.span, message, "write letters and blanks");
+        }
+        Some(reason.into_bytes().into())
+    });
+    table.finish(d, &[], &[]);
+    Some(Edit::SetStatus(found?, reason))
 }
 
 /// `{ regex: …, with: … }`

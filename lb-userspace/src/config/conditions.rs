@@ -4,6 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use super::{
     decode::Decoder,
+    patterns::{Given, Value, test, values},
     source::Span,
     table::Table,
     tree::{Entry, Kind, Node},
@@ -20,9 +21,6 @@ const TEXT: &[(&str, How)] = &[
     ("domain", How::DomainPart),
     ("regex", How::Regex),
 ];
-
-/// A text of the file and its place.
-type Value = (String, Span);
 
 /// `acls:`: names the conditions of a frontend or backend for the rules that follow.
 pub(super) fn acls(d: &mut Decoder<'_>, table: &mut Table<'_>) {
@@ -278,7 +276,7 @@ fn others(d: &mut Decoder<'_>, table: &mut Table<'_>, all: &mut Vec<Condition>) 
     if let Some(e) = table.take("scheme") {
         let choices = [("http", "http"), ("https", "https")];
         if let Some(scheme) = d.choice(&e.value, "`scheme`", &choices, &[]) {
-            let values = Some(vec![(scheme.to_owned(), e.value.span)]);
+            let values = Some(vec![(Given::Text(scheme.to_owned()), e.value.span)]);
             all.extend(test(d, Expr::new(Fetch::Scheme), How::Exact, false, values));
         }
     }
@@ -439,87 +437,19 @@ fn compared_one(
 /// Statuses: `404`, `5xx`, `500-503`.
 fn statuses(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<Value>> {
     let found = values(d, entry, any)?;
-    let ranges = found.into_iter().map(|(text, span)| {
-        let class = text
-            .strip_suffix("xx")
-            .and_then(|class| class.parse::<u8>().ok());
+    let ranges = found.into_iter().map(|(given, span)| {
+        let class = match &given {
+            Given::Text(text) => text
+                .strip_suffix("xx")
+                .and_then(|class| class.parse::<u8>().ok()),
+            Given::File(_) => None,
+        };
         match class {
-            Some(class) => (format!("{class}00:{class}99"), span),
-            None => (text, span),
+            Some(class) => (Given::Text(format!("{class}00:{class}99")), span),
+            None => (given, span),
         }
     });
     Some(ranges.collect())
-}
-
-fn test(
-    d: &mut Decoder<'_>,
-    expr: Expr,
-    how: How,
-    fold: bool,
-    values: Option<Vec<Value>>,
-) -> Option<Condition> {
-    let values = values?;
-    if let (Some(kind), Some(wanted)) = (expr.kind(), how.kind())
-        && !kind.casts_to(wanted)
-        && let Some((_, span)) = values.first()
-    {
-        let message = format!(
-            "the expression is {}, which cannot be compared so",
-            kind.name()
-        );
-        d.error(
-            *span,
-            message,
-            "write `value`, or add a converter to the expression",
-        );
-        return None;
-    }
-    let (texts, places): (Vec<String>, Vec<Span>) = values.into_iter().unzip();
-    match Matcher::new(how, fold, &texts) {
-        Ok(matcher) => Some(Condition::Test(Test { expr, how, matcher })),
-        Err((index, problem)) => {
-            if let Some(span) = places.get(index) {
-                d.wrong(*span, problem);
-            }
-            None
-        }
-    }
-}
-
-/// A text or a list of them, each checked.
-fn values(
-    d: &mut Decoder<'_>,
-    entry: &Entry,
-    check: impl Fn(&mut Decoder<'_>, String, &Node) -> Option<String>,
-) -> Option<Vec<Value>> {
-    let what = format!("`{}`", entry.key);
-    let nodes = d.one_or_more(&entry.value);
-    if nodes.is_empty() {
-        d.error(
-            entry.value.span,
-            format!("{what} is an empty list, which never holds"),
-            "write at least one value",
-        );
-        return None;
-    }
-    let read: Vec<Option<Value>> = nodes
-        .iter()
-        .map(|node| {
-            let text = match node.kind {
-                // Numbers and the like mean their text.
-                Kind::Scalar(_) if what == "`value`" => d.word(node, &what),
-                Kind::Scalar(_)
-                    if matches!(what.as_str(), "`dst_port`" | "`status`" | "`length`") =>
-                {
-                    d.word(node, &what)
-                }
-                _ => d.line(node, &what),
-            };
-            text.and_then(|text| check(d, text, node))
-                .map(|text| (text, node.span))
-        })
-        .collect();
-    read.into_iter().collect()
 }
 
 fn any(_: &mut Decoder<'_>, text: String, _: &Node) -> Option<String> {

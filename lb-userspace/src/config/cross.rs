@@ -45,6 +45,21 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
         .iter()
         .map(|b| b.name.value.as_str())
         .collect();
+    let watched = draft
+        .global
+        .health_file
+        .iter()
+        .flat_map(|file| &file.backends);
+    for (name, span) in watched.zip(&draft.places.health_backends) {
+        if !broken && !names.contains(name.as_str()) {
+            let mend = match suggest::nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "name one that is below `backends`".to_owned(),
+            };
+            found
+                .push(Diagnostic::error(*span, format!("there is no backend `{name}`")).mend(mend));
+        }
+    }
     let mut used = HashSet::new();
     for frontend in &draft.frontends {
         let rules = frontend

@@ -38,6 +38,8 @@ pub(super) struct Places {
     pub(super) group: Option<Span>,
     pub(super) pidfile: Option<Span>,
     pub(super) admin_socket: Option<Span>,
+    /// One for each of `HealthFile::backends`.
+    pub(super) health_backends: Vec<Span>,
     /// One for each of `Global::log`, if written.
     pub(super) log: Vec<Span>,
     pub(super) attach: Option<Span>,

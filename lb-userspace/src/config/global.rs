@@ -13,7 +13,7 @@ use super::{
     decode::Decoder,
     draft::Places,
     model::{
-        Attach, FastPath, Global, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
+        Attach, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
         SnatAddresses,
     },
     source::Spanned,
@@ -53,6 +53,7 @@ impl Default for Global {
             pidfile: None,
             grace: Duration::from_secs(30),
             admin_socket: PathBuf::from("/run/lb/admin.sock"),
+            health_file: None,
             log: vec![LogTarget {
                 target: LogDestination::Stderr,
                 facility: DEFAULT_FACILITY,
@@ -118,6 +119,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
             .unwrap_or(global.admin_socket);
         places.admin_socket = Some(e.value.span);
     }
+    if let Some(e) = table.take("health_file") {
+        global.health_file = health_file(d, e, places);
+    }
     if let Some(e) = table.take("log") {
         let read = d
             .list(&e.value, "`log`")
@@ -128,8 +132,50 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
     if let Some(e) = table.take("fast_path") {
         global.fast_path = fast_path(d, e, places);
     }
-    table.finish(d, &["health_file"], HINTS);
+    table.finish(d, &[], HINTS);
     global
+}
+
+/// How long a stop goes on accepting unless the file says: VRRP moves an address well within it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// `health_file: PATH`, or `{ path, backends, linger }`.
+fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Option<HealthFile> {
+    if let Kind::Scalar(_) = entry.value.kind
+        && !entry.value.is_null()
+    {
+        return Some(HealthFile {
+            path: d.path(&entry.value, "`health_file`")?,
+            backends: Vec::new(),
+            linger: LINGER,
+        });
+    }
+    let mut table = d.table(&entry.value, entry.key_span, "`health_file`")?;
+    let path = match table.take("path") {
+        Some(e) => d.path(&e.value, "`path`"),
+        None => {
+            d.missing(&table, "path", "write `path: /run/lb/health`");
+            None
+        }
+    };
+    let nodes = table
+        .take("backends")
+        .map_or_else(Vec::new, |e| d.one_or_more(&e.value).to_vec());
+    let named = nodes
+        .iter()
+        .filter_map(|node| Some((d.text(node, "`backends`")?, node.span)));
+    let (backends, spans) = named.unzip();
+    places.health_backends = spans;
+    let linger = table
+        .take("linger")
+        .and_then(|e| d.duration(&e.value, "`linger`", Duration::ZERO))
+        .unwrap_or(LINGER);
+    table.finish(d, &[], &[]);
+    Some(HealthFile {
+        path: path?,
+        backends,
+        linger,
+    })
 }
 
 /// HAProxy's words that have another name or place here.

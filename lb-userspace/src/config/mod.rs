@@ -36,6 +36,7 @@ pub mod model;
 mod monitor;
 mod observe;
 pub mod path;
+mod patterns;
 mod plain;
 mod resolve;
 mod retry_on;

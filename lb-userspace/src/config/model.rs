@@ -78,10 +78,23 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Where what `lb health` says is kept.
+    pub health_file: Option<HealthFile>,
     /// Where log lines go.
     pub log: Vec<LogTarget>,
     /// The in-kernel path.
     pub fast_path: FastPath,
+}
+
+/// `global.health_file:`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Backends that must have a server up.
+    pub backends: Vec<String>,
+    /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
+    pub linger: Duration,
 }
 
 /// `global.fast_path:`

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::rules::{
     Condition, End, Limiter, Named, Registry, Rule, Side, Template,
-    action::{Gate, ResponsePart, Target},
+    action::{Gate, Location, ResponsePart, Target},
 };
 
 /// Words of conditions, which belong below `if`.
@@ -93,14 +93,27 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
             &[("if", "write it beside `request`: it is the rule's")],
         );
     }
-    rule.response = response(d, &mut table, owner, of_response);
+    let (part, always) = response(d, &mut table, owner, of_response);
+    if always {
+        if rule.condition.is_some() {
+            d.error(
+                node.span,
+                "`if` beside `response` with `always` has no effect: there may be no request",
+                "write the condition below `response`: `response: { always: true, if: { … }, … }`",
+            );
+        }
+        rule.after = part;
+    } else {
+        rule.response = part;
+    }
     gates(d, &mut table, &mut rule);
     let mut use_backend = None;
     ends(d, &mut table, &mut rule, &mut use_backend, routes);
     let does_nothing = rule.edits.is_empty()
         && rule.gates.is_empty()
         && rule.end.is_none()
-        && rule.response.is_none();
+        && rule.response.is_none()
+        && rule.after.is_none();
     if does_nothing && only_if(&table) {
         let mend = match routes {
             true => "write `{ if: …, use_backend: NAME }`",
@@ -148,8 +161,9 @@ fn response(
     table: &mut Table<'_>,
     owner: &str,
     mut edits: Vec<crate::rules::Edit>,
-) -> Option<ResponsePart> {
+) -> (Option<ResponsePart>, bool) {
     let mut part = ResponsePart::default();
+    let mut always = false;
     if let Some(e) = table.take("response")
         && let Some(mut inner) = d.table(&e.value, e.key_span, "`response`")
     {
@@ -158,9 +172,11 @@ fn response(
             .and_then(|e| conditions::condition(d, &e.value, e.key_span, Side::Response));
         edits.extend(actions::edits(d, &mut inner, Side::Response, owner));
         edits.extend(actions::headers(d, &mut inner).0);
-        part.deny = inner
-            .take("deny")
-            .and_then(|e| answers::status_of(d, e, StatusCode::BAD_GATEWAY));
+        always = inner
+            .take("always")
+            .and_then(|e| d.boolean(&e.value, "`always`"))
+            == Some(true);
+        part.end = response_end(d, &mut inner, always);
         if inner.entries().is_empty() {
             d.error(
                 e.key_span,
@@ -171,27 +187,68 @@ fn response(
         inner.finish(
             d,
             &[],
-            &[
-                ("use_backend", "a response has come from its backend already"),
-                ("redirect", "a response cannot be turned into a redirect: write `set_header: { Location: … }`"),
-            ],
+            &[(
+                "use_backend",
+                "a response has come from its backend already",
+            )],
         );
     }
     part.edits = edits;
-    let mut needs = part
-        .condition
-        .as_ref()
-        .is_some_and(Condition::needs_request);
-    for edit in &part.edits {
-        edit.each_template(&mut |template| {
-            needs |= template
-                .expressions()
-                .any(crate::rules::Expr::needs_request);
-        });
+    let part = part.finish();
+    let empty = part.edits.is_empty() && part.end.is_none();
+    ((!empty).then_some(part), always)
+}
+
+/// What ends the rules of a response; at most one of them.
+fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Option<End> {
+    let mut found = Vec::new();
+    if let Some(e) = table.take("deny") {
+        let status = answers::status_of(d, e, StatusCode::BAD_GATEWAY);
+        let deny = |status| End::Deny {
+            status,
+            tarpit: false,
+        };
+        found.extend(status.map(|status| (e.key_span, deny(status))));
     }
-    part.needs_request = needs;
-    let empty = part.edits.is_empty() && part.deny.is_none();
-    (!empty).then_some(part)
+    if let Some(e) = table.take("redirect") {
+        let end = answers::redirect(d, e);
+        if let Some(End::Redirect(redirect)) = &end
+            && !matches!(redirect.to, Location::Whole(_))
+        {
+            let message = "a response is redirected to a `location` alone";
+            d.error(e.key_span, message, "write `redirect: { location: … }`");
+        }
+        found.extend(end.map(|end| (e.key_span, end)));
+    }
+    if let Some(e) = table.take("return") {
+        found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
+    }
+    for (span, _) in found.iter().filter(|_| always) {
+        d.error(
+            *span,
+            "what is done `always` changes the answer and gives no other one",
+            "remove `always`",
+        );
+    }
+    if let Some(e) = table.take("allow")
+        && let Some(on) = d.boolean(&e.value, "`allow`")
+    {
+        found.extend(on.then_some((e.key_span, End::Allow)));
+    }
+    one(d, found)
+}
+
+/// The first of several ends, of which there may be but one.
+fn one(d: &mut Decoder<'_>, mut found: Vec<(super::Span, End)>) -> Option<End> {
+    found.sort_by_key(|(span, _)| *span);
+    if let [_, (second, _), ..] = found.as_slice() {
+        d.error(
+            *second,
+            "a rule can only end the list in one way",
+            "write another rule for this",
+        );
+    }
+    found.into_iter().next().map(|(_, end)| end)
 }
 
 /// `auth` and `rate_limit`.
@@ -354,15 +411,15 @@ fn ends(
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
     }
-    found.sort_by_key(|(span, _)| *span);
-    if let [_, (second, _), ..] = found.as_slice() {
-        d.error(
-            *second,
-            "a rule can only end the list in one way",
-            "write another rule for this",
-        );
+    for (entry, silent) in [
+        (table.take("reject"), false),
+        (table.take("silent_drop"), true),
+    ] {
+        let Some(e) = entry else { continue };
+        let on = d.boolean(&e.value, &format!("`{}`", e.key)) == Some(true);
+        found.extend(on.then_some((e.key_span, End::Drop { silent })));
     }
-    rule.end = found.into_iter().next().map(|(_, end)| end);
+    rule.end = one(d, found);
 }
 
 /// `userlists:`

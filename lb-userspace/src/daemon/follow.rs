@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::MissedTickBehavior;
 
-use crate::{rules::Map, topology::Topology};
+use crate::{
+    rules::{Map, Output},
+    topology::Topology,
+};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,9 +38,13 @@ pub(super) async fn follow(maps: Vec<Arc<Map>>, topology: Arc<Topology>) {
 fn follow_maps(maps: &[Arc<Map>]) {
     for map in maps {
         let path = map.path().display();
+        let what = match map.output() {
+            Output::Nothing => "file",
+            _ => "map",
+        };
         match map.refresh() {
             Ok(None) => {}
-            Ok(Some(keys)) => tracing::info!("the map {path} has changed: {keys} keys"),
+            Ok(Some(keys)) => tracing::info!("the {what} {path} has changed: {keys} keys"),
             Err(problem) => tracing::warn!("{problem}; the keys of before stay"),
         }
     }

@@ -4,7 +4,9 @@
 //! accepted, so that a start that fails changes nothing. Then the workers accept, and only then come health checks and
 //! the kernel path, which nobody waits for.
 
-use std::{io, net::TcpListener, num::NonZeroUsize, process::ExitCode, sync::Arc, thread};
+use std::{
+    io, net::TcpListener, num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration,
+};
 
 use tokio::{
     runtime::Runtime,
@@ -15,6 +17,7 @@ use tokio::{
 mod fast_path;
 mod files;
 mod follow;
+mod health_file;
 mod pidfile;
 mod privileges;
 mod signals;
@@ -184,14 +187,22 @@ impl Daemon {
                 admin.take(),
             );
             let _checks = Checks::start(&topology);
+            if let Some(file) = config.global.health_file.clone() {
+                tasks.spawn(health_file::keep(file, sources.clone()));
+            }
             let fast_path =
                 fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.
             let draining = fast_path.as_ref().filter(|_| !keep);
-            let grace = config.global.grace;
-            stop::wait(signals, proxy, draining, &sources.process, grace).await;
+            let file = config.global.health_file.as_ref();
+            let times = stop::Times {
+                linger: file.map_or(Duration::ZERO, |file| file.linger),
+                grace: config.global.grace,
+            };
+            stop::wait(signals, proxy, draining, &sources.process, times).await;
+            health_file::fail(file);
             if let Some(fast_path) = fast_path {
                 fast_path.finish(keep).await;
             }

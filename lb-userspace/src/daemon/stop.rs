@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Serving still, while whoever watches learns that it will end.
+    Leaving,
     Graceful,
     Now,
 }
@@ -23,21 +25,31 @@ impl Phase {
     fn after(self, request: Request) -> Self {
         match (self, request) {
             (phase, Request::Reload) => phase,
-            (Self::Running, _) => Self::Graceful,
-            (Self::Graceful, Request::Stop) => Self::Now,
+            (Self::Running, _) => Self::Leaving,
+            (Self::Leaving | Self::Graceful, Request::Stop) => Self::Now,
             (phase, _) => phase,
         }
     }
 }
 
-/// Waits for a signal, then for the connections: until they have ended, `grace` has passed or a second signal came.
+/// How long a stop takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// New connections are taken for so long, while health is reported as failed.
+    pub(super) linger: Duration,
+    /// What runs may run for so long.
+    pub(super) grace: Duration,
+}
+
+/// Waits for a signal, then for the connections: until they have ended, their grace has passed or a second signal came.
 pub(super) async fn wait(
     signals: &mut Signals,
     proxy: &Proxy,
     fast_path: Option<&FastPath>,
     process: &Process,
-    grace: Duration,
+    times: Times,
 ) {
+    let Times { linger, grace } = times;
     let mut phase = Phase::Running;
     let mut deadline: Option<Instant> = None;
     loop {
@@ -49,7 +61,9 @@ pub(super) async fn wait(
                 phase.after(request)
             }
             () = finished(proxy, fast_path, phase) => return,
-            () = reached(deadline) => {
+            () = reached(deadline) => if phase == Phase::Leaving {
+                Phase::Graceful
+            } else {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
                 Phase::Now
             }
@@ -57,9 +71,19 @@ pub(super) async fn wait(
         if next == phase {
             continue;
         }
-        phase = next;
+        phase = match next {
+            Phase::Leaving if linger.is_zero() => Phase::Graceful,
+            next => next,
+        };
         match phase {
             Phase::Running => {}
+            Phase::Leaving => {
+                tracing::info!(
+                    "stopping: health is reported as failed, new connections are taken for {linger:?} more"
+                );
+                process.set_stopping();
+                deadline = Some(Instant::now() + linger);
+            }
             Phase::Graceful => {
                 tracing::info!(
                     "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
@@ -80,7 +104,7 @@ pub(super) async fn wait(
 async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>, phase: Phase) {
     match (fast_path, phase) {
         // Not before a stop has begun: draining is part of it.
-        (_, Phase::Running) => std::future::pending().await,
+        (_, Phase::Running | Phase::Leaving) => std::future::pending().await,
         (Some(fast_path), Phase::Graceful) => {
             tokio::join!(fast_path.drain(), proxy.finished());
         }
@@ -102,10 +126,12 @@ mod tests {
     #[test]
     fn a_second_stop_is_immediate_and_a_second_soft_stop_is_not() {
         let graceful = Phase::Running.after(Request::Stop);
-        assert_eq!(graceful, Phase::Graceful);
+        assert_eq!(graceful, Phase::Leaving);
         assert_eq!(graceful.after(Request::Stop), Phase::Now);
-        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Graceful);
-        assert_eq!(graceful.after(Request::SoftStop), Phase::Graceful);
+        assert_eq!(Phase::Graceful.after(Request::Stop), Phase::Now);
+        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Leaving);
+        assert_eq!(graceful.after(Request::SoftStop), Phase::Leaving);
+        assert_eq!(Phase::Graceful.after(Request::SoftStop), Phase::Graceful);
         assert_eq!(
             graceful.after(Request::SoftStop).after(Request::Stop),
             Phase::Now
@@ -114,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_reload_stops_nothing() {
-        for phase in [Phase::Running, Phase::Graceful, Phase::Now] {
+        for phase in [Phase::Running, Phase::Leaving, Phase::Graceful, Phase::Now] {
             assert_eq!(phase.after(Request::Reload), phase);
         }
     }

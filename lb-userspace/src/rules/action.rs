@@ -12,6 +12,7 @@ use super::{
     fetch::Side,
     limit::Limiter,
     named::Named,
+    normalize::Normalizer,
     scene::VarId,
     table::{Data, Handle},
     template::Template,
@@ -30,6 +31,8 @@ pub struct Rule {
     pub end: Option<End>,
     /// What is done with the response, later.
     pub response: Option<ResponsePart>,
+    /// What is done with whatever answer the client gets, in the end.
+    pub after: Option<ResponsePart>,
 }
 
 impl Rule {
@@ -43,6 +46,7 @@ impl Rule {
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
+            && self.after.is_none()
             && matches!(self.end, Some(End::Backend(Target::Named(_))))
     }
 }
@@ -54,10 +58,40 @@ pub struct ResponsePart {
     pub condition: Option<Condition>,
     /// Changes to the response.
     pub edits: Vec<Edit>,
-    /// Whether the client gets an answer of ours instead, with this status.
-    pub deny: Option<StatusCode>,
+    /// What ends the list: another answer instead, or nothing more.
+    pub end: Option<End>,
     /// Whether it looks at the request.
     pub needs_request: bool,
+}
+
+impl ResponsePart {
+    /// Finds out whether it looks at the request.
+    pub fn finish(mut self) -> Self {
+        let mut needs = self
+            .condition
+            .as_ref()
+            .is_some_and(Condition::needs_request);
+        let mut look = |template: &Template| {
+            needs |= template.expressions().any(super::Expr::needs_request);
+        };
+        for edit in &self.edits {
+            edit.each_template(&mut look);
+        }
+        match &self.end {
+            Some(End::Redirect(redirect)) => match &redirect.to {
+                Location::Whole(to) | Location::Prefix(to) | Location::Scheme(to) => look(to),
+            },
+            Some(End::Return(answer)) => {
+                answer.headers.iter().for_each(|(_, value)| look(value));
+                if let Some((Body::Template(body), _)) = &answer.body {
+                    look(body);
+                }
+            }
+            _ => {}
+        }
+        self.needs_request = needs;
+        self
+    }
 }
 
 /// What is done to a field.
@@ -95,10 +129,24 @@ pub enum Edit {
     SetQuery(Template),
     /// `set_uri`: path and query.
     SetUri(Template),
+    /// `replace_pathq`: path and query.
+    ReplacePathQuery(Regex, Template),
+    /// `replace_uri`: all of the target.
+    ReplaceUri(Regex, Template),
+    /// `normalize_uri`.
+    Normalize(Normalizer),
     /// `set_method`.
     SetMethod(Template),
-    /// `set_status` of a response.
-    SetStatus(StatusCode),
+    /// `set_status` of a response, perhaps with a reason of its own.
+    SetStatus(StatusCode, Option<Bytes>),
+    /// `early_hint`.
+    EarlyHint(HeaderName, Template),
+    /// `set_src`: an address.
+    SetSource(Template),
+    /// `set_src_port`.
+    SetSourcePort(Template),
+    /// `set_log_level: silent`.
+    Silence,
     /// `set_var`.
     SetVar(VarId, Template),
     /// `unset_var`.
@@ -141,6 +189,10 @@ impl Edit {
                 | Self::Capture { .. }
                 | Self::Count(..)
                 | Self::SetNumber(..)
+                | Self::EarlyHint(..)
+                | Self::SetSource(_)
+                | Self::SetSourcePort(_)
+                | Self::Silence
         )
     }
 
@@ -153,6 +205,11 @@ impl Edit {
             )
             | Self::SetPath(t)
             | Self::ReplacePath(_, t)
+            | Self::ReplacePathQuery(_, t)
+            | Self::ReplaceUri(_, t)
+            | Self::EarlyHint(_, t)
+            | Self::SetSource(t)
+            | Self::SetSourcePort(t)
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
@@ -162,7 +219,9 @@ impl Edit {
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
-            | Self::SetStatus(_)
+            | Self::SetStatus(..)
+            | Self::Normalize(_)
+            | Self::Silence
             | Self::UnsetVar(_)
             | Self::SendOnce
             | Self::Count(..) => {}
@@ -209,6 +268,11 @@ pub enum End {
     Return(Box<Return>),
     /// `allow`: of what follows, only what chooses a backend counts.
     Allow,
+    /// `reject`, `silent_drop`: the connection ends without an answer.
+    Drop {
+        /// Nor does the client learn that it has ended.
+        silent: bool,
+    },
 }
 
 /// A backend.

@@ -1,9 +1,12 @@
 //! Changes to heads.
 
+use std::net::SocketAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, request, response,
     uri::{Parts, PathAndQuery},
 };
+use hyper::ext::ReasonPhrase;
 use regex::bytes::Regex;
 
 use super::{
@@ -49,11 +52,7 @@ pub(super) fn request(
         }
         Edit::SetUri(uri) => {
             let uri = uri.render(&scene);
-            let (path, query) = match uri.iter().position(|&b| b == b'?') {
-                Some(at) => (uri[..at].to_vec(), uri[at + 1..].to_vec()),
-                None => (uri, Vec::new()),
-            };
-            set_target(head, Some(path), Some(query));
+            set_path_and_query(head, uri);
         }
         Edit::SetMethod(method) => {
             // What is no method or one that we do not serve is not taken, and HEAD stays HEAD: whether the client gets a
@@ -67,7 +66,45 @@ pub(super) fn request(
                 head.method = method;
             }
         }
-        Edit::SetStatus(_) => {}
+        Edit::ReplacePathQuery(regex, by) | Edit::ReplaceUri(regex, by) => {
+            let by = by.render(&scene);
+            let whole = matches!(edit, Edit::ReplaceUri(..));
+            let text = match head.uri.path_and_query() {
+                Some(target) if !whole || head.uri.authority().is_none() => {
+                    target.as_str().to_owned()
+                }
+                _ => head.uri.to_string(),
+            };
+            if let Some(target) = replaced(regex, &by, text.as_bytes()) {
+                set_path_and_query(head, without_authority(target));
+            }
+        }
+        Edit::Normalize(normalizer) => {
+            let target = head
+                .uri
+                .path_and_query()
+                .map_or("", |target| target.as_str());
+            if let Some(target) = normalizer.apply(target.as_bytes()) {
+                set_path_and_query(head, target);
+            }
+        }
+        Edit::SetSource(address) => {
+            if let Some(Value::Ip(ip)) = address.value(&scene).and_then(|v| v.cast(Kind::Ip)) {
+                let port = world.source().port();
+                world.set_source(SocketAddr::new(ip.to_canonical(), port));
+            }
+        }
+        Edit::SetSourcePort(port) => {
+            let port = address_port(port.value(&scene));
+            if let Some(port) = port {
+                world.set_source(SocketAddr::new(world.source().ip(), port));
+            }
+        }
+        Edit::EarlyHint(name, value) => {
+            let value = field_value(value.render(&scene));
+            state.hint(name.clone(), value);
+        }
+        Edit::SetStatus(..) => {}
         _ => remember(edit, scene_state(&scene, edit), state, world),
     }
 }
@@ -96,7 +133,14 @@ pub(super) fn response(
             carry_out(change, name, &mut head.headers);
         }
         Edit::DeleteHeaders(prefix) => delete(prefix, &mut head.headers),
-        Edit::SetStatus(status) => head.status = *status,
+        Edit::SetStatus(status, reason) => {
+            head.status = *status;
+            head.extensions.remove::<ReasonPhrase>();
+            let reason = reason.clone().map(ReasonPhrase::try_from);
+            if let Some(Ok(reason)) = reason {
+                head.extensions.insert(reason);
+            }
+        }
         _ => remember(edit, scene_state(&scene, edit), state, world),
     }
 }
@@ -117,6 +161,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         Edit::SetVar(var, _) => state.set_var(*var, value),
         Edit::UnsetVar(var) => state.set_var(*var, None),
         Edit::SendOnce => state.sent_once = true,
+        Edit::Silence => state.silent = true,
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
                 state.track(*sc, || Tracked::begin(table, value, world.now_ms()));
@@ -228,6 +273,33 @@ pub(super) fn field_value(mut text: Vec<u8>) -> HeaderValue {
     text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// A target without scheme and host, if it has them.
+fn without_authority(target: Vec<u8>) -> Vec<u8> {
+    let Some(scheme) = target.windows(3).position(|part| part == b"://") else {
+        return target;
+    };
+    if !target[..scheme].iter().all(u8::is_ascii_alphanumeric) {
+        return target;
+    }
+    let host = &target[scheme + 3..];
+    let end = host.iter().position(|b| matches!(b, b'/' | b'?'));
+    host[end.unwrap_or(host.len())..].to_vec()
+}
+
+/// A port's number.
+fn address_port(value: Option<Value<'_>>) -> Option<u16> {
+    u16::try_from(value?.as_int()?).ok()
+}
+
+/// A new path and a new query, or none.
+fn set_path_and_query(head: &mut request::Parts, target: Vec<u8>) {
+    let (path, query) = match target.iter().position(|&b| b == b'?') {
+        Some(at) => (target[..at].to_vec(), target[at + 1..].to_vec()),
+        None => (target, Vec::new()),
+    };
+    set_target(head, Some(path), Some(query));
 }
 
 /// A new path, or a new query; what there was stays where there is none. An empty query is none at all.

@@ -1,10 +1,11 @@
 //! What a sample has to be: exact, prefix, regular expression, network, range, …
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
+    map::Map,
     problem::Problem,
     value::{Kind, Value, bits, masked},
 };
@@ -371,6 +372,8 @@ pub enum Matcher {
     True,
     /// It is among these.
     Among(Box<Patterns<()>>),
+    /// It is among those of a file.
+    File(Arc<Map>),
 }
 
 impl Matcher {
@@ -397,6 +400,9 @@ impl Matcher {
             Self::Found => true,
             Self::True => value.as_bool() == Some(true),
             Self::Among(patterns) => patterns.find(value).is_some(),
+            Self::File(list) => list
+                .key_of(value.borrowed())
+                .is_some_and(|value| list.contains(&value)),
         }
     }
 }

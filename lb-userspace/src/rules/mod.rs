@@ -13,6 +13,7 @@
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
+//! | `normalize` | targets in one of their spellings |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `stick` | clients that stay on their server by what a table remembers |
 //! | `registry` | what expressions refer to by name |
@@ -32,6 +33,7 @@ mod limit;
 mod map;
 mod matching;
 mod named;
+mod normalize;
 mod problem;
 mod registry;
 mod run;
@@ -61,9 +63,10 @@ pub use limit::Limiter;
 pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};
 pub use named::Named;
+pub use normalize::Normalizer;
 pub use problem::Problem;
 pub use registry::Registry;
-pub use run::{Denial, Later, Outcome, Reply, RuleSet};
+pub use run::{Denial, Later, Outcome, Reply, RuleSet, Verdict};
 pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
     World,

@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    action::{Body, End, Gate, Location, Redirect, Return, Rule, Target},
+    action::{Body, Edit, End, Gate, Location, Redirect, Return, Rule, Target},
     edit,
     fetch::credentials,
     scene::{RequestView, ResponseView, Scene, State, World},
@@ -23,6 +23,9 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     /// Some response part has a condition on the request, which it sees as it was sent.
     keeps_original: bool,
+    /// What is done with whatever answer the client gets looks at the request.
+    after_asks: bool,
+    has_after: bool,
 }
 
 /// What becomes of a request.
@@ -38,6 +41,17 @@ pub enum Outcome<'r> {
     Answer(Reply),
     /// It is refused; the body is that of the status.
     Deny(Denial),
+    /// The connection ends; if it is so, silently.
+    Drop(bool),
+}
+
+/// What the client gets instead of a server's answer.
+#[derive(Debug)]
+pub enum Verdict {
+    /// That of a status.
+    Deny(StatusCode),
+    /// This one.
+    Answer(Box<Reply>),
 }
 
 /// An answer in full.
@@ -109,7 +123,10 @@ impl RuleSet {
             };
             response.needs_request || rule.condition.as_ref().is_some_and(|c| c.needs_request())
         };
+        let asks = |rule: &Rule| rule.after.as_ref().is_some_and(|after| after.needs_request);
         Self {
+            after_asks: rules.iter().any(asks),
+            has_after: rules.iter().any(|rule| rule.after.is_some()),
             keeps_original: rules.iter().any(keeps),
             rules,
         }
@@ -146,7 +163,13 @@ impl RuleSet {
         later: &mut Later,
         world: &dyn World,
     ) -> (Outcome<'_>, usize) {
+        if self.after_asks && later.original.is_none() {
+            later.original = Some(Original::of(head));
+        }
         for (at, rule) in self.rules.iter().enumerate().skip(from) {
+            if rule.after.is_some() {
+                continue;
+            }
             let for_response_alone = rule.response.is_some()
                 && rule.edits.is_empty()
                 && rule.gates.is_empty()
@@ -176,6 +199,9 @@ impl RuleSet {
                 }
                 edit::request(edit, head, state, world);
             }
+            if !self.rules.get(at + 1).is_some_and(goes_on_hinting) {
+                state.end_hint();
+            }
             let scene = Scene {
                 request: Some(RequestView::new(head)),
                 response: None,
@@ -197,6 +223,7 @@ impl RuleSet {
                 Some(End::Backend(target)) => Outcome::Backend(target),
                 Some(End::Redirect(redirect)) => Outcome::Answer(redirected(redirect, &scene)),
                 Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
+                Some(End::Drop { silent }) => Outcome::Drop(*silent),
                 Some(End::Deny { status, tarpit }) => Outcome::Deny(Denial {
                     status: *status,
                     header: None,
@@ -211,14 +238,14 @@ impl RuleSet {
     /// Carries the response parts out that the request's way through the list has come by.
     ///
     /// # Errors
-    /// The response is not passed on: the client gets an answer with this status instead.
+    /// The response is not passed on: the client gets this instead.
     pub fn response(
         &self,
         later: &Later,
         head: &mut response::Parts,
         state: &mut State,
         world: &dyn World,
-    ) -> Result<(), StatusCode> {
+    ) -> Result<(), Verdict> {
         let request = later.original.as_ref().map(|original| original.view());
         let rules = later
             .rules
@@ -227,11 +254,7 @@ impl RuleSet {
         for part in rules.filter_map(|rule| rule.response.as_ref()) {
             let scene = Scene {
                 request,
-                response: Some(ResponseView {
-                    status: head.status,
-                    version: head.version,
-                    headers: &head.headers,
-                }),
+                response: Some(ResponseView::new(head)),
                 state,
                 world,
             };
@@ -245,11 +268,58 @@ impl RuleSet {
             for edit in &part.edits {
                 edit::response(edit, head, request, state, world);
             }
-            if let Some(status) = part.deny {
-                return Err(status);
-            }
+            let scene = Scene {
+                request,
+                response: Some(ResponseView::new(head)),
+                state,
+                world,
+            };
+            return Err(match &part.end {
+                Some(End::Deny { status, .. }) => Verdict::Deny(*status),
+                Some(End::Redirect(to)) => Verdict::Answer(redirected(to, &scene).into()),
+                Some(End::Return(answer)) => Verdict::Answer(returned(answer, &scene).into()),
+                Some(End::Allow) => return Ok(()),
+                _ => continue,
+            });
         }
         Ok(())
+    }
+
+    /// Whether something is done with whatever answer the client gets.
+    pub fn has_after(&self) -> bool {
+        self.has_after
+    }
+
+    /// Does with the answer that the client gets, whoever's it is, what is to be done in the end.
+    pub fn after(
+        &self,
+        later: &Later,
+        head: &mut response::Parts,
+        state: &mut State,
+        world: &dyn World,
+    ) {
+        let request = later.original.as_ref().map(|original| original.view());
+        for part in self.rules.iter().filter_map(|rule| rule.after.as_ref()) {
+            let scene = Scene {
+                request,
+                response: Some(ResponseView::new(head)),
+                state,
+                world,
+            };
+            if !part
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition.holds(&scene))
+            {
+                continue;
+            }
+            for edit in &part.edits {
+                edit::response(edit, head, request, state, world);
+            }
+            if let Some(End::Allow) = part.end {
+                return;
+            }
+        }
     }
 }
 
@@ -258,6 +328,11 @@ impl Later {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
+}
+
+/// Whether a rule adds to what the one before it has told the client: HAProxy's do unless they have a condition.
+fn goes_on_hinting(rule: &Rule) -> bool {
+    rule.condition.is_none() && matches!(rule.edits.first(), Some(Edit::EarlyHint(..)))
 }
 
 fn holds(rule: &Rule, request: RequestView<'_>, state: &State, world: &dyn World) -> bool {

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use http::{HeaderMap, Method, StatusCode, Uri, Version, header::HOST, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request,
+    response,
+};
 
 use super::{capture::Captured, named::Named, table::Tracked, value::Value};
 
@@ -55,6 +58,17 @@ pub struct ResponseView<'a> {
     pub headers: &'a HeaderMap,
 }
 
+impl<'a> ResponseView<'a> {
+    /// A view of a head.
+    pub fn new(head: &'a response::Parts) -> Self {
+        Self {
+            status: head.status,
+            version: head.version,
+            headers: &head.headers,
+        }
+    }
+}
+
 /// Everything that an expression may look at.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -72,6 +86,8 @@ pub struct Scene<'a> {
 pub trait World {
     /// The client's address: the PROXY header's where one was accepted.
     fn source(&self) -> SocketAddr;
+    /// A rule has named another one.
+    fn set_source(&self, _source: SocketAddr) {}
     /// The address that the client connected to.
     fn destination(&self) -> Option<SocketAddr>;
     /// The frontend's name.
@@ -233,12 +249,44 @@ pub struct State {
     captured: Option<Box<Captured>>,
     /// The request is not to be sent again once a server may have seen it.
     pub(super) sent_once: bool,
+    /// The request gets no line of the log.
+    pub(super) silent: bool,
+    /// What the client is told before the answer, message by message.
+    hints: Vec<HeaderMap>,
+    /// The next one belongs to the last of these.
+    hints_on: bool,
 }
 
 impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// Whether a rule says that the request gets no line of the log.
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Keeps a field for the client to get before the answer.
+    pub(super) fn hint(&mut self, name: HeaderName, value: HeaderValue) {
+        if !self.hints_on || self.hints.is_empty() {
+            self.hints.push(HeaderMap::new());
+        }
+        self.hints_on = true;
+        if let Some(last) = self.hints.last_mut() {
+            last.append(name, value);
+        }
+    }
+
+    /// What the client is to get before the answer, and has not got yet.
+    pub fn take_hints(&mut self) -> Vec<HeaderMap> {
+        std::mem::take(&mut self.hints)
+    }
+
+    /// What is kept next of this kind is a message of its own.
+    pub(super) fn end_hint(&mut self) {
+        self.hints_on = false;
     }
 
     /// A variable's value.
@@ -313,6 +361,9 @@ impl State {
     pub fn next(&mut self) {
         self.tracked.clear();
         self.captured = None;
+        self.sent_once = false;
+        self.silent = false;
+        self.hints.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

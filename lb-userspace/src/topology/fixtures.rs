@@ -131,6 +131,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             group: None,
             pidfile: None,
             grace: Duration::from_secs(30),
+            health_file: None,
             admin_socket: PathBuf::new(),
             log: Vec::new(),
             fast_path: FastPath {

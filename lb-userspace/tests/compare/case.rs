@@ -6,6 +6,8 @@ pub(crate) enum Via {
     Plain,
     /// TLS, asking for this name.
     Tls(&'static str),
+    /// The same, showing a certificate.
+    Known(&'static str),
     /// HTTP/2 by prior knowledge.
     H2,
     /// HTTP/2 over TLS, asking for this name.

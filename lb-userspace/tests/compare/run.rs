@@ -4,25 +4,31 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use crate::{
-    case::{Case, Deviation, EVERYTHING, Setup},
-    certificates::Authority,
-    log, server,
+    case::{Case, Deviation, Setup, Via},
+    certificates::{Authority, Made},
+    judge::{self, Verdict},
+    log,
+    places::{address, dateless, mute, number, ports, source, without_port},
+    report,
+    script::Settle,
+    server,
     server::Record,
+    services,
     talk::{self, Fields, Place},
 };
 
@@ -44,34 +50,39 @@ enum Side {
 }
 
 /// What came of a case, by what it is.
-type Outcome = BTreeMap<String, String>;
+pub(crate) type Outcome = BTreeMap<String, String>;
 
 /// The sockets that the two listen on, by name.
 const SOCKETS: [&str; 4] = ["web", "web2", "tls", "tls2"];
 
-struct World {
-    folder: PathBuf,
+pub(crate) struct World {
+    pub(crate) folder: PathBuf,
     servers: Vec<(&'static str, SocketAddr)>,
     record: Arc<Record>,
     tls: Arc<ClientConfig>,
+    /// The same, with a certificate to show.
+    known: Arc<ClientConfig>,
     /// A server whose queue of connections is full, and the ones in it.
     _mute: (TcpListener, Vec<socket2::Socket>),
 }
 
 /// Compares both; panics with all differences that are not meant.
 pub(crate) fn compare(setup: &Setup) {
+    if !report::is_wanted(setup.name) {
+        return;
+    }
     if Command::new("haproxy").arg("-v").output().is_err() {
         eprintln!("skipped: haproxy is not installed");
         return;
     }
-    let world = World::new(setup);
+    let world = World::new(setup, None);
     let not_read = NOT_READ.iter().find(|(name, _)| *name == setup.name);
     let (ours, theirs, read) = thread::scope(|scope| {
-        let ours = scope.spawn(|| world.side(setup, Side::Ours));
+        let ours = scope.spawn(|| world.side(setup, Side::Ours, &None));
         let read = not_read
             .is_none()
-            .then(|| scope.spawn(|| world.side(setup, Side::Read)));
-        let theirs = world.side(setup, Side::Theirs);
+            .then(|| scope.spawn(|| world.side(setup, Side::Read, &None)));
+        let theirs = world.side(setup, Side::Theirs, &None);
         (
             ours.join().unwrap(),
             theirs,
@@ -121,91 +132,47 @@ pub(crate) fn compare(setup: &Setup) {
             setup.name
         );
     }
-    let mut used = vec![0; setup.deviations.len()];
-    let (mut count, mut defended) = (0, 0);
-    for (case, (ours, theirs)) in setup.cases.iter().zip(ours.iter().zip(&theirs)) {
-        let mut fields: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
-        fields.sort();
-        fields.dedup();
-        let mut said = String::new();
-        let status = |outcome: &Outcome| {
-            outcome
-                .get("1 status")
-                .cloned()
-                .unwrap_or_else(|| "-".into())
-        };
-        let (status, their_status) = (status(ours), status(theirs));
-        let whole = |d: &Deviation| d.allows(&case.name, EVERYTHING, &status, &their_status);
-        if let Some(i) = setup
-            .deviations
-            .iter()
-            .position(whole)
-            .filter(|_| ours != theirs)
-        {
-            used[i] += 1;
-            defended += 1;
-            continue;
-        }
-        for field in fields {
-            let of =
-                |outcome: &'_ Outcome| outcome.get(field).cloned().unwrap_or_else(|| "-".into());
-            let (ours, theirs) = (of(ours), of(theirs));
-            if ours == theirs {
-                continue;
-            }
-            let meant = |d: &Deviation| d.allows(&case.name, field, &ours, &theirs);
-            if ALWAYS.iter().any(meant) {
-                continue;
-            }
-            if let Some(i) = setup.deviations.iter().position(meant) {
-                used[i] += 1;
-                defended += 1;
-                continue;
-            }
-            count += 1;
-            let _ = writeln!(
-                said,
-                "    {field}:\n      ours   {ours:?}\n      theirs {theirs:?}"
-            );
-        }
-        if !said.is_empty() {
-            let _ = writeln!(told, "  {:?} at {}\n{said}", case.name, case.at);
-        }
-    }
-    for (deviation, _) in setup
-        .deviations
-        .iter()
-        .zip(&used)
-        .filter(|(_, used)| **used == 0)
-    {
-        count += 1;
-        let _ = writeln!(
-            told,
-            "  no more: {} in {:?} ({})",
-            deviation.field, deviation.cases, deviation.why
-        );
-    }
+    let verdict = judge::judge(setup, &ours, &theirs);
     eprintln!(
-        "{}: {} cases, {defended} differences meant, {count} not",
+        "{}: {} cases, {} differences meant, {} not",
         setup.name,
-        setup.cases.len()
+        setup.cases.len(),
+        verdict.meant,
+        verdict.count
     );
-    assert!(count == 0, "{}: {count} differences\n{told}", setup.name);
+    report::compared("beside its YAML", setup, &verdict);
+    assert!(
+        verdict.count == 0,
+        "{}: {} differences\n{}",
+        setup.name,
+        verdict.count,
+        verdict.told
+    );
 }
 
-/// A number of this run's own for each configuration.
-fn number() -> u8 {
-    static NUMBER: AtomicU8 = AtomicU8::new(1);
-    NUMBER.fetch_add(1, Relaxed)
+/// Carries a file of the corpus out under both, ours reading HAProxy's file; what differs.
+pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>) -> Verdict {
+    let (read, theirs) = thread::scope(|scope| {
+        let read = scope.spawn(|| world.side(setup, Side::Read, settle));
+        let theirs = world.side(setup, Side::Theirs, settle);
+        let read = read
+            .join()
+            .unwrap_or_else(|said| std::panic::resume_unwind(said));
+        (read, theirs)
+    });
+    judge::judge(setup, &read, &theirs)
 }
 
 impl World {
-    fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup, files: Option<&Path>) -> Self {
         let folder =
             std::env::temp_dir().join(format!("lb-compare-{}-{}", std::process::id(), setup.name));
         fs::create_dir_all(&folder).unwrap();
         for (name, text) in setup.files {
             fs::write(folder.join(name), text.replace('\n', "\r\n")).unwrap();
+        }
+        if let Some(files) = files {
+            copy(files, &folder);
         }
         let ca = Authority::new();
         let issue = |name: &str, names: &[&str]| {
@@ -214,19 +181,24 @@ impl World {
             made
         };
         fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
+        fs::create_dir_all(folder.join("certs")).unwrap();
+        issue("certs/a.pem", &["a", "a.example"]);
+        issue("certs/b.pem", &["b.example", "*.b.example"]);
+        let client = issue("client.pem", &["client.example"]);
         issue("a.pem", &["a", "a.example"]);
         issue("b.pem", &["b.example", "*.b.example"]);
         let inner = issue("inner.pem", &["inner.example"]);
         let mut roots = RootCertStore::empty();
         roots.add(ca.der()).unwrap();
         let tls = ClientConfig::builder()
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-        let chain = CertificateDer::pem_slice_iter(inner.cert.as_bytes())
-            .map(Result::unwrap)
-            .collect();
-        let key = PrivateKeyDer::from_pem_slice(inner.key.as_bytes()).unwrap();
+        let (chain, key) = pair(&client);
+        let known = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let (chain, key) = pair(&inner);
         let inner = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, key)
@@ -241,6 +213,7 @@ impl World {
             "secure",
             server::start(ip, "secure", Some(Arc::new(inner)), &record),
         ));
+        servers.extend(services::start(ip));
         let mute = mute(ip);
         servers.push(("mute", mute.0.local_addr().unwrap()));
         // Where nobody may listen but the superuser, and nobody does.
@@ -250,12 +223,13 @@ impl World {
             servers,
             record,
             tls: Arc::new(tls),
+            known: Arc::new(known),
             _mute: mute,
         }
     }
 
     /// What came of each case.
-    fn side(&self, setup: &Setup, side: Side) -> Vec<Outcome> {
+    fn side(&self, setup: &Setup, side: Side, settle: &Option<Settle>) -> Vec<Outcome> {
         let ip = address(number());
         let sockets: Vec<(&str, SocketAddr)> = SOCKETS
             .iter()
@@ -269,15 +243,17 @@ impl World {
             for (name, address) in self.servers.iter().chain(&sockets) {
                 text = text.replace(&format!("{{{name}}}"), &address.to_string());
             }
-            text
+            text.replace("{ip}", &ip.to_string())
         };
         let used = |name: &str| setup.text(side).contains(&format!("{{{name}}}"));
-        let ready: Vec<_> = sockets
+        let mut ready: Vec<_> = sockets
             .iter()
             .filter(|(name, _)| used(name))
             .map(|s| s.1)
             .collect();
-        let proxy = Proxy::start(side, &self.folder, &fill(setup.text(side)), &ready);
+        ready.extend(ports(setup.text(side)).map(|port| SocketAddr::new(ip, port)));
+        let whole = setup.whole(side, &self.folder);
+        let proxy = Proxy::start(side, &self.folder, &fill(&whole), &ready);
         let tag = |i: usize| {
             let side = match side {
                 Side::Ours => "o",
@@ -286,17 +262,26 @@ impl World {
             };
             format!("{side}{i}")
         };
+        // A socket's name, or `:PORT` of this side's own address.
+        let at = |name: &str| match name.strip_prefix(':') {
+            Some(port) => SocketAddr::new(ip, port.parse().unwrap()),
+            None => sockets.iter().find(|(known, _)| *known == name).unwrap().1,
+        };
         let run = |(i, case): (usize, &Case)| {
+            let known = matches!(case.via, Via::Known(_));
             let place = Place {
-                address: sockets.iter().find(|(name, _)| *name == case.at).unwrap().1,
+                address: at(case.at),
                 source: source(i),
                 tag: &tag(i),
-                tls: Arc::clone(&self.tls),
+                tls: Arc::clone(if known { &self.known } else { &self.tls }),
                 record: &self.record,
             };
             talk::run(&place, case)
         };
         let run = &run;
+        if let Some(settle) = settle {
+            settle.wait(at(settle.at), PATIENCE);
+        }
         let talked: Vec<Fields> = if setup.parallel {
             thread::scope(|scope| {
                 let threads: Vec<_> = setup
@@ -314,7 +299,24 @@ impl World {
             setup.cases.iter().enumerate().map(run).collect()
         };
         let log = proxy.stop();
+        let mut sockets = sockets;
+        sockets.push(("ip", SocketAddr::new(ip, 0)));
         self.gather(setup, &talked, &log, tag, &sockets)
+    }
+
+    /// A file of the corpus for HAProxy or us to look at, with sockets that nobody listens on.
+    pub(crate) fn write(&self, setup: &Setup) -> PathBuf {
+        let ip = address(number());
+        let text = setup.whole(Side::Read, &self.folder);
+        let mut text = text.replace("{dir}", &self.folder.display().to_string());
+        let sockets = SOCKETS.iter().zip(9000..);
+        let sockets = sockets.map(|(&name, port)| (name, SocketAddr::new(ip, port)));
+        for (name, address) in self.servers.iter().copied().chain(sockets) {
+            text = text.replace(&format!("{{{name}}}"), &address.to_string());
+        }
+        let path = self.folder.join("looked-at.cfg");
+        fs::write(&path, text.replace("{ip}", &ip.to_string())).unwrap();
+        path
     }
 
     fn gather(
@@ -325,7 +327,10 @@ impl World {
         tag: impl Fn(usize) -> String,
         sockets: &[(&str, SocketAddr)],
     ) -> Vec<Outcome> {
-        let lines: Vec<(String, Fields)> = log.lines().filter_map(log::parse).collect();
+        let lines: Vec<(String, Fields)> = log
+            .lines()
+            .filter_map(|line| log::parse(line).or_else(|| log::raw(line)))
+            .collect();
         let outcomes = setup
             .cases
             .iter()
@@ -338,7 +343,9 @@ impl World {
                     for (name, address) in sockets {
                         value = value.replace(&address.to_string(), &format!("{{{name}}}"));
                         value = value.replace(&address.ip().to_string(), "{ip}");
-                        value = value.replace(&address.port().to_string(), "{port}");
+                        if address.port() != 0 {
+                            value = without_port(&value, address.port());
+                        }
                     }
                     let values = outcome.entry(name).or_default();
                     if !values.is_empty() {
@@ -393,51 +400,50 @@ impl Setup {
             Side::Theirs | Side::Read => self.cfg,
         }
     }
+
+    /// The file as this side gets it.
+    fn whole(&self, side: Side, folder: &Path) -> String {
+        let (path, text) = (folder.display(), self.text(side));
+        let defaults = if self.is_of_corpus() { "" } else { CFG };
+        match side {
+            Side::Read => format!(
+                "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock\n{defaults}{text}"
+            ),
+            Side::Ours => format!(
+                "global:\n  threads: 1\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
+                 log: [{{ target: {path}/ours.log, level: info }}]\n{}{text}",
+                if text.contains("defaults:") { "" } else { YAML }
+            ),
+            Side::Theirs => format!(
+                "global\n    log stdout format raw local0 info\n    nbthread 1\n    maxconn 500\n{defaults}{text}"
+            ),
+        }
+    }
+
+    /// Whether it is a whole haproxy.cfg with no YAML beside it.
+    pub(crate) fn is_of_corpus(&self) -> bool {
+        self.yaml.is_empty()
+    }
 }
 
-/// An address of the loopback network that only this process uses.
-fn address(last: u8) -> IpAddr {
-    let process = std::process::id();
-    let [_, _, high, low] = process.to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, 64 + high % 64, low, 1 + last))
+/// Copies a folder's files and folders into another.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, copied) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            fs::copy(&path, &copied).unwrap();
+        }
+    }
 }
 
-/// The address that a case's client has.
-fn source(case: usize) -> IpAddr {
-    let case = u16::try_from(case).unwrap();
-    IpAddr::V4(Ipv4Addr::new(
-        127,
-        200,
-        (case / 200) as u8,
-        1 + (case % 200) as u8,
-    ))
-}
-
-/// The dates in cookies, which are those of the moment.
-fn dateless(value: &str) -> String {
-    use std::sync::LazyLock;
-    static DATE: LazyLock<regex::Regex> =
-        LazyLock::new(|| regex::Regex::new(r"\|[A-Za-z0-9_-]{5}\b").unwrap());
-    DATE.replace_all(value, "|DATE").into_owned()
-}
-
-/// A listening socket that takes no more connections.
-fn mute(ip: IpAddr) -> (TcpListener, Vec<socket2::Socket>) {
-    use socket2::{Domain, Socket, Type};
-    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let listener = socket();
-    listener.bind(&SocketAddr::new(ip, 0).into()).unwrap();
-    listener.listen(0).unwrap();
-    let listener = TcpListener::from(listener);
-    let address = listener.local_addr().unwrap().into();
-    let waiting = (0..3).map(|_| {
-        let waiting = socket();
-        waiting.set_nonblocking(true).unwrap();
-        let _ = waiting.connect(&address);
-        waiting
-    });
-    let waiting = waiting.collect();
-    (listener, waiting)
+/// A certificate and its key as rustls wants them.
+fn pair(made: &Made) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = CertificateDer::pem_slice_iter(made.cert.as_bytes()).map(Result::unwrap);
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
+    (chain.collect(), key)
 }
 
 /// One of the two as it runs.
@@ -449,28 +455,10 @@ struct Proxy {
 
 impl Proxy {
     fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
-        let path = folder.display();
-        let (name, text) = match side {
-            Side::Read => (
-                "read.cfg",
-                format!(
-                    "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock\n{CFG}{text}"
-                ),
-            ),
-            Side::Ours => (
-                "ours",
-                format!(
-                    "global:\n  threads: 1\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
-                     log: [{{ target: {path}/ours.log, level: info }}]\n{}{text}",
-                    if text.contains("defaults:") { "" } else { YAML }
-                ),
-            ),
-            Side::Theirs => (
-                "theirs",
-                format!(
-                    "global\n    log stdout format raw local0 info\n    nbthread 1\n    maxconn 500\n{CFG}{text}"
-                ),
-            ),
+        let name = match side {
+            Side::Read => "read.cfg",
+            Side::Ours => "ours",
+            Side::Theirs => "theirs",
         };
         let config = match side {
             Side::Read => folder.join(name),
@@ -541,15 +529,6 @@ impl Drop for Proxy {
         let _ = self.child.wait();
     }
 }
-
-/// What differs everywhere.
-const ALWAYS: &[Deviation] = &[Deviation {
-    cases: &["HTTP/1.0", "1.0"],
-    field: "1 version",
-    ours: "HTTP/1.0",
-    theirs: "HTTP/1.1",
-    why: "hyper answers a client that speaks HTTP/1.0 in that version, HAProxy in its own; RFC 9110 section 6.2 allows both",
-}];
 
 /// Setups whose haproxy.cfg says what lb cannot read yet.
 const NOT_READ: &[(&str, &str)] = &[];

@@ -52,7 +52,7 @@ impl Place<'_> {
         let stream = self.connect()?;
         let raw = stream.try_clone()?;
         Ok(match case.via {
-            Via::Tls(name) => {
+            Via::Tls(name) | Via::Known(name) => {
                 let mut config = ClientConfig::clone(&self.tls);
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 let name = name.try_into().map_err(io::Error::other)?;

@@ -15,6 +15,7 @@ mod daemon;
 mod exchange;
 mod forwarded;
 mod h2;
+mod health;
 mod idle;
 mod invalid;
 mod large;

@@ -30,6 +30,7 @@ frontend f
   http-request set-header x-m %[req.hdr(host),map(FOLDER/m.map,none)]
   http-request set-header x-i %[src,map_ip(FOLDER/ip.map,none)]
   http-request track-sc1 path table s
+  http-request deny deny_status 403 if { path -m beg -f FOLDER/p.lst }
   http-request return status 200
 backend s
   stick-table type string len 12 size 104 expire 1h store http_req_cnt
@@ -50,6 +51,7 @@ frontends:
       - { set_header: { request: { x-m: '%[req.hdr(host),map(m.map,none)]' } } }
       - { set_header: { request: { x-i: '%[src,map_ip(ip.map,none)]' } } }
       - { track: { counter: 1, key: '%[path]', table: s } }
+      - { if: { path_prefix: [{ file: p.lst }] }, deny: 403 }
       - { return: { status: 200 } }
 backends:
   s: { stick_table: { key: string, length: 12, size: 104, expire: 1h, store: http_req_cnt }, servers: [{ name: s1, address: '127.0.0.1:9' }] }
@@ -134,6 +136,23 @@ clear map nope
 clear map
 show map #0
 show acl #0
+show acl #2
+show acl FOLDER/p.lst
+get acl #2 /admin
+get acl #2 /nope
+get acl #2
+get map #77 x
+add acl #2 /new
+add acl #2
+add acl nope /new
+show acl #2
+del acl #2 /new
+del acl #2 /new
+del acl #2
+show acl #2
+clear acl
+clear acl #2
+show acl #2
 "#;
 
 struct Killed(Child);
@@ -190,6 +209,7 @@ fn tables_and_maps_answer_as_haproxys() {
         "m.map",
         "a.example one\nb.example two words\n# c\nc.example three\nb.example again\n",
     );
+    write(&folder, "p.lst", "# closed\n/adm\n/x\n");
     write(
         &folder,
         "ip.map",
@@ -238,4 +258,55 @@ fn tables_and_maps_answer_as_haproxys() {
         }
     }
     assert!(differ.is_empty(), "\n{}", differ.join("\n"));
+}
+
+#[test]
+fn patterns_come_from_a_file_that_is_read_again_when_it_changes() {
+    let folder = Daemon::folder();
+    write(&folder, "closed.txt", "/closed\n");
+    write(&folder, "networks.txt", "192.0.2.0/24\n");
+    let web = free();
+    let config = format!(
+        "
+frontends:
+  web:
+    bind: '{web}'
+    rules:
+      - {{ if: {{ path_prefix: [/always, {{ file: closed.txt }}], ignore_case: true }}, return: {{ status: 403 }} }}
+      - {{ if: {{ source: {{ file: networks.txt }} }}, return: {{ status: 429 }} }}
+      - {{ return: {{ status: 200 }} }}
+"
+    );
+    let daemon = Daemon::start(folder, &config, web);
+    let status = |path: &str| {
+        let mut stream = TcpStream::connect(web).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    for (path, expected) in [
+        ("/closed/x", "403"),
+        ("/Closed", "403"),
+        ("/always", "403"),
+        ("/open", "200"),
+    ] {
+        assert_eq!(status(path), expected, "{path}");
+    }
+    write(&daemon.folder, "closed.txt", "/open\n# /closed\n");
+    daemon.logged("closed.txt");
+    assert_eq!(
+        [status("/open"), status("/closed"), status("/always")],
+        ["403", "200", "403"]
+    );
+    write(&daemon.folder, "networks.txt", "192.0.2.0/24\nnonsense\n");
+    let said = daemon.logged("networks.txt");
+    assert!(said.contains("line 2"), "{said}");
+    assert_eq!(status("/closed"), "200", "what there was stays");
+    write(&daemon.folder, "networks.txt", "127.0.0.0/8\n");
+    daemon.logged("networks.txt has changed");
+    assert_eq!(status("/closed"), "429");
+    assert_eq!(daemon.ask("clear acl #1\n"), "\n");
+    assert_eq!(status("/closed"), "200");
 }

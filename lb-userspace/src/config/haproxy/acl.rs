@@ -363,21 +363,20 @@ fn build(
             }
         },
     };
-    let of = name.to_owned();
+    let of = match flags.method.map(|method| method.text.as_str()) {
+        // A type to compare as: one of another is made it.
+        Some(kind @ ("int" | "bool")) => format!("{name},{kind}"),
+        _ => name.to_owned(),
+    };
     let mut texts: Vec<Value> = numbers(values)
         .into_iter()
         .map(|(text, span)| Value::text(text, span))
         .collect();
-    if let Some(file) = flags.files.first() {
-        if !texts.is_empty() || flags.files.len() > 1 {
-            says.unsupported(file.span, "-f beside other values");
-            return None;
-        }
-        let mut inner = Map::default();
-        inner.set("file", Value::text(file.text.as_str(), file.span));
-        map.set("of", Value::text(of, span));
-        map.set(how, Value::map(inner, file.span));
-    } else if !found && let Some(sugar) = sugar(&of, how, &texts) {
+    texts.extend(flags.files.iter().map(|file| {
+        let path = Value::text(file.text.as_str(), file.span);
+        keyed("file", path)
+    }));
+    if !found && let Some(sugar) = sugar(&of, how, &texts) {
         let (key, value) = sugar;
         let mut outer = Map::default();
         outer.set_at(key, span, value);
@@ -433,9 +432,10 @@ fn numbers(words: &[Word]) -> Vec<(String, Span)> {
 fn sugar(of: &str, how: &str, values: &[Value]) -> Option<(&'static str, Value)> {
     let first = values.first()?;
     let texts = || {
-        values.iter().filter_map(|value| match &value.what {
-            What::Text { text, .. } => Some(text.as_str()),
-            _ => None,
+        values.iter().map(|value| match &value.what {
+            What::Text { text, .. } => text.as_str(),
+            // What is in a file is not known here.
+            _ => "",
         })
     };
     let list = || one_or_list(values.to_vec(), first.span);

@@ -133,16 +133,32 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             "http-errors" => http_errors(&section, &mut says),
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
-                let name = if head.text(1) == "from" {
-                    ""
-                } else {
-                    head.text(1)
+                let (name, from) = match (head.text(1), head.text(2)) {
+                    ("from", _) => ("", 2),
+                    (name, "from") => (name, 3),
+                    (name, _) => (name, 0),
                 };
                 let mut proxy = Proxy::new(Kind::Defaults, name, head.span());
-                section
-                    .lines
-                    .iter()
-                    .for_each(|line| proxy.line(line, &mut says));
+                let mut section = section;
+                if from > 0 {
+                    let above = named(head, from, &defaults, &mut says);
+                    let above = above.and_then(|above| defaults.get(above));
+                    let mut lines = above.map_or(Vec::new(), |(_, above, _)| above.lines.clone());
+                    // What is wrong with these was told when they were read themselves.
+                    let mut quiet = Says::default();
+                    lines.iter().for_each(|line| proxy.line(line, &mut quiet));
+                    section
+                        .lines
+                        .iter()
+                        .for_each(|line| proxy.line(line, &mut says));
+                    lines.append(&mut section.lines);
+                    section.lines = lines;
+                } else {
+                    section
+                        .lines
+                        .iter()
+                        .for_each(|line| proxy.line(line, &mut says));
+                }
                 defaults.push((name.to_owned(), section, proxy));
             }
             "frontend" | "backend" | "listen" => {
@@ -231,6 +247,22 @@ fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
     found
 }
 
+/// Which `defaults` a section's line names in word `at`.
+fn named(
+    head: &Line,
+    at: usize,
+    defaults: &[(String, Section<'_>, Proxy)],
+    says: &mut Says,
+) -> Option<usize> {
+    let wanted = head.text(at);
+    let found = defaults.iter().rposition(|(name, ..)| name == wanted);
+    if found.is_none() {
+        let message = format!("there is no `defaults {wanted}` above");
+        says.error(head.span_of(at), message, "write it before its first use");
+    }
+    found
+}
+
 /// A proxy with what its `defaults` say, and which these are.
 fn proxy(
     section: &Section<'_>,
@@ -245,15 +277,7 @@ fn proxy(
         _ => Kind::Listen,
     };
     let from = match head.text(2) {
-        "from" => {
-            let wanted = head.text(3);
-            let found = defaults.iter().rposition(|(name, ..)| name == wanted);
-            if found.is_none() {
-                let message = format!("there is no `defaults {wanted}` above");
-                says.error(head.span_of(3), message, "write it before its first use");
-            }
-            found
-        }
+        "from" => named(head, 3, defaults, says),
         _ => defaults.len().checked_sub(1),
     };
     let mut proxy = Proxy::new(kind, name, head.span_of(1));
@@ -442,10 +466,8 @@ impl Out {
             map.inner("monitor", span).set("fail_if", fails);
         }
         prepare(&mut map, proxy);
-        if proxy.kind == Kind::Listen
-            && map.get("default_backend").is_none()
-            && !proxy.servers.is_empty()
-        {
+        // One without servers too: who comes so far is told that there is none.
+        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
             map.set(
                 "default_backend",
                 Value::text(proxy.name.as_str(), proxy.span),

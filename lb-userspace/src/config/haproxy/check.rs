@@ -184,6 +184,11 @@ impl Check {
                     );
                     return;
                 };
+                let known = matches!(kind, "status" | "rstatus" | "string" | "rstring");
+                if !known {
+                    says.unsupported(line.span_of(at), &format!("http-check expect {kind}"));
+                    return;
+                }
                 let value = Value::text(pattern.text.as_str(), pattern.span);
                 let expect = self.keys.inner("expect", line.span());
                 match (kind, negated) {
@@ -204,9 +209,8 @@ impl Check {
                     ("rstring", false) => expect.set("regex", value),
                     ("string", true) => expect.inner("not", pattern.span).set("body", value),
                     ("rstring", true) => expect.inner("not", pattern.span).set("regex", value),
-                    (other, _) => {
-                        says.unsupported(line.span_of(at), &format!("http-check expect {other}"));
-                    }
+                    // Of the kinds that are known these are all.
+                    _ => {}
                 }
             }
             "connect" => self.connect(line, says),

@@ -5,8 +5,19 @@ use super::{
     lines::Line,
     proxy::Proxy,
     says::Says,
-    value::{Map, Value},
+    value::{Map, Value, What},
 };
+
+/// Options of `cookie` that are for cookies of the balancer's own.
+const OF_INSERT: &[&str] = &[
+    "nocache",
+    "httponly",
+    "secure",
+    "same_site",
+    "domain",
+    "maxidle",
+    "maxlife",
+];
 
 impl Proxy {
     /// `capture request|response header NAME len N`, `capture cookie NAME len N`, `declare capture request|response len N`
@@ -262,7 +273,7 @@ impl Proxy {
                 }
                 "postonly" => says.unsupported(place, "cookie … postonly"),
                 "domain" => {
-                    map.set(
+                    map.push(
                         "domain",
                         Value::text(line.text(at + 1), line.span_of(at + 1)),
                     );
@@ -303,6 +314,22 @@ impl Proxy {
                 "`cookie` without a mode: HAProxy then only reads it, lb does not",
                 "write `insert`, `rewrite` or `prefix`",
             );
+        }
+        let mode = map.get("mode").and_then(Value::as_text);
+        if mode.is_some_and(|mode| mode != "insert") {
+            let without = |key: &&str| map.get(key).is_some();
+            let lost: Vec<&str> = OF_INSERT.iter().copied().filter(without).collect();
+            for key in lost {
+                map.remove(key);
+                let message = format!("`{key}` has no effect without `insert`, as in HAProxy");
+                says.warn(span, message);
+            }
+        }
+        // The key may have a line of its own above.
+        if let Some(What::Map(before)) = self.back.get("cookie").map(|value| &value.what)
+            && let Some(key) = before.get("dynamic_cookie_key")
+        {
+            map.set("dynamic_cookie_key", key.clone());
         }
         self.back.set("cookie", Value::map(map, span));
     }

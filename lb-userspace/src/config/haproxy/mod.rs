@@ -13,6 +13,7 @@ mod check;
 mod global;
 mod keywords;
 mod lines;
+mod more;
 mod options;
 mod predicate;
 mod proxy;

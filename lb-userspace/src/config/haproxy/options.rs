@@ -65,7 +65,7 @@ impl Proxy {
                 if self.kind.has_front() {
                     self.front.set("forwarded_for", value.clone());
                 }
-                if self.kind == Kind::Backend && !self.inheriting {
+                if self.kind == Kind::Backend {
                     self.back.set("forwarded_for", value);
                 }
             }
@@ -73,7 +73,7 @@ impl Proxy {
                 let value = forwarded(line, on, says);
                 if self.kind.has_front() {
                     self.front.set("forwarded", value);
-                } else if !self.inheriting {
+                } else {
                     self.back.set("forwarded", value);
                 }
             }

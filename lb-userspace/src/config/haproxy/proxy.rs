@@ -54,6 +54,7 @@ pub(super) struct Proxy {
     pub(super) fails: Vec<Value>,
     /// What `option originalto` amounts to.
     pub(super) original: Option<Value>,
+    after: Vec<Value>,
     default_server: Server,
     pub(super) servers: Vec<Server>,
     pub(super) check: Check,
@@ -81,6 +82,7 @@ impl Proxy {
             stick_tables: Vec::new(),
             fails: Vec::new(),
             original: None,
+            after: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
             check: Check::default(),
@@ -127,6 +129,10 @@ impl Proxy {
             "http-response" => {
                 self.response
                     .extend(rules::http(line, Side::Response, &self.acls, says));
+            }
+            "http-after-response" => {
+                self.after
+                    .extend(rules::http(line, Side::After, &self.acls, says));
             }
             "timeout" | "clitimeout" | "srvtimeout" | "contimeout" => self.timeout(line, says),
             "option" => self.option(line, true, says),
@@ -334,6 +340,7 @@ impl Proxy {
             &self.redirects,
             &original,
             &self.response,
+            &self.after,
             &self.routes,
         ];
         let all: Vec<Value> = all.into_iter().flatten().cloned().collect();

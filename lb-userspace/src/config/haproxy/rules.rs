@@ -3,8 +3,9 @@
 use super::{
     acl::{self, Acls},
     lines::Line,
+    more,
     says::Says,
-    value::{Map, Value, What},
+    value::{Key, Map, Value, What},
     words::Word,
 };
 use crate::config::source::Span;
@@ -14,24 +15,26 @@ use crate::config::source::Span;
 pub(super) enum Side {
     Request,
     Response,
+    /// `http-after-response`.
+    After,
 }
 
 /// A line's action: its words after the keyword and before the condition.
-struct Action<'l> {
-    words: &'l [Word],
-    span: Span,
+pub(super) struct Action<'l> {
+    pub(super) words: &'l [Word],
+    pub(super) span: Span,
 }
 
 impl<'l> Action<'l> {
-    fn text(&self, index: usize) -> &'l str {
+    pub(super) fn text(&self, index: usize) -> &'l str {
         self.words.get(index).map_or("", |word| word.text.as_str())
     }
 
-    fn span(&self, index: usize) -> Span {
+    pub(super) fn span(&self, index: usize) -> Span {
         self.words.get(index).map_or(self.span, |word| word.span)
     }
 
-    fn need(&self, index: usize, what: &str, says: &mut Says) -> Option<&'l Word> {
+    pub(super) fn need(&self, index: usize, what: &str, says: &mut Says) -> Option<&'l Word> {
         let word = self.words.get(index);
         if word.is_none() {
             let message = format!("`{}` without {what}", self.text(0));
@@ -41,7 +44,7 @@ impl<'l> Action<'l> {
     }
 
     /// Arguments in pairs, as in `status 200 content-type text/plain`.
-    fn after(&self, name: &str) -> Option<&'l Word> {
+    pub(super) fn after(&self, name: &str) -> Option<&'l Word> {
         let at = self
             .words
             .iter()
@@ -116,13 +119,24 @@ fn rule(
     map.0.extend(does.0);
     Some(match side {
         Side::Request => Value::map(map, span),
-        Side::Response => {
+        Side::Response | Side::After => {
+            if side == Side::After {
+                map.0.insert(0, always(span));
+            }
             // A condition may be about the request or the answer: below `response` it sees both.
             let mut outer = Map::default();
             outer.set("response", Value::map(map, span));
             Value::map(outer, span)
         }
     })
+}
+
+fn always(span: Span) -> Key {
+    Key {
+        name: "always".to_owned(),
+        span,
+        value: Value::plain("true", span),
+    }
 }
 
 fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
@@ -171,27 +185,17 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             map.inner(&key, action.span)
                 .set_at(&field.text, field.span, pair);
         }
-        "replace-path" if side == Side::Request => map.set("replace_path", pair(action, 1, says)?),
-        "set-path" | "set-query" | "set-uri" | "set-method" if side == Side::Request => {
+        "replace-path" | "replace-pathq" | "replace-uri" if side == Side::Request => {
+            map.set(&keyword.replace('-', "_"), pair(action, 1, says)?);
+        }
+        "set-path" | "set-pathq" | "set-query" | "set-uri" | "set-method"
+            if side == Side::Request =>
+        {
             let value = action.need(1, "a value", says)?;
             map.set(
                 &keyword.replace('-', "_"),
                 Value::text(format(&value.text), value.span),
             );
-        }
-        "set-pathq" if side == Side::Request => {
-            let value = action.need(1, "a value", says)?;
-            map.set("set_uri", Value::text(format(&value.text), value.span));
-        }
-        "set-status" if side == Side::Response => {
-            let status = action.need(1, "a status", says)?;
-            if action.text(2) == "reason" {
-                says.warn(
-                    action.span(2),
-                    "the reason is left out: lb sends a status' own",
-                );
-            }
-            map.set("set_status", says.number(&status.text, status.span)?);
         }
         "capture" => {
             let expression = action.need(1, "an expression", says)?;
@@ -214,19 +218,20 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             }
             map.set("capture", Value::map(inner, action.span));
         }
-        "allow" if side == Side::Request => map.set("allow", Value::plain("true", action.span)),
-        "redirect" if side == Side::Request => map = redirect(action, says)?,
-        "deny" | "reject" | "tarpit" if side == Side::Request => {
+        "allow" => map.set("allow", Value::plain("true", action.span)),
+        "redirect" if side != Side::After => map = redirect(action, says)?,
+        "deny" | "tarpit" if side == Side::Request => {
             let key = if keyword == "tarpit" {
                 "tarpit"
             } else {
                 "deny"
             };
             let status = action.after("deny_status").or(action.after("status"));
-            if let Some(other) = action
-                .words
-                .get(1)
-                .filter(|word| !matches!(word.text.as_str(), "deny_status" | "status"))
+            let others = [action.words.get(1), action.words.get(3)];
+            if let Some(other) = others
+                .into_iter()
+                .flatten()
+                .find(|word| !matches!(word.text.as_str(), "deny_status" | "status"))
             {
                 says.unsupported(other.span, &format!("{keyword} … {}", other.text));
                 return None;
@@ -244,7 +249,7 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             };
             map.set("deny", value);
         }
-        "return" if side == Side::Request => map = returned(action, says)?,
+        "return" if side != Side::After => map = returned(action, says)?,
         "auth" if side == Side::Request => {
             let realm = action.after("realm").map_or("", |word| word.text.as_str());
             let mut answer = Map::default();
@@ -302,10 +307,12 @@ fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
             gpt.set("value", Value::text(text, value.span));
             map.set("set_gpt0", Value::map(gpt, action.span));
         }
+        _ if let Some(found) = more::action(keyword, action, side, says) => return found,
         _ => {
             let line = match side {
                 Side::Request => "http-request",
                 Side::Response => "http-response",
+                Side::After => "http-after-response",
             };
             says.unsupported(action.span(0), &format!("{line} {keyword}"));
             return None;
@@ -375,6 +382,10 @@ fn returned(action: &Action<'_>, says: &mut Says) -> Option<Map> {
     let mut inner = Map::default();
     let mut at = 1;
     while let Some(word) = action.words.get(at) {
+        if word.text == "default-errorfiles" {
+            says.unsupported(word.span, "return … default-errorfiles");
+            return None;
+        }
         let argument = action.need(at + 1, &format!("a value of `{}`", word.text), says)?;
         match word.text.as_str() {
             "status" => inner.set("status", says.number(&argument.text, argument.span)?),
@@ -500,9 +511,10 @@ fn expression(value: &Value) -> Option<&str> {
     }
 }
 
-/// A log-format string as a text of ours: `%[…]` are the same, HAProxy's variables become expressions.
-fn format(text: &str) -> String {
-    text.to_owned()
+/// A log-format string as a text of ours, which is the same but for quotes around expressions: HAProxy writes them into
+/// logs alone.
+pub(super) fn format(text: &str) -> String {
+    text.replace("%{+Q}[", "%[")
 }
 
 /// A text without expressions as one of ours, in which a `%` is written twice.

@@ -32,6 +32,33 @@ impl<'l> Options<'l> {
     }
 }
 
+/// Options that there is nothing for, which have a value behind them.
+const WITH_VALUE: &[&str] = &[
+    "accept-netscaler-cip",
+    "agent-addr",
+    "agent-inter",
+    "agent-port",
+    "agent-send",
+    "ca-ignore-err",
+    "ca-sign-file",
+    "ca-sign-pass",
+    "check-alpn",
+    "check-proto",
+    "check-sni",
+    "crl-file",
+    "crt-ignore-err",
+    "crt-list",
+    "namespace",
+    "proxy-v2-options",
+    "redir",
+    "resolvers",
+    "severity-output",
+    "socks4",
+    "source",
+    "tls-ticket-keys",
+    "track",
+];
+
 /// An address of a `bind` line as ours; a port range or several addresses are several.
 fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
     let mut found = Vec::new();
@@ -210,7 +237,10 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 options.set(&option.text, Value::text(value.text.as_str(), value.span));
             }
             "transparent" => options.set("transparent", Value::plain("true", span)),
-            other => says.unsupported(span, &format!("bind … {other}")),
+            other => {
+                says.unsupported(span, &format!("bind … {other}"));
+                words.at += usize::from(WITH_VALUE.contains(&other));
+            }
         }
     }
     match ssl {
@@ -318,7 +348,7 @@ impl Server {
                 }
                 "minconn" => {
                     let _ = words.argument(option, says);
-                    says.unsupported(span, "minconn");
+                    says.unsupported(span, "server … minconn");
                 }
                 "cookie" => {
                     let Some(value) = words.argument(option, says) else {
@@ -432,8 +462,23 @@ impl Server {
                         .text
                         .strip_prefix("str(")
                         .and_then(|rest| rest.strip_suffix(')'));
-                    let text = name.map_or_else(|| format!("%[{}]", value.text), str::to_owned);
-                    tls.set("sni", Value::text(text, value.span));
+                    match (name, value.text.as_str()) {
+                        (Some(name), _) => tls.set("sni", Value::text(name, value.span)),
+                        (
+                            None,
+                            "hdr(host)"
+                            | "req.hdr(host)"
+                            | "req.hdr(Host)"
+                            | "req.hdr(host),field(1,:)"
+                            | "req.hdr(host),host_only"
+                            | "req.ssl_sni",
+                        ) => {
+                            tls.set("sni", Value::text("%[host]", value.span));
+                        }
+                        (None, other) => {
+                            says.unsupported(value.span, &format!("server … sni {other}"));
+                        }
+                    }
                 }
                 "alpn" => {
                     let Some(value) = words.argument(option, says) else {
@@ -492,7 +537,10 @@ impl Server {
                         );
                     }
                 }
-                other => says.unsupported(span, &format!("server … {other}")),
+                other => {
+                    says.unsupported(span, &format!("server … {other}"));
+                    words.at += usize::from(WITH_VALUE.contains(&other));
+                }
             }
         }
         if let Some(span) = ssl {

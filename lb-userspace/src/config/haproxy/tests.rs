@@ -229,6 +229,25 @@ fn actions_are_carried_over() {
             "- { set_path: \"/x%[path]\" }",
         ),
         ("http-request set-query a=b", "- { set_query: a=b }"),
+        ("http-request set-pathq /a", "- { set_pathq: /a }"),
+        ("http-request reject", "- { reject: true }"),
+        ("http-request silent-drop", "- { silent_drop: true }"),
+        (
+            "http-request set-src hdr(x-real-ip)",
+            "- { set_src: \"%[hdr(x-real-ip)]\" }",
+        ),
+        (
+            "http-request normalize-uri path-strip-dotdot full",
+            "- { normalize_uri: path-strip-dotdot full }",
+        ),
+        (
+            "http-response set-status 503 reason Later",
+            "- { response: { set_status: { status: 503, reason: Later } } }",
+        ),
+        (
+            "http-after-response set-header X-A b if { status 200 }",
+            "- { response: { always: true, if: { expr: { of: status, value: 200 } }, set_header: { X-A: b } } }",
+        ),
         ("http-request deny deny_status 429", "- { deny: 429 }"),
         (
             "http-request allow if { src 10.0.0.1 }",

@@ -72,6 +72,14 @@ impl Value {
         }
     }
 
+    /// Its text, if it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match &self.what {
+            What::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether it says the same, wherever it comes from.
     pub(super) fn is_same(&self, other: &Value) -> bool {
         match (&self.what, &other.what) {

@@ -9,6 +9,15 @@ fn is_explained_at_its_place() {
 
 const CASES: &[Case] = &[
     Case {
+        name: "a health file that watches backends",
+        text: r#"global: { health_file: { path: /run/x, backends: [app, apq] } }
+frontends: { web: { bind: "*:80", default_backend: app } }
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &["1:56 error: there is no backend `apq` => did you mean `app`?"],
+    },
+    Case {
         name: "backends that do not exist",
         text: r#"frontends:
   web:

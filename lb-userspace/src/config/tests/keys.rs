@@ -22,7 +22,7 @@ backends:
 "#,
         found: &[
             "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
-            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `log` or `fast_path`",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `health_file`, `log` or `fast_path`",
             "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
             "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
         ],
@@ -52,7 +52,7 @@ backends:
     Case {
         name: "keys that are not built yet",
         text: r#"global:
-  health_file: /run/x
+  health_file: { path: /run/x, backends: [app, ap], every: 1s }
 frontends:
   web:
     bind: { address: "*:443", interface: eth0 }
@@ -68,7 +68,7 @@ backends:
 stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
-            "2:3 error: unsupported: `health_file` in `global` is not built yet => remove it until it is",
+            "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends` or `linger`",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
@@ -173,6 +173,23 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
             "7:39 error: `indirect` has no effect without `mode: insert` => remove it",
             "9:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
             "10:41 error: the password of `admin` is a hash of a kind that is not understood => make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
+        ],
+    },
+    Case {
+        name: "patterns of files",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    rules:
+      - { if: { path: { files: a.txt } }, deny: 403 }
+      - { if: { source: [{ file: /nowhere/networks }] }, deny: 403 }
+      - { if: { method: [GET, {}] }, deny: 403 }
+"#,
+        found: &[
+            "5:23 error: `file` is missing in `path` => write a text, or `{ file: … }` with one a line",
+            "5:25 error: unknown key `files` in `path` => did you mean `file`?",
+            "6:26 error: the file /nowhere/networks cannot be read: No such file or directory (os error 2) => name a readable file",
+            "7:31 error: `file` is missing in `method` => write a text, or `{ file: … }` with one a line",
         ],
     },
 ];

@@ -63,7 +63,8 @@ backends:
       - { auth: { users: nobody } }
       - { set_var: { x: 1 } }
       - { deny: 403, use_backend: app }
-      - { response: { redirect: / } }
+      - { response: { redirect: { prefix: / } } }
+      - { if: { path: / }, response: { always: true, deny: 403 } }
     default_backend: app
 backends:
   app:
@@ -87,8 +88,10 @@ backends:
             "16:26 error: there is no list of users `nobody` => add it: `userlists: { nobody: { USER: PASSWORD } }`",
             "17:22 error: the variable `x` has no scope => write `sess.`, `txn.`, `req.` or `res.` and a name",
             "18:22 error: a rule can only end the list in one way => write another rule for this",
-            "19:23 error: unknown key `redirect` in `response` => a response cannot be turned into a redirect: write `set_header: { Location: … }`",
-            "23:15 error: `use_backend` in a backend's rules => write it in those of the frontend",
+            "19:23 error: a response is redirected to a `location` alone => write `redirect: { location: … }`",
+            "20:9 error: `if` beside `response` with `always` has no effect: there may be no request => write the condition below `response`: `response: { always: true, if: { … }, … }`",
+            "20:54 error: what is done `always` changes the answer and gives no other one => remove `always`",
+            "24:15 error: `use_backend` in a backend's rules => write it in those of the frontend",
         ],
     },
     Case {

@@ -46,6 +46,10 @@ pub(super) struct Client {
     started: Cell<Instant>,
     /// Who the present request is said to come from, if a proxy that is believed has said it.
     source: Cell<Option<SocketAddr>>,
+    /// It is a rule that has said so.
+    renamed: Cell<bool>,
+    /// The connection is to end without the other end's knowledge.
+    vanishes: Cell<bool>,
     /// Requests begun.
     requests: Cell<u64>,
     wait: Cell<Wait>,
@@ -195,6 +199,8 @@ impl Client {
             since: Cell::new(now),
             started: Cell::new(now),
             source: Cell::new(None),
+            renamed: Cell::new(false),
+            vanishes: Cell::new(false),
             requests: Cell::new(0),
             wait: Cell::new(Wait::Nothing),
             upload: Cell::new(Upload::Done),
@@ -233,8 +239,35 @@ impl Client {
         self.source.set(Some(source));
     }
 
-    /// The other end's address as a field's value.
+    /// A rule says who the present request comes from.
+    pub(super) fn rename(&self, source: SocketAddr) {
+        self.source.set(Some(source));
+        self.renamed.set(true);
+    }
+
+    /// Whom servers are told of: who a rule says it is, or the other end of the connection.
+    pub(super) fn speaker(&self) -> SocketAddr {
+        match self.renamed.get() {
+            true => self.source(),
+            false => self.peer,
+        }
+    }
+
+    /// The connection is to end without a word to the other end.
+    pub(super) fn vanish(&self) {
+        self.vanishes.set(true);
+    }
+
+    /// Whether it is.
+    pub(super) fn vanishes(&self) -> bool {
+        self.vanishes.get()
+    }
+
+    /// Whom the server is told of, as a field's value.
     pub(super) fn forwarded_for(&self) -> HeaderValue {
+        if self.renamed.get() {
+            return address_value(self.source().ip());
+        }
         let make = || address_value(self.peer.ip());
         self.whose.forwarded_for.get_or_init(make).clone()
     }
@@ -376,6 +409,7 @@ impl Client {
         }
         self.requests.set(self.requests.get() + 1);
         self.source.set(None);
+        self.renamed.set(false);
         self.number.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
@@ -397,6 +431,7 @@ impl Client {
             self.started.get()
         };
         self.source.set(None);
+        self.renamed.set(false);
         self.number.set(None);
         let before = self.before(since);
         self.exchange().begin(since, before, self.bytes_out());

@@ -191,7 +191,7 @@ fn append_address(
     };
     if wishes
         .clone()
-        .any(|told| is_among(client.peer.ip(), &told.except))
+        .any(|told| is_among(client.speaker().ip(), &told.except))
         || wishes.all(|told| told.if_none) && headers.contains_key(header)
     {
         return;
@@ -217,7 +217,7 @@ fn append_forwarded(
         proto: what.proto.then(|| scheme(client)),
         host: host.and_then(|host| host.to_str().ok()),
         by: what.by.then_some((client.ends.destination, what.by_port)),
-        for_: what.for_.then_some((client.peer, what.for_port)),
+        for_: what.for_.then_some((client.speaker(), what.for_port)),
     };
     let mut value = Vec::new();
     let well_formed = |line: &HeaderValue| rfc7239::elements(line.as_bytes()).is_some();

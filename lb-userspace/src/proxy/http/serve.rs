@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    os::fd::AsRawFd,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -11,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::HttpService};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::Sleep,
@@ -107,6 +109,10 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Option<(S
 /// Ends a connection; `unread` is what was read of it without being served.
 async fn close(client: &Client, stream: Stream, end: End, unread: &[u8]) {
     client.tick();
+    if client.vanishes() {
+        settle(client, end, unread);
+        return vanish(stream);
+    }
     match settle(client, end, unread) {
         Some(refusal) => refuse(stream, &client.answer(refusal).message()).await,
         None => say_goodbye(stream).await,
@@ -287,6 +293,28 @@ fn too_large(unread: &[u8]) -> StatusCode {
 async fn say_goodbye(mut stream: Stream) {
     if stream.is_tls() {
         let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+    }
+}
+
+/// Closes without a word to the other end, as far as the system lets us.
+pub(in crate::proxy) fn vanish(stream: Stream) {
+    let socket = SockRef::from(stream.tcp());
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the pointer and the length are those of a number that lives.
+    let repairs = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if repairs != 0 {
+        // That is the superuser's. Otherwise what says that it has ended gets no further than to the first router.
+        let _ = socket.set_ttl_v4(1);
+        let _ = socket.set_unicast_hops_v6(1);
+        let _ = socket.set_linger(Some(Duration::ZERO));
     }
 }
 

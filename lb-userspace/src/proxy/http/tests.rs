@@ -1,6 +1,7 @@
 //! Mode http over loopback: real listeners, clients and servers in one process.
 
 mod choosing;
+mod dropping;
 mod h2_clients;
 mod h2_servers;
 mod interim;

@@ -22,6 +22,7 @@ fn to(name: &str) -> Option<End> {
 fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
+        Outcome::Drop(silent) => format!("drop {silent}"),
         Outcome::Continue => "continue".into(),
         Outcome::Backend(Target::Named(named)) => named.name().to_owned(),
         Outcome::Backend(Target::Computed(_)) => "computed".into(),
@@ -226,7 +227,7 @@ fn response_parts_see_the_request_as_it_was_sent() {
                     "x-path".parse().unwrap(),
                     HeaderOp::Set(template("%[path] %[status]")),
                 )],
-                deny: None,
+                end: None,
                 needs_request: true,
             }),
             ..Rule::default()
@@ -315,7 +316,7 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
             response: Some(ResponsePart {
                 condition: None,
                 edits: vec![set("x-answered")],
-                deny: None,
+                end: None,
                 needs_request: false,
             }),
             ..Rule::default()

@@ -1,5 +1,6 @@
 //! The configurations. Each is a test, so that they run side by side.
 
+mod actions;
 mod balance;
 mod captures;
 mod connections;

@@ -239,7 +239,10 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
-        if client.worker.shared.log.wants_access() && !self.unlogged {
+        let remembered = client.rules.borrow();
+        let silent = remembered.as_ref().is_some_and(|rules| rules.is_silent());
+        drop(remembered);
+        if client.worker.shared.log.wants_access() && !silent && !self.unlogged {
             self.log(client, total, bytes_in, bytes_out);
         }
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {

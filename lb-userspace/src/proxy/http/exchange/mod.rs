@@ -120,6 +120,9 @@ pub(super) async fn serve(
 /// An answer of ours as a response.
 fn answered(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<ResponseBody> {
     let (response, body) = answer.into_response();
+    let (mut head, ()) = response.into_parts();
+    rules::after(client, &mut head);
+    let response = Response::from_parts(head, ());
     let mut response = response.map(|()| ResponseBody::local(client, body));
     if asked.version == Version::HTTP_10 {
         forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
@@ -205,6 +208,7 @@ async fn switch(
     let fields = Fields::of(&head.headers);
     let fields = rules::respond(client, target, &mut head, fields)?;
     persist::write(client, target, &asked.method, &mut head, fields, direct);
+    rules::after(client, &mut head);
     forward::switched(&mut head);
     client.exchange().stage = Phase::Data;
     let shut_down = client.exchange().take_shut_down();
@@ -255,8 +259,9 @@ fn answer(
     }
     let status = head.status;
     let fields = rules::respond(client, target, &mut head, length.fields)?;
-    let declared = forward::restated(&mut head, status, length.declared);
     persist::write(client, target, &asked.method, &mut head, fields, direct);
+    rules::after(client, &mut head);
+    let declared = forward::restated(&mut head, status, length.declared);
     client.exchange().stage = Phase::Data;
 
     if lease.is_free(&incoming) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, request, response};
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request, response};
 
 use super::{Client, Failure, Fields, Target, context::Exchange};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     proxy::http::{forward, plan::Plan},
     rules::{
         Captured, Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene,
-        SessionVars, State, TlsFact, Value, World,
+        SessionVars, State, TlsFact, Value, Verdict, World,
     },
     topology::{Backend, Server},
 };
@@ -29,6 +29,11 @@ impl Remembered {
     /// Whether the request is sent to a server once at most.
     pub(in super::super) fn is_sent_once(&self) -> bool {
         self.state.is_sent_once()
+    }
+
+    /// Whether the request gets no line of the log.
+    pub(in super::super) fn is_silent(&self) -> bool {
+        self.state.is_silent()
     }
 }
 
@@ -172,7 +177,14 @@ pub(super) fn respond(
         });
     match done {
         Ok(()) => Ok(Fields::of(&head.headers)),
-        Err(status) => {
+        Err(Verdict::Answer(reply)) => {
+            let mut exchange = client.exchange();
+            exchange.terminate(Cause::Local, Phase::Headers);
+            exchange.responded = None;
+            drop(exchange);
+            Err(Failure::Answer(Box::new((*reply).into())))
+        }
+        Err(Verdict::Deny(status)) => {
             client.frontend().counters.denied_responses.inc();
             target.backend.counters.denied_responses.inc();
             let mut exchange = client.exchange();
@@ -186,6 +198,36 @@ pub(super) fn respond(
             Err(Failure::Status(status))
         }
     }
+}
+
+/// Does with the answer that the client gets, whoever's it is, what rules want to be done in the end.
+pub(super) fn after(client: &Client, head: &mut response::Parts) {
+    let frontend = &client.frontend().config.rules;
+    let backend = client.exchange().backend().cloned();
+    let of_backend = backend
+        .as_ref()
+        .map(|backend| &backend.config.rules)
+        .filter(|rules| rules.has_after());
+    if of_backend.is_none() && !frontend.has_after() {
+        return;
+    }
+    let mut memory = Memory::of(client);
+    let Remembered {
+        state,
+        id,
+        frontend: of_frontend,
+        backend: later,
+    } = &mut *memory.remembered;
+    let world = Surroundings {
+        client,
+        backend: backend.as_ref(),
+        id: id.as_deref(),
+        exchange: None,
+    };
+    if let Some(rules) = of_backend {
+        rules.after(later, head, state, &world);
+    }
+    frontend.after(of_frontend, head, state, &world);
 }
 
 /// The exchange is over: counts it for whoever tracks it.
@@ -272,6 +314,7 @@ impl Way<'_> {
                 rules.request(from, head, state, later, &world)
             };
             from = next;
+            self.hint(head.version);
             match outcome {
                 Outcome::Continue => return Ok(None),
                 Outcome::Backend(target) => return Ok(plan.resolve(target)),
@@ -286,19 +329,47 @@ impl Way<'_> {
                     return Err(Failure::Answer(Box::new(reply.into())));
                 }
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
+                Outcome::Drop(silent) => {
+                    self.count_denied(side);
+                    if silent {
+                        client.vanish();
+                    }
+                    let mut exchange = client.exchange();
+                    exchange.terminate(Cause::Proxy, Phase::Request);
+                    exchange.request_received = None;
+                    return Err(Failure::Close(None));
+                }
             }
+        }
+    }
+
+    /// Tells the client what it may do before it has its answer.
+    fn hint(&self, version: Version) {
+        let hints = match &mut *self.client.rules.borrow_mut() {
+            Some(remembered) => remembered.state.take_hints(),
+            None => return,
+        };
+        for hints in hints {
+            let mut head = Response::new(());
+            *head.status_mut() = StatusCode::EARLY_HINTS;
+            *head.headers_mut() = hints;
+            self.client.interim_came(head, version != Version::HTTP_10);
+        }
+    }
+
+    fn count_denied(&self, side: Side<'_>) {
+        self.client.frontend().counters.denied_requests.inc();
+        if let Side::Backend(_) = side
+            && let Some(backend) = self.client.exchange().backend()
+        {
+            backend.counters.denied_requests.inc();
         }
     }
 
     async fn denied(&self, denial: Denial, side: Side<'_>) -> Failure {
         let client = self.client;
         if denial.status != StatusCode::UNAUTHORIZED || denial.header.is_none() {
-            client.frontend().counters.denied_requests.inc();
-            if let Side::Backend(_) = side
-                && let Some(backend) = client.exchange().backend()
-            {
-                backend.counters.denied_requests.inc();
-            }
+            self.count_denied(side);
         }
         let phase = match denial.tarpit {
             true => Phase::Tarpit,
@@ -349,6 +420,10 @@ impl Surroundings<'_> {
 impl World for Surroundings<'_> {
     fn source(&self) -> SocketAddr {
         self.client.source()
+    }
+
+    fn set_source(&self, source: SocketAddr) {
+        self.client.rename(source);
     }
 
     fn destination(&self) -> Option<SocketAddr> {
@@ -453,8 +528,12 @@ impl World for Surroundings<'_> {
 
 /// Servers that new requests may go to.
 fn usable(backend: &Backend) -> i64 {
-    let usable = backend.servers.iter().filter(|server| server.is_eligible());
-    i64::try_from(usable.count()).unwrap_or(i64::MAX)
+    let count = match backend.servers_up() {
+        // Of the spares one is used at a time.
+        (0, spares) => spares.min(1),
+        (count, _) => count,
+    };
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Requests that wait for any of a backend's servers.

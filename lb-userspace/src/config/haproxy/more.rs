@@ -1,0 +1,89 @@
+//! Actions that are rarer.
+
+use super::{
+    rules::{Action, Side, format},
+    says::Says,
+    value::{Map, Value},
+};
+
+/// What an action does as keys of ours; the outer `None`: it is none of these.
+pub(super) fn action(
+    keyword: &str,
+    action: &Action<'_>,
+    side: Side,
+    says: &mut Says,
+) -> Option<Option<Map>> {
+    let mut map = Map::default();
+    let done = match (keyword, side) {
+        ("reject" | "silent-drop", Side::Request) => {
+            let key = keyword.replace('-', "_");
+            map.set(&key, Value::plain("true", action.span));
+            Some(())
+        }
+        ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
+        ("set-src" | "set-src-port", Side::Request) => {
+            let key = keyword.replace('-', "_");
+            action.need(1, "an expression", says).map(|value| {
+                let text = format!("%[{}]", value.text);
+                map.set(&key, Value::text(text, value.span));
+            })
+        }
+        ("early-hint", Side::Request) => {
+            let name = action.need(1, "a field's name", says);
+            let value = action.need(2, "a value", says);
+            name.zip(value).map(|(name, value)| {
+                let text = Value::text(format(&value.text), value.span);
+                map.inner("early_hint", action.span)
+                    .set_at(&name.text, name.span, text);
+            })
+        }
+        ("normalize-uri", Side::Request) => {
+            action.need(1, "a normalizer", says).and_then(|first| {
+                if let Some(strict) = action.words.iter().find(|word| word.text == "strict") {
+                    says.unsupported(strict.span, "normalize-uri … strict");
+                    return None;
+                }
+                let words = action.words.iter().skip(1).map(|word| word.text.as_str());
+                let name = words.collect::<Vec<_>>().join(" ");
+                if matches!(name.as_str(), "fragment-strip" | "fragment-encode") {
+                    let message = "requests with a fragment are refused or lose it anyway";
+                    says.warn(first.span, message);
+                    return None;
+                }
+                map.set("normalize_uri", Value::text(name, first.span));
+                Some(())
+            })
+        }
+        ("set-log-level", _) => action.need(1, "a level", says).and_then(|level| {
+            if level.text != "silent" {
+                says.unsupported(level.span, &format!("set-log-level {}", level.text));
+                return None;
+            }
+            map.set("set_log_level", Value::plain("silent", level.span));
+            Some(())
+        }),
+        ("strict-mode", _) => {
+            let message = "`strict-mode` is left out: lb has no change that it cannot make";
+            says.warn(action.span(0), message);
+            None
+        }
+        _ => return None,
+    };
+    Some(done.map(|()| map))
+}
+
+/// `set-status N [reason TEXT]`
+fn set_status(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()> {
+    let status = action.need(1, "a status", says)?;
+    let number = says.number(&status.text, status.span)?;
+    match action.after("reason") {
+        None => map.set("set_status", number),
+        Some(reason) => {
+            let mut inner = Map::default();
+            inner.set("status", number);
+            inner.set("reason", Value::text(reason.text.as_str(), reason.span));
+            map.set("set_status", Value::map(inner, action.span));
+        }
+    }
+    Some(())
+}
