@@ -85,7 +85,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
-    ("stats.rs", &["stats"]),
+    ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
 ];
 

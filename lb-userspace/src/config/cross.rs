@@ -83,7 +83,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
                     .mend(mend),
             );
         }
-        if !frontend.routes {
+        if !frontend.routes && frontend.stats.is_none() {
             found.push(
                 Diagnostic::error(
                     frontend.name.span,
@@ -225,6 +225,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             "connection_mode",
         ),
         (frontend.monitor.as_ref().map(|m| m.span), "monitor"),
+        (frontend.stats.as_ref().map(|s| s.span), "stats"),
     ] {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");

@@ -10,7 +10,7 @@ use super::{
     model::{
         AccessLog, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles, Forward,
         Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
-        ProxyVersion, RetryOn, UniqueId,
+        ProxyVersion, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -139,6 +139,7 @@ pub(super) struct FrontendDraft {
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) monitor: Option<Spanned<Monitor>>,
+    pub(super) stats: Option<Spanned<Stats>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
 }

@@ -11,7 +11,7 @@ use super::{
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules,
     source::Spanned,
-    stick_table,
+    stats, stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -66,6 +66,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let monitor = monitor::decode(d, &mut table);
+    let stats = stats::of_frontend(d, &mut table);
     table.finish(
         d,
         &["compression"],
@@ -111,6 +112,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         unique_id,
         connection_mode,
         monitor,
+        stats,
         routes,
     })
 }

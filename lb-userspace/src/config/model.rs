@@ -275,6 +275,8 @@ pub struct Frontend {
     pub connection_mode: ConnectionMode,
     /// A page of its own that says whether it is well.
     pub monitor: Option<Monitor>,
+    /// The statistics, among its traffic.
+    pub stats: Option<Stats>,
 }
 
 /// `monitor`

@@ -157,6 +157,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .filter(|_| mode == Mode::Http)
             .map_or_else(Default::default, |mode| mode.value),
         monitor: draft.monitor.map(|monitor| monitor.value),
+        stats: draft.stats.map(|stats| stats.value),
         name: draft.name.value,
     }
 }

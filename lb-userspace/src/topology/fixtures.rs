@@ -118,6 +118,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         unique_id: None,
         connection_mode: Default::default(),
         monitor: None,
+        stats: None,
     }
 }
 

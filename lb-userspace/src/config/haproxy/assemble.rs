@@ -6,10 +6,11 @@ use super::{
     Options,
     global::Global,
     lines::{self, Line, SECTIONS},
+    order::ordered,
     proxy::{Kind, Proxy},
     says::Says,
     sections::{http_errors, remember_servers, userlist},
-    value::{Key, Map, Value, What},
+    value::{Map, Value, What},
 };
 use crate::config::{
     decode::Environment,
@@ -62,42 +63,6 @@ const OF_DEFAULTS: &[&str] = &[
     "all_backups",
 ];
 
-/// The order in which people write keys.
-const ORDER: &[&str] = &[
-    "mode",
-    "bind",
-    "maxconn",
-    "balance",
-    "hash_type",
-    "hash_balance_factor",
-    "retries",
-    "redispatch",
-    "retry_on",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "all_backups",
-    "cookie",
-    "log",
-    "log_format",
-    "dontlognull",
-    "dontlog_normal",
-    "log_separate_errors",
-    "forwarded_for",
-    "monitor",
-    "timeouts",
-    "health_check",
-    "unique_id",
-    "capture",
-    "errorfiles",
-    "stick_table",
-    "acls",
-    "stick",
-    "rules",
-    "default_backend",
-    "servers",
-];
-
 /// Keys that mean nothing in mode tcp, which HAProxy reads over there.
 const OF_HTTP: &[&str] = &[
     "forwarded_for",
@@ -110,6 +75,7 @@ const OF_HTTP: &[&str] = &[
     "http_reuse",
     "persist",
     "monitor",
+    "stats",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
@@ -402,17 +368,6 @@ fn less(map: &mut Map, common: Option<&(Map, Span)>) {
         });
 }
 
-fn ordered(mut map: Map) -> Map {
-    let place = |key: &Key| {
-        ORDER
-            .iter()
-            .position(|name| *name == key.name)
-            .unwrap_or(ORDER.len())
-    };
-    map.0.sort_by_key(place);
-    map
-}
-
 /// What is written.
 #[derive(Default)]
 struct Out {
@@ -431,15 +386,15 @@ impl Out {
             self.stats(proxy, says);
             return;
         }
-        if asks_for_stats && proxy.kind != Kind::Defaults {
+        if asks_for_stats && proxy.kind == Kind::Backend {
             says.error(
                 proxy.span,
-                format!("`{}` shows statistics beside its own traffic", proxy.name),
-                "give them a `listen` of their own: lb has one stats endpoint, with its own `bind`",
+                format!("`{}` shows statistics as a backend", proxy.name),
+                "give them to a frontend or a `listen`",
             );
         }
         if proxy.kind.has_front() {
-            self.frontend(proxy, common, logs && !proxy.logs);
+            self.frontend(proxy, common, logs && !proxy.logs, asks_for_stats);
         }
         if proxy.kind.has_back() {
             self.backend(proxy, common, says);
@@ -447,8 +402,17 @@ impl Out {
     }
 
     /// `silent`: HAProxy would write nothing of it, while others are logged.
-    fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, silent: bool) {
+    fn frontend(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        silent: bool,
+        shows_stats: bool,
+    ) {
         let mut map = proxy.front.clone();
+        if shows_stats {
+            map.set("stats", Value::map(page(proxy), proxy.span));
+        }
         if silent {
             map.set("log", Value::plain("false", proxy.span));
             map.remove("log_format");
@@ -563,20 +527,24 @@ impl Out {
                 "keep one `bind`",
             ),
         }
-        map.0.extend(
-            proxy
-                .stats
-                .0
-                .iter()
-                .filter(|key| key.name != "enable")
-                .cloned(),
-        );
-        if map.get("uri").is_none() {
-            // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
-            map.set("uri", Value::text("/haproxy?stats", proxy.span));
-        }
+        map.0.extend(page(proxy).0);
         self.stats = Some(Value::map(map, proxy.span));
     }
+}
+
+/// What `stats` says of the page.
+fn page(proxy: &Proxy) -> Map {
+    let keys = proxy.stats.0.iter().filter(|key| key.name != "enable");
+    let mut map = Map(keys.cloned().collect());
+    if map.get("uri").is_none() {
+        // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
+        map.set("uri", Value::text("/haproxy?stats", proxy.span));
+    }
+    if map.get("auth").is_some() && map.get("realm").is_none() {
+        // `STATS_DEFAULT_REALM`, by which browsers know passwords.
+        map.set("realm", Value::text("HAProxy Statistics", proxy.span));
+    }
+    map
 }
 
 /// What holds for either half of a proxy.

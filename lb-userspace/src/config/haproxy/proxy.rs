@@ -7,6 +7,7 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
+    template,
     value::{Map, Value},
 };
 use crate::config::source::Span;
@@ -180,7 +181,7 @@ impl Proxy {
                 ),
             },
             "server-template" if self.fits(line, false, says) => {
-                for line in server::template(line, says) {
+                for line in template::servers(line, says) {
                     self.servers.extend(self.default_server.read(&line, says));
                 }
             }

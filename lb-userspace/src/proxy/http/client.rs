@@ -21,12 +21,14 @@ use super::{
     tunnel::Tunnel,
 };
 use crate::{
-    config::model::{ConnectionMode, Timeouts},
+    config::model::Timeouts,
     proxy::{self, Worker, header::Ends},
     rules::SessionVars,
     tls::Session,
     topology::Frontend,
 };
+
+mod connections;
 
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
@@ -270,21 +272,6 @@ impl Client {
         }
         let make = || address_value(self.peer.ip());
         self.whose.forwarded_for.get_or_init(make).clone()
-    }
-
-    /// What becomes of the connections after the request: the frontend's word and that of its backend, once it has one.
-    pub(super) fn connection_mode(&self) -> ConnectionMode {
-        let exchange = self.exchange();
-        let of_backend = exchange
-            .backend()
-            .map(|backend| backend.config.connections.mode);
-        let of_frontend = self.frontend().config.connection_mode;
-        of_frontend.max(of_backend.unwrap_or_default())
-    }
-
-    /// What tells this connection from others that there are.
-    pub(super) fn identity(&self) -> (usize, SocketAddr) {
-        (Rc::as_ptr(&self.whose) as usize, self.source())
     }
 
     fn timeouts(&self) -> &Timeouts {

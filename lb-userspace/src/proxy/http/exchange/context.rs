@@ -47,6 +47,8 @@ pub(in super::super) struct Exchange {
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
+    /// It was for the statistics.
+    pub(super) is_statistics: bool,
     /// It is nobody's business.
     pub(super) unlogged: bool,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
@@ -84,6 +86,7 @@ impl Exchange {
             cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
+            is_statistics: false,
             unlogged: false,
             uncounted: false,
             server_bytes: (0, 0),

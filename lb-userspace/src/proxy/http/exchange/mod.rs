@@ -6,6 +6,7 @@ mod monitor;
 mod persist;
 pub(super) mod rules;
 mod send;
+mod statistics;
 mod stick;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};

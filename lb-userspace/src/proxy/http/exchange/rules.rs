@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request, response};
 
-use super::{Client, Failure, Fields, Target, context::Exchange};
+use super::{Client, Failure, Fields, Target, context::Exchange, statistics};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{forward, plan::Plan},
@@ -79,6 +79,9 @@ pub(super) async fn route<'p>(
     let mut chosen = None;
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
+    }
+    if let Some(answer) = statistics::answer(client, head) {
+        return Err(Failure::Answer(Box::new(answer)));
     }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
