@@ -1,6 +1,7 @@
 //! `lb`'s agent: configuration, health checks, the userspace data paths, statistics, and the loader of the in-kernel
 //! fast path. ARCHITECTURE.md says which way the arrows between these folders go.
 
+pub mod accounts;
 pub mod admin;
 pub mod config;
 pub mod daemon;
@@ -9,6 +10,7 @@ pub mod health;
 pub mod observe;
 pub mod proxy;
 pub mod rules;
+pub mod socket_file;
 pub mod tls;
 pub mod topology;
 pub mod watched;

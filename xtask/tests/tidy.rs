@@ -20,16 +20,35 @@ const ARROWS: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
-            "tls", "wire",
+            "tls", "wire", "accounts",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),
     (
         "proxy",
-        &["observe", "rules", "topology", "config", "tls", "wire"],
+        &[
+            "observe",
+            "rules",
+            "topology",
+            "config",
+            "tls",
+            "wire",
+            "accounts",
+            "socket_file",
+        ],
     ),
     ("health", &["observe", "topology", "config", "tls", "wire"]),
-    ("admin", &["observe", "rules", "topology", "config", "tls"]),
+    (
+        "admin",
+        &[
+            "observe",
+            "rules",
+            "topology",
+            "config",
+            "tls",
+            "socket_file",
+        ],
+    ),
     ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
@@ -87,6 +106,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
+    ("unix.rs", &["frontends"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

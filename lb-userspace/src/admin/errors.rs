@@ -87,7 +87,6 @@ fn one(out: &mut String, iid: usize, invalid: &Invalid, proxies: &Proxies<'_>) {
         ..
     } = invalid;
     let at = date(invalid.at);
-    let source = format!("{}:{}", source.ip().to_canonical(), source.port());
     match &invalid.server {
         None => {
             let _ = write!(
@@ -172,6 +171,7 @@ fn date(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Peer;
     use crate::{
         config::model::Balance,
         topology::{
@@ -195,7 +195,7 @@ mod tests {
             event: topology.invalid_events.next(),
             frontend: frontend.into(),
             server: None,
-            source: ([127, 0, 0, 1], 51590).into(),
+            source: Peer::Inet(([127, 0, 0, 1], 51590).into()),
             bytes: bytes.to_vec(),
             fault: Fault {
                 position: 28,

@@ -2,22 +2,12 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::AsFd,
-        unix::{
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt},
-            net::{UnixListener, UnixStream},
-        },
-    },
+    os::unix::{fs::DirBuilderExt, net::UnixListener},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use rustix::{
-    fs::{Mode, fchmod},
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
-};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Semaphore,
@@ -26,7 +16,10 @@ use tokio::{
 };
 
 use super::{certificates::Transactions, command, kernel, maps, tables};
-use crate::observe::stats::Sources;
+use crate::{
+    observe::stats::Sources,
+    socket_file::{Access, SocketFile, SocketFileError},
+};
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
 const MAX_CLIENTS: usize = 32;
@@ -40,6 +33,12 @@ const MAX_PAYLOAD: usize = 256 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel keeps waiting.
 const BACKLOG: i32 = 64;
+/// Readable and writable for its owner alone.
+const OWNER_ALONE: Access = Access {
+    mode: Some(0o600),
+    user: None,
+    group: None,
+};
 
 /// Why there is no runtime socket.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +68,6 @@ pub struct AdminSocket {
     file: SocketFile,
 }
 
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-}
-
 impl AdminSocket {
     /// Binds `path`, readable and writable for its owner alone. What a daemon that is gone left there is replaced, and a
     /// missing directory made.
@@ -98,15 +90,21 @@ impl AdminSocket {
                 .create(directory)
                 .map_err(|source| system("make its directory", source))?;
         }
-        clear_stale(path)?;
-        let listener = listen_privately(path).map_err(|source| system("listen", source))?;
-        let metadata = fs::symlink_metadata(path).map_err(|source| system("look at it", source))?;
+        let (listener, file) = SocketFile::listen(path, OWNER_ALONE, BACKLOG).map_err(|error| {
+            let path = path.to_owned();
+            match error {
+                SocketFileError::InUse => SocketError::InUse(path),
+                SocketFileError::NotASocket => SocketError::NotASocket(path),
+                SocketFileError::System { action, source } => SocketError::System {
+                    path,
+                    action,
+                    source,
+                },
+            }
+        })?;
         Ok(Self {
-            listener,
-            file: SocketFile {
-                path: path.to_owned(),
-                identity: (metadata.dev(), metadata.ino()),
-            },
+            listener: listener.into(),
+            file,
         })
     }
 
@@ -143,59 +141,6 @@ impl AdminSocket {
         }
         Ok(())
     }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours {
-            // A file that stays behind is replaced by the next start.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn clear_stale(path: &Path) -> Result<(), SocketError> {
-    let system = |action, source| SocketError::System {
-        path: path.to_owned(),
-        action,
-        source,
-    };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(system("look at it", error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(SocketError::NotASocket(path.to_owned()));
-        }
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|source| system("remove the old one", source))
-        }
-        // Its backlog is full: somebody is there.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(SocketError::InUse(path.to_owned()))
-        }
-        Err(error) => Err(system("see whether another lb answers there", error)),
-    }
-}
-
-fn listen_privately(path: &Path) -> io::Result<UnixListener> {
-    let socket = socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
-    // Before it has a name: unix(7)'s bind gives the file the socket's own mode, so that there is no moment in which
-    // others could connect.
-    fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR)?;
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket.into())
 }
 
 async fn serve_client(

@@ -1,26 +1,35 @@
 //! Addresses as people write them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use super::{
-    model::{Bind, Prefix, Transport},
+    model::{Address, Bind, LONGEST_PATH, Permissions, Prefix, Transport},
     units::Problem,
 };
 
 /// `"ADDR:PORT"`, `"*:PORT"`, `"[::]:PORT"`, each perhaps after `udp:`.
 pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
-    for (prefix, what) in [
-        ("quic:", "HTTP/3 frontends"),
-        ("unix:", "unix sockets to listen on"),
-    ] {
-        if text.starts_with(prefix) {
-            return Err(Problem::new(
-                format!("unsupported: {what} are not built yet"),
-                "write a TCP address such as `\"*:80\"`",
-            ));
-        }
+    if text.starts_with("quic:") {
+        return Err(Problem::new(
+            "unsupported: HTTP/3 frontends are not built yet",
+            "write a TCP address such as `\"*:80\"`",
+        ));
     }
     let written = text;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Bind {
+            address: unix(path)?,
+            permissions: Permissions::default(),
+            both_families: false,
+            transport: Transport::Tcp,
+            text: written.to_owned(),
+            tls: None,
+            accept_proxy: None,
+        });
+    }
     let (transport, text) = match (text.strip_prefix("tcp:"), text.strip_prefix("udp:")) {
         (Some(rest), _) => (Transport::Tcp, rest),
         (None, Some(rest)) => (Transport::Udp, rest),
@@ -54,7 +63,8 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
     }
     let address = SocketAddr::new(address, port);
     Ok(Bind {
-        address,
+        address: address.into(),
+        permissions: Permissions::default(),
         both_families,
         transport,
         text: match transport {
@@ -65,6 +75,43 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
         tls: None,
         accept_proxy: None,
     })
+}
+
+/// The path of a unix socket, behind `unix:`.
+fn unix(path: &str) -> Result<Address, Problem> {
+    let mend = "write a path such as `unix:/run/app.sock`";
+    if path.is_empty() || path.ends_with('/') {
+        return Err(Problem::new(format!("`unix:{path}` names no socket"), mend));
+    }
+    if path.starts_with('@') {
+        return Err(Problem::new(
+            "unsupported: abstract unix sockets are not built yet",
+            mend,
+        ));
+    }
+    if path.contains('\0') {
+        return Err(Problem::new("a path has no NUL in it", mend));
+    }
+    Ok(Address::Unix(Path::new(path).into()))
+}
+
+/// A bind or a server of a unix socket with a relative path has it below `base`; the system's limit holds for the whole.
+pub(super) fn below(base: &Path, address: Address) -> Result<Address, Problem> {
+    let Address::Unix(path) = address else {
+        return Ok(address);
+    };
+    let path = base.join(path);
+    let length = path.as_os_str().len();
+    if length > LONGEST_PATH {
+        return Err(Problem::new(
+            format!(
+                "`{}` has {length} bytes: a unix socket's path has {LONGEST_PATH} at most",
+                path.display()
+            ),
+            "choose a shorter one",
+        ));
+    }
+    Ok(Address::Unix(path.into()))
 }
 
 /// `198.51.100.0/24`, `2001:db8::/32`; an address alone is itself and no other.
@@ -123,8 +170,16 @@ fn first_of(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
-/// A server's `ADDR:PORT`.
-pub(super) fn server(text: &str) -> Result<SocketAddr, Problem> {
+/// Where a server listens: `ADDR:PORT` or `unix:PATH`.
+pub(super) fn server(text: &str) -> Result<Address, Problem> {
+    match text.strip_prefix("unix:") {
+        Some(path) => unix(path),
+        None => endpoint(text).map(Address::Inet),
+    }
+}
+
+/// `ADDR:PORT` of something that is reached.
+pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Problem> {
     let (host, port) = split(text, "\"192.0.2.10:80\"")?;
     let port = self::port(port)?;
     let address = ip(host).ok_or_else(|| match host {

@@ -138,7 +138,12 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         }
     };
     let address = match table.take("address") {
-        Some(e) => d.parsed(&e.value, "`address`", address::server),
+        Some(e) => {
+            let base = d.base;
+            d.parsed(&e.value, "`address`", |text| {
+                address::below(base, address::server(text)?)
+            })
+        }
         None => {
             d.missing(
                 &table,

@@ -8,8 +8,8 @@ use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
-        AccessLog, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles, Forward,
-        Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
+        AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
+        Forward, Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
         ProxyVersion, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
@@ -174,7 +174,7 @@ pub(super) struct BackendDraft {
 #[derive(Debug)]
 pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
-    pub(super) address: Spanned<std::net::SocketAddr>,
+    pub(super) address: Spanned<Address>,
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,

@@ -1,17 +1,20 @@
 //! Cookie values that are computed of a key and the server's address: the same on every node, without a value for each
 //! server in the file. HAProxy's own, so that clients keep their server when one takes the other's place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-/// The value of the server at `address`.
-pub(super) fn value(key: &str, address: SocketAddr) -> String {
+use super::model::Address;
+
+/// The value of the server at `address`; as HAProxy's, one behind a unix socket has none.
+pub(super) fn value(key: &str, address: &Address) -> Option<String> {
+    let address = address.inet()?;
     let mut bytes = key.as_bytes().to_vec();
     match address.ip() {
         IpAddr::V4(v4) => bytes.extend(v4.octets()),
         IpAddr::V6(v6) => bytes.extend(v6.octets()),
     }
     bytes.extend(u32::from(address.port()).to_be_bytes());
-    format!("{:016x}", xxh64(&bytes))
+    Some(format!("{:016x}", xxh64(&bytes)))
 }
 
 const P1: u64 = 0x9e37_79b1_85eb_ca87;
@@ -92,7 +95,10 @@ mod tests {
 
     #[test]
     fn values_are_haproxys() {
-        let of = |address: &str| value("MYKEY", address.parse().unwrap());
+        let of = |address: &str| {
+            let address = Address::Inet(address.parse().unwrap());
+            value("MYKEY", &address).unwrap()
+        };
         assert_eq!(of("127.0.0.1:18001"), "7497dcc5bee77f6e");
         assert_eq!(of("127.0.0.1:18002"), "5463ac70ac81258e");
         assert_ne!(of("[2001:db8::1]:80"), of("[2001:db8::2]:80"));

@@ -16,6 +16,7 @@ use super::{
     timeouts::{self, Owner},
     tls,
     tree::{Entry, Kind, Node},
+    unix,
 };
 
 /// Reads `frontends:`.
@@ -172,12 +173,20 @@ pub(super) fn binds(
 }
 
 fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
+    let base = d.base;
+    let read = |text: &str| {
+        let bind = address::bind(text)?;
+        Ok(Bind {
+            address: address::below(base, bind.address)?,
+            ..bind
+        })
+    };
     if !matches!(node.kind, Kind::Mapping(_)) {
-        return d.parsed(node, "`bind`", address::bind);
+        return d.parsed(node, "`bind`", read);
     }
     let mut table = d.table(node, node.span, "a bind")?;
     let mut bind = match table.take("address") {
-        Some(e) => d.parsed(&e.value, "`address`", address::bind),
+        Some(e) => d.parsed(&e.value, "`address`", read),
         None => {
             d.missing(&table, "address", "write `{ address: \"*:80\" }`");
             None
@@ -188,6 +197,7 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
         bind.value.accept_proxy = table
             .take("accept_proxy")
             .and_then(|e| introduction::accept_proxy(d, e));
+        unix::permissions(d, &mut table, &mut bind.value);
     }
     table.finish(d, &["interface", "transparent"], &[]);
     if let Some(bind) = bind

@@ -259,7 +259,7 @@ fn destination(text: &str, base: &std::path::Path) -> Result<LogDestination, Pro
     }
     let socket = |address| match address::ip(address) {
         Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
-        None => address::server(address),
+        None => address::endpoint(address),
     };
     if let Some(address) = text.strip_prefix("udp://") {
         return socket(address).map(LogDestination::Udp);

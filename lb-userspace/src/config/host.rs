@@ -3,6 +3,7 @@
 
 mod this;
 mod tls;
+mod unix;
 
 use std::{
     collections::HashSet,
@@ -121,13 +122,14 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
             .push(placed(Severity::Warning, None, message).mend("write `user: lb` below `global`"));
     }
     folders(loaded, host, &mut found);
+    unix::check(config, host, &mut found);
     found.extend(check_tls(&loaded.places.tls, host));
     if let Some(stats) = &config.stats
         && stats.auth.is_none()
         && stats
             .binds
             .iter()
-            .any(|bind| !bind.address.ip().is_loopback())
+            .any(|bind| bind.address.ip().is_some_and(|ip| !ip.is_loopback()))
     {
         let message = "`stats.auth` is not set: everyone who reaches it sees the statistics";
         found.push(
@@ -297,7 +299,7 @@ fn room(loaded: &Loaded, found: &mut Vec<Diagnostic>) {
         SnatAddresses::List(list) => list.len() as u64,
     };
     let servers: HashSet<SocketAddr> = kernel()
-        .flat_map(|b| b.servers.iter().map(|server| server.address))
+        .flat_map(|b| b.servers.iter().filter_map(|server| server.address.inet()))
         .collect();
     let each = servers.len() as u64 * path.snat_ports.len() as u64;
     if each == 0 || u64::from(wanted) <= each * addresses {

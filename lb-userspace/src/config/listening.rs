@@ -12,28 +12,30 @@ use super::{
     path,
     resolve::{backend_mode, forward, users},
     source::Spanned,
+    unix,
 };
 
 /// What `forward` needs of addresses and ports.
 pub(super) fn kernel_path(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
     let mode = backend_mode(backend, draft);
     let forward = forward(backend, mode, &draft.defaults);
-    if forward == Forward::Proxy {
+    let inherited = &draft.defaults.proxy;
+    let overflow = backend
+        .proxy
+        .overflow
+        .as_ref()
+        .or(inherited.overflow.as_ref());
+    let of_unix = overflow.map(|overflow| overflow.value);
+    if unix::server(backend, draft, forward, of_unix, found) || forward == Forward::Proxy {
         return;
     }
     let off = draft.global.fast_path.attach == Attach::Off;
-    let inherited = &draft.defaults.proxy;
     let written = backend
         .proxy
         .forward
         .as_ref()
         .or(inherited.forward.as_ref());
     let at = written.map_or(backend.name.span, |forward| forward.span);
-    let overflow = backend
-        .proxy
-        .overflow
-        .as_ref()
-        .or(inherited.overflow.as_ref());
     let drops = overflow.map_or(forward.leaves_packet(), |overflow| {
         overflow.value == Overflow::Drop
     });
@@ -57,7 +59,9 @@ pub(super) fn kernel_path(backend: &BackendDraft, draft: &Draft, found: &mut Vec
             .mend("write `overflow: drop` if the servers must see the clients' addresses"),
         );
     }
-    for bind in users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds) {
+    let binds = users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds);
+    // Who comes by a unix socket sends no packets.
+    for bind in binds.filter(|bind| !bind.value.address.is_unix()) {
         if forward.leaves_packet() {
             ports(forward, backend, bind, found);
         }
@@ -78,25 +82,27 @@ fn families(
 ) {
     let stranger = |clients: IpAddr| {
         let mut servers = backend.servers.iter();
-        servers.find(|server| !path::reaches(forward, clients, server.address.value.ip()))
+        servers.find_map(|server| {
+            let ip = server.address.value.ip()?;
+            (!path::reaches(forward, clients, ip)).then_some((server, ip))
+        })
     };
     let (four, six) = (
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     );
-    let (clients, server, warn) = match (bind.value.both_families, stranger(four), stranger(six)) {
-        (true, Some(server), None) => (four, server, true),
-        (true, None, Some(server)) => (six, server, true),
-        (true, Some(_), Some(server)) => (six, server, false),
-        (false, Some(server), _) if bind.value.address.is_ipv4() => (four, server, false),
-        (false, _, Some(server)) if bind.value.address.is_ipv6() => (six, server, false),
-        _ => return,
-    };
-    let (ours, other) = (
-        path::family(clients),
-        path::family(server.address.value.ip()),
-    );
-    let (text, port) = (&bind.value.text, bind.value.address.port());
+    let (clients, (server, ip), warn) =
+        match (bind.value.both_families, stranger(four), stranger(six)) {
+            (true, Some(server), None) => (four, server, true),
+            (true, None, Some(server)) => (six, server, true),
+            (true, Some(_), Some(server)) => (six, server, false),
+            (false, Some(server), _) if bind.value.address.is_ipv4() => (four, server, false),
+            (false, _, Some(server)) if bind.value.address.is_ipv6() => (six, server, false),
+            _ => return,
+        };
+    let (ours, other) = (path::family(clients), path::family(ip));
+    let text = &bind.value.text;
+    let port = bind.value.address.port().unwrap_or_default();
     let diagnostic = if warn {
         let alone = if clients.is_ipv6() { "*" } else { "ADDRESS" };
         let udp = match bind.value.transport {
@@ -134,16 +140,19 @@ fn ports(
     found: &mut Vec<Diagnostic>,
 ) {
     for server in &backend.servers {
-        let address = server.address.value;
-        if address.port() != bind.value.address.port() {
-            let there = SocketAddr::new(address.ip(), bind.value.address.port());
+        let addresses = (server.address.value.inet(), bind.value.address.port());
+        let (Some(address), Some(port)) = addresses else {
+            continue;
+        };
+        if address.port() != port {
+            let there = SocketAddr::new(address.ip(), port);
             found.push(
                 Diagnostic::error(
                     server.address.span,
                     format!(
                         "`forward: {}` cannot change the port: the frontend's is {}, the server's {}",
                         forward.name(),
-                        bind.value.address.port(),
+                        port,
                         address.port()
                     ),
                 )
@@ -184,11 +193,17 @@ pub(super) fn binds(draft: &Draft, found: &mut Vec<Diagnostic>) {
             found.push(
                 Diagnostic::error(bind.span, message)
                     .also(first.span, "the first one is here")
-                    .mend("choose another port or address, or remove one"),
+                    .mend(match port {
+                        Some(_) => "choose another port or address, or remove one",
+                        None => "choose another path, or remove one",
+                    }),
             );
         }
         same_port.push(bind);
-        if snat && taken.contains(&port) {
+        if let Some(port) = port
+            && snat
+            && taken.contains(&port)
+        {
             let (first, last) = (taken.start(), taken.end());
             let mut diagnostic = Diagnostic::error(
                 bind.span,
@@ -208,8 +223,9 @@ pub(super) fn binds(draft: &Draft, found: &mut Vec<Diagnostic>) {
 /// `*:80` beside `192.0.2.1:80` is fine: the kernel prefers the exact address.
 fn conflict(a: &Bind, b: &Bind) -> bool {
     let every_ipv4 = |bind: &Bind| match bind.address.ip() {
-        IpAddr::V4(ip) => ip.is_unspecified(),
-        IpAddr::V6(_) => bind.both_families,
+        Some(IpAddr::V4(ip)) => ip.is_unspecified(),
+        Some(IpAddr::V6(_)) => bind.both_families,
+        None => false,
     };
     a.address == b.address || (every_ipv4(a) && every_ipv4(b))
 }

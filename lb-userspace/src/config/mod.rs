@@ -52,6 +52,7 @@ mod traps;
 mod tree;
 mod udp;
 mod units;
+mod unix;
 mod users;
 mod variables;
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+mod address;
 mod balance;
 mod check;
 mod connections;
@@ -21,6 +22,7 @@ mod log_line;
 mod retry_on;
 
 pub use super::errorfiles::{ErrorFiles, Page};
+pub use address::{Address, LONGEST_PATH, Permissions};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{
@@ -337,7 +339,9 @@ pub struct LogOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bind {
     /// The address; unspecified means all of its family.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// Of a unix socket's file.
+    pub permissions: Permissions,
     /// Whether `[::]` takes IPv4 as well.
     pub both_families: bool,
     /// Protocol of the socket.
@@ -525,7 +529,7 @@ pub struct Server {
     /// Its name, unique in the backend.
     pub name: String,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// 0–256.
     pub weight: u16,
     /// Most connections at a time; `None` is unbounded.

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{Backend, Balance, BalanceArguments, Bind, Config, Forward, Frontend, Mode};
+use super::model::{
+    Backend, Balance, BalanceArguments, Bind, Config, Forward, Frontend, Mode, Server,
+};
 
 /// Most servers that a backend of the kernel path has: they share one block of counters.
 const MOST_SERVERS: usize = lb_common::load::BLOCK;
@@ -45,6 +47,13 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));
     }
+    let of_unix = |server: &&Server| server.address.is_unix();
+    if let Some(server) = backend.servers.iter().find(of_unix) {
+        return Err(format!(
+            "server {name}/{} is a unix socket, which needs userspace",
+            server.name
+        ));
+    }
     if let Some(what) = userspace_balance(backend) {
         return Err(format!("backend {name} says {what}"));
     }
@@ -59,9 +68,11 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
         .any(|bind| is_kernel_bind(bind, backend))
     {
         let clients = frontend.binds.iter().flat_map(families).next();
-        return Err(match clients {
-            Some(clients) => format!("backend {name} {}", mixed(backend, clients)),
-            None => "it listens nowhere".into(),
+        let unix = frontend.binds.iter().find(|bind| bind.address.is_unix());
+        return Err(match (clients, unix) {
+            (Some(clients), _) => format!("backend {name} {}", mixed(backend, clients)),
+            (None, Some(bind)) => format!("{} is a unix socket, which needs userspace", bind.text),
+            (None, None) => "it listens nowhere".into(),
         });
     }
     Ok(backend)
@@ -94,10 +105,10 @@ pub fn is_kernel_bind(bind: &Bind, backend: &Backend) -> bool {
 /// Whether the kernel can bring packets for the service address `service` to every server of `backend`. All modes keep
 /// the family but `ipip`, whose outer packet may be IPv6 around IPv4.
 pub fn serves(backend: &Backend, service: IpAddr) -> bool {
-    backend
-        .servers
-        .iter()
-        .all(|server| reaches(backend.forward, service, server.address.ip()))
+    backend.servers.iter().all(|server| {
+        let ip = server.address.ip();
+        ip.is_some_and(|ip| reaches(backend.forward, service, ip))
+    })
 }
 
 /// [`serves`] for one server.
@@ -123,7 +134,9 @@ pub struct Remark {
 pub fn remark(frontend: &Frontend, backend: &Backend) -> Option<Remark> {
     let left = frontend.binds.iter().flat_map(|bind| {
         let left = families(bind).filter(|address| !serves(backend, *address));
-        left.map(|address| format!("{} clients of {}", family(address), bind.text))
+        let left = left.map(|address| format!("{} clients of {}", family(address), bind.text));
+        let unix = bind.address.is_unix();
+        left.chain(unix.then(|| format!("clients of {}", bind.text)))
     });
     let left: Vec<String> = left.collect();
     let whose = unlike_kernel(backend.forward).map(|how| format!(", {how}"));

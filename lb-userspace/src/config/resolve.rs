@@ -297,7 +297,7 @@ fn server(
     let own = draft.cookie.map(|cookie| cookie.value);
     let cookie = sticky.and_then(|sticky| {
         let key = sticky.dynamic_key.as_ref();
-        own.or_else(|| key.map(|key| dynamic_cookie::value(key, draft.address.value)))
+        own.or_else(|| key.and_then(|key| dynamic_cookie::value(key, &draft.address.value)))
     });
     let (protocol, offered) = spoken(&keys);
     Server {

@@ -26,6 +26,13 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         let mend = format!("write `\"{}\"`", bind.value.text.replacen("udp:", "", 1));
         d.error(bind.span, "statistics are read by TCP", mend);
     }
+    for bind in binds.iter().filter(|bind| bind.value.address.is_unix()) {
+        d.error(
+            bind.span,
+            "unsupported: a unix socket for the statistics is not built yet",
+            "write an address such as `\"127.0.0.1:1080\"`, or ask `global.admin_socket`",
+        );
+    }
     for bind in &mut binds {
         if bind.value.accept_proxy.is_some() {
             d.error(

@@ -9,6 +9,7 @@ mod oracle;
 mod rules;
 mod syntax;
 mod tls;
+mod unix;
 mod valid;
 mod values;
 mod written;

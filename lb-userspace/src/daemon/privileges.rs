@@ -1,11 +1,11 @@
 //! `global.user` and `global.group`: giving up root once sockets and files are open.
 
-use std::{ffi::CString, io, mem::MaybeUninit, ptr};
+use std::{io, ptr};
 
-use crate::config::model::{Attach, Global};
-
-/// Space for the strings of a passwd or group entry; large groups have long member lists.
-const ENTRY_SIZE: usize = 1 << 20;
+use crate::{
+    accounts::{group, user},
+    config::model::{Attach, Global},
+};
 
 /// Why the user cannot be changed.
 #[derive(Debug, thiserror::Error)]
@@ -114,44 +114,6 @@ impl Identity {
         // SAFETY: plain numbers.
         check(unsafe { libc::setresuid(self.uid, self.uid, self.uid) })
     }
-}
-
-fn user(name: &str) -> Option<(libc::uid_t, libc::gid_t)> {
-    let name = CString::new(name).ok()?;
-    let mut buffer = vec![0; ENTRY_SIZE];
-    let mut entry = MaybeUninit::<libc::passwd>::uninit();
-    let mut found = ptr::null_mut();
-    // SAFETY: all pointers are to live values of this frame, and the length is the buffer's.
-    unsafe {
-        libc::getpwnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            &mut found,
-        );
-    }
-    // SAFETY: `found` is null, or points to `entry`, which was filled in then.
-    unsafe { found.as_ref() }.map(|entry| (entry.pw_uid, entry.pw_gid))
-}
-
-fn group(name: &str) -> Option<libc::gid_t> {
-    let name = CString::new(name).ok()?;
-    let mut buffer = vec![0; ENTRY_SIZE];
-    let mut entry = MaybeUninit::<libc::group>::uninit();
-    let mut found = ptr::null_mut();
-    // SAFETY: all pointers are to live values of this frame, and the length is the buffer's.
-    unsafe {
-        libc::getgrnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            &mut found,
-        );
-    }
-    // SAFETY: `found` is null, or points to `entry`, which was filled in then.
-    unsafe { found.as_ref() }.map(|entry| entry.gr_gid)
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ impl Agent {
         let frontends = self.topology.frontends.iter();
         let busy = frontends.filter(|frontend| frontend.current() > 0);
         busy.flat_map(|frontend| &frontend.config.binds)
-            .map(|bind| bind.address.port())
+            .filter_map(|bind| bind.address.port())
             .collect()
     }
 

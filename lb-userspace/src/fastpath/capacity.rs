@@ -203,8 +203,8 @@ fn has_services(topology: &Topology, unspecified: IpAddr) -> bool {
         let backend = frontend.default_backend()?;
         let binds = frontend.config.binds.iter();
         let mut of_family = binds.filter(|bind| {
-            bind.address.is_ipv4() == unspecified.is_ipv4()
-                || (bind.both_families && unspecified.is_ipv4())
+            let family = bind.address.ip().map(|ip| ip.is_ipv4());
+            family == Some(unspecified.is_ipv4()) || (bind.both_families && unspecified.is_ipv4())
         });
         Some(of_family.next().is_some() && serves(&backend.config, unspecified))
     };

@@ -19,7 +19,7 @@ use crate::{
     observe::log::{
         Active, Cause, Common, Extra, Path, Phase, ServerField, Sink, TcpRecord, Termination,
     },
-    topology::Topology,
+    topology::{Peer, Topology},
 };
 
 /// Ends of flows written at one look, at most, so that a burst does not hold the agent up.
@@ -77,10 +77,10 @@ fn write_one(
         common: Common {
             format: &frontend.config.log_format,
             options: frontend.config.log_options,
-            client: SocketAddr::new(
+            client: Peer::Inet(SocketAddr::new(
                 from_words(end.client, end.family),
                 u16::from_be(end.client_port),
-            ),
+            )),
             accepted,
             frontend: frontend_name,
             tls: false,

@@ -1,14 +1,15 @@
 //! The check that asks an agent beside the server, in HAProxy's words: one line, such as `up 75%` or `drain # upgrade`.
 
-use std::net::SocketAddr;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout_at},
 };
 
 use super::{finding::Finding, tcp};
-use crate::topology::{AdminState, CheckStatus};
+use crate::{
+    config::model::Address,
+    topology::{AdminState, CheckStatus},
+};
 
 /// An agent's line is no longer than this.
 const MOST: u64 = 1024;
@@ -25,7 +26,7 @@ pub(super) struct Wish {
 }
 
 /// Asks the agent at `address`.
-pub(super) async fn check(address: SocketAddr, send: &[u8], deadline: Instant) -> (Finding, Wish) {
+pub(super) async fn check(address: &Address, send: &[u8], deadline: Instant) -> (Finding, Wish) {
     let mut stream = match tcp::connect(address, deadline).await {
         Ok(stream) => stream,
         Err(finding) => return (finding, Wish::default()),

@@ -1,25 +1,25 @@
 //! The way to a server that is checked: what its traffic meets, a check meets too.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::{finding::Finding, tcp};
 use crate::{
-    config::model::{self, CheckKind, HTTP_2, Protocol, ProxyVersion},
+    config::model::{self, Address, CheckKind, HTTP_2, Protocol, ProxyVersion},
     tls::Connector,
     topology::{CheckStatus, Server, Topology},
     wire::{
         Stream,
         dial::{self, Handshake, Unready},
-        header::Introduction,
+        header::{Introduction, Whom},
     },
 };
 
 /// Where a check goes, and what comes before its own bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     tls: Option<Arc<Connector>>,
     introduction: Option<ProxyVersion>,
     /// The name for TLS, where the server's depends on the request.
@@ -66,15 +66,14 @@ impl Reach {
 
     /// Connects.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
-        let stream = tcp::connect(self.address, deadline).await?;
+        let stream = tcp::connect(&self.address, deadline).await?;
         let introduction = self.introduction.map(|version| Introduction {
             version,
-            // Nobody is introduced: the connection is our own.
-            ends: None,
+            whom: Whom::Ourselves,
         });
         let tls = self.tls.as_deref().map(|connector| Handshake {
             connector,
-            address: self.address.ip(),
+            address: self.address.certified(),
             host: self.host.as_deref(),
             http_1: false,
         });

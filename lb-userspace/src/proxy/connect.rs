@@ -1,15 +1,16 @@
 //! Opening a connection to a server.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 
 use super::{Stream, header::Ends};
 use crate::{
+    config::model::Address,
     topology::Server,
     wire::{
         dial::{self, Handshake, Unready},
-        header::Introduction,
+        header::{Introduction, Whom},
     },
 };
 
@@ -72,12 +73,12 @@ pub struct Way {
 /// What makes a connection to a server one that not every client may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
-    /// The ends that its PROXY header tells of.
+    /// The ends that its PROXY header tells of; it tells of none for clients without an address.
     ends: Option<Ends>,
     /// The name that TLS asks for.
     host: Option<Box<str>>,
     /// Whose it is, where nobody else may have it.
-    client: Option<(usize, SocketAddr)>,
+    client: Option<u64>,
 }
 
 impl Own {
@@ -85,16 +86,16 @@ impl Own {
     /// named.
     pub fn of(
         server: &Server,
-        ends: impl FnOnce() -> Ends,
+        ends: impl FnOnce() -> Option<Ends>,
         host: impl FnOnce() -> Option<Box<str>>,
-        client: Option<(usize, SocketAddr)>,
+        client: Option<u64>,
     ) -> Option<Box<Self>> {
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         (wants_host || introduces || client.is_some()).then(|| {
             Box::new(Self {
                 client,
-                ends: introduces.then(ends),
+                ends: introduces.then(ends).flatten(),
                 host: wants_host.then(host).flatten(),
             })
         })
@@ -114,18 +115,20 @@ impl Way {
             http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
-            return Ok(connect(server.address, timeout).await?.into());
+            return Ok(connect(&server.address, timeout).await?.into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
             let introduction = server.config.send_proxy.and_then(|version| {
-                let ends = Some(own?.ends?);
-                Some(Introduction { version, ends })
+                Some(Introduction {
+                    version,
+                    whom: own?.ends.map_or(Whom::Unnamed, Whom::Client),
+                })
             });
-            let stream = dial::connect(server.address).await?;
+            let stream = dial::connect(&server.address).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,
-                address: server.address.ip(),
+                address: server.address.certified(),
                 host: own.and_then(|own| own.host.as_deref()),
                 http_1,
             });
@@ -149,7 +152,7 @@ impl Way {
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+pub async fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, ConnectError> {
     match tokio::time::timeout(timeout, dial::connect(address)).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(ConnectError::Timeout),

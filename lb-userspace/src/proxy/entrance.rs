@@ -1,7 +1,7 @@
 //! What comes before a connection's own bytes: a PROXY header, then a TLS handshake. Nobody is served before both are
 //! done, and one timeout stands for both.
 
-use std::{io, net::IpAddr, rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use tokio_rustls::TlsStream;
 
@@ -14,6 +14,7 @@ use crate::{
     config::model::{AcceptProxy, Bind, Mode},
     observe::log::{Level, entrance_failed},
     tls::{Acceptor, Session},
+    topology::Peer,
 };
 
 /// Most of a PROXY header.
@@ -88,7 +89,7 @@ async fn through(
     if bind
         .accept_proxy
         .as_ref()
-        .is_some_and(|from| is_expected(from, client.address.ip()))
+        .is_some_and(|from| is_expected(from, client.address))
     {
         proxy_header(&mut client).await?;
     }
@@ -100,10 +101,13 @@ async fn through(
     handshake(client, acceptor).await
 }
 
-fn is_expected(from: &AcceptProxy, address: IpAddr) -> bool {
-    match from {
-        AcceptProxy::Everyone => true,
-        AcceptProxy::From(prefixes) => prefixes.iter().any(|prefix| prefix.contains(address)),
+fn is_expected(from: &AcceptProxy, client: Peer) -> bool {
+    match (from, client.ip()) {
+        (AcceptProxy::Everyone, _) => true,
+        (AcceptProxy::From(prefixes), Some(ip)) => {
+            prefixes.iter().any(|prefix| prefix.contains(ip))
+        }
+        (AcceptProxy::From(_), None) => false,
     }
 }
 
@@ -127,7 +131,7 @@ async fn proxy_header(client: &mut Client) -> Result<(), Refused> {
     };
     take(stream, length).map_err(|_| Refused::HeaderAborted)?;
     if let Some(ends) = ends {
-        client.address = ends.source;
+        client.address = ends.source.into();
         client.destination = Some(ends.destination);
     }
     Ok(())

@@ -3,6 +3,8 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
+    path::Path,
     sync::Arc,
 };
 
@@ -10,7 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::udp;
 use crate::{
-    config::model::{Bind, Transport},
+    accounts,
+    config::model::{Address, Bind, Transport},
+    socket_file::{Access, SocketFile, SocketFileError},
     topology::{Frontend, Topology},
 };
 
@@ -24,6 +28,8 @@ pub struct Listeners {
     pub sockets: Vec<(Arc<Frontend>, TcpListener, usize)>,
     /// The same for UDP.
     pub datagrams: Vec<(Arc<Frontend>, UdpSocket)>,
+    /// The names of those that are unix sockets, which go with the last worker.
+    pub files: Vec<Arc<SocketFile>>,
 }
 
 /// A bind that cannot be had.
@@ -59,6 +65,30 @@ pub enum ListenError {
         /// The bind as it was written.
         bind: String,
     },
+    /// A unix socket.
+    #[error("frontend {frontend}: {bind}: {source}; {mend}", mend = mend(source))]
+    Unix {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+        /// What stands in the way.
+        source: SocketFileError,
+    },
+    /// A user or group that there is not.
+    #[error(
+        "frontend {frontend}: {bind}: this host has no {what} {name}: create it or name another"
+    )]
+    NoOwner {
+        /// The frontend.
+        frontend: String,
+        /// The bind as it was written.
+        bind: String,
+        /// `user` or `group`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// Anything else.
     #[error("frontend {frontend}: cannot listen on {bind}: {source}")]
     Io {
@@ -81,7 +111,22 @@ impl Listeners {
         for frontend in &topology.frontends {
             for (index, bind) in frontend.config.binds.iter().enumerate() {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
-                let address = claim_address(bind).map_err(explain)?;
+                let asked = match &bind.address {
+                    Address::Inet(address) => *address,
+                    Address::Unix(path) => {
+                        let (socket, file) = listen_on_file(frontend, bind, path)?;
+                        let file = Arc::new(file);
+                        for worker in &mut all {
+                            // One socket for all: a path has no SO_REUSEPORT. Whoever is first takes the connection.
+                            let socket = socket.try_clone().map_err(explain)?;
+                            let socket = (Arc::clone(frontend), socket.into(), index);
+                            worker.sockets.push(socket);
+                            worker.files.push(Arc::clone(&file));
+                        }
+                        continue;
+                    }
+                };
+                let address = claim_address(bind, asked).map_err(explain)?;
                 for worker in &mut all {
                     let frontend = Arc::clone(frontend);
                     let socket = bound(bind, address, true).map_err(explain)?;
@@ -104,9 +149,9 @@ impl Listeners {
 
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
 /// the bind asks for any (0).
-fn claim_address(bind: &Bind) -> io::Result<SocketAddr> {
+fn claim_address(bind: &Bind, address: SocketAddr) -> io::Result<SocketAddr> {
     // Bound, but never listening: a client that came in between would be reset.
-    let probe = bound(bind, bind.address, false)?;
+    let probe = bound(bind, address, false)?;
     probe
         .local_addr()?
         .as_socket()
@@ -134,6 +179,52 @@ fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+fn listen_on_file(
+    frontend: &Frontend,
+    bind: &Bind,
+    path: &Path,
+) -> Result<(OwnedFd, SocketFile), ListenError> {
+    let names = || (frontend.name.to_string(), bind.text.clone());
+    let number = |name: &Option<String>, what, find: fn(&str) -> Option<u32>| {
+        let Some(name) = name else { return Ok(None) };
+        let found = find(name).or_else(|| name.parse().ok());
+        found.map(Some).ok_or_else(|| {
+            let (frontend, bind) = names();
+            ListenError::NoOwner {
+                frontend,
+                bind,
+                what,
+                name: name.clone(),
+            }
+        })
+    };
+    let user = |name: &str| accounts::user(name).map(|(user, _)| user);
+    let access = Access {
+        mode: bind.permissions.mode,
+        user: number(&bind.permissions.user, "user", user)?,
+        group: number(&bind.permissions.group, "group", accounts::group)?,
+    };
+    SocketFile::listen(path, access, BACKLOG).map_err(|source| {
+        let (frontend, bind) = names();
+        ListenError::Unix {
+            frontend,
+            bind,
+            source,
+        }
+    })
+}
+
+/// What to do about a path that cannot be listened on.
+fn mend(error: &SocketFileError) -> &'static str {
+    match error {
+        SocketFileError::InUse => "stop that one (`ss -lxp` names it) or choose another path",
+        SocketFileError::NotASocket => "remove it or choose another path",
+        SocketFileError::System { .. } => {
+            "its folder has to exist and to be writable, and only root gives files away"
+        }
+    }
 }
 
 fn explain(frontend: &str, bind: &Bind, source: io::Error) -> ListenError {

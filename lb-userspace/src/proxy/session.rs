@@ -1,16 +1,13 @@
 //! How a session of mode tcp ends in counters and log, over TCP and UDP alike.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Shared, dispatch::Trace};
 use crate::{
     observe::log::{
         Active, Cause, Common, Extra, Path, Phase, ServerField, TcpRecord, Termination,
     },
-    topology::{Backend, Frontend, Server},
+    topology::{Backend, Frontend, Peer, Server},
 };
 
 /// A client's connection or flow.
@@ -18,9 +15,9 @@ use crate::{
 pub(super) struct Session<'a> {
     pub(super) shared: &'a Shared,
     pub(super) frontend: &'a Frontend,
-    pub(super) client: SocketAddr,
+    pub(super) client: Peer,
     /// The address that it came to, if the log wants to know.
-    pub(super) destination: Option<SocketAddr>,
+    pub(super) destination: Option<Peer>,
     /// Whether the client speaks TLS.
     pub(super) tls: bool,
     /// When it began, for measuring.
@@ -97,7 +94,7 @@ impl Session<'_> {
         let wants = frontend.config.log_format.wants();
         let extra = Extra {
             destination: self.destination,
-            server: trace.server.as_ref().map(|server| server.address),
+            server: trace.server.as_ref().map(|server| &server.address),
             lines: match wants.lines {
                 true => shared.http.next_line(frontend.index),
                 false => 0,

@@ -24,7 +24,7 @@ use super::{Listeners, Shared, Stop, Stream, entrance, header::Ends, http, tcp, 
 use crate::{
     config::model::{Bind, Mode},
     tls::Session,
-    topology::{Accepted, Frontend},
+    topology::{Accepted, Frontend, Peer},
 };
 
 /// Pause after an accept failed for want of descriptors or memory, which only time can mend.
@@ -94,10 +94,10 @@ impl Worker {
 /// A connection that a client has opened, counted everywhere until it is dropped.
 #[derive(Debug)]
 pub struct Client {
-    /// The socket, or TLS on top of it; TCP_NODELAY is set.
+    /// The socket, or TLS on top of it; over TCP, TCP_NODELAY is set.
     pub stream: Stream,
     /// The client's address, or what a PROXY header says of it; an IPv4 client of a `[::]` bind is an IPv4 address.
-    pub address: SocketAddr,
+    pub address: Peer,
     /// Where it connected to, if a PROXY header says so.
     pub destination: Option<SocketAddr>,
     /// What its TLS handshake has shown.
@@ -120,17 +120,25 @@ impl Client {
         self.tls.as_ref()?.server_name.as_deref()
     }
 
-    /// The two ends of its connection, as a PROXY header tells of them.
-    pub fn ends(&self) -> Ends {
+    /// Where it connected to.
+    pub fn destination(&self) -> Peer {
+        if let (None, Peer::Unix(_)) = (self.destination, self.address) {
+            return self.address;
+        }
         let destination = self.destination.or_else(|| {
             let local = self.stream.tcp().local_addr().ok()?;
             Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
         });
-        Ends {
-            source: self.address,
-            // A socket that does not know its own address is about to end.
-            destination: destination.unwrap_or(self.address),
-        }
+        // A socket that does not know its own address is about to end.
+        destination.map_or(self.address, Peer::Inet)
+    }
+
+    /// The two ends of its connection, as a PROXY header tells of them; a unix socket has none.
+    pub fn ends(&self) -> Option<Ends> {
+        Some(Ends {
+            source: self.address.inet()?,
+            destination: self.destination().inet()?,
+        })
     }
 
     /// Takes its stream out, for what is to be put in its place.
@@ -232,6 +240,8 @@ pub(super) fn run(
             // What the kernel has accepted for us already is still served; then the listener closes.
             let _ = task.await;
         }
+        // Nobody is to find the name of a socket that is not listened on.
+        drop(listeners.files);
         tokio::select! {
             () = worker.empty() => {}
             _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
@@ -254,6 +264,9 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
             return;
         }
     };
+    let config = frontend.config.binds.get(bind);
+    let by_unix = config.is_some_and(|bind| bind.address.is_unix());
+    let by_unix = by_unix.then(|| Peer::Unix(u32::try_from(bind + 1).unwrap_or(u32::MAX)));
     let mut burst = 0;
     let mut failing = false;
     loop {
@@ -270,7 +283,7 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
             place = Place::take(&worker.shared, &frontend) => place,
             () = worker.stopping() => return,
         };
-        match ready.try_io(|listener| accept_one(listener.get_ref())) {
+        match ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)) {
             Ok(Ok((stream, address))) => {
                 failing = false;
                 serve(&worker, stream, address, bind, place);
@@ -299,16 +312,24 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
     }
 }
 
-fn accept_one(listener: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+/// A connection, and who opened it: nobody in particular where that is by a unix socket. Such a connection goes by a `TcpStream` like others: see
+/// [`dial::connect`](crate::wire::dial::connect).
+fn accept_one(
+    listener: &TcpListener,
+    by_unix: Option<Peer>,
+) -> io::Result<(std::net::TcpStream, Peer)> {
     use rustix::net::{SocketFlags, acceptfrom_with};
     let (fd, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    let address = address
-        .and_then(|address| SocketAddr::try_from(address).ok())
-        .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
-    Ok((
-        std::net::TcpStream::from(fd),
-        SocketAddr::new(address.ip().to_canonical(), address.port()),
-    ))
+    let peer = match by_unix {
+        Some(peer) => peer,
+        None => {
+            let address = address
+                .and_then(|address| SocketAddr::try_from(address).ok())
+                .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            SocketAddr::new(address.ip().to_canonical(), address.port()).into()
+        }
+    };
+    Ok((std::net::TcpStream::from(fd), peer))
 }
 
 /// accept(2) passes on errors of the connection itself, which are over with it.
@@ -335,7 +356,7 @@ fn is_clients_fault(error: &io::Error) -> bool {
 fn serve(
     worker: &Rc<Worker>,
     stream: std::net::TcpStream,
-    address: SocketAddr,
+    address: Peer,
     bind: usize,
     place: Place,
 ) {

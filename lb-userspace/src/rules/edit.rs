@@ -90,14 +90,15 @@ pub(super) fn request(
         }
         Edit::SetSource(address) => {
             if let Some(Value::Ip(ip)) = address.value(&scene).and_then(|v| v.cast(Kind::Ip)) {
-                let port = world.source().port();
+                let port = world.source().map_or(0, |source| source.port());
                 world.set_source(SocketAddr::new(ip.to_canonical(), port));
             }
         }
         Edit::SetSourcePort(port) => {
             let port = address_port(port.value(&scene));
-            if let Some(port) = port {
-                world.set_source(SocketAddr::new(world.source().ip(), port));
+            // A port without an address names nobody.
+            if let (Some(port), Some(source)) = (port, world.source()) {
+                world.set_source(SocketAddr::new(source.ip(), port));
             }
         }
         Edit::EarlyHint(name, value) => {

@@ -84,8 +84,8 @@ pub struct Scene<'a> {
 
 /// What expressions see of the connection and the process.
 pub trait World {
-    /// The client's address: the PROXY header's where one was accepted.
-    fn source(&self) -> SocketAddr;
+    /// The client's address: the PROXY header's where one was accepted. Who comes by a unix socket has none.
+    fn source(&self) -> Option<SocketAddr>;
     /// A rule has named another one.
     fn set_source(&self, _source: SocketAddr) {}
     /// The address that the client connected to.

@@ -476,6 +476,11 @@ impl Tracked {
         })
     }
 
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        self.entry.key()
+    }
+
     /// Counts `n` events.
     pub fn add(&self, data: Data, n: u64, now: u64) {
         if let Some(table) = self.handle.table() {

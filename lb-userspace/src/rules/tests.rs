@@ -13,8 +13,8 @@ mod lists;
 struct Fixed;
 
 impl World for Fixed {
-    fn source(&self) -> SocketAddr {
-        ([192, 0, 2, 7], 4711).into()
+    fn source(&self) -> Option<SocketAddr> {
+        Some(([192, 0, 2, 7], 4711).into())
     }
 
     fn destination(&self) -> Option<SocketAddr> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, Uri, header::HOST};
 use lb_common::hash::mix;
 
+use super::Peer;
 use crate::{
     config::model::{self, Balance},
     rules::parameter,
@@ -13,8 +14,8 @@ use crate::{
 /// Who asks for a server, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asking {
-    /// The client.
-    pub client: SocketAddr,
+    /// The client; one that has no address is balanced in turn where the address decides.
+    pub client: Option<SocketAddr>,
     /// Hash of what [`Balance::Uri`] and its like look at; `None` where the request has none, which is then balanced in
     /// turn.
     pub hash: Option<u32>,
@@ -22,14 +23,23 @@ pub struct Asking {
 
 impl From<SocketAddr> for Asking {
     fn from(client: SocketAddr) -> Self {
-        Self { client, hash: None }
+        Peer::Inet(client).into()
+    }
+}
+
+impl From<Peer> for Asking {
+    fn from(client: Peer) -> Self {
+        Self {
+            client: client.inet(),
+            hash: None,
+        }
     }
 }
 
 impl Asking {
     /// A request of `client` to `backend`.
     pub fn of_request(
-        client: SocketAddr,
+        client: Peer,
         backend: &model::Backend,
         uri: &Uri,
         headers: &HeaderMap,
@@ -44,7 +54,7 @@ impl Asking {
             _ => None,
         };
         Self {
-            client,
+            client: client.inet(),
             hash: key.filter(|key| !key.is_empty()).map(hash),
         }
     }
@@ -130,7 +140,7 @@ mod tests {
         if let Some(value) = header {
             headers.insert("x-user", HeaderValue::from_str(value).unwrap());
         }
-        let client = ([192, 0, 2, 1], 5).into();
+        let client = Peer::Inet(([192, 0, 2, 1], 5).into());
         Asking::of_request(client, &backend, &uri.parse().unwrap(), &headers).hash
     }
 

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use crate::config::{
     Config,
     model::{
-        AccessLog, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath, Forward,
-        Frontend, Global, HashType, HealthCheck, Introduced, LogOptions, Mode, OnMarkedDown,
-        OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses, Timeouts, Transport,
+        AccessLog, Address, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath,
+        Forward, Frontend, Global, HashType, HealthCheck, Introduced, LogOptions, Mode,
+        OnMarkedDown, OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses, Timeouts,
+        Transport,
     },
 };
 
@@ -30,7 +31,7 @@ pub(crate) fn timeouts() -> Timeouts {
 pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
         name: name.into(),
-        address: address.parse().unwrap(),
+        address: Address::Inet(address.parse().unwrap()),
         weight: 1,
         maxconn: None,
         backup: false,
@@ -98,7 +99,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         name: name.into(),
         mode: Mode::Tcp,
         binds: vec![Bind {
-            address: bind,
+            address: bind.into(),
+            permissions: Default::default(),
             both_families: false,
             transport: Transport::Tcp,
             text: bind.to_string(),

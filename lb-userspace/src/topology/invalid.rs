@@ -1,7 +1,6 @@
 //! The last message of each proxy that was none, for an operator to look at.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,6 +9,8 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+
+use super::Peer;
 
 /// A message that was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Invalid {
     /// The backend's and the server's, of a response.
     pub server: Option<(Arc<str>, Arc<str>)>,
     /// The client.
-    pub source: SocketAddr,
+    pub source: Peer,
     /// What was read of it.
     pub bytes: Vec<u8>,
     /// What of it is wrong: where, and what was being read there.

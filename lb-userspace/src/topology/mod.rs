@@ -19,6 +19,7 @@ pub mod invalid;
 pub mod latency;
 pub mod limit;
 pub mod observation;
+pub mod peer;
 pub mod queue;
 pub mod server;
 pub mod table;
@@ -31,10 +32,14 @@ pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
 pub use limit::Limit;
 pub use observation::Observation;
+pub use peer::Peer;
 pub use server::{AdminState, Connection, Health, Server, Slots};
 
 use crate::{
-    config::{Config, model},
+    config::{
+        Config,
+        model::{self, Address},
+    },
     rules::{Handle, Map},
     tls::{Acceptor, TlsError},
 };
@@ -181,16 +186,14 @@ impl Topology {
         changed
     }
 
-    /// Where health checks of `server` go: its address and port, unless the check has its own.
-    pub fn check_address(server: &Server, check: &model::HealthCheck) -> SocketAddr {
-        let mut address = server.address;
-        if let Some(ip) = check.address {
-            address.set_ip(ip);
+    /// Where health checks of `server` go: its address and port, unless the check has its own. A unix socket has no port
+    /// that could be another one.
+    pub fn check_address(server: &Server, check: &model::HealthCheck) -> Address {
+        let port = check.port.or(server.address.port());
+        match (check.address.or(server.address.ip()), port) {
+            (Some(ip), Some(port)) => SocketAddr::new(ip, port).into(),
+            _ => server.address.clone(),
         }
-        if let Some(port) = check.port {
-            address.set_port(port);
-        }
-        address
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{
@@ -24,7 +23,7 @@ use super::{
     observation::Observer, queue::Queue,
 };
 use crate::{
-    config::model::{self, Observe, OnMarkedDown},
+    config::model::{self, Address, Observe, OnMarkedDown},
     tls::Connector,
 };
 
@@ -117,7 +116,7 @@ pub struct Server {
     /// Its place in the backend, in the order of the file.
     pub index: usize,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What the file says of it.
     pub config: model::Server,
     /// The TLS towards it.
@@ -180,7 +179,7 @@ impl Server {
             name: config.name.as_str().into(),
             backend: Arc::clone(name),
             index,
-            address: config.address,
+            address: config.address.clone(),
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             check_tls: checked
                 .and_then(|check| check.own_tls(config.tls.as_ref()))

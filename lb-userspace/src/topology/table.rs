@@ -8,7 +8,7 @@ use std::{
 use lb_common::{hash, slots};
 
 use super::Server;
-use crate::config::model::{self, Balance};
+use crate::config::model::{self, Address, Balance};
 
 /// What balancing needs of a backend at one moment; replaced whole at each change of state or weight.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Table {
             .filter_map(|s| u16::try_from(s.index).ok())
             .collect();
         let slots = if config.is_consistent() {
-            let keys: Vec<u64> = chosen.iter().map(|s| key(s.address)).collect();
+            let keys: Vec<u64> = chosen.iter().map(|s| key(&s.address)).collect();
             slots::maglev(&keys, &weights, config.table_size)
         } else {
             slots::interleave(&weights)
@@ -132,7 +132,14 @@ impl Table {
 }
 
 /// A server's identity, the same on every node.
-fn key(address: SocketAddr) -> u64 {
+fn key(address: &Address) -> u64 {
+    let address = match address {
+        Address::Inet(address) => address,
+        Address::Unix(path) => {
+            let bytes = path.as_os_str().as_encoded_bytes().iter();
+            return bytes.fold(0, |sum, &byte| hash::mix(sum ^ u64::from(byte)));
+        }
+    };
     let bits = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,

@@ -1,10 +1,8 @@
 //! Opening a connection to a server: connect, introduce whom it is for, shake hands.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{io, net::IpAddr, path::Path};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
@@ -12,7 +10,7 @@ use tokio::{
 use tokio_rustls::TlsStream;
 
 use super::{Stream, header};
-use crate::tls::Connector;
+use crate::{config::model::Address, tls::Connector};
 
 /// Why the server did not become reachable after it was connected to.
 #[derive(Debug, thiserror::Error)]
@@ -25,20 +23,39 @@ pub enum Unready {
     Tls(io::Error),
 }
 
-/// Connects to `address`; TCP_NODELAY is set.
+/// Connects to `address`; over TCP, TCP_NODELAY is set.
 ///
 /// The socket is not bound first: connect(2) then takes a source port that is free for this destination, as it would
 /// with IP_BIND_ADDRESS_NO_PORT.
 ///
 /// # Errors
 /// What the system says.
-pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub async fn connect(address: &Address) -> io::Result<TcpStream> {
+    let address = match address {
+        Address::Inet(address) => *address,
+        Address::Unix(path) => return unix(path),
+    };
     let socket = match address.is_ipv4() {
         true => TcpSocket::new_v4(),
         false => TcpSocket::new_v6(),
     }?;
     socket.set_nodelay(true)?;
     socket.connect(address).await
+}
+
+/// Connects to the unix socket at `path`. It does so at once or not at all: a socket whose backlog is full is EAGAIN.
+///
+/// What is behind the [`TcpStream`] is no TCP, but all that is done with one of ours (reading, writing, looking, splicing,
+/// closing one way) goes by the descriptor, whatever its family.
+fn unix(path: &Path) -> io::Result<TcpStream> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    TcpStream::from_std(socket.into())
 }
 
 /// A handshake with a server.

@@ -176,13 +176,24 @@ fn canonical(address: IpAddr, port: u16) -> SocketAddr {
 pub struct Introduction {
     /// How.
     pub version: ProxyVersion,
-    /// Of whom; nobody is introduced by a connection of our own.
-    pub ends: Option<Ends>,
+    /// Of whom.
+    pub whom: Whom,
+}
+
+/// Whom a header introduces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// A client.
+    Client(Ends),
+    /// A client that has no address, for it came by a unix socket.
+    Unnamed,
+    /// Nobody: the connection is our own.
+    Ourselves,
 }
 
 impl Introduction {
     /// The header for a connection to a server. One of our own is what HAProxy makes of its checks: the LOCAL command,
-    /// and in version 1, which has none, the connection itself.
+    /// and in version 1, which has none, the connection itself, if that has addresses.
     pub(super) fn bytes(self, stream: &TcpStream) -> Vec<u8> {
         let own = || {
             Some(Ends {
@@ -190,13 +201,15 @@ impl Introduction {
                 destination: stream.peer_addr().ok()?,
             })
         };
-        match (self.ends, self.version) {
+        let ends = match self.whom {
+            Whom::Client(ends) => Some(ends),
+            Whom::Ourselves if self.version == ProxyVersion::V1 => own(),
+            Whom::Ourselves | Whom::Unnamed => None,
+        };
+        match (ends, self.version) {
             (Some(ends), version) => write(version, ends),
             (None, ProxyVersion::V2) => [SIGNATURE.as_slice(), b"\x20\0\0\0"].concat(),
-            (None, ProxyVersion::V1) => own().map_or_else(
-                || b"PROXY UNKNOWN\r\n".to_vec(),
-                |ends| write(ProxyVersion::V1, ends),
-            ),
+            (None, ProxyVersion::V1) => b"PROXY UNKNOWN\r\n".to_vec(),
         }
     }
 }

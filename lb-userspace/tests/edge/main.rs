@@ -26,4 +26,5 @@ mod runtime;
 mod server;
 mod stats;
 mod terminated;
+mod unix;
 mod ways;

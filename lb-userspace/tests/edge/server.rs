@@ -3,6 +3,8 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    path::Path,
     sync::{Arc, Mutex},
     thread,
 };
@@ -26,6 +28,22 @@ pub(crate) fn server() -> (SocketAddr, Seen) {
         }
     });
     (address, seen)
+}
+
+/// The same on a unix socket.
+pub(crate) fn unix_server(path: &Path) -> Seen {
+    let listener = UnixListener::bind(path).unwrap();
+    let seen = Seen::default();
+    let keep = Arc::clone(&seen);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let keep = Arc::clone(&keep);
+            // What is done with it goes by the descriptor.
+            let stream = TcpStream::from(OwnedFd::from(stream));
+            thread::spawn(move || serve(stream, &keep));
+        }
+    });
+    seen
 }
 
 fn serve(stream: TcpStream, seen: &Seen) {

@@ -49,6 +49,7 @@ const WITH_VALUE: &[&str] = &[
     "crt-ignore-err",
     "crt-list",
     "namespace",
+    "on-marked-up",
     "proxy-v2-options",
     "redir",
     "resolvers",
@@ -234,7 +235,12 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 let Some(value) = words.argument(option, says) else {
                     continue;
                 };
-                options.set(&option.text, Value::text(value.text.as_str(), value.span));
+                let key = match option.text.as_str() {
+                    "uid" => "user",
+                    "gid" => "group",
+                    key => key,
+                };
+                options.set(key, Value::text(value.text.as_str(), value.span));
             }
             "transparent" => options.set("transparent", Value::plain("true", span)),
             other => {

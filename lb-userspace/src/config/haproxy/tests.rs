@@ -434,6 +434,23 @@ fn files_are_looked_for_below_their_base() {
 }
 
 #[test]
+fn unix_sockets_keep_their_owners() {
+    let text = "frontend f\n mode http\n bind unix@/run/a.sock mode 660 user www gid 33\n bind /run/b.sock accept-proxy\n \
+         default_backend b\nbackend b\n mode http\n server s1 /run/s1.sock\n server s2 unix@/run/s2.sock check\n";
+    let config = reread(text);
+    let binds = &config.frontends[0].binds;
+    assert_eq!(binds[0].address.to_string(), "unix:/run/a.sock");
+    let permissions = &binds[0].permissions;
+    assert_eq!(permissions.mode, Some(0o660));
+    assert_eq!(permissions.user.as_deref(), Some("www"));
+    assert_eq!(permissions.group.as_deref(), Some("33"));
+    assert!(binds[1].accept_proxy.is_some());
+    let servers = config.backends[0].servers.iter();
+    let servers: Vec<String> = servers.map(|server| server.address.to_string()).collect();
+    assert_eq!(servers, ["unix:/run/s1.sock", "unix:/run/s2.sock"]);
+}
+
+#[test]
 fn servers_that_are_checked_otherwise_say_so_themselves() {
     let text = "\
 backend b

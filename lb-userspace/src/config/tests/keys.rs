@@ -155,7 +155,7 @@ backends:
         text: r#"global: { log: [{ target: "tls://192.0.2.1" }] }
 defaults: { log_format: "%ci %[hdr(host)]" }
 frontends:
-  t: { mode: tcp, bind: ["unix:/run/s", "quic:*:443", "*:80-89"], default_backend: app }
+  t: { mode: tcp, bind: ["unix:@abcde", "quic:*:443", "*:80-89"], default_backend: app }
 backends:
   app:
     cookie: { name: C, mode: rewrite, indirect: true }
@@ -166,7 +166,7 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
         found: &[
             r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
             "2:25 error: `log_format`: header fields are gone when the line is written, and `hdr(host)` asks for them => keep what you need below `capture` and write `%hr` or `%[capture.req.hdr(0)]`, or in a variable: `set_var: { txn.name: … }` and `%[var(txn.name)]`",
-            r#"4:26 error: unsupported: unix sockets to listen on are not built yet => write a TCP address such as `"*:80"`"#,
+            "4:26 error: unsupported: abstract unix sockets are not built yet => write a path such as `unix:/run/app.sock`",
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
             "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",

@@ -1,6 +1,6 @@
 //! Servers: where they are and what their replies look like.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lb_common::service::{Server as ServerEntry, ServiceKey, SnatAddress};
 
@@ -8,7 +8,7 @@ use super::{Image, Inputs, OfFamily, TCP, UDP, hops};
 use crate::{
     config::model::{Forward, SnatAddresses},
     fastpath::{family::words, net::Family},
-    topology::{Backend, Server},
+    topology::Backend,
 };
 
 /// Protocols that a frontend's binds speak.
@@ -29,13 +29,13 @@ impl Image {
     pub(super) fn add_server(
         &mut self,
         (index, hop): (u32, u16),
-        server: &Server,
+        address: SocketAddr,
         backend: &Backend,
         protocols: Protocols,
         inputs: &Inputs<'_>,
     ) {
-        let ip = server.address.ip().to_canonical();
-        let port = server.address.port();
+        let ip = address.ip().to_canonical();
+        let port = address.port();
         let forward = backend.config.forward;
         let mut entry = ServerEntry {
             addr: words(ip),

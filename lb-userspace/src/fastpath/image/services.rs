@@ -54,9 +54,13 @@ impl Image {
         let mut ordinals = Vec::new();
         let mut members = Vec::new();
         for server in &backend.servers {
+            // No kernel path has a server without an address.
+            let Some(address) = server.address.inet() else {
+                continue;
+            };
             let index = registry.server(&backend.name, &server.name, room)?;
             let lane = registry.lane(&frontend.name, &backend.name, &server.name, room)?;
-            let hop = registry.hop(&backend.name, &server.name, server.address.ip(), room)?;
+            let hop = registry.hop(&backend.name, &server.name, address.ip(), room)?;
             let ordinal = (index & 0xff) as usize;
             if members.len() <= ordinal {
                 members.resize(ordinal + 1, 0);
@@ -70,7 +74,7 @@ impl Image {
                     idle,
                 },
             );
-            self.add_server((index, hop), server, backend, protocols, inputs);
+            self.add_server((index, hop), address, backend, protocols, inputs);
         }
         let table = backend.table();
         self.add_weights(block, backend, &ordinals, &table.servers().collect());
@@ -179,20 +183,22 @@ fn service_addresses(
 ) -> BTreeSet<(SocketAddr, u16)> {
     let mut found = BTreeSet::new();
     for bind in &frontend.config.binds {
+        let Some(address) = bind.address.inet() else {
+            continue;
+        };
         let proto = match bind.transport {
             Transport::Tcp => TCP,
             Transport::Udp => UDP,
         };
-        let ips = bound_addresses(bind, view).into_iter();
+        let ips = bound_addresses(address.ip(), bind.both_families, view).into_iter();
         let ips = ips.filter(|ip| !ip.is_loopback() && serves(backend, *ip));
-        found.extend(ips.map(|ip| (SocketAddr::new(ip, bind.address.port()), proto)));
+        found.extend(ips.map(|ip| (SocketAddr::new(ip, address.port()), proto)));
     }
     found
 }
 
 /// The addresses that a bind has on this host now.
-fn bound_addresses(bind: &Bind, view: &View) -> Vec<IpAddr> {
-    let ip = bind.address.ip();
+fn bound_addresses(ip: IpAddr, both_families: bool, view: &View) -> Vec<IpAddr> {
     if !ip.is_unspecified() {
         return vec![ip.to_canonical()];
     }
@@ -201,7 +207,7 @@ fn bound_addresses(bind: &Bind, view: &View) -> Vec<IpAddr> {
         addresses.map(|address| address.ip)
     };
     let mut ips = Vec::new();
-    if ip.is_ipv4() || bind.both_families {
+    if ip.is_ipv4() || both_families {
         ips.extend(local(Family::V4));
     }
     if ip.is_ipv6() {

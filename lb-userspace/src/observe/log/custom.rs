@@ -10,12 +10,13 @@ use std::{
 use super::{
     clock::Calendar,
     httplog::{captured_field, captured_fields, escape_byte, text_of},
-    record::{Common, HttpRecord, RequestLine},
+    record::{Common, Extra, HttpRecord, RequestLine},
     tcplog::{Retries, accept_date, millis, timer},
 };
 use crate::{
     config::model::{Field, LogLine, Piece},
     rules::{Side, Style},
+    topology::Peer,
 };
 
 /// What a line may be about.
@@ -143,14 +144,14 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
     let (active, extra) = (&common.active, &common.extra);
     let whole = extra.handshake + extra.idle + common.total;
     match field {
-        Field::ClientIp => address(out, Some(common.client), style),
-        Field::ClientPort => port(out, Some(common.client), style),
-        Field::FrontendIp => address(out, extra.destination, style),
-        Field::FrontendPort => port(out, extra.destination, style),
-        Field::BackendIp => address(out, extra.local, style),
-        Field::BackendPort => port(out, extra.local, style),
-        Field::ServerIp => address(out, extra.server, style),
-        Field::ServerPort => port(out, extra.server, style),
+        Field::ClientIp => peer(out, Some(common.client), Part::Ip, style),
+        Field::ClientPort => peer(out, Some(common.client), Part::Port, style),
+        Field::FrontendIp => peer(out, extra.destination, Part::Ip, style),
+        Field::FrontendPort => peer(out, extra.destination, Part::Port, style),
+        Field::BackendIp => peer(out, ours(common), Part::Ip, style),
+        Field::BackendPort => peer(out, ours(common), Part::Port, style),
+        Field::ServerIp => peer(out, servers(extra), Part::Ip, style),
+        Field::ServerPort => peer(out, servers(extra), Part::Port, style),
         Field::Frontend => text(out, Some(common.frontend), style),
         Field::FrontendTransport => {
             text(out, Some(common.frontend), style)?;
@@ -246,6 +247,38 @@ fn begun(common: &Common<'_>) -> SystemTime {
         .accepted
         .checked_sub(before)
         .unwrap_or(common.accepted)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Ip,
+    Port,
+}
+
+/// The server's address. A unix socket has no number there.
+fn servers(extra: &Extra<'_>) -> Option<Peer> {
+    Some(match extra.server?.inet() {
+        Some(address) => Peer::Inet(address),
+        None => Peer::Unix(0),
+    })
+}
+
+/// Our end of the connection to it.
+fn ours(common: &Common<'_>) -> Option<Peer> {
+    match servers(&common.extra) {
+        Some(Peer::Unix(none)) => common.connected.map(|_| Peer::Unix(none)),
+        _ => common.extra.local.map(Peer::Inet),
+    }
+}
+
+/// `unix` and the number of the bind, as HAProxy has it, for who came by a unix socket.
+fn peer(out: &mut impl Write, peer: Option<Peer>, part: Part, style: Style) -> fmt::Result {
+    match (peer, part) {
+        (Some(Peer::Unix(_)), Part::Ip) => text(out, Some("unix"), style),
+        (Some(Peer::Unix(bind)), Part::Port) => number(out, bind.into(), style),
+        (_, Part::Ip) => address(out, peer.and_then(Peer::inet), style),
+        (_, Part::Port) => port(out, peer.and_then(Peer::inet), style),
+    }
 }
 
 fn address(out: &mut impl Write, address: Option<SocketAddr>, style: Style) -> fmt::Result {

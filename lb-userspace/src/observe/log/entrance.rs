@@ -1,19 +1,20 @@
 //! The line of a connection that never came to a request or a server: HAProxy's error log format.
 
-use std::{fmt::Display, net::SocketAddr, time::SystemTime};
+use std::{fmt::Display, time::SystemTime};
 
 use super::tcplog::accept_date;
+use crate::topology::Peer;
 
 /// `192.0.2.7:1234 [23/Nov/2026:02:30:20.251] web/1: SSL handshake failure`: the client, when it was accepted, the
 /// frontend with the number of its bind, and why it was not let in.
 pub fn entrance_failed(
-    client: SocketAddr,
+    client: Peer,
     accepted: SystemTime,
     frontend: &str,
     bind: usize,
     why: impl Display,
 ) -> String {
-    let mut line = format!("{}:{} [", client.ip(), client.port());
+    let mut line = format!("{client} [");
     // A String takes everything.
     let _ = accept_date(&mut line, accepted);
     line.push_str(&format!("] {frontend}/{bind}: {why}"));
@@ -27,7 +28,7 @@ mod tests {
     #[test]
     fn the_line_is_haproxys() {
         let line = entrance_failed(
-            ([192, 0, 2, 7], 1234).into(),
+            Peer::Inet(([192, 0, 2, 7], 1234).into()),
             SystemTime::now(),
             "web",
             1,

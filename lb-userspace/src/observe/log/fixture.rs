@@ -3,14 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Active, Common, Extra, ServerField, Termination};
-use crate::config::model::{AccessLog, LogOptions};
+use crate::{
+    config::model::{AccessLog, LogOptions},
+    topology::Peer,
+};
 
 /// A request that a server answered, as it came from a client on loopback.
 pub(super) fn common() -> Common<'static> {
     Common {
         format: &AccessLog::Http,
         options: LogOptions::default(),
-        client: ([127, 0, 0, 1], 50166).into(),
+        client: Peer::Inet(([127, 0, 0, 1], 50166).into()),
         accepted: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_420),
         frontend: "http-in",
         tls: false,

@@ -79,9 +79,7 @@ pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
 
 /// `CLIENT:PORT [DATE] FRONTEND BACKEND/SERVER `, with which both formats begin.
 pub(super) fn write_head(out: &mut impl Write, common: &Common<'_>) -> fmt::Result {
-    let client = common.client;
-    // HAProxy writes an IPv6 address bare, and one that is mapped as IPv4.
-    write!(out, "{}:{} [", client.ip().to_canonical(), client.port())?;
+    write!(out, "{} [", common.client)?;
     accept_date(out, common.accepted)?;
     write!(
         out,

@@ -61,8 +61,10 @@ pub fn event(level: Level, at: SystemTime, message: &str) -> String {
 struct Access<'a> {
     time: String,
     r#type: &'static str,
-    client_address: std::net::IpAddr,
-    client_port: u16,
+    /// `unix` for who came by a unix socket.
+    client_address: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_port: Option<u16>,
     accepted: String,
     frontend: &'a str,
     tls: bool,
@@ -117,8 +119,11 @@ impl<'a> Access<'a> {
         Self {
             time: rfc3339(common.accepted + common.total),
             r#type: kind,
-            client_address: common.client.ip().to_canonical(),
-            client_port: common.client.port(),
+            client_address: match common.client.ip() {
+                Some(ip) => ip.to_canonical().to_string().into(),
+                None => "unix".into(),
+            },
+            client_port: common.client.inet().map(|client| client.port()),
             accepted: rfc3339(common.accepted),
             frontend: common.frontend,
             tls: common.tls,

@@ -10,8 +10,9 @@ use std::{
 
 use super::termination::{CookieSeen, CookieSet, Termination};
 use crate::{
-    config::model::{AccessLog, LogOptions},
+    config::model::{AccessLog, Address, LogOptions},
     rules::{Captured, Value},
+    topology::Peer,
 };
 
 /// What a TCP connection and an HTTP request have in common.
@@ -22,7 +23,7 @@ pub struct Common<'a> {
     /// Whether it wants it at all.
     pub options: LogOptions,
     /// The client, after a PROXY header if one was accepted.
-    pub client: SocketAddr,
+    pub client: Peer,
     /// When the connection was accepted, or for a request when its first byte arrived.
     pub accepted: SystemTime,
     /// The frontend's name.
@@ -71,11 +72,11 @@ pub struct Extra<'a> {
     /// From there, or from the end of the request before, to the first byte (Ti).
     pub idle: Duration,
     /// The address that the client came to.
-    pub destination: Option<SocketAddr>,
+    pub destination: Option<Peer>,
     /// Our end of the connection to the server.
     pub local: Option<SocketAddr>,
     /// The server's address.
-    pub server: Option<SocketAddr>,
+    pub server: Option<&'a Address>,
     /// The request's unique id.
     pub id: Option<&'a [u8]>,
     /// Version and cipher of the client's TLS.

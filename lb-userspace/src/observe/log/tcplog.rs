@@ -85,6 +85,7 @@ mod tests {
         fixture::{common, strip_date},
         termination::{Cause, Phase, Termination},
     };
+    use crate::topology::Peer;
 
     fn line(common: Common<'static>) -> String {
         let mut out = String::new();
@@ -133,7 +134,7 @@ mod tests {
     fn an_ipv6_client_is_bare_and_a_mapped_one_is_ipv4() {
         let of = |text: &str| {
             line(Common {
-                client: text.parse().expect("an address"),
+                client: Peer::Inet(text.parse().expect("an address")),
                 ..common()
             })
         };

@@ -245,7 +245,10 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         cli_abrt: Some(counters.client_aborts.value()),
         srv_abrt: Some(counters.server_aborts.value()),
         lastsess: Some(last_session(now, server.last_session_ms())),
-        addr: Some(server.address.to_string().into()),
+        addr: Some(match server.address.inet() {
+            Some(address) => address.to_string().into(),
+            None => "unix".into(),
+        }),
         cookie: server.config.cookie.as_deref().and_then(text),
         mode: Some(mode(backend.config.mode)),
         wrew: Some(0),

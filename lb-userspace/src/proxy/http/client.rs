@@ -25,7 +25,7 @@ use crate::{
     proxy::{self, Worker, header::Ends},
     rules::SessionVars,
     tls::Session,
-    topology::Frontend,
+    topology::{Frontend, Peer},
 };
 
 mod connections;
@@ -84,9 +84,9 @@ pub(super) struct Client {
 /// Whose requests they are: what lasts as long as the connection, and is shared by those that are under way on it.
 pub(super) struct Whose {
     pub(super) worker: Rc<Worker>,
-    pub(super) peer: SocketAddr,
-    /// Both ends of its connection, for servers that are to be told.
-    pub(super) ends: Ends,
+    pub(super) peer: Peer,
+    /// Where it connected to, for whoever wants to be told.
+    pub(super) destination: Peer,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests that want it.
@@ -95,6 +95,8 @@ pub(super) struct Whose {
     handshake: Cell<Duration>,
     /// Since when it has had nothing to do.
     idle_from: Cell<Instant>,
+    /// Its number, if somebody has asked for it.
+    identity: OnceCell<u64>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -168,19 +170,18 @@ impl Client {
             Some(_) => began,
         };
         let peer = accepted.address;
-        let ends = match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
-            true => accepted.ends(),
-            // Nobody is told, so nobody need be asked.
-            false => Ends {
-                source: peer,
-                destination: peer,
-            },
-        };
+        let destination =
+            match worker.shared.http.introduces() || worker.shared.http.asks_for_ends() {
+                true => accepted.destination(),
+                // Nobody is told, so nobody need be asked.
+                false => peer,
+            };
         let whose = Whose {
             worker,
             peer,
-            ends,
+            destination,
             tls: accepted.tls.clone(),
+            identity: OnceCell::new(),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
             idle_from: Cell::new(began),
@@ -233,8 +234,16 @@ impl Client {
     }
 
     /// Who the present request comes from: the other end of the connection, or whom a proxy that is believed has named.
-    pub(super) fn source(&self) -> SocketAddr {
-        self.source.get().unwrap_or(self.peer)
+    pub(super) fn source(&self) -> Peer {
+        self.source.get().map_or(self.peer, Peer::Inet)
+    }
+
+    /// Both ends of its connection, for servers that are to be told; a unix socket has none.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        Some(Ends {
+            source: self.peer.inet()?,
+            destination: self.destination.inet()?,
+        })
     }
 
     pub(super) fn set_source(&self, source: SocketAddr) {
@@ -248,7 +257,7 @@ impl Client {
     }
 
     /// Whom servers are told of: who a rule says it is, or the other end of the connection.
-    pub(super) fn speaker(&self) -> SocketAddr {
+    pub(super) fn speaker(&self) -> Peer {
         match self.renamed.get() {
             true => self.source(),
             false => self.peer,
@@ -265,13 +274,14 @@ impl Client {
         self.vanishes.get()
     }
 
-    /// Whom the server is told of, as a field's value.
-    pub(super) fn forwarded_for(&self) -> HeaderValue {
+    /// Whom the server is told of, as a field's value, if that has an address.
+    pub(super) fn forwarded_for(&self) -> Option<HeaderValue> {
         if self.renamed.get() {
-            return address_value(self.source().ip());
+            return self.source().ip().map(address_value);
         }
-        let make = || address_value(self.peer.ip());
-        self.whose.forwarded_for.get_or_init(make).clone()
+        let ip = self.peer.ip()?;
+        let make = || address_value(ip);
+        Some(self.whose.forwarded_for.get_or_init(make).clone())
     }
 
     fn timeouts(&self) -> &Timeouts {
@@ -432,14 +442,6 @@ impl Client {
             self.idle_from.set(start);
         }
         (self.handshake.take(), idle)
-    }
-
-    /// The number of the present request in this process.
-    pub(super) fn number(&self) -> u64 {
-        let number = self.number.get();
-        let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
-        self.number.set(Some(number));
-        number
     }
 
     /// hyper has our answer's head.

@@ -56,7 +56,7 @@ pub(super) fn receive(client: &Client, plan: &Plan, head: &mut request::Parts) -
     let config = &client.frontend().config;
     let standing = match &config.trust {
         None => Standing::Anyone,
-        Some(trust) if trust.believes(client.peer.ip()) => {
+        Some(trust) if client.peer.ip().is_some_and(|ip| trust.believes(ip)) => {
             let named = trust.client_ip_from.as_ref();
             if let Some(source) = named.and_then(|field| named_client(&head.headers, field, trust))
             {
@@ -157,8 +157,10 @@ pub(super) fn tell(client: &Client, target: &Target, told: Told, headers: &mut H
     if any(|told| told.proto) {
         set(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(client)));
     }
-    if any(|told| told.port) {
-        set(X_FORWARDED_PORT, client.ends.destination.port().into());
+    if any(|told| told.port)
+        && let Some(destination) = client.destination.inet()
+    {
+        set(X_FORWARDED_PORT, destination.port().into());
     }
     if any(|told| told.host)
         && let Some(host) = &told.host
@@ -178,7 +180,8 @@ fn scheme(client: &Client) -> &'static str {
     }
 }
 
-/// HAProxy's `option forwardfor`: the backend's field, unless either makes an exception.
+/// HAProxy's `option forwardfor`: the backend's field, unless either makes an exception. Who came by a unix socket has no
+/// address to tell.
 fn append_address(
     client: &Client,
     both: &[&Forwarding; 2],
@@ -189,18 +192,19 @@ fn append_address(
     let Some(ForwardedFor { header, .. }) = wishes.clone().next_back() else {
         return;
     };
-    if wishes
-        .clone()
-        .any(|told| is_among(client.speaker().ip(), &told.except))
+    let (Some(ip), Some(value)) = (client.speaker().ip(), client.forwarded_for()) else {
+        return;
+    };
+    if wishes.clone().any(|told| is_among(ip, &told.except))
         || wishes.all(|told| told.if_none) && headers.contains_key(header)
     {
         return;
     }
     // A backend's own field was not known when the request came.
     if standing == Standing::NotBelieved && *header != X_FORWARDED_FOR {
-        headers.insert(header, client.forwarded_for());
+        headers.insert(header, value);
     } else {
-        headers.append(header, client.forwarded_for());
+        headers.append(header, value);
     }
 }
 
@@ -216,8 +220,10 @@ fn append_forwarded(
     let element = rfc7239::Element {
         proto: what.proto.then(|| scheme(client)),
         host: host.and_then(|host| host.to_str().ok()),
-        by: what.by.then_some((client.ends.destination, what.by_port)),
-        for_: what.for_.then_some((client.speaker(), what.for_port)),
+        by: what.by.then_some((client.destination.inet(), what.by_port)),
+        for_: what
+            .for_
+            .then_some((client.speaker().inet(), what.for_port)),
     };
     let mut value = Vec::new();
     let well_formed = |line: &HeaderValue| rfc7239::elements(line.as_bytes()).is_some();

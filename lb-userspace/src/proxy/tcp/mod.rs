@@ -85,7 +85,7 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
             .log_format
             .wants()
             .destination
-            .then(|| client.ends().destination),
+            .then(|| client.destination()),
         tls: client.tls.is_some(),
         accepted: client.accepted,
         accepted_at: client.accepted_at,

@@ -32,8 +32,8 @@ struct Routes {
 
 /// What rules ask for.
 struct Facts<'a> {
-    source: SocketAddr,
-    destination: SocketAddr,
+    source: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
     frontend: &'a str,
     name: Option<&'a str>,
 }
@@ -84,8 +84,8 @@ impl Plan {
             _ => None,
         };
         let facts = Facts {
-            source: client.address,
-            destination: client.ends().destination,
+            source: client.address.inet(),
+            destination: client.destination().inet(),
             frontend: &frontend.name,
             name: name.map(|name| name.strip_suffix('.').unwrap_or(name)),
         };
@@ -116,8 +116,8 @@ pub(super) fn remembered(
         return (None, Vec::new());
     }
     let facts = Facts {
-        source: client.address,
-        destination: client.ends().destination,
+        source: client.address.inet(),
+        destination: client.destination().inet(),
         frontend: &client.frontend().name,
         name: None,
     };
@@ -135,12 +135,12 @@ pub(super) fn remembered(
 }
 
 impl World for Facts<'_> {
-    fn source(&self) -> SocketAddr {
+    fn source(&self) -> Option<SocketAddr> {
         self.source
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        Some(self.destination)
+        self.destination
     }
 
     fn frontend(&self) -> &str {

@@ -22,7 +22,7 @@ use crate::{
         session::{Outcome, Session, millis},
         tcp::failure,
     },
-    topology::{Backend, Connection, Server},
+    topology::{Backend, Connection, Peer, Server},
 };
 
 /// Idle time of every flow once the worker stops: UDP has no end that could be waited for.
@@ -39,8 +39,8 @@ pub(super) async fn run(opened: &Opened) {
         tls: false,
         shared: &worker.shared,
         frontend,
-        client: opened.key.0,
-        destination: Some((opened.key.1, opened.relay.bound.port()).into()),
+        client: opened.key.0.into(),
+        destination: Some(Peer::Inet((opened.key.1, opened.relay.bound.port()).into())),
         accepted: opened.accepted,
         accepted_at: opened.accepted_at,
     };
@@ -101,7 +101,10 @@ async fn serve(
             count_move(backend, &left, &server, trace);
         }
         server.count_session(clock.at(assigned));
-        let error = match socket::to_server(server.address) {
+        // The file gives no unix sockets to frontends with datagrams.
+        let address = server.address.inet();
+        let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
+        let error = match address.and_then(socket::to_server) {
             Ok(socket) => {
                 trace.connected = Some(assigned.elapsed());
                 match carry(opened, backend, &slot, socket).await {

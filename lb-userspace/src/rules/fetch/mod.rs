@@ -166,6 +166,8 @@ pub enum Counted {
     Tracked(u8),
     /// The client's address in a table.
     Source(std::sync::Arc<Handle>),
+    /// The key of the one that a counter follows, in a table.
+    TrackedIn(u8, std::sync::Arc<Handle>),
 }
 
 impl Fetch {
@@ -279,8 +281,8 @@ impl Fetch {
         let world = scene.world;
         Some(match self {
             Self::Constant(value) => value.borrowed(),
-            Self::Source => Value::Ip(world.source().ip()),
-            Self::SourcePort => Value::Int(world.source().port().into()),
+            Self::Source => Value::Ip(world.source()?.ip()),
+            Self::SourcePort => Value::Int(world.source()?.port().into()),
             Self::Destination => Value::Ip(world.destination()?.ip()),
             Self::DestinationPort => Value::Int(world.destination()?.port().into()),
             Self::Method => bytes(request?.method.as_str().as_bytes()),
@@ -346,8 +348,16 @@ impl Fetch {
                 Counted::Tracked(sc) => scene.state.tracked(*sc)?.get(*data, world.now_ms())?,
                 Counted::Source(handle) => {
                     let table = handle.table()?;
-                    let key = super::table::Key::of(Value::Ip(world.source().ip()), table.key())?;
+                    let key = super::table::Key::of(Value::Ip(world.source()?.ip()), table.key())?;
                     match table.find(&key, world.now_ms()) {
+                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
+                        None => 0,
+                    }
+                }
+                Counted::TrackedIn(sc, handle) => {
+                    let table = handle.table()?;
+                    let key = scene.state.tracked(*sc)?.key();
+                    match table.find(key, world.now_ms()) {
                         Some(entry) => table.get(&entry, *data, world.now_ms())?,
                         None => 0,
                     }

@@ -200,7 +200,7 @@ fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
     Ok(Some((Fetch::Constant(value), most)))
 }
 
-/// `sc_NAME(N)`, `scN_NAME`, `src_NAME(table)`.
+/// `sc_NAME(N)`, `scN_NAME`, each perhaps with a table, and `src_NAME(table)`.
 fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, usize)>, Problem> {
     let name = call.name.as_str();
     if let Some(data) = name.strip_prefix("src_").and_then(Data::by_fetch) {
@@ -214,13 +214,20 @@ fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, us
             if rest != "tracked" && Data::by_fetch(rest).is_none() {
                 return Ok(None);
             }
-            (sticky(call.need(0, "the number of a counter")?)?, rest, 1)
+            let most = 1 + usize::from(rest != "tracked");
+            (
+                sticky(call.need(0, "the number of a counter")?)?,
+                rest,
+                most,
+            )
         }
         None => match name
             .strip_prefix("sc")
             .and_then(|rest| rest.split_once('_'))
         {
-            Some((digit @ ("0" | "1" | "2"), rest)) => (sticky(digit)?, rest, 0),
+            Some((digit @ ("0" | "1" | "2"), rest)) => {
+                (sticky(digit)?, rest, usize::from(rest != "tracked"))
+            }
             _ => return Ok(None),
         },
     };
@@ -230,7 +237,11 @@ fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, us
     let Some(data) = Data::by_fetch(rest) else {
         return Ok(None);
     };
-    let of = Counted::Tracked(sc);
+    // The table is the last argument, where one is named.
+    let of = match most.checked_sub(1).and_then(|at| call.optional(at)) {
+        Some(table) => Counted::TrackedIn(sc, registry.table(table)),
+        None => Counted::Tracked(sc),
+    };
     Ok(Some((Fetch::Counter { of, data }, most)))
 }
 

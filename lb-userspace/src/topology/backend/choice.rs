@@ -81,6 +81,11 @@ impl Backend {
 
     fn pick(&self, table: &Table, asking: &Asking, exclude: &[usize]) -> Option<Picked<'_>> {
         let at = |(server, active)| Picked::At(server, active);
+        let by = |slot: Option<usize>| match slot {
+            Some(slot) => self.hashed(table, slot, exclude),
+            // There is nothing to stick to.
+            None => self.round_robin(table, exclude).map(Picked::Any),
+        };
         match self.config.balance {
             Balance::RoundRobin | Balance::StaticRr => {
                 self.round_robin(table, exclude).map(Picked::Any)
@@ -89,13 +94,11 @@ impl Backend {
             Balance::LeastTime => self.least_time(table, exclude).map(at),
             Balance::First => self.first(table, exclude).map(Picked::Any),
             Balance::Random => self.random(table, exclude).map(at),
-            Balance::Source => self.hashed(table, table.source_slot(asking.client.ip()), exclude),
-            Balance::Maglev => self.hashed(table, table.endpoint_slot(asking.client), exclude),
-            Balance::Uri | Balance::UrlParam | Balance::Hdr => match asking.hash {
-                Some(hash) => self.hashed(table, table.slot(hash), exclude),
-                // There is nothing to stick to.
-                None => self.round_robin(table, exclude).map(Picked::Any),
-            },
+            Balance::Source => by(asking.client.map(|client| table.source_slot(client.ip()))),
+            Balance::Maglev => by(asking.client.map(|client| table.endpoint_slot(client))),
+            Balance::Uri | Balance::UrlParam | Balance::Hdr => {
+                by(asking.hash.map(|hash| table.slot(hash)))
+            }
         }
     }
 

@@ -17,4 +17,5 @@ mod rules;
 mod stick;
 mod timeouts;
 mod tls;
+mod unix;
 mod upgrade;

@@ -56,7 +56,11 @@ pub fn listen(binds: &[Bind]) -> Result<Vec<TcpListener>, ListenError> {
     binds
         .iter()
         .map(|bind| {
-            listen_on(bind.address, bind.both_families).map_err(|source| ListenError {
+            // The file has no other for it.
+            let address = bind.address.inet();
+            let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
+            let listening = address.and_then(|address| listen_on(address, bind.both_families));
+            listening.map_err(|source| ListenError {
                 bind: bind.text.clone(),
                 source,
             })
@@ -194,7 +198,8 @@ mod tests {
 
     fn bind(address: SocketAddr) -> Bind {
         Bind {
-            address,
+            address: address.into(),
+            permissions: Default::default(),
             both_families: false,
             transport: Transport::Tcp,
             text: address.to_string(),

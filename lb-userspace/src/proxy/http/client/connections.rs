@@ -1,6 +1,6 @@
 //! What becomes of a client's connection and of those to servers.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Client;
 use crate::config::model::ConnectionMode;
@@ -16,8 +16,19 @@ impl Client {
         of_frontend.max(of_backend.unwrap_or_default())
     }
 
-    /// What tells this connection from others that there are.
-    pub(in super::super) fn identity(&self) -> (usize, SocketAddr) {
-        (Rc::as_ptr(&self.whose) as usize, self.source())
+    /// What tells this connection from all others, also from those that there have been.
+    pub(in super::super) fn identity(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        *self
+            .identity
+            .get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number of the present request in this process.
+    pub(in super::super) fn number(&self) -> u64 {
+        let number = self.number.get();
+        let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
+        self.number.set(Some(number));
+        number
     }
 }

@@ -40,9 +40,9 @@ impl Exchange {
             samples: &samples,
             handshake,
             idle,
-            destination: wants.destination.then_some(client.ends.destination),
+            destination: wants.destination.then_some(client.destination),
             local: self.local,
-            server: self.server.as_ref().map(|server| server.address),
+            server: self.server.as_ref().map(|server| &server.address),
             id: remembered.and_then(|remembered| remembered.id.as_deref()),
             tls: client.tls.as_deref().map(|tls| (tls.version, tls.cipher)),
             lines: match wants.lines {

@@ -421,8 +421,8 @@ impl Surroundings<'_> {
 }
 
 impl World for Surroundings<'_> {
-    fn source(&self) -> SocketAddr {
-        self.client.source()
+    fn source(&self) -> Option<SocketAddr> {
+        self.client.source().inet()
     }
 
     fn set_source(&self, source: SocketAddr) {
@@ -430,7 +430,7 @@ impl World for Surroundings<'_> {
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        Some(self.client.ends.destination)
+        self.client.destination.inet()
     }
 
     fn frontend(&self) -> &str {

@@ -223,7 +223,7 @@ async fn reach(
         };
         let alone = target.backend.config.connections.never_shared;
         let alone = alone.then(|| client.identity());
-        let own = Own::of(server, || client.ends, || host(request), alone);
+        let own = Own::of(server, || client.ends(), || host(request), alone);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,

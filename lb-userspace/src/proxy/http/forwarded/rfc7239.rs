@@ -9,9 +9,9 @@ use std::{
 pub(super) struct Element<'a> {
     pub(super) proto: Option<&'a str>,
     pub(super) host: Option<&'a str>,
-    /// An address, and whether its port is told.
-    pub(super) by: Option<(SocketAddr, bool)>,
-    pub(super) for_: Option<(SocketAddr, bool)>,
+    /// An address, and whether its port is told; a unix socket has none.
+    pub(super) by: Option<(Option<SocketAddr>, bool)>,
+    pub(super) for_: Option<(Option<SocketAddr>, bool)>,
 }
 
 impl Element<'_> {
@@ -45,6 +45,10 @@ impl Element<'_> {
                 continue;
             };
             next(out, name);
+            let Some(address) = address else {
+                out.extend_from_slice(b"unknown");
+                continue;
+            };
             let port = address.port();
             // A Vec takes everything.
             let _ = match (address.ip().to_canonical(), with_port) {

@@ -21,30 +21,36 @@ fn elements_are_written_as_rfc_7239_and_haproxy_have_them() {
     };
     let usual = Element {
         proto: Some("http"),
-        for_: Some((at("127.0.0.1:4711"), false)),
+        for_: Some((Some(at("127.0.0.1:4711")), false)),
         ..nothing
     };
     assert_eq!(written(&usual), "proto=http;for=127.0.0.1");
     let all = Element {
         proto: Some("https"),
         host: Some("www.example:8443"),
-        by: Some((at("[2001:db8::1]:443"), true)),
-        for_: Some((at("192.0.2.7:60138"), true)),
+        by: Some((Some(at("[2001:db8::1]:443")), true)),
+        for_: Some((Some(at("192.0.2.7:60138")), true)),
     };
     assert_eq!(
         written(&all),
         "proto=https;host=\"www.example:8443\";by=\"[2001:db8::1]:443\";for=\"192.0.2.7:60138\""
     );
     let six = Element {
-        for_: Some((at("[2001:db8::7]:1"), false)),
+        for_: Some((Some(at("[2001:db8::7]:1")), false)),
         ..nothing
     };
     assert_eq!(written(&six), "for=\"[2001:db8::7]\"");
     let mapped = Element {
-        for_: Some((at("[::ffff:192.0.2.7]:1"), true)),
+        for_: Some((Some(at("[::ffff:192.0.2.7]:1")), true)),
         ..nothing
     };
     assert_eq!(written(&mapped), "for=\"192.0.2.7:1\"");
+    let by_unix = Element {
+        by: Some((None, true)),
+        for_: Some((None, false)),
+        ..nothing
+    };
+    assert_eq!(written(&by_unix), "by=unknown;for=unknown");
     let odd = Element {
         host: Some("a\"b\\c"),
         ..nothing

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Mutex};
 
 use super::*;
-use crate::config;
+use crate::config::{self, model::Address};
 
 impl Harness {
     /// A proxy with this configuration.
@@ -74,7 +74,7 @@ impl Rules {
         let loaded = config::load(&path, &|_| None).unwrap_or_else(|found| panic!("{found}"));
         let mut config = loaded.config;
         let mut frontend = model::Frontend::clone(&config.frontends[0]);
-        frontend.binds[0].address.set_port(0);
+        frontend.binds[0].address = Address::Inet(([127, 0, 0, 1], 0).into());
         config.frontends = vec![Arc::new(frontend)];
         Self {
             harness: Harness::of(config),

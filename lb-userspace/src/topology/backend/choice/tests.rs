@@ -33,7 +33,7 @@ fn anyone() -> SocketAddr {
 /// Who asks with a hash that is `n`'s.
 fn asking(n: u32) -> Asking {
     Asking {
-        client: anyone(),
+        client: Some(anyone()),
         hash: Some((mix(n.into()) >> 32) as u32),
     }
 }

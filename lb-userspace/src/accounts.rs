@@ -1,0 +1,46 @@
+//! Users and groups of this host.
+
+use std::{ffi::CString, mem::MaybeUninit, ptr};
+
+/// Space for the strings of a passwd or group entry; large groups have long member lists.
+const ENTRY_SIZE: usize = 1 << 20;
+
+/// The user called `name`: its number, and that of its group.
+pub fn user(name: &str) -> Option<(libc::uid_t, libc::gid_t)> {
+    let name = CString::new(name).ok()?;
+    let mut buffer = vec![0; ENTRY_SIZE];
+    let mut entry = MaybeUninit::<libc::passwd>::uninit();
+    let mut found = ptr::null_mut();
+    // SAFETY: all pointers are to live values of this frame, and the length is the buffer's.
+    unsafe {
+        libc::getpwnam_r(
+            name.as_ptr(),
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &mut found,
+        );
+    }
+    // SAFETY: `found` is null, or points to `entry`, which was filled in then.
+    unsafe { found.as_ref() }.map(|entry| (entry.pw_uid, entry.pw_gid))
+}
+
+/// The number of the group called `name`.
+pub fn group(name: &str) -> Option<libc::gid_t> {
+    let name = CString::new(name).ok()?;
+    let mut buffer = vec![0; ENTRY_SIZE];
+    let mut entry = MaybeUninit::<libc::group>::uninit();
+    let mut found = ptr::null_mut();
+    // SAFETY: all pointers are to live values of this frame, and the length is the buffer's.
+    unsafe {
+        libc::getgrnam_r(
+            name.as_ptr(),
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &mut found,
+        );
+    }
+    // SAFETY: `found` is null, or points to `entry`, which was filled in then.
+    unsafe { found.as_ref() }.map(|entry| entry.gr_gid)
+}

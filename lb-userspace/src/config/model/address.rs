@@ -1,0 +1,103 @@
+//! Where something listens: an address and a port, or a unix socket.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+/// Longest path of a unix socket, the NUL behind it left out (unix(7)).
+pub const LONGEST_PATH: usize = 107;
+
+/// Where a bind or a server listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An address and a port.
+    Inet(SocketAddr),
+    /// The path of a unix socket.
+    Unix(Arc<Path>),
+}
+
+impl Address {
+    /// Address and port; a unix socket has neither.
+    pub fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The address alone.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.inet().map(|address| address.ip())
+    }
+
+    /// The port alone.
+    pub fn port(&self) -> Option<u16> {
+        self.inet().map(|address| address.port())
+    }
+
+    /// The path of a unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Inet(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
+
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
+    /// Whether it is an IPv4 address.
+    pub fn is_ipv4(&self) -> bool {
+        self.inet().is_some_and(|address| address.is_ipv4())
+    }
+
+    /// Whether it is an IPv6 address.
+    pub fn is_ipv6(&self) -> bool {
+        self.inet().is_some_and(|address| address.is_ipv6())
+    }
+
+    /// Whom a certificate is to name where the file gives no name. What listens on a unix socket is on this host.
+    pub fn certified(&self) -> IpAddr {
+        self.ip().unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// What a request's authority may be where nobody has named one.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Inet(address) => address.to_string(),
+            Self::Unix(_) => "localhost".into(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Inet(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Whose the file of a unix socket is that we listen on, and who may connect; what is not said stays as the system makes
+/// it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Permissions {
+    /// The file's mode.
+    pub mode: Option<u32>,
+    /// Its owner: a name, or a number.
+    pub user: Option<String>,
+    /// Its group, likewise.
+    pub group: Option<String>,
+}

@@ -1,0 +1,137 @@
+//! Unix sockets that are listened on: what a process that is gone has left is replaced, one that is answered is not, and
+//! the file goes with whoever made it.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::UnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, fchmod},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with},
+};
+
+/// Why a path cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketFileError {
+    /// Somebody answers there.
+    #[error("another process answers there")]
+    InUse,
+    /// There is something else under this name.
+    #[error("there is a file that is no socket")]
+    NotASocket,
+    /// The system refused.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl SocketFileError {
+    /// The system's reason for not letting us do `action`.
+    pub fn system(action: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}
+
+/// Whose the file is to be, and who may connect; what is not said stays as the system makes it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Access {
+    /// Its permissions.
+    pub mode: Option<u32>,
+    /// Its owner.
+    pub user: Option<u32>,
+    /// Its group.
+    pub group: Option<u32>,
+}
+
+/// The name of a socket. It goes when this is dropped, unless another's has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Listens on `path`, without blocking.
+    ///
+    /// # Errors
+    /// See [`SocketFileError`].
+    pub fn listen(
+        path: &Path,
+        access: Access,
+        backlog: i32,
+    ) -> Result<(OwnedFd, Self), SocketFileError> {
+        clear_stale(path)?;
+        let on = SocketFileError::system("listen");
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(|error| on(error.into()))?;
+        if access.mode.is_some() {
+            // Before it has a name: unix(7)'s bind gives the file the socket's own mode, less the umask, so that there is
+            // no moment in which others could connect.
+            fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR).map_err(|error| on(error.into()))?;
+        }
+        let address = SocketAddrUnix::new(path).map_err(|error| on(error.into()))?;
+        bind(&socket, &address).map_err(|error| on(error.into()))?;
+        let metadata = fs::symlink_metadata(path).map_err(SocketFileError::system("look at it"))?;
+        // From here on it is removed if anything goes wrong.
+        let file = Self {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+        };
+        if access.user.is_some() || access.group.is_some() {
+            std::os::unix::fs::chown(path, access.user, access.group)
+                .map_err(SocketFileError::system("give it to its owner"))?;
+        }
+        if let Some(mode) = access.mode {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(path, mode)
+                .map_err(SocketFileError::system("set its permissions"))?;
+        }
+        listen(&socket, backlog).map_err(|error| on(error.into()))?;
+        Ok((socket, file))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            // A file that stays behind is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn clear_stale(path: &Path) -> Result<(), SocketFileError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(SocketFileError::system("look at it")(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketFileError::NotASocket);
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketFileError::InUse),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(SocketFileError::system("remove the old one"))
+        }
+        // Its backlog is full: somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SocketFileError::InUse),
+        Err(error) => Err(SocketFileError::system("see whether anybody answers there")(error)),
+    }
+}
