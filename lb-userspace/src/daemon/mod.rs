@@ -150,6 +150,8 @@ impl Daemon {
             log.clone(),
         );
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
+        // Nobody else has set it.
+        let _ = shared.statistics.set(sources.clone());
         let proxy = Proxy::start(&shared, listeners)?;
         Ok(Self {
             config,

@@ -8,6 +8,7 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, tls_fact},
+    statistics,
 };
 use crate::{
     observe::log::{Cause, Phase},
@@ -83,6 +84,9 @@ pub(super) async fn route<'p>(
     let mut chosen = None;
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
+    }
+    if let Some(answer) = statistics::answer(client, head) {
+        return Err(Failure::Answer(Box::new(answer)));
     }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
