@@ -38,6 +38,7 @@ mod observe;
 pub mod path;
 mod patterns;
 mod plain;
+mod references;
 mod resolve;
 mod retry_on;
 mod rules;
