@@ -44,6 +44,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             server.name
         ));
     }
+    if !backend.sticks.is_empty() {
+        return Err(format!("backend {name} says stick"));
+    }
     let of_unix = |server: &&Server| server.address.is_unix();
     if let Some(server) = backend.servers.iter().find(of_unix) {
         return Err(format!(

@@ -13,7 +13,7 @@ use super::{
     tree::{Kind, Node},
 };
 use crate::rules::{
-    Condition, End, Limiter, Named, Registry, Rule, Side, Template,
+    Condition, Edit, End, Limiter, Named, Registry, Rule, Side, Template,
     action::{Gate, Location, ResponsePart, Target},
 };
 
@@ -149,6 +149,17 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         edits: actions::edits(d, &mut table, Side::Request, owner),
         ..Rule::default()
     };
+    if let Some(e) = table.take("use_server") {
+        if routes {
+            d.error(
+                e.key_span,
+                "`use_server` in a frontend's rules",
+                "write it in those of the backend",
+            );
+        }
+        let name = d.template(&e.value, "`use_server`");
+        rule.edits.extend(name.map(Edit::UseServer));
+    }
     let (headers, of_response) = actions::headers(d, &mut table);
     rule.edits.extend(headers);
     if let Some(e) = table.take("request")
@@ -230,7 +241,7 @@ fn response(
     d: &mut Decoder<'_>,
     table: &mut Table<'_>,
     owner: &str,
-    mut edits: Vec<crate::rules::Edit>,
+    mut edits: Vec<Edit>,
 ) -> (Option<ResponsePart>, bool) {
     let mut part = ResponsePart::default();
     let mut always = false;

@@ -160,6 +160,7 @@ pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
 /// What a variable or counter is to become.
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
+        Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) | Edit::Capture { value, .. } => {
             value.value(scene)
         }
@@ -173,6 +174,10 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         Edit::SetVar(var, _) => state.set_var(*var, value),
         Edit::UnsetVar(var) => state.set_var(*var, None),
         Edit::SendOnce => state.sent_once = true,
+        Edit::UseServer(_) => {
+            let name = value.map(|name| name.into_text().into_owned());
+            state.servers.extend(name);
+        }
         Edit::Silence => state.silent = true,
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {

@@ -269,6 +269,8 @@ pub struct State {
     pub(super) sent_once: bool,
     /// The request gets no line of the log.
     pub(super) silent: bool,
+    /// The servers that rules name, by name: the first that can be used is.
+    pub(super) servers: Vec<Vec<u8>>,
     /// What the client is told before the answer, message by message.
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
@@ -279,6 +281,11 @@ impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// The names of servers that rules want to be asked, the first that can be.
+    pub fn servers(&self) -> &[Vec<u8>] {
+        &self.servers
     }
 
     /// Whether a rule says that the request gets no line of the log.
@@ -402,6 +409,7 @@ impl State {
         self.sent_once = false;
         self.silent = false;
         self.hints.clear();
+        self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

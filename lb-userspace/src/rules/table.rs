@@ -19,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use super::value::{Kind, Value};
 
 mod inspect;
+mod servers;
 
 pub use inspect::Removed;
 
@@ -93,6 +94,8 @@ data! {
     Gpc1Rate = "gpc1_rate" "gpc1_rate",
     /// A number for rules.
     Gpt0 = "gpt0" "get_gpt0",
+    /// The server that the key stays on: 1 for a backend's first; 0 for none.
+    ServerId = "server_id" "server_id",
 }
 
 impl Data {

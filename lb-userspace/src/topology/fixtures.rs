@@ -88,6 +88,8 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         forwarding: Default::default(),
         rules: crate::rules::RuleSet::default(),
         errorfiles: Default::default(),
+        connections: Default::default(),
+        sticks: Vec::new(),
     }
 }
 
@@ -117,6 +119,9 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         log_options: LogOptions::default(),
         errorfiles: Default::default(),
         unique_id: None,
+        connection_mode: Default::default(),
+        monitor: None,
+        stats: None,
     }
 }
 

@@ -102,6 +102,19 @@ pub(super) fn use_backend(line: &Line, acls: &Acls, says: &mut Says) -> Option<V
     )
 }
 
+/// `use-server NAME [if COND]`
+pub(super) fn use_server(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let name = says.need(line, 1, "a server's name")?;
+    let mut does = Map::default();
+    does.set_at(
+        "use_server",
+        line.span(),
+        Value::text(format(name), line.span_of(1)),
+    );
+    let at = acl::condition_at(line);
+    rule(line, at, does, Side::Request, acls, says)
+}
+
 /// Puts action and condition together.
 pub(super) fn rule(
     line: &Line,

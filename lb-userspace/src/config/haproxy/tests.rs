@@ -531,3 +531,36 @@ frontend f
     assert_eq!((of(1).unwrap().port, of(1).unwrap().fall), (Some(8080), 3));
     assert!(of(3).is_none());
 }
+
+#[test]
+fn a_template_is_as_many_servers_and_pages_come_from_their_section() {
+    let folder = folder_of_its_own();
+    let page = folder.join("503.http");
+    std::fs::write(&page, "HTTP/1.1 503 Gone\r\n\r\ngone").unwrap();
+    let text = format!(
+        "http-errors gone\n errorfile 503 {0}\n errorfile 500 {0}\nfrontend f\n mode http\n bind :80\n errorfiles gone 503\n \
+         default_backend b\nbackend b\n mode http\n server-template app 2-4 192.0.2.1:80 weight 7\n",
+        page.display()
+    );
+    let config = reread(&text);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let servers = &config.backend("b").unwrap().servers;
+    let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["app2", "app3", "app4"]);
+    assert!(servers.iter().all(|server| server.weight == 7));
+    let pages = &config.frontends[0].errorfiles;
+    assert!(pages.page(503).is_some() && pages.page(500).is_none());
+    let (_, said) = imported("frontend f\n mode http\n bind :80\n errorfiles nobody\n");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("no `http-errors nobody`")),
+        "{said:?}"
+    );
+}
+
+/// A folder of the test's own.
+fn folder_of_its_own() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("lb-http-errors-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}

@@ -112,6 +112,26 @@ backends:
         ],
     },
     Case {
+        name: "servers by name",
+        text: r#"frontends:
+  web: { bind: "*:80", rules: [{ use_server: s1 }], default_backend: app }
+backends:
+  app: { rules: [{ use_server: s2 }, { use_server: s1 }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "2:34 error: `use_server` in a frontend's rules => write it in those of the backend",
+        ],
+    },
+    Case {
+        name: "servers that there are not",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app: { rules: [{ use_server: s2 }, { use_server: s1 }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &["4:18 error: backend `app` has no server `s2` => name one of its servers"],
+    },
+    Case {
         name: "two hosts",
         text: r#"frontends:
   web: { bind: "*:80", rules: [{ add_header: { Host: a } }], default_backend: app }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::model::Timeouts,
     observe::log::{Cause, Phase, Termination},
-    rules::Data,
+    rules::{Data, stick},
     topology::{Backend, Connection},
 };
 
@@ -113,11 +113,13 @@ async fn reach(
 ) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
+    let now = clock.at(client.accepted);
+    let (preferred, remembering) = route::remembered(client, backend, now);
     let reached = {
         let to_server = dispatch(
             backend,
             client.address,
-            None,
+            preferred.as_ref(),
             clock,
             Instant::now,
             trace,
@@ -127,6 +129,7 @@ async fn reach(
                     &server,
                     || client.ends(),
                     || client.server_name().map(Into::into),
+                    None,
                 );
                 Way {
                     http_1: false,
@@ -145,7 +148,10 @@ async fn reach(
         }
     };
     match reached {
-        Some(Ok(reached)) => Ok(reached),
+        Some(Ok(reached)) => {
+            stick::remember(remembering, reached.0.server().index, now);
+            Ok(reached)
+        }
         Some(Err(error)) => Err(failure(&error)),
         None => {
             let phase = if trace.queued.is_none() {

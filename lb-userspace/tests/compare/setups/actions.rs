@@ -202,6 +202,83 @@ const DEVIATIONS: &[Deviation] = &[
 ];
 
 #[test]
+fn servers() {
+    let mut cases: Vec<Case> = Vec::new();
+    for (target, headers) in [
+        ("/plain", ""),
+        ("/two/plain", ""),
+        ("/three/plain", ""),
+        ("/gone/plain", ""),
+        ("/gone/two/plain", ""),
+        ("/named/plain", "X-Server: s3\n"),
+        ("/named/plain", "X-Server: s9\n"),
+        ("/two/plain", "Cookie: SRV=c3\n"),
+    ] {
+        for at in ["web", "web2"] {
+            cases.push(get(target, headers).at(at));
+        }
+    }
+    compare(&Setup {
+        name: "servers",
+        yaml: SERVERS_YAML,
+        cfg: SERVERS_CFG,
+        files: &[],
+        cases,
+        parallel: false,
+        deviations: &[],
+    });
+}
+
+const SERVERS_YAML: &str = r#"
+frontends:
+  web: { bind: "{web}", default_backend: app }
+  both: { bind: "{web2}", default_backend: both }
+backends:
+  app:
+    balance: first
+    cookie: { name: SRV, mode: insert }
+    acls: { two: { path_contains: /two/ } }
+    rules:
+      - { if: { path_prefix: /gone/ }, use_server: idle }
+      - { if: two, use_server: s2 }
+      - { if: { path_prefix: /three/ }, use_server: s3 }
+      - { if: { path_prefix: /named/ }, use_server: "%[req.hdr(x-server)]" }
+    servers:
+      - { name: s1, address: "{s1}", cookie: c1 }
+      - { name: s2, address: "{s2}", cookie: c2 }
+      - { name: s3, address: "{s3}", cookie: c3 }
+      - { name: idle, address: "{s3}", disabled: true }
+  both:
+    balance: first
+    rules: [{ if: { path_prefix: /two/ }, use_server: s2 }]
+    servers: [{ name: s1, address: "{s1}" }, { name: s2, address: "{s2}" }]
+"#;
+
+const SERVERS_CFG: &str = r#"
+frontend web
+    bind {web}
+    default_backend app
+backend app
+    balance first
+    cookie SRV insert
+    acl two path_sub /two/
+    use-server idle if { path_beg /gone/ }
+    use-server s2 if two
+    use-server s3 if { path_beg /three/ }
+    use-server %[req.hdr(x-server)] if { path_beg /named/ }
+    server s1 {s1} cookie c1
+    server s2 {s2} cookie c2
+    server s3 {s3} cookie c3
+    server idle {s3} disabled
+listen both
+    bind {web2}
+    balance first
+    use-server s2 if { path_beg /two/ }
+    server s1 {s1}
+    server s2 {s2}
+"#;
+
+#[test]
 fn samples() {
     let mut cases: Vec<Case> = Vec::new();
     for (target, headers) in [

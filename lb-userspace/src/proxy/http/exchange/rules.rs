@@ -8,6 +8,7 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, tls_fact},
+    statistics,
 };
 use crate::{
     observe::log::{Cause, Phase},
@@ -16,7 +17,7 @@ use crate::{
         Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars,
         State, TlsFact, Tracked, Value, Verdict, World,
     },
-    topology::Backend,
+    topology::{Backend, Server},
 };
 
 /// What rules have left of a request.
@@ -84,6 +85,9 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
+    if let Some(answer) = statistics::answer(client, head) {
+        return Err(Failure::Answer(Box::new(answer)));
+    }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
@@ -103,6 +107,17 @@ pub(super) async fn route<'p>(
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
+}
+
+/// The server that a rule of the backend names, the first that can be used.
+pub(super) fn server(client: &Client, target: &Target) -> Option<Arc<Server>> {
+    let remembered = client.rules.borrow();
+    let names = remembered.as_ref()?.state.servers().iter();
+    let mut servers = names.filter_map(|name| {
+        let servers = &target.backend.servers;
+        servers.iter().find(|server| server.name.as_bytes() == name)
+    });
+    servers.find(|server| server.is_usable_by_cookie()).cloned()
 }
 
 /// Keeps of the request as it came what the frontend wants for its log.
