@@ -99,9 +99,12 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
     ("log_format.rs", &["frontends"]),
+    ("connections.rs", &["frontends", "backends"]),
+    ("monitor.rs", &["frontends"]),
+    ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
-    ("stats.rs", &["stats"]),
+    ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
 ];

@@ -24,56 +24,10 @@ pub(super) fn edits(
     side: Side,
     owner: &str,
 ) -> Vec<Edit> {
-    let mut found: Vec<(Span, Edit)> = Vec::new();
-    if let Some(e) = table.take("track") {
-        for node in d.one_or_more(&e.value) {
-            found.extend(track(d, node, owner).map(|edit| (e.key_span, edit)));
-        }
-    }
-    if let Some(e) = table.take("set_var")
-        && let Some(vars) = d.table(&e.value, e.key_span, "`set_var`")
-    {
-        for var in vars.entries() {
-            let value = d.template(&var.value, "the variable");
-            let id = variable(d, &var.key, var.key_span);
-            found.extend(
-                id.zip(value)
-                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, value))),
-            );
-        }
-    }
-    if let Some(e) = table.take("unset_var") {
-        for node in d.one_or_more(&e.value) {
-            let id = d
-                .text(node, "`unset_var`")
-                .and_then(|name| variable(d, &name, node.span));
-            found.extend(id.map(|id| (e.key_span, Edit::UnsetVar(id))));
-        }
-    }
+    let mut found = remembered(d, table, owner);
     if let Some(e) = table.take("capture") {
         let edit = capture::action(d, e, side);
         found.extend(edit.map(|edit| (e.key_span, edit)));
-    }
-    for (entry, data) in [
-        (table.take("inc_gpc0"), Data::Gpc0),
-        (table.take("inc_gpc1"), Data::Gpc1),
-    ] {
-        let Some(e) = entry else { continue };
-        let sc = d.number(&e.value, &format!("`{}`", e.key), 0..=TRACKED as u8 - 1);
-        found.extend(sc.map(|sc| (e.key_span, Edit::Count(sc, data))));
-    }
-    if let Some(e) = table.take("set_gpt0")
-        && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
-    {
-        let sc = counter(d, &mut inner);
-        let value = inner
-            .take("value")
-            .and_then(|e| d.template(&e.value, "`value`"));
-        if value.is_none() {
-            d.missing(&inner, "value", "write `{ counter: 0, value: 1 }`");
-        }
-        inner.finish(d, &[], &[]);
-        found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     if let Some(e) = table.take("set_log_level")
         && d.choice(&e.value, "`set_log_level`", &[("silent", ())], &[])
@@ -103,8 +57,69 @@ pub(super) fn edits(
             }
         }
     }
+    in_order(found)
+}
+
+fn in_order(mut found: Vec<(Span, Edit)>) -> Vec<Edit> {
     found.sort_by_key(|(span, _)| *span);
     found.into_iter().map(|(_, edit)| edit).collect()
+}
+
+/// What is remembered, in the order of the file: all that a rule of connections can do besides letting them in or not.
+pub(super) fn remembering(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<Edit> {
+    let found = remembered(d, table, owner);
+    in_order(found)
+}
+
+fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(Span, Edit)> {
+    let mut found: Vec<(Span, Edit)> = Vec::new();
+    if let Some(e) = table.take("track") {
+        for node in d.one_or_more(&e.value) {
+            found.extend(track(d, node, owner).map(|edit| (e.key_span, edit)));
+        }
+    }
+    if let Some(e) = table.take("set_var")
+        && let Some(vars) = d.table(&e.value, e.key_span, "`set_var`")
+    {
+        for var in vars.entries() {
+            let value = d.template(&var.value, "the variable");
+            let id = variable(d, &var.key, var.key_span);
+            found.extend(
+                id.zip(value)
+                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, value))),
+            );
+        }
+    }
+    if let Some(e) = table.take("unset_var") {
+        for node in d.one_or_more(&e.value) {
+            let id = d
+                .text(node, "`unset_var`")
+                .and_then(|name| variable(d, &name, node.span));
+            found.extend(id.map(|id| (e.key_span, Edit::UnsetVar(id))));
+        }
+    }
+    for (entry, data) in [
+        (table.take("inc_gpc0"), Data::Gpc0),
+        (table.take("inc_gpc1"), Data::Gpc1),
+    ] {
+        let Some(e) = entry else { continue };
+        let sc = d.number(&e.value, &format!("`{}`", e.key), 0..=TRACKED as u8 - 1);
+        found.extend(sc.map(|sc| (e.key_span, Edit::Count(sc, data))));
+    }
+    if let Some(e) = table.take("set_gpt0")
+        && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
+    {
+        let sc = counter(d, &mut inner);
+        let value = inner
+            .take("value")
+            .and_then(|e| d.template(&e.value, "`value`"));
+        if value.is_none() {
+            d.missing(&inner, "value", "write `{ counter: 0, value: 1 }`");
+        }
+        inner.finish(d, &[], &[]);
+        found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
+    }
+    found
 }
 
 /// What changes a request's line.

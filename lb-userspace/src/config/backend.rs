@@ -13,7 +13,7 @@ use super::{
     model::{OnMarkedDown, Protocol},
     rules,
     source::Spanned,
-    stick_table,
+    stick, stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -47,6 +47,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
+            sticks: Vec::new(),
             errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
@@ -58,6 +59,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let proxy = defaults::proxy(d, &mut table);
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
+    let sticks = stick::decode(d, &mut table, &name.value);
     let rules = rules::decode(d, &mut table, &name.value, false);
     let errorfiles = errorfiles::decode(d, &mut table);
     let servers = table.take("servers");
@@ -100,6 +102,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         timeouts,
         proxy,
         rules,
+        sticks,
         errorfiles,
         servers,
         servers_span,

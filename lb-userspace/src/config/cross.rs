@@ -15,7 +15,7 @@ use super::{
     source::Spanned,
     tls, udp,
 };
-use crate::rules::{End, action::Target, suggest};
+use crate::rules::{Edit, End, Expr, Remember, TlsFact, action::Target, suggest};
 
 /// Everything that is wrong between sections. `broken` says that a section had errors, so that what seems to be
 /// missing may be there but unreadable.
@@ -83,7 +83,7 @@ fn references(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
                     .mend(mend),
             );
         }
-        if !frontend.routes {
+        if !frontend.routes && frontend.stats.is_none() {
             found.push(
                 Diagnostic::error(
                     frontend.name.span,
@@ -191,6 +191,20 @@ fn modes(draft: &Draft, found: &mut Vec<Diagnostic>) {
 
 /// Keys of a frontend that its mode gives no meaning.
 fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
+    if let Some(rules) = &frontend.connection_rules
+        && let Some(bind) = frontend
+            .binds
+            .iter()
+            .find(|bind| bind.value.transport == Transport::Udp)
+    {
+        let message = format!(
+            "`connection_rules` see no packets, and `{}` takes them",
+            bind.value.text
+        );
+        found.push(
+            Diagnostic::error(rules.span, message).mend("give that bind a frontend of its own"),
+        );
+    }
     if frontend_mode(frontend, &draft.defaults) == Mode::Http {
         let udp = |bind: &&Spanned<Bind>| bind.value.transport == Transport::Udp;
         for bind in frontend.binds.iter().filter(udp) {
@@ -220,6 +234,12 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
         (frontend.captures_span, "capture"),
+        (
+            frontend.connection_mode.map(|mode| mode.span),
+            "connection_mode",
+        ),
+        (frontend.monitor.as_ref().map(|m| m.span), "monitor"),
+        (frontend.stats.as_ref().map(|s| s.span), "stats"),
     ] {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");
@@ -287,10 +307,34 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         }
         let trust = TrustDraft::default();
         forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
+        for stick in &backend.sticks {
+            let of_connection = |expr: &Expr| expr.is_of_connection() && !expr.asks(TlsFact::Sni);
+            let mut fits =
+                of_connection(&stick.value.key) && stick.value.remembers != Remember::OfResponse;
+            if let Some(condition) = &stick.value.condition {
+                condition.each_expr(&mut |expr| fits &= of_connection(expr));
+            }
+            let udp = |bind: &Spanned<Bind>| bind.value.transport == Transport::Udp;
+            if users(name, draft).any(|frontend| frontend.binds.iter().any(udp)) {
+                let message = "unsupported: `stick` of datagrams is not built yet";
+                let mend = "write `balance: source`, which keeps a client on its server";
+                found.push(Diagnostic::error(stick.span, message).mend(mend));
+            } else if !fits {
+                let message = "in mode tcp clients stay by `src`, `dst` and `dst_port` alone, not by what they say";
+                found.push(Diagnostic::error(stick.span, message).mend("write `on: src`"));
+            }
+        }
         if let Some(rule) = backend.rules.first() {
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
             let mend = "write `mode: http`, or remove them";
             found.push(Diagnostic::error(rule.span, message).mend(mend));
+        }
+        let mode = own
+            .connection_mode
+            .map(|mode| (mode.span, "connection_mode"));
+        for (span, key) in own.connections.of_requests().chain(mode) {
+            let message = format!("`{key}` has no effect in mode tcp");
+            found.push(Diagnostic::error(span, message).mend("remove it"));
         }
         if let Some(files) = &backend.errorfiles {
             found.push(
@@ -316,6 +360,17 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             if let Some(span) = span {
                 let message = format!("`{key}` belongs to mode tcp, `{name}` is in mode http");
                 found.push(Diagnostic::error(span, message).mend("remove it"));
+            }
+        }
+    }
+    for rule in backend.rules.iter().filter(|_| !broken) {
+        for edit in &rule.rule.edits {
+            if let Edit::UseServer(server) = edit
+                && let Some(server) = server.as_literal()
+                && !backend.servers.iter().any(|s| s.name.value == server)
+            {
+                let message = format!("backend `{name}` has no server `{server}`");
+                found.push(Diagnostic::error(rule.span, message).mend("name one of its servers"));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `defaults:`, and the keys that it shares with backends.
 
 use super::{
-    backend, balance, cookie,
+    backend, balance, connections, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
     errorfiles, forwarding, frontend, health, log_format,
@@ -43,7 +43,6 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
                 "option",
                 "HAProxy's options have keys of their own, such as `forwarded_for: true`",
             ),
-            ("log", "it is `global.log`"),
             ("forwardfor", "it is `forwarded_for: true`"),
             ("httpchk", "it is `health_check: { type: http, path: /… }`"),
         ],
@@ -85,6 +84,8 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
         redispatch: table.take("redispatch").and_then(|e| redispatch(d, e)),
         retry_on: table.take("retry_on").and_then(|e| retry_on::decode(d, e)),
         on_marked_down: backend::on_marked_down(d, table),
+        connection_mode: connections::mode(d, table),
+        connections: connections::decode(d, table),
         default_server: table
             .take("default_server")
             .map_or_else(Default::default, |e| backend::default_server(d, e)),

@@ -5,17 +5,18 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
-        AccessLog, Address, Balance, BalanceArguments, Bind, Cookie, ErrorFiles, Forward, Global,
-        HashType, HealthCheck, Mode, OnMarkedDown, Overflow, Protocol, ProxyVersion, RetryOn,
-        UniqueId,
+        AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
+        Forward, Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
+        ProxyVersion, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
 };
 use crate::{
-    rules::{Captures, Rule, Users},
+    rules::{Captures, Rule, Stick, Users},
     tls::ServerOptions,
 };
 
@@ -57,7 +58,7 @@ pub(super) struct DefaultsDraft {
     pub(super) maxconn: Option<u32>,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 3],
+    pub(super) log_options: [Option<bool>; 4],
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) timeouts: TimeoutsDraft,
@@ -86,6 +87,8 @@ pub(super) struct ProxyDraft {
     pub(super) redispatch: Option<Option<i32>>,
     pub(super) retry_on: Option<Spanned<RetryOn>>,
     pub(super) on_marked_down: Option<OnMarkedDown>,
+    pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
+    pub(super) connections: ConnectionsDraft,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,
 }
@@ -125,15 +128,20 @@ pub(super) struct FrontendDraft {
     /// Where `capture` is written, if it is.
     pub(super) captures_span: Option<Span>,
     pub(super) rules: Vec<RuleDraft>,
+    /// Those of connections.
+    pub(super) connection_rules: Option<Spanned<Vec<Rule>>>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 3],
+    pub(super) log_options: [Option<bool>; 4],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
+    pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
+    pub(super) monitor: Option<Spanned<Monitor>>,
+    pub(super) stats: Option<Spanned<Stats>>,
     /// A backend was named, though perhaps in a way that could not be read.
     pub(super) routes: bool,
 }
@@ -157,6 +165,7 @@ pub(super) struct BackendDraft {
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
+    pub(super) sticks: Vec<Spanned<Stick>>,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.

@@ -1,7 +1,10 @@
 //! `errorfiles:`: pages of one's own for the answers that the balancer gives by itself.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION},
+};
 use hyper::ext::ReasonPhrase;
 
 use super::{
@@ -9,7 +12,7 @@ use super::{
     decode::Decoder,
     source::Spanned,
     table::Table,
-    tree::Entry,
+    tree::{Entry, Kind},
 };
 use crate::rules::is_framing;
 
@@ -78,6 +81,9 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
         d.error(entry.key_span, message, "write a number from 400 to 599");
         return None;
     };
+    if let Kind::Mapping(_) = &entry.value.kind {
+        return Some((status, elsewhere(d, entry)?));
+    }
     let path = d.path(&entry.value, &format!("`{status}`"))?;
     let bytes = read(d, &path, entry.value.span)?;
     let page = match bytes.starts_with(b"HTTP/") {
@@ -102,6 +108,43 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
         );
     }
     Some((status, page?))
+}
+
+/// `{ location: URL, code: 302 }`: the client is sent there.
+fn elsewhere(d: &mut Decoder<'_>, entry: &Entry) -> Option<Page> {
+    let mut table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
+    let location = match table.take("location") {
+        Some(e) => {
+            let text = d.line(&e.value, "`location`")?;
+            let value = HeaderValue::from_str(&text).ok();
+            if value.is_none() {
+                let message = "`location` has characters that no header can carry";
+                d.error(e.value.span, message, "write a URL");
+            }
+            value
+        }
+        None => {
+            d.missing(&table, "location", "write a file, or `{ location: URL }`");
+            None
+        }
+    };
+    let code = match table.take("code") {
+        Some(e) => {
+            let choices = [("302", StatusCode::FOUND), ("303", StatusCode::SEE_OTHER)];
+            d.choice(&e.value, "`code`", &choices, &[])?
+        }
+        None => StatusCode::FOUND,
+    };
+    table.finish(d, &[], &[("status", "it is `code`")]);
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(LOCATION, location?);
+    Some(Page {
+        status: code,
+        reason: None,
+        headers,
+        body: Bytes::new(),
+    })
 }
 
 /// A whole message, as HAProxy's errorfiles are.

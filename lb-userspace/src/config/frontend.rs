@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use super::{
     actions::header_name,
-    address, capture, conditions,
+    address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
     errorfiles, forwarding, introduction, log_format,
     model::{Bind, Mode, Transport, UniqueId},
-    rules,
+    monitor, rules,
     source::Spanned,
-    stick_table,
+    stats, stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -49,6 +49,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let captures = capture::decode(d, &mut table);
     let captures_span = captures.as_ref().map(|captures| captures.span);
     d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
+    let connection_rules = rules::connections(d, &mut table, &name.value);
     let rules = rules::decode(d, &mut table, &name.value, true);
     let captures = d.captures.take().unwrap_or_default();
     let rules_written = table.entries().iter().any(|e| e.key == "rules");
@@ -65,6 +66,9 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let log_options = log_format::options(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
+    let connection_mode = connections::mode(d, &mut table);
+    let monitor = monitor::decode(d, &mut table);
+    let stats = stats::of_frontend(d, &mut table);
     table.finish(
         d,
         &["compression"],
@@ -100,6 +104,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         captures,
         captures_span,
         rules,
+        connection_rules,
         default_backend,
         timeouts,
         forwarding,
@@ -108,6 +113,9 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         log_options,
         errorfiles,
         unique_id,
+        connection_mode,
+        monitor,
+        stats,
         routes,
     })
 }

@@ -15,6 +15,7 @@ use std::{
 mod address;
 mod balance;
 mod check;
+mod connections;
 mod cookie;
 mod forwarding;
 mod log_line;
@@ -27,13 +28,14 @@ pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{
     CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
 };
+pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
-    rules::{Captures, Handle, Map, RuleSet, Template, Users},
+    rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
     tls::{BindOptions, ServerOptions},
 };
 
@@ -253,6 +255,8 @@ pub struct Frontend {
     pub maxconn: Option<u32>,
     /// Rules, top to bottom.
     pub rules: RuleSet,
+    /// Rules of connections, before their first request.
+    pub connection_rules: RuleSet,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
@@ -271,6 +275,21 @@ pub struct Frontend {
     pub errorfiles: ErrorFiles,
     /// What each request is called.
     pub unique_id: Option<UniqueId>,
+    /// Whether connections outlive a request.
+    pub connection_mode: ConnectionMode,
+    /// A page of its own that says whether it is well.
+    pub monitor: Option<Monitor>,
+    /// The statistics, among its traffic.
+    pub stats: Option<Stats>,
+}
+
+/// `monitor`
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    /// The path, with a query if it has one.
+    pub uri: String,
+    /// When it is not well.
+    pub fail: Option<Condition>,
 }
 
 /// `unique_id`
@@ -308,6 +327,8 @@ impl AccessLog {
 /// Which sessions are logged, and how urgently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogOptions {
+    /// None of them.
+    pub off: bool,
     /// Not those in which the client sent nothing.
     pub no_null: bool,
     /// Not those that went well.
@@ -443,6 +464,10 @@ pub struct Backend {
     pub rules: RuleSet,
     /// Pages for answers of ours, before the frontend's.
     pub errorfiles: ErrorFiles,
+    /// How connections are kept and shared.
+    pub connections: Connections,
+    /// Tables that keep clients on their server.
+    pub sticks: Vec<Stick>,
 }
 
 impl Backend {

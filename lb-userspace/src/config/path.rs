@@ -15,7 +15,7 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.mode == Mode::Http {
         return Err("mode http needs userspace".into());
     }
-    if !frontend.rules.is_empty() {
+    if !frontend.rules.is_empty() || !frontend.connection_rules.is_empty() {
         return Err("its rules need userspace".into());
     }
     if let Some(bind) = frontend.binds.iter().find(|bind| bind.has_preamble()) {
@@ -43,6 +43,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             "{what} to server {name}/{} needs userspace",
             server.name
         ));
+    }
+    if !backend.sticks.is_empty() {
+        return Err(format!("backend {name} says stick"));
     }
     let of_unix = |server: &&Server| server.address.is_unix();
     if let Some(server) = backend.servers.iter().find(of_unix) {

@@ -135,6 +135,11 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
+        connection_rules: RuleSet::new(
+            draft
+                .connection_rules
+                .map_or_else(Vec::new, |rules| rules.value),
+        ),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
@@ -151,6 +156,13 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .unique_id
             .map(|id| id.value)
             .filter(|_| mode == Mode::Http),
+        connection_mode: draft
+            .connection_mode
+            .or(defaults.proxy.connection_mode)
+            .filter(|_| mode == Mode::Http)
+            .map_or_else(Default::default, |mode| mode.value),
+        monitor: draft.monitor.map(|monitor| monitor.value),
+        stats: draft.stats.map(|stats| stats.value),
         name: draft.name.value,
     }
 }
@@ -252,6 +264,14 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         forwarding: forwarding::resolve(&draft.forwarding, None, mode),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
+        sticks: draft.sticks.into_iter().map(|stick| stick.value).collect(),
+        connections: own.connections.resolve(
+            &inherited.connections,
+            own.connection_mode
+                .or(inherited.connection_mode)
+                .map(|mode| mode.value),
+            mode,
+        ),
         name: draft.name.value,
     }
 }

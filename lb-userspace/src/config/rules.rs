@@ -13,7 +13,7 @@ use super::{
     tree::{Kind, Node},
 };
 use crate::rules::{
-    Condition, End, Limiter, Named, Registry, Rule, Side, Template,
+    Condition, Edit, End, Limiter, Named, Registry, Rule, Side, Template,
     action::{Gate, Location, ResponsePart, Target},
 };
 
@@ -56,6 +56,76 @@ pub(super) fn decode(
     rules.collect()
 }
 
+/// Reads `connection_rules:`.
+pub(super) fn connections(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    owner: &str,
+) -> Option<Spanned<Vec<Rule>>> {
+    let e = table.take("connection_rules")?;
+    let nodes = d.list(&e.value, "`connection_rules`");
+    let rules = nodes
+        .iter()
+        .filter_map(|node| connection(d, node, owner))
+        .collect();
+    Some(Spanned::new(rules, e.key_span))
+}
+
+fn connection(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str) -> Option<Rule> {
+    let mut table = d.table(node, node.span, "a rule")?;
+    let condition = table.take("if").map(|e| {
+        conditions::condition(d, &e.value, e.key_span, Side::Request)
+            .unwrap_or_else(|| Condition::Any(Vec::new()))
+    });
+    let mut rule = Rule {
+        condition,
+        edits: actions::remembering(d, &mut table, owner),
+        ..Rule::default()
+    };
+    let mut found = Vec::new();
+    for (entry, end) in [
+        (table.take("accept"), End::Allow),
+        (table.take("reject"), End::Drop { silent: false }),
+        (table.take("silent_drop"), End::Drop { silent: true }),
+    ] {
+        let Some(e) = entry else { continue };
+        let on = d.boolean(&e.value, &format!("`{}`", e.key)) == Some(true);
+        found.extend(on.then_some((e.key_span, end)));
+    }
+    rule.end = one(d, found);
+    table.finish(
+        d,
+        &[],
+        &[
+            (
+                "deny",
+                "there is no request to answer: write `reject: true`",
+            ),
+            ("allow", "it is `accept`"),
+            ("use_backend", "it belongs to `rules`"),
+        ],
+    );
+    let mut asks = rule
+        .condition
+        .as_ref()
+        .is_some_and(|condition| condition.needs_request() || condition.needs_response());
+    for edit in &rule.edits {
+        edit.each_template(&mut |template| {
+            asks |= template
+                .expressions()
+                .any(|expr| expr.needs_request() || expr.needs_response());
+        });
+    }
+    if asks {
+        d.error(
+            node.span,
+            "a rule of connections asks for a request, and there is none yet",
+            "write it below `rules`",
+        );
+    }
+    Some(rule)
+}
+
 fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Option<RuleDraft> {
     let before = d.diagnostics.len();
     let mut table = d.table(node, node.span, "a rule")?;
@@ -79,6 +149,17 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         edits: actions::edits(d, &mut table, Side::Request, owner),
         ..Rule::default()
     };
+    if let Some(e) = table.take("use_server") {
+        if routes {
+            d.error(
+                e.key_span,
+                "`use_server` in a frontend's rules",
+                "write it in those of the backend",
+            );
+        }
+        let name = d.template(&e.value, "`use_server`");
+        rule.edits.extend(name.map(Edit::UseServer));
+    }
     let (headers, of_response) = actions::headers(d, &mut table);
     rule.edits.extend(headers);
     if let Some(e) = table.take("request")
@@ -160,7 +241,7 @@ fn response(
     d: &mut Decoder<'_>,
     table: &mut Table<'_>,
     owner: &str,
-    mut edits: Vec<crate::rules::Edit>,
+    mut edits: Vec<Edit>,
 ) -> (Option<ResponsePart>, bool) {
     let mut part = ResponsePart::default();
     let mut always = false;

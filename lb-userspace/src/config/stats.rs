@@ -3,7 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    decode::Decoder, draft::StatsDraft, frontend, model::Transport, tree::Entry, users::users,
+    decode::Decoder,
+    draft::StatsDraft,
+    frontend,
+    model::{Stats, Transport},
+    source::Spanned,
+    table::Table,
+    tree::Entry,
+    users::users,
 };
 /// What the statistics are served over.
 const HTTP_1: &str = "http/1.1";
@@ -43,44 +50,11 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         }
         tls.alpn = vec![HTTP_1.to_owned()];
     }
-    let uri = table.take("uri").and_then(|e| {
-        let uri = d.line(&e.value, "`uri`")?;
-        if uri.starts_with('/')
-            && uri
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b';'))
-        {
-            if matches!(uri.as_str(), "/metrics" | "/healthz") {
-                d.error(
-                    e.value.span,
-                    format!("`{uri}` is taken by another page"),
-                    "write `/stats`",
-                );
-            }
-            return Some(uri);
-        }
-        d.error(
-            e.value.span,
-            format!("`{uri}` is no path: it begins with `/` and has no blanks, `?`, `#` or `;`"),
-            "write `/stats`",
-        );
-        None
-    });
-    let refresh = table
-        .take("refresh")
-        .and_then(|e| d.duration(&e.value, "`refresh`", Duration::from_secs(1)));
-    let realm = table.take("realm").and_then(|e| {
-        let realm = d.line(&e.value, "`realm`")?;
-        if realm.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-            return Some(realm);
-        }
-        d.error(
-            e.value.span,
-            "`realm` has characters that no header can carry",
-            "write printable ASCII",
-        );
-        None
-    });
+    let Page {
+        uri,
+        refresh,
+        realm,
+    } = page(d, &mut table);
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
     let metrics_auth = table.take("metrics").is_some_and(|e| {
@@ -111,10 +85,89 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     );
     Some(StatsDraft {
         binds,
-        uri: uri.unwrap_or_else(|| "/stats".to_owned()),
+        uri,
         refresh,
-        realm: realm.unwrap_or_else(|| "LB Statistics".to_owned()),
+        realm,
         auth,
         metrics_auth,
     })
+}
+
+/// What any page of statistics has.
+struct Page {
+    uri: String,
+    refresh: Option<Duration>,
+    realm: String,
+}
+
+fn page(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Page {
+    let uri = table.take("uri").and_then(|e| {
+        let uri = d.line(&e.value, "`uri`")?;
+        if uri.starts_with('/')
+            && uri
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b';'))
+        {
+            if matches!(uri.as_str(), "/metrics" | "/healthz") {
+                d.error(
+                    e.value.span,
+                    format!("`{uri}` is taken by another page"),
+                    "write `/stats`",
+                );
+            }
+            return Some(uri);
+        }
+        d.error(
+            e.value.span,
+            format!("`{uri}` is no path: it begins with `/` and has no blanks, `#` or `;`"),
+            "write `/stats`",
+        );
+        None
+    });
+    let refresh = table
+        .take("refresh")
+        .and_then(|e| d.duration(&e.value, "`refresh`", Duration::from_secs(1)));
+    let realm = table.take("realm").and_then(|e| {
+        let realm = d.line(&e.value, "`realm`")?;
+        if realm.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            return Some(realm);
+        }
+        d.error(
+            e.value.span,
+            "`realm` has characters that no header can carry",
+            "write printable ASCII",
+        );
+        None
+    });
+    Page {
+        uri: uri.unwrap_or_else(|| "/stats".to_owned()),
+        refresh,
+        realm: realm.unwrap_or_else(|| "LB Statistics".to_owned()),
+    }
+}
+
+/// Reads `stats` of a frontend: the page among its traffic.
+pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<Stats>> {
+    let e = table.take("stats")?;
+    let mut inner = d.table(&e.value, e.key_span, "`stats`")?;
+    let Page {
+        uri,
+        refresh,
+        realm,
+    } = page(d, &mut inner);
+    let auth = inner.take("auth").and_then(|e| users(d, e)).map(Arc::new);
+    inner.finish(
+        d,
+        &[],
+        &[("bind", "it is served where the frontend listens")],
+    );
+    let stats = Stats {
+        binds: Vec::new(),
+        uri,
+        refresh,
+        realm,
+        auth,
+        metrics_auth: false,
+    };
+    Some(Spanned::new(stats, e.key_span))
 }

@@ -187,6 +187,15 @@ pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
             found.push(Diagnostic::error(*span, message).mend("remove it"));
         }
     }
+    for stick in draft.backends.iter().flat_map(|backend| &backend.sticks) {
+        let table = stick.value.table.table();
+        if table.is_some_and(|table| !table.remembers_servers()) {
+            let name = stick.value.table.name();
+            let message = format!("the table `{name}` remembers no servers");
+            let mend = "write `server_id` into its `store`";
+            found.push(Diagnostic::error(stick.span, message).mend(mend));
+        }
+    }
     for fact in &d.facts {
         if let Some(named) = fact.value.frontend() {
             let names = draft.frontends.iter().map(|f| &f.name);

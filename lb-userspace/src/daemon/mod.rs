@@ -18,6 +18,7 @@ mod fast_path;
 mod files;
 mod follow;
 mod health_file;
+mod pages;
 mod pidfile;
 mod privileges;
 mod signals;
@@ -82,6 +83,7 @@ pub enum StartError {
 
 /// Runs `config` until a signal ends it. Errors are logged; the exit code tells whether it served.
 pub fn run(config: Config) -> ExitCode {
+    pages::keep_small();
     match Daemon::start(config).and_then(Daemon::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -148,6 +150,8 @@ impl Daemon {
             log.clone(),
         );
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
+        // Nobody else has set it.
+        let _ = shared.statistics.set(sources.clone());
         let proxy = Proxy::start(&shared, listeners)?;
         Ok(Self {
             config,

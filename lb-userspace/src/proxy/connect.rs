@@ -77,19 +77,24 @@ pub struct Own {
     ends: Option<Ends>,
     /// The name that TLS asks for.
     host: Option<Box<str>>,
+    /// Whose it is, where nobody else may have it.
+    client: Option<u64>,
 }
 
 impl Own {
-    /// What is different at `server` for a client with these `ends` that asks for `host`.
+    /// What is different at `server` for a client with these `ends` that asks for `host`, for this `client` alone if it is
+    /// named.
     pub fn of(
         server: &Server,
         ends: impl FnOnce() -> Option<Ends>,
         host: impl FnOnce() -> Option<Box<str>>,
+        client: Option<u64>,
     ) -> Option<Box<Self>> {
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
-        (wants_host || introduces).then(|| {
+        (wants_host || introduces || client.is_some()).then(|| {
             Box::new(Self {
+                client,
                 ends: introduces.then(ends).flatten(),
                 host: wants_host.then(host).flatten(),
             })

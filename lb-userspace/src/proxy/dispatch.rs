@@ -66,7 +66,8 @@ pub async fn dispatch<T>(
     mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
 ) -> Result<(Connection, T), DispatchError> {
     let (start, asking) = (now(), asking.into());
-    let mut preferred = preferred.filter(|server| server.is_usable_by_cookie());
+    let persists = backend.config.connections.persist;
+    let mut preferred = preferred.filter(|server| persists || server.is_usable_by_cookie());
     let mut left = trace.left.take();
     loop {
         let avoid: Option<usize> = left.as_ref().map(|server| server.index);
@@ -170,7 +171,7 @@ pub(super) async fn slot(
         {
             return Ok(slot);
         }
-        let usable = || server.is_usable_by_cookie();
+        let usable = || backend.config.connections.persist || server.is_usable_by_cookie();
         if let Some(slot) = wait_for(server, usable, patience, trace).await? {
             return Ok(slot);
         }

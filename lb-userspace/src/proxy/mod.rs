@@ -6,6 +6,7 @@
 use std::{
     io,
     sync::Arc,
+    sync::OnceLock,
     thread::{self, JoinHandle},
 };
 
@@ -21,6 +22,7 @@ pub mod listener;
 mod peek;
 pub mod retry;
 mod session;
+mod sieve;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
@@ -31,7 +33,7 @@ pub use worker::{Client, Worker};
 pub use crate::wire::{Stream, header, stream};
 use crate::{
     config::Config,
-    observe::log::Sink,
+    observe::{log::Sink, stats::Sources},
     rules::Table,
     topology::{Limit, Topology, counters::Counter},
 };
@@ -53,6 +55,8 @@ pub struct Shared {
     pub sessions: Limit,
     /// Connections accepted, all frontends together.
     pub accepted: Counter,
+    /// Where statistics come from, for frontends that show them; set before the first connection.
+    pub statistics: OnceLock<Sources>,
     /// Connections that could not be accepted, most often for want of file descriptors.
     pub accept_errors: Counter,
 }
@@ -73,6 +77,7 @@ impl Shared {
             log,
             sessions: Limit::new(Some(maxconn)),
             accepted: Counter::default(),
+            statistics: OnceLock::new(),
             accept_errors: Counter::default(),
         }
     }

@@ -4,7 +4,7 @@
 //! [`http`] serves to its end.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -20,9 +20,10 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, Stream, entrance, header::Ends, http, tcp, udp};
+use super::{Listeners, Shared, Stop, Stream, entrance, header::Ends, http, sieve, tcp, udp};
 use crate::{
     config::model::{Bind, Mode},
+    rules::SessionVars,
     tls::Session,
     topology::{Accepted, Frontend, Peer},
 };
@@ -106,6 +107,8 @@ pub struct Client {
     pub accepted: Instant,
     /// When it was accepted, for showing.
     pub accepted_at: SystemTime,
+    /// What rules remember of it.
+    pub(super) session: RefCell<SessionVars>,
     place: Place,
 }
 
@@ -150,15 +153,17 @@ impl Client {
             tls: _,
             accepted,
             accepted_at,
+            session,
             place,
         } = self;
-        let with = move |stream, session| Self {
+        let with = move |stream, tls| Self {
             stream,
             address,
             destination,
-            tls: Some(session),
+            tls: Some(tls),
             accepted,
             accepted_at,
+            session,
             place,
         };
         (stream, with)
@@ -388,6 +393,7 @@ fn serve(
         tls: None,
         accepted,
         accepted_at: SystemTime::now(),
+        session: RefCell::default(),
         place,
     };
     let served = Served::begin(worker);
@@ -399,6 +405,10 @@ fn serve(
                 Some(client) => client,
                 None => return,
             },
+        };
+        let client = match sieve::let_in(&worker, client) {
+            Some(client) => client,
+            None => return,
         };
         // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {

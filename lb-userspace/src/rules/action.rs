@@ -151,6 +151,8 @@ pub enum Edit {
     SetVar(VarId, Template),
     /// `unset_var`.
     UnsetVar(VarId),
+    /// `use_server` of a backend: the server of this name, if it can be used.
+    UseServer(Template),
     /// `disable_l7_retry`.
     SendOnce,
     /// `track`.
@@ -185,6 +187,7 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::SendOnce
+                | Self::UseServer(_)
                 | Self::Track { .. }
                 | Self::Capture { .. }
                 | Self::Count(..)
@@ -208,6 +211,7 @@ impl Edit {
             | Self::ReplacePathQuery(_, t)
             | Self::ReplaceUri(_, t)
             | Self::EarlyHint(_, t)
+            | Self::UseServer(t)
             | Self::SetSource(t)
             | Self::SetSourcePort(t)
             | Self::SetQuery(t)

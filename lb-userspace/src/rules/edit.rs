@@ -146,9 +146,21 @@ pub(super) fn response(
     }
 }
 
+/// What is to be remembered of a connection.
+pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
+    let scene = Scene {
+        request: None,
+        response: None,
+        state,
+        world,
+    };
+    remember(edit, scene_state(&scene, edit), state, world);
+}
+
 /// What a variable or counter is to become.
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
+        Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) | Edit::Capture { value, .. } => {
             value.value(scene)
         }
@@ -162,10 +174,18 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         Edit::SetVar(var, _) => state.set_var(*var, value),
         Edit::UnsetVar(var) => state.set_var(*var, None),
         Edit::SendOnce => state.sent_once = true,
+        Edit::UseServer(_) => {
+            let name = value.map(|name| name.into_text().into_owned());
+            state.servers.extend(name);
+        }
         Edit::Silence => state.silent = true,
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
-                state.track(*sc, || Tracked::begin(table, value, world.now_ms()));
+                let begin = match state.is_session {
+                    true => Tracked::begin_connection,
+                    false => Tracked::begin,
+                };
+                state.track(*sc, || begin(table, value, world.now_ms()));
             }
         }
         Edit::Count(sc, data) => {

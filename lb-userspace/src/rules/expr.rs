@@ -39,7 +39,12 @@ impl Expr {
         let Some((first, rest)) = calls.split_first() else {
             return Err(Problem::bare("an expression is empty"));
         };
-        let mut expr = Self::new(fetch::parse(first, registry)?);
+        let mut first = first.clone();
+        let alias = fetch::alias(&mut first);
+        let mut expr = Self::new(fetch::parse(&first, registry)?);
+        for converter in alias {
+            expr.push(converter);
+        }
         if first.name.ends_with("hdr_ip") {
             expr.push(Converter::Cast(Kind::Ip));
         } else if first.name.ends_with("hdr_val") {

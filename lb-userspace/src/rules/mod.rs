@@ -15,6 +15,7 @@
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `normalize` | targets in one of their spellings |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
+//! | `stick` | clients that stay on their server by what a table remembers |
 //! | `registry` | what expressions refer to by name |
 
 pub mod action;
@@ -37,6 +38,7 @@ mod problem;
 mod registry;
 mod run;
 mod scene;
+pub mod stick;
 pub mod suggest;
 mod table;
 mod template;
@@ -69,6 +71,7 @@ pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
     World,
 };
+pub use stick::{Remember, Stick};
 pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens};

@@ -285,6 +285,31 @@ impl RuleSet {
         Ok(())
     }
 
+    /// Carries the list out for a connection that has brought no request yet. `Some` if it is not let in; true: silently.
+    pub fn connection(&self, state: &mut State, world: &dyn World) -> Option<bool> {
+        for rule in &self.rules {
+            let scene = Scene {
+                request: None,
+                response: None,
+                state,
+                world,
+            };
+            let holds = |condition: &super::Condition| condition.holds(&scene);
+            if !rule.condition.as_ref().is_none_or(holds) {
+                continue;
+            }
+            for edit in &rule.edits {
+                edit::connection(edit, state, world);
+            }
+            match &rule.end {
+                Some(End::Drop { silent }) => return Some(*silent),
+                Some(End::Allow) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Whether something is done with whatever answer the client gets.
     pub fn has_after(&self) -> bool {
         self.has_after

@@ -195,6 +195,10 @@ pub enum TlsFact {
     Protocol,
     /// `ssl_fc_cipher`.
     Cipher,
+    /// `ssl_fc_has_sni`.
+    HasSni,
+    /// `ssl_fc_alpn`.
+    Alpn,
     /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
     CertificateUsed,
     /// `ssl_c_verify`: 0 if it is valid.
@@ -236,9 +240,19 @@ pub enum Scope {
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
 pub const TRACKED: usize = 12;
 
-/// The variables that live as long as a connection, while no rule of a request looks at them.
+/// What lives as long as a connection, while no rule of a request looks at it: variables, and entries that it follows.
 #[derive(Debug, Default)]
-pub struct SessionVars(Vec<(VarId, Value<'static>)>);
+pub struct SessionVars {
+    vars: Vec<(VarId, Value<'static>)>,
+    tracked: Vec<(u8, Tracked)>,
+}
+
+impl SessionVars {
+    /// The entries that the connection follows.
+    pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.tracked.iter().map(|(_, tracked)| tracked)
+    }
+}
 
 /// What is remembered between rules: variables and tracked entries. Of a connection's, what lives longer than a request
 /// is kept by [`State::next`].
@@ -246,11 +260,17 @@ pub struct SessionVars(Vec<(VarId, Value<'static>)>);
 pub struct State {
     vars: Vec<(VarId, Value<'static>)>,
     tracked: Vec<(u8, Tracked)>,
+    /// Those that the connection follows.
+    of_session: Vec<(u8, Tracked)>,
+    /// It is a connection's, and no request's.
+    pub(super) is_session: bool,
     captured: Option<Box<Captured>>,
     /// The request is not to be sent again once a server may have seen it.
     pub(super) sent_once: bool,
     /// The request gets no line of the log.
     pub(super) silent: bool,
+    /// The servers that rules name, by name: the first that can be used is.
+    pub(super) servers: Vec<Vec<u8>>,
     /// What the client is told before the answer, message by message.
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
@@ -261,6 +281,11 @@ impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// The names of servers that rules want to be asked, the first that can be.
+    pub fn servers(&self) -> &[Vec<u8>] {
+        &self.servers
     }
 
     /// Whether a rule says that the request gets no line of the log.
@@ -306,6 +331,7 @@ impl State {
     pub fn tracked(&self, sc: u8) -> Option<&Tracked> {
         self.tracked
             .iter()
+            .chain(&self.of_session)
             .find(|(index, _)| *index == sc)
             .map(|(_, tracked)| tracked)
     }
@@ -341,7 +367,8 @@ impl State {
 
     /// Takes in what the connection remembers, until it is given back: requests of one connection may overlap.
     pub fn take_session(&mut self, session: &mut SessionVars) {
-        self.vars.append(&mut session.0);
+        self.vars.append(&mut session.vars);
+        self.of_session.append(&mut session.tracked);
     }
 
     /// Gives back what the connection is to remember.
@@ -349,7 +376,25 @@ impl State {
         let lasting = self
             .vars
             .extract_if(.., |(var, _)| var.scope == Scope::Session);
-        session.0.extend(lasting);
+        session.vars.extend(lasting);
+        session.tracked.append(&mut self.of_session);
+    }
+
+    /// That of a connection that has brought no request yet.
+    pub fn of_session() -> Self {
+        Self {
+            is_session: true,
+            ..Self::default()
+        }
+    }
+
+    /// What of it lasts.
+    pub fn into_session(mut self) -> SessionVars {
+        self.vars.retain(|(var, _)| var.scope == Scope::Session);
+        SessionVars {
+            vars: self.vars,
+            tracked: self.tracked,
+        }
     }
 
     /// Whether there is nothing in it.
@@ -364,6 +409,7 @@ impl State {
         self.sent_once = false;
         self.silent = false;
         self.hints.clear();
+        self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

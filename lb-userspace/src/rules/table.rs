@@ -19,6 +19,7 @@ use arc_swap::ArcSwapOption;
 use super::value::{Kind, Value};
 
 mod inspect;
+mod servers;
 
 pub use inspect::Removed;
 
@@ -93,6 +94,8 @@ data! {
     Gpc1Rate = "gpc1_rate" "gpc1_rate",
     /// A number for rules.
     Gpt0 = "gpt0" "get_gpt0",
+    /// The server that the key stays on: 1 for a backend's first; 0 for none.
+    ServerId = "server_id" "server_id",
 }
 
 impl Data {
@@ -455,22 +458,34 @@ pub struct Tracked {
 impl Tracked {
     /// Begins to follow a key's entry, and counts that.
     pub fn begin(handle: &Arc<Handle>, value: Value<'_>, now: u64) -> Option<Self> {
+        let tracked = Self::begin_connection(handle, value, now)?;
+        tracked.count_request(now);
+        Some(tracked)
+    }
+
+    /// The same for a connection that has brought no request yet.
+    pub fn begin_connection(handle: &Arc<Handle>, value: Value<'_>, now: u64) -> Option<Self> {
         let table = handle.table()?;
         let entry = table.entry(Key::of(value, &table.layout)?, now)?;
         entry.followers.fetch_add(1, Relaxed);
-        for data in [
-            Data::ConnCnt,
-            Data::ConnCur,
-            Data::ConnRate,
-            Data::HttpReqCnt,
-            Data::HttpReqRate,
-        ] {
+        for data in [Data::ConnCnt, Data::ConnCur, Data::ConnRate] {
             table.add(&entry, data, 1, now);
         }
         Some(Self {
             handle: Arc::clone(handle),
             entry,
         })
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        self.entry.key()
+    }
+
+    /// Counts a request.
+    pub fn count_request(&self, now: u64) {
+        self.add(Data::HttpReqCnt, 1, now);
+        self.add(Data::HttpReqRate, 1, now);
     }
 
     /// Counts `n` events.

@@ -15,6 +15,8 @@ pub struct Session {
     pub version: &'static str,
     /// OpenSSL's name of the cipher suite, as HAProxy's `ssl_fc_cipher`.
     pub cipher: &'static str,
+    /// The protocol that both have agreed on, as HAProxy's `ssl_fc_alpn`.
+    pub alpn: Option<Box<[u8]>>,
     /// The client's certificate, if it has shown one.
     pub client: Option<Box<ClientCertificate>>,
 }
@@ -49,6 +51,7 @@ impl Session {
             cipher: connection
                 .negotiated_cipher_suite()
                 .map_or("", |suite| openssl_name(suite.suite())),
+            alpn: connection.alpn_protocol().map(Into::into),
             client: certificate
                 .and_then(|der| ClientCertificate::read(der))
                 .map(Box::new),

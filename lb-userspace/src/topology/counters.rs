@@ -218,6 +218,8 @@ pub struct FrontendCounters {
     pub denied_requests: Counter,
     /// `dresp`: responses denied.
     pub denied_responses: Counter,
+    /// `dses`: connections that rules have not let in.
+    pub denied_sessions: Counter,
     /// `ereq`: requests that were none, or that the client broke off.
     pub request_errors: Counter,
     /// Requests and responses (mode http).

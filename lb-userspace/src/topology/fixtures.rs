@@ -88,6 +88,8 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         forwarding: Default::default(),
         rules: crate::rules::RuleSet::default(),
         errorfiles: Default::default(),
+        connections: Default::default(),
+        sticks: Vec::new(),
     }
 }
 
@@ -107,6 +109,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         }],
         maxconn: None,
         rules: crate::rules::RuleSet::default(),
+        connection_rules: crate::rules::RuleSet::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarding: Default::default(),
@@ -116,6 +119,9 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         log_options: LogOptions::default(),
         errorfiles: Default::default(),
         unique_id: None,
+        connection_mode: Default::default(),
+        monitor: None,
+        stats: None,
     }
 }
 

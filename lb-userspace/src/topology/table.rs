@@ -23,7 +23,7 @@ pub struct Table {
 
 impl Table {
     /// Builds the table of the servers that are eligible now: the ordinary ones, or, if there is none, the first
-    /// eligible backup (as HAProxy without `allbackups`).
+    /// eligible backup, or all of them (HAProxy's `allbackups`).
     pub(super) fn build(config: &model::Backend, all: &[Arc<Server>]) -> Self {
         let eligible = |backup| {
             all.iter()
@@ -31,7 +31,11 @@ impl Table {
         };
         let mut chosen: Vec<&Arc<Server>> = eligible(false).collect();
         if chosen.is_empty() {
-            chosen.extend(eligible(true).next());
+            let most = match config.connections.all_backups {
+                true => usize::MAX,
+                false => 1,
+            };
+            chosen.extend(eligible(true).take(most));
         }
         let weights: Vec<u16> = chosen
             .iter()

@@ -158,7 +158,7 @@ fn unread(file: &Path) -> Vec<String> {
         .filter_map(|line| Some(line.split_once(" error: ")?.1));
     let named = errors.map(|message| {
         let of = |start: &str| Some(message.strip_prefix(start)?.split_once('`')?.0);
-        of("unsupported: `").map_or_else(|| message.to_owned(), str::to_owned)
+        of("unsupported: `").map_or_else(|| message.to_owned(), |named| named.trim().to_owned())
     });
     let mut named: Vec<String> = named.collect();
     named.sort();

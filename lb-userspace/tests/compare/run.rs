@@ -49,6 +49,27 @@ enum Side {
     Read,
 }
 
+impl Side {
+    /// By which servers tell whose request it is.
+    fn tag(self, case: usize) -> String {
+        let side = match self {
+            Side::Ours => "o",
+            Side::Theirs => "t",
+            Side::Read => "r",
+        };
+        format!("{side}{case}")
+    }
+}
+
+/// What a side has left when it is through.
+struct Carried {
+    side: Side,
+    /// What clients saw, case by case.
+    talked: Vec<Fields>,
+    log: String,
+    sockets: Vec<(&'static str, SocketAddr)>,
+}
+
 /// What came of a case, by what it is.
 pub(crate) type Outcome = BTreeMap<String, String>;
 
@@ -89,6 +110,9 @@ pub(crate) fn compare(setup: &Setup) {
             read.map(|read| read.join().unwrap()),
         )
     });
+    let ours = world.gather(setup, &ours);
+    let theirs = world.gather(setup, &theirs);
+    let read = read.map(|read| world.gather(setup, &read));
     let mut told = String::new();
     if let Some(read) = read {
         for (case, (ours, read)) in setup.cases.iter().zip(ours.iter().zip(&read)) {
@@ -160,6 +184,7 @@ pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>
             .unwrap_or_else(|said| std::panic::resume_unwind(said));
         (read, theirs)
     });
+    let (read, theirs) = (world.gather(setup, &read), world.gather(setup, &theirs));
     judge::judge(setup, &read, &theirs)
 }
 
@@ -228,10 +253,10 @@ impl World {
         }
     }
 
-    /// What came of each case.
-    fn side(&self, setup: &Setup, side: Side, settle: &Option<Settle>) -> Vec<Outcome> {
+    /// Carries all cases out.
+    fn side(&self, setup: &Setup, side: Side, settle: &Option<Settle>) -> Carried {
         let ip = address(number());
-        let sockets: Vec<(&str, SocketAddr)> = SOCKETS
+        let sockets: Vec<(&'static str, SocketAddr)> = SOCKETS
             .iter()
             .map(|&name| {
                 let free = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
@@ -254,14 +279,6 @@ impl World {
         ready.extend(ports(setup.text(side)).map(|port| SocketAddr::new(ip, port)));
         let whole = setup.whole(side, &self.folder);
         let proxy = Proxy::start(side, &self.folder, &fill(&whole), &ready);
-        let tag = |i: usize| {
-            let side = match side {
-                Side::Ours => "o",
-                Side::Theirs => "t",
-                Side::Read => "r",
-            };
-            format!("{side}{i}")
-        };
         // A socket's name, or `:PORT` of this side's own address.
         let at = |name: &str| match name.strip_prefix(':') {
             Some(port) => SocketAddr::new(ip, port.parse().unwrap()),
@@ -272,7 +289,7 @@ impl World {
             let place = Place {
                 address: at(case.at),
                 source: source(i),
-                tag: &tag(i),
+                tag: &side.tag(i),
                 tls: Arc::clone(if known { &self.known } else { &self.tls }),
                 record: &self.record,
             };
@@ -301,7 +318,12 @@ impl World {
         let log = proxy.stop();
         let mut sockets = sockets;
         sockets.push(("ip", SocketAddr::new(ip, 0)));
-        self.gather(setup, &talked, &log, tag, &sockets)
+        Carried {
+            side,
+            talked,
+            log,
+            sockets,
+        }
     }
 
     /// A file of the corpus for HAProxy or us to look at, with sockets that nobody listens on.
@@ -319,14 +341,15 @@ impl World {
         path
     }
 
-    fn gather(
-        &self,
-        setup: &Setup,
-        talked: &[Fields],
-        log: &str,
-        tag: impl Fn(usize) -> String,
-        sockets: &[(&str, SocketAddr)],
-    ) -> Vec<Outcome> {
+    /// What came of each case, once all sides are through with theirs and servers with all connections.
+    fn gather(&self, setup: &Setup, carried: &Carried) -> Vec<Outcome> {
+        self.record.wait_for_quiet();
+        let Carried {
+            side,
+            talked,
+            log,
+            sockets,
+        } = carried;
         let lines: Vec<(String, Fields)> = log
             .lines()
             .filter_map(|line| log::parse(line).or_else(|| log::raw(line)))
@@ -372,7 +395,7 @@ impl World {
                 }
                 // That a request more was answered, or not, is all that is to be known of it.
                 logged.retain(|fields| !line(fields, "request").contains(" /another "));
-                let mut seen = self.record.of(&tag(i));
+                let mut seen = self.record.of(&side.tag(i));
                 seen.retain(|fields| !line(fields, "line").contains(" /another "));
                 for (what, all) in [("seen", seen), ("log", logged)] {
                     for (number, fields) in all.iter().enumerate() {

@@ -3,9 +3,12 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -13,12 +16,26 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long connections may take to end: those of proxies that have ended are at their end.
+const QUIET: Duration = Duration::from_secs(3);
+
 /// What servers have seen: the case that it belongs to, and what of it is compared.
 #[derive(Default)]
 pub(crate) struct Record {
     seen: Mutex<Vec<Seen>>,
     released: Mutex<Vec<String>>,
+    /// Connections that are being served.
+    open: AtomicUsize,
     changed: Condvar,
+}
+
+/// A connection that is being served; gone with its end, however that comes.
+struct Served(Arc<Record>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
 }
 
 /// One request: whose it is, and what of it is compared.
@@ -28,6 +45,14 @@ struct Seen {
 }
 
 impl Record {
+    /// Waits until no connection is left: of one that was cut it is then known what had come.
+    pub(crate) fn wait_for_quiet(&self) {
+        let deadline = Instant::now() + QUIET;
+        while self.open.load(Relaxed) > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits until `count` requests of a case have come.
     pub(crate) fn wait_for(&self, case: &str, count: usize) {
         let seen = self.seen.lock().unwrap();
@@ -72,15 +97,18 @@ pub(crate) fn start(
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (record, tls) = (Arc::clone(&record), tls.clone());
+            record.open.fetch_add(1, Relaxed);
             thread::spawn(move || {
+                let record = Served(record);
+                let record = &record.0;
                 let _ = stream.set_read_timeout(Some(PATIENCE));
                 let _ = stream.set_nodelay(true);
                 let raw = stream.try_clone().unwrap();
                 let _ = match tls {
-                    None => serve(name, stream, &raw, &record),
+                    None => serve(name, stream, &raw, record),
                     Some(config) => {
                         let connection = ServerConnection::new(config).unwrap();
-                        serve(name, StreamOwned::new(connection, stream), &raw, &record)
+                        serve(name, StreamOwned::new(connection, stream), &raw, record)
                     }
                 };
             });

@@ -74,3 +74,45 @@ fn statistics_are_served_over_tls_to_who_knows_the_password_of_a_hash() {
     let (_, code) = curl(&["--cacert", &ca_file, "--resolve", &resolve, &url]);
     assert_eq!(code, Some(60), "the name is not the certificate's any more");
 }
+
+#[test]
+fn statistics_are_shown_among_a_frontends_traffic() {
+    if !installed("curl") {
+        return;
+    }
+    let web = free();
+    let daemon = Daemon::start(
+        Daemon::folder(),
+        &format!(
+            "frontends:
+  front:
+    bind: '{web}'
+    stats: {{ uri: '/haproxy?stats', realm: Mine, refresh: 7s, auth: {{ admin: secret }} }}
+    rules: [{{ if: {{ header: {{ name: X-From, value: outside }} }}, deny: 403 }}]
+    default_backend: none
+backends:
+  none: {{ servers: [] }}
+"
+        ),
+        web,
+    );
+    let url = |target: &str| format!("http://{web}{target}");
+    let code = |arguments: &[&str]| {
+        let head = ["-s", "-o", "/dev/null", "-w", "%{http_code}"];
+        curl(&[&head[..], arguments].concat()).0
+    };
+    let (page, csv) = (url("/haproxy?stats"), url("/haproxy?stats;csv"));
+    assert_eq!(code(&[&page]), "401");
+    assert_eq!(code(&["-u", "admin:secret", &page]), "200");
+    let outside = ["-u", "admin:secret", "-H", "X-From: outside", &page];
+    assert_eq!(code(&outside), "403", "a rule goes before it");
+    for other in ["/metrics", "/healthz", "/haproxy"] {
+        assert_eq!(code(&[&url(other)]), "503", "{other} is traffic");
+    }
+    let (rows, _) = curl(&["-s", "-u", "admin:secret", &csv]);
+    assert!(rows.starts_with("# pxname,svname,"), "{rows}");
+    assert!(rows.contains("\nfront,FRONTEND,"), "{rows}");
+    let (head, _) = curl(&["-s", "-I", "-u", "admin:secret", &page]);
+    assert!(head.to_ascii_lowercase().contains("refresh: 7"), "{head}");
+    daemon.logged("front front/<STATS> ");
+}

@@ -198,7 +198,7 @@ fn any(mut alternatives: Vec<Value>, span: Span) -> Value {
 }
 
 /// All of these: names side by side, else a list.
-fn all(mut terms: Vec<Value>, span: Span) -> Value {
+pub(super) fn all(mut terms: Vec<Value>, span: Span) -> Value {
     if terms.len() == 1
         && let Some(one) = terms.pop()
     {
@@ -217,7 +217,12 @@ fn all(mut terms: Vec<Value>, span: Span) -> Value {
     }
 }
 
-fn not(term: Value) -> Value {
+/// What holds always.
+pub(super) fn always(span: Span) -> Value {
+    predefined("TRUE", span).unwrap_or_else(|| Value::text("TRUE", span))
+}
+
+pub(super) fn not(term: Value) -> Value {
     let span = term.span;
     match &term.what {
         What::Text { text, .. } if !text.contains(' ') => match text.strip_prefix('!') {

@@ -6,9 +6,11 @@ use super::{
     Options,
     global::Global,
     lines::{self, Line, SECTIONS},
+    order::ordered,
     proxy::{Kind, Proxy},
     says::Says,
-    value::{Key, Map, Value, What},
+    sections::{http_errors, remember_servers, userlist},
+    value::{Map, Value, What},
 };
 use crate::config::{
     decode::Environment,
@@ -31,9 +33,9 @@ pub(super) struct Comments {
 }
 
 /// A section's first line and the others.
-struct Section<'l> {
-    head: &'l Line,
-    lines: Vec<&'l Line>,
+pub(super) struct Section<'l> {
+    pub(super) head: &'l Line,
+    pub(super) lines: Vec<&'l Line>,
 }
 
 /// Keys that our `defaults:` may have.
@@ -55,35 +57,10 @@ const OF_DEFAULTS: &[&str] = &[
     "errorfiles",
     "health_check",
     "cookie",
-];
-
-/// The order in which people write keys.
-const ORDER: &[&str] = &[
-    "mode",
-    "bind",
-    "maxconn",
-    "balance",
-    "hash_type",
-    "hash_balance_factor",
-    "retries",
-    "redispatch",
-    "retry_on",
-    "cookie",
-    "log_format",
-    "dontlognull",
-    "dontlog_normal",
-    "log_separate_errors",
-    "forwarded_for",
-    "timeouts",
-    "health_check",
-    "unique_id",
-    "capture",
-    "errorfiles",
-    "stick_table",
-    "acls",
-    "rules",
-    "default_backend",
-    "servers",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "all_backups",
 ];
 
 /// Keys that mean nothing in mode tcp, which HAProxy reads over there.
@@ -94,6 +71,11 @@ const OF_HTTP: &[&str] = &[
     "cookie",
     "capture",
     "forwarded",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "monitor",
+    "stats",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
@@ -114,6 +96,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 .lines
                 .iter()
                 .for_each(|line| global.line(line, &mut says)),
+            "http-errors" => http_errors(&section, &mut says),
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
                 let (name, from) = match (head.text(1), head.text(2)) {
@@ -179,6 +162,10 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     let mut out = Out::default();
     for (proxy, _) in &proxies {
         out.add(proxy, common.as_ref(), global.logs, &mut says);
+    }
+    for name in proxies.iter().flat_map(|(proxy, _)| &proxy.stick_tables) {
+        remember_servers(&mut out.frontends, name);
+        remember_servers(&mut out.backends, name);
     }
     if let Some((map, span)) = common
         && !map.is_empty()
@@ -277,31 +264,6 @@ fn proxy(
     Some((proxy, from))
 }
 
-/// `userlist NAME`
-fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) {
-    let Some(name) = says.need(section.head, 1, "a name") else {
-        return;
-    };
-    let mut users = Map::default();
-    for line in &section.lines {
-        match (line.keyword(), line.text(2)) {
-            ("user", "password" | "insecure-password") => {
-                users.set_at(
-                    line.text(1),
-                    line.span_of(1),
-                    Value::text(line.text(3), line.span_of(3)),
-                );
-                if !line.text(4).is_empty() {
-                    says.warn(line.span_of(4), "groups are left out: lb knows users alone");
-                }
-            }
-            ("group", _) => says.warn(line.span(), "groups are left out: lb knows users alone"),
-            _ => says.unsupported(line.span(), line.keyword()),
-        }
-    }
-    lists.set(name, Value::map(users, section.head.span_of(1)));
-}
-
 /// `global:`, with the keys of ours that comments set.
 fn global_value(
     mut keys: Map,
@@ -360,6 +322,11 @@ fn common(
     if map.get("mode").is_none() {
         map.set("mode", mode(proxy));
     }
+    let kept = Value::plain("keep-alive", proxy.span);
+    let keeps = map.get("connection_mode");
+    if keeps.is_some_and(|mode| mode.is_same(&kept)) {
+        map.remove("connection_mode");
+    }
     if let Some(check) = proxy.default_check() {
         map.set("health_check", check);
     }
@@ -372,6 +339,14 @@ fn mode(proxy: &Proxy) -> Value {
 
 /// Takes out what `defaults` say already.
 fn less(map: &mut Map, common: Option<&(Map, Span)>) {
+    let keeps = |map: &Map| {
+        let mode = map.get("connection_mode");
+        mode.is_some_and(|mode| mode.is_same(&Value::plain("keep-alive", mode.span)))
+    };
+    let changes = common.is_some_and(|(common, _)| common.get("connection_mode").is_some());
+    if keeps(map) && !changes {
+        map.remove("connection_mode");
+    }
     let Some((common, _)) = common else { return };
     map.0
         .retain_mut(|key| match (&mut key.value.what, common.get(&key.name)) {
@@ -393,17 +368,6 @@ fn less(map: &mut Map, common: Option<&(Map, Span)>) {
         });
 }
 
-fn ordered(mut map: Map) -> Map {
-    let place = |key: &Key| {
-        ORDER
-            .iter()
-            .position(|name| *name == key.name)
-            .unwrap_or(ORDER.len())
-    };
-    map.0.sort_by_key(place);
-    map
-}
-
 /// What is written.
 #[derive(Default)]
 struct Out {
@@ -422,32 +386,49 @@ impl Out {
             self.stats(proxy, says);
             return;
         }
-        if asks_for_stats && proxy.kind != Kind::Defaults {
+        if asks_for_stats && proxy.kind == Kind::Backend {
             says.error(
                 proxy.span,
-                format!("`{}` shows statistics beside its own traffic", proxy.name),
-                "give them a `listen` of their own: lb has one stats endpoint, with its own `bind`",
-            );
-        }
-        if proxy.kind.has_front() && logs && !proxy.logs {
-            says.warn(
-                proxy.span,
-                format!(
-                    "`{}` has no `log global`; lb logs its traffic as that of all",
-                    proxy.name
-                ),
+                format!("`{}` shows statistics as a backend", proxy.name),
+                "give them to a frontend or a `listen`",
             );
         }
         if proxy.kind.has_front() {
-            self.frontend(proxy, common);
+            self.frontend(proxy, common, logs && !proxy.logs, asks_for_stats);
         }
         if proxy.kind.has_back() {
             self.backend(proxy, common, says);
         }
     }
 
-    fn frontend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>) {
+    /// `silent`: HAProxy would write nothing of it, while others are logged.
+    fn frontend(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        silent: bool,
+        shows_stats: bool,
+    ) {
         let mut map = proxy.front.clone();
+        if shows_stats {
+            map.set("stats", Value::map(page(proxy), proxy.span));
+        }
+        if silent {
+            map.set("log", Value::plain("false", proxy.span));
+            map.remove("log_format");
+        }
+        let monitored = map.get("monitor").map(|monitor| monitor.span);
+        if let (Some(span), Some(first)) = (monitored, proxy.fails.first()) {
+            let fails = match proxy.fails.as_slice() {
+                [one] => one.clone(),
+                many => {
+                    let mut any = Map::default();
+                    any.set("any", Value::list(many.to_vec(), first.span));
+                    Value::map(any, first.span)
+                }
+            };
+            map.inner("monitor", span).set("fail_if", fails);
+        }
         prepare(&mut map, proxy);
         // One without servers too: who comes so far is told that there is none.
         if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
@@ -458,6 +439,9 @@ impl Out {
         }
         if let Some(acls) = proxy.acls.value(proxy.span) {
             map.set("acls", acls);
+        }
+        if let Some(rules) = proxy.connection_rules() {
+            map.set("connection_rules", rules);
         }
         if let Some(rules) = proxy.rules() {
             map.set("rules", rules);
@@ -470,14 +454,17 @@ impl Out {
     fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
         let mut map = proxy.back.clone();
         prepare(&mut map, proxy);
-        if proxy.kind == Kind::Backend {
-            if let Some(acls) = proxy.acls.value(proxy.span) {
-                map.set("acls", acls);
-            }
-            if let Some(rules) = proxy.rules() {
-                map.set("rules", rules);
-            }
+        // Those of a `listen` are its frontend's, but for the ones that choose a server.
+        let rules = match proxy.kind {
+            Kind::Backend => proxy.rules(),
+            _ => proxy.server_rules(),
+        };
+        if (proxy.kind == Kind::Backend || rules.is_some())
+            && let Some(acls) = proxy.acls.value(proxy.span)
+        {
+            map.set("acls", acls);
         }
+        rules.into_iter().for_each(|rules| map.set("rules", rules));
         let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {
@@ -546,20 +533,24 @@ impl Out {
                 "keep one `bind`",
             ),
         }
-        map.0.extend(
-            proxy
-                .stats
-                .0
-                .iter()
-                .filter(|key| key.name != "enable")
-                .cloned(),
-        );
-        if map.get("uri").is_none() {
-            // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
-            map.set("uri", Value::text("/haproxy?stats", proxy.span));
-        }
+        map.0.extend(page(proxy).0);
         self.stats = Some(Value::map(map, proxy.span));
     }
+}
+
+/// What `stats` says of the page.
+fn page(proxy: &Proxy) -> Map {
+    let keys = proxy.stats.0.iter().filter(|key| key.name != "enable");
+    let mut map = Map(keys.cloned().collect());
+    if map.get("uri").is_none() {
+        // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
+        map.set("uri", Value::text("/haproxy?stats", proxy.span));
+    }
+    if map.get("auth").is_some() && map.get("realm").is_none() {
+        // `STATS_DEFAULT_REALM`, by which browsers know passwords.
+        map.set("realm", Value::text("HAProxy Statistics", proxy.span));
+    }
+    map
 }
 
 /// What holds for either half of a proxy.

@@ -1,6 +1,7 @@
 //! Keywords of proxies with a language of their own: `balance`, `cookie`, `stick-table`, `stats`, `errorfile`.
 
 use super::{
+    acl,
     lines::Line,
     proxy::Proxy,
     says::Says,
@@ -69,13 +70,74 @@ impl Proxy {
             return;
         };
         let value = Value::text(file, line.span_of(2));
+        self.page(line.text(1), line, value);
+    }
+
+    /// `errorloc CODE URL`, `errorloc302`, `errorloc303`
+    pub(super) fn errorloc(&mut self, line: &Line, says: &mut Says) {
+        let Some(url) = says.need(line, 2, "a status and a URL") else {
+            return;
+        };
+        let mut map = Map::default();
+        map.set("location", Value::text(url, line.span_of(2)));
+        if line.keyword() == "errorloc303" {
+            map.set("code", Value::plain("303", line.span_of(0)));
+        }
+        let value = Value::map(map, line.span());
+        self.page(line.text(1), line, value);
+    }
+
+    /// `errorfiles NAME [CODE …]`: pages of an `http-errors` section.
+    pub(super) fn errorfiles(&mut self, line: &Line, says: &mut Says) {
+        let Some(name) = says.need(line, 1, "a section's name") else {
+            return;
+        };
+        let Some(pages) = says.bases.pages.get(name).cloned() else {
+            let message = format!("there is no `http-errors {name}`");
+            says.error(line.span_of(1), message, "write it before its first use");
+            return;
+        };
+        let wanted: Vec<&str> = line
+            .words
+            .iter()
+            .skip(2)
+            .map(|word| word.text.as_str())
+            .collect();
+        for page in pages.0 {
+            if wanted.is_empty() || wanted.contains(&page.name.as_str()) {
+                self.page(&page.name, line, page.value);
+            }
+        }
+    }
+
+    /// A page for a status.
+    fn page(&mut self, status: &str, line: &Line, value: Value) {
         let of = if self.kind.has_front() {
             &mut self.front
         } else {
             &mut self.back
         };
         of.inner("errorfiles", line.span())
-            .set_at(line.text(1), line.span_of(1), value);
+            .set_at(status, line.span_of(1), value);
+    }
+
+    /// `monitor-uri URI`, `monitor fail if COND`
+    pub(super) fn monitor(&mut self, line: &Line, says: &mut Says) {
+        if line.keyword() == "monitor-uri" {
+            if let Some(uri) = says.need(line, 1, "a path") {
+                let value = Value::text(uri, line.span_of(1));
+                self.front.inner("monitor", line.span()).set("uri", value);
+            }
+            return;
+        }
+        let (Some(at), "fail") = (acl::condition_at(line), line.text(1)) else {
+            let mend = "write `monitor fail if CONDITION`";
+            says.error(line.span(), "`monitor` without a condition", mend);
+            return;
+        };
+        if let Some(condition) = self.acls.condition(line, at, says) {
+            self.fails.push(condition);
+        }
     }
 
     pub(super) fn stick_table(&mut self, line: &Line, says: &mut Says) {
@@ -114,6 +176,46 @@ impl Proxy {
             &mut self.back
         };
         of.set("stick_table", Value::map(map, line.span()));
+    }
+
+    /// `stick on|match|store-request|store-response EXPR [table NAME] [if COND]`
+    pub(super) fn stick(&mut self, line: &Line, says: &mut Says) {
+        let key = match line.text(1) {
+            "on" => "on",
+            "match" => "match",
+            "store-request" => "store_request",
+            "store-response" => "store_response",
+            other => {
+                says.unsupported(line.span_of(1), &format!("stick {other}"));
+                return;
+            }
+        };
+        let Some(expression) = says.need(line, 2, "an expression") else {
+            return;
+        };
+        let mut map = Map::default();
+        map.set(key, Value::text(expression, line.span_of(2)));
+        let at = acl::condition_at(line);
+        let rest = &line.words[3..at.unwrap_or(line.words.len()).max(3)];
+        let table = match rest {
+            [] => self.name.clone(),
+            [word, name] if word.text == "table" => {
+                map.set("table", Value::text(name.text.as_str(), name.span));
+                name.text.clone()
+            }
+            [word, ..] => {
+                says.unsupported(word.span, &format!("stick … {}", word.text));
+                return;
+            }
+        };
+        self.stick_tables.push(table);
+        if let Some(at) = at {
+            let Some(condition) = self.acls.condition(line, at, says) else {
+                return;
+            };
+            map.set("if", condition);
+        }
+        self.back.push("stick", Value::map(map, line.span()));
     }
 
     pub(super) fn balance(&mut self, line: &Line, says: &mut Says) {

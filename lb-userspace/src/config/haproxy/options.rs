@@ -87,9 +87,23 @@ impl Proxy {
                     self.back.set("redispatch", value);
                 }
             }
+            mode @ ("http-keep-alive" | "http-server-close" | "httpclose" | "forceclose") => {
+                self.connection_mode(mode, on, line);
+            }
+            "allbackups" | "persist" => {
+                let key = match line.text(1) {
+                    "persist" => "persist",
+                    _ => "all_backups",
+                };
+                if self.kind.has_back() && (on || self.back.get(key).is_some()) {
+                    self.back.set(key, flag());
+                }
+            }
+            "originalto" => self.originalto(line, on, says),
             // What lb does, or what makes no difference to anybody.
-            "http-keep-alive"
-            | "http-buffer-request"
+            "http-buffer-request"
+            | "abortonclose"
+            | "http-pretend-keepalive"
             | "tcp-smart-accept"
             | "tcp-smart-connect"
             | "splice-auto"
@@ -115,27 +129,27 @@ impl Proxy {
             | "h1-case-adjust-bogus-server"
             | "independent-streams"
             | "use-small-buffers" => match line.text(1) {
-                "http-keep-alive" | "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect"
+                "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect"
                 | "http-ignore-probes" | "prefer-last-server" | "splice-auto"
                 | "splice-request" | "splice-response" | "contstats" | "log-health-checks"
                 | "http-no-delay" => {}
+                "abortonclose" if on => says.warn(
+                    span,
+                    "`option abortonclose` is left out: in HTTP/1 a request goes on to the server whose client has left",
+                ),
+                "http-pretend-keepalive" if on => says.warn(
+                    span,
+                    "`option http-pretend-keepalive` is left out: a server is told that its connection ends",
+                ),
                 other if on => says.warn(
                     span,
                     format!("`option {other}` is left out: lb does without"),
                 ),
                 _ => {}
             },
-            "abortonclose"
-            | "allbackups"
-            | "http-server-close"
-            | "httpclose"
-            | "forceclose"
-            | "persist"
-            | "http_proxy"
+            "http_proxy"
             | "transparent"
-            | "originalto"
             | "nginx"
-            | "http-pretend-keepalive"
             | "http-restrict-req-hdr-names"
             | "checkcache"
             | "disable-h2-upgrade"
@@ -150,6 +164,64 @@ impl Proxy {
                 }
             }
         }
+    }
+}
+
+impl Proxy {
+    /// `option http-server-close` and the like: the last one of a section counts.
+    fn connection_mode(&mut self, option: &str, on: bool, line: &Line) {
+        let mode = match option {
+            "http-keep-alive" => "keep-alive",
+            "http-server-close" => "server-close",
+            _ => "close",
+        };
+        let span = line.span();
+        let halves = [
+            (self.kind.has_front(), &mut self.front),
+            (self.kind.has_back(), &mut self.back),
+        ];
+        for (_, map) in halves.into_iter().filter(|(has, _)| *has) {
+            let value = Value::plain(mode, span);
+            match map.get("connection_mode").map(|now| now.is_same(&value)) {
+                _ if on => map.set("connection_mode", value),
+                Some(true) => map.set("connection_mode", Value::plain("keep-alive", span)),
+                _ => {}
+            }
+        }
+    }
+
+    /// `option originalto [except NET] [header NAME]`: a rule that adds the field.
+    fn originalto(&mut self, line: &Line, on: bool, says: &mut Says) {
+        let span = line.span();
+        self.original = None;
+        if !on {
+            return;
+        }
+        let (mut name, mut except) = ("X-Original-To", None);
+        let mut words = line.words.iter().skip(2);
+        while let Some(word) = words.next() {
+            let value = words.next();
+            match (word.text.as_str(), value) {
+                ("header", Some(value)) => name = &value.text,
+                ("except", Some(value)) => except = Some(value),
+                (other, _) => says.unsupported(word.span, &format!("option originalto {other}")),
+            }
+        }
+        let mut rule = Map::default();
+        if let Some(except) = except {
+            let mut test = Map::default();
+            test.set("of", Value::text("dst", except.span));
+            test.set("value", Value::text(except.text.as_str(), except.span));
+            let mut inner = Map::default();
+            inner.set("expr", Value::map(test, except.span));
+            let mut not = Map::default();
+            not.set("not", Value::map(inner, except.span));
+            rule.set("if", Value::map(not, except.span));
+        }
+        let mut field = Map::default();
+        field.set(name, Value::text("%[dst]", span));
+        rule.set("add_header", Value::map(field, span));
+        self.original = Some(Value::map(rule, span));
     }
 }
 

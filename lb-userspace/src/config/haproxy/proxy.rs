@@ -7,6 +7,7 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
+    tcp, template,
     value::{Map, Value},
 };
 use crate::config::source::Span;
@@ -48,7 +49,19 @@ pub(super) struct Proxy {
     redirects: Vec<Value>,
     routes: Vec<Value>,
     response: Vec<Value>,
+    /// Tables in which it remembers servers.
+    pub(super) stick_tables: Vec<String>,
+    /// Conditions of `monitor fail`.
+    pub(super) fails: Vec<Value>,
+    /// What `option originalto` amounts to.
+    pub(super) original: Option<Value>,
     after: Vec<Value>,
+    use_servers: Vec<Value>,
+    connections: Vec<Value>,
+    sessions: Vec<Value>,
+    contents: Vec<Value>,
+    /// When `tcp-request content` has ended already.
+    accepted: Vec<Value>,
     default_server: Server,
     pub(super) servers: Vec<Server>,
     pub(super) check: Check,
@@ -73,7 +86,15 @@ impl Proxy {
             redirects: Vec::new(),
             routes: Vec::new(),
             response: Vec::new(),
+            stick_tables: Vec::new(),
+            fails: Vec::new(),
+            original: None,
             after: Vec::new(),
+            use_servers: Vec::new(),
+            connections: Vec::new(),
+            sessions: Vec::new(),
+            contents: Vec::new(),
+            accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
             check: Check::default(),
@@ -121,6 +142,12 @@ impl Proxy {
                 self.response
                     .extend(rules::http(line, Side::Response, &self.acls, says));
             }
+            "use-server" if self.fits(line, false, says) => {
+                self.use_servers
+                    .extend(rules::use_server(line, &self.acls, says));
+            }
+            "use-server" => {}
+            "tcp-request" => self.tcp_request(line, says),
             "http-after-response" => {
                 self.after
                     .extend(rules::http(line, Side::After, &self.acls, says));
@@ -134,7 +161,15 @@ impl Proxy {
                 self.option(&line, false, says);
             }
             "no" if line.text(1) == "log" => self.logs = false,
-            "log" => self.logs = true,
+            "log" => {
+                self.logs = true;
+                if line.text(1) != "global" {
+                    says.warn(
+                        line.span_of(1),
+                        "a proxy's own `log` is left out: its lines go where `global` sends all of them",
+                    );
+                }
+            }
             "log-format" if self.fits(line, true, says) => {
                 if let Some(format) = says.need(line, 1, "a format") {
                     self.front
@@ -143,6 +178,30 @@ impl Proxy {
             }
             "capture" | "declare" if self.fits(line, true, says) => self.capture(line, says),
             "errorfile" => self.errorfile(line, says),
+            "errorfiles" => self.errorfiles(line, says),
+            "errorloc" | "errorloc302" | "errorloc303" => self.errorloc(line, says),
+            "monitor-uri" | "monitor" if self.fits(line, true, says) => self.monitor(line, says),
+            "http-reuse" if self.fits(line, false, says) => match line.text(1) {
+                "never" => self
+                    .back
+                    .set("http_reuse", Value::plain("never", line.span_of(1))),
+                "safe" | "aggressive" | "always" => {
+                    if self.back.get("http_reuse").is_some() {
+                        self.back
+                            .set("http_reuse", Value::plain("always", line.span_of(1)));
+                    }
+                }
+                other => says.error(
+                    line.span_of(1),
+                    format!("`{other}` is no way of reuse"),
+                    "write `never`, `safe`, `aggressive` or `always`",
+                ),
+            },
+            "server-template" if self.fits(line, false, says) => {
+                for line in template::servers(line, says) {
+                    self.servers.extend(self.default_server.read(&line, says));
+                }
+            }
             "unique-id-format" | "unique-id-header" if self.fits(line, true, says) => {
                 let key = line.keyword().trim_start_matches("unique-id-").to_owned();
                 if let Some(text) = says.need(line, 1, "a value") {
@@ -151,6 +210,7 @@ impl Proxy {
                 }
             }
             "stick-table" => self.stick_table(line, says),
+            "stick" if self.fits(line, false, says) => self.stick(line, says),
             "balance" if self.fits(line, false, says) => self.balance(line, says),
             "hash-type" if self.fits(line, false, says) => {
                 let method = line.text(1);
@@ -197,7 +257,7 @@ impl Proxy {
             "http-check" => self.check.http(line, says),
             "tcp-check" => self.check.tcp(line, says),
             "stats" => self.stats(line, says),
-            "description" | "id" | "guid" | "enabled" | "http-reuse" | "max-keep-alive-queue" => {}
+            "description" | "id" | "guid" | "enabled" | "max-keep-alive-queue" => {}
             "fullconn"
             | "backlog"
             | "rate-limit"
@@ -207,8 +267,6 @@ impl Proxy {
             | "load-server-state-from-file"
             | "log-format-sd"
             | "error-log-format"
-            | "monitor-uri"
-            | "monitor"
             | "monitor-net"
             | "persist"
             | "bind-process" => match line.keyword() {
@@ -242,6 +300,11 @@ impl Proxy {
             | "retries"
             | "retry-on"
             | "default-server"
+            | "http-reuse"
+            | "monitor"
+            | "monitor-uri"
+            | "server-template"
+            | "stick"
             | "server" => {
                 // Where it does not belong: told by `fits`.
             }
@@ -287,16 +350,64 @@ impl Proxy {
         }
     }
 
+    /// The rules that name servers, of a `listen`, whose others are its frontend's.
+    pub(super) fn server_rules(&self) -> Option<Value> {
+        (!self.use_servers.is_empty()).then(|| Value::list(self.use_servers.clone(), self.span))
+    }
+
+    /// `tcp-request LAYER …`
+    fn tcp_request(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "connection" if self.fits(line, true, says) => self
+                .connections
+                .extend(tcp::connection(line, &self.acls, says)),
+            "session" if self.fits(line, true, says) => self
+                .sessions
+                .extend(tcp::connection(line, &self.acls, says)),
+            "connection" | "session" => {}
+            "content" if !self.is_tcp => {
+                let accepted = &mut self.accepted;
+                self.contents
+                    .extend(tcp::content(line, &self.acls, accepted, says));
+            }
+            // All that it does is to wait for a client's TLS, as `sni` does by itself.
+            "content" if line.text(2) == "accept" && asks_for_hello(line) => {}
+            // Of requests there are heads, which are waited for anyway.
+            "inspect-delay" if !self.is_tcp => {}
+            "inspect-delay" => says.warn(
+                line.span_of(1),
+                "`inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
+            ),
+            other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
+        }
+    }
+
+    /// The rules of the frontend's connections.
+    pub(super) fn connection_rules(&self) -> Option<Value> {
+        let mut all = match self.sessions.is_empty() {
+            true => self.connections.clone(),
+            false => tcp::without_accept(&self.connections),
+        };
+        all.extend(self.sessions.iter().cloned());
+        (!all.is_empty()).then(|| Value::list(all, self.span))
+    }
+
     /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
     pub(super) fn rules(&self) -> Option<Value> {
+        let original: Vec<Value> = self.original.iter().cloned().collect();
         let all = [
+            &self.contents,
             &self.request,
             &self.redirects,
+            &original,
             &self.response,
             &self.after,
             &self.routes,
         ];
-        let all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        let mut all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        if self.kind == Kind::Backend {
+            all.extend(self.use_servers.iter().cloned());
+        }
         (!all.is_empty()).then(|| Value::list(all, self.span))
     }
 
@@ -309,4 +420,12 @@ impl Proxy {
     pub(super) fn default_check(&self) -> Option<Value> {
         self.check.of_defaults()
     }
+}
+
+/// Whether a line's condition is but that the client has begun TLS.
+fn asks_for_hello(line: &Line) -> bool {
+    let names = ["req.ssl_hello_type", "req_ssl_hello_type"];
+    line.words
+        .iter()
+        .any(|word| names.contains(&word.text.as_str()))
 }

@@ -102,8 +102,21 @@ pub(super) fn use_backend(line: &Line, acls: &Acls, says: &mut Says) -> Option<V
     )
 }
 
+/// `use-server NAME [if COND]`
+pub(super) fn use_server(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let name = says.need(line, 1, "a server's name")?;
+    let mut does = Map::default();
+    does.set_at(
+        "use_server",
+        line.span(),
+        Value::text(format(name), line.span_of(1)),
+    );
+    let at = acl::condition_at(line);
+    rule(line, at, does, Side::Request, acls, says)
+}
+
 /// Puts action and condition together.
-fn rule(
+pub(super) fn rule(
     line: &Line,
     at: Option<usize>,
     does: Map,
@@ -139,7 +152,7 @@ fn always(span: Span) -> Key {
     }
 }
 
-fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
+pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Map> {
     let mut map = Map::default();
     let name = action.text(0);
     let (keyword, inner) = match name.split_once('(') {

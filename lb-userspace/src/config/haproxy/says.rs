@@ -1,6 +1,11 @@
 //! What the reader of haproxy.cfg has to say, and small readers of words.
 
-use super::{lines::Line, value::Value};
+use std::collections::BTreeMap;
+
+use super::{
+    lines::Line,
+    value::{Map, Value},
+};
 use crate::config::{diagnostic::Diagnostic, source::Span};
 
 /// Findings.
@@ -15,6 +20,8 @@ pub(super) struct Says {
 pub(super) struct Bases {
     pub(super) certificates: Option<String>,
     pub(super) authorities: Option<String>,
+    /// Pages of each `http-errors` section, by status.
+    pub(super) pages: BTreeMap<String, Map>,
 }
 
 /// A file's name as it is below its base; one that begins with `/` or `.` stands for itself.

@@ -49,6 +49,7 @@ const WITH_VALUE: &[&str] = &[
     "crt-ignore-err",
     "crt-list",
     "namespace",
+    "on-marked-up",
     "proxy-v2-options",
     "redir",
     "resolvers",

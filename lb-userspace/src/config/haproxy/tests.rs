@@ -451,6 +451,55 @@ fn unix_sockets_keep_their_owners() {
 }
 
 #[test]
+fn rules_of_connections_are_carried_over() {
+    let text = "\
+frontend f
+ mode http
+ bind :80
+ stick-table type ip size 1k store conn_cur
+ tcp-request connection accept if { src 10.0.0.0/8 }
+ tcp-request connection track-sc0 src
+ tcp-request session reject if { sc_conn_cur(0) gt 3 }
+ tcp-request inspect-delay 5s
+ tcp-request content accept if { path /ok }
+ tcp-request content reject if { dst_port 81 }
+ default_backend b
+frontend g
+ mode tcp
+ bind :443
+ tcp-request inspect-delay 5s
+ tcp-request content accept if { req.ssl_hello_type 1 }
+ tcp-request content reject if { req.len 0 }
+ default_backend c
+backend b
+ mode http
+ server s 192.0.2.1:80
+backend c
+ mode tcp
+ server s 192.0.2.1:80
+";
+    let (yaml, said) = imported(text);
+    let lines: Vec<&str> = yaml.lines().map(str::trim).collect();
+    for line in [
+        "- { if: { not: { source: 10.0.0.0/8 } }, track: { counter: 0, key: source } }",
+        "- { if: { expr: { of: sc_conn_cur(0), value: gt 3 } }, reject: true }",
+    ] {
+        assert!(lines.contains(&line), "{line}\n{yaml}");
+    }
+    assert!(
+        yaml.contains("all: [{ dst_port: 81 }, { not: { path: /ok } }]"),
+        "{yaml}"
+    );
+    assert_eq!(
+        said,
+        [
+            "15:14 warning: `inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
+            "17:14 error: unsupported: `tcp-request content` has no counterpart in lb yet",
+        ]
+    );
+}
+
+#[test]
 fn servers_that_are_checked_otherwise_say_so_themselves() {
     let text = "\
 backend b
@@ -481,4 +530,37 @@ frontend f
     assert_eq!(of(0).unwrap().fall, 5);
     assert_eq!((of(1).unwrap().port, of(1).unwrap().fall), (Some(8080), 3));
     assert!(of(3).is_none());
+}
+
+#[test]
+fn a_template_is_as_many_servers_and_pages_come_from_their_section() {
+    let folder = folder_of_its_own();
+    let page = folder.join("503.http");
+    std::fs::write(&page, "HTTP/1.1 503 Gone\r\n\r\ngone").unwrap();
+    let text = format!(
+        "http-errors gone\n errorfile 503 {0}\n errorfile 500 {0}\nfrontend f\n mode http\n bind :80\n errorfiles gone 503\n \
+         default_backend b\nbackend b\n mode http\n server-template app 2-4 192.0.2.1:80 weight 7\n",
+        page.display()
+    );
+    let config = reread(&text);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let servers = &config.backend("b").unwrap().servers;
+    let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["app2", "app3", "app4"]);
+    assert!(servers.iter().all(|server| server.weight == 7));
+    let pages = &config.frontends[0].errorfiles;
+    assert!(pages.page(503).is_some() && pages.page(500).is_none());
+    let (_, said) = imported("frontend f\n mode http\n bind :80\n errorfiles nobody\n");
+    assert!(
+        said.iter()
+            .any(|line| line.contains("no `http-errors nobody`")),
+        "{said:?}"
+    );
+}
+
+/// A folder of the test's own.
+fn folder_of_its_own() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("lb-http-errors-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }

@@ -95,6 +95,43 @@ backends:
         ],
     },
     Case {
+        name: "rules of connections",
+        text: r#"frontends:
+  web:
+    mode: tcp
+    bind: ["*:80", "udp:*:80"]
+    connection_rules: [{ if: { path: / }, reject: true }, { deny: 403 }]
+    default_backend: app
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:5 error: `connection_rules` see no packets, and `udp:*:80` takes them => give that bind a frontend of its own",
+            "5:24 error: a rule of connections asks for a request, and there is none yet => write it below `rules`",
+            "5:61 error: unknown key `deny` in a rule => there is no request to answer: write `reject: true`",
+        ],
+    },
+    Case {
+        name: "servers by name",
+        text: r#"frontends:
+  web: { bind: "*:80", rules: [{ use_server: s1 }], default_backend: app }
+backends:
+  app: { rules: [{ use_server: s2 }, { use_server: s1 }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "2:34 error: `use_server` in a frontend's rules => write it in those of the backend",
+        ],
+    },
+    Case {
+        name: "servers that there are not",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app: { rules: [{ use_server: s2 }, { use_server: s1 }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &["4:18 error: backend `app` has no server `s2` => name one of its servers"],
+    },
+    Case {
         name: "two hosts",
         text: r#"frontends:
   web: { bind: "*:80", rules: [{ add_header: { Host: a } }], default_backend: app }

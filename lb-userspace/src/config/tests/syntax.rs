@@ -71,7 +71,7 @@ stats: { bind: *:1080, uri: stats }
             "4:14 error: `maxconn` must be a whole number from 1 to 4294967295, not `many` => write decimal digits alone",
             "5:22 error: there is no backend `ap` => did you mean `app`?",
             r#"10:16 error: `*:1080` without quotes is a YAML alias => quote it: `"*:1080"`"#,
-            "10:29 error: `stats` is no path: it begins with `/` and has no blanks, `?`, `#` or `;` => write `/stats`",
+            "10:29 error: `stats` is no path: it begins with `/` and has no blanks, `#` or `;` => write `/stats`",
         ],
     },
     Case {

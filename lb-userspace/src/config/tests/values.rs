@@ -546,7 +546,7 @@ backends:
 "#,
         found: &[
             r#"1:1 error: `bind` is missing in `stats` => say where to listen: `bind: "*:1080"`"#,
-            "1:15 error: `stats` is no path: it begins with `/` and has no blanks, `?`, `#` or `;` => write `/stats`",
+            "1:15 error: `stats` is no path: it begins with `/` and has no blanks, `#` or `;` => write `/stats`",
             "1:31 error: `refresh`: `30` has no unit => write `30s` or `30ms`",
             "1:42 error: `realm` has characters that no header can carry => write printable ASCII",
             "1:55 error: `a:b` cannot be a user: basic authentication has no `:` in it => choose another name",

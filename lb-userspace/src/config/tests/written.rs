@@ -147,6 +147,7 @@ fn log_lines_of_ones_own() {
     assert_eq!(
         frontend.log_options,
         LogOptions {
+            off: false,
             no_null: true,
             no_normal: true,
             separate_errors: false,

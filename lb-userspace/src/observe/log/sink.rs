@@ -268,6 +268,9 @@ impl Sink {
 /// The level that a session is logged with, by HAProxy's rules; `None` if its frontend does not want it logged.
 fn level_of(common: &Common<'_>, status: Option<u16>) -> Option<Level> {
     let options = common.options;
+    if options.off {
+        return None;
+    }
     if options.no_null && common.bytes_in == 0 {
         return None;
     }

@@ -78,7 +78,7 @@ pub(super) fn frontend(
         conn_rate_max: rate_max,
         conn_tot: Some(connections),
         dcon: Some(0),
-        dses: Some(0),
+        dses: Some(counters.denied_sessions.value()),
         wrew: Some(0),
         eint: Some(0),
         ..no_compression()

@@ -28,6 +28,8 @@ use crate::{
     topology::{Frontend, Peer},
 };
 
+mod connections;
+
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
     whose: Rc<Whose>,
@@ -93,6 +95,8 @@ pub(super) struct Whose {
     handshake: Cell<Duration>,
     /// Since when it has had nothing to do.
     idle_from: Cell<Instant>,
+    /// Its number, if somebody has asked for it.
+    identity: OnceCell<u64>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -177,10 +181,11 @@ impl Client {
             peer,
             destination,
             tls: accepted.tls.clone(),
+            identity: OnceCell::new(),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
             idle_from: Cell::new(began),
-            session: RefCell::default(),
+            session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
         };
         Self::begun(Rc::new(whose), now, false)
@@ -437,14 +442,6 @@ impl Client {
             self.idle_from.set(start);
         }
         (self.handshake.take(), idle)
-    }
-
-    /// The number of the present request in this process.
-    pub(super) fn number(&self) -> u64 {
-        let number = self.number.get();
-        let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
-        self.number.set(Some(number));
-        number
     }
 
     /// hyper has our answer's head.

@@ -44,9 +44,11 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
+pub(in crate::proxy) use exchange::facts::{fact, tls_fact};
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
+pub(in crate::proxy) use serve::vanish;
 
 #[cfg(test)]
 mod h2_raw_tests;

@@ -141,11 +141,11 @@ impl Plan {
             names: names
                 .map(|(index, backend)| (backend.name.as_bytes().to_vec(), index))
                 .collect(),
-            asks_for_ends: topology
-                .frontends
-                .iter()
-                .any(|f| !f.config.rules.is_empty() || f.config.unique_id.is_some())
-                || topology.backends.iter().any(|b| !b.config.rules.is_empty())
+            asks_for_ends: topology.frontends.iter().any(|f| {
+                !f.config.rules.is_empty()
+                    || !f.config.connection_rules.is_empty()
+                    || f.config.unique_id.is_some()
+            }) || topology.backends.iter().any(|b| !b.config.rules.is_empty())
                 || told().any(Forwarding::asks_for_ends)
                 || wants().any(|wants| wants.destination),
             asks_for_local: wants().any(|wants| wants.local),

@@ -66,17 +66,28 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
         if parked && let Some(end) = park::wait(&client, &stream).await {
             return Box::pin(close(&client, stream, end, &[])).await;
         }
-        match Box::pin(requests(&client, stream, read)).await {
-            Some(idle) => (stream, read) = idle,
-            None => return,
+        let next = Box::pin(requests(&client, stream, read)).await;
+        match next {
+            Next::Idle(idle, rest) => (stream, read) = (idle, rest),
+            // Not from within: what HTTP/1 takes need not stay with it.
+            Next::Http2(stream, read) => return Box::pin(h2::serve(client, stream, read)).await,
+            Next::Ended => return,
         }
         parked = read.is_empty();
     }
 }
 
-/// Serves requests until the client says nothing for a while: the connection, and what was read of it without being a
-/// request yet. `None` if it has ended. `read` is what was read of it already.
-async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Option<(Stream, Bytes)> {
+/// What becomes of a connection after its requests.
+enum Next {
+    /// The client says nothing for a while: the connection, and what was read of it without being a request yet.
+    Idle(Stream, Bytes),
+    /// It goes on in HTTP/2, with what was read of that.
+    Http2(Stream, Bytes),
+    Ended,
+}
+
+/// Serves requests until the client says nothing for a while. `read` is what was read of it already.
+async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
     // What is not even a request yet stays here until it is one.
     let stays = (!read.is_empty()).then(|| client.requests());
     let io = ClientIo::new(stream, read, Rc::clone(client));
@@ -93,17 +104,17 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Option<(S
     let stream = parts.io.stream;
     match end {
         // Nothing of a buffer is a buffer all the same.
-        End::Idle if parts.read_buf.is_empty() => return Some((stream, Bytes::new())),
-        End::Idle => return Some((stream, parts.read_buf)),
+        End::Idle if parts.read_buf.is_empty() => return Next::Idle(stream, Bytes::new()),
+        End::Idle => return Next::Idle(stream, parts.read_buf),
         End::Closed if let Some(tunnel) = client.tunnel.take() => {
             Box::pin(tunnel.run(client, stream, parts.read_buf)).await;
         }
         End::Failed(_) if client.is_new() && h2::begins(&parts.read_buf) => {
-            Box::pin(h2::serve(Rc::clone(client), stream, parts.read_buf)).await;
+            return Next::Http2(stream, parts.read_buf);
         }
         end => close(client, stream, end, &parts.read_buf).await,
     }
-    None
+    Next::Ended
 }
 
 /// Ends a connection; `unread` is what was read of it without being served.

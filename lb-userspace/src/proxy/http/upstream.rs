@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -104,6 +104,13 @@ impl Upstream {
             && request.body().is_end_stream();
         self.meter.begin(repeatable);
         self.sender.try_send_request(request)
+    }
+
+    /// The server is asked to close once it has answered, and gets no other request.
+    pub(super) fn close_after(&mut self, request: &mut Request<RequestBody>) {
+        let close = HeaderValue::from_static("close");
+        request.headers_mut().insert(CONNECTION, close);
+        self.used_up = true;
     }
 
     /// Moves bytes between hyper and the socket.

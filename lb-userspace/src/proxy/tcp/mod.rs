@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::model::Timeouts,
     observe::log::{Cause, Phase, Termination},
+    rules::{Data, stick},
     topology::{Backend, Connection},
 };
 
@@ -66,6 +67,18 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
         Err(outcome) => outcome,
     };
+    let now = clock.at(Instant::now());
+    for tracked in client.session.borrow().all_tracked() {
+        for (data, n) in [
+            (Data::BytesInCnt, outcome.bytes_in),
+            (Data::BytesInRate, outcome.bytes_in),
+            (Data::BytesOutCnt, outcome.bytes_out),
+            (Data::BytesOutRate, outcome.bytes_out),
+        ] {
+            tracked.add(data, n, now);
+        }
+        tracked.touch(now);
+    }
     let session = session(&worker, &client);
     session.count(&backend, trace.server.as_deref(), &outcome);
     // The line shows the backend's and the server's sessions without this one, as HAProxy's does.
@@ -100,11 +113,13 @@ async fn reach(
 ) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
+    let now = clock.at(client.accepted);
+    let (preferred, remembering) = route::remembered(client, backend, now);
     let reached = {
         let to_server = dispatch(
             backend,
             client.address,
-            None,
+            preferred.as_ref(),
             clock,
             Instant::now,
             trace,
@@ -114,6 +129,7 @@ async fn reach(
                     &server,
                     || client.ends(),
                     || client.server_name().map(Into::into),
+                    None,
                 );
                 Way {
                     http_1: false,
@@ -132,7 +148,10 @@ async fn reach(
         }
     };
     match reached {
-        Some(Ok(reached)) => Ok(reached),
+        Some(Ok(reached)) => {
+            stick::remember(remembering, reached.0.server().index, now);
+            Ok(reached)
+        }
         Some(Err(error)) => Err(failure(&error)),
         None => {
             let phase = if trace.queued.is_none() {

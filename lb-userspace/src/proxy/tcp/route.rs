@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     proxy::peek::{Looked, Peeked, peek},
-    rules::{Condition, End, Fact, Scene, State, TlsFact, Value, World, action::Target},
-    topology::{Backend, Topology},
+    rules::{Condition, End, Fact, Scene, State, TlsFact, Value, World, action::Target, stick},
+    topology::{Backend, Server, Topology},
 };
 
 /// How long a client may take to say which name it wants, before it counts as one that wants none. A server of another
@@ -103,6 +103,35 @@ impl Plan {
         rule.map(|(_, backend)| Arc::clone(backend))
             .or_else(default)
     }
+}
+
+/// The server that a table remembers of `client`, and where the one that is chosen is to be remembered.
+pub(super) fn remembered(
+    client: &Client,
+    backend: &Backend,
+    now: u64,
+) -> (Option<Arc<Server>>, Vec<stick::Remembering>) {
+    let sticks = &backend.config.sticks;
+    if sticks.is_empty() {
+        return (None, Vec::new());
+    }
+    let facts = Facts {
+        source: client.address.inet(),
+        destination: client.destination().inet(),
+        frontend: &client.frontend().name,
+        name: None,
+    };
+    let state = State::default();
+    let scene = Scene {
+        request: None,
+        response: None,
+        state: &state,
+        world: &facts,
+    };
+    stick::look(sticks, &scene, now, |index| {
+        let server = backend.servers.get(index)?;
+        server.is_usable_by_cookie().then(|| Arc::clone(server))
+    })
 }
 
 impl World for Facts<'_> {

@@ -421,3 +421,5 @@ fn an_immediate_stop_ends_connections() {
     assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)));
     wait_until("the workers have ended", || proxy.is_finished());
 }
+
+mod sticking;

@@ -21,6 +21,8 @@ pub enum Digest {
     Djb2(bool),
     /// `sdbm`.
     Sdbm(bool),
+    /// `wt6`.
+    Wt6(bool),
     /// `xxh32` with a seed.
     Xxh32(u32),
     /// `xxh64` with a seed.
@@ -59,6 +61,7 @@ impl Digest {
                 };
                 i64::from(avalanche(bytes.iter().fold(0, step), again))
             }
+            Self::Wt6(again) => i64::from(avalanche(wt6(bytes), again)),
             Self::Xxh32(seed) => i64::from(xxh32(bytes, seed)),
             Self::Xxh64(seed) => xxh64(bytes, seed).cast_signed(),
             Self::Xxh3(seed) => xxh3_64_with_seed(bytes, seed).cast_signed(),
@@ -78,6 +81,23 @@ fn crc(bytes: &[u8], polynomial: u32) -> u32 {
             _ => crc >> 1,
         })
     })
+}
+
+/// HAProxy's own, from Willy Tarreau.
+fn wt6(bytes: &[u8]) -> u32 {
+    let (mut first, mut second) = (0xa53c_965a_u32, 0x5ca6_953a_u32);
+    let (mut left, mut right) = (6, 18);
+    for &b in bytes {
+        first = !(first ^ u32::from(b));
+        second = !second.wrapping_add(u32::from(b));
+        let turned = second.rotate_left(left);
+        second = first.rotate_left(right);
+        first = turned;
+        let steps = (first >> 16 ^ second) & 0xffff;
+        left = steps & 0x1f;
+        right = steps >> 11;
+    }
+    first ^ second
 }
 
 /// Bob Jenkins's full avalanche, as HAProxy has it.

@@ -2,6 +2,7 @@
 
 mod hash;
 mod json;
+mod more;
 mod names;
 mod text;
 mod time;
@@ -21,9 +22,10 @@ use super::{
     value::{Kind, Value, masked},
 };
 
-use hash::Digest;
+pub(super) use hash::Digest;
 pub(super) use hash::unhex;
 use json::Query;
+use more::More;
 pub(super) use names::parse;
 
 /// A number that is written, or a variable's.
@@ -165,6 +167,8 @@ pub enum Converter {
     Json(Query),
     /// `strcmp`.
     Compare(VarId),
+    /// One of the rarer ones.
+    More(More),
     /// `in_table`.
     InTable(Arc<Handle>),
     /// `table_http_req_rate` and the like.
@@ -276,6 +280,7 @@ impl Converter {
                 let other = scene.state.var(*var)?.borrowed().into_text();
                 Value::Int(value.into_text().cmp(&other) as i64)
             }
+            Self::More(more) => more.apply(value, scene)?,
             Self::InTable(handle) => {
                 let table = handle.table()?;
                 let key = Key::of(value, table.key())?;
@@ -292,6 +297,9 @@ impl Converter {
 
     /// Whether it looks at nothing but the value.
     pub fn is_pure(&self) -> bool {
+        if let Self::More(more) = self {
+            return more.is_pure();
+        }
         !matches!(
             self,
             Self::InTable(_)
@@ -328,6 +336,7 @@ impl Converter {
             Self::Parity(_) => (Int, Bool),
             Self::Mask(..) => (Ip, Ip),
             Self::Time { .. } => (Int, Str),
+            Self::More(more) => more.kinds(),
             Self::InTable(_) => return (None, Some(Bool)),
             Self::Table(..) => return (None, Some(Int)),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Converter, Digest, Math, Operand, Plain, Query, time};
+use super::{Converter, Digest, Math, Operand, Plain, Query, more, time};
 use crate::rules::{
     args::Call,
     map::{Map, Output},
@@ -28,6 +28,9 @@ pub(in crate::rules) fn parse(
         return Ok(found);
     }
     if let Some(found) = lookup(call, registry)? {
+        return Ok(found);
+    }
+    if let Some(found) = more::parse(call, registry)? {
         return Ok(found);
     }
     let (converter, most) = text(call, registry)?;
@@ -414,4 +417,12 @@ const NAMES: &[&str] = &[
     "language",
     "json_query",
     "strcmp",
+    "secure_memcmp",
+    "hmac",
+    "digest",
+    "wt6",
+    "be2dec",
+    "be2hex",
+    "htonl",
+    "cut_crlf",
 ];

@@ -22,7 +22,7 @@ use super::{
 };
 
 use header::Occurrence;
-pub(super) use names::{parse, shorthand};
+pub(super) use names::{alias, parse, shorthand};
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,8 @@ pub enum Fetch {
     Captured(Side, usize),
     /// `capture.req.method`, `capture.req.uri`, `capture.req.ver`: as the client sent it.
     Line(LinePart),
+    /// `fc_http_major`: 1 or 2.
+    Major,
     /// `capture.res.ver`.
     ResponseVersion,
     /// The request's number, which has no name in expressions: `%rt`.
@@ -166,6 +168,8 @@ pub enum Counted {
     Tracked(u8),
     /// The client's address in a table.
     Source(std::sync::Arc<Handle>),
+    /// The key of the one that a counter follows, in a table.
+    TrackedIn(u8, std::sync::Arc<Handle>),
 }
 
 impl Fetch {
@@ -182,12 +186,13 @@ impl Fetch {
             | Self::Status
             | Self::Counter { .. }
             | Self::RequestNumber
+            | Self::Major
             | Self::Date { .. }
             | Self::Random(_) => Kind::Int,
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
             Self::Fact(_) => Kind::Int,
             Self::Tls(fact) => match fact {
-                TlsFact::Used | TlsFact::CertificateUsed => Kind::Bool,
+                TlsFact::Used | TlsFact::HasSni | TlsFact::CertificateUsed => Kind::Bool,
                 TlsFact::Verify => Kind::Int,
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
@@ -352,6 +357,14 @@ impl Fetch {
                         None => 0,
                     }
                 }
+                Counted::TrackedIn(sc, handle) => {
+                    let table = handle.table()?;
+                    let key = scene.state.tracked(*sc)?.key();
+                    match table.find(key, world.now_ms()) {
+                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
+                        None => 0,
+                    }
+                }
             }),
             Self::Captured(side, place) => bytes(scene.state.captured()?.get(*side, *place)?),
             Self::Line(part) => {
@@ -383,6 +396,7 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
                 let now = SystemTime::now()
@@ -396,6 +410,10 @@ impl Fetch {
                 u32::try_from((u128::from(world.random()) * u128::from(*range)) >> 64)
                     .unwrap_or_default(),
             )),
+            Self::Major => Value::Int(match world.request_line()?.2 {
+                Version::HTTP_2 => 2,
+                _ => 1,
+            }),
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
                 uuid(world.random(), world.random()).into_bytes(),

@@ -4,10 +4,17 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 
-use super::{Counted, Fact, Fetch, LinePart, Occurrence, Side, TlsFact, Value};
+use super::{Counted, Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value};
 use crate::rules::{
-    args::Call, matching::How, named::Named, problem::Problem, registry::Registry, scene::TRACKED,
-    suggest, table::Data,
+    args::Call,
+    convert::{Converter, Digest},
+    matching::How,
+    named::Named,
+    problem::Problem,
+    registry::Registry,
+    scene::TRACKED,
+    suggest,
+    table::Data,
 };
 
 /// A fetch by its name and arguments.
@@ -27,6 +34,19 @@ pub(in crate::rules) fn parse(call: &Call, registry: &mut Registry<'_>) -> Resul
     };
     call.most(most)?;
     Ok(fetch)
+}
+
+/// Gives a fetch that is another one with converters behind it that one's name; those converters.
+pub(in crate::rules) fn alias(call: &mut Call) -> Vec<Converter> {
+    let (name, converters) = match call.name.as_str() {
+        "base32" => ("base", vec![Converter::Digest(Digest::Sdbm(true))]),
+        "urlp_val" | "url_param_val" => ("urlp", vec![Converter::Cast(Kind::Int)]),
+        "cook_val" | "req.cook_val" => ("req.cook", vec![Converter::Cast(Kind::Int)]),
+        "scook_val" | "res.cook_val" => ("res.cook", vec![Converter::Cast(Kind::Int)]),
+        _ => return Vec::new(),
+    };
+    call.name = name.to_owned();
+    converters
 }
 
 /// Those without arguments.
@@ -66,6 +86,9 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_fc" => Fetch::Tls(TlsFact::Used),
         "ssl_fc_sni" | "req.ssl_sni" => Fetch::Tls(TlsFact::Sni),
         "ssl_fc_protocol" => Fetch::Tls(TlsFact::Protocol),
+        "fc_http_major" => Fetch::Major,
+        "ssl_fc_has_sni" => Fetch::Tls(TlsFact::HasSni),
+        "ssl_fc_alpn" => Fetch::Tls(TlsFact::Alpn),
         "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),
         "ssl_fc_has_crt" | "ssl_c_used" => Fetch::Tls(TlsFact::CertificateUsed),
         "ssl_c_verify" => Fetch::Tls(TlsFact::Verify),
@@ -200,7 +223,7 @@ fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
     Ok(Some((Fetch::Constant(value), most)))
 }
 
-/// `sc_NAME(N)`, `scN_NAME`, `src_NAME(table)`.
+/// `sc_NAME(N)`, `scN_NAME`, each perhaps with a table, and `src_NAME(table)`.
 fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, usize)>, Problem> {
     let name = call.name.as_str();
     if let Some(data) = name.strip_prefix("src_").and_then(Data::by_fetch) {
@@ -214,13 +237,20 @@ fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, us
             if rest != "tracked" && Data::by_fetch(rest).is_none() {
                 return Ok(None);
             }
-            (sticky(call.need(0, "the number of a counter")?)?, rest, 1)
+            let most = 1 + usize::from(rest != "tracked");
+            (
+                sticky(call.need(0, "the number of a counter")?)?,
+                rest,
+                most,
+            )
         }
         None => match name
             .strip_prefix("sc")
             .and_then(|rest| rest.split_once('_'))
         {
-            Some((digit @ ("0" | "1" | "2"), rest)) => (sticky(digit)?, rest, 0),
+            Some((digit @ ("0" | "1" | "2"), rest)) => {
+                (sticky(digit)?, rest, usize::from(rest != "tracked"))
+            }
             _ => return Ok(None),
         },
     };
@@ -230,7 +260,11 @@ fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, us
     let Some(data) = Data::by_fetch(rest) else {
         return Ok(None);
     };
-    let of = Counted::Tracked(sc);
+    // The table is the last argument, where one is named.
+    let of = match most.checked_sub(1).and_then(|at| call.optional(at)) {
+        Some(table) => Counted::TrackedIn(sc, registry.table(table)),
+        None => Counted::Tracked(sc),
+    };
     Ok(Some((Fetch::Counter { of, data }, most)))
 }
 
@@ -432,6 +466,13 @@ const NAMES: &[&str] = &[
     "ssl_fc_sni",
     "ssl_fc_protocol",
     "ssl_fc_cipher",
+    "ssl_fc_alpn",
+    "ssl_fc_has_sni",
+    "fc_http_major",
+    "base32",
+    "urlp_val",
+    "req.cook_val",
+    "res.cook_val",
     "ssl_c_used",
     "ssl_c_verify",
     "ssl_c_s_dn",

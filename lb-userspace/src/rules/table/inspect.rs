@@ -8,7 +8,8 @@ use std::{
 use super::{Data, Entry, Key, Kind, Layout, Table};
 
 /// The order in which HAProxy shows what is stored.
-const SHOWN: [Data; 18] = [
+const SHOWN: [Data; 19] = [
+    Data::ServerId,
     Data::Gpt0,
     Data::Gpc0,
     Data::Gpc0Rate,

@@ -3,6 +3,7 @@
 mod actions;
 mod balance;
 mod captures;
+mod connections;
 mod cookies;
 mod edge;
 mod errors;
@@ -13,6 +14,7 @@ mod messages;
 mod queue;
 mod retries;
 mod rules;
+mod stick;
 mod timeouts;
 mod tls;
 mod unix;

@@ -280,6 +280,7 @@ fn a_frontend_says_which_sessions_it_wants_logged() {
         record
     };
     let options = |no_null, no_normal, separate_errors| LogOptions {
+        off: false,
         no_null,
         no_normal,
         separate_errors,

@@ -48,8 +48,22 @@ impl Endpoint {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
+        let route = self.route(uri);
+        self.answer(route, method, headers).map(Full::from)
+    }
+
+    /// The answer to a request for the page in one of its forms; `None` if it is for anything else.
+    pub fn page(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>> {
+        let route = self.route(uri);
+        matches!(route, Route::Stats { .. }).then(|| self.answer(route, method, headers))
+    }
+
+    fn route(&self, uri: &Uri) -> Route {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let route = route(target, &self.config.uri);
+        route(target, &self.config.uri)
+    }
+
+    fn answer(&self, route: Route, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
         if self.needs_password(route) && !self.is_allowed(headers) {
             return self.unauthorized();
         }
@@ -95,7 +109,7 @@ impl Endpoint {
             .is_none_or(|users| given.is_some_and(|given| users.allow(given.as_bytes())))
     }
 
-    fn stats(&self, form: Form, refresh: bool) -> Response<Full<Bytes>> {
+    fn stats(&self, form: Form, refresh: bool) -> Response<Bytes> {
         let snapshot = self.sources.snapshot();
         let refresh = self.config.refresh.filter(|_| refresh);
         let (kind, body) = match form {
@@ -124,7 +138,7 @@ impl Endpoint {
         response
     }
 
-    fn health(&self) -> Response<Full<Bytes>> {
+    fn health(&self) -> Response<Bytes> {
         let (status, body) = if self.sources.process.is_stopping() {
             (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
         } else {
@@ -134,7 +148,7 @@ impl Endpoint {
     }
 
     /// As HAProxy without `stats admin`.
-    fn action_denied(&self) -> Response<Full<Bytes>> {
+    fn action_denied(&self) -> Response<Bytes> {
         let mut response = plain(
             StatusCode::SEE_OTHER,
             "text/plain; charset=utf-8",
@@ -148,7 +162,7 @@ impl Endpoint {
         response
     }
 
-    fn unauthorized(&self) -> Response<Full<Bytes>> {
+    fn unauthorized(&self) -> Response<Bytes> {
         let mut response = error(
             StatusCode::UNAUTHORIZED,
             "401 Unauthorized",
@@ -165,7 +179,7 @@ impl Endpoint {
 }
 
 /// HAProxy's error page.
-fn error(status: StatusCode, title: &str, text: &str) -> Response<Full<Bytes>> {
+fn error(status: StatusCode, title: &str, text: &str) -> Response<Bytes> {
     plain(
         status,
         "text/html",
@@ -173,8 +187,8 @@ fn error(status: StatusCode, title: &str, text: &str) -> Response<Full<Bytes>> {
     )
 }
 
-fn plain(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn plain(status: StatusCode, kind: &'static str, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     set(&mut response, header::CACHE_CONTROL, "no-cache");
     set(&mut response, header::CONTENT_TYPE, kind);

@@ -47,6 +47,10 @@ pub(in super::super) struct Exchange {
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
+    /// It was for the statistics.
+    pub(super) is_statistics: bool,
+    /// It is nobody's business.
+    pub(super) unlogged: bool,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
     server_bytes: (u64, u64),
@@ -82,6 +86,8 @@ impl Exchange {
             cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
+            is_statistics: false,
+            unlogged: false,
             uncounted: false,
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
@@ -172,6 +178,16 @@ impl Exchange {
         self.backend_queue = trace.backend_queue;
     }
 
+    /// Its cookie is not why its server is asked.
+    pub(in super::super) fn ignore_cookie(&mut self) {
+        if !matches!(
+            self.cookie_seen,
+            CookieSeen::None | CookieSeen::NotApplicable
+        ) {
+            self.cookie_seen = CookieSeen::Unused;
+        }
+    }
+
     /// The server had closed an idle connection, and the request was sent to it once more.
     pub(in super::super) fn count_repeat(&mut self) {
         self.retries += 1;
@@ -239,9 +255,10 @@ impl Exchange {
         let remembered = client.rules.borrow();
         let silent = remembered.as_ref().is_some_and(|rules| rules.is_silent());
         drop(remembered);
-        if client.worker.shared.log.wants_access() && !silent {
+        if client.worker.shared.log.wants_access() && !silent && !self.unlogged {
             self.log(client, total, bytes_in, bytes_out);
         }
+        super::rules::count_end(client, self.status, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
             super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
         }

@@ -62,6 +62,10 @@ impl Exchange {
                 Some(path) if uri.authority().is_none() => Cow::Borrowed(path.as_str()),
                 _ => Cow::Owned(uri.to_string()),
             });
+        let nobody = match self.is_statistics {
+            true => ServerField::Stats,
+            false => ServerField::None,
+        };
         let record = HttpRecord {
             common: Common {
                 format: &config.log_format,
@@ -74,7 +78,7 @@ impl Exchange {
                 server: self
                     .server
                     .as_ref()
-                    .map_or(ServerField::None, |server| ServerField::Name(&server.name)),
+                    .map_or(nobody, |server| ServerField::Name(&server.name)),
                 queued: self.queued,
                 connected: self.connected,
                 total,

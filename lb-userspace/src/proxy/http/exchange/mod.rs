@@ -1,10 +1,14 @@
 //! One request, from its head to the head of its answer.
 
 pub(super) mod context;
+pub(in crate::proxy) mod facts;
 mod line;
+mod monitor;
 mod persist;
 pub(super) mod rules;
 mod send;
+mod statistics;
+mod stick;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -20,6 +24,7 @@ use super::{
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
+use crate::config::model::ConnectionMode;
 use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
 /// How long a body is held back for the server's `100 Continue`.
@@ -67,6 +72,7 @@ pub(super) async fn serve(
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     client.begin();
+    rules::count_request(&client);
     let frontend = &client.frontend().counters.http;
     frontend.requests.inc();
     frontend
@@ -78,9 +84,14 @@ pub(super) async fn serve(
         version: head.version,
         keep_alive: head.version != Version::HTTP_10 || forward::asks_keep_alive(&head.headers),
     };
-    let response = match forward_to_backend(&client, head, body, &asked).await {
+    // What is logged of an answer of ours is what it stands for, whatever the page's own status is.
+    let mut meant = None;
+    let mut response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Status(status)) => answered(&client, client.answer(status), &asked),
+        Err(Failure::Status(status)) => {
+            meant = Some(status);
+            answered(&client, client.answer(status), &asked)
+        }
         Err(Failure::Answer(answer)) => answered(&client, *answer, &asked),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
@@ -98,7 +109,13 @@ pub(super) async fn serve(
             return Err(Closed);
         }
     };
-    client.exchange().status = Some(response.status().as_u16());
+    if client.connection_mode() == ConnectionMode::Close
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        forward::say_whether_kept(response.headers_mut(), false);
+    }
+    let status = meant.unwrap_or_else(|| response.status());
+    client.exchange().status = Some(status.as_u16());
     client.answering();
     Ok(response)
 }
@@ -130,6 +147,10 @@ async fn forward_to_backend(
     client.exchange().accept(&head, client.now());
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     rules::capture(client, &head);
+    if let Some(answer) = monitor::answer(client, &head) {
+        RequestBody::new(body, client).drain().await;
+        return Err(Failure::Answer(Box::new(answer)));
+    }
     let upgrade = forward::leave_connection(&mut head, fields);
     let shared = Arc::clone(&client.worker.shared);
     let told = forwarded::receive(client, &shared.http, &mut head);
@@ -144,7 +165,12 @@ async fn forward_to_backend(
             return Err(failure);
         }
     };
-    let holder = persist::read(client, target, fields, &mut head.headers);
+    let mut holder = persist::read(client, target, fields, &mut head.headers);
+    if let Some(server) = rules::server(client, target) {
+        holder = Some(server);
+        client.exchange().ignore_cookie();
+    }
+    let (holder, remembering) = stick::find(client, target, &head, holder);
     forward::request(&mut head, fields);
     forwarded::tell(client, target, told, &mut head.headers);
 
@@ -154,6 +180,7 @@ async fn forward_to_backend(
     }
     let request = Request::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
+    stick::store(client, target, remembering, &answered.response);
     match answered.response.status() {
         StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
         _ => answer(client, target, answered, asked),

@@ -31,6 +31,7 @@ pub(super) fn read(
 ) -> Option<Arc<Server>> {
     let sticky = target.cookie.as_ref()?;
     let config = &sticky.config;
+    let persists = target.backend.config.connections.persist;
     let seen = if fields.any(Fields::COOKIE) {
         let now = if config.is_dated() { dates::now() } else { 0 };
         cookie::read(headers, &config.name, |value| {
@@ -48,7 +49,9 @@ pub(super) fn read(
                 .and_then(|value| target.backend.server_by_cookie(value));
             match server {
                 None => Named::Nobody,
-                Some(server) if server.is_usable_by_cookie() => Named::Server((server, dates)),
+                Some(server) if persists || server.is_usable_by_cookie() => {
+                    Named::Server((server, dates))
+                }
                 Some(_) => Named::Down,
             }
         })
@@ -65,7 +68,11 @@ pub(super) fn read(
         Sticky::Old => (CookieSeen::Old, None),
         Sticky::Valid((server, dates)) => {
             exchange.cookie_dates = dates;
-            (CookieSeen::Valid, Some(Arc::clone(server)))
+            let seen = match server.is_usable_by_cookie() {
+                true => CookieSeen::Valid,
+                false => CookieSeen::Down,
+            };
+            (seen, Some(Arc::clone(server)))
         }
     };
     exchange.cookie_seen = cookie_seen;

@@ -4,13 +4,18 @@ use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request, response};
 
-use super::{Client, Failure, Fields, Target, context::Exchange};
+use super::{
+    Client, Failure, Fields, Target,
+    context::Exchange,
+    facts::{fact, tls_fact},
+    statistics,
+};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{forward, plan::Plan},
     rules::{
-        Captured, Data, Denial, Fact, Later, Named, Outcome, RequestView, RuleSet, Scene,
-        SessionVars, State, TlsFact, Value, Verdict, World,
+        Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars,
+        State, TlsFact, Tracked, Value, Verdict, World,
     },
     topology::{Backend, Server},
 };
@@ -80,6 +85,9 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
+    if let Some(answer) = statistics::answer(client, head) {
+        return Err(Failure::Answer(Box::new(answer)));
+    }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
@@ -99,6 +107,17 @@ pub(super) async fn route<'p>(
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
+}
+
+/// The server that a rule of the backend names, the first that can be used.
+pub(super) fn server(client: &Client, target: &Target) -> Option<Arc<Server>> {
+    let remembered = client.rules.borrow();
+    let names = remembered.as_ref()?.state.servers().iter();
+    let mut servers = names.filter_map(|name| {
+        let servers = &target.backend.servers;
+        servers.iter().find(|server| server.name.as_bytes() == name)
+    });
+    servers.find(|server| server.is_usable_by_cookie()).cloned()
 }
 
 /// Keeps of the request as it came what the frontend wants for its log.
@@ -240,31 +259,52 @@ pub(in super::super) fn finish(
 ) {
     let now = client.worker.shared.topology.clock.at(client.now());
     for tracked in remembered.state.all_tracked() {
-        match status {
-            Some(400..=499) => {
-                tracked.add(Data::HttpErrCnt, 1, now);
-                tracked.add(Data::HttpErrRate, 1, now);
-            }
-            Some(status @ 500..=599) if status != 501 && status != 505 => {
-                tracked.add(Data::HttpFailCnt, 1, now);
-                tracked.add(Data::HttpFailRate, 1, now);
-            }
-            _ => {}
-        }
-        for (data, n) in [
-            (Data::BytesInCnt, bytes_in),
-            (Data::BytesInRate, bytes_in),
-            (Data::BytesOutCnt, bytes_out),
-            (Data::BytesOutRate, bytes_out),
-        ] {
-            tracked.add(data, n, now);
-        }
-        tracked.touch(now);
+        count(tracked, status, bytes_in, bytes_out, now);
     }
     remembered.state.next();
     remembered.id = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();
+}
+
+/// Counts a request for whatever its connection follows.
+pub(super) fn count_request(client: &Client) {
+    let session = client.session.borrow();
+    for tracked in session.all_tracked() {
+        tracked.count_request(client.worker.shared.topology.clock.at(client.now()));
+    }
+}
+
+/// Counts the end of an exchange for whatever its connection follows.
+pub(super) fn count_end(client: &Client, status: Option<u16>, bytes_in: u64, bytes_out: u64) {
+    let session = client.session.borrow();
+    for tracked in session.all_tracked() {
+        let now = client.worker.shared.topology.clock.at(client.now());
+        count(tracked, status, bytes_in, bytes_out, now);
+    }
+}
+
+fn count(tracked: &Tracked, status: Option<u16>, bytes_in: u64, bytes_out: u64, now: u64) {
+    match status {
+        Some(400..=499) => {
+            tracked.add(Data::HttpErrCnt, 1, now);
+            tracked.add(Data::HttpErrRate, 1, now);
+        }
+        Some(status @ 500..=599) if status != 501 && status != 505 => {
+            tracked.add(Data::HttpFailCnt, 1, now);
+            tracked.add(Data::HttpFailRate, 1, now);
+        }
+        _ => {}
+    }
+    for (data, n) in [
+        (Data::BytesInCnt, bytes_in),
+        (Data::BytesInRate, bytes_in),
+        (Data::BytesOutCnt, bytes_out),
+        (Data::BytesOutRate, bytes_out),
+    ] {
+        tracked.add(data, n, now);
+    }
+    tracked.touch(now);
 }
 
 /// Whose rules.
@@ -402,21 +442,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) exchange: Option<&'a Exchange>,
 }
 
-impl Surroundings<'_> {
-    fn backend_of(&self, named: Option<&Named>) -> Option<&Arc<Backend>> {
-        let Some(named) = named else {
-            return self.backend;
-        };
-        let topology = &self.client.worker.shared.topology;
-        topology.backends.get(named.index()?)
-    }
-
-    fn server_of(&self, backend: &Named, server: &Named) -> Option<&Arc<Server>> {
-        let backend = self.backend_of(Some(backend))?;
-        backend.servers.get(server.index()?)
-    }
-}
-
 impl World for Surroundings<'_> {
     fn source(&self) -> Option<SocketAddr> {
         self.client.source().inet()
@@ -438,67 +463,19 @@ impl World for Surroundings<'_> {
         self.backend.map(|backend| &*backend.name)
     }
 
-    fn fact(&self, fact: &Fact) -> Option<i64> {
+    fn fact(&self, asked: &Fact) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
-        let now = self.now_ms();
-        let frontend = |named: &Option<Named>| match named {
-            Some(named) => topology.frontends.get(named.index()?),
-            None => Some(self.client.frontend()),
-        };
-        let rate = |per_second: u64| i64::try_from(per_second).unwrap_or(i64::MAX);
-        Some(match fact {
-            Fact::UsableServers(b) => usable(self.backend_of(b.as_ref())?),
-            Fact::BackendConnections(b) => self.backend_of(b.as_ref())?.current().into(),
-            Fact::BackendRate(b) => {
-                let counters = &self.backend_of(b.as_ref())?.counters;
-                rate(counters.connection_rate.per_second(now))
-            }
-            Fact::Queue(b) => queued(self.backend_of(b.as_ref())?),
-            Fact::AverageQueue(b) => {
-                let backend = self.backend_of(b.as_ref())?;
-                let usable = usable(backend).max(1);
-                (queued(backend) + usable - 1) / usable
-            }
-            Fact::Slots(b) | Fact::BackendFree(b) => {
-                let backend = self.backend_of(b.as_ref())?;
-                // HAProxy says -1 where a server has no limit, since nothing can be told then.
-                let free = backend
-                    .servers
-                    .iter()
-                    .filter(|s| s.is_eligible())
-                    .map(|s| free(s));
-                free.sum::<Option<i64>>().unwrap_or(-1)
-            }
-            Fact::FrontendConnections(f) => frontend(f)?.current().into(),
-            Fact::FrontendRate(f) => rate(frontend(f)?.counters.connection_rate.per_second(now)),
-            Fact::FrontendRequestRate(f) => {
-                rate(frontend(f)?.counters.http.request_rate.per_second(now))
-            }
-            Fact::ServerUp(b, s) => self.server_of(b, s)?.is_up().into(),
-            Fact::ServerConnections(b, s) => self.server_of(b, s)?.active().into(),
-            Fact::ServerFree(b, s) => free(self.server_of(b, s)?).unwrap_or(-1),
-            Fact::ServerWeight(b, s) => self.server_of(b, s)?.weight().into(),
-            Fact::ServerQueue(b, s) => self.server_of(b, s)?.queue.len().into(),
-        })
+        fact(
+            topology,
+            asked,
+            self.client.frontend(),
+            self.backend,
+            self.now_ms(),
+        )
     }
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
-        let session = self.client.tls.as_deref()?;
-        let certificate = session.client.as_deref();
-        Some(match fact {
-            TlsFact::Used => Value::Bool(true),
-            TlsFact::Sni => Value::text(session.server_name.as_deref()?),
-            TlsFact::Protocol => Value::text(session.version),
-            TlsFact::Cipher => Value::text(session.cipher),
-            TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
-            // One that is not valid ends the handshake.
-            TlsFact::Verify => Value::Int(0),
-            TlsFact::Subject => Value::text(&certificate?.subject),
-            TlsFact::Issuer => Value::text(&certificate?.issuer),
-            TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
-            TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
-            TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
-        })
+        tls_fact(self.client.tls.as_deref()?, fact)
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
@@ -524,29 +501,4 @@ impl World for Surroundings<'_> {
             .clock
             .at(self.client.now())
     }
-}
-
-/// Servers that new requests may go to.
-fn usable(backend: &Backend) -> i64 {
-    let count = match backend.servers_up() {
-        // Of the spares one is used at a time.
-        (0, spares) => spares.min(1),
-        (count, _) => count,
-    };
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Requests that wait for any of a backend's servers.
-fn queued(backend: &Backend) -> i64 {
-    let of_servers = backend
-        .servers
-        .iter()
-        .map(|server| i64::from(server.queue.len()));
-    i64::from(backend.queue.len()) + of_servers.sum::<i64>()
-}
-
-/// Places that a server has left; `None` if it has no limit.
-fn free(server: &Server) -> Option<i64> {
-    let most = i64::from(server.config.maxconn?);
-    Some((most - i64::from(server.active())).max(0))
 }

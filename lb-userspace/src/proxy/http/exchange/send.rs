@@ -13,7 +13,7 @@ use hyper::client::conn::TrySendError;
 
 use super::{Failure, persist};
 use crate::{
-    config::model::{Protocol, RetryOn},
+    config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
     proxy::{
         connect::{ConnectError, Own, Way},
@@ -221,7 +221,9 @@ async fn reach(
             backend: target.index,
             server: server.index,
         };
-        let own = Own::of(server, || client.ends(), || host(request));
+        let alone = target.backend.config.connections.never_shared;
+        let alone = alone.then(|| client.identity());
+        let own = Own::of(server, || client.ends(), || host(request), alone);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
@@ -320,7 +322,7 @@ async fn send(
     client: &Rc<Client>,
     target: &Target,
     mut lease: Lease,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     covered: bool,
     trace: &mut Trace,
 ) -> Sent {
@@ -331,6 +333,11 @@ async fn send(
     let understands = request.version() != Version::HTTP_10;
     let outcome = match lease.http1() {
         Ok(upstream) => {
+            if client.connection_mode() > ConnectionMode::KeepAlive
+                && !h2::is_upgrade(request.headers())
+            {
+                upstream.close_after(&mut request);
+            }
             let mut response = pin!(upstream.send(request, !covered));
             // The response comes by driving the connection; it need wake nobody itself.
             let mut unwoken = Context::from_waker(Waker::noop());

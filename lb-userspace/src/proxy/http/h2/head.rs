@@ -1,7 +1,8 @@
 //! Heads between HTTP/1's form, in which all that is decided here is decided, and HTTP/2's. Pure.
 
+use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, Request, Response, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version,
     header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
     request, response,
     uri::{Authority, Scheme},
@@ -21,6 +22,7 @@ pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()
     } = head;
     let host = headers.remove(HOST);
     shed(&mut headers);
+    part(&mut headers);
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = uri.into_parts().path_and_query;
     let mut version = Version::HTTP_11;
@@ -52,12 +54,14 @@ pub(super) fn response(head: response::Parts) -> Response<()> {
     *response.version_mut() = Version::HTTP_2;
     *response.headers_mut() = head.headers;
     shed(response.headers_mut());
+    part(response.headers_mut());
     response
 }
 
 /// The same of what is said before the response, which has no such fields.
 pub(super) fn interim(mut head: Response<()>) -> Response<()> {
     *head.version_mut() = Version::HTTP_2;
+    part(head.headers_mut());
     head
 }
 
@@ -65,6 +69,24 @@ pub(super) fn interim(mut head: Response<()>) -> Response<()> {
 fn shed(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE] {
         headers.remove(name);
+    }
+}
+
+/// Parts the values from the buffer that they were read into.
+///
+/// The h2 crate's table of fields keeps values for as long as the connection lives, and with each the whole buffer that it
+/// is a part of: that of a connection to a server has up to 32 KiB, which that connection then could not use again.
+fn part(headers: &mut HeaderMap) {
+    let length = headers.values().map(HeaderValue::len).sum();
+    let mut copy = BytesMut::with_capacity(length);
+    for value in headers.values_mut() {
+        copy.extend_from_slice(value.as_bytes());
+        let sensitive = value.is_sensitive();
+        // It has been one before.
+        if let Ok(mut own) = HeaderValue::from_maybe_shared(copy.split().freeze()) {
+            own.set_sensitive(sensitive);
+            *value = own;
+        }
     }
 }
 
@@ -88,6 +110,8 @@ fn fields_size(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
@@ -105,6 +129,28 @@ mod tests {
         assert_eq!(*request.uri(), "https://a:81/x?y");
         assert_eq!(request.headers().len(), 1);
         assert_eq!(request.headers()["x"], "z");
+    }
+
+    #[test]
+    fn values_leave_the_buffer_that_they_were_read_into() {
+        let read = Bytes::from(b"one two".repeat(1000));
+        let mut secret = HeaderValue::from_maybe_shared(read.slice(0..3)).expect("a value");
+        secret.set_sensitive(true);
+        let head = Response::builder()
+            .header("x", secret)
+            .header(
+                "x",
+                HeaderValue::from_maybe_shared(read.slice(4..7)).expect("a value"),
+            )
+            .header("y", "")
+            .body(())
+            .expect("a response");
+        let response = response(head.into_parts().0);
+        let values: Vec<_> = response.headers().get_all("x").iter().collect();
+        assert_eq!(values, ["one", "two"]);
+        assert!(values[0].is_sensitive() && !values[1].is_sensitive());
+        assert_eq!(response.headers()["y"], "");
+        assert!(read.is_unique());
     }
 
     #[test]

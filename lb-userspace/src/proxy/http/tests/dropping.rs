@@ -26,3 +26,25 @@ fn a_connection_ends_with_or_without_a_word() {
         }
     }
 }
+
+#[test]
+fn who_is_not_let_in_is_not_served() {
+    let server = [server(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(OK.as_bytes());
+    })];
+    let shut = "{ if: { source: 127.0.0.0/8 }, reject: true }";
+    let open = "{ if: { source: 127.0.0.0/8 }, accept: true }, { reject: true }";
+    for (list, served) in [(shut, false), (open, true)] {
+        let rules = Rules::new(&server, &format!("    connection_rules: [{list}]"), "");
+        let Ok(mut client) = TcpStream::connect(rules.harness.address) else {
+            assert!(!served);
+            continue;
+        };
+        let _ = client.write_all(GET.as_bytes());
+        let mut answer = [0; 8];
+        // Who is not is told by a reset, or just finds nobody.
+        let read = client.read(&mut answer).unwrap_or(0);
+        assert_eq!(read > 0, served, "{list}");
+    }
+}

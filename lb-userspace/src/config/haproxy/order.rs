@@ -1,0 +1,53 @@
+//! The order of keys in what is imported.
+
+use super::value::{Key, Map};
+
+/// The order in which people write keys.
+const ORDER: &[&str] = &[
+    "mode",
+    "bind",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "retry_on",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "all_backups",
+    "cookie",
+    "log",
+    "log_format",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "forwarded_for",
+    "monitor",
+    "stats",
+    "timeouts",
+    "health_check",
+    "unique_id",
+    "capture",
+    "errorfiles",
+    "stick_table",
+    "acls",
+    "connection_rules",
+    "stick",
+    "rules",
+    "default_backend",
+    "servers",
+];
+
+/// The same keys in that order.
+pub(super) fn ordered(mut map: Map) -> Map {
+    let place = |key: &Key| {
+        ORDER
+            .iter()
+            .position(|name| *name == key.name)
+            .unwrap_or(ORDER.len())
+    };
+    map.0.sort_by_key(place);
+    map
+}

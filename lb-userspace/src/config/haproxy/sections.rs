@@ -1,0 +1,70 @@
+//! What others refer to: `userlist`, `http-errors`, and tables in which servers are remembered.
+
+use super::{
+    assemble::Section,
+    says::Says,
+    value::{Map, Value, What},
+};
+
+/// `http-errors NAME`
+pub(super) fn http_errors(section: &Section<'_>, says: &mut Says) {
+    let Some(name) = says.need(section.head, 1, "a name") else {
+        return;
+    };
+    let mut pages = Map::default();
+    for line in &section.lines {
+        match (line.keyword(), line.text(2)) {
+            ("errorfile", file) if !file.is_empty() => {
+                let value = Value::text(file, line.span_of(2));
+                pages.set_at(line.text(1), line.span_of(1), value);
+            }
+            (other, _) => says.unsupported(line.span(), &format!("{other} in http-errors")),
+        }
+    }
+    says.bases.pages.insert(name.to_owned(), pages);
+}
+
+/// `userlist NAME`
+pub(super) fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) {
+    let Some(name) = says.need(section.head, 1, "a name") else {
+        return;
+    };
+    let mut users = Map::default();
+    for line in &section.lines {
+        match (line.keyword(), line.text(2)) {
+            ("user", "password" | "insecure-password") => {
+                users.set_at(
+                    line.text(1),
+                    line.span_of(1),
+                    Value::text(line.text(3), line.span_of(3)),
+                );
+                if !line.text(4).is_empty() {
+                    says.warn(line.span_of(4), "groups are left out: lb knows users alone");
+                }
+            }
+            ("group", _) => says.warn(line.span(), "groups are left out: lb knows users alone"),
+            _ => says.unsupported(line.span(), line.keyword()),
+        }
+    }
+    lists.set(name, Value::map(users, section.head.span_of(1)));
+}
+
+/// HAProxy's tables store servers as soon as somebody sticks to them by one.
+pub(super) fn remember_servers(proxies: &mut Map, name: &str) {
+    let proxy = proxies.0.iter_mut().find(|key| key.name == name);
+    let Some(What::Map(proxy)) = proxy.map(|proxy| &mut proxy.value.what) else {
+        return;
+    };
+    let Some(span) = proxy.get("stick_table").map(|table| table.span) else {
+        return;
+    };
+    let table = proxy.inner("stick_table", span);
+    let named = Value::plain("server_id", span);
+    let stored = match table.get("store").map(|store| &store.what) {
+        Some(What::List(stored)) => stored.iter().any(|data| data.is_same(&named)),
+        _ => false,
+    };
+    if !stored {
+        table.push("store", named);
+    }
+}

@@ -1,0 +1,111 @@
+//! `tcp-request` lines as rules of connections, or of requests.
+
+use super::{
+    acl::{self, Acls},
+    lines::Line,
+    rules::{Action, Side, action_map, rule},
+    says::Says,
+    value::{Map, Value, What},
+};
+
+/// `tcp-request connection|session ACTION [if COND]` as a rule of connections.
+pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let (action, at) = tcp_action(line);
+    let mut map = Map::default();
+    match action.text(0) {
+        name @ ("accept" | "reject" | "silent-drop") => {
+            map.set(&name.replace('-', "_"), Value::plain("true", action.span));
+        }
+        _ => map = remembered(&action, says)?,
+    }
+    rule(line, at, map, Side::Request, acls, says)
+}
+
+/// `tcp-request content ACTION [if COND]` of mode http as a rule of requests; `accepted` are the conditions by which
+/// earlier ones have ended the list of these.
+pub(super) fn content(
+    line: &Line,
+    acls: &Acls,
+    accepted: &mut Vec<Value>,
+    says: &mut Says,
+) -> Option<Value> {
+    let (action, at) = tcp_action(line);
+    let condition = match at {
+        Some(at) => Some(acls.condition(line, at, says)?),
+        None => None,
+    };
+    let span = line.span();
+    if action.text(0) == "accept" {
+        let always = || acl::always(span);
+        accepted.push(condition.unwrap_or_else(always));
+        return None;
+    }
+    let mut map = Map::default();
+    let not_yet = accepted.iter().cloned().map(acl::not);
+    let all: Vec<Value> = condition.into_iter().chain(not_yet).collect();
+    if !all.is_empty() {
+        map.set("if", acl::all(all, span));
+    }
+    match action.text(0) {
+        name @ ("reject" | "silent-drop") => {
+            map.set(&name.replace('-', "_"), Value::plain("true", span));
+        }
+        "capture" => map.0.extend(action_map(&action, Side::Request, says)?.0),
+        _ => map.0.extend(remembered(&action, says)?.0),
+    }
+    Some(Value::map(map, span))
+}
+
+/// The same rules where those of a further list follow: what accepts ends these alone, so that the ones behind it have a
+/// condition more instead.
+pub(super) fn without_accept(rules: &[Value]) -> Vec<Value> {
+    let mut accepted: Vec<Value> = Vec::new();
+    let mut kept = Vec::new();
+    for rule in rules {
+        let What::Map(map) = &rule.what else { continue };
+        let condition = map.get("if").cloned();
+        if map.get("accept").is_some() {
+            accepted.push(condition.unwrap_or_else(|| acl::always(rule.span)));
+            continue;
+        }
+        let mut narrower = Map::default();
+        let not_yet = accepted.iter().cloned().map(acl::not);
+        let all: Vec<Value> = condition.into_iter().chain(not_yet).collect();
+        if !all.is_empty() {
+            narrower.set("if", acl::all(all, rule.span));
+        }
+        let actions = map.0.iter().filter(|key| key.name != "if").cloned();
+        narrower.0.extend(actions);
+        kept.push(Value::map(narrower, rule.span));
+    }
+    kept
+}
+
+/// The action of `tcp-request LAYER ACTION …`, and where its condition begins.
+fn tcp_action(line: &Line) -> (Action<'_>, Option<usize>) {
+    let at = acl::condition_at(line);
+    let words = line.words.get(2..at.unwrap_or(line.words.len()));
+    let action = Action {
+        words: words.unwrap_or_default(),
+        span: line.span(),
+    };
+    (action, at)
+}
+
+/// What rules of connections may do besides letting them in.
+fn remembered(action: &Action<'_>, says: &mut Says) -> Option<Map> {
+    let name = action.text(0).split('(').next().unwrap_or_default();
+    let known = [
+        "set-var",
+        "set-var-fmt",
+        "unset-var",
+        "sc-inc-gpc0",
+        "sc-inc-gpc1",
+        "sc-set-gpt0",
+    ];
+    if known.contains(&name) || name.starts_with("track-sc") {
+        return action_map(action, Side::Request, says);
+    }
+    says.unsupported(action.span(0), &format!("tcp-request … {name}"));
+    None
+}

@@ -1,0 +1,26 @@
+//! How connections are kept and shared.
+
+/// `connection_mode`: whether connections outlive a request. Of a frontend's and a backend's the later one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ConnectionMode {
+    /// Both do.
+    #[default]
+    KeepAlive,
+    /// The client's does.
+    ServerClose,
+    /// Neither does.
+    Close,
+}
+
+/// What a backend says of its servers' connections, and of who may come to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// Whether they outlive a request.
+    pub mode: ConnectionMode,
+    /// Each serves one client alone.
+    pub never_shared: bool,
+    /// A cookie's server is asked even where it is down.
+    pub persist: bool,
+    /// All backup servers that are up are used when no other is, instead of the first.
+    pub all_backups: bool,
+}

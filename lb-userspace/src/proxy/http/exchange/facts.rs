@@ -1,0 +1,111 @@
+//! What conditions ask of proxies, servers and a client's TLS.
+
+use std::sync::Arc;
+
+use crate::{
+    rules::{Fact, Named, TlsFact, Value},
+    tls::Session,
+    topology::{Backend, Frontend, Server, Topology},
+};
+
+/// A number of the proxies and servers there are; where it names none, of those that a request is at.
+pub(in crate::proxy) fn fact(
+    topology: &Topology,
+    fact: &Fact,
+    here: &Arc<Frontend>,
+    backend: Option<&Arc<Backend>>,
+    now: u64,
+) -> Option<i64> {
+    let here = (here,);
+    let backend_of = |named: Option<&Named>| match named {
+        None => backend,
+        Some(named) => topology.backends.get(named.index()?),
+    };
+    let server_of =
+        |backend: &Named, server: &Named| backend_of(Some(backend))?.servers.get(server.index()?);
+    let frontend = |named: &Option<Named>| match named {
+        Some(named) => topology.frontends.get(named.index()?),
+        None => Some(here.0),
+    };
+    let rate = |per_second: u64| i64::try_from(per_second).unwrap_or(i64::MAX);
+    Some(match fact {
+        Fact::UsableServers(b) => usable(backend_of(b.as_ref())?),
+        Fact::BackendConnections(b) => backend_of(b.as_ref())?.current().into(),
+        Fact::BackendRate(b) => {
+            let counters = &backend_of(b.as_ref())?.counters;
+            rate(counters.connection_rate.per_second(now))
+        }
+        Fact::Queue(b) => queued(backend_of(b.as_ref())?),
+        Fact::AverageQueue(b) => {
+            let backend = backend_of(b.as_ref())?;
+            let usable = usable(backend).max(1);
+            (queued(backend) + usable - 1) / usable
+        }
+        Fact::Slots(b) | Fact::BackendFree(b) => {
+            let backend = backend_of(b.as_ref())?;
+            // HAProxy says -1 where a server has no limit, since nothing can be told then.
+            let free = backend
+                .servers
+                .iter()
+                .filter(|s| s.is_eligible())
+                .map(|s| free(s));
+            free.sum::<Option<i64>>().unwrap_or(-1)
+        }
+        Fact::FrontendConnections(f) => frontend(f)?.current().into(),
+        Fact::FrontendRate(f) => rate(frontend(f)?.counters.connection_rate.per_second(now)),
+        Fact::FrontendRequestRate(f) => {
+            rate(frontend(f)?.counters.http.request_rate.per_second(now))
+        }
+        Fact::ServerUp(b, s) => server_of(b, s)?.is_up().into(),
+        Fact::ServerConnections(b, s) => server_of(b, s)?.active().into(),
+        Fact::ServerFree(b, s) => free(server_of(b, s)?).unwrap_or(-1),
+        Fact::ServerWeight(b, s) => server_of(b, s)?.weight().into(),
+        Fact::ServerQueue(b, s) => server_of(b, s)?.queue.len().into(),
+    })
+}
+
+/// What a handshake has shown.
+pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Value<'_>> {
+    let certificate = session.client.as_deref();
+    Some(match fact {
+        TlsFact::Used => Value::Bool(true),
+        TlsFact::Sni => Value::text(session.server_name.as_deref()?),
+        TlsFact::Protocol => Value::text(session.version),
+        TlsFact::HasSni => Value::Bool(session.server_name.is_some()),
+        TlsFact::Alpn => Value::Str(session.alpn.as_deref()?.into()),
+        TlsFact::Cipher => Value::text(session.cipher),
+        TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
+        // One that is not valid ends the handshake.
+        TlsFact::Verify => Value::Int(0),
+        TlsFact::Subject => Value::text(&certificate?.subject),
+        TlsFact::Issuer => Value::text(&certificate?.issuer),
+        TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
+        TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
+        TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
+    })
+}
+
+/// Servers that new requests may go to.
+fn usable(backend: &Backend) -> i64 {
+    let count = match backend.servers_up() {
+        // Of the spares one is used at a time.
+        (0, spares) => spares.min(1),
+        (count, _) => count,
+    };
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Requests that wait for any of a backend's servers.
+fn queued(backend: &Backend) -> i64 {
+    let of_servers = backend
+        .servers
+        .iter()
+        .map(|server| i64::from(server.queue.len()));
+    i64::from(backend.queue.len()) + of_servers.sum::<i64>()
+}
+
+/// Places that a server has left; `None` if it has no limit.
+fn free(server: &Server) -> Option<i64> {
+    let most = i64::from(server.config.maxconn?);
+    Some((most - i64::from(server.active())).max(0))
+}

@@ -1,0 +1,34 @@
+//! Statistics within a frontend that carries traffic.
+
+use http::{HeaderValue, header::CONTENT_LENGTH, request};
+
+use super::{super::answer::Answer, Client};
+use crate::observe::{
+    log::{Cause, Phase},
+    stats::endpoint::Endpoint,
+};
+
+/// The answer to a request for the frontend's statistics; `None` if it is for something else.
+pub(super) fn answer(client: &Client, head: &request::Parts) -> Option<Answer> {
+    let config = client.frontend().config.stats.as_ref()?;
+    let target = head.uri.path_and_query()?.as_str();
+    if !target.starts_with(&config.uri) {
+        return None;
+    }
+    let sources = client.worker.shared.statistics.get()?;
+    let endpoint = Endpoint::new(config.clone(), sources.clone());
+    let response = endpoint.page(&head.method, &head.uri, &head.headers)?;
+    let (mut parts, body) = response.into_parts();
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let mut exchange = client.exchange();
+    exchange.is_statistics = true;
+    exchange.terminate(Cause::Local, Phase::Request);
+    Some(Answer {
+        status: parts.status,
+        reason: None,
+        headers: parts.headers,
+        body,
+    })
+}

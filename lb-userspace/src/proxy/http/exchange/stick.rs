@@ -1,0 +1,89 @@
+//! A client that stays on its server by what a table remembers of it.
+
+use std::sync::Arc;
+
+use http::{Response, request};
+
+use super::{
+    Client, Target,
+    rules::{Memory, Surroundings},
+};
+use crate::{
+    rules::{RequestView, ResponseView, Scene, stick},
+    topology::Server,
+};
+
+/// The server that a table remembers of the request, unless its cookie has named the `holder`; and where the one that is
+/// chosen is to be remembered.
+pub(super) fn find(
+    client: &Client,
+    target: &Target,
+    head: &request::Parts,
+    holder: Option<Arc<Server>>,
+) -> (Option<Arc<Server>>, Vec<stick::Remembering>) {
+    let config = &target.backend.config;
+    if config.sticks.is_empty() {
+        return (holder, Vec::new());
+    }
+    let usable = |index: usize| {
+        let server = target.backend.servers.get(index)?;
+        let fits = config.connections.persist || server.is_usable_by_cookie();
+        fits.then(|| Arc::clone(server))
+    };
+    let memory = Memory::of(client);
+    let world = surroundings(client, target, &memory);
+    let scene = Scene {
+        request: Some(RequestView::new(head)),
+        response: None,
+        state: &memory.remembered.state,
+        world: &world,
+    };
+    let now = client.worker.shared.topology.clock.at(client.now());
+    let (found, remembering) = stick::look(&config.sticks, &scene, now, usable);
+    (holder.or(found), remembering)
+}
+
+/// Remembers which server has answered.
+pub(super) fn store<B>(
+    client: &Client,
+    target: &Target,
+    mut remembering: Vec<stick::Remembering>,
+    response: &Response<B>,
+) {
+    let config = &target.backend.config;
+    if config.sticks.is_empty() {
+        return;
+    }
+    let index = client.exchange().server().map(|server| server.index);
+    let Some(index) = index else { return };
+    {
+        let memory = Memory::of(client);
+        let world = surroundings(client, target, &memory);
+        let scene = Scene {
+            request: None,
+            response: Some(ResponseView {
+                status: response.status(),
+                version: response.version(),
+                headers: response.headers(),
+            }),
+            state: &memory.remembered.state,
+            world: &world,
+        };
+        remembering.extend(stick::look_at_response(&config.sticks, &scene));
+    }
+    let now = client.worker.shared.topology.clock.at(client.now());
+    stick::remember(remembering, index, now);
+}
+
+fn surroundings<'a>(
+    client: &'a Client,
+    target: &'a Target,
+    memory: &'a Memory<'_>,
+) -> Surroundings<'a> {
+    Surroundings {
+        client,
+        backend: Some(&target.backend),
+        id: memory.remembered.id.as_deref(),
+        exchange: None,
+    }
+}

@@ -1,0 +1,83 @@
+//! Who is let in: a frontend's rules of connections, once the PROXY header and the handshake are done.
+
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
+
+use socket2::SockRef;
+
+use super::{Client, Worker, header::Ends, http};
+use crate::rules::{Fact, State, TlsFact, Value, World};
+
+/// The client, if rules do not keep it out; with what they remember of it. Who is kept out has no line of the log, as
+/// HAProxy has it: a flood would fill it.
+pub(super) fn let_in(worker: &Worker, client: Client) -> Option<Client> {
+    let rules = &client.frontend().config.connection_rules;
+    if rules.is_empty() {
+        return Some(client);
+    }
+    let mut state = State::of_session();
+    let world = Surroundings {
+        worker,
+        client: &client,
+        ends: client.ends(),
+    };
+    let kept_out = rules.connection(&mut state, &world);
+    let Some(silent) = kept_out else {
+        *client.session.borrow_mut() = state.into_session();
+        return Some(client);
+    };
+    client.frontend().counters.denied_sessions.inc();
+    if silent {
+        http::vanish(client.stream);
+    } else {
+        // By a reset, as HAProxy does it: nothing of it is left to wait for.
+        let _ = SockRef::from(client.stream.tcp()).set_linger(Some(Duration::ZERO));
+    }
+    None
+}
+
+/// What expressions see around a connection.
+struct Surroundings<'a> {
+    worker: &'a Worker,
+    client: &'a Client,
+    ends: Option<Ends>,
+}
+
+impl World for Surroundings<'_> {
+    fn source(&self) -> Option<SocketAddr> {
+        self.client.address.inet()
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        self.ends.map(|ends| ends.destination)
+    }
+
+    fn frontend(&self) -> &str {
+        &self.client.frontend().name
+    }
+
+    fn backend(&self) -> Option<&str> {
+        None
+    }
+
+    fn fact(&self, fact: &Fact) -> Option<i64> {
+        http::fact(
+            &self.worker.shared.topology,
+            fact,
+            self.client.frontend(),
+            None,
+            self.now_ms(),
+        )
+    }
+
+    fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        http::tls_fact(self.client.tls.as_deref()?, fact)
+    }
+
+    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.worker.shared.topology.clock.at(self.client.accepted)
+    }
+}
