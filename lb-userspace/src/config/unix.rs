@@ -3,7 +3,7 @@
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
-    draft::{BackendDraft, Draft},
+    draft::{BackendDraft, Draft, ServerDraft},
     model::{Bind, Forward, Overflow, Transport},
     resolve::users,
     table::Table,
@@ -86,20 +86,6 @@ pub(super) fn server(
             "write `forward: proxy`",
         );
     }
-    let own = server.health_check.as_ref();
-    let check =
-        own.or(backend.proxy.health_check.as_ref())
-            .or(draft.defaults.proxy.health_check.as_ref());
-    if let Some(check) = check.and_then(|check| check.value.as_ref())
-        && check.address.is_some() != check.port.is_some()
-    {
-        complain(
-            format!(
-                "the check of server `{name}`, which is a unix socket, has an `address` or a `port` alone"
-            ),
-            "give the check both, or neither",
-        );
-    }
     let mut binds = users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds);
     if let Some(bind) = binds.find(|bind| bind.value.transport == Transport::Udp) {
         complain(
@@ -110,7 +96,34 @@ pub(super) fn server(
             "give the server's address and port",
         );
     }
+    checks(backend, draft, found);
     true
+}
+
+/// A check of such a server goes there or somewhere else altogether: there is no port that could be another one.
+fn checks(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>) {
+    let (own, inherited) = (&backend.proxy, &draft.defaults.proxy);
+    let is_unix = |server: &&ServerDraft| server.address.value.is_unix();
+    for server in backend.servers.iter().filter(is_unix) {
+        let check = server.health_check.as_ref().or(own.health_check.as_ref());
+        let check = check.or(inherited.health_check.as_ref());
+        let check = check.and_then(|check| check.value.as_ref());
+        let agent = [&server.keys, &own.default_server, &inherited.default_server]
+            .into_iter()
+            .find_map(|keys| keys.agent_check.as_ref());
+        for (what, check) in [("check", check), ("agent", agent)] {
+            if check.is_some_and(|check| check.address.is_some() != check.port.is_some()) {
+                let name = &server.name.value;
+                found.push(
+                    Diagnostic::error(
+                        server.address.span,
+                        format!("the {what} of server `{name}`, which is a unix socket, has an `address` or a `port` alone"),
+                    )
+                    .mend("give both, or neither"),
+                );
+            }
+        }
+    }
 }
 
 #[cfg(test)]

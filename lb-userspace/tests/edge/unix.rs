@@ -12,7 +12,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -442,4 +442,69 @@ backends:
     assert!(!daemon.folder.join("new.sock").exists());
     let said = refused(&daemon.folder, "'unix:nowhere/new.sock'");
     assert!(said.contains("there is no folder"), "{said}");
+}
+
+/// A program that goes with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn nginx_is_reached_by_its_unix_socket() {
+    if !installed("curl") || Command::new("nginx").arg("-v").output().is_err() {
+        eprintln!("skipped: nginx is not installed");
+        return;
+    }
+    let folder = Daemon::folder();
+    let path = folder.display();
+    let text = format!(
+        "daemon off; master_process off; pid {path}/nginx.pid; error_log {path}/nginx.log;\nevents {{ }}\n\
+         http {{ access_log off; client_body_temp_path {path}/body;\n\
+         server {{ listen unix:{path}/nginx.sock; location / {{ return 200 $remote_addr:$http_x_forwarded_for; }} }}\n\
+         server {{ listen unix:{path}/told.sock proxy_protocol; location / {{ return 200 $proxy_protocol_addr; }} }} }}\n"
+    );
+    let config = write(&folder, "nginx.conf", &text);
+    let nginx = Command::new("nginx")
+        .args(["-p", &path.to_string(), "-c", &config])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _nginx = Ended(nginx);
+    let deadline = Instant::now() + PATIENCE;
+    while UnixStream::connect(folder.join("told.sock")).is_err() {
+        assert!(Instant::now() < deadline, "nginx does not listen");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let web = free();
+    let daemon = start(
+        folder,
+        &format!(
+            "frontends:
+  web:
+    bind: ['{web}', 'unix:web.sock']
+    forwarded_for: true
+    rules: [{{ if: {{ path: /told }}, use_backend: told }}]
+    default_backend: nginx
+backends:
+  nginx: {{ servers: [{{ name: s1, address: 'unix:nginx.sock' }}] }}
+  told: {{ servers: [{{ name: s1, address: 'unix:told.sock', send_proxy: v2 }}] }}
+"
+        ),
+        web,
+    );
+    let socket = daemon.folder.join("web.sock").display().to_string();
+    let by_unix =
+        |path: &str| curl(&["--unix-socket", &socket, &format!("http://a.example{path}")]);
+    assert_eq!(by_unix("/"), ("unix::".into(), Some(0)));
+    let by_tcp = |path: &str| curl(&[&format!("http://{web}{path}")]);
+    assert_eq!(by_tcp("/"), ("unix::127.0.0.1".into(), Some(0)));
+    assert_eq!(by_tcp("/told"), ("127.0.0.1".into(), Some(0)));
+    let (_, code) = by_unix("/told");
+    assert_eq!(code, Some(0));
 }

@@ -56,13 +56,15 @@ backends:
   udp: { servers: [{ name: s1, address: "unix:/run/a" }] }
   check:
     health_check: { type: tcp, port: 80 }
-    servers: [{ name: s1, address: "unix:/run/a" }]
+    servers: [{ name: s1, address: "unix:/run/a" }, { name: s2, address: "unix:/run/b", agent_check: { port: 81 } }]
 "#,
         found: &[
             "7:55 error: `forward: dsr` cannot reach server `s1`, which is a unix socket => write `forward: proxy`",
             "8:58 error: server `s1` is a unix socket, which userspace alone reaches: with `overflow: drop` nothing would be served => write `forward: proxy`",
             "9:41 error: datagrams of `udp:*:83` cannot reach server `s1`, which is a unix socket => give the server's address and port",
-            "12:36 error: the check of server `s1`, which is a unix socket, has an `address` or a `port` alone => give the check both, or neither",
+            "12:36 error: the check of server `s1`, which is a unix socket, has an `address` or a `port` alone => give both, or neither",
+            "12:74 error: the check of server `s2`, which is a unix socket, has an `address` or a `port` alone => give both, or neither",
+            "12:74 error: the agent of server `s2`, which is a unix socket, has an `address` or a `port` alone => give both, or neither",
         ],
     },
 ];
