@@ -141,7 +141,14 @@ fn a_flood_disturbs_nobody(forward: Forward) {
     let connections = connected(&lab, service);
     let userspace = Userspace::of(&lab);
     let flood = flooder.aim(&lab, service.port);
-    let full = flood.measure(200_000).unwrap();
+    // The least of some: where the servers' stacks happen to take the SYNs on another core, what one core makes is two
+    // cores' work, and eighty percent of that leaves the clients none.
+    let full = (0..4)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(200));
+            flood.measure(100_000).unwrap()
+        })
+        .fold(f64::INFINITY, f64::min);
     wait::until_true("the counters to rest", || {
         let before = packets_counted(&daemon);
         std::thread::sleep(Duration::from_millis(300));
