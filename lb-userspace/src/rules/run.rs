@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    action::{Body, Edit, End, Gate, Location, Redirect, Return, Rule, Target},
+    action::{Body, Edit, End, Gate, Location, Redirect, ResponsePart, Return, Rule, Target},
     edit,
     fetch::credentials,
     scene::{RequestView, ResponseView, Scene, State, World},
@@ -252,21 +252,8 @@ impl RuleSet {
             .iter()
             .filter_map(|at| self.rules.get(*at as usize));
         for part in rules.filter_map(|rule| rule.response.as_ref()) {
-            let scene = Scene {
-                request,
-                response: Some(ResponseView::new(head)),
-                state,
-                world,
-            };
-            if !part
-                .condition
-                .as_ref()
-                .is_none_or(|condition| condition.holds(&scene))
-            {
+            if !change(part, request, head, state, world) {
                 continue;
-            }
-            for edit in &part.edits {
-                edit::response(edit, head, request, state, world);
             }
             let scene = Scene {
                 request,
@@ -325,27 +312,38 @@ impl RuleSet {
     ) {
         let request = later.original.as_ref().map(|original| original.view());
         for part in self.rules.iter().filter_map(|rule| rule.after.as_ref()) {
-            let scene = Scene {
-                request,
-                response: Some(ResponseView::new(head)),
-                state,
-                world,
-            };
-            if !part
-                .condition
-                .as_ref()
-                .is_none_or(|condition| condition.holds(&scene))
-            {
+            if !change(part, request, head, state, world) {
                 continue;
-            }
-            for edit in &part.edits {
-                edit::response(edit, head, request, state, world);
             }
             if let Some(End::Allow) = part.end {
                 return;
             }
         }
     }
+}
+
+/// Carries the edits of a part out that is about a response; whether its condition held.
+fn change(
+    part: &ResponsePart,
+    request: Option<RequestView<'_>>,
+    head: &mut response::Parts,
+    state: &mut State,
+    world: &dyn World,
+) -> bool {
+    let scene = Scene {
+        request,
+        response: Some(ResponseView::new(head)),
+        state,
+        world,
+    };
+    let holds = |condition: &super::Condition| condition.holds(&scene);
+    if !part.condition.as_ref().is_none_or(holds) {
+        return false;
+    }
+    for edit in &part.edits {
+        edit::response(edit, head, request, state, world);
+    }
+    true
 }
 
 impl Later {

@@ -89,6 +89,20 @@ impl Writer {
         }
     }
 
+    /// What stands on one line, with the comments of the lines that it comes from: behind it if it is one.
+    fn line(&mut self, text: &str, lines: &BTreeSet<usize>, depth: usize) {
+        let beside = match lines.len() {
+            1 => lines.first().and_then(|line| self.beside.remove(line)),
+            _ => None,
+        };
+        self.comments(lines, depth);
+        self.indent(depth);
+        let _ = match beside {
+            Some(comment) => writeln!(self.out, "{text}  # {comment}"),
+            None => writeln!(self.out, "{text}"),
+        };
+    }
+
     /// `key: value`, blocks for `deep` levels at least.
     fn key(&mut self, key: &Key, depth: usize, deep: usize) {
         let head = format!("{}:", scalar(&key.name, true));
@@ -102,16 +116,7 @@ impl Writer {
         let mut lines = BTreeSet::from([key.span.start.line]);
         if !is_block && !is_list_of_maps && (fits || matches!(key.value.what, What::Text { .. })) {
             places(&key.value, &mut lines);
-            let beside = match lines.len() {
-                1 => lines.first().and_then(|line| self.beside.remove(line)),
-                _ => None,
-            };
-            self.comments(&lines, depth);
-            self.indent(depth);
-            let _ = match beside {
-                Some(comment) => writeln!(self.out, "{head} {flow}  # {comment}"),
-                None => writeln!(self.out, "{head} {flow}"),
-            };
+            self.line(&format!("{head} {flow}"), &lines, depth);
             return;
         }
         self.comments(&lines, depth);
@@ -138,16 +143,7 @@ impl Writer {
         let fits = 2 * depth + 2 + flow.chars().count() <= WIDTH;
         if fits || !matches!(item.what, What::Map(_)) {
             places(item, &mut lines);
-            let beside = match lines.len() {
-                1 => lines.first().and_then(|line| self.beside.remove(line)),
-                _ => None,
-            };
-            self.comments(&lines, depth);
-            self.indent(depth);
-            let _ = match beside {
-                Some(comment) => writeln!(self.out, "- {flow}  # {comment}"),
-                None => writeln!(self.out, "- {flow}"),
-            };
+            self.line(&format!("- {flow}"), &lines, depth);
             return;
         }
         lines.insert(item.span.start.line);
