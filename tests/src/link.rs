@@ -143,6 +143,18 @@ pub fn ifindex(name: &str) -> Result<u32> {
     }
 }
 
+/// The MAC address of an interface of the calling thread's namespace.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn mac(name: &str) -> Result<Mac> {
+    let mut request = request(name)?;
+    ioctl(name, libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: SIOCGIFHWADDR has just filled this member.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    Ok(std::array::from_fn(|at| address.sa_data[at] as u8))
+}
+
 /// Sets an interface of the calling thread's namespace up.
 ///
 /// # Errors

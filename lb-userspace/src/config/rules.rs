@@ -89,8 +89,21 @@ fn connection(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str) -> Option<Rule>
         (table.take("silent_drop"), End::Drop { silent: true }),
     ] {
         let Some(e) = entry else { continue };
-        let on = d.boolean(&e.value, &format!("`{}`", e.key)) == Some(true);
-        found.extend(on.then_some((e.key_span, end)));
+        match d.boolean(&e.value, &format!("`{}`", e.key)) {
+            Some(true) => found.push((e.key_span, end)),
+            Some(false) => {
+                let message = format!("`{}: false` does nothing", e.key);
+                d.error(e.key_span, message, "remove it, or write `true`");
+            }
+            None => {}
+        }
+    }
+    if rule.edits.is_empty() && found.is_empty() && only_if(&table) {
+        d.missing(
+            &table,
+            "reject",
+            "write what is to be done: `accept: true`, `reject: true`, `track: …`",
+        );
     }
     rule.end = one(d, found);
     table.finish(

@@ -150,8 +150,7 @@ impl Daemon {
             log.clone(),
         );
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
-        // Nobody else has set it.
-        let _ = shared.statistics.set(sources.clone());
+        shared.show(&sources);
         let proxy = Proxy::start(&shared, listeners)?;
         Ok(Self {
             config,

@@ -33,7 +33,10 @@ pub use worker::{Client, Worker};
 pub use crate::wire::{Stream, header, stream};
 use crate::{
     config::Config,
-    observe::{log::Sink, stats::Sources},
+    observe::{
+        log::Sink,
+        stats::{Sources, endpoint::Endpoint},
+    },
     rules::Table,
     topology::{Limit, Topology, counters::Counter},
 };
@@ -55,8 +58,8 @@ pub struct Shared {
     pub sessions: Limit,
     /// Connections accepted, all frontends together.
     pub accepted: Counter,
-    /// Where statistics come from, for frontends that show them; set before the first connection.
-    pub statistics: OnceLock<Sources>,
+    /// By frontend, the statistics that it shows; set before the first connection.
+    pub statistics: OnceLock<Vec<Option<Arc<Endpoint>>>>,
     /// Connections that could not be accepted, most often for want of file descriptors.
     pub accept_errors: Counter,
 }
@@ -80,6 +83,17 @@ impl Shared {
             statistics: OnceLock::new(),
             accept_errors: Counter::default(),
         }
+    }
+}
+
+impl Shared {
+    /// Gives the frontends that show statistics those of `sources`, once.
+    pub fn show(&self, sources: &Sources) {
+        let frontends = self.topology.frontends.iter().map(|frontend| {
+            let config = frontend.config.stats.clone()?;
+            Some(Arc::new(Endpoint::new(config, sources.clone())))
+        });
+        self.statistics.get_or_init(|| frontends.collect());
     }
 }
 

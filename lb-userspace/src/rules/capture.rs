@@ -84,7 +84,7 @@ impl Captured {
         }
     }
 
-    /// Keeps what is to be kept of the response as the server sent it.
+    /// Keeps what is to be kept of the response as the server sent it, but for what is said of the connection alone.
     pub fn response(&mut self, headers: &HeaderMap) {
         for (slot, kept) in self.captures.response.iter().zip(&mut self.response) {
             *kept = slot.taken(headers);

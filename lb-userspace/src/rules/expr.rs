@@ -1,7 +1,10 @@
 //! A fetch and its converters.
 
+use std::sync::Arc;
+
 use super::{
     args,
+    auth::Users,
     convert::{self, Converter},
     fetch::{self, Fetch},
     matching::How,
@@ -20,6 +23,14 @@ pub struct Expr {
 }
 
 impl Expr {
+    /// The list of users that it asks for.
+    pub(super) fn users(&self) -> Option<&Arc<Users>> {
+        match &self.fetch {
+            Fetch::Auth(users) => Some(users),
+            _ => None,
+        }
+    }
+
     /// What a fetch gives, as it is.
     pub fn new(fetch: Fetch) -> Self {
         Self {

@@ -58,7 +58,7 @@ pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Test};
 pub use convert::Converter;
 pub use expr::Expr;
-pub use fetch::{Fetch, Side, host_name, parameter};
+pub use fetch::{Fetch, Side, credentials, host_name, parameter};
 pub use limit::Limiter;
 pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};

@@ -1,5 +1,7 @@
 //! Carrying rules out: from a head and a list to what becomes of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -12,8 +14,8 @@ use http::{
 
 use super::{
     action::{Body, Edit, End, Gate, Location, Redirect, ResponsePart, Return, Rule, Target},
+    auth::Users,
     edit,
-    fetch::credentials,
     scene::{RequestView, ResponseView, Scene, State, World},
 };
 
@@ -26,6 +28,8 @@ pub struct RuleSet {
     /// What is done with whatever answer the client gets looks at the request.
     after_asks: bool,
     has_after: bool,
+    /// Lists of users that it asks for and whose passwords take long to verify.
+    slow_users: Vec<Arc<Users>>,
 }
 
 /// What becomes of a request.
@@ -123,13 +127,36 @@ impl RuleSet {
             };
             response.needs_request || rule.condition.as_ref().is_some_and(|c| c.needs_request())
         };
+        let mut slow_users: Vec<Arc<Users>> = Vec::new();
+        let mut note = |users: &Arc<Users>| {
+            if users.is_slow() && !slow_users.iter().any(|known| Arc::ptr_eq(known, users)) {
+                slow_users.push(Arc::clone(users));
+            }
+        };
+        for rule in &rules {
+            for gate in &rule.gates {
+                if let Gate::Auth { users, .. } = gate {
+                    note(users);
+                }
+            }
+            if let Some(condition) = &rule.condition {
+                condition.each_expr(&mut |expr| expr.users().into_iter().for_each(&mut note));
+            }
+        }
         let asks = |rule: &Rule| rule.after.as_ref().is_some_and(|after| after.needs_request);
         Self {
             after_asks: rules.iter().any(asks),
             has_after: rules.iter().any(|rule| rule.after.is_some()),
             keeps_original: rules.iter().any(keeps),
+            slow_users,
             rules,
         }
+    }
+
+    /// Lists of users that conditions and `auth` ask for and whose passwords take long to verify: whoever carries the list
+    /// out finds out first, elsewhere, and [`State::check`]s.
+    pub fn slow_users(&self) -> &[Arc<Users>] {
+        &self.slow_users
     }
 
     /// The rules.
@@ -153,6 +180,13 @@ impl RuleSet {
         }
     }
 
+    /// Keeps a request's head for [`Self::after`], if that asks for it: also of one that is answered before any rule.
+    pub fn keep(&self, head: &request::Parts, later: &mut Later) {
+        if self.after_asks && later.original.is_none() {
+            later.original = Some(Original::of(head));
+        }
+    }
+
     /// Carries the list out from the rule at `from` on; where a computed backend is none, the caller goes on after it.
     /// Returns what becomes of the request, and the rule after the one that said so.
     pub fn request(
@@ -163,9 +197,7 @@ impl RuleSet {
         later: &mut Later,
         world: &dyn World,
     ) -> (Outcome<'_>, usize) {
-        if self.after_asks && later.original.is_none() {
-            later.original = Some(Original::of(head));
-        }
+        self.keep(head, later);
         for (at, rule) in self.rules.iter().enumerate().skip(from) {
             if rule.after.is_some() {
                 continue;
@@ -302,7 +334,8 @@ impl RuleSet {
         self.has_after
     }
 
-    /// Does with the answer that the client gets, whoever's it is, what is to be done in the end.
+    /// Does with the answer that the client gets, whoever's it is, what is to be done in the end. Not with one that ends its
+    /// connection because what came was no request.
     pub fn after(
         &self,
         later: &Later,
@@ -374,8 +407,7 @@ fn holds(rule: &Rule, request: RequestView<'_>, state: &State, world: &dyn World
 fn refuses(gate: &Gate, scene: &Scene<'_>) -> Option<Denial> {
     match gate {
         Gate::Auth { realm, users } => {
-            let headers = scene.request?.headers;
-            if credentials(headers).is_some_and(|(user, password)| users.verify(&user, &password)) {
+            if scene.state.allows(users, scene.request?.headers) {
                 return None;
             }
             let realm = realm.as_deref().unwrap_or_else(|| scene.world.frontend());

@@ -1,13 +1,14 @@
 //! What an expression sees: a request and perhaps its response, the connection, and what is remembered between rules.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request,
-    response,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+    header::{AUTHORIZATION, HOST},
+    request, response,
 };
 
-use super::{capture::Captured, named::Named, table::Tracked, value::Value};
+use super::{auth::Users, capture::Captured, named::Named, table::Tracked, value::Value};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -275,12 +276,33 @@ pub struct State {
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
     hints_on: bool,
+    /// What was found of an Authorization field, for lists of users of whom that takes long.
+    checked: Vec<(Arc<Users>, HeaderValue, bool)>,
 }
 
 impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// Remembers whether a list of users allows what an Authorization field says.
+    pub fn check(&mut self, users: Arc<Users>, field: HeaderValue, allowed: bool) {
+        self.checked.push((users, field, allowed));
+    }
+
+    /// Whether a list of users allows a request, found before or now.
+    pub(super) fn allows(&self, users: &Arc<Users>, headers: &HeaderMap) -> bool {
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        if let (Some(field), None) = (fields.next(), fields.next())
+            && let Some((.., allowed)) = self
+                .checked
+                .iter()
+                .find(|(of, value, _)| Arc::ptr_eq(of, users) && value == field)
+        {
+            return *allowed;
+        }
+        users.allow(headers)
     }
 
     /// The names of servers that rules want to be asked, the first that can be.

@@ -116,3 +116,46 @@ backends:
     assert!(head.to_ascii_lowercase().contains("refresh: 7"), "{head}");
     daemon.logged("front front/<STATS> ");
 }
+
+#[test]
+fn rules_and_pages_find_the_password_of_a_hash_right_or_wrong() {
+    if !installed("curl") {
+        return;
+    }
+    let web = free();
+    let daemon = Daemon::start(
+        Daemon::folder(),
+        &format!(
+            "userlists: {{ ops: {{ admin: '{SHA512}' }} }}
+frontends:
+  web:
+    bind: '{web}'
+    stats: {{ uri: /stats, auth: {{ admin: '{SHA512}' }} }}
+    rules:
+      - {{ if: {{ path: /auth }}, auth: {{ users: ops }} }}
+      - {{ if: {{ path: /fetch, expr: {{ of: http_auth(ops) }} }}, return: {{ status: 204 }} }}
+      - {{ if: {{ not: {{ path_prefix: /stats }} }}, return: {{ status: 200, body: fine }} }}
+"
+        ),
+        web,
+    );
+    let get = |path: &str, more: &[&str]| {
+        let url = format!("http://{web}{path}");
+        let fixed = ["-o", "/dev/null", "-w", "%{http_code}", url.as_str()];
+        curl(&[more, &fixed[..]].concat()).0
+    };
+    // The second time the right one is remembered.
+    for _ in 0..2 {
+        for (path, right, wrong) in [
+            ("/auth", "200", "401"),
+            ("/fetch", "204", "200"),
+            ("/stats", "200", "401"),
+        ] {
+            assert_eq!(get(path, &["-u", "admin:secret"]), right, "{path}");
+            assert_eq!(get(path, &["-u", "admin:Secret"]), wrong, "{path}");
+            assert_eq!(get(path, &["-u", "nobody:secret"]), wrong, "{path}");
+            assert_eq!(get(path, &[]), wrong, "{path}");
+        }
+    }
+    drop(daemon);
+}

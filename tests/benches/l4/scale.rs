@@ -214,10 +214,16 @@ impl Probe {
         let shape = Shape::new(Mode::FullNat, Family::V4, L4::Tcp);
         let [syn, answer, ack] =
             [Kind::Syn, Kind::SynAck, Kind::Ack].map(|kind| frame::frame(shape, kind));
+        let (mut syn, answer, mut ack) = (syn?, answer?, ack?);
+        // Those of a client are for the interface that they come in by.
+        let to = link::mac(lab.client_side())?;
+        for frame in [&mut syn, &mut ack] {
+            frame[..to.len()].copy_from_slice(&to);
+        }
         Ok(Probe {
             live,
             service: lab.service_addr(),
-            frames: [syn?, answer?, ack?],
+            frames: [syn, answer, ack],
             clients: 0,
         })
     }

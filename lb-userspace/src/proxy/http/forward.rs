@@ -372,13 +372,17 @@ pub fn restated(
     before: StatusCode,
     declared: Option<u64>,
 ) -> Option<u64> {
-    let bodyless = |status| matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if head.status == before || (!bodyless(head.status) && !bodyless(before)) {
+    if head.status == before || (!is_bodyless(head.status) && !is_bodyless(before)) {
         return declared;
     }
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(TRANSFER_ENCODING);
     None
+}
+
+/// Whether a response of this status has no body, whatever is asked (RFC 9110 section 6.4.1).
+pub fn is_bodyless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Tells a client that speaks HTTP/1.0 whether the connection is kept; in 1.1 hyper says when it is not.

@@ -66,7 +66,10 @@ pub(super) fn receive(client: &Client, plan: &Plan, head: &mut request::Parts) -
         }
         Some(_) => {
             let own = config.forwarding.forwarded_for.as_ref();
-            remove(&mut head.headers, own.map(|own| &own.header));
+            remove(
+                &mut head.headers,
+                FIELDS.iter().chain(own.map(|own| &own.header)),
+            );
             Standing::NotBelieved
         }
     };
@@ -79,17 +82,17 @@ pub(super) fn receive(client: &Client, plan: &Plan, head: &mut request::Parts) -
     }
 }
 
-/// Removes what proxies say, under any spelling that a server may take for it.
-fn remove(headers: &mut HeaderMap, own: Option<&HeaderName>) {
-    let says = |name: &HeaderName| {
-        let is = |field: &HeaderName| {
-            let same = |(a, b): (u8, u8)| a == b || b == b'-' && matches!(a, b'_' | b'.');
-            let (name, field) = (name.as_str().as_bytes(), field.as_str().as_bytes());
-            name.len() == field.len() && name.iter().copied().zip(field.iter().copied()).all(same)
-        };
-        FIELDS.iter().any(is) || own.is_some_and(is)
-    };
-    let found: Vec<HeaderName> = headers.keys().filter(|name| says(name)).cloned().collect();
+/// Whether a server may take a field for that of this name: CGI and its like tell `-` from `_` as little as from `.`.
+fn is_spelt(field: &HeaderName, name: &HeaderName) -> bool {
+    let same = |(a, b): (u8, u8)| a == b || b == b'-' && matches!(a, b'_' | b'.');
+    let (field, name) = (field.as_str().as_bytes(), name.as_str().as_bytes());
+    field.len() == name.len() && field.iter().copied().zip(name.iter().copied()).all(same)
+}
+
+/// Removes fields of these names, however they are spelt.
+fn remove<'n>(headers: &mut HeaderMap, names: impl Iterator<Item = &'n HeaderName> + Clone) {
+    let is_one = |field: &&HeaderName| names.clone().any(|name| is_spelt(field, name));
+    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
     for name in found {
         headers.remove(name);
     }
@@ -202,10 +205,9 @@ fn append_address(
     }
     // A backend's own field was not known when the request came.
     if standing == Standing::NotBelieved && *header != X_FORWARDED_FOR {
-        headers.insert(header, value);
-    } else {
-        headers.append(header, value);
+        remove(headers, std::iter::once(header));
     }
+    headers.append(header, value);
 }
 
 /// HAProxy's `option forwarded`: what there is is added to, in its last line. What does not follow RFC 7239 is not passed

@@ -77,7 +77,9 @@ fn sent(mut recent: Vec<u8>, unread: &[u8]) -> Vec<u8> {
     // Requests that were sent ahead of it in the same piece have been answered.
     let taken = recent.len() - recent.strip_suffix(unread).map_or(0, |_| unread.len());
     let mut start = 0;
-    while let Some(next) = after(&recent[start..]).map(|length| start + length)
+    // A length is a client's word: it may lead beyond the end of all numbers.
+    while let Some(next) = after(&recent[start..]).and_then(|length| start.checked_add(length))
+        && next > start
         && next < taken
     {
         start = next;
@@ -397,5 +399,11 @@ mod tests {
         assert_eq!(sent(chunked, ""), chunked);
         assert_eq!(sent(&format!("{good}{chunked}"), ""), chunked);
         assert_eq!(sent("", ""), "");
+        // A length that leads around the end of all numbers to where it began.
+        let first = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let around = |length: u64| format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n");
+        let whole = (first.len() + around(u64::MAX).len()) as u64;
+        let second = around((u64::MAX - whole) + 1);
+        assert_eq!(sent(&format!("{first}{second}"), ""), second);
     }
 }

@@ -145,7 +145,11 @@ impl Plan {
                 !f.config.rules.is_empty()
                     || !f.config.connection_rules.is_empty()
                     || f.config.unique_id.is_some()
-            }) || topology.backends.iter().any(|b| !b.config.rules.is_empty())
+                    || f.config.monitor.is_some()
+            }) || topology
+                .backends
+                .iter()
+                .any(|b| !b.config.rules.is_empty() || !b.config.sticks.is_empty())
                 || told().any(Forwarding::asks_for_ends)
                 || wants().any(|wants| wants.destination),
             asks_for_local: wants().any(|wants| wants.local),
@@ -164,7 +168,7 @@ impl Plan {
         self.introduces
     }
 
-    /// Whether anything may ask for the ends of a client's connection: a rule, or what requests are called.
+    /// Whether anything may ask for the ends of a client's connection: a rule, what requests are called, what servers are remembered by.
     pub fn asks_for_ends(&self) -> bool {
         self.asks_for_ends
     }

@@ -421,12 +421,7 @@ impl Fetch {
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
             Self::BackendName => Value::text(world.backend()?),
-            Self::Auth(users) => {
-                let credentials = credentials(request?.headers);
-                Value::Bool(
-                    credentials.is_some_and(|(user, password)| users.verify(&user, &password)),
-                )
-            }
+            Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),
             Self::Credentials { password } => {
                 let (user, pass) = credentials(request?.headers)?;
                 Value::Str(Cow::Owned(if *password { pass } else { user }))
@@ -445,7 +440,7 @@ impl<'a> Scene<'a> {
 }
 
 pub use header::host_name;
-pub(super) use request::credentials;
+pub use request::credentials;
 pub use request::parameter;
 
 fn bytes(text: &[u8]) -> Value<'_> {

@@ -48,7 +48,7 @@ pub(super) fn cookies<'a>(
 }
 
 /// The user and password of HTTP's basic scheme. Several fields are none: the server might go by another than we do.
-pub(in crate::rules) fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
+pub fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (fields.next()?.as_bytes(), fields.next()) else {
         return None;

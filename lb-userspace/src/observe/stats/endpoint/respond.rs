@@ -27,7 +27,7 @@ impl Endpoint {
 
     /// Whether it takes long to find out whether a request with these headers may be answered, so that the thread should
     /// do something else meanwhile.
-    pub(super) fn takes_long(&self, headers: &HeaderMap) -> bool {
+    pub fn takes_long(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(header::AUTHORIZATION)
             && self
                 .config
@@ -102,11 +102,8 @@ impl Endpoint {
     }
 
     fn is_allowed(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION);
-        self.config
-            .auth
-            .as_ref()
-            .is_none_or(|users| given.is_some_and(|given| users.allow(given.as_bytes())))
+        let users = self.config.auth.as_ref();
+        users.is_none_or(|users| users.allow(headers))
     }
 
     fn stats(&self, form: Form, refresh: bool) -> Response<Bytes> {

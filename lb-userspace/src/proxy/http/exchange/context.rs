@@ -188,7 +188,7 @@ impl Exchange {
         }
     }
 
-    /// The server had closed an idle connection, and the request was sent to it once more.
+    /// The request was sent to the server once more: it had closed an idle connection, or `retry_on` is for it.
     pub(in super::super) fn count_repeat(&mut self) {
         self.retries += 1;
         if let (Some(server), Some(visit)) = (&self.server, &self.visit) {

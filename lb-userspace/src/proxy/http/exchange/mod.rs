@@ -7,11 +7,13 @@ mod monitor;
 mod persist;
 pub(super) mod rules;
 mod send;
+mod slow;
 mod statistics;
 mod stick;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
 use send::Answered;
 
@@ -124,9 +126,14 @@ pub(super) async fn serve(
 fn answered(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<ResponseBody> {
     let (response, body) = answer.into_response();
     let (mut head, ()) = response.into_parts();
+    let before = head.status;
     rules::after(client, &mut head);
-    let response = Response::from_parts(head, ());
-    let mut response = response.map(|()| ResponseBody::local(client, body));
+    forward::restated(&mut head, before, None);
+    let body = match forward::is_bodyless(head.status) {
+        true => Bytes::new(),
+        false => body,
+    };
+    let mut response = Response::from_parts(head, ResponseBody::local(client, body));
     if asked.version == Version::HTTP_10 {
         forward::say_whether_kept(response.headers_mut(), asked.keep_alive);
     } else if client.upload() != Upload::Done {

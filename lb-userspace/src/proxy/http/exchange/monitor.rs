@@ -16,6 +16,8 @@ pub(super) fn answer(client: &Client, head: &request::Parts) -> Option<Answer> {
     if target.as_str() != monitor.uri {
         return None;
     }
+    let rules = &client.frontend().config.rules;
+    rules.keep(head, &mut Memory::of(client).remembered.frontend);
     let fails = monitor.fail.as_ref().is_some_and(|fail| {
         let memory = Memory::of(client);
         let world = Surroundings {

@@ -8,7 +8,7 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, tls_fact},
-    statistics,
+    slow, statistics,
 };
 use crate::{
     observe::log::{Cause, Phase},
@@ -26,7 +26,7 @@ pub(in super::super) struct Remembered {
     pub(super) state: State,
     /// What the request is called.
     pub(super) id: Option<Box<[u8]>>,
-    frontend: Later,
+    pub(super) frontend: Later,
     backend: Later,
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
-    if let Some(answer) = statistics::answer(client, head) {
+    if let Some(answer) = statistics::answer(client, head).await {
         return Err(Failure::Answer(Box::new(answer)));
     }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
@@ -219,7 +219,8 @@ pub(super) fn respond(
     }
 }
 
-/// Does with the answer that the client gets, whoever's it is, what rules want to be done in the end.
+/// Does with the answer that the client gets, whoever's it is, what rules want to be done in the end. A refusal that ends
+/// the connection, of what was no request, is none.
 pub(super) fn after(client: &Client, head: &mut response::Parts) {
     let frontend = &client.frontend().config.rules;
     let backend = client.exchange().backend().cloned();
@@ -331,6 +332,7 @@ impl Way<'_> {
     ) -> Result<Option<&'p Target>, Failure> {
         let client = self.client;
         self.touched = true;
+        slow::check(client, rules, &head.headers).await;
         let mut from = 0;
         loop {
             let (outcome, next) = {

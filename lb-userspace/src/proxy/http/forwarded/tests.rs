@@ -173,7 +173,8 @@ fn what_is_not_believed_goes_under_every_spelling() {
         ("x-forwarded-prefix", "/"),
         ("x_client_ip", "3"),
     ]);
-    remove(&mut found, Some(&HeaderName::from_static("x-client-ip")));
+    let own = HeaderName::from_static("x-client-ip");
+    remove(&mut found, FIELDS.iter().chain([&own]));
     let mut left: Vec<&str> = found.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
     assert_eq!(left, ["host", "x-forwarded-prefix"]);

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -46,6 +46,8 @@ struct Connection {
     used_up: Cell<bool>,
     /// What asks whether the server is there; its settings have come before it answers.
     ping: RefCell<Option<PingPong>>,
+    /// It is on its way, or has come back.
+    pinged: Cell<bool>,
     /// Its settings are known.
     settled: tokio::sync::OnceCell<()>,
     idle_since: Cell<Instant>,
@@ -80,6 +82,7 @@ impl Connection {
             used: Cell::new(false),
             used_up: Cell::new(false),
             ping: RefCell::new(ping),
+            pinged: Cell::new(false),
             settled: tokio::sync::OnceCell::new(),
             idle_since: Cell::new(Instant::now()),
         }))
@@ -101,11 +104,19 @@ impl Connection {
     /// sends, so that they have come once it has answered a ping.
     async fn switches(&self) -> bool {
         if !self.sender.is_extended_connect_protocol_enabled() {
+            // Whoever waits may leave: the ping stays where it is, and the next one goes on waiting for its answer.
             let settled = self.settled.get_or_init(async || {
-                let ping = self.ping.borrow_mut().take();
-                if let Some(mut ping) = ping {
-                    let _ = ping.ping(Ping::opaque()).await;
-                }
+                poll_fn(|cx| {
+                    let mut ping = self.ping.borrow_mut();
+                    let Some(ping) = ping.as_mut() else {
+                        return Poll::Ready(());
+                    };
+                    if !self.pinged.replace(true) && ping.send_ping(Ping::opaque()).is_err() {
+                        return Poll::Ready(());
+                    }
+                    ping.poll_pong(cx).map(drop)
+                })
+                .await;
             });
             settled.await;
         }

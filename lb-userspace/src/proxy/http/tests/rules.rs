@@ -560,3 +560,34 @@ fn a_host_that_a_rule_makes_of_what_a_client_sends_is_a_host() {
     drop(seen);
     cleaned(rules);
 }
+
+#[test]
+fn what_is_always_done_holds_for_answers_of_ours_too() {
+    let (at, _) = echo("200 OK");
+    let rules = Rules::new(
+        &[at],
+        r#"    monitor: { uri: /alive }
+    rules:
+      - { response: { always: true, if: { not: { path: /alive } }, set_header: { X-Else: "1" } } }
+      - { response: { always: true, if: { path: /empty }, set_status: 204 } }
+      - { if: { path_prefix: /empty }, deny: true }"#,
+        "",
+    );
+    let alive = rules.get("/alive");
+    assert!(
+        alive.starts_with("HTTP/1.1 200 ") && !alive.contains("x-else"),
+        "{alive}"
+    );
+    let empty = rules.get("/empty");
+    assert!(empty.starts_with("HTTP/1.1 204 "), "{empty}");
+    assert!(
+        !empty.to_ascii_lowercase().contains("content-length"),
+        "{empty}"
+    );
+    assert!(
+        empty.ends_with("\r\n\r\n") && empty.contains("x-else: 1"),
+        "{empty}"
+    );
+    assert!(rules.get("/empty/not").starts_with("HTTP/1.1 403 "));
+    cleaned(rules);
+}
