@@ -71,7 +71,7 @@ pub struct Way {
 }
 
 /// What makes a connection to a server one that not every client may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Own {
     /// The ends that its PROXY header tells of; it tells of none for clients without an address.
     ends: Option<Ends>,

@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 107;
 const LONGEST: usize = 4096;
 
 /// The two ends of the connection that a header tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends {
     /// The client.
     pub source: SocketAddr,

@@ -128,7 +128,7 @@ impl Upstream {
 }
 
 /// Which server a connection goes to: its backend's place in the topology and its own in the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) backend: usize,
     pub(super) server: usize,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
@@ -225,29 +226,36 @@ impl Connections {
 /// A worker's connections.
 #[derive(Default)]
 pub(in super::super) struct Pool {
-    places: RefCell<Vec<(Key, Rc<Connections>)>>,
+    places: RefCell<HashMap<Place, AtServer>>,
 }
 
-/// To which server, and for which clients if not for all.
-type Key = (Place, Option<Box<Own>>);
+/// Connections to one server.
+#[derive(Default)]
+struct AtServer {
+    /// Those that every client may use.
+    shared: Option<Rc<Connections>>,
+    /// Those of some clients alone.
+    own: HashMap<Box<Own>, Rc<Connections>>,
+}
 
 impl Pool {
     fn at(&self, place: Place, own: Option<&Own>) -> Option<Rc<Connections>> {
         let places = self.places.borrow();
-        let mut found = places
-            .iter()
-            .filter(|((at, of), _)| *at == place && of.as_deref() == own);
-        found.next().map(|(_, found)| Rc::clone(found))
+        let at = places.get(&place)?;
+        match own {
+            None => at.shared.clone(),
+            Some(own) => at.own.get(own).cloned(),
+        }
     }
 
     fn at_or_new(&self, place: Place, own: Option<Box<Own>>) -> Rc<Connections> {
-        self.at(place, own.as_deref()).unwrap_or_else(|| {
-            let made = Rc::<Connections>::default();
-            self.places
-                .borrow_mut()
-                .push(((place, own), Rc::clone(&made)));
-            made
-        })
+        let mut places = self.places.borrow_mut();
+        let at = places.entry(place).or_default();
+        let found = match own {
+            None => at.shared.get_or_insert_default(),
+            Some(own) => at.own.entry(own).or_default(),
+        };
+        Rc::clone(found)
     }
 
     /// Room for a request at `place` on a connection that there is.
@@ -324,7 +332,7 @@ impl Pool {
     /// Closes what has been idle for too long, or was closed. Returns whether any is left.
     pub(in super::super) fn expire(&self, now: Instant, idle: Duration) -> bool {
         let mut left = false;
-        self.places.borrow_mut().retain(|((_, own), at)| {
+        let mut tidy = |at: &Connections| {
             let mut open = at.open.borrow_mut();
             open.retain(|connection| {
                 connection.is_open()
@@ -333,9 +341,15 @@ impl Pool {
             });
             let any = !open.is_empty() || at.opening.borrow().is_some();
             left |= any;
+            any
+        };
+        for at in self.places.borrow_mut().values_mut() {
             // What a server has chosen is remembered, where that is not for each client.
-            any || at.chose_http_1.get() && own.is_none()
-        });
+            if let Some(shared) = &at.shared {
+                tidy(shared);
+            }
+            at.own.retain(|_, at| tidy(at));
+        }
         left
     }
 }
