@@ -12,6 +12,7 @@ use lb::{
         cli::{ServerArgs, StatusArgs},
         health::HealthArgs,
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
+        reload::ReloadArgs,
         stop::StopArgs,
         tune::TuneArgs,
     },
@@ -61,6 +62,8 @@ enum Command {
     Trace(TraceArgs),
     /// Exit 0 if the data path really forwards, else 1 and say why
     Health(HealthArgs),
+    /// Read the configuration again and run it, or say why not
+    Reload(ReloadArgs),
     /// Stop the daemon, gracefully unless told otherwise
     Stop(StopArgs),
     /// Print kernel settings worth having, with reasons and present values
@@ -142,6 +145,7 @@ fn main() -> ExitCode {
         Command::Deny(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Health(args) => args.run(),
+        Command::Reload(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Tune(args) => args.run(),
         Command::Completions { shell } => completions(shell),
@@ -156,7 +160,7 @@ fn run(args: &RunArgs) -> ExitCode {
     let valid = report.is_valid();
     eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
     match report.config.filter(|_| valid) {
-        Some(config) => daemon::run(config),
+        Some(config) => daemon::run(config, daemon::Origin::new(&file.config, file.options())),
         None => ExitCode::FAILURE,
     }
 }

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
-            "tls", "wire", "accounts",
+            "tls", "wire", "accounts", "watched",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),

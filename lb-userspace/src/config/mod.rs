@@ -35,6 +35,7 @@ mod log_format;
 pub mod model;
 mod monitor;
 mod observe;
+pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
@@ -245,7 +246,10 @@ fn decode(
             let mut places = draft.places.clone();
             places.tls = d.tls;
             Ok(Loaded {
-                config: resolve::resolve(draft, &d.registry),
+                config: Config {
+                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    ..resolve::resolve(draft, &d.registry)
+                },
                 warnings: found,
                 source,
                 places,

@@ -19,9 +19,13 @@ mod connections;
 mod cookie;
 mod forwarding;
 mod log_line;
+mod prefix;
 mod retry_on;
 
-pub use super::errorfiles::{ErrorFiles, Page};
+pub use super::{
+    errorfiles::{ErrorFiles, Page},
+    outline::Outline,
+};
 pub use address::{Address, LONGEST_PATH, Permissions};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
@@ -32,6 +36,7 @@ pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
 
 use crate::{
@@ -54,6 +59,10 @@ pub struct Config {
     pub maps: Vec<Arc<Map>>,
     /// Tables that rules count in.
     pub tables: Vec<Arc<Handle>>,
+    /// The names of rules' variables, in the order of their numbers.
+    pub variables: Vec<String>,
+    /// What the file says where, to be compared with another.
+    pub outline: Outline,
 }
 
 impl Config {
@@ -80,6 +89,8 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Whether the file is read again when it changes.
+    pub watch_config: bool,
     /// Where what `lb health` says is kept.
     pub health_file: Option<HealthFile>,
     /// Where log lines go.
@@ -121,42 +132,6 @@ pub struct FastPath {
     pub snat_addresses: SnatAddresses,
     /// Whether kernel flows outlive a stop.
     pub on_stop: OnStop,
-}
-
-/// Addresses that begin alike: `198.51.100.0/24`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix {
-    /// The first of them; bits beyond `length` are zero.
-    pub address: IpAddr,
-    /// How many bits are alike: 0–32, or 0–128 in IPv6.
-    pub length: u8,
-}
-
-impl Prefix {
-    /// Whether `address` begins alike.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let same = |ours: &[u8], theirs: &[u8]| {
-            let (bytes, bits) = (usize::from(self.length / 8), self.length % 8);
-            let mask = !(0xff_u8.checked_shr(u32::from(bits)).unwrap_or(0));
-            ours.iter().take(bytes).eq(theirs.iter().take(bytes))
-                && (bits == 0
-                    || ours
-                        .get(bytes)
-                        .zip(theirs.get(bytes))
-                        .is_some_and(|(a, b)| (a ^ b) & mask == 0))
-        };
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same(&ours.octets(), &theirs.octets()),
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same(&ours.octets(), &theirs.octets()),
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Prefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
 }
 
 /// `global.fast_path.attach`

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering, fence},
         mpsc::{self, Receiver, SyncSender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
@@ -56,9 +56,11 @@ pub struct Sink {
 #[derive(Debug)]
 struct Shared {
     /// Least severe level that a text target wants; -1 if there is none.
-    text_level: i16,
+    text_level: AtomicI16,
     /// The same for JSON targets.
-    json_level: i16,
+    json_level: AtomicI16,
+    /// What lines go to from now on, until the thread has taken it.
+    next: Mutex<Option<Vec<Target>>>,
     stop: AtomicBool,
     /// The thread is about to park, or has.
     idle: AtomicBool,
@@ -84,38 +86,21 @@ impl Sink {
     /// # Errors
     /// A target that cannot be opened, or no thread.
     pub fn start(targets: &[LogTarget]) -> Result<(Self, Writer), StartError> {
-        let fallback = [LogTarget {
-            target: LogDestination::Stderr,
-            facility: 16,
-            level: Level::Notice as u8,
-            format: LogFormat::Text,
-        }];
-        let targets = if targets.is_empty() {
-            &fallback
-        } else {
-            targets
-        };
-        let wanted = |format| {
-            targets
-                .iter()
-                .filter(|target| target.format == format)
-                .map(|target| i16::from(target.level))
-                .max()
-                .unwrap_or(-1)
-        };
+        let Targets {
+            open,
+            text_level,
+            json_level,
+        } = Targets::open(targets)?;
         let shared = Arc::new(Shared {
-            text_level: wanted(LogFormat::Text),
-            json_level: wanted(LogFormat::Json),
+            text_level: AtomicI16::new(text_level),
+            json_level: AtomicI16::new(json_level),
+            next: Mutex::new(None),
             stop: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         });
-        let open = targets
-            .iter()
-            .map(Target::open)
-            .collect::<Result<Vec<_>, _>>()?;
         let (queue, lines) = mpsc::sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("lb-log".to_owned())
@@ -136,6 +121,18 @@ impl Sink {
                 thread: Some(thread),
             },
         ))
+    }
+
+    /// From now on lines go to `targets`; those that wait to be written already do so too.
+    pub fn retarget(&self, targets: Targets) {
+        let next = self.shared.next.lock();
+        *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.open);
+        self.shared
+            .text_level
+            .store(targets.text_level, Ordering::Relaxed);
+        self.shared
+            .json_level
+            .store(targets.json_level, Ordering::Relaxed);
     }
 
     /// Logs a finished request.
@@ -217,11 +214,11 @@ impl Sink {
     }
 
     fn wants_text(&self, level: Level) -> bool {
-        level as i16 <= self.shared.text_level
+        level as i16 <= self.shared.text_level.load(Ordering::Relaxed)
     }
 
     fn wants_json(&self, level: Level) -> bool {
-        level as i16 <= self.shared.json_level
+        level as i16 <= self.shared.json_level.load(Ordering::Relaxed)
     }
 
     fn access(
@@ -262,6 +259,50 @@ impl Sink {
         {
             self.thread.unpark();
         }
+    }
+}
+
+/// Where lines may go, opened.
+#[derive(Debug)]
+pub struct Targets {
+    open: Vec<Target>,
+    text_level: i16,
+    json_level: i16,
+}
+
+impl Targets {
+    /// Opens `targets`; without any, messages from `notice` up go to standard error.
+    ///
+    /// # Errors
+    /// The first that cannot be opened.
+    pub fn open(targets: &[LogTarget]) -> Result<Self, StartError> {
+        let fallback = [LogTarget {
+            target: LogDestination::Stderr,
+            facility: 16,
+            level: Level::Notice as u8,
+            format: LogFormat::Text,
+        }];
+        let targets = if targets.is_empty() {
+            &fallback
+        } else {
+            targets
+        };
+        let wanted = |format| {
+            targets
+                .iter()
+                .filter(|target| target.format == format)
+                .map(|target| i16::from(target.level))
+                .max()
+                .unwrap_or(-1)
+        };
+        Ok(Self {
+            open: targets
+                .iter()
+                .map(Target::open)
+                .collect::<Result<Vec<_>, _>>()?,
+            text_level: wanted(LogFormat::Text),
+            json_level: wanted(LogFormat::Json),
+        })
     }
 }
 
@@ -318,6 +359,14 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
     let pid = std::process::id();
     loop {
         let stopping = shared.stop.load(Ordering::SeqCst);
+        let next = shared.next.lock();
+        if let Some(next) = next.unwrap_or_else(PoisonError::into_inner).take() {
+            for target in &mut targets {
+                // What a stream does not take at once is lost with it.
+                target.flush();
+            }
+            targets = next;
+        }
         let (mut wrote, mut ended) = (false, false);
         let (mut written, mut failed) = (0, 0);
         loop {

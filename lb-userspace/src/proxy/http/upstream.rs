@@ -4,7 +4,7 @@
 //! idle one is not driven at all; whether the server has closed it shows when it is taken out again.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     future::Future,
     io,
     net::SocketAddr,
@@ -129,9 +129,9 @@ impl Upstream {
 
 /// Which server a connection goes to: its backend's place in the topology and its own in the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub(super) backend: usize,
-    pub(super) server: usize,
+pub(in crate::proxy) struct Place {
+    pub(in crate::proxy) backend: usize,
+    pub(in crate::proxy) server: usize,
 }
 
 /// A connection in use.
@@ -311,21 +311,58 @@ impl Pool {
         }
     }
 
+    /// Takes over what another one holds that the configuration of `worker` can use: from now on that one puts nothing by.
+    pub(super) fn inherit(&self, before: &Self, worker: &Rc<Worker>) {
+        let servers = before.idle.take();
+        for (backend, servers) in servers.into_iter().enumerate() {
+            for (server, connections) in servers.into_iter().enumerate() {
+                let place = Place { backend, server };
+                if let Some(place) = worker.shared.kept(place)
+                    && !connections.is_empty()
+                {
+                    *self.at(place) = connections;
+                }
+            }
+        }
+        let moved = |place| worker.shared.kept(place);
+        self.shared.inherit(&before.shared, &moved);
+        self.keep_tidy(worker);
+    }
+
+    /// What is idle to one server.
+    #[expect(
+        clippy::vec_box,
+        reason = "they are handed to leases and back without being copied"
+    )]
+    fn at(&self, place: Place) -> RefMut<'_, Vec<Box<Upstream>>> {
+        RefMut::map(self.idle.borrow_mut(), |idle| {
+            if idle.len() <= place.backend {
+                idle.resize_with(place.backend + 1, Vec::new);
+            }
+            let servers = &mut idle[place.backend];
+            if servers.len() <= place.server {
+                servers.resize_with(place.server + 1, Vec::new);
+            }
+            &mut servers[place.server]
+        })
+    }
+
     fn put(&self, worker: &Rc<Worker>, place: Place, mut upstream: Box<Upstream>, now: Instant) {
+        if worker.http.is_superseded() {
+            // Where nobody can use it any more it is closed.
+            if let Some(next) = worker.next()
+                && let Some(place) = next.shared.kept(place)
+            {
+                next.http.pool.put(&next, place, upstream, now);
+            }
+            return;
+        }
         upstream.idle_since = Some(now);
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() <= place.backend {
-            idle.resize_with(place.backend + 1, Vec::new);
-        }
-        let servers = &mut idle[place.backend];
-        if servers.len() <= place.server {
-            servers.resize_with(place.server + 1, Vec::new);
-        }
-        let connections = &mut servers[place.server];
+        let mut connections = self.at(place);
         if connections.len() < MAX_IDLE {
             connections.push(upstream);
         }
-        drop(idle);
+        drop(connections);
         self.keep_tidy(worker);
     }
 
