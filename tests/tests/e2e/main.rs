@@ -25,6 +25,8 @@ mod matrix;
 mod maxconn;
 mod oracle;
 mod pmtu;
+mod reload;
+mod reload_load;
 mod services;
 mod setup;
 mod spoofed;
