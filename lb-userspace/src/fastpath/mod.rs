@@ -43,6 +43,7 @@ mod sys;
 mod tables;
 mod trace;
 mod traffic;
+mod transition;
 mod words;
 
 pub use agent::no_kernel_path;

@@ -149,7 +149,7 @@ impl Client {
     /// The same with more fields, each with its line end.
     pub(crate) fn get_with(&mut self, path: &str, fields: &str) -> String {
         self.send(path, fields);
-        self.answer().expect("an answer")
+        self.answer().unwrap()
     }
 
     pub(crate) fn send(&mut self, path: &str, fields: &str) {
