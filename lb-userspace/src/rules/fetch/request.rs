@@ -11,8 +11,16 @@ use crate::rules::cookies::Pairs;
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
 pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
-    query
-        .as_bytes()
+    first_parameter(query.as_bytes(), name, delimiter)
+}
+
+/// The same of what may be no text.
+pub(in crate::rules) fn first_parameter<'a>(
+    pairs: &'a [u8],
+    name: Option<&str>,
+    delimiter: u8,
+) -> Option<&'a [u8]> {
+    pairs
         .split(|&b| b == b'&' || b == delimiter)
         .find_map(|pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {
