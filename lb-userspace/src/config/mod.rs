@@ -30,6 +30,7 @@ pub mod haproxy;
 mod health;
 pub mod host;
 mod introduction;
+mod limits;
 mod listening;
 mod log_format;
 pub mod model;
