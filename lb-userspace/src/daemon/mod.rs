@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
+mod confine;
 mod fast_path;
 mod files;
 mod follow;
@@ -22,10 +23,12 @@ mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
+mod sandbox;
 mod signals;
 mod stop;
 
 use pidfile::Pidfile;
+use sandbox::Sandbox;
 use signals::Signals;
 
 use crate::{
@@ -36,7 +39,7 @@ use crate::{
     config::{Config, model::OnStop},
     health::{Checks, message},
     observe::{
-        log::{Sink, Writer, bridge},
+        log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
         stats::{
             Process, Sources,
@@ -105,6 +108,7 @@ struct Daemon {
     stats: Vec<TcpListener>,
     admin: Option<AdminSocket>,
     _pidfile: Option<Pidfile>,
+    _sandbox: Sandbox,
     _log: Writer,
 }
 
@@ -135,13 +139,18 @@ impl Daemon {
             Some(stats) => endpoint::listen(&stats.binds)?,
             None => Vec::new(),
         };
-        let (log, writer) = Sink::start(&bridge::targets(&global.log))?;
-        bridge::attach(log.clone());
+        let log = Opened::open(&bridge::targets(&global.log))?;
         let admin = admin_socket(&config)?;
         let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
-        if let Some(identity) = identity {
-            identity.assume()?;
-        }
+        let opened = confine::Opened {
+            listeners: &listeners,
+            stats: &stats,
+            admin: admin.as_ref(),
+        };
+        let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
+        // Threads from here on.
+        let (log, writer) = log.start()?;
+        bridge::attach(log.clone());
 
         let process = Arc::new(Process::new(workers, Some(maxconn)));
         let sources = Sources::new(
@@ -162,6 +171,7 @@ impl Daemon {
             stats,
             admin,
             _pidfile: pidfile,
+            _sandbox: sandbox,
             _log: writer,
         })
     }
