@@ -278,7 +278,7 @@ impl Fetch {
     fn is_multiple(&self) -> bool {
         match self {
             Self::Header { occurrence, .. } => occurrence.is_none(),
-            Self::Cookie(..) => true,
+            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } => true,
             _ => false,
         }
     }
@@ -294,6 +294,12 @@ impl Fetch {
             } => scene.headers(*side).is_some_and(|headers| {
                 header::each(headers, name, *whole).any(|v| visit(bytes(v)))
             }),
+            Self::Parameter { name, delimiter } => {
+                let query = scene.request.and_then(|request| request.uri.query());
+                query.is_some_and(|query| {
+                    request::parameters(query, name.as_deref(), *delimiter).any(|v| visit(bytes(v)))
+                })
+            }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
                 request::cookies(headers, *side, name).any(|v| visit(bytes(v)))
             }),
@@ -445,7 +451,7 @@ impl Fetch {
             )),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
-            Self::BackendName => Value::text(world.backend()?),
+            Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
             Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),
             Self::Credentials { password } => {
                 let (user, pass) = credentials(request?.headers)?;
