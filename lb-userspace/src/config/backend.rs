@@ -197,7 +197,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
 }
 
 /// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "resolve"];
+const UNSUPPORTED: &[&str] = &["resolve"];
 
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
@@ -223,6 +223,10 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         maxconn: table
             .take("maxconn")
             .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
+        max_queue: table.take("max_queue").and_then(|e| {
+            d.number(&e.value, "`max_queue`", 1..=u32::MAX)
+                .map(|most| Spanned::new(most, e.key_span))
+        }),
         backup: table
             .take("backup")
             .and_then(|e| d.boolean(&e.value, "`backup`")),

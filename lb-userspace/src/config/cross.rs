@@ -6,7 +6,7 @@ use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     forwarding::{self, TrustDraft},
-    inspect, listening,
+    inspect, limits, listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
         has_fixed_weights,
@@ -31,6 +31,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         backend_keys(backend, draft, broken, &mut found);
         servers(backend, draft, &mut found);
         balancing(backend, draft, &mut found);
+        limits::check(backend, draft, &mut found);
         udp::check(backend, draft, broken, &mut found);
         listening::kernel_path(backend, draft, &mut found);
     }

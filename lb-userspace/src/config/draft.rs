@@ -192,6 +192,7 @@ pub(super) struct ServerDraft {
 pub(super) struct ServerKeys {
     pub(super) weight: Option<u16>,
     pub(super) maxconn: Option<u32>,
+    pub(super) max_queue: Option<Spanned<u32>>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
     pub(super) check: Option<Spanned<bool>>,
@@ -213,6 +214,7 @@ impl ServerKeys {
         ServerKeys {
             weight: self.weight.or(other.weight),
             maxconn: self.maxconn.or(other.maxconn),
+            max_queue: self.max_queue.or(other.max_queue),
             backup: self.backup.or(other.backup),
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),

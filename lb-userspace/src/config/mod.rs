@@ -31,6 +31,7 @@ mod health;
 pub mod host;
 mod inspect;
 mod introduction;
+mod limits;
 mod listening;
 mod log_format;
 pub mod model;

@@ -319,6 +319,7 @@ fn server(
         address: draft.address.value,
         weight: keys.weight.unwrap_or(1),
         maxconn: keys.maxconn,
+        max_queue: keys.max_queue.map(|most| most.value),
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),
         cookie,

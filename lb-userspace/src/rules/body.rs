@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     args::Call,
-    fetch::first_parameter,
+    fetch::parameters,
     problem::Problem,
     value::{Kind, Value},
 };
@@ -52,7 +52,7 @@ impl BodyPart {
         }
     }
 
-    pub(super) fn sample<'a>(&self, seen: &'a BodySeen) -> Option<Value<'a>> {
+    pub(super) fn sample<'a>(&'a self, seen: &'a BodySeen) -> Option<Value<'a>> {
         let length = || i64::try_from(seen.bytes.len()).unwrap_or(i64::MAX);
         Some(match self {
             Self::Whole => Value::Bin((&*seen.bytes).into()),
@@ -62,7 +62,7 @@ impl BodyPart {
                 None => length(),
             }),
             Self::Parameter(name) => {
-                let found = first_parameter(&seen.bytes, name.as_deref(), b'&')?;
+                let found = parameters(&seen.bytes, name.as_deref(), b'&').next()?;
                 Value::Str(found.into())
             }
         })

@@ -34,6 +34,7 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         address: Address::Inet(address.parse().unwrap()),
         weight: 1,
         maxconn: None,
+        max_queue: None,
         backup: false,
         disabled: false,
         cookie: None,

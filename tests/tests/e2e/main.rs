@@ -25,6 +25,7 @@ mod matrix;
 mod maxconn;
 mod oracle;
 mod pmtu;
+mod privileges;
 mod services;
 mod setup;
 mod spoofed;

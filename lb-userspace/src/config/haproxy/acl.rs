@@ -414,9 +414,10 @@ fn build(
     Some(Value::map(outer, span))
 }
 
-/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`.
+/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`, which hold for all numbers behind them.
 fn numbers(words: &[Word]) -> Vec<(String, Span)> {
     let mut found: Vec<(String, Span)> = Vec::new();
+    let mut held: Option<&str> = None;
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let operator = matches!(word.text.as_str(), "lt" | "le" | "gt" | "ge" | "eq");
@@ -428,10 +429,17 @@ fn numbers(words: &[Word]) -> Vec<(String, Span)> {
                         .starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
             {
                 found.push((format!("{} {}", word.text, next.text), word.span));
+                held = Some(&word.text)
+                    .filter(|word| *word != "eq")
+                    .map(String::as_str);
                 at += 2;
             }
             _ => {
-                found.push((word.text.clone(), word.span));
+                let text = match held {
+                    Some(operator) => format!("{operator} {}", word.text),
+                    None => word.text.clone(),
+                };
+                found.push((text, word.span));
                 at += 1;
             }
         }

@@ -9,7 +9,7 @@ use super::{
     server::{self, Server},
     tcp::{self, Bytes},
     template,
-    value::{Map, Value},
+    value::{Map, Value, What},
 };
 use crate::config::source::Span;
 
@@ -123,7 +123,12 @@ impl Proxy {
                 }
             }
             "maxconn" if self.fits(line, true, says) => {
-                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                if line.text(1) == "0" {
+                    // No limit, which is no key.
+                    if self.front.get("maxconn").is_some() {
+                        says.unsupported(span, "maxconn 0 where `defaults` has a limit");
+                    }
+                } else if let Some(number) = says.number(line.text(1), line.span_of(1)) {
                     self.front.set("maxconn", number);
                 }
             }
@@ -321,6 +326,15 @@ impl Proxy {
         }
     }
 
+    /// The section's own lines follow those of its defaults. Its mode holds for all of them, wherever it stands.
+    pub(super) fn own_lines_follow(&mut self, lines: &[&Line]) {
+        self.check.own_lines_follow();
+        let mode = lines.iter().rfind(|line| line.keyword() == "mode");
+        if let Some(line) = mode {
+            self.is_tcp = line.text(1) == "tcp";
+        }
+    }
+
     /// Whether a keyword of frontends (or of backends) belongs here; HAProxy warns and reads on.
     fn fits(&self, line: &Line, front: bool, says: &mut Says) -> bool {
         let fits = if front {
@@ -420,6 +434,7 @@ impl Proxy {
     /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
     pub(super) fn rules(&self) -> Option<Value> {
         let original: Vec<Value> = self.original.iter().cloned().collect();
+        let routes = self.routes();
         let all = [
             &self.contents,
             &self.request,
@@ -427,7 +442,7 @@ impl Proxy {
             &original,
             &self.response,
             &self.after,
-            &self.routes,
+            &routes,
         ];
         let buffered = self.buffered.filter(|_| !self.is_tcp).map(|span| {
             let mut map = Map::default();
@@ -442,6 +457,88 @@ impl Proxy {
             all.extend(self.use_servers.iter().cloned());
         }
         (!all.is_empty()).then(|| Value::list(all, self.span))
+    }
+
+    /// HAProxy asks `tcp-request connection` rules as soon as a connection is there, lb once it knows who has come.
+    pub(super) fn tell_late(&self, says: &mut Says) {
+        let Some(span) = self.connections.first().map(|rule| rule.span) else {
+            return;
+        };
+        let binds = match self.front.get("bind").map(|binds| &binds.what) {
+            Some(What::List(binds)) => binds.as_slice(),
+            _ => &[],
+        };
+        let some = |key: &str| {
+            binds
+                .iter()
+                .any(|bind| matches!(&bind.what, What::Map(bind) if bind.get(key).is_some()))
+        };
+        if some("accept_proxy") {
+            says.error(
+                span,
+                "`tcp-request connection` looks at whoever sends the PROXY header, which lb cannot: it asks for the client \
+                 that the header names",
+                "write `tcp-request session`, and have a firewall say who may send the header",
+            );
+        } else if some("tls") {
+            let message =
+                "lb asks `tcp-request connection` rules once TLS has begun, HAProxy before it";
+            says.warn(span, message);
+        }
+    }
+
+    /// `use_backend` lines. One whose name is computed is the last that is asked, also if there is no such backend.
+    fn routes(&self) -> Vec<Value> {
+        let mut routes = Vec::new();
+        for (index, rule) in self.routes.iter().enumerate() {
+            routes.push(rule.clone());
+            let What::Map(map) = &rule.what else { continue };
+            let name = map.get("use_backend").and_then(Value::as_text);
+            if index + 1 == self.routes.len() || !name.is_some_and(|name| name.contains("%[")) {
+                continue;
+            }
+            let mut otherwise = Map::default();
+            if let Some(condition) = map.get("if") {
+                otherwise.set("if", condition.clone());
+            }
+            match self.front.get("default_backend") {
+                Some(name) => otherwise.set("use_backend", name.clone()),
+                None if self.kind == Kind::Listen => {
+                    otherwise.set("use_backend", Value::text(self.name.as_str(), rule.span));
+                }
+                None => otherwise.set("deny", Value::plain("503", rule.span)),
+            }
+            routes.push(Value::map(otherwise, rule.span));
+        }
+        routes
+    }
+
+    /// Gives captures of rules that stand before a `capture` line their places, which are in the order of the lines.
+    pub(super) fn place_captures(&mut self) {
+        let rules = self.contents.iter_mut().chain(&mut self.request);
+        for rule in rules {
+            let What::Map(map) = &mut rule.what else {
+                continue;
+            };
+            let capture = map.0.iter_mut().find(|key| key.name == "capture");
+            let Some(What::Map(capture)) = capture.map(|key| &mut key.value.what) else {
+                continue;
+            };
+            let Some(length) = capture.get("len").cloned() else {
+                continue;
+            };
+            let span = length.span;
+            let mut place = Map::default();
+            place.set("len", length);
+            let places = self.front.inner("capture", span);
+            let id = match places.get("request").map(|places| &places.what) {
+                Some(What::List(places)) => places.len(),
+                _ => 0,
+            };
+            places.push("request", Value::map(place, span));
+            capture.remove("len");
+            capture.set("id", Value::plain(id, span));
+        }
     }
 
     /// `health_check:` of its servers.

@@ -292,11 +292,12 @@ async fn reset(stream: &TcpStream) {
     }
 }
 
-/// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `RC` our own lack.
+/// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `SQ` too many there, `RC` our own lack.
 pub(super) fn failure(error: &DispatchError) -> Outcome {
     Outcome::nothing(match error {
         DispatchError::NoServer => Termination::new(Cause::Server, Phase::Connect),
         DispatchError::QueueTimeout => Termination::new(Cause::ServerTimeout, Phase::Queue),
+        DispatchError::QueueFull => Termination::new(Cause::Server, Phase::Queue),
         DispatchError::Connect(ConnectError::Timeout) => {
             Termination::new(Cause::ServerTimeout, Phase::Connect)
         }

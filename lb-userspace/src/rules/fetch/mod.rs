@@ -284,7 +284,7 @@ impl Fetch {
     fn is_multiple(&self) -> bool {
         match self {
             Self::Header { occurrence, .. } => occurrence.is_none(),
-            Self::Cookie(..) => true,
+            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } => true,
             _ => false,
         }
     }
@@ -300,6 +300,13 @@ impl Fetch {
             } => scene.headers(*side).is_some_and(|headers| {
                 header::each(headers, name, *whole).any(|v| visit(bytes(v)))
             }),
+            Self::Parameter { name, delimiter } => {
+                let query = scene.request.and_then(|request| request.uri.query());
+                query.is_some_and(|query| {
+                    parameters(query.as_bytes(), name.as_deref(), *delimiter)
+                        .any(|v| visit(bytes(v)))
+                })
+            }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
                 request::cookies(headers, *side, name).any(|v| visit(bytes(v)))
             }),
@@ -452,7 +459,7 @@ impl Fetch {
             )),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
-            Self::BackendName => Value::text(world.backend()?),
+            Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
             Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),
             Self::Credentials { password } => {
                 let (user, pass) = credentials(request?.headers)?;
@@ -473,8 +480,8 @@ impl<'a> Scene<'a> {
 
 pub use header::host_name;
 pub use request::credentials;
-pub(in crate::rules) use request::first_parameter;
 pub use request::parameter;
+pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

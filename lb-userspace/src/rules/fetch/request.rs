@@ -10,19 +10,19 @@ use super::Side;
 use crate::rules::cookies::Pairs;
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
-pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
-    first_parameter(query.as_bytes(), name, delimiter)
+pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
+    parameters(query.as_bytes(), name, delimiter).next()
 }
 
-/// The same of what may be no text.
-pub(in crate::rules) fn first_parameter<'a>(
+/// The values of a parameter of a query or a form, in order; without a name of all.
+pub(in crate::rules) fn parameters<'a>(
     pairs: &'a [u8],
-    name: Option<&str>,
+    name: Option<&'a str>,
     delimiter: u8,
-) -> Option<&'a [u8]> {
+) -> impl Iterator<Item = &'a [u8]> {
     pairs
-        .split(|&b| b == b'&' || b == delimiter)
-        .find_map(|pair| {
+        .split(move |&b| b == b'&' || b == delimiter)
+        .filter_map(move |pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &pair[pair.len()..]),
