@@ -18,6 +18,7 @@ mod fast_path;
 mod files;
 mod follow;
 mod health_file;
+mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
@@ -182,6 +183,7 @@ impl Daemon {
             let mut tasks = JoinSet::new();
             tasks.spawn(log_events(topology.events(), sources.log.clone()));
             tasks.spawn(follow::follow(config.maps.clone(), Arc::clone(&topology)));
+            tasks.spawn(notify::watch(proxy.pulses()));
             spawn_answering(
                 &mut tasks,
                 config,
@@ -193,9 +195,11 @@ impl Daemon {
             if let Some(file) = config.global.health_file.clone() {
                 tasks.spawn(health_file::keep(file, sources.clone()));
             }
+            notify::status("serving; the kernel path is being loaded");
             let fast_path =
                 fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
+            notify::ready("serving");
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.
             let draining = fast_path.as_ref().filter(|_| !keep);

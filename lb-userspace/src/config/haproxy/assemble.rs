@@ -436,6 +436,9 @@ impl Out {
         if let Some(rules) = proxy.connection_rules() {
             map.set("connection_rules", rules);
         }
+        if let Some(inspect) = proxy.inspect(false) {
+            map.set("inspect", inspect);
+        }
         if let Some(rules) = proxy.rules() {
             map.set("rules", rules);
         }
@@ -458,6 +461,19 @@ impl Out {
             map.set("acls", acls);
         }
         rules.into_iter().for_each(|rules| map.set("rules", rules));
+        // What a `listen` asks of clients its frontend does.
+        let inspect = (proxy.kind == Kind::Backend)
+            .then(|| proxy.inspect(false))
+            .flatten();
+        let responses = proxy.inspect(true);
+        if (inspect.is_some() || responses.is_some())
+            && let Some(acls) = proxy.acls.value(proxy.span)
+        {
+            map.set("acls", acls);
+        }
+        for (key, value) in [("inspect", inspect), ("inspect_response", responses)] {
+            value.into_iter().for_each(|value| map.set(key, value));
+        }
         let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {

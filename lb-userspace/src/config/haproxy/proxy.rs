@@ -7,7 +7,8 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
-    tcp, template,
+    tcp::{self, Bytes},
+    template,
     value::{Map, Value, What},
 };
 use crate::config::source::Span;
@@ -60,6 +61,8 @@ pub(super) struct Proxy {
     connections: Vec<Value>,
     sessions: Vec<Value>,
     contents: Vec<Value>,
+    /// `tcp-request content` and `tcp-response content` of mode tcp.
+    bytes: Bytes,
     /// When `tcp-request content` has ended already.
     accepted: Vec<Value>,
     default_server: Server,
@@ -94,6 +97,7 @@ impl Proxy {
             connections: Vec::new(),
             sessions: Vec::new(),
             contents: Vec::new(),
+            bytes: Bytes::default(),
             accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
@@ -153,6 +157,7 @@ impl Proxy {
             }
             "use-server" => {}
             "tcp-request" => self.tcp_request(line, says),
+            "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {
                 self.after
                     .extend(rules::http(line, Side::After, &self.acls, says));
@@ -310,6 +315,7 @@ impl Proxy {
             | "monitor-uri"
             | "server-template"
             | "stick"
+            | "tcp-response"
             | "server" => {
                 // Where it does not belong: told by `fits`.
             }
@@ -384,16 +390,32 @@ impl Proxy {
                 self.contents
                     .extend(tcp::content(line, &self.acls, accepted, says));
             }
-            // All that it does is to wait for a client's TLS, as `sni` does by itself.
-            "content" if line.text(2) == "accept" && asks_for_hello(line) => {}
-            // Of requests there are heads, which are waited for anyway.
-            "inspect-delay" if !self.is_tcp => {}
-            "inspect-delay" => says.warn(
-                line.span_of(1),
-                "`inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
-            ),
+            "content" => {
+                let rule = tcp::bytes(line, Side::Request, &self.acls, says);
+                self.bytes.request.extend(rule);
+            }
+            "inspect-delay" => self.bytes.delay(line, false, says),
             other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
         }
+    }
+
+    /// `tcp-response …`
+    fn tcp_response(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "content" if self.is_tcp => {
+                let rule = tcp::bytes(line, Side::Response, &self.acls, says);
+                self.bytes.response.extend(rule);
+            }
+            "inspect-delay" => self.bytes.delay(line, true, says),
+            other => says.unsupported(line.span_of(1), &format!("tcp-response {other}")),
+        }
+    }
+
+    /// `inspect`, or `inspect_response`, in mode tcp.
+    pub(super) fn inspect(&self, response: bool) -> Option<Value> {
+        self.bytes
+            .value(response, self.span)
+            .filter(|_| self.is_tcp)
     }
 
     /// The rules of the frontend's connections.
@@ -517,12 +539,4 @@ impl Proxy {
     pub(super) fn default_check(&self) -> Option<Value> {
         self.check.of_defaults()
     }
-}
-
-/// Whether a line's condition is but that the client has begun TLS.
-fn asks_for_hello(line: &Line) -> bool {
-    let names = ["req.ssl_hello_type", "req_ssl_hello_type"];
-    line.words
-        .iter()
-        .any(|word| names.contains(&word.text.as_str()))
 }

@@ -4,7 +4,9 @@
 //! last to a template, as HAProxy's do.
 
 mod header;
+pub mod hello;
 mod names;
+pub(super) mod payload;
 mod request;
 
 use std::{
@@ -23,6 +25,7 @@ use super::{
 
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
+use payload::Payload;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +151,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+    /// `req.len`, `req.payload` and the like, of mode tcp.
+    Payload(Payload),
 }
 
 /// A part of a request's line.
@@ -197,7 +202,25 @@ impl Fetch {
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
+            Self::Payload(payload) => payload.kind(),
             _ => Kind::Str,
+        }
+    }
+
+    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
+    pub fn payload(&self) -> Option<bool> {
+        match self {
+            Self::Payload(payload) => payload.is_of_response(),
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes of the connection may change its value, or bring it.
+    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
+        match self {
+            Self::Payload(payload) => payload.may_change(scene),
+            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
+            _ => false,
         }
     }
 
@@ -402,6 +425,8 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
+            Self::Payload(payload) => payload.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
