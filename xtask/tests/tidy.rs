@@ -97,6 +97,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
+    ("inspect.rs", &["rules"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),

@@ -9,8 +9,8 @@ use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
-        Forward, Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
-        ProxyVersion, RetryOn, Stats, UniqueId,
+        Forward, Global, HashType, HealthCheck, Inspect, Mode, Monitor, OnMarkedDown, Overflow,
+        Protocol, ProxyVersion, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -130,6 +130,8 @@ pub(super) struct FrontendDraft {
     pub(super) rules: Vec<RuleDraft>,
     /// Those of connections.
     pub(super) connection_rules: Option<Spanned<Vec<Rule>>>,
+    /// Those of what they bring.
+    pub(super) inspect: Option<Spanned<Inspect>>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarding: ForwardingDraft,
@@ -166,6 +168,8 @@ pub(super) struct BackendDraft {
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    /// `inspect` and `inspect_response`.
+    pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
@@ -188,6 +192,7 @@ pub(super) struct ServerDraft {
 pub(super) struct ServerKeys {
     pub(super) weight: Option<u16>,
     pub(super) maxconn: Option<u32>,
+    pub(super) max_queue: Option<Spanned<u32>>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
     pub(super) check: Option<Spanned<bool>>,
@@ -209,6 +214,7 @@ impl ServerKeys {
         ServerKeys {
             weight: self.weight.or(other.weight),
             maxconn: self.maxconn.or(other.maxconn),
+            max_queue: self.max_queue.or(other.max_queue),
             backup: self.backup.or(other.backup),
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),

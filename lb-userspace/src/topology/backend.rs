@@ -47,6 +47,8 @@ pub struct Backend {
     table: ArcSwap<Table>,
     /// Userspace connections of all its servers, where their load is bounded.
     load: Option<Arc<AtomicU32>>,
+    /// Whether some server has a `max_queue`.
+    has_queues: bool,
     /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
     turn: AtomicUsize,
     /// Of the draws, so that no two backends and no two nodes draw alike.
@@ -86,6 +88,7 @@ impl Backend {
             table: ArcSwap::from_pointee(Table::build(config, &servers)),
             servers,
             load,
+            has_queues: config.servers.iter().any(|s| s.max_queue.is_some()),
             counters: BackendCounters::default(),
             invalid_response: LastInvalid::default(),
             queue,

@@ -399,6 +399,12 @@ impl Server {
         self.userspace_active() >= self.userspace_slots.load(SeqCst)
     }
 
+    /// Whether so many wait for it alone that `max_queue` lets nobody join them.
+    pub fn is_queue_full(&self) -> bool {
+        let most = self.config.max_queue;
+        most.is_some_and(|most| self.queue.len() >= most)
+    }
+
     /// Takes a slot, unless `maxconn` leaves none.
     pub fn claim(self: &Arc<Self>) -> Option<Connection> {
         let mut active = self.userspace_active();

@@ -216,6 +216,7 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         scur: Some(current),
         smax: Some(counters.max_current.value()),
         slim: server.config.maxconn.map(u64::from),
+        qlimit: server.config.max_queue.map(u64::from),
         stot: Some(counters.connections.value() + kernel.connections),
         bin: Some(counters.bytes_in.value() + kernel.bytes_in),
         bout: Some(counters.bytes_out.value() + kernel.bytes_out),

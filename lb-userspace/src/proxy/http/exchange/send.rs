@@ -299,6 +299,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
             (Cause::Server, Phase::Connect)
         }
         DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
+        DispatchError::QueueFull => (Cause::Server, Phase::Queue),
         DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
         DispatchError::Connect(ConnectError::Resource(error)) => {
             tracing::warn!("cannot connect to a server for want of resources: {error}");
