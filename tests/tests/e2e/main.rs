@@ -31,6 +31,7 @@ mod setup;
 mod spoofed;
 mod stats;
 mod tutorial;
+mod units;
 mod unprivileged;
 mod userspace;
 mod vip;
