@@ -19,8 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
-            "tls", "wire", "accounts",
+            "fastpath", "proxy", "health", "names", "admin", "observe", "rules", "topology",
+            "config", "tls", "wire", "accounts",
         ],
     ),
     ("fastpath", &["observe", "topology", "config"]),
@@ -37,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "socket_file",
         ],
     ),
+    ("names", &["topology", "config"]),
     ("health", &["observe", "topology", "config", "tls", "wire"]),
     (
         "admin",
@@ -107,6 +108,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("resolvers.rs", &["resolvers", "backends"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

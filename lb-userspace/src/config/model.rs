@@ -19,6 +19,7 @@ mod connections;
 mod cookie;
 mod forwarding;
 mod log_line;
+mod names;
 mod retry_on;
 mod server;
 
@@ -33,6 +34,7 @@ pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use retry_on::{RetryOn, STATUSES};
 pub use server::{OnMarkedDown, Protocol, Server};
 

@@ -113,6 +113,8 @@ impl Listeners {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let asked = match &bind.address {
                     Address::Inet(address) => *address,
+                    // The file has none.
+                    Address::Name(..) => continue,
                     Address::Unix(path) => {
                         let (socket, file) = listen_on_file(frontend, bind, path)?;
                         let file = Arc::new(file);

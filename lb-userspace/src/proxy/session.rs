@@ -94,7 +94,7 @@ impl Session<'_> {
         let wants = frontend.config.log_format.wants();
         let extra = Extra {
             destination: self.destination,
-            server: trace.server.as_ref().map(|server| &server.address),
+            server: trace.server.as_ref().map(|server| server.peer()),
             lines: match wants.lines {
                 true => shared.http.next_line(frontend.index),
                 false => 0,
