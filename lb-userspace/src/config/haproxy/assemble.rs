@@ -9,6 +9,7 @@ use super::{
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
+    resolvers,
     says::Says,
     sections::{http_errors, remember_servers, userlist},
     value::{Map, Value, What},
@@ -89,6 +90,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     };
     let mut global = Global::default();
     let mut userlists = Map::default();
+    let mut resolvers_of = Map::default();
     // Each `defaults` with its name, and the proxies that have it.
     let mut defaults: Vec<(String, Section<'_>, Proxy)> = Vec::new();
     let mut proxies: Vec<(Proxy, Option<usize>)> = Vec::new();
@@ -138,7 +140,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 };
                 proxies.push(found);
             }
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" | "resolvers" => {
+            "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
+            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" => {
                 says.warn(
                     head.span(),
                     format!(
@@ -162,6 +165,9 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             .first()
             .map_or(Span::at(1, 1, 1), |key| key.span);
         root.set("userlists", Value::map(userlists, span));
+    }
+    if !resolvers_of.is_empty() {
+        root.set("resolvers", Value::map(resolvers_of, Span::at(1, 1, 1)));
     }
     let common = common(&defaults, &proxies);
     let mut out = Out::default();

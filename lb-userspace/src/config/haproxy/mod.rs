@@ -19,6 +19,7 @@ mod options;
 mod order;
 mod predicate;
 mod proxy;
+mod resolvers;
 mod rules;
 mod says;
 mod sections;
