@@ -3,10 +3,12 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod capabilities;
 pub mod config;
 pub mod daemon;
 pub mod fastpath;
 pub mod health;
+pub mod names;
 pub mod observe;
 pub mod proxy;
 pub mod rules;

@@ -19,11 +19,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
-            "tls", "wire", "accounts", "watched",
+            "fastpath",
+            "proxy",
+            "health",
+            "names",
+            "admin",
+            "observe",
+            "rules",
+            "topology",
+            "config",
+            "tls",
+            "wire",
+            "accounts",
+            "capabilities",
+            "watched",
         ],
     ),
-    ("fastpath", &["observe", "topology", "config"]),
+    (
+        "fastpath",
+        &["observe", "topology", "config", "capabilities"],
+    ),
     (
         "proxy",
         &[
@@ -37,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "socket_file",
         ],
     ),
+    ("names", &["topology", "config"]),
     ("health", &["observe", "topology", "config", "tls", "wire"]),
     (
         "admin",
@@ -52,7 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
-    ("config", &["rules", "tls"]),
+    ("config", &["rules", "tls", "capabilities"]),
     ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];
@@ -84,6 +100,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
+    ("inspect.rs", &["rules"]),
+    ("sieve.rs", &["rules", "frontends"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),
@@ -107,6 +125,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("resolvers.rs", &["resolvers", "backends"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

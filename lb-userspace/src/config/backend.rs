@@ -9,9 +9,9 @@ use super::{
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     errorfiles,
     forwarding::{self, ForwardingDraft},
-    frontend, health, introduction,
+    frontend, health, inspect, introduction,
     model::{OnMarkedDown, Protocol},
-    rules,
+    resolvers, rules,
     source::Spanned,
     stick, stick_table,
     table::Table,
@@ -48,6 +48,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
             sticks: Vec::new(),
+            inspect: [None, None],
             errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
@@ -60,6 +61,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
     let sticks = stick::decode(d, &mut table, &name.value);
+    let inspect = [table.take("inspect"), table.take("inspect_response")]
+        .map(|entry| inspect::decode(d, entry, &name.value));
     let rules = rules::decode(d, &mut table, &name.value, false);
     let errorfiles = errorfiles::decode(d, &mut table);
     let servers = table.take("servers");
@@ -103,6 +106,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         proxy,
         rules,
         sticks,
+        inspect,
         errorfiles,
         servers,
         servers_span,
@@ -141,7 +145,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         Some(e) => {
             let base = d.base;
             d.parsed(&e.value, "`address`", |text| {
-                address::below(base, address::server(text)?)
+                address::below(base, address::server_or_name(text)?)
             })
         }
         None => {
@@ -170,7 +174,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         .and_then(|own| health::of_server(d, own, check));
     table.finish(
         d,
-        UNSUPPORTED,
+        &[],
         &[
             (
                 "port",
@@ -192,9 +196,6 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
     })
 }
 
-/// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["max_queue", "resolve"];
-
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
     let Some(mut table) = d.table(&entry.value, entry.key_span, "`default_server`") else {
@@ -202,11 +203,7 @@ pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
     };
     let keys = server_keys(d, &mut table);
     let own = "each server has its own";
-    table.finish(
-        d,
-        UNSUPPORTED,
-        &[("name", own), ("address", own), ("cookie", own)],
-    );
+    table.finish(d, &[], &[("name", own), ("address", own), ("cookie", own)]);
     keys
 }
 
@@ -219,6 +216,10 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         maxconn: table
             .take("maxconn")
             .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
+        max_queue: table.take("max_queue").and_then(|e| {
+            d.number(&e.value, "`max_queue`", 1..=u32::MAX)
+                .map(|most| Spanned::new(most, e.key_span))
+        }),
         backup: table
             .take("backup")
             .and_then(|e| d.boolean(&e.value, "`backup`")),
@@ -247,6 +248,8 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),
+        resolve: resolvers::resolve(d, table),
+        init_addr: resolvers::init_addr(d, table),
         agent_check: table.take("agent_check").and_then(|e| health::agent(d, e)),
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
-        Forward, Global, HashType, HealthCheck, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
-        ProxyVersion, RetryOn, Stats, UniqueId,
+        Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor, OnMarkedDown,
+        Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -49,6 +49,8 @@ pub(super) struct Places {
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
     pub(super) tls: Vec<Wanted>,
+    /// Servers' addresses that are names, by backend and server.
+    pub(super) names: HashMap<(String, String), Span>,
 }
 
 /// `defaults:`
@@ -130,6 +132,8 @@ pub(super) struct FrontendDraft {
     pub(super) rules: Vec<RuleDraft>,
     /// Those of connections.
     pub(super) connection_rules: Option<Spanned<Vec<Rule>>>,
+    /// Those of what they bring.
+    pub(super) inspect: Option<Spanned<Inspect>>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarding: ForwardingDraft,
@@ -166,6 +170,8 @@ pub(super) struct BackendDraft {
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    /// `inspect` and `inspect_response`.
+    pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
@@ -188,6 +194,7 @@ pub(super) struct ServerDraft {
 pub(super) struct ServerKeys {
     pub(super) weight: Option<u16>,
     pub(super) maxconn: Option<u32>,
+    pub(super) max_queue: Option<Spanned<u32>>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
     pub(super) check: Option<Spanned<bool>>,
@@ -200,6 +207,9 @@ pub(super) struct ServerKeys {
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
     pub(super) agent_check: Option<HealthCheck>,
+    /// The inner `None` is `false`.
+    pub(super) resolve: Option<Spanned<Option<Resolve>>>,
+    pub(super) init_addr: Option<Spanned<Vec<InitAddr>>>,
 }
 
 impl ServerKeys {
@@ -209,6 +219,7 @@ impl ServerKeys {
         ServerKeys {
             weight: self.weight.or(other.weight),
             maxconn: self.maxconn.or(other.maxconn),
+            max_queue: self.max_queue.or(other.max_queue),
             backup: self.backup.or(other.backup),
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),
@@ -218,6 +229,8 @@ impl ServerKeys {
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),
             agent_check: self.agent_check.or(other.agent_check),
+            resolve: self.resolve.or(other.resolve),
+            init_addr: self.init_addr.or(other.init_addr),
         }
     }
 }

@@ -18,9 +18,12 @@ mod check;
 mod connections;
 mod cookie;
 mod forwarding;
+mod inspect;
 mod log_line;
+mod names;
 mod prefix;
 mod retry_on;
+mod server;
 
 pub use super::{
     errorfiles::{ErrorFiles, Page},
@@ -35,13 +38,16 @@ pub use check::{
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use inspect::Inspect;
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
+pub use server::{OnMarkedDown, Protocol, Server};
 
 use crate::{
     rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
-    tls::{BindOptions, ServerOptions},
+    tls::BindOptions,
 };
 
 /// A whole configuration file.
@@ -232,6 +238,8 @@ pub struct Frontend {
     pub rules: RuleSet,
     /// Rules of connections, before their first request.
     pub connection_rules: RuleSet,
+    /// Rules of what they bring (mode tcp).
+    pub inspect: Inspect,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
@@ -443,6 +451,10 @@ pub struct Backend {
     pub connections: Connections,
     /// Tables that keep clients on their server.
     pub sticks: Vec<Stick>,
+    /// Rules of what clients say (mode tcp).
+    pub inspect: Inspect,
+    /// Rules of what servers say (mode tcp).
+    pub inspect_response: Inspect,
 }
 
 impl Backend {
@@ -498,61 +510,6 @@ pub enum Overflow {
     Proxy,
     /// It is dropped.
     Drop,
-}
-
-/// A server of a backend.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Server {
-    /// Its name, unique in the backend.
-    pub name: String,
-    /// Where it listens.
-    pub address: Address,
-    /// 0–256.
-    pub weight: u16,
-    /// Most connections at a time; `None` is unbounded.
-    pub maxconn: Option<u32>,
-    /// Used only when no other server is up.
-    pub backup: bool,
-    /// Starts in maintenance.
-    pub disabled: bool,
-    /// Value of the sticky cookie.
-    pub cookie: Option<String>,
-    /// Whether it is checked, if there is a check.
-    pub check: bool,
-    /// Its own check, where it is not the backend's.
-    pub health_check: Option<HealthCheck>,
-    /// The agent that is asked beside the check.
-    pub agent_check: Option<HealthCheck>,
-    /// After it has come up, its weight rises over this time.
-    pub slowstart: Option<Duration>,
-    /// What is spoken to it in mode http.
-    pub protocol: Protocol,
-    /// What becomes of its connections when it goes down.
-    pub on_marked_down: OnMarkedDown,
-    /// TLS towards it.
-    pub tls: Option<ServerOptions>,
-    /// Whether its connections begin with a PROXY header that names the client.
-    pub send_proxy: Option<ProxyVersion>,
-}
-
-/// `protocol`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    H1,
-    /// HTTP/2; without TLS without asking first.
-    H2,
-    /// What TLS agrees on; HTTP/1.1 without TLS.
-    Auto,
-}
-
-/// `on_marked_down`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMarkedDown {
-    /// They go on.
-    Nothing,
-    /// They are closed.
-    ShutdownSessions,
 }
 
 /// `stats:`

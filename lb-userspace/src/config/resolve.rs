@@ -9,11 +9,12 @@ use super::{
     dynamic_cookie, forwarding, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
+        InitAddr, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
+        has_fixed_weights,
     },
     timeouts, tls,
 };
-use crate::rules::{Registry, RuleSet};
+use crate::rules::{Expr, Registry, RuleSet};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
@@ -124,7 +125,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
     // A default made for one mode does not reach proxies of the other.
     let of_requests = |format: &AccessLog| match format {
         AccessLog::Http => true,
-        AccessLog::Custom(line) => line.wants.samples,
+        AccessLog::Custom(line) => line.samples().any(Expr::needs_request),
         AccessLog::Tcp | AccessLog::Json => false,
     };
     let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
@@ -142,6 +143,10 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
                 .connection_rules
                 .map_or_else(Vec::new, |rules| rules.value),
         ),
+        inspect: draft
+            .inspect
+            .map(|inspect| inspect.value)
+            .unwrap_or_default(),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
@@ -237,8 +242,13 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         // Only what `defaults` says for others can be left here: each step would move clients.
         default_server.slowstart = None;
     }
+    let [inspect, inspect_response] = draft
+        .inspect
+        .map(|inspect| inspect.map(|inspect| inspect.value).unwrap_or_default());
     Backend {
         mode,
+        inspect,
+        inspect_response,
         balance: algorithm,
         hash_type,
         hash_balance_factor,
@@ -307,11 +317,21 @@ fn server(
         own.or_else(|| key.and_then(|key| dynamic_cookie::value(key, &draft.address.value)))
     });
     let (protocol, offered) = spoken(&keys);
+    let resolve = keys.resolve.and_then(|resolve| resolve.value);
+    let init_addr = keys.init_addr.map(|ways| ways.value);
     Server {
         name: draft.name.value,
+        // A name that is followed may be one that nobody knows yet.
+        init_addr: init_addr.unwrap_or_else(|| match resolve {
+            Some(_) => vec![InitAddr::Last, InitAddr::Libc, InitAddr::None],
+            None => vec![InitAddr::Last, InitAddr::Libc],
+        }),
+        initial: None,
+        resolve: resolve.filter(|_| draft.address.value.is_name()),
         address: draft.address.value,
         weight: keys.weight.unwrap_or(1),
         maxconn: keys.maxconn,
+        max_queue: keys.max_queue.map(|most| most.value),
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),
         cookie,

@@ -20,21 +20,27 @@ use tokio::{
     task::JoinSet,
 };
 
+pub mod background;
+mod confine;
 mod fast_path;
 mod files;
 mod follow;
 mod health_file;
+mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
 mod reload;
 mod running;
+mod sandbox;
+mod second;
 mod signals;
 mod stop;
 mod watch;
 
 use pidfile::Pidfile;
 use running::Running;
+use sandbox::Sandbox;
 use signals::Signals;
 
 use crate::{
@@ -48,7 +54,7 @@ use crate::{
     },
     health::message,
     observe::{
-        log::{Sink, Writer, bridge},
+        log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
         stats::{Process, Sources, endpoint},
     },
@@ -59,6 +65,9 @@ use crate::{
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// It runs already.
+    #[error(transparent)]
+    Second(#[from] second::SecondError),
     /// Too few file descriptors.
     #[error(transparent)]
     Files(#[from] files::FileLimitError),
@@ -131,6 +140,7 @@ struct Daemon {
     stats: Vec<(Bind, TcpListener)>,
     admin: Option<AdminSocket>,
     _pidfile: Option<Pidfile>,
+    _sandbox: Sandbox,
     _log: Writer,
 }
 
@@ -147,6 +157,7 @@ impl Daemon {
             let _runtime = runtime.enter();
             Signals::new()?
         };
+        second::refuse(&global.admin_socket)?;
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
@@ -161,13 +172,18 @@ impl Daemon {
             Some(stats) => endpoint::listen(&stats.binds)?,
             None => Vec::new(),
         };
-        let (log, writer) = Sink::start(&bridge::targets(&global.log))?;
-        bridge::attach(log.clone());
+        let log = Opened::open(&bridge::targets(&global.log))?;
         let admin = admin_socket(&config)?;
         let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
-        if let Some(identity) = identity {
-            identity.assume()?;
-        }
+        let opened = confine::Opened {
+            listeners: &listeners,
+            stats: &stats,
+            admin: admin.as_ref(),
+        };
+        let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
+        // Threads from here on.
+        let (log, writer) = log.start()?;
+        bridge::attach(log.clone());
 
         let process = Arc::new(Process::new(workers, Some(maxconn)));
         let sources = Sources::new(
@@ -186,6 +202,7 @@ impl Daemon {
             stats,
             admin,
             _pidfile: pidfile,
+            _sandbox: sandbox,
             _log: writer,
         })
     }
@@ -205,6 +222,7 @@ impl Daemon {
             let mut tasks = JoinSet::new();
             let events = sources.topology().events();
             tasks.spawn(log_events(events, sources.log.clone()));
+            tasks.spawn(notify::watch(running.proxy.pulses()));
             running.begin(std::mem::take(stats));
             if let Some(admin) = admin.take() {
                 let (sources, wishes) = (sources.clone(), running.wishes());
@@ -215,9 +233,12 @@ impl Daemon {
                 });
             }
             let topology = sources.topology();
+            notify::status("serving; the kernel path is being loaded");
             running.fast_path =
                 fast_path::start(running.config(), &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
+            notify::ready("serving");
+            background::ready();
             stop::wait(signals, running).await;
             let config = Arc::clone(running.config());
             health_file::fail(config.global.health_file.as_ref());

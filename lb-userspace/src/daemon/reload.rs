@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{StartError, files, fixed_descriptors, running::Running};
+use super::{StartError, files, fixed_descriptors, notify, running::Running};
 use crate::{
     config::{
         self, Config, Report,
@@ -14,7 +14,7 @@ use crate::{
         outline::Change,
     },
     observe::{
-        log::{bridge, sink::Targets},
+        log::{bridge, sink::Opened},
         stats::endpoint,
     },
     proxy::{Listeners, Proxy},
@@ -52,7 +52,7 @@ struct Prepared {
     maxconn: u32,
     listeners: Vec<Listeners>,
     stats: Vec<(Bind, std::net::TcpListener)>,
-    log: Option<Targets>,
+    log: Option<Opened>,
     warnings: Vec<String>,
 }
 
@@ -61,6 +61,13 @@ impl Running {
     pub(super) async fn reload(&mut self) -> Result<String, String> {
         let name = self.origin.path.display().to_string();
         tracing::info!("reloading {name}");
+        notify::reloading();
+        let result = self.reload_from(&name).await;
+        notify::ready("serving");
+        result
+    }
+
+    async fn reload_from(&mut self, name: &str) -> Result<String, String> {
         match self.prepare().await {
             Ok(prepared) => {
                 let said = self.take(prepared).await;
@@ -115,7 +122,7 @@ impl Running {
         let stats = endpoint::listen(&missing).map_err(StartError::from)?;
         let log = match global.log == self.config().global.log {
             true => None,
-            false => Some(Targets::open(&bridge::targets(&global.log)).map_err(StartError::from)?),
+            false => Some(Opened::open(&bridge::targets(&global.log)).map_err(StartError::from)?),
         };
         let fast_path = global.fast_path.attach != Attach::Off;
         if fast_path && self.fast_path.is_none() {

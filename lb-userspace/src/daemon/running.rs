@@ -16,6 +16,7 @@ use crate::{
     },
     fastpath::FastPath,
     health::Checks,
+    names::Names,
     observe::stats::{
         Sources,
         endpoint::{Endpoint, Serving},
@@ -34,6 +35,7 @@ pub(super) struct Running {
     pub(super) fast_path: Option<FastPath>,
     /// Begun with the runtime.
     checks: Option<Checks>,
+    names: Option<Names>,
     tasks: JoinSet<()>,
     /// Those of the present configuration.
     own: Vec<AbortHandle>,
@@ -60,6 +62,7 @@ impl Running {
             stats: Serving::default(),
             fast_path: None,
             checks: None,
+            names: None,
             tasks: JoinSet::new(),
             own: Vec::new(),
             watching: None,
@@ -116,6 +119,8 @@ impl Running {
             Some(checks) => checks.follow(&topology),
             None => self.checks = Some(Checks::start(&topology)),
         }
+        // They are asked for anew, and what is known of them meanwhile is the servers'.
+        self.names = Some(Names::start(&topology));
         for task in self.own.drain(..) {
             task.abort();
         }

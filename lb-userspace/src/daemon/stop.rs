@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    notify,
     running::Running,
     signals::{Request, Signals},
 };
@@ -117,6 +118,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
                     "stopping: health is reported as failed, new connections are taken for {linger:?} more"
                 );
                 running.sources.process.set_stopping();
+                notify::stopping("stopping: new connections are taken until the address has left");
                 deadline = Some(Instant::now() + linger);
             }
             Phase::Graceful => {
@@ -124,6 +126,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
                     "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
                 );
                 running.sources.process.set_stopping();
+                notify::stopping("stopping: running connections are served to their end");
                 running.proxy.stop(Stop::Graceful);
                 deadline = Some(Instant::now() + grace);
             }

@@ -79,8 +79,10 @@ impl Basis {
             check: check.clone(),
             server: model::Server {
                 // What a check knows nothing of.
+                initial: None,
                 weight: 0,
                 maxconn: None,
+                max_queue: None,
                 backup: false,
                 disabled: false,
                 cookie: None,
@@ -225,7 +227,7 @@ enum Kind {
 }
 
 impl Checker {
-    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
+    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Arc<Server>) -> Self {
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
@@ -285,7 +287,7 @@ impl Checker {
             Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
-                let (finding, wished) = agent::check(&self.reach.address, send, deadline).await;
+                let (finding, wished) = agent::check(&self.reach.address(), send, deadline).await;
                 wish = wished;
                 finding
             }
@@ -338,7 +340,7 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
     loop {
         tokio::time::sleep_until(due).await;
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if !maintained() || by_agent {
+        if target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
             let now = target.load_full();
             let Target { backend, server } = &*now;
@@ -375,7 +377,7 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
             due = due.min(Instant::now() + checker.pace.fast);
         }
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if !maintained() || by_agent {
+        if target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
             let now = target.load_full();
             let Target { backend, server } = &*now;

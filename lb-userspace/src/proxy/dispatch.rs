@@ -9,7 +9,7 @@ use super::{
     connect::ConnectError,
     retry::{self, Failed, Next},
 };
-use crate::config::model::Mode;
+use crate::config::model::{Balance, Mode};
 use crate::topology::{Asking, Backend, Clock, Connection, Observation, Server, Unavailable};
 
 /// What became known on the way, for the log; complete also if the attempt is broken off.
@@ -42,6 +42,9 @@ pub enum DispatchError {
     /// No slot was free within `timeouts.queue`.
     #[error("no server had a free slot in time")]
     QueueTimeout,
+    /// As many wait for the one server that will do as its `max_queue` allows.
+    #[error("the server's queue is full")]
+    QueueFull,
     /// All attempts failed, the last one like this.
     #[error("{0}")]
     Connect(#[from] ConnectError),
@@ -49,7 +52,8 @@ pub enum DispatchError {
 
 /// Finds a server for `asking` and connects to it with `connect`, as often as `retries` and `redispatch` allow.
 ///
-/// `preferred` is the server that a cookie names: it is used while it is up, waited for if it is full. The slot that is
+/// `preferred` is the server that a cookie names: it is used while it is up, waited for if it is full, and left for another
+/// if as many wait as may and `redispatch` allows it. The slot that is
 /// returned with the connection is held as long as the guard lives. Counters of backend and servers are kept here.
 ///
 /// `now` is asked again after everything that may take time. It need be no newer than the last poll of the caller's task.
@@ -75,6 +79,9 @@ pub async fn dispatch<T>(
             Ok(slot) => slot,
             Err(error) => {
                 backend.counters.connect_errors.inc();
+                if let (DispatchError::QueueFull, Some(server)) = (&error, &trace.server) {
+                    server.counters.connect_errors.inc();
+                }
                 return Err(error);
             }
         };
@@ -172,8 +179,17 @@ pub(super) async fn slot(
             return Ok(slot);
         }
         let usable = || backend.config.connections.persist || server.is_usable_by_cookie();
-        if let Some(slot) = wait_for(server, usable, patience, trace).await? {
-            return Ok(slot);
+        match wait_for(server, usable, patience, trace).await {
+            Ok(Some(slot)) => return Ok(slot),
+            Ok(None) => {}
+            Err(DispatchError::QueueFull) if backend.config.redispatch.is_some() => {
+                trace.server = None;
+                trace.server_queue = 0;
+                trace.redispatched = true;
+                backend.counters.redispatches.inc();
+                server.counters.redispatches.inc();
+            }
+            Err(error) => return Err(error),
         }
     }
     let claim = || match backend.claim(asking, avoid) {
@@ -190,10 +206,16 @@ pub(super) async fn slot(
     // A hash leads to one server, which others' slots are no help for: who waits, waits for that one.
     while let Some(server) = backend.bound_to(asking, avoid) {
         let usable = || server.is_eligible();
-        if let Some(slot) = wait_for(server, usable, patience, trace).await? {
-            backend.counters.balanced.inc();
-            server.counters.balanced.inc();
-            return Ok(slot);
+        match wait_for(server, usable, patience, trace).await {
+            Ok(Some(slot)) => {
+                backend.counters.balanced.inc();
+                server.counters.balanced.inc();
+                return Ok(slot);
+            }
+            Ok(None) => {}
+            // Its last place was taken between the look and the step.
+            Err(DispatchError::QueueFull) if backend.config.balance == Balance::LeastConn => {}
+            Err(error) => return Err(error),
         }
     }
     trace.backend_queue = backend.queue.len() + 1;
@@ -218,13 +240,19 @@ async fn wait_for(
 ) -> Result<Option<Connection>, DispatchError> {
     trace.server = Some(Arc::clone(server));
     trace.server_queue = server.queue.len() + 1;
-    let wait = server.queue.wait(|| match server.claim() {
+    let attempt = || match server.claim() {
         Some(slot) => Some(Some(slot)),
         None if !usable() => Some(None),
         None => None,
-    });
+    };
+    let most = server.config.max_queue.unwrap_or(u32::MAX);
+    let wait = server.queue.wait_among(most, attempt);
     let slot = tokio::time::timeout(patience, wait).await;
     let slot = slot.map_err(|_elapsed| DispatchError::QueueTimeout)?;
+    let Some(slot) = slot else {
+        trace.server_queue = 0;
+        return Err(DispatchError::QueueFull);
+    };
     if slot.is_none() {
         trace.server = None;
     }

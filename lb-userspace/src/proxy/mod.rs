@@ -20,9 +20,11 @@ mod entrance;
 mod fixtures;
 pub mod generation;
 pub mod http;
+mod inherited;
 pub mod listener;
 mod peek;
 mod post;
+mod pulse;
 pub mod retry;
 mod session;
 mod sieve;
@@ -33,6 +35,7 @@ pub mod worker;
 pub use generation::Worker;
 pub use listener::{ListenError, Listeners, Seat};
 use post::Change;
+pub use pulse::Pulses;
 pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
@@ -127,8 +130,13 @@ impl Shared {
 
     /// Where a server of the configuration before is in this one, if connections to it can be used as before.
     fn kept(&self, place: http::Place) -> Option<http::Place> {
-        let (backend, server) = *self.kept.get(&(place.backend, place.server))?;
-        Some(http::Place { backend, server })
+        let before = (place.backend as usize, place.server as usize);
+        let (backend, server) = *self.kept.get(&before)?;
+        Some(http::Place {
+            backend: u32::try_from(backend).ok()?,
+            server: u32::try_from(server).ok()?,
+            moves: place.moves,
+        })
     }
 
     /// The frontend called `name`.
@@ -189,6 +197,7 @@ pub struct Proxy {
     running: watch::Sender<usize>,
     /// What is listened on.
     seats: HashSet<Seat>,
+    pulses: Pulses,
 }
 
 impl Proxy {
@@ -197,8 +206,10 @@ impl Proxy {
     /// # Errors
     /// A thread or its runtime cannot be made; those already started are stopped.
     pub fn start(shared: &Arc<Shared>, listeners: Vec<Listeners>) -> io::Result<Self> {
+        let stop = watch::Sender::new(Stop::Running);
         let mut proxy = Self {
-            stop: watch::Sender::new(Stop::Running),
+            pulses: Pulses::new(stop.subscribe()),
+            stop,
             threads: Vec::new(),
             changes: Vec::new(),
             running: watch::Sender::new(0),
@@ -211,10 +222,12 @@ impl Proxy {
                 .build()?;
             let running = Running::begin(&proxy.running);
             let (changes, told) = mpsc::unbounded_channel();
+            let beat = proxy.pulses.add();
+            runtime.spawn(beat.answer());
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
-                    let _running = running;
+                    let (_running, _beat) = (running, beat);
                     post::run(&runtime, index, shared, listeners, told, stop);
                 })?;
             proxy.threads.push(thread);
@@ -285,6 +298,11 @@ impl Proxy {
             }
             further
         });
+    }
+
+    /// Whether the workers turn.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// Whether all workers have ended.

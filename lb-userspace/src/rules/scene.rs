@@ -8,7 +8,15 @@ use http::{
     request, response,
 };
 
-use super::{auth::Users, capture::Captured, named::Named, table::Tracked, value::Value};
+use super::{
+    auth::Users,
+    body::BodySeen,
+    capture::Captured,
+    fetch::{Side, payload::Seen},
+    named::Named,
+    table::Tracked,
+    value::Value,
+};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +111,10 @@ pub trait World {
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
     /// The request's line as the client sent it.
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        None
+    }
+    /// What a side of a connection of mode tcp has sent so far, where that is looked at.
+    fn seen(&self, _side: Side) -> Option<Seen<'_>> {
         None
     }
     /// The request's number in this process.
@@ -292,6 +304,10 @@ pub struct State {
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
     hints_on: bool,
+    /// What has come of the request's body, where rules ask for it.
+    body: BodySeen,
+    /// The place in its list of the rule for which it was waited.
+    pub(super) awaited: Option<usize>,
     /// What was found of an Authorization field, for lists of users of whom that takes long.
     checked: Vec<(Arc<Users>, HeaderValue, bool)>,
 }
@@ -300,6 +316,16 @@ impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// Remembers what has come of the request's body.
+    pub fn see_body(&mut self, body: BodySeen) {
+        self.body = body;
+    }
+
+    /// What has come of the request's body.
+    pub fn body(&self) -> &BodySeen {
+        &self.body
     }
 
     /// Remembers whether a list of users allows what an Authorization field says.
@@ -388,6 +414,12 @@ impl State {
         self.tracked.iter().map(|(_, tracked)| tracked)
     }
 
+    /// The same, and those that the connection follows.
+    pub fn followed(&self) -> impl Iterator<Item = &Tracked> {
+        let all = self.tracked.iter().chain(&self.of_session);
+        all.map(|(_, tracked)| tracked)
+    }
+
     /// What was kept for the log, if anything is.
     pub fn captured(&self) -> Option<&Captured> {
         self.captured.as_deref()
@@ -446,6 +478,8 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.silent = false;
+        self.body = BodySeen::default();
+        self.awaited = None;
         self.hints.clear();
         self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
@@ -47,6 +48,8 @@ pub struct Backend {
     table: ArcSwap<Table>,
     /// Userspace connections of all its servers, where their load is bounded.
     load: Option<Arc<AtomicU32>>,
+    /// Whether some server has a `max_queue`.
+    has_queues: bool,
     /// Of the draws, so that no two backends and no two nodes draw alike.
     seed: u64,
     live: Arc<Live>,
@@ -109,6 +112,7 @@ impl Backend {
             table: ArcSwap::from_pointee(Table::build(config, &servers)),
             servers,
             load,
+            has_queues: config.servers.iter().any(|s| s.max_queue.is_some()),
             counters: before.map_or_else(Arc::default, |b| Arc::clone(&b.counters)),
             invalid_response: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_response)),
             queue,
@@ -289,6 +293,33 @@ impl Backend {
         });
     }
 
+    /// Takes over where a server's name has led, or, with why, that it leads nowhere any more. What goes on with where it was
+    /// goes on.
+    pub fn set_address(&self, server: &Arc<Server>, address: Result<SocketAddr, &'static str>) {
+        self.change(server, |server| {
+            let before = server.address();
+            let (was_up, was) = (server.is_up(), before.inet());
+            match address {
+                Ok(to) if was == Some(to) => None,
+                Err(_) if was.is_none() => None,
+                Ok(to) => {
+                    server.set_address(to.into());
+                    if was.is_none()
+                        && let Some(health) = server.health()
+                    {
+                        // As out of maintenance.
+                        server.set_level(health.rise);
+                    }
+                    Some(EventKind::Moved { from: was, to })
+                }
+                Err(why) => {
+                    server.set_address(server.config.address.clone());
+                    Some(EventKind::Unresolved { was_up, why })
+                }
+            }
+        });
+    }
+
     /// The kernel's flows have become fewer: whoever waits for a slot looks again.
     pub fn kernel_slots_freed(&self) {
         self.queue.wake_all();
@@ -319,7 +350,10 @@ impl Backend {
         server: &Arc<Server>,
         change: impl FnOnce(&Server) -> Option<EventKind>,
     ) -> bool {
-        let state = |server: &Server| (server.is_up(), server.balance_weight(), server.admin());
+        let state = |server: &Server| {
+            let weight = server.balance_weight();
+            (server.is_up(), weight, server.admin(), server.moves())
+        };
         let before = state(server);
         let backend_was_up = self.is_up();
         let kind = change(server);

@@ -32,8 +32,12 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
+        init_addr: Vec::new(),
+        initial: None,
+        resolve: None,
         weight: 1,
         maxconn: None,
+        max_queue: None,
         backup: false,
         disabled: false,
         cookie: None,
@@ -90,6 +94,8 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         errorfiles: Default::default(),
         connections: Default::default(),
         sticks: Vec::new(),
+        inspect: Default::default(),
+        inspect_response: Default::default(),
     }
 }
 
@@ -110,6 +116,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         maxconn: None,
         rules: crate::rules::RuleSet::default(),
         connection_rules: crate::rules::RuleSet::default(),
+        inspect: Default::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarding: Default::default(),

@@ -9,11 +9,11 @@ use std::sync::{
     },
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::{AdminState, CheckResult, Health, Server, Slots};
-use crate::config::model;
+use crate::config::model::{self, Address};
 
 /// No session was ever served.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -82,6 +82,28 @@ impl Live {
     }
 }
 
+/// Where a server listens.
+#[derive(Debug)]
+pub(super) struct Whereabouts {
+    /// A name, as long as nobody knows its address.
+    pub(super) address: ArcSwap<Address>,
+    /// Rises each time that its address changes.
+    pub(super) moves: AtomicU32,
+}
+
+impl Whereabouts {
+    /// What the file says, and what has come of that.
+    pub(super) fn new(config: &model::Server) -> Self {
+        Self {
+            address: ArcSwap::from_pointee(match config.initial {
+                Some(address) => address.into(),
+                None => config.address.clone(),
+            }),
+            moves: AtomicU32::new(0),
+        }
+    }
+}
+
 /// Where a level of one rise and fall stands with another.
 fn translated(before: Health, rise: u32, fall: u32) -> u32 {
     let after = Health {
@@ -105,7 +127,7 @@ impl Server {
     /// Whether connections that were made to the other may be used for this one.
     pub fn is_reached_like(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.config, &other.config);
-        self.address == other.address
+        Arc::ptr_eq(&self.at, &other.at)
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
             && ours.protocol == theirs.protocol
@@ -137,12 +159,16 @@ impl Server {
                 userspace: max - kernel,
             });
         }
-        if self.address != before.address || ours.agent_check.is_none() {
+        let elsewhere = !Arc::ptr_eq(&self.at, &before.at);
+        if let Some(address) = ours.initial.filter(|_| !self.is_resolved()) {
+            self.set_address(address.into());
+        }
+        if elsewhere || ours.agent_check.is_none() {
             self.set_agent_down(false);
         }
         match (before.health(), self.check) {
             // What the one before was asked says nothing of this one.
-            (_, Some((rise, _))) if self.address != before.address => self.begin_checks(rise),
+            (_, Some((rise, _))) if elsewhere => self.begin_checks(rise),
             (None, Some((rise, _))) => self.begin_checks(rise),
             (Some(health), Some((rise, fall))) if (health.rise, health.fall) != (rise, fall) => {
                 self.set_level(translated(health, rise, fall));

@@ -39,8 +39,17 @@ impl Queue {
     /// Calls `attempt` at each chance until it yields something. They are served in the order in which they came: who is
     /// first stays so until it has what it waits for, whoever takes a slot meanwhile. Dropping the future leaves the queue,
     /// and the next is the first.
-    pub async fn wait<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let _place = Place::take(self);
+    pub async fn wait<T>(&self, attempt: impl FnMut() -> Option<T>) -> T {
+        self.wait_at(Place::take(self), attempt).await
+    }
+
+    /// The same where no more than `most` may wait; `None` if they do already.
+    pub async fn wait_among<T>(&self, most: u32, attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        let place = Place::take_among(self, most)?;
+        Some(self.wait_at(place, attempt).await)
+    }
+
+    async fn wait_at<T>(&self, _place: Place<'_>, mut attempt: impl FnMut() -> Option<T>) -> T {
         let _turn = self.turn.lock().await;
         loop {
             let mut chance = std::pin::pin!(self.freed.notified());
@@ -72,6 +81,16 @@ struct Place<'a>(&'a Queue);
 impl<'a> Place<'a> {
     fn take(queue: &'a Queue) -> Self {
         let ahead = queue.waiting.fetch_add(1, SeqCst);
+        Self::after(queue, ahead)
+    }
+
+    fn take_among(queue: &'a Queue, most: u32) -> Option<Self> {
+        let one_more = |ahead| (ahead < most).then_some(ahead + 1);
+        let ahead = queue.waiting.fetch_update(SeqCst, SeqCst, one_more).ok()?;
+        Some(Self::after(queue, ahead))
+    }
+
+    fn after(queue: &'a Queue, ahead: u32) -> Self {
         queue.max.raise(u64::from(ahead) + 1);
         Self(queue)
     }
@@ -122,6 +141,19 @@ mod tests {
             assert_eq!(queue.len(), 1);
         }
         assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nobody_joins_a_full_queue() {
+        let queue = Queue::default();
+        {
+            let mut waiter = std::pin::pin!(queue.wait_among(1, || None::<()>));
+            let mut unwoken = Context::from_waker(Waker::noop());
+            assert!(waiter.as_mut().poll(&mut unwoken).is_pending());
+            assert_eq!(queue.wait_among(1, || Some(())).await, None);
+        }
+        assert_eq!(queue.wait_among(1, || Some(())).await, Some(()));
+        assert_eq!((queue.len(), queue.max()), (0, 1));
     }
 
     /// Waiters of several threads come one after the other, and more slots than one are freed while others try to take

@@ -16,8 +16,13 @@ use std::{
 };
 
 use super::{
-    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency, live::Live,
-    observation::Observer, queue::Queue,
+    CheckResult, Peer,
+    backend::throttle,
+    counters::ServerCounters,
+    latency::Latency,
+    live::{Live, Whereabouts},
+    observation::Observer,
+    queue::Queue,
 };
 use crate::{
     config::model::{self, Address, Observe, OnMarkedDown},
@@ -115,8 +120,8 @@ pub struct Server {
     /// What it is called by where a name is too long: 1 for the first of the file at the start, and never another's as
     /// long as the process runs.
     pub id: u32,
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens. The server of the same name in the next configuration has the same, if that says the same of it.
+    pub(super) at: Arc<Whereabouts>,
     /// What the file says of it.
     pub config: model::Server,
     /// The TLS towards it.
@@ -167,7 +172,12 @@ impl Server {
             backend: Arc::clone(name),
             index,
             id,
-            address: config.address.clone(),
+            at: before
+                .filter(|before| before.config.address == config.address)
+                .map_or_else(
+                    || Arc::new(Whereabouts::new(&config)),
+                    |b| Arc::clone(&b.at),
+                ),
             tls: connector(tls, before.and_then(|before| before.tls.as_ref())),
             check_tls: connector(
                 check_tls,
@@ -192,6 +202,34 @@ impl Server {
             },
             config,
         })
+    }
+
+    /// Where it listens; a name, as long as nobody knows its address.
+    pub fn address(&self) -> Address {
+        Address::clone(&self.at.address.load())
+    }
+
+    /// The same as the other end of a connection. A unix socket has no number there.
+    pub fn peer(&self) -> Peer {
+        match self.at.address.load().inet() {
+            Some(address) => Peer::Inet(address),
+            None => Peer::Unix(0),
+        }
+    }
+
+    /// Whether its address is known.
+    pub fn is_resolved(&self) -> bool {
+        !self.at.address.load().is_name()
+    }
+
+    /// How often its address has changed: connections from before go to somebody else.
+    pub fn moves(&self) -> u32 {
+        self.at.moves.load(SeqCst)
+    }
+
+    pub(super) fn set_address(&self, address: Address) {
+        self.at.address.store(Arc::new(address));
+        self.at.moves.fetch_add(1, SeqCst);
     }
 
     /// All the TLS there is towards it, its traffic's first.
@@ -297,9 +335,9 @@ impl Server {
         }
     }
 
-    /// Up by health and not in maintenance: it may carry traffic.
+    /// Up by health, not in maintenance and somewhere: it may carry traffic.
     pub fn is_up(&self) -> bool {
-        self.admin() != AdminState::Maint && self.is_healthy()
+        self.admin() != AdminState::Maint && self.is_healthy() && self.is_resolved()
     }
 
     /// New flows may go there.
@@ -318,10 +356,14 @@ impl Server {
             || (self.admin() == AdminState::Ready && self.weight() == 0)
     }
 
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`, `DOWN (agent)`, `no check`.
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`,
+    /// `MAINT (resolution)`, `DOWN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
             return "MAINT".into();
+        }
+        if !self.is_resolved() {
+            return "MAINT (resolution)".into();
         }
         if self.is_down_by_agent() && self.is_up_by_checks() {
             return "DOWN (agent)".into();
@@ -373,6 +415,12 @@ impl Server {
     /// Whether `maxconn` leaves no slot to userspace.
     pub fn is_full(&self) -> bool {
         self.userspace_active() >= self.live.userspace_slots.load(SeqCst)
+    }
+
+    /// Whether so many wait for it alone that `max_queue` lets nobody join them.
+    pub fn is_queue_full(&self) -> bool {
+        let most = self.config.max_queue;
+        most.is_some_and(|most| self.queue.len() >= most)
     }
 
     /// Takes a slot, unless `maxconn` leaves none.
@@ -472,7 +520,7 @@ impl fmt::Debug for Server {
             "{}/{} {} ({})",
             self.backend,
             self.name,
-            self.address,
+            self.at.address.load(),
             self.status()
         )
     }

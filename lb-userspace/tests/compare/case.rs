@@ -42,6 +42,8 @@ pub(crate) struct Case {
     pub(crate) steps: Vec<Step>,
     /// Requests on connections of their own that are with servers meanwhile.
     pub(crate) busy: Vec<String>,
+    /// Requests likewise that have to wait for one of those.
+    pub(crate) queued: Vec<String>,
     /// Whether another request is sent in the end, to see whether the connection goes on.
     pub(crate) probe: bool,
 }
@@ -57,6 +59,7 @@ pub(crate) fn ask(text: &str) -> Case {
         at: "web",
         steps,
         busy: Vec::new(),
+        queued: Vec::new(),
         probe: true,
     }
 }
@@ -86,6 +89,7 @@ pub(crate) fn steps(name: &str, steps: Vec<Step>) -> Case {
         at: "web",
         steps,
         busy: Vec::new(),
+        queued: Vec::new(),
         probe: false,
     }
 }

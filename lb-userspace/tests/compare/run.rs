@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -21,6 +21,7 @@ use rustls::{
 use crate::{
     case::{Case, Deviation, Setup, Via},
     certificates::{Authority, Made},
+    dns::{self, Dns, Does, Says},
     judge::{self, Verdict},
     log,
     places::{address, dateless, mute, number, ports, source, without_port},
@@ -242,6 +243,10 @@ impl World {
             server::start(ip, "secure", Some(Arc::new(inner)), &record),
         ));
         servers.extend(services::start(ip));
+        // Ports of servers, for those who know their host by name; `{dns}` tells where that is.
+        let numbers = servers.iter().map(|(_, address)| address.port());
+        let numbers: Vec<u16> = numbers.collect();
+        servers.push(("dns", names(ip, &numbers).address));
         let mute = mute(ip);
         servers.push(("mute", mute.0.local_addr().unwrap()));
         // Where nobody may listen but the superuser, and nobody does.
@@ -271,6 +276,7 @@ impl World {
             for (name, address) in self.servers.iter().chain(&sockets) {
                 text = text.replace(&format!("{{{name}}}"), &address.to_string());
             }
+            text = self.with_ports(text);
             text.replace("{ip}", &ip.to_string())
         };
         let used = |name: &str| setup.text(side).contains(&format!("{{{name}}}"));
@@ -340,8 +346,17 @@ impl World {
             text = text.replace(&format!("{{{name}}}"), &address.to_string());
         }
         let path = self.folder.join("looked-at.cfg");
+        text = self.with_ports(text);
         fs::write(&path, text.replace("{ip}", &ip.to_string())).unwrap();
         path
+    }
+
+    /// `{s1 port}` and so on stand for ports alone.
+    fn with_ports(&self, mut text: String) -> String {
+        for (name, address) in &self.servers {
+            text = text.replace(&format!("{{{name} port}}"), &address.port().to_string());
+        }
+        text
     }
 
     /// What came of each case, once all sides are through with theirs and servers with all connections.
@@ -450,6 +465,23 @@ impl Setup {
     pub(crate) fn is_of_corpus(&self) -> bool {
         self.yaml.is_empty()
     }
+}
+
+/// A DNS server that knows where the servers are, by the names of `example.test`.
+fn names(ip: IpAddr, ports: &[u16]) -> Dns {
+    let dns = Dns::start_at(ip);
+    dns.set("app.example.test", dns::at(&[&ip.to_string()]));
+    let service = |port: &u16| Says::Service(256, *port, "app.example.test", Some(ip));
+    // The first is where nobody listens.
+    dns.set("two.example.test", dns::at(&["127.9.9.9", &ip.to_string()]));
+    let unwanted = ports
+        .iter()
+        .take(1)
+        .map(|port| Says::Service(0, *port, "app.example.test", Some(ip)));
+    dns.set("_off._tcp.example.test", Does::Say(unwanted.collect()));
+    let services = ports.iter().take(2).map(service).collect();
+    dns.set("_web._tcp.example.test", Does::Say(services));
+    dns
 }
 
 /// Copies a folder's files and folders into another.

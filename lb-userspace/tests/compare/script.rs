@@ -8,8 +8,11 @@
 //! over tls NAME | known NAME | h2 | h2 tls NAME | plain        how from here on
 //! GET /path HTTP/1.0 | Name: value | = body       `Host: a` and HTTP/1.1 unless it says otherwise
 //! keep                             from here on another request follows, to see whether the connection goes on
+//! busy GET /hold                   is with a server meanwhile, on a connection of its own: for the request that follows
+//! queued GET /path                 likewise, but waits for one of those
 //! talk NAME                        a conversation, whose steps are the indented lines below
 //!     send TEXT \n                     `\n` is CR LF in texts
+//!     hex 00FF
 //!     read GET | expect TEXT | pause 10 | shut | rest
 //! settle GET /path -> TEXT         before all: until an answer has this in it
 //! environment NAME=VALUE
@@ -78,6 +81,7 @@ pub(crate) fn keep(text: &str) -> &'static str {
 pub(crate) fn read(name: &str, text: &str) -> Script {
     let mut script = Script::default();
     let (mut at, mut via, mut probe) = ("web", Via::Plain, false);
+    let (mut busy, mut queued) = (Vec::new(), Vec::new());
     let mut lines = text.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
         let wrong = |what: &str| -> ! { panic!("{name}:{}: {what}: {line}", number + 1) };
@@ -95,6 +99,8 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
             _ if word.starts_with('#') => {}
             "at" => at = keep(rest),
             "keep" => probe = true,
+            "busy" => busy.push(request(rest)),
+            "queued" => queued.push(request(rest)),
             "over" => {
                 via = match rest.split(' ').collect::<Vec<_>>().as_slice() {
                     ["plain"] => Via::Plain,
@@ -146,6 +152,7 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
                     match word {
                         "send" => Step::Send(rest.replace("\\n", "\n")),
                         "bytes" => Step::Bytes(rest.replace("\\n", "\r\n").into_bytes()),
+                        "hex" => Step::Bytes(unhex(rest)),
                         "read" => Step::Read(rest.to_owned()),
                         "expect" => Step::Expect(keep(&rest.replace("\\n", "\r\n"))),
                         "pause" => Step::Pause(rest.parse().unwrap()),
@@ -160,6 +167,8 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
             _ if word.bytes().all(|b| b.is_ascii_uppercase()) => {
                 let mut case = case::ask(&request(line)).via(at, via);
                 case.name = line.to_owned();
+                case.busy = std::mem::take(&mut busy);
+                case.queued = std::mem::take(&mut queued);
                 case.probe = probe && matches!(via, Via::Plain | Via::Tls(_) | Via::Known(_));
                 script.cases.push(case);
             }
@@ -168,6 +177,13 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
     }
     script.not_read.sort();
     script
+}
+
+/// Bytes from two digits each.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
 }
 
 /// `GET /x | Name: value | = body` as a request.

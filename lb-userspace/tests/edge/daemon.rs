@@ -67,6 +67,7 @@ impl Daemon {
     }
 
     /// Another file for it to read; `rest` is all of it but `global`.
+    #[allow(dead_code, reason = "shared with other tests")]
     pub(crate) fn write(&self, rest: &str) {
         let path = self.folder.join("lb.yaml");
         let new = self.folder.join("lb.yaml.new");
@@ -75,6 +76,7 @@ impl Daemon {
     }
 
     /// Has it read the file again by `lb reload`: what that printed, and whether it went well.
+    #[allow(dead_code, reason = "shared with other tests")]
     pub(crate) fn reload(&self) -> (String, bool) {
         // As soon as it answers there.
         self.ask("show version\n");

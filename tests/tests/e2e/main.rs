@@ -8,6 +8,9 @@
 mod absent;
 mod balancing;
 mod commands;
+#[path = "../../../lb-userspace/src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod dsr;
 mod dual_stack;
 mod faults;
@@ -23,8 +26,10 @@ mod leaving;
 mod lifecycle;
 mod matrix;
 mod maxconn;
+mod names;
 mod oracle;
 mod pmtu;
+mod privileges;
 mod reload;
 mod reload_load;
 mod services;
@@ -32,6 +37,7 @@ mod setup;
 mod spoofed;
 mod stats;
 mod tutorial;
+mod units;
 mod unprivileged;
 mod userspace;
 mod vip;

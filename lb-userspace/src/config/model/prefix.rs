@@ -1,4 +1,4 @@
-//! Ranges of addresses.
+//! Addresses that begin alike.
 
 use std::net::IpAddr;
 

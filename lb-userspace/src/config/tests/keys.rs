@@ -73,7 +73,7 @@ stats: { bind: "*:1080", admin: true }
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
-            "14:58 error: unsupported: `resolve` in a server is not built yet => remove it until it is",
+            "14:58 warning: `resolve` has no effect on `s1`, whose address is no host name => remove it",
             "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
         ],
     },
@@ -94,7 +94,7 @@ stats: { bind: "*:1080", admin: true }
       - { capture: { value: "%[src]", len: 15 } }
       - { response: { capture: { value: "%[status]", id: 0 } } }
     default_backend: app
-  raw: { mode: tcp, bind: "*:81", capture: { cookie: { len: 3 } }, log_format: "%ci %[src]", default_backend: raw }
+  raw: { mode: tcp, bind: "*:81", capture: { request: { header: A, len: 3 } }, log_format: "%ci %[path]", default_backend: raw }
 backends:
   app:
     rules: [{ capture: { value: "%[src]", len: 15 } }, { capture: { value: "%[src]", id: 9 } }]
@@ -114,8 +114,7 @@ backends:
             r#"12:22 error: unknown key `header` in `capture` => it is `value: "%[req.hdr(NAME)]"`"#,
             "14:58 error: there is no place 0: places are counted from 0, so far there is room for 0 => write one more below the frontend's `capture`: `{ len: 64 }`",
             "16:35 error: `capture` has no effect in mode tcp => write `mode: http`, or remove it",
-            "16:46 error: `name` is missing in `cookie` => write `cookie: { name: NAME, len: 32 }`",
-            "16:80 error: expressions in `log_format` have no effect in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
+            "16:92 error: `log_format` asks for requests, and there are none in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
             "19:15 error: a backend has no places of its own: the log is the frontend's => write `id` instead of `len`, and the place below the frontend's `capture`: `{ len: 64 }`",
         ],
     },
@@ -171,7 +170,6 @@ stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
             "4:55 error: unsupported: a range of ports (`80-89`) is not built yet => write a list with one entry a port",
             "7:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
             "7:39 error: `indirect` has no effect without `mode: insert` => remove it",
-            "9:30 error: unsupported: host names (`app.example.org`) are not resolved yet => write its IP address",
             "10:41 error: the password of `admin` is a hash of a kind that is not understood => make it with `openssl passwd -6`: SHA-512 (`$6$`), SHA-256 (`$5$`) and Argon2 (`$argon2id$`) are",
         ],
     },

@@ -81,52 +81,18 @@ pub struct Totals {
 }
 
 impl Sink {
-    /// Opens `targets` and starts the log thread. Without a target, messages from `notice` up go to standard error.
+    /// Opens `targets` and starts the log thread: [`Opened::open`], [`Opened::start`].
     ///
     /// # Errors
     /// A target that cannot be opened, or no thread.
     pub fn start(targets: &[LogTarget]) -> Result<(Self, Writer), StartError> {
-        let Targets {
-            open,
-            text_level,
-            json_level,
-        } = Targets::open(targets)?;
-        let shared = Arc::new(Shared {
-            text_level: AtomicI16::new(text_level),
-            json_level: AtomicI16::new(json_level),
-            next: Mutex::new(None),
-            stop: AtomicBool::new(false),
-            idle: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        });
-        let (queue, lines) = mpsc::sync_channel(QUEUE);
-        let thread = thread::Builder::new()
-            .name("lb-log".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || write_until_stopped(&lines, &shared, open)
-            })
-            .map_err(StartError::Thread)?;
-        let sink = Self {
-            shared: Arc::clone(&shared),
-            queue,
-            thread: thread.thread().clone(),
-        };
-        Ok((
-            sink,
-            Writer {
-                shared,
-                thread: Some(thread),
-            },
-        ))
+        Opened::open(targets)?.start()
     }
 
     /// From now on lines go to `targets`; those that wait to be written already do so too.
-    pub fn retarget(&self, targets: Targets) {
+    pub fn retarget(&self, targets: Opened) {
         let next = self.shared.next.lock();
-        *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.open);
+        *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.targets);
         self.shared
             .text_level
             .store(targets.text_level, Ordering::Relaxed);
@@ -262,19 +228,19 @@ impl Sink {
     }
 }
 
-/// Where lines may go, opened.
+/// Targets that are open, and nothing yet that writes to them.
 #[derive(Debug)]
-pub struct Targets {
-    open: Vec<Target>,
+pub struct Opened {
+    targets: Vec<Target>,
     text_level: i16,
     json_level: i16,
 }
 
-impl Targets {
-    /// Opens `targets`; without any, messages from `notice` up go to standard error.
+impl Opened {
+    /// Opens `targets`. Without one, messages from `notice` up go to standard error.
     ///
     /// # Errors
-    /// The first that cannot be opened.
+    /// A target that cannot be opened.
     pub fn open(targets: &[LogTarget]) -> Result<Self, StartError> {
         let fallback = [LogTarget {
             target: LogDestination::Stderr,
@@ -296,13 +262,51 @@ impl Targets {
                 .unwrap_or(-1)
         };
         Ok(Self {
-            open: targets
+            targets: targets
                 .iter()
                 .map(Target::open)
                 .collect::<Result<Vec<_>, _>>()?,
             text_level: wanted(LogFormat::Text),
             json_level: wanted(LogFormat::Json),
         })
+    }
+
+    /// Starts the log thread, which has the rights that its maker has now.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(self) -> Result<(Sink, Writer), StartError> {
+        let shared = Arc::new(Shared {
+            text_level: AtomicI16::new(self.text_level),
+            json_level: AtomicI16::new(self.json_level),
+            next: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let targets = self.targets;
+        let thread = thread::Builder::new()
+            .name("lb-log".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || write_until_stopped(&lines, &shared, targets)
+            })
+            .map_err(StartError::Thread)?;
+        let sink = Sink {
+            shared: Arc::clone(&shared),
+            queue,
+            thread: thread.thread().clone(),
+        };
+        Ok((
+            sink,
+            Writer {
+                shared,
+                thread: Some(thread),
+            },
+        ))
     }
 }
 

@@ -60,7 +60,9 @@ pub(super) struct Target {
 enum Output {
     Udp {
         socket: UdpSocket,
-        to: SocketAddrAny,
+        to: SocketAddr,
+        /// Whether lines may still be sent together.
+        together: bool,
     },
     Unix {
         socket: UnixDatagram,
@@ -152,7 +154,11 @@ impl Target {
             return 0;
         }
         match &mut self.output {
-            Output::Udp { socket, to } => batch.send(socket, to),
+            Output::Udp {
+                socket,
+                to,
+                together,
+            } => batch.send_udp(socket, *to, together),
             Output::Unix { socket, to } | Output::Journal { socket, to } => batch.send(socket, to),
             Output::Stream(stream) => batch.each(|line| stream.send(line)),
             Output::Stderr => batch.write(&mut io::stderr().lock()),
@@ -198,7 +204,8 @@ fn udp(to: SocketAddr) -> io::Result<Output> {
     socket.set_nonblocking(true)?;
     Ok(Output::Udp {
         socket,
-        to: to.into(),
+        to,
+        together: true,
     })
 }
 

@@ -216,6 +216,7 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         scur: Some(current),
         smax: Some(counters.max_current.value()),
         slim: server.config.maxconn.map(u64::from),
+        qlimit: server.config.max_queue.map(u64::from),
         stot: Some(counters.connections.value() + kernel.connections),
         bin: Some(counters.bytes_in.value() + kernel.bytes_in),
         bout: Some(counters.bytes_out.value() + kernel.bytes_out),
@@ -245,8 +246,9 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         cli_abrt: Some(counters.client_aborts.value()),
         srv_abrt: Some(counters.server_aborts.value()),
         lastsess: Some(last_session(now, server.last_session_ms())),
-        addr: Some(match server.address.inet() {
+        addr: Some(match server.address().inet() {
             Some(address) => address.to_string().into(),
+            None if server.config.address.is_name() => "".into(),
             None => "unix".into(),
         }),
         cookie: server.config.cookie.as_deref().and_then(text),

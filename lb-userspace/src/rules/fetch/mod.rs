@@ -4,7 +4,9 @@
 //! last to a template, as HAProxy's do.
 
 mod header;
+pub mod hello;
 mod names;
+pub(super) mod payload;
 mod request;
 
 use std::{
@@ -16,6 +18,7 @@ use http::{HeaderName, Method, Version};
 
 use super::{
     auth::Users,
+    body::BodyPart,
     scene::{Fact, Scene, TlsFact, VarId},
     table::{Data, Handle},
     value::{Kind, Value},
@@ -23,6 +26,7 @@ use super::{
 
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
+use payload::Payload;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +152,10 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+    /// `req.body` and the like.
+    Body(BodyPart),
+    /// `req.len`, `req.payload` and the like, of mode tcp.
+    Payload(Payload),
 }
 
 /// A part of a request's line.
@@ -197,7 +205,26 @@ impl Fetch {
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
+            Self::Payload(payload) => payload.kind(),
+            Self::Body(part) => part.kind(),
             _ => Kind::Str,
+        }
+    }
+
+    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
+    pub fn payload(&self) -> Option<bool> {
+        match self {
+            Self::Payload(payload) => payload.is_of_response(),
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes of the connection may change its value, or bring it.
+    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
+        match self {
+            Self::Payload(payload) => payload.may_change(scene),
+            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
+            _ => false,
         }
     }
 
@@ -226,6 +253,7 @@ impl Fetch {
             | Self::Host
             | Self::CookieCount(_)
             | Self::Auth(_)
+            | Self::Body(_)
             | Self::Credentials { .. } => true,
             Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
                 *side == Side::Request
@@ -243,6 +271,7 @@ impl Fetch {
                 | Self::Host
                 | Self::CookieCount(_)
                 | Self::Auth(_)
+                | Self::Body(_)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
                 | Self::HeaderNames(..)
@@ -255,7 +284,7 @@ impl Fetch {
     fn is_multiple(&self) -> bool {
         match self {
             Self::Header { occurrence, .. } => occurrence.is_none(),
-            Self::Cookie(..) => true,
+            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } => true,
             _ => false,
         }
     }
@@ -271,6 +300,13 @@ impl Fetch {
             } => scene.headers(*side).is_some_and(|headers| {
                 header::each(headers, name, *whole).any(|v| visit(bytes(v)))
             }),
+            Self::Parameter { name, delimiter } => {
+                let query = scene.request.and_then(|request| request.uri.query());
+                query.is_some_and(|query| {
+                    parameters(query.as_bytes(), name.as_deref(), *delimiter)
+                        .any(|v| visit(bytes(v)))
+                })
+            }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
                 request::cookies(headers, *side, name).any(|v| visit(bytes(v)))
             }),
@@ -396,6 +432,9 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
+            Self::Payload(payload) => payload.sample(scene)?,
+            Self::Body(part) => part.sample(scene.state.body())?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
@@ -420,7 +459,7 @@ impl Fetch {
             )),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
-            Self::BackendName => Value::text(world.backend()?),
+            Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
             Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),
             Self::Credentials { password } => {
                 let (user, pass) = credentials(request?.headers)?;
@@ -442,6 +481,7 @@ impl<'a> Scene<'a> {
 pub use header::host_name;
 pub use request::credentials;
 pub use request::parameter;
+pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

@@ -10,11 +10,19 @@ use super::Side;
 use crate::rules::cookies::Pairs;
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
-pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
-    query
-        .as_bytes()
-        .split(|&b| b == b'&' || b == delimiter)
-        .find_map(|pair| {
+pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
+    parameters(query.as_bytes(), name, delimiter).next()
+}
+
+/// The values of a parameter of a query or a form, in order; without a name of all.
+pub(in crate::rules) fn parameters<'a>(
+    pairs: &'a [u8],
+    name: Option<&'a str>,
+    delimiter: u8,
+) -> impl Iterator<Item = &'a [u8]> {
+    pairs
+        .split(move |&b| b == b'&' || b == delimiter)
+        .filter_map(move |pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &pair[pair.len()..]),

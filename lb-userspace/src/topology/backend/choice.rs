@@ -90,6 +90,7 @@ impl Backend {
             Balance::RoundRobin | Balance::StaticRr => {
                 self.round_robin(table, exclude).map(Picked::Any)
             }
+            Balance::LeastConn if self.has_queues => self.least_queued(table, exclude),
             Balance::LeastConn => self.least_connections(table, exclude).map(at),
             Balance::LeastTime => self.least_time(table, exclude).map(at),
             Balance::First => self.first(table, exclude).map(Picked::Any),
@@ -152,6 +153,21 @@ impl Backend {
         self.least_loaded(self.in_turn(table), exclude, in_use)
     }
 
+    /// The same where those count that wait for a server, and whose `max_queue` leaves room for another of them is
+    /// no fuller than one with a slot left: HAProxy's way to have short queues at the servers.
+    fn least_queued(&self, table: &Table, exclude: &[usize]) -> Option<Picked<'_>> {
+        let waiting = |server: &Server| in_use(server) + u64::from(server.queue.len());
+        let has_room = |server: &Server| {
+            !server.is_full() || server.config.max_queue.is_some() && !server.is_queue_full()
+        };
+        let turn = self.in_turn(table);
+        let (server, active) = self.least_of(turn, exclude, has_room, waiting)?;
+        Some(match server.is_full() {
+            true => Picked::This(server),
+            false => Picked::At(server, active),
+        })
+    }
+
     /// The server with the least response time × (active + 1) / weight, likewise.
     fn least_time(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
         let now_ms = self.clock.now_ms();
@@ -190,12 +206,23 @@ impl Backend {
         })
     }
 
-    /// Of the servers with these indexes the one with the least load / weight, and its userspace connections when it
-    /// was looked at. The first of equals wins.
+    /// Of the servers with these indexes that have a slot the one with the least load / weight, and its userspace
+    /// connections when it was looked at. The first of equals wins.
     fn least_loaded(
         &self,
         indexes: impl Iterator<Item = usize>,
         exclude: &[usize],
+        load: impl Fn(&Server) -> u64,
+    ) -> Option<(&Arc<Server>, u32)> {
+        self.least_of(indexes, exclude, |server| !server.is_full(), load)
+    }
+
+    /// The same of those that have room.
+    fn least_of(
+        &self,
+        indexes: impl Iterator<Item = usize>,
+        exclude: &[usize],
+        has_room: impl Fn(&Server) -> bool,
         load: impl Fn(&Server) -> u64,
     ) -> Option<(&Arc<Server>, u32)> {
         let mut best: Option<(&Arc<Server>, u32, u64, u64)> = None;
@@ -207,7 +234,7 @@ impl Backend {
                 server.userspace_active(),
                 u64::from(server.balance_weight()),
             );
-            if weight == 0 || exclude.contains(&index) || server.is_full() {
+            if weight == 0 || exclude.contains(&index) || !has_room(server) {
                 continue;
             }
             let load = load(server);

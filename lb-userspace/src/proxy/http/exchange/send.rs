@@ -218,8 +218,10 @@ async fn reach(
     let upgrade = h2::is_upgrade(request.headers());
     let to_server = async |server: &Arc<Server>| {
         let place = Place {
-            backend: target.index,
-            server: server.index,
+            // No file has as many.
+            backend: target.index as u32,
+            server: server.index as u32,
+            moves: server.moves(),
         };
         let alone = target.backend.config.connections.never_shared;
         let alone = alone.then(|| client.identity());
@@ -299,6 +301,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
             (Cause::Server, Phase::Connect)
         }
         DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
+        DispatchError::QueueFull => (Cause::Server, Phase::Queue),
         DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
         DispatchError::Connect(ConnectError::Resource(error)) => {
             tracing::warn!("cannot connect to a server for want of resources: {error}");

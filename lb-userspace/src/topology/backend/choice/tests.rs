@@ -288,3 +288,28 @@ fn a_server_with_few_slots_is_found_when_all_others_are_full() {
         }
     }
 }
+
+#[test]
+fn leastconn_sends_to_short_queues_where_there_are_any() {
+    let topology = topology(Balance::LeastConn, &[1, 1], |backend| {
+        backend.servers[0].maxconn = Some(1);
+        backend.servers[0].max_queue = Some(1);
+        backend.servers[1].maxconn = Some(3);
+    });
+    let backend = &topology.backends[0];
+    let bound = || backend.bound_to(anyone().into(), &[]).map(|s| s.index);
+    let mut held: Vec<_> = (0..2)
+        .map(|_| backend.claim(anyone(), &[]).unwrap())
+        .collect();
+    assert!(backend.servers[0].is_full(), "one each");
+    held.push(backend.servers[1].claim().unwrap());
+    assert_eq!(bound(), Some(0), "its queue is the least loaded place");
+    let queue = &backend.servers[0].queue;
+    let mut waiting = std::pin::pin!(queue.wait(|| None::<()>));
+    let mut unwoken = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(waiting.as_mut().poll(&mut unwoken).is_pending());
+    assert_eq!(bound(), None, "and takes no second one");
+    held.push(backend.claim(anyone(), &[]).unwrap());
+    assert_eq!(held[3].server().index, 1);
+    assert_eq!(backend.claim(anyone(), &[]).unwrap_err(), Unavailable::Full);
+}

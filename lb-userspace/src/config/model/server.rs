@@ -1,0 +1,69 @@
+//! Servers.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Address, HealthCheck, InitAddr, ProxyVersion, Resolve};
+use crate::tls::ServerOptions;
+
+/// A server of a backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its name, unique in the backend.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Ways to its first address, if it has a name instead.
+    pub init_addr: Vec<InitAddr>,
+    /// What they have led to.
+    pub initial: Option<SocketAddr>,
+    /// Its name is followed as its address changes.
+    pub resolve: Option<Resolve>,
+    /// 0–256.
+    pub weight: u16,
+    /// Most connections at a time; `None` is unbounded.
+    pub maxconn: Option<u32>,
+    /// Most that may wait for it alone; `None` is unbounded.
+    pub max_queue: Option<u32>,
+    /// Used only when no other server is up.
+    pub backup: bool,
+    /// Starts in maintenance.
+    pub disabled: bool,
+    /// Value of the sticky cookie.
+    pub cookie: Option<String>,
+    /// Whether it is checked, if there is a check.
+    pub check: bool,
+    /// Its own check, where it is not the backend's.
+    pub health_check: Option<HealthCheck>,
+    /// The agent that is asked beside the check.
+    pub agent_check: Option<HealthCheck>,
+    /// After it has come up, its weight rises over this time.
+    pub slowstart: Option<Duration>,
+    /// What is spoken to it in mode http.
+    pub protocol: Protocol,
+    /// What becomes of its connections when it goes down.
+    pub on_marked_down: OnMarkedDown,
+    /// TLS towards it.
+    pub tls: Option<ServerOptions>,
+    /// Whether its connections begin with a PROXY header that names the client.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2; without TLS without asking first.
+    H2,
+    /// What TLS agrees on; HTTP/1.1 without TLS.
+    Auto,
+}
+
+/// `on_marked_down`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    /// They go on.
+    Nothing,
+    /// They are closed.
+    ShutdownSessions,
+}
