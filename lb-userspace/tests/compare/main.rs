@@ -20,6 +20,7 @@ mod corpus;
 mod h2_client;
 mod judge;
 mod log;
+mod mutation;
 mod places;
 mod report;
 mod run;

@@ -179,8 +179,18 @@ pub(crate) fn compare(setup: &Setup) {
 
 /// Carries a file of the corpus out under both, ours reading HAProxy's file; what differs.
 pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>) -> Verdict {
+    compare_otherwise(setup, setup, world, settle)
+}
+
+/// The same, ours reading the file of another setup.
+pub(crate) fn compare_otherwise(
+    setup: &Setup,
+    ours: &Setup,
+    world: &World,
+    settle: &Option<Settle>,
+) -> Verdict {
     let (read, theirs) = thread::scope(|scope| {
-        let read = scope.spawn(|| world.side(setup, Side::Read, settle));
+        let read = scope.spawn(|| world.side(ours, Side::Read, settle));
         let theirs = world.side(setup, Side::Theirs, settle);
         let read = read
             .join()

@@ -14,6 +14,7 @@ mod faults;
 mod flood;
 mod flow_log;
 mod forwarding;
+mod guide;
 mod health;
 mod hostile;
 mod kernel;
