@@ -19,11 +19,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "admin", "observe", "rules", "topology", "config",
-            "tls", "wire", "accounts",
+            "fastpath",
+            "proxy",
+            "health",
+            "admin",
+            "observe",
+            "rules",
+            "topology",
+            "config",
+            "tls",
+            "wire",
+            "accounts",
+            "capabilities",
         ],
     ),
-    ("fastpath", &["observe", "topology", "config"]),
+    (
+        "fastpath",
+        &["observe", "topology", "config", "capabilities"],
+    ),
     (
         "proxy",
         &[
@@ -52,7 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
-    ("config", &["rules", "tls"]),
+    ("config", &["rules", "tls", "capabilities"]),
     ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];
@@ -85,6 +98,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
+    ("sieve.rs", &["rules", "frontends"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),

@@ -44,6 +44,7 @@ mod references;
 mod resolve;
 mod retry_on;
 mod rules;
+mod sieve;
 mod source;
 mod stats;
 mod stick;

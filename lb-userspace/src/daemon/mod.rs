@@ -14,6 +14,8 @@ use tokio::{
     task::JoinSet,
 };
 
+pub mod background;
+mod confine;
 mod fast_path;
 mod files;
 mod follow;
@@ -22,10 +24,13 @@ mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
+mod sandbox;
+mod second;
 mod signals;
 mod stop;
 
 use pidfile::Pidfile;
+use sandbox::Sandbox;
 use signals::Signals;
 
 use crate::{
@@ -36,7 +41,7 @@ use crate::{
     config::{Config, model::OnStop},
     health::{Checks, message},
     observe::{
-        log::{Sink, Writer, bridge},
+        log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
         stats::{
             Process, Sources,
@@ -50,6 +55,9 @@ use crate::{
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// It runs already.
+    #[error(transparent)]
+    Second(#[from] second::SecondError),
     /// Too few file descriptors.
     #[error(transparent)]
     Files(#[from] files::FileLimitError),
@@ -105,6 +113,7 @@ struct Daemon {
     stats: Vec<TcpListener>,
     admin: Option<AdminSocket>,
     _pidfile: Option<Pidfile>,
+    _sandbox: Sandbox,
     _log: Writer,
 }
 
@@ -121,6 +130,7 @@ impl Daemon {
             let _runtime = runtime.enter();
             Signals::new()?
         };
+        second::refuse(&global.admin_socket)?;
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
@@ -135,13 +145,18 @@ impl Daemon {
             Some(stats) => endpoint::listen(&stats.binds)?,
             None => Vec::new(),
         };
-        let (log, writer) = Sink::start(&bridge::targets(&global.log))?;
-        bridge::attach(log.clone());
+        let log = Opened::open(&bridge::targets(&global.log))?;
         let admin = admin_socket(&config)?;
         let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
-        if let Some(identity) = identity {
-            identity.assume()?;
-        }
+        let opened = confine::Opened {
+            listeners: &listeners,
+            stats: &stats,
+            admin: admin.as_ref(),
+        };
+        let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
+        // Threads from here on.
+        let (log, writer) = log.start()?;
+        bridge::attach(log.clone());
 
         let process = Arc::new(Process::new(workers, Some(maxconn)));
         let sources = Sources::new(
@@ -162,6 +177,7 @@ impl Daemon {
             stats,
             admin,
             _pidfile: pidfile,
+            _sandbox: sandbox,
             _log: writer,
         })
     }
@@ -200,6 +216,7 @@ impl Daemon {
                 fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             notify::ready("serving");
+            background::ready();
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.
             let draining = fast_path.as_ref().filter(|_| !keep);

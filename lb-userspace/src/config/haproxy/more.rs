@@ -21,6 +21,7 @@ pub(super) fn action(
             Some(())
         }
         ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
+        ("wait-for-body", Side::Request) => wait_for_body(action, &mut map, says),
         ("set-src" | "set-src-port", Side::Request) => {
             let key = keyword.replace('-', "_");
             action.need(1, "an expression", says).map(|value| {
@@ -70,6 +71,35 @@ pub(super) fn action(
         _ => return None,
     };
     Some(done.map(|()| map))
+}
+
+/// `wait-for-body time TIME [at-least BYTES]`
+fn wait_for_body(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()> {
+    let Some(time) = action.after("time") else {
+        let message = "`wait-for-body` without a time";
+        says.error(action.span, message, "write `time 1s` behind it");
+        return None;
+    };
+    let mut inner = Map::default();
+    inner.set("time", says.duration(&time.text, time.span)?);
+    if let Some(bytes) = action.after("at-least") {
+        let (digits, factor) = match bytes.text.strip_suffix(['k', 'K']) {
+            Some(digits) => (digits, 1024),
+            None => (bytes.text.as_str(), 1),
+        };
+        let count = digits
+            .parse::<u32>()
+            .ok()
+            .map(|count| count.saturating_mul(factor));
+        let Some(count) = count else {
+            let message = format!("`{}` is no number of bytes", bytes.text);
+            says.error(bytes.span, message, "write digits");
+            return None;
+        };
+        inner.set("at_least", Value::plain(count, bytes.span));
+    }
+    map.set("wait_for_body", Value::map(inner, action.span));
+    Some(())
 }
 
 /// `set-status N [reason TEXT]`

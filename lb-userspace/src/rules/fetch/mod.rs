@@ -18,6 +18,7 @@ use http::{HeaderName, Method, Version};
 
 use super::{
     auth::Users,
+    body::BodyPart,
     scene::{Fact, Scene, TlsFact, VarId},
     table::{Data, Handle},
     value::{Kind, Value},
@@ -151,6 +152,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+    /// `req.body` and the like.
+    Body(BodyPart),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
 }
@@ -203,6 +206,7 @@ impl Fetch {
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
+            Self::Body(part) => part.kind(),
             _ => Kind::Str,
         }
     }
@@ -249,6 +253,7 @@ impl Fetch {
             | Self::Host
             | Self::CookieCount(_)
             | Self::Auth(_)
+            | Self::Body(_)
             | Self::Credentials { .. } => true,
             Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
                 *side == Side::Request
@@ -266,6 +271,7 @@ impl Fetch {
                 | Self::Host
                 | Self::CookieCount(_)
                 | Self::Auth(_)
+                | Self::Body(_)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
                 | Self::HeaderNames(..)
@@ -297,7 +303,8 @@ impl Fetch {
             Self::Parameter { name, delimiter } => {
                 let query = scene.request.and_then(|request| request.uri.query());
                 query.is_some_and(|query| {
-                    request::parameters(query, name.as_deref(), *delimiter).any(|v| visit(bytes(v)))
+                    parameters(query.as_bytes(), name.as_deref(), *delimiter)
+                        .any(|v| visit(bytes(v)))
                 })
             }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
@@ -427,6 +434,7 @@ impl Fetch {
             }
             Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
             Self::Payload(payload) => payload.sample(scene)?,
+            Self::Body(part) => part.sample(scene.state.body())?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
@@ -473,6 +481,7 @@ impl<'a> Scene<'a> {
 pub use header::host_name;
 pub use request::credentials;
 pub use request::parameter;
+pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

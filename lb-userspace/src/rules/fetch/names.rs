@@ -9,6 +9,7 @@ use super::{
 };
 use crate::rules::{
     args::Call,
+    body::BodyPart,
     convert::{Converter, Digest},
     matching::How,
     named::Named,
@@ -39,6 +40,9 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
     }
     if let Some(found) = counter(call, registry)? {
         return Ok(found);
+    }
+    if let Some((part, most)) = BodyPart::parse(call)? {
+        return Ok((Fetch::Body(part), most));
     }
     if let Some((payload, most)) = Payload::parse(call)? {
         return Ok((Fetch::Payload(payload), most));
@@ -500,6 +504,10 @@ const NAMES: &[&str] = &[
     "sc_tracked",
     "src_http_req_rate",
     "src_conn_cur",
+    "req.body",
+    "req.body_len",
+    "req.body_size",
+    "req.body_param",
     "req.len",
     "res.len",
     "req.payload",
