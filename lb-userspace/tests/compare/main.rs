@@ -21,6 +21,7 @@ mod h2_client;
 mod judge;
 mod log;
 mod mutation;
+mod named;
 mod places;
 mod report;
 mod run;
