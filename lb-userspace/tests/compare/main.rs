@@ -24,6 +24,7 @@ mod h2_client;
 mod judge;
 mod log;
 mod places;
+mod process;
 mod report;
 mod run;
 mod script;
