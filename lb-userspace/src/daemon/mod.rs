@@ -40,6 +40,7 @@ use crate::{
     },
     config::{Config, model::OnStop},
     health::{Checks, message},
+    names::Names,
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
@@ -208,6 +209,7 @@ impl Daemon {
                 admin.take(),
             );
             let _checks = Checks::start(&topology);
+            let _names = Names::start(&topology);
             if let Some(file) = config.global.health_file.clone() {
                 tasks.spawn(health_file::keep(file, sources.clone()));
             }

@@ -135,6 +135,8 @@ impl Listeners {
                 }
                 let asked = match &bind.address {
                     Address::Inet(address) => *address,
+                    // The file has none.
+                    Address::Name(..) => continue,
                     Address::Unix(path) => {
                         let (socket, file) = listen_on_file(frontend, bind, path)?;
                         let file = Arc::new(file);

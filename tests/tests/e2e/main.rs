@@ -8,6 +8,9 @@
 mod absent;
 mod balancing;
 mod commands;
+#[path = "../../../lb-userspace/src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod dsr;
 mod dual_stack;
 mod faults;
@@ -24,6 +27,7 @@ mod leaving;
 mod lifecycle;
 mod matrix;
 mod maxconn;
+mod names;
 mod oracle;
 mod pmtu;
 mod privileges;
