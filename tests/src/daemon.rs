@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -24,10 +24,13 @@ pub struct Daemon<'a> {
     config: PathBuf,
     socket: PathBuf,
     files: Scratch,
-    pins: Scratch,
+    _pins: Scratch,
     global: Global,
+    pin_path: PathBuf,
     // The binary as nobody may run it, if it is to run as nobody.
     unprivileged: Option<PathBuf>,
+    capabilities: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// The user and group without any right (`nobody`).
@@ -48,6 +51,10 @@ pub struct Builder<'a> {
     global: Global,
     body: String,
     unprivileged: bool,
+    given_away: bool,
+    capabilities: Vec<String>,
+    closed_pins: bool,
+    environment: Vec<(String, String)>,
 }
 
 /// The kernel path unless a test asks for another. The flow table is allocated whole, which for the default of a million
@@ -74,6 +81,10 @@ impl<'a> Daemon<'a> {
             },
             body: body.to_owned(),
             unprivileged: false,
+            given_away: false,
+            capabilities: Vec::new(),
+            closed_pins: false,
+            environment: Vec::new(),
         }
     }
 
@@ -96,11 +107,23 @@ impl<'a> Daemon<'a> {
                 let mut command = self.netns.command("setpriv");
                 command.arg(format!("--reuid={NOBODY}"));
                 command.arg(format!("--regid={NOBODY}"));
-                command.args(["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"]);
-                command.arg(binary);
+                command.args(["--clear-groups", "--no-new-privs"]);
+                let mut capabilities = "-all".to_owned();
+                for capability in &self.capabilities {
+                    let _ = write!(capabilities, ",+{capability}");
+                }
+                // An empty set of ambient ones cannot be named where there are none.
+                command.arg(format!("--inh-caps={capabilities}"));
+                if !self.capabilities.is_empty() {
+                    command.arg(format!("--ambient-caps={capabilities}"));
+                }
+                command.arg("--").arg(binary);
                 command
             }
         };
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
         command.arg("run").arg("--config").arg(&self.config);
         command.env("RUST_BACKTRACE", "1");
         self.process = Some(Process::start(command)?);
@@ -183,7 +206,7 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_config(&self, body: &str) -> Result<()> {
-        let text = self.global.render(&self.socket, self.pins.path()) + body;
+        let text = self.global.render(&self.socket, &self.pin_path) + body;
         self.files.write("lb.yaml", &text).map(|_| ())
     }
 
@@ -211,7 +234,12 @@ impl<'a> Daemon<'a> {
 
     /// Where its programs and maps are pinned.
     pub fn pin_path(&self) -> &Path {
-        self.pins.path()
+        &self.pin_path
+    }
+
+    /// The folder with its files.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
     }
 
     /// Its admin socket.
@@ -255,6 +283,32 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// The folder of its files is nobody's, whom it becomes by `user`.
+    pub fn given_to_nobody(mut self) -> Builder<'a> {
+        self.given_away = true;
+        self
+    }
+
+    /// Runs it as a user with these capabilities alone, named as setpriv(1) does (`net_admin`), and a pin path that is that
+    /// user's.
+    pub fn capabilities(mut self, capabilities: &[&str]) -> Builder<'a> {
+        self.unprivileged = true;
+        self.capabilities = capabilities.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// A pin path in a folder that is for root alone, as /sys/fs/bpf itself is on most hosts.
+    pub fn closed_pins(mut self) -> Builder<'a> {
+        self.closed_pins = true;
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Builder<'a> {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// A name of its own, for a second daemon of one lab.
     pub fn role(mut self, role: &str) -> Builder<'a> {
         role.clone_into(&mut self.role);
@@ -282,19 +336,39 @@ impl<'a> Builder<'a> {
             // Where the project is checked out he may have no right to go.
             let copy = files.path().join("lb");
             fs::copy(binary(), &copy).context(|| format!("copy lb to {}", copy.display()))?;
+            unprivileged = Some(copy);
+        }
+        if self.unprivileged || self.given_away {
             chown(files.path(), Some(NOBODY), Some(NOBODY))
                 .context(|| format!("give {} away", files.path().display()))?;
-            unprivileged = Some(copy);
+        }
+        let pins = Scratch::pins(self.lab.tag(), &self.role)?;
+        let made = |path: &Path| {
+            let mut builder = fs::DirBuilder::new();
+            let made = builder.mode(0o700).create(path);
+            made.context(|| format!("make {}", path.display()))
+        };
+        let mut pin_path = pins.path().to_owned();
+        if self.closed_pins {
+            made(&pin_path)?;
+            pin_path.push("in");
+        } else if !self.capabilities.is_empty() {
+            made(&pin_path)?;
+            chown(&pin_path, Some(NOBODY), Some(NOBODY))
+                .context(|| format!("give {} away", pin_path.display()))?;
         }
         let daemon = Daemon {
             process: None,
             netns: self.lab.balancer(),
             config: files.path().join("lb.yaml"),
             socket: files.path().join("admin.sock"),
-            pins: Scratch::pins(self.lab.tag(), &self.role)?,
+            _pins: pins,
+            pin_path,
             files,
             global: self.global,
             unprivileged,
+            capabilities: self.capabilities,
+            environment: self.environment,
         };
         daemon.write_config(&self.body)?;
         Ok(daemon)

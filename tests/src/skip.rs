@@ -55,6 +55,14 @@ pub fn without_tool(program: &str) -> bool {
     !found
 }
 
+/// True, and says why, unless the test can run here.
+pub fn unless(can: bool, reason: &str) -> bool {
+    if !can {
+        skipped(reason);
+    }
+    !can
+}
+
 /// Goes past libtest's capture, which shows only what failing tests print.
 fn skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or("test").to_owned();

@@ -19,11 +19,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "fastpath", "proxy", "health", "names", "admin", "observe", "rules", "topology",
-            "config", "tls", "wire", "accounts",
+            "fastpath",
+            "proxy",
+            "health",
+            "names",
+            "admin",
+            "observe",
+            "rules",
+            "topology",
+            "config",
+            "tls",
+            "wire",
+            "accounts",
+            "capabilities",
         ],
     ),
-    ("fastpath", &["observe", "topology", "config"]),
+    (
+        "fastpath",
+        &["observe", "topology", "config", "capabilities"],
+    ),
     (
         "proxy",
         &[
@@ -53,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
-    ("config", &["rules", "tls"]),
+    ("config", &["rules", "tls", "capabilities"]),
     ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];
@@ -85,6 +99,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
+    ("inspect.rs", &["rules"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),

@@ -66,6 +66,7 @@ pub enum SocketError {
 pub struct AdminSocket {
     listener: UnixListener,
     file: SocketFile,
+    made_folder: bool,
 }
 
 impl AdminSocket {
@@ -80,10 +81,12 @@ impl AdminSocket {
             action,
             source,
         };
+        let mut made_folder = false;
         if let Some(directory) = path
             .parent()
             .filter(|directory| !directory.as_os_str().is_empty())
         {
+            made_folder = !directory.exists();
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o755)
@@ -105,7 +108,13 @@ impl AdminSocket {
         Ok(Self {
             listener: listener.into(),
             file,
+            made_folder,
         })
+    }
+
+    /// Whether its folder was not there before.
+    pub fn made_its_folder(&self) -> bool {
+        self.made_folder
     }
 
     /// Answers until dropped.
@@ -113,7 +122,7 @@ impl AdminSocket {
     /// # Errors
     /// The runtime cannot take the socket.
     pub async fn serve(self, sources: Sources) -> io::Result<()> {
-        let Self { listener, file } = self;
+        let Self { listener, file, .. } = self;
         // Lives as long as the future, so that the file goes with it.
         let _file = file;
         let listener = tokio::net::UnixListener::from_std(listener)?;

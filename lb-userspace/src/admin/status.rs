@@ -75,6 +75,9 @@ fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {
     if let Some(program) = &path.program {
         let _ = write!(out, ", program {program}");
     }
+    for limit in &path.limits {
+        let _ = write!(out, ", {}", paint(limit, Paint::Warn, colour));
+    }
     out.push('\n');
     let mut table = Table::new(&["INTERFACE", "ATTACH", "WHY"]);
     for interface in &path.interfaces {

@@ -25,16 +25,7 @@ pub(super) fn edits(
     owner: &str,
 ) -> Vec<Edit> {
     let mut found = remembered(d, table, owner);
-    if let Some(e) = table.take("capture") {
-        let edit = capture::action(d, e, side);
-        found.extend(edit.map(|edit| (e.key_span, edit)));
-    }
-    if let Some(e) = table.take("set_log_level")
-        && d.choice(&e.value, "`set_log_level`", &[("silent", ())], &[])
-            .is_some()
-    {
-        found.push((e.key_span, Edit::Silence));
-    }
+    logged(d, table, side, &mut found);
     match side {
         Side::Request => {
             target(d, table, &mut found);
@@ -69,6 +60,32 @@ fn in_order(mut found: Vec<(Span, Edit)>) -> Vec<Edit> {
 pub(super) fn remembering(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<Edit> {
     let found = remembered(d, table, owner);
     in_order(found)
+}
+
+/// The same of rules of a connection's bytes, which also know what is logged of it.
+pub(super) fn of_bytes(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    side: Side,
+    owner: &str,
+) -> Vec<Edit> {
+    let mut found = remembered(d, table, owner);
+    logged(d, table, side, &mut found);
+    in_order(found)
+}
+
+/// What the log gets, or whether it gets anything.
+fn logged(d: &mut Decoder<'_>, table: &mut Table<'_>, side: Side, found: &mut Vec<(Span, Edit)>) {
+    if let Some(e) = table.take("capture") {
+        let edit = capture::action(d, e, side);
+        found.extend(edit.map(|edit| (e.key_span, edit)));
+    }
+    if let Some(e) = table.take("set_log_level")
+        && d.choice(&e.value, "`set_log_level`", &[("silent", ())], &[])
+            .is_some()
+    {
+        found.push((e.key_span, Edit::Silence));
+    }
 }
 
 fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(Span, Edit)> {

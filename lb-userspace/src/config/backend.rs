@@ -9,7 +9,7 @@ use super::{
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     errorfiles,
     forwarding::{self, ForwardingDraft},
-    frontend, health, introduction,
+    frontend, health, inspect, introduction,
     model::{OnMarkedDown, Protocol},
     resolvers, rules,
     source::Spanned,
@@ -48,6 +48,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
             sticks: Vec::new(),
+            inspect: [None, None],
             errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
@@ -60,6 +61,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
     let sticks = stick::decode(d, &mut table, &name.value);
+    let inspect = [table.take("inspect"), table.take("inspect_response")]
+        .map(|entry| inspect::decode(d, entry, &name.value));
     let rules = rules::decode(d, &mut table, &name.value, false);
     let errorfiles = errorfiles::decode(d, &mut table);
     let servers = table.take("servers");
@@ -103,6 +106,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         proxy,
         rules,
         sticks,
+        inspect,
         errorfiles,
         servers,
         servers_span,

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::{
     diagnostic::Diagnostic,
-    draft::{BackendDraft, Draft, FrontendDraft, ServerDraft},
+    draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     forwarding::{self, TrustDraft},
-    limits, listening,
+    inspect, limits, listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
         has_fixed_weights,
@@ -113,8 +113,11 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
             found.push(Diagnostic::error(bind.span, message).mend("write `mode: tcp`"));
         }
         forwarding::believes_nobody(&frontend.trust, &draft.defaults.trust, found);
+        inspect::without_bytes([&frontend.inspect], found);
+        bytes_of_requests(&frontend.rules, found);
         return;
     }
+    inspect::datagrams(frontend, None, found);
     let name = &frontend.name.value;
     let mend = "write `mode: http`, or remove it";
     if let Some(rule) = frontend
@@ -125,16 +128,20 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         found.push(
             Diagnostic::error(
                 rule.span,
-                format!("rules of mode tcp are `use_backend` by `source`, `dst_port` and `sni` alone, and `{name}` is in mode tcp"),
+                format!("rules of mode tcp are `use_backend` by what a connection is and brings, and `{name}` is in mode tcp"),
             )
             .mend(mend),
         );
     }
     forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
+    let captures = &frontend.captures;
+    let of_fields = captures.cookie.is_some()
+        || (captures.request.iter().chain(&captures.response)).any(|slot| slot.header.is_some());
+    let captures_span = frontend.captures_span.filter(|_| of_fields);
     for (span, key) in [
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
-        (frontend.captures_span, "capture"),
+        (captures_span, "capture"),
         (
             frontend.connection_mode.map(|mode| mode.span),
             "connection_mode",
@@ -161,11 +168,18 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         && let AccessLog::Custom(line) = &format.value
         && line.wants.samples
     {
-        let message = "expressions in `log_format` have no effect in mode tcp";
-        found.push(
-            Diagnostic::error(format.span, message)
-                .mend("write HAProxy's variables alone, such as `%ci` and `%fp`"),
-        );
+        let udp = |bind: &Spanned<Bind>| bind.value.transport == Transport::Udp;
+        let message = if frontend.binds.iter().any(udp) {
+            "expressions in `log_format` are not asked of datagrams"
+        } else if line.samples().any(Expr::needs_request) {
+            "`log_format` asks for requests, and there are none in mode tcp"
+        } else {
+            ""
+        };
+        if !message.is_empty() {
+            let mend = "write HAProxy's variables alone, such as `%ci` and `%fp`";
+            found.push(Diagnostic::error(format.span, message).mend(mend));
+        }
     }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
@@ -175,6 +189,21 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         if set.is_some() {
             let message = format!("the timeout `{key}` has no effect in mode tcp");
             found.push(Diagnostic::error(frontend.name.span, message).mend("remove it"));
+        }
+    }
+}
+
+/// Rules of mode http that ask for bytes.
+fn bytes_of_requests(rules: &[RuleDraft], found: &mut Vec<Diagnostic>) {
+    for rule in rules {
+        let mut asks = false;
+        rule.rule
+            .each_expr(&mut |expr| asks |= expr.payload().is_some());
+        if asks {
+            let message =
+                "a rule of requests asks for a connection's bytes, which mode tcp looks at";
+            let mend = "ask for the request, as in `path` or `req.hdr(NAME)`";
+            found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
     }
 }
@@ -225,6 +254,9 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 found.push(Diagnostic::error(stick.span, message).mend("write `on: src`"));
             }
         }
+        for frontend in users(name, draft) {
+            inspect::datagrams(frontend, Some(backend), found);
+        }
         if let Some(rule) = backend.rules.first() {
             let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
             let mend = "write `mode: http`, or remove them";
@@ -254,6 +286,8 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
             );
         }
     } else {
+        inspect::without_bytes(&backend.inspect, found);
+        bytes_of_requests(&backend.rules, found);
         for (span, key) in [
             (own.forward.as_ref().map(|f| f.span), "forward"),
             (own.overflow.as_ref().map(|o| o.span), "overflow"),

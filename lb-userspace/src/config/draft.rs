@@ -9,8 +9,8 @@ use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
-        Forward, Global, HashType, HealthCheck, InitAddr, Mode, Monitor, OnMarkedDown, Overflow,
-        Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
+        Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor, OnMarkedDown,
+        Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -132,6 +132,8 @@ pub(super) struct FrontendDraft {
     pub(super) rules: Vec<RuleDraft>,
     /// Those of connections.
     pub(super) connection_rules: Option<Spanned<Vec<Rule>>>,
+    /// Those of what they bring.
+    pub(super) inspect: Option<Spanned<Inspect>>,
     pub(super) default_backend: Option<Spanned<String>>,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) forwarding: ForwardingDraft,
@@ -168,6 +170,8 @@ pub(super) struct BackendDraft {
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    /// `inspect` and `inspect_response`.
+    pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.

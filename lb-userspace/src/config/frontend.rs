@@ -7,7 +7,7 @@ use super::{
     address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, forwarding, introduction, log_format,
+    errorfiles, forwarding, inspect, introduction, log_format,
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules,
     source::Spanned,
@@ -50,6 +50,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let captures_span = captures.as_ref().map(|captures| captures.span);
     d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
     let connection_rules = rules::connections(d, &mut table, &name.value);
+    let inspect = inspect::decode(d, table.take("inspect"), &name.value);
     let rules = rules::decode(d, &mut table, &name.value, true);
     let captures = d.captures.take().unwrap_or_default();
     let rules_written = table.entries().iter().any(|e| e.key == "rules");
@@ -105,6 +106,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         captures_span,
         rules,
         connection_rules,
+        inspect,
         default_backend,
         timeouts,
         forwarding,

@@ -13,13 +13,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::thread::CapabilitySet;
+
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Severity},
     model::{Attach, FastPath, Forward, LogDestination, Mode, SnatAddresses},
     source::Span,
 };
-use crate::tls::{BindOptions, Remark, ServerOptions, TlsError};
+use crate::{
+    capabilities::{self, Capability},
+    tls::{BindOptions, Remark, ServerOptions, TlsError},
+};
 
 pub(super) use self::tls::check_tls;
 
@@ -34,11 +39,6 @@ const FEWEST_FLOWS: u32 = 1 << 16;
 const MOST_FLOWS: u32 = 1 << 22;
 /// Fewer ephemeral ports than this are soon used up by connections to servers.
 const FEW_EPHEMERAL: usize = 20_000;
-/// Capabilities that the kernel path needs, by their number in capabilities(7).
-const CAPABILITIES: [(u32, &str); 3] =
-    [(12, "CAP_NET_ADMIN"), (39, "CAP_BPF"), (38, "CAP_PERFMON")];
-/// Stands for [`CAPABILITIES`] on kernels before 5.8.
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// What can be asked of a host.
 pub trait Host {
@@ -113,15 +113,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
         );
         found.push(diagnostic.mend(format!("create it: `groupadd --system {group}`")));
     }
-    let kernel = global.fast_path.attach != Attach::Off;
-    if kernel && host.is_root() && (global.user.is_some() || global.group.is_some()) {
-        let message = "giving up root cannot be combined with the kernel path yet";
-        found.push(
-            placed(Severity::Error, places.user.or(places.group), message)
-                .mend("remove `user` and `group`, or set `fast_path: { attach: off }`"),
-        );
-    }
-    if global.user.is_none() && host.is_root() && !kernel {
+    if global.user.is_none() && host.is_root() {
         let message = "`global.user` is not set: the daemon stays root";
         found
             .push(placed(Severity::Warning, None, message).mend("write `user: lb` below `global`"));
@@ -205,25 +197,23 @@ fn fast_path(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     if !in_kernel(&|forward| forward != Forward::Proxy) {
         return;
     }
-    if let Some(held) = host
-        .capabilities()
-        .filter(|held| held >> CAP_SYS_ADMIN & 1 == 0)
-    {
-        let lacking: Vec<&str> = CAPABILITIES
-            .iter()
-            .filter(|(bit, _)| held >> bit & 1 == 0)
-            .map(|(_, name)| *name)
+    if let Some(held) = host.capabilities().map(CapabilitySet::from_bits_retain) {
+        let lacking: Vec<Capability> = Capability::KERNEL_PATH
+            .into_iter()
+            .filter(|capability| !capability.is_in(held))
             .collect();
         if !lacking.is_empty() {
             let message = format!(
                 "this process lacks {} for the kernel path",
-                lacking.join(", ")
+                capabilities::explain(&lacking)
             );
             let mend = match path.attach {
                 Attach::Auto => {
-                    "start the daemon as root; as it is now, userspace serves every frontend"
+                    "start the daemon as root or with these capabilities; as it is now, userspace serves every frontend"
                 }
-                _ => "start the daemon as root, or write `attach: auto` or `off`",
+                _ => {
+                    "start the daemon as root or with these capabilities, or write `attach: auto` or `off`"
+                }
             };
             found.push(placed(Severity::Warning, places.attach, message).mend(mend));
         }
@@ -416,7 +406,6 @@ mod tests {
             [
                 "2:9 error: this host has no user `nobody-here`",
                 "3:10 error: this host has no group `none-here`",
-                "2:9 error: giving up root cannot be combined with the kernel path yet",
                 "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
                 "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
                 "6:35 warning: this network namespace has no interface `eth7`",
@@ -540,7 +529,11 @@ mod tests {
         };
         assert_eq!(
             said(FULLNAT, &host),
-            ["- warning: this process lacks CAP_BPF, CAP_PERFMON for the kernel path"]
+            [
+                "- warning: this process lacks CAP_BPF (to load the kernel program, to open its maps and to write them) \
+                 and CAP_PERFMON (to spare the verifier mispredicted branches, with which the kernel program is too \
+                 complex for it) for the kernel path"
+            ]
         );
         let http = FULLNAT.replace("tcp", "http");
         assert!(

@@ -29,6 +29,7 @@ mod global;
 pub mod haproxy;
 mod health;
 pub mod host;
+mod inspect;
 mod introduction;
 mod limits;
 mod listening;

@@ -18,8 +18,10 @@ mod check;
 mod connections;
 mod cookie;
 mod forwarding;
+mod inspect;
 mod log_line;
 mod names;
+mod prefix;
 mod retry_on;
 mod server;
 
@@ -33,8 +35,10 @@ pub use check::{
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use inspect::Inspect;
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
+pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
 pub use server::{OnMarkedDown, Protocol, Server};
 
@@ -125,42 +129,6 @@ pub struct FastPath {
     pub snat_addresses: SnatAddresses,
     /// Whether kernel flows outlive a stop.
     pub on_stop: OnStop,
-}
-
-/// Addresses that begin alike: `198.51.100.0/24`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix {
-    /// The first of them; bits beyond `length` are zero.
-    pub address: IpAddr,
-    /// How many bits are alike: 0–32, or 0–128 in IPv6.
-    pub length: u8,
-}
-
-impl Prefix {
-    /// Whether `address` begins alike.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let same = |ours: &[u8], theirs: &[u8]| {
-            let (bytes, bits) = (usize::from(self.length / 8), self.length % 8);
-            let mask = !(0xff_u8.checked_shr(u32::from(bits)).unwrap_or(0));
-            ours.iter().take(bytes).eq(theirs.iter().take(bytes))
-                && (bits == 0
-                    || ours
-                        .get(bytes)
-                        .zip(theirs.get(bytes))
-                        .is_some_and(|(a, b)| (a ^ b) & mask == 0))
-        };
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => same(&ours.octets(), &theirs.octets()),
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => same(&ours.octets(), &theirs.octets()),
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Prefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
 }
 
 /// `global.fast_path.attach`
@@ -261,6 +229,8 @@ pub struct Frontend {
     pub rules: RuleSet,
     /// Rules of connections, before their first request.
     pub connection_rules: RuleSet,
+    /// Rules of what they bring (mode tcp).
+    pub inspect: Inspect,
     /// Backend when no rule chose one.
     pub default_backend: Option<String>,
     /// Its timeouts, defaults merged in.
@@ -472,6 +442,10 @@ pub struct Backend {
     pub connections: Connections,
     /// Tables that keep clients on their server.
     pub sticks: Vec<Stick>,
+    /// Rules of what clients say (mode tcp).
+    pub inspect: Inspect,
+    /// Rules of what servers say (mode tcp).
+    pub inspect_response: Inspect,
 }
 
 impl Backend {

@@ -15,8 +15,14 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.mode == Mode::Http {
         return Err("mode http needs userspace".into());
     }
-    if !frontend.rules.is_empty() || !frontend.connection_rules.is_empty() {
+    if !frontend.rules.is_empty()
+        || !frontend.connection_rules.is_empty()
+        || !frontend.inspect.is_empty()
+    {
         return Err("its rules need userspace".into());
+    }
+    if frontend.log_format.wants().samples {
+        return Err("the expressions in its log_format need userspace".into());
     }
     if let Some(bind) = frontend.binds.iter().find(|bind| bind.has_preamble()) {
         let what = match &bind.tls {
@@ -43,6 +49,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             "{what} to server {name}/{} needs userspace",
             server.name
         ));
+    }
+    if !backend.inspect.is_empty() || !backend.inspect_response.is_empty() {
+        return Err(format!("the rules of backend {name} need userspace"));
     }
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));

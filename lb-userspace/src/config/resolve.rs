@@ -14,7 +14,7 @@ use super::{
     },
     timeouts, tls,
 };
-use crate::rules::{Registry, RuleSet};
+use crate::rules::{Expr, Registry, RuleSet};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
@@ -123,7 +123,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
     // A default made for one mode does not reach proxies of the other.
     let of_requests = |format: &AccessLog| match format {
         AccessLog::Http => true,
-        AccessLog::Custom(line) => line.wants.samples,
+        AccessLog::Custom(line) => line.samples().any(Expr::needs_request),
         AccessLog::Tcp | AccessLog::Json => false,
     };
     let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
@@ -141,6 +141,10 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
                 .connection_rules
                 .map_or_else(Vec::new, |rules| rules.value),
         ),
+        inspect: draft
+            .inspect
+            .map(|inspect| inspect.value)
+            .unwrap_or_default(),
         default_backend: draft.default_backend.map(|name| name.value),
         timeouts: timeouts::resolve(&draft.timeouts, &defaults.timeouts),
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
@@ -236,8 +240,13 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         // Only what `defaults` says for others can be left here: each step would move clients.
         default_server.slowstart = None;
     }
+    let [inspect, inspect_response] = draft
+        .inspect
+        .map(|inspect| inspect.map(|inspect| inspect.value).unwrap_or_default());
     Backend {
         mode,
+        inspect,
+        inspect_response,
         balance: algorithm,
         hash_type,
         hash_balance_factor,

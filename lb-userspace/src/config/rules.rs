@@ -13,7 +13,7 @@ use super::{
     tree::{Kind, Node},
 };
 use crate::rules::{
-    Condition, Edit, End, Limiter, Named, Registry, Rule, Side, Template,
+    Condition, Edit, End, Expr, Limiter, Named, Registry, Rule, Side, Template,
     action::{Gate, Location, ResponsePart, Target},
 };
 
@@ -66,12 +66,27 @@ pub(super) fn connections(
     let nodes = d.list(&e.value, "`connection_rules`");
     let rules = nodes
         .iter()
-        .filter_map(|node| connection(d, node, owner))
+        .filter_map(|node| sieve(d, node, owner, Stage::Connection))
         .collect();
     Some(Spanned::new(rules, e.key_span))
 }
 
-fn connection(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str) -> Option<Rule> {
+/// What a rule that lets in or keeps out has to go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A connection.
+    Connection,
+    /// And what it has brought so far.
+    Bytes(Side),
+}
+
+/// One of `connection_rules`, or of the `rules` of `inspect`.
+pub(super) fn sieve(
+    d: &mut Decoder<'_>,
+    node: &Rc<Node>,
+    owner: &str,
+    stage: Stage,
+) -> Option<Rule> {
     let mut table = d.table(node, node.span, "a rule")?;
     let condition = table.take("if").map(|e| {
         conditions::condition(d, &e.value, e.key_span, Side::Request)
@@ -79,7 +94,10 @@ fn connection(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str) -> Option<Rule>
     });
     let mut rule = Rule {
         condition,
-        edits: actions::remembering(d, &mut table, owner),
+        edits: match stage {
+            Stage::Connection => actions::remembering(d, &mut table, owner),
+            Stage::Bytes(side) => actions::of_bytes(d, &mut table, side, owner),
+        },
         ..Rule::default()
     };
     let mut found = Vec::new();
@@ -118,23 +136,40 @@ fn connection(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str) -> Option<Rule>
             ("use_backend", "it belongs to `rules`"),
         ],
     );
-    let mut asks = rule
-        .condition
-        .as_ref()
-        .is_some_and(|condition| condition.needs_request() || condition.needs_response());
-    for edit in &rule.edits {
-        edit.each_template(&mut |template| {
-            asks |= template
-                .expressions()
-                .any(|expr| expr.needs_request() || expr.needs_response());
-        });
+    let (mut asks, mut bytes, mut answer) = (false, false, false);
+    let mut look = |expr: &Expr| {
+        asks |= expr.needs_request() || expr.needs_response();
+        bytes |= expr.payload().is_some();
+        answer |= expr.payload() == Some(true);
+    };
+    if let Some(condition) = &rule.condition {
+        condition.each_expr(&mut look);
     }
-    if asks {
-        d.error(
+    for edit in &rule.edits {
+        edit.each_template(&mut |template| template.expressions().for_each(&mut look));
+    }
+    match stage {
+        Stage::Connection if asks => d.error(
             node.span,
             "a rule of connections asks for a request, and there is none yet",
             "write it below `rules`",
-        );
+        ),
+        Stage::Connection if bytes => d.error(
+            node.span,
+            "a rule of connections asks for bytes, and none have been read",
+            "write it below `inspect`, in mode tcp",
+        ),
+        Stage::Bytes(_) if asks => d.error(
+            node.span,
+            "a rule of bytes asks for a request, and in mode tcp there is none",
+            "ask for `req.payload(0,4)` and the like, or write `mode: http`",
+        ),
+        Stage::Bytes(Side::Request) if answer => d.error(
+            node.span,
+            "a rule of what clients say asks for what the server says",
+            "write it below `inspect_response` of the backend",
+        ),
+        _ => {}
     }
     Some(rule)
 }

@@ -12,6 +12,11 @@ use crate::{
     topology::Topology,
 };
 
+/// Whether the kernel is to forward, or does still and is to end it.
+pub(super) fn is_wanted(config: &Config) -> bool {
+    config.global.fast_path.attach != Attach::Off || is_left_over(config)
+}
+
 /// Attaches the kernel path as the file wants it, and publishes which way each frontend takes. `None` where userspace
 /// serves alone.
 ///

@@ -14,17 +14,21 @@ use tokio::{
     task::JoinSet,
 };
 
+mod confine;
 mod fast_path;
 mod files;
 mod follow;
 mod health_file;
+mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
+mod sandbox;
 mod signals;
 mod stop;
 
 use pidfile::Pidfile;
+use sandbox::Sandbox;
 use signals::Signals;
 
 use crate::{
@@ -36,7 +40,7 @@ use crate::{
     health::{Checks, message},
     names::Names,
     observe::{
-        log::{Sink, Writer, bridge},
+        log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
         stats::{
             Process, Sources,
@@ -105,6 +109,7 @@ struct Daemon {
     stats: Vec<TcpListener>,
     admin: Option<AdminSocket>,
     _pidfile: Option<Pidfile>,
+    _sandbox: Sandbox,
     _log: Writer,
 }
 
@@ -135,13 +140,18 @@ impl Daemon {
             Some(stats) => endpoint::listen(&stats.binds)?,
             None => Vec::new(),
         };
-        let (log, writer) = Sink::start(&bridge::targets(&global.log))?;
-        bridge::attach(log.clone());
+        let log = Opened::open(&bridge::targets(&global.log))?;
         let admin = admin_socket(&config)?;
         let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
-        if let Some(identity) = identity {
-            identity.assume()?;
-        }
+        let opened = confine::Opened {
+            listeners: &listeners,
+            stats: &stats,
+            admin: admin.as_ref(),
+        };
+        let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
+        // Threads from here on.
+        let (log, writer) = log.start()?;
+        bridge::attach(log.clone());
 
         let process = Arc::new(Process::new(workers, Some(maxconn)));
         let sources = Sources::new(
@@ -162,6 +172,7 @@ impl Daemon {
             stats,
             admin,
             _pidfile: pidfile,
+            _sandbox: sandbox,
             _log: writer,
         })
     }
@@ -183,6 +194,7 @@ impl Daemon {
             let mut tasks = JoinSet::new();
             tasks.spawn(log_events(topology.events(), sources.log.clone()));
             tasks.spawn(follow::follow(config.maps.clone(), Arc::clone(&topology)));
+            tasks.spawn(notify::watch(proxy.pulses()));
             spawn_answering(
                 &mut tasks,
                 config,
@@ -195,9 +207,11 @@ impl Daemon {
             if let Some(file) = config.global.health_file.clone() {
                 tasks.spawn(health_file::keep(file, sources.clone()));
             }
+            notify::status("serving; the kernel path is being loaded");
             let fast_path =
                 fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
+            notify::ready("serving");
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.
             let draining = fast_path.as_ref().filter(|_| !keep);

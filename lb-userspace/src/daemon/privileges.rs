@@ -1,20 +1,40 @@
-//! `global.user` and `global.group`: giving up root once sockets and files are open.
+//! Giving up what only a start needs: root by `global.user` and `global.group`, every capability that running does not need,
+//! and for good (`no_new_privs`); [`sandbox`](super::sandbox) does the file system.
+//!
+//! Capabilities are a thread's own, so all of this comes before the first thread is made.
+//!
+//! What is kept, of what there is: CAP_NET_BIND_SERVICE, for low ports of another configuration and of UDP flows; and with a
+//! kernel path what it lives on. They are ambient too, so that an lb that this one starts as its successor has them.
 
-use std::{io, ptr};
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::chown,
+    },
+    path::{Path, PathBuf},
+    ptr,
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD, Gid, Uid, accessat, fchown},
+    io::Errno,
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+        set_capabilities, set_keep_capabilities, set_no_new_privs,
+    },
+};
 
 use crate::{
     accounts::{group, user},
-    config::model::{Attach, Global},
+    capabilities::{Capability, set},
+    config::model::Global,
+    fastpath::Owner,
 };
 
 /// Why the user cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
-    /// The kernel path works with root's rights until the end.
-    #[error(
-        "global.user {0} cannot be combined with the kernel path yet: remove `user`, or set `global.fast_path.attach: off`"
-    )]
-    FastPath(String),
     /// Not root.
     #[error(
         "only root can become user {0}: start as root, or remove `global.user` and `global.group`"
@@ -29,13 +49,18 @@ pub enum PrivilegesError {
     )]
     NoGroup(String),
     /// The system refused.
-    #[error("cannot become user {user}: {source}")]
+    #[error(
+        "cannot become user {user}: {source}; root needs CAP_SETUID and CAP_SETGID for that, which containers may take away"
+    )]
     Refused {
         /// The user.
         user: String,
         /// The system's words.
         source: io::Error,
     },
+    /// The system refused to take something away.
+    #[error("cannot give up capabilities: {0}")]
+    Capabilities(io::Error),
 }
 
 /// Whom to become.
@@ -57,9 +82,6 @@ pub(super) fn plan(global: &Global) -> Result<Option<Identity>, PrivilegesError>
     match wanted {
         None => Ok(None),
         Some(wanted) if uid != 0 => Err(PrivilegesError::NotRoot(wanted.name)),
-        Some(wanted) if global.fast_path.attach != Attach::Off => {
-            Err(PrivilegesError::FastPath(wanted.name))
-        }
         Some(wanted) => Ok(Some(wanted)),
     }
 }
@@ -94,11 +116,46 @@ fn wanted(global: &Global, uid: libc::uid_t) -> Result<Option<Identity>, Privile
 }
 
 impl Identity {
+    /// As the owner of pins.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
+
+    /// Gives it a file, so that it can replace or remove it later.
+    pub(super) fn own(&self, path: &Path) {
+        if let Err(error) = chown(path, Some(self.uid), Some(self.gid)) {
+            tracing::debug!("{} stays root's: {error}", path.display());
+        }
+    }
+
+    /// Gives it a socket. Sockets share a port (SO_REUSEPORT) only if they are one user's: those that it opens later, for
+    /// another configuration or for a UDP flow, could not join one that is root's.
+    pub(super) fn own_socket(&self, socket: BorrowedFd<'_>) {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        if let Err(error) = fchown(socket, Some(uid), Some(gid)) {
+            tracing::debug!("a listening socket stays root's: {error}");
+        }
+    }
+
+    /// Says which of these folders, in which files are made and replaced, it may not write.
+    pub(super) fn complain<'a>(&self, folders: impl Iterator<Item = &'a PathBuf>) {
+        for folder in folders {
+            let allowed = accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS);
+            if matches!(allowed, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS)) {
+                let (folder, name) = (folder.display(), &self.name);
+                tracing::warn!(
+                    "{name} may not write {folder}, where lb makes and replaces files: `chown {name} {folder}`, or name \
+                     a folder of lb's own"
+                );
+            }
+        }
+    }
+
     /// Becomes it, for good and in every thread (the C library sees to that).
-    ///
-    /// # Errors
-    /// The system's.
-    pub(super) fn assume(&self) -> Result<(), PrivilegesError> {
+    fn assume(&self) -> Result<(), PrivilegesError> {
         let check = |result: libc::c_int| match result {
             0 => Ok(()),
             _ => Err(PrivilegesError::Refused {
@@ -113,6 +170,64 @@ impl Identity {
         check(unsafe { libc::setresgid(self.gid, self.gid, self.gid) })?;
         // SAFETY: plain numbers.
         check(unsafe { libc::setresuid(self.uid, self.uid, self.uid) })
+    }
+}
+
+/// Becomes `identity`, if one is wanted, and gives up every capability that running does not need. Root that stays root
+/// keeps what it has. Before any thread is made.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn settle(
+    identity: Option<&Identity>,
+    kernel_path: bool,
+) -> Result<(), PrivilegesError> {
+    let refused = |error: Errno| PrivilegesError::Capabilities(error.into());
+    if let Some(identity) = identity {
+        set_keep_capabilities(true).map_err(refused)?;
+        identity.assume()?;
+        set_keep_capabilities(false).map_err(refused)?;
+    }
+    if !rustix::process::geteuid().is_root() {
+        let held = capabilities(None).map_err(refused)?.permitted;
+        keep(kept(held, kernel_path)).map_err(refused)?;
+    }
+    set_no_new_privs(true).map_err(refused)
+}
+
+/// What is kept of `held`.
+fn kept(held: CapabilitySet, kernel_path: bool) -> CapabilitySet {
+    let wanted = if kernel_path {
+        set(&Capability::ALL)
+    } else {
+        set(&[Capability::NetBindService])
+    };
+    held & wanted
+}
+
+fn keep(kept: CapabilitySet) -> Result<(), Errno> {
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: kept,
+        },
+    )?;
+    for one in kept.iter() {
+        // A kernel or container without ambient ones does without a successor that has them.
+        let _ = configure_capability_in_ambient_set(one, true);
+    }
+    Ok(())
+}
+
+/// Descriptors of sockets that others of the same port are to join.
+pub(super) fn own_all<'a, S: AsFd + 'a>(
+    identity: &Identity,
+    sockets: impl IntoIterator<Item = &'a S>,
+) {
+    for socket in sockets {
+        identity.own_socket(socket.as_fd());
     }
 }
 
@@ -159,5 +274,15 @@ mod tests {
             matches!(&error, PrivilegesError::NoGroup(n) if n == name),
             "{error}"
         );
+    }
+
+    #[test]
+    fn nothing_is_kept_that_was_not_there_or_is_not_needed() {
+        let all = CapabilitySet::all();
+        assert_eq!(kept(all, true), set(&Capability::ALL));
+        assert_eq!(kept(all, false), CapabilitySet::NET_BIND_SERVICE);
+        let some = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
+        assert_eq!(kept(some, true), CapabilitySet::BPF);
+        assert_eq!(kept(some, false), CapabilitySet::empty());
     }
 }

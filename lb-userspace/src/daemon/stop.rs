@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::signals::{Request, Signals};
+use super::{
+    notify,
+    signals::{Request, Signals},
+};
 use crate::{
     fastpath::FastPath,
     observe::stats::Process,
@@ -82,6 +85,7 @@ pub(super) async fn wait(
                     "stopping: health is reported as failed, new connections are taken for {linger:?} more"
                 );
                 process.set_stopping();
+                notify::stopping("stopping: new connections are taken until the address has left");
                 deadline = Some(Instant::now() + linger);
             }
             Phase::Graceful => {
@@ -89,6 +93,7 @@ pub(super) async fn wait(
                     "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
                 );
                 process.set_stopping();
+                notify::stopping("stopping: running connections are served to their end");
                 proxy.stop(Stop::Graceful);
                 deadline = Some(Instant::now() + grace);
             }

@@ -36,6 +36,7 @@ use super::{
     trace::Tracing,
 };
 use crate::{
+    capabilities,
     config::{
         Config,
         host::{ThisHost, max_flows},
@@ -129,6 +130,10 @@ impl Agent {
         active: watch::Sender<u64>,
     ) -> Result<Self, FastPathError> {
         let fast_path = &config.global.fast_path;
+        let lacking = capabilities::lacking(&super::NEEDED);
+        if !lacking.is_empty() {
+            return Err(FastPathError::Lacking(lacking));
+        }
         let state = super::state_folder(&config);
         let pins = Pins::open(&fast_path.pin_path)?;
         let lock = pins.lock()?;

@@ -10,6 +10,7 @@ use aya::{
 };
 
 use super::net::NetError;
+use crate::capabilities::{Capability, explain};
 
 /// Why the fast path cannot be used; each says what would help.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +18,31 @@ pub enum FastPathError {
     /// The binary holds no kernel program.
     #[error("this lb was built without the kernel program: build it with `cargo xtask build`")]
     NoObject,
-    /// Not permitted.
+    /// Capabilities are missing.
     #[error(
-        "not permitted to load BPF programs: run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        "this process lacks {}: start lb as root, or with it (AmbientCapabilities= of a systemd unit, `setpriv \
+         --ambient-caps`)",
+        explain(.0)
+    )]
+    Lacking(Vec<Capability>),
+    /// Not permitted although none is missing.
+    #[error(
+        "the kernel does not permit BPF programs although no capability is missing: a container with users of its own has \
+         none that count there, and a security module or lockdown may forbid them"
     )]
     NotPermitted,
+    /// Pinned by another user.
+    #[error(
+        "what is pinned at {path} is user {owner}'s: as root, `chown -R {us} {path}`, or end the lb that made it with \
+         `on_stop: detach`",
+        us = rustix::process::geteuid().as_raw()
+    )]
+    OtherUser {
+        /// The pin path.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// bpffs cannot be had.
     #[error(
         "{path} is not on a BPF file system and none could be mounted ({source}): mount -t bpf bpf /sys/fs/bpf"
@@ -41,7 +62,7 @@ pub enum FastPathError {
         path: PathBuf,
     },
     /// A file or folder below the pin path.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{mend}", mend = mend(source))]
     Pin {
         /// Make, open or remove.
         action: &'static str,
@@ -74,12 +95,15 @@ pub enum FastPathError {
     },
     /// Another agent is at work on the same pins.
     #[error(
-        "another lb is running with pin_path {path}: stop it first, or give this one its own \
-             global.fast_path.pin_path"
+        "another lb{} is running with pin_path {path}: stop it first, or give this one its own \
+             global.fast_path.pin_path",
+        .holder.map_or_else(String::new, |pid| format!(" (pid {pid})"))
     )]
     InUse {
         /// The folder.
         path: PathBuf,
+        /// The other process, if it can be told.
+        holder: Option<u32>,
     },
     /// A map is missing from the object, or of another type than expected.
     #[error("the kernel program has no usable map {0}: program and agent are of different builds")]
@@ -137,6 +161,18 @@ pub enum FastPathError {
     /// A thread or a runtime.
     #[error("cannot start the fast path's thread: {0}")]
     System(#[from] io::Error),
+}
+
+/// What helps against a folder that is not this user's.
+fn mend(source: &io::Error) -> String {
+    if source.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let us = rustix::process::geteuid().as_raw();
+    format!(
+        ": the pin path has to be user {us}'s, and the folders above it have to let that user through: as root, make it \
+         and `chown {us}` it, or start lb as root with `global.user`"
+    )
 }
 
 /// An error with everything behind it, since aya's say little by themselves.

@@ -69,12 +69,24 @@ impl Kernel {
             Some(_) => found::capacity(&pins)?,
             None => wanted,
         };
-        let mut programs = Programs::load(&pins, &sizes, None)?;
-        let maps = Maps::take(&mut programs.ebpf, &pins)?;
-        programs.load_reaper()?;
-        let packets = Packets::open(&mut programs.ebpf);
-        let capacity = found::capacity(&pins)?;
+        let open = || {
+            let mut programs = Programs::load(&pins, &sizes, None)?;
+            let maps = Maps::take(&mut programs.ebpf, &pins)?;
+            programs.load_reaper()?;
+            let packets = Packets::open(&mut programs.ebpf);
+            Ok((programs, maps, packets, found::capacity(&pins)?))
+        };
         let taken_over = found.is_some();
+        let (programs, maps, packets, capacity) = match open() {
+            Ok(opened) => opened,
+            Err(error) => {
+                if !taken_over {
+                    // Nobody is to find half of it.
+                    let _ = pins.remove_all();
+                }
+                return Err(error);
+            }
+        };
         let (registry, fixed) = match found {
             Some(found) => found,
             None => (Registry::default(), fixed(&capacity)?),

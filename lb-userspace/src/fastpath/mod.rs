@@ -47,8 +47,10 @@ mod words;
 
 pub use agent::no_kernel_path;
 pub use error::FastPathError;
+pub use pins::Owner;
 
 use crate::{
+    capabilities::{self, Capability},
     config::Config,
     observe::{log::Sink, path::SharedPathStatus},
     topology::Topology,
@@ -137,6 +139,40 @@ impl FastPath {
         if self.commands.send(Command::Finish { keep, done }).is_ok() {
             let _ = finished.await;
         }
+    }
+}
+
+/// What the kernel would refuse everything without, and not say why. CAP_PERFMON is the verifier's word.
+const NEEDED: [Capability; 2] = [Capability::Bpf, Capability::NetAdmin];
+
+/// Does what the kernel path needs the rights for that lb may start with: a BPF file system, its folder there, which
+/// becomes `owner`'s, and memory for its maps. What else stands in its way is for [`FastPath::start`] to say.
+///
+/// # Errors
+/// Another lb is at work there.
+pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathError> {
+    if !capabilities::lacking(&NEEDED).is_empty() {
+        return Ok(());
+    }
+    let pin_path = &config.global.fast_path.pin_path;
+    // Kernels before 5.11 count maps as locked memory.
+    let memory = rustix::process::Resource::Memlock;
+    let unlimited = rustix::process::Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = rustix::process::setrlimit(memory, unlimited);
+    let prepared = pins::Pins::open(pin_path).and_then(|pins| {
+        pins.lock()?;
+        owner.map_or(Ok(()), |owner| pins.give_to(owner))
+    });
+    match prepared {
+        Err(error @ FastPathError::InUse { .. }) => Err(error),
+        Err(error) => {
+            tracing::debug!("the kernel path's folder: {error}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -7,8 +7,12 @@
 
 use std::{
     fs, io,
-    os::fd::AsRawFd,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, chown},
+    },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use lb_common::abi;
@@ -18,9 +22,24 @@ use super::error::FastPathError;
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
+/// Who the process becomes once it has opened what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// The pin path, opened while that was allowed. /sys/fs/bpf is for root alone on most hosts: whoever the process becomes
+/// gets no further than there by name, but may do what it likes in a folder of its own.
+static HELD: OnceLock<(PathBuf, OwnedFd)> = OnceLock::new();
+
 /// The folder of this layout's version below `pin_path`.
 #[derive(Debug, Clone)]
 pub(super) struct Pins {
+    /// As the file names it.
+    shown: PathBuf,
     root: PathBuf,
     folder: PathBuf,
 }
@@ -34,7 +53,8 @@ impl Pins {
                 path: pin_path.into(),
             });
         }
-        if !on_bpffs(pin_path)
+        let root = pins.root.as_path();
+        if !on_bpffs(root)
             && pin_path.starts_with("/sys/fs/bpf")
             && !on_bpffs(Path::new("/sys/fs/bpf"))
         {
@@ -43,7 +63,7 @@ impl Pins {
                 source,
             })?;
         }
-        if !on_bpffs(pin_path) {
+        if !on_bpffs(root) {
             let source = io::Error::other("another file system is there");
             return Err(FastPathError::NoBpfFs {
                 path: pin_path.into(),
@@ -51,21 +71,68 @@ impl Pins {
             });
         }
         pins.make()?;
+        pins.check_owner()?;
         Ok(pins)
+    }
+
+    /// Gives all that is there to `owner`, who may not get there by name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn give_to(&self, owner: Owner) -> Result<(), FastPathError> {
+        let mut each = vec![self.root.clone()];
+        while let Some(path) = each.pop() {
+            chown(&path, Some(owner.uid), Some(owner.gid)).map_err(failed("give away", &path))?;
+            if path.is_dir() {
+                let entries = fs::read_dir(&path).map_err(failed("read", &path))?;
+                each.extend(entries.flatten().map(|entry| entry.path()));
+            }
+        }
+        let root = fs::File::open(&self.root).map_err(failed("open", &self.root))?;
+        // A process has one kernel path, and so one pin path.
+        let _ = HELD.set((self.shown.clone(), root.into()));
+        Ok(())
+    }
+
+    /// Root opens everything; others what is theirs.
+    fn check_owner(&self) -> Result<(), FastPathError> {
+        let us = rustix::process::geteuid();
+        let entries = fs::read_dir(self.maps()).map_err(failed("read", &self.maps()))?;
+        let owners = entries.flatten().filter_map(|entry| entry.metadata().ok());
+        match owners
+            .map(|found| found.uid())
+            .find(|&uid| uid != us.as_raw())
+        {
+            Some(owner) if !us.is_root() => Err(FastPathError::OtherUser {
+                path: self.shown.clone(),
+                owner,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn make(&self) -> Result<(), FastPathError> {
         for folder in [self.maps(), self.links()] {
-            fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
+            // Maps hold who talks to whom.
+            let mut builder = fs::DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(&folder);
+            made.map_err(failed("make", &folder))?;
         }
         Ok(())
     }
 
     /// The folder, whether or not it exists.
     pub(super) fn at(pin_path: &Path) -> Self {
+        let root = match HELD.get() {
+            Some((path, fd)) if path == pin_path && fs::metadata(pin_path).is_err() => {
+                format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+            }
+            _ => pin_path.to_owned(),
+        };
         Self {
-            root: pin_path.into(),
-            folder: pin_path.join(format!("v{}", abi::VERSION)),
+            shown: pin_path.into(),
+            folder: root.join(format!("v{}", abi::VERSION)),
+            root,
         }
     }
 
@@ -85,6 +152,7 @@ impl Pins {
                 continue;
             }
             let other = Self {
+                shown: self.shown.clone(),
                 root: self.root.clone(),
                 folder: entry.path(),
             };
@@ -170,7 +238,8 @@ impl Pins {
         // SAFETY: the descriptor is open; flock has no other preconditions.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             return Err(FastPathError::InUse {
-                path: self.root.clone(),
+                path: self.shown.clone(),
+                holder: holder(&file),
             });
         }
         Ok(file)
@@ -183,6 +252,19 @@ impl Pins {
     fn links(&self) -> PathBuf {
         self.folder.join("links")
     }
+}
+
+/// The process that has locked a file, as /proc/locks tells.
+fn holder(file: &fs::File) -> Option<u32> {
+    let inode = format!(":{}", file.metadata().ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 123 00:1e:4567 0 EOF`
+    let mut locks = locks.lines().map(|line| line.split_whitespace().skip(1));
+    locks.find_map(|mut fields| {
+        let kind = fields.next()?;
+        let pid = fields.nth(2)?.parse().ok()?;
+        (kind == "FLOCK" && fields.next()?.ends_with(&inode)).then_some(pid)
+    })
 }
 
 fn remove(path: &Path) -> Result<(), FastPathError> {

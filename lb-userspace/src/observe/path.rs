@@ -25,6 +25,9 @@ pub struct PathStatus {
     pub memory: u64,
     /// By how many the counts of active flows differed from the flow tables at the last exact recount.
     pub drift: u64,
+    /// What it cannot do here, each as a clause.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// The kernel's counters by reason.
     pub counters: Vec<KernelCounter>,
 }

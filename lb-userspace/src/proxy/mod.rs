@@ -20,6 +20,7 @@ mod fixtures;
 pub mod http;
 pub mod listener;
 mod peek;
+mod pulse;
 pub mod retry;
 mod session;
 mod sieve;
@@ -28,6 +29,7 @@ pub mod udp;
 pub mod worker;
 
 pub use listener::{ListenError, Listeners};
+pub use pulse::Pulses;
 pub use worker::{Client, Worker};
 
 pub use crate::wire::{Stream, header, stream};
@@ -114,6 +116,7 @@ pub struct Proxy {
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
     running: watch::Sender<usize>,
+    pulses: Pulses,
 }
 
 impl Proxy {
@@ -122,8 +125,10 @@ impl Proxy {
     /// # Errors
     /// A thread or its runtime cannot be made; those already started are stopped.
     pub fn start(shared: &Arc<Shared>, listeners: Vec<Listeners>) -> io::Result<Self> {
+        let stop = watch::Sender::new(Stop::Running);
         let mut proxy = Self {
-            stop: watch::Sender::new(Stop::Running),
+            pulses: Pulses::new(stop.subscribe()),
+            stop,
             threads: Vec::new(),
             running: watch::Sender::new(0),
         };
@@ -133,10 +138,12 @@ impl Proxy {
                 .enable_all()
                 .build()?;
             let running = Running::begin(&proxy.running);
+            let beat = proxy.pulses.add();
+            runtime.spawn(beat.answer());
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
-                    let _running = running;
+                    let (_running, _beat) = (running, beat);
                     worker::run(&runtime, index, shared, listeners, stop);
                 })?;
             proxy.threads.push(thread);
@@ -153,6 +160,11 @@ impl Proxy {
             }
             further
         });
+    }
+
+    /// Whether the workers turn.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// Whether all workers have ended.

@@ -7,6 +7,7 @@ use crate::{
     observe::log::{
         Active, Cause, Common, Extra, Path, Phase, ServerField, TcpRecord, Termination,
     },
+    rules::{Captured, Value},
     topology::{Backend, Frontend, Peer, Server},
 };
 
@@ -37,6 +38,15 @@ pub struct Outcome {
     pub bytes_out: u64,
     /// A side broke off: the other is to learn it by RST.
     pub broken: bool,
+}
+
+/// What its line has of expressions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found<'a> {
+    /// What those in the line come to.
+    pub(super) samples: &'a [Option<Value<'static>>],
+    /// What rules kept.
+    pub(super) captured: Option<&'a Captured>,
 }
 
 impl Outcome {
@@ -84,7 +94,13 @@ impl Session<'_> {
     }
 
     /// Writes its line.
-    pub(super) fn log(&self, backend: Option<&Backend>, trace: &Trace, outcome: &Outcome) {
+    pub(super) fn log(
+        &self,
+        backend: Option<&Backend>,
+        trace: &Trace,
+        outcome: &Outcome,
+        found: Found<'_>,
+    ) {
         let Self {
             shared,
             frontend,
@@ -93,6 +109,8 @@ impl Session<'_> {
         } = self;
         let wants = frontend.config.log_format.wants();
         let extra = Extra {
+            samples: found.samples,
+            captured: found.captured,
             destination: self.destination,
             server: trace.server.as_ref().map(|server| server.peer()),
             lines: match wants.lines {

@@ -39,15 +39,34 @@ impl Rule {
     /// Whether it is a `use_backend` that a connection of mode tcp can follow, and nothing else.
     pub fn routes_connections(&self) -> bool {
         let mut known = true;
+        let mut look = |expr: &super::Expr| known &= expr.is_of_stream();
         if let Some(condition) = &self.condition {
-            condition.each_expr(&mut |expr| known &= expr.is_of_connection());
+            condition.each_expr(&mut look);
+        }
+        if let Some(End::Backend(Target::Computed(name))) = &self.end {
+            name.expressions().for_each(&mut look);
         }
         known
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
             && self.after.is_none()
-            && matches!(self.end, Some(End::Backend(Target::Named(_))))
+            && matches!(self.end, Some(End::Backend(_)))
+    }
+}
+
+impl Rule {
+    /// Calls `visit` with each expression in its condition and its edits.
+    pub fn each_expr(&self, visit: &mut dyn FnMut(&super::Expr)) {
+        let parts = [self.response.as_ref(), self.after.as_ref()];
+        let parts = parts.into_iter().flatten();
+        let conditions = parts.clone().map(|part| &part.condition);
+        for condition in conditions.chain([&self.condition]).flatten() {
+            condition.each_expr(visit);
+        }
+        for edit in parts.flat_map(|part| &part.edits).chain(&self.edits) {
+            edit.each_template(&mut |template| template.expressions().for_each(&mut *visit));
+        }
     }
 }
 
@@ -197,6 +216,11 @@ impl Edit {
                 | Self::SetSourcePort(_)
                 | Self::Silence
         )
+    }
+
+    /// Whether it counts, so that it makes a difference how often it is carried out.
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::Count(..))
     }
 
     /// Calls `visit` with its templates.

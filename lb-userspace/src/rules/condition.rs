@@ -42,7 +42,51 @@ impl Test {
     }
 }
 
+/// What can be said of a condition while more may come of what it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+    /// It may yet.
+    NotYet,
+}
+
 impl Condition {
+    /// Whether it holds, for what is known so far.
+    pub fn judge<'a>(&'a self, scene: &Scene<'a>) -> Judged {
+        match self {
+            Self::Test(test) if test.holds(scene) => Judged::Yes,
+            Self::Test(test) if test.expr.may_change(scene) => Judged::NotYet,
+            Self::Test(_) => Judged::No,
+            // The first that does not hold decides, as HAProxy has it.
+            Self::All(all) => {
+                let mut judged = all.iter().map(|one| one.judge(scene));
+                judged
+                    .find(|one| *one != Judged::Yes)
+                    .unwrap_or(Judged::Yes)
+            }
+            Self::Any(any) => {
+                let mut found = Judged::No;
+                for one in any {
+                    match one.judge(scene) {
+                        Judged::Yes => return Judged::Yes,
+                        Judged::NotYet => found = Judged::NotYet,
+                        Judged::No => {}
+                    }
+                }
+                found
+            }
+            Self::Not(one) => match one.judge(scene) {
+                Judged::Yes => Judged::No,
+                Judged::No => Judged::Yes,
+                Judged::NotYet => Judged::NotYet,
+            },
+            Self::Named(one) => one.judge(scene),
+        }
+    }
+
     /// Whether it holds.
     pub fn holds<'a>(&'a self, scene: &Scene<'a>) -> bool {
         match self {

@@ -131,9 +131,24 @@ impl Expr {
         self.fetch.needs_fields()
     }
 
+    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
+    pub fn payload(&self) -> Option<bool> {
+        self.fetch.payload()
+    }
+
+    /// Whether more bytes of the connection may change its value, or bring it.
+    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
+        self.fetch.may_change(scene)
+    }
+
     /// Whether it asks for this of the client's TLS.
     pub fn asks(&self, fact: TlsFact) -> bool {
         matches!(&self.fetch, Fetch::Tls(asked) if *asked == fact)
+    }
+
+    /// Whether there may be such a thing in mode tcp before the server is asked.
+    pub fn is_of_stream(&self) -> bool {
+        !self.needs_request() && !self.needs_response() && self.payload() != Some(true)
     }
 
     /// Whether a connection of mode tcp has it: its ends, and the name that its TLS asks for.

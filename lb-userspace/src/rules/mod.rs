@@ -24,6 +24,7 @@ mod auth;
 pub mod calendar;
 mod capture;
 mod condition;
+mod content;
 mod convert;
 pub mod cookies;
 mod edit;
@@ -55,10 +56,14 @@ use http::HeaderName;
 pub use action::{Edit, End, Rule};
 pub use auth::Users;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
-pub use condition::{Condition, Test};
+pub use condition::{Condition, Judged, Test};
+pub use content::Content;
 pub use convert::Converter;
 pub use expr::Expr;
-pub use fetch::{Fetch, Side, credentials, host_name, parameter};
+pub use fetch::{
+    Fetch, Side, credentials, hello, host_name, parameter,
+    payload::{MOST as MOST_PAYLOAD, Seen},
+};
 pub use limit::Limiter;
 pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};

@@ -8,7 +8,14 @@ use http::{
     request, response,
 };
 
-use super::{auth::Users, capture::Captured, named::Named, table::Tracked, value::Value};
+use super::{
+    auth::Users,
+    capture::Captured,
+    fetch::{Side, payload::Seen},
+    named::Named,
+    table::Tracked,
+    value::Value,
+};
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +110,10 @@ pub trait World {
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
     /// The request's line as the client sent it.
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
+        None
+    }
+    /// What a side of a connection of mode tcp has sent so far, where that is looked at.
+    fn seen(&self, _side: Side) -> Option<Seen<'_>> {
         None
     }
     /// The request's number in this process.
@@ -370,6 +381,12 @@ impl State {
     /// All entries that are followed.
     pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
         self.tracked.iter().map(|(_, tracked)| tracked)
+    }
+
+    /// The same, and those that the connection follows.
+    pub fn followed(&self) -> impl Iterator<Item = &Tracked> {
+        let all = self.tracked.iter().chain(&self.of_session);
+        all.map(|(_, tracked)| tracked)
     }
 
     /// What was kept for the log, if anything is.

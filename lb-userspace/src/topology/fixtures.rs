@@ -94,6 +94,8 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         errorfiles: Default::default(),
         connections: Default::default(),
         sticks: Vec::new(),
+        inspect: Default::default(),
+        inspect_response: Default::default(),
     }
 }
 
@@ -114,6 +116,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         maxconn: None,
         rules: crate::rules::RuleSet::default(),
         connection_rules: crate::rules::RuleSet::default(),
+        inspect: Default::default(),
         default_backend: Some(default_backend.into()),
         timeouts: timeouts(),
         forwarding: Default::default(),

@@ -12,6 +12,7 @@
 //! queued GET /path                 likewise, but waits for one of those
 //! talk NAME                        a conversation, whose steps are the indented lines below
 //!     send TEXT \n                     `\n` is CR LF in texts
+//!     hex 00FF
 //!     read GET | expect TEXT | pause 10 | shut | rest
 //! settle GET /path -> TEXT         before all: until an answer has this in it
 //! environment NAME=VALUE
@@ -151,6 +152,7 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
                     match word {
                         "send" => Step::Send(rest.replace("\\n", "\n")),
                         "bytes" => Step::Bytes(rest.replace("\\n", "\r\n").into_bytes()),
+                        "hex" => Step::Bytes(unhex(rest)),
                         "read" => Step::Read(rest.to_owned()),
                         "expect" => Step::Expect(keep(&rest.replace("\\n", "\r\n"))),
                         "pause" => Step::Pause(rest.parse().unwrap()),
@@ -175,6 +177,13 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
     }
     script.not_read.sort();
     script
+}
+
+/// Bytes from two digits each.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.map(byte).collect()
 }
 
 /// `GET /x | Name: value | = body` as a request.

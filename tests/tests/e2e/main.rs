@@ -29,6 +29,7 @@ mod maxconn;
 mod names;
 mod oracle;
 mod pmtu;
+mod privileges;
 mod services;
 mod setup;
 mod spoofed;

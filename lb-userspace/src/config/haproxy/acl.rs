@@ -19,6 +19,9 @@ pub(super) struct Acls {
 const PREDEFINED: &[(&str, &str, &str, &[&str])] = &[
     ("FALSE", "always_false", "", &[]),
     ("TRUE", "always_true", "", &[]),
+    ("HTTP", "req.proto_http", "", &[]),
+    ("REQ_CONTENT", "req.len", "value", &["gt 0"]),
+    ("WAIT_END", "wait_end", "", &[]),
     ("LOCALHOST", "src", "network", &["127.0.0.1/8", "::1"]),
     ("HTTP_1.0", "req.ver", "value", &["1.0"]),
     ("HTTP_1.1", "req.ver", "value", &["1.1"]),
@@ -179,10 +182,6 @@ fn predefined(name: &str, span: Span) -> Option<Value> {
         }
         keyed("expr", Value::map(map, span))
     };
-    if name == "HTTP" {
-        // Every request that gets as far as rules is one.
-        return Some(found(("always_true", "", &[])));
-    }
     let (_, of, how, values) = PREDEFINED.iter().find(|(known, ..)| *known == name)?;
     Some(found((of, how, values)))
 }
@@ -262,6 +261,7 @@ const METHODS: &[(&str, &str)] = &[
     ("ip", "network"),
     ("int", "value"),
     ("bool", "value"),
+    ("bin", "value"),
 ];
 
 /// A criterion, flags and values.
@@ -362,20 +362,26 @@ fn build(
                 says.error(
                     method.span,
                     format!("there is no way of matching `{}`", method.text),
-                    "write one of str, beg, end, sub, dir, dom, reg, len, ip, int, bool, found",
+                    "write one of str, beg, end, sub, dir, dom, reg, len, ip, int, bool, bin, found",
                 );
                 return None;
             }
         },
     };
     let of = match flags.method.map(|method| method.text.as_str()) {
+        // What is compared is written in hexadecimal.
+        Some("bin") => format!("{name},hex"),
         // A type to compare as: one of another is made it.
         Some(kind @ ("int" | "bool")) => format!("{name},{kind}"),
         _ => name.to_owned(),
     };
+    let binary = flags.method.is_some_and(|method| method.text == "bin");
     let mut texts: Vec<Value> = numbers(values)
         .into_iter()
-        .map(|(text, span)| Value::text(text, span))
+        .map(|(text, span)| match binary {
+            true => Value::text(text.to_ascii_uppercase(), span),
+            false => Value::text(text, span),
+        })
         .collect();
     texts.extend(flags.files.iter().map(|file| {
         let path = Value::text(file.text.as_str(), file.span);
@@ -408,9 +414,10 @@ fn build(
     Some(Value::map(outer, span))
 }
 
-/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`.
+/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`, which hold for all numbers behind them.
 fn numbers(words: &[Word]) -> Vec<(String, Span)> {
     let mut found: Vec<(String, Span)> = Vec::new();
+    let mut held: Option<&str> = None;
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let operator = matches!(word.text.as_str(), "lt" | "le" | "gt" | "ge" | "eq");
@@ -422,10 +429,17 @@ fn numbers(words: &[Word]) -> Vec<(String, Span)> {
                         .starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
             {
                 found.push((format!("{} {}", word.text, next.text), word.span));
+                held = Some(&word.text)
+                    .filter(|word| *word != "eq")
+                    .map(String::as_str);
                 at += 2;
             }
             _ => {
-                found.push((word.text.clone(), word.span));
+                let text = match held {
+                    Some(operator) => format!("{operator} {}", word.text),
+                    None => word.text.clone(),
+                };
+                found.push((text, word.span));
                 at += 1;
             }
         }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::{
     Options,
     global::Global,
+    inherit::{complete, less},
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, userlist},
+    sections::{http_errors, remember_servers, unknown, userlist},
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -37,6 +38,8 @@ pub(super) struct Comments {
 pub(super) struct Section<'l> {
     pub(super) head: &'l Line,
     pub(super) lines: Vec<&'l Line>,
+    /// How many of them are those of the `defaults` that these come from.
+    above: usize,
 }
 
 /// Keys that our `defaults:` may have.
@@ -115,10 +118,12 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                     // What is wrong with these was told when they were read themselves.
                     let mut quiet = Says::default();
                     lines.iter().for_each(|line| proxy.line(line, &mut quiet));
+                    proxy.own_lines_follow(&section.lines);
                     section
                         .lines
                         .iter()
                         .for_each(|line| proxy.line(line, &mut says));
+                    section.above = lines.len();
                     lines.append(&mut section.lines);
                     section.lines = lines;
                 } else {
@@ -136,16 +141,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 proxies.push(found);
             }
             "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" => {
-                says.warn(
-                    head.span(),
-                    format!(
-                        "`{}` is read over: lb has nothing of the kind yet",
-                        head.keyword()
-                    ),
-                );
-            }
-            other => says.unsupported(head.span(), other),
+            _ => unknown(head, &mut says),
         }
     }
     let mut root = Map::default();
@@ -204,6 +200,7 @@ fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
             found.push(Section {
                 head: line,
                 lines: Vec::new(),
+                above: 0,
             });
         } else if let Some(section) = found.last_mut() {
             section.lines.push(line);
@@ -260,12 +257,15 @@ fn proxy(
             bases: says.bases.clone(),
             ..Says::default()
         };
-        section
-            .lines
-            .iter()
-            .for_each(|line| proxy.line(line, &mut quiet));
+        let (above, own) = section.lines.split_at(section.above);
+        above.iter().for_each(|line| proxy.line(line, &mut quiet));
+        if section.above > 0 {
+            proxy.own_lines_follow(own);
+        }
+        own.iter().for_each(|line| proxy.line(line, &mut quiet));
         proxy.inheriting = false;
     }
+    proxy.own_lines_follow(&section.lines);
     section.lines.iter().for_each(|line| proxy.line(line, says));
     Some((proxy, from))
 }
@@ -333,6 +333,9 @@ fn common(
     if keeps.is_some_and(|mode| mode.is_same(&kept)) {
         map.remove("connection_mode");
     }
+    if !proxy.is_tcp {
+        complete(&mut map, None);
+    }
     if let Some(check) = proxy.default_check() {
         map.set("health_check", check);
     }
@@ -341,37 +344,6 @@ fn common(
 
 fn mode(proxy: &Proxy) -> Value {
     Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
-}
-
-/// Takes out what `defaults` say already.
-fn less(map: &mut Map, common: Option<&(Map, Span)>) {
-    let keeps = |map: &Map| {
-        let mode = map.get("connection_mode");
-        mode.is_some_and(|mode| mode.is_same(&Value::plain("keep-alive", mode.span)))
-    };
-    let changes = common.is_some_and(|(common, _)| common.get("connection_mode").is_some());
-    if keeps(map) && !changes {
-        map.remove("connection_mode");
-    }
-    let Some((common, _)) = common else { return };
-    map.0
-        .retain_mut(|key| match (&mut key.value.what, common.get(&key.name)) {
-            (
-                What::Map(own),
-                Some(Value {
-                    what: What::Map(all),
-                    ..
-                }),
-            ) if matches!(key.name.as_str(), "timeouts" | "errorfiles") => {
-                own.0.retain(|key| {
-                    !all.get(&key.name)
-                        .is_some_and(|value| value.is_same(&key.value))
-                });
-                !own.is_empty()
-            }
-            (_, Some(value)) => !value.is_same(&key.value),
-            (_, None) => true,
-        });
 }
 
 /// What is written.
@@ -388,6 +360,8 @@ impl Out {
             || proxy.stats.get("enable").is_some()
             || proxy.stats.get("auth").is_some();
         let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
+        proxy.tell_endless(says);
+        proxy.tell_late(says);
         if asks_for_stats && proxy.kind.has_front() && proxy.servers.is_empty() && !routes {
             self.stats(proxy, says);
             return;
@@ -400,6 +374,13 @@ impl Out {
             );
         }
         if proxy.kind.has_front() {
+            if logs && proxy.logs && proxy.front.get("log_format").is_none() {
+                let option = if proxy.is_tcp { "tcplog" } else { "httplog" };
+                let message = format!(
+                    "HAProxy's lines tell who connected and no more without `option {option}`: lb's are as with it"
+                );
+                says.warn(proxy.span, message);
+            }
             self.frontend(proxy, common, logs && !proxy.logs, asks_for_stats);
         }
         if proxy.kind.has_back() {
@@ -435,6 +416,9 @@ impl Out {
             };
             map.inner("monitor", span).set("fail_if", fails);
         }
+        if !proxy.is_tcp {
+            complete(&mut map, common.map(|(common, _)| common));
+        }
         prepare(&mut map, proxy);
         // One without servers too: who comes so far is told that there is none.
         if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
@@ -448,6 +432,9 @@ impl Out {
         }
         if let Some(rules) = proxy.connection_rules() {
             map.set("connection_rules", rules);
+        }
+        if let Some(inspect) = proxy.inspect(false) {
+            map.set("inspect", inspect);
         }
         if let Some(rules) = proxy.rules() {
             map.set("rules", rules);
@@ -471,6 +458,19 @@ impl Out {
             map.set("acls", acls);
         }
         rules.into_iter().for_each(|rules| map.set("rules", rules));
+        // What a `listen` asks of clients its frontend does.
+        let inspect = (proxy.kind == Kind::Backend)
+            .then(|| proxy.inspect(false))
+            .flatten();
+        let responses = proxy.inspect(true);
+        if (inspect.is_some() || responses.is_some())
+            && let Some(acls) = proxy.acls.value(proxy.span)
+        {
+            map.set("acls", acls);
+        }
+        for (key, value) in [("inspect", inspect), ("inspect_response", responses)] {
+            value.into_iter().for_each(|value| map.set(key, value));
+        }
         let checks = proxy.health_check();
         let in_common = common.is_some_and(|(common, _)| common.get("health_check").is_some());
         match &checks {
@@ -481,6 +481,9 @@ impl Out {
                 map.set("health_check", Value::map(none, proxy.span));
             }
             None => {}
+        }
+        if checks.is_some() {
+            proxy.check.tell_lost(says);
         }
         for server in &proxy.servers {
             let mut keys = server.keys.clone();

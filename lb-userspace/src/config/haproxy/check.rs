@@ -10,26 +10,102 @@ use crate::config::source::Span;
 
 mod protocols;
 
+/// Options that say how servers are checked; a later one takes the place of an earlier one.
+pub(super) const OPTIONS: &[&str] = &[
+    "httpchk",
+    "tcp-check",
+    "ssl-hello-chk",
+    "redis-check",
+    "smtpchk",
+    "mysql-check",
+    "pgsql-check",
+    "ldap-check",
+    "spop-check",
+    "external-check",
+];
+
 /// How the servers of a proxy are checked.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Check {
-    /// Keys of `health_check:`, its type among them.
+    /// What `option …` asks for.
+    way: Way,
+    /// Keys of `health_check:` that `option …` says, its type among them.
     keys: Map,
-    /// Steps of `tcp-check`.
+    /// Steps that `option …` stands for.
     steps: Vec<Value>,
-    /// A `connect` has been read.
-    connects: bool,
+    /// What `http-check` lines say, and `tcp-check` lines: without their option they have no effect.
+    http: Rules,
+    tcp: Rules,
+    /// All of it is from `defaults`: the section's own first line about checks takes the place of what is there.
+    inherited: bool,
+    /// Where the section has lines of its own and no request among them, while `defaults` has one.
+    unasked: Option<Span>,
     span: Option<Span>,
 }
 
+/// What is sent and expected.
+#[derive(Debug, Default, Clone)]
+struct Rules {
+    keys: Map,
+    steps: Vec<Value>,
+    /// A `connect` has been read.
+    connects: bool,
+    /// The first line.
+    span: Option<Span>,
+}
+
+/// What kind of check `option …` asks for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To connect.
+    #[default]
+    Connect,
+    /// `option httpchk`
+    Http,
+    /// `option tcp-check`
+    Tcp,
+    /// Any other, which has no lines of its own.
+    Other,
+}
+
 impl Check {
+    /// The section's own lines follow.
+    pub(super) fn own_lines_follow(&mut self) {
+        self.inherited = true;
+    }
+
+    /// The section's first line about checks: what `defaults` say of requests and answers is not for it any more.
+    fn begin_own(&mut self, line: &Line) {
+        if !std::mem::take(&mut self.inherited) {
+            return;
+        }
+        (self.http, self.tcp) = (Rules::default(), Rules::default());
+        // So is the request of its `option httpchk`, unless one comes.
+        self.unasked =
+            (line.keyword() == "http-check" && self.way == Way::Http).then(|| line.span());
+    }
+
+    /// Takes back what an option before this one stands for.
+    fn ask(&mut self, way: Way, keys: Map, steps: Vec<Value>) {
+        (self.way, self.keys, self.steps) = (way, keys, steps);
+    }
+
     /// `option httpchk …`; whether it is one of them.
     pub(super) fn option(&mut self, line: &Line, says: &mut Says) -> bool {
         let span = line.span();
+        if !OPTIONS.contains(&line.text(1)) {
+            return false;
+        }
+        self.begin_own(line);
+        self.unasked = None;
+        let of_type = |name: &str| {
+            let mut keys = Map::default();
+            keys.set("type", Value::plain(name, line.span_of(1)));
+            keys
+        };
         match line.text(1) {
             "httpchk" => {
-                let mut keys = Map::default();
-                keys.set("type", Value::plain("http", line.span_of(1)));
+                let mut keys = of_type("http");
                 let words: Vec<_> = line.words.iter().skip(2).collect();
                 let (method, uri, rest) = match words.as_slice() {
                     [] => (None, None, &[][..]),
@@ -61,30 +137,30 @@ impl Check {
                         );
                     }
                 }
-                self.keys = keys;
+                self.ask(Way::Http, keys, Vec::new());
             }
-            "tcp-check" => self.keys.set("type", Value::plain("tcp", line.span_of(1))),
-            "ssl-hello-chk" => self.keys.set("type", Value::plain("ssl", line.span_of(1))),
+            "tcp-check" => self.ask(Way::Tcp, of_type("tcp"), Vec::new()),
+            "ssl-hello-chk" => self.ask(Way::Other, of_type("ssl"), Vec::new()),
             "redis-check" => {
-                self.keys.set("type", Value::plain("tcp", line.span_of(1)));
-                self.steps = vec![
+                let steps = vec![
                     step("send", "*1\r\n$4\r\nPING\r\n", span),
                     step("expect", "+PONG\r\n", span),
                 ];
+                self.ask(Way::Other, of_type("tcp"), steps);
             }
             "smtpchk" => {
-                self.keys.set("type", Value::plain("tcp", line.span_of(1)));
                 let hello = match (line.text(2), line.text(3)) {
                     ("", _) => "HELO localhost\r\n".to_owned(),
                     (verb, domain) => format!("{verb} {domain}\r\n"),
                 };
-                self.steps = vec![
+                let steps = vec![
                     step("expect", "220 ", span),
                     step("send", &hello, span),
                     step("expect", "250", span),
                     step("send", "QUIT\r\n", span),
                     step("expect", "221", span),
                 ];
+                self.ask(Way::Other, of_type("tcp"), steps);
             }
             "mysql-check" | "pgsql-check" | "ldap-check" => {
                 let user = match (line.text(2), line.text(3)) {
@@ -99,17 +175,15 @@ impl Check {
                 if line.text(4) == "pre-41" {
                     says.unsupported(line.span_of(4), "mysql-check … pre-41");
                 }
-                self.keys.set("type", Value::plain("tcp", line.span_of(1)));
-                self.steps = match line.text(1) {
+                let steps = match line.text(1) {
                     "mysql-check" => protocols::mysql(user, span),
                     "pgsql-check" => protocols::postgresql(user.unwrap_or_default(), span),
                     _ => protocols::ldap(span),
                 };
+                self.ask(Way::Other, of_type("tcp"), steps);
             }
-            "spop-check" | "external-check" => {
-                says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));
-            }
-            _ => return false,
+            // Of the options that are known these are all.
+            _ => says.unsupported(line.span_of(1), &format!("option {}", line.text(1))),
         }
         self.span = Some(span);
         true
@@ -117,7 +191,13 @@ impl Check {
 
     /// `http-check …`
     pub(super) fn http(&mut self, line: &Line, says: &mut Says) {
+        self.begin_own(line);
+        if line.text(1) == "send" {
+            self.unasked = None;
+        }
+        self.http.span.get_or_insert(line.span());
         let words = &line.words;
+        let keys = &mut self.http.keys;
         match line.text(1) {
             "send" => {
                 let mut at = 2;
@@ -134,22 +214,22 @@ impl Check {
                                 .map(|word| Value::plain(&word.text, word.span));
                             plain
                                 .into_iter()
-                                .for_each(|value| self.keys.set("method", value));
+                                .for_each(|value| keys.set("method", value));
                         }
                         "uri" => value(at + 1)
                             .into_iter()
-                            .for_each(|value| self.keys.set("path", value)),
+                            .for_each(|value| keys.set("path", value)),
                         "ver" => {
                             let plain = words
                                 .get(at + 1)
                                 .map(|word| Value::plain(&word.text, word.span));
                             plain
                                 .into_iter()
-                                .for_each(|value| self.keys.set("version", value));
+                                .for_each(|value| keys.set("version", value));
                         }
                         "hdr" => {
                             if let (Some(name), Some(value)) = (words.get(at + 1), value(at + 2)) {
-                                field(&mut self.keys, &name.text, value);
+                                field(keys, &name.text, value);
                             }
                             at += 1;
                         }
@@ -190,7 +270,23 @@ impl Check {
                     return;
                 }
                 let value = Value::text(pattern.text.as_str(), pattern.span);
-                let expect = self.keys.inner("expect", line.span());
+                let expect = keys.inner("expect", line.span());
+                let taken = |map: &Map| {
+                    map.get(if kind == "string" { "body" } else { "regex" })
+                        .is_some()
+                };
+                let twice = match (kind, negated) {
+                    ("status" | "rstatus", _) => expect.get("status").is_some(),
+                    (_, false) => taken(expect),
+                    (_, true) => {
+                        matches!(expect.get("not").map(|not| &not.what), Some(What::Map(not)) if taken(not))
+                    }
+                };
+                if twice {
+                    let what = format!("a second expect of {kind} in http-check");
+                    says.unsupported(line.span_of(at), &what);
+                    return;
+                }
                 match (kind, negated) {
                     ("status", false) => expect.set("status", value),
                     ("status" | "rstatus", _) => {
@@ -213,7 +309,7 @@ impl Check {
                     _ => {}
                 }
             }
-            "connect" => self.connect(line, says),
+            "connect" => self.http.connect(line, says),
             "comment" => {}
             "disable-on-404" | "send-state" | "set-var" => {
                 says.unsupported(line.span_of(1), &format!("http-check {}", line.text(1)));
@@ -222,6 +318,126 @@ impl Check {
         }
     }
 
+    /// `tcp-check …`
+    pub(super) fn tcp(&mut self, line: &Line, says: &mut Says) {
+        let span = line.span();
+        self.begin_own(line);
+        self.tcp.span.get_or_insert(span);
+        match (line.text(1), line.text(2)) {
+            ("connect", _) => self.tcp.connect(line, says),
+            ("send-binary", digits) => self.tcp.steps.push(hex_step("send", digits, span)),
+            ("expect", "binary") => self.tcp.steps.push(hex_step("expect", line.text(3), span)),
+            ("send", text) => self.tcp.steps.push(step("send", text, span)),
+            ("expect", "string") => self.tcp.steps.push(step("expect", line.text(3), span)),
+            ("expect", "rstring") => {
+                self.tcp.steps.push(regex_step(line.text(3), span));
+            }
+            ("comment", _) => {}
+            (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
+        }
+    }
+
+    /// `health_check:` of a backend: what its servers have in common; `None` if none is checked.
+    pub(super) fn value(&self, servers: &[Server]) -> Option<Value> {
+        let mut checked = servers
+            .iter()
+            .filter(|server| server.checked.is_some_and(|(on, _)| on));
+        let first = checked.next()?;
+        let span = self.span.or(first.checked.map(|(_, span)| span))?;
+        let mut common = self.whole(first, span);
+        for server in checked {
+            let other = self.whole(server, span);
+            common.0.retain(|key| {
+                // Each is of some type; whose is another says so.
+                key.name == "type" || is_in(&other, &key.name, &key.value)
+            });
+        }
+        Some(Value::map(common, span))
+    }
+
+    /// `health_check:` of a server that is not checked as its backend's `common` one says.
+    pub(super) fn of_server(&self, server: &Server, common: Option<&Value>) -> Option<Value> {
+        let (true, span) = server.checked? else {
+            return None;
+        };
+        let What::Map(common) = &common?.what else {
+            return None;
+        };
+        let mut own = self.whole(server, span);
+        own.0.retain(|key| !is_in(common, &key.name, &key.value));
+        (!own.is_empty()).then(|| Value::map(own, span))
+    }
+
+    /// What is said of checks whoever is checked.
+    fn said(&self, span: Span) -> Map {
+        let mut keys = self.keys.clone();
+        let rules = match self.way {
+            Way::Http => Some(&self.http),
+            Way::Tcp => Some(&self.tcp),
+            Way::Connect | Way::Other => None,
+        };
+        let own = rules.into_iter().flat_map(|rules| &rules.keys.0);
+        for key in own {
+            keys.set_at(&key.name, key.span, key.value.clone());
+        }
+        let steps = rules.map_or(&self.steps, |rules| &rules.steps);
+        if !steps.is_empty() {
+            keys.set("steps", Value::list(steps.clone(), span));
+        }
+        keys
+    }
+
+    /// What HAProxy does otherwise, and lines that have no effect, as in HAProxy, since their option is not there.
+    pub(super) fn tell_lost(&self, says: &mut Says) {
+        if let Some(span) = self.unasked {
+            says.warn(
+                span,
+                "HAProxy sends no request here, since `http-check` lines take the place of the `option httpchk` of `defaults` too; \
+                 lb sends that one: repeat `option httpchk` here to have both do so",
+            );
+        }
+        for (rules, way, what, option) in [
+            (&self.http, Way::Http, "http-check", "httpchk"),
+            (&self.tcp, Way::Tcp, "tcp-check", "tcp-check"),
+        ] {
+            if let Some(span) = rules.span.filter(|_| self.way != way && !self.inherited) {
+                let message =
+                    format!("`{what}` has no effect without `option {option}`, as in HAProxy");
+                says.warn(span, message);
+            }
+        }
+    }
+
+    /// All keys of a server's check.
+    fn whole(&self, server: &Server, span: Span) -> Map {
+        let mut keys = self.said(span);
+        if keys.get("type").is_none() {
+            keys.set("type", Value::plain("tcp", span));
+        }
+        if server.check_ssl || server.keys.get("tls").is_some() {
+            match keys.get("type").map(|value| &value.what) {
+                Some(What::Text { text, .. }) if text == "http" => {
+                    keys.set("type", Value::plain("https", span));
+                }
+                // It goes over the server's TLS by itself.
+                _ if keys.get("steps").is_some() => {}
+                _ => keys.set("type", Value::plain("ssl", span)),
+            }
+        }
+        for key in &server.check.0 {
+            keys.set_at(&key.name, key.span, key.value.clone());
+        }
+        keys
+    }
+
+    /// What `defaults` says for backends whose servers say `check` and no more.
+    pub(super) fn of_defaults(&self) -> Option<Value> {
+        let span = self.span?;
+        Some(Value::map(self.said(span), span))
+    }
+}
+
+impl Rules {
     /// `tcp-check connect` and `http-check connect`: where the check goes, and what comes before it.
     fn connect(&mut self, line: &Line, says: &mut Says) {
         if self.connects || !self.steps.is_empty() {
@@ -273,89 +489,6 @@ impl Check {
                 other => says.unsupported(span, &format!("{} connect … {other}", line.keyword())),
             }
         }
-    }
-
-    /// `tcp-check …`
-    pub(super) fn tcp(&mut self, line: &Line, says: &mut Says) {
-        let span = line.span();
-        match (line.text(1), line.text(2)) {
-            ("connect", _) => self.connect(line, says),
-            ("send-binary", digits) => self.steps.push(hex_step("send", digits, span)),
-            ("expect", "binary") => self.steps.push(hex_step("expect", line.text(3), span)),
-            ("send", text) => self.steps.push(step("send", text, span)),
-            ("expect", "string") => self.steps.push(step("expect", line.text(3), span)),
-            ("expect", "rstring") => {
-                self.steps.push(regex_step(line.text(3), span));
-            }
-            ("comment", _) => {}
-            (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
-        }
-    }
-
-    /// `health_check:` of a backend: what its servers have in common; `None` if none is checked.
-    pub(super) fn value(&self, servers: &[Server]) -> Option<Value> {
-        let mut checked = servers
-            .iter()
-            .filter(|server| server.checked.is_some_and(|(on, _)| on));
-        let first = checked.next()?;
-        let span = self.span.or(first.checked.map(|(_, span)| span))?;
-        let mut common = self.whole(first, span);
-        for server in checked {
-            let other = self.whole(server, span);
-            common.0.retain(|key| {
-                // Each is of some type; whose is another says so.
-                key.name == "type" || is_in(&other, &key.name, &key.value)
-            });
-        }
-        Some(Value::map(common, span))
-    }
-
-    /// `health_check:` of a server that is not checked as its backend's `common` one says.
-    pub(super) fn of_server(&self, server: &Server, common: Option<&Value>) -> Option<Value> {
-        let (true, span) = server.checked? else {
-            return None;
-        };
-        let What::Map(common) = &common?.what else {
-            return None;
-        };
-        let mut own = self.whole(server, span);
-        own.0.retain(|key| !is_in(common, &key.name, &key.value));
-        (!own.is_empty()).then(|| Value::map(own, span))
-    }
-
-    /// All keys of a server's check.
-    fn whole(&self, server: &Server, span: Span) -> Map {
-        let mut keys = self.keys.clone();
-        if keys.get("type").is_none() {
-            keys.set("type", Value::plain("tcp", span));
-        }
-        if !self.steps.is_empty() {
-            keys.set("steps", Value::list(self.steps.clone(), span));
-        }
-        if server.check_ssl || server.keys.get("tls").is_some() {
-            match keys.get("type").map(|value| &value.what) {
-                Some(What::Text { text, .. }) if text == "http" => {
-                    keys.set("type", Value::plain("https", span));
-                }
-                // It goes over the server's TLS by itself.
-                _ if !self.steps.is_empty() => {}
-                _ => keys.set("type", Value::plain("ssl", span)),
-            }
-        }
-        for key in &server.check.0 {
-            keys.set_at(&key.name, key.span, key.value.clone());
-        }
-        keys
-    }
-
-    /// What `defaults` says for backends whose servers say `check` and no more.
-    pub(super) fn of_defaults(&self) -> Option<Value> {
-        let span = self.span?;
-        let mut keys = self.keys.clone();
-        if !self.steps.is_empty() {
-            keys.set("steps", Value::list(self.steps.clone(), span));
-        }
-        Some(Value::map(keys, span))
     }
 }
 

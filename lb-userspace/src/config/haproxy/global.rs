@@ -4,6 +4,7 @@ use super::{
     lines::Line,
     says::Says,
     value::{Map, Value},
+    versions::tls_options,
 };
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
@@ -59,7 +60,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "ssl-default-server-ciphersuites",
         "rustls chooses among its own, all of them sound",
     ),
-    ("ssl-default-bind-options", "TLS 1.2 and 1.3 are offered"),
     ("ssl-default-server-options", "TLS 1.2 and 1.3 are offered"),
     ("ssl-dh-param-file", "there is no DHE in rustls"),
     ("ssl-engine", "rustls is used"),
@@ -127,6 +127,7 @@ impl Global {
             }
             "crt-base" => says.bases.certificates = Some(line.text(1).to_owned()),
             "ca-base" => says.bases.authorities = Some(line.text(1).to_owned()),
+            "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
             "log" => self.log(line, says),
@@ -198,6 +199,10 @@ impl Global {
                 "level",
                 Value::plain(line.text(at + 1), line.span_of(at + 1)),
             );
+        }
+        if !line.text(at + 2).is_empty() {
+            let message = "the least level of a log is left out: lb sends levels as they are";
+            says.warn(line.span_of(at + 2), message);
         }
         self.keys.push("log", Value::map(map, line.span()));
         self.logs = true;

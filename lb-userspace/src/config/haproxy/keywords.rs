@@ -4,7 +4,7 @@ use super::{
     acl,
     lines::Line,
     proxy::Proxy,
-    says::Says,
+    says::{Says, duration},
     value::{Map, Value, What},
 };
 
@@ -18,6 +18,17 @@ const OF_INSERT: &[&str] = &[
     "maxidle",
     "maxlife",
 ];
+
+/// `http_req_rate(10000)` → `http_req_rate(10s)`: a period is milliseconds unless it says otherwise.
+fn with_unit(data: &str) -> String {
+    let period = data
+        .split_once('(')
+        .and_then(|(name, rest)| Some((name, rest.strip_suffix(')')?)));
+    match period.and_then(|(name, text)| Some((name, duration(text)?))) {
+        Some((name, text)) if name.ends_with("_rate") => format!("{name}({text})"),
+        _ => data.to_owned(),
+    }
+}
 
 impl Proxy {
     /// `capture request|response header NAME len N`, `capture cookie NAME len N`, `declare capture request|response len N`
@@ -56,6 +67,9 @@ impl Proxy {
         };
         if let Some(number) = says.number(length, line.span_of(words.len() - 1)) {
             map.set("len", number);
+        }
+        if key == "request" {
+            self.place_captures();
         }
         let value = Value::map(map, line.span());
         let captures = self.front.inner("capture", line.span());
@@ -159,7 +173,7 @@ impl Proxy {
                 }
                 "store" => {
                     for data in argument.split(',').filter(|data| !data.is_empty()) {
-                        map.push("store", Value::text(data, span));
+                        map.push("store", Value::text(with_unit(data), span));
                     }
                 }
                 "nopurge" => {
@@ -227,6 +241,10 @@ impl Proxy {
             let rest = algorithm.strip_prefix(name)?;
             rest.strip_prefix('(')?.strip_suffix(')')
         };
+        if let Some(other) = line.words.get(2).filter(|_| algorithm.starts_with("hdr(")) {
+            says.unsupported(other.span, &format!("balance hdr … {}", other.text));
+            return;
+        }
         let text = if let Some(name) = argument("hdr") {
             format!("hdr {name}")
         } else if let Some(draws) = argument("random") {

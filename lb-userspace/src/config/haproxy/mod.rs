@@ -11,6 +11,7 @@ mod acl;
 mod assemble;
 mod check;
 mod global;
+mod inherit;
 mod keywords;
 mod lines;
 mod more;
@@ -26,6 +27,7 @@ mod server;
 mod tcp;
 mod template;
 mod value;
+mod versions;
 mod words;
 mod yaml;
 

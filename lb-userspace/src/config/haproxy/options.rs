@@ -1,10 +1,11 @@
 //! `option` and `timeout` lines.
 
 use super::{
+    check,
     lines::Line,
     proxy::{Kind, Proxy},
     says::Says,
-    value::{Map, Value},
+    value::{Map, Value, What},
 };
 
 impl Proxy {
@@ -22,18 +23,37 @@ impl Proxy {
         let Some(time) = says.duration(text, span) else {
             return;
         };
+        if time.as_text() == Some("0ms") {
+            let message =
+                format!("`timeout {name} 0` has no end in HAProxy: lb has no such timeout");
+            says.error(
+                span,
+                message,
+                "write a long one, such as `24d`, or remove the line",
+            );
+            return;
+        }
+        let elsewhere = |says: &mut Says, whose: &str| {
+            if !self.inheriting {
+                let message =
+                    format!("`timeout {name}` has no effect here: it is the {whose}'s in lb");
+                says.warn(line.span(), message);
+            }
+        };
         let key = name.replace('-', "_");
         match name {
             "client" | "http-request" | "http-keep-alive" | "tarpit" => {
                 if self.kind.has_front() {
                     self.front.inner("timeouts", line.span()).set(&key, time);
-                } else if name == "tarpit" && !self.inheriting {
-                    says.warn(line.span(), "`timeout tarpit` is the frontend's in lb");
+                } else {
+                    elsewhere(says, "frontend");
                 }
             }
             "connect" | "server" | "queue" | "tunnel" | "check" => {
                 if self.kind.has_back() {
                     self.back.inner("timeouts", line.span()).set(&key, time);
+                } else {
+                    elsewhere(says, "backend");
                 }
             }
             "client-fin" | "server-fin" | "client-hs" => {
@@ -129,8 +149,7 @@ impl Proxy {
             | "h1-case-adjust-bogus-server"
             | "independent-streams"
             | "use-small-buffers" => match line.text(1) {
-                "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect"
-                | "http-ignore-probes" | "prefer-last-server" | "splice-auto"
+                "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect" | "splice-auto"
                 | "splice-request" | "splice-response" | "contstats" | "log-health-checks"
                 | "http-no-delay" => {}
                 "abortonclose" if on => says.warn(
@@ -158,6 +177,11 @@ impl Proxy {
                     says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));
                 }
             }
+            other if check::OPTIONS.contains(&other) && !on => {
+                let message = format!("`no option {other}` is nothing, as in HAProxy");
+                let mend = "write another way of checking instead: `option tcp-check` only connects";
+                says.error(span, message, mend);
+            }
             other => {
                 if !self.check.option(line, says) && on {
                     says.unsupported(line.span_of(1), &format!("option {other}"));
@@ -168,6 +192,39 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// Timeouts that are not there: HAProxy waits for ever then.
+    pub(super) fn tell_endless(&self, says: &mut Says) {
+        let is_there =
+            |map: &Map, key: &str| match map.get("timeouts").map(|timeouts| &timeouts.what) {
+                Some(What::Map(timeouts)) => timeouts.get(key).is_some(),
+                _ => false,
+            };
+        let missing = [
+            (
+                "client",
+                "50 seconds",
+                self.kind.has_front() && !is_there(&self.front, "client"),
+            ),
+            (
+                "connect",
+                "5 seconds",
+                !self.servers.is_empty() && !is_there(&self.back, "connect"),
+            ),
+            (
+                "server",
+                "50 seconds",
+                !self.servers.is_empty() && !is_there(&self.back, "server"),
+            ),
+        ];
+        for (name, time, is_missing) in missing {
+            if is_missing {
+                let message =
+                    format!("HAProxy waits for ever without `timeout {name}`: lb waits {time}");
+                says.warn(self.span, message);
+            }
+        }
+    }
+
     /// `option http-server-close` and the like: the last one of a section counts.
     fn connection_mode(&mut self, option: &str, on: bool, line: &Line) {
         let mode = match option {

@@ -34,6 +34,8 @@ const ORDER: &[&str] = &[
     "stick_table",
     "acls",
     "connection_rules",
+    "inspect",
+    "inspect_response",
     "stick",
     "rules",
     "default_backend",

@@ -7,8 +7,9 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
-    tcp, template,
-    value::{Map, Value},
+    tcp::{self, Bytes},
+    template,
+    value::{Map, Value, What},
 };
 use crate::config::source::Span;
 
@@ -60,6 +61,8 @@ pub(super) struct Proxy {
     connections: Vec<Value>,
     sessions: Vec<Value>,
     contents: Vec<Value>,
+    /// `tcp-request content` and `tcp-response content` of mode tcp.
+    bytes: Bytes,
     /// When `tcp-request content` has ended already.
     accepted: Vec<Value>,
     default_server: Server,
@@ -94,6 +97,7 @@ impl Proxy {
             connections: Vec::new(),
             sessions: Vec::new(),
             contents: Vec::new(),
+            bytes: Bytes::default(),
             accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
@@ -116,7 +120,12 @@ impl Proxy {
                 }
             }
             "maxconn" if self.fits(line, true, says) => {
-                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                if line.text(1) == "0" {
+                    // No limit, which is no key.
+                    if self.front.get("maxconn").is_some() {
+                        says.unsupported(span, "maxconn 0 where `defaults` has a limit");
+                    }
+                } else if let Some(number) = says.number(line.text(1), line.span_of(1)) {
                     self.front.set("maxconn", number);
                 }
             }
@@ -148,6 +157,7 @@ impl Proxy {
             }
             "use-server" => {}
             "tcp-request" => self.tcp_request(line, says),
+            "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {
                 self.after
                     .extend(rules::http(line, Side::After, &self.acls, says));
@@ -305,10 +315,20 @@ impl Proxy {
             | "monitor-uri"
             | "server-template"
             | "stick"
+            | "tcp-response"
             | "server" => {
                 // Where it does not belong: told by `fits`.
             }
             other => says.unsupported(line.span_of(0), other),
+        }
+    }
+
+    /// The section's own lines follow those of its defaults. Its mode holds for all of them, wherever it stands.
+    pub(super) fn own_lines_follow(&mut self, lines: &[&Line]) {
+        self.check.own_lines_follow();
+        let mode = lines.iter().rfind(|line| line.keyword() == "mode");
+        if let Some(line) = mode {
+            self.is_tcp = line.text(1) == "tcp";
         }
     }
 
@@ -370,16 +390,32 @@ impl Proxy {
                 self.contents
                     .extend(tcp::content(line, &self.acls, accepted, says));
             }
-            // All that it does is to wait for a client's TLS, as `sni` does by itself.
-            "content" if line.text(2) == "accept" && asks_for_hello(line) => {}
-            // Of requests there are heads, which are waited for anyway.
-            "inspect-delay" if !self.is_tcp => {}
-            "inspect-delay" => says.warn(
-                line.span_of(1),
-                "`inspect-delay` is left out: lb waits for a client's TLS where `sni` is asked for, 5 seconds at most",
-            ),
+            "content" => {
+                let rule = tcp::bytes(line, Side::Request, &self.acls, says);
+                self.bytes.request.extend(rule);
+            }
+            "inspect-delay" => self.bytes.delay(line, false, says),
             other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
         }
+    }
+
+    /// `tcp-response …`
+    fn tcp_response(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "content" if self.is_tcp => {
+                let rule = tcp::bytes(line, Side::Response, &self.acls, says);
+                self.bytes.response.extend(rule);
+            }
+            "inspect-delay" => self.bytes.delay(line, true, says),
+            other => says.unsupported(line.span_of(1), &format!("tcp-response {other}")),
+        }
+    }
+
+    /// `inspect`, or `inspect_response`, in mode tcp.
+    pub(super) fn inspect(&self, response: bool) -> Option<Value> {
+        self.bytes
+            .value(response, self.span)
+            .filter(|_| self.is_tcp)
     }
 
     /// The rules of the frontend's connections.
@@ -395,6 +431,7 @@ impl Proxy {
     /// The rules of the frontend, or of the backend, in the order in which HAProxy asks them.
     pub(super) fn rules(&self) -> Option<Value> {
         let original: Vec<Value> = self.original.iter().cloned().collect();
+        let routes = self.routes();
         let all = [
             &self.contents,
             &self.request,
@@ -402,13 +439,95 @@ impl Proxy {
             &original,
             &self.response,
             &self.after,
-            &self.routes,
+            &routes,
         ];
         let mut all: Vec<Value> = all.into_iter().flatten().cloned().collect();
         if self.kind == Kind::Backend {
             all.extend(self.use_servers.iter().cloned());
         }
         (!all.is_empty()).then(|| Value::list(all, self.span))
+    }
+
+    /// HAProxy asks `tcp-request connection` rules as soon as a connection is there, lb once it knows who has come.
+    pub(super) fn tell_late(&self, says: &mut Says) {
+        let Some(span) = self.connections.first().map(|rule| rule.span) else {
+            return;
+        };
+        let binds = match self.front.get("bind").map(|binds| &binds.what) {
+            Some(What::List(binds)) => binds.as_slice(),
+            _ => &[],
+        };
+        let some = |key: &str| {
+            binds
+                .iter()
+                .any(|bind| matches!(&bind.what, What::Map(bind) if bind.get(key).is_some()))
+        };
+        if some("accept_proxy") {
+            says.error(
+                span,
+                "`tcp-request connection` looks at whoever sends the PROXY header, which lb cannot: it asks for the client \
+                 that the header names",
+                "write `tcp-request session`, and have a firewall say who may send the header",
+            );
+        } else if some("tls") {
+            let message =
+                "lb asks `tcp-request connection` rules once TLS has begun, HAProxy before it";
+            says.warn(span, message);
+        }
+    }
+
+    /// `use_backend` lines. One whose name is computed is the last that is asked, also if there is no such backend.
+    fn routes(&self) -> Vec<Value> {
+        let mut routes = Vec::new();
+        for (index, rule) in self.routes.iter().enumerate() {
+            routes.push(rule.clone());
+            let What::Map(map) = &rule.what else { continue };
+            let name = map.get("use_backend").and_then(Value::as_text);
+            if index + 1 == self.routes.len() || !name.is_some_and(|name| name.contains("%[")) {
+                continue;
+            }
+            let mut otherwise = Map::default();
+            if let Some(condition) = map.get("if") {
+                otherwise.set("if", condition.clone());
+            }
+            match self.front.get("default_backend") {
+                Some(name) => otherwise.set("use_backend", name.clone()),
+                None if self.kind == Kind::Listen => {
+                    otherwise.set("use_backend", Value::text(self.name.as_str(), rule.span));
+                }
+                None => otherwise.set("deny", Value::plain("503", rule.span)),
+            }
+            routes.push(Value::map(otherwise, rule.span));
+        }
+        routes
+    }
+
+    /// Gives captures of rules that stand before a `capture` line their places, which are in the order of the lines.
+    pub(super) fn place_captures(&mut self) {
+        let rules = self.contents.iter_mut().chain(&mut self.request);
+        for rule in rules {
+            let What::Map(map) = &mut rule.what else {
+                continue;
+            };
+            let capture = map.0.iter_mut().find(|key| key.name == "capture");
+            let Some(What::Map(capture)) = capture.map(|key| &mut key.value.what) else {
+                continue;
+            };
+            let Some(length) = capture.get("len").cloned() else {
+                continue;
+            };
+            let span = length.span;
+            let mut place = Map::default();
+            place.set("len", length);
+            let places = self.front.inner("capture", span);
+            let id = match places.get("request").map(|places| &places.what) {
+                Some(What::List(places)) => places.len(),
+                _ => 0,
+            };
+            places.push("request", Value::map(place, span));
+            capture.remove("len");
+            capture.set("id", Value::plain(id, span));
+        }
     }
 
     /// `health_check:` of its servers.
@@ -420,12 +539,4 @@ impl Proxy {
     pub(super) fn default_check(&self) -> Option<Value> {
         self.check.of_defaults()
     }
-}
-
-/// Whether a line's condition is but that the client has begun TLS.
-fn asks_for_hello(line: &Line) -> bool {
-    let names = ["req.ssl_hello_type", "req_ssl_hello_type"];
-    line.words
-        .iter()
-        .any(|word| names.contains(&word.text.as_str()))
 }

@@ -79,7 +79,8 @@ pub(super) fn redirect_line(line: &Line, acls: &Acls, says: &mut Says) -> Option
         words: &line.words[..at.unwrap_or(line.words.len())],
         span: line.span(),
     };
-    let does = redirect(&action, says)?;
+    // What these say is no format, unlike what `http-request redirect` says.
+    let does = redirect(&action, literal, says)?;
     rule(line, at, does, Side::Request, acls, says)
 }
 
@@ -201,6 +202,16 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
         "replace-path" | "replace-pathq" | "replace-uri" if side == Side::Request => {
             map.set(&keyword.replace('-', "_"), pair(action, 1, says)?);
         }
+        "set-path"
+            if side == Side::Request
+                && action.text(1).contains('?')
+                && !action.text(1).contains("%[") =>
+        {
+            let message = "a `?` of `set-path` is one of the path's and encoded: `set-pathq` and `set-query` change the query";
+            says.warn(action.span(1), message);
+            let value = action.need(1, "a value", says)?;
+            map.set("set_path", Value::text(format(&value.text), value.span));
+        }
         "set-path" | "set-pathq" | "set-query" | "set-uri" | "set-method"
             if side == Side::Request =>
         {
@@ -232,7 +243,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map.set("capture", Value::map(inner, action.span));
         }
         "allow" => map.set("allow", Value::plain("true", action.span)),
-        "redirect" if side != Side::After => map = redirect(action, says)?,
+        "redirect" if side != Side::After => {
+            map = redirect(action, format, says)?;
+        }
         "deny" | "tarpit" if side == Side::Request => {
             let key = if keyword == "tarpit" {
                 "tarpit"
@@ -256,6 +269,12 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map.set(key, value);
         }
         "deny" if side == Side::Response => {
+            if let Some(other) = action.words.get(if action.words.len() > 3 { 3 } else { 1 })
+                && !matches!(other.text.as_str(), "deny_status" | "status")
+            {
+                says.unsupported(other.span, &format!("deny … {}", other.text));
+                return None;
+            }
             let value = match action.after("deny_status").or(action.after("status")) {
                 Some(status) => says.number(&status.text, status.span)?,
                 None => Value::plain("true", action.span),
@@ -264,9 +283,15 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
         }
         "return" if side != Side::After => map = returned(action, says)?,
         "auth" if side == Side::Request => {
-            let realm = action.after("realm").map_or("", |word| word.text.as_str());
+            let realm = action.after("realm").map(|word| word.text.as_str());
+            let realm = realm.unwrap_or("%[fe_name]");
             let mut answer = Map::default();
             answer.set("status", Value::plain(401, action.span));
+            answer.set("content_type", Value::text("text/html", action.span));
+            answer.set("body", Value::text(UNAUTHORIZED, action.span));
+            answer
+                .inner("headers", action.span)
+                .set("Cache-Control", Value::text("no-cache", action.span));
             answer.inner("headers", action.span).set(
                 "WWW-Authenticate",
                 Value::text(format!("Basic realm=\"{realm}\""), action.span),
@@ -334,6 +359,10 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
     Some(map)
 }
 
+/// What HAProxy answers with to those who are to say who they are.
+const UNAUTHORIZED: &str = "<html><body><h1>401 Unauthorized</h1>\nYou need a valid user and password to access this \
+                            content.\n</body></html>\n";
+
 /// `REGEX FORMAT`
 fn pair(action: &Action<'_>, at: usize, says: &mut Says) -> Option<Value> {
     let (regex, by) = (
@@ -347,7 +376,7 @@ fn pair(action: &Action<'_>, at: usize, says: &mut Says) -> Option<Value> {
 }
 
 /// `redirect location|prefix|scheme VALUE [code N] [drop-query] …`
-fn redirect(action: &Action<'_>, says: &mut Says) -> Option<Map> {
+fn redirect(action: &Action<'_>, text: fn(&str) -> String, says: &mut Says) -> Option<Map> {
     let mut inner = Map::default();
     let mut at = 1;
     while let Some(word) = action.words.get(at) {
@@ -379,7 +408,7 @@ fn redirect(action: &Action<'_>, says: &mut Says) -> Option<Map> {
         };
         let value = match key.as_str() {
             "code" => Value::plain(&argument.text, argument.span),
-            "location" | "prefix" | "scheme" => Value::text(format(&argument.text), argument.span),
+            "location" | "prefix" | "scheme" => Value::text(text(&argument.text), argument.span),
             _ => Value::text(argument.text.as_str(), argument.span),
         };
         inner.set_at(&key, word.span, value);
@@ -411,6 +440,16 @@ fn returned(action: &Action<'_>, says: &mut Says) -> Option<Map> {
             "file" => inner.set("file", Value::text(argument.text.as_str(), argument.span)),
             "hdr" => {
                 let value = action.need(at + 2, "a field's value", says)?;
+                let headers = inner.inner("headers", word.span);
+                if headers
+                    .0
+                    .iter()
+                    .any(|key| key.name.eq_ignore_ascii_case(&argument.text))
+                {
+                    let what = format!("return … hdr {} a second time", argument.text);
+                    says.unsupported(word.span, &what);
+                    return None;
+                }
                 inner.inner("headers", word.span).set_at(
                     &argument.text,
                     argument.span,

@@ -15,13 +15,28 @@ pub(super) struct Says {
     pub(super) bases: Bases,
 }
 
-/// Folders that files are looked for in: `crt-base`, `ca-base`.
+/// What `global` and the like set for the lines below: folders that files are looked for in (`crt-base`, `ca-base`), …
 #[derive(Debug, Default, Clone)]
 pub(super) struct Bases {
     pub(super) certificates: Option<String>,
     pub(super) authorities: Option<String>,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
+    /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.
+    pub(super) tls: Map,
+}
+
+impl Bases {
+    /// Completes the TLS of a bind by what holds for all that do not say otherwise.
+    pub(super) fn bound_tls(&self, tls: &mut Map) {
+        let says = |key: &str| ["min_version", "max_version"].contains(&key);
+        let limited = tls.0.iter().any(|key| says(&key.name));
+        for key in self.tls.0.iter().filter(|key| !limited || !says(&key.name)) {
+            if tls.get(&key.name).is_none() {
+                tls.set_at(&key.name, key.span, key.value.clone());
+            }
+        }
+    }
 }
 
 /// A file's name as it is below its base; one that begins with `/` or `.` stands for itself.
@@ -94,7 +109,7 @@ impl Says {
 }
 
 /// `5000` → `5s`
-fn duration(text: &str) -> Option<String> {
+pub(super) fn duration(text: &str) -> Option<String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().ok()?;
     let unit = match &text[digits.len()..] {

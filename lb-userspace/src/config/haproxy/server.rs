@@ -5,25 +5,26 @@ use super::{
     resolvers,
     says::{Says, below},
     value::{Map, Value},
+    versions::versions,
     words::Word,
 };
 use crate::config::source::Span;
 
 /// Walks through options and their arguments.
-struct Options<'l> {
-    words: &'l [Word],
-    at: usize,
+pub(super) struct Options<'l> {
+    pub(super) words: &'l [Word],
+    pub(super) at: usize,
 }
 
 impl<'l> Options<'l> {
-    fn next(&mut self) -> Option<&'l Word> {
+    pub(super) fn next(&mut self) -> Option<&'l Word> {
         let word = self.words.get(self.at);
         self.at += 1;
         word
     }
 
     /// The argument of the option that was read last.
-    fn argument(&mut self, option: &Word, says: &mut Says) -> Option<&'l Word> {
+    pub(super) fn argument(&mut self, option: &Word, says: &mut Says) -> Option<&'l Word> {
         let word = self.next();
         if word.is_none() {
             let message = format!("`{}` without a value", option.text);
@@ -127,6 +128,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
     while let Some(option) = words.next() {
         let span = option.span;
         match option.text.as_str() {
+            _ if versions(option, &mut words, &mut tls, says) => {}
             "ssl" => ssl = Some(span),
             "crt" => {
                 let Some(file) = words.argument(option, says) else {
@@ -157,53 +159,6 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                     .map(|name| Value::text(name.trim(), list.span))
                     .collect();
                 tls.set("alpn", Value::list(names, list.span));
-            }
-            "ssl-min-ver" | "ssl-max-ver" => {
-                let Some(version) = words.argument(option, says) else {
-                    continue;
-                };
-                let key = if option.text == "ssl-min-ver" {
-                    "min_version"
-                } else {
-                    "max_version"
-                };
-                match version.text.strip_prefix("TLSv") {
-                    Some(number) if matches!(number, "1.2" | "1.3") => {
-                        tls.set(key, Value::text(number, version.span));
-                    }
-                    _ if option.text == "ssl-min-ver" => {
-                        says.warn(
-                            version.span,
-                            "lb has TLS 1.2 and 1.3 alone: older ones are not offered",
-                        );
-                    }
-                    _ => says.error(
-                        version.span,
-                        "lb has TLS 1.2 and 1.3 alone",
-                        "remove the limit",
-                    ),
-                }
-            }
-            "force-tlsv12" => {
-                tls.set("min_version", Value::text("1.2", span));
-                tls.set("max_version", Value::text("1.2", span));
-            }
-            "force-tlsv13" => tls.set("min_version", Value::text("1.3", span)),
-            "no-tlsv12" => tls.set("min_version", Value::text("1.3", span)),
-            "no-tlsv13" => tls.set("max_version", Value::text("1.2", span)),
-            "no-sslv3"
-            | "no-tlsv10"
-            | "no-tlsv11"
-            | "prefer-client-ciphers"
-            | "tfo"
-            | "v4v6"
-            | "allow-0rtt" => {
-                if option.text == "tfo" || option.text == "allow-0rtt" {
-                    says.warn(
-                        span,
-                        format!("`{}` is left out: lb does without", option.text),
-                    );
-                }
             }
             "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "defer-accept"
             | "backlog" | "nice" | "maxconn" | "id" | "process" | "thread" | "shards"
@@ -249,8 +204,20 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             }
         }
     }
+    // Without `verify` clients are not asked for certificates, whoever is named that might have signed them.
+    let asks = tls.get("client_auth").and_then(Value::as_text);
+    if asks.is_none_or(|how| how == "none") {
+        if let Some(authority) = tls.get("client_ca") {
+            let message = "`ca-file` has no effect without `verify required` or `verify optional`, as in HAProxy";
+            says.warn(authority.span, message);
+        }
+        tls.remove("client_ca");
+    }
     match ssl {
-        Some(span) => options.set_at("tls", span, Value::map(tls, span)),
+        Some(span) => {
+            says.bases.bound_tls(&mut tls);
+            options.set_at("tls", span, Value::map(tls, span));
+        }
         None if !tls.is_empty() => says.error(
             line.span(),
             "a certificate without `ssl`",
@@ -300,6 +267,9 @@ pub(super) struct Server {
     pub(super) agent: Option<Span>,
     /// Keys of `agent_check:`.
     pub(super) agent_keys: Map,
+    /// Keys of `tls:`, which count once `ssl` stands there, before them or behind.
+    tls: Map,
+    ssl: Option<Span>,
 }
 
 impl Server {
@@ -323,14 +293,15 @@ impl Server {
             server.keys.remove("resolve");
             server.keys.remove("init_addr");
         }
+        if let Some(span) = server.ssl {
+            server.keys.set("tls", Value::map(server.tls.clone(), span));
+        }
         Some(server)
     }
 
     /// Options of either line.
     pub(super) fn options(&mut self, words: &[Word], says: &mut Says) {
         let mut words = Options { words, at: 0 };
-        let mut tls = Map::default();
-        let mut ssl = self.keys.get("tls").map(|value| value.span);
         while let Some(option) = words.next() {
             let span = option.span;
             match option.text.as_str() {
@@ -426,16 +397,13 @@ impl Server {
                 "check-send-proxy" => self.check.set("send_proxy", Value::plain("true", span)),
                 "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),
                 "send-proxy-v2" => self.keys.set("send_proxy", Value::plain("v2", span)),
-                "ssl" => ssl = Some(span),
-                "no-ssl" => {
-                    ssl = None;
-                    self.keys.remove("tls");
-                }
+                "ssl" => self.ssl = Some(span),
+                "no-ssl" => self.ssl = None,
                 "verify" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    tls.set(
+                    self.tls.set(
                         "verify",
                         Value::plain(
                             if value.text == "none" {
@@ -454,16 +422,16 @@ impl Server {
                     match option.text.as_str() {
                         "ca-file" => {
                             let path = below(says.bases.authorities.as_ref(), &value.text);
-                            tls.set("ca", Value::text(path, value.span));
+                            self.tls.set("ca", Value::text(path, value.span));
                         }
                         "crt" => {
                             let mut pair = Map::default();
                             let path = below(says.bases.certificates.as_ref(), &value.text);
                             pair.set("cert", Value::text(path.as_str(), value.span));
                             pair.set("key", Value::text(path, value.span));
-                            tls.set("client_cert", Value::map(pair, value.span));
+                            self.tls.set("client_cert", Value::map(pair, value.span));
                         }
-                        _ => tls.set("sni", Value::text(value.text.as_str(), value.span)),
+                        _ => self.named_by(Value::text(value.text.as_str(), value.span), says),
                     }
                 }
                 "sni" => {
@@ -475,7 +443,7 @@ impl Server {
                         .strip_prefix("str(")
                         .and_then(|rest| rest.strip_suffix(')'));
                     match (name, value.text.as_str()) {
-                        (Some(name), _) => tls.set("sni", Value::text(name, value.span)),
+                        (Some(name), _) => self.named_by(Value::text(name, value.span), says),
                         (
                             None,
                             "hdr(host)"
@@ -485,7 +453,7 @@ impl Server {
                             | "req.hdr(host),host_only"
                             | "req.ssl_sni",
                         ) => {
-                            tls.set("sni", Value::text("%[host]", value.span));
+                            self.named_by(Value::text("%[host]", value.span), says);
                         }
                         (None, other) => {
                             says.unsupported(value.span, &format!("server … sni {other}"));
@@ -501,7 +469,7 @@ impl Server {
                         .split(',')
                         .map(|name| Value::text(name, value.span))
                         .collect();
-                    tls.set("alpn", Value::list(names, value.span));
+                    self.tls.set("alpn", Value::list(names, value.span));
                 }
                 "proto" => {
                     let Some(value) = words.argument(option, says) else {
@@ -558,11 +526,15 @@ impl Server {
                 }
             }
         }
-        if let Some(span) = ssl {
-            let inner = self.keys.inner("tls", span);
-            for key in tls.0 {
-                inner.set_at(&key.name, key.span, key.value);
-            }
+    }
+
+    /// The name that the server is asked for and verified by: HAProxy may have two.
+    fn named_by(&mut self, name: Value, says: &mut Says) {
+        let before = self.tls.get("sni").filter(|before| !before.is_same(&name));
+        let is_own = |before: &Value| before.span.start.line == name.span.start.line;
+        if before.is_some_and(is_own) {
+            says.unsupported(name.span, "server … sni and verifyhost of different names");
         }
+        self.tls.set("sni", name);
     }
 }

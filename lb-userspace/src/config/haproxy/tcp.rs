@@ -7,6 +7,40 @@ use super::{
     says::Says,
     value::{Map, Value, What},
 };
+use crate::config::source::Span;
+
+/// Rules of what comes, and how long they wait for it.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Bytes {
+    pub(super) request: Vec<Value>,
+    pub(super) response: Vec<Value>,
+    delays: [Option<Value>; 2],
+}
+
+impl Bytes {
+    /// `inspect-delay TIME`
+    pub(super) fn delay(&mut self, line: &Line, response: bool, says: &mut Says) {
+        if let Some(time) = says.need(line, 2, "a time") {
+            let span = line.span_of(2);
+            self.delays[usize::from(response)] = says.duration(time, span);
+        }
+    }
+
+    /// `inspect` or `inspect_response`; a delay alone is none.
+    pub(super) fn value(&self, response: bool, span: Span) -> Option<Value> {
+        let rules = match response {
+            true => &self.response,
+            false => &self.request,
+        };
+        let first = rules.first()?;
+        let mut map = Map::default();
+        if let Some(delay) = &self.delays[usize::from(response)] {
+            map.set("delay", delay.clone());
+        }
+        map.set("rules", Value::list(rules.clone(), first.span));
+        Some(Value::map(map, span))
+    }
+}
 
 /// `tcp-request connection|session ACTION [if COND]` as a rule of connections.
 pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
@@ -16,6 +50,20 @@ pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
         name @ ("accept" | "reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", action.span));
         }
+        _ => map = remembered(&action, says)?,
+    }
+    rule(line, at, map, Side::Request, acls, says)
+}
+
+/// `tcp-request content ACTION [if COND]` of mode tcp, or `tcp-response content …`, as a rule of what has come so far.
+pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let (action, at) = tcp_action(line);
+    let mut map = Map::default();
+    match action.text(0) {
+        name @ ("accept" | "reject" | "silent-drop") => {
+            map.set(&name.replace('-', "_"), Value::plain("true", action.span));
+        }
+        "capture" | "set-log-level" => map = action_map(&action, side, says)?,
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)

@@ -171,7 +171,7 @@ impl Cutter<'_> {
         };
         self.at += 1;
         let meant = match c {
-            ' ' | '\t' | '\\' | '#' | '\'' | '"' => c,
+            ' ' | '\\' | '#' | '\'' | '"' => c,
             '$' if quoted => c,
             'n' => '\n',
             'r' => '\r',
@@ -192,13 +192,10 @@ impl Cutter<'_> {
                 self.at += 2;
                 char::from(byte)
             }
-            // As HAProxy: a backslash before anything else is one.
-            other => {
-                self.word
-                    .get_or_insert_with(|| (String::new(), begin))
-                    .0
-                    .push('\\');
-                other
+            // As HAProxy: a backslash before anything else is one, and what follows is what it is.
+            _ => {
+                self.at -= 1;
+                '\\'
             }
         };
         self.word

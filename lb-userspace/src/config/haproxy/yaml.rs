@@ -200,8 +200,9 @@ fn places(value: &Value, lines: &mut BTreeSet<usize>) {
 /// On one line.
 fn flow(value: &Value) -> String {
     match &value.what {
-        What::Text { text, plain: true } => text.clone(),
-        What::Text { text, plain: false } => scalar(text, false),
+        // A number or the like; words of the language and what else stood there may need quotes.
+        What::Text { text, plain: true } if reads_as(text).is_some() => text.clone(),
+        What::Text { text, .. } => scalar(text, false),
         What::List(items) => {
             let items: Vec<String> = items.iter().map(flow).collect();
             format!("[{}]", items.join(", "))

@@ -134,7 +134,7 @@ backends:
             "3:3 error: the timeout `http_request` has no effect in mode tcp => remove it",
             "5:5 error: `forwarded_for` has no effect in mode tcp => write `mode: http`, or remove it",
             "6:17 error: there are no requests to log in mode tcp => write `log_format: tcp`",
-            "8:13 error: rules of mode tcp are `use_backend` by `source`, `dst_port` and `sni` alone, and `web` is in mode tcp => write `mode: http`, or remove it",
+            "8:13 error: rules of mode tcp are `use_backend` by what a connection is and brings, and `web` is in mode tcp => write `mode: http`, or remove it",
             "11:5 error: `forwarded_for` has no effect in mode tcp => remove it",
             "12:5 error: `cookie` needs mode http, `app` is in mode tcp => remove it; `balance: source` keeps a client on its server in mode tcp",
         ],

@@ -225,7 +225,7 @@ fn a_folder_of_haproxys_files_is_read_as_one() {
     );
     let first = scratch.write(
         "10-base.cfg",
-        "defaults\n  mode http\nbackend b\n  server s 192.0.2.1:80",
+        "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\nbackend b\n  server s 192.0.2.1:80",
     );
     scratch.write("notes.txt", "nothing of ours");
     let folder = first.parent().unwrap();

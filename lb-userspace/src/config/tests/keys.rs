@@ -94,7 +94,7 @@ stats: { bind: "*:1080", admin: true }
       - { capture: { value: "%[src]", len: 15 } }
       - { response: { capture: { value: "%[status]", id: 0 } } }
     default_backend: app
-  raw: { mode: tcp, bind: "*:81", capture: { cookie: { len: 3 } }, log_format: "%ci %[src]", default_backend: raw }
+  raw: { mode: tcp, bind: "*:81", capture: { request: { header: A, len: 3 } }, log_format: "%ci %[path]", default_backend: raw }
 backends:
   app:
     rules: [{ capture: { value: "%[src]", len: 15 } }, { capture: { value: "%[src]", id: 9 } }]
@@ -114,8 +114,7 @@ backends:
             r#"12:22 error: unknown key `header` in `capture` => it is `value: "%[req.hdr(NAME)]"`"#,
             "14:58 error: there is no place 0: places are counted from 0, so far there is room for 0 => write one more below the frontend's `capture`: `{ len: 64 }`",
             "16:35 error: `capture` has no effect in mode tcp => write `mode: http`, or remove it",
-            "16:46 error: `name` is missing in `cookie` => write `cookie: { name: NAME, len: 32 }`",
-            "16:80 error: expressions in `log_format` have no effect in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
+            "16:92 error: `log_format` asks for requests, and there are none in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
             "19:15 error: a backend has no places of its own: the log is the frontend's => write `id` instead of `len`, and the place below the frontend's `capture`: `{ len: 64 }`",
         ],
     },

@@ -140,4 +140,43 @@ backends:
 "#,
         found: &["2:48 error: a request has one Host => write `set_header`, which replaces it"],
     },
+    Case {
+        name: "rules of first bytes",
+        text: r#"frontends:
+  f:
+    mode: tcp
+    bind: ["*:80", "udp:*:81"]
+    inspect: { dely: 1s, rules: [{ if: { path: / }, reject: true }] }
+    default_backend: b
+  g:
+    mode: tcp
+    bind: "*:82"
+    connection_rules: [{ if: { expr: { of: req.len, value: "0" } }, reject: true }]
+    inspect: { rules: [{ if: { expr: { of: res.len } }, deny: true }] }
+    rules: [{ if: { expr: { of: "res.payload(0,4)", value: x } }, use_backend: b }]
+    default_backend: b
+  h:
+    bind: "*:83"
+    inspect: { rules: [{ reject: true }] }
+    rules: [{ if: { expr: { of: "req.payload(0)", value: x } }, deny: 403 }, { if: { expr: { of: req.len, value: "1" } }, deny: 403 }]
+    default_backend: c
+backends:
+  b: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+  c: { inspect: {}, servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:5 error: rules of a connection's bytes see no datagrams, and `udp:*:81` takes them => give that bind a frontend of its own",
+            "5:16 error: unknown key `dely` in `inspect` => did you mean `delay`?",
+            "5:34 error: a rule of bytes asks for a request, and in mode tcp there is none => ask for `req.payload(0,4)` and the like, or write `mode: http`",
+            "10:24 error: a rule of connections asks for bytes, and none have been read => write it below `inspect`, in mode tcp",
+            "11:24 error: a rule of what clients say asks for what the server says => write it below `inspect_response` of the backend",
+            "11:57 error: unknown key `deny` in a rule => there is no request to answer: write `reject: true`",
+            "12:13 error: rules of mode tcp are `use_backend` by what a connection is and brings, and `g` is in mode tcp => write `mode: http`, or remove it",
+            "16:5 error: in mode http there are requests to look at, and no bytes => write the rules below `rules`, or `mode: tcp`",
+            "17:33 error: `req.payload` needs a number of bytes => write `req.payload(…)`",
+            "17:78 error: a rule of requests asks for a connection's bytes, which mode tcp looks at => ask for the request, as in `path` or `req.hdr(NAME)`",
+            "21:8 error: `rules` is missing in `inspect` => say what is done: `rules: [{ if: …, reject: true }]`",
+            "21:8 error: in mode http there are requests to look at, and no bytes => write the rules below `rules`, or `mode: tcp`",
+        ],
+    },
 ];

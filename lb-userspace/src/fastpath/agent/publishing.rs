@@ -2,6 +2,7 @@
 
 use super::Agent;
 use crate::{
+    capabilities::{self, Capability},
     config::path::Remark,
     fastpath::{error::FastPathError, kernel::Kernel, object, traffic},
     observe::path::{FrontendPath, PathKind, PathStatus},
@@ -30,6 +31,7 @@ impl Agent {
             max_flows: u64::from(capacity.flows()),
             memory: capacity.bytes(cpus),
             drift: self.sweep.drift(),
+            limits: limits(),
             counters: traffic::reasons(maps)?,
         });
         Ok(())
@@ -62,6 +64,13 @@ impl Agent {
             reason,
         }
     }
+}
+
+/// What the kernel path cannot do for want of a capability.
+fn limits() -> Vec<String> {
+    let lacking = capabilities::lacking(&[Capability::NetRaw]);
+    let clause = |lacking: &Capability| format!("lacks {}", capabilities::explain(&[*lacking]));
+    lacking.iter().map(clause).collect()
 }
 
 /// What the status says of every frontend when there is no kernel path, for `reason`.

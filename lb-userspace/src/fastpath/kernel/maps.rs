@@ -7,9 +7,7 @@ use std::{
 
 use aya::{
     Ebpf, Pod,
-    maps::{
-        Array, HashMap, MapData, MapInfo, PerCpuArray, RingBuf, lpm_trie::LpmTrie, xdp::DevMapHash,
-    },
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf, lpm_trie::LpmTrie, xdp::DevMapHash},
 };
 use lb_common::{
     abi::{RegistryChunk, Settings, Tick},
@@ -158,8 +156,9 @@ pub(in crate::fastpath) struct FlowTables<A> {
 impl<A> FlowTables<A> {
     fn open(pins: &Pins, flows: &str, half: &str) -> Result<Self, FastPathError> {
         let open = |name: &str| -> Result<OwnedFd, FastPathError> {
-            let info = MapInfo::from_pin(pins.map(name))?;
-            Ok(info.fd()?.as_fd().try_clone_to_owned()?)
+            // Not by the map's id, which only CAP_SYS_ADMIN opens maps by.
+            let map = MapData::from_pin(pins.map(name))?;
+            Ok(map.fd().as_fd().try_clone_to_owned()?)
         };
         Ok(Self {
             flows: open(flows)?,

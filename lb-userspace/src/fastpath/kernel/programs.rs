@@ -21,6 +21,7 @@ use super::{
     hooks::Hook,
     maps::NAMES,
 };
+use crate::capabilities::{self, Capability};
 
 /// Names of the programs in the object. The first is for kernels (from 5.18) that hand over packets in several buffers.
 const XDP_FRAGS: &str = "lb_xdp_frags";
@@ -119,6 +120,15 @@ impl Programs {
         };
         loaded.map_err(|error| {
             let why = one_line(&cause(&error));
+            if is_permission(&why) {
+                return not_permitted();
+            }
+            // A kernel without mitigations for its processor does without it, so only the verifier's word counts.
+            let perfmon = [Capability::Perfmon];
+            if !capabilities::lacking(&perfmon).is_empty() {
+                tracing::debug!("{name}: {why}");
+                return FastPathError::Lacking(perfmon.into());
+            }
             self.refused.insert(name, why.clone());
             FastPathError::Refused { name, why }
         })
@@ -185,8 +195,20 @@ impl std::fmt::Debug for Programs {
 
 fn permitted(error: aya::EbpfError) -> FastPathError {
     let text = cause(&error);
-    if text.contains("Operation not permitted") || text.contains("EPERM") {
-        return FastPathError::NotPermitted;
+    if is_permission(&text) {
+        return not_permitted();
     }
     FastPathError::Load(error)
+}
+
+fn is_permission(text: &str) -> bool {
+    text.contains("Operation not permitted") || text.contains("EPERM")
+}
+
+/// Which capability the kernel missed.
+fn not_permitted() -> FastPathError {
+    match capabilities::lacking(&Capability::KERNEL_PATH) {
+        lacking if lacking.is_empty() => FastPathError::NotPermitted,
+        lacking => FastPathError::Lacking(lacking),
+    }
 }

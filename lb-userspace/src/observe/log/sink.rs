@@ -79,63 +79,12 @@ pub struct Totals {
 }
 
 impl Sink {
-    /// Opens `targets` and starts the log thread. Without a target, messages from `notice` up go to standard error.
+    /// Opens `targets` and starts the log thread: [`Opened::open`], [`Opened::start`].
     ///
     /// # Errors
     /// A target that cannot be opened, or no thread.
     pub fn start(targets: &[LogTarget]) -> Result<(Self, Writer), StartError> {
-        let fallback = [LogTarget {
-            target: LogDestination::Stderr,
-            facility: 16,
-            level: Level::Notice as u8,
-            format: LogFormat::Text,
-        }];
-        let targets = if targets.is_empty() {
-            &fallback
-        } else {
-            targets
-        };
-        let wanted = |format| {
-            targets
-                .iter()
-                .filter(|target| target.format == format)
-                .map(|target| i16::from(target.level))
-                .max()
-                .unwrap_or(-1)
-        };
-        let shared = Arc::new(Shared {
-            text_level: wanted(LogFormat::Text),
-            json_level: wanted(LogFormat::Json),
-            stop: AtomicBool::new(false),
-            idle: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        });
-        let open = targets
-            .iter()
-            .map(Target::open)
-            .collect::<Result<Vec<_>, _>>()?;
-        let (queue, lines) = mpsc::sync_channel(QUEUE);
-        let thread = thread::Builder::new()
-            .name("lb-log".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || write_until_stopped(&lines, &shared, open)
-            })
-            .map_err(StartError::Thread)?;
-        let sink = Self {
-            shared: Arc::clone(&shared),
-            queue,
-            thread: thread.thread().clone(),
-        };
-        Ok((
-            sink,
-            Writer {
-                shared,
-                thread: Some(thread),
-            },
-        ))
+        Opened::open(targets)?.start()
     }
 
     /// Logs a finished request.
@@ -262,6 +211,83 @@ impl Sink {
         {
             self.thread.unpark();
         }
+    }
+}
+
+/// Targets that are open, and nothing yet that writes to them.
+#[derive(Debug)]
+pub struct Opened {
+    targets: Vec<Target>,
+    shared: Arc<Shared>,
+}
+
+impl Opened {
+    /// Opens `targets`. Without one, messages from `notice` up go to standard error.
+    ///
+    /// # Errors
+    /// A target that cannot be opened.
+    pub fn open(targets: &[LogTarget]) -> Result<Self, StartError> {
+        let fallback = [LogTarget {
+            target: LogDestination::Stderr,
+            facility: 16,
+            level: Level::Notice as u8,
+            format: LogFormat::Text,
+        }];
+        let targets = if targets.is_empty() {
+            &fallback
+        } else {
+            targets
+        };
+        let wanted = |format| {
+            targets
+                .iter()
+                .filter(|target| target.format == format)
+                .map(|target| i16::from(target.level))
+                .max()
+                .unwrap_or(-1)
+        };
+        let shared = Arc::new(Shared {
+            text_level: wanted(LogFormat::Text),
+            json_level: wanted(LogFormat::Json),
+            stop: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let targets = targets
+            .iter()
+            .map(Target::open)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { targets, shared })
+    }
+
+    /// Starts the log thread, which has the rights that its maker has now.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(self) -> Result<(Sink, Writer), StartError> {
+        let Self { targets, shared } = self;
+        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("lb-log".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || write_until_stopped(&lines, &shared, targets)
+            })
+            .map_err(StartError::Thread)?;
+        let sink = Sink {
+            shared: Arc::clone(&shared),
+            queue,
+            thread: thread.thread().clone(),
+        };
+        Ok((
+            sink,
+            Writer {
+                shared,
+                thread: Some(thread),
+            },
+        ))
     }
 }
 

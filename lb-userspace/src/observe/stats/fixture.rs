@@ -102,6 +102,7 @@ fn kernel() -> PathStatus {
     PathStatus {
         memory: 300 << 20,
         drift: 0,
+        limits: Vec::new(),
         program: Some("0.1.0 3f2a".into()),
         frontends: vec![FrontendPath {
             frontend: "tcp-in".into(),

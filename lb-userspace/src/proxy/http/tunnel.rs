@@ -12,7 +12,7 @@ use crate::{
     proxy::{
         Stream,
         session::Outcome,
-        tcp::relay::{Idle, relay},
+        tcp::relay::{Before, Idle, relay},
     },
 };
 
@@ -96,6 +96,7 @@ async fn sockets(
                     client: rest.idle,
                     server: rest.idle,
                 },
+                Before::default(),
                 rest.shut_down,
                 |bytes_in, bytes_out| {
                     client.tunnelled(bytes_in, bytes_out);

@@ -12,7 +12,10 @@ use std::{
 use tokio::io::{Interest, ReadBuf};
 
 use super::{Local, pipe::Pipe};
-use crate::proxy::stream::{Reader, Writer};
+use crate::{
+    proxy::stream::{Reader, Writer},
+    rules::MOST_PAYLOAD,
+};
 
 /// Reads in a row that fill the scratch buffer before a pipe is worth its system calls.
 const BULK_AFTER: u32 = 2;
@@ -77,6 +80,37 @@ impl<'a> Direction<'a> {
             bytes: 0,
             progress: 0,
         }
+    }
+
+    /// The same, where this has been read already.
+    pub(super) fn after(mut self, early: Vec<u8>) -> Self {
+        self.bytes = early.len() as u64;
+        self.unflushed = !early.is_empty();
+        self.kept = early;
+        self
+    }
+
+    /// Reads what there is, and passes nothing on: what has come so far, and whether that is all. Pending only when there
+    /// is nothing more for now.
+    pub(super) fn gather(&mut self, cx: &mut Context<'_>) -> Result<(&[u8], bool), Broken> {
+        while self.state == State::Open && self.kept.len() < MOST_PAYLOAD {
+            let mut scratch = self.local.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match self.from.poll_read(cx, &mut buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Err(Broken::Reading),
+                Poll::Ready(Ok(())) => {}
+            }
+            let data = buffer.filled();
+            self.kept.extend_from_slice(data);
+            self.bytes += data.len() as u64;
+            self.progress += 1;
+            self.unflushed |= !data.is_empty();
+            if data.is_empty() {
+                self.state = State::Ending;
+            }
+        }
+        Ok((&self.kept, self.state == State::Ending))
     }
 
     /// The end has been passed on.

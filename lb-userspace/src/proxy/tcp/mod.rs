@@ -14,23 +14,26 @@ use super::{
     Client, Stream, Worker,
     connect::{ConnectError, Own, Way},
     dispatch::{DispatchError, Trace, dispatch},
-    session::{Outcome, Session},
+    session::{Found, Outcome, Session},
 };
 use crate::{
-    config::model::Timeouts,
+    config::model::{AccessLog, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Data, stick},
+    rules::{Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
 };
 
+mod around;
 mod direction;
-mod hello;
+mod inspect;
 mod pipe;
 pub mod relay;
 mod route;
 
+use around::Around;
+use inspect::{Early, Ended, Gate};
 pub(crate) use pipe::MAX_PIPES;
-use relay::{Idle, relay};
+use relay::{Before, Idle, relay};
 pub use route::Plan;
 
 /// Bytes that one read may take: enough for a few of TCP's segments after offload, little enough for the cache.
@@ -56,19 +59,63 @@ impl Default for Local {
 
 /// Serves a client's connection to its end, and logs it.
 pub async fn serve(worker: Rc<Worker>, mut client: Client) {
+    let state = inspect::remembering(&client);
+    let mut early = Early::default();
     let mut trace = Trace::default();
-    let Some(backend) = worker.shared.tcp.route(&client).await else {
-        session(&worker, &client).log(None, &trace, &failure(&DispatchError::NoServer));
+    let frontend = Arc::clone(client.frontend());
+    let rules = &frontend.config.inspect;
+    if !rules.is_empty() {
+        // Boxed, so that connections without rules do not carry its state around.
+        let looked = inspect::inspect(&worker, &mut client, &mut early, &state, (rules, None));
+        if let Err(ended) = Box::pin(looked).await {
+            let backend = match ended {
+                Ended::Dropped => None,
+                Ended::Gone(_) => frontend.default_backend(),
+            };
+            let outcome = refused(&client, backend, ended, &early);
+            finish(&worker, client, &state, (backend, &early), &trace, &outcome);
+            return;
+        }
+    }
+    let routed = {
+        // Nobody else looks at what this connection remembers.
+        let remembered = state.take();
+        let tcp = &worker.shared.tcp;
+        let routed = tcp.route(&worker, &client, &early, &remembered).await;
+        state.replace(remembered);
+        routed
+    };
+    let Some(backend) = routed else {
+        let outcome = failure(&DispatchError::NoServer);
+        finish(&worker, client, &state, (None, &early), &trace, &outcome);
         return;
     };
     let clock = worker.shared.topology.clock;
     let visit = backend.enter(clock.at(client.accepted));
-    let outcome = match reach(&worker, &client, &backend, &mut trace).await {
-        Ok((slot, stream)) => carry(&worker, &mut client, &backend, &slot, stream).await,
-        Err(outcome) => outcome,
+    let outcome = 'served: {
+        let rules = &backend.config.inspect;
+        if !rules.is_empty() {
+            let looked = (rules, Some(&backend));
+            let looked = inspect::inspect(&worker, &mut client, &mut early, &state, looked);
+            if let Err(ended) = Box::pin(looked).await {
+                break 'served refused(&client, Some(&backend), ended, &early);
+            }
+        }
+        let waited = client.accepted.elapsed();
+        match reach(&worker, &client, &backend, &mut trace).await {
+            Ok((slot, stream)) => {
+                if early.looked {
+                    trace.queued = trace.queued.map(|queued| queued + waited);
+                }
+                let said = std::mem::take(&mut early.bytes);
+                let rules = (&state, said);
+                carry(&worker, &mut client, &backend, &slot, stream, rules).await
+            }
+            Err(outcome) => outcome,
+        }
     };
     let now = clock.at(Instant::now());
-    for tracked in client.session.borrow().all_tracked() {
+    for tracked in state.borrow().followed() {
         for (data, n) in [
             (Data::BytesInCnt, outcome.bytes_in),
             (Data::BytesInRate, outcome.bytes_in),
@@ -79,11 +126,82 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         }
         tracked.touch(now);
     }
-    let session = session(&worker, &client);
-    session.count(&backend, trace.server.as_deref(), &outcome);
+    session(&worker, &client).count(&backend, trace.server.as_deref(), &outcome);
     // The line shows the backend's and the server's sessions without this one, as HAProxy's does.
     drop(visit);
-    session.log(Some(&backend), &trace, &outcome);
+    finish(
+        &worker,
+        client,
+        &state,
+        (Some(&backend), &early),
+        &trace,
+        &outcome,
+    );
+}
+
+/// How a session ends that goes no further for what it has brought.
+fn refused(
+    client: &Client,
+    backend: Option<&Arc<Backend>>,
+    ended: Ended,
+    early: &Early,
+) -> Outcome {
+    let frontend = client.frontend();
+    let termination = match ended {
+        Ended::Gone(termination) => termination,
+        Ended::Dropped => {
+            frontend.counters.denied_requests.inc();
+            if let Some(backend) = backend {
+                backend.counters.denied_requests.inc();
+            }
+            Termination::new(Cause::Proxy, Phase::Request)
+        }
+    };
+    Outcome {
+        bytes_in: early.bytes.len() as u64,
+        ..Outcome::nothing(termination)
+    }
+}
+
+/// Writes the session's line, unless a rule has it silent, and lets go of the client.
+fn finish(
+    worker: &Worker,
+    client: Client,
+    state: &RefCell<State>,
+    (backend, early): (Option<&Arc<Backend>>, &Early),
+    trace: &Trace,
+    outcome: &Outcome,
+) {
+    let state = state.borrow();
+    if !state.is_silent() {
+        let samples = match &client.frontend().config.log_format {
+            AccessLog::Custom(line) if line.wants.samples => {
+                let world = Around {
+                    backend,
+                    request: early.seen(),
+                    ..Around::of(worker, &client)
+                };
+                let scene = Scene {
+                    request: None,
+                    response: None,
+                    state: &state,
+                    world: &world,
+                };
+                let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
+                line.samples().map(sample).collect()
+            }
+            _ => Vec::new(),
+        };
+        let found = Found {
+            samples: &samples,
+            captured: state.captured(),
+        };
+        session(worker, &client).log(backend.map(|b| &**b), trace, outcome, found);
+    }
+    drop(state);
+    if early.vanishes {
+        crate::proxy::http::vanish(client.stream);
+    }
 }
 
 fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
@@ -114,7 +232,7 @@ async fn reach(
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
     let now = clock.at(client.accepted);
-    let (preferred, remembering) = route::remembered(client, backend, now);
+    let (preferred, remembering) = route::remembered(worker, client, backend, now);
     let reached = {
         let to_server = dispatch(
             backend,
@@ -197,17 +315,47 @@ pub(super) fn failure(error: &DispatchError) -> Outcome {
 async fn carry(
     worker: &Worker,
     client: &mut Client,
-    backend: &Backend,
+    backend: &Arc<Backend>,
     slot: &Connection,
     mut stream: Stream,
+    (state, early): (&RefCell<State>, Vec<u8>),
 ) -> Outcome {
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
+    let rules = &backend.config.inspect_response;
+    let mut counted = 0;
+    let source = client.address.inet();
+    let destination = match rules.is_empty() {
+        true => None,
+        false => client.destination().inet(),
+    };
+    let tls = client.tls.as_deref();
+    let judge = |seen: Seen<'_>| {
+        let world = Around {
+            worker,
+            source,
+            destination,
+            frontend: &frontend,
+            tls,
+            backend: Some(backend),
+            name: None,
+            request: None,
+            response: Some(seen),
+        };
+        rules
+            .rules
+            .content(&mut counted, &mut state.borrow_mut(), &world)
+    };
+    let before = Before {
+        early,
+        gate: (!rules.is_empty()).then(|| Gate::new(rules.delay, judge)),
+    };
     let outcome = relay(
         &worker.tcp,
         &mut client.stream,
         &mut stream,
         idle,
+        before,
         slot.shut_down(),
         |bytes_in, bytes_out| {
             frontend.counters.bytes_in.add(bytes_in);

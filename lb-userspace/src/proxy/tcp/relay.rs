@@ -17,10 +17,12 @@ use tokio::time::Sleep;
 use super::{
     Local,
     direction::{Broken, Direction},
+    inspect::Gate,
 };
 use crate::{
     observe::log::{Cause, Phase, Termination},
     proxy::{Stream, session::Outcome},
+    rules::Content,
 };
 
 /// Bytes after which a running transfer is counted, so that statistics move while it lasts.
@@ -37,6 +39,15 @@ pub struct Idle {
     pub server: Duration,
 }
 
+/// What comes before the bytes of a relay, and what looks at them.
+#[derive(Default)]
+pub struct Before<'a> {
+    /// What the client has said already.
+    pub early: Vec<u8>,
+    /// Rules of what the server says first.
+    pub(super) gate: Option<Gate<'a>>,
+}
+
 /// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out
 /// as they come to be.
 pub async fn relay(
@@ -44,10 +55,11 @@ pub async fn relay(
     client: &mut Stream,
     server: &mut Stream,
     idle: Idle,
+    before: Before<'_>,
     shut_down: Option<impl Future<Output = ()>>,
     mut count: impl FnMut(u64, u64),
 ) -> Outcome {
-    let mut relay = Relay::new(local, client, server, idle);
+    let mut relay = Relay::new(local, client, server, idle, before);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
     let mut shut_down = std::pin::pin!(OptionFuture::from(shut_down));
     let termination = poll_fn(|cx| {
@@ -80,17 +92,26 @@ struct Relay<'a> {
     limit: Duration,
     /// The server broke off, but what it had sent is still on its way to the client.
     server_broke: bool,
+    /// Until rules have decided what becomes of what the server says.
+    gate: Option<Gate<'a>>,
     counted: (u64, u64),
     counted_at: Instant,
 }
 
 impl<'a> Relay<'a> {
-    fn new(local: &'a Local, client: &'a mut Stream, server: &'a mut Stream, idle: Idle) -> Self {
+    fn new(
+        local: &'a Local,
+        client: &'a mut Stream,
+        server: &'a mut Stream,
+        idle: Idle,
+        before: Before<'a>,
+    ) -> Self {
         let now = Instant::now();
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         Self {
-            upward: Direction::new(from_client, to_server, local),
+            upward: Direction::new(from_client, to_server, local).after(before.early),
+            gate: before.gate,
             downward: Direction::new(from_server, to_client, local),
             idle,
             moved: now,
@@ -121,7 +142,11 @@ impl<'a> Relay<'a> {
                 Broken::Writing => Cause::Server,
             }));
         }
-        if !self.downward.is_done()
+        if let Poll::Ready(end) = self.poll_gate(cx) {
+            return Poll::Ready(end);
+        }
+        if self.gate.is_none()
+            && !self.downward.is_done()
             && let Poll::Ready(Err(broken)) = self.downward.poll(cx)
         {
             match broken {
@@ -146,6 +171,25 @@ impl<'a> Relay<'a> {
             (true, true) => Poll::Ready(self.broken(Cause::Server)),
             (false, _) => Poll::Pending,
         }
+    }
+
+    /// Asks rules what becomes of what the server has said, while they have not decided.
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
+        let Some(gate) = &mut self.gate else {
+            return Poll::Pending;
+        };
+        let verdict = match self.downward.gather(cx) {
+            Ok((bytes, ended)) => gate.poll(cx, bytes, ended),
+            Err(_) => return Poll::Ready(self.broken(Cause::Server)),
+        };
+        match verdict {
+            Content::Wait => {}
+            Content::Pass => self.gate = None,
+            Content::Drop(_) => {
+                return Poll::Ready(Termination::new(Cause::Proxy, Phase::Data));
+            }
+        }
+        Poll::Pending
     }
 
     /// Whose time it is: a side is waited for if data is expected from it, or has to be taken by it.

@@ -1,15 +1,18 @@
 //! Which backend a connection of mode tcp goes to, by rules on who opened it, where to, and the name that a TLS client
 //! asks for. What passes through encrypted is looked at, not taken: the server gets all of it.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{
-    Client,
-    hello::{self, Hello, LONGEST},
-};
+use super::{Client, Worker, around::Around, inspect::Early};
 use crate::{
+    config::model::Mode,
     proxy::peek::{Looked, Peeked, peek},
-    rules::{Condition, End, Fact, Scene, State, TlsFact, Value, World, action::Target, stick},
+    rules::{
+        Condition, End, Scene, State, Template, TlsFact,
+        action::Target,
+        hello::{self, Hello, LONGEST},
+        stick,
+    },
     topology::{Backend, Server, Topology},
 };
 
@@ -25,17 +28,17 @@ pub struct Plan {
 
 #[derive(Debug, Default)]
 struct Routes {
-    rules: Vec<(Option<Condition>, Arc<Backend>)>,
+    rules: Vec<(Option<Condition>, Way)>,
     /// Whether any of them asks for the name.
     by_name: bool,
 }
 
-/// What rules ask for.
-struct Facts<'a> {
-    source: Option<SocketAddr>,
-    destination: Option<SocketAddr>,
-    frontend: &'a str,
-    name: Option<&'a str>,
+/// Where a rule leads.
+#[derive(Debug)]
+enum Way {
+    To(Arc<Backend>),
+    /// To the one of this name, if there is one.
+    Computed(Template),
 }
 
 impl Plan {
@@ -43,18 +46,24 @@ impl Plan {
     pub fn new(topology: &Topology) -> Self {
         let routes = topology.frontends.iter().map(|frontend| {
             let rules = frontend.config.rules.rules().iter().filter_map(|rule| {
-                let Some(End::Backend(Target::Named(named))) = &rule.end else {
-                    return None;
+                let way = match &rule.end {
+                    Some(End::Backend(Target::Named(named))) => {
+                        Way::To(Arc::clone(topology.backend(named.name())?))
+                    }
+                    Some(End::Backend(Target::Computed(name))) => Way::Computed(name.clone()),
+                    _ => return None,
                 };
-                Some((
-                    rule.condition.clone(),
-                    Arc::clone(topology.backend(named.name())?),
-                ))
+                Some((rule.condition.clone(), way))
             });
             let rules: Vec<_> = rules.collect();
             let mut by_name = false;
-            for condition in rules.iter().filter_map(|(condition, _)| condition.as_ref()) {
-                condition.each_expr(&mut |expr| by_name |= expr.asks(TlsFact::Sni));
+            for (condition, way) in &rules {
+                if let Some(condition) = condition {
+                    condition.each_expr(&mut |expr| by_name |= expr.asks(TlsFact::Sni));
+                }
+                if let Way::Computed(name) = way {
+                    by_name |= name.expressions().any(|expr| expr.asks(TlsFact::Sni));
+                }
             }
             Routes { rules, by_name }
         });
@@ -64,7 +73,13 @@ impl Plan {
     }
 
     /// The backend for `client`: that of the first rule that holds, else the default.
-    pub(super) async fn route(&self, client: &Client) -> Option<Arc<Backend>> {
+    pub(super) async fn route(
+        &self,
+        worker: &Worker,
+        client: &Client,
+        early: &Early,
+        state: &State,
+    ) -> Option<Arc<Backend>> {
         let frontend = client.frontend();
         let default = || frontend.default_backend().cloned();
         let Some(routes) = self
@@ -77,36 +92,48 @@ impl Plan {
         let looked_at;
         let name = match (client.server_name(), routes.by_name) {
             (Some(name), _) => Some(name),
-            (None, true) if client.tls.is_none() => {
+            // What rules have waited for is there.
+            (None, true) if client.tls.is_none() && !early.looked => {
                 looked_at = look(client, PATIENCE.min(frontend.config.timeouts.client)).await;
                 looked_at.as_deref()
             }
             _ => None,
         };
-        let facts = Facts {
-            source: client.address.inet(),
-            destination: client.destination().inet(),
-            frontend: &frontend.name,
+        let world = Around {
             name: name.map(|name| name.strip_suffix('.').unwrap_or(name)),
+            request: early.seen(),
+            ..Around::of(worker, client)
         };
-        let state = State::default();
         let scene = Scene {
             request: None,
             response: None,
-            state: &state,
-            world: &facts,
+            state,
+            world: &world,
         };
-        let rule = routes
-            .rules
-            .iter()
-            .find(|(condition, _)| condition.as_ref().is_none_or(|c| c.holds(&scene)));
-        rule.map(|(_, backend)| Arc::clone(backend))
-            .or_else(default)
+        for (condition, way) in &routes.rules {
+            if !condition.as_ref().is_none_or(|c| c.holds(&scene)) {
+                continue;
+            }
+            match way {
+                Way::To(backend) => return Some(Arc::clone(backend)),
+                Way::Computed(name) => {
+                    let name = name.render(&scene);
+                    let topology = &worker.shared.topology;
+                    let found = str::from_utf8(&name).ok().and_then(|n| topology.backend(n));
+                    // A name that is none goes on with the list, as HAProxy has it.
+                    if let Some(backend) = found.filter(|b| b.config.mode == Mode::Tcp) {
+                        return Some(Arc::clone(backend));
+                    }
+                }
+            }
+        }
+        default()
     }
 }
 
 /// The server that a table remembers of `client`, and where the one that is chosen is to be remembered.
 pub(super) fn remembered(
+    worker: &Worker,
     client: &Client,
     backend: &Backend,
     now: u64,
@@ -115,61 +142,18 @@ pub(super) fn remembered(
     if sticks.is_empty() {
         return (None, Vec::new());
     }
-    let facts = Facts {
-        source: client.address.inet(),
-        destination: client.destination().inet(),
-        frontend: &client.frontend().name,
-        name: None,
-    };
+    let world = Around::of(worker, client);
     let state = State::default();
     let scene = Scene {
         request: None,
         response: None,
         state: &state,
-        world: &facts,
+        world: &world,
     };
     stick::look(sticks, &scene, now, |index| {
         let server = backend.servers.get(index)?;
         server.is_usable_by_cookie().then(|| Arc::clone(server))
     })
-}
-
-impl World for Facts<'_> {
-    fn source(&self) -> Option<SocketAddr> {
-        self.source
-    }
-
-    fn destination(&self) -> Option<SocketAddr> {
-        self.destination
-    }
-
-    fn frontend(&self) -> &str {
-        self.frontend
-    }
-
-    fn backend(&self) -> Option<&str> {
-        None
-    }
-
-    fn fact(&self, _: &Fact) -> Option<i64> {
-        None
-    }
-
-    fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
-        match fact {
-            TlsFact::Sni => self.name.map(Value::text),
-            _ => None,
-        }
-    }
-
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
-    }
-
-    fn now_ms(&self) -> u64 {
-        // Nothing that is allowed in mode tcp asks for it.
-        0
-    }
 }
 
 /// The name that a client asks for whose TLS is not ours.

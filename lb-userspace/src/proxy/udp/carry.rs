@@ -19,7 +19,7 @@ use crate::{
     proxy::{
         connect::ConnectError,
         dispatch::{DispatchError, Trace, count_move, slot},
-        session::{Outcome, Session, millis},
+        session::{Found, Outcome, Session, millis},
         tcp::failure,
     },
     topology::{Backend, Connection, Peer, Server},
@@ -46,7 +46,8 @@ pub(super) async fn run(opened: &Opened) {
     };
     let mut trace = Trace::default();
     let Some(backend) = frontend.default_backend() else {
-        session.log(None, &trace, &failure(&DispatchError::NoServer));
+        let outcome = failure(&DispatchError::NoServer);
+        session.log(None, &trace, &outcome, Found::default());
         return;
     };
     let clock = worker.shared.topology.clock;
@@ -74,7 +75,7 @@ pub(super) async fn run(opened: &Opened) {
     };
     session.count(backend, trace.server.as_deref(), &outcome);
     drop(visit);
-    session.log(Some(backend), &trace, &outcome);
+    session.log(Some(backend), &trace, &outcome, Found::default());
 }
 
 /// Tries servers until one does not refuse, each at most once unless there are no others, as often as `retries` allows.

@@ -210,7 +210,7 @@ impl Converter {
                 });
                 Value::Bin(text::slice(bytes, from..to))
             }
-            Self::Length => Value::Int(i64::try_from(value.into_bytes().len()).ok()?),
+            Self::Length => Value::Int(i64::try_from(value.into_text().len()).ok()?),
             Self::Concat(before, var, after) => {
                 let mut text = value.into_text().into_owned();
                 text.extend_from_slice(before);
@@ -324,7 +324,7 @@ impl Converter {
             | Self::Language(..) => (Str, Str),
             Self::Json(_) => return (Some(Str), None),
             Self::Bytes(..) => (Bin, Bin),
-            Self::Length => (Bin, Int),
+            Self::Length => (Str, Int),
             Self::Map(map, _) => return (None, Some(map.output().kind())),
             Self::Choose(..) => (Bool, Str),
             Self::Base64 | Self::Base64Url | Self::Hex => (Bin, Str),

@@ -4,7 +4,9 @@
 //! last to a template, as HAProxy's do.
 
 mod header;
+pub mod hello;
 mod names;
+pub(super) mod payload;
 mod request;
 
 use std::{
@@ -23,6 +25,7 @@ use super::{
 
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
+use payload::Payload;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +151,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+    /// `req.len`, `req.payload` and the like, of mode tcp.
+    Payload(Payload),
 }
 
 /// A part of a request's line.
@@ -197,7 +202,25 @@ impl Fetch {
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
+            Self::Payload(payload) => payload.kind(),
             _ => Kind::Str,
+        }
+    }
+
+    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
+    pub fn payload(&self) -> Option<bool> {
+        match self {
+            Self::Payload(payload) => payload.is_of_response(),
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes of the connection may change its value, or bring it.
+    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
+        match self {
+            Self::Payload(payload) => payload.may_change(scene),
+            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
+            _ => false,
         }
     }
 
@@ -255,7 +278,7 @@ impl Fetch {
     fn is_multiple(&self) -> bool {
         match self {
             Self::Header { occurrence, .. } => occurrence.is_none(),
-            Self::Cookie(..) => true,
+            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } => true,
             _ => false,
         }
     }
@@ -271,6 +294,12 @@ impl Fetch {
             } => scene.headers(*side).is_some_and(|headers| {
                 header::each(headers, name, *whole).any(|v| visit(bytes(v)))
             }),
+            Self::Parameter { name, delimiter } => {
+                let query = scene.request.and_then(|request| request.uri.query());
+                query.is_some_and(|query| {
+                    request::parameters(query, name.as_deref(), *delimiter).any(|v| visit(bytes(v)))
+                })
+            }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
                 request::cookies(headers, *side, name).any(|v| visit(bytes(v)))
             }),
@@ -396,6 +425,8 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
+            Self::Payload(payload) => payload.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
@@ -420,7 +451,7 @@ impl Fetch {
             )),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
-            Self::BackendName => Value::text(world.backend()?),
+            Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
             Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),
             Self::Credentials { password } => {
                 let (user, pass) = credentials(request?.headers)?;

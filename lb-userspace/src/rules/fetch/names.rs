@@ -4,7 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderName;
 
-use super::{Counted, Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value};
+use super::{
+    Counted, Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, payload::Payload,
+};
 use crate::rules::{
     args::Call,
     convert::{Converter, Digest},
@@ -21,19 +23,27 @@ use crate::rules::{
 pub(in crate::rules) fn parse(call: &Call, registry: &mut Registry<'_>) -> Result<Fetch, Problem> {
     let (fetch, most) = match simple(&call.name) {
         Some(fetch) => (fetch, 0),
-        None => match message(call)? {
-            Some(found) => found,
-            None => match constant(call)? {
-                Some(found) => found,
-                None => match counter(call, registry)? {
-                    Some(found) => found,
-                    None => other(call, registry)?,
-                },
-            },
-        },
+        None => several(call, registry)?,
     };
     call.most(most)?;
     Ok(fetch)
+}
+
+/// Those that take arguments, by what they are about; with how many.
+fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Problem> {
+    if let Some(found) = message(call)? {
+        return Ok(found);
+    }
+    if let Some(found) = constant(call)? {
+        return Ok(found);
+    }
+    if let Some(found) = counter(call, registry)? {
+        return Ok(found);
+    }
+    if let Some((payload, most)) = Payload::parse(call)? {
+        return Ok((Fetch::Payload(payload), most));
+    }
+    other(call, registry)
 }
 
 /// Gives a fetch that is another one with converters behind it that one's name; those converters.
@@ -490,4 +500,14 @@ const NAMES: &[&str] = &[
     "sc_tracked",
     "src_http_req_rate",
     "src_conn_cur",
+    "req.len",
+    "res.len",
+    "req.payload",
+    "res.payload",
+    "req.payload_lv",
+    "res.payload_lv",
+    "req.ssl_hello_type",
+    "res.ssl_hello_type",
+    "req.proto_http",
+    "wait_end",
 ];

@@ -10,11 +10,20 @@ use super::Side;
 use crate::rules::cookies::Pairs;
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
-pub fn parameter<'a>(query: &'a str, name: Option<&str>, delimiter: u8) -> Option<&'a [u8]> {
+pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
+    parameters(query, name, delimiter).next()
+}
+
+/// The values of a parameter of the query, in order; without a name of all.
+pub(super) fn parameters<'a>(
+    query: &'a str,
+    name: Option<&'a str>,
+    delimiter: u8,
+) -> impl Iterator<Item = &'a [u8]> {
     query
         .as_bytes()
-        .split(|&b| b == b'&' || b == delimiter)
-        .find_map(|pair| {
+        .split(move |&b| b == b'&' || b == delimiter)
+        .filter_map(move |pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &pair[pair.len()..]),

@@ -6,7 +6,12 @@ use super::Client;
 use crate::config::model::ConnectionMode;
 
 impl Client {
-    /// What becomes of the connections after the request: the frontend's word and that of its backend, once it has one.
+    /// Whether the client's connection ends with the request: its frontend's word alone.
+    pub(in super::super) fn closes(&self) -> bool {
+        self.frontend().config.connection_mode == ConnectionMode::Close
+    }
+
+    /// What becomes of the connection to the server after the request: the frontend's word and that of its backend.
     pub(in super::super) fn connection_mode(&self) -> ConnectionMode {
         let exchange = self.exchange();
         let of_backend = exchange

@@ -26,7 +26,6 @@ use super::{
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
-use crate::config::model::ConnectionMode;
 use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
 
 /// How long a body is held back for the server's `100 Continue`.
@@ -111,9 +110,7 @@ pub(super) async fn serve(
             return Err(Closed);
         }
     };
-    if client.connection_mode() == ConnectionMode::Close
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
+    if client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         forward::say_whether_kept(response.headers_mut(), false);
     }
     let status = meant.unwrap_or_else(|| response.status());

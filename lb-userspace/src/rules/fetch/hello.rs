@@ -3,7 +3,7 @@
 
 /// What the bytes so far are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Hello {
+pub enum Hello {
     /// The beginning of a ClientHello that has this many bytes at least.
     Partial(usize),
     /// A whole one, with the name that it asks for, lower-case.
@@ -13,7 +13,7 @@ pub(super) enum Hello {
 }
 
 /// Longest ClientHello that is waited for. Post-quantum key shares make some of 2 KiB.
-pub(super) const LONGEST: usize = 16 * 1024;
+pub const LONGEST: usize = 16 * 1024;
 
 /// Record header: type, version, length.
 const RECORD: usize = 5;
@@ -25,7 +25,7 @@ const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
 /// Looks at the first bytes of a connection.
-pub(super) fn parse(bytes: &[u8]) -> Hello {
+pub fn parse(bytes: &[u8]) -> Hello {
     // A message may be spread over several records: their contents one after the other.
     let mut message = Vec::new();
     let mut rest = bytes;

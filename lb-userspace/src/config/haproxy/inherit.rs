@@ -1,0 +1,56 @@
+//! What goes without saying in either language, and what `defaults` say already.
+
+use super::value::{Map, Value, What};
+use crate::config::source::Span;
+
+/// How long a request's head may take without `timeout http-request`: as long as a client may be silent, while lb has
+/// a time of its own for it.
+pub(super) fn complete(map: &mut Map, common: Option<&Map>) {
+    let of = |map: &Map, key: &str| match map.get("timeouts").map(|timeouts| &timeouts.what) {
+        Some(What::Map(timeouts)) => timeouts.get(key).cloned(),
+        _ => None,
+    };
+    let (None, Some(client)) = (of(map, "http_request"), of(map, "client")) else {
+        return;
+    };
+    let same = client.as_text() == Some(HEAD);
+    let other = common.is_some_and(|common| of(common, "http_request").is_some());
+    if !same || other {
+        map.inner("timeouts", client.span)
+            .set("http_request", client);
+    }
+}
+
+/// What a request's head may take if nothing is said of it.
+const HEAD: &str = "10s";
+
+/// Takes out what `defaults` say already.
+pub(super) fn less(map: &mut Map, common: Option<&(Map, Span)>) {
+    let keeps = |map: &Map| {
+        let mode = map.get("connection_mode");
+        mode.is_some_and(|mode| mode.is_same(&Value::plain("keep-alive", mode.span)))
+    };
+    let changes = common.is_some_and(|(common, _)| common.get("connection_mode").is_some());
+    if keeps(map) && !changes {
+        map.remove("connection_mode");
+    }
+    let Some((common, _)) = common else { return };
+    map.0
+        .retain_mut(|key| match (&mut key.value.what, common.get(&key.name)) {
+            (
+                What::Map(own),
+                Some(Value {
+                    what: What::Map(all),
+                    ..
+                }),
+            ) if matches!(key.name.as_str(), "timeouts" | "errorfiles") => {
+                own.0.retain(|key| {
+                    !all.get(&key.name)
+                        .is_some_and(|value| value.is_same(&key.value))
+                });
+                !own.is_empty()
+            }
+            (_, Some(value)) => !value.is_same(&key.value),
+            (_, None) => true,
+        });
+}

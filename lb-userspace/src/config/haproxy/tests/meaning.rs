@@ -1,0 +1,377 @@
+//! What is easily misread: defaults that differ, lines that change what others mean, and what only seems to be carried.
+
+use super::{imported, reread, rules};
+
+/// What was said of a file, without its places.
+fn said(text: &str) -> Vec<String> {
+    let (_, said) = imported(text);
+    said.into_iter()
+        .map(|line| line.split_once(' ').unwrap_or_default().1.to_owned())
+        .collect()
+}
+
+/// Lines of what a file becomes, without their indentation.
+fn lines(text: &str) -> Vec<String> {
+    reread(text);
+    imported(text)
+        .0
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+fn has(text: &str, line: &str) {
+    let lines = lines(text);
+    assert!(
+        lines.iter().any(|other| other == line),
+        "{line}\n{}",
+        lines.join("\n")
+    );
+}
+
+#[test]
+fn a_head_may_take_as_long_as_a_client_may_be_silent() {
+    for (lines, seconds) in [
+        ("timeout client 60s", 60),
+        ("timeout client 3s", 3),
+        ("timeout client 10s", 10),
+        ("timeout client 60s\n timeout http-request 7s", 7),
+    ] {
+        let text = format!(
+            "defaults\n mode http\n {lines}\nfrontend f\n bind :80\n default_backend b\nbackend b\n"
+        );
+        let config = reread(&text);
+        assert_eq!(
+            config.frontends[0].timeouts.http_request.as_secs(),
+            seconds,
+            "{lines}"
+        );
+        let text = text.replace("bind :80", "bind :80\n timeout client 10s");
+        let seconds = if lines.contains("http-request") {
+            7
+        } else {
+            10
+        };
+        assert_eq!(
+            reread(&text).frontends[0].timeouts.http_request.as_secs(),
+            seconds,
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn what_is_without_end_is_told() {
+    let source = crate::config::Source::new(
+        "h.cfg",
+        "listen l\n bind :80\n timeout server 5s\n server s 192.0.2.1:80\n",
+    );
+    let (_, said) = super::import(&source, &|_| None, &super::Options::default());
+    let said: Vec<&str> = said.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "HAProxy waits for ever without `timeout client`: lb waits 50 seconds",
+            "HAProxy waits for ever without `timeout connect`: lb waits 5 seconds",
+        ]
+    );
+    assert_eq!(
+        self::said(
+            "frontend f\n mode http\n bind :80\n timeout client 0\n timeout server 5s\nbackend b\n timeout http-request 5s\n"
+        ),
+        [
+            "error: `timeout client 0` has no end in HAProxy: lb has no such timeout",
+            "warning: `timeout server` has no effect here: it is the backend's in lb",
+            "warning: `timeout http-request` has no effect here: it is the frontend's in lb",
+        ]
+    );
+}
+
+#[test]
+fn options_of_servers_count_wherever_ssl_stands() {
+    let text = "\
+frontend f
+ bind :80
+ default_backend b
+backend b
+ default-server verify none
+ server s1 192.0.2.1:443 ssl
+ default-server ssl alpn h2
+ server s2 192.0.2.1:443
+ server s3 192.0.2.1:80 no-ssl
+";
+    let config = reread(text);
+    let servers = &config.backend("b").unwrap().servers;
+    assert!(servers[0].tls.as_ref().is_some_and(|tls| !tls.verify));
+    assert!(
+        servers[1]
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !tls.verify && tls.alpn == ["h2"])
+    );
+    assert!(servers[2].tls.is_none());
+    let text = "backend b\n server s 192.0.2.1:443 ssl sni str(a.example) verifyhost b.example\n";
+    assert!(said(text)[0].contains("sni and verifyhost of different names"));
+}
+
+#[test]
+fn global_limits_of_tls_hold_for_binds_that_have_none() {
+    let text = "\
+global
+ ssl-default-bind-options ssl-min-ver TLSv1.3 no-sslv3
+frontend f
+ bind :443 ssl crt a.pem
+ bind :444 ssl crt a.pem ssl-min-ver TLSv1.2
+ bind :445 ssl crt a.pem ca-file c.pem
+";
+    let (yaml, said) = imported(text);
+    for (port, tls) in [
+        (443, "min_version: 1.3"),
+        (444, "min_version: 1.2"),
+        (445, "min_version: 1.3"),
+    ] {
+        let line = yaml
+            .lines()
+            .position(|line| line.contains(&format!(":{port}")))
+            .unwrap();
+        let entry: String = yaml.lines().skip(line).take(2).collect();
+        assert!(entry.replace('"', "").contains(tls), "{port}: {yaml}");
+    }
+    assert!(!yaml.contains("client_ca"), "{yaml}");
+    assert_eq!(
+        said,
+        [
+            "6:34 warning: `ca-file` has no effect without `verify required` or `verify optional`, as in HAProxy"
+        ]
+    );
+}
+
+#[test]
+fn an_operator_holds_for_all_numbers_behind_it() {
+    for (test, value) in [
+        ("path_len lt 5 10", "[lt 5, lt 10]"),
+        ("path_len eq 1 2", "[eq 1, 2]"),
+        ("path_len gt 5 le 3", "[gt 5, le 3]"),
+    ] {
+        let yaml = rules(&format!(" http-request deny if {{ {test} }}"));
+        let wanted =
+            format!("- {{ if: {{ expr: {{ of: path_len, value: {value} }} }}, deny: true }}");
+        assert_eq!(yaml, [wanted]);
+    }
+}
+
+#[test]
+fn a_redirect_line_is_no_format() {
+    let yaml = rules(" redirect location /a%b?%[query]\n http-request redirect location /%[query]");
+    assert_eq!(
+        yaml,
+        [
+            r#"- { redirect: { location: "/%[query]" } }"#,
+            r#"- { redirect: { location: "/a%%b?%%[query]" } }"#,
+        ]
+    );
+}
+
+#[test]
+fn the_mode_holds_for_lines_above_it() {
+    let text = "\
+frontend f
+ tcp-request content reject if { path /x }
+ bind :80
+ mode http
+ default_backend b
+backend b
+ mode http
+";
+    has(text, "- { if: { path: /x }, reject: true }");
+}
+
+#[test]
+fn a_computed_backend_is_the_last_that_is_asked() {
+    let text = "frontend f\n mode http\n bind :80\n use_backend %[path]\n use_backend c\n default_backend b\n\
+         backend b\n mode http\nbackend c\n mode http\n";
+    has(text, "- { use_backend: b }");
+    let yaml = rules(
+        " acl a path /a\n use_backend %[path,field(2,/)] if a\n use_backend c\nbackend c\n mode http\nfrontend g\n mode http\n bind :81",
+    );
+    assert_eq!(
+        yaml,
+        [
+            r#"- { if: a, use_backend: "%[path,field(2,/)]" }"#,
+            "- { if: a, deny: 503 }",
+            "- { use_backend: c }"
+        ]
+    );
+}
+
+#[test]
+fn captures_stand_in_the_order_of_their_lines() {
+    let text = "\
+frontend f
+ mode http
+ bind :80
+ http-request capture req.hdr(a) len 5
+ capture request header Host len 20
+ http-request capture req.hdr(b) len 6
+ default_backend b
+backend b
+ mode http
+";
+    has(
+        text,
+        "capture: { request: [{ len: 5 }, { header: Host, len: 20 }] }",
+    );
+    has(text, r#"- { capture: { value: "%[req.hdr(a)]", id: 0 } }"#);
+    has(text, r#"- { capture: { value: "%[req.hdr(b)]", len: 6 } }"#);
+}
+
+#[test]
+fn a_way_of_checking_takes_the_place_of_the_one_of_defaults() {
+    let text = "\
+defaults
+ mode http
+ option httpchk GET /up
+ http-check expect status 204
+frontend f
+ bind :80
+ default_backend b
+backend b
+ option redis-check
+ server s 192.0.2.1:80 check
+backend c
+ option tcp-check
+ server s 192.0.2.1:80 check
+backend d
+ option httpchk
+ server s 192.0.2.1:80 check
+backend e
+ http-check expect string ready
+ server s 192.0.2.1:80 check
+backend f
+ option smtpchk
+ option httpchk HEAD /f
+ http-check expect status 200
+ tcp-check send x
+ server s 192.0.2.1:80 check
+";
+    for line in [
+        r#"health_check: { type: tcp, steps: [{ send: "*1\r\n$4\r\nPING\r\n" }, { expect: "+PONG\r\n" }] }"#,
+        "health_check: { type: tcp }",
+        "health_check: { type: http, method: OPTIONS }",
+        "health_check: { type: http, method: GET, path: /up, expect: { body: ready } }",
+        "health_check: { type: http, method: HEAD, path: /f, expect: { status: 200 } }",
+    ] {
+        has(text, line);
+    }
+    let said = said(text);
+    assert!(
+        said[0].contains("HAProxy sends no request here"),
+        "{said:?}"
+    );
+    assert_eq!(
+        said[1],
+        "warning: `tcp-check` has no effect without `option tcp-check`, as in HAProxy"
+    );
+    let text = "backend b\n no option httpchk\n http-check expect status 200\n http-check expect rstatus ^2\n";
+    assert_eq!(
+        self::said(text),
+        [
+            "error: `no option httpchk` is nothing, as in HAProxy",
+            "error: unsupported: `a second expect of rstatus in http-check` has no counterpart in lb yet"
+        ]
+    );
+}
+
+#[test]
+fn rules_of_connections_that_come_too_late_say_so() {
+    let text = |options: &str, layer: &str| {
+        said(&format!(
+            "frontend f\n mode http\n bind :80{options}\n tcp-request {layer} reject if {{ src 192.0.2.1 }}\n default_backend b\nbackend b\n mode http\n"
+        ))
+    };
+    assert_eq!(text("", "connection"), [""; 0]);
+    assert_eq!(text(" accept-proxy", "session"), [""; 0]);
+    assert!(
+        text(" accept-proxy", "connection")[0]
+            .starts_with("error: `tcp-request connection` looks at whoever sends the PROXY")
+    );
+    assert_eq!(
+        text(" ssl crt a.pem", "connection"),
+        ["warning: lb asks `tcp-request connection` rules once TLS has begun, HAProxy before it"]
+    );
+}
+
+#[test]
+fn what_would_be_lost_is_told() {
+    for (line, what) in [
+        (
+            " balance hdr(Host) use_domain_only",
+            "error: unsupported: `balance hdr … use_domain_only` has no counterpart in lb yet",
+        ),
+        (
+            " http-request return status 200 hdr A b hdr a c",
+            "error: unsupported: `return … hdr a a second time` has no counterpart in lb yet",
+        ),
+        (
+            " http-response deny status 502 content-type a",
+            "error: unsupported: `deny … content-type` has no counterpart in lb yet",
+        ),
+        (
+            " option prefer-last-server",
+            "warning: `option prefer-last-server` is left out: lb does without",
+        ),
+        (
+            " http-request set-path /a?b",
+            "warning: a `?` of `set-path` is one of the path's and encoded: `set-pathq` and `set-query` change the query",
+        ),
+    ] {
+        let all = said(&format!(
+            "listen l\n mode http\n bind :80\n{line}\n server s 192.0.2.1:80\n"
+        ));
+        assert_eq!(all, [what], "{line}");
+    }
+    let all = said(
+        "global\n log 192.0.2.1 local0 info err\nfrontend f\n mode http\n log global\n bind :80\n",
+    );
+    assert_eq!(
+        all,
+        [
+            "warning: the least level of a log is left out: lb sends levels as they are",
+            "warning: HAProxy's lines tell who connected and no more without `option httplog`: lb's are as with it",
+        ]
+    );
+}
+
+#[test]
+fn numbers_are_what_haproxy_takes_them_for() {
+    let text = "\
+defaults
+ maxconn 0
+listen l
+ mode http
+ bind :80
+ stick-table type ip size 1m expire 5000 store http_req_rate(10000),conn_rate(10s)
+ default-server maxconn 5 inter 500
+ server s1 192.0.2.1:80 check maxconn 0
+ server s2 192.0.2.1:80 check inter 1s
+";
+    has(
+        text,
+        r#"stick_table: { key: ip, size: 1m, expire: 5s, store: [http_req_rate(10s), conn_rate(10s)] }"#,
+    );
+    let config = reread(text);
+    assert_eq!(config.frontends[0].maxconn, None);
+    let backend = config.backend("l").unwrap();
+    let of = |index: usize| {
+        backend
+            .check_of(&backend.servers[index])
+            .unwrap()
+            .interval
+            .as_millis()
+    };
+    assert_eq!((of(0), of(1)), (500, 1000));
+    assert_eq!(
+        (backend.servers[0].maxconn, backend.servers[1].maxconn),
+        (None, Some(5))
+    );
+}

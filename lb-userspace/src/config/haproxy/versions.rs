@@ -1,0 +1,68 @@
+//! Options about versions of TLS.
+
+use super::{
+    says::Says,
+    server::Options,
+    value::{Map, Value},
+    words::Word,
+};
+
+/// Options about TLS that `bind` and `ssl-default-bind-options` share: versions for the most part. Whether it is one.
+pub(super) fn versions(
+    option: &Word,
+    words: &mut Options<'_>,
+    tls: &mut Map,
+    says: &mut Says,
+) -> bool {
+    let span = option.span;
+    let mut limit = |key: &str, version: &str| tls.set(key, Value::text(version, span));
+    match option.text.as_str() {
+        "ssl-min-ver" | "ssl-max-ver" => {
+            let is_min = option.text == "ssl-min-ver";
+            let Some(version) = words.argument(option, says) else {
+                return true;
+            };
+            match version.text.strip_prefix("TLSv") {
+                Some(number) if matches!(number, "1.2" | "1.3") => {
+                    let key = if is_min { "min_version" } else { "max_version" };
+                    tls.set(key, Value::text(number, version.span));
+                }
+                _ if is_min => says.warn(
+                    version.span,
+                    "lb has TLS 1.2 and 1.3 alone: older ones are not offered",
+                ),
+                _ => says.error(
+                    version.span,
+                    "lb has TLS 1.2 and 1.3 alone",
+                    "remove the limit",
+                ),
+            }
+        }
+        "force-tlsv12" => {
+            limit("min_version", "1.2");
+            limit("max_version", "1.2");
+        }
+        "force-tlsv13" | "no-tlsv12" => limit("min_version", "1.3"),
+        "no-tlsv13" => limit("max_version", "1.2"),
+        "tfo" | "allow-0rtt" | "no-tls-tickets" => says.warn(
+            span,
+            format!("`{}` is left out: lb does without", option.text),
+        ),
+        "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "prefer-client-ciphers" | "v4v6" => {}
+        _ => return false,
+    }
+    true
+}
+
+/// `ssl-default-bind-options`
+pub(super) fn tls_options(words: &[Word], says: &mut Says) -> Map {
+    let mut tls = Map::default();
+    let mut words = Options { words, at: 0 };
+    while let Some(option) = words.next() {
+        if !versions(option, &mut words, &mut tls, says) {
+            let what = format!("ssl-default-bind-options … {}", option.text);
+            says.unsupported(option.span, &what);
+        }
+    }
+    tls
+}

@@ -1,0 +1,85 @@
+//! From a start's rights to those of running: what is open is given to whom the process becomes, then it becomes it.
+//!
+//! Comes after everything that takes rights to open, and before the first thread: capabilities and landlock's domain are a
+//! thread's own and inherited by those that it makes.
+
+use std::{net::TcpListener, path::Path};
+
+use super::{
+    StartError, fast_path,
+    privileges::{self, Identity, own_all},
+    sandbox::{self, Sandbox},
+};
+use crate::{
+    admin::socket::AdminSocket,
+    config::{Config, model::LogDestination},
+    fastpath,
+    proxy::Listeners,
+};
+
+/// What the start has opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened<'a> {
+    pub(super) listeners: &'a [Listeners],
+    pub(super) stats: &'a [TcpListener],
+    pub(super) admin: Option<&'a AdminSocket>,
+}
+
+/// Becomes `identity`, if one is wanted, and gives up what running does not need.
+///
+/// # Errors
+/// Another lb is at work at the pin path, or the system refuses.
+pub(super) fn confine(
+    config: &Config,
+    identity: Option<&Identity>,
+    opened: Opened<'_>,
+) -> Result<Sandbox, StartError> {
+    let kernel_path = fast_path::is_wanted(config);
+    if kernel_path {
+        fastpath::prepare(config, identity.map(Identity::owner))?;
+    }
+    if let Some(identity) = identity {
+        give(config, identity, opened);
+    }
+    let pins = kernel_path.then_some(config.global.fast_path.pin_path.as_path());
+    let folders = sandbox::folders(config, pins);
+    let sandbox = sandbox::prepare(&folders, pins);
+    privileges::settle(identity, kernel_path)?;
+    if let Some(identity) = identity {
+        let pins = pins.unwrap_or(Path::new(""));
+        identity.complain(folders.iter().filter(|folder| folder.as_path() != pins));
+    }
+    Ok(sandbox.enter())
+}
+
+fn give(config: &Config, identity: &Identity, opened: Opened<'_>) {
+    let global = &config.global;
+    for listeners in opened.listeners {
+        own_all(
+            identity,
+            listeners.sockets.iter().map(|(_, socket, _)| socket),
+        );
+        own_all(
+            identity,
+            listeners.datagrams.iter().map(|(_, socket)| socket),
+        );
+    }
+    own_all(identity, opened.stats);
+    if let Some(admin) = opened.admin {
+        identity.own(&global.admin_socket);
+        // Others' folders are for others to give away.
+        if let Some(folder) = global.admin_socket.parent()
+            && (admin.made_its_folder() || folder == Path::new("/run/lb"))
+        {
+            identity.own(folder);
+        }
+    }
+    if let Some(pidfile) = &global.pidfile {
+        identity.own(pidfile);
+    }
+    for target in &global.log {
+        if let LogDestination::File(path) = &target.target {
+            identity.own(path);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Looking at the first bytes of a connection before it is known where they go, by the rules of `inspect`.
+//!
+//! What is read is kept and goes to the server first, so that nothing of it is lost.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+
+use super::{Client, Worker, around::Around};
+use crate::{
+    config::model::Inspect,
+    observe::log::{Cause, Phase, Termination},
+    proxy::stream::without_goodbye,
+    rules::{Captured, Content, MOST_PAYLOAD, Seen, State},
+    topology::Backend,
+};
+
+/// What a client has said that no server has been told yet.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) bytes: Vec<u8>,
+    /// It says nothing more.
+    pub(super) ended: bool,
+    /// Rules have looked at it.
+    pub(super) looked: bool,
+    /// The connection is to end without a word to the other end.
+    pub(super) vanishes: bool,
+}
+
+impl Early {
+    /// As rules see it when nothing more is waited for.
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        self.looked.then_some(Seen {
+            bytes: &self.bytes,
+            is_final: true,
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= MOST_PAYLOAD
+    }
+}
+
+/// Why a connection goes no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Rules say so.
+    Dropped,
+    /// It is the client's fault.
+    Gone(Termination),
+}
+
+/// What a connection remembers.
+pub(super) fn remembering(client: &Client) -> RefCell<State> {
+    let mut state = State::of_session();
+    state.take_session(&mut client.session.borrow_mut());
+    let captures = &client.frontend().config.captures;
+    if !captures.is_empty() {
+        state.capture(Captured::of_request(captures, &http::HeaderMap::new()));
+    }
+    RefCell::new(state)
+}
+
+/// Reads of the client what rules ask for, until they have decided.
+pub(super) async fn inspect(
+    worker: &Worker,
+    client: &mut Client,
+    early: &mut Early,
+    state: &RefCell<State>,
+    (inspect, backend): (&Inspect, Option<&Arc<Backend>>),
+) -> Result<(), Ended> {
+    early.looked = true;
+    let deadline = Instant::now() + inspect.delay;
+    let patience = client.frontend().config.timeouts.client;
+    let mut heard = Instant::now();
+    let mut counted = 0;
+    // What is there already is read first, as HAProxy does it.
+    tokio::task::yield_now().await;
+    if early.bytes.is_empty() && !early.ended {
+        let mut read = pin!(client.stream.read_buf(&mut early.bytes));
+        let read = poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match read.await {
+            Some(Ok(0)) => early.ended = true,
+            Some(Err(error)) if !without_goodbye(&error) => return Err(gone(Cause::Client)),
+            Some(Err(_)) => early.ended = true,
+            Some(Ok(_)) | None => {}
+        }
+    }
+    loop {
+        let is_final =
+            inspect.delay.is_zero() || early.ended || early.is_full() || Instant::now() >= deadline;
+        let verdict = {
+            let seen = Seen {
+                bytes: &early.bytes,
+                is_final,
+            };
+            let world = Around {
+                backend,
+                request: Some(seen),
+                ..Around::of(worker, client)
+            };
+            let mut state = state.borrow_mut();
+            inspect.rules.content(&mut counted, &mut state, &world)
+        };
+        match verdict {
+            Content::Drop(silent) => {
+                early.vanishes = silent;
+                return Err(Ended::Dropped);
+            }
+            Content::Wait if !is_final => {}
+            Content::Pass | Content::Wait => return Ok(()),
+        }
+        let idle = heard + patience;
+        tokio::select! {
+            biased;
+            read = client.stream.read_buf(&mut early.bytes) => match read {
+                Ok(0) => early.ended = true,
+                Ok(_) => heard = Instant::now(),
+                Err(error) if without_goodbye(&error) => early.ended = true,
+                Err(_) => return Err(gone(Cause::Client)),
+            },
+            () = sleep_until(deadline.min(idle)) => {
+                if idle < deadline {
+                    return Err(gone(Cause::ClientTimeout));
+                }
+            }
+        }
+    }
+}
+
+fn gone(cause: Cause) -> Ended {
+    Ended::Gone(Termination::new(cause, Phase::Request))
+}
+
+/// Holds what a server says back until rules have decided.
+pub(super) struct Gate<'a> {
+    judge: Box<dyn FnMut(Seen<'_>) -> Content + 'a>,
+    /// Until then; `None`: they do not wait at all.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Gate<'a> {
+    pub(super) fn new(delay: Duration, judge: impl FnMut(Seen<'_>) -> Content + 'a) -> Self {
+        Self {
+            judge: Box::new(judge),
+            patience: (!delay.is_zero()).then(|| Box::pin(sleep(delay))),
+        }
+    }
+
+    /// What rules say of what has come so far; `ended`: nothing more will.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, bytes: &[u8], ended: bool) -> Content {
+        let waits = self
+            .patience
+            .as_mut()
+            .is_some_and(|patience| patience.as_mut().poll(cx).is_pending());
+        let is_final = ended || !waits || bytes.len() >= MOST_PAYLOAD;
+        match (self.judge)(Seen { bytes, is_final }) {
+            Content::Wait if is_final => Content::Pass,
+            verdict => verdict,
+        }
+    }
+}

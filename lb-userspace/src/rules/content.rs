@@ -1,0 +1,65 @@
+//! Rules of what a connection of mode tcp has brought so far, asked again whenever more has come.
+
+use super::{
+    action::{Edit, End, Rule},
+    condition::Judged,
+    edit,
+    run::RuleSet,
+    scene::{Scene, State, World},
+};
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It goes on.
+    Pass,
+    /// More has to come first.
+    Wait,
+    /// It ends; if it is so, silently.
+    Drop(bool),
+}
+
+impl RuleSet {
+    /// Carries the list out for what has come so far. Each time it begins anew, as HAProxy has it, so that what is
+    /// remembered is what there is in the end; `counted` is how far counters have counted already.
+    pub fn content(&self, counted: &mut usize, state: &mut State, world: &dyn World) -> Content {
+        for (at, rule) in self.rules().iter().enumerate() {
+            let scene = Scene {
+                request: None,
+                response: None,
+                state,
+                world,
+            };
+            match rule.condition.as_ref().map(|c| c.judge(&scene)) {
+                Some(Judged::No) => continue,
+                Some(Judged::NotYet) => return Content::Wait,
+                Some(Judged::Yes) | None => {}
+            }
+            if follows_what_may_come(rule, &scene) {
+                return Content::Wait;
+            }
+            for edit in &rule.edits {
+                if at >= *counted || !edit.counts() {
+                    edit::connection(edit, state, world);
+                }
+            }
+            *counted = (at + 1).max(*counted);
+            match &rule.end {
+                Some(End::Allow) => return Content::Pass,
+                Some(End::Drop { silent }) => return Content::Drop(*silent),
+                _ => {}
+            }
+        }
+        Content::Pass
+    }
+}
+
+/// Whether a rule tracks by or keeps what is not there yet: HAProxy waits for that, and not for what variables are set to.
+fn follows_what_may_come(rule: &Rule, scene: &Scene<'_>) -> bool {
+    rule.edits.iter().any(|edit| match edit {
+        Edit::Track { key, .. } | Edit::Capture { value: key, .. } => {
+            key.expressions().any(|expr| expr.may_change(scene))
+        }
+        _ => false,
+    })
+}
