@@ -12,7 +12,7 @@ use super::{
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, userlist},
+    sections::{http_errors, remember_servers, unknown, userlist},
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -127,16 +127,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 proxies.push(found);
             }
             "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" => {
-                says.warn(
-                    head.span(),
-                    format!(
-                        "`{}` is read over: lb has nothing of the kind yet",
-                        head.keyword()
-                    ),
-                );
-            }
-            other => says.unsupported(head.span(), other),
+            _ => unknown(head, &mut says),
         }
     }
     let mut root = Map::default();
