@@ -17,6 +17,7 @@ mod faults;
 mod flood;
 mod flow_log;
 mod forwarding;
+mod guide;
 mod health;
 mod hostile;
 mod kernel;

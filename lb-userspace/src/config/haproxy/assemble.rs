@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     Options,
     global::Global,
+    halves::{mode, prepare},
     inherit::{complete, less},
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, userlist},
+    sections::{http_errors, remember_servers, unknown, userlist},
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -65,21 +66,6 @@ const OF_DEFAULTS: &[&str] = &[
     "http_reuse",
     "persist",
     "all_backups",
-];
-
-/// Keys that mean nothing in mode tcp, which HAProxy reads over there.
-const OF_HTTP: &[&str] = &[
-    "forwarded_for",
-    "errorfiles",
-    "unique_id",
-    "cookie",
-    "capture",
-    "forwarded",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "monitor",
-    "stats",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
@@ -141,16 +127,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 proxies.push(found);
             }
             "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" => {
-                says.warn(
-                    head.span(),
-                    format!(
-                        "`{}` is read over: lb has nothing of the kind yet",
-                        head.keyword()
-                    ),
-                );
-            }
-            other => says.unsupported(head.span(), other),
+            _ => unknown(head, &mut says),
         }
     }
     let mut root = Map::default();
@@ -349,10 +326,6 @@ fn common(
         map.set("health_check", check);
     }
     Some((map, proxy.span))
-}
-
-fn mode(proxy: &Proxy) -> Value {
-    Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
 }
 
 /// What is written.
@@ -569,33 +542,4 @@ fn page(proxy: &Proxy) -> Map {
         map.set("realm", Value::text("HAProxy Statistics", proxy.span));
     }
     map
-}
-
-/// What holds for either half of a proxy.
-fn prepare(map: &mut Map, proxy: &Proxy) {
-    map.set("mode", mode(proxy));
-    if !proxy.is_tcp {
-        return;
-    }
-    OF_HTTP.iter().for_each(|key| map.remove(key));
-    if let Some(Value {
-        what: What::Text { text, .. },
-        span,
-    }) = map.get("log_format")
-        && text == "http"
-    {
-        // `option httplog` in mode tcp: HAProxy falls back to tcplog.
-        let value = Value::plain("tcp", *span);
-        map.set("log_format", value);
-    }
-    let timeouts = map.get("timeouts").map(|value| value.span);
-    if let Some(span) = timeouts {
-        let inner = map.inner("timeouts", span);
-        ["http_request", "http_keep_alive", "tarpit"]
-            .iter()
-            .for_each(|key| inner.remove(key));
-        if inner.is_empty() {
-            map.remove("timeouts");
-        }
-    }
 }
