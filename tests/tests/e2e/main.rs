@@ -10,6 +10,7 @@ mod balancing;
 mod commands;
 mod dsr;
 mod dual_stack;
+mod failover;
 mod faults;
 mod flood;
 mod flow_log;
