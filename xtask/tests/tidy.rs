@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "fastpath",
             "proxy",
             "health",
+            "names",
             "admin",
             "observe",
             "rules",
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire",
             "accounts",
             "capabilities",
+            "watched",
         ],
     ),
     (
@@ -50,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "socket_file",
         ],
     ),
+    ("names", &["topology", "config"]),
     ("health", &["observe", "topology", "config", "tls", "wire"]),
     (
         "admin",
@@ -98,6 +101,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
+    ("sieve.rs", &["rules", "frontends"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),
@@ -121,6 +125,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("resolvers.rs", &["resolvers", "backends"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

@@ -37,13 +37,16 @@ mod log_format;
 pub mod model;
 mod monitor;
 mod observe;
+pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
 mod references;
 mod resolve;
+mod resolvers;
 mod retry_on;
 mod rules;
+mod sieve;
 mod source;
 mod stats;
 mod stick;
@@ -215,6 +218,7 @@ fn decode(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
         default_check: None,
+        resolvers: Vec::new(),
     };
     let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
@@ -246,8 +250,12 @@ fn decode(
         Some(draft) if found.errors() == 0 => {
             let mut places = draft.places.clone();
             places.tls = d.tls;
+            places.names = host::names::places(&draft);
             Ok(Loaded {
-                config: resolve::resolve(draft, &d.registry),
+                config: Config {
+                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    ..resolve::resolve(draft, &d.registry)
+                },
                 warnings: found,
                 source,
                 places,
@@ -264,6 +272,7 @@ fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
     let mut table = d.table(root, Span::at(1, 1, 1), "the configuration")?;
     let mut places = Places::default();
     let global = global::decode(d, table.take("global"), &mut places);
+    resolvers::decode(d, &mut table);
     let defaults = defaults::decode(d, table.take("defaults"));
     rules::userlists(d, &mut table);
     let frontends = table.take("frontends");

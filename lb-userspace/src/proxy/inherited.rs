@@ -60,6 +60,8 @@ impl Inherited {
         let wanted = match &bind.address {
             Address::Inet(address) => Name::Inet(*address),
             Address::Unix(path) => Name::Unix(path.to_path_buf()),
+            // Only servers have names.
+            Address::Name(..) => return Vec::new(),
         };
         let found = self.0.extract_if(.., |(name, transport, _)| {
             *name == wanted && *transport == bind.transport

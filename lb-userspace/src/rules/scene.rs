@@ -10,6 +10,7 @@ use http::{
 
 use super::{
     auth::Users,
+    body::BodySeen,
     capture::Captured,
     fetch::{Side, payload::Seen},
     named::Named,
@@ -260,6 +261,22 @@ pub struct SessionVars {
 }
 
 impl SessionVars {
+    /// The same under another configuration, which has `after` for variables where this one had `before`. What it does not
+    /// know is forgotten.
+    pub fn renamed(mut self, before: &[String], after: &[String]) -> Self {
+        if before == after {
+            return self;
+        }
+        self.vars.retain_mut(|(id, _)| {
+            let name = before.get(usize::from(id.index));
+            let known = name.and_then(|name| after.iter().position(|known| known == name));
+            let index = known.and_then(|index| u16::try_from(index).ok());
+            id.index = index.unwrap_or_default();
+            index.is_some()
+        });
+        self
+    }
+
     /// The entries that the connection follows.
     pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
         self.tracked.iter().map(|(_, tracked)| tracked)
@@ -287,6 +304,10 @@ pub struct State {
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
     hints_on: bool,
+    /// What has come of the request's body, where rules ask for it.
+    body: BodySeen,
+    /// The place in its list of the rule for which it was waited.
+    pub(super) awaited: Option<usize>,
     /// What was found of an Authorization field, for lists of users of whom that takes long.
     checked: Vec<(Arc<Users>, HeaderValue, bool)>,
 }
@@ -295,6 +316,16 @@ impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// Remembers what has come of the request's body.
+    pub fn see_body(&mut self, body: BodySeen) {
+        self.body = body;
+    }
+
+    /// What has come of the request's body.
+    pub fn body(&self) -> &BodySeen {
+        &self.body
     }
 
     /// Remembers whether a list of users allows what an Authorization field says.
@@ -447,6 +478,8 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.silent = false;
+        self.body = BodySeen::default();
+        self.awaited = None;
         self.hints.clear();
         self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);

@@ -32,6 +32,9 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
+        init_addr: Vec::new(),
+        initial: None,
+        resolve: None,
         weight: 1,
         maxconn: None,
         max_queue: None,
@@ -140,6 +143,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             pidfile: None,
             grace: Duration::from_secs(30),
             health_file: None,
+            watch_config: false,
             admin_socket: PathBuf::new(),
             log: Vec::new(),
             fast_path: FastPath {
@@ -159,5 +163,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         stats: None,
         maps: Vec::new(),
         tables: Vec::new(),
+        variables: Vec::new(),
+        outline: Default::default(),
     }
 }

@@ -8,6 +8,9 @@
 mod absent;
 mod balancing;
 mod commands;
+#[path = "../../../lb-userspace/src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod dsr;
 mod dual_stack;
 mod failover;
@@ -15,6 +18,7 @@ mod faults;
 mod flood;
 mod flow_log;
 mod forwarding;
+mod guide;
 mod health;
 mod hostile;
 mod kernel;
@@ -24,9 +28,12 @@ mod leaving;
 mod lifecycle;
 mod matrix;
 mod maxconn;
+mod names;
 mod oracle;
 mod pmtu;
 mod privileges;
+mod reload;
+mod reload_load;
 mod services;
 mod setup;
 mod spoofed;

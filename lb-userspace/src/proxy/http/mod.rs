@@ -21,6 +21,7 @@
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 //! | `forwarded` | what is said of clients, by proxies before us and to servers |
 
+mod ahead;
 pub mod answer;
 mod body;
 mod client;
@@ -49,6 +50,7 @@ pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
 pub(in crate::proxy) use serve::vanish;
+pub(in crate::proxy) use upstream::Place;
 
 #[cfg(test)]
 mod h2_raw_tests;
