@@ -13,6 +13,7 @@ mod commands;
 mod dns;
 mod dsr;
 mod dual_stack;
+mod failover;
 mod faults;
 mod flood;
 mod flow_log;
