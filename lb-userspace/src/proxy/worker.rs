@@ -285,7 +285,10 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
         let Ok(mut ready) = ready else { return };
         let place = tokio::select! {
             biased;
-            place = Place::take(&worker.shared, &frontend) => place,
+            place = async {
+                frontend.turn(worker.shared.topology.clock).await;
+                Place::take(&worker.shared, &frontend).await
+            } => place,
             () = worker.stopping() => return,
         };
         match ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)) {

@@ -54,7 +54,7 @@ pub struct Backend {
     turn: AtomicUsize,
     /// Of the draws, so that no two backends and no two nodes draw alike.
     seed: u64,
-    current: AtomicU32,
+    current: Arc<AtomicU32>,
     last_change_ms: AtomicU64,
     /// Writers of state take turns, or two of them could leave an old table behind.
     writer: Mutex<()>,
@@ -79,9 +79,10 @@ impl Backend {
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let queue = Arc::new(Queue::default());
+        let current = Arc::<AtomicU32>::default();
         let load = config.hash_balance_factor.map(|_| Arc::default());
         let servers: Vec<Arc<Server>> = (0..config.servers.len())
-            .filter_map(|index| Server::new(config, &name, index, &queue, load.as_ref()))
+            .filter_map(|index| Server::new(config, &name, index, &queue, load.as_ref(), &current))
             .map(Arc::new)
             .collect();
         Self {
@@ -96,7 +97,7 @@ impl Backend {
             turn: AtomicUsize::new(0),
             seed: RandomState::new().hash_one(&name),
             name,
-            current: AtomicU32::new(0),
+            current,
             last_change_ms: AtomicU64::new(0),
             writer: Mutex::new(()),
             clock,
@@ -293,6 +294,11 @@ impl Backend {
         if before.0 && !server.is_up() {
             // Before the subscribers are told to look.
             server.end_sessions();
+        }
+        let came_up = !before.0 && server.is_eligible();
+        if came_up && server.config.on_marked_up && !server.config.backup {
+            let backups = self.servers.iter().filter(|other| other.config.backup);
+            backups.for_each(|backup| backup.give_way());
         }
         if changed {
             self.rebuild();

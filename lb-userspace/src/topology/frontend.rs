@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Backend, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
+use super::{Backend, Clock, Pace, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
 use crate::{config::model, tls::Acceptor};
 
 /// A frontend.
@@ -19,6 +19,7 @@ pub struct Frontend {
     pub invalid_request: LastInvalid,
     default_backend: Option<Arc<Backend>>,
     limit: Limit,
+    pace: Option<Pace>,
     /// One for each bind that has TLS.
     acceptors: Vec<Option<Arc<Acceptor>>>,
 }
@@ -37,6 +38,7 @@ impl Frontend {
             invalid_request: LastInvalid::default(),
             default_backend: default_backend.cloned(),
             limit: Limit::new(config.maxconn),
+            pace: config.accepting.rate.map(Pace::new),
             acceptors: config
                 .binds
                 .iter()
@@ -78,6 +80,14 @@ impl Frontend {
         Some(Accepted {
             frontend: Arc::clone(self),
         })
+    }
+
+    /// Waits until `rate_limit_sessions` lets another connection be accepted, and counts it.
+    pub async fn turn(&self, clock: Clock) {
+        let Some(pace) = &self.pace else { return };
+        while let Err(wait) = pace.pass(clock.start().elapsed()) {
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Counts a connection accepted at `now_ms` of the topology's clock.

@@ -19,6 +19,7 @@ pub mod invalid;
 pub mod latency;
 pub mod limit;
 pub mod observation;
+pub mod pace;
 pub mod peer;
 pub mod queue;
 pub mod server;
@@ -32,6 +33,7 @@ pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
 pub use limit::Limit;
 pub use observation::Observation;
+pub use pace::Pace;
 pub use peer::Peer;
 pub use server::{AdminState, Connection, Health, Server, Slots};
 

@@ -23,9 +23,14 @@ use super::{
     observation::Observer, queue::Queue,
 };
 use crate::{
-    config::model::{self, Address, Observe, OnMarkedDown},
+    config::model::{self, Address, Observe},
     tls::Connector,
 };
+
+mod sessions;
+
+pub use sessions::Connection;
+use sessions::Dynamic;
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +163,10 @@ pub struct Server {
     scale: u16,
     /// Rises each time that its sessions are to end.
     shutdowns: watch::Sender<u64>,
+    /// A server that it stands in for may want its sessions to end.
+    may_give_way: bool,
+    /// Where its limit depends on how many ask the backend.
+    dynamic: Option<Dynamic>,
 }
 
 /// Parts of a weight that a slow start can tell, HAProxy's scale.
@@ -173,6 +182,7 @@ impl Server {
         index: usize,
         queue: &Arc<Queue>,
         load: Option<&Arc<AtomicU32>>,
+        current: &Arc<AtomicU32>,
     ) -> Option<Self> {
         let config = backend.servers.get(index)?.clone();
         let checked = backend.check_of(&config);
@@ -220,6 +230,12 @@ impl Server {
                 false => 1,
             },
             shutdowns: watch::Sender::new(0),
+            may_give_way: config.backup && backend.servers.iter().any(|s| s.on_marked_up),
+            dynamic: config.minconn.map(|least| Dynamic {
+                least,
+                full: backend.connections.fullconn.unwrap_or(1),
+                current: Arc::clone(current),
+            }),
             config,
         })
     }
@@ -339,22 +355,6 @@ impl Server {
         self.throttle.swap(percent, SeqCst) != percent
     }
 
-    /// How often all its sessions have been ended, which `on_marked_down: shutdown-sessions` asks for when it goes
-    /// down. Whoever carries sessions to it ends those that began before this rose; [`Topology::changes`] tells when to
-    /// look.
-    ///
-    /// [`Topology::changes`]: super::Topology::changes
-    pub fn shutdown_sessions(&self) -> u64 {
-        *self.shutdowns.borrow()
-    }
-
-    /// Ends its sessions, if that is what is to become of them.
-    pub(super) fn end_sessions(&self) {
-        if self.config.on_marked_down == OnMarkedDown::ShutdownSessions {
-            self.shutdowns.send_modify(|count| *count += 1);
-        }
-    }
-
     /// Up by health, not in maintenance and somewhere: it may carry traffic.
     pub fn is_up(&self) -> bool {
         self.admin() != AdminState::Maint && self.is_healthy() && self.is_resolved()
@@ -434,7 +434,7 @@ impl Server {
 
     /// Whether `maxconn` leaves no slot to userspace.
     pub fn is_full(&self) -> bool {
-        self.userspace_active() >= self.userspace_slots.load(SeqCst)
+        self.userspace_active() >= self.limit()
     }
 
     /// Whether so many wait for it alone that `max_queue` lets nobody join them.
@@ -458,7 +458,7 @@ impl Server {
     /// Takes a slot if there are exactly `expected` userspace connections: what makes `maxconn` and least-connections
     /// exact between threads.
     pub(super) fn claim_at(self: &Arc<Self>, expected: u32) -> Result<Connection, Claim> {
-        if expected >= self.userspace_slots.load(SeqCst) {
+        if expected >= self.limit() {
             return Err(Claim::Full);
         }
         self.active
@@ -551,43 +551,4 @@ pub(super) enum Claim {
     Full,
     /// Another thread was quicker; there are this many connections now.
     Moved(u32),
-}
-
-/// A slot of a server, given back when dropped.
-#[derive(Debug)]
-pub struct Connection {
-    server: Arc<Server>,
-    /// [`Server::shutdown_sessions`] when it began.
-    shutdowns: u64,
-}
-
-impl Connection {
-    /// The server whose slot this is.
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
-    /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
-    pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
-        if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions {
-            return None;
-        }
-        let (mut shutdowns, begun) = (self.server.shutdowns.subscribe(), self.shutdowns);
-        Some(async move {
-            // An error means that the model is gone, and the daemon with it.
-            let _ = shutdowns.wait_for(|count| *count > begun).await;
-        })
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.server.active.fetch_sub(1, SeqCst);
-        if let Some(load) = &self.server.backend_load {
-            load.fetch_sub(1, Relaxed);
-        }
-        // Both: if there are more slots than wait for this very server, they are the backend's.
-        self.server.queue.wake_one();
-        self.server.backend_queue.wake_one();
-    }
 }

@@ -65,6 +65,11 @@ const OF_DEFAULTS: &[&str] = &[
     "http_reuse",
     "persist",
     "all_backups",
+    "backlog",
+    "rate_limit_sessions",
+    "fullconn",
+    "source",
+    "send_name_header",
 ];
 
 /// Keys that mean nothing in mode tcp, which HAProxy reads over there.
@@ -78,6 +83,7 @@ const OF_HTTP: &[&str] = &[
     "connection_mode",
     "http_reuse",
     "persist",
+    "send_name_header",
     "monitor",
     "stats",
 ];

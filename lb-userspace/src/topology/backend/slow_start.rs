@@ -34,6 +34,8 @@ impl Backend {
         if changed.count() > 0 {
             self.rebuild();
             self.notifier.changed();
+            // Their limits have grown too.
+            self.kernel_slots_freed();
         }
     }
 }
