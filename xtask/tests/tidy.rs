@@ -100,6 +100,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
+    ("sieve.rs", &["rules", "frontends"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),

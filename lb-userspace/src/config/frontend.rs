@@ -10,7 +10,7 @@ use super::{
     draft::FrontendDraft,
     errorfiles, forwarding, inspect, introduction, log_format,
     model::{Bind, Mode, Transport, UniqueId},
-    monitor, rules,
+    monitor, rules, sieve,
     source::Spanned,
     stats, stick_table,
     table::Table,
@@ -35,6 +35,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<Frontend
 fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let name = Spanned::new(entry.key.clone(), entry.key_span);
     d.name(&name.value, name.span, "frontend");
+    d.registry.set_owner(&name.value);
     let mut table = d.table(
         &entry.value,
         entry.key_span,
@@ -50,7 +51,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let captures = capture::decode(d, &mut table);
     let captures_span = captures.as_ref().map(|captures| captures.span);
     d.captures = Some(captures.map_or_else(Default::default, |captures| captures.value));
-    let connection_rules = rules::connections(d, &mut table, &name.value);
+    let connection_rules = sieve::connections(d, &mut table, &name.value);
     let inspect = inspect::decode(d, table.take("inspect"), &name.value);
     let rules = rules::decode(d, &mut table, &name.value, true);
     let captures = d.captures.take().unwrap_or_default();

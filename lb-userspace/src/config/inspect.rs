@@ -7,7 +7,7 @@ use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, FrontendDraft},
     model::{Inspect, Transport},
-    rules::{self, Stage},
+    sieve::{self, Stage},
     source::Spanned,
     tree::Entry,
 };
@@ -32,7 +32,7 @@ pub(super) fn decode(
         Some(e) => {
             let nodes = d.list(&e.value, "`rules`").iter();
             nodes
-                .filter_map(|node| rules::sieve(d, node, owner, stage))
+                .filter_map(|node| sieve::sieve(d, node, owner, stage))
                 .collect()
         }
         None => {

@@ -46,6 +46,7 @@ mod resolve;
 mod resolvers;
 mod retry_on;
 mod rules;
+mod sieve;
 mod source;
 mod stats;
 mod stick;

@@ -1,6 +1,6 @@
 //! `rules:` of frontends and backends.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -10,11 +10,11 @@ use super::{
     draft::RuleDraft,
     source::Spanned,
     table::Table,
-    tree::{Kind, Node},
+    tree::{Entry, Kind, Node},
 };
 use crate::rules::{
-    Condition, Edit, End, Expr, Limiter, Named, Registry, Rule, Side, Template,
-    action::{Gate, Location, ResponsePart, Target},
+    Condition, Edit, End, Limiter, Named, Registry, Rule, Side, Template,
+    action::{Gate, Location, ResponsePart, Target, WaitForBody},
 };
 
 /// Words of conditions, which belong below `if`.
@@ -56,124 +56,6 @@ pub(super) fn decode(
     rules.collect()
 }
 
-/// Reads `connection_rules:`.
-pub(super) fn connections(
-    d: &mut Decoder<'_>,
-    table: &mut Table<'_>,
-    owner: &str,
-) -> Option<Spanned<Vec<Rule>>> {
-    let e = table.take("connection_rules")?;
-    let nodes = d.list(&e.value, "`connection_rules`");
-    let rules = nodes
-        .iter()
-        .filter_map(|node| sieve(d, node, owner, Stage::Connection))
-        .collect();
-    Some(Spanned::new(rules, e.key_span))
-}
-
-/// What a rule that lets in or keeps out has to go by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// A connection.
-    Connection,
-    /// And what it has brought so far.
-    Bytes(Side),
-}
-
-/// One of `connection_rules`, or of the `rules` of `inspect`.
-pub(super) fn sieve(
-    d: &mut Decoder<'_>,
-    node: &Rc<Node>,
-    owner: &str,
-    stage: Stage,
-) -> Option<Rule> {
-    let mut table = d.table(node, node.span, "a rule")?;
-    let condition = table.take("if").map(|e| {
-        conditions::condition(d, &e.value, e.key_span, Side::Request)
-            .unwrap_or_else(|| Condition::Any(Vec::new()))
-    });
-    let mut rule = Rule {
-        condition,
-        edits: match stage {
-            Stage::Connection => actions::remembering(d, &mut table, owner),
-            Stage::Bytes(side) => actions::of_bytes(d, &mut table, side, owner),
-        },
-        ..Rule::default()
-    };
-    let mut found = Vec::new();
-    for (entry, end) in [
-        (table.take("accept"), End::Allow),
-        (table.take("reject"), End::Drop { silent: false }),
-        (table.take("silent_drop"), End::Drop { silent: true }),
-    ] {
-        let Some(e) = entry else { continue };
-        match d.boolean(&e.value, &format!("`{}`", e.key)) {
-            Some(true) => found.push((e.key_span, end)),
-            Some(false) => {
-                let message = format!("`{}: false` does nothing", e.key);
-                d.error(e.key_span, message, "remove it, or write `true`");
-            }
-            None => {}
-        }
-    }
-    if rule.edits.is_empty() && found.is_empty() && only_if(&table) {
-        d.missing(
-            &table,
-            "reject",
-            "write what is to be done: `accept: true`, `reject: true`, `track: …`",
-        );
-    }
-    rule.end = one(d, found);
-    table.finish(
-        d,
-        &[],
-        &[
-            (
-                "deny",
-                "there is no request to answer: write `reject: true`",
-            ),
-            ("allow", "it is `accept`"),
-            ("use_backend", "it belongs to `rules`"),
-        ],
-    );
-    let (mut asks, mut bytes, mut answer) = (false, false, false);
-    let mut look = |expr: &Expr| {
-        asks |= expr.needs_request() || expr.needs_response();
-        bytes |= expr.payload().is_some();
-        answer |= expr.payload() == Some(true);
-    };
-    if let Some(condition) = &rule.condition {
-        condition.each_expr(&mut look);
-    }
-    for edit in &rule.edits {
-        edit.each_template(&mut |template| template.expressions().for_each(&mut look));
-    }
-    match stage {
-        Stage::Connection if asks => d.error(
-            node.span,
-            "a rule of connections asks for a request, and there is none yet",
-            "write it below `rules`",
-        ),
-        Stage::Connection if bytes => d.error(
-            node.span,
-            "a rule of connections asks for bytes, and none have been read",
-            "write it below `inspect`, in mode tcp",
-        ),
-        Stage::Bytes(_) if asks => d.error(
-            node.span,
-            "a rule of bytes asks for a request, and in mode tcp there is none",
-            "ask for `req.payload(0,4)` and the like, or write `mode: http`",
-        ),
-        Stage::Bytes(Side::Request) if answer => d.error(
-            node.span,
-            "a rule of what clients say asks for what the server says",
-            "write it below `inspect_response` of the backend",
-        ),
-        _ => {}
-    }
-    Some(rule)
-}
-
 fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Option<RuleDraft> {
     let before = d.diagnostics.len();
     let mut table = d.table(node, node.span, "a rule")?;
@@ -197,6 +79,9 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         edits: actions::edits(d, &mut table, Side::Request, owner),
         ..Rule::default()
     };
+    rule.wait = table
+        .take("wait_for_body")
+        .and_then(|e| wait_for_body(d, e));
     if let Some(e) = table.take("use_server") {
         if routes {
             d.error(
@@ -239,6 +124,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     let mut use_backend = None;
     ends(d, &mut table, &mut rule, &mut use_backend, routes);
     let does_nothing = rule.edits.is_empty()
+        && rule.wait.is_none()
         && rule.gates.is_empty()
         && rule.end.is_none()
         && rule.response.is_none()
@@ -279,8 +165,31 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     })
 }
 
+/// `true`, or `{ time: 1s, at_least: 100 }`
+fn wait_for_body(d: &mut Decoder<'_>, entry: &Entry) -> Option<WaitForBody> {
+    if let Kind::Scalar(_) = entry.value.kind {
+        let on = d.boolean(&entry.value, "`wait_for_body`")?;
+        let all = WaitForBody {
+            time: None,
+            at_least: 0,
+        };
+        return on.then_some(all);
+    }
+    let mut table = d.table(&entry.value, entry.key_span, "`wait_for_body`")?;
+    let time = table.take("time");
+    let time = time.and_then(|e| d.duration(&e.value, "`time`", Duration::from_millis(1)));
+    let at_least = table
+        .take("at_least")
+        .and_then(|e| d.number(&e.value, "`at_least`", 1..=15 * 1024));
+    table.finish(d, &[], &[("at-least", "it is `at_least`")]);
+    Some(WaitForBody {
+        time,
+        at_least: at_least.unwrap_or(0),
+    })
+}
+
 /// Whether nothing but a condition is there, so that what is missing is not merely misspelt.
-fn only_if(table: &Table<'_>) -> bool {
+pub(super) fn only_if(table: &Table<'_>) -> bool {
     table.entries().iter().all(|e| e.key == "if")
 }
 
@@ -368,7 +277,7 @@ fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Opt
 }
 
 /// The first of several ends, of which there may be but one.
-fn one(d: &mut Decoder<'_>, mut found: Vec<(super::Span, End)>) -> Option<End> {
+pub(super) fn one(d: &mut Decoder<'_>, mut found: Vec<(super::Span, End)>) -> Option<End> {
     found.sort_by_key(|(span, _)| *span);
     if let [_, (second, _), ..] = found.as_slice() {
         d.error(

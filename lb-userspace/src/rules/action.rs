@@ -1,6 +1,6 @@
 //! What rules do.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
@@ -23,6 +23,8 @@ use super::{
 pub struct Rule {
     /// Without one it always holds.
     pub condition: Option<Condition>,
+    /// What has to have come of the body first.
+    pub wait: Option<WaitForBody>,
     /// Changes to the request, and other things that go on.
     pub edits: Vec<Edit>,
     /// What may refuse.
@@ -47,6 +49,7 @@ impl Rule {
             name.expressions().for_each(&mut look);
         }
         known
+            && self.wait.is_none()
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
@@ -67,7 +70,26 @@ impl Rule {
         for edit in parts.flat_map(|part| &part.edits).chain(&self.edits) {
             edit.each_template(&mut |template| template.expressions().for_each(&mut *visit));
         }
+        for gate in &self.gates {
+            if let Gate::RateLimit { key, .. } = gate {
+                key.expressions().for_each(&mut *visit);
+            }
+        }
+        let parts = [self.response.as_ref(), self.after.as_ref()];
+        let ends = parts.into_iter().flatten().map(|part| &part.end);
+        for end in ends.chain([&self.end]).flatten() {
+            end.each_template(&mut |template| template.expressions().for_each(&mut *visit));
+        }
     }
+}
+
+/// `wait_for_body`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitForBody {
+    /// For so long; `None`: as long as for a head.
+    pub time: Option<Duration>,
+    /// Until so many bytes have come; 0: all of them.
+    pub at_least: usize,
 }
 
 /// What a rule does with the response.
@@ -96,17 +118,8 @@ impl ResponsePart {
         for edit in &self.edits {
             edit.each_template(&mut look);
         }
-        match &self.end {
-            Some(End::Redirect(redirect)) => match &redirect.to {
-                Location::Whole(to) | Location::Prefix(to) | Location::Scheme(to) => look(to),
-            },
-            Some(End::Return(answer)) => {
-                answer.headers.iter().for_each(|(_, value)| look(value));
-                if let Some((Body::Template(body), _)) = &answer.body {
-                    look(body);
-                }
-            }
-            _ => {}
+        if let Some(end) = &self.end {
+            end.each_template(&mut look);
         }
         self.needs_request = needs;
         self
@@ -192,8 +205,10 @@ pub enum Edit {
         /// What.
         value: Template,
     },
-    /// `sc_inc`.
+    /// `inc_gpc`.
     Count(u8, Data),
+    /// `inc_gpc` by more than one.
+    CountBy(u8, Data, Template),
     /// `sc_set`.
     SetNumber(u8, Data, Template),
 }
@@ -210,6 +225,7 @@ impl Edit {
                 | Self::Track { .. }
                 | Self::Capture { .. }
                 | Self::Count(..)
+                | Self::CountBy(..)
                 | Self::SetNumber(..)
                 | Self::EarlyHint(..)
                 | Self::SetSource(_)
@@ -220,7 +236,7 @@ impl Edit {
 
     /// Whether it counts, so that it makes a difference how often it is carried out.
     pub fn counts(&self) -> bool {
-        matches!(self, Self::Count(..))
+        matches!(self, Self::Count(..) | Self::CountBy(..))
     }
 
     /// Calls `visit` with its templates.
@@ -244,6 +260,7 @@ impl Edit {
             | Self::SetVar(_, t)
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
+            | Self::CountBy(_, _, t)
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
@@ -301,6 +318,25 @@ pub enum End {
         /// Nor does the client learn that it has ended.
         silent: bool,
     },
+}
+
+impl End {
+    /// Calls `visit` with its templates.
+    pub fn each_template(&self, visit: &mut dyn FnMut(&Template)) {
+        match self {
+            Self::Redirect(redirect) => match &redirect.to {
+                Location::Whole(to) | Location::Prefix(to) | Location::Scheme(to) => visit(to),
+            },
+            Self::Return(answer) => {
+                answer.headers.iter().for_each(|(_, value)| visit(value));
+                if let Some((Body::Template(body), _)) = &answer.body {
+                    visit(body);
+                }
+            }
+            Self::Backend(Target::Computed(name)) => visit(name),
+            _ => {}
+        }
+    }
 }
 
 /// A backend.

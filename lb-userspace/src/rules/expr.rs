@@ -131,6 +131,11 @@ impl Expr {
         self.fetch.needs_fields()
     }
 
+    /// Whether it looks at a request's body.
+    pub fn asks_for_body(&self) -> bool {
+        matches!(self.fetch, Fetch::Body(_))
+    }
+
     /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
     pub fn payload(&self) -> Option<bool> {
         self.fetch.payload()

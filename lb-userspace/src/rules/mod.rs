@@ -21,6 +21,7 @@
 pub mod action;
 mod args;
 mod auth;
+mod body;
 pub mod calendar;
 mod capture;
 mod condition;
@@ -55,6 +56,7 @@ use http::HeaderName;
 
 pub use action::{Edit, End, Rule};
 pub use auth::Users;
+pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Judged, Test};
 pub use content::Content;

@@ -13,7 +13,9 @@ use http::{
 };
 
 use super::{
-    action::{Body, Edit, End, Gate, Location, Redirect, ResponsePart, Return, Rule, Target},
+    action::{
+        Body, Edit, End, Gate, Location, Redirect, ResponsePart, Return, Rule, Target, WaitForBody,
+    },
     auth::Users,
     edit,
     scene::{RequestView, ResponseView, Scene, State, World},
@@ -30,6 +32,8 @@ pub struct RuleSet {
     has_after: bool,
     /// Lists of users that it asks for and whose passwords take long to verify.
     slow_users: Vec<Arc<Users>>,
+    /// Some rule looks at the request's body.
+    asks_for_body: bool,
 }
 
 /// What becomes of a request.
@@ -47,6 +51,8 @@ pub enum Outcome<'r> {
     Deny(Denial),
     /// The connection ends; if it is so, silently.
     Drop(bool),
+    /// More of the body has to come before the rule at which it is gone on.
+    Await(WaitForBody),
 }
 
 /// What the client gets instead of a server's answer.
@@ -144,7 +150,12 @@ impl RuleSet {
             }
         }
         let asks = |rule: &Rule| rule.after.as_ref().is_some_and(|after| after.needs_request);
+        let mut asks_for_body = false;
+        for rule in &rules {
+            rule.each_expr(&mut |expr| asks_for_body |= expr.asks_for_body());
+        }
         Self {
+            asks_for_body,
             after_asks: rules.iter().any(asks),
             has_after: rules.iter().any(|rule| rule.after.is_some()),
             keeps_original: rules.iter().any(keeps),
@@ -157,6 +168,11 @@ impl RuleSet {
     /// out finds out first, elsewhere, and [`State::check`]s.
     pub fn slow_users(&self) -> &[Arc<Users>] {
         &self.slow_users
+    }
+
+    /// Whether some rule looks at the request's body: whoever carries the list out shows it what has come.
+    pub fn asks_for_body(&self) -> bool {
+        self.asks_for_body
     }
 
     /// The rules.
@@ -205,6 +221,7 @@ impl RuleSet {
             let for_response_alone = rule.response.is_some()
                 && rule.edits.is_empty()
                 && rule.gates.is_empty()
+                && rule.wait.is_none()
                 && rule.end.is_none();
             let routes = matches!(rule.end, Some(End::Backend(_)));
             if later.allowed && !for_response_alone && !routes {
@@ -215,6 +232,12 @@ impl RuleSet {
             let request = original.map_or(RequestView::new(head), |original| original.view());
             if !holds(rule, request, state, world) {
                 continue;
+            }
+            if let Some(wait) = rule.wait
+                && state.awaited.take() != Some(at)
+            {
+                state.awaited = Some(at);
+                return (Outcome::Await(wait), at);
             }
             if let Some(response) = &rule.response {
                 later.rules.push(u32::try_from(at).unwrap_or(u32::MAX));

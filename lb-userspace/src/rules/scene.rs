@@ -10,6 +10,7 @@ use http::{
 
 use super::{
     auth::Users,
+    body::BodySeen,
     capture::Captured,
     fetch::{Side, payload::Seen},
     named::Named,
@@ -287,6 +288,10 @@ pub struct State {
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
     hints_on: bool,
+    /// What has come of the request's body, where rules ask for it.
+    body: BodySeen,
+    /// The place in its list of the rule for which it was waited.
+    pub(super) awaited: Option<usize>,
     /// What was found of an Authorization field, for lists of users of whom that takes long.
     checked: Vec<(Arc<Users>, HeaderValue, bool)>,
 }
@@ -295,6 +300,16 @@ impl State {
     /// Whether a rule says that the request is sent to a server once at most.
     pub fn is_sent_once(&self) -> bool {
         self.sent_once
+    }
+
+    /// Remembers what has come of the request's body.
+    pub fn see_body(&mut self, body: BodySeen) {
+        self.body = body;
+    }
+
+    /// What has come of the request's body.
+    pub fn body(&self) -> &BodySeen {
+        &self.body
     }
 
     /// Remembers whether a list of users allows what an Authorization field says.
@@ -447,6 +462,8 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.silent = false;
+        self.body = BodySeen::default();
+        self.awaited = None;
         self.hints.clear();
         self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Options,
     global::Global,
+    halves::{mode, prepare},
     inherit::{complete, less},
     lines::{self, Line, SECTIONS},
     order::ordered,
@@ -70,22 +71,6 @@ const OF_DEFAULTS: &[&str] = &[
     "fullconn",
     "source",
     "send_name_header",
-];
-
-/// Keys that mean nothing in mode tcp, which HAProxy reads over there.
-const OF_HTTP: &[&str] = &[
-    "forwarded_for",
-    "errorfiles",
-    "unique_id",
-    "cookie",
-    "capture",
-    "forwarded",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "send_name_header",
-    "monitor",
-    "stats",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
@@ -348,10 +333,6 @@ fn common(
     Some((map, proxy.span))
 }
 
-fn mode(proxy: &Proxy) -> Value {
-    Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
-}
-
 /// What is written.
 #[derive(Default)]
 struct Out {
@@ -566,33 +547,4 @@ fn page(proxy: &Proxy) -> Map {
         map.set("realm", Value::text("HAProxy Statistics", proxy.span));
     }
     map
-}
-
-/// What holds for either half of a proxy.
-fn prepare(map: &mut Map, proxy: &Proxy) {
-    map.set("mode", mode(proxy));
-    if !proxy.is_tcp {
-        return;
-    }
-    OF_HTTP.iter().for_each(|key| map.remove(key));
-    if let Some(Value {
-        what: What::Text { text, .. },
-        span,
-    }) = map.get("log_format")
-        && text == "http"
-    {
-        // `option httplog` in mode tcp: HAProxy falls back to tcplog.
-        let value = Value::plain("tcp", *span);
-        map.set("log_format", value);
-    }
-    let timeouts = map.get("timeouts").map(|value| value.span);
-    if let Some(span) = timeouts {
-        let inner = map.inner("timeouts", span);
-        ["http_request", "http_keep_alive", "tarpit"]
-            .iter()
-            .for_each(|key| inner.remove(key));
-        if inner.is_empty() {
-            map.remove("timeouts");
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod acl;
 mod assemble;
 mod check;
 mod global;
+mod halves;
 mod inherit;
 mod keywords;
 mod lines;

@@ -21,6 +21,7 @@ pub(super) fn action(
             Some(())
         }
         ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
+        ("wait-for-body", Side::Request) => wait_for_body(action, &mut map, says),
         ("set-src" | "set-src-port", Side::Request) => {
             let key = keyword.replace('-', "_");
             action.need(1, "an expression", says).map(|value| {
@@ -70,6 +71,67 @@ pub(super) fn action(
         _ => return None,
     };
     Some(done.map(|()| map))
+}
+
+/// `sc-inc-gpc(INDEX,COUNTER)`, `sc-add-gpc(INDEX,COUNTER) VALUE`, `sc-set-gpt(INDEX,COUNTER) VALUE`
+pub(super) fn of_array(
+    keyword: &str,
+    inner: Option<&str>,
+    action: &Action<'_>,
+    says: &mut Says,
+) -> Option<(&'static str, Value)> {
+    let span = action.span(0);
+    let Some((index, counter)) = inner.and_then(|inner| inner.split_once(',')) else {
+        let message = format!("`{keyword}` without a place and a counter");
+        says.error(span, message, format!("write `{keyword}(0,0)`"));
+        return None;
+    };
+    let mut map = Map::default();
+    map.set("counter", says.number(counter.trim(), span)?);
+    map.set("index", says.number(index.trim(), span)?);
+    if keyword == "sc-inc-gpc" {
+        return Some(("inc_gpc", Value::map(map, action.span)));
+    }
+    let value = action.need(1, "a value", says)?;
+    let text = match value.text.parse::<i64>() {
+        Ok(_) => value.text.clone(),
+        Err(_) => format!("%[{}]", value.text),
+    };
+    map.set("value", Value::text(text, value.span));
+    let key = match keyword {
+        "sc-set-gpt" => "set_gpt",
+        _ => "inc_gpc",
+    };
+    Some((key, Value::map(map, action.span)))
+}
+
+/// `wait-for-body time TIME [at-least BYTES]`
+fn wait_for_body(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()> {
+    let Some(time) = action.after("time") else {
+        let message = "`wait-for-body` without a time";
+        says.error(action.span, message, "write `time 1s` behind it");
+        return None;
+    };
+    let mut inner = Map::default();
+    inner.set("time", says.duration(&time.text, time.span)?);
+    if let Some(bytes) = action.after("at-least") {
+        let (digits, factor) = match bytes.text.strip_suffix(['k', 'K']) {
+            Some(digits) => (digits, 1024),
+            None => (bytes.text.as_str(), 1),
+        };
+        let count = digits
+            .parse::<u32>()
+            .ok()
+            .map(|count| count.saturating_mul(factor));
+        let Some(count) = count else {
+            let message = format!("`{}` is no number of bytes", bytes.text);
+            says.error(bytes.span, message, "write digits");
+            return None;
+        };
+        inner.set("at_least", Value::plain(count, bytes.span));
+    }
+    map.set("wait_for_body", Value::map(inner, action.span));
+    Some(())
 }
 
 /// `set-status N [reason TEXT]`

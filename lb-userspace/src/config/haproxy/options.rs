@@ -139,8 +139,8 @@ impl Proxy {
             }
             "originalto" => self.originalto(line, on, says),
             // What lb does, or what makes no difference to anybody.
-            "http-buffer-request"
-            | "abortonclose"
+            "http-buffer-request" => self.buffered = on.then(|| line.span()),
+            "abortonclose"
             | "http-pretend-keepalive"
             | "tcp-smart-accept"
             | "tcp-smart-connect"

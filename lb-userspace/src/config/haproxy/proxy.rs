@@ -55,6 +55,8 @@ pub(super) struct Proxy {
     pub(super) stick_tables: Vec<String>,
     /// Conditions of `monitor fail`.
     pub(super) fails: Vec<Value>,
+    /// `option http-buffer-request`.
+    pub(super) buffered: Option<Span>,
     /// What `option originalto` amounts to.
     pub(super) original: Option<Value>,
     after: Vec<Value>,
@@ -92,6 +94,7 @@ impl Proxy {
             response: Vec::new(),
             stick_tables: Vec::new(),
             fails: Vec::new(),
+            buffered: None,
             original: None,
             after: Vec::new(),
             use_servers: Vec::new(),
@@ -447,7 +450,15 @@ impl Proxy {
             &self.after,
             &routes,
         ];
-        let mut all: Vec<Value> = all.into_iter().flatten().cloned().collect();
+        let buffered = self.buffered.filter(|_| !self.is_tcp).map(|span| {
+            let mut map = Map::default();
+            map.set("wait_for_body", Value::plain("true", span));
+            Value::map(map, span)
+        });
+        let mut all: Vec<Value> = buffered
+            .into_iter()
+            .chain(all.into_iter().flatten().cloned())
+            .collect();
         if self.kind == Kind::Backend {
             all.extend(self.use_servers.iter().cloned());
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{h2::Received, kept::Replay};
+use super::{ahead::Ahead, h2::Received, kept::Replay};
 
 /// A body as it comes in.
 pub(super) enum Inbound {
@@ -20,6 +20,8 @@ pub(super) enum Inbound {
     Http2(Received),
     /// From memory.
     Kept(Box<Replay>),
+    /// Some of it from memory.
+    Ahead(Box<Ahead>),
     /// None.
     None,
 }
@@ -74,6 +76,7 @@ impl Inbound {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2))),
             Self::Kept(replay) => Poll::Ready(replay.next().map(Ok)),
+            Self::Ahead(ahead) => ahead.next(cx),
             Self::None => Poll::Ready(None),
         }
     }
@@ -83,6 +86,7 @@ impl Inbound {
             Self::Http1(incoming) => incoming.is_end_stream(),
             Self::Http2(received) => received.is_end_stream(),
             Self::Kept(replay) => replay.is_over(),
+            Self::Ahead(ahead) => ahead.is_over(),
             Self::None => true,
         }
     }
@@ -94,6 +98,7 @@ impl Inbound {
             Self::Http2(received) if received.is_end_stream() => SizeHint::with_exact(0),
             Self::Http2(_) => SizeHint::default(),
             Self::Kept(replay) => replay.size_hint(),
+            Self::Ahead(ahead) => ahead.size_hint(),
             Self::None => SizeHint::with_exact(0),
         }
     }

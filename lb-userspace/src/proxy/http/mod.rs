@@ -21,6 +21,7 @@
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 //! | `forwarded` | what is said of clients, by proxies before us and to servers |
 
+mod ahead;
 pub mod answer;
 mod body;
 mod client;

@@ -3,6 +3,7 @@
 //! A fetch that has several values (a header field's) gives all of them to a condition, any of which may match, and the
 //! last to a template, as HAProxy's do.
 
+mod counter;
 mod header;
 pub mod hello;
 mod names;
@@ -18,11 +19,13 @@ use http::{HeaderName, Method, Version};
 
 use super::{
     auth::Users,
+    body::BodyPart,
     scene::{Fact, Scene, TlsFact, VarId},
-    table::{Data, Handle},
+    table::Data,
     value::{Kind, Value},
 };
 
+use counter::{Counted, Operation};
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
@@ -110,6 +113,8 @@ pub enum Fetch {
         of: Counted,
         /// What of it.
         data: Data,
+        /// What is done with it.
+        operation: Operation,
     },
     /// `sc_tracked(N)`.
     IsTracked(u8),
@@ -151,6 +156,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
+    /// `req.body` and the like.
+    Body(BodyPart),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
 }
@@ -164,17 +171,6 @@ pub enum LinePart {
     Uri,
     /// `HTTP/1.1`.
     Version,
-}
-
-/// Whose entry of a table.
-#[derive(Debug, Clone)]
-pub enum Counted {
-    /// The one that a counter follows.
-    Tracked(u8),
-    /// The client's address in a table.
-    Source(std::sync::Arc<Handle>),
-    /// The key of the one that a counter follows, in a table.
-    TrackedIn(u8, std::sync::Arc<Handle>),
 }
 
 impl Fetch {
@@ -203,6 +199,7 @@ impl Fetch {
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
+            Self::Body(part) => part.kind(),
             _ => Kind::Str,
         }
     }
@@ -249,6 +246,7 @@ impl Fetch {
             | Self::Host
             | Self::CookieCount(_)
             | Self::Auth(_)
+            | Self::Body(_)
             | Self::Credentials { .. } => true,
             Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
                 *side == Side::Request
@@ -266,6 +264,7 @@ impl Fetch {
                 | Self::Host
                 | Self::CookieCount(_)
                 | Self::Auth(_)
+                | Self::Body(_)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
                 | Self::HeaderNames(..)
@@ -297,7 +296,8 @@ impl Fetch {
             Self::Parameter { name, delimiter } => {
                 let query = scene.request.and_then(|request| request.uri.query());
                 query.is_some_and(|query| {
-                    request::parameters(query, name.as_deref(), *delimiter).any(|v| visit(bytes(v)))
+                    parameters(query.as_bytes(), name.as_deref(), *delimiter)
+                        .any(|v| visit(bytes(v)))
                 })
             }
             Self::Cookie(side, name) => scene.headers(*side).is_some_and(|headers| {
@@ -376,25 +376,11 @@ impl Fetch {
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
             Self::Var(id) => scene.state.var(*id)?.borrowed(),
-            Self::Counter { of, data } => Value::Int(match of {
-                Counted::Tracked(sc) => scene.state.tracked(*sc)?.get(*data, world.now_ms())?,
-                Counted::Source(handle) => {
-                    let table = handle.table()?;
-                    let key = super::table::Key::of(Value::Ip(world.source()?.ip()), table.key())?;
-                    match table.find(&key, world.now_ms()) {
-                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
-                        None => 0,
-                    }
-                }
-                Counted::TrackedIn(sc, handle) => {
-                    let table = handle.table()?;
-                    let key = scene.state.tracked(*sc)?.key();
-                    match table.find(key, world.now_ms()) {
-                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
-                        None => 0,
-                    }
-                }
-            }),
+            Self::Counter {
+                of,
+                data,
+                operation,
+            } => Value::Int(of.sample(*data, *operation, scene)?),
             Self::Captured(side, place) => bytes(scene.state.captured()?.get(*side, *place)?),
             Self::Line(part) => {
                 let (method, uri, version) = world.request_line()?;
@@ -427,6 +413,7 @@ impl Fetch {
             }
             Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
             Self::Payload(payload) => payload.sample(scene)?,
+            Self::Body(part) => part.sample(scene.state.body())?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Date { offset, factor } => {
@@ -473,6 +460,7 @@ impl<'a> Scene<'a> {
 pub use header::host_name;
 pub use request::credentials;
 pub use request::parameter;
+pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

@@ -11,17 +11,16 @@ use crate::rules::cookies::Pairs;
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
 pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
-    parameters(query, name, delimiter).next()
+    parameters(query.as_bytes(), name, delimiter).next()
 }
 
-/// The values of a parameter of the query, in order; without a name of all.
-pub(super) fn parameters<'a>(
-    query: &'a str,
+/// The values of a parameter of a query or a form, in order; without a name of all.
+pub(in crate::rules) fn parameters<'a>(
+    pairs: &'a [u8],
     name: Option<&'a str>,
     delimiter: u8,
 ) -> impl Iterator<Item = &'a [u8]> {
-    query
-        .as_bytes()
+    pairs
         .split(move |&b| b == b'&' || b == delimiter)
         .filter_map(move |pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {

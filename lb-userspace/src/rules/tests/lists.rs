@@ -22,6 +22,7 @@ fn to(name: &str) -> Option<End> {
 fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
+        Outcome::Await(_) => "waits".to_owned(),
         Outcome::Drop(silent) => format!("drop {silent}"),
         Outcome::Continue => "continue".into(),
         Outcome::Backend(Target::Named(named)) => named.name().to_owned(),

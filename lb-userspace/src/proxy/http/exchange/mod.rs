@@ -144,7 +144,7 @@ fn answered(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<Resp
 async fn forward_to_backend(
     client: &Rc<Client>,
     mut head: request::Parts,
-    body: Inbound,
+    mut body: Inbound,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     let fields = forward::check(&head).map_err(Failure::Refuse)?;
@@ -158,17 +158,18 @@ async fn forward_to_backend(
     let upgrade = forward::leave_connection(&mut head, fields);
     let shared = Arc::clone(&client.worker.shared);
     let told = forwarded::receive(client, &shared.http, &mut head);
-    let (target, fields) = match rules::route(client, &shared.http, &mut head, fields).await {
-        Ok(routed) => routed,
-        Err(failure) => {
-            let mut body = RequestBody::new(body, client);
-            // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body.
-            if !fields.any(Fields::EXPECT) {
-                body.drain().await;
+    let (target, fields) =
+        match rules::route(client, &shared.http, &mut head, (fields, &mut body)).await {
+            Ok(routed) => routed,
+            Err(failure) => {
+                let mut body = RequestBody::new(body, client);
+                // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body.
+                if !fields.any(Fields::EXPECT) {
+                    body.drain().await;
+                }
+                return Err(failure);
             }
-            return Err(failure);
-        }
-    };
+        };
     let mut holder = persist::read(client, target, fields, &mut head.headers);
     if let Some(server) = rules::server(client, target) {
         holder = Some(server);

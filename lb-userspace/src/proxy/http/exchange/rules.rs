@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, request, response};
+use http::{
+    HeaderValue, Method, Response, StatusCode, Uri, Version,
+    header::{CONTENT_LENGTH, EXPECT},
+    request, response,
+};
 
 use super::{
     Client, Failure, Fields, Target,
@@ -12,10 +16,10 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::{forward, plan::Plan},
+    proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene, SessionVars,
-        State, TlsFact, Tracked, Value, Verdict, World,
+        BodySeen, Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene,
+        SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -73,12 +77,13 @@ pub(super) async fn route<'p>(
     client: &Rc<Client>,
     plan: &'p Plan,
     head: &mut request::Parts,
-    fields: Fields,
+    (fields, body): (Fields, &mut Inbound),
 ) -> Result<(&'p Target, Fields), Failure> {
     let rules = plan.rules(client.frontend().index);
     let mut way = Way {
         client,
         touched: false,
+        body,
     };
     name(client, head);
     let mut chosen = None;
@@ -319,6 +324,7 @@ struct Way<'a> {
     client: &'a Rc<Client>,
     /// The request may have been changed.
     touched: bool,
+    body: &'a mut Inbound,
 }
 
 impl Way<'_> {
@@ -333,6 +339,13 @@ impl Way<'_> {
         let client = self.client;
         self.touched = true;
         slow::check(client, rules, &head.headers).await;
+        if rules.asks_for_body() {
+            // Whoever asks for it is told to go on by whoever wants it.
+            if !head.headers.contains_key(EXPECT) {
+                self.body.read_what_is_there().await;
+            }
+            self.show_body(head);
+        }
         let mut from = 0;
         loop {
             let (outcome, next) = {
@@ -370,6 +383,7 @@ impl Way<'_> {
                     client.exchange().terminate(Cause::Local, Phase::Request);
                     return Err(Failure::Answer(Box::new(reply.into())));
                 }
+                Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
                 Outcome::Drop(silent) => {
                     self.count_denied(side);
@@ -383,6 +397,41 @@ impl Way<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for the body, for which whoever waits for `100 Continue` has to be told to go on.
+    async fn wait_for_body(
+        &mut self,
+        wait: WaitForBody,
+        head: &mut request::Parts,
+    ) -> Result<(), Failure> {
+        let client = self.client;
+        if !self.body.is_end_stream() && head.headers.remove(EXPECT).is_some() {
+            client.interim.set(true);
+        }
+        let timeouts = &client.frontend().config.timeouts;
+        let deadline = client.now() + wait.time.unwrap_or(timeouts.http_request);
+        if !self.body.read_until(deadline, wait.at_least).await {
+            client.frontend().counters.request_errors.inc();
+            let mut exchange = client.exchange();
+            exchange.terminate(Cause::ClientTimeout, Phase::Request);
+            exchange.request_received = None;
+            drop(exchange);
+            return Err(Failure::Status(StatusCode::REQUEST_TIMEOUT));
+        }
+        self.show_body(head);
+        Ok(())
+    }
+
+    /// Shows rules what has come of the body.
+    fn show_body(&self, head: &request::Parts) {
+        let length = head.headers.get(CONTENT_LENGTH);
+        let announced = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        let mut memory = Memory::of(self.client);
+        memory.remembered.state.see_body(BodySeen {
+            bytes: self.body.bytes_ahead(),
+            announced,
+        });
     }
 
     /// Tells the client what it may do before it has its answer.
