@@ -1,6 +1,6 @@
 //! What rules do, key by key.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, header::HOST};
 
@@ -8,13 +8,13 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
-    source::Span,
+    source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
     units::{self, Problem},
 };
 use crate::rules::{
-    Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
+    Change, Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -129,6 +129,17 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
     for entry in [table.take("inc_gpc"), table.take("set_gpt")] {
         found.extend(entry.and_then(|e| Some((e.key_span, of_array(d, e)?))));
     }
+    for (entry, change) in [
+        (table.take("set_map"), Change::Set),
+        (table.take("del_map"), Change::Remove),
+        (table.take("add_acl"), Change::Add),
+        (table.take("del_acl"), Change::Remove),
+    ] {
+        let Some(e) = entry else { continue };
+        for node in d.one_or_more(&e.value) {
+            found.extend(live(d, node, &e.key, change).map(|edit| (e.key_span, edit)));
+        }
+    }
     if let Some(e) = table.take("set_gpt0")
         && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
     {
@@ -143,6 +154,44 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     found
+}
+
+/// `{ file: hosts.map, key: "%[src]", value: a }` of `set_map` and its kin.
+fn live(d: &mut Decoder<'_>, node: &Node, key: &str, change: Change) -> Option<Edit> {
+    let mut inner = d.table(node, node.span, format!("`{key}`"))?;
+    let example = match change {
+        Change::Set => "write `{ file: hosts.map, key: \"%[src]\", value: \"%[path]\" }`",
+        Change::Remove | Change::Add => "write `{ file: blocked.txt, key: \"%[src]\" }`",
+    };
+    let file = inner.take("file");
+    let path = file.and_then(|e| d.text(&e.value, "`file`"));
+    let written = inner.take("key");
+    let of = written.and_then(|e| d.template(&e.value, "`key`"));
+    for (missing, name) in [(file.is_none(), "file"), (written.is_none(), "key")] {
+        if missing {
+            d.missing(&inner, name, example);
+        }
+    }
+    let value = match change {
+        Change::Set => match inner.take("value") {
+            Some(e) => d.template(&e.value, "`value`"),
+            None => {
+                d.missing(&inner, "value", example);
+                None
+            }
+        },
+        Change::Remove | Change::Add => Some(Template::literal("")),
+    };
+    inner.finish(d, &[], &[]);
+    let (path, of, value) = (path?, of?, value?);
+    let file = d.registry.live(&path);
+    d.live.push(Spanned::new(Arc::clone(&file), node.span));
+    Some(Edit::Live {
+        file,
+        change,
+        key: of,
+        value,
+    })
 }
 
 /// `{ counter: 0, index: 2, value: 1 }` of `inc_gpc` or `set_gpt`.

@@ -73,6 +73,10 @@ impl World for Surroundings<'_> {
         http::tls_fact(self.client.tls.as_deref()?, fact)
     }
 
+    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.client.tls.as_deref()?, issuer, name, which)
+    }
+
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
         None
     }

@@ -11,6 +11,7 @@ use super::{
     condition::Condition,
     fetch::Side,
     limit::Limiter,
+    live::{Change, Live},
     named::Named,
     normalize::Normalizer,
     scene::VarId,
@@ -205,6 +206,17 @@ pub enum Edit {
         /// What.
         value: Template,
     },
+    /// `set_map`, `del_map`, `add_acl`, `del_acl`.
+    Live {
+        /// What is changed.
+        file: Arc<Live>,
+        /// How.
+        change: Change,
+        /// Which key.
+        key: Template,
+        /// What it is to lead to.
+        value: Template,
+    },
     /// `inc_gpc`.
     Count(u8, Data),
     /// `inc_gpc` by more than one.
@@ -224,6 +236,7 @@ impl Edit {
                 | Self::UseServer(_)
                 | Self::Track { .. }
                 | Self::Capture { .. }
+                | Self::Live { .. }
                 | Self::Count(..)
                 | Self::CountBy(..)
                 | Self::SetNumber(..)
@@ -262,6 +275,10 @@ impl Edit {
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)
             | Self::SetNumber(_, _, t) => visit(t),
+            Self::Live { key, value, .. } => {
+                visit(key);
+                visit(value);
+            }
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
             | Self::SetStatus(..)

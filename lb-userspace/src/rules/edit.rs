@@ -160,6 +160,20 @@ pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
 /// What a variable or counter is to become.
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
+        Edit::Live {
+            file,
+            change,
+            key,
+            value,
+        } => {
+            let text = |of: &template::Template| of.render(scene);
+            let (key, value) = (text(key), text(value));
+            // What is no text stands in no file.
+            if let (Ok(key), Ok(value)) = (str::from_utf8(&key), str::from_utf8(&value)) {
+                file.change(*change, key, value);
+            }
+            None
+        }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetVar(_, value)
         | Edit::SetNumber(_, _, value)

@@ -107,6 +107,14 @@ pub trait World {
     fn fact(&self, fact: &Fact) -> Option<i64>;
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
+    /// A part of the name in the client's certificate, or in its issuer's.
+    fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+    /// The server that is asked, once there is one.
+    fn server(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
     /// The request's unique id.
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
     /// The request's line as the client sent it.
@@ -226,6 +234,12 @@ pub enum TlsFact {
     Sha256,
     /// `ssl_c_serial`.
     Serial,
+    /// `ssl_fc_is_resumed`: whether it goes on from an earlier handshake.
+    Resumed,
+    /// `ssl_c_notbefore`.
+    NotBefore,
+    /// `ssl_c_notafter`.
+    NotAfter,
 }
 
 /// A variable's index in the registry.

@@ -327,6 +327,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map.set("disable_l7_retry", Value::plain("true", action.span));
         }
         "track-sc0" | "track-sc1" | "track-sc2" => map.set("track", track(action, says)?),
+        "set-map" | "del-map" | "add-acl" | "del-acl" => {
+            map.set(&keyword.replace('-', "_"), more::live(inner, action, says)?);
+        }
         "sc-inc-gpc" | "sc-add-gpc" | "sc-set-gpt" => {
             let (key, value) = more::of_array(keyword, inner, action, says)?;
             map.set(key, value);
