@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod fastpath;
 pub mod health;
+pub mod names;
 pub mod observe;
 pub mod proxy;
 pub mod rules;

@@ -15,7 +15,10 @@ use lb::{
         stop::StopArgs,
         tune::TuneArgs,
     },
-    config::{self, Format, haproxy},
+    config::{
+        self, Format, haproxy,
+        model::{LogDestination, LogTarget},
+    },
     daemon,
     observe::log::bridge,
 };
@@ -43,7 +46,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground
+    /// Run the daemon, in the foreground unless told otherwise
     Run(RunArgs),
     /// Check a configuration and say everything that is wrong with it
     Check(CheckArgs),
@@ -78,6 +81,9 @@ enum Command {
 struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
+    /// Go into the background once it serves; exit 1 if it does not come to that
+    #[arg(long)]
+    daemon: bool,
 }
 
 #[derive(Debug, Args)]
@@ -155,10 +161,26 @@ fn run(args: &RunArgs) -> ExitCode {
     let report = config::check(&file.config, &config::process_environment, &file.options());
     let valid = report.is_valid();
     eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
-    match report.config.filter(|_| valid) {
-        Some(config) => daemon::run(config),
-        None => ExitCode::FAILURE,
+    let Some(config) = report.config.filter(|_| valid) else {
+        return ExitCode::FAILURE;
+    };
+    if args.daemon {
+        let stderr = |log: &LogTarget| log.target == LogDestination::Stderr;
+        if config.global.log.iter().all(stderr) {
+            eprintln!(
+                "lb: warning: nothing is logged once lb is in the background: name another target in global.log"
+            );
+        }
+        match daemon::background::detach() {
+            Ok(None) => {}
+            Ok(Some(code)) => return code,
+            Err(error) => {
+                eprintln!("lb: cannot go into the background: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
+    daemon::run(config)
 }
 
 fn check(args: &CheckArgs) -> ExitCode {

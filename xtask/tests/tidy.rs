@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "fastpath",
             "proxy",
             "health",
+            "names",
             "admin",
             "observe",
             "rules",
@@ -50,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "socket_file",
         ],
     ),
+    ("names", &["topology", "config"]),
     ("health", &["observe", "topology", "config", "tls", "wire"]),
     (
         "admin",
@@ -123,6 +125,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("resolvers.rs", &["resolvers", "backends"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

@@ -178,6 +178,46 @@ pub(super) fn server(text: &str) -> Result<Address, Problem> {
     }
 }
 
+/// The same, or `NAME:PORT`, or the name of SRV records.
+pub(super) fn server_or_name(text: &str) -> Result<Address, Problem> {
+    if text.starts_with('_') && !text.contains(':') {
+        return match is_host(text) {
+            true => Ok(Address::Name(text.into(), None)),
+            false => Err(Problem::new(
+                format!("`{text}` is no name of SRV records"),
+                "write one such as `_http._tcp.example.org`",
+            )),
+        };
+    }
+    if let Ok((host, port)) = split(text, "\"192.0.2.10:80\"")
+        && ip(host).is_none()
+        && host.contains(|c: char| c.is_ascii_alphabetic())
+        && !host.contains('/')
+        && !text.starts_with("unix:")
+    {
+        let port = self::port(port)?;
+        return match is_host(host) {
+            true => Ok(Address::Name(host.into(), Some(port))),
+            false => Err(Problem::new(
+                format!("`{host}` is no host name"),
+                "write letters, digits, `-` and `_` between single dots, at most 63 of them in a row",
+            )),
+        };
+    }
+    server(text)
+}
+
+/// Whether a text can be a name in the DNS.
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        let mut bytes = label.bytes();
+        (1..=63).contains(&label.len())
+            && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 /// `ADDR:PORT` of something that is reached.
 pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Problem> {
     let (host, port) = split(text, "\"192.0.2.10:80\"")?;
@@ -188,7 +228,7 @@ pub(super) fn endpoint(text: &str) -> Result<SocketAddr, Problem> {
             format!("write its address: `\"192.0.2.10:{port}\"`"),
         ),
         _ if host.contains(|c: char| c.is_ascii_alphabetic()) => Problem::new(
-            format!("unsupported: host names (`{host}`) are not resolved yet"),
+            format!("`{host}` is a host name, which is looked up for servers alone"),
             match host {
                 "localhost" => format!("write `\"127.0.0.1:{port}\"`"),
                 _ => "write its IP address".to_owned(),

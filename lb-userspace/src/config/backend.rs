@@ -11,7 +11,7 @@ use super::{
     forwarding::{self, ForwardingDraft},
     frontend, health, inspect, introduction,
     model::{OnMarkedDown, Protocol},
-    rules,
+    resolvers, rules,
     source::Spanned,
     stick, stick_table,
     table::Table,
@@ -146,7 +146,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         Some(e) => {
             let base = d.base;
             d.parsed(&e.value, "`address`", |text| {
-                address::below(base, address::server(text)?)
+                address::below(base, address::server_or_name(text)?)
             })
         }
         None => {
@@ -175,7 +175,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         .and_then(|own| health::of_server(d, own, check));
     table.finish(
         d,
-        UNSUPPORTED,
+        &[],
         &[
             (
                 "port",
@@ -197,9 +197,6 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
     })
 }
 
-/// Keys of servers that are not built yet.
-const UNSUPPORTED: &[&str] = &["resolve"];
-
 /// `default_server`
 pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
     let Some(mut table) = d.table(&entry.value, entry.key_span, "`default_server`") else {
@@ -207,11 +204,7 @@ pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
     };
     let keys = server_keys(d, &mut table);
     let own = "each server has its own";
-    table.finish(
-        d,
-        UNSUPPORTED,
-        &[("name", own), ("address", own), ("cookie", own)],
-    );
+    table.finish(d, &[], &[("name", own), ("address", own), ("cookie", own)]);
     keys
 }
 
@@ -256,6 +249,8 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),
+        resolve: resolvers::resolve(d, table),
+        init_addr: resolvers::init_addr(d, table),
         agent_check: table.take("agent_check").and_then(|e| health::agent(d, e)),
     }
 }

@@ -128,8 +128,9 @@ impl Report {
 /// wrong or right whatever else is.
 pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
     match load_all(path, environment, options) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
             let mut diagnostics = loaded.warnings.clone();
+            diagnostics.extend(host::names::resolve(&mut loaded, &host::ThisHost));
             diagnostics.extend(host::check(&loaded, &host::ThisHost));
             Report {
                 diagnostics,

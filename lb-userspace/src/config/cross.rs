@@ -13,6 +13,7 @@ use super::{
     },
     references,
     resolve::{backend_mode, forward, frontend_mode, users},
+    resolvers,
     source::Spanned,
     tls, udp,
 };
@@ -32,6 +33,7 @@ pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
         servers(backend, draft, &mut found);
         balancing(backend, draft, &mut found);
         limits::check(backend, draft, &mut found);
+        resolvers::check(backend, draft, &mut found);
         udp::check(backend, draft, broken, &mut found);
         listening::kernel_path(backend, draft, &mut found);
     }

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     diagnostic::Diagnostic,
+    model::Resolvers,
     plain::reads_as,
     source::{Span, Spanned},
     tls::Wanted,
@@ -44,6 +45,8 @@ pub(super) struct Decoder<'a> {
     pub(super) diagnostics: Vec<Diagnostic>,
     /// TLS settings whose files are to be looked at.
     pub(super) tls: Vec<Wanted>,
+    /// Whom servers' names can be asked of.
+    pub(super) resolvers: Vec<Arc<Resolvers>>,
     /// `defaults.health_check`, which servers may change parts of.
     pub(super) default_check: Option<Entry>,
 }

@@ -2,15 +2,15 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
-        Forward, Global, HashType, HealthCheck, Inspect, Mode, Monitor, OnMarkedDown, Overflow,
-        Protocol, ProxyVersion, RetryOn, Stats, UniqueId,
+        Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor, OnMarkedDown,
+        Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -49,6 +49,8 @@ pub(super) struct Places {
     pub(super) snat_ports: Option<Span>,
     pub(super) stats: Option<Span>,
     pub(super) tls: Vec<Wanted>,
+    /// Servers' addresses that are names, by backend and server.
+    pub(super) names: HashMap<(String, String), Span>,
 }
 
 /// `defaults:`
@@ -205,6 +207,9 @@ pub(super) struct ServerKeys {
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
     pub(super) agent_check: Option<HealthCheck>,
+    /// The inner `None` is `false`.
+    pub(super) resolve: Option<Spanned<Option<Resolve>>>,
+    pub(super) init_addr: Option<Spanned<Vec<InitAddr>>>,
 }
 
 impl ServerKeys {
@@ -224,6 +229,8 @@ impl ServerKeys {
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),
             agent_check: self.agent_check.or(other.agent_check),
+            resolve: self.resolve.or(other.resolve),
+            init_addr: self.init_addr.or(other.init_addr),
         }
     }
 }

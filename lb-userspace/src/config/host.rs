@@ -1,13 +1,14 @@
 //! What a configuration asks of the host that it is to run on. The one part of this folder that looks at the machine;
 //! it opens no socket and changes nothing.
 
+pub(super) mod names;
 mod this;
 mod tls;
 mod unix;
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -61,6 +62,10 @@ pub trait Host {
     fn listening_ports(&self) -> Vec<u16>;
     /// Bytes of memory that this process may use, if that can be told.
     fn memory(&self) -> Option<u64>;
+    /// Addresses of a host name, in the order in which they are to be tried.
+    fn addresses(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        names::addresses(name)
+    }
     /// Reads the certificates and keys of a bind, and says what else there is to say of them.
     fn bind_tls(&self, options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
         crate::tls::check_bind(options)

@@ -42,6 +42,7 @@ mod patterns;
 mod plain;
 mod references;
 mod resolve;
+mod resolvers;
 mod retry_on;
 mod rules;
 mod sieve;
@@ -217,6 +218,7 @@ fn decode(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
         default_check: None,
+        resolvers: Vec::new(),
     };
     let draft = match &parsed.root {
         Some(root) => sections(&mut d, root),
@@ -248,6 +250,7 @@ fn decode(
         Some(draft) if found.errors() == 0 => {
             let mut places = draft.places.clone();
             places.tls = d.tls;
+            places.names = host::names::places(&draft);
             Ok(Loaded {
                 config: resolve::resolve(draft, &d.registry),
                 warnings: found,
@@ -266,6 +269,7 @@ fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
     let mut table = d.table(root, Span::at(1, 1, 1), "the configuration")?;
     let mut places = Places::default();
     let global = global::decode(d, table.take("global"), &mut places);
+    resolvers::decode(d, &mut table);
     let defaults = defaults::decode(d, table.take("defaults"));
     rules::userlists(d, &mut table);
     let frontends = table.take("frontends");

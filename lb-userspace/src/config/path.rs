@@ -115,8 +115,12 @@ pub fn is_kernel_bind(bind: &Bind, backend: &Backend) -> bool {
 /// the family but `ipip`, whose outer packet may be IPv6 around IPv4.
 pub fn serves(backend: &Backend, service: IpAddr) -> bool {
     backend.servers.iter().all(|server| {
-        let ip = server.address.ip();
-        ip.is_some_and(|ip| reaches(backend.forward, service, ip))
+        let known = server.initial.map(|address| address.ip());
+        match known.or(server.address.ip()) {
+            Some(ip) => reaches(backend.forward, service, ip),
+            // A name may turn out to be of either family.
+            None => server.address.is_name(),
+        }
     })
 }
 

@@ -9,7 +9,8 @@ use super::{
     dynamic_cookie, forwarding, log_format,
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
+        InitAddr, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
+        has_fixed_weights,
     },
     timeouts, tls,
 };
@@ -314,8 +315,17 @@ fn server(
         own.or_else(|| key.and_then(|key| dynamic_cookie::value(key, &draft.address.value)))
     });
     let (protocol, offered) = spoken(&keys);
+    let resolve = keys.resolve.and_then(|resolve| resolve.value);
+    let init_addr = keys.init_addr.map(|ways| ways.value);
     Server {
         name: draft.name.value,
+        // A name that is followed may be one that nobody knows yet.
+        init_addr: init_addr.unwrap_or_else(|| match resolve {
+            Some(_) => vec![InitAddr::Last, InitAddr::Libc, InitAddr::None],
+            None => vec![InitAddr::Last, InitAddr::Libc],
+        }),
+        initial: None,
+        resolve: resolve.filter(|_| draft.address.value.is_name()),
         address: draft.address.value,
         weight: keys.weight.unwrap_or(1),
         maxconn: keys.maxconn,

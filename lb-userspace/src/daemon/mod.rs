@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
+pub mod background;
 mod confine;
 mod fast_path;
 mod files;
@@ -24,6 +25,7 @@ mod pages;
 mod pidfile;
 mod privileges;
 mod sandbox;
+mod second;
 mod signals;
 mod stop;
 
@@ -38,6 +40,7 @@ use crate::{
     },
     config::{Config, model::OnStop},
     health::{Checks, message},
+    names::Names,
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
@@ -53,6 +56,9 @@ use crate::{
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// It runs already.
+    #[error(transparent)]
+    Second(#[from] second::SecondError),
     /// Too few file descriptors.
     #[error(transparent)]
     Files(#[from] files::FileLimitError),
@@ -125,6 +131,7 @@ impl Daemon {
             let _runtime = runtime.enter();
             Signals::new()?
         };
+        second::refuse(&global.admin_socket)?;
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
@@ -202,6 +209,7 @@ impl Daemon {
                 admin.take(),
             );
             let _checks = Checks::start(&topology);
+            let _names = Names::start(&topology);
             if let Some(file) = config.global.health_file.clone() {
                 tasks.spawn(health_file::keep(file, sources.clone()));
             }
@@ -210,6 +218,7 @@ impl Daemon {
                 fast_path::start(config, &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             notify::ready("serving");
+            background::ready();
             let keep = config.global.fast_path.on_stop == OnStop::Keep;
             // A kernel path that is kept has nothing to wait for.
             let draining = fast_path.as_ref().filter(|_| !keep);

@@ -132,7 +132,17 @@ impl Registry {
         if let Some(hop) = self.hops.get(&key) {
             return Ok(*hop);
         }
-        let hop = self.free_hop(room)?;
+        let hop = match self.free_hop(room) {
+            Ok(hop) => hop,
+            // A server whose name leads to ever other addresses takes one of its own again.
+            Err(none) => {
+                let own = format!("{} ", pair(backend, server));
+                let before = self.hops.keys().find(|key| key.starts_with(&own)).cloned();
+                let hop = before.and_then(|key| self.hops.remove(&key)).ok_or(none)?;
+                self.version += 1;
+                hop
+            }
+        };
         self.hops.insert(key, hop);
         Ok(hop)
     }

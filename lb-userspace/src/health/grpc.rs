@@ -84,7 +84,7 @@ pub(super) async fn check(reach: &Reach, request: &h2::Request, deadline: Instan
         Ok(stream) => stream,
         Err(finding) => return finding,
     };
-    let authority = reach.address.authority();
+    let authority = reach.address().authority();
     let asked = h2::ask(stream, &authority, request, judge);
     match timeout_at(deadline, asked).await {
         Err(_elapsed) => Finding::new(CheckStatus::L7Tout),

@@ -66,7 +66,7 @@ impl Request {
 pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
     let asked = match reach.connect(deadline).await {
         Ok(stream) if reach.speaks_h2(&stream) => {
-            let authority = reach.address.authority();
+            let authority = reach.address().authority();
             timeout_at(deadline, ask_h2(stream, &authority, request)).await
         }
         Ok(mut stream) => timeout_at(deadline, ask(&mut stream, request)).await,

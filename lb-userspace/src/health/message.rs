@@ -46,6 +46,29 @@ pub fn message(event: &Event) -> (Level, String) {
             let _ = write!(line, "is UP/{state} (leaving forced maintenance)");
             Level::Notice
         }
+        EventKind::Moved {
+            from: Some(from),
+            to,
+        } => {
+            let (backend, name) = (&event.backend, &server.name);
+            let by = server.config.resolve.as_ref().map(|r| &*r.resolvers.name);
+            let (from, to, by) = (from.ip(), to.ip(), by.unwrap_or("an operator"));
+            line = format!("{backend}/{name} changed its IP from {from} to {to} by {by}");
+            Level::Notice
+        }
+        EventKind::Moved { from: None, .. } => {
+            line.push_str("administratively READY thanks to valid DNS answer");
+            Level::Warning
+        }
+        EventKind::Unresolved { was_up: true, why } => {
+            let _ = write!(line, "is going DOWN for maintenance ({why})");
+            left(&mut line, event);
+            Level::Alert
+        }
+        EventKind::Unresolved { was_up: false, why } => {
+            let _ = write!(line, "was DOWN and now enters maintenance ({why})");
+            Level::Notice
+        }
         EventKind::Drain => {
             line.push_str("enters drain state");
             match event.healthy {

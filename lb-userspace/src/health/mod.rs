@@ -112,7 +112,7 @@ enum Kind {
 }
 
 impl Checker {
-    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Server) -> Self {
+    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Arc<Server>) -> Self {
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
@@ -172,7 +172,7 @@ impl Checker {
             Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
-                let (finding, wished) = agent::check(&self.reach.address, send, deadline).await;
+                let (finding, wished) = agent::check(&self.reach.address(), send, deadline).await;
                 wish = wished;
                 finding
             }
@@ -224,7 +224,7 @@ async fn ask_agent(backend: Arc<Backend>, server: Arc<Server>, checker: Checker)
     let mut by_agent = false;
     loop {
         tokio::time::sleep_until(due).await;
-        if server.admin() != AdminState::Maint || by_agent {
+        if server.is_resolved() && (server.admin() != AdminState::Maint || by_agent) {
             let (result, wish) = checker.ask().await;
             tracing::debug!(
                 "agent of {}/{}: {}",
@@ -256,7 +256,7 @@ async fn run(backend: Arc<Backend>, server: Arc<Server>, checker: Checker, delay
         {
             due = due.min(Instant::now() + checker.pace.fast);
         }
-        if server.admin() != AdminState::Maint || by_agent {
+        if server.is_resolved() && (server.admin() != AdminState::Maint || by_agent) {
             let (result, wish) = checker.ask().await;
             tracing::debug!(
                 "check of {}/{}: {}",

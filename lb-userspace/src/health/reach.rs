@@ -19,7 +19,9 @@ use crate::{
 /// Where a check goes, and what comes before its own bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
-    pub(super) address: Address,
+    server: Arc<Server>,
+    /// Where it goes instead, as far as that is said.
+    own: model::HealthCheck,
     tls: Option<Arc<Connector>>,
     introduction: Option<ProxyVersion>,
     /// The name for TLS, where the server's depends on the request.
@@ -31,7 +33,7 @@ pub(super) struct Reach {
 impl Reach {
     /// As HAProxy, a check at a port or an address of its own speaks to something else than the server: neither TLS nor
     /// a PROXY header is for that, unless the check itself says so.
-    pub(super) fn new(check: &model::HealthCheck, server: &Server) -> Self {
+    pub(super) fn new(check: &model::HealthCheck, server: &Arc<Server>) -> Self {
         let same = check.goes_to_server();
         let traffic = || server.tls.clone().filter(|_| same);
         let (host, h2) = match &check.kind {
@@ -40,12 +42,18 @@ impl Reach {
             _ => (None, false),
         };
         Self {
-            address: Topology::check_address(server, check),
+            server: Arc::clone(server),
+            own: check.clone(),
             tls: server.check_tls.clone().or_else(traffic),
             introduction: check.introduction.version(server.config.send_proxy, same),
             host,
             h2: h2 || (same && server.config.protocol == Protocol::H2),
         }
+    }
+
+    /// Where it goes now.
+    pub(super) fn address(&self) -> Address {
+        Topology::check_address(&self.server, &self.own)
     }
 
     /// The same without TLS.
@@ -66,14 +74,15 @@ impl Reach {
 
     /// Connects.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
-        let stream = tcp::connect(&self.address, deadline).await?;
+        let address = self.address();
+        let stream = tcp::connect(&address, deadline).await?;
         let introduction = self.introduction.map(|version| Introduction {
             version,
             whom: Whom::Ourselves,
         });
         let tls = self.tls.as_deref().map(|connector| Handshake {
             connector,
-            address: self.address.certified(),
+            address: address.certified(),
             host: self.host.as_deref(),
             http_1: false,
         });

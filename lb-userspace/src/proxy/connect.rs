@@ -115,7 +115,7 @@ impl Way {
             http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
-            return Ok(connect(&server.address, timeout).await?.into());
+            return Ok(connect(&server.address(), timeout).await?.into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
@@ -125,10 +125,11 @@ impl Way {
                     whom: own?.ends.map_or(Whom::Unnamed, Whom::Client),
                 })
             });
-            let stream = dial::connect(&server.address).await?;
+            let address = server.address();
+            let stream = dial::connect(&address).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,
-                address: server.address.certified(),
+                address: address.certified(),
                 host: own.and_then(|own| own.host.as_deref()),
                 http_1,
             });

@@ -10,7 +10,10 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::udp;
+use super::{
+    inherited::{self, Inherited},
+    udp,
+};
 use crate::{
     accounts,
     config::model::{Address, Bind, Transport},
@@ -108,11 +111,32 @@ impl Listeners {
     /// The first bind that cannot be had.
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
+        let mut inherited = Inherited::take();
         for frontend in &topology.frontends {
             for (index, bind) in frontend.config.binds.iter().enumerate() {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
+                let passed = inherited.of(bind);
+                if !passed.is_empty() {
+                    let sockets =
+                        inherited::spread(passed, bind.transport, workers, || beside(bind));
+                    for (worker, socket) in sockets.map_err(explain)? {
+                        let (worker, frontend) = (&mut all[worker], Arc::clone(frontend));
+                        match bind.transport {
+                            Transport::Tcp => worker.sockets.push((frontend, socket.into(), index)),
+                            Transport::Udp => {
+                                if let Address::Inet(address) = bind.address {
+                                    udp::socket::prepare(&socket, address).map_err(explain)?;
+                                }
+                                worker.datagrams.push((frontend, socket.into()));
+                            }
+                        }
+                    }
+                    continue;
+                }
                 let asked = match &bind.address {
                     Address::Inet(address) => *address,
+                    // The file has none.
+                    Address::Name(..) => continue,
                     Address::Unix(path) => {
                         let (socket, file) = listen_on_file(frontend, bind, path)?;
                         let file = Arc::new(file);
@@ -143,8 +167,21 @@ impl Listeners {
                 }
             }
         }
+        inherited.finish();
         Ok(all)
     }
+}
+
+/// One more socket beside those of a bind that others have opened.
+fn beside(bind: &Bind) -> io::Result<Socket> {
+    let Address::Inet(address) = bind.address else {
+        return Err(io::ErrorKind::AddrInUse.into());
+    };
+    let socket = bound(bind, address, true)?;
+    if bind.transport == Transport::Tcp {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
 }
 
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if

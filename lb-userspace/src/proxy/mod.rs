@@ -18,6 +18,7 @@ mod entrance;
 #[cfg(test)]
 mod fixtures;
 pub mod http;
+mod inherited;
 pub mod listener;
 mod peek;
 mod pulse;

@@ -112,7 +112,7 @@ impl Session<'_> {
             samples: found.samples,
             captured: found.captured,
             destination: self.destination,
-            server: trace.server.as_ref().map(|server| &server.address),
+            server: trace.server.as_ref().map(|server| server.peer()),
             lines: match wants.lines {
                 true => shared.http.next_line(frontend.index),
                 false => 0,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -234,6 +235,33 @@ impl Backend {
         });
     }
 
+    /// Takes over where a server's name has led, or, with why, that it leads nowhere any more. What goes on with where it was
+    /// goes on.
+    pub fn set_address(&self, server: &Arc<Server>, address: Result<SocketAddr, &'static str>) {
+        self.change(server, |server| {
+            let before = server.address();
+            let (was_up, was) = (server.is_up(), before.inet());
+            match address {
+                Ok(to) if was == Some(to) => None,
+                Err(_) if was.is_none() => None,
+                Ok(to) => {
+                    server.set_address(to.into());
+                    if was.is_none()
+                        && let Some(health) = server.health()
+                    {
+                        // As out of maintenance.
+                        server.set_level(health.rise);
+                    }
+                    Some(EventKind::Moved { from: was, to })
+                }
+                Err(why) => {
+                    server.set_address(server.config.address.clone());
+                    Some(EventKind::Unresolved { was_up, why })
+                }
+            }
+        });
+    }
+
     /// The kernel's flows have become fewer: whoever waits for a slot looks again.
     pub fn kernel_slots_freed(&self) {
         self.queue.wake_all();
@@ -245,7 +273,10 @@ impl Backend {
     /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date.
     fn change(&self, server: &Arc<Server>, change: impl FnOnce(&Server) -> Option<EventKind>) {
         let _writer = self.lock();
-        let state = |server: &Server| (server.is_up(), server.balance_weight(), server.admin());
+        let state = |server: &Server| {
+            let weight = server.balance_weight();
+            (server.is_up(), weight, server.admin(), server.moves())
+        };
         let before = state(server);
         let backend_was_up = self.is_up();
         let kind = change(server);

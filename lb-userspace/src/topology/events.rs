@@ -1,6 +1,6 @@
 //! Who is told when something changes: the fast path by a version number, the log by events.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::{broadcast, watch};
 
@@ -52,6 +52,20 @@ pub enum EventKind {
     Drain,
     /// The operator ended the drain.
     LeftDrain,
+    /// The server's name leads to another address than before.
+    Moved {
+        /// Where it was, if that was known.
+        from: Option<SocketAddr>,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// The server's name leads nowhere any more.
+    Unresolved {
+        /// Whether it was up until then.
+        was_up: bool,
+        /// HAProxy's words for it.
+        why: &'static str,
+    },
     /// The backend has no server left.
     NoServer,
 }

@@ -32,6 +32,9 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
+        init_addr: Vec::new(),
+        initial: None,
+        resolve: None,
         weight: 1,
         maxconn: None,
         max_queue: None,

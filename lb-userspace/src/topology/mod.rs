@@ -189,10 +189,11 @@ impl Topology {
     /// Where health checks of `server` go: its address and port, unless the check has its own. A unix socket has no port
     /// that could be another one.
     pub fn check_address(server: &Server, check: &model::HealthCheck) -> Address {
-        let port = check.port.or(server.address.port());
-        match (check.address.or(server.address.ip()), port) {
+        let address = server.address();
+        let port = check.port.or(address.port());
+        match (check.address.or(address.ip()), port) {
             (Some(ip), Some(port)) => SocketAddr::new(ip, port).into(),
-            _ => server.address.clone(),
+            _ => address,
         }
     }
 }

@@ -15,11 +15,11 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::{
-    CheckResult, backend::throttle, counters::ServerCounters, latency::Latency,
+    CheckResult, Peer, backend::throttle, counters::ServerCounters, latency::Latency,
     observation::Observer, queue::Queue,
 };
 use crate::{
@@ -115,8 +115,10 @@ pub struct Server {
     pub backend: Arc<str>,
     /// Its place in the backend, in the order of the file.
     pub index: usize,
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens; a name, as long as nobody knows its address.
+    address: ArcSwap<Address>,
+    /// Rises each time that its address changes.
+    moves: AtomicU32,
     /// What the file says of it.
     pub config: model::Server,
     /// The TLS towards it.
@@ -179,7 +181,11 @@ impl Server {
             name: config.name.as_str().into(),
             backend: Arc::clone(name),
             index,
-            address: config.address.clone(),
+            address: ArcSwap::from_pointee(match config.initial {
+                Some(address) => address.into(),
+                None => config.address.clone(),
+            }),
+            moves: AtomicU32::new(0),
             tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
             check_tls: checked
                 .and_then(|check| check.own_tls(config.tls.as_ref()))
@@ -216,6 +222,34 @@ impl Server {
             shutdowns: watch::Sender::new(0),
             config,
         })
+    }
+
+    /// Where it listens; a name, as long as nobody knows its address.
+    pub fn address(&self) -> Address {
+        Address::clone(&self.address.load())
+    }
+
+    /// The same as the other end of a connection. A unix socket has no number there.
+    pub fn peer(&self) -> Peer {
+        match self.address.load().inet() {
+            Some(address) => Peer::Inet(address),
+            None => Peer::Unix(0),
+        }
+    }
+
+    /// Whether its address is known.
+    pub fn is_resolved(&self) -> bool {
+        !self.address.load().is_name()
+    }
+
+    /// How often its address has changed: connections from before go to somebody else.
+    pub fn moves(&self) -> u32 {
+        self.moves.load(SeqCst)
+    }
+
+    pub(super) fn set_address(&self, address: Address) {
+        self.address.store(Arc::new(address));
+        self.moves.fetch_add(1, SeqCst);
     }
 
     /// All the TLS there is towards it, its traffic's first.
@@ -321,9 +355,9 @@ impl Server {
         }
     }
 
-    /// Up by health and not in maintenance: it may carry traffic.
+    /// Up by health, not in maintenance and somewhere: it may carry traffic.
     pub fn is_up(&self) -> bool {
-        self.admin() != AdminState::Maint && self.is_healthy()
+        self.admin() != AdminState::Maint && self.is_healthy() && self.is_resolved()
     }
 
     /// New flows may go there.
@@ -342,10 +376,14 @@ impl Server {
             || (self.admin() == AdminState::Ready && self.weight() == 0)
     }
 
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`, `DOWN (agent)`, `no check`.
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`,
+    /// `MAINT (resolution)`, `DOWN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
             return "MAINT".into();
+        }
+        if !self.is_resolved() {
+            return "MAINT (resolution)".into();
         }
         if self.is_down_by_agent() && self.is_up_by_checks() {
             return "DOWN (agent)".into();
@@ -500,7 +538,7 @@ impl fmt::Debug for Server {
             "{}/{} {} ({})",
             self.backend,
             self.name,
-            self.address,
+            self.address.load(),
             self.status()
         )
     }

@@ -51,7 +51,7 @@ impl Table {
             .filter_map(|s| u16::try_from(s.index).ok())
             .collect();
         let slots = if config.is_consistent() {
-            let keys: Vec<u64> = chosen.iter().map(|s| key(&s.address)).collect();
+            let keys: Vec<u64> = chosen.iter().map(|s| key(&s.address())).collect();
             slots::maglev(&keys, &weights, config.table_size)
         } else {
             slots::interleave(&weights)
@@ -139,6 +139,8 @@ fn key(address: &Address) -> u64 {
             let bytes = path.as_os_str().as_encoded_bytes().iter();
             return bytes.fold(0, |sum, &byte| hash::mix(sum ^ u64::from(byte)));
         }
+        // Nothing is sent there.
+        Address::Name(..) => return 0,
     };
     let bits = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),

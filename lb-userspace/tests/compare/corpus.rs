@@ -22,12 +22,12 @@ use crate::{
 /// How many configurations of a group run at a time.
 const TOGETHER: usize = 6;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compare/corpus")
 }
 
 /// Names and files of a group.
-fn group(group: &str) -> Vec<(String, PathBuf)> {
+pub(crate) fn group(group: &str) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(folder().join(group)).unwrap();
     let mut found: Vec<(String, PathBuf)> = entries
         .map(|entry| entry.unwrap().path())
@@ -139,7 +139,7 @@ fn said(command: &mut Command, otherwise: &str) -> Result<(), String> {
 }
 
 /// What `lb check` cannot read, sorted.
-fn unread(file: &Path) -> Vec<String> {
+pub(crate) fn unread(file: &Path) -> Vec<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_lb"))
         .arg("check")
         .arg("--config")
@@ -210,7 +210,11 @@ fn imported(file: &Path) -> Result<(), String> {
 }
 
 macro_rules! groups {
-    ($($name:ident),*) => { $(#[test] fn $name() { carry_out(stringify!($name)); })* };
+    ($($name:ident),*) => {
+        /// Folders of the corpus.
+        pub(crate) const GROUPS: &[&str] = &[$(stringify!($name)),*];
+        $(#[test] fn $name() { carry_out(stringify!($name)); })*
+    };
 }
 
 groups!(

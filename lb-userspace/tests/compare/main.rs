@@ -17,10 +17,16 @@ mod case;
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod corpus;
+#[path = "../../src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod h2_client;
 mod judge;
 mod log;
+mod mutation;
+mod named;
 mod places;
+mod process;
 mod report;
 mod run;
 mod script;

@@ -4,15 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -23,7 +21,8 @@ use crate::{
     certificates::{Authority, Made},
     judge::{self, Verdict},
     log,
-    places::{address, dateless, mute, number, ports, source, without_port},
+    places::{address, dateless, mute, names, number, ports, source, without_port},
+    process::{PATIENCE, Proxy, Side},
     report,
     script::Settle,
     server,
@@ -32,34 +31,10 @@ use crate::{
     talk::{self, Fields, Place},
 };
 
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 const YAML: &str =
     "defaults:\n  mode: http\n  timeouts: { connect: 5s, client: 2s, server: 10s }\n";
 const CFG: &str = "defaults\n    mode http\n    log global\n    option httplog\n    timeout connect 5s\n    \
     timeout client 2s\n    timeout server 10s\n";
-
-/// Which of the two.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Ours,
-    Theirs,
-    /// Ours, with HAProxy's file.
-    Read,
-}
-
-impl Side {
-    /// By which servers tell whose request it is.
-    fn tag(self, case: usize) -> String {
-        let side = match self {
-            Side::Ours => "o",
-            Side::Theirs => "t",
-            Side::Read => "r",
-        };
-        format!("{side}{case}")
-    }
-}
 
 /// What a side has left when it is through.
 struct Carried {
@@ -179,8 +154,18 @@ pub(crate) fn compare(setup: &Setup) {
 
 /// Carries a file of the corpus out under both, ours reading HAProxy's file; what differs.
 pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>) -> Verdict {
+    compare_otherwise(setup, setup, world, settle)
+}
+
+/// The same, ours reading the file of another setup.
+pub(crate) fn compare_otherwise(
+    setup: &Setup,
+    ours: &Setup,
+    world: &World,
+    settle: &Option<Settle>,
+) -> Verdict {
     let (read, theirs) = thread::scope(|scope| {
-        let read = scope.spawn(|| world.side(setup, Side::Read, settle));
+        let read = scope.spawn(|| world.side(ours, Side::Read, settle));
         let theirs = world.side(setup, Side::Theirs, settle);
         let read = read
             .join()
@@ -242,6 +227,10 @@ impl World {
             server::start(ip, "secure", Some(Arc::new(inner)), &record),
         ));
         servers.extend(services::start(ip));
+        // Ports of servers, for those who know their host by name; `{dns}` tells where that is.
+        let numbers = servers.iter().map(|(_, address)| address.port());
+        let numbers: Vec<u16> = numbers.collect();
+        servers.push(("dns", names(ip, &numbers).address));
         let mute = mute(ip);
         servers.push(("mute", mute.0.local_addr().unwrap()));
         // Where nobody may listen but the superuser, and nobody does.
@@ -271,6 +260,7 @@ impl World {
             for (name, address) in self.servers.iter().chain(&sockets) {
                 text = text.replace(&format!("{{{name}}}"), &address.to_string());
             }
+            text = self.with_ports(text);
             text.replace("{ip}", &ip.to_string())
         };
         let used = |name: &str| setup.text(side).contains(&format!("{{{name}}}"));
@@ -340,8 +330,17 @@ impl World {
             text = text.replace(&format!("{{{name}}}"), &address.to_string());
         }
         let path = self.folder.join("looked-at.cfg");
+        text = self.with_ports(text);
         fs::write(&path, text.replace("{ip}", &ip.to_string())).unwrap();
         path
+    }
+
+    /// `{s1 port}` and so on stand for ports alone.
+    fn with_ports(&self, mut text: String) -> String {
+        for (name, address) in &self.servers {
+            text = text.replace(&format!("{{{name} port}}"), &address.port().to_string());
+        }
+        text
     }
 
     /// What came of each case, once all sides are through with theirs and servers with all connections.
@@ -470,90 +469,6 @@ fn pair(made: &Made) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
     let chain = CertificateDer::pem_slice_iter(made.cert.as_bytes()).map(Result::unwrap);
     let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap();
     (chain.collect(), key)
-}
-
-/// One of the two as it runs.
-struct Proxy {
-    side: Side,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Proxy {
-    fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
-        let name = match side {
-            Side::Read => "read.cfg",
-            Side::Ours => "ours",
-            Side::Theirs => "theirs",
-        };
-        let config = match side {
-            Side::Read => folder.join(name),
-            _ => folder.join(format!("{name}.config")),
-        };
-        let errors = folder.join(format!("{name}.stderr"));
-        let log = match side {
-            Side::Read => errors.clone(),
-            _ => folder.join(format!("{name}.log")),
-        };
-        fs::write(&config, text).unwrap();
-        let (mut command, stdout) = match side {
-            Side::Ours | Side::Read => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
-            Side::Theirs => (
-                Command::new("haproxy"),
-                fs::File::create(&log).unwrap().into(),
-            ),
-        };
-        let arguments: &[&str] = match side {
-            Side::Ours | Side::Read => &["run", "--config"],
-            Side::Theirs => &["-db", "-f"],
-        };
-        let child = command
-            .args(arguments)
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(fs::File::create(&errors).unwrap())
-            .spawn()
-            .unwrap();
-        let mut proxy = Proxy { side, child, log };
-        let deadline = Instant::now() + PATIENCE;
-        while ready.iter().any(|at| TcpStream::connect(at).is_err()) {
-            let said = || fs::read_to_string(&errors).unwrap_or_default();
-            assert!(
-                proxy.child.try_wait().unwrap().is_none(),
-                "{name} ended: {}",
-                said()
-            );
-            assert!(
-                Instant::now() < deadline,
-                "{name} does not accept: {}",
-                said()
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
-        proxy
-    }
-
-    /// Ends it once its connections have, so that all of its log is written; the log.
-    fn stop(mut self) -> String {
-        let signal = match self.side {
-            Side::Ours | Side::Read => Signal::TERM,
-            Side::Theirs => Signal::USR1,
-        };
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-        }
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Setups whose haproxy.cfg says what lb cannot read yet.

@@ -12,6 +12,9 @@ mod certificates;
 mod checks;
 mod clients;
 mod daemon;
+#[path = "../../src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod exchange;
 mod forwarded;
 mod h2;
@@ -20,6 +23,7 @@ mod idle;
 mod invalid;
 mod large;
 mod lines;
+mod names;
 mod parked;
 mod python;
 mod runtime;

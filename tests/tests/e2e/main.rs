@@ -8,12 +8,16 @@
 mod absent;
 mod balancing;
 mod commands;
+#[path = "../../../lb-userspace/src/names/fixtures.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod dns;
 mod dsr;
 mod dual_stack;
 mod faults;
 mod flood;
 mod flow_log;
 mod forwarding;
+mod guide;
 mod health;
 mod hostile;
 mod kernel;
@@ -23,6 +27,7 @@ mod leaving;
 mod lifecycle;
 mod matrix;
 mod maxconn;
+mod names;
 mod oracle;
 mod pmtu;
 mod privileges;
@@ -31,6 +36,7 @@ mod setup;
 mod spoofed;
 mod stats;
 mod tutorial;
+mod units;
 mod unprivileged;
 mod userspace;
 mod vip;

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use super::{
     Options,
     global::Global,
+    halves::{mode, prepare},
     inherit::{complete, less},
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
+    resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, userlist},
+    sections::{http_errors, remember_servers, unknown, userlist},
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -66,21 +68,6 @@ const OF_DEFAULTS: &[&str] = &[
     "all_backups",
 ];
 
-/// Keys that mean nothing in mode tcp, which HAProxy reads over there.
-const OF_HTTP: &[&str] = &[
-    "forwarded_for",
-    "errorfiles",
-    "unique_id",
-    "cookie",
-    "capture",
-    "forwarded",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "monitor",
-    "stats",
-];
-
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
     let found = lines::read(source, environment);
     let mut says = Says {
@@ -89,6 +76,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     };
     let mut global = Global::default();
     let mut userlists = Map::default();
+    let mut resolvers_of = Map::default();
     // Each `defaults` with its name, and the proxies that have it.
     let mut defaults: Vec<(String, Section<'_>, Proxy)> = Vec::new();
     let mut proxies: Vec<(Proxy, Option<usize>)> = Vec::new();
@@ -138,16 +126,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 };
                 proxies.push(found);
             }
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" | "resolvers" => {
-                says.warn(
-                    head.span(),
-                    format!(
-                        "`{}` is read over: lb has nothing of the kind yet",
-                        head.keyword()
-                    ),
-                );
-            }
-            other => says.unsupported(head.span(), other),
+            "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
+            _ => unknown(head, &mut says),
         }
     }
     let mut root = Map::default();
@@ -162,6 +142,9 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             .first()
             .map_or(Span::at(1, 1, 1), |key| key.span);
         root.set("userlists", Value::map(userlists, span));
+    }
+    if !resolvers_of.is_empty() {
+        root.set("resolvers", Value::map(resolvers_of, Span::at(1, 1, 1)));
     }
     let common = common(&defaults, &proxies);
     let mut out = Out::default();
@@ -343,10 +326,6 @@ fn common(
         map.set("health_check", check);
     }
     Some((map, proxy.span))
-}
-
-fn mode(proxy: &Proxy) -> Value {
-    Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
 }
 
 /// What is written.
@@ -563,33 +542,4 @@ fn page(proxy: &Proxy) -> Map {
         map.set("realm", Value::text("HAProxy Statistics", proxy.span));
     }
     map
-}
-
-/// What holds for either half of a proxy.
-fn prepare(map: &mut Map, proxy: &Proxy) {
-    map.set("mode", mode(proxy));
-    if !proxy.is_tcp {
-        return;
-    }
-    OF_HTTP.iter().for_each(|key| map.remove(key));
-    if let Some(Value {
-        what: What::Text { text, .. },
-        span,
-    }) = map.get("log_format")
-        && text == "http"
-    {
-        // `option httplog` in mode tcp: HAProxy falls back to tcplog.
-        let value = Value::plain("tcp", *span);
-        map.set("log_format", value);
-    }
-    let timeouts = map.get("timeouts").map(|value| value.span);
-    if let Some(span) = timeouts {
-        let inner = map.inner("timeouts", span);
-        ["http_request", "http_keep_alive", "tarpit"]
-            .iter()
-            .for_each(|key| inner.remove(key));
-        if inner.is_empty() {
-            map.remove("timeouts");
-        }
-    }
 }

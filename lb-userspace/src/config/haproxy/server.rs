@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    resolvers,
     says::{Says, below},
     value::{Map, Value},
     versions::versions,
@@ -53,7 +54,6 @@ const WITH_VALUE: &[&str] = &[
     "on-marked-up",
     "proxy-v2-options",
     "redir",
-    "resolvers",
     "severity-output",
     "socks4",
     "source",
@@ -279,7 +279,7 @@ impl Server {
         let address = says.need(line, 2, "an address")?;
         let mut keys = Map::default();
         keys.set("name", Value::text(name, line.span_of(1)));
-        let address = server_address(address, line.span_of(2), says)?;
+        let address = resolvers::server_address(address, line.span_of(2), says)?;
         keys.set("address", Value::text(address, line.span_of(2)));
         keys.0.extend(self.keys.0.clone());
         let mut server = Server {
@@ -287,6 +287,12 @@ impl Server {
             ..self.clone()
         };
         server.options(&line.words[3..], says);
+        resolvers::finish(&mut server.keys);
+        if !resolvers::is_name(line.text(2)) {
+            // What `default-server` says of names is not for it.
+            server.keys.remove("resolve");
+            server.keys.remove("init_addr");
+        }
         if let Some(span) = server.ssl {
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
@@ -491,11 +497,10 @@ impl Server {
                         self.agent_keys.set(key, value);
                     }
                 }
-                "init-addr" | "id" | "resolve-prefer" | "resolve-net" | "ciphers"
-                | "ciphersuites" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay"
-                | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
+                "id" | "ciphers" | "ciphersuites" | "pool-max-conn" | "pool-low-conn"
+                | "pool-purge-delay" | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
                     let _ = words.argument(option, says);
-                    if !matches!(option.text.as_str(), "init-addr" | "id") {
+                    if option.text != "id" {
                         says.warn(
                             span,
                             format!("`{}` is left out: lb chooses by itself", option.text),
@@ -510,6 +515,10 @@ impl Server {
                             format!("`{}` is left out: lb does without", option.text),
                         );
                     }
+                }
+                "resolvers" | "resolve-prefer" | "resolve-net" | "resolve-opts" | "init-addr" => {
+                    let argument = words.next();
+                    resolvers::option(&option.text, argument, span, &mut self.keys, says);
                 }
                 other => {
                     says.unsupported(span, &format!("server … {other}"));
@@ -527,41 +536,5 @@ impl Server {
             says.unsupported(name.span, "server … sni and verifyhost of different names");
         }
         self.tls.set("sni", name);
-    }
-}
-
-/// A server's address as ours.
-fn server_address(text: &str, span: Span, says: &mut Says) -> Option<String> {
-    let text = ["ipv4@", "ipv6@"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix))
-        .unwrap_or(text);
-    if let Some(path) = text
-        .strip_prefix("unix@")
-        .or(text.starts_with('/').then_some(text))
-    {
-        return Some(format!("unix:{path}"));
-    }
-    if text.contains('@') {
-        says.unsupported(span, text);
-        return None;
-    }
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Some(match host {
-            host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
-            host => format!("{host}:{port}"),
-        }),
-        Some((_, port)) if port.starts_with(['+', '-']) => {
-            says.unsupported(span, "a server's port relative to the client's");
-            None
-        }
-        _ => {
-            says.error(
-                span,
-                format!("`{text}` has no port: HAProxy then takes the one the client connected to, lb does not"),
-                format!("write it: `{text}:PORT`"),
-            );
-            None
-        }
     }
 }

@@ -17,14 +17,16 @@ pub enum Address {
     Inet(SocketAddr),
     /// The path of a unix socket.
     Unix(Arc<Path>),
+    /// A host name and a port, whose address is yet to be found out; without a port the name of SRV records.
+    Name(Arc<str>, Option<u16>),
 }
 
 impl Address {
-    /// Address and port; a unix socket has neither.
+    /// Address and port; a unix socket has neither, a name no address.
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Inet(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Name(..) => None,
         }
     }
 
@@ -35,20 +37,29 @@ impl Address {
 
     /// The port alone.
     pub fn port(&self) -> Option<u16> {
-        self.inet().map(|address| address.port())
+        match self {
+            Self::Inet(address) => Some(address.port()),
+            Self::Name(_, port) => *port,
+            Self::Unix(_) => None,
+        }
     }
 
     /// The path of a unix socket.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Inet(_) => None,
             Self::Unix(path) => Some(path),
+            Self::Inet(_) | Self::Name(..) => None,
         }
     }
 
     /// Whether it is a unix socket.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
+    }
+
+    /// Whether it is a name.
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Name(..))
     }
 
     /// Whether it is an IPv4 address.
@@ -69,7 +80,7 @@ impl Address {
     /// What a request's authority may be where nobody has named one.
     pub fn authority(&self) -> String {
         match self {
-            Self::Inet(address) => address.to_string(),
+            Self::Inet(_) | Self::Name(..) => self.to_string(),
             Self::Unix(_) => "localhost".into(),
         }
     }
@@ -86,6 +97,8 @@ impl fmt::Display for Address {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Name(host, Some(port)) => write!(f, "{host}:{port}"),
+            Self::Name(host, None) => f.write_str(host),
         }
     }
 }

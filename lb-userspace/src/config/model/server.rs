@@ -1,8 +1,8 @@
 //! Servers.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use super::{Address, HealthCheck, ProxyVersion};
+use super::{Address, HealthCheck, InitAddr, ProxyVersion, Resolve};
 use crate::tls::ServerOptions;
 
 /// A server of a backend.
@@ -12,6 +12,12 @@ pub struct Server {
     pub name: String,
     /// Where it listens.
     pub address: Address,
+    /// Ways to its first address, if it has a name instead.
+    pub init_addr: Vec<InitAddr>,
+    /// What they have led to.
+    pub initial: Option<SocketAddr>,
+    /// Its name is followed as its address changes.
+    pub resolve: Option<Resolve>,
     /// 0–256.
     pub weight: u16,
     /// Most connections at a time; `None` is unbounded.

@@ -7,9 +7,44 @@ fn is_explained_at_its_place() {
     check(CASES);
 }
 
-const CASES: &[Case] = &[Case {
-    name: "a queue where nobody waits",
-    text: r#"frontends:
+const CASES: &[Case] = &[
+    Case {
+        name: "names",
+        text: r#"resolvers:
+  none: {}
+  few: { nameservers: [192.0.2.53, "tcp:192.0.2.54:5353", here, "unix:/x"], hold: { valid: 5 }, nameserver: x }
+frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    default_server: { resolve: few }
+    servers:
+      - { name: s1, address: "app.example:80", resolve: fwe }
+      - { name: s2, address: "_http._tcp.example" }
+      - { name: s3, address: "_http._tcp.example", resolve: false }
+      - { name: s4, address: "a..b:80", init_addr: [libc, never] }
+      - { name: s5, address: "192.0.2.1:80" }
+      - { name: s6, address: "192.0.2.1:81", init_addr: none }
+      - { name: s7, address: "app.example:80", resolve: { resolver: few, prefer: v4, networks: 10.0.0.0/8 } }
+"#,
+        found: &[
+            "2:3 error: `nameservers` is missing in resolvers `none` => write `nameservers: [\"192.0.2.53\"]`, or `parse_resolv_conf: true` for the system's",
+            "3:59 error: `nameservers`: `here` has no port => write address and port, such as `\"192.0.2.10:80\"`",
+            "3:65 error: `nameservers`: `unix:/x` is no IP address => write the DNS server's own address: `\"192.0.2.53:53\"`",
+            "3:92 error: `valid`: `5` has no unit => write `5s` or `5ms`",
+            "3:97 error: unknown key `nameserver` in resolvers `few` => it is `nameservers: [ADDRESS, …]`",
+            "10:57 error: there are no resolvers `fwe` => did you mean `few`?",
+            "12:30 error: `_http._tcp.example` names SRV records, and `s3` has no `resolve` => write `resolve: true`, or a host name with a port",
+            "13:30 error: `address`: `a..b` is no host name => write letters, digits, `-` and `_` between single dots, at most 63 of them in a row",
+            "13:59 error: `init_addr`: `never` is no way to an address => write `last`, `libc`, `none`, or an IP address",
+            "15:46 warning: `init_addr` has no effect on `s6`, whose address is no host name => remove it",
+            "16:59 error: unknown key `resolver` in `resolve` => did you mean `resolvers`?",
+            "16:82 error: `prefer` cannot be `v4` => write `ipv4` or `ipv6`",
+        ],
+    },
+    Case {
+        name: "a queue where nobody waits",
+        text: r#"frontends:
   web: { bind: "*:80", default_backend: app }
 backends:
   app:
@@ -19,8 +54,9 @@ backends:
       - { name: s2, address: "192.0.2.2:80", maxconn: 1 }
       - { name: s3, address: "192.0.2.3:80", max_queue: 0 }
 "#,
-    found: &[
-        "5:23 warning: `max_queue` has no effect on `s1`, which has no `maxconn`: nobody waits for it => write `maxconn` as well, or remove it",
-        "9:57 error: `max_queue` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
-    ],
-}];
+        found: &[
+            "5:23 warning: `max_queue` has no effect on `s1`, which has no `maxconn`: nobody waits for it => write `maxconn` as well, or remove it",
+            "9:57 error: `max_queue` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
+        ],
+    },
+];

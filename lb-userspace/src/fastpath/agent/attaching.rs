@@ -87,7 +87,7 @@ impl Agent {
             .backends
             .iter()
             .flat_map(|backend| &backend.servers)
-            .filter_map(|server| view.resolve(server.address.ip()?).ok())
+            .filter_map(|server| view.resolve(server.address().ip()?).ok())
             .map(|way| way.device);
         needed.extend(servers);
         wanted

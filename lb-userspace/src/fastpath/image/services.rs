@@ -16,7 +16,7 @@ use super::{Balanced, Image, Inputs, OfFamily, TCP, UDP, servers::Protocols};
 use crate::{
     config::{
         model::{self, Balance, Bind, Forward, Overflow, Transport},
-        path::{kernel_path, serves},
+        path::{kernel_path, reaches},
     },
     fastpath::{
         net::{Family, View},
@@ -54,13 +54,8 @@ impl Image {
         let mut ordinals = Vec::new();
         let mut members = Vec::new();
         for server in &backend.servers {
-            // No kernel path has a server without an address.
-            let Some(address) = server.address.inet() else {
-                continue;
-            };
             let index = registry.server(&backend.name, &server.name, room)?;
             let lane = registry.lane(&frontend.name, &backend.name, &server.name, room)?;
-            let hop = registry.hop(&backend.name, &server.name, address.ip(), room)?;
             let ordinal = (index & 0xff) as usize;
             if members.len() <= ordinal {
                 members.resize(ordinal + 1, 0);
@@ -74,7 +69,11 @@ impl Image {
                     idle,
                 },
             );
-            self.add_server((index, hop), address, backend, protocols, inputs);
+            // One whose name nobody knows is in no table, and what it had goes on by its old entry.
+            if let Some(address) = server.address().inet() {
+                let hop = registry.hop(&backend.name, &server.name, address.ip(), room)?;
+                self.add_server((index, hop), address, backend, protocols, inputs);
+            }
         }
         let table = backend.table();
         self.add_weights(block, backend, &ordinals, &table.servers().collect());
@@ -83,7 +82,7 @@ impl Image {
             .map(|i| ordinals[i])
             .collect();
         let members: Arc<[u32]> = members.into();
-        for (address, proto) in service_addresses(frontend, &backend.config, inputs.view) {
+        for (address, proto) in service_addresses(frontend, backend, inputs.view) {
             let service = Service {
                 id: registry.turn(&frontend.name, &turn_name(address, proto), room)?,
                 slots_len: slots.len() as u32,
@@ -178,9 +177,13 @@ fn flags(backend: &model::Backend) -> u32 {
 /// but loopback's.
 fn service_addresses(
     frontend: &Frontend,
-    backend: &model::Backend,
+    backend: &Backend,
     view: &View,
 ) -> BTreeSet<(SocketAddr, u16)> {
+    let servers = backend.servers.iter();
+    let servers: Vec<IpAddr> = servers.filter_map(|s| s.address().ip()).collect();
+    let forward = backend.config.forward;
+    let serves = |ip| servers.iter().all(|server| reaches(forward, ip, *server));
     let mut found = BTreeSet::new();
     for bind in &frontend.config.binds {
         let Some(address) = bind.address.inet() else {
@@ -191,7 +194,7 @@ fn service_addresses(
             Transport::Udp => UDP,
         };
         let ips = bound_addresses(address.ip(), bind.both_families, view).into_iter();
-        let ips = ips.filter(|ip| !ip.is_loopback() && serves(backend, *ip));
+        let ips = ips.filter(|ip| !ip.is_loopback() && serves(*ip));
         found.extend(ips.map(|ip| (SocketAddr::new(ip, address.port()), proto)));
     }
     found

@@ -10,7 +10,7 @@ use std::{
 use super::{
     clock::Calendar,
     httplog::{captured_field, captured_fields, escape_byte, text_of},
-    record::{Common, Extra, HttpRecord, RequestLine},
+    record::{Common, HttpRecord, RequestLine},
     tcplog::{Retries, accept_date, millis, timer},
 };
 use crate::{
@@ -150,8 +150,8 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::FrontendPort => peer(out, extra.destination, Part::Port, style),
         Field::BackendIp => peer(out, ours(common), Part::Ip, style),
         Field::BackendPort => peer(out, ours(common), Part::Port, style),
-        Field::ServerIp => peer(out, servers(extra), Part::Ip, style),
-        Field::ServerPort => peer(out, servers(extra), Part::Port, style),
+        Field::ServerIp => peer(out, extra.server, Part::Ip, style),
+        Field::ServerPort => peer(out, extra.server, Part::Port, style),
         Field::Frontend => text(out, Some(common.frontend), style),
         Field::FrontendTransport => {
             text(out, Some(common.frontend), style)?;
@@ -255,17 +255,9 @@ enum Part {
     Port,
 }
 
-/// The server's address. A unix socket has no number there.
-fn servers(extra: &Extra<'_>) -> Option<Peer> {
-    Some(match extra.server?.inet() {
-        Some(address) => Peer::Inet(address),
-        None => Peer::Unix(0),
-    })
-}
-
 /// Our end of the connection to it.
 fn ours(common: &Common<'_>) -> Option<Peer> {
-    match servers(&common.extra) {
+    match common.extra.server {
         Some(Peer::Unix(none)) => common.connected.map(|_| Peer::Unix(none)),
         _ => common.extra.local.map(Peer::Inet),
     }

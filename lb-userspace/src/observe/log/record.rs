@@ -10,7 +10,7 @@ use std::{
 
 use super::termination::{CookieSeen, CookieSet, Termination};
 use crate::{
-    config::model::{AccessLog, Address, LogOptions},
+    config::model::{AccessLog, LogOptions},
     rules::{Captured, Value},
     topology::Peer,
 };
@@ -76,7 +76,7 @@ pub struct Extra<'a> {
     /// Our end of the connection to the server.
     pub local: Option<SocketAddr>,
     /// The server's address.
-    pub server: Option<&'a Address>,
+    pub server: Option<Peer>,
     /// The request's unique id.
     pub id: Option<&'a [u8]>,
     /// Version and cipher of the client's TLS.

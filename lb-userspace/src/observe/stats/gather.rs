@@ -246,8 +246,9 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         cli_abrt: Some(counters.client_aborts.value()),
         srv_abrt: Some(counters.server_aborts.value()),
         lastsess: Some(last_session(now, server.last_session_ms())),
-        addr: Some(match server.address.inet() {
+        addr: Some(match server.address().inet() {
             Some(address) => address.to_string().into(),
+            None if server.config.address.is_name() => "".into(),
             None => "unix".into(),
         }),
         cookie: server.config.cookie.as_deref().and_then(text),

@@ -56,6 +56,8 @@ pub(super) struct Upstream {
     used_up: bool,
     /// When it was last put by; `None` if it never was.
     idle_since: Option<Instant>,
+    /// [`Place::moves`] of where it goes, once it is put by.
+    moves: u32,
 }
 
 impl Upstream {
@@ -86,6 +88,7 @@ impl Upstream {
             ended: false,
             used_up: false,
             idle_since: None,
+            moves: 0,
         }))
     }
 
@@ -127,11 +130,14 @@ impl Upstream {
     }
 }
 
-/// Which server a connection goes to: its backend's place in the topology and its own in the backend.
+/// Which server a connection goes to: its backend's place in the topology, its own in the backend, and which
+/// of its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place {
-    pub(super) backend: usize,
-    pub(super) server: usize,
+    pub(super) backend: u32,
+    pub(super) server: u32,
+    /// How often its address had changed: no request goes by a connection to where it was.
+    pub(super) moves: u32,
 }
 
 /// A connection in use.
@@ -299,10 +305,11 @@ impl Pool {
     pub(super) fn take(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
         loop {
             let mut idle = self.idle.borrow_mut();
-            let connections = idle.get_mut(place.backend)?.get_mut(place.server)?;
+            let connections = idle.get_mut(place.backend as usize)?;
+            let connections = connections.get_mut(place.server as usize)?;
             let at = connections
                 .iter()
-                .rposition(|upstream| upstream.own.as_deref() == own)?;
+                .rposition(|c| c.moves == place.moves && c.own.as_deref() == own)?;
             let mut upstream = connections.remove(at);
             drop(idle);
             if upstream.is_usable() {
@@ -313,15 +320,17 @@ impl Pool {
 
     fn put(&self, worker: &Rc<Worker>, place: Place, mut upstream: Box<Upstream>, now: Instant) {
         upstream.idle_since = Some(now);
+        upstream.moves = place.moves;
         let mut idle = self.idle.borrow_mut();
-        if idle.len() <= place.backend {
-            idle.resize_with(place.backend + 1, Vec::new);
+        let (backend, server) = (place.backend as usize, place.server as usize);
+        if idle.len() <= backend {
+            idle.resize_with(backend + 1, Vec::new);
         }
-        let servers = &mut idle[place.backend];
-        if servers.len() <= place.server {
-            servers.resize_with(place.server + 1, Vec::new);
+        let servers = &mut idle[backend];
+        if servers.len() <= server {
+            servers.resize_with(server + 1, Vec::new);
         }
-        let connections = &mut servers[place.server];
+        let connections = &mut servers[server];
         if connections.len() < MAX_IDLE {
             connections.push(upstream);
         }

@@ -103,7 +103,7 @@ async fn serve(
         }
         server.count_session(clock.at(assigned));
         // The file gives no unix sockets to frontends with datagrams.
-        let address = server.address.inet();
+        let address = server.address().inet();
         let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
         let error = match address.and_then(socket::to_server) {
             Ok(socket) => {

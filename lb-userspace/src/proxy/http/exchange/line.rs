@@ -42,7 +42,7 @@ impl Exchange {
             idle,
             destination: wants.destination.then_some(client.destination),
             local: self.local,
-            server: self.server.as_ref().map(|server| &server.address),
+            server: self.server.as_ref().map(|server| server.peer()),
             id: remembered.and_then(|remembered| remembered.id.as_deref()),
             tls: client.tls.as_deref().map(|tls| (tls.version, tls.cipher)),
             lines: match wants.lines {

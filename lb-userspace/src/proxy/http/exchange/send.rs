@@ -218,8 +218,10 @@ async fn reach(
     let upgrade = h2::is_upgrade(request.headers());
     let to_server = async |server: &Arc<Server>| {
         let place = Place {
-            backend: target.index,
-            server: server.index,
+            // No file has as many.
+            backend: target.index as u32,
+            server: server.index as u32,
+            moves: server.moves(),
         };
         let alone = target.backend.config.connections.never_shared;
         let alone = alone.then(|| client.identity());

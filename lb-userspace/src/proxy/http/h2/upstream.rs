@@ -250,6 +250,11 @@ impl Pool {
 
     fn at_or_new(&self, place: Place, own: Option<Box<Own>>) -> Rc<Connections> {
         let mut places = self.places.borrow_mut();
+        if !places.contains_key(&place) {
+            let here =
+                |other: &Place| (other.backend, other.server) == (place.backend, place.server);
+            places.retain(|other, _| !here(other));
+        }
         let at = places.entry(place).or_default();
         let found = match own {
             None => at.shared.get_or_insert_default(),

@@ -1,0 +1,55 @@
+//! What a proxy's mode says of its keys.
+
+use super::{
+    proxy::Proxy,
+    value::{Map, Value, What},
+};
+
+/// Keys that mean nothing in mode tcp, which HAProxy reads over there.
+const OF_HTTP: &[&str] = &[
+    "forwarded_for",
+    "errorfiles",
+    "unique_id",
+    "cookie",
+    "capture",
+    "forwarded",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "monitor",
+    "stats",
+];
+
+/// Its mode.
+pub(super) fn mode(proxy: &Proxy) -> Value {
+    Value::plain(if proxy.is_tcp { "tcp" } else { "http" }, proxy.span)
+}
+
+/// What holds for either half of a proxy.
+pub(super) fn prepare(map: &mut Map, proxy: &Proxy) {
+    map.set("mode", mode(proxy));
+    if !proxy.is_tcp {
+        return;
+    }
+    OF_HTTP.iter().for_each(|key| map.remove(key));
+    if let Some(Value {
+        what: What::Text { text, .. },
+        span,
+    }) = map.get("log_format")
+        && text == "http"
+    {
+        // `option httplog` in mode tcp: HAProxy falls back to tcplog.
+        let value = Value::plain("tcp", *span);
+        map.set("log_format", value);
+    }
+    let timeouts = map.get("timeouts").map(|value| value.span);
+    if let Some(span) = timeouts {
+        let inner = map.inner("timeouts", span);
+        ["http_request", "http_keep_alive", "tarpit"]
+            .iter()
+            .for_each(|key| inner.remove(key));
+        if inner.is_empty() {
+            map.remove("timeouts");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The processes that are compared.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Ours,
+    Theirs,
+    /// Ours, with HAProxy's file.
+    Read,
+}
+
+impl Side {
+    /// By which servers tell whose request it is.
+    pub(crate) fn tag(self, case: usize) -> String {
+        let side = match self {
+            Side::Ours => "o",
+            Side::Theirs => "t",
+            Side::Read => "r",
+        };
+        format!("{side}{case}")
+    }
+}
+
+/// One of the two as it runs.
+pub(crate) struct Proxy {
+    pub(crate) side: Side,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Proxy {
+    pub(crate) fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
+        let name = match side {
+            Side::Read => "read.cfg",
+            Side::Ours => "ours",
+            Side::Theirs => "theirs",
+        };
+        let config = match side {
+            Side::Read => folder.join(name),
+            _ => folder.join(format!("{name}.config")),
+        };
+        let errors = folder.join(format!("{name}.stderr"));
+        let log = match side {
+            Side::Read => errors.clone(),
+            _ => folder.join(format!("{name}.log")),
+        };
+        fs::write(&config, text).unwrap();
+        let (mut command, stdout) = match side {
+            Side::Ours | Side::Read => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
+            Side::Theirs => (
+                Command::new("haproxy"),
+                fs::File::create(&log).unwrap().into(),
+            ),
+        };
+        let arguments: &[&str] = match side {
+            Side::Ours | Side::Read => &["run", "--config"],
+            Side::Theirs => &["-db", "-f"],
+        };
+        let child = command
+            .args(arguments)
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(fs::File::create(&errors).unwrap())
+            .spawn()
+            .unwrap();
+        let mut proxy = Proxy { side, child, log };
+        let deadline = Instant::now() + PATIENCE;
+        while ready.iter().any(|at| TcpStream::connect(at).is_err()) {
+            let said = || fs::read_to_string(&errors).unwrap_or_default();
+            assert!(
+                proxy.child.try_wait().unwrap().is_none(),
+                "{name} ended: {}",
+                said()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "{name} does not accept: {}",
+                said()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        proxy
+    }
+
+    /// Ends it once its connections have, so that all of its log is written; the log.
+    pub(crate) fn stop(mut self) -> String {
+        let signal = match self.side {
+            Side::Ours | Side::Read => Signal::TERM,
+            Side::Theirs => Signal::USR1,
+        };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
