@@ -33,6 +33,20 @@ pub(super) fn edits(
         Side::Request => {
             target(d, table, &mut found);
             client(d, table, &mut found);
+            for (entry, force) in [
+                (table.take("force_persist"), true),
+                (table.take("ignore_persist"), false),
+            ] {
+                let Some(e) = entry else { continue };
+                match d.boolean(&e.value, &format!("`{}`", e.key)) {
+                    Some(true) => found.push((e.key_span, Edit::Persist(force))),
+                    Some(false) => {
+                        let message = format!("`{}: false` has no effect", e.key);
+                        d.error(e.key_span, message, "remove it");
+                    }
+                    None => {}
+                }
+            }
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),
@@ -61,7 +75,8 @@ fn in_order(mut found: Vec<(Span, Edit)>) -> Vec<Edit> {
 
 /// What is remembered, in the order of the file: all that a rule of connections can do besides letting them in or not.
 pub(super) fn remembering(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<Edit> {
-    let found = remembered(d, table, owner);
+    let mut found = remembered(d, table, owner);
+    names(d, table, &mut found);
     in_order(found)
 }
 
@@ -271,8 +286,8 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
     }
 }
 
-/// What is said of the client, or to it before the answer.
-fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+/// Who the client is.
+fn names(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
     type Make = fn(Template) -> Edit;
     let whole: [(Option<&Entry>, Make); 2] = [
         (table.take("set_src"), Edit::SetSource),
@@ -283,6 +298,11 @@ fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         let template = d.template(&e.value, &format!("`{}`", e.key));
         found.extend(template.map(|template| (e.key_span, make(template))));
     }
+}
+
+/// What is said of the client, or to it before the answer.
+fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    names(d, table, found);
     if let Some(e) = table.take("early_hint")
         && let Some(hints) = d.table(&e.value, e.key_span, "`early_hint`")
     {

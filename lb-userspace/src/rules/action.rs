@@ -186,6 +186,8 @@ pub enum Edit {
     UnsetVar(VarId),
     /// `use_server` of a backend: the server of this name, if it can be used.
     UseServer(Template),
+    /// `force_persist`, or if it is not that `ignore_persist`.
+    Persist(bool),
     /// `disable_l7_retry`.
     SendOnce,
     /// `track`.
@@ -233,6 +235,7 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::SendOnce
+                | Self::Persist(_)
                 | Self::UseServer(_)
                 | Self::Track { .. }
                 | Self::Capture { .. }
@@ -286,6 +289,7 @@ impl Edit {
             | Self::Silence
             | Self::UnsetVar(_)
             | Self::SendOnce
+            | Self::Persist(_)
             | Self::Count(..) => {}
         }
     }
@@ -376,6 +380,8 @@ pub struct Redirect {
     pub drop_query: bool,
     /// `prefix`: with a slash after the path.
     pub append_slash: bool,
+    /// `location`: one that comes to nothing is none.
+    pub ignore_empty: bool,
     /// A Set-Cookie value.
     pub cookie: Option<String>,
 }

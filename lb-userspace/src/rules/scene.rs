@@ -294,6 +294,8 @@ pub struct State {
     captured: Option<Box<Captured>>,
     /// The request is not to be sent again once a server may have seen it.
     pub(super) sent_once: bool,
+    /// Whether a server that the client stays on is asked even if it is down, or not even if it is up.
+    pub(super) persist: Option<bool>,
     /// The request gets no line of the log.
     pub(super) silent: bool,
     /// The servers that rules name, by name: the first that can be used is.
@@ -348,6 +350,11 @@ impl State {
     /// The names of servers that rules want to be asked, the first that can be.
     pub fn servers(&self) -> &[Vec<u8>] {
         &self.servers
+    }
+
+    /// Whether rules say of the server that the client stays on that it is asked even if it is down, or not even if it is up.
+    pub fn persist(&self) -> Option<bool> {
+        self.persist
     }
 
     /// Whether a rule says that the request gets no line of the log.
@@ -476,6 +483,7 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.silent = false;
+        self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;
         self.hints.clear();

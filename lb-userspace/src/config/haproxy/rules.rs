@@ -116,6 +116,19 @@ pub(super) fn use_server(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
     rule(line, at, does, Side::Request, acls, says)
 }
 
+/// `force-persist if COND`, `ignore-persist if COND`
+pub(super) fn persistence(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let Some(at) = acl::condition_at(line) else {
+        let message = format!("`{}` without a condition", line.keyword());
+        says.error(line.span(), message, "write `if` and one behind it");
+        return None;
+    };
+    let mut does = Map::default();
+    let key = line.keyword().replace('-', "_");
+    does.set(&key, Value::plain("true", line.span()));
+    rule(line, Some(at), does, Side::Request, acls, says)
+}
+
 /// Puts action and condition together.
 pub(super) fn rule(
     line: &Line,
@@ -392,7 +405,7 @@ fn redirect(action: &Action<'_>, text: fn(&str) -> String, says: &mut Says) -> O
             "location" | "prefix" | "scheme" | "code" | "set-cookie" | "clear-cookie" => {
                 word.text.replace('-', "_")
             }
-            "drop-query" | "append-slash" => {
+            "drop-query" | "append-slash" | "ignore-empty" => {
                 inner.set(
                     &word.text.replace('-', "_"),
                     Value::plain("true", word.span),

@@ -274,4 +274,22 @@ backends:
             "4:24 error: nothing is looked up in this file, so that there is nothing to change => name it in a condition, or in `map(FILE)`, as it is written there",
         ],
     },
+    Case {
+        name: "persistence, and redirects to nowhere",
+        text: r#"frontends:
+  f:
+    bind: "*:80"
+    connection_rules: [{ set_src: "%[path]" }]
+    rules: [{ redirect: { prefix: /a, ignore_empty: true } }, { ignore_persist: false }]
+    default_backend: c
+backends:
+  c: { rules: [{ force_persist: maybe }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "4:24 error: a rule of connections asks for a request, and there is none yet => write it below `rules`",
+            "5:39 error: `ignore_empty` has no effect without `location` => remove it",
+            "5:65 error: `ignore_persist: false` has no effect => remove it",
+            "8:33 error: `force_persist` must be true or false, not `maybe` => write `true` or `false`",
+        ],
+    },
 ];
