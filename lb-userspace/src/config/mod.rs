@@ -214,6 +214,7 @@ fn decode(
         complete: parsed.complete,
         registry: Registry::new(base),
         named_tables: Vec::new(),
+        live: Vec::new(),
         captures: None,
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,

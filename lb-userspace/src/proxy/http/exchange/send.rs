@@ -55,7 +55,10 @@ pub(super) async fn run(
         request.uri(),
         request.headers(),
     );
-    let mut trace = Trace::default();
+    let mut trace = Trace {
+        forced: persist::said(client) == Some(true),
+        ..Trace::default()
+    };
     let mut preferred = holder.clone();
     let retry_on = &target.backend.config.retry_on;
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
