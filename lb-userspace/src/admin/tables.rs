@@ -94,9 +94,12 @@ fn line(table: &Table, entry: &Arc<crate::rules::Entry>, now: u64) -> String {
         table.left(entry, now)
     );
     for (data, period, value) in table.stored(entry, now) {
-        let _ = match period {
-            0 => write!(out, " {}={value}", data.name()),
-            _ => write!(out, " {}({period})={value}", data.name()),
+        let name = data.name();
+        let _ = match (data.index(), period) {
+            (None, 0) => write!(out, " {name}={value}"),
+            (None, _) => write!(out, " {name}({period})={value}"),
+            (Some(index), 0) => write!(out, " {name}({index})={value}"),
+            (Some(index), _) => write!(out, " {name}({index},{period})={value}"),
         };
     }
     out.push('\n');

@@ -17,6 +17,9 @@ use crate::rules::{
     Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
 };
 
+/// Most places of an array of counters: HAProxy's.
+pub(super) const MOST_PLACES: u8 = 100;
+
 /// Changes that go on with the list, but for those of fields; in the order of the file.
 pub(super) fn edits(
     d: &mut Decoder<'_>,
@@ -123,6 +126,9 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
         let sc = d.number(&e.value, &format!("`{}`", e.key), 0..=TRACKED as u8 - 1);
         found.extend(sc.map(|sc| (e.key_span, Edit::Count(sc, data))));
     }
+    for entry in [table.take("inc_gpc"), table.take("set_gpt")] {
+        found.extend(entry.and_then(|e| Some((e.key_span, of_array(d, e)?))));
+    }
     if let Some(e) = table.take("set_gpt0")
         && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
     {
@@ -137,6 +143,34 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     found
+}
+
+/// `{ counter: 0, index: 2, value: 1 }` of `inc_gpc` or `set_gpt`.
+fn of_array(d: &mut Decoder<'_>, entry: &Entry) -> Option<Edit> {
+    let mut inner = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
+    let sc = counter(d, &mut inner);
+    let index = match inner.take("index") {
+        Some(e) => d.number(&e.value, "`index`", 0..=MOST_PLACES - 1),
+        None => {
+            d.missing(&inner, "index", "say which of the array: `index: 0`");
+            None
+        }
+    };
+    let value = inner.take("value");
+    let written = value.is_some();
+    let value = value.and_then(|e| d.template(&e.value, "`value`"));
+    if entry.key == "set_gpt" && !written {
+        let mend = "write `{ counter: 0, index: 0, value: 1 }`";
+        d.missing(&inner, "value", mend);
+    }
+    inner.finish(d, &[], &[]);
+    let index = index?;
+    match (entry.key.as_str(), value) {
+        ("set_gpt", value) => Some(Edit::SetNumber(sc, Data::Gpt(index), value?)),
+        (_, None) if written => None,
+        (_, None) => Some(Edit::Count(sc, Data::Gpc(index))),
+        (_, Some(value)) => Some(Edit::CountBy(sc, Data::Gpc(index), value)),
+    }
 }
 
 /// What changes a request's line.

@@ -34,6 +34,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<BackendD
 fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let name = Spanned::new(entry.key.clone(), entry.key_span);
     d.name(&name.value, name.span, "backend");
+    d.registry.set_owner(&name.value);
     let Some(mut table) = d.table(
         &entry.value,
         entry.key_span,

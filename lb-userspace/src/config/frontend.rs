@@ -34,6 +34,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<Frontend
 fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let name = Spanned::new(entry.key.clone(), entry.key_span);
     d.name(&name.value, name.span, "frontend");
+    d.registry.set_owner(&name.value);
     let mut table = d.table(
         &entry.value,
         entry.key_span,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    actions::MOST_PLACES,
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::Draft,
@@ -53,11 +54,11 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {
             );
             None
         }
-        Some(e) => d
-            .one_or_more(&e.value)
-            .iter()
-            .map(|node| stored(d, node))
-            .collect(),
+        Some(e) => {
+            let nodes = d.one_or_more(&e.value).iter();
+            let all: Option<Vec<_>> = nodes.map(|node| stored(d, node)).collect();
+            all.map(|all| all.concat())
+        }
     };
     inner.finish(
         d,
@@ -77,9 +78,53 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) {
     }
 }
 
-fn stored(d: &mut Decoder<'_>, node: &Node) -> Option<(Data, u64)> {
-    d.parsed(node, "`store`", counter)
-        .map(|stored| stored.value)
+/// What is stored, in as many places as it has.
+fn stored(d: &mut Decoder<'_>, node: &Node) -> Option<Vec<(Data, u64)>> {
+    let read = |text: &str| match array(text) {
+        Some(array) => array,
+        None => counter(text).map(|one| vec![one]),
+    };
+    d.parsed(node, "`store`", read).map(|stored| stored.value)
+}
+
+/// `gpc(4)`, `gpt(2)`, `gpc_rate(4,10s)`; `None` where it is none of these.
+fn array(text: &str) -> Option<Result<Vec<(Data, u64)>, Problem>> {
+    let (name, rest) = match text.split_once('(') {
+        Some((name, rest)) => (name.trim(), rest.trim_end_matches(')')),
+        None => (text.trim(), ""),
+    };
+    let first = Data::of_array_named(name, 0)?;
+    let (places, period) = match rest.split_once(',') {
+        Some((places, period)) => (places.trim(), Some(period.trim())),
+        None => (rest.trim(), None),
+    };
+    let bad = |message: String| {
+        let mend = match first.is_rate() {
+            true => {
+                format!("write `\"{name}(4,10s)\"`: how many, up to {MOST_PLACES}, and a period")
+            }
+            false => format!("write `\"{name}(4)\"`: how many, up to {MOST_PLACES}"),
+        };
+        Some(Err(Problem::new(message, mend)))
+    };
+    let count = places.parse::<u8>().ok();
+    let Some(count) = count.filter(|count| (1..=MOST_PLACES).contains(count)) else {
+        return bad(format!("`{name}` needs a number of places"));
+    };
+    let period = match (first.is_rate(), period) {
+        (false, None) => 0,
+        (true, Some(period)) => match units::duration(period) {
+            Ok(period) => u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+            Err(problem) => return Some(Err(problem)),
+        },
+        (false, Some(_)) => return bad(format!("`{name}` has no period")),
+        (true, None) => return bad(format!("`{name}` needs a period")),
+    };
+    if first.is_rate() && period == 0 {
+        return bad("a period of no time".to_owned());
+    }
+    let places = (0..count).filter_map(|index| Data::of_array_named(name, index));
+    Some(Ok(places.map(|data| (data, period)).collect()))
 }
 
 /// `conn_cur`, `http_req_rate(10s)`.

@@ -205,8 +205,10 @@ pub enum Edit {
         /// What.
         value: Template,
     },
-    /// `sc_inc`.
+    /// `inc_gpc`.
     Count(u8, Data),
+    /// `inc_gpc` by more than one.
+    CountBy(u8, Data, Template),
     /// `sc_set`.
     SetNumber(u8, Data, Template),
 }
@@ -223,6 +225,7 @@ impl Edit {
                 | Self::Track { .. }
                 | Self::Capture { .. }
                 | Self::Count(..)
+                | Self::CountBy(..)
                 | Self::SetNumber(..)
                 | Self::EarlyHint(..)
                 | Self::SetSource(_)
@@ -233,7 +236,7 @@ impl Edit {
 
     /// Whether it counts, so that it makes a difference how often it is carried out.
     pub fn counts(&self) -> bool {
-        matches!(self, Self::Count(..))
+        matches!(self, Self::Count(..) | Self::CountBy(..))
     }
 
     /// Calls `visit` with its templates.
@@ -257,6 +260,7 @@ impl Edit {
             | Self::SetVar(_, t)
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
+            | Self::CountBy(_, _, t)
             | Self::SetNumber(_, _, t) => visit(t),
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)

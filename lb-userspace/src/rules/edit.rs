@@ -161,9 +161,10 @@ pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
-        Edit::SetVar(_, value) | Edit::SetNumber(_, _, value) | Edit::Capture { value, .. } => {
-            value.value(scene)
-        }
+        Edit::SetVar(_, value)
+        | Edit::SetNumber(_, _, value)
+        | Edit::CountBy(_, _, value)
+        | Edit::Capture { value, .. } => value.value(scene),
         Edit::Track { sc, key, .. } if scene.state.tracked(*sc).is_none() => key.value(scene),
         _ => None,
     }
@@ -190,10 +191,14 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         }
         Edit::Count(sc, data) => {
             if let Some(tracked) = state.tracked(*sc) {
-                tracked.add(*data, 1, world.now_ms());
-                if let Some(rate) = data.rate() {
-                    tracked.add(rate, 1, world.now_ms());
-                }
+                tracked.count(*data, 1, world.now_ms());
+            }
+        }
+        Edit::CountBy(sc, data, _) => {
+            let number = value.and_then(|value| value.cast(Kind::Int)?.as_int());
+            let number = number.and_then(|number| u64::try_from(number).ok());
+            if let (Some(tracked), Some(number)) = (state.tracked(*sc), number) {
+                tracked.count(*data, number, world.now_ms());
             }
         }
         Edit::Capture { side, place, .. } => {

@@ -25,6 +25,8 @@ pub struct Registry<'a> {
     users: Vec<(String, Arc<Users>)>,
     conditions: Vec<(String, Arc<Condition>)>,
     facts: Vec<Fact>,
+    /// The proxy whose keys are being read.
+    owner: Option<String>,
 }
 
 impl<'a> Registry<'a> {
@@ -38,6 +40,7 @@ impl<'a> Registry<'a> {
             users: Vec::new(),
             conditions: Vec::new(),
             facts: Vec::new(),
+            owner: None,
         }
     }
 
@@ -88,9 +91,35 @@ impl<'a> Registry<'a> {
         table
     }
 
+    /// The proxy whose keys are read from here on.
+    pub fn set_owner(&mut self, name: &str) {
+        self.owner = Some(name.to_owned());
+    }
+
+    /// The table of a name, or where none is written that of the proxy itself.
+    pub(super) fn table_or_own(
+        &mut self,
+        name: Option<&str>,
+        fetch: &str,
+    ) -> Result<Arc<Handle>, Problem> {
+        let name = name.map(str::to_owned).or_else(|| self.owner.clone());
+        let name = name.ok_or_else(|| {
+            Problem::new(
+                format!("`{fetch}` needs a table's name"),
+                format!("write `{fetch}(TABLE)`"),
+            )
+        })?;
+        Ok(self.table(&name))
+    }
+
     /// All tables that were declared or named.
     pub fn tables(&self) -> &[Arc<Handle>] {
         &self.tables
+    }
+
+    /// The names of all variables, in the order of their numbers.
+    pub fn variables(&self) -> &[String] {
+        &self.variables
     }
 
     /// A variable: `txn.name`.

@@ -18,124 +18,15 @@ use arc_swap::ArcSwapOption;
 
 use super::value::{Kind, Value};
 
+mod data;
 mod inspect;
 mod servers;
 
+pub use data::Data;
 pub use inspect::Removed;
 
 /// Places of a set: with a pointer each, one line of memory.
 const WAYS: usize = 8;
-
-/// Declares what a table may store.
-macro_rules! data {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal $fetch:literal,)*) => {
-        /// What a table stores for each key; HAProxy's names.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Data {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Data {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// Its name in `store`.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-
-            /// By the end of a fetch's name: `http_req_rate` of `sc_http_req_rate`.
-            pub fn by_fetch(name: &str) -> Option<Self> {
-                match name {
-                    $($fetch => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-data! {
-    /// Times that it was followed.
-    ConnCnt = "conn_cnt" "conn_cnt",
-    /// Followed now.
-    ConnCur = "conn_cur" "conn_cur",
-    /// Times that it was followed, by period.
-    ConnRate = "conn_rate" "conn_rate",
-    /// Requests.
-    HttpReqCnt = "http_req_cnt" "http_req_cnt",
-    /// Requests by period.
-    HttpReqRate = "http_req_rate" "http_req_rate",
-    /// Answers that are the client's fault: 400 to 499.
-    HttpErrCnt = "http_err_cnt" "http_err_cnt",
-    /// The same by period.
-    HttpErrRate = "http_err_rate" "http_err_rate",
-    /// Answers that are the server's fault: 500 to 599 but 501 and 505.
-    HttpFailCnt = "http_fail_cnt" "http_fail_cnt",
-    /// The same by period.
-    HttpFailRate = "http_fail_rate" "http_fail_rate",
-    /// Bytes from the client.
-    BytesInCnt = "bytes_in_cnt" "kbytes_in",
-    /// The same by period.
-    BytesInRate = "bytes_in_rate" "bytes_in_rate",
-    /// Bytes to the client.
-    BytesOutCnt = "bytes_out_cnt" "kbytes_out",
-    /// The same by period.
-    BytesOutRate = "bytes_out_rate" "bytes_out_rate",
-    /// A counter for rules.
-    Gpc0 = "gpc0" "get_gpc0",
-    /// How fast it grows, by period.
-    Gpc0Rate = "gpc0_rate" "gpc0_rate",
-    /// Another counter for rules.
-    Gpc1 = "gpc1" "get_gpc1",
-    /// How fast it grows, by period.
-    Gpc1Rate = "gpc1_rate" "gpc1_rate",
-    /// A number for rules.
-    Gpt0 = "gpt0" "get_gpt0",
-    /// The server that the key stays on: 1 for a backend's first; 0 for none.
-    ServerId = "server_id" "server_id",
-}
-
-impl Data {
-    /// By the end of a converter's name: `http_req_rate` of `table_http_req_rate`.
-    pub fn by_table_converter(name: &str) -> Option<Self> {
-        let stored = |data: &&Self| data.name() == name;
-        let counted = !matches!(name, "bytes_in_cnt" | "bytes_out_cnt");
-        let found = Self::ALL.iter().find(stored).filter(|_| counted).copied();
-        found.or_else(|| Self::by_fetch(name))
-    }
-
-    /// What counts the same by period.
-    pub const fn rate(self) -> Option<Self> {
-        match self {
-            Self::Gpc0 => Some(Self::Gpc0Rate),
-            Self::Gpc1 => Some(Self::Gpc1Rate),
-            _ => None,
-        }
-    }
-
-    /// By its name in `store`.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|data| data.name() == name).copied()
-    }
-
-    /// Whether it counts by period.
-    pub const fn is_rate(self) -> bool {
-        matches!(
-            self,
-            Self::ConnRate
-                | Self::HttpReqRate
-                | Self::HttpErrRate
-                | Self::HttpFailRate
-                | Self::BytesInRate
-                | Self::BytesOutRate
-                | Self::Gpc0Rate
-                | Self::Gpc1Rate
-        )
-    }
-}
 
 /// How a table is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,9 +138,15 @@ type Set = [Place; WAYS];
 #[derive(Debug)]
 pub struct Table {
     layout: Layout,
-    hasher: RandomState,
     /// Made when the proxy starts: whoever only checks a file needs none.
-    sets: OnceLock<Box<[Set]>>,
+    store: OnceLock<Arc<Store>>,
+}
+
+/// What a table holds. It outlives a configuration.
+#[derive(Debug)]
+struct Store {
+    hasher: RandomState,
+    sets: Box<[Set]>,
 }
 
 impl Table {
@@ -257,22 +154,37 @@ impl Table {
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
-            hasher: RandomState::new(),
-            sets: OnceLock::new(),
+            store: OnceLock::new(),
         }
     }
 
-    fn sets(&self) -> &[Set] {
-        self.sets.get_or_init(|| {
+    fn store(&self) -> &Arc<Store> {
+        self.store.get_or_init(|| {
             let sets = (self.layout.size as usize).div_ceil(WAYS).max(1);
             let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
-            (0..sets).map(empty).collect()
+            Arc::new(Store {
+                hasher: RandomState::new(),
+                sets: (0..sets).map(empty).collect(),
+            })
         })
     }
 
     /// Makes its places, lest the first request wait for them.
     pub fn reserve(&self) {
-        self.sets();
+        self.store();
+    }
+
+    /// Holds what `before` holds from the beginning, if that is made alike; to be called before anything else.
+    pub fn go_on_with(&self, before: &Self) {
+        let (ours, theirs) = (&self.layout, &before.layout);
+        if ours.key == theirs.key
+            && ours.key_length == theirs.key_length
+            && ours.size == theirs.size
+            && ours.store == theirs.store
+        {
+            // It is the first, or the table is in use already.
+            let _ = self.store.set(Arc::clone(before.store()));
+        }
     }
 
     /// How it was made.
@@ -282,8 +194,8 @@ impl Table {
 
     /// The two sets that a key belongs to, or twice the same.
     fn sets_of(&self, key: &Key) -> [&Set; 2] {
-        let hash = self.hasher.hash_one(key);
-        let sets = self.sets();
+        let Store { hasher, sets } = &**self.store();
+        let hash = hasher.hash_one(key);
         // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
         let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
         [set(hash >> 32), set(hash & u64::from(u32::MAX))]
@@ -373,11 +285,12 @@ impl Table {
     }
 
     fn cell<'e>(&self, entry: &'e Entry, data: Data) -> Option<(&'e Cell, u64)> {
-        let index = self
-            .layout
-            .store
-            .iter()
-            .position(|(stored, _)| *stored == data)?;
+        let place = |data: Data| {
+            let mut stored = self.layout.store.iter();
+            stored.position(|(stored, _)| *stored == data)
+        };
+        // As HAProxy has it, an array's first places stand for the counters of their own names.
+        let index = place(data).or_else(|| place(data.of_array()?))?;
         Some((entry.cells.get(index)?, self.layout.store[index].1))
     }
 
@@ -385,6 +298,14 @@ impl Table {
     pub fn add(&self, entry: &Entry, data: Data, n: u64, now: u64) {
         if let Some((cell, period)) = self.cell(entry, data) {
             cell.add(n, period, now);
+        }
+    }
+
+    /// Counts `n` for what rules count, and how fast that grows.
+    pub fn count(&self, entry: &Entry, data: Data, n: u64, now: u64) {
+        self.add(entry, data, n, now);
+        if let Some(rate) = data.rate() {
+            self.add(entry, rate, n, now);
         }
     }
 
@@ -408,7 +329,7 @@ impl Table {
 
     /// All entries that have not expired.
     pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
-        let sets = self.sets.get().map_or(&[][..], |sets| sets);
+        let sets = self.store.get().map_or(&[][..], |store| &store.sets);
         sets.iter().flatten().filter_map(move |place| {
             place
                 .load_full()
@@ -498,6 +419,13 @@ impl Tracked {
     /// From now on it is idle, and expires in time.
     pub fn touch(&self, now: u64) {
         self.entry.used.fetch_max(now, Relaxed);
+    }
+
+    /// Counts `n` for what rules count, and how fast that grows.
+    pub fn count(&self, data: Data, n: u64, now: u64) {
+        if let Some(table) = self.handle.table() {
+            table.count(&self.entry, data, n, now);
+        }
     }
 
     /// Sets a number.

@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU16, Ordering::Relaxed},
 };
 
+use crate::dns::{self, Dns, Does, Says};
+
 /// A number of this run's own for each configuration.
 pub(super) fn number() -> u16 {
     static NUMBER: AtomicU16 = AtomicU16::new(1);
@@ -88,4 +90,21 @@ pub(super) fn mute(ip: IpAddr) -> (TcpListener, Vec<socket2::Socket>) {
     });
     let waiting = waiting.collect();
     (listener, waiting)
+}
+
+/// A DNS server that knows where the servers are, by the names of `example.test`.
+pub(super) fn names(ip: IpAddr, ports: &[u16]) -> Dns {
+    let dns = Dns::start_at(ip);
+    dns.set("app.example.test", dns::at(&[&ip.to_string()]));
+    let service = |port: &u16| Says::Service(256, *port, "app.example.test", Some(ip));
+    // The first is where nobody listens.
+    dns.set("two.example.test", dns::at(&["127.9.9.9", &ip.to_string()]));
+    let unwanted = ports
+        .iter()
+        .take(1)
+        .map(|port| Says::Service(0, *port, "app.example.test", Some(ip)));
+    dns.set("_off._tcp.example.test", Does::Say(unwanted.collect()));
+    let services = ports.iter().take(2).map(service).collect();
+    dns.set("_web._tcp.example.test", Does::Say(services));
+    dns
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -19,10 +19,9 @@ use rustls::{
 use crate::{
     case::{Case, Deviation, Setup, Via},
     certificates::{Authority, Made},
-    dns::{self, Dns, Does, Says},
     judge::{self, Verdict},
     log,
-    places::{address, dateless, mute, number, ports, source, without_port},
+    places::{address, dateless, mute, names, number, ports, source, without_port},
     process::{PATIENCE, Proxy, Side},
     report,
     script::Settle,
@@ -450,23 +449,6 @@ impl Setup {
     pub(crate) fn is_of_corpus(&self) -> bool {
         self.yaml.is_empty()
     }
-}
-
-/// A DNS server that knows where the servers are, by the names of `example.test`.
-fn names(ip: IpAddr, ports: &[u16]) -> Dns {
-    let dns = Dns::start_at(ip);
-    dns.set("app.example.test", dns::at(&[&ip.to_string()]));
-    let service = |port: &u16| Says::Service(256, *port, "app.example.test", Some(ip));
-    // The first is where nobody listens.
-    dns.set("two.example.test", dns::at(&["127.9.9.9", &ip.to_string()]));
-    let unwanted = ports
-        .iter()
-        .take(1)
-        .map(|port| Says::Service(0, *port, "app.example.test", Some(ip)));
-    dns.set("_off._tcp.example.test", Does::Say(unwanted.collect()));
-    let services = ports.iter().take(2).map(service).collect();
-    dns.set("_web._tcp.example.test", Does::Say(services));
-    dns
 }
 
 /// Copies a folder's files and folders into another.

@@ -6,13 +6,13 @@ use super::{
     Options,
     global::Global,
     halves::{mode, prepare},
-    inherit::{complete, less},
+    inherit::{complete, less, without_idle_hash},
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, userlist},
+    sections::{http_errors, remember_servers, unknown, userlist},
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -127,16 +127,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 proxies.push(found);
             }
             "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
-            "peers" | "mailers" | "cache" | "ring" | "program" | "traces" => {
-                says.warn(
-                    head.span(),
-                    format!(
-                        "`{}` is read over: lb has nothing of the kind yet",
-                        head.keyword()
-                    ),
-                );
-            }
-            other => says.unsupported(head.span(), other),
+            _ => unknown(head, &mut says),
         }
     }
     let mut root = Map::default();
@@ -328,6 +319,7 @@ fn common(
     if keeps.is_some_and(|mode| mode.is_same(&kept)) {
         map.remove("connection_mode");
     }
+    without_idle_hash(&mut map);
     if !proxy.is_tcp {
         complete(&mut map, None);
     }
@@ -438,6 +430,7 @@ impl Out {
     fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
         let mut map = proxy.back.clone();
         prepare(&mut map, proxy);
+        without_idle_hash(&mut map);
         // Those of a `listen` are its frontend's, but for the ones that choose a server.
         let rules = match proxy.kind {
             Kind::Backend => proxy.rules(),

@@ -24,6 +24,12 @@ fn with_unit(data: &str) -> String {
     let period = data
         .split_once('(')
         .and_then(|(name, rest)| Some((name, rest.strip_suffix(')')?)));
+    if let Some(("gpc_rate", inside)) = period
+        && let Some((places, time)) = inside.split_once(',')
+        && let Some(time) = duration(time.trim())
+    {
+        return format!("gpc_rate({},{time})", places.trim());
+    }
     match period.and_then(|(name, text)| Some((name, duration(text)?))) {
         Some((name, text)) if name.ends_with("_rate") => format!("{name}({text})"),
         _ => data.to_owned(),
@@ -172,7 +178,7 @@ impl Proxy {
                     }
                 }
                 "store" => {
-                    for data in argument.split(',').filter(|data| !data.is_empty()) {
+                    for data in stored(argument) {
                         map.push("store", Value::text(with_unit(data), span));
                     }
                 }
@@ -380,4 +386,18 @@ impl Proxy {
             other => says.unsupported(span, &format!("stats {other}")),
         }
     }
+}
+
+/// The parts of `store gpc(4),gpc_rate(4,10s)`: commas within brackets divide nothing.
+fn stored(text: &str) -> Vec<&str> {
+    let mut depth = 0_usize;
+    let parts = text.split(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.filter(|part| !part.is_empty()).collect()
 }

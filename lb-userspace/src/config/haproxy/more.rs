@@ -73,6 +73,38 @@ pub(super) fn action(
     Some(done.map(|()| map))
 }
 
+/// `sc-inc-gpc(INDEX,COUNTER)`, `sc-add-gpc(INDEX,COUNTER) VALUE`, `sc-set-gpt(INDEX,COUNTER) VALUE`
+pub(super) fn of_array(
+    keyword: &str,
+    inner: Option<&str>,
+    action: &Action<'_>,
+    says: &mut Says,
+) -> Option<(&'static str, Value)> {
+    let span = action.span(0);
+    let Some((index, counter)) = inner.and_then(|inner| inner.split_once(',')) else {
+        let message = format!("`{keyword}` without a place and a counter");
+        says.error(span, message, format!("write `{keyword}(0,0)`"));
+        return None;
+    };
+    let mut map = Map::default();
+    map.set("counter", says.number(counter.trim(), span)?);
+    map.set("index", says.number(index.trim(), span)?);
+    if keyword == "sc-inc-gpc" {
+        return Some(("inc_gpc", Value::map(map, action.span)));
+    }
+    let value = action.need(1, "a value", says)?;
+    let text = match value.text.parse::<i64>() {
+        Ok(_) => value.text.clone(),
+        Err(_) => format!("%[{}]", value.text),
+    };
+    map.set("value", Value::text(text, value.span));
+    let key = match keyword {
+        "sc-set-gpt" => "set_gpt",
+        _ => "inc_gpc",
+    };
+    Some((key, Value::map(map, action.span)))
+}
+
 /// `wait-for-body time TIME [at-least BYTES]`
 fn wait_for_body(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()> {
     let Some(time) = action.after("time") else {

@@ -327,6 +327,10 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map.set("disable_l7_retry", Value::plain("true", action.span));
         }
         "track-sc0" | "track-sc1" | "track-sc2" => map.set("track", track(action, says)?),
+        "sc-inc-gpc" | "sc-add-gpc" | "sc-set-gpt" => {
+            let (key, value) = more::of_array(keyword, inner, action, says)?;
+            map.set(key, value);
+        }
         "sc-inc-gpc0" | "sc-inc-gpc1" => {
             let key = keyword.trim_start_matches("sc-").replace('-', "_");
             map.set(&key, says.number(inner.unwrap_or("0"), action.span(0))?);

@@ -2,9 +2,21 @@
 
 use super::{
     assemble::Section,
+    lines::Line,
     says::Says,
     value::{Map, Value, What},
 };
+
+/// A section that lb has nothing for.
+pub(super) fn unknown(head: &Line, says: &mut Says) {
+    match head.keyword() {
+        kind @ ("peers" | "mailers" | "cache" | "ring" | "program" | "traces") => says.warn(
+            head.span(),
+            format!("`{kind}` is read over: lb has nothing of the kind yet"),
+        ),
+        other => says.unsupported(head.span(), other),
+    }
+}
 
 /// `http-errors NAME`
 pub(super) fn http_errors(section: &Section<'_>, says: &mut Says) {

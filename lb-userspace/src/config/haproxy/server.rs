@@ -287,14 +287,14 @@ impl Server {
             ..self.clone()
         };
         server.options(&line.words[3..], says);
-        if let Some(span) = server.ssl {
-            server.keys.set("tls", Value::map(server.tls.clone(), span));
-        }
         resolvers::finish(&mut server.keys);
         if !resolvers::is_name(line.text(2)) {
             // What `default-server` says of names is not for it.
             server.keys.remove("resolve");
             server.keys.remove("init_addr");
+        }
+        if let Some(span) = server.ssl {
+            server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
         Some(server)
     }

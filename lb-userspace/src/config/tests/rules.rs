@@ -205,4 +205,31 @@ backends:
             "10:17 error: `log_format`: header fields are gone when the line is written, and `req.body_len` asks for them => keep what you need below `capture` and write `%hr` or `%[capture.req.hdr(0)]`, or in a variable: `set_var: { txn.name: … }` and `%[var(txn.name)]`",
         ],
     },
+    Case {
+        name: "arrays of counters",
+        text: r#"frontends:
+  f:
+    bind: "*:80"
+    stick_table: { store: ["gpc(0)", gpt, "gpc_rate(4)", "gpc_rate(4,0s)", "gpt(4,10s)", "gpc(101)"] }
+    rules:
+      - { inc_gpc: { counter: 0 } }
+      - { inc_gpc: { index: 100 } }
+      - { set_gpt: { index: 0 } }
+      - { if: { expr: { of: "sc_get_gpc(a,0)", value: "1" } }, deny: 403 }
+      - { set_header: { X: "%[src,table_gpc(100,f)]" } }
+      - { set_header: { X: "%[src_get_gpt(0)]%[sc_inc_gpc0(0)]%[sc_get_gpc(1)]" } }
+    default_backend: c
+backends:
+  c: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "4:28 error: `store`: `gpc` needs a number of places => write `\"gpc(4)\"`: how many, up to 100",
+            "6:11 error: `index` is missing in `inc_gpc` => say which of the array: `index: 0`",
+            "7:29 error: `index` must be a whole number from 0 to 99, not `100` => write a number in that range",
+            "8:11 error: `value` is missing in `set_gpt` => write `{ counter: 0, index: 0, value: 1 }`",
+            "9:29 error: `a` is no place in an array => write a number from 0 to 99",
+            "10:28 error: `100` is no place in an array => write a number from 0 to 99",
+            "11:28 error: `sc_get_gpc` needs the number of a counter => write `sc_get_gpc(…)`",
+        ],
+    },
 ];

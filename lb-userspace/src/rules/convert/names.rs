@@ -161,6 +161,20 @@ fn lookup(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         let handle = registry.table(call.need(0, "a table's name")?);
         return Ok(Some(Converter::Table(handle, data)));
     }
+    if let Some(array @ ("gpc" | "gpc_rate" | "gpt")) = name.strip_prefix("table_") {
+        call.most(2)?;
+        let place = call.need(0, "a place in the array, counted from 0")?;
+        let index = place.trim().parse().ok().filter(|index| *index < 100);
+        let data = index.and_then(|index| Data::of_array_named(array, index));
+        let data = data.ok_or_else(|| {
+            Problem::new(
+                format!("`{place}` is no place in an array"),
+                "write a number from 0 to 99",
+            )
+        })?;
+        let handle = registry.table(call.need(1, "a table's name")?);
+        return Ok(Some(Converter::Table(handle, data)));
+    }
     let Some(rest) = name
         .strip_prefix("map")
         .filter(|rest| rest.is_empty() || rest.starts_with('_'))

@@ -3,6 +3,7 @@
 //! A fetch that has several values (a header field's) gives all of them to a condition, any of which may match, and the
 //! last to a template, as HAProxy's do.
 
+mod counter;
 mod header;
 pub mod hello;
 mod names;
@@ -20,10 +21,11 @@ use super::{
     auth::Users,
     body::BodyPart,
     scene::{Fact, Scene, TlsFact, VarId},
-    table::{Data, Handle},
+    table::Data,
     value::{Kind, Value},
 };
 
+use counter::{Counted, Operation};
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
@@ -111,6 +113,8 @@ pub enum Fetch {
         of: Counted,
         /// What of it.
         data: Data,
+        /// What is done with it.
+        operation: Operation,
     },
     /// `sc_tracked(N)`.
     IsTracked(u8),
@@ -167,17 +171,6 @@ pub enum LinePart {
     Uri,
     /// `HTTP/1.1`.
     Version,
-}
-
-/// Whose entry of a table.
-#[derive(Debug, Clone)]
-pub enum Counted {
-    /// The one that a counter follows.
-    Tracked(u8),
-    /// The client's address in a table.
-    Source(std::sync::Arc<Handle>),
-    /// The key of the one that a counter follows, in a table.
-    TrackedIn(u8, std::sync::Arc<Handle>),
 }
 
 impl Fetch {
@@ -383,25 +376,11 @@ impl Fetch {
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
             Self::Var(id) => scene.state.var(*id)?.borrowed(),
-            Self::Counter { of, data } => Value::Int(match of {
-                Counted::Tracked(sc) => scene.state.tracked(*sc)?.get(*data, world.now_ms())?,
-                Counted::Source(handle) => {
-                    let table = handle.table()?;
-                    let key = super::table::Key::of(Value::Ip(world.source()?.ip()), table.key())?;
-                    match table.find(&key, world.now_ms()) {
-                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
-                        None => 0,
-                    }
-                }
-                Counted::TrackedIn(sc, handle) => {
-                    let table = handle.table()?;
-                    let key = scene.state.tracked(*sc)?.key();
-                    match table.find(key, world.now_ms()) {
-                        Some(entry) => table.get(&entry, *data, world.now_ms())?,
-                        None => 0,
-                    }
-                }
-            }),
+            Self::Counter {
+                of,
+                data,
+                operation,
+            } => Value::Int(of.sample(*data, *operation, scene)?),
             Self::Captured(side, place) => bytes(scene.state.captured()?.get(*side, *place)?),
             Self::Line(part) => {
                 let (method, uri, version) = world.request_line()?;

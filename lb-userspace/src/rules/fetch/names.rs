@@ -5,7 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    Counted, Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, payload::Payload,
+    Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, counter::counter,
+    payload::Payload,
 };
 use crate::rules::{
     args::Call,
@@ -17,7 +18,6 @@ use crate::rules::{
     registry::Registry,
     scene::TRACKED,
     suggest,
-    table::Data,
 };
 
 /// A fetch by its name and arguments.
@@ -235,51 +235,6 @@ fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
     };
     let most = usize::from(!matches!(call.name.as_str(), "hostname" | "pid"));
     Ok(Some((Fetch::Constant(value), most)))
-}
-
-/// `sc_NAME(N)`, `scN_NAME`, each perhaps with a table, and `src_NAME(table)`.
-fn counter(call: &Call, registry: &mut Registry<'_>) -> Result<Option<(Fetch, usize)>, Problem> {
-    let name = call.name.as_str();
-    if let Some(data) = name.strip_prefix("src_").and_then(Data::by_fetch) {
-        let table = call.need(0, "a table's name")?;
-        let handle = registry.table(table);
-        let of = Counted::Source(handle);
-        return Ok(Some((Fetch::Counter { of, data }, 1)));
-    }
-    let (sc, rest, most) = match name.strip_prefix("sc_") {
-        Some(rest) => {
-            if rest != "tracked" && Data::by_fetch(rest).is_none() {
-                return Ok(None);
-            }
-            let most = 1 + usize::from(rest != "tracked");
-            (
-                sticky(call.need(0, "the number of a counter")?)?,
-                rest,
-                most,
-            )
-        }
-        None => match name
-            .strip_prefix("sc")
-            .and_then(|rest| rest.split_once('_'))
-        {
-            Some((digit @ ("0" | "1" | "2"), rest)) => {
-                (sticky(digit)?, rest, usize::from(rest != "tracked"))
-            }
-            _ => return Ok(None),
-        },
-    };
-    if rest == "tracked" {
-        return Ok(Some((Fetch::IsTracked(sc), most)));
-    }
-    let Some(data) = Data::by_fetch(rest) else {
-        return Ok(None);
-    };
-    // The table is the last argument, where one is named.
-    let of = match most.checked_sub(1).and_then(|at| call.optional(at)) {
-        Some(table) => Counted::TrackedIn(sc, registry.table(table)),
-        None => Counted::Tracked(sc),
-    };
-    Ok(Some((Fetch::Counter { of, data }, most)))
 }
 
 /// The number of a counter.

@@ -100,7 +100,18 @@ impl Entry {
 impl Table {
     /// What is stored of an entry, in HAProxy's order: the period, and the number as it is stored.
     pub fn stored(&self, entry: &Entry, now: u64) -> impl Iterator<Item = (Data, u64, u64)> {
-        SHOWN.iter().filter_map(move |&data| {
+        let is_stored = |data: &Data| {
+            let mut stored = self.layout.store.iter();
+            stored.any(|(stored, _)| stored == data)
+        };
+        let single = SHOWN.iter().copied().filter(is_stored);
+        // Arrays come last.
+        let arrays = ["gpt", "gpc", "gpc_rate"].into_iter().flat_map(|name| {
+            let stored = self.layout.store.iter().map(|(data, _)| *data);
+            stored.filter(move |data| data.index().is_some() && data.name() == name)
+        });
+        let all: Vec<Data> = single.chain(arrays).collect();
+        all.into_iter().filter_map(move |data| {
             let (cell, period) = self.cell(entry, data)?;
             Some((data, period, cell.get(period, now)))
         })
