@@ -296,3 +296,5 @@ impl Topology {
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod next_tests;
