@@ -20,6 +20,7 @@ mod entrance;
 mod fixtures;
 pub mod generation;
 pub mod http;
+mod ignore;
 mod inherited;
 pub mod listener;
 mod peek;
@@ -182,6 +183,9 @@ impl Shared {
 pub enum Stop {
     /// Not at all.
     Running,
+    /// First packets of new connections are not answered, so that clients repeat them, and connections of mode http end
+    /// after what they are at.
+    Quiet,
     /// No new connections; those that there are run to their end.
     Graceful,
     /// All connections end.
