@@ -358,7 +358,8 @@ fn mend(error: &SocketFileError) -> &'static str {
         SocketFileError::InUse => "stop that one (`ss -lxp` names it) or choose another path",
         SocketFileError::NotASocket => "remove it or choose another path",
         SocketFileError::System { .. } => {
-            "its folder has to exist and to be writable, and only root gives files away"
+            "its folder has to exist and to be writable, and only root gives files away; an lb that runs already makes none \
+             in folders that it was not started with (restart it)"
         }
     }
 }
