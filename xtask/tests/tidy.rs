@@ -102,6 +102,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
     ("sieve.rs", &["rules", "frontends"]),
+    ("users.rs", &["The file"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),
@@ -125,6 +126,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("accepting.rs", &["frontends", "defaults"]),
     ("resolvers.rs", &["resolvers", "backends"]),
 ];
 

@@ -87,6 +87,7 @@ impl Running {
     pub(super) fn times(&self) -> Times {
         let file = self.config.global.health_file.as_ref();
         Times {
+            drain: file.map_or(Duration::ZERO, |file| file.drain),
             linger: file.map_or(Duration::ZERO, |file| file.linger),
             grace: self.config.global.grace,
             drains: self.config.global.fast_path.on_stop != OnStop::Keep,

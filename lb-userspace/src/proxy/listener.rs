@@ -137,6 +137,12 @@ pub enum ListenError {
     },
 }
 
+/// How many connections the kernel is to keep for a frontend.
+fn backlog(frontend: &Frontend) -> i32 {
+    let wanted = frontend.config.accepting.backlog;
+    wanted.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX))
+}
+
 impl Listeners {
     /// Opens every bind of every frontend, once for each of `workers`.
     ///
@@ -204,11 +210,12 @@ impl Listeners {
                 };
                 let address = claim_address(bind, asked, ours).map_err(explain)?;
                 for worker in &mut all {
+                    let backlog = backlog(frontend);
                     let frontend = Arc::clone(frontend);
                     let socket = bound(bind, address, true).map_err(explain)?;
                     match bind.transport {
                         Transport::Tcp => {
-                            socket.listen(BACKLOG).map_err(explain)?;
+                            socket.listen(backlog).map_err(explain)?;
                             worker.sockets.push((frontend, socket.into(), index));
                         }
                         Transport::Udp => {
@@ -291,7 +298,8 @@ fn listen_on_file(
     path: &Path,
 ) -> Result<(OwnedFd, SocketFile), ListenError> {
     let access = access(frontend, bind)?;
-    SocketFile::listen(path, access, BACKLOG).map_err(|source| unix(frontend, bind, source))
+    SocketFile::listen(path, access, backlog(frontend))
+        .map_err(|source| unix(frontend, bind, source))
 }
 
 /// Gives the files of unix sockets that stay to whom `after` says, where `before` has said something else.
@@ -350,7 +358,8 @@ fn mend(error: &SocketFileError) -> &'static str {
         SocketFileError::InUse => "stop that one (`ss -lxp` names it) or choose another path",
         SocketFileError::NotASocket => "remove it or choose another path",
         SocketFileError::System { .. } => {
-            "its folder has to exist and to be writable, and only root gives files away"
+            "its folder has to exist and to be writable, and only root gives files away; an lb that runs already makes none \
+             in folders that it was not started with (restart it)"
         }
     }
 }

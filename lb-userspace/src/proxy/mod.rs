@@ -25,6 +25,7 @@ mod entrance;
 mod fixtures;
 pub mod generation;
 pub mod http;
+mod ignore;
 mod inherited;
 pub mod listener;
 mod peek;
@@ -190,6 +191,9 @@ const CLOSING: Duration = Duration::from_millis(200);
 pub enum Stop {
     /// Not at all.
     Running,
+    /// First packets of new connections are not answered, so that clients repeat them, and connections of mode http end
+    /// after what they are at.
+    Quiet,
     /// No new connections; those that there are run to their end.
     Graceful,
     /// All connections end.

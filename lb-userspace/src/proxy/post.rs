@@ -89,6 +89,12 @@ impl Post {
         }
     }
 
+    /// Resolves once nobody new is to be let in, though what is on its way is.
+    pub(super) async fn quiet(&self) {
+        let worker = Rc::clone(&self.spot.borrow().worker);
+        worker.quiet().await;
+    }
+
     fn move_to(&self, spot: Spot) {
         self.spot.replace(spot);
         self.moves.set(self.moves.get() + 1);
@@ -236,10 +242,15 @@ pub(super) fn run(
             held: HashMap::new(),
         };
         posts.install(listeners);
+        let mut quiet = false;
         loop {
             tokio::select! {
                 biased;
                 () = thread.stopping() => break,
+                () = thread.quiet(), if !quiet => {
+                    quiet = true;
+                    thread.quieten();
+                }
                 Some(change) = changes.recv() => posts.change(change),
                 // Nobody is there who could tell anything.
                 else => thread.stopping().await,

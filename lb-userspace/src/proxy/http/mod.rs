@@ -45,7 +45,7 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
-pub(in crate::proxy) use exchange::facts::{fact, tls_fact};
+pub(in crate::proxy) use exchange::facts::{fact, name_part, tls_fact};
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, request};
 
 use super::{
-    Client, Target,
+    Client, Target, persist,
     rules::{Memory, Surroundings},
 };
 use crate::{
@@ -25,9 +25,10 @@ pub(super) fn find(
     if config.sticks.is_empty() {
         return (holder, Vec::new());
     }
+    let persists = config.connections.persist || persist::said(client) == Some(true);
     let usable = |id: u32| {
         let server = target.backend.server_by_id(id)?;
-        let fits = config.connections.persist || server.is_usable_by_cookie();
+        let fits = persists || server.is_usable_by_cookie();
         fits.then(|| Arc::clone(server))
     };
     let memory = Memory::of(client);
