@@ -19,7 +19,7 @@ pub struct Frontend {
     pub invalid_request: Arc<LastInvalid>,
     default_backend: Option<Arc<Backend>>,
     limit: Arc<Limit>,
-    pace: Option<Pace>,
+    pace: Option<Arc<Pace>>,
     /// One for each bind that has TLS.
     acceptors: Vec<Option<Arc<Acceptor>>>,
 }
@@ -33,6 +33,11 @@ impl Frontend {
         before: Option<&Self>,
         acceptor: impl Fn(&model::Bind) -> Option<Arc<Acceptor>>,
     ) -> Self {
+        let pace = config.accepting.rate.map(|rate| {
+            let before = before.and_then(|before| before.pace.as_ref());
+            let same = before.filter(|pace| pace.rate() == rate);
+            same.map_or_else(|| Arc::new(Pace::new(rate)), Arc::clone)
+        });
         Self {
             name: config.name.as_str().into(),
             index,
@@ -44,7 +49,7 @@ impl Frontend {
                 || Arc::new(Limit::new(config.maxconn)),
                 |before| Arc::clone(&before.limit),
             ),
-            pace: config.accepting.rate.map(Pace::new),
+            pace,
             acceptors: config.binds.iter().map(acceptor).collect(),
         }
     }

@@ -128,6 +128,7 @@ impl Server {
     pub fn is_reached_like(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.config, &other.config);
         Arc::ptr_eq(&self.at, &other.at)
+            && ours.source == theirs.source
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
             && ours.protocol == theirs.protocol

@@ -24,6 +24,11 @@ impl Pace {
         }
     }
 
+    /// How many pass in a second.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// Lets one pass at `now` of the clock, or says how long it has to wait before it asks again.
     ///
     /// # Errors
