@@ -129,6 +129,26 @@ fn requests_under_way_end_as_they_began() {
 }
 
 #[test]
+fn requests_that_were_sent_ahead_are_all_answered_in_order() {
+    let [one, two] = [Server::start("one"), Server::start("two")];
+    let (daemon, at) = web(&[&one]);
+    let mut client = Client::connect(at);
+    for path in ["/wait", "/a", "/b", "/c"] {
+        client.send(path, "");
+    }
+    wait_until("the server has the first", || one.waiting() == 1);
+    take(&daemon, &file(at, "", "", &[&two]));
+    one.release();
+    assert_eq!(name(&client.answer().unwrap()), "one");
+    for path in ["/a", "/b", "/c"] {
+        let answer = client.answer().unwrap();
+        let by = if name(&answer) == "one" { &one } else { &two };
+        assert!(by.head_of(path).starts_with(&format!("GET {path} ")));
+    }
+    assert_eq!(name(&client.get("/d")), "two");
+}
+
+#[test]
 fn who_waits_for_a_slot_is_served_in_turn() {
     let one = Server::start("one");
     let at = free();

@@ -82,10 +82,15 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
         }
         let next = Box::pin(requests(&client, stream, read)).await;
         match next {
-            Next::Idle(idle, rest) => (stream, read) = (idle, rest),
+            Next::Idle(idle, rest) => {
+                (stream, read) = (idle, rest);
+                parked = read.is_empty();
+            }
             Next::Superseded(idle, rest) => {
                 client = client.renewed(|peer| destination(told, peer, &idle), &mut place);
                 (stream, read) = (idle, rest);
+                // At this very moment TLS may hold what its socket will never tell of.
+                parked = read.is_empty() && !stream.is_tls();
             }
             // Not from within: what HTTP/1 takes need not stay with it.
             Next::Http2(stream, read) => {
@@ -93,7 +98,6 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
             }
             Next::Ended => return,
         }
-        parked = read.is_empty();
     }
 }
 
