@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire",
             "accounts",
             "capabilities",
+            "watched",
         ],
     ),
     (

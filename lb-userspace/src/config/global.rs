@@ -53,6 +53,7 @@ impl Default for Global {
             pidfile: None,
             grace: Duration::from_secs(30),
             admin_socket: PathBuf::from("/run/lb/admin.sock"),
+            watch_config: false,
             health_file: None,
             log: vec![LogTarget {
                 target: LogDestination::Stderr,
@@ -118,6 +119,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
             .path(&e.value, "`admin_socket`")
             .unwrap_or(global.admin_socket);
         places.admin_socket = Some(e.value.span);
+    }
+    if let Some(e) = table.take("watch_config") {
+        global.watch_config = d.boolean(&e.value, "`watch_config`").unwrap_or_default();
     }
     if let Some(e) = table.take("health_file") {
         global.health_file = health_file(d, e, places);

@@ -37,6 +37,7 @@ mod log_format;
 pub mod model;
 mod monitor;
 mod observe;
+pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
@@ -252,7 +253,10 @@ fn decode(
             places.tls = d.tls;
             places.names = host::names::places(&draft);
             Ok(Loaded {
-                config: resolve::resolve(draft, &d.registry),
+                config: Config {
+                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    ..resolve::resolve(draft, &d.registry)
+                },
                 warnings: found,
                 source,
                 places,

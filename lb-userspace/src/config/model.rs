@@ -25,7 +25,10 @@ mod prefix;
 mod retry_on;
 mod server;
 
-pub use super::errorfiles::{ErrorFiles, Page};
+pub use super::{
+    errorfiles::{ErrorFiles, Page},
+    outline::Outline,
+};
 pub use address::{Address, LONGEST_PATH, Permissions};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
@@ -62,6 +65,10 @@ pub struct Config {
     pub maps: Vec<Arc<Map>>,
     /// Tables that rules count in.
     pub tables: Vec<Arc<Handle>>,
+    /// The names of rules' variables, in the order of their numbers.
+    pub variables: Vec<String>,
+    /// What the file says where, to be compared with another.
+    pub outline: Outline,
 }
 
 impl Config {
@@ -88,6 +95,8 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Whether the file is read again when it changes.
+    pub watch_config: bool,
     /// Where what `lb health` says is kept.
     pub health_file: Option<HealthFile>,
     /// Where log lines go.

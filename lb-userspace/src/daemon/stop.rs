@@ -6,13 +6,17 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     notify,
+    running::Running,
     signals::{Request, Signals},
 };
 use crate::{
+    admin::reload::Wish,
     fastpath::FastPath,
-    observe::stats::Process,
     proxy::{Proxy, Stop},
 };
+
+/// Why there is no other configuration any more.
+const STOPPING: &str = "the daemon is stopping and takes no other configuration";
 
 /// Where a stop stands. Pure: [`wait`] does what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,31 +46,60 @@ pub(super) struct Times {
     pub(super) linger: Duration,
     /// What runs may run for so long.
     pub(super) grace: Duration,
+    /// Whether the kernel path's flows are waited for: one that is kept goes on by itself.
+    pub(super) drains: bool,
+}
+
+/// What is waited for.
+enum Event {
+    Asked(Request),
+    Wished(Wish),
+    Finished,
+    Due,
 }
 
 /// Waits for a signal, then for the connections: until they have ended, their grace has passed or a second signal came.
-pub(super) async fn wait(
-    signals: &mut Signals,
-    proxy: &Proxy,
-    fast_path: Option<&FastPath>,
-    process: &Process,
-    times: Times,
-) {
-    let Times { linger, grace } = times;
+/// Reloads when asked to, until then.
+pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
     let mut phase = Phase::Running;
     let mut deadline: Option<Instant> = None;
+    let mut times = running.times();
     loop {
-        let next = tokio::select! {
-            request = signals.next() => {
-                if request == Request::Reload {
-                    tracing::warn!("reloading is not supported yet: the configuration stays; restart to change it");
-                }
-                phase.after(request)
+        let event = tokio::select! {
+            request = signals.next() => Event::Asked(request),
+            () = finished(&running.proxy, running.fast_path.as_ref().filter(|_| times.drains), phase) => Event::Finished,
+            () = reached(deadline) => Event::Due,
+            wish = running.wished.recv() => match wish {
+                Some(wish) => Event::Wished(wish),
+                None => continue,
+            },
+        };
+        let Times { linger, grace, .. } = times;
+        let next = match event {
+            Event::Finished => return,
+            Event::Wished(wish) if phase == Phase::Running => {
+                // Whoever has wished it may be gone.
+                let _ = wish.reply.send(running.reload().await);
+                times = running.times();
+                continue;
             }
-            () = finished(proxy, fast_path, phase) => return,
-            () = reached(deadline) => if phase == Phase::Leaving {
-                Phase::Graceful
-            } else {
+            Event::Wished(wish) => {
+                let _ = wish.reply.send(Err(STOPPING.to_owned()));
+                continue;
+            }
+            Event::Asked(Request::Reload) if phase == Phase::Running => {
+                // What has become of it is in the log.
+                let _ = running.reload().await;
+                times = running.times();
+                continue;
+            }
+            Event::Asked(Request::Reload) => {
+                tracing::warn!("{STOPPING}");
+                continue;
+            }
+            Event::Asked(request) => phase.after(request),
+            Event::Due if phase == Phase::Leaving => Phase::Graceful,
+            Event::Due => {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
                 Phase::Now
             }
@@ -84,7 +117,7 @@ pub(super) async fn wait(
                 tracing::info!(
                     "stopping: health is reported as failed, new connections are taken for {linger:?} more"
                 );
-                process.set_stopping();
+                running.sources.process.set_stopping();
                 notify::stopping("stopping: new connections are taken until the address has left");
                 deadline = Some(Instant::now() + linger);
             }
@@ -92,13 +125,13 @@ pub(super) async fn wait(
                 tracing::info!(
                     "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
                 );
-                process.set_stopping();
+                running.sources.process.set_stopping();
                 notify::stopping("stopping: running connections are served to their end");
-                proxy.stop(Stop::Graceful);
+                running.proxy.stop(Stop::Graceful);
                 deadline = Some(Instant::now() + grace);
             }
             Phase::Now => {
-                proxy.stop(Stop::Now);
+                running.proxy.stop(Stop::Now);
                 deadline = None;
             }
         }

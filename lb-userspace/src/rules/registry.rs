@@ -131,6 +131,11 @@ impl<'a> Registry<'a> {
         &self.tables
     }
 
+    /// The names of all variables, in the order of their numbers.
+    pub fn variables(&self) -> &[String] {
+        &self.variables
+    }
+
     /// A variable: `txn.name`.
     pub fn var(&mut self, name: &str) -> Result<VarId, Problem> {
         let mend = "write `sess.`, `txn.`, `req.` or `res.` and a name";

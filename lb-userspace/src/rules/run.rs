@@ -18,6 +18,7 @@ use super::{
     },
     auth::Users,
     edit,
+    limit::Limiter,
     scene::{RequestView, ResponseView, Scene, State, World},
 };
 
@@ -125,6 +126,15 @@ impl Original {
 }
 
 impl RuleSet {
+    /// Its limits, in the order of the file.
+    pub fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        let gates = self.rules.iter().flat_map(|rule| &rule.gates);
+        gates.filter_map(|gate| match gate {
+            Gate::RateLimit { limiter, .. } => Some(&**limiter),
+            Gate::Auth { .. } => None,
+        })
+    }
+
     /// A list.
     pub fn new(rules: Vec<Rule>) -> Self {
         let keeps = |rule: &Rule| {

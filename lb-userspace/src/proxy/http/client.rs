@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod connections;
+mod moving;
 
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {

@@ -50,6 +50,7 @@ pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
 pub(in crate::proxy) use serve::vanish;
+pub(in crate::proxy) use upstream::Place;
 
 #[cfg(test)]
 mod h2_raw_tests;

@@ -26,8 +26,8 @@ pub(super) fn find(
         return (holder, Vec::new());
     }
     let persists = config.connections.persist || persist::said(client) == Some(true);
-    let usable = |index: usize| {
-        let server = target.backend.servers.get(index)?;
+    let usable = |id: u32| {
+        let server = target.backend.server_by_id(id)?;
         let fits = persists || server.is_usable_by_cookie();
         fits.then(|| Arc::clone(server))
     };
@@ -55,8 +55,8 @@ pub(super) fn store<B>(
     if config.sticks.is_empty() {
         return;
     }
-    let index = client.exchange().server().map(|server| server.index);
-    let Some(index) = index else { return };
+    let id = client.exchange().server().map(|server| server.id);
+    let Some(id) = id else { return };
     {
         let memory = Memory::of(client);
         let world = surroundings(client, target, &memory);
@@ -73,7 +73,7 @@ pub(super) fn store<B>(
         remembering.extend(stick::look_at_response(&config.sticks, &scene));
     }
     let now = client.worker.shared.topology.clock.at(client.now());
-    stick::remember(remembering, index, now);
+    stick::remember(remembering, id, now);
 }
 
 fn surroundings<'a>(
