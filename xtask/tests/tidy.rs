@@ -126,6 +126,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("accepting.rs", &["frontends", "defaults"]),
     ("resolvers.rs", &["resolvers", "backends"]),
 ];
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    address, conditions, cookie,
+    address, conditions, connections, cookie,
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
@@ -220,6 +220,15 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         max_queue: table.take("max_queue").and_then(|e| {
             d.number(&e.value, "`max_queue`", 1..=u32::MAX)
                 .map(|most| Spanned::new(most, e.key_span))
+        }),
+        minconn: table.take("minconn").and_then(|e| {
+            d.number(&e.value, "`minconn`", 1..=u32::MAX)
+                .map(|least| Spanned::new(least, e.key_span))
+        }),
+        source: connections::source(d, table),
+        on_marked_up: table.take("on_marked_up").and_then(|e| {
+            let choices = [("shutdown-backup-sessions", true), ("none", false)];
+            d.choice(&e.value, "`on_marked_up`", &choices, &[])
         }),
         backup: table
             .take("backup")

@@ -1,6 +1,11 @@
 //! `connection_mode`, `http_reuse`, `persist`, `all_backups`: how connections are kept and shared.
 
+use std::net::SocketAddr;
+
+use http::HeaderName;
+
 use super::{
+    actions, address,
     decode::Decoder,
     model::{ConnectionMode, Connections, Mode},
     source::Spanned,
@@ -14,6 +19,9 @@ pub(super) struct ConnectionsDraft {
     never_shared: Option<Spanned<bool>>,
     persist: Option<Spanned<bool>>,
     all_backups: Option<bool>,
+    pub(super) fullconn: Option<Spanned<u32>>,
+    name_header: Option<Spanned<HeaderName>>,
+    source: Option<SocketAddr>,
 }
 
 /// `connection_mode`, which frontends have too.
@@ -43,15 +51,44 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsD
         all_backups: table
             .take("all_backups")
             .and_then(|e| d.boolean(&e.value, "`all_backups`")),
+        fullconn: table.take("fullconn").and_then(|e| {
+            d.number(&e.value, "`fullconn`", 1..=u32::MAX)
+                .map(|full| Spanned::new(full, e.key_span))
+        }),
+        name_header: table.take("send_name_header").and_then(|e| {
+            let name = d.text(&e.value, "`send_name_header`")?;
+            let name = actions::header_name(d, &name, e.value.span)?;
+            Some(Spanned::new(name, e.key_span))
+        }),
+        source: source(d, table),
     }
 }
 
+/// `source`: an address of this host, perhaps with a port.
+pub(super) fn source(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<SocketAddr> {
+    let e = table.take("source")?;
+    let read = d.parsed(&e.value, "`source`", |text| {
+        if let Some(ip) = address::ip(text) {
+            return Ok((ip, 0).into());
+        }
+        address::endpoint(text)
+    });
+    read.map(|address| address.value)
+}
+
 impl ConnectionsDraft {
+    /// Where connections to its servers come from, where they do not say so themselves.
+    pub(super) fn source(&self, defaults: &Self) -> Option<SocketAddr> {
+        self.source.or(defaults.source)
+    }
+
     /// Where keys stand that are about requests.
     pub(super) fn of_requests(&self) -> impl Iterator<Item = (super::source::Span, &'static str)> {
         let never = self.never_shared.map(|key| (key.span, "http_reuse"));
         let persist = self.persist.map(|key| (key.span, "persist"));
-        never.into_iter().chain(persist)
+        let name = self.name_header.as_ref();
+        let name = name.map(|key| (key.span, "send_name_header"));
+        never.into_iter().chain(persist).chain(name)
     }
 
     /// A backend's own, else what `defaults` says.
@@ -69,6 +106,13 @@ impl ConnectionsDraft {
             mode: of_requests.filter(|_| http).unwrap_or_default(),
             never_shared: value(self.never_shared, defaults.never_shared),
             persist: value(self.persist, defaults.persist),
+            fullconn: self.fullconn.or(defaults.fullconn).map(|full| full.value),
+            name_header: self
+                .name_header
+                .clone()
+                .or_else(|| defaults.name_header.clone())
+                .filter(|_| http)
+                .map(|name| name.value),
             all_backups: self.all_backups.or(defaults.all_backups).unwrap_or(false),
         }
     }

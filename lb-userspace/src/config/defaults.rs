@@ -1,7 +1,7 @@
 //! `defaults:`, and the keys that it shares with backends.
 
 use super::{
-    backend, balance, connections, cookie,
+    accepting, backend, balance, connections, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
     errorfiles, forwarding, frontend, health, log_format,
@@ -26,6 +26,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         maxconn: table
             .take("maxconn")
             .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
+        accepting: accepting::decode(d, &mut table),
         log_format: log_format::decode(d, &mut table),
         log_options: log_format::options(d, &mut table),
         forwarding: forwarding::decode(d, &mut table),

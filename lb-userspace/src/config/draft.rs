@@ -2,15 +2,15 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
-        AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie, ErrorFiles,
-        Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor, OnMarkedDown,
-        Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
+        Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
+        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor,
+        OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -58,6 +58,7 @@ pub(super) struct Places {
 pub(super) struct DefaultsDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) maxconn: Option<u32>,
+    pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 4],
@@ -125,6 +126,7 @@ pub(super) struct FrontendDraft {
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) binds: Vec<Spanned<Bind>>,
     pub(super) maxconn: Option<u32>,
+    pub(super) accepting: Accepting,
     /// What is kept for the log, by rules too.
     pub(super) captures: Captures,
     /// Where `capture` is written, if it is.
@@ -195,6 +197,9 @@ pub(super) struct ServerKeys {
     pub(super) weight: Option<u16>,
     pub(super) maxconn: Option<u32>,
     pub(super) max_queue: Option<Spanned<u32>>,
+    pub(super) minconn: Option<Spanned<u32>>,
+    pub(super) source: Option<SocketAddr>,
+    pub(super) on_marked_up: Option<bool>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
     pub(super) check: Option<Spanned<bool>>,
@@ -220,6 +225,9 @@ impl ServerKeys {
             weight: self.weight.or(other.weight),
             maxconn: self.maxconn.or(other.maxconn),
             max_queue: self.max_queue.or(other.max_queue),
+            minconn: self.minconn.or(other.minconn),
+            source: self.source.or(other.source),
+            on_marked_up: self.on_marked_up.or(other.on_marked_up),
             backup: self.backup.or(other.backup),
             disabled: self.disabled.or(other.disabled),
             check: self.check.or(other.check),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{
+    accepting,
     actions::header_name,
     address, capture, conditions, connections,
     decode::Decoder,
@@ -61,6 +62,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         d.text(&e.value, "`default_backend`")
             .map(|text| Spanned::new(text, e.value.span))
     });
+    let accepting = accepting::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Frontend);
     let forwarding = forwarding::decode(d, &mut table);
     let trust = forwarding::trust(d, &mut table);
@@ -103,6 +105,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         mode,
         binds,
         maxconn,
+        accepting,
         captures,
         captures_span,
         rules,

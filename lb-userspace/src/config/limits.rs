@@ -2,7 +2,7 @@
 
 use super::{
     diagnostic::Diagnostic,
-    draft::{BackendDraft, Draft},
+    draft::{BackendDraft, Draft, ServerDraft},
     resolve::default_server,
 };
 
@@ -14,9 +14,51 @@ pub(super) fn check(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagn
         proxy.on_marked_down,
         &draft.defaults,
     );
+    if let Some(full) = proxy.connections.fullconn {
+        let moves = |server: &ServerDraft| server.keys.clone().or(&defaults).minconn.is_some();
+        if !backend.servers.iter().any(moves) {
+            let message = format!(
+                "`fullconn` has no effect: no server of `{}` has a `minconn`",
+                backend.name.value
+            );
+            found.push(Diagnostic::warning(full.span, message).mend("remove it"));
+        }
+    }
     let mut told = None;
     for server in &backend.servers {
         let keys = server.keys.clone().or(&defaults);
+        let source = keys
+            .source
+            .or(proxy.connections.source(&draft.defaults.proxy.connections));
+        if let (Some(source), Some(ip)) = (source, server.address.value.ip())
+            && source.is_ipv4() != ip.is_ipv4()
+        {
+            let message = format!(
+                "`{}` cannot be reached from `{}`, which is of another family",
+                server.name.value,
+                source.ip()
+            );
+            found.push(
+                Diagnostic::error(server.address.span, message)
+                    .mend("write a `source` of the server's family"),
+            );
+        }
+        if let Some(least) = keys.minconn
+            && keys.maxconn.is_none_or(|most| most < least.value)
+        {
+            let name = &server.name.value;
+            let message = match keys.maxconn {
+                None => format!("`minconn` of `{name}` has no effect: it has no `maxconn`"),
+                Some(most) => format!(
+                    "`minconn` of `{name}` is {}, its `maxconn` {most}",
+                    least.value
+                ),
+            };
+            found.push(
+                Diagnostic::error(least.span, message)
+                    .mend("write a `maxconn` that is larger, or remove it"),
+            );
+        }
         if let (Some(most), None) = (keys.max_queue, keys.maxconn) {
             // What a default says is told once.
             if told.replace(most.span) == Some(most.span) {

@@ -4,6 +4,7 @@
 //! `draft` of values in range), `cross` (what only holds between sections) and `resolve` (inheritance and
 //! defaults). No step stops at its first finding. [`host`] is apart: it asks the machine, and `lb check` runs it last.
 
+mod accepting;
 mod actions;
 mod address;
 mod answers;

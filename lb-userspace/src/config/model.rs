@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+mod accepting;
 mod address;
 mod balance;
 mod check;
@@ -29,6 +30,7 @@ pub use super::{
     errorfiles::{ErrorFiles, Page},
     outline::Outline,
 };
+pub use accepting::Accepting;
 pub use address::{Address, LONGEST_PATH, Permissions};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
@@ -260,6 +262,8 @@ pub struct Frontend {
     pub unique_id: Option<UniqueId>,
     /// Whether connections outlive a request.
     pub connection_mode: ConnectionMode,
+    /// How they are taken.
+    pub accepting: Accepting,
     /// A page of its own that says whether it is well.
     pub monitor: Option<Monitor>,
     /// The statistics, among its traffic.

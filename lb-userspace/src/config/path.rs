@@ -24,6 +24,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.log_format.wants().samples {
         return Err("the expressions in its log_format need userspace".into());
     }
+    if frontend.accepting.rate.is_some() {
+        return Err("its rate_limit_sessions needs userspace".into());
+    }
     if let Some(bind) = frontend.binds.iter().find(|bind| bind.has_preamble()) {
         let what = match &bind.tls {
             Some(_) => "TLS",
@@ -52,6 +55,17 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     }
     if !backend.inspect.is_empty() || !backend.inspect_response.is_empty() {
         return Err(format!("the rules of backend {name} need userspace"));
+    }
+    if let Some(server) = backend
+        .servers
+        .iter()
+        .find(|server| server.minconn.is_some() || server.source.is_some())
+    {
+        let what = match server.source {
+            Some(_) => "source",
+            None => "minconn",
+        };
+        return Err(format!("server {name}/{} says {what}", server.name));
     }
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));

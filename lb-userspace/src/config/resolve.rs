@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use lb_common::slots;
 
 use super::{
+    accepting,
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
     dynamic_cookie, forwarding, log_format,
     model::{
@@ -18,6 +19,8 @@ use crate::rules::{Expr, Registry, RuleSet};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
+/// What a frontend without a limit counts for.
+const MOST_SESSIONS: u32 = 2000;
 
 /// The configuration. Only right for a draft in which [`super::cross::check`] found no error.
 pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
@@ -25,6 +28,11 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         .backends
         .iter()
         .map(|b| (b.name.value.clone(), backend_mode(b, &draft)))
+        .collect();
+    let full: HashMap<String, u32> = draft
+        .backends
+        .iter()
+        .map(|b| (b.name.value.clone(), fullconn(b, &draft)))
         .collect();
     let Draft {
         global,
@@ -44,7 +52,11 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             .into_iter()
             .map(|b| {
                 let mode = modes.get(&b.name.value).copied().unwrap_or(Mode::Http);
-                Arc::new(backend(b, mode, &defaults))
+                let full = full.get(&b.name.value).copied();
+                let mut backend = backend(b, mode, &defaults);
+                let fullconn = &mut backend.connections.fullconn;
+                *fullconn = fullconn.or(full);
+                Arc::new(backend)
             })
             .collect(),
         stats: stats.map(|s| Stats {
@@ -60,6 +72,15 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         variables: registry.variables().to_vec(),
         outline: super::model::Outline::default(),
     }
+}
+
+/// HAProxy's `fullconn` where the file says none: a tenth of what all frontends that name the backend may have.
+fn fullconn(backend: &BackendDraft, draft: &Draft) -> u32 {
+    let most = draft.defaults.maxconn.or(draft.global.maxconn);
+    let all = users(&backend.name.value, draft)
+        .map(|frontend| frontend.maxconn.or(most).unwrap_or(MOST_SESSIONS))
+        .fold(0, u32::saturating_add);
+    (all / 10).max(1)
 }
 
 /// The frontend's own, else `defaults.mode`, else http.
@@ -137,6 +158,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|bind| with_protocols(bind.value, mode))
             .collect(),
         maxconn: draft.maxconn.or(defaults.maxconn),
+        accepting: accepting::resolve(draft.accepting, defaults.accepting),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         connection_rules: RuleSet::new(
             draft
@@ -237,7 +259,9 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         .or(inherited.hash_balance_factor)
         .and_then(|factor| factor.value)
         .filter(|_| algorithm.has_hash_type() && hash_type == HashType::Consistent);
+    let source = own.connections.source(&inherited.connections);
     let mut default_server = default_server(own.default_server, own.on_marked_down, defaults);
+    default_server.source = default_server.source.or(source);
     if has_fixed_weights(algorithm, hash_type) {
         // Only what `defaults` says for others can be left here: each step would move clients.
         default_server.slowstart = None;
@@ -332,6 +356,13 @@ fn server(
         weight: keys.weight.unwrap_or(1),
         maxconn: keys.maxconn,
         max_queue: keys.max_queue.map(|most| most.value),
+        // What is no less does not fall.
+        minconn: keys
+            .minconn
+            .map(|least| least.value)
+            .filter(|least| Some(*least) < keys.maxconn),
+        source: keys.source,
+        on_marked_up: keys.on_marked_up.unwrap_or(false),
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),
         cookie,

@@ -1,5 +1,7 @@
 //! The check that asks an agent beside the server, in HAProxy's words: one line, such as `up 75%` or `drain # upgrade`.
 
+use std::net::SocketAddr;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout_at},
@@ -26,8 +28,13 @@ pub(super) struct Wish {
 }
 
 /// Asks the agent at `address`.
-pub(super) async fn check(address: &Address, send: &[u8], deadline: Instant) -> (Finding, Wish) {
-    let mut stream = match tcp::connect(address, deadline).await {
+pub(super) async fn check(
+    address: &Address,
+    source: Option<SocketAddr>,
+    send: &[u8],
+    deadline: Instant,
+) -> (Finding, Wish) {
+    let mut stream = match tcp::connect(address, source, deadline).await {
         Ok(stream) => stream,
         Err(finding) => return (finding, Wish::default()),
     };

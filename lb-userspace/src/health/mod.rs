@@ -287,7 +287,8 @@ impl Checker {
             Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
-                let (finding, wished) = agent::check(&self.reach.address(), send, deadline).await;
+                let (finding, wished) =
+                    agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
                 wish = wished;
                 finding
             }

@@ -1,6 +1,6 @@
 //! The way to a server that is checked: what its traffic meets, a check meets too.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -56,6 +56,11 @@ impl Reach {
         Topology::check_address(&self.server, &self.own)
     }
 
+    /// Where it comes from, if that is said.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
+        self.server.config.source
+    }
+
     /// The same without TLS.
     pub(super) fn bare(&self) -> Self {
         Self {
@@ -75,7 +80,7 @@ impl Reach {
     /// Connects.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
         let address = self.address();
-        let stream = tcp::connect(&address, deadline).await?;
+        let stream = tcp::connect(&address, self.source(), deadline).await?;
         let introduction = self.introduction.map(|version| Introduction {
             version,
             whom: Whom::Ourselves,

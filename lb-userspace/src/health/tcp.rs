@@ -1,6 +1,6 @@
 //! The check that only connects.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -27,8 +27,12 @@ pub(super) async fn check(reach: &Reach, deadline: Instant) -> Finding {
 }
 
 /// A connection, or what to report instead.
-pub(super) async fn connect(address: &Address, deadline: Instant) -> Result<TcpStream, Finding> {
-    match tokio::time::timeout_at(deadline, dial::connect(address)).await {
+pub(super) async fn connect(
+    address: &Address,
+    source: Option<SocketAddr>,
+    deadline: Instant,
+) -> Result<TcpStream, Finding> {
+    match tokio::time::timeout_at(deadline, dial::connect(address, source)).await {
         Err(_elapsed) => Err(Finding::new(CheckStatus::L4Tout)),
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(&error)),

@@ -1,6 +1,6 @@
 //! Opening a connection to a server.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
 
@@ -115,7 +115,9 @@ impl Way {
             http_1,
         } = self;
         if server.tls.is_none() && server.config.send_proxy.is_none() {
-            return Ok(connect(&server.address(), timeout).await?.into());
+            return Ok(connect(&server.address(), server.config.source, timeout)
+                .await?
+                .into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
@@ -126,7 +128,7 @@ impl Way {
                 })
             });
             let address = server.address();
-            let stream = dial::connect(&address).await?;
+            let stream = dial::connect(&address, server.config.source).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,
                 address: address.certified(),
@@ -149,12 +151,16 @@ impl Way {
     }
 }
 
-/// Connects to `address` as [`dial::connect`] does, within `timeout`.
+/// Connects to `address` from `source` as [`dial::connect`] does, within `timeout`.
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn connect(address: &Address, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    match tokio::time::timeout(timeout, dial::connect(address)).await {
+pub async fn connect(
+    address: &Address,
+    source: Option<SocketAddr>,
+    timeout: Duration,
+) -> Result<TcpStream, ConnectError> {
+    match tokio::time::timeout(timeout, dial::connect(address, source)).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(ConnectError::Timeout),
     }

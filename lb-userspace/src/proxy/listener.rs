@@ -137,6 +137,12 @@ pub enum ListenError {
     },
 }
 
+/// How many connections the kernel is to keep for a frontend.
+fn backlog(frontend: &Frontend) -> i32 {
+    let wanted = frontend.config.accepting.backlog;
+    wanted.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX))
+}
+
 impl Listeners {
     /// Opens every bind of every frontend, once for each of `workers`.
     ///
@@ -202,11 +208,12 @@ impl Listeners {
                 };
                 let address = claim_address(bind, asked, held).map_err(explain)?;
                 for worker in &mut all {
+                    let backlog = backlog(frontend);
                     let frontend = Arc::clone(frontend);
                     let socket = bound(bind, address, true).map_err(explain)?;
                     match bind.transport {
                         Transport::Tcp => {
-                            socket.listen(BACKLOG).map_err(explain)?;
+                            socket.listen(backlog).map_err(explain)?;
                             worker.sockets.push((frontend, socket.into(), index));
                         }
                         Transport::Udp => {
@@ -285,7 +292,8 @@ fn listen_on_file(
     path: &Path,
 ) -> Result<(OwnedFd, SocketFile), ListenError> {
     let access = access(frontend, bind)?;
-    SocketFile::listen(path, access, BACKLOG).map_err(|source| unix(frontend, bind, source))
+    SocketFile::listen(path, access, backlog(frontend))
+        .map_err(|source| unix(frontend, bind, source))
 }
 
 /// Gives the files of unix sockets that stay to whom `after` says, where `before` has said something else.

@@ -203,7 +203,10 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
         } = post.spot();
         let place = tokio::select! {
             biased;
-            place = Place::take(&worker.shared, &frontend) => place,
+            place = async {
+                frontend.turn(worker.shared.topology.clock).await;
+                Place::take(&worker.shared, &frontend).await
+            } => place,
             () = worker.stopping() => return,
             // Perhaps there is more room now.
             () = post.moved() => continue,

@@ -21,6 +21,7 @@ use super::{
     events::{Event, EventKind, Notifier},
     invalid::LastInvalid,
     queue::Queue,
+    server::Among,
     table::Table,
 };
 use crate::config::model;
@@ -62,7 +63,7 @@ pub struct Backend {
 struct Live {
     /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
     turn: AtomicUsize,
-    current: AtomicU32,
+    current: Arc<AtomicU32>,
     last_change_ms: AtomicU64,
     /// The highest number that a server has had.
     last_id: AtomicU32,
@@ -95,6 +96,13 @@ impl Backend {
         let load = before.and_then(|before| before.load.clone());
         let load = config.hash_balance_factor.map(|_| load.unwrap_or_default());
         let mut last_id = live.last_id.load(Relaxed);
+        let among = Among {
+            backend: config,
+            name: &name,
+            queue: &queue,
+            load: load.as_ref(),
+            current: &live.current,
+        };
         let servers: Vec<Arc<Server>> = (0..config.servers.len())
             .filter_map(|index| {
                 let before = before.and_then(|b| b.server(&config.servers.get(index)?.name));
@@ -103,7 +111,7 @@ impl Backend {
                     last_id += 1;
                     last_id
                 });
-                Server::new(config, &name, index, &queue, load.as_ref(), before, id)
+                Server::new(&among, index, before, id)
             })
             .map(Arc::new)
             .collect();
@@ -370,6 +378,11 @@ impl Backend {
         if before.0 && !server.is_up() {
             // Before the subscribers are told to look.
             server.end_sessions();
+        }
+        let came_up = !before.0 && server.is_eligible();
+        if came_up && server.config.on_marked_up && !server.config.backup {
+            let backups = self.servers.iter().filter(|other| other.config.backup);
+            backups.for_each(|backup| backup.give_way());
         }
         if changed {
             self.rebuild();

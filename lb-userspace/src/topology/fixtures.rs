@@ -38,6 +38,9 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         weight: 1,
         maxconn: None,
         max_queue: None,
+        minconn: None,
+        source: None,
+        on_marked_up: false,
         backup: false,
         disabled: false,
         cookie: None,
@@ -127,6 +130,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         errorfiles: Default::default(),
         unique_id: None,
         connection_mode: Default::default(),
+        accepting: Default::default(),
         monitor: None,
         stats: None,
     }

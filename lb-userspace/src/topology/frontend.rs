@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Backend, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
+use super::{Backend, Clock, Pace, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
 use crate::{config::model, tls::Acceptor};
 
 /// A frontend.
@@ -19,6 +19,7 @@ pub struct Frontend {
     pub invalid_request: Arc<LastInvalid>,
     default_backend: Option<Arc<Backend>>,
     limit: Arc<Limit>,
+    pace: Option<Pace>,
     /// One for each bind that has TLS.
     acceptors: Vec<Option<Arc<Acceptor>>>,
 }
@@ -43,6 +44,7 @@ impl Frontend {
                 || Arc::new(Limit::new(config.maxconn)),
                 |before| Arc::clone(&before.limit),
             ),
+            pace: config.accepting.rate.map(Pace::new),
             acceptors: config.binds.iter().map(acceptor).collect(),
         }
     }
@@ -85,6 +87,14 @@ impl Frontend {
         Some(Accepted {
             frontend: Arc::clone(self),
         })
+    }
+
+    /// Waits until `rate_limit_sessions` lets another connection be accepted, and counts it.
+    pub async fn turn(&self, clock: Clock) {
+        let Some(pace) = &self.pace else { return };
+        while let Err(wait) = pace.pass(clock.start().elapsed()) {
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Counts a connection accepted at `now_ms` of the topology's clock.

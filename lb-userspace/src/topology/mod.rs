@@ -20,6 +20,7 @@ pub mod latency;
 pub mod limit;
 mod live;
 pub mod observation;
+pub mod pace;
 pub mod peer;
 pub mod queue;
 mod remembered;
@@ -34,6 +35,7 @@ pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
 pub use limit::Limit;
 pub use observation::Observation;
+pub use pace::Pace;
 pub use peer::Peer;
 pub use server::{AdminState, Connection, Health, Server, Slots};
 

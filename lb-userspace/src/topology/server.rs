@@ -25,9 +25,14 @@ use super::{
     queue::Queue,
 };
 use crate::{
-    config::model::{self, Address, Observe, OnMarkedDown},
+    config::model::{self, Address, Observe},
     tls::{Connector, ServerOptions},
 };
+
+mod sessions;
+
+pub use sessions::Connection;
+use sessions::Dynamic;
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,22 +151,38 @@ pub struct Server {
     pub(super) live: Arc<Live>,
     /// What weights are multiplied by for balancing, so that parts of them can be told.
     scale: u16,
+    /// A server that it stands in for may want its sessions to end.
+    may_give_way: bool,
+    /// Where its limit depends on how many ask the backend.
+    dynamic: Option<Dynamic>,
 }
 
 /// Parts of a weight that a slow start can tell, HAProxy's scale.
 const SLOW_START_SCALE: u16 = 16;
 
+/// What the servers of a backend have in common.
+pub(super) struct Among<'a> {
+    /// What the file says of the backend.
+    pub(super) backend: &'a model::Backend,
+    /// Its name.
+    pub(super) name: &'a Arc<str>,
+    /// Who waits for any of them.
+    pub(super) queue: &'a Arc<Queue>,
+    /// Connections of all of them, where somebody asks for them.
+    pub(super) load: Option<&'a Arc<AtomicU32>>,
+    /// Sessions that the backend has, waiting ones included.
+    pub(super) current: &'a Arc<AtomicU32>,
+}
+
 impl Server {
     /// The server at `index` of `backend`; `before` is the one of its name that is running.
     pub(super) fn new(
-        backend: &model::Backend,
-        name: &Arc<str>,
+        among: &Among<'_>,
         index: usize,
-        queue: &Arc<Queue>,
-        load: Option<&Arc<AtomicU32>>,
         before: Option<&Server>,
         id: u32,
     ) -> Option<Self> {
+        let backend = among.backend;
         let config = backend.servers.get(index)?.clone();
         let checked = backend.check_of(&config);
         let check = checked.map(|c| (c.rise.max(1), c.fall.max(1)));
@@ -169,7 +190,7 @@ impl Server {
         let check_tls = checked.and_then(|check| check.own_tls(config.tls.as_ref()));
         Some(Self {
             name: config.name.as_str().into(),
-            backend: Arc::clone(name),
+            backend: Arc::clone(among.name),
             index,
             id,
             at: before
@@ -188,8 +209,8 @@ impl Server {
             observer: before.map_or_else(Arc::default, |b| Arc::clone(&b.observer)),
             observe: checked.and_then(|check| check.observe),
             queue: before.map_or_else(Arc::default, |b| Arc::clone(&b.queue)),
-            backend_queue: Arc::clone(queue),
-            backend_load: load.cloned(),
+            backend_queue: Arc::clone(among.queue),
+            backend_load: among.load.cloned(),
             check,
             live: before.map_or_else(
                 || Arc::new(Live::new(&config, check)),
@@ -200,6 +221,12 @@ impl Server {
                 true => SLOW_START_SCALE,
                 false => 1,
             },
+            may_give_way: config.backup && backend.servers.iter().any(|s| s.on_marked_up),
+            dynamic: config.minconn.map(|least| Dynamic {
+                least,
+                full: backend.connections.fullconn.unwrap_or(1),
+                current: Arc::clone(among.current),
+            }),
             config,
         })
     }
@@ -319,22 +346,6 @@ impl Server {
         self.live.throttle.swap(percent, SeqCst) != percent
     }
 
-    /// How often all its sessions have been ended, which `on_marked_down: shutdown-sessions` asks for when it goes
-    /// down. Whoever carries sessions to it ends those that began before this rose; [`Topology::changes`] tells when to
-    /// look.
-    ///
-    /// [`Topology::changes`]: super::Topology::changes
-    pub fn shutdown_sessions(&self) -> u64 {
-        *self.live.shutdowns.borrow()
-    }
-
-    /// Ends its sessions, if that is what is to become of them.
-    pub(super) fn end_sessions(&self) {
-        if self.config.on_marked_down == OnMarkedDown::ShutdownSessions {
-            self.live.shutdowns.send_modify(|count| *count += 1);
-        }
-    }
-
     /// Up by health, not in maintenance and somewhere: it may carry traffic.
     pub fn is_up(&self) -> bool {
         self.admin() != AdminState::Maint && self.is_healthy() && self.is_resolved()
@@ -414,7 +425,7 @@ impl Server {
 
     /// Whether `maxconn` leaves no slot to userspace.
     pub fn is_full(&self) -> bool {
-        self.userspace_active() >= self.live.userspace_slots.load(SeqCst)
+        self.userspace_active() >= self.limit()
     }
 
     /// Whether so many wait for it alone that `max_queue` lets nobody join them.
@@ -438,7 +449,7 @@ impl Server {
     /// Takes a slot if there are exactly `expected` userspace connections: what makes `maxconn` and least-connections
     /// exact between threads.
     pub(super) fn claim_at(self: &Arc<Self>, expected: u32) -> Result<Connection, Claim> {
-        if expected >= self.live.userspace_slots.load(SeqCst) {
+        if expected >= self.limit() {
             return Err(Claim::Full);
         }
         self.live
@@ -545,43 +556,4 @@ pub(super) enum Claim {
     Full,
     /// Another thread was quicker; there are this many connections now.
     Moved(u32),
-}
-
-/// A slot of a server, given back when dropped.
-#[derive(Debug)]
-pub struct Connection {
-    server: Arc<Server>,
-    /// [`Server::shutdown_sessions`] when it began.
-    shutdowns: u64,
-}
-
-impl Connection {
-    /// The server whose slot this is.
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
-    /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
-    pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
-        if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions {
-            return None;
-        }
-        let (mut shutdowns, begun) = (self.server.live.shutdowns.subscribe(), self.shutdowns);
-        Some(async move {
-            // An error means that the model is gone, and the daemon with it.
-            let _ = shutdowns.wait_for(|count| *count > begun).await;
-        })
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.server.live.active.fetch_sub(1, SeqCst);
-        if let Some(load) = &self.server.backend_load {
-            load.fetch_sub(1, Relaxed);
-        }
-        // Both: if there are more slots than wait for this very server, they are the backend's.
-        self.server.queue.wake_one();
-        self.server.backend_queue.wake_one();
-    }
 }

@@ -1,6 +1,11 @@
 //! Opening a connection to a server: connect, introduce whom it is for, shake hands.
 
-use std::{io, net::IpAddr, path::Path};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    path::Path,
+};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::{
@@ -23,14 +28,14 @@ pub enum Unready {
     Tls(io::Error),
 }
 
-/// Connects to `address`; over TCP, TCP_NODELAY is set.
+/// Connects to `address`, from `source` if it is given; over TCP, TCP_NODELAY is set.
 ///
-/// The socket is not bound first: connect(2) then takes a source port that is free for this destination, as it would
-/// with IP_BIND_ADDRESS_NO_PORT.
+/// Without a source the socket is not bound first: connect(2) then takes a source port that is free for this destination,
+/// as it does with IP_BIND_ADDRESS_NO_PORT.
 ///
 /// # Errors
 /// What the system says.
-pub async fn connect(address: &Address) -> io::Result<TcpStream> {
+pub async fn connect(address: &Address, source: Option<SocketAddr>) -> io::Result<TcpStream> {
     let address = match address {
         Address::Inet(address) => *address,
         Address::Unix(path) => return unix(path),
@@ -42,7 +47,35 @@ pub async fn connect(address: &Address) -> io::Result<TcpStream> {
         false => TcpSocket::new_v6(),
     }?;
     socket.set_nodelay(true)?;
+    if let Some(source) = source {
+        match source.port() {
+            0 => late_port(&socket)?,
+            // As HAProxy, so that the port is had again at once.
+            _ => socket.set_reuseaddr(true)?,
+        }
+        socket.bind(source)?;
+    }
     socket.connect(address).await
+}
+
+/// The port is chosen by connect(2), which knows where to: one is free for each destination (ip(7),
+/// IP_BIND_ADDRESS_NO_PORT).
+fn late_port(socket: &TcpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option takes an int, `on` is one and outlives the call, and the length is its.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Connects to the unix socket at `path`. It does so at once or not at all: a socket whose backlog is full is EAGAIN.

@@ -22,6 +22,7 @@ mod health;
 mod idle;
 mod invalid;
 mod large;
+mod limits;
 mod lines;
 mod names;
 mod parked;

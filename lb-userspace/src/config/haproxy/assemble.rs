@@ -66,6 +66,11 @@ const OF_DEFAULTS: &[&str] = &[
     "http_reuse",
     "persist",
     "all_backups",
+    "backlog",
+    "rate_limit_sessions",
+    "fullconn",
+    "source",
+    "send_name_header",
 ];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {

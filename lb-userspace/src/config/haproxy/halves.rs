@@ -16,6 +16,7 @@ const OF_HTTP: &[&str] = &[
     "connection_mode",
     "http_reuse",
     "persist",
+    "send_name_header",
     "monitor",
     "stats",
 ];

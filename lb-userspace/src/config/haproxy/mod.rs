@@ -25,6 +25,7 @@ mod rules;
 mod says;
 mod sections;
 mod server;
+mod source;
 mod tcp;
 mod template;
 mod value;

@@ -9,6 +9,24 @@ use super::{
 };
 
 impl Proxy {
+    /// `backlog N`, `rate-limit sessions N`
+    pub(super) fn accepting(&mut self, line: &Line, says: &mut Says) {
+        let (key, at) = match (line.keyword(), line.text(1)) {
+            ("backlog", _) => ("backlog", 1),
+            (_, "sessions") => ("rate_limit_sessions", 2),
+            (_, other) => {
+                says.unsupported(line.span_of(1), &format!("rate-limit {other}"));
+                return;
+            }
+        };
+        match says.number(line.text(at), line.span_of(at)) {
+            // HAProxy's 0 is no limit.
+            Some(_) if line.text(at) == "0" => self.front.remove(key),
+            Some(number) => self.front.set(key, number),
+            None => {}
+        }
+    }
+
     pub(super) fn timeout(&mut self, line: &Line, says: &mut Says) {
         let (name, at) = match line.keyword() {
             "clitimeout" => ("client", 1),

@@ -7,6 +7,7 @@ use super::{
     rules::{self, Side},
     says::Says,
     server::{self, Server},
+    source,
     tcp::{self, Bytes},
     template,
     value::{Map, Value, What},
@@ -280,24 +281,29 @@ impl Proxy {
             "http-check" => self.check.http(line, says),
             "tcp-check" => self.check.tcp(line, says),
             "stats" => self.stats(line, says),
+            "fullconn" if self.fits(line, false, says) => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.back.set("fullconn", number);
+                }
+            }
+            "source" if self.fits(line, false, says) => source::line(line, &mut self.back, says),
+            "http-send-name-header" if self.fits(line, false, says) => {
+                if let Some(name) = says.need(line, 1, "a field's name") {
+                    let name = Value::text(name, line.span_of(1));
+                    self.back.set("send_name_header", name);
+                }
+            }
+            "backlog" | "rate-limit" if self.fits(line, true, says) => self.accepting(line, says),
+            "fullconn" | "source" | "http-send-name-header" | "backlog" | "rate-limit" => {}
             "description" | "id" | "guid" | "enabled" | "max-keep-alive-queue" => {}
-            "fullconn"
-            | "backlog"
-            | "rate-limit"
-            | "http-send-name-header"
-            | "log-tag"
+            "log-tag"
             | "grace"
             | "load-server-state-from-file"
             | "error-log-format"
             | "monitor-net"
             | "persist"
             | "bind-process" => match line.keyword() {
-                "fullconn"
-                | "backlog"
-                | "log-tag"
-                | "grace"
-                | "load-server-state-from-file"
-                | "bind-process" => {
+                "log-tag" | "grace" | "load-server-state-from-file" | "bind-process" => {
                     says.warn(
                         span,
                         format!("`{}` is left out: lb does without", line.keyword()),

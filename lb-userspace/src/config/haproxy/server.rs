@@ -4,6 +4,7 @@ use super::{
     lines::Line,
     resolvers,
     says::{Says, below},
+    source,
     value::{Map, Value},
     versions::versions,
     words::Word,
@@ -17,6 +18,15 @@ pub(super) struct Options<'l> {
 }
 
 impl<'l> Options<'l> {
+    pub(super) fn of(words: &'l [Word]) -> Self {
+        Self { words, at: 0 }
+    }
+
+    /// What comes next, if there is more.
+    pub(super) fn peek(&self) -> Option<&'l str> {
+        self.words.get(self.at).map(|word| word.text.as_str())
+    }
+
     pub(super) fn next(&mut self) -> Option<&'l Word> {
         let word = self.words.get(self.at);
         self.at += 1;
@@ -51,12 +61,10 @@ const WITH_VALUE: &[&str] = &[
     "crt-ignore-err",
     "crt-list",
     "namespace",
-    "on-marked-up",
     "proxy-v2-options",
     "redir",
     "severity-output",
     "socks4",
-    "source",
     "tls-ticket-keys",
     "track",
 ];
@@ -288,6 +296,7 @@ impl Server {
         };
         server.options(&line.words[3..], says);
         resolvers::finish(&mut server.keys);
+        source::finish(&mut server.keys);
         if !resolvers::is_name(line.text(2)) {
             // What `default-server` says of names is not for it.
             server.keys.remove("resolve");
@@ -313,7 +322,7 @@ impl Server {
                 } else {
                     "backup"
                 }),
-                "weight" | "maxconn" | "maxqueue" => {
+                "weight" | "maxconn" | "minconn" | "maxqueue" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
@@ -328,10 +337,6 @@ impl Server {
                     } else if let Some(number) = says.number(&value.text, value.span) {
                         self.keys.set_at(key, span, number);
                     }
-                }
-                "minconn" => {
-                    let _ = words.argument(option, says);
-                    says.unsupported(span, "server … minconn");
                 }
                 "cookie" => {
                     let Some(value) = words.argument(option, says) else {
@@ -348,12 +353,20 @@ impl Server {
                         self.keys.set("slowstart", time);
                     }
                 }
-                "on-marked-down" => {
+                "source" => {
+                    let source = source::of(&mut words, span, says);
+                    if let Some(source) = source {
+                        self.keys.set("source", source);
+                    }
+                }
+                "on-marked-down" | "on-marked-up" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    self.keys
-                        .set("on_marked_down", Value::plain(&value.text, value.span));
+                    self.keys.set(
+                        &option.text.replace('-', "_"),
+                        Value::plain(&value.text, value.span),
+                    );
                 }
                 "inter" | "fastinter" | "downinter" => {
                     let Some(value) = words.argument(option, says) else {

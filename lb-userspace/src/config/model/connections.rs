@@ -1,5 +1,7 @@
 //! How connections are kept and shared.
 
+use http::HeaderName;
+
 /// `connection_mode`: whether connections outlive a request. Of a frontend's and a backend's the later one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ConnectionMode {
@@ -13,7 +15,7 @@ pub enum ConnectionMode {
 }
 
 /// What a backend says of its servers' connections, and of who may come to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connections {
     /// Whether they outlive a request.
     pub mode: ConnectionMode,
@@ -23,4 +25,8 @@ pub struct Connections {
     pub persist: bool,
     /// All backup servers that are up are used when no other is, instead of the first.
     pub all_backups: bool,
+    /// Sessions from which on servers with `minconn` may have their whole `maxconn`.
+    pub fullconn: Option<u32>,
+    /// The field that tells a server its own name.
+    pub name_header: Option<HeaderName>,
 }

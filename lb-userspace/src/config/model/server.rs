@@ -22,6 +22,8 @@ pub struct Server {
     pub weight: u16,
     /// Most connections at a time; `None` is unbounded.
     pub maxconn: Option<u32>,
+    /// What its limit falls to while few ask the backend; `None`: it does not fall.
+    pub minconn: Option<u32>,
     /// Most that may wait for it alone; `None` is unbounded.
     pub max_queue: Option<u32>,
     /// Used only when no other server is up.
@@ -42,6 +44,10 @@ pub struct Server {
     pub protocol: Protocol,
     /// What becomes of its connections when it goes down.
     pub on_marked_down: OnMarkedDown,
+    /// When it comes up, sessions on backup servers end.
+    pub on_marked_up: bool,
+    /// The address that its connections come from, and their port if it is not 0; `None`: what the system chooses.
+    pub source: Option<SocketAddr>,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.

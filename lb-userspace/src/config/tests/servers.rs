@@ -9,6 +9,36 @@ fn is_explained_at_its_place() {
 
 const CASES: &[Case] = &[
     Case {
+        name: "limits and sources",
+        text: r#"frontends:
+  web: { bind: "*:80", backlog: 0, rate_limit_sessions: none, default_backend: app }
+backends:
+  app:
+    source: "2001:db8::1"
+    fullconn: 10
+    servers:
+      - { name: s1, address: "192.0.2.1:80", on_marked_up: yes }
+      - { name: s2, address: "192.0.2.2:80", source: 192.0.2.9 }
+  other:
+    fullconn: 10
+    send_name_header: "a b"
+    servers:
+      - { name: s1, address: "192.0.2.1:80", minconn: 5 }
+      - { name: s2, address: "192.0.2.2:80", minconn: 5, maxconn: 4, source: here }
+"#,
+        found: &[
+            "2:33 error: `backlog` must be a whole number from 1 to 2147483647, not `0` => write a number in that range",
+            "2:57 error: `rate_limit_sessions` must be a whole number from 1 to 1000000, not `none` => write decimal digits alone",
+            "6:5 warning: `fullconn` has no effect: no server of `app` has a `minconn` => remove it",
+            "8:30 error: `s1` cannot be reached from `2001:db8::1`, which is of another family => write a `source` of the server's family",
+            "8:60 error: `on_marked_up` cannot be `yes` => write `shutdown-backup-sessions` or `none`",
+            "12:23 error: `a b` cannot be a header field's name => write letters, digits and `-`",
+            "14:46 error: `minconn` of `s1` has no effect: it has no `maxconn` => write a `maxconn` that is larger, or remove it",
+            "15:46 error: `minconn` of `s2` is 5, its `maxconn` 4 => write a `maxconn` that is larger, or remove it",
+            "15:78 error: `source`: `here` has no port => write address and port, such as `\"192.0.2.10:80\"`",
+        ],
+    },
+    Case {
         name: "names",
         text: r#"resolvers:
   none: {}

@@ -68,7 +68,7 @@ pub(super) fn frontend(
         sid: Some(0),
         r#type: Some(TYPE_FRONTEND),
         rate,
-        rate_lim: Some(0),
+        rate_lim: Some(u64::from(frontend.config.accepting.rate.unwrap_or(0))),
         rate_max,
         mode: Some(mode(frontend.config.mode)),
         req_rate: Some(counters.http.request_rate.per_second(now)),

@@ -350,7 +350,7 @@ async fn carry(
         early,
         gate: (!rules.is_empty()).then(|| Gate::new(rules.delay, judge)),
     };
-    let outcome = relay(
+    let mut outcome = relay(
         &worker.tcp,
         &mut client.stream,
         &mut stream,
@@ -367,6 +367,9 @@ async fn carry(
         },
     )
     .await;
+    if outcome.termination.cause == Cause::Down && server.gives_way() {
+        outcome.termination.cause = Cause::Up;
+    }
     if outcome.broken {
         // What one side has broken off is to look so to the other: RST, not FIN.
         for stream in [&client.stream, &stream] {

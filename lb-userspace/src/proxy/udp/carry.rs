@@ -105,7 +105,7 @@ async fn serve(
         // The file gives no unix sockets to frontends with datagrams.
         let address = server.address().inet();
         let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
-        let error = match address.and_then(socket::to_server) {
+        let error = match address.and_then(|to| socket::to_server(to, server.config.source)) {
             Ok(socket) => {
                 trace.connected = Some(assigned.elapsed());
                 match carry(opened, backend, &slot, socket).await {
@@ -176,7 +176,11 @@ async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: Ud
                 }
             }
             Some(()) = &mut shut_down => {
-                break Ended::As(Termination::new(Cause::Down, Phase::Data));
+                let cause = match slot.server().gives_way() {
+                    true => Cause::Up,
+                    false => Cause::Down,
+                };
+                break Ended::As(Termination::new(cause, Phase::Data));
             }
             () = &mut stopping, if !stopped => {
                 stopped = true;

@@ -97,8 +97,11 @@ pub(super) fn for_client(service: SocketAddr, client: SocketAddr) -> io::Result<
 ///
 /// # Errors
 /// There is no way to the server, or descriptors, memory or ports are used up.
-pub(super) fn to_server(server: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn to_server(server: SocketAddr, source: Option<SocketAddr>) -> io::Result<UdpSocket> {
     let socket = new(server)?;
+    if let Some(source) = source {
+        socket.bind(&source.into())?;
+    }
     socket.connect(&server.into())?;
     UdpSocket::from_std(socket.into())
 }

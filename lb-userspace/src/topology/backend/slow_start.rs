@@ -35,6 +35,8 @@ impl Backend {
             self.rebuild();
             rebuild(&generations);
             self.notifier.changed();
+            // Their limits have grown too.
+            self.kernel_slots_freed();
         }
     }
 }

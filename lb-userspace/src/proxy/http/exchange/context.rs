@@ -207,6 +207,15 @@ impl Exchange {
 
     /// The first thing that ended it; what follows from that does not count.
     pub(in super::super) fn terminate(&mut self, cause: Cause, phase: Phase) {
+        let gives_way = || {
+            self.server
+                .as_ref()
+                .is_some_and(|server| server.gives_way())
+        };
+        let cause = match cause {
+            Cause::Down if gives_way() => Cause::Up,
+            cause => cause,
+        };
         self.termination
             .get_or_insert(Termination::new(cause, phase));
     }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{Request, Response, StatusCode, Version, header::HOST, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
 use super::{Failure, persist};
@@ -84,6 +84,11 @@ pub(super) async fn run(
             }
         };
         let server = Arc::clone(slot.server());
+        if let Some(name) = &target.backend.config.connections.name_header
+            && let Ok(value) = HeaderValue::from_str(&server.name)
+        {
+            request.headers_mut().insert(name, value);
+        }
         client.exchange().assign(slot);
         let fresh = lease.is_fresh();
         let sent = send(client, target, lease, request, covered, &mut trace).await;
