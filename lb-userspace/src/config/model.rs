@@ -114,6 +114,8 @@ pub struct HealthFile {
     pub path: PathBuf,
     /// Backends that must have a server up.
     pub backends: Vec<String>,
+    /// How long a graceful stop lets nobody new in before the file says that it has failed: until what is short has ended.
+    pub drain: Duration,
     /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
     pub linger: Duration,
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{StartError, files, fixed_descriptors, notify, running::Running};
+use super::{StartError, fast_path, files, fixed_descriptors, notify, running::Running};
 use crate::{
     config::{
         self, Config, Report,
@@ -100,7 +100,7 @@ impl Running {
     }
 
     /// Reads and checks the file, and has all that it asks for.
-    async fn prepare(&self) -> Result<Prepared, ReloadError> {
+    async fn prepare(&mut self) -> Result<Prepared, ReloadError> {
         let (origin, running) = (self.origin.clone(), Arc::clone(self.config()));
         let before = Arc::clone(&self.shared.topology);
         // A large file takes its time, and so do certificates; others wait on this thread.
@@ -111,7 +111,7 @@ impl Running {
         let Read {
             config,
             topology,
-            mut warnings,
+            warnings,
         } = read.await??;
         let workers = self.proxy.workers();
         let global = &config.global;
@@ -124,13 +124,8 @@ impl Running {
             true => None,
             false => Some(Opened::open(&bridge::targets(&global.log)).map_err(StartError::from)?),
         };
-        let fast_path = global.fast_path.attach != Attach::Off;
-        if fast_path && self.fast_path.is_none() {
-            warnings.push("there is no kernel path; a restart tries to have one".to_owned());
-        }
         // The last: who connects to one from now on is to be served.
-        let listeners = Listeners::open_more(&topology, workers, self.proxy.seats())
-            .map_err(StartError::from)?;
+        let listeners = self.proxy.open_more(&topology).map_err(StartError::from)?;
         Ok(Prepared {
             config,
             topology,
@@ -184,6 +179,8 @@ impl Running {
                     "the kernel path does not follow yet, and tries again: {error}"
                 ));
             }
+        } else {
+            fast_path::follow_without(&config, &topology, &self.sources.path);
         }
         self.proxy.close_removed(&shared).await;
         let reloaded = tokio::task::spawn_blocking(move || topology.reload_tls()).await;

@@ -12,7 +12,7 @@ use crate::{
     admin::reload::{Wish, Wishes},
     config::{
         Config,
-        model::{Bind, OnStop},
+        model::{Bind, HealthFile, OnStop},
     },
     fastpath::FastPath,
     health::Checks,
@@ -40,6 +40,7 @@ pub(super) struct Running {
     /// Those of the present configuration.
     own: Vec<AbortHandle>,
     watching: Option<AbortHandle>,
+    health: Option<(HealthFile, AbortHandle)>,
     wishes: Wishes,
     pub(super) wished: mpsc::UnboundedReceiver<Wish>,
 }
@@ -66,6 +67,7 @@ impl Running {
             tasks: JoinSet::new(),
             own: Vec::new(),
             watching: None,
+            health: None,
             wishes,
             wished,
         }
@@ -85,6 +87,7 @@ impl Running {
     pub(super) fn times(&self) -> Times {
         let file = self.config.global.health_file.as_ref();
         Times {
+            drain: file.map_or(Duration::ZERO, |file| file.drain),
             linger: file.map_or(Duration::ZERO, |file| file.linger),
             grace: self.config.global.grace,
             drains: self.config.global.fast_path.on_stop != OnStop::Keep,
@@ -126,9 +129,15 @@ impl Running {
         }
         let follow = follow::follow(self.config.maps.clone(), topology);
         self.own.push(self.tasks.spawn(follow));
-        if let Some(file) = self.config.global.health_file.clone() {
-            let keep = health_file::keep(file, self.sources.clone());
-            self.own.push(self.tasks.spawn(keep));
+        let file = &self.config.global.health_file;
+        if self.health.as_ref().map(|(file, _)| file) != file.as_ref() {
+            if let Some((_, task)) = self.health.take() {
+                task.abort();
+            }
+            if let Some(file) = file.clone() {
+                let keep = health_file::keep(file.clone(), self.sources.clone());
+                self.health = Some((file, self.tasks.spawn(keep)));
+            }
         }
         // One that is under way knows what it has seen.
         match (&self.watching, self.config.global.watch_config) {

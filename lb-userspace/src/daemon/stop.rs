@@ -22,6 +22,8 @@ const STOPPING: &str = "the daemon is stopping and takes no other configuration"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Letting nobody new in, so that what is short ends before the address leaves.
+    Quiet,
     /// Serving still, while whoever watches learns that it will end.
     Leaving,
     Graceful,
@@ -32,8 +34,8 @@ impl Phase {
     fn after(self, request: Request) -> Self {
         match (self, request) {
             (phase, Request::Reload) => phase,
-            (Self::Running, _) => Self::Leaving,
-            (Self::Leaving | Self::Graceful, Request::Stop) => Self::Now,
+            (Self::Running, _) => Self::Quiet,
+            (Self::Quiet | Self::Leaving | Self::Graceful, Request::Stop) => Self::Now,
             (phase, _) => phase,
         }
     }
@@ -42,6 +44,8 @@ impl Phase {
 /// How long a stop takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
+    /// Nobody new is let in for so long, before health is reported as failed.
+    pub(super) drain: Duration,
     /// New connections are taken for so long, while health is reported as failed.
     pub(super) linger: Duration,
     /// What runs may run for so long.
@@ -74,7 +78,12 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
                 None => continue,
             },
         };
-        let Times { linger, grace, .. } = times;
+        let Times {
+            drain,
+            linger,
+            grace,
+            drains,
+        } = times;
         let next = match event {
             Event::Finished => return,
             Event::Wished(wish) if phase == Phase::Running => {
@@ -98,6 +107,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
                 continue;
             }
             Event::Asked(request) => phase.after(request),
+            Event::Due if phase == Phase::Quiet => Phase::Leaving,
             Event::Due if phase == Phase::Leaving => Phase::Graceful,
             Event::Due => {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
@@ -108,17 +118,38 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
             continue;
         }
         phase = match next {
+            Phase::Quiet if drain.is_zero() && linger.is_zero() => Phase::Graceful,
+            Phase::Quiet if drain.is_zero() => Phase::Leaving,
             Phase::Leaving if linger.is_zero() => Phase::Graceful,
             next => next,
         };
         match phase {
             Phase::Running => {}
-            Phase::Leaving => {
+            Phase::Quiet => {
+                tracing::info!(
+                    "stopping: new connections wait for the other balancer, {drain:?} for what is under way"
+                );
+                notify::stopping("stopping: what is under way ends before the address leaves");
+                running.proxy.stop(Stop::Quiet);
+                if let Some(fast_path) = running.fast_path.as_ref().filter(|_| drains) {
+                    fast_path.quiet();
+                }
+                deadline = Some(Instant::now() + drain);
+            }
+            Phase::Leaving if drain.is_zero() => {
                 tracing::info!(
                     "stopping: health is reported as failed, new connections are taken for {linger:?} more"
                 );
                 running.sources.process.set_stopping();
                 notify::stopping("stopping: new connections are taken until the address has left");
+                deadline = Some(Instant::now() + linger);
+            }
+            Phase::Leaving => {
+                tracing::info!(
+                    "stopping: health is reported as failed, the address has {linger:?} to leave"
+                );
+                running.sources.process.set_stopping();
+                notify::stopping("stopping: the address leaves");
                 deadline = Some(Instant::now() + linger);
             }
             Phase::Graceful => {
@@ -142,7 +173,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
 async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>, phase: Phase) {
     match (fast_path, phase) {
         // Not before a stop has begun: draining is part of it.
-        (_, Phase::Running | Phase::Leaving) => std::future::pending().await,
+        (_, Phase::Running | Phase::Quiet | Phase::Leaving) => std::future::pending().await,
         (Some(fast_path), Phase::Graceful) => {
             tokio::join!(fast_path.drain(), proxy.finished());
         }
@@ -164,11 +195,12 @@ mod tests {
     #[test]
     fn a_second_stop_is_immediate_and_a_second_soft_stop_is_not() {
         let graceful = Phase::Running.after(Request::Stop);
-        assert_eq!(graceful, Phase::Leaving);
+        assert_eq!(graceful, Phase::Quiet);
         assert_eq!(graceful.after(Request::Stop), Phase::Now);
         assert_eq!(Phase::Graceful.after(Request::Stop), Phase::Now);
-        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Leaving);
-        assert_eq!(graceful.after(Request::SoftStop), Phase::Leaving);
+        assert_eq!(Phase::Leaving.after(Request::Stop), Phase::Now);
+        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Quiet);
+        assert_eq!(graceful.after(Request::SoftStop), Phase::Quiet);
         assert_eq!(Phase::Graceful.after(Request::SoftStop), Phase::Graceful);
         assert_eq!(
             graceful.after(Request::SoftStop).after(Request::Stop),
@@ -178,7 +210,13 @@ mod tests {
 
     #[test]
     fn a_reload_stops_nothing() {
-        for phase in [Phase::Running, Phase::Leaving, Phase::Graceful, Phase::Now] {
+        for phase in [
+            Phase::Running,
+            Phase::Quiet,
+            Phase::Leaving,
+            Phase::Graceful,
+            Phase::Now,
+        ] {
             assert_eq!(phase.after(Request::Reload), phase);
         }
     }

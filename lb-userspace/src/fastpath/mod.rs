@@ -147,6 +147,13 @@ impl FastPath {
         followed.await.map_err(|_| gone())?
     }
 
+    /// New flows go to userspace from now on, as in [`FastPath::drain`], which nobody waits for.
+    pub fn quiet(&self) {
+        let (done, _) = oneshot::channel();
+        // A loop that is gone takes none.
+        let _ = self.commands.send(Command::Drain { done });
+    }
+
     /// First phase of a stop: new flows go to userspace, known ones go on. Waits until none is active.
     pub async fn drain(&self) {
         let (done, counted) = oneshot::channel();

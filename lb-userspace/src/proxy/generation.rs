@@ -86,22 +86,34 @@ impl Thread {
         self.generations.borrow().last()?.upgrade()
     }
 
-    /// Tells all connections that the stop has begun.
-    pub(super) fn leave(&self) {
-        let generations = self.generations.borrow().clone();
-        for worker in generations.iter().filter_map(Weak::upgrade) {
-            worker.http.leave();
-        }
+    /// Tells all connections that they are to end once they have carried a request.
+    pub(super) fn quieten(&self) {
+        self.all().for_each(|worker| worker.http.quieten());
     }
 
-    /// Resolves once a stop begins.
+    /// Tells all connections that the stop has begun.
+    pub(super) fn leave(&self) {
+        self.all().for_each(|worker| worker.http.leave());
+    }
+
+    fn all(&self) -> impl Iterator<Item = Rc<Worker>> {
+        let generations = self.generations.borrow().clone();
+        generations.into_iter().filter_map(|one| one.upgrade())
+    }
+
+    /// Resolves once nobody new is to be let in.
+    pub(super) async fn quiet(&self) {
+        self.reached(Stop::Quiet).await;
+    }
+
+    /// Resolves once listeners are to close.
     pub(super) async fn stopping(&self) {
+        self.reached(Stop::Graceful).await;
+    }
+
+    async fn reached(&self, wanted: Stop) {
         // An error means that the proxy is gone altogether, which is a stop too.
-        let _ = self
-            .stop
-            .clone()
-            .wait_for(|stop| *stop > Stop::Running)
-            .await;
+        let _ = self.stop.clone().wait_for(|stop| *stop >= wanted).await;
     }
 
     /// Resolves once it serves nobody.
@@ -118,7 +130,12 @@ impl Worker {
         *self.thread.stop.borrow() > Stop::Running
     }
 
-    /// Resolves once a stop begins.
+    /// Resolves once nobody new is to be let in.
+    pub(super) async fn quiet(&self) {
+        self.thread.quiet().await;
+    }
+
+    /// Resolves once listeners are to close.
     pub async fn stopping(&self) {
         self.thread.stopping().await;
     }

@@ -149,17 +149,19 @@ impl Listeners {
     /// # Errors
     /// The first bind that cannot be had.
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
-        Self::open_more(topology, workers, &HashSet::new())
+        Self::open_more(topology, workers, &HashSet::new(), &HashSet::new())
     }
 
-    /// Opens the binds that are not among those that are `held`, once for each of `workers`.
+    /// Opens the binds that are not among those that are `held`, once for each of `workers`. Sockets of this process may
+    /// be bound to `ours` besides.
     ///
     /// # Errors
     /// The first bind that cannot be had.
-    pub fn open_more(
+    pub(super) fn open_more(
         topology: &Topology,
         workers: usize,
         held: &HashSet<Seat>,
+        ours: &HashSet<&Seat>,
     ) -> Result<Vec<Self>, ListenError> {
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         let mut inherited = Inherited::take();
@@ -206,7 +208,7 @@ impl Listeners {
                         continue;
                     }
                 };
-                let address = claim_address(bind, asked, held).map_err(explain)?;
+                let address = claim_address(bind, asked, ours).map_err(explain)?;
                 for worker in &mut all {
                     let backlog = backlog(frontend);
                     let frontend = Arc::clone(frontend);
@@ -243,10 +245,14 @@ fn beside(bind: &Bind) -> io::Result<Socket> {
 
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
 /// the bind asks for any (0). One that is ours may have the port by another address: `*:80` beside `192.0.2.1:80`.
-fn claim_address(bind: &Bind, address: SocketAddr, held: &HashSet<Seat>) -> io::Result<SocketAddr> {
+fn claim_address(
+    bind: &Bind,
+    address: SocketAddr,
+    ours: &HashSet<&Seat>,
+) -> io::Result<SocketAddr> {
     // Bound, but never listening: a client that came in between would be reset.
     let probe = match bound(bind, address, false) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && shares_port(bind, held) => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && shares_port(bind, ours) => {
             bound(bind, address, true)?
         }
         probe => probe?,
@@ -257,9 +263,9 @@ fn claim_address(bind: &Bind, address: SocketAddr, held: &HashSet<Seat>) -> io::
         .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-fn shares_port(bind: &Bind, held: &HashSet<Seat>) -> bool {
+fn shares_port(bind: &Bind, ours: &HashSet<&Seat>) -> bool {
     let (transport, port) = (bind.transport, bind.address.port());
-    held.iter()
+    ours.iter()
         .any(|seat| seat.transport == transport && seat.address.port() == port)
 }
 
@@ -352,7 +358,8 @@ fn mend(error: &SocketFileError) -> &'static str {
         SocketFileError::InUse => "stop that one (`ss -lxp` names it) or choose another path",
         SocketFileError::NotASocket => "remove it or choose another path",
         SocketFileError::System { .. } => {
-            "its folder has to exist and to be writable, and only root gives files away"
+            "its folder has to exist and to be writable, and only root gives files away; an lb that runs already makes none \
+             in folders that it was not started with (restart it)"
         }
     }
 }

@@ -9,9 +9,14 @@ use std::{
     sync::Arc,
     sync::OnceLock,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+    watch,
+};
 
 pub mod connect;
 pub mod dispatch;
@@ -20,6 +25,7 @@ mod entrance;
 mod fixtures;
 pub mod generation;
 pub mod http;
+mod ignore;
 mod inherited;
 pub mod listener;
 mod peek;
@@ -177,11 +183,17 @@ impl Shared {
     }
 }
 
+/// How long a reload waits for listeners to be closed.
+const CLOSING: Duration = Duration::from_millis(200);
+
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Not at all.
     Running,
+    /// First packets of new connections are not answered, so that clients repeat them, and connections of mode http end
+    /// after what they are at.
+    Quiet,
     /// No new connections; those that there are run to their end.
     Graceful,
     /// All connections end.
@@ -197,6 +209,8 @@ pub struct Proxy {
     running: watch::Sender<usize>,
     /// What is listened on.
     seats: HashSet<Seat>,
+    /// What was, and is not closed by all threads yet.
+    closing: Vec<(HashSet<Seat>, Vec<oneshot::Receiver<()>>)>,
     pulses: Pulses,
 }
 
@@ -214,6 +228,7 @@ impl Proxy {
             changes: Vec::new(),
             running: watch::Sender::new(0),
             seats: seats(&shared.topology),
+            closing: Vec::new(),
         };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
@@ -241,9 +256,18 @@ impl Proxy {
         self.threads.len()
     }
 
-    /// What is listened on.
-    pub fn seats(&self) -> &HashSet<Seat> {
-        &self.seats
+    /// Opens the binds of `topology` that are not listened on yet, once for each worker.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub fn open_more(&mut self, topology: &Topology) -> Result<Vec<Listeners>, ListenError> {
+        for (_, threads) in &mut self.closing {
+            threads.retain_mut(|closed| matches!(closed.try_recv(), Err(TryRecvError::Empty)));
+        }
+        self.closing.retain(|(_, threads)| !threads.is_empty());
+        let closing = self.closing.iter().flat_map(|(seats, _)| seats);
+        let ours: HashSet<&Seat> = self.seats.iter().chain(closing).collect();
+        Listeners::open_more(topology, self.workers(), &self.seats, &ours)
     }
 
     /// Serves another configuration from now on, with the `listeners` that it has beside those that there are. What it has
@@ -276,17 +300,30 @@ impl Proxy {
         listener::give_files(&before.topology, &shared.topology)
     }
 
-    /// Closes the listeners that the configuration of `shared` has no longer.
+    /// Closes the listeners that the configuration of `shared` has no longer. Waits a moment for that: who waits to be
+    /// accepted may take longer, and so may flows of datagrams.
     pub async fn close_removed(&mut self, shared: &Shared) {
+        let wanted = seats(&shared.topology);
+        let removed: HashSet<Seat> = self.seats.difference(&wanted).cloned().collect();
+        self.seats = wanted;
+        if removed.is_empty() {
+            return;
+        }
         let told = self.changes.iter().map(|changes| {
             let (done, closed) = oneshot::channel();
             let _ = changes.send(Change::Close { done });
             closed
         });
-        for closed in told.collect::<Vec<_>>() {
-            let _ = closed.await;
+        let mut told: Vec<_> = told.collect();
+        let all = async {
+            while let Some(closed) = told.last_mut() {
+                let _ = closed.await;
+                told.pop();
+            }
+        };
+        if tokio::time::timeout(CLOSING, all).await.is_err() {
+            self.closing.push((removed, told));
         }
-        self.seats = seats(&shared.topology);
     }
 
     /// Begins or hastens the stop; never goes back.

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::Arc,
 };
@@ -32,7 +32,7 @@ pub(super) enum Change {
         listeners: Listeners,
         done: oneshot::Sender<()>,
     },
-    /// Listeners that the configuration has no longer are closed, after what waits in them was taken.
+    /// Listeners that the configuration has no longer are closed, after what waits in them was taken; then that is told.
     Close { done: oneshot::Sender<()> },
 }
 
@@ -89,6 +89,12 @@ impl Post {
         }
     }
 
+    /// Resolves once nobody new is to be let in, though what is on its way is.
+    pub(super) async fn quiet(&self) {
+        let worker = Rc::clone(&self.spot.borrow().worker);
+        worker.quiet().await;
+    }
+
     fn move_to(&self, spot: Spot) {
         self.spot.replace(spot);
         self.moves.set(self.moves.get() + 1);
@@ -111,7 +117,8 @@ struct Posts {
 struct Held {
     post: Rc<Post>,
     /// Accepts; one for datagrams goes on with the flows that there are.
-    accepting: Option<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
+    datagrams: bool,
 }
 
 impl Posts {
@@ -153,36 +160,49 @@ impl Posts {
         for (frontend, listener, bind) in sockets {
             let (at, post) = post(frontend, bind);
             let accepting = worker::accept(Rc::clone(&post), listener);
-            let accepting = Some(tokio::task::spawn_local(accepting));
+            let held = Held {
+                post,
+                accepting: tokio::task::spawn_local(accepting),
+                datagrams: false,
+            };
             if let Some(seat) = spots.get(&at) {
-                self.held.insert(seat.clone(), Held { post, accepting });
+                self.held.insert(seat.clone(), held);
             }
         }
         for (frontend, socket, bind) in datagrams {
             let (at, post) = post(frontend, bind);
             // Ends with the set, or with its last flow once it is closed.
-            tokio::task::spawn_local(udp::serve(Rc::clone(&post), socket));
+            let serving = udp::serve(Rc::clone(&post), socket);
+            let held = Held {
+                post,
+                accepting: tokio::task::spawn_local(serving),
+                datagrams: true,
+            };
             if let Some(seat) = spots.get(&at) {
-                let held = Held {
-                    post,
-                    accepting: None,
-                };
                 self.held.insert(seat.clone(), held);
             }
         }
     }
 
-    /// Closes what the newest configuration has no longer.
-    fn close(&mut self) {
-        let wanted: std::collections::HashSet<Seat> = seats(&self.newest.shared.topology)
+    /// Closes what the newest configuration has no longer, and says once all of that is closed.
+    fn close(&mut self, done: oneshot::Sender<()>) {
+        let wanted: HashSet<Seat> = seats(&self.newest.shared.topology)
             .map(|(seat, ..)| seat)
             .collect();
-        self.held.retain(|seat, held| {
-            let stays = wanted.contains(seat);
-            if !stays {
-                held.post.close();
+        let removed: Vec<Held> = self
+            .held
+            .extract_if(|seat, _| !wanted.contains(seat))
+            .map(|(_, held)| held)
+            .collect();
+        for held in &removed {
+            held.post.close();
+        }
+        tokio::task::spawn_local(async move {
+            for held in removed {
+                let _ = held.accepting.await;
             }
-            stays
+            // Whoever has asked may be gone.
+            let _ = done.send(());
         });
     }
 
@@ -199,10 +219,7 @@ impl Posts {
                 // Whoever has asked may be gone.
                 let _ = done.send(());
             }
-            Change::Close { done } => {
-                self.close();
-                let _ = done.send(());
-            }
+            Change::Close { done } => self.close(done),
         }
     }
 }
@@ -225,10 +242,15 @@ pub(super) fn run(
             held: HashMap::new(),
         };
         posts.install(listeners);
+        let mut quiet = false;
         loop {
             tokio::select! {
                 biased;
                 () = thread.stopping() => break,
+                () = thread.quiet(), if !quiet => {
+                    quiet = true;
+                    thread.quieten();
+                }
                 Some(change) = changes.recv() => posts.change(change),
                 // Nobody is there who could tell anything.
                 else => thread.stopping().await,
@@ -237,13 +259,13 @@ pub(super) fn run(
         thread.leave();
         let held = std::mem::take(&mut posts.held);
         let mut files = Vec::new();
-        for (_, Held { post, accepting }) in held {
-            // What the kernel has accepted for us already is still served; then the listener closes.
-            if let Some(task) = accepting {
-                let _ = task.await;
+        for held in held.into_values() {
+            // What the kernel has accepted for us already is still served; then the listener closes. One for datagrams goes
+            // on with its flows.
+            if !held.datagrams {
+                let _ = held.accepting.await;
             }
-            files.extend(post.file.clone());
-            drop(post);
+            files.extend(held.post.file.clone());
         }
         // Nobody is to find the name of a socket that is not listened on.
         drop(files);

@@ -21,7 +21,7 @@ use super::{
     Shared, Stream, entrance,
     generation::{Served, Worker},
     header::Ends,
-    http,
+    http, ignore,
     post::{Post, Spot},
     sieve, tcp,
 };
@@ -187,6 +187,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
     };
     let mut burst = 0;
     let mut failing = false;
+    let mut quiet = false;
     loop {
         // Readiness first, place second, accept third: an idle listener holds no place, and a connection without one
         // waits in the kernel's queue.
@@ -194,6 +195,13 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
             biased;
             ready = listener.readable() => ready,
             () = post.ended() => return,
+            () = post.quiet(), if !quiet => {
+                quiet = true;
+                if let Err(error) = ignore::newcomers(listener.get_ref()) {
+                    tracing::debug!("a listener goes on answering: {error}");
+                }
+                continue;
+            }
         };
         let Ok(mut ready) = ready else { return };
         let Spot {

@@ -44,11 +44,46 @@ impl Daemon {
         rest: &str,
         ready: SocketAddr,
     ) -> Self {
-        let config = folder.join("lb.yaml");
-        fs::write(&config, whole(&folder, rest)).unwrap();
+        let text = whole(&folder, rest);
+        Self::start_file(binary, folder, ("lb.yaml", &text), ready)
+    }
+
+    /// The same with these variables in its environment.
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub(crate) fn start_with(
+        folder: PathBuf,
+        rest: &str,
+        ready: SocketAddr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let text = whole(&folder, rest);
+        let binary = env!("CARGO_BIN_EXE_lb").as_ref();
+        Self::start_in(binary, folder, ("lb.yaml", &text), ready, environment)
+    }
+
+    /// The same with a file of this name and text.
+    pub(crate) fn start_file(
+        binary: &Path,
+        folder: PathBuf,
+        file: (&str, &str),
+        ready: SocketAddr,
+    ) -> Self {
+        Self::start_in(binary, folder, file, ready, &[])
+    }
+
+    fn start_in(
+        binary: &Path,
+        folder: PathBuf,
+        (name, text): (&str, &str),
+        ready: SocketAddr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let config = folder.join(name);
+        fs::write(&config, text).unwrap();
         let child = Command::new(binary)
             .args(["run", "--config"])
             .arg(&config)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.join("stderr")).unwrap())

@@ -148,6 +148,66 @@ fn a_wider_bind_takes_the_port_of_a_narrower_one() {
 }
 
 #[test]
+fn a_listener_that_went_can_come_back_at_once() {
+    let one = Server::start("one");
+    let (daemon, at) = web(&[&one]);
+    let other = free();
+    let narrow = file(at, "", "", &[&one]);
+    let wide = narrow.replace(
+        &format!("bind: '{at}'"),
+        &format!("bind: ['{at}', '{other}']"),
+    );
+    for _ in 0..30 {
+        take(&daemon, &wide);
+        assert_eq!(name(&ask(other, "/")), "one");
+        take(&daemon, &narrow);
+    }
+    assert_eq!(name(&ask(at, "/")), "one");
+}
+
+#[test]
+fn a_file_of_haproxys_is_read_again_as_well() {
+    let [one, two] = [Server::start("one"), Server::start("two")];
+    let (folder, at) = (Daemon::folder(), free());
+    let with = |servers: &str| {
+        format!(
+            "global
+  stats socket {}/admin.sock mode 600 level admin
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+frontend web
+  bind {at}
+  default_backend app
+backend app
+{servers}",
+            folder.display()
+        )
+    };
+    let server = |server: &Server, name: &str| format!("  server {name} {}\n", server.at);
+    let cfg = ("lb.cfg", &*with(&server(&one, "one")));
+    let lb = env!("CARGO_BIN_EXE_lb").as_ref();
+    let daemon = Daemon::start_file(lb, folder.clone(), cfg, at);
+    let mut client = Client::connect(at);
+    assert_eq!(name(&client.get("/")), "one");
+    let path = folder.join("lb.cfg");
+    std::fs::write(&path, with(&server(&two, "two"))).unwrap();
+    let (said, good) = daemon.reload();
+    assert!(good, "{said}");
+    assert!(
+        said.starts_with("server app/one removed\nserver app/two added\n"),
+        "{said}"
+    );
+    assert_eq!(name(&client.get("/")), "two");
+    std::fs::write(&path, with("  server two nonsense\n  serve it\n")).unwrap();
+    let (said, good) = daemon.reload();
+    assert!(!good && said.contains("lb.cfg:13:"), "{said}");
+    assert_eq!(name(&client.get("/")), "two");
+}
+
+#[test]
 fn checks_change_and_those_that_do_not_go_on() {
     let [one, two] = [Server::start("one"), Server::start("two")];
     let at = free();

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use crate::{
-    daemon::free,
+    daemon::{Daemon, PATIENCE, free},
     world::{Client, Server, ask, file, name, take, wait_until, web},
 };
 
@@ -127,4 +127,38 @@ fn log_targets_change() {
     });
     let log = fs::read_to_string(daemon.folder.join("log")).unwrap();
     assert!(!log.contains("/second"), "{log}");
+}
+
+#[test]
+fn the_service_manager_learns_of_a_reload_and_of_its_end() {
+    let one = Server::start("one");
+    let (folder, at) = (Daemon::folder(), free());
+    let manager = std::os::unix::net::UnixDatagram::bind(folder.join("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = |wanted: &str| loop {
+        let mut buffer = [0; 256];
+        let length = manager.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.starts_with(wanted) {
+            return text;
+        }
+    };
+    let notify = folder.join("notify").display().to_string();
+    let daemon = Daemon::start_with(
+        folder,
+        &file(at, "", "", &[&one]),
+        at,
+        &[("NOTIFY_SOCKET", &notify)],
+    );
+    told("READY=1\n");
+    for good in [true, false] {
+        if !good {
+            daemon.write("nonsense");
+        }
+        assert_eq!(daemon.reload().1, good);
+        let reloading = told("RELOADING=1\n");
+        let since = reloading.split_once("MONOTONIC_USEC=").unwrap().1;
+        assert!(since.parse::<u64>().unwrap() > 0);
+        told("READY=1\n");
+    }
 }

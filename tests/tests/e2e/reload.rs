@@ -235,6 +235,32 @@ fn a_file_that_is_not_valid_leaves_the_kernel_path_as_it_is() {
 }
 
 #[test]
+fn the_program_moves_from_one_hook_to_another_and_its_flows_along() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(2).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let body = forwarding(&lab, &web, "", &[0, 1]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 10);
+    for hook in ["tc", "xdp"] {
+        let fast_path = format!("attach: {hook}, max_flows: 100000");
+        daemon.change_fast_path(&fast_path, &body).unwrap();
+        let said = take(&daemon, &body);
+        assert!(said.contains("global changed: fast_path"), "{said}");
+        assert_alive(&mut held);
+        let status = daemon.status().unwrap();
+        let interfaces = status["fast_path"]["interfaces"].as_array().unwrap();
+        assert!(interfaces.iter().all(|i| i["attach"] == hook), "{status}");
+        kernel_takes_over(&lab, &daemon);
+        assert_alive(&mut held);
+    }
+}
+
+#[test]
 fn health_goes_on_in_the_kernel() {
     if skip::without_lb() {
         return;

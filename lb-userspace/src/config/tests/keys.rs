@@ -68,7 +68,7 @@ backends:
 stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
-            "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends` or `linger`",
+            "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends`, `drain` or `linger`",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",

@@ -19,6 +19,7 @@ const MAX_FIELDS: usize = 101;
 pub struct Local {
     pub(super) pool: Pool,
     pub(super) server: http1::Builder,
+    quiet: Cell<bool>,
     stopping: Cell<bool>,
     superseded: Cell<bool>,
     changed: Notify,
@@ -38,6 +39,7 @@ impl Default for Local {
         Self {
             pool: Pool::default(),
             server,
+            quiet: Cell::new(false),
             stopping: Cell::new(false),
             superseded: Cell::new(false),
             changed: Notify::new(),
@@ -53,14 +55,25 @@ impl Local {
         self.stopping.get()
     }
 
+    /// Whether connections should end after a request: those that have not carried one yet may still do so.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.get()
+    }
+
     /// Whether there is a newer configuration, under which connections go on after the request that they are at.
     pub(super) fn is_superseded(&self) -> bool {
         self.superseded.get()
     }
 
-    /// Wakes when either begins.
+    /// Wakes when any of these begins.
     pub(super) fn changed(&self) -> &Notify {
         &self.changed
+    }
+
+    /// Connections are to end after a request.
+    pub(in crate::proxy) fn quieten(&self) {
+        self.quiet.set(true);
+        self.changed.notify_waiters();
     }
 
     /// Connections are to end after the request that they are at.

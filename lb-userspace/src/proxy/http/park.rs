@@ -28,11 +28,17 @@ pub(super) async fn wait(client: &Client, stream: &Stream) -> Option<End> {
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
     let mut change = pin!(client.worker.http.changed().notified());
-    let mut registered = false;
+    let (mut registered, mut quiet) = (false, false);
     poll_fn(|cx| {
         client.tick();
         if !registered {
             registered = true;
+            let _ = change.as_mut().poll(cx);
+        }
+        if client.worker.http.is_quiet() && !quiet {
+            // The stop itself is still to come.
+            quiet = true;
+            change.set(client.worker.http.changed().notified());
             let _ = change.as_mut().poll(cx);
         }
         if client.moves() {

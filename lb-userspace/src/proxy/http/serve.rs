@@ -177,12 +177,18 @@ where
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
     let mut change = pin!(client.worker.http.changed().notified());
-    let (mut registered, mut stopping, mut moves) = (false, false, false);
+    let (mut registered, mut quiet, mut stopping, mut moves) = (false, false, false, false);
     poll_fn(|cx| {
         client.tick();
         if !registered {
             // The flag says it; this is for the wake-up, and the task's waker stays the same.
             registered = true;
+            let _ = change.as_mut().poll(cx);
+        }
+        if client.worker.http.is_quiet() && !quiet {
+            // The stop itself is still to come.
+            quiet = true;
+            change.set(client.worker.http.changed().notified());
             let _ = change.as_mut().poll(cx);
         }
         if client.worker.http.is_superseded() && !moves && !stopping {

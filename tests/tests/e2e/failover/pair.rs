@@ -145,7 +145,10 @@ impl<'a> Pair<'a> {
                 .global("grace", "3s")
                 .global(
                     "health_file",
-                    &format!("{{ path: {}, backends: [l4, l7] }}", health.display()),
+                    &format!(
+                        "{{ path: {}, backends: [l4, l7], drain: 600ms }}",
+                        health.display()
+                    ),
                 )
                 .start()
                 .unwrap();

@@ -1,7 +1,7 @@
 //! What clients see: some that are impatient, to measure by, and some with the patience of ordinary ones, to count losses.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +20,10 @@ const IMPATIENT: Duration = Duration::from_millis(50);
 const PATIENT: Duration = Duration::from_secs(5);
 /// Between attempts of one client.
 const PAUSE: Duration = Duration::from_millis(5);
+/// What [`client::exchange`] says of a connection that was closed instead of an answer.
+const CLOSED: &str = "closed without a response";
+/// What the system says of one.
+const HUNG_UP: [ErrorKind; 2] = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
 /// Clients that are patient, of each kind.
 const CLIENTS: usize = 4;
 /// Connections that last, of each kind.
@@ -206,15 +210,22 @@ fn l7(patience: Duration) -> io::Result<()> {
     get(&mut stream, "Connection: close\r\n").map(drop)
 }
 
-/// A request on a connection that is kept, or on another if that has said that it closes.
+/// A request on a connection that is kept, or on another if that has said that it closes, or has closed before any answer to
+/// one that was used before: what every client does (RFC 9112 §9.3.1).
 fn keep(kept: &mut Option<TcpStream>) -> io::Result<()> {
-    let mut stream = match kept.take() {
-        Some(stream) => stream,
-        None => open(L7, PATIENT)?,
-    };
-    if get(&mut stream, "")? {
-        *kept = Some(stream);
+    if let Some(mut stream) = kept.take() {
+        match get(&mut stream, "") {
+            Ok(goes_on) => {
+                *kept = goes_on.then_some(stream);
+                return Ok(());
+            }
+            Err(error) if error.to_string().contains(CLOSED) || HUNG_UP.contains(&error.kind()) => {
+            }
+            Err(error) => return Err(error),
+        }
     }
+    let mut stream = open(L7, PATIENT)?;
+    *kept = get(&mut stream, "")?.then_some(stream);
     Ok(())
 }
 

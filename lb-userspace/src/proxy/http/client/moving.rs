@@ -20,6 +20,7 @@ impl Client {
     /// Whether it is to end after the request that it is at: all stops, or its frontend is there no longer.
     pub(in super::super) fn is_leaving(&self) -> bool {
         self.worker.http.is_stopping()
+            || (self.worker.http.is_quiet() && !self.is_new())
             || (self.worker.http.is_superseded() && self.worker.successor(&self.frontend).is_none())
     }
 

@@ -174,7 +174,8 @@ async fn drive(
         if !*stopping && client.moves() {
             return Poll::Ready(Driven::Superseded);
         }
-        if !*stopping && client.is_leaving() {
+        // Streams that are on their way are served all the same.
+        if !*stopping && (client.is_leaving() || client.worker.http.is_quiet()) {
             *stopping = true;
             wire.graceful_shutdown();
         }
