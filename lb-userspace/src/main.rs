@@ -12,6 +12,7 @@ use lb::{
         cli::{ServerArgs, StatusArgs},
         health::HealthArgs,
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
+        reload::ReloadArgs,
         stop::StopArgs,
         tune::TuneArgs,
     },
@@ -64,6 +65,8 @@ enum Command {
     Trace(TraceArgs),
     /// Exit 0 if the data path really forwards, else 1 and say why
     Health(HealthArgs),
+    /// Read the configuration again and run it, or say why not
+    Reload(ReloadArgs),
     /// Stop the daemon, gracefully unless told otherwise
     Stop(StopArgs),
     /// Print kernel settings worth having, with reasons and present values
@@ -148,6 +151,7 @@ fn main() -> ExitCode {
         Command::Deny(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Health(args) => args.run(),
+        Command::Reload(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Tune(args) => args.run(),
         Command::Completions { shell } => completions(shell),
@@ -164,6 +168,8 @@ fn run(args: &RunArgs) -> ExitCode {
     let Some(config) = report.config.filter(|_| valid) else {
         return ExitCode::FAILURE;
     };
+    // Before the process goes to another folder.
+    let origin = daemon::Origin::new(&file.config, file.options());
     if args.daemon {
         let stderr = |log: &LogTarget| log.target == LogDestination::Stderr;
         if config.global.log.iter().all(stderr) {
@@ -180,7 +186,7 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     }
-    daemon::run(config)
+    daemon::run(config, origin)
 }
 
 fn check(args: &CheckArgs) -> ExitCode {

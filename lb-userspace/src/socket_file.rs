@@ -91,18 +91,26 @@ impl SocketFile {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
         };
-        if access.user.is_some() || access.group.is_some() {
-            std::os::unix::fs::chown(path, access.user, access.group)
-                .map_err(SocketFileError::system("give it to its owner"))?;
-        }
-        if let Some(mode) = access.mode {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-            fs::set_permissions(path, mode)
-                .map_err(SocketFileError::system("set its permissions"))?;
-        }
+        give(path, access)?;
         listen(&socket, backlog).map_err(|error| on(error.into()))?;
         Ok((socket, file))
     }
+}
+
+/// Gives the file to whom `access` says.
+///
+/// # Errors
+/// The system's.
+pub fn give(path: &Path, access: Access) -> Result<(), SocketFileError> {
+    if access.user.is_some() || access.group.is_some() {
+        std::os::unix::fs::chown(path, access.user, access.group)
+            .map_err(SocketFileError::system("give it to its owner"))?;
+    }
+    if let Some(mode) = access.mode {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(path, mode).map_err(SocketFileError::system("set its permissions"))?;
+    }
+    Ok(())
 }
 
 impl Drop for SocketFile {

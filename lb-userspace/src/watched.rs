@@ -56,6 +56,13 @@ impl Watched {
         self.seen.iter().map(|(path, _)| path.as_path())
     }
 
+    /// Those that are not as they were, whether or not they are being written just now.
+    pub fn differing(&self) -> Vec<PathBuf> {
+        let differing = self.seen.iter();
+        let differing = differing.filter(|(path, then)| Stamp::of(path) != *then);
+        differing.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Those that have changed, once all are as they were when this was asked last.
     pub fn changed(&mut self) -> Vec<PathBuf> {
         let now: Vec<Stamp> = self.files().map(Stamp::of).collect();

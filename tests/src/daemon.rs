@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Daemon<'a> {
     unprivileged: Option<PathBuf>,
     capabilities: Vec<String>,
     environment: Vec<(String, String)>,
+    // Another name of the binary, if it is to have one.
+    alias: Option<PathBuf>,
 }
 
 /// The user and group without any right (`nobody`).
@@ -55,6 +57,8 @@ pub struct Builder<'a> {
     capabilities: Vec<String>,
     closed_pins: bool,
     environment: Vec<(String, String)>,
+    netns: Option<&'a Netns>,
+    alias: Option<String>,
 }
 
 /// The kernel path unless a test asks for another. The flow table is allocated whole, which for the default of a million
@@ -85,6 +89,8 @@ impl<'a> Daemon<'a> {
             capabilities: Vec::new(),
             closed_pins: false,
             environment: Vec::new(),
+            netns: None,
+            alias: None,
         }
     }
 
@@ -102,7 +108,10 @@ impl<'a> Daemon<'a> {
     /// With what it said, when it ends before, or takes too long.
     pub fn start_with<T>(&mut self, mut ready: impl FnMut(&Daemon<'a>) -> Option<T>) -> Result<T> {
         let mut command = match &self.unprivileged {
-            None => self.netns.command(binary()),
+            None => match &self.alias {
+                Some(alias) => self.netns.command(alias),
+                None => self.netns.command(binary()),
+            },
             Some(binary) => {
                 let mut command = self.netns.command("setpriv");
                 command.arg(format!("--reuid={NOBODY}"));
@@ -303,6 +312,18 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// In another namespace than the lab's balancer.
+    pub fn in_netns(mut self, netns: &'a Netns) -> Builder<'a> {
+        self.netns = Some(netns);
+        self
+    }
+
+    /// Under another name of the process, by which others find it.
+    pub fn alias(mut self, name: &str) -> Builder<'a> {
+        self.alias = Some(name.to_owned());
+        self
+    }
+
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Builder<'a> {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -357,9 +378,13 @@ impl<'a> Builder<'a> {
             chown(&pin_path, Some(NOBODY), Some(NOBODY))
                 .context(|| format!("give {} away", pin_path.display()))?;
         }
+        let alias = self.alias.map(|name| files.path().join(name));
+        if let Some(alias) = &alias {
+            symlink(binary(), alias).context(|| format!("make {}", alias.display()))?;
+        }
         let daemon = Daemon {
             process: None,
-            netns: self.lab.balancer(),
+            netns: self.netns.unwrap_or(self.lab.balancer()),
             config: files.path().join("lb.yaml"),
             socket: files.path().join("admin.sock"),
             _pins: pins,
@@ -369,6 +394,7 @@ impl<'a> Builder<'a> {
             unprivileged,
             capabilities: self.capabilities,
             environment: self.environment,
+            alias,
         };
         daemon.write_config(&self.body)?;
         Ok(daemon)

@@ -51,10 +51,14 @@ pub fn wrk(netns: &Netns, connections: usize, seconds: u32, url: &str) -> Result
         url,
     ]);
     let output = run(&mut command)?;
-    parse_wrk(&String::from_utf8_lossy(&output.stdout))
+    wrk_report(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn parse_wrk(text: &str) -> Result<Wrk> {
+/// What wrk has reported.
+///
+/// # Errors
+/// When it has reported nothing.
+pub fn wrk_report(text: &str) -> Result<Wrk> {
     let mut report = Wrk::default();
     let mut seen = false;
     for line in text.lines().map(str::trim) {
@@ -134,11 +138,12 @@ pub fn iperf3(netns: &Netns, target: SocketAddr, bytes: u64, reverse: bool) -> R
     let mut client = Process::start(command)?;
     client.wait(Duration::from_secs(60))?;
     let text = client.stdout();
-    parse_iperf3(&text)
+    iperf3_report(&text)
         .ok_or_else(|| Error::new(format!("no report from iperf3: {text} {}", client.stderr())))
 }
 
-fn parse_iperf3(text: &str) -> Option<Iperf3> {
+/// What iperf3 has reported in JSON.
+pub fn iperf3_report(text: &str) -> Option<Iperf3> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
     let end = report.get("end")?;
     Some(Iperf3 {
@@ -164,8 +169,8 @@ mod tests {
             socket_errors: 6,
             bad_statuses: 7,
         };
-        assert_eq!(parse_wrk(text).unwrap(), report);
-        assert!(parse_wrk("unable to connect to 10.77.1.1:80 Connection refused").is_err());
+        assert_eq!(wrk_report(text).unwrap(), report);
+        assert!(wrk_report("unable to connect to 10.77.1.1:80 Connection refused").is_err());
     }
 
     #[test]
@@ -178,7 +183,7 @@ mod tests {
             bits_per_second: 1.5,
             retransmits: 4,
         };
-        assert_eq!(parse_iperf3(text), Some(report));
-        assert_eq!(parse_iperf3(r#"{"error": "unable to connect"}"#), None);
+        assert_eq!(iperf3_report(text), Some(report));
+        assert_eq!(iperf3_report(r#"{"error": "unable to connect"}"#), None);
     }
 }

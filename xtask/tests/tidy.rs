@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire",
             "accounts",
             "capabilities",
+            "watched",
         ],
     ),
     (
@@ -101,6 +102,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
     ("sieve.rs", &["rules", "frontends"]),
+    ("users.rs", &["The file"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
     ("answers.rs", &["rules"]),

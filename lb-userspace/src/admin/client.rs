@@ -48,11 +48,19 @@ pub enum ClientError {
 /// # Errors
 /// Nobody answers at `path`.
 pub fn ask(path: &Path, line: &str) -> Result<String, ClientError> {
+    ask_within(path, line, PATIENCE)
+}
+
+/// The same, where the answer may take some time.
+///
+/// # Errors
+/// Nobody answers at `path`.
+pub fn ask_within(path: &Path, line: &str, patience: Duration) -> Result<String, ClientError> {
     let mut stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
         path: path.to_owned(),
         source,
     })?;
-    talk(&mut stream, line).map_err(|source| ClientError::Talk {
+    talk(&mut stream, line, patience).map_err(|source| ClientError::Talk {
         path: path.to_owned(),
         source,
     })
@@ -95,8 +103,8 @@ fn read_lines(
     Ok(())
 }
 
-fn talk(stream: &mut UnixStream, line: &str) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn talk(stream: &mut UnixStream, line: &str, patience: Duration) -> io::Result<String> {
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(line.as_bytes())?;
     stream.write_all(b"\n")?;

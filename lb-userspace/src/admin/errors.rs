@@ -100,7 +100,7 @@ fn one(out: &mut String, iid: usize, invalid: &Invalid, proxies: &Proxies<'_>) {
             let of_server = proxies
                 .0
                 .server(backend, server)
-                .map_or(0, |server| server.index + 1);
+                .map_or(0, |server| server.id);
             let _ = write!(
                 out,
                 " \n[{at}] backend {backend} (#{iid}): invalid response\n  \

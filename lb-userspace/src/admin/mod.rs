@@ -10,6 +10,7 @@ pub mod health;
 mod kernel;
 pub mod kernel_cli;
 mod maps;
+pub mod reload;
 pub mod socket;
 pub mod status;
 pub mod stop;

@@ -15,7 +15,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{certificates::Transactions, command, kernel, maps, tables};
+use super::{
+    certificates::Transactions,
+    command, kernel, maps,
+    reload::{self, Wishes},
+    tables,
+};
 use crate::{
     observe::stats::Sources,
     socket_file::{Access, SocketFile, SocketFileError},
@@ -121,7 +126,7 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub async fn serve(self, sources: Sources) -> io::Result<()> {
+    pub async fn serve(self, sources: Sources, wishes: Wishes) -> io::Result<()> {
         let Self { listener, file, .. } = self;
         // Lives as long as the future, so that the file goes with it.
         let _file = file;
@@ -133,12 +138,12 @@ impl AdminSocket {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let sources = sources.clone();
+                    let (sources, wishes) = (sources.clone(), wishes.clone());
                     let transactions = Arc::clone(&transactions);
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = serve_client(stream, &sources, &transactions).await;
+                        let _ = serve_client(stream, &sources, &transactions, &wishes).await;
                     });
                 }
                 Err(error) => {
@@ -156,6 +161,7 @@ async fn serve_client(
     mut stream: tokio::net::UnixStream,
     sources: &Sources,
     transactions: &Transactions,
+    wishes: &Wishes,
 ) -> io::Result<()> {
     let (line, rest) = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
     let (line, payload) = match line.trim_end().strip_suffix("<<") {
@@ -168,6 +174,10 @@ async fn serve_client(
     for command in command::split(line) {
         let words = command::words(&command);
         if words.is_empty() {
+            continue;
+        }
+        if let Some(answer) = reload::answer(wishes, &words).await {
+            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
             continue;
         }
         let topology = sources.topology();
@@ -271,6 +281,11 @@ mod tests {
         }
     }
 
+    /// Nobody who would grant a wish.
+    fn nobody() -> Wishes {
+        tokio::sync::mpsc::unbounded_channel().0
+    }
+
     /// Asks while the socket is served, which ends with this.
     fn ask_served(socket: AdminSocket, path: &Path, line: &'static str) -> String {
         ask_served_of(fixture::sources(), socket, path, line)
@@ -295,7 +310,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                ended = socket.serve(sources) => panic!("{ended:?}"),
+                ended = socket.serve(sources, nobody()) => panic!("{ended:?}"),
                 () = answered => {}
             }
         });

@@ -1,6 +1,6 @@
 //! What rules do, key by key.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, header::HOST};
 
@@ -8,13 +8,13 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
-    source::Span,
+    source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
     units::{self, Problem},
 };
 use crate::rules::{
-    Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
+    Change, Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -33,6 +33,20 @@ pub(super) fn edits(
         Side::Request => {
             target(d, table, &mut found);
             client(d, table, &mut found);
+            for (entry, force) in [
+                (table.take("force_persist"), true),
+                (table.take("ignore_persist"), false),
+            ] {
+                let Some(e) = entry else { continue };
+                match d.boolean(&e.value, &format!("`{}`", e.key)) {
+                    Some(true) => found.push((e.key_span, Edit::Persist(force))),
+                    Some(false) => {
+                        let message = format!("`{}: false` has no effect", e.key);
+                        d.error(e.key_span, message, "remove it");
+                    }
+                    None => {}
+                }
+            }
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),
@@ -61,7 +75,8 @@ fn in_order(mut found: Vec<(Span, Edit)>) -> Vec<Edit> {
 
 /// What is remembered, in the order of the file: all that a rule of connections can do besides letting them in or not.
 pub(super) fn remembering(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<Edit> {
-    let found = remembered(d, table, owner);
+    let mut found = remembered(d, table, owner);
+    names(d, table, &mut found);
     in_order(found)
 }
 
@@ -129,6 +144,17 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
     for entry in [table.take("inc_gpc"), table.take("set_gpt")] {
         found.extend(entry.and_then(|e| Some((e.key_span, of_array(d, e)?))));
     }
+    for (entry, change) in [
+        (table.take("set_map"), Change::Set),
+        (table.take("del_map"), Change::Remove),
+        (table.take("add_acl"), Change::Add),
+        (table.take("del_acl"), Change::Remove),
+    ] {
+        let Some(e) = entry else { continue };
+        for node in d.one_or_more(&e.value) {
+            found.extend(live(d, node, &e.key, change).map(|edit| (e.key_span, edit)));
+        }
+    }
     if let Some(e) = table.take("set_gpt0")
         && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
     {
@@ -143,6 +169,44 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
         found.extend(value.map(|value| (e.key_span, Edit::SetNumber(sc, Data::Gpt0, value))));
     }
     found
+}
+
+/// `{ file: hosts.map, key: "%[src]", value: a }` of `set_map` and its kin.
+fn live(d: &mut Decoder<'_>, node: &Node, key: &str, change: Change) -> Option<Edit> {
+    let mut inner = d.table(node, node.span, format!("`{key}`"))?;
+    let example = match change {
+        Change::Set => "write `{ file: hosts.map, key: \"%[src]\", value: \"%[path]\" }`",
+        Change::Remove | Change::Add => "write `{ file: blocked.txt, key: \"%[src]\" }`",
+    };
+    let file = inner.take("file");
+    let path = file.and_then(|e| d.text(&e.value, "`file`"));
+    let written = inner.take("key");
+    let of = written.and_then(|e| d.template(&e.value, "`key`"));
+    for (missing, name) in [(file.is_none(), "file"), (written.is_none(), "key")] {
+        if missing {
+            d.missing(&inner, name, example);
+        }
+    }
+    let value = match change {
+        Change::Set => match inner.take("value") {
+            Some(e) => d.template(&e.value, "`value`"),
+            None => {
+                d.missing(&inner, "value", example);
+                None
+            }
+        },
+        Change::Remove | Change::Add => Some(Template::literal("")),
+    };
+    inner.finish(d, &[], &[]);
+    let (path, of, value) = (path?, of?, value?);
+    let file = d.registry.live(&path);
+    d.live.push(Spanned::new(Arc::clone(&file), node.span));
+    Some(Edit::Live {
+        file,
+        change,
+        key: of,
+        value,
+    })
 }
 
 /// `{ counter: 0, index: 2, value: 1 }` of `inc_gpc` or `set_gpt`.
@@ -222,8 +286,8 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
     }
 }
 
-/// What is said of the client, or to it before the answer.
-fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+/// Who the client is.
+fn names(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
     type Make = fn(Template) -> Edit;
     let whole: [(Option<&Entry>, Make); 2] = [
         (table.take("set_src"), Edit::SetSource),
@@ -234,6 +298,11 @@ fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         let template = d.template(&e.value, &format!("`{}`", e.key));
         found.extend(template.map(|template| (e.key_span, make(template))));
     }
+}
+
+/// What is said of the client, or to it before the answer.
+fn client(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    names(d, table, found);
     if let Some(e) = table.take("early_hint")
         && let Some(hints) = d.table(&e.value, e.key_span, "`early_hint`")
     {

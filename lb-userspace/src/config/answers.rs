@@ -67,6 +67,7 @@ pub(super) fn redirect(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
         code: StatusCode::FOUND,
         drop_query: false,
         append_slash: false,
+        ignore_empty: false,
         cookie: None,
     };
     if let Kind::Scalar(_) = entry.value.kind
@@ -124,6 +125,13 @@ pub(super) fn redirect(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
             message,
             "remove it: a location is taken as it is",
         );
+    }
+    if let Some(e) = table.take("ignore_empty") {
+        found.ignore_empty = d.boolean(&e.value, "`ignore_empty`") == Some(true);
+        if location.is_none() {
+            let message = "`ignore_empty` has no effect without `location`";
+            d.error(e.key_span, message, "remove it");
+        }
     }
     let set = table.take("set_cookie");
     let clear = table.take("clear_cookie");

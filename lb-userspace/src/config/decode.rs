@@ -20,7 +20,7 @@ use super::{
     units::{self, Problem},
     variables,
 };
-use crate::rules::{Captures, Fact, Registry, suggest};
+use crate::rules::{Captures, Fact, Live, Registry, suggest};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -36,6 +36,8 @@ pub(super) struct Decoder<'a> {
     pub(super) registry: Registry<'a>,
     /// Where each of the registry's tables was first named.
     pub(super) named_tables: Vec<Span>,
+    /// Files that rules change what was read of, and where they say so.
+    pub(super) live: Vec<Spanned<Arc<Live>>>,
     /// What the frontend that is being read keeps of messages; `None` elsewhere.
     pub(super) captures: Option<Captures>,
     /// Proxies and servers that expressions name.

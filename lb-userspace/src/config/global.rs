@@ -53,6 +53,7 @@ impl Default for Global {
             pidfile: None,
             grace: Duration::from_secs(30),
             admin_socket: PathBuf::from("/run/lb/admin.sock"),
+            watch_config: false,
             health_file: None,
             log: vec![LogTarget {
                 target: LogDestination::Stderr,
@@ -119,6 +120,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
             .unwrap_or(global.admin_socket);
         places.admin_socket = Some(e.value.span);
     }
+    if let Some(e) = table.take("watch_config") {
+        global.watch_config = d.boolean(&e.value, "`watch_config`").unwrap_or_default();
+    }
     if let Some(e) = table.take("health_file") {
         global.health_file = health_file(d, e, places);
     }
@@ -139,7 +143,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
 /// How long a stop goes on accepting unless the file says: VRRP moves an address well within it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// `health_file: PATH`, or `{ path, backends, linger }`.
+/// `health_file: PATH`, or `{ path, backends, drain, linger }`.
 fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Option<HealthFile> {
     if let Kind::Scalar(_) = entry.value.kind
         && !entry.value.is_null()
@@ -147,6 +151,7 @@ fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Optio
         return Some(HealthFile {
             path: d.path(&entry.value, "`health_file`")?,
             backends: Vec::new(),
+            drain: Duration::ZERO,
             linger: LINGER,
         });
     }
@@ -166,6 +171,10 @@ fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Optio
         .filter_map(|node| Some((d.text(node, "`backends`")?, node.span)));
     let (backends, spans) = named.unzip();
     places.health_backends = spans;
+    let drain = table
+        .take("drain")
+        .and_then(|e| d.duration(&e.value, "`drain`", Duration::ZERO))
+        .unwrap_or_default();
     let linger = table
         .take("linger")
         .and_then(|e| d.duration(&e.value, "`linger`", Duration::ZERO))
@@ -174,6 +183,7 @@ fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Optio
     Some(HealthFile {
         path: path?,
         backends,
+        drain,
         linger,
     })
 }
@@ -182,7 +192,7 @@ fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Optio
 const HINTS: &[(&str, &str)] = &[
     (
         "daemon",
-        "remove it: `lb run` stays in the foreground, as service managers want it",
+        "remove it: `lb run` stays in the foreground, as service managers want it, `lb run --daemon` does not",
     ),
     ("nbthread", "it is `threads`"),
     ("nbproc", "there is one process: set `threads`"),

@@ -38,6 +38,7 @@ mod log_format;
 pub mod model;
 mod monitor;
 mod observe;
+pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
@@ -213,6 +214,7 @@ fn decode(
         complete: parsed.complete,
         registry: Registry::new(base),
         named_tables: Vec::new(),
+        live: Vec::new(),
         captures: None,
         facts: Vec::new(),
         diagnostics: parsed.diagnostics,
@@ -252,7 +254,10 @@ fn decode(
             places.tls = d.tls;
             places.names = host::names::places(&draft);
             Ok(Loaded {
-                config: resolve::resolve(draft, &d.registry),
+                config: Config {
+                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    ..resolve::resolve(draft, &d.registry)
+                },
                 warnings: found,
                 source,
                 places,

@@ -26,7 +26,10 @@ mod prefix;
 mod retry_on;
 mod server;
 
-pub use super::errorfiles::{ErrorFiles, Page};
+pub use super::{
+    errorfiles::{ErrorFiles, Page},
+    outline::Outline,
+};
 pub use accepting::Accepting;
 pub use address::{Address, LONGEST_PATH, Permissions};
 pub(super) use balance::has_fixed_weights;
@@ -64,6 +67,10 @@ pub struct Config {
     pub maps: Vec<Arc<Map>>,
     /// Tables that rules count in.
     pub tables: Vec<Arc<Handle>>,
+    /// The names of rules' variables, in the order of their numbers.
+    pub variables: Vec<String>,
+    /// What the file says where, to be compared with another.
+    pub outline: Outline,
 }
 
 impl Config {
@@ -90,6 +97,8 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Whether the file is read again when it changes.
+    pub watch_config: bool,
     /// Where what `lb health` says is kept.
     pub health_file: Option<HealthFile>,
     /// Where log lines go.
@@ -105,6 +114,8 @@ pub struct HealthFile {
     pub path: PathBuf,
     /// Backends that must have a server up.
     pub backends: Vec<String>,
+    /// How long a graceful stop lets nobody new in before the file says that it has failed: until what is short has ended.
+    pub drain: Duration,
     /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
     pub linger: Duration,
 }

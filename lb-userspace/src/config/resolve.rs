@@ -69,6 +69,8 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
+        variables: registry.variables().to_vec(),
+        outline: super::model::Outline::default(),
     }
 }
 

@@ -232,6 +232,13 @@ pub(super) fn check(d: &mut Decoder<'_>, draft: &Draft) {
             found.push(Diagnostic::error(*span, message).mend("remove it"));
         }
     }
+    for live in &d.live {
+        if !live.value.connect(d.registry.maps()) {
+            let message = "nothing is looked up in this file, so that there is nothing to change";
+            let mend = "name it in a condition, or in `map(FILE)`, as it is written there";
+            found.push(Diagnostic::error(live.span, message).mend(mend));
+        }
+    }
     for stick in draft.backends.iter().flat_map(|backend| &backend.sticks) {
         let table = stick.value.table.table();
         if table.is_some_and(|table| !table.remembers_servers()) {

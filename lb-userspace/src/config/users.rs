@@ -1,6 +1,9 @@
 //! Users and passwords, wherever the file has them.
 
-use super::{decode::Decoder, tree::Entry};
+use super::{
+    decode::Decoder,
+    tree::{Entry, Kind},
+};
 use crate::rules::Users;
 
 /// `{ NAME: PASSWORD }`. No message repeats a password.
@@ -14,7 +17,7 @@ pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
         };
         d.error(entry.key_span, format!("{what} names no user"), mend);
     }
-    let mut users = Vec::new();
+    let (mut users, mut joined) = (Vec::new(), Vec::new());
     for e in table.entries() {
         if e.key.contains(':') || e.key.chars().any(char::is_control) {
             let message = format!(
@@ -24,7 +27,11 @@ pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
             d.error(e.key_span, message, "choose another name");
         }
         let what = format!("the password of `{}`", e.key);
-        let Some(password) = d.secret(&e.value, &what) else {
+        let password = match &e.value.kind {
+            Kind::Mapping(_) => member(d, e, &mut joined),
+            _ => d.secret(&e.value, &what),
+        };
+        let Some(password) = password else {
             continue;
         };
         let user = (e.key.clone(), password);
@@ -36,5 +43,37 @@ pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
             users.push(user);
         }
     }
-    Users::new(users).ok()
+    let mut users = Users::new(users).ok()?;
+    for (name, groups) in joined {
+        users.join(&name, &groups);
+    }
+    Some(users)
+}
+
+/// `{ password: …, groups: […] }`
+fn member(
+    d: &mut Decoder<'_>,
+    entry: &Entry,
+    joined: &mut Vec<(String, Vec<String>)>,
+) -> Option<String> {
+    let mut table = d.table(
+        &entry.value,
+        entry.key_span,
+        format!("user `{}`", entry.key),
+    )?;
+    let what = format!("the password of `{}`", entry.key);
+    let password = match table.take("password") {
+        Some(e) => d.secret(&e.value, &what),
+        None => {
+            d.missing(&table, "password", "write `{ password: …, groups: [ … ] }`");
+            None
+        }
+    };
+    if let Some(e) = table.take("groups") {
+        let nodes = d.one_or_more(&e.value).iter();
+        let groups = nodes.filter_map(|node| d.text(node, "`groups`")).collect();
+        joined.push((entry.key.clone(), groups));
+    }
+    table.finish(d, &[], &[]);
+    password
 }

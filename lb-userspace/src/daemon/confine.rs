@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     admin::socket::AdminSocket,
-    config::{Config, model::LogDestination},
+    config::{
+        Config,
+        model::{Bind, LogDestination},
+    },
     fastpath,
     proxy::Listeners,
 };
@@ -21,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opened<'a> {
     pub(super) listeners: &'a [Listeners],
-    pub(super) stats: &'a [TcpListener],
+    pub(super) stats: &'a [(Bind, TcpListener)],
     pub(super) admin: Option<&'a AdminSocket>,
 }
 
@@ -61,10 +64,10 @@ fn give(config: &Config, identity: &Identity, opened: Opened<'_>) {
         );
         own_all(
             identity,
-            listeners.datagrams.iter().map(|(_, socket)| socket),
+            listeners.datagrams.iter().map(|(_, socket, _)| socket),
         );
     }
-    own_all(identity, opened.stats);
+    own_all(identity, opened.stats.iter().map(|(_, socket)| socket));
     if let Some(admin) = opened.admin {
         identity.own(&global.admin_socket);
         // Others' folders are for others to give away.

@@ -60,6 +60,20 @@ pub(super) async fn start(
     }
 }
 
+/// Publishes which way each frontend takes under another configuration, while there is no kernel path.
+pub(super) fn follow_without(config: &Config, topology: &Topology, status: &SharedPathStatus) {
+    let before = status.load();
+    let reasons = before.frontends.iter().map(|frontend| &*frontend.reason);
+    let why = reasons.into_iter().find(|why| !why.contains("mode http"));
+    let why = match (config.global.fast_path.attach, why) {
+        (Attach::Off, _) => "fast_path.attach is off",
+        // What follows is about the frontend alone.
+        (_, Some(why)) => why.split("; ").next().unwrap_or(why),
+        (_, None) => "there is no kernel path",
+    };
+    status.store(userspace_alone(topology, why));
+}
+
 /// The status while there is no kernel path, for `reason`: also what that means to servers that expect the client's
 /// address.
 fn userspace_alone(topology: &Topology, reason: &str) -> PathStatus {

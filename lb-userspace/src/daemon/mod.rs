@@ -5,7 +5,13 @@
 //! the kernel path, which nobody waits for.
 
 use std::{
-    io, net::TcpListener, num::NonZeroUsize, process::ExitCode, sync::Arc, thread, time::Duration,
+    io,
+    net::TcpListener,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    thread,
 };
 
 use tokio::{
@@ -24,12 +30,16 @@ mod notify;
 mod pages;
 mod pidfile;
 mod privileges;
+mod reload;
+mod running;
 mod sandbox;
 mod second;
 mod signals;
 mod stop;
+mod watch;
 
 use pidfile::Pidfile;
+use running::Running;
 use sandbox::Sandbox;
 use signals::Signals;
 
@@ -38,16 +48,15 @@ use crate::{
         client::DEFAULT_SOCKET,
         socket::{AdminSocket, SocketError},
     },
-    config::{Config, model::OnStop},
-    health::{Checks, message},
-    names::Names,
+    config::{
+        Config, haproxy,
+        model::{Bind, OnStop},
+    },
+    health::message,
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
-        stats::{
-            Process, Sources,
-            endpoint::{self, Endpoint},
-        },
+        stats::{Process, Sources, endpoint},
     },
     proxy::{ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
     topology::{Event, Topology},
@@ -91,10 +100,29 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Runs `config` until a signal ends it. Errors are logged; the exit code tells whether it served.
-pub fn run(config: Config) -> ExitCode {
+/// Where the configuration comes from, to be read again.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    path: PathBuf,
+    options: haproxy::Options,
+}
+
+impl Origin {
+    /// A file, read as `options` say.
+    pub fn new(path: &Path, options: haproxy::Options) -> Self {
+        Self {
+            // The process may change its folder.
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            options,
+        }
+    }
+}
+
+/// Runs `config`, which was read from `origin`, until a signal ends it. Errors are logged; the exit code tells whether it
+/// served.
+pub fn run(config: Config, origin: Origin) -> ExitCode {
     pages::keep_small();
-    match Daemon::start(config).and_then(Daemon::serve) {
+    match Daemon::start(config, origin).and_then(Daemon::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -105,13 +133,11 @@ pub fn run(config: Config) -> ExitCode {
 
 /// What the daemon holds while it runs. Fields are dropped in this order: the log goes last.
 struct Daemon {
-    config: Arc<Config>,
     /// Of the control plane; the workers have their own.
     runtime: Runtime,
     signals: Signals,
-    proxy: Proxy,
-    sources: Sources,
-    stats: Vec<TcpListener>,
+    running: Running,
+    stats: Vec<(Bind, TcpListener)>,
     admin: Option<AdminSocket>,
     _pidfile: Option<Pidfile>,
     _sandbox: Sandbox,
@@ -120,7 +146,7 @@ struct Daemon {
 
 impl Daemon {
     /// Does everything up to accepting.
-    fn start(config: Config) -> Result<Self, StartError> {
+    fn start(config: Config, origin: Origin) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let global = &config.global;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -170,11 +196,9 @@ impl Daemon {
         shared.show(&sources);
         let proxy = Proxy::start(&shared, listeners)?;
         Ok(Self {
-            config,
+            running: Running::new(config, origin, shared, proxy, sources),
             runtime,
             signals,
-            proxy,
-            sources,
             stats,
             admin,
             _pidfile: pidfile,
@@ -188,79 +212,43 @@ impl Daemon {
         let Self {
             runtime,
             signals,
-            proxy,
-            sources,
-            config,
+            running,
             stats,
             admin,
             ..
         } = &mut self;
         runtime.block_on(async {
-            let topology = sources.topology();
+            let sources = running.sources.clone();
             let mut tasks = JoinSet::new();
-            tasks.spawn(log_events(topology.events(), sources.log.clone()));
-            tasks.spawn(follow::follow(config.maps.clone(), Arc::clone(&topology)));
-            tasks.spawn(notify::watch(proxy.pulses()));
-            spawn_answering(
-                &mut tasks,
-                config,
-                sources,
-                std::mem::take(stats),
-                admin.take(),
-            );
-            let _checks = Checks::start(&topology);
-            let _names = Names::start(&topology);
-            if let Some(file) = config.global.health_file.clone() {
-                tasks.spawn(health_file::keep(file, sources.clone()));
+            let events = sources.topology().events();
+            tasks.spawn(log_events(events, sources.log.clone()));
+            tasks.spawn(notify::watch(running.proxy.pulses()));
+            running.begin(std::mem::take(stats));
+            if let Some(admin) = admin.take() {
+                let (sources, wishes) = (sources.clone(), running.wishes());
+                tasks.spawn(async move {
+                    if let Err(error) = admin.serve(sources, wishes).await {
+                        tracing::error!("the admin socket cannot be served: {error}");
+                    }
+                });
             }
+            let topology = sources.topology();
             notify::status("serving; the kernel path is being loaded");
-            let fast_path =
-                fast_path::start(config, &topology, &sources.path, &sources.log).await?;
+            running.fast_path =
+                fast_path::start(running.config(), &topology, &sources.path, &sources.log).await?;
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             notify::ready("serving");
             background::ready();
-            let keep = config.global.fast_path.on_stop == OnStop::Keep;
-            // A kernel path that is kept has nothing to wait for.
-            let draining = fast_path.as_ref().filter(|_| !keep);
-            let file = config.global.health_file.as_ref();
-            let times = stop::Times {
-                linger: file.map_or(Duration::ZERO, |file| file.linger),
-                grace: config.global.grace,
-            };
-            stop::wait(signals, proxy, draining, &sources.process, times).await;
-            health_file::fail(file);
-            if let Some(fast_path) = fast_path {
+            stop::wait(signals, running).await;
+            let config = Arc::clone(running.config());
+            health_file::fail(config.global.health_file.as_ref());
+            if let Some(fast_path) = running.fast_path.take() {
+                let keep = config.global.fast_path.on_stop == OnStop::Keep;
                 fast_path.finish(keep).await;
             }
             tracing::info!("lb has stopped");
             Ok(())
         })
-    }
-}
-
-/// The stats endpoint and the admin socket.
-fn spawn_answering(
-    tasks: &mut JoinSet<()>,
-    config: &Config,
-    sources: &Sources,
-    listeners: Vec<TcpListener>,
-    admin: Option<AdminSocket>,
-) {
-    if let Some(stats) = &config.stats {
-        let endpoint = Arc::new(Endpoint::new(stats.clone(), sources.clone()));
-        tasks.spawn(async move {
-            if let Err(error) = endpoint::serve(listeners, endpoint).await {
-                tracing::error!("the stats endpoint cannot be served: {error}");
-            }
-        });
-    }
-    if let Some(admin) = admin {
-        let sources = sources.clone();
-        tasks.spawn(async move {
-            if let Err(error) = admin.serve(sources).await {
-                tracing::error!("the admin socket cannot be served: {error}");
-            }
-        });
     }
 }
 

@@ -20,6 +20,13 @@ pub(super) fn ready(status: &str) {
     tell(&format!("READY=1\nSTATUS={status}"));
 }
 
+/// It reads its configuration again, until it is [`ready`] once more; `Type=notify-reload` waits for that.
+pub(super) fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
 /// It is about to end.
 pub(super) fn stopping(status: &str) {
     tell(&format!("STOPPING=1\nSTATUS={status}"));

@@ -6,18 +6,24 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     notify,
+    running::Running,
     signals::{Request, Signals},
 };
 use crate::{
+    admin::reload::Wish,
     fastpath::FastPath,
-    observe::stats::Process,
     proxy::{Proxy, Stop},
 };
+
+/// Why there is no other configuration any more.
+const STOPPING: &str = "the daemon is stopping and takes no other configuration";
 
 /// Where a stop stands. Pure: [`wait`] does what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Letting nobody new in, so that what is short ends before the address leaves.
+    Quiet,
     /// Serving still, while whoever watches learns that it will end.
     Leaving,
     Graceful,
@@ -28,8 +34,8 @@ impl Phase {
     fn after(self, request: Request) -> Self {
         match (self, request) {
             (phase, Request::Reload) => phase,
-            (Self::Running, _) => Self::Leaving,
-            (Self::Leaving | Self::Graceful, Request::Stop) => Self::Now,
+            (Self::Running, _) => Self::Quiet,
+            (Self::Quiet | Self::Leaving | Self::Graceful, Request::Stop) => Self::Now,
             (phase, _) => phase,
         }
     }
@@ -38,35 +44,72 @@ impl Phase {
 /// How long a stop takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
+    /// Nobody new is let in for so long, before health is reported as failed.
+    pub(super) drain: Duration,
     /// New connections are taken for so long, while health is reported as failed.
     pub(super) linger: Duration,
     /// What runs may run for so long.
     pub(super) grace: Duration,
+    /// Whether the kernel path's flows are waited for: one that is kept goes on by itself.
+    pub(super) drains: bool,
+}
+
+/// What is waited for.
+enum Event {
+    Asked(Request),
+    Wished(Wish),
+    Finished,
+    Due,
 }
 
 /// Waits for a signal, then for the connections: until they have ended, their grace has passed or a second signal came.
-pub(super) async fn wait(
-    signals: &mut Signals,
-    proxy: &Proxy,
-    fast_path: Option<&FastPath>,
-    process: &Process,
-    times: Times,
-) {
-    let Times { linger, grace } = times;
+/// Reloads when asked to, until then.
+pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
     let mut phase = Phase::Running;
     let mut deadline: Option<Instant> = None;
+    let mut times = running.times();
     loop {
-        let next = tokio::select! {
-            request = signals.next() => {
-                if request == Request::Reload {
-                    tracing::warn!("reloading is not supported yet: the configuration stays; restart to change it");
-                }
-                phase.after(request)
+        let event = tokio::select! {
+            request = signals.next() => Event::Asked(request),
+            () = finished(&running.proxy, running.fast_path.as_ref().filter(|_| times.drains), phase) => Event::Finished,
+            () = reached(deadline) => Event::Due,
+            wish = running.wished.recv() => match wish {
+                Some(wish) => Event::Wished(wish),
+                None => continue,
+            },
+        };
+        let Times {
+            drain,
+            linger,
+            grace,
+            drains,
+        } = times;
+        let next = match event {
+            Event::Finished => return,
+            Event::Wished(wish) if phase == Phase::Running => {
+                // Whoever has wished it may be gone.
+                let _ = wish.reply.send(running.reload().await);
+                times = running.times();
+                continue;
             }
-            () = finished(proxy, fast_path, phase) => return,
-            () = reached(deadline) => if phase == Phase::Leaving {
-                Phase::Graceful
-            } else {
+            Event::Wished(wish) => {
+                let _ = wish.reply.send(Err(STOPPING.to_owned()));
+                continue;
+            }
+            Event::Asked(Request::Reload) if phase == Phase::Running => {
+                // What has become of it is in the log.
+                let _ = running.reload().await;
+                times = running.times();
+                continue;
+            }
+            Event::Asked(Request::Reload) => {
+                tracing::warn!("{STOPPING}");
+                continue;
+            }
+            Event::Asked(request) => phase.after(request),
+            Event::Due if phase == Phase::Quiet => Phase::Leaving,
+            Event::Due if phase == Phase::Leaving => Phase::Graceful,
+            Event::Due => {
                 tracing::warn!("connections are left after {grace:?} of grace; they end now");
                 Phase::Now
             }
@@ -75,30 +118,51 @@ pub(super) async fn wait(
             continue;
         }
         phase = match next {
+            Phase::Quiet if drain.is_zero() && linger.is_zero() => Phase::Graceful,
+            Phase::Quiet if drain.is_zero() => Phase::Leaving,
             Phase::Leaving if linger.is_zero() => Phase::Graceful,
             next => next,
         };
         match phase {
             Phase::Running => {}
-            Phase::Leaving => {
+            Phase::Quiet => {
+                tracing::info!(
+                    "stopping: new connections wait for the other balancer, {drain:?} for what is under way"
+                );
+                notify::stopping("stopping: what is under way ends before the address leaves");
+                running.proxy.stop(Stop::Quiet);
+                if let Some(fast_path) = running.fast_path.as_ref().filter(|_| drains) {
+                    fast_path.quiet();
+                }
+                deadline = Some(Instant::now() + drain);
+            }
+            Phase::Leaving if drain.is_zero() => {
                 tracing::info!(
                     "stopping: health is reported as failed, new connections are taken for {linger:?} more"
                 );
-                process.set_stopping();
+                running.sources.process.set_stopping();
                 notify::stopping("stopping: new connections are taken until the address has left");
+                deadline = Some(Instant::now() + linger);
+            }
+            Phase::Leaving => {
+                tracing::info!(
+                    "stopping: health is reported as failed, the address has {linger:?} to leave"
+                );
+                running.sources.process.set_stopping();
+                notify::stopping("stopping: the address leaves");
                 deadline = Some(Instant::now() + linger);
             }
             Phase::Graceful => {
                 tracing::info!(
                     "stopping: no new connections, {grace:?} for those that run; a second signal stops now"
                 );
-                process.set_stopping();
+                running.sources.process.set_stopping();
                 notify::stopping("stopping: running connections are served to their end");
-                proxy.stop(Stop::Graceful);
+                running.proxy.stop(Stop::Graceful);
                 deadline = Some(Instant::now() + grace);
             }
             Phase::Now => {
-                proxy.stop(Stop::Now);
+                running.proxy.stop(Stop::Now);
                 deadline = None;
             }
         }
@@ -109,7 +173,7 @@ pub(super) async fn wait(
 async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>, phase: Phase) {
     match (fast_path, phase) {
         // Not before a stop has begun: draining is part of it.
-        (_, Phase::Running | Phase::Leaving) => std::future::pending().await,
+        (_, Phase::Running | Phase::Quiet | Phase::Leaving) => std::future::pending().await,
         (Some(fast_path), Phase::Graceful) => {
             tokio::join!(fast_path.drain(), proxy.finished());
         }
@@ -131,11 +195,12 @@ mod tests {
     #[test]
     fn a_second_stop_is_immediate_and_a_second_soft_stop_is_not() {
         let graceful = Phase::Running.after(Request::Stop);
-        assert_eq!(graceful, Phase::Leaving);
+        assert_eq!(graceful, Phase::Quiet);
         assert_eq!(graceful.after(Request::Stop), Phase::Now);
         assert_eq!(Phase::Graceful.after(Request::Stop), Phase::Now);
-        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Leaving);
-        assert_eq!(graceful.after(Request::SoftStop), Phase::Leaving);
+        assert_eq!(Phase::Leaving.after(Request::Stop), Phase::Now);
+        assert_eq!(Phase::Running.after(Request::SoftStop), Phase::Quiet);
+        assert_eq!(graceful.after(Request::SoftStop), Phase::Quiet);
         assert_eq!(Phase::Graceful.after(Request::SoftStop), Phase::Graceful);
         assert_eq!(
             graceful.after(Request::SoftStop).after(Request::Stop),
@@ -145,7 +210,13 @@ mod tests {
 
     #[test]
     fn a_reload_stops_nothing() {
-        for phase in [Phase::Running, Phase::Leaving, Phase::Graceful, Phase::Now] {
+        for phase in [
+            Phase::Running,
+            Phase::Quiet,
+            Phase::Leaving,
+            Phase::Graceful,
+            Phase::Now,
+        ] {
             assert_eq!(phase.after(Request::Reload), phase);
         }
     }

@@ -218,6 +218,12 @@ impl Agent {
             let result = tokio::select! {
                 biased;
                 command = commands.recv() => match command {
+                    Some(Command::Follow { config, topology, done }) => {
+                        let followed = self.follow(config, topology);
+                        // Whoever has asked may be gone.
+                        let _ = done.send(followed.as_ref().map(drop).map_err(ToString::to_string));
+                        followed
+                    }
                     Some(Command::Drain { done }) => self.drain().map(|()| {
                         let _ = done.send(());
                     }),

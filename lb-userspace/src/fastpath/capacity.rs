@@ -52,6 +52,9 @@ pub(super) struct FlowRoom {
 const GROWTH: usize = 4;
 /// Likewise for balancing tables, of which each change of a weight needs another for a second.
 const TABLE_GROWTH: usize = 8;
+/// Chunks of slots at least, a megabyte: half a dozen of the largest tables, so that a backend may become a consistent one
+/// by a reload, and its servers change meanwhile.
+const SLOT_CHUNKS: u32 = 1 << 14;
 /// Entries of the flow table of a family that no service has: enough for a service that comes later to try it.
 const FEW_ENTRIES: u32 = 4096;
 /// Sets of half-open flows, at least and at most.
@@ -151,7 +154,7 @@ impl Capacity {
             v4: family([0, 0, 0, 0].into()),
             v6: family([0; 16].into()),
             services: room.turns,
-            slot_chunks: at_least(4096, slots * TABLE_GROWTH / GROWTH),
+            slot_chunks: at_least(SLOT_CHUNKS, slots * TABLE_GROWTH / GROWTH),
             member_chunks: at_least(1024, services * (widest / 16 + 1)),
             // Two copies.
             registry_chunks: at_least(64, (servers + services + lanes) * 128 / 4096 + 1)

@@ -21,6 +21,13 @@ impl DenyList {
         }
     }
 
+    /// The file says something else from now on. What an operator has changed stays changed.
+    pub(super) fn follow(&mut self, file: &[Prefix]) {
+        self.file = file.iter().copied().collect();
+        self.added.retain(|prefix| !self.file.contains(prefix));
+        self.removed.retain(|prefix| self.file.contains(prefix));
+    }
+
     /// Adds a prefix until the next start; whether it was not there.
     pub(super) fn add(&mut self, prefix: Prefix) -> bool {
         if self.file.contains(&prefix) {

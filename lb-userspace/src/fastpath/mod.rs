@@ -43,6 +43,7 @@ mod sys;
 mod tables;
 mod trace;
 mod traffic;
+mod transition;
 mod words;
 
 pub use agent::no_kernel_path;
@@ -66,6 +67,12 @@ pub struct FastPath {
 /// What the loop may be told.
 #[derive(Debug)]
 enum Command {
+    /// Follow another configuration; answered once the maps hold what it says.
+    Follow {
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        done: oneshot::Sender<Result<(), String>>,
+    },
     /// Take no new flows; answered once the kernel knows and the active flows have been counted.
     Drain { done: oneshot::Sender<()> },
     /// End: leave everything pinned and attached, or remove it.
@@ -122,6 +129,29 @@ impl FastPath {
                 "it ended without a word",
             ))),
         }
+    }
+
+    /// Follows another configuration. Flows that there are go on; no service that stays is missing for an instant.
+    ///
+    /// # Errors
+    /// Why the maps do not hold all that it says yet; that is tried again.
+    pub async fn follow(&self, config: Arc<Config>, topology: Arc<Topology>) -> Result<(), String> {
+        let (done, followed) = oneshot::channel();
+        let command = Command::Follow {
+            config,
+            topology,
+            done,
+        };
+        let gone = || "its thread is gone".to_owned();
+        self.commands.send(command).map_err(|_| gone())?;
+        followed.await.map_err(|_| gone())?
+    }
+
+    /// New flows go to userspace from now on, as in [`FastPath::drain`], which nobody waits for.
+    pub fn quiet(&self) {
+        let (done, _) = oneshot::channel();
+        // A loop that is gone takes none.
+        let _ = self.commands.send(Command::Drain { done });
     }
 
     /// First phase of a stop: new flows go to userspace, known ones go on. Waits until none is active.

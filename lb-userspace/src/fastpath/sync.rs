@@ -32,6 +32,7 @@ use super::{
     kernel::{Mapped, Maps},
     registry::Registry,
     tables::{self, Tables},
+    transition,
 };
 
 /// What the maps hold, as far as this agent has written it.
@@ -174,7 +175,10 @@ impl Synced {
         }
         write_array(&mut maps.hops, &old.hops, &image.hops)?;
         write_array(&mut maps.servers, &old.servers, &image.servers)?;
-        write_array(&mut maps.weights, &old.weights, &image.weights)?;
+        let records = self.placed4.values().chain(self.placed6.values());
+        let records = records.map(|placed| &placed.balanced);
+        let meanwhile = transition::between(&old.weights, &image.weights, records);
+        write_array(&mut maps.weights, &old.weights, &meanwhile)?;
         write_array(&mut maps.lanes, &old.lanes, &image.lanes)?;
         for (lane, value) in &image.lanes {
             put(&mut self.lanes, *lane, *value);
@@ -197,6 +201,7 @@ impl Synced {
         }
         self.write_services::<V4>(maps, &image, now)?;
         self.write_services::<V6>(maps, &image, now)?;
+        write_array(&mut maps.weights, &meanwhile, &image.weights)?;
         let [slots, members] = std::mem::take(&mut self.places.inherited);
         self.places.slots.free_inherited(slots, now);
         for (start, len) in members {

@@ -1,9 +1,10 @@
 //! Health checks: [`machine`] decides, checkers ask, and what they find goes to the server's one live state at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -34,39 +35,114 @@ use crate::{
 /// Running checks; dropping it ends them.
 #[derive(Debug)]
 pub struct Checks {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    running: HashMap<Which, Running>,
+    slow_starts: Option<AbortHandle>,
     count: usize,
+}
+
+/// Whose check it is, and whether it is what an agent is asked beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Which {
+    backend: Arc<str>,
+    server: Arc<str>,
+    agent: bool,
+}
+
+/// A check's task.
+#[derive(Debug)]
+struct Running {
+    task: AbortHandle,
+    /// To whom what is found is told.
+    target: Arc<ArcSwap<Target>>,
+    basis: Basis,
+}
+
+/// The server that is checked, and its backend.
+#[derive(Debug)]
+struct Target {
+    backend: Arc<Backend>,
+    server: Arc<Server>,
+}
+
+/// What a checker is made of: as long as it stays the same, so does the checker.
+#[derive(Debug, PartialEq)]
+struct Basis {
+    check: model::HealthCheck,
+    server: model::Server,
+    timeout: Option<Duration>,
+}
+
+impl Basis {
+    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &model::Server) -> Self {
+        Self {
+            check: check.clone(),
+            server: model::Server {
+                // What a check knows nothing of.
+                initial: None,
+                weight: 0,
+                maxconn: None,
+                max_queue: None,
+                backup: false,
+                disabled: false,
+                cookie: None,
+                slowstart: None,
+                ..server.clone()
+            },
+            timeout: backend.timeouts.check,
+        }
+    }
 }
 
 impl Checks {
     /// Starts a task for each server that is checked, on the present runtime (one with IO and time), and one for slow
     /// starts. The first checks are spread over the interval.
     pub fn start(topology: &Topology) -> Self {
-        let of_backend = |backend: &'_ Arc<Backend>| backend.servers.clone();
-        let all: Vec<_> = topology
+        let mut checks = Self {
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            slow_starts: None,
+            count: 0,
+        };
+        checks.follow(topology);
+        checks
+    }
+
+    /// Checks the servers of another configuration from now on. Those that are checked as before go on in their rhythm.
+    pub fn follow(&mut self, topology: &Topology) {
+        let all: Vec<(&Arc<Backend>, &Arc<Server>)> = topology
             .backends
             .iter()
-            .flat_map(|backend| of_backend(backend).into_iter().map(move |s| (backend, s)))
+            .flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)))
             .collect();
+        let mut before = std::mem::take(&mut self.running);
         let checked: Vec<_> = all
             .iter()
-            .filter_map(|(backend, server)| {
-                let check = backend.config.check_of(&server.config)?;
-                Some((*backend, check, server))
+            .filter_map(|&(backend, server)| {
+                Some((backend, backend.config.check_of(&server.config)?, server))
             })
             .collect();
-        let count = checked.len();
-        let mut tasks = JoinSet::new();
-        for (index, (backend, check, server)) in checked.into_iter().enumerate() {
-            let delay = machine::first_delay(check.interval, index, count);
-            let checker = Checker::new(&backend.config, check, server);
-            tasks.spawn(run(Arc::clone(backend), Arc::clone(server), checker, delay));
+        self.count = checked.len();
+        for (index, &(backend, check, server)) in checked.iter().enumerate() {
+            let delay = machine::first_delay(check.interval, index, checked.len());
+            self.go_on(
+                (backend, server, check),
+                false,
+                &mut before,
+                |target, checker| run(target, checker, delay),
+            );
         }
-        for (backend, server) in &all {
+        for &(backend, server) in &all {
             if let Some(check) = &server.config.agent_check {
-                let checker = Checker::new(&backend.config, check, server);
-                tasks.spawn(ask_agent(Arc::clone(backend), Arc::clone(server), checker));
+                self.go_on((backend, server, check), true, &mut before, ask_agent);
             }
+        }
+        for running in before.into_values() {
+            running.task.abort();
+        }
+        while self.tasks.try_join_next().is_some() {}
+        if let Some(task) = self.slow_starts.take() {
+            task.abort();
         }
         let slow: Vec<_> = topology
             .backends
@@ -75,12 +151,51 @@ impl Checks {
             .cloned()
             .collect();
         if !slow.is_empty() {
-            tasks.spawn(step_slow_starts(slow, topology.clock));
+            let steps = step_slow_starts(slow, topology.clock);
+            self.slow_starts = Some(self.tasks.spawn(steps));
         }
-        Self {
-            _tasks: tasks,
-            count,
-        }
+    }
+
+    /// Goes on with a check that there is among those of `before`, or begins it.
+    fn go_on<F>(
+        &mut self,
+        (backend, server, check): (&Arc<Backend>, &Arc<Server>, &model::HealthCheck),
+        agent: bool,
+        before: &mut HashMap<Which, Running>,
+        begin: impl FnOnce(Arc<ArcSwap<Target>>, Checker) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let which = Which {
+            backend: Arc::clone(&backend.name),
+            server: Arc::clone(&server.name),
+            agent,
+        };
+        let basis = Basis::new(&backend.config, check, &server.config);
+        let target = Target {
+            backend: Arc::clone(backend),
+            server: Arc::clone(server),
+        };
+        let running = match before.remove(&which) {
+            Some(running) if running.basis == basis => {
+                running.target.store(Arc::new(target));
+                running
+            }
+            other => {
+                if let Some(other) = other {
+                    other.task.abort();
+                }
+                let target = Arc::new(ArcSwap::from_pointee(target));
+                let checker = Checker::new(&backend.config, check, server);
+                let task = self.tasks.spawn(begin(Arc::clone(&target), checker));
+                Running {
+                    task,
+                    target,
+                    basis,
+                }
+            }
+        };
+        self.running.insert(which, running);
     }
 
     /// How many servers are checked.
@@ -220,13 +335,16 @@ async fn step_slow_starts(backends: Vec<Arc<Backend>>, clock: Clock) {
 
 /// Asks a server's agent again and again, beside its check. One that cannot be reached, or says what nobody understands,
 /// changes nothing, as HAProxy has it.
-async fn ask_agent(backend: Arc<Backend>, server: Arc<Server>, checker: Checker) {
+async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
     let mut due = Instant::now();
     let mut by_agent = false;
     loop {
         tokio::time::sleep_until(due).await;
-        if server.is_resolved() && (server.admin() != AdminState::Maint || by_agent) {
+        let maintained = || target.load().server.admin() == AdminState::Maint;
+        if target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
+            let now = target.load_full();
+            let Target { backend, server } = &*now;
             tracing::debug!(
                 "agent of {}/{}: {}",
                 backend.name,
@@ -235,30 +353,35 @@ async fn ask_agent(backend: Arc<Backend>, server: Arc<Server>, checker: Checker)
             );
             by_agent = match wish.admin {
                 Some(admin) => admin == AdminState::Maint,
-                None => by_agent && server.admin() == AdminState::Maint,
+                None => by_agent && maintained(),
             };
             if wish.says_state {
-                backend.record_agent(&server, result);
+                backend.record_agent(server, result);
             }
-            grant(&backend, &server, wish);
+            grant(backend, server, wish);
         }
         due = (due + checker.pace.interval).max(Instant::now());
     }
 }
 
-async fn run(backend: Arc<Backend>, server: Arc<Server>, checker: Checker, delay: Duration) {
+async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
     let mut due = Instant::now() + delay;
     // What an agent has put into maintenance it can take out again, so it is still asked.
     let mut by_agent = false;
     loop {
-        while tokio::time::timeout_at(due, server.observer.hurried())
+        // The server of the next configuration has the same one.
+        let observer = Arc::clone(&target.load().server.observer);
+        while tokio::time::timeout_at(due, observer.hurried())
             .await
             .is_ok()
         {
             due = due.min(Instant::now() + checker.pace.fast);
         }
-        if server.is_resolved() && (server.admin() != AdminState::Maint || by_agent) {
+        let maintained = || target.load().server.admin() == AdminState::Maint;
+        if target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
+            let now = target.load_full();
+            let Target { backend, server } = &*now;
             tracing::debug!(
                 "check of {}/{}: {}",
                 backend.name,
@@ -267,16 +390,16 @@ async fn run(backend: Arc<Backend>, server: Arc<Server>, checker: Checker, delay
             );
             by_agent = match wish.admin {
                 Some(admin) => admin == AdminState::Maint,
-                None => by_agent && server.admin() == AdminState::Maint,
+                None => by_agent && maintained(),
             };
             let passed = result.status.passed();
-            backend.record_check(&server, result, |health| {
+            backend.record_check(server, result, |health| {
                 machine::record(health, passed).0.level
             });
-            grant(&backend, &server, wish);
+            grant(backend, server, wish);
         }
         // From start to start, as HAProxy counts it; a check that took longer than that is followed at once.
-        let pause = checker.pace.after(server.health());
+        let pause = checker.pace.after(target.load().server.health());
         due = (due + pause).max(Instant::now());
     }
 }

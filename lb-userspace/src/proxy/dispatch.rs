@@ -23,6 +23,8 @@ pub struct Trace {
     pub connected: Option<Duration>,
     /// The server that the next attempt is to avoid.
     pub left: Option<Arc<Server>>,
+    /// The preferred server is asked even if it is down.
+    pub forced: bool,
     /// Attempts after the first.
     pub retries: u32,
     /// Another server than the first served it.
@@ -70,7 +72,7 @@ pub async fn dispatch<T>(
     mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
 ) -> Result<(Connection, T), DispatchError> {
     let (start, asking) = (now(), asking.into());
-    let persists = backend.config.connections.persist;
+    let persists = backend.config.connections.persist || trace.forced;
     let mut preferred = preferred.filter(|server| persists || server.is_usable_by_cookie());
     let mut left = trace.left.take();
     loop {
@@ -178,7 +180,8 @@ pub(super) async fn slot(
         {
             return Ok(slot);
         }
-        let usable = || backend.config.connections.persist || server.is_usable_by_cookie();
+        let persists = backend.config.connections.persist || trace.forced;
+        let usable = || persists || server.is_usable_by_cookie();
         match wait_for(server, usable, patience, trace).await {
             Ok(Some(slot)) => return Ok(slot),
             Ok(None) => {}

@@ -1,6 +1,7 @@
 //! Listening sockets: one for each bind and worker, sharing the port by SO_REUSEPORT.
 
 use std::{
+    collections::{HashMap, HashSet},
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     accounts,
     config::model::{Address, Bind, Transport},
-    socket_file::{Access, SocketFile, SocketFileError},
+    socket_file::{self, Access, SocketFile, SocketFileError},
     topology::{Frontend, Topology},
 };
 
@@ -30,9 +31,41 @@ pub struct Listeners {
     /// Each with the frontend it is of, and which of its binds.
     pub sockets: Vec<(Arc<Frontend>, TcpListener, usize)>,
     /// The same for UDP.
-    pub datagrams: Vec<(Arc<Frontend>, UdpSocket)>,
-    /// The names of those that are unix sockets, which go with the last worker.
-    pub files: Vec<Arc<SocketFile>>,
+    pub datagrams: Vec<(Arc<Frontend>, UdpSocket, usize)>,
+    /// The names of those that are unix sockets, which go with the last worker: frontend, bind, file.
+    pub files: Vec<(usize, usize, Arc<SocketFile>)>,
+}
+
+/// What tells one listening socket from another, whichever frontend it serves: what the kernel knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Seat {
+    transport: Transport,
+    address: Address,
+    both_families: bool,
+    /// How many such there are before it: a port that the kernel chooses may be asked for more than once.
+    nth: usize,
+}
+
+/// Each bind of each frontend, with its seat.
+pub(super) fn seats(topology: &Topology) -> impl Iterator<Item = (Seat, &Arc<Frontend>, usize)> {
+    let mut known: HashMap<(Transport, &Address, bool), usize> = HashMap::new();
+    let binds = topology.frontends.iter().flat_map(|frontend| {
+        let binds = frontend.config.binds.iter().enumerate();
+        binds.map(move |(index, bind)| (frontend, index, bind))
+    });
+    binds.map(move |(frontend, index, bind)| {
+        let nth = known
+            .entry((bind.transport, &bind.address, bind.both_families))
+            .or_default();
+        let seat = Seat {
+            transport: bind.transport,
+            address: bind.address.clone(),
+            both_families: bind.both_families,
+            nth: *nth,
+        };
+        *nth += 1;
+        (seat, frontend, index)
+    })
 }
 
 /// A bind that cannot be had.
@@ -116,10 +149,27 @@ impl Listeners {
     /// # Errors
     /// The first bind that cannot be had.
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
+        Self::open_more(topology, workers, &HashSet::new(), &HashSet::new())
+    }
+
+    /// Opens the binds that are not among those that are `held`, once for each of `workers`. Sockets of this process may
+    /// be bound to `ours` besides.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub(super) fn open_more(
+        topology: &Topology,
+        workers: usize,
+        held: &HashSet<Seat>,
+        ours: &HashSet<&Seat>,
+    ) -> Result<Vec<Self>, ListenError> {
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         let mut inherited = Inherited::take();
-        for frontend in &topology.frontends {
-            for (index, bind) in frontend.config.binds.iter().enumerate() {
+        for (seat, frontend, index) in seats(topology) {
+            if held.contains(&seat) {
+                continue;
+            }
+            if let Some(bind) = frontend.config.binds.get(index) {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let passed = inherited.of(bind);
                 if !passed.is_empty() {
@@ -133,7 +183,7 @@ impl Listeners {
                                 if let Address::Inet(address) = bind.address {
                                     udp::socket::prepare(&socket, address).map_err(explain)?;
                                 }
-                                worker.datagrams.push((frontend, socket.into()));
+                                worker.datagrams.push((frontend, socket.into(), index));
                             }
                         }
                     }
@@ -151,12 +201,14 @@ impl Listeners {
                             let socket = socket.try_clone().map_err(explain)?;
                             let socket = (Arc::clone(frontend), socket.into(), index);
                             worker.sockets.push(socket);
-                            worker.files.push(Arc::clone(&file));
+                            worker
+                                .files
+                                .push((frontend.index, index, Arc::clone(&file)));
                         }
                         continue;
                     }
                 };
-                let address = claim_address(bind, asked).map_err(explain)?;
+                let address = claim_address(bind, asked, ours).map_err(explain)?;
                 for worker in &mut all {
                     let backlog = backlog(frontend);
                     let frontend = Arc::clone(frontend);
@@ -168,7 +220,7 @@ impl Listeners {
                         }
                         Transport::Udp => {
                             udp::socket::prepare(&socket, address).map_err(explain)?;
-                            worker.datagrams.push((frontend, socket.into()));
+                            worker.datagrams.push((frontend, socket.into(), index));
                         }
                     }
                 }
@@ -192,14 +244,29 @@ fn beside(bind: &Bind) -> io::Result<Socket> {
 }
 
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
-/// the bind asks for any (0).
-fn claim_address(bind: &Bind, address: SocketAddr) -> io::Result<SocketAddr> {
+/// the bind asks for any (0). One that is ours may have the port by another address: `*:80` beside `192.0.2.1:80`.
+fn claim_address(
+    bind: &Bind,
+    address: SocketAddr,
+    ours: &HashSet<&Seat>,
+) -> io::Result<SocketAddr> {
     // Bound, but never listening: a client that came in between would be reset.
-    let probe = bound(bind, address, false)?;
+    let probe = match bound(bind, address, false) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && shares_port(bind, ours) => {
+            bound(bind, address, true)?
+        }
+        probe => probe?,
+    };
     probe
         .local_addr()?
         .as_socket()
         .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
+fn shares_port(bind: &Bind, ours: &HashSet<&Seat>) -> bool {
+    let (transport, port) = (bind.transport, bind.address.port());
+    ours.iter()
+        .any(|seat| seat.transport == transport && seat.address.port() == port)
 }
 
 fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -230,34 +297,59 @@ fn listen_on_file(
     bind: &Bind,
     path: &Path,
 ) -> Result<(OwnedFd, SocketFile), ListenError> {
-    let names = || (frontend.name.to_string(), bind.text.clone());
+    let access = access(frontend, bind)?;
+    SocketFile::listen(path, access, backlog(frontend))
+        .map_err(|source| unix(frontend, bind, source))
+}
+
+/// Gives the files of unix sockets that stay to whom `after` says, where `before` has said something else.
+///
+/// # Errors
+/// The first that cannot be given away.
+pub(super) fn give_files(before: &Topology, after: &Topology) -> Result<(), ListenError> {
+    let binds = before.frontends.iter().flat_map(|f| &f.config.binds);
+    let known: HashMap<_, _> = binds
+        .filter_map(|bind| Some((bind.address.path()?, &bind.permissions)))
+        .collect();
+    for frontend in &after.frontends {
+        for bind in &frontend.config.binds {
+            let Some(path) = bind.address.path() else {
+                continue;
+            };
+            if known.get(path).is_some_and(|p| **p != bind.permissions) {
+                socket_file::give(path, access(frontend, bind)?)
+                    .map_err(|source| unix(frontend, bind, source))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn access(frontend: &Frontend, bind: &Bind) -> Result<Access, ListenError> {
     let number = |name: &Option<String>, what, find: fn(&str) -> Option<u32>| {
         let Some(name) = name else { return Ok(None) };
         let found = find(name).or_else(|| name.parse().ok());
-        found.map(Some).ok_or_else(|| {
-            let (frontend, bind) = names();
-            ListenError::NoOwner {
-                frontend,
-                bind,
-                what,
-                name: name.clone(),
-            }
+        found.map(Some).ok_or_else(|| ListenError::NoOwner {
+            frontend: frontend.name.to_string(),
+            bind: bind.text.clone(),
+            what,
+            name: name.clone(),
         })
     };
     let user = |name: &str| accounts::user(name).map(|(user, _)| user);
-    let access = Access {
+    Ok(Access {
         mode: bind.permissions.mode,
         user: number(&bind.permissions.user, "user", user)?,
         group: number(&bind.permissions.group, "group", accounts::group)?,
-    };
-    SocketFile::listen(path, access, backlog(frontend)).map_err(|source| {
-        let (frontend, bind) = names();
-        ListenError::Unix {
-            frontend,
-            bind,
-            source,
-        }
     })
+}
+
+fn unix(frontend: &Frontend, bind: &Bind, source: SocketFileError) -> ListenError {
+    ListenError::Unix {
+        frontend: frontend.name.to_string(),
+        bind: bind.text.clone(),
+        source,
+    }
 }
 
 /// What to do about a path that cannot be listened on.
@@ -266,7 +358,8 @@ fn mend(error: &SocketFileError) -> &'static str {
         SocketFileError::InUse => "stop that one (`ss -lxp` names it) or choose another path",
         SocketFileError::NotASocket => "remove it or choose another path",
         SocketFileError::System { .. } => {
-            "its folder has to exist and to be writable, and only root gives files away"
+            "its folder has to exist and to be writable, and only root gives files away; an lb that runs already makes none \
+             in folders that it was not started with (restart it)"
         }
     }
 }

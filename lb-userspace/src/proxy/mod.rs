@@ -4,23 +4,32 @@
 //! needs not share with the others. Everything shared is behind one pointer, [`Shared`], and read without a lock.
 
 use std::{
+    collections::{HashMap, HashSet},
     io,
     sync::Arc,
     sync::OnceLock,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+    watch,
+};
 
 pub mod connect;
 pub mod dispatch;
 mod entrance;
 #[cfg(test)]
 mod fixtures;
+pub mod generation;
 pub mod http;
+mod ignore;
 mod inherited;
 pub mod listener;
 mod peek;
+mod post;
 mod pulse;
 pub mod retry;
 mod session;
@@ -29,9 +38,11 @@ pub mod tcp;
 pub mod udp;
 pub mod worker;
 
-pub use listener::{ListenError, Listeners};
+pub use generation::Worker;
+pub use listener::{ListenError, Listeners, Seat};
+use post::Change;
 pub use pulse::Pulses;
-pub use worker::{Client, Worker};
+pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
 use crate::{
@@ -41,7 +52,7 @@ use crate::{
         stats::{Sources, endpoint::Endpoint},
     },
     rules::Table,
-    topology::{Limit, Topology, counters::Counter},
+    topology::{Frontend, Limit, Topology, counters::Counter},
 };
 
 /// What all workers share.
@@ -58,35 +69,107 @@ pub struct Shared {
     /// Where finished sessions are logged.
     pub log: Sink,
     /// Userspace connections of clients, all frontends together, and their bound (`global.maxconn`).
-    pub sessions: Limit,
+    pub sessions: Arc<Limit>,
     /// Connections accepted, all frontends together.
-    pub accepted: Counter,
+    pub accepted: Arc<Counter>,
     /// By frontend, the statistics that it shows; set before the first connection.
     pub statistics: OnceLock<Vec<Option<Arc<Endpoint>>>>,
     /// Connections that could not be accepted, most often for want of file descriptors.
-    pub accept_errors: Counter,
+    pub accept_errors: Arc<Counter>,
+    /// Frontends by name.
+    names: HashMap<Arc<str>, usize>,
+    /// Backend and server of the configuration before, and the same server in this one, where its connections can be used
+    /// as before.
+    kept: HashMap<(usize, usize), (usize, usize)>,
 }
 
 impl Shared {
     /// Bounded by `maxconn`, which is at most what the file limit allows.
     pub fn new(topology: Arc<Topology>, config: Arc<Config>, log: Sink, maxconn: u32) -> Self {
+        Self::build(topology, config, log, maxconn, None)
+    }
+
+    /// That of the configuration that comes after this one.
+    pub fn next(
+        &self,
+        topology: Arc<Topology>,
+        config: Arc<Config>,
+        log: Sink,
+        maxconn: u32,
+    ) -> Self {
+        Self::build(topology, config, log, maxconn, Some(self))
+    }
+
+    fn build(
+        topology: Arc<Topology>,
+        config: Arc<Config>,
+        log: Sink,
+        maxconn: u32,
+        before: Option<&Self>,
+    ) -> Self {
         config
             .tables
             .iter()
             .filter_map(|handle| handle.table())
             .for_each(Table::reserve);
         Self {
-            http: http::Plan::new(&topology),
+            http: http::Plan::new(&topology, before.map(|before| &before.http)),
             tcp: tcp::Plan::new(&topology),
+            names: topology
+                .frontends
+                .iter()
+                .map(|frontend| (Arc::clone(&frontend.name), frontend.index))
+                .collect(),
+            kept: before.map_or_else(HashMap::new, |b| kept(&b.topology, &topology)),
             topology,
             config,
             log,
-            sessions: Limit::new(Some(maxconn)),
-            accepted: Counter::default(),
+            sessions: before.map_or_else(
+                || Arc::new(Limit::new(Some(maxconn))),
+                |before| Arc::clone(&before.sessions),
+            ),
+            accepted: before.map_or_else(Arc::default, |b| Arc::clone(&b.accepted)),
             statistics: OnceLock::new(),
-            accept_errors: Counter::default(),
+            accept_errors: before.map_or_else(Arc::default, |b| Arc::clone(&b.accept_errors)),
         }
     }
+
+    /// Where a server of the configuration before is in this one, if connections to it can be used as before.
+    fn kept(&self, place: http::Place) -> Option<http::Place> {
+        let before = (place.backend as usize, place.server as usize);
+        let (backend, server) = *self.kept.get(&before)?;
+        Some(http::Place {
+            backend: u32::try_from(backend).ok()?,
+            server: u32::try_from(server).ok()?,
+            moves: place.moves,
+        })
+    }
+
+    /// The frontend called `name`.
+    fn frontend(&self, name: &str) -> Option<&Arc<Frontend>> {
+        self.topology.frontends.get(*self.names.get(name)?)
+    }
+}
+
+/// Places of servers, by backend and server, that `before` and `after` have in common.
+fn kept(before: &Topology, after: &Topology) -> HashMap<(usize, usize), (usize, usize)> {
+    let names = after.backends.iter().enumerate();
+    let names: HashMap<&str, usize> = names.map(|(index, b)| (&*b.name, index)).collect();
+    let mut kept = HashMap::new();
+    for (from, backend) in before.backends.iter().enumerate() {
+        let Some(&to) = names.get(&*backend.name) else {
+            continue;
+        };
+        let servers = after.backends[to].servers.iter();
+        let servers: HashMap<&str, _> = servers.map(|server| (&*server.name, server)).collect();
+        for server in &backend.servers {
+            let same = servers.get(&*server.name);
+            if let Some(same) = same.filter(|same| same.is_reached_like(server)) {
+                kept.insert((from, server.index), (to, same.index));
+            }
+        }
+    }
+    kept
 }
 
 impl Shared {
@@ -100,11 +183,17 @@ impl Shared {
     }
 }
 
+/// How long a reload waits for listeners to be closed.
+const CLOSING: Duration = Duration::from_millis(200);
+
 /// How far stopping has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Not at all.
     Running,
+    /// First packets of new connections are not answered, so that clients repeat them, and connections of mode http end
+    /// after what they are at.
+    Quiet,
     /// No new connections; those that there are run to their end.
     Graceful,
     /// All connections end.
@@ -116,7 +205,12 @@ pub enum Stop {
 pub struct Proxy {
     stop: watch::Sender<Stop>,
     threads: Vec<JoinHandle<()>>,
+    changes: Vec<mpsc::UnboundedSender<Change>>,
     running: watch::Sender<usize>,
+    /// What is listened on.
+    seats: HashSet<Seat>,
+    /// What was, and is not closed by all threads yet.
+    closing: Vec<(HashSet<Seat>, Vec<oneshot::Receiver<()>>)>,
     pulses: Pulses,
 }
 
@@ -131,7 +225,10 @@ impl Proxy {
             pulses: Pulses::new(stop.subscribe()),
             stop,
             threads: Vec::new(),
+            changes: Vec::new(),
             running: watch::Sender::new(0),
+            seats: seats(&shared.topology),
+            closing: Vec::new(),
         };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
@@ -139,17 +236,94 @@ impl Proxy {
                 .enable_all()
                 .build()?;
             let running = Running::begin(&proxy.running);
+            let (changes, told) = mpsc::unbounded_channel();
             let beat = proxy.pulses.add();
             runtime.spawn(beat.answer());
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
                     let (_running, _beat) = (running, beat);
-                    worker::run(&runtime, index, shared, listeners, stop);
+                    post::run(&runtime, index, shared, listeners, told, stop);
                 })?;
             proxy.threads.push(thread);
+            proxy.changes.push(changes);
         }
         Ok(proxy)
+    }
+
+    /// Worker threads.
+    pub fn workers(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Opens the binds of `topology` that are not listened on yet, once for each worker.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub fn open_more(&mut self, topology: &Topology) -> Result<Vec<Listeners>, ListenError> {
+        for (_, threads) in &mut self.closing {
+            threads.retain_mut(|closed| matches!(closed.try_recv(), Err(TryRecvError::Empty)));
+        }
+        self.closing.retain(|(_, threads)| !threads.is_empty());
+        let closing = self.closing.iter().flat_map(|(seats, _)| seats);
+        let ours: HashSet<&Seat> = self.seats.iter().chain(closing).collect();
+        Listeners::open_more(topology, self.workers(), &self.seats, &ours)
+    }
+
+    /// Serves another configuration from now on, with the `listeners` that it has beside those that there are. What it has
+    /// no longer is listened on until [`Proxy::close_removed`]. Resolves once all workers do so.
+    pub async fn install(&mut self, shared: &Arc<Shared>, listeners: Vec<Listeners>) {
+        let pairs = self.changes.iter().zip(listeners);
+        let told = pairs.map(|(changes, listeners)| {
+            let (done, installed) = oneshot::channel();
+            let shared = Arc::clone(shared);
+            let _ = changes.send(Change::Install {
+                shared,
+                listeners,
+                done,
+            });
+            installed
+        });
+        // All are told before the first is waited for. One that is ending has dropped its end.
+        for installed in told.collect::<Vec<_>>() {
+            let _ = installed.await;
+        }
+        self.seats.extend(seats(&shared.topology));
+    }
+
+    /// Gives the files of unix sockets that stay to whom the configuration of `shared` says, where that of `before` has said
+    /// something else.
+    ///
+    /// # Errors
+    /// The first that cannot be given away.
+    pub fn give_files(before: &Shared, shared: &Shared) -> Result<(), ListenError> {
+        listener::give_files(&before.topology, &shared.topology)
+    }
+
+    /// Closes the listeners that the configuration of `shared` has no longer. Waits a moment for that: who waits to be
+    /// accepted may take longer, and so may flows of datagrams.
+    pub async fn close_removed(&mut self, shared: &Shared) {
+        let wanted = seats(&shared.topology);
+        let removed: HashSet<Seat> = self.seats.difference(&wanted).cloned().collect();
+        self.seats = wanted;
+        if removed.is_empty() {
+            return;
+        }
+        let told = self.changes.iter().map(|changes| {
+            let (done, closed) = oneshot::channel();
+            let _ = changes.send(Change::Close { done });
+            closed
+        });
+        let mut told: Vec<_> = told.collect();
+        let all = async {
+            while let Some(closed) = told.last_mut() {
+                let _ = closed.await;
+                told.pop();
+            }
+        };
+        if tokio::time::timeout(CLOSING, all).await.is_err() {
+            self.closing.push((removed, told));
+        }
     }
 
     /// Begins or hastens the stop; never goes back.
@@ -182,6 +356,10 @@ impl Proxy {
             .wait_for(|running| *running == 0)
             .await;
     }
+}
+
+fn seats(topology: &Topology) -> HashSet<Seat> {
+    listener::seats(topology).map(|(seat, ..)| seat).collect()
 }
 
 /// Counts a worker while it runs, also if it panics.

@@ -1,6 +1,6 @@
 //! Who is let in: a frontend's rules of connections, once the PROXY header and the handshake are done.
 
-use std::{borrow::Cow, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, cell::Cell, net::SocketAddr, time::Duration};
 
 use socket2::SockRef;
 
@@ -9,7 +9,7 @@ use crate::rules::{Fact, State, TlsFact, Value, World};
 
 /// The client, if rules do not keep it out; with what they remember of it. Who is kept out has no line of the log, as
 /// HAProxy has it: a flood would fill it.
-pub(super) fn let_in(worker: &Worker, client: Client) -> Option<Client> {
+pub(super) fn let_in(worker: &Worker, mut client: Client) -> Option<Client> {
     let rules = &client.frontend().config.connection_rules;
     if rules.is_empty() {
         return Some(client);
@@ -19,9 +19,14 @@ pub(super) fn let_in(worker: &Worker, client: Client) -> Option<Client> {
         worker,
         client: &client,
         ends: client.ends(),
+        renamed: Cell::new(None),
     };
     let kept_out = rules.connection(&mut state, &world);
+    let renamed = world.renamed.get();
     let Some(silent) = kept_out else {
+        if let Some(source) = renamed {
+            client.address = source.into();
+        }
         *client.session.borrow_mut() = state.into_session();
         return Some(client);
     };
@@ -40,11 +45,17 @@ struct Surroundings<'a> {
     worker: &'a Worker,
     client: &'a Client,
     ends: Option<Ends>,
+    /// Who a rule says it is.
+    renamed: Cell<Option<SocketAddr>>,
 }
 
 impl World for Surroundings<'_> {
     fn source(&self) -> Option<SocketAddr> {
-        self.client.address.inet()
+        self.renamed.get().or_else(|| self.client.address.inet())
+    }
+
+    fn set_source(&self, source: SocketAddr) {
+        self.renamed.set(Some(source));
     }
 
     fn destination(&self) -> Option<SocketAddr> {
@@ -71,6 +82,10 @@ impl World for Surroundings<'_> {
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
         http::tls_fact(self.client.tls.as_deref()?, fact)
+    }
+
+    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.client.tls.as_deref()?, issuer, name, which)
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

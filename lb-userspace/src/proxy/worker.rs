@@ -1,10 +1,10 @@
-//! A worker: one thread, one runtime, its own listeners; the seam between accepting and the protocols.
+//! Accepting: the seam between listeners and the protocols.
 //!
 //! Each accepted connection becomes a [`Client`] and a task of its own, which [`tcp`] or
 //! [`http`] serves to its end.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
@@ -15,82 +15,27 @@ use std::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpStream,
-    runtime::Runtime,
-    sync::{Notify, watch},
-    task::LocalSet,
 };
 
-use super::{Listeners, Shared, Stop, Stream, entrance, header::Ends, http, sieve, tcp, udp};
+use super::{
+    Shared, Stream, entrance,
+    generation::{Served, Worker},
+    header::Ends,
+    http, ignore,
+    post::{Post, Spot},
+    sieve, tcp,
+};
 use crate::{
     config::model::{Bind, Mode},
     rules::SessionVars,
     tls::Session,
-    topology::{Accepted, Frontend, Peer},
+    topology::{Accepted, Frontend, Limit, Peer},
 };
 
 /// Pause after an accept failed for want of descriptors or memory, which only time can mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections taken from one listener before others get their turn.
 const ACCEPT_BURST: usize = 64;
-
-/// What belongs to one worker thread alone.
-#[derive(Debug)]
-pub struct Worker {
-    /// What all workers share.
-    pub shared: Arc<Shared>,
-    /// Its number, from 0.
-    pub index: usize,
-    /// What the TCP path keeps between connections.
-    pub tcp: tcp::Local,
-    /// What the HTTP path keeps between connections.
-    pub http: http::Local,
-    /// What the UDP path keeps between flows.
-    pub udp: udp::Local,
-    stop: watch::Receiver<Stop>,
-    clients: Cell<usize>,
-    empty: Notify,
-}
-
-impl Worker {
-    fn new(shared: Arc<Shared>, index: usize, stop: watch::Receiver<Stop>) -> Rc<Self> {
-        Rc::new(Self {
-            shared,
-            index,
-            tcp: tcp::Local::default(),
-            http: http::Local::default(),
-            udp: udp::Local::default(),
-            stop,
-            clients: Cell::new(0),
-            empty: Notify::new(),
-        })
-    }
-
-    /// Whether no new work should be begun: idle connections close, others after what they are at.
-    pub fn is_stopping(&self) -> bool {
-        *self.stop.borrow() > Stop::Running
-    }
-
-    /// Resolves once a stop begins.
-    pub async fn stopping(&self) {
-        // An error means that the proxy is gone altogether, which is a stop too.
-        let _ = self
-            .stop
-            .clone()
-            .wait_for(|stop| *stop > Stop::Running)
-            .await;
-    }
-
-    /// Connections that this worker serves now.
-    pub fn clients(&self) -> usize {
-        self.clients.get()
-    }
-
-    async fn empty(&self) {
-        while self.clients.get() > 0 {
-            self.empty.notified().await;
-        }
-    }
-}
 
 /// A connection that a client has opened, counted everywhere until it is dropped.
 #[derive(Debug)]
@@ -109,7 +54,7 @@ pub struct Client {
     pub accepted_at: SystemTime,
     /// What rules remember of it.
     pub(super) session: RefCell<SessionVars>,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl Client {
@@ -125,15 +70,7 @@ impl Client {
 
     /// Where it connected to.
     pub fn destination(&self) -> Peer {
-        if let (None, Peer::Unix(_)) = (self.destination, self.address) {
-            return self.address;
-        }
-        let destination = self.destination.or_else(|| {
-            let local = self.stream.tcp().local_addr().ok()?;
-            Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
-        });
-        // A socket that does not know its own address is about to end.
-        destination.map_or(self.address, Peer::Inet)
+        destination(self.destination, self.address, &self.stream)
     }
 
     /// The two ends of its connection, as a PROXY header tells of them; a unix socket has none.
@@ -170,11 +107,24 @@ impl Client {
     }
 }
 
+/// Where a client at `address` connected to by `stream`, if no PROXY header has `told` it.
+pub(super) fn destination(told: Option<SocketAddr>, address: Peer, stream: &Stream) -> Peer {
+    if let (None, Peer::Unix(_)) = (told, address) {
+        return address;
+    }
+    let destination = told.or_else(|| {
+        let local = stream.tcp().local_addr().ok()?;
+        Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+    });
+    // A socket that does not know its own address is about to end.
+    destination.map_or(address, Peer::Inet)
+}
+
 /// A connection's places in the frontend's and the process's count.
 #[derive(Debug)]
 pub(super) struct Place {
     accepted: Accepted,
-    shared: Arc<Shared>,
+    sessions: Arc<Limit>,
 }
 
 impl Place {
@@ -183,13 +133,18 @@ impl Place {
         self.accepted.frontend()
     }
 
+    /// The connection goes on at `frontend`, the same one in another configuration.
+    pub(super) fn move_to(&mut self, frontend: &Arc<Frontend>) {
+        self.accepted.move_to(frontend);
+    }
+
     /// Takes both if there is room.
     pub(super) fn try_take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Option<Self> {
         let accepted = frontend.enter()?;
         shared.sessions.try_take()?;
         Some(Self {
             accepted,
-            shared: Arc::clone(shared),
+            sessions: Arc::clone(&shared.sessions),
         })
     }
 
@@ -203,7 +158,7 @@ impl Place {
             if shared.sessions.try_take().is_some() {
                 return Self {
                     accepted,
-                    shared: Arc::clone(shared),
+                    sessions: Arc::clone(&shared.sessions),
                 };
             }
             drop(accepted);
@@ -214,75 +169,46 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.sessions.give_back();
+        self.sessions.give_back();
     }
 }
 
-/// Serves `listeners` until the stop is complete.
-pub(super) fn run(
-    runtime: &Runtime,
-    index: usize,
-    shared: Arc<Shared>,
-    listeners: Listeners,
-    mut stop: watch::Receiver<Stop>,
-) {
-    let worker = Worker::new(shared, index, stop.clone());
-    let local = LocalSet::new();
-    local.block_on(runtime, async {
-        let accepting: Vec<_> = listeners
-            .sockets
-            .into_iter()
-            .map(|(frontend, listener, bind)| {
-                tokio::task::spawn_local(accept(Rc::clone(&worker), frontend, listener, bind))
-            })
-            .collect();
-        for (frontend, socket) in listeners.datagrams {
-            // Ends with the set: it goes on serving the flows there are.
-            tokio::task::spawn_local(udp::serve(Rc::clone(&worker), frontend, socket));
-        }
-        worker.stopping().await;
-        for task in accepting {
-            // What the kernel has accepted for us already is still served; then the listener closes.
-            let _ = task.await;
-        }
-        // Nobody is to find the name of a socket that is not listened on.
-        drop(listeners.files);
-        tokio::select! {
-            () = worker.empty() => {}
-            _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
-        }
-    });
-    // Dropping the set ends what still runs.
-}
-
-/// Accepts until the stop begins and the listener's queue is empty.
-async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListener, bind: usize) {
+/// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
+pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
     // SAFETY: a `TcpListener` owns its descriptor, names the same one at each call, and is dropped only after the
     // `AsyncFd` around it has let go of it.
     let listener = match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(
-                "frontend {}: cannot watch its listener: {error}",
-                frontend.name
-            );
+            let name = &post.spot().frontend.name;
+            tracing::error!("frontend {name}: cannot watch its listener: {error}");
             return;
         }
     };
-    let config = frontend.config.binds.get(bind);
-    let by_unix = config.is_some_and(|bind| bind.address.is_unix());
-    let by_unix = by_unix.then(|| Peer::Unix(u32::try_from(bind + 1).unwrap_or(u32::MAX)));
     let mut burst = 0;
     let mut failing = false;
+    let mut quiet = false;
     loop {
         // Readiness first, place second, accept third: an idle listener holds no place, and a connection without one
         // waits in the kernel's queue.
         let ready = tokio::select! {
             biased;
             ready = listener.readable() => ready,
-            () = worker.stopping() => return,
+            () = post.ended() => return,
+            () = post.quiet(), if !quiet => {
+                quiet = true;
+                if let Err(error) = ignore::newcomers(listener.get_ref()) {
+                    tracing::debug!("a listener goes on answering: {error}");
+                }
+                continue;
+            }
         };
         let Ok(mut ready) = ready else { return };
+        let Spot {
+            worker,
+            frontend,
+            bind,
+        } = post.spot();
         let place = tokio::select! {
             biased;
             place = async {
@@ -290,7 +216,12 @@ async fn accept(worker: Rc<Worker>, frontend: Arc<Frontend>, listener: TcpListen
                 Place::take(&worker.shared, &frontend).await
             } => place,
             () = worker.stopping() => return,
+            // Perhaps there is more room now.
+            () = post.moved() => continue,
         };
+        let by_unix = frontend.config.binds.get(bind);
+        let by_unix = by_unix.is_some_and(|bind| bind.address.is_unix());
+        let by_unix = by_unix.then(|| Peer::Unix(u32::try_from(bind + 1).unwrap_or(u32::MAX)));
         match ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)) {
             Ok(Ok((stream, address))) => {
                 failing = false;
@@ -419,25 +350,4 @@ fn serve(
             Mode::Http => Box::pin(http::serve(worker, client)).await,
         }
     });
-}
-
-/// Counts a connection of this worker while it is served, also if serving it panics.
-#[derive(Debug)]
-pub(super) struct Served(Rc<Worker>);
-
-impl Served {
-    pub(super) fn begin(worker: &Rc<Worker>) -> Self {
-        worker.clients.set(worker.clients.get() + 1);
-        Self(Rc::clone(worker))
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let left = self.0.clients.get() - 1;
-        self.0.clients.set(left);
-        if left == 0 {
-            self.0.empty.notify_one();
-        }
-    }
 }

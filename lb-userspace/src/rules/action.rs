@@ -11,6 +11,7 @@ use super::{
     condition::Condition,
     fetch::Side,
     limit::Limiter,
+    live::{Change, Live},
     named::Named,
     normalize::Normalizer,
     scene::VarId,
@@ -185,6 +186,8 @@ pub enum Edit {
     UnsetVar(VarId),
     /// `use_server` of a backend: the server of this name, if it can be used.
     UseServer(Template),
+    /// `force_persist`, or if it is not that `ignore_persist`.
+    Persist(bool),
     /// `disable_l7_retry`.
     SendOnce,
     /// `track`.
@@ -205,6 +208,17 @@ pub enum Edit {
         /// What.
         value: Template,
     },
+    /// `set_map`, `del_map`, `add_acl`, `del_acl`.
+    Live {
+        /// What is changed.
+        file: Arc<Live>,
+        /// How.
+        change: Change,
+        /// Which key.
+        key: Template,
+        /// What it is to lead to.
+        value: Template,
+    },
     /// `inc_gpc`.
     Count(u8, Data),
     /// `inc_gpc` by more than one.
@@ -221,9 +235,11 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::SendOnce
+                | Self::Persist(_)
                 | Self::UseServer(_)
                 | Self::Track { .. }
                 | Self::Capture { .. }
+                | Self::Live { .. }
                 | Self::Count(..)
                 | Self::CountBy(..)
                 | Self::SetNumber(..)
@@ -262,6 +278,10 @@ impl Edit {
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)
             | Self::SetNumber(_, _, t) => visit(t),
+            Self::Live { key, value, .. } => {
+                visit(key);
+                visit(value);
+            }
             Self::Header(_, HeaderOp::Delete)
             | Self::DeleteHeaders(_)
             | Self::SetStatus(..)
@@ -269,6 +289,7 @@ impl Edit {
             | Self::Silence
             | Self::UnsetVar(_)
             | Self::SendOnce
+            | Self::Persist(_)
             | Self::Count(..) => {}
         }
     }
@@ -359,6 +380,8 @@ pub struct Redirect {
     pub drop_query: bool,
     /// `prefix`: with a slash after the path.
     pub append_slash: bool,
+    /// `location`: one that comes to nothing is none.
+    pub ignore_empty: bool,
     /// A Set-Cookie value.
     pub cookie: Option<String>,
 }

@@ -66,7 +66,7 @@ pub(super) fn calls(text: &str) -> Result<Vec<Call>, Problem> {
     let mut found = Vec::new();
     loop {
         let end = rest
-            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')))
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '+')))
             .unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         if name.is_empty() {

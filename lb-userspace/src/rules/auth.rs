@@ -30,6 +30,7 @@ pub struct Users {
 #[derive(Debug)]
 struct User {
     name: String,
+    groups: Vec<String>,
     secret: Secret,
 }
 
@@ -88,12 +89,31 @@ impl Users {
                     keys: (RandomState::new(), RandomState::new()),
                 },
             };
-            Ok(User { name, secret })
+            Ok(User {
+                name,
+                groups: Vec::new(),
+                secret,
+            })
         });
         Ok(Self {
             users: users.collect::<Result<_, Problem>>()?,
             stand_in: RandomState::new(),
         })
+    }
+
+    /// Puts a user into groups.
+    pub fn join(&mut self, name: &str, groups: &[String]) {
+        for user in self.users.iter_mut().filter(|user| user.name == name) {
+            user.groups.extend_from_slice(groups);
+        }
+    }
+
+    /// The groups of a user.
+    pub(super) fn groups(&self, name: &[u8]) -> impl Iterator<Item = &str> {
+        let mut users = self.users.iter();
+        let user = users.find(|user| user.name.as_bytes() == name);
+        user.into_iter()
+            .flat_map(|user| user.groups.iter().map(String::as_str))
     }
 
     /// Whether a wrong password takes long to look at.

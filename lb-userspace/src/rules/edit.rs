@@ -88,19 +88,7 @@ pub(super) fn request(
                 set_path_and_query(head, target);
             }
         }
-        Edit::SetSource(address) => {
-            if let Some(Value::Ip(ip)) = address.value(&scene).and_then(|v| v.cast(Kind::Ip)) {
-                let port = world.source().map_or(0, |source| source.port());
-                world.set_source(SocketAddr::new(ip.to_canonical(), port));
-            }
-        }
-        Edit::SetSourcePort(port) => {
-            let port = address_port(port.value(&scene));
-            // A port without an address names nobody.
-            if let (Some(port), Some(source)) = (port, world.source()) {
-                world.set_source(SocketAddr::new(source.ip(), port));
-            }
-        }
+        Edit::SetSource(_) | Edit::SetSourcePort(_) => rename(edit, &scene),
         Edit::EarlyHint(name, value) => {
             let value = field_value(value.render(&scene));
             state.hint(name.clone(), value);
@@ -154,12 +142,50 @@ pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
         state,
         world,
     };
+    if let Edit::SetSource(_) | Edit::SetSourcePort(_) = edit {
+        return rename(edit, &scene);
+    }
     remember(edit, scene_state(&scene, edit), state, world);
+}
+
+/// Who the client is from here on.
+fn rename(edit: &Edit, scene: &Scene<'_>) {
+    let world = scene.world;
+    match edit {
+        Edit::SetSource(address) => {
+            if let Some(Value::Ip(ip)) = address.value(scene).and_then(|v| v.cast(Kind::Ip)) {
+                let port = world.source().map_or(0, |source| source.port());
+                world.set_source(SocketAddr::new(ip.to_canonical(), port));
+            }
+        }
+        Edit::SetSourcePort(port) => {
+            let port = address_port(port.value(scene));
+            // A port without an address names nobody.
+            if let (Some(port), Some(source)) = (port, world.source()) {
+                world.set_source(SocketAddr::new(source.ip(), port));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What a variable or counter is to become.
 fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
     match edit {
+        Edit::Live {
+            file,
+            change,
+            key,
+            value,
+        } => {
+            let text = |of: &template::Template| of.render(scene);
+            let (key, value) = (text(key), text(value));
+            // What is no text stands in no file.
+            if let (Ok(key), Ok(value)) = (str::from_utf8(&key), str::from_utf8(&value)) {
+                file.change(*change, key, value);
+            }
+            None
+        }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetVar(_, value)
         | Edit::SetNumber(_, _, value)
@@ -174,6 +200,10 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
     match edit {
         Edit::SetVar(var, _) => state.set_var(*var, value),
         Edit::UnsetVar(var) => state.set_var(*var, None),
+        // The first that says so.
+        Edit::Persist(force) => {
+            state.persist.get_or_insert(*force);
+        }
         Edit::SendOnce => state.sent_once = true,
         Edit::UseServer(_) => {
             let name = value.map(|name| name.into_text().into_owned());

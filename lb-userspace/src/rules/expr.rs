@@ -26,7 +26,7 @@ impl Expr {
     /// The list of users that it asks for.
     pub(super) fn users(&self) -> Option<&Arc<Users>> {
         match &self.fetch {
-            Fetch::Auth(users) => Some(users),
+            Fetch::Auth(users) | Fetch::Groups(users) => Some(users),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -30,9 +30,15 @@ pub struct Limiter {
     interval: u64,
     /// What `burst` requests take at the full rate, microseconds.
     burst: u64,
-    hasher: RandomState,
     /// Made with the first request: whoever only checks a file needs none.
-    sets: OnceLock<Box<[[Place; WAYS]]>>,
+    store: OnceLock<Arc<Store>>,
+}
+
+/// What is remembered of keys. It outlives a configuration.
+#[derive(Debug)]
+struct Store {
+    hasher: RandomState,
+    sets: Box<[[Place; WAYS]]>,
 }
 
 impl Limiter {
@@ -42,9 +48,26 @@ impl Limiter {
         Self {
             interval,
             burst: interval.saturating_mul(u64::from(burst.max(1))),
-            hasher: RandomState::new(),
-            sets: OnceLock::new(),
+            store: OnceLock::new(),
         }
+    }
+
+    /// Remembers what `before` does from the beginning, if it is the same limit; to be called before anything else.
+    pub fn go_on_with(&self, before: &Self) {
+        if (self.interval, self.burst) == (before.interval, before.burst) {
+            // It is the first, or the limit is in use already.
+            let _ = self.store.set(Arc::clone(before.store()));
+        }
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        self.store.get_or_init(|| {
+            let empty = |_| std::array::from_fn(|_| Place::default());
+            Arc::new(Store {
+                hasher: RandomState::new(),
+                sets: (0..SIZE / WAYS).map(empty).collect(),
+            })
+        })
     }
 
     /// Takes a request of `key` in.
@@ -72,11 +95,8 @@ impl Limiter {
     }
 
     fn place(&self, key: &[u8]) -> &Place {
-        let hash = self.hasher.hash_one(key);
-        let sets = self.sets.get_or_init(|| {
-            let empty = |_| std::array::from_fn(|_| Place::default());
-            (0..SIZE / WAYS).map(empty).collect()
-        });
+        let Store { hasher, sets } = &**self.store();
+        let hash = hasher.hash_one(key);
         let set = &sets[(hash >> 32) as usize % sets.len()];
         let tag = hash | 1;
         let mut oldest = &set[0];

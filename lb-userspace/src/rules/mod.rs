@@ -32,6 +32,7 @@ mod edit;
 mod expr;
 mod fetch;
 mod limit;
+mod live;
 mod map;
 mod matching;
 mod named;
@@ -67,6 +68,7 @@ pub use fetch::{
     payload::{MOST as MOST_PAYLOAD, Seen},
 };
 pub use limit::Limiter;
+pub use live::{Change, Live};
 pub use map::{Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};
 pub use named::Named;

@@ -8,6 +8,7 @@ use std::{
 use super::{
     auth::Users,
     condition::Condition,
+    live::Live,
     map::{Map, Output},
     matching::How,
     problem::Problem,
@@ -21,6 +22,7 @@ pub struct Registry<'a> {
     base: &'a Path,
     maps: Vec<Arc<Map>>,
     tables: Vec<Arc<Handle>>,
+    files: Vec<Arc<Live>>,
     variables: Vec<String>,
     users: Vec<(String, Arc<Users>)>,
     conditions: Vec<(String, Arc<Condition>)>,
@@ -36,6 +38,7 @@ impl<'a> Registry<'a> {
             base,
             maps: Vec::new(),
             tables: Vec::new(),
+            files: Vec::new(),
             variables: Vec::new(),
             users: Vec::new(),
             conditions: Vec::new(),
@@ -74,6 +77,17 @@ impl<'a> Registry<'a> {
         let map = Arc::new(Map::read(path, how, ignore_case, output)?);
         self.maps.push(Arc::clone(&map));
         Ok(map)
+    }
+
+    /// Whatever is read from a file, for rules to change.
+    pub fn live(&mut self, path: &str) -> Arc<Live> {
+        let path = self.path(path);
+        if let Some(file) = self.files.iter().find(|file| file.path() == path) {
+            return Arc::clone(file);
+        }
+        let file = Arc::new(Live::new(&path));
+        self.files.push(Arc::clone(&file));
+        file
     }
 
     /// All maps.
@@ -115,6 +129,11 @@ impl<'a> Registry<'a> {
     /// All tables that were declared or named.
     pub fn tables(&self) -> &[Arc<Handle>] {
         &self.tables
+    }
+
+    /// The names of all variables, in the order of their numbers.
+    pub fn variables(&self) -> &[String] {
+        &self.variables
     }
 
     /// A variable: `txn.name`.

@@ -18,6 +18,7 @@ use super::{
     },
     auth::Users,
     edit,
+    limit::Limiter,
     scene::{RequestView, ResponseView, Scene, State, World},
 };
 
@@ -125,6 +126,15 @@ impl Original {
 }
 
 impl RuleSet {
+    /// Its limits, in the order of the file.
+    pub fn limiters(&self) -> impl Iterator<Item = &Limiter> {
+        let gates = self.rules.iter().flat_map(|rule| &rule.gates);
+        gates.filter_map(|gate| match gate {
+            Gate::RateLimit { limiter, .. } => Some(&**limiter),
+            Gate::Auth { .. } => None,
+        })
+    }
+
     /// A list.
     pub fn new(rules: Vec<Rule>) -> Self {
         let keeps = |rule: &Rule| {
@@ -276,7 +286,10 @@ impl RuleSet {
                 }
                 Some(End::Backend(Target::Computed(name))) => Outcome::Named(name.render(&scene)),
                 Some(End::Backend(target)) => Outcome::Backend(target),
-                Some(End::Redirect(redirect)) => Outcome::Answer(redirected(redirect, &scene)),
+                Some(End::Redirect(redirect)) => match redirected(redirect, &scene) {
+                    Some(reply) => Outcome::Answer(reply),
+                    None => continue,
+                },
                 Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
                 Some(End::Drop { silent }) => Outcome::Drop(*silent),
                 Some(End::Deny { status, tarpit }) => Outcome::Deny(Denial {
@@ -318,7 +331,10 @@ impl RuleSet {
             };
             return Err(match &part.end {
                 Some(End::Deny { status, .. }) => Verdict::Deny(*status),
-                Some(End::Redirect(to)) => Verdict::Answer(redirected(to, &scene).into()),
+                Some(End::Redirect(to)) => match redirected(to, &scene) {
+                    Some(reply) => Verdict::Answer(reply.into()),
+                    None => continue,
+                },
                 Some(End::Return(answer)) => Verdict::Answer(returned(answer, &scene).into()),
                 Some(End::Allow) => return Ok(()),
                 _ => continue,
@@ -460,8 +476,8 @@ fn refuses(gate: &Gate, scene: &Scene<'_>) -> Option<Denial> {
     }
 }
 
-/// HAProxy's redirects.
-fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Reply {
+/// HAProxy's redirects; `None` where one leads nowhere that is not to count then.
+fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Option<Reply> {
     let request = scene.request;
     let rest = |location: &mut Vec<u8>| {
         let Some(request) = request else { return };
@@ -496,6 +512,9 @@ fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Reply {
             location
         }
     };
+    if redirect.ignore_empty && location.is_empty() {
+        return None;
+    }
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     headers.insert(LOCATION, edit::field_value(location));
@@ -505,11 +524,11 @@ fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Reply {
     if let Some(cookie) = &redirect.cookie {
         headers.insert(SET_COOKIE, edit::field_value(cookie.clone().into_bytes()));
     }
-    Reply {
+    Some(Reply {
         status: redirect.code,
         headers,
         body: Bytes::new(),
-    }
+    })
 }
 
 fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {

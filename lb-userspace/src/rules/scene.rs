@@ -107,6 +107,14 @@ pub trait World {
     fn fact(&self, fact: &Fact) -> Option<i64>;
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
+    /// A part of the name in the client's certificate, or in its issuer's.
+    fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+    /// The server that is asked, once there is one.
+    fn server(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
     /// The request's unique id.
     fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
     /// The request's line as the client sent it.
@@ -226,6 +234,12 @@ pub enum TlsFact {
     Sha256,
     /// `ssl_c_serial`.
     Serial,
+    /// `ssl_fc_is_resumed`: whether it goes on from an earlier handshake.
+    Resumed,
+    /// `ssl_c_notbefore`.
+    NotBefore,
+    /// `ssl_c_notafter`.
+    NotAfter,
 }
 
 /// A variable's index in the registry.
@@ -261,6 +275,22 @@ pub struct SessionVars {
 }
 
 impl SessionVars {
+    /// The same under another configuration, which has `after` for variables where this one had `before`. What it does not
+    /// know is forgotten.
+    pub fn renamed(mut self, before: &[String], after: &[String]) -> Self {
+        if before == after {
+            return self;
+        }
+        self.vars.retain_mut(|(id, _)| {
+            let name = before.get(usize::from(id.index));
+            let known = name.and_then(|name| after.iter().position(|known| known == name));
+            let index = known.and_then(|index| u16::try_from(index).ok());
+            id.index = index.unwrap_or_default();
+            index.is_some()
+        });
+        self
+    }
+
     /// The entries that the connection follows.
     pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
         self.tracked.iter().map(|(_, tracked)| tracked)
@@ -280,6 +310,8 @@ pub struct State {
     captured: Option<Box<Captured>>,
     /// The request is not to be sent again once a server may have seen it.
     pub(super) sent_once: bool,
+    /// Whether a server that the client stays on is asked even if it is down, or not even if it is up.
+    pub(super) persist: Option<bool>,
     /// The request gets no line of the log.
     pub(super) silent: bool,
     /// The servers that rules name, by name: the first that can be used is.
@@ -334,6 +366,11 @@ impl State {
     /// The names of servers that rules want to be asked, the first that can be.
     pub fn servers(&self) -> &[Vec<u8>] {
         &self.servers
+    }
+
+    /// Whether rules say of the server that the client stays on that it is asked even if it is down, or not even if it is up.
+    pub fn persist(&self) -> Option<bool> {
+        self.persist
     }
 
     /// Whether a rule says that the request gets no line of the log.
@@ -462,6 +499,7 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.silent = false;
+        self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;
         self.hints.clear();

@@ -58,7 +58,7 @@ pub fn look<S>(
     sticks: &[Stick],
     scene: &Scene<'_>,
     now: u64,
-    usable: impl Fn(usize) -> Option<S>,
+    usable: impl Fn(u32) -> Option<S>,
 ) -> (Option<S>, Vec<Remembering>) {
     let (mut found, mut remembering) = (None, Vec::new());
     for stick in sticks {
@@ -95,11 +95,11 @@ pub fn look_at_response(sticks: &[Stick], scene: &Scene<'_>) -> Vec<Remembering>
     found.collect()
 }
 
-/// Remembers the server at `index` of its backend.
-pub fn remember(all: Vec<Remembering>, index: usize, now: u64) {
+/// Remembers the server of the number `id` in its backend.
+pub fn remember(all: Vec<Remembering>, id: u32, now: u64) {
     for Remembering { table, key } in all {
         if let Some(table) = table.table() {
-            table.set_server(key, index, now);
+            table.set_server(key, id, now);
         }
     }
 }

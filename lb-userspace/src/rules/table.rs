@@ -138,9 +138,15 @@ type Set = [Place; WAYS];
 #[derive(Debug)]
 pub struct Table {
     layout: Layout,
-    hasher: RandomState,
     /// Made when the proxy starts: whoever only checks a file needs none.
-    sets: OnceLock<Box<[Set]>>,
+    store: OnceLock<Arc<Store>>,
+}
+
+/// What a table holds. It outlives a configuration.
+#[derive(Debug)]
+struct Store {
+    hasher: RandomState,
+    sets: Box<[Set]>,
 }
 
 impl Table {
@@ -148,22 +154,37 @@ impl Table {
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
-            hasher: RandomState::new(),
-            sets: OnceLock::new(),
+            store: OnceLock::new(),
         }
     }
 
-    fn sets(&self) -> &[Set] {
-        self.sets.get_or_init(|| {
+    fn store(&self) -> &Arc<Store> {
+        self.store.get_or_init(|| {
             let sets = (self.layout.size as usize).div_ceil(WAYS).max(1);
             let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
-            (0..sets).map(empty).collect()
+            Arc::new(Store {
+                hasher: RandomState::new(),
+                sets: (0..sets).map(empty).collect(),
+            })
         })
     }
 
     /// Makes its places, lest the first request wait for them.
     pub fn reserve(&self) {
-        self.sets();
+        self.store();
+    }
+
+    /// Holds what `before` holds from the beginning, if that is made alike; to be called before anything else.
+    pub fn go_on_with(&self, before: &Self) {
+        let (ours, theirs) = (&self.layout, &before.layout);
+        if ours.key == theirs.key
+            && ours.key_length == theirs.key_length
+            && ours.size == theirs.size
+            && ours.store == theirs.store
+        {
+            // It is the first, or the table is in use already.
+            let _ = self.store.set(Arc::clone(before.store()));
+        }
     }
 
     /// How it was made.
@@ -173,8 +194,8 @@ impl Table {
 
     /// The two sets that a key belongs to, or twice the same.
     fn sets_of(&self, key: &Key) -> [&Set; 2] {
-        let hash = self.hasher.hash_one(key);
-        let sets = self.sets();
+        let Store { hasher, sets } = &**self.store();
+        let hash = hasher.hash_one(key);
         // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
         let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
         [set(hash >> 32), set(hash & u64::from(u32::MAX))]
@@ -308,7 +329,7 @@ impl Table {
 
     /// All entries that have not expired.
     pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
-        let sets = self.sets.get().map_or(&[][..], |sets| sets);
+        let sets = self.store.get().map_or(&[][..], |store| &store.sets);
         sets.iter().flatten().filter_map(move |place| {
             place
                 .load_full()

@@ -52,6 +52,19 @@ impl Acceptor {
         }
     }
 
+    /// Whether it has read its files.
+    pub fn is_loaded(&self) -> bool {
+        self.live.current().is_some()
+    }
+
+    /// Reads its files again if they are not as they were.
+    ///
+    /// # Errors
+    /// What is wrong with them; what was read before stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.live.reload(|reader| self.config(reader))
+    }
+
     /// Reads its files.
     ///
     /// # Errors

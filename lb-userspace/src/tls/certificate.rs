@@ -172,19 +172,25 @@ impl Leaf {
 
 /// A name as HAProxy's `ssl_c_s_dn` writes it: `/C=FR/O=Example/CN=client`.
 pub(super) fn distinguished_name(name: &X509Name<'_>) -> String {
+    let parts = parts(name).into_iter();
+    parts
+        .map(|(name, value)| format!("/{name}={value}"))
+        .collect()
+}
+
+/// The parts of a name, in order.
+pub(super) fn parts(name: &X509Name<'_>) -> Vec<(String, String)> {
     use x509_parser::objects::{oid_registry, oid2abbrev};
-    let mut text = String::new();
-    for attribute in name.iter_attributes() {
-        text.push('/');
-        match oid2abbrev(attribute.attr_type(), oid_registry()) {
-            Ok(short) => text.push_str(short),
-            Err(_) => text.push_str(&attribute.attr_type().to_id_string()),
-        }
-        text.push('=');
-        match attribute.as_str() {
-            Ok(value) => text.push_str(value),
-            Err(_) => text.push_str(&String::from_utf8_lossy(attribute.as_slice())),
-        }
-    }
-    text
+    let part = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        let name = match oid2abbrev(attribute.attr_type(), oid_registry()) {
+            Ok(short) => short.to_owned(),
+            Err(_) => attribute.attr_type().to_id_string(),
+        };
+        let value = match attribute.as_str() {
+            Ok(value) => value.to_owned(),
+            Err(_) => String::from_utf8_lossy(attribute.as_slice()).into_owned(),
+        };
+        (name, value)
+    };
+    name.iter_attributes().map(part).collect()
 }

@@ -16,7 +16,7 @@ use super::{
     acceptor::roots,
     certificate::Certificate,
     error::TlsError,
-    files::{self, Reader},
+    files::{self, Overrides, Reader},
     live::Live,
     options::{ServerName, ServerOptions},
     trust::{Anybody, Servers},
@@ -36,6 +36,33 @@ impl Connector {
             options,
             live: Live::new(),
         }
+    }
+
+    /// What the file says of it.
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    /// Whether it has read its files.
+    pub fn is_loaded(&self) -> bool {
+        self.live.current().is_some()
+    }
+
+    /// Whether it could read its files again.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn try_out(&self) -> Result<(), TlsError> {
+        self.live
+            .try_out(&Overrides::default(), |reader| self.config(reader))
+    }
+
+    /// Reads its files again if they are not as they were.
+    ///
+    /// # Errors
+    /// What is wrong with them; what was read before stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.live.reload(|reader| self.config(reader))
     }
 
     /// Reads its files.

@@ -51,6 +51,22 @@ impl<T> Live<T> {
         self.make(&mut self.control(), make)
     }
 
+    /// Makes it anew if its files are not as they were at the last attempt, even if they are being changed just now.
+    pub(super) fn reload(
+        &self,
+        make: impl FnOnce(&mut Reader<'_>) -> Result<T, TlsError>,
+    ) -> Result<(), TlsError> {
+        let mut control = self.control();
+        let changed = control.files.differing();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for path in &changed {
+            control.overrides.remove(path);
+        }
+        self.make(&mut control, make)
+    }
+
     /// Makes it anew if its files have changed since the last attempt; `None` if they have not.
     pub(super) fn follow(
         &self,

@@ -1,10 +1,10 @@
 //! What is known of a client's TLS connection once its handshake is done: for rules, headers and the log.
 
 use aws_lc_rs::digest;
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::certificate::distinguished_name;
+use super::certificate::{distinguished_name, parts};
 
 /// A client's TLS connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Session {
     pub cipher: &'static str,
     /// The protocol that both have agreed on, as HAProxy's `ssl_fc_alpn`.
     pub alpn: Option<Box<[u8]>>,
+    /// Whether it goes on from an earlier one, as HAProxy's `ssl_fc_is_resumed`.
+    pub resumed: bool,
     /// The client's certificate, if it has shown one.
     pub client: Option<Box<ClientCertificate>>,
 }
@@ -28,6 +30,12 @@ pub struct ClientCertificate {
     pub subject: String,
     /// Its issuer, likewise.
     pub issuer: String,
+    /// The parts of the subject by their names, and of the issuer.
+    pub parts: [Vec<(String, String)>; 2],
+    /// From when on it is good, as HAProxy's `ssl_c_notbefore`: `261127064109Z`.
+    pub not_before: Option<String>,
+    /// Until when.
+    pub not_after: Option<String>,
     /// Its serial number in upper-case hexadecimal digits.
     pub serial: String,
     /// Its SHA-1, as HAProxy's `ssl_c_sha1,hex`: a name for it, no proof.
@@ -52,6 +60,7 @@ impl Session {
                 .negotiated_cipher_suite()
                 .map_or("", |suite| openssl_name(suite.suite())),
             alpn: connection.alpn_protocol().map(Into::into),
+            resumed: matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed)),
             client: certificate
                 .and_then(|der| ClientCertificate::read(der))
                 .map(Box::new),
@@ -65,11 +74,46 @@ impl ClientCertificate {
         Some(Self {
             subject: distinguished_name(parsed.subject()),
             issuer: distinguished_name(parsed.issuer()),
+            parts: [parts(parsed.subject()), parts(parsed.issuer())],
+            not_before: utc(parsed.validity().not_before),
+            not_after: utc(parsed.validity().not_after),
             serial: hex(parsed.raw_serial()),
             sha1: hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
             sha256: hex(digest::digest(&digest::SHA256, der).as_ref()),
         })
     }
+}
+
+impl ClientCertificate {
+    /// A part of the subject, or of the issuer, by its name in any case: the first is 1, the last -1.
+    pub fn part(&self, issuer: bool, name: &str, which: i64) -> Option<&str> {
+        let parts = &self.parts[usize::from(issuer)];
+        let mut found = parts
+            .iter()
+            .filter(|(of, _)| of.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str());
+        let place = |n: i64| usize::try_from(n - 1).ok();
+        match which {
+            1.. => found.nth(place(which)?),
+            _ => found.rev().nth(place(which.checked_neg()?)?),
+        }
+    }
+}
+
+/// With two digits of the year; as HAProxy has it, times of other centuries are none.
+fn utc(time: x509_parser::time::ASN1Time) -> Option<String> {
+    let time = time.to_datetime();
+    (2000..2100).contains(&time.year()).then(|| {
+        format!(
+            "{:02}{:02}{:02}{:02}{:02}{:02}Z",
+            time.year() % 100,
+            u8::from(time.month()),
+            time.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        )
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -89,5 +133,47 @@ fn openssl_name(suite: rustls::CipherSuite) -> &'static str {
         S::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
         S::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
         other => other.as_str().unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_openssls_and_of_this_century() {
+        let at = |seconds| utc(x509_parser::time::ASN1Time::from_timestamp(seconds).unwrap());
+        assert_eq!(at(1_795_758_069).as_deref(), Some("261127054109Z"));
+        assert_eq!(at(157_766_400), None);
+    }
+
+    #[test]
+    fn parts_of_names_are_counted_from_both_ends() {
+        let parts = [("O", "a"), ("CN", "b"), ("CN", "c")];
+        let parts = parts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let certificate = ClientCertificate {
+            subject: String::new(),
+            issuer: String::new(),
+            parts: [parts.to_vec(), Vec::new()],
+            not_before: None,
+            not_after: None,
+            serial: String::new(),
+            sha1: String::new(),
+            sha256: String::new(),
+        };
+        let of = |name, which| certificate.part(false, name, which);
+        assert_eq!(
+            (of("cn", 1), of("CN", 2), of("CN", 3)),
+            (Some("b"), Some("c"), None)
+        );
+        assert_eq!(
+            (of("CN", -1), of("CN", -2), of("CN", -3)),
+            (Some("c"), Some("b"), None)
+        );
+        assert_eq!(
+            (of("O", 1), of("OU", 1), certificate.part(true, "O", 1)),
+            (Some("a"), None, None)
+        );
+        assert_eq!(of("CN", i64::MIN), None);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
             AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -21,6 +21,7 @@ use super::{
     events::{Event, EventKind, Notifier},
     invalid::LastInvalid,
     queue::Queue,
+    server::Among,
     table::Table,
 };
 use crate::config::model;
@@ -40,9 +41,9 @@ pub struct Backend {
     /// Its servers in the order of the file.
     pub servers: Vec<Arc<Server>>,
     /// Its counters.
-    pub counters: BackendCounters,
+    pub counters: Arc<BackendCounters>,
     /// The last response of its servers that was none.
-    pub invalid_response: LastInvalid,
+    pub invalid_response: Arc<LastInvalid>,
     /// Who waits for a slot of any of its servers.
     pub queue: Arc<Queue>,
     table: ArcSwap<Table>,
@@ -50,16 +51,25 @@ pub struct Backend {
     load: Option<Arc<AtomicU32>>,
     /// Whether some server has a `max_queue`.
     has_queues: bool,
-    /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
-    turn: AtomicUsize,
     /// Of the draws, so that no two backends and no two nodes draw alike.
     seed: u64,
-    current: Arc<AtomicU32>,
-    last_change_ms: AtomicU64,
-    /// Writers of state take turns, or two of them could leave an old table behind.
-    writer: Mutex<()>,
+    live: Arc<Live>,
     clock: Clock,
     notifier: Arc<Notifier>,
+}
+
+/// What changes of a backend while it runs; the backend of the same name in the next configuration has the same.
+#[derive(Debug, Default)]
+struct Live {
+    /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
+    turn: AtomicUsize,
+    current: Arc<AtomicU32>,
+    last_change_ms: AtomicU64,
+    /// The highest number that a server has had.
+    last_id: AtomicU32,
+    /// The backend in each configuration that still has connections, the present one last. Held by whoever writes state:
+    /// writers take turns, or two of them could leave an old table behind.
+    generations: Mutex<Vec<Weak<Backend>>>,
 }
 
 /// Why no server could be had.
@@ -72,17 +82,37 @@ pub enum Unavailable {
 }
 
 impl Backend {
+    /// A backend; `before` is the one of its name that is running. Nothing changes for that one until
+    /// [`Backend::take_over`].
     pub(super) fn new(
         config: &Arc<model::Backend>,
         clock: Clock,
         notifier: &Arc<Notifier>,
+        before: Option<&Backend>,
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
-        let queue = Arc::new(Queue::default());
-        let current = Arc::<AtomicU32>::default();
-        let load = config.hash_balance_factor.map(|_| Arc::default());
+        let queue = before.map_or_else(Arc::default, |b| Arc::clone(&b.queue));
+        let live: Arc<Live> = before.map_or_else(Arc::default, |b| Arc::clone(&b.live));
+        let load = before.and_then(|before| before.load.clone());
+        let load = config.hash_balance_factor.map(|_| load.unwrap_or_default());
+        let mut last_id = live.last_id.load(Relaxed);
+        let among = Among {
+            backend: config,
+            name: &name,
+            queue: &queue,
+            load: load.as_ref(),
+            current: &live.current,
+        };
         let servers: Vec<Arc<Server>> = (0..config.servers.len())
-            .filter_map(|index| Server::new(config, &name, index, &queue, load.as_ref(), &current))
+            .filter_map(|index| {
+                let before = before.and_then(|b| b.server(&config.servers.get(index)?.name));
+                let before = before.map(|before| &**before);
+                let id = before.map(|before| before.id).unwrap_or_else(|| {
+                    last_id += 1;
+                    last_id
+                });
+                Server::new(&among, index, before, id)
+            })
             .map(Arc::new)
             .collect();
         Self {
@@ -91,23 +121,58 @@ impl Backend {
             servers,
             load,
             has_queues: config.servers.iter().any(|s| s.max_queue.is_some()),
-            counters: BackendCounters::default(),
-            invalid_response: LastInvalid::default(),
+            counters: before.map_or_else(Arc::default, |b| Arc::clone(&b.counters)),
+            invalid_response: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_response)),
             queue,
-            turn: AtomicUsize::new(0),
-            seed: RandomState::new().hash_one(&name),
+            seed: before.map_or_else(|| RandomState::new().hash_one(&name), |b| b.seed),
             name,
-            current,
-            last_change_ms: AtomicU64::new(0),
-            writer: Mutex::new(()),
+            live,
             clock,
             notifier: Arc::clone(notifier),
         }
     }
 
+    /// From now on this is the one that runs, in the place of `before`.
+    pub(super) fn take_over(self: &Arc<Self>, before: Option<&Arc<Self>>) {
+        let mut generations = self.lock();
+        generations.retain(|one| one.strong_count() > 0);
+        generations.push(Arc::downgrade(self));
+        let ids = self.servers.iter().map(|server| server.id);
+        self.live.last_id.fetch_max(ids.max().unwrap_or(0), Relaxed);
+        let Some(before) = before else { return };
+        let now_ms = self.clock.now_ms();
+        let mut stays = false;
+        for server in &before.servers {
+            if let Some(after) = self.server(&server.name) {
+                after.take_over(server, now_ms);
+                stays |= after.is_eligible();
+            }
+        }
+        for server in &before.servers {
+            // Where none of the others can take its place, requests that are on their way to it still get there.
+            if self.server(&server.name).is_none() && stays {
+                server.retire();
+            }
+        }
+        rebuild(&generations);
+        drop(generations);
+        for server in &self.servers {
+            server.queue.wake_all();
+        }
+        self.queue.wake_all();
+    }
+
     /// The server called `name`.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
         self.servers.iter().find(|s| &*s.name == name)
+    }
+
+    /// The server called by the number `id`.
+    pub fn server_by_id(&self, id: u32) -> Option<&Arc<Server>> {
+        // Where nothing has changed since the start, it has the place that its number says.
+        let place = usize::try_from(id).ok()?.checked_sub(1)?;
+        let there = self.servers.get(place).filter(|server| server.id == id);
+        there.or_else(|| self.servers.iter().find(|server| server.id == id))
     }
 
     /// The server whose cookie value is `value`, in whatever state it is.
@@ -140,18 +205,18 @@ impl Backend {
 
     /// Milliseconds of the topology's clock at which it last won its first server or lost its last one.
     pub fn last_change_ms(&self) -> u64 {
-        self.last_change_ms.load(Relaxed)
+        self.live.last_change_ms.load(Relaxed)
     }
 
     /// Userspace connections and requests now, waiting ones included.
     pub fn current(&self) -> u32 {
-        self.current.load(Relaxed)
+        self.live.current.load(Relaxed)
     }
 
     /// Counts a connection or request that has come to this backend at `now_ms` of the topology's clock, until the guard
     /// is dropped.
     pub fn enter(self: &Arc<Self>, now_ms: u64) -> Visit {
-        let current = self.current.fetch_add(1, Relaxed) + 1;
+        let current = self.live.current.fetch_add(1, Relaxed) + 1;
         self.counters.connections.inc();
         self.counters.connection_rate.tick(now_ms);
         self.counters.max_current.raise(u64::from(current));
@@ -271,9 +336,28 @@ impl Backend {
         }
     }
 
-    /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date.
+    /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date. What somebody finds
+    /// out who began under an earlier configuration is said of the server as the present one has it.
     fn change(&self, server: &Arc<Server>, change: impl FnOnce(&Server) -> Option<EventKind>) {
-        let _writer = self.lock();
+        let generations = self.lock();
+        let newest = generations.last().and_then(Weak::upgrade);
+        let present = newest.as_deref().unwrap_or(self);
+        let there = present.server(&server.name);
+        let changed = match there.filter(|there| there.is_same(server)) {
+            Some(server) => present.change_locked(server, change),
+            None => self.change_locked(server, change),
+        };
+        if changed {
+            rebuild(&generations);
+        }
+    }
+
+    /// The writers' lock is held. Whether the tables have to follow.
+    fn change_locked(
+        &self,
+        server: &Arc<Server>,
+        change: impl FnOnce(&Server) -> Option<EventKind>,
+    ) -> bool {
         let state = |server: &Server| {
             let weight = server.balance_weight();
             (server.is_up(), weight, server.admin(), server.moves())
@@ -310,11 +394,12 @@ impl Backend {
             self.announce(kind, Some(server), requeued);
         }
         if backend_was_up != self.is_up() {
-            self.last_change_ms.store(now_ms, Relaxed);
+            self.live.last_change_ms.store(now_ms, Relaxed);
             if backend_was_up {
                 self.announce(EventKind::NoServer, None, 0);
             }
         }
+        changed
     }
 
     /// Replaces the table by one of the servers as they are now; the writers' lock is held.
@@ -339,9 +424,17 @@ impl Backend {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        // The lock guards no data of its own, so a writer that panicked left nothing half done behind it.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        // What it guards is changed in one step, so a writer that panicked left nothing half done behind it.
+        let generations = self.live.generations.lock();
+        generations.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Brings the tables of all generations up to date; the writers' lock is held.
+fn rebuild(generations: &[Weak<Backend>]) {
+    for backend in generations.iter().filter_map(Weak::upgrade) {
+        backend.rebuild();
     }
 }
 
@@ -369,7 +462,7 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.backend.current.fetch_sub(1, SeqCst);
+        self.backend.live.current.fetch_sub(1, SeqCst);
     }
 }
 

@@ -147,6 +147,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             pidfile: None,
             grace: Duration::from_secs(30),
             health_file: None,
+            watch_config: false,
             admin_socket: PathBuf::new(),
             log: Vec::new(),
             fast_path: FastPath {
@@ -166,5 +167,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         stats: None,
         maps: Vec::new(),
         tables: Vec::new(),
+        variables: Vec::new(),
+        outline: Default::default(),
     }
 }

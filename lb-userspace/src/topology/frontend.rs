@@ -14,37 +14,44 @@ pub struct Frontend {
     /// What the file says of it.
     pub config: Arc<model::Frontend>,
     /// Its counters.
-    pub counters: FrontendCounters,
+    pub counters: Arc<FrontendCounters>,
     /// The last request that was none.
-    pub invalid_request: LastInvalid,
+    pub invalid_request: Arc<LastInvalid>,
     default_backend: Option<Arc<Backend>>,
-    limit: Limit,
+    limit: Arc<Limit>,
     pace: Option<Pace>,
     /// One for each bind that has TLS.
     acceptors: Vec<Option<Arc<Acceptor>>>,
 }
 
 impl Frontend {
+    /// A frontend; `before` is the one of its name that is running, `acceptor` finds the TLS of a bind.
     pub(super) fn new(
         config: &Arc<model::Frontend>,
         index: usize,
         default_backend: Option<&Arc<Backend>>,
+        before: Option<&Self>,
+        acceptor: impl Fn(&model::Bind) -> Option<Arc<Acceptor>>,
     ) -> Self {
         Self {
             name: config.name.as_str().into(),
             index,
             config: Arc::clone(config),
-            counters: FrontendCounters::default(),
-            invalid_request: LastInvalid::default(),
+            counters: before.map_or_else(Arc::default, |b| Arc::clone(&b.counters)),
+            invalid_request: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_request)),
             default_backend: default_backend.cloned(),
-            limit: Limit::new(config.maxconn),
+            limit: before.map_or_else(
+                || Arc::new(Limit::new(config.maxconn)),
+                |before| Arc::clone(&before.limit),
+            ),
             pace: config.accepting.rate.map(Pace::new),
-            acceptors: config
-                .binds
-                .iter()
-                .map(|bind| bind.tls.clone().map(|tls| Arc::new(Acceptor::new(tls))))
-                .collect(),
+            acceptors: config.binds.iter().map(acceptor).collect(),
         }
+    }
+
+    /// From now on this is the one that runs.
+    pub(super) fn take_over(&self) {
+        self.limit.set_max(self.config.maxconn);
     }
 
     /// The backend that it uses when no rule chooses another.
@@ -113,6 +120,13 @@ pub struct Accepted {
 }
 
 impl Accepted {
+    /// It is `frontend`'s from now on, which is the same one in another configuration.
+    pub fn move_to(&mut self, frontend: &Arc<Frontend>) {
+        if Arc::ptr_eq(&self.frontend.limit, &frontend.limit) {
+            self.frontend = Arc::clone(frontend);
+        }
+    }
+
     /// The frontend.
     pub fn frontend(&self) -> &Arc<Frontend> {
         &self.frontend

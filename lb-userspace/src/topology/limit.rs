@@ -35,6 +35,12 @@ impl Limit {
         Some(self.max.load(Relaxed)).filter(|&max| max != u32::MAX)
     }
 
+    /// At most `max` from now on; who is there already stays.
+    pub fn set_max(&self, max: Option<u32>) {
+        self.max.store(max.unwrap_or(u32::MAX), Relaxed);
+        self.queue.wake_all();
+    }
+
     /// Takes a place if there is one, and says how many are taken then.
     pub fn try_take(&self) -> Option<u32> {
         let max = self.max.load(Relaxed);

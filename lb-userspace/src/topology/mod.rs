@@ -4,7 +4,7 @@
 //! [`Backend`]; fast path, proxy and statistics read it, or subscribe to [`Topology::changes`]. Decisions are pure and
 //! nothing here touches a socket.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio::sync::{broadcast, watch};
 
@@ -18,10 +18,12 @@ pub mod frontend;
 pub mod invalid;
 pub mod latency;
 pub mod limit;
+mod live;
 pub mod observation;
 pub mod pace;
 pub mod peer;
 pub mod queue;
+mod remembered;
 pub mod server;
 pub mod table;
 
@@ -43,7 +45,7 @@ use crate::{
         model::{self, Address},
     },
     rules::{Handle, Map},
-    tls::{Acceptor, TlsError},
+    tls::{Acceptor, BindOptions, Overrides, TlsError},
 };
 
 /// The running model of one configuration.
@@ -62,46 +64,111 @@ pub struct Topology {
     /// The clock that live state is kept in.
     pub clock: Clock,
     /// Messages that were none.
-    pub invalid_events: invalid::Events,
+    pub invalid_events: Arc<invalid::Events>,
     notifier: Arc<events::Notifier>,
 }
+
+/// The TLS of binds that are running, by what they are.
+type Acceptors<'a> = HashMap<(&'a Address, &'a BindOptions), &'a Arc<Acceptor>>;
 
 impl Topology {
     /// The model of `config`, all servers in their initial state.
     pub fn new(config: &Config) -> Self {
-        let clock = Clock::new(Instant::now());
-        let notifier = Arc::new(events::Notifier::default());
+        let topology = Self::build(config, None);
+        for backend in &topology.backends {
+            backend.take_over(None);
+        }
+        topology
+    }
+
+    /// The model of `config`, in which whatever has a name that `self` has as well goes on with its counters and its
+    /// state. Nothing changes for `self` until [`Topology::take_over`].
+    pub fn next(&self, config: &Config) -> Self {
+        Self::build(config, Some(self))
+    }
+
+    /// From now on this is the one that runs, in the place of `before`, which it was made from.
+    pub fn take_over(&self, before: &Self) {
+        for backend in &self.backends {
+            backend.take_over(before.backend(&backend.name));
+        }
+        for frontend in &self.frontends {
+            frontend.take_over();
+        }
+        self.notifier.changed();
+    }
+
+    fn build(config: &Config, before: Option<&Self>) -> Self {
+        let clock = before.map_or_else(|| Clock::new(Instant::now()), |before| before.clock);
+        let notifier = before.map_or_else(Arc::default, |b| Arc::clone(&b.notifier));
+        let named = |list: &'_ [Arc<Backend>]| -> HashMap<Arc<str>, Arc<Backend>> {
+            let pairs = list.iter().map(|b| (Arc::clone(&b.name), Arc::clone(b)));
+            pairs.collect()
+        };
+        let running = named(before.map_or(&[], |before| &before.backends));
         let backends: Vec<_> = config
             .backends
             .iter()
-            .map(|b| Arc::new(Backend::new(b, clock, &notifier)))
+            .map(|b| {
+                let before = running.get(b.name.as_str());
+                let before = before.map(|before| &**before);
+                Arc::new(Backend::new(b, clock, &notifier, before))
+            })
             .collect();
-        let by_name = |name: &str| backends.iter().find(|b| &*b.name == name);
+        let by_name = named(&backends);
+        let running: HashMap<&str, &Frontend> = before.map_or_else(HashMap::new, |before| {
+            let frontends = before.frontends.iter();
+            frontends.map(|f| (&*f.name, &**f)).collect()
+        });
+        let acceptors = before.map_or_else(Acceptors::new, Self::known_acceptors);
+        let acceptor = |bind: &model::Bind| {
+            let tls = bind.tls.as_ref()?;
+            Some(match acceptors.get(&(&bind.address, tls)) {
+                Some(acceptor) => Arc::clone(acceptor),
+                None => Arc::new(Acceptor::new(tls.clone())),
+            })
+        };
         let frontends = config
             .frontends
             .iter()
             .enumerate()
             .map(|(index, f)| {
+                let default = f.default_backend.as_deref();
                 Arc::new(Frontend::new(
                     f,
                     index,
-                    f.default_backend.as_deref().and_then(by_name),
+                    default.and_then(|name| by_name.get(name)),
+                    running.get(f.name.as_str()).copied(),
+                    acceptor,
                 ))
             })
             .collect();
         let stats = config.stats.iter().flat_map(|stats| &stats.binds);
-        let acceptor =
-            |bind: &model::Bind| bind.tls.clone().map(|tls| Arc::new(Acceptor::new(tls)));
+        let stats = stats.map(|bind| (bind.clone(), acceptor(bind))).collect();
+        if let Some(before) = before {
+            remembered::keep(before, config);
+        }
         Self {
             frontends,
             backends,
             maps: config.maps.clone(),
             tables: config.tables.clone(),
-            stats: stats.map(|bind| (bind.clone(), acceptor(bind))).collect(),
+            stats,
             clock,
-            invalid_events: invalid::Events::default(),
+            invalid_events: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_events)),
             notifier,
         }
+    }
+
+    /// What a bind of the same address with the same options goes on with: its session tickets, and certificates that
+    /// an operator has exchanged.
+    fn known_acceptors(&self) -> Acceptors<'_> {
+        let frontends = self.frontends.iter().flat_map(|f| f.acceptors());
+        let stats = self.stats.iter();
+        let stats = stats.filter_map(|(bind, acceptor)| Some((bind, acceptor.as_ref()?)));
+        let all = frontends.chain(stats);
+        all.filter_map(|(bind, acceptor)| Some(((&bind.address, bind.tls.as_ref()?), acceptor)))
+            .collect()
     }
 
     /// The frontend called `name`.
@@ -154,22 +221,51 @@ impl Topology {
             || servers.any(|server| server.connectors().next().is_some())
     }
 
-    /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody.
+    /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody. Of what is in use already
+    /// it is only found out whether they could be read again.
     ///
     /// # Errors
     /// The first that cannot be used, with whose it is.
     pub fn load_tls(&self) -> Result<(), (String, TlsError)> {
         for (whose, acceptor) in self.acceptors() {
-            acceptor.load().map_err(|error| (whose, error))?;
+            let loaded = match acceptor.is_loaded() {
+                true => acceptor.try_out(&Overrides::default()),
+                false => acceptor.load(),
+            };
+            loaded.map_err(|error| (whose, error))?;
         }
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
             for connector in server.connectors() {
-                connector.load().map_err(|error| {
+                let loaded = match connector.is_loaded() {
+                    true => connector.try_out(),
+                    false => connector.load(),
+                };
+                loaded.map_err(|error| {
                     (format!("server {}/{}", server.backend, server.name), error)
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// Reads certificates and keys again whose files are not as they were, at once.
+    ///
+    /// # Errors
+    /// The first that cannot be used, with whose it is; it stays as it was.
+    pub fn reload_tls(&self) -> Result<(), (String, TlsError)> {
+        let mut result = Ok(());
+        for (whose, acceptor) in self.acceptors() {
+            let reloaded = acceptor.reload().map_err(|error| (whose, error));
+            result = result.and(reloaded);
+        }
+        for server in self.backends.iter().flat_map(|backend| &backend.servers) {
+            for connector in server.connectors() {
+                let whose = || format!("server {}/{}", server.backend, server.name);
+                let reloaded = connector.reload().map_err(|error| (whose(), error));
+                result = result.and(reloaded);
+            }
+        }
+        result
     }
 
     /// Reads certificates and keys again whose files have changed; says of each whose it is and what came of it.
@@ -202,3 +298,5 @@ impl Topology {
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod next_tests;

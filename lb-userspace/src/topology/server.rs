@@ -8,23 +8,25 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+            AtomicU32,
             Ordering::{Relaxed, SeqCst},
         },
     },
     time::Duration,
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::watch;
-
 use super::{
-    CheckResult, Peer, backend::throttle, counters::ServerCounters, latency::Latency,
-    observation::Observer, queue::Queue,
+    CheckResult, Peer,
+    backend::throttle,
+    counters::ServerCounters,
+    latency::Latency,
+    live::{Live, Whereabouts},
+    observation::Observer,
+    queue::Queue,
 };
 use crate::{
     config::model::{self, Address, Observe},
-    tls::Connector,
+    tls::{Connector, ServerOptions},
 };
 
 mod sessions;
@@ -45,7 +47,7 @@ pub enum AdminState {
 }
 
 impl AdminState {
-    fn from_u8(value: u8) -> Self {
+    pub(super) fn from_u8(value: u8) -> Self {
         match value {
             0 => Self::Ready,
             1 => Self::Drain,
@@ -120,10 +122,11 @@ pub struct Server {
     pub backend: Arc<str>,
     /// Its place in the backend, in the order of the file.
     pub index: usize,
-    /// Where it listens; a name, as long as nobody knows its address.
-    address: ArcSwap<Address>,
-    /// Rises each time that its address changes.
-    moves: AtomicU32,
+    /// What it is called by where a name is too long: 1 for the first of the file at the start, and never another's as
+    /// long as the process runs.
+    pub id: u32,
+    /// Where it listens. The server of the same name in the next configuration has the same, if that says the same of it.
+    pub(super) at: Arc<Whereabouts>,
     /// What the file says of it.
     pub config: model::Server,
     /// The TLS towards it.
@@ -131,38 +134,23 @@ pub struct Server {
     /// The TLS of its checks, where it is not that of its traffic.
     pub check_tls: Option<Arc<Connector>>,
     /// Its counters.
-    pub counters: ServerCounters,
+    pub counters: Arc<ServerCounters>,
     /// How quickly it has answered of late.
-    pub latency: Latency,
+    pub latency: Arc<Latency>,
     /// What its traffic says of its health.
-    pub observer: Observer,
+    pub observer: Arc<Observer>,
     observe: Option<Observe>,
     /// Who waits for a slot of this very server (cookie holders).
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     backend_queue: Arc<Queue>,
     /// Connections of all servers of the backend, where somebody asks for them.
     backend_load: Option<Arc<AtomicU32>>,
     /// `(rise, fall)` if it is checked.
-    check: Option<(u32, u32)>,
-    level: AtomicU32,
-    /// Its agent says that it is down.
-    agent_down: AtomicBool,
-    admin: AtomicU8,
-    weight: AtomicU16,
-    active: AtomicU32,
-    kernel_slots: AtomicU32,
-    userspace_slots: AtomicU32,
-    last_check: ArcSwapOption<CheckResult>,
-    last_change_ms: AtomicU64,
-    /// Time spent down before the present spell.
-    downtime_ms: AtomicU64,
-    last_session_ms: AtomicU64,
-    /// Percent of its weight that it has: below 100 in a slow start.
-    throttle: AtomicU8,
+    pub(super) check: Option<(u32, u32)>,
+    /// What changes while it runs, and outlives a configuration.
+    pub(super) live: Arc<Live>,
     /// What weights are multiplied by for balancing, so that parts of them can be told.
     scale: u16,
-    /// Rises each time that its sessions are to end.
-    shutdowns: watch::Sender<u64>,
     /// A server that it stands in for may want its sessions to end.
     may_give_way: bool,
     /// Where its limit depends on how many ask the backend.
@@ -172,69 +160,72 @@ pub struct Server {
 /// Parts of a weight that a slow start can tell, HAProxy's scale.
 const SLOW_START_SCALE: u16 = 16;
 
-/// No session was ever served.
-const NEVER: u64 = u64::MAX;
+/// What the servers of a backend have in common.
+pub(super) struct Among<'a> {
+    /// What the file says of the backend.
+    pub(super) backend: &'a model::Backend,
+    /// Its name.
+    pub(super) name: &'a Arc<str>,
+    /// Who waits for any of them.
+    pub(super) queue: &'a Arc<Queue>,
+    /// Connections of all of them, where somebody asks for them.
+    pub(super) load: Option<&'a Arc<AtomicU32>>,
+    /// Sessions that the backend has, waiting ones included.
+    pub(super) current: &'a Arc<AtomicU32>,
+}
 
 impl Server {
+    /// The server at `index` of `backend`; `before` is the one of its name that is running.
     pub(super) fn new(
-        backend: &model::Backend,
-        name: &Arc<str>,
+        among: &Among<'_>,
         index: usize,
-        queue: &Arc<Queue>,
-        load: Option<&Arc<AtomicU32>>,
-        current: &Arc<AtomicU32>,
+        before: Option<&Server>,
+        id: u32,
     ) -> Option<Self> {
+        let backend = among.backend;
         let config = backend.servers.get(index)?.clone();
         let checked = backend.check_of(&config);
         let check = checked.map(|c| (c.rise.max(1), c.fall.max(1)));
+        let tls = config.tls.clone();
+        let check_tls = checked.and_then(|check| check.own_tls(config.tls.as_ref()));
         Some(Self {
             name: config.name.as_str().into(),
-            backend: Arc::clone(name),
+            backend: Arc::clone(among.name),
             index,
-            address: ArcSwap::from_pointee(match config.initial {
-                Some(address) => address.into(),
-                None => config.address.clone(),
-            }),
-            moves: AtomicU32::new(0),
-            tls: config.tls.clone().map(|tls| Arc::new(Connector::new(tls))),
-            check_tls: checked
-                .and_then(|check| check.own_tls(config.tls.as_ref()))
-                .map(|tls| Arc::new(Connector::new(tls))),
-            counters: ServerCounters::default(),
-            latency: Latency::default(),
-            observer: Observer::default(),
+            id,
+            at: before
+                .filter(|before| before.config.address == config.address)
+                .map_or_else(
+                    || Arc::new(Whereabouts::new(&config)),
+                    |b| Arc::clone(&b.at),
+                ),
+            tls: connector(tls, before.and_then(|before| before.tls.as_ref())),
+            check_tls: connector(
+                check_tls,
+                before.and_then(|before| before.check_tls.as_ref()),
+            ),
+            counters: before.map_or_else(Arc::default, |b| Arc::clone(&b.counters)),
+            latency: before.map_or_else(Arc::default, |b| Arc::clone(&b.latency)),
+            observer: before.map_or_else(Arc::default, |b| Arc::clone(&b.observer)),
             observe: checked.and_then(|check| check.observe),
-            queue: Queue::default(),
-            backend_queue: Arc::clone(queue),
-            backend_load: load.cloned(),
+            queue: before.map_or_else(Arc::default, |b| Arc::clone(&b.queue)),
+            backend_queue: Arc::clone(among.queue),
+            backend_load: among.load.cloned(),
             check,
-            agent_down: AtomicBool::new(false),
-            level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
-            admin: AtomicU8::new(if config.disabled {
-                AdminState::Maint
-            } else {
-                AdminState::Ready
-            } as u8),
-            weight: AtomicU16::new(config.weight),
-            active: AtomicU32::new(0),
-            kernel_slots: AtomicU32::new(0),
-            userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
-            last_check: ArcSwapOption::empty(),
-            last_change_ms: AtomicU64::new(0),
-            downtime_ms: AtomicU64::new(0),
-            last_session_ms: AtomicU64::new(NEVER),
-            throttle: AtomicU8::new(100),
+            live: before.map_or_else(
+                || Arc::new(Live::new(&config, check)),
+                |b| Arc::clone(&b.live),
+            ),
             // One scale for all servers of a backend: weights are compared.
             scale: match backend.servers.iter().any(|s| s.slowstart.is_some()) {
                 true => SLOW_START_SCALE,
                 false => 1,
             },
-            shutdowns: watch::Sender::new(0),
             may_give_way: config.backup && backend.servers.iter().any(|s| s.on_marked_up),
             dynamic: config.minconn.map(|least| Dynamic {
                 least,
                 full: backend.connections.fullconn.unwrap_or(1),
-                current: Arc::clone(current),
+                current: Arc::clone(among.current),
             }),
             config,
         })
@@ -242,12 +233,12 @@ impl Server {
 
     /// Where it listens; a name, as long as nobody knows its address.
     pub fn address(&self) -> Address {
-        Address::clone(&self.address.load())
+        Address::clone(&self.at.address.load())
     }
 
     /// The same as the other end of a connection. A unix socket has no number there.
     pub fn peer(&self) -> Peer {
-        match self.address.load().inet() {
+        match self.at.address.load().inet() {
             Some(address) => Peer::Inet(address),
             None => Peer::Unix(0),
         }
@@ -255,17 +246,17 @@ impl Server {
 
     /// Whether its address is known.
     pub fn is_resolved(&self) -> bool {
-        !self.address.load().is_name()
+        !self.at.address.load().is_name()
     }
 
     /// How often its address has changed: connections from before go to somebody else.
     pub fn moves(&self) -> u32 {
-        self.moves.load(SeqCst)
+        self.at.moves.load(SeqCst)
     }
 
     pub(super) fn set_address(&self, address: Address) {
-        self.address.store(Arc::new(address));
-        self.moves.fetch_add(1, SeqCst);
+        self.at.address.store(Arc::new(address));
+        self.at.moves.fetch_add(1, SeqCst);
     }
 
     /// All the TLS there is towards it, its traffic's first.
@@ -276,7 +267,7 @@ impl Server {
     /// Its health; `None` if it is not checked, and then it counts as up.
     pub fn health(&self) -> Option<Health> {
         self.check.map(|(rise, fall)| Health {
-            level: self.level.load(SeqCst),
+            level: self.live.level.load(SeqCst),
             rise,
             fall,
         })
@@ -284,11 +275,11 @@ impl Server {
 
     /// Whether its agent says that it is down.
     pub fn is_down_by_agent(&self) -> bool {
-        self.agent_down.load(SeqCst)
+        self.live.agent_down.load(SeqCst)
     }
 
     pub(super) fn set_agent_down(&self, down: bool) {
-        self.agent_down.store(down, SeqCst);
+        self.live.agent_down.store(down, SeqCst);
     }
 
     /// Whether checks and its agent let it count as up, whatever the operator says.
@@ -307,12 +298,12 @@ impl Server {
 
     /// What the operator wants.
     pub fn admin(&self) -> AdminState {
-        AdminState::from_u8(self.admin.load(SeqCst))
+        AdminState::from_u8(self.live.admin.load(SeqCst))
     }
 
     /// The operator's weight, 0–256.
     pub fn weight(&self) -> u16 {
-        self.weight.load(SeqCst)
+        self.live.weight.load(SeqCst)
     }
 
     /// The weight that it has now, 0–256: the operator's, less in a slow start, 0 for a server that takes no new flows.
@@ -323,7 +314,7 @@ impl Server {
     /// [`Server::effective_weight`] in finer parts, 0–4096: only good to be compared with others of the same backend.
     /// What balancing uses, on both paths.
     pub fn balance_weight(&self) -> u16 {
-        if !self.is_up() || self.admin() != AdminState::Ready {
+        if !self.is_up() || self.admin() != AdminState::Ready || self.live.is_retired() {
             return 0;
         }
         self.throttled()
@@ -332,7 +323,7 @@ impl Server {
     /// The operator's weight in fine parts, as far as a slow start lets it have it.
     fn throttled(&self) -> u16 {
         let whole = u32::from(self.weight()) * u32::from(self.scale);
-        let throttled = (whole * u32::from(self.throttle.load(SeqCst))).div_ceil(100);
+        let throttled = (whole * u32::from(self.live.throttle.load(SeqCst))).div_ceil(100);
         u16::try_from(throttled).unwrap_or(u16::MAX)
     }
 
@@ -343,16 +334,16 @@ impl Server {
 
     /// HAProxy's `throttle`: percent of its weight that it has, while it is in a slow start.
     pub fn throttle(&self) -> Option<u8> {
-        Some(self.throttle.load(SeqCst)).filter(|_| self.is_slow_starting())
+        Some(self.live.throttle.load(SeqCst)).filter(|_| self.is_slow_starting())
     }
 
     pub(super) fn is_slow_starting(&self) -> bool {
-        self.throttle.load(SeqCst) < 100
+        self.live.throttle.load(SeqCst) < 100
     }
 
     /// Sets the part of its weight that it has; whether that is another than before.
     pub(super) fn set_throttle(&self, percent: u8) -> bool {
-        self.throttle.swap(percent, SeqCst) != percent
+        self.live.throttle.swap(percent, SeqCst) != percent
     }
 
     /// Up by health, not in maintenance and somewhere: it may carry traffic.
@@ -401,12 +392,12 @@ impl Server {
 
     /// What the last check found; `None` before the first.
     pub fn last_check(&self) -> Option<Arc<CheckResult>> {
-        self.last_check.load_full()
+        self.live.last_check.load_full()
     }
 
     /// Userspace connections now.
     pub fn userspace_active(&self) -> u32 {
-        self.active.load(SeqCst)
+        self.live.active.load(SeqCst)
     }
 
     /// Connections now, the kernel's included.
@@ -421,15 +412,15 @@ impl Server {
     /// How `maxconn` is divided between the paths now: all of it is userspace's where the kernel path does not serve.
     pub fn slots(&self) -> Slots {
         Slots {
-            kernel: self.kernel_slots.load(SeqCst),
-            userspace: self.userspace_slots.load(SeqCst),
+            kernel: self.live.kernel_slots.load(SeqCst),
+            userspace: self.live.userspace_slots.load(SeqCst),
         }
     }
 
     /// Divides `maxconn` anew; the kernel path's part is for its agent to hand on.
     pub fn set_slots(&self, slots: Slots) {
-        self.kernel_slots.store(slots.kernel, SeqCst);
-        self.userspace_slots.store(slots.userspace, SeqCst);
+        self.live.kernel_slots.store(slots.kernel, SeqCst);
+        self.live.userspace_slots.store(slots.userspace, SeqCst);
     }
 
     /// Whether `maxconn` leaves no slot to userspace.
@@ -461,7 +452,8 @@ impl Server {
         if expected >= self.limit() {
             return Err(Claim::Full);
         }
-        self.active
+        self.live
+            .active
             .compare_exchange(expected, expected + 1, SeqCst, Relaxed)
             .map_err(Claim::Moved)?;
         if let Some(load) = &self.backend_load {
@@ -476,7 +468,7 @@ impl Server {
 
     /// Milliseconds of the topology's clock at the last change between up and not up.
     pub fn last_change_ms(&self) -> u64 {
-        self.last_change_ms.load(Relaxed)
+        self.live.last_change_ms.load(Relaxed)
     }
 
     /// Time that it was not up, the present spell included, at `now_ms` of the topology's clock.
@@ -486,44 +478,45 @@ impl Server {
         } else {
             now_ms.saturating_sub(self.last_change_ms())
         };
-        Duration::from_millis(self.downtime_ms.load(Relaxed) + spell)
+        Duration::from_millis(self.live.downtime_ms.load(Relaxed) + spell)
     }
 
     /// Milliseconds of the topology's clock at the last session given to it; `None` if there was none.
     pub fn last_session_ms(&self) -> Option<u64> {
-        Some(self.last_session_ms.load(Relaxed)).filter(|&at| at != NEVER)
+        Some(self.live.last_session_ms.load(Relaxed)).filter(|&at| at != super::live::NEVER)
     }
 
     /// Counts a session given to it at `now_ms`.
     pub fn count_session(&self, now_ms: u64) {
         self.counters.connections.inc();
         self.counters.connection_rate.tick(now_ms);
-        self.last_session_ms.store(now_ms, Relaxed);
+        self.live.last_session_ms.store(now_ms, Relaxed);
     }
 
     pub(super) fn set_level(&self, level: u32) {
-        self.level.store(level, SeqCst);
+        self.live.level.store(level, SeqCst);
     }
 
     pub(super) fn set_admin(&self, admin: AdminState) {
-        self.admin.store(admin as u8, SeqCst);
+        self.live.admin.store(admin as u8, SeqCst);
     }
 
     pub(super) fn set_weight(&self, weight: u16) {
-        self.weight.store(weight, SeqCst);
+        self.live.weight.store(weight, SeqCst);
     }
 
     pub(super) fn set_last_check(&self, result: CheckResult) {
-        self.last_check.store(Some(Arc::new(result)));
+        self.live.last_check.store(Some(Arc::new(result)));
     }
 
     /// Books the change between up and not up that has just happened.
     pub(super) fn note_change(&self, now_ms: u64) {
-        let since = self.last_change_ms.swap(now_ms, Relaxed);
+        let since = self.live.last_change_ms.swap(now_ms, Relaxed);
         let slow = self.config.slowstart.filter(|_| self.is_up());
         self.set_throttle(slow.map_or(100, |time| throttle(0, time)));
         if self.is_up() {
-            self.downtime_ms
+            self.live
+                .downtime_ms
                 .fetch_add(now_ms.saturating_sub(since), Relaxed);
         } else {
             self.counters.times_down.inc();
@@ -538,9 +531,21 @@ impl fmt::Debug for Server {
             "{}/{} {} ({})",
             self.backend,
             self.name,
-            self.address.load(),
+            self.at.address.load(),
             self.status()
         )
+    }
+}
+
+/// The TLS for these options: what there is of them, so that its sessions and certificates stay.
+fn connector(
+    options: Option<ServerOptions>,
+    before: Option<&Arc<Connector>>,
+) -> Option<Arc<Connector>> {
+    let options = options?;
+    match before.filter(|before| *before.options() == options) {
+        Some(before) => Some(Arc::clone(before)),
+        None => Some(Arc::new(Connector::new(options))),
     }
 }
 

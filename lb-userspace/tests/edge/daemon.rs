@@ -44,16 +44,46 @@ impl Daemon {
         rest: &str,
         ready: SocketAddr,
     ) -> Self {
-        let path = folder.display();
-        let config = folder.join("lb.yaml");
-        let text = format!(
-            "global:\n  threads: 2\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
-             log: [{{ target: {path}/log, level: debug }}]\n{rest}"
-        );
+        let text = whole(&folder, rest);
+        Self::start_file(binary, folder, ("lb.yaml", &text), ready)
+    }
+
+    /// The same with these variables in its environment.
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub(crate) fn start_with(
+        folder: PathBuf,
+        rest: &str,
+        ready: SocketAddr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let text = whole(&folder, rest);
+        let binary = env!("CARGO_BIN_EXE_lb").as_ref();
+        Self::start_in(binary, folder, ("lb.yaml", &text), ready, environment)
+    }
+
+    /// The same with a file of this name and text.
+    pub(crate) fn start_file(
+        binary: &Path,
+        folder: PathBuf,
+        file: (&str, &str),
+        ready: SocketAddr,
+    ) -> Self {
+        Self::start_in(binary, folder, file, ready, &[])
+    }
+
+    fn start_in(
+        binary: &Path,
+        folder: PathBuf,
+        (name, text): (&str, &str),
+        ready: SocketAddr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let config = folder.join(name);
         fs::write(&config, text).unwrap();
         let child = Command::new(binary)
             .args(["run", "--config"])
             .arg(&config)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(folder.join("stderr")).unwrap())
@@ -69,6 +99,32 @@ impl Daemon {
             thread::sleep(Duration::from_millis(5));
         }
         daemon
+    }
+
+    /// Another file for it to read; `rest` is all of it but `global`.
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub(crate) fn write(&self, rest: &str) {
+        let path = self.folder.join("lb.yaml");
+        let new = self.folder.join("lb.yaml.new");
+        fs::write(&new, whole(&self.folder, rest)).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    /// Has it read the file again by `lb reload`: what that printed, and whether it went well.
+    #[allow(dead_code, reason = "shared with other tests")]
+    pub(crate) fn reload(&self) -> (String, bool) {
+        // As soon as it answers there.
+        self.ask("show version\n");
+        let output = Command::new(env!("CARGO_BIN_EXE_lb"))
+            .args(["reload", "--socket"])
+            .arg(self.folder.join("admin.sock"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (
+            String::from_utf8_lossy(&said).into_owned(),
+            output.status.success(),
+        )
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -134,6 +190,18 @@ impl Daemon {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// A file of which `rest` is all but `global`, or all of it where it has that itself.
+fn whole(folder: &Path, rest: &str) -> String {
+    let path = folder.display();
+    if rest.starts_with("global:") {
+        return rest.replace("FOLDER", &path.to_string());
+    }
+    format!(
+        "global:\n  threads: 2\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
+         log: [{{ target: {path}/log, level: debug }}]\n{rest}"
+    )
 }
 
 impl Drop for Daemon {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use lb_tests::client::{self, Load};
+use lb_tests::client::{self, Load, Steady};
 use lb_tests::server::Protocol;
 use lb_tests::{Daemon, Lab, process, skip, wait};
 use rustix::process::Signal;
@@ -75,6 +76,65 @@ fn traffic_outlives_a_crash_and_the_next_start_takes_it_over() {
         "{status}"
     );
     counted(&daemon, opened + 2000);
+}
+
+/// Kills the agent again and again, each time a little later in its start or life, under new and lasting connections.
+fn killed_again_and_again(duration: Duration) {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let mut daemon = Daemon::builder(&lab, &tcp(&lab, "leastconn", &[]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let steady = Steady::start(held(&lab, 50), Duration::from_millis(5));
+    let load = Load::to(service(&lab))
+        .connections(usize::MAX)
+        .parallel(8)
+        .start(lab.client());
+    let begin = Instant::now();
+    let mut kills = 0u64;
+    while begin.elapsed() < duration || kills < 3 {
+        daemon.kill();
+        kills += 1;
+        let (done, rounds) = (load.done(), steady.rounds());
+        wait::until_true("traffic without an agent", || {
+            load.done() > done + 20 && steady.rounds() > rounds + 4
+        })
+        .unwrap();
+        daemon.start().unwrap();
+        // While it still loads, has just taken over, or has run for a while.
+        thread::sleep(Duration::from_millis(kills * 173 % 1500));
+    }
+    wait::until_true("the last agent to have the kernel path", || {
+        daemon.status().unwrap()["fast_path"]["frontends"][0]["path"] == "kernel"
+    })
+    .unwrap_or_else(|error| panic!("{error}; {}", daemon.log()));
+    let (tally, experience) = (load.stop(), steady.stop());
+    println!(
+        "{kills} kills in {:?}: {} new connections, {} failed; {} exchanges on 50 that lasted, {} failed, the longest {:?}",
+        begin.elapsed(),
+        tally.answered(),
+        tally.failures.len(),
+        experience.exchanges,
+        experience.failures.len(),
+        experience.longest,
+    );
+    assert_eq!(tally.failures, Vec::<String>::new());
+    assert_eq!(experience.failures, Vec::<String>::new());
+}
+
+#[test]
+fn nothing_fails_when_the_agent_is_killed_again_and_again() {
+    killed_again_and_again(Duration::from_secs(4));
+}
+
+#[test]
+#[ignore = "a minute"]
+fn nothing_fails_when_the_agent_is_killed_for_a_minute() {
+    killed_again_and_again(Duration::from_secs(60));
 }
 
 #[test]

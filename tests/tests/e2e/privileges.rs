@@ -9,11 +9,13 @@ use lb_tests::client::{self, Load};
 use lb_tests::daemon::Builder;
 use lb_tests::lab::ETH;
 use lb_tests::link::{self, End, ip};
+use lb_tests::scratch::Scratch;
 use lb_tests::server::{Protocol, UdpServer};
 use lb_tests::{Daemon, Lab, Netns, skip, wait};
 use rustix::process::Signal;
 
-use crate::kernel::kernel_takes_over;
+use crate::kernel::{kernel_takes_over, kernel_takes_over_at};
+use crate::reload::take;
 use crate::setup::{BACKEND, held, servers, service, tcp};
 
 /// All that lb has use for.
@@ -234,4 +236,59 @@ fn udp_flows_of_userspace_have_their_sockets_after_root_is_given_up() {
     let own = sockets.lines().find(|line| line.contains(&remote));
     let own = own.unwrap_or_else(|| panic!("none of {port}: {sockets}; {}", daemon.log()));
     assert!(own.contains(&format!(" {NOBODY} ")), "{own}");
+}
+
+#[test]
+fn what_is_left_is_enough_for_another_configuration() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+        .global("user", "nobody")
+        .closed_pins()
+        .given_to_nobody()
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+
+    // Low ports more, one of them of datagrams, and a file in a folder that nobody has named before.
+    let folder = Scratch::files(lab.tag(), "later").unwrap();
+    let page = "HTTP/1.0 503 Later\r\nContent-Length: 5\r\n\r\nlater";
+    let page = folder.write("503.http", page).unwrap();
+    let at = lab.service_addr();
+    let body = tcp(&lab, "roundrobin", &[]);
+    let more = format!(
+        "frontends:\n  \
+           more: {{ mode: tcp, bind: [\"{at}:81\", \"udp:{at}:53\"], default_backend: web }}\n  \
+           pages: {{ mode: http, bind: \"*:82\", errorfiles: {{ 503: {} }}, default_backend: nobody }}\n",
+        page.display()
+    );
+    let nobody = "  nobody: { mode: http, servers: [{ name: s1, address: \"10.77.2.11:1\", disabled: true }] }\n";
+    let body = body.replace("frontends:\n", &more) + nobody;
+    take(&daemon, &body);
+    kernel_takes_over_at(&lab, &daemon, (at, 81).into());
+    let mut pages = client::connect(lab.client(), (at, 82).into(), None).unwrap();
+    let answer = client::exchange(&mut pages, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (503, &b"later"[..]));
+
+    // What is to be written elsewhere is refused, and all stays as it was.
+    let elsewhere = folder.path().join("lb.log");
+    std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let config = daemon.folder().join("lb.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let log = format!("global:\n  log: [{{ target: {} }}]\n", elsewhere.display());
+    fs::write(&config, text.replacen("global:\n", &log, 1)).unwrap();
+    let refused = daemon.lb(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains(elsewhere.to_str().unwrap()), "{said}");
+    assert!(said.contains("restart"), "{said}");
+    assert!(!elsewhere.exists());
+    for stream in &mut held {
+        client::echo(stream, b"still there?").unwrap();
+    }
+    assert_confined(&daemon);
 }

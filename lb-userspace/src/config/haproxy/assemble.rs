@@ -6,7 +6,7 @@ use super::{
     Options,
     global::Global,
     halves::{mode, prepare},
-    inherit::{complete, less},
+    inherit::{complete, less, without_idle_hash},
     lines::{self, Line, SECTIONS},
     order::ordered,
     proxy::{Kind, Proxy},
@@ -325,6 +325,7 @@ fn common(
     if keeps.is_some_and(|mode| mode.is_same(&kept)) {
         map.remove("connection_mode");
     }
+    without_idle_hash(&mut map);
     if !proxy.is_tcp {
         complete(&mut map, None);
     }
@@ -435,6 +436,7 @@ impl Out {
     fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
         let mut map = proxy.back.clone();
         prepare(&mut map, proxy);
+        without_idle_hash(&mut map);
         // Those of a `listen` are its frontend's, but for the ones that choose a server.
         let rules = match proxy.kind {
             Kind::Backend => proxy.rules(),

@@ -54,3 +54,19 @@ pub(super) fn less(map: &mut Map, common: Option<&(Map, Span)>) {
             (_, None) => true,
         });
 }
+
+/// Takes out how hashes are made where none is: HAProxy takes no notice of that, lb would refuse it.
+pub(super) fn without_idle_hash(map: &mut Map) {
+    let balance = map
+        .get("balance")
+        .and_then(Value::as_text)
+        .unwrap_or_default();
+    let hashes = ["source", "uri", "url_param", "hdr"];
+    if !hashes
+        .iter()
+        .any(|name| balance.split(' ').next() == Some(*name))
+    {
+        map.remove("hash_type");
+        map.remove("hash_balance_factor");
+    }
+}

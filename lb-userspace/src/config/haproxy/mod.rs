@@ -5,7 +5,7 @@
 //! ([`yaml`]), so what is imported is what is run.
 //!
 //! `words` cuts lines, `lines` resolves `.if`, `proxy` with `server`, `acl`, `rules` and `check` reads sections line by line,
-//! `assemble` makes the whole of them, `defaults` included.
+//! `assemble` makes the whole of them, `defaults` included; `inherit` knows what goes without saying in HAProxy and not here.
 
 mod acl;
 mod assemble;

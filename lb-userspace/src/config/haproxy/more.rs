@@ -73,6 +73,25 @@ pub(super) fn action(
     Some(done.map(|()| map))
 }
 
+/// `set-map(FILE) KEY VALUE`, `del-map(FILE) KEY`, `add-acl(FILE) KEY`, `del-acl(FILE) KEY`
+pub(super) fn live(inner: Option<&str>, action: &Action<'_>, says: &mut Says) -> Option<Value> {
+    let file = inner.filter(|file| !file.is_empty());
+    let Some(file) = file else {
+        let message = format!("`{}` without a file", action.text(0));
+        says.error(action.span(0), message, "write it in brackets behind it");
+        return None;
+    };
+    let mut map = Map::default();
+    map.set("file", Value::text(file, action.span(0)));
+    let key = action.need(1, "a key", says)?;
+    map.set("key", Value::text(format(&key.text), key.span));
+    if action.text(0).starts_with("set-map") {
+        let value = action.need(2, "a value", says)?;
+        map.set("value", Value::text(format(&value.text), value.span));
+    }
+    Some(Value::map(map, action.span))
+}
+
 /// `sc-inc-gpc(INDEX,COUNTER)`, `sc-add-gpc(INDEX,COUNTER) VALUE`, `sc-set-gpt(INDEX,COUNTER) VALUE`
 pub(super) fn of_array(
     keyword: &str,

@@ -160,6 +160,16 @@ impl Proxy {
                     .extend(rules::use_server(line, &self.acls, says));
             }
             "use-server" => {}
+            "force-persist" | "ignore-persist" if self.fits(line, false, says) => {
+                self.use_servers
+                    .extend(rules::persistence(line, &self.acls, says));
+            }
+            "force-persist" | "ignore-persist" => {}
+            "log-format-sd" if self.fits(line, true, says) => says.warn(
+                span,
+                "`log-format-sd` is left out: it is for logs of RFC 5424, of which lb writes none",
+            ),
+            "log-format-sd" => {}
             "tcp-request" => self.tcp_request(line, says),
             "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {
@@ -289,7 +299,6 @@ impl Proxy {
             "log-tag"
             | "grace"
             | "load-server-state-from-file"
-            | "log-format-sd"
             | "error-log-format"
             | "monitor-net"
             | "persist"

@@ -116,6 +116,19 @@ pub(super) fn use_server(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
     rule(line, at, does, Side::Request, acls, says)
 }
 
+/// `force-persist if COND`, `ignore-persist if COND`
+pub(super) fn persistence(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    let Some(at) = acl::condition_at(line) else {
+        let message = format!("`{}` without a condition", line.keyword());
+        says.error(line.span(), message, "write `if` and one behind it");
+        return None;
+    };
+    let mut does = Map::default();
+    let key = line.keyword().replace('-', "_");
+    does.set(&key, Value::plain("true", line.span()));
+    rule(line, Some(at), does, Side::Request, acls, says)
+}
+
 /// Puts action and condition together.
 pub(super) fn rule(
     line: &Line,
@@ -327,6 +340,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map.set("disable_l7_retry", Value::plain("true", action.span));
         }
         "track-sc0" | "track-sc1" | "track-sc2" => map.set("track", track(action, says)?),
+        "set-map" | "del-map" | "add-acl" | "del-acl" => {
+            map.set(&keyword.replace('-', "_"), more::live(inner, action, says)?);
+        }
         "sc-inc-gpc" | "sc-add-gpc" | "sc-set-gpt" => {
             let (key, value) = more::of_array(keyword, inner, action, says)?;
             map.set(key, value);
@@ -389,7 +405,7 @@ fn redirect(action: &Action<'_>, text: fn(&str) -> String, says: &mut Says) -> O
             "location" | "prefix" | "scheme" | "code" | "set-cookie" | "clear-cookie" => {
                 word.text.replace('-', "_")
             }
-            "drop-query" | "append-slash" => {
+            "drop-query" | "append-slash" | "ignore-empty" => {
                 inner.set(
                     &word.text.replace('-', "_"),
                     Value::plain("true", word.span),

@@ -42,21 +42,43 @@ pub(super) fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) 
         return;
     };
     let mut users = Map::default();
-    for line in &section.lines {
-        match (line.keyword(), line.text(2)) {
-            ("user", "password" | "insecure-password") => {
-                users.set_at(
-                    line.text(1),
-                    line.span_of(1),
-                    Value::text(line.text(3), line.span_of(3)),
-                );
-                if !line.text(4).is_empty() {
-                    says.warn(line.span_of(4), "groups are left out: lb knows users alone");
-                }
-            }
-            ("group", _) => says.warn(line.span(), "groups are left out: lb knows users alone"),
-            _ => says.unsupported(line.span(), line.keyword()),
+    let groups = || {
+        section
+            .lines
+            .iter()
+            .filter(|line| line.keyword() == "group")
+    };
+    for line in section
+        .lines
+        .iter()
+        .filter(|line| line.keyword() != "group")
+    {
+        let (name, kind) = (line.text(1), line.text(2));
+        if line.keyword() != "user" || !matches!(kind, "password" | "insecure-password") {
+            says.unsupported(line.span(), line.keyword());
+            continue;
         }
+        let password = Value::text(line.text(3), line.span_of(3));
+        let mut joined: Vec<Value> = Vec::new();
+        if line.text(4) == "groups" {
+            let names = line.text(5).split(',');
+            joined.extend(names.map(|group| Value::text(group, line.span_of(5))));
+        }
+        for group in groups() {
+            if group.text(2) == "users" && group.text(3).split(',').any(|user| user == name) {
+                joined.push(Value::text(group.text(1), group.span_of(1)));
+            }
+        }
+        let user = match joined.is_empty() {
+            true => password,
+            false => {
+                let mut map = Map::default();
+                map.set("password", password);
+                map.set("groups", Value::list(joined, line.span()));
+                Value::map(map, line.span())
+            }
+        };
+        users.set_at(name, line.span_of(1), user);
     }
     lists.set(name, Value::map(users, section.head.span_of(1)));
 }

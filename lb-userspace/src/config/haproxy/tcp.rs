@@ -50,6 +50,7 @@ pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
         name @ ("accept" | "reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", action.span));
         }
+        "set-src" | "set-src-port" => map = action_map(&action, Side::Request, says)?,
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)

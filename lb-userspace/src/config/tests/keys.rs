@@ -22,7 +22,7 @@ backends:
 "#,
         found: &[
             "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
-            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `health_file`, `log` or `fast_path`",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log` or `fast_path`",
             "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
             "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
         ],
@@ -68,7 +68,7 @@ backends:
 stats: { bind: "*:1080", admin: true }
 "#,
         found: &[
-            "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends` or `linger`",
+            "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends`, `drain` or `linger`",
             "5:31 error: unsupported: `interface` in a bind is not built yet => remove it until it is",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",

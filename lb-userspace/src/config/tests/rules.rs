@@ -232,4 +232,64 @@ backends:
             "11:28 error: `sc_get_gpc` needs the number of a counter => write `sc_get_gpc(…)`",
         ],
     },
+    Case {
+        name: "what rules change, and groups of users",
+        text: r#"userlists:
+  l: { ann: { pasword: x }, eve: { password: x, groups: [a], more: 1 } }
+frontends:
+  f:
+    bind: "*:80"
+    rules:
+      - { set_map: { file: x.map, key: "%[src]" } }
+      - { add_acl: { file: x.lst, value: "1" } }
+      - { del_map: { key: a, fle: x } }
+      - { if: { expr: { of: "http_auth_group(m)", value: a } }, deny: 403 }
+    default_backend: c
+backends:
+  c: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "2:8 error: `password` is missing in user `ann` => write `{ password: …, groups: [ … ] }`",
+            "2:15 error: unknown key `pasword` in user `ann` => did you mean `password`?",
+            "2:62 error: unknown key `more` in user `eve` => it takes `password` or `groups`",
+            "7:20 error: `value` is missing in `set_map` => write `{ file: hosts.map, key: \"%[src]\", value: \"%[path]\" }`",
+            "8:20 error: `key` is missing in `add_acl` => write `{ file: blocked.txt, key: \"%[src]\" }`",
+            "8:35 error: unknown key `value` in `add_acl` => it takes `file` or `key`",
+            "9:20 error: `file` is missing in `del_map` => write `{ file: blocked.txt, key: \"%[src]\" }`",
+            "9:30 error: unknown key `fle` in `del_map` => did you mean `file`?",
+            "10:29 error: there is no list of users `m` => add it below `userlists`",
+        ],
+    },
+    Case {
+        name: "nothing to change",
+        text: r#"frontends:
+  f:
+    bind: "*:80"
+    rules: [{ set_map: { file: x.map, key: "%[src]", value: a } }]
+    default_backend: c
+backends:
+  c: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "4:24 error: nothing is looked up in this file, so that there is nothing to change => name it in a condition, or in `map(FILE)`, as it is written there",
+        ],
+    },
+    Case {
+        name: "persistence, and redirects to nowhere",
+        text: r#"frontends:
+  f:
+    bind: "*:80"
+    connection_rules: [{ set_src: "%[path]" }]
+    rules: [{ redirect: { prefix: /a, ignore_empty: true } }, { ignore_persist: false }]
+    default_backend: c
+backends:
+  c: { rules: [{ force_persist: maybe }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "4:24 error: a rule of connections asks for a request, and there is none yet => write it below `rules`",
+            "5:39 error: `ignore_empty` has no effect without `location` => remove it",
+            "5:65 error: `ignore_persist: false` has no effect => remove it",
+            "8:33 error: `force_persist` must be true or false, not `maybe` => write `true` or `false`",
+        ],
+    },
 ];

@@ -1,16 +1,40 @@
 //! What operators ask of the kernel path while it runs.
 
-use std::{net::IpAddr, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Agent;
 use crate::{
+    config::Config,
     fastpath::{error::FastPathError, flows, reset::Which, trace::Tracing},
     observe::request::{Request, TraceRow},
+    topology::Topology,
 };
 
 impl Agent {
+    /// Follows another configuration.
+    pub(super) fn follow(
+        &mut self,
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+    ) -> Result<(), FastPathError> {
+        let before = std::mem::replace(&mut self.config, config);
+        self.topology = topology;
+        let (was, is) = (&before.global.fast_path, &self.config.global.fast_path);
+        if was.deny != is.deny {
+            self.deny.follow(&is.deny);
+        }
+        if was.snat_ports != is.snat_ports {
+            self.reserve_ports();
+        }
+        // What it is to be attached to may have changed, and which interfaces servers are reached by.
+        self.attach()?;
+        self.sync()?;
+        self.divide_slots()?;
+        self.publish()
+    }
+
     pub(super) fn answer(&mut self, request: Request) -> Result<(), FastPathError> {
         // Whoever asked may be gone, here and below: then nobody misses the answer.
         match request {

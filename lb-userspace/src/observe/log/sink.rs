@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering, fence},
         mpsc::{self, Receiver, SyncSender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
@@ -56,9 +56,11 @@ pub struct Sink {
 #[derive(Debug)]
 struct Shared {
     /// Least severe level that a text target wants; -1 if there is none.
-    text_level: i16,
+    text_level: AtomicI16,
     /// The same for JSON targets.
-    json_level: i16,
+    json_level: AtomicI16,
+    /// What lines go to from now on, until the thread has taken it.
+    next: Mutex<Option<Vec<Target>>>,
     stop: AtomicBool,
     /// The thread is about to park, or has.
     idle: AtomicBool,
@@ -85,6 +87,18 @@ impl Sink {
     /// A target that cannot be opened, or no thread.
     pub fn start(targets: &[LogTarget]) -> Result<(Self, Writer), StartError> {
         Opened::open(targets)?.start()
+    }
+
+    /// From now on lines go to `targets`; those that wait to be written already do so too.
+    pub fn retarget(&self, targets: Opened) {
+        let next = self.shared.next.lock();
+        *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.targets);
+        self.shared
+            .text_level
+            .store(targets.text_level, Ordering::Relaxed);
+        self.shared
+            .json_level
+            .store(targets.json_level, Ordering::Relaxed);
     }
 
     /// Logs a finished request.
@@ -166,11 +180,11 @@ impl Sink {
     }
 
     fn wants_text(&self, level: Level) -> bool {
-        level as i16 <= self.shared.text_level
+        level as i16 <= self.shared.text_level.load(Ordering::Relaxed)
     }
 
     fn wants_json(&self, level: Level) -> bool {
-        level as i16 <= self.shared.json_level
+        level as i16 <= self.shared.json_level.load(Ordering::Relaxed)
     }
 
     fn access(
@@ -218,7 +232,8 @@ impl Sink {
 #[derive(Debug)]
 pub struct Opened {
     targets: Vec<Target>,
-    shared: Arc<Shared>,
+    text_level: i16,
+    json_level: i16,
 }
 
 impl Opened {
@@ -246,20 +261,14 @@ impl Opened {
                 .max()
                 .unwrap_or(-1)
         };
-        let shared = Arc::new(Shared {
+        Ok(Self {
+            targets: targets
+                .iter()
+                .map(Target::open)
+                .collect::<Result<Vec<_>, _>>()?,
             text_level: wanted(LogFormat::Text),
             json_level: wanted(LogFormat::Json),
-            stop: AtomicBool::new(false),
-            idle: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        });
-        let targets = targets
-            .iter()
-            .map(Target::open)
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { targets, shared })
+        })
     }
 
     /// Starts the log thread, which has the rights that its maker has now.
@@ -267,8 +276,18 @@ impl Opened {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(self) -> Result<(Sink, Writer), StartError> {
-        let Self { targets, shared } = self;
+        let shared = Arc::new(Shared {
+            text_level: AtomicI16::new(self.text_level),
+            json_level: AtomicI16::new(self.json_level),
+            next: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
         let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let targets = self.targets;
         let thread = thread::Builder::new()
             .name("lb-log".to_owned())
             .spawn({
@@ -344,6 +363,14 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
     let pid = std::process::id();
     loop {
         let stopping = shared.stop.load(Ordering::SeqCst);
+        let next = shared.next.lock();
+        if let Some(next) = next.unwrap_or_else(PoisonError::into_inner).take() {
+            for target in &mut targets {
+                // What a stream does not take at once is lost with it.
+                target.flush();
+            }
+            targets = next;
+        }
         let (mut wrote, mut ended) = (false, false);
         let (mut written, mut failed) = (0, 0);
         loop {

@@ -28,7 +28,8 @@ const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// The file cannot be appended to.
-    #[error("cannot open log file {}: {source}; check that its directory exists and may be written", path.display())]
+    #[error("cannot open log file {}: {source}; check that its directory exists and may be written, which for an lb \
+         that runs already are those that it was started with (restart it for others)", path.display())]
     File {
         /// Its path.
         path: PathBuf,

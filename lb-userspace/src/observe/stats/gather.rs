@@ -39,7 +39,7 @@ pub(super) fn frontend(
     let kernel = share(&counters.kernel);
     let current = u64::from(frontend.current()) + kernel.active;
     counters.max_current.raise(current);
-    let limit = frontend.config.maxconn.or(process.maxconn);
+    let limit = frontend.config.maxconn.or(process.maxconn());
     let status = if process.is_stopping() {
         "STOP"
     } else if limit.is_some_and(|limit| frontend.current() >= limit) {
@@ -238,7 +238,7 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         lastchg: Some(since(now, server.last_change_ms())),
         pid: Some(1),
         iid: Some(iid),
-        sid: Some(number(server.index + 1)),
+        sid: Some(u64::from(server.id)),
         lbtot: Some(counters.balanced.value() + kernel.connections),
         r#type: Some(TYPE_SERVER),
         rate: Some(counters.connection_rate.per_second(now)),

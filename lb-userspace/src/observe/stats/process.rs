@@ -1,7 +1,7 @@
 //! Facts of the process itself.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     time::{Instant, SystemTime},
 };
 
@@ -16,8 +16,8 @@ pub struct Process {
     pub started_at: Instant,
     /// Worker threads.
     pub threads: usize,
-    /// Most userspace connections at a time, if bounded.
-    pub maxconn: Option<u32>,
+    /// Most userspace connections at a time; `u32::MAX` is no bound.
+    maxconn: AtomicU32,
     stopping: AtomicBool,
 }
 
@@ -29,9 +29,19 @@ impl Process {
             started: SystemTime::now(),
             started_at: Instant::now(),
             threads,
-            maxconn,
+            maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Most userspace connections at a time, if bounded.
+    pub fn maxconn(&self) -> Option<u32> {
+        Some(self.maxconn.load(Relaxed)).filter(|&max| max != u32::MAX)
+    }
+
+    /// Another bound holds from now on.
+    pub fn set_maxconn(&self, maxconn: Option<u32>) {
+        self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.

@@ -62,7 +62,7 @@ impl Sources {
                 node: node(),
                 pid: self.process.pid,
                 threads: self.process.threads,
-                maxconn: self.process.maxconn,
+                maxconn: self.process.maxconn(),
                 started: self
                     .process
                     .started

@@ -30,6 +30,7 @@ use crate::{
 
 mod connections;
 mod leaving;
+mod moving;
 
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {

@@ -19,9 +19,10 @@ const MAX_FIELDS: usize = 101;
 pub struct Local {
     pub(super) pool: Pool,
     pub(super) server: http1::Builder,
-    watching: Cell<bool>,
+    quiet: Cell<bool>,
     stopping: Cell<bool>,
-    stopped: Notify,
+    superseded: Cell<bool>,
+    changed: Notify,
 }
 
 impl Default for Local {
@@ -38,9 +39,10 @@ impl Default for Local {
         Self {
             pool: Pool::default(),
             server,
-            watching: Cell::new(false),
+            quiet: Cell::new(false),
             stopping: Cell::new(false),
-            stopped: Notify::new(),
+            superseded: Cell::new(false),
+            changed: Notify::new(),
         }
     }
 }
@@ -53,22 +55,39 @@ impl Local {
         self.stopping.get()
     }
 
-    /// Wakes when that begins.
-    pub(super) fn stopped(&self) -> &Notify {
-        &self.stopped
+    /// Whether connections should end after a request: those that have not carried one yet may still do so.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet.get()
     }
 
-    /// Follows the worker's flag from the first connection on.
-    pub(super) fn watch(worker: &Rc<Worker>) {
-        if worker.http.watching.replace(true) {
-            return;
-        }
-        let worker = Rc::clone(worker);
-        tokio::task::spawn_local(async move {
-            worker.stopping().await;
-            worker.http.stopping.set(true);
-            worker.http.stopped.notify_waiters();
-        });
+    /// Whether there is a newer configuration, under which connections go on after the request that they are at.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.superseded.get()
+    }
+
+    /// Wakes when any of these begins.
+    pub(super) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// Connections are to end after a request.
+    pub(in crate::proxy) fn quieten(&self) {
+        self.quiet.set(true);
+        self.changed.notify_waiters();
+    }
+
+    /// Connections are to end after the request that they are at.
+    pub(in crate::proxy) fn leave(&self) {
+        self.stopping.set(true);
+        self.changed.notify_waiters();
+    }
+
+    /// The configuration of `next` takes the place of this one's: it has the connections to servers that it can use, and
+    /// clients' connections move there.
+    pub(in crate::proxy) fn supersede(&self, next: &Rc<Worker>) {
+        next.http.pool.inherit(&self.pool, next);
+        self.superseded.set(true);
+        self.changed.notify_waiters();
     }
 }
 

@@ -45,11 +45,12 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
-pub(in crate::proxy) use exchange::facts::{fact, tls_fact};
+pub(in crate::proxy) use exchange::facts::{fact, name_part, tls_fact};
 pub use local::Local;
 pub use plan::Plan;
 pub use serve::serve;
 pub(in crate::proxy) use serve::vanish;
+pub(in crate::proxy) use upstream::Place;
 
 #[cfg(test)]
 mod h2_raw_tests;

@@ -27,19 +27,28 @@ pub(super) const AFTER: Duration = Duration::from_millis(100);
 pub(super) async fn wait(client: &Client, stream: &Stream) -> Option<End> {
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
-    let mut stop = pin!(client.worker.http.stopped().notified());
-    let mut registered = false;
+    let mut change = pin!(client.worker.http.changed().notified());
+    let (mut registered, mut quiet) = (false, false);
     poll_fn(|cx| {
         client.tick();
         if !registered {
             registered = true;
-            let _ = stop.as_mut().poll(cx);
+            let _ = change.as_mut().poll(cx);
+        }
+        if client.worker.http.is_quiet() && !quiet {
+            // The stop itself is still to come.
+            quiet = true;
+            change.set(client.worker.http.changed().notified());
+            let _ = change.as_mut().poll(cx);
+        }
+        if client.moves() {
+            return Poll::Ready(Some(End::Superseded));
         }
         // What is there is served first. Errors are for hyper to find, as without parking.
         if stream.tcp().poll_read_ready(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if client.worker.http.is_stopping() {
+        if client.is_leaving() {
             return Poll::Ready(Some(End::Closed));
         }
         if timer.poll(client.deadline(), client, cx) {

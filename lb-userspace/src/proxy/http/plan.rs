@@ -28,7 +28,7 @@ pub struct Plan {
     asks_for_local: bool,
     introduces: bool,
     /// Requests that have got a number.
-    numbered: AtomicU64,
+    numbered: Arc<AtomicU64>,
 }
 
 /// Where a frontend's requests go.
@@ -37,7 +37,7 @@ struct Routes {
     frontend: Arc<model::Frontend>,
     default: Option<usize>,
     /// Lines that the log has got of it, if a line wants to know.
-    lines: AtomicU64,
+    lines: Arc<AtomicU64>,
 }
 
 /// A backend, as requests need it.
@@ -92,8 +92,12 @@ impl Sticky {
 }
 
 impl Plan {
-    /// Compiles the configuration that `topology` was made of.
-    pub fn new(topology: &Topology) -> Self {
+    /// Compiles the configuration that `topology` was made of. What `before` has counted is counted on.
+    pub fn new(topology: &Topology, before: Option<&Self>) -> Self {
+        let lines = before.map_or(&[][..], |before| &before.frontends).iter();
+        let lines: HashMap<&str, &Arc<AtomicU64>> = lines
+            .map(|routes| (&*routes.frontend.name, &routes.lines))
+            .collect();
         let index_of = |name: &str| {
             topology
                 .backends
@@ -104,7 +108,9 @@ impl Plan {
             frontend.config.rules.resolve(index_of);
             Routes {
                 frontend: Arc::clone(&frontend.config),
-                lines: AtomicU64::new(0),
+                lines: lines
+                    .get(&*frontend.name)
+                    .map_or_else(Arc::default, |lines| Arc::clone(lines)),
                 default: frontend
                     .config
                     .default_backend
@@ -153,7 +159,7 @@ impl Plan {
                 || told().any(Forwarding::asks_for_ends)
                 || wants().any(|wants| wants.destination),
             asks_for_local: wants().any(|wants| wants.local),
-            numbered: AtomicU64::new(0),
+            numbered: before.map_or_else(Arc::default, |b| Arc::clone(&b.numbered)),
             asks_for_host: told().any(Forwarding::asks_for_host),
             introduces: topology
                 .backends

@@ -23,12 +23,11 @@ use super::{
     client::{Client, Phase},
     exchange, h2, invalid,
     io::ClientIo,
-    local::Local,
     park,
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
-    proxy::{self, Stream, Worker},
+    proxy::{self, Stream, Worker, worker::destination},
 };
 
 /// A request line longer than this is the reason for a head that is too large.
@@ -40,6 +39,8 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) enum End {
     /// The client says nothing: it is to be parked.
     Idle,
+    /// There is a newer configuration, and it is between two requests: it goes on under that.
+    Superseded,
     /// Both sides are done with it.
     Closed,
     /// Its time has run out.
@@ -52,25 +53,44 @@ pub(super) enum End {
 ///
 /// What is large is boxed, so that a connection is small while it is parked.
 pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
-    Local::watch(&worker);
-    let client = Rc::new(Client::new(worker, &accepted));
-    // The rest of `accepted` is its places in the counts, held until the end.
-    let mut stream = accepted.stream;
+    let mut client = Rc::new(Client::new(worker, &accepted));
+    // Its places in the counts are held until the end.
+    let proxy::Client {
+        mut stream,
+        mut place,
+        destination: told,
+        ..
+    } = accepted;
     if stream.alpn() == Some(b"h2") {
-        return Box::pin(h2::serve(client, stream, Bytes::new())).await;
+        return Box::pin(h2::serve(client, stream, Bytes::new(), (place, told))).await;
     }
     // TLS may have read more than its handshake.
     let mut parked = !stream.is_tls();
     let mut read = Bytes::new();
     loop {
-        if parked && let Some(end) = park::wait(&client, &stream).await {
-            return Box::pin(close(&client, stream, end, &[])).await;
+        let ended = match parked {
+            true => park::wait(&client, &stream).await,
+            false => None,
+        };
+        match ended {
+            None => {}
+            Some(End::Superseded) => {
+                client = client.renewed(|peer| destination(told, peer, &stream), &mut place);
+                continue;
+            }
+            Some(end) => return Box::pin(close(&client, stream, end, &[])).await,
         }
         let next = Box::pin(requests(&client, stream, read)).await;
         match next {
             Next::Idle(idle, rest) => (stream, read) = (idle, rest),
+            Next::Superseded(idle, rest) => {
+                client = client.renewed(|peer| destination(told, peer, &idle), &mut place);
+                (stream, read) = (idle, rest);
+            }
             // Not from within: what HTTP/1 takes need not stay with it.
-            Next::Http2(stream, read) => return Box::pin(h2::serve(client, stream, read)).await,
+            Next::Http2(stream, read) => {
+                return Box::pin(h2::serve(client, stream, read, (place, told))).await;
+            }
             Next::Ended => return,
         }
         parked = read.is_empty();
@@ -81,6 +101,8 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
 enum Next {
     /// The client says nothing for a while: the connection, and what was read of it without being a request yet.
     Idle(Stream, Bytes),
+    /// It goes on under a newer configuration, with the same.
+    Superseded(Stream, Bytes),
     /// It goes on in HTTP/2, with what was read of that.
     Http2(Stream, Bytes),
     Ended,
@@ -103,9 +125,8 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
     let parts = connection.into_parts();
     let stream = parts.io.stream;
     match end {
-        // Nothing of a buffer is a buffer all the same.
-        End::Idle if parts.read_buf.is_empty() => return Next::Idle(stream, Bytes::new()),
-        End::Idle => return Next::Idle(stream, parts.read_buf),
+        End::Idle => return Next::Idle(stream, rest(parts.read_buf)),
+        End::Superseded => return Next::Superseded(stream, rest(parts.read_buf)),
         End::Closed if let Some(tunnel) = client.tunnel.take() => {
             Box::pin(tunnel.run(client, stream, parts.read_buf)).await;
         }
@@ -115,6 +136,14 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
         end => close(client, stream, end, &parts.read_buf).await,
     }
     Next::Ended
+}
+
+/// Nothing of a buffer is a buffer all the same.
+fn rest(buffer: Bytes) -> Bytes {
+    match buffer.is_empty() {
+        true => Bytes::new(),
+        false => buffer,
+    }
 }
 
 /// Ends a connection; `unread` is what was read of it without being served.
@@ -147,18 +176,31 @@ where
 {
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
-    let mut stop = pin!(client.worker.http.stopped().notified());
-    let (mut registered, mut stopping) = (false, false);
+    let mut change = pin!(client.worker.http.changed().notified());
+    let (mut registered, mut quiet, mut stopping, mut moves) = (false, false, false, false);
     poll_fn(|cx| {
         client.tick();
         if !registered {
             // The flag says it; this is for the wake-up, and the task's waker stays the same.
             registered = true;
-            let _ = stop.as_mut().poll(cx);
+            let _ = change.as_mut().poll(cx);
         }
-        if !stopping && client.worker.http.is_stopping() {
+        if client.worker.http.is_quiet() && !quiet {
+            // The stop itself is still to come.
+            quiet = true;
+            change.set(client.worker.http.changed().notified());
+            let _ = change.as_mut().poll(cx);
+        }
+        if client.worker.http.is_superseded() && !moves && !stopping {
+            moves = client.moves();
+        }
+        if !stopping && client.is_leaving() {
             stopping = true;
             Pin::new(&mut *connection).graceful_shutdown();
+        }
+        let moves = |client: &Client| moves && !stopping && client.is_between_requests();
+        if moves(client) {
+            return Poll::Ready(End::Superseded);
         }
         let mut expired = false;
         loop {
@@ -166,6 +208,9 @@ where
                 Poll::Ready(Ok(())) => return Poll::Ready(End::Closed),
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => {}
+            }
+            if moves(client) {
+                return Poll::Ready(End::Superseded);
             }
             let deadline = client.deadline();
             let park = client
@@ -243,7 +288,7 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
     if client.exchange().is_open() {
         let cause = match end {
             End::TimedOut => Cause::ClientTimeout,
-            End::Idle | End::Closed | End::Failed(_) => Cause::Client,
+            End::Idle | End::Superseded | End::Closed | End::Failed(_) => Cause::Client,
         };
         if client.phase() != Phase::Flushing || !matches!(end, End::Closed) {
             client.exchange().terminate_here(cause);
@@ -253,14 +298,14 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
     }
     let (cause, refusal) = match end {
         // Parking is no end.
-        End::Idle => return None,
+        End::Idle | End::Superseded => return None,
         End::TimedOut if client.phase() == Phase::Idle && !client.is_new() && unread.is_empty() => {
             return None;
         }
         End::TimedOut => (Cause::ClientTimeout, StatusCode::REQUEST_TIMEOUT),
         // HAProxy answers even a connection that brings nothing at all.
         End::Closed if client.phase() == Phase::Idle && !client.is_new() => return None,
-        End::Closed if client.worker.http.is_stopping() => return None,
+        End::Closed if client.is_leaving() => return None,
         End::Closed => (Cause::Client, StatusCode::BAD_REQUEST),
         End::Failed(error) if error.is_incomplete_message() => {
             (Cause::Client, StatusCode::BAD_REQUEST)

@@ -4,7 +4,7 @@
 //! idle one is not driven at all; whether the server has closed it shows when it is taken out again.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     future::Future,
     io,
     net::SocketAddr,
@@ -133,11 +133,11 @@ impl Upstream {
 /// Which server a connection goes to: its backend's place in the topology, its own in the backend, and which
 /// of its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub(super) backend: u32,
-    pub(super) server: u32,
+pub(in crate::proxy) struct Place {
+    pub(in crate::proxy) backend: u32,
+    pub(in crate::proxy) server: u32,
     /// How often its address had changed: no request goes by a connection to where it was.
-    pub(super) moves: u32,
+    pub(in crate::proxy) moves: u32,
 }
 
 /// A connection in use.
@@ -318,23 +318,59 @@ impl Pool {
         }
     }
 
+    /// Takes over what another one holds that the configuration of `worker` can use: from now on that one puts nothing by.
+    pub(super) fn inherit(&self, before: &Self, worker: &Rc<Worker>) {
+        let servers = before.idle.take();
+        for (backend, servers) in servers.into_iter().enumerate() {
+            for (server, connections) in servers.into_iter().enumerate() {
+                let kept = worker.shared.kept.get(&(backend, server));
+                if let Some(&(backend, server)) = kept
+                    && !connections.is_empty()
+                {
+                    *self.at(backend, server) = connections;
+                }
+            }
+        }
+        let moved = |place| worker.shared.kept(place);
+        self.shared.inherit(&before.shared, &moved);
+        self.keep_tidy(worker);
+    }
+
+    /// What is idle to one server.
+    #[expect(
+        clippy::vec_box,
+        reason = "they are handed to leases and back without being copied"
+    )]
+    fn at(&self, backend: usize, server: usize) -> RefMut<'_, Vec<Box<Upstream>>> {
+        RefMut::map(self.idle.borrow_mut(), |idle| {
+            if idle.len() <= backend {
+                idle.resize_with(backend + 1, Vec::new);
+            }
+            let servers = &mut idle[backend];
+            if servers.len() <= server {
+                servers.resize_with(server + 1, Vec::new);
+            }
+            &mut servers[server]
+        })
+    }
+
     fn put(&self, worker: &Rc<Worker>, place: Place, mut upstream: Box<Upstream>, now: Instant) {
+        if worker.http.is_superseded() {
+            // Where nobody can use it any more it is closed.
+            if let Some(next) = worker.next()
+                && let Some(place) = next.shared.kept(place)
+            {
+                next.http.pool.put(&next, place, upstream, now);
+            }
+            return;
+        }
         upstream.idle_since = Some(now);
         upstream.moves = place.moves;
-        let mut idle = self.idle.borrow_mut();
-        let (backend, server) = (place.backend as usize, place.server as usize);
-        if idle.len() <= backend {
-            idle.resize_with(backend + 1, Vec::new);
-        }
-        let servers = &mut idle[backend];
-        if servers.len() <= server {
-            servers.resize_with(server + 1, Vec::new);
-        }
-        let connections = &mut servers[server];
+        let mut connections = self.at(place.backend as usize, place.server as usize);
         if connections.len() < MAX_IDLE {
             connections.push(upstream);
         }
-        drop(idle);
+        drop(connections);
         self.keep_tidy(worker);
     }
 

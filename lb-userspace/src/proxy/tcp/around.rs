@@ -78,6 +78,10 @@ impl World for Around<'_> {
         http::tls_fact(self.tls?, fact)
     }
 
+    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.tls?, issuer, name, which)
+    }
+
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
         None
     }

@@ -267,7 +267,7 @@ async fn reach(
     };
     match reached {
         Some(Ok(reached)) => {
-            stick::remember(remembering, reached.0.server().index, now);
+            stick::remember(remembering, reached.0.server().id, now);
             Ok(reached)
         }
         Some(Err(error)) => Err(failure(&error)),

@@ -150,8 +150,8 @@ pub(super) fn remembered(
         state: &state,
         world: &world,
     };
-    stick::look(sticks, &scene, now, |index| {
-        let server = backend.servers.get(index)?;
+    stick::look(sticks, &scene, now, |id| {
+        let server = backend.server_by_id(id)?;
         server.is_usable_by_cookie().then(|| Arc::clone(server))
     })
 }

@@ -34,7 +34,7 @@ const COUNT_TIME: Duration = Duration::from_secs(1);
 
 /// Carries a flow to its end, counts and logs it.
 pub(super) async fn run(opened: &Opened) {
-    let (worker, frontend) = (&opened.relay.worker, opened.place.frontend());
+    let (worker, frontend) = (&opened.worker, opened.place.frontend());
     let session = Session {
         tls: false,
         shared: &worker.shared,
@@ -85,7 +85,7 @@ async fn serve(
     backend: &Arc<Backend>,
     trace: &mut Trace,
 ) -> Result<Termination, DispatchError> {
-    let clock = opened.relay.worker.shared.topology.clock;
+    let clock = opened.worker.shared.topology.clock;
     let client = opened.key.0;
     let mut refused: Vec<usize> = Vec::new();
     let mut left: Option<Arc<Server>> = None;
@@ -138,7 +138,7 @@ enum Ended {
 
 /// Carries datagrams both ways.
 async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: UdpSocket) -> Ended {
-    let (relay, flow) = (&opened.relay, &opened.flow);
+    let flow = &opened.flow;
     let socket = Rc::new(socket);
     flow.assign(Rc::clone(&socket));
     let counted = Counted::new(opened, backend, slot.server());
@@ -152,7 +152,7 @@ async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: Ud
         idle.min(backend.config.timeouts.connect)
     ));
     let mut shut_down = std::pin::pin!(OptionFuture::from(slot.shut_down()));
-    let mut stopping = std::pin::pin!(relay.worker.stopping());
+    let mut stopping = std::pin::pin!(opened.worker.stopping());
     let mut stopped = false;
     let ended = loop {
         tokio::select! {
@@ -215,7 +215,7 @@ async fn readable(own: Option<&UdpSocket>) -> io::Result<()> {
 
 /// Takes what the server has sent.
 fn from_server(opened: &Opened, server: &UdpSocket) -> Option<Ended> {
-    let mut buffer = opened.relay.worker.udp.buffer();
+    let mut buffer = opened.worker.udp.buffer();
     for _ in 0..BURST {
         match socket::receive(server, &mut buffer) {
             Ok(envelope) => {
@@ -244,7 +244,7 @@ fn from_client(opened: &Opened) -> bool {
     let Some(own) = &opened.flow.own else {
         return true;
     };
-    let mut buffer = opened.relay.worker.udp.buffer();
+    let mut buffer = opened.worker.udp.buffer();
     for _ in 0..BURST {
         match socket::receive(own, &mut buffer) {
             Ok(envelope) if socket::canonical(envelope.client) == client => {

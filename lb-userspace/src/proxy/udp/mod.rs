@@ -12,21 +12,22 @@
 //! userspace serves alone the listening sockets are used instead, and a map finds the flow.
 
 use std::{
-    cell::{OnceCell, RefCell, RefMut},
+    cell::{Cell, OnceCell, RefCell, RefMut},
     collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     rc::{Rc, Weak},
-    sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use tokio::net::UdpSocket;
+use tokio::{net::UdpSocket, sync::Notify};
 
 use super::{
     Worker,
     connect::ConnectError,
-    worker::{Place, Served},
+    generation::Served,
+    post::{Post, Spot},
+    worker::Place,
 };
 use crate::{
     config::{model::Attach, path},
@@ -66,24 +67,26 @@ type Key = (SocketAddr, IpAddr);
 
 /// One listening socket and its flows.
 struct Relay {
-    worker: Rc<Worker>,
-    frontend: Arc<Frontend>,
+    post: Rc<Post>,
+    local: Rc<Local>,
     socket: UdpSocket,
     /// What the socket is bound to.
     bound: SocketAddr,
-    /// Whether the kernel program has to find the owner of a flow.
-    owned: bool,
+    /// Whether the kernel program has to find the owner of a flow, and of which of the post's moves that is known.
+    owned: Cell<(u64, bool)>,
     flows: RefCell<HashMap<Key, Rc<Flow>>>,
+    /// The last of them has ended.
+    empty: Notify,
     /// Flows in the order of their opening; those that have ended or were answered go when they are met.
     unanswered: RefCell<VecDeque<Weak<Flow>>>,
 }
 
-/// Takes datagrams until the worker ends. Once it stops, only those of the flows that there are.
-pub(super) async fn serve(
-    worker: Rc<Worker>,
-    frontend: Arc<Frontend>,
-    socket: std::net::UdpSocket,
-) {
+/// Takes datagrams until the worker ends. Once it stops, only those of the flows that there are; and the same, until there
+/// are none, once the configuration has the bind no longer.
+pub(super) async fn serve(post: Rc<Post>, socket: std::net::UdpSocket) {
+    let Spot {
+        worker, frontend, ..
+    } = post.spot();
     let opened = socket
         .local_addr()
         .and_then(|bound| Ok((bound, UdpSocket::from_std(socket)?)));
@@ -95,34 +98,54 @@ pub(super) async fn serve(
             return;
         }
     };
-    let config = &worker.shared.config;
-    let owned = config.global.fast_path.attach != Attach::Off
-        && path::kernel_path(config, &frontend.config).is_ok();
     let relay = Rc::new(Relay {
-        worker,
-        frontend,
+        local: Rc::clone(&worker.udp),
+        owned: Cell::new((post.moves(), is_owned(&worker, &frontend))),
+        post,
         socket,
         bound,
-        owned,
         flows: RefCell::default(),
+        empty: Notify::new(),
         unanswered: RefCell::default(),
     });
-    while socket::readable(&relay.socket).await.is_ok() {
-        relay.take_burst();
-        tokio::task::yield_now().await;
+    drop((worker, frontend));
+    loop {
+        if relay.post.is_closed() && relay.flows.borrow().is_empty() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            readable = socket::readable(&relay.socket) => {
+                if readable.is_err() {
+                    return;
+                }
+                relay.take_burst();
+                tokio::task::yield_now().await;
+            }
+            () = relay.empty.notified() => {}
+            () = relay.post.moved() => {}
+        }
     }
+}
+
+/// Whether the kernel program may serve a frontend, and so has to find out who owns a flow.
+fn is_owned(worker: &Worker, frontend: &Frontend) -> bool {
+    let config = &worker.shared.config;
+    config.global.fast_path.attach != Attach::Off
+        && path::kernel_path(config, &frontend.config).is_ok()
 }
 
 impl Relay {
     /// Takes what there is, up to a burst.
     fn take_burst(self: &Rc<Self>) {
-        let mut buffer = self.worker.udp.buffer();
+        let mut buffer = self.local.buffer();
         for _ in 0..BURST {
             match socket::receive(&self.socket, &mut buffer) {
                 Ok(envelope) => self.take(&buffer[..envelope.length], envelope),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::debug!("frontend {}: a datagram: {error}", self.frontend.name);
+                    let name = &self.post.spot().frontend.name;
+                    tracing::debug!("frontend {name}: a datagram: {error}");
                     return;
                 }
             }
@@ -170,33 +193,37 @@ impl Relay {
 
     fn open(self: &Rc<Self>, key: Key, data: &[u8], envelope: Envelope) {
         let (client, ip) = key;
+        let Spot {
+            worker, frontend, ..
+        } = self.post.spot();
+        let gone = worker.is_stopping() || self.post.is_closed();
         // Nobody can be answered at port 0, and nobody answers for a group.
-        if client.port() == 0 || ip.is_multicast() || self.worker.is_stopping() {
+        if client.port() == 0 || ip.is_multicast() || gone {
             return;
         }
-        let shared = &self.worker.shared;
-        let place = Place::try_take(shared, &self.frontend);
-        let Some(place) = place.filter(|_| !self.worker.udp.budget.is_spent()) else {
-            self.frontend.counters.request_errors.inc();
+        let shared = &worker.shared;
+        let place = Place::try_take(shared, &frontend);
+        let Some(place) = place.filter(|_| !self.local.budget.is_spent()) else {
+            frontend.counters.request_errors.inc();
             self.evict();
             return;
         };
+        if self.owned.get().0 != self.post.moves() {
+            let owned = is_owned(&worker, &frontend);
+            self.owned.set((self.post.moves(), owned));
+        }
         let own = match self.own(client, ip, envelope.arrival) {
             Ok(own) => own,
             Err(error) => {
                 shared.accept_errors.inc();
-                tracing::warn!(
-                    "frontend {}: no socket for a flow: {error}",
-                    self.frontend.name
-                );
+                tracing::warn!("frontend {}: no socket for a flow: {error}", frontend.name);
                 return;
             }
         };
         let accepted = Instant::now();
-        self.frontend
-            .count_connection(shared.topology.clock.at(accepted));
+        frontend.count_connection(shared.topology.clock.at(accepted));
         shared.accepted.inc();
-        let flow = Rc::new(Flow::new(envelope, own, &self.worker.udp.budget, accepted));
+        let flow = Rc::new(Flow::new(envelope, own, &self.local.budget, accepted));
         flow.forward(data);
         self.flows.borrow_mut().insert(key, Rc::clone(&flow));
         self.remember(&flow);
@@ -207,7 +234,8 @@ impl Relay {
             accepted_at: SystemTime::now(),
             relay: Rc::clone(self),
             place,
-            _served: Served::begin(&self.worker),
+            _served: Served::begin(&worker),
+            worker,
         };
         tokio::task::spawn_local(async move { Box::pin(carry::run(&opened)).await });
     }
@@ -241,7 +269,7 @@ impl Relay {
         ip: IpAddr,
         arrival: Option<Arrival>,
     ) -> Result<Option<UdpSocket>, ConnectError> {
-        if !self.owned {
+        if !self.owned.get().1 {
             return Ok(None);
         }
         let mut service = SocketAddr::new(ip, self.bound.port());
@@ -268,13 +296,18 @@ struct Opened {
     accepted: Instant,
     accepted_at: SystemTime,
     relay: Rc<Relay>,
+    worker: Rc<Worker>,
     place: Place,
     _served: Served,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.relay.flows.borrow_mut().remove(&self.key);
+        let mut flows = self.relay.flows.borrow_mut();
+        flows.remove(&self.key);
+        if flows.is_empty() && self.relay.post.is_closed() {
+            self.relay.empty.notify_one();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The UDP path over loopback: real sockets, real servers, in one process.
 
-use std::{net::UdpSocket as StdSocket, thread, time::Duration};
+use std::{net::UdpSocket as StdSocket, sync::Arc, thread, time::Duration};
 
 use super::*;
 use crate::{

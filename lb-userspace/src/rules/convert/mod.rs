@@ -336,7 +336,7 @@ impl Converter {
             Self::Parity(_) => (Int, Bool),
             Self::Mask(..) => (Ip, Ip),
             Self::Time { .. } => (Int, Str),
-            Self::More(more) => more.kinds(),
+            Self::More(more) => return more.kinds(),
             Self::InTable(_) => return (None, Some(Bool)),
             Self::Table(..) => return (None, Some(Int)),
         };

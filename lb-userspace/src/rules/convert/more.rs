@@ -36,6 +36,8 @@ pub enum More {
     Same(VarId),
     /// `cut_crlf`.
     CutLine,
+    /// `debug`: as it is, and told on the way.
+    Tell(String),
 }
 
 /// A key.
@@ -97,6 +99,11 @@ impl More {
                 let same = constant_time::verify_slices_are_equal(&bytes, &other);
                 Value::Bool(same.is_ok())
             }
+            Self::Tell(prefix) => {
+                let text = value.borrowed().into_text();
+                tracing::debug!("{prefix}: {}", text.escape_ascii());
+                value
+            }
             Self::CutLine => {
                 let text = value.into_text();
                 let end = text.iter().position(|b| matches!(b, b'\r' | b'\n'));
@@ -110,14 +117,16 @@ impl More {
         !matches!(self, Self::Same(_) | Self::Hmac(_, Secret::Var(_)))
     }
 
-    pub(super) fn kinds(&self) -> (Kind, Kind) {
-        match self {
+    pub(super) fn kinds(&self) -> (Option<Kind>, Option<Kind>) {
+        let (takes, makes) = match self {
+            Self::Tell(_) => return (None, None),
             Self::BigEndian { .. } => (Kind::Bin, Kind::Str),
             Self::Network => (Kind::Int, Kind::Bin),
             Self::Hmac(..) => (Kind::Bin, Kind::Bin),
             Self::Same(_) => (Kind::Bin, Kind::Bool),
             Self::CutLine => (Kind::Str, Kind::Str),
-        }
+        };
+        (Some(takes), Some(makes))
     }
 }
 
@@ -151,6 +160,10 @@ pub(super) fn parse(
         }
         "htonl" => (More::Network, 0),
         "cut_crlf" => (More::CutLine, 0),
+        "debug" => {
+            let prefix = call.optional(0).unwrap_or("debug").to_owned();
+            (More::Tell(prefix), 2)
+        }
         "secure_memcmp" => {
             let var = registry.var(call.need(0, "a variable")?)?;
             (More::Same(var), 1)

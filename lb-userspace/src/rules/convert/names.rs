@@ -439,4 +439,5 @@ const NAMES: &[&str] = &[
     "be2hex",
     "htonl",
     "cut_crlf",
+    "debug",
 ];

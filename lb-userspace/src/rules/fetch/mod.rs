@@ -151,6 +151,35 @@ pub enum Fetch {
     BackendName,
     /// `http_auth`: whether the request has a user's password.
     Auth(std::sync::Arc<Users>),
+    /// `http_auth_group`: the groups of the user whose password the request has.
+    Groups(std::sync::Arc<Users>),
+    /// `ssl_c_s_dn(CN)`, `ssl_c_i_dn(CN)`.
+    NamePart {
+        /// Of the issuer.
+        issuer: bool,
+        /// Which.
+        name: String,
+        /// Which of several, from 1 or from -1 backwards.
+        which: i64,
+    },
+    /// `url32`, before it is hashed: host and target.
+    HostAndTarget,
+    /// `url_ip`, `url_port`: of a target with an authority.
+    Authority {
+        /// The port.
+        port: bool,
+    },
+    /// `srv_name`.
+    ServerName,
+    /// `req.hdrs`: all fields as they would be written.
+    Fields(Side),
+    /// `table_cnt`, `table_avl`: how many keys a table has, or room for.
+    Keys {
+        /// Of which.
+        table: std::sync::Arc<super::table::Handle>,
+        /// How many more.
+        free: bool,
+    },
     /// `http_auth_user`, `http_auth_pass`.
     Credentials {
         /// The password instead of the name.
@@ -191,9 +220,12 @@ impl Fetch {
             | Self::Date { .. }
             | Self::Random(_) => Kind::Int,
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
-            Self::Fact(_) => Kind::Int,
+            Self::Fact(_) | Self::Keys { .. } | Self::Authority { port: true } => Kind::Int,
+            Self::Authority { port: false } => Kind::Ip,
             Self::Tls(fact) => match fact {
-                TlsFact::Used | TlsFact::HasSni | TlsFact::CertificateUsed => Kind::Bool,
+                TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
+                    Kind::Bool
+                }
                 TlsFact::Verify => Kind::Int,
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
@@ -225,9 +257,10 @@ impl Fetch {
     pub fn needs_response(&self) -> bool {
         match self {
             Self::Status | Self::ResponseVersion => true,
-            Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
-                *side == Side::Response
-            }
+            Self::Version(side)
+            | Self::HeaderNames(side, _)
+            | Self::Fields(side)
+            | Self::Cookie(side, _) => *side == Side::Response,
             Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Response,
             _ => false,
         }
@@ -246,11 +279,15 @@ impl Fetch {
             | Self::Host
             | Self::CookieCount(_)
             | Self::Auth(_)
+            | Self::Groups(_)
+            | Self::HostAndTarget
+            | Self::Authority { .. }
             | Self::Body(_)
             | Self::Credentials { .. } => true,
-            Self::Version(side) | Self::HeaderNames(side, _) | Self::Cookie(side, _) => {
-                *side == Side::Request
-            }
+            Self::Version(side)
+            | Self::HeaderNames(side, _)
+            | Self::Fields(side)
+            | Self::Cookie(side, _) => *side == Side::Request,
             Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
             _ => false,
         }
@@ -264,6 +301,9 @@ impl Fetch {
                 | Self::Host
                 | Self::CookieCount(_)
                 | Self::Auth(_)
+                | Self::Groups(_)
+                | Self::HostAndTarget
+                | Self::Fields(_)
                 | Self::Body(_)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
@@ -277,7 +317,7 @@ impl Fetch {
     fn is_multiple(&self) -> bool {
         match self {
             Self::Header { occurrence, .. } => occurrence.is_none(),
-            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } => true,
+            Self::Cookie(..) | Self::Parameter { name: Some(_), .. } | Self::Groups(_) => true,
             _ => false,
         }
     }
@@ -293,6 +333,15 @@ impl Fetch {
             } => scene.headers(*side).is_some_and(|headers| {
                 header::each(headers, name, *whole).any(|v| visit(bytes(v)))
             }),
+            Self::Groups(users) => {
+                let headers = scene.request.map(|request| request.headers);
+                let headers = headers.filter(|headers| scene.state.allows(users, headers));
+                let user = headers.and_then(credentials).map(|(user, _)| user);
+                user.is_some_and(|user| {
+                    let mut groups = users.groups(&user);
+                    groups.any(|group| visit(Value::text(group)))
+                })
+            }
             Self::Parameter { name, delimiter } => {
                 let query = scene.request.and_then(|request| request.uri.query());
                 query.is_some_and(|query| {
@@ -413,6 +462,56 @@ impl Fetch {
             }
             Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
             Self::Payload(payload) => payload.sample(scene)?,
+            Self::Groups(users) => {
+                let headers = request?.headers;
+                let (user, _) = credentials(headers)?;
+                match scene.state.allows(users, headers) {
+                    true => Value::Str(user.into()),
+                    false => return None,
+                }
+            }
+            Self::NamePart {
+                issuer,
+                name,
+                which,
+            } => Value::Str(world.name_part(*issuer, name, *which)?),
+            Self::HostAndTarget => {
+                let view = request?;
+                let mut whole = view.host().unwrap_or_default().to_vec();
+                let target = view
+                    .uri
+                    .path_and_query()
+                    .map_or("", |target| target.as_str());
+                whole.extend_from_slice(target.as_bytes());
+                Value::Str(whole.into())
+            }
+            Self::Authority { port } => {
+                let authority = request?.uri.authority()?;
+                match port {
+                    true => Value::Int(authority.port_u16().unwrap_or(80).into()),
+                    false => Value::Ip(authority.host().trim_matches(['[', ']']).parse().ok()?),
+                }
+            }
+            Self::ServerName => Value::Str(world.server()?),
+            Self::Fields(side) => {
+                let mut text = Vec::new();
+                for (name, value) in scene.headers(*side)? {
+                    text.extend_from_slice(name.as_str().as_bytes());
+                    text.extend_from_slice(b": ");
+                    text.extend_from_slice(value.as_bytes());
+                    text.extend_from_slice(b"\r\n");
+                }
+                text.extend_from_slice(b"\r\n");
+                Value::Str(text.into())
+            }
+            Self::Keys { table, free } => {
+                let table = table.table()?;
+                let used = i64::try_from(table.entries(world.now_ms()).count()).ok()?;
+                Value::Int(match free {
+                    true => (i64::from(table.key().size) - used).max(0),
+                    false => used,
+                })
+            }
             Self::Body(part) => part.sample(scene.state.body())?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,

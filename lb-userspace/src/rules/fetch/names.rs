@@ -53,6 +53,10 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
 /// Gives a fetch that is another one with converters behind it that one's name; those converters.
 pub(in crate::rules) fn alias(call: &mut Call) -> Vec<Converter> {
     let (name, converters) = match call.name.as_str() {
+        "url32" => (
+            "host_and_target",
+            vec![Converter::Digest(Digest::Sdbm(true))],
+        ),
         "base32" => ("base", vec![Converter::Digest(Digest::Sdbm(true))]),
         "urlp_val" | "url_param_val" => ("urlp", vec![Converter::Cast(Kind::Int)]),
         "cook_val" | "req.cook_val" => ("req.cook", vec![Converter::Cast(Kind::Int)]),
@@ -106,8 +110,15 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),
         "ssl_fc_has_crt" | "ssl_c_used" => Fetch::Tls(TlsFact::CertificateUsed),
         "ssl_c_verify" => Fetch::Tls(TlsFact::Verify),
-        "ssl_c_s_dn" => Fetch::Tls(TlsFact::Subject),
-        "ssl_c_i_dn" => Fetch::Tls(TlsFact::Issuer),
+        "ssl_fc_is_resumed" => Fetch::Tls(TlsFact::Resumed),
+        "ssl_c_notbefore" => Fetch::Tls(TlsFact::NotBefore),
+        "ssl_c_notafter" => Fetch::Tls(TlsFact::NotAfter),
+        "host_and_target" => Fetch::HostAndTarget,
+        "url_ip" => Fetch::Authority { port: false },
+        "url_port" => Fetch::Authority { port: true },
+        "srv_name" => Fetch::ServerName,
+        "req.hdrs" => Fetch::Fields(Side::Request),
+        "res.hdrs" => Fetch::Fields(Side::Response),
         "ssl_c_sha1" => Fetch::Tls(TlsFact::Sha1),
         "ssl_c_sha256" => Fetch::Tls(TlsFact::Sha256),
         "ssl_c_serial" => Fetch::Tls(TlsFact::Serial),
@@ -302,7 +313,28 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             let offset = call.number(0)?.unwrap_or_default();
             return Ok((Fetch::Date { offset, factor }, 2));
         }
-        "http_auth" => {
+        "ssl_c_s_dn" | "ssl_c_i_dn" => {
+            let issuer = call.name == "ssl_c_i_dn";
+            let Some(name) = call.optional(0) else {
+                let fact = match issuer {
+                    true => TlsFact::Issuer,
+                    false => TlsFact::Subject,
+                };
+                return Ok((Fetch::Tls(fact), 1));
+            };
+            let fetch = Fetch::NamePart {
+                issuer,
+                name: name.to_owned(),
+                which: call.number(1)?.filter(|which| *which != 0).unwrap_or(1),
+            };
+            return Ok((fetch, 2));
+        }
+        "table_cnt" | "table_avl" => {
+            let table = registry.table_or_own(call.optional(0), &call.name)?;
+            let free = call.name == "table_avl";
+            return Ok((Fetch::Keys { table, free }, 1));
+        }
+        "http_auth" | "http_auth_group" => {
             let list = call.need(0, "a list of users")?;
             let users = registry.users(list).ok_or_else(|| {
                 Problem::new(
@@ -310,7 +342,11 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
                     "add it below `userlists`",
                 )
             })?;
-            return Ok((Fetch::Auth(Arc::clone(&users)), 1));
+            let fetch = match call.name.as_str() {
+                "http_auth" => Fetch::Auth(Arc::clone(&users)),
+                _ => Fetch::Groups(Arc::clone(&users)),
+            };
+            return Ok((fetch, 1));
         }
         unknown => {
             let near = suggest::nearest(unknown, NAMES.iter().copied());
@@ -437,6 +473,18 @@ const NAMES: &[&str] = &[
     "ssl_fc_cipher",
     "ssl_fc_alpn",
     "ssl_fc_has_sni",
+    "ssl_fc_is_resumed",
+    "ssl_c_notbefore",
+    "ssl_c_notafter",
+    "url32",
+    "url_ip",
+    "url_port",
+    "srv_name",
+    "req.hdrs",
+    "res.hdrs",
+    "table_cnt",
+    "table_avl",
+    "http_auth_group",
     "fc_http_major",
     "base32",
     "urlp_val",

@@ -11,20 +11,20 @@ impl Table {
         stored.any(|(data, _)| *data == Data::ServerId)
     }
 
-    /// The place in its backend of the server that is remembered of a key, which counts as a use of it.
-    pub fn server(&self, key: &Key, now: u64) -> Option<usize> {
+    /// The number of the server that is remembered of a key, which counts as a use of it.
+    pub fn server(&self, key: &Key, now: u64) -> Option<u32> {
         let entry = self.find(key, now)?;
         let (cell, _) = self.cell(&entry, Data::ServerId)?;
-        let index = cell.count.load(Relaxed).checked_sub(1)?;
+        let id = cell.count.load(Relaxed);
         entry.used.fetch_max(now, Relaxed);
-        usize::try_from(index).ok()
+        u32::try_from(id).ok().filter(|id| *id > 0)
     }
 
-    /// Remembers the server at `index`. HAProxy's numbers begin with 1.
-    pub fn set_server(&self, key: Key, index: usize, now: u64) {
+    /// Remembers the server of the number `id`. HAProxy's numbers begin with 1.
+    pub fn set_server(&self, key: Key, id: u32, now: u64) {
         if let Some(entry) = self.entry(key, now) {
             entry.used.fetch_max(now, Relaxed);
-            self.set_number(&entry, Data::ServerId, index as u64 + 1);
+            self.set_number(&entry, Data::ServerId, u64::from(id));
         }
     }
 }

@@ -145,6 +145,7 @@ fn redirects_are_haproxys() {
     let redirect = |to, code: u16, drop_query| {
         RuleSet::new(vec![Rule {
             end: Some(End::Redirect(Box::new(Redirect {
+                ignore_empty: false,
                 to,
                 code: StatusCode::from_u16(code).unwrap(),
                 drop_query,

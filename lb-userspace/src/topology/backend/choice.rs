@@ -142,8 +142,8 @@ impl Backend {
             (!exclude.contains(&index) && !server.is_full()).then_some(server)
         };
         // A turn that comes to nothing is over, or whoever is next would have two; when most are full, turns are over soon.
-        let turns =
-            (0..table.servers().len()).filter_map(|_| table.at(self.turn.fetch_add(1, Relaxed)));
+        let turns = (0..table.servers().len())
+            .filter_map(|_| table.at(self.live.turn.fetch_add(1, Relaxed)));
         turns.chain(table.servers()).find_map(free)
     }
 
@@ -182,7 +182,7 @@ impl Backend {
     fn in_turn<'t>(&self, table: &'t Table) -> impl Iterator<Item = usize> + use<'t> {
         let count = table.servers().len();
         let turn = if count > 1 {
-            self.turn.fetch_add(1, Relaxed) % count
+            self.live.turn.fetch_add(1, Relaxed) % count
         } else {
             0
         };
@@ -193,7 +193,7 @@ impl Backend {
     /// on that may.
     fn random(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
         let draw = |_| {
-            let turn = self.turn.fetch_add(1, Relaxed) as u64;
+            let turn = self.live.turn.fetch_add(1, Relaxed) as u64;
             // The upper half: it is the better mixed one.
             table.slot((mix(turn ^ self.seed) >> 32) as u32)
         };

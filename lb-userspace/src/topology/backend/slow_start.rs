@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Backend;
+use super::{Backend, rebuild};
 use crate::topology::Server;
 
 /// Between two steps of a slow start, as in HAProxy: every second, or less often where it lasts longer than
@@ -29,10 +29,11 @@ impl Backend {
 
     /// Takes slow starts on to `now_ms` of the topology's clock: to be called each [`STEP`].
     pub fn step_slow_starts(&self, now_ms: u64) {
-        let _writer = self.lock();
+        let generations = self.lock();
         let changed = self.servers.iter().filter(|server| server.step(now_ms));
         if changed.count() > 0 {
             self.rebuild();
+            rebuild(&generations);
             self.notifier.changed();
             // Their limits have grown too.
             self.kernel_slots_freed();

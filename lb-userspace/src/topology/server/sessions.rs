@@ -44,19 +44,19 @@ impl Server {
     ///
     /// [`Topology::changes`]: super::super::Topology::changes
     pub fn shutdown_sessions(&self) -> u64 {
-        *self.shutdowns.borrow()
+        *self.live.shutdowns.borrow()
     }
 
     /// Ends its sessions, if that is what is to become of them.
     pub(in crate::topology) fn end_sessions(&self) {
         if self.config.on_marked_down == OnMarkedDown::ShutdownSessions {
-            self.shutdowns.send_modify(|count| *count += 1);
+            self.live.shutdowns.send_modify(|count| *count += 1);
         }
     }
 
     /// Ends its sessions because a server that it stood in for is up again and wants them (`on_marked_up`).
     pub(in crate::topology) fn give_way(&self) {
-        self.shutdowns.send_modify(|count| *count += 1);
+        self.live.shutdowns.send_modify(|count| *count += 1);
     }
 
     /// Whether sessions of it that were ended had to give way: it has not gone down itself.
@@ -67,12 +67,12 @@ impl Server {
     /// Connections that userspace may have there now: what `maxconn` leaves it, less while few ask the backend
     /// (`minconn`), or in a slow start.
     pub(in crate::topology) fn limit(&self) -> u32 {
-        let slots = self.userspace_slots.load(SeqCst);
+        let slots = self.live.userspace_slots.load(SeqCst);
         let slots = self
             .dynamic
             .as_ref()
             .map_or(slots, |dynamic| dynamic.limit(slots));
-        match self.throttle.load(SeqCst) {
+        match self.live.throttle.load(SeqCst) {
             percent @ 0..100 if slots != u32::MAX => {
                 let part = u64::from(slots) * u64::from(percent) / 100;
                 u32::try_from(part).unwrap_or(slots).max(1)
@@ -103,7 +103,7 @@ impl Connection {
         {
             return None;
         }
-        let (mut shutdowns, begun) = (self.server.shutdowns.subscribe(), self.shutdowns);
+        let (mut shutdowns, begun) = (self.server.live.shutdowns.subscribe(), self.shutdowns);
         Some(async move {
             // An error means that the model is gone, and the daemon with it.
             let _ = shutdowns.wait_for(|count| *count > begun).await;
@@ -113,7 +113,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.server.active.fetch_sub(1, SeqCst);
+        self.server.live.active.fetch_sub(1, SeqCst);
         if let Some(load) = &self.server.backend_load {
             load.fetch_sub(1, Relaxed);
         }

@@ -317,6 +317,14 @@ fn what_would_be_lost_is_told() {
             "error: unsupported: `deny … content-type` has no counterpart in lb yet",
         ),
         (
+            " cookie C insert postonly",
+            "error: unsupported: `cookie … postonly` has no counterpart in lb yet",
+        ),
+        (
+            " option abortonclose",
+            "warning: `option abortonclose` is left out: in HTTP/1 a request goes on to the server whose client has left",
+        ),
+        (
             " option prefer-last-server",
             "warning: `option prefer-last-server` is left out: lb does without",
         ),
@@ -374,4 +382,105 @@ listen l
         (backend.servers[0].maxconn, backend.servers[1].maxconn),
         (None, Some(5))
     );
+}
+
+/// What conversations cannot show, or not without waiting: that it is carried over to where other tests look at it.
+#[test]
+fn lines_become_the_keys_that_are_tested_elsewhere() {
+    let text = "\
+frontend f
+ mode http
+ bind :80
+ option forwarded proto for
+ default_backend b
+backend b
+ mode http
+ server s 192.0.2.1:80 check downinter 7s slowstart 20s on-marked-down shutdown-sessions
+";
+    has(text, "forwarded: { proto: true, for: true }");
+    has(text, "health_check: { type: tcp, down_interval: 7s }");
+    has(
+        text,
+        r#"- { name: s, address: "192.0.2.1:80", slowstart: 20s, on_marked_down: shutdown-sessions }"#,
+    );
+}
+
+#[test]
+fn times_and_numbers_reach_their_places() {
+    let text = "\
+defaults
+ mode http
+ timeout connect 1s
+ timeout client 2000
+ timeout server 3s
+ timeout http-request 4s
+ timeout http-keep-alive 5s
+ timeout queue 6s
+ timeout tarpit 7s
+ timeout tunnel 8s
+ timeout check 9s
+ fullconn 10
+frontend f
+ bind :80
+ bind :443 ssl crt a.pem alpn h2
+ default_backend b
+backend b
+ balance random(3)
+ hash-type consistent
+ hash-balance-factor 150
+ retries 4
+ option redispatch 2
+ server s 192.0.2.1:80 check inter 11s fastinter 12s downinter 13s rise 4 fall 5 observe layer7 error-limit 6 on-error mark-down \
+   weight 7 maxconn 8 maxqueue 9
+ server t 192.0.2.2:80 check agent-check agent-port 9777 agent-inter 14s agent-send hello
+";
+    let text = text.replace(" \\\n  ", "");
+    for line in [
+        "timeouts:",
+        "client: 2s",
+        "http_request: 4s",
+        "http_keep_alive: 5s",
+        "tarpit: 7s",
+        "connect: 1s",
+        "server: 3s",
+        "queue: 6s",
+        "tunnel: 8s",
+        "check: 9s",
+        "balance: random 3",
+        "retries: 4",
+        "redispatch: 2",
+    ] {
+        has(&text, line);
+    }
+    assert!(
+        !imported(&text).0.contains("hash_"),
+        "random hashes nothing"
+    );
+    let hashing = text.replace("random(3)", "uri depth 2");
+    for line in [
+        "balance: uri depth 2",
+        "hash_type: consistent",
+        "hash_balance_factor: 150",
+    ] {
+        has(&hashing, line);
+    }
+    let (yaml, _) = imported(&text);
+    for part in [
+        "alpn: [h2]",
+        "interval: 11s",
+        "fast_interval: 12s",
+        "down_interval: 13s",
+        "rise: 4",
+        "fall: 5",
+        "observe: layer7",
+        "error_limit: 6",
+        "on_error: mark-down",
+        "weight: 7",
+        "maxconn: 8",
+        "max_queue: 9",
+        "agent_check: { port: 9777, interval: 14s, send: hello }",
+    ] {
+        let flat = yaml.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(part), "{part}\n{yaml}");
+    }
 }

@@ -10,7 +10,10 @@ use super::{
     super::{csv, metrics, page, snapshot::Sources},
     route::{Form, Route, route},
 };
-use crate::{config::model::Stats, tls::Acceptor};
+use crate::{
+    config::model::{Bind, Stats},
+    tls::Acceptor,
+};
 
 /// What the endpoint needs to answer.
 #[derive(Debug)]
@@ -36,9 +39,17 @@ impl Endpoint {
                 .is_some_and(|users| users.is_slow())
     }
 
-    /// The TLS of its bind at `index`.
-    pub(super) fn acceptor(&self, index: usize) -> Option<Arc<Acceptor>> {
-        self.sources.topology().stats.get(index)?.1.clone()
+    /// What it listens on, with the TLS of each that has it.
+    pub(super) fn binds(&self) -> impl Iterator<Item = (&Bind, Option<Arc<Acceptor>>)> {
+        let topology = self.sources.topology();
+        let acceptor = move |bind: &Bind| {
+            let (_, acceptor) = topology.stats.iter().find(|(known, _)| known == bind)?;
+            acceptor.clone()
+        };
+        self.config
+            .binds
+            .iter()
+            .map(move |bind| (bind, acceptor(bind)))
     }
 
     /// The answer to a request.

@@ -1,6 +1,7 @@
 //! The endpoint's sockets.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
@@ -17,13 +19,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, Notify, Semaphore},
     task::JoinSet,
     time::timeout,
 };
 
 use super::Endpoint;
-use crate::{config::model::Bind, tls::Acceptor};
+use crate::{
+    config::model::{Address, Bind},
+    tls::Acceptor,
+};
 
 /// Connections served at a time; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -48,11 +53,18 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
+/// What tells one listener from another.
+type Seat = (Address, bool);
+
+fn seat(bind: &Bind) -> Seat {
+    (bind.address.clone(), bind.both_families)
+}
+
 /// Opens the listeners, while the daemon still may.
 ///
 /// # Errors
 /// The first bind that cannot be listened on.
-pub fn listen(binds: &[Bind]) -> Result<Vec<TcpListener>, ListenError> {
+pub fn listen(binds: &[Bind]) -> Result<Vec<(Bind, TcpListener)>, ListenError> {
     binds
         .iter()
         .map(|bind| {
@@ -60,10 +72,11 @@ pub fn listen(binds: &[Bind]) -> Result<Vec<TcpListener>, ListenError> {
             let address = bind.address.inet();
             let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
             let listening = address.and_then(|address| listen_on(address, bind.both_families));
-            listening.map_err(|source| ListenError {
+            let listener = listening.map_err(|source| ListenError {
                 bind: bind.text.clone(),
                 source,
-            })
+            })?;
+            Ok((bind.clone(), listener))
         })
         .collect()
 }
@@ -84,29 +97,96 @@ fn listen_on(address: SocketAddr, both_families: bool) -> io::Result<TcpListener
     Ok(socket.into())
 }
 
-/// Serves until dropped. Runs on any tokio runtime with time and IO.
-///
-/// # Errors
-/// A listener that the runtime cannot take.
-pub async fn serve(listeners: Vec<TcpListener>, endpoint: Arc<Endpoint>) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let slow = Arc::new(Mutex::new(()));
-    let mut accepting = JoinSet::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let server = Server {
-            endpoint: Arc::clone(&endpoint),
-            acceptor: endpoint.acceptor(index),
-            slow: Arc::clone(&slow),
-        };
-        accepting.spawn(accept(listener, server, Arc::clone(&places)));
+/// The endpoint while it is served, from one configuration to the next. Dropping it ends that. Wants a tokio runtime with
+/// time and IO.
+#[derive(Debug)]
+pub struct Serving {
+    places: Arc<Semaphore>,
+    slow: Arc<Mutex<()>>,
+    accepting: HashMap<Seat, Accepting>,
+    tasks: JoinSet<()>,
+}
+
+/// A listener.
+#[derive(Debug)]
+struct Accepting {
+    server: Arc<ArcSwap<Server>>,
+    end: Arc<Notify>,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            slow: Arc::default(),
+            accepting: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
-    while accepting.join_next().await.is_some() {}
-    Ok(())
+}
+
+impl Serving {
+    /// Those of `binds` that are not listened on.
+    pub fn missing(&self, binds: &[Bind]) -> Vec<Bind> {
+        let missing = binds
+            .iter()
+            .filter(|bind| !self.accepting.contains_key(&seat(bind)));
+        missing.cloned().collect()
+    }
+
+    /// Serves `endpoint` from now on, on `listeners` beside those of its binds that are listened on already. Others are
+    /// closed, and what came by them is served to its end.
+    ///
+    /// # Errors
+    /// A listener that the runtime cannot take.
+    pub fn follow(
+        &mut self,
+        endpoint: Option<Arc<Endpoint>>,
+        listeners: Vec<(Bind, TcpListener)>,
+    ) -> io::Result<()> {
+        let mut before = std::mem::take(&mut self.accepting);
+        let mut listeners: HashMap<Seat, TcpListener> = listeners
+            .into_iter()
+            .map(|(bind, listener)| (seat(&bind), listener))
+            .collect();
+        let binds = endpoint
+            .iter()
+            .flat_map(|endpoint| endpoint.binds().map(move |bind| (endpoint, bind)));
+        for (endpoint, (bind, acceptor)) in binds {
+            let server = Server {
+                endpoint: Arc::clone(endpoint),
+                acceptor,
+                slow: Arc::clone(&self.slow),
+            };
+            let seat = seat(bind);
+            if let Some(accepting) = before.remove(&seat) {
+                accepting.server.store(Arc::new(server));
+                self.accepting.insert(seat, accepting);
+            } else if let Some(listener) = listeners.remove(&seat) {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let accepting = Accepting {
+                    server: Arc::new(ArcSwap::from_pointee(server)),
+                    end: Arc::default(),
+                };
+                self.tasks.spawn(accept(
+                    listener,
+                    Arc::clone(&accepting.server),
+                    Arc::clone(&self.places),
+                    Arc::clone(&accepting.end),
+                ));
+                self.accepting.insert(seat, accepting);
+            }
+        }
+        for removed in before.into_values() {
+            removed.end.notify_one();
+        }
+        while self.tasks.try_join_next().is_some() {}
+        Ok(())
+    }
 }
 
 /// What a bind's connections are served with.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Server {
     endpoint: Arc<Endpoint>,
     acceptor: Option<Arc<Acceptor>>,
@@ -114,13 +194,24 @@ struct Server {
     slow: Arc<Mutex<()>>,
 }
 
-async fn accept(listener: tokio::net::TcpListener, server: Server, places: Arc<Semaphore>) {
+/// Accepts until it is to `end`, and then serves those that have come.
+async fn accept(
+    listener: tokio::net::TcpListener,
+    server: Arc<ArcSwap<Server>>,
+    places: Arc<Semaphore>,
+    end: Arc<Notify>,
+) {
     let mut connections = JoinSet::new();
     // The semaphore is never closed, so this only ends with the task.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = end.notified() => break,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                let server = server.clone();
+                let server = server.load_full();
                 connections.spawn(async move {
                     let _place = place;
                     server.serve(stream).await;
@@ -133,6 +224,8 @@ async fn accept(listener: tokio::net::TcpListener, server: Server, places: Arc<S
         }
         while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 impl Server {
@@ -215,9 +308,9 @@ mod tests {
             .build()
             .expect("a runtime");
         let listeners = listen(&[bind(([127, 0, 0, 1], 0).into())]).expect("listening");
-        let address = listeners[0].local_addr().expect("it has one");
+        let address = listeners[0].1.local_addr().expect("it has one");
         let config = Stats {
-            binds: Vec::new(),
+            binds: vec![listeners[0].0.clone()],
             uri: "/stats".into(),
             refresh: None,
             realm: "x".into(),
@@ -232,10 +325,11 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             };
-            tokio::select! {
-                ended = serve(listeners, endpoint) => panic!("{ended:?}"),
-                () = done => {}
-            }
+            let mut serving = Serving::default();
+            serving
+                .follow(Some(endpoint), listeners)
+                .expect("it is served");
+            done.await;
         });
         client.join().expect("it did not panic")
     }

@@ -1,6 +1,6 @@
 //! What conditions ask of proxies, servers and a client's TLS.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     rules::{Fact, Named, TlsFact, Value},
@@ -79,10 +79,24 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
         TlsFact::Verify => Value::Int(0),
         TlsFact::Subject => Value::text(&certificate?.subject),
         TlsFact::Issuer => Value::text(&certificate?.issuer),
+        TlsFact::Resumed => Value::Bool(session.resumed),
+        TlsFact::NotBefore => Value::text(certificate?.not_before.as_deref()?),
+        TlsFact::NotAfter => Value::text(certificate?.not_after.as_deref()?),
         TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
         TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
         TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
     })
+}
+
+/// A part of the name in the client's certificate, or in its issuer's.
+pub(in crate::proxy) fn name_part<'s>(
+    session: &'s Session,
+    issuer: bool,
+    name: &str,
+    which: i64,
+) -> Option<Cow<'s, [u8]>> {
+    let part = session.client.as_deref()?.part(issuer, name, which)?;
+    Some(Cow::Borrowed(part.as_bytes()))
 }
 
 /// Servers that new requests may go to.

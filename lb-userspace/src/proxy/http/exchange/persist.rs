@@ -31,7 +31,8 @@ pub(super) fn read(
 ) -> Option<Arc<Server>> {
     let sticky = target.cookie.as_ref()?;
     let config = &sticky.config;
-    let persists = target.backend.config.connections.persist;
+    let said = said(client);
+    let persists = target.backend.config.connections.persist || said == Some(true);
     let seen = if fields.any(Fields::COOKIE) {
         let now = if config.is_dated() { dates::now() } else { 0 };
         cookie::read(headers, &config.name, |value| {
@@ -47,7 +48,7 @@ pub(super) fn read(
             let server = std::str::from_utf8(value)
                 .ok()
                 .and_then(|value| target.backend.server_by_cookie(value));
-            match server {
+            match server.filter(|_| said != Some(false)) {
                 None => Named::Nobody,
                 Some(server) if persists || server.is_usable_by_cookie() => {
                     Named::Server((server, dates))
@@ -76,6 +77,9 @@ pub(super) fn read(
         }
     };
     exchange.cookie_seen = cookie_seen;
+    if said == Some(false) && cookie_seen == CookieSeen::Invalid {
+        exchange.ignore_cookie();
+    }
     if cookie_seen != CookieSeen::None {
         match config.mode {
             CookieMode::Insert if config.indirect => cookie::remove(headers, &config.name),
@@ -84,6 +88,11 @@ pub(super) fn read(
         }
     }
     holder
+}
+
+/// What rules say of the server that the client stays on: that it is asked even if it is down, or not even if it is up.
+pub(super) fn said(client: &Client) -> Option<bool> {
+    client.rules.borrow().as_ref()?.state.persist()
 }
 
 /// Binds the client to the server that answered, unless its cookie was why that one was asked (`direct`).
@@ -96,6 +105,9 @@ pub(super) fn write(
     direct: bool,
 ) {
     let Some(sticky) = &target.cookie else { return };
+    if said(client) == Some(false) {
+        return;
+    }
     let (config, mut exchange) = (&sticky.config, client.exchange());
     let Some(server) = exchange.server().cloned() else {
         return;

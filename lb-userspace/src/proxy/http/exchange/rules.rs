@@ -11,7 +11,7 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{fact, tls_fact},
+    facts::{fact, name_part, tls_fact},
     slow, statistics,
 };
 use crate::{
@@ -527,6 +527,21 @@ impl World for Surroundings<'_> {
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
         tls_fact(self.client.tls.as_deref()?, fact)
+    }
+
+    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
+        name_part(self.client.tls.as_deref()?, issuer, name, which)
+    }
+
+    fn server(&self) -> Option<Cow<'_, [u8]>> {
+        let name = |exchange: &Exchange| {
+            let server = exchange.server()?;
+            Some(Cow::Owned(server.name.as_bytes().to_vec()))
+        };
+        match self.exchange {
+            Some(exchange) => name(exchange),
+            None => name(&self.client.exchange()),
+        }
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

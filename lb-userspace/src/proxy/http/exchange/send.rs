@@ -55,7 +55,10 @@ pub(super) async fn run(
         request.uri(),
         request.headers(),
     );
-    let mut trace = Trace::default();
+    let mut trace = Trace {
+        forced: persist::said(client) == Some(true),
+        ..Trace::default()
+    };
     let mut preferred = holder.clone();
     client.watch_for_leaving(target.backend.config.connections.abort_on_close);
     let retry_on = &target.backend.config.retry_on;

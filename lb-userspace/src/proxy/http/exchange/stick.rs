@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, request};
 
 use super::{
-    Client, Target,
+    Client, Target, persist,
     rules::{Memory, Surroundings},
 };
 use crate::{
@@ -25,9 +25,10 @@ pub(super) fn find(
     if config.sticks.is_empty() {
         return (holder, Vec::new());
     }
-    let usable = |index: usize| {
-        let server = target.backend.servers.get(index)?;
-        let fits = config.connections.persist || server.is_usable_by_cookie();
+    let persists = config.connections.persist || persist::said(client) == Some(true);
+    let usable = |id: u32| {
+        let server = target.backend.server_by_id(id)?;
+        let fits = persists || server.is_usable_by_cookie();
         fits.then(|| Arc::clone(server))
     };
     let memory = Memory::of(client);
@@ -54,8 +55,8 @@ pub(super) fn store<B>(
     if config.sticks.is_empty() {
         return;
     }
-    let index = client.exchange().server().map(|server| server.index);
-    let Some(index) = index else { return };
+    let id = client.exchange().server().map(|server| server.id);
+    let Some(id) = id else { return };
     {
         let memory = Memory::of(client);
         let world = surroundings(client, target, &memory);
@@ -72,7 +73,7 @@ pub(super) fn store<B>(
         remembering.extend(stick::look_at_response(&config.sticks, &scene));
     }
     let now = client.worker.shared.topology.clock.at(client.now());
-    stick::remember(remembering, index, now);
+    stick::remember(remembering, id, now);
 }
 
 fn surroundings<'a>(

@@ -10,30 +10,31 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::{Stream, http::client::Client};
+use super::serve::Connection;
+use crate::proxy::Stream;
 
 /// A client's socket.
 pub(super) struct Io {
     stream: Stream,
     read: Bytes,
-    client: Rc<Client>,
+    connection: Rc<Connection>,
 }
 
 impl Io {
     /// `read` is what was read of it before.
-    pub(super) fn new(stream: Stream, read: Bytes, client: Rc<Client>) -> Self {
+    pub(super) fn new(stream: Stream, read: Bytes, connection: Rc<Connection>) -> Self {
         Self {
             stream,
             read,
-            client,
+            connection,
         }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &result {
-            Poll::Ready(Ok(n)) => self.client.sent(*n),
+            Poll::Ready(Ok(n)) => self.connection.client().sent(*n),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.client.write_blocked(),
+            Poll::Pending => self.connection.client().write_blocked(),
         }
         result
     }

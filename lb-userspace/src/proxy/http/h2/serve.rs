@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     task::Poll,
@@ -19,6 +20,7 @@ use super::{
 use crate::proxy::{
     Stream,
     http::{client::Client, serve::Timer},
+    worker::{self, Place},
 };
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,8 +38,8 @@ pub(in super::super) fn begins(read: &[u8]) -> bool {
 
 /// What a connection's requests share.
 pub(super) struct Connection {
-    /// The connection itself: whose it is, and the bytes on its socket.
-    pub(super) client: Rc<Client>,
+    /// The connection itself: whose it is, and the bytes on its socket. Another one once there is a newer configuration.
+    client: RefCell<Rc<Client>>,
     streams: Cell<usize>,
     /// When the last request ended, or the connection began.
     idle_since: Cell<Instant>,
@@ -52,6 +54,11 @@ struct Cancelled {
 }
 
 impl Connection {
+    /// The connection itself under the newest configuration.
+    pub(super) fn client(&self) -> Rc<Client> {
+        Rc::clone(&self.client.borrow())
+    }
+
     /// A request has ended; `cancelled` if the client took it back.
     pub(super) fn ended(&self, cancelled: bool, now: Instant) {
         self.streams.set(self.streams.get() - 1);
@@ -75,7 +82,8 @@ impl Connection {
 
     /// When nothing has happened for too long.
     fn deadline(&self) -> Option<Instant> {
-        let timeouts = &self.client.frontend().config.timeouts;
+        let client = self.client.borrow();
+        let timeouts = &client.frontend().config.timeouts;
         match self.streams.get() {
             0 if self.any.get() => {
                 Some(self.idle_since.get() + timeouts.http_keep_alive.min(timeouts.client))
@@ -87,11 +95,18 @@ impl Connection {
     }
 }
 
-/// Serves a client that speaks HTTP/2; `read` is what was read of it already.
-pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: Bytes) {
+/// Serves a client that speaks HTTP/2; `read` is what was read of it already, `place` where it is counted, and
+/// `destination` what a PROXY header has said.
+pub(in super::super) async fn serve(
+    client: Rc<Client>,
+    stream: Stream,
+    read: Bytes,
+    (mut place, destination): (Place, Option<SocketAddr>),
+) {
     let now = client.now();
+    let told = worker::destination(destination, client.peer, &stream);
     let connection = Rc::new(Connection {
-        client: Rc::clone(&client),
+        client: RefCell::new(Rc::clone(&client)),
         streams: Cell::new(0),
         idle_since: Cell::new(now),
         any: Cell::new(false),
@@ -100,7 +115,7 @@ pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: By
             count: 0,
         }),
     });
-    let io = Io::new(stream, read, Rc::clone(&client));
+    let io = Io::new(stream, read, Rc::clone(&connection));
     let handshake = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -112,31 +127,62 @@ pub(in super::super) async fn serve(client: Rc<Client>, stream: Stream, read: By
         .handshake(io);
     let timeouts = &client.frontend().config.timeouts;
     let patience = timeouts.http_request.min(timeouts.client);
-    if let Ok(Ok(wire)) = tokio::time::timeout(patience, handshake).await {
-        drive(&connection, wire).await;
+    let Ok(Ok(mut wire)) = tokio::time::timeout(patience, handshake).await else {
+        return;
+    };
+    drop(client);
+    let mut stopping = false;
+    loop {
+        match drive(&connection, &mut wire, &mut stopping).await {
+            Driven::Closed => return,
+            Driven::Ended => break,
+            Driven::Superseded => {
+                let client = connection.client().renewed(|_| told, &mut place);
+                connection.client.replace(client);
+            }
+        }
     }
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_closed(cx))).await;
 }
 
-async fn drive(connection: &Rc<Connection>, mut wire: server::Connection<Io, Bytes>) {
-    let client = &connection.client;
+/// What has become of a connection.
+enum Driven {
+    /// It is over.
+    Closed,
+    /// It is to end, and the client is being told.
+    Ended,
+    /// There is a newer configuration under which it goes on: its next requests are served as that says.
+    Superseded,
+}
+
+async fn drive(
+    connection: &Rc<Connection>,
+    wire: &mut server::Connection<Io, Bytes>,
+    stopping: &mut bool,
+) -> Driven {
+    let client = &connection.client();
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
-    let mut stop = pin!(client.worker.http.stopped().notified());
-    let (mut registered, mut stopping) = (false, false);
-    let closed = poll_fn(|cx| {
+    let mut change = pin!(client.worker.http.changed().notified());
+    let mut registered = false;
+    poll_fn(|cx| {
         client.tick();
         if !registered {
             registered = true;
-            let _ = stop.as_mut().poll(cx);
+            let _ = change.as_mut().poll(cx);
         }
-        if !stopping && client.worker.http.is_stopping() {
-            stopping = true;
+        if !*stopping && client.moves() {
+            return Poll::Ready(Driven::Superseded);
+        }
+        // Streams that are on their way are served all the same.
+        if !*stopping && (client.is_leaving() || client.worker.http.is_quiet()) {
+            *stopping = true;
             wire.graceful_shutdown();
         }
         if connection.is_abusive() {
             client.frontend().counters.request_errors.inc();
             wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            return Poll::Ready(false);
+            return Poll::Ready(Driven::Ended);
         }
         loop {
             match wire.poll_accept(cx) {
@@ -146,18 +192,15 @@ async fn drive(connection: &Rc<Connection>, mut wire: server::Connection<Io, Byt
                     stream::begin(connection, request, respond);
                 }
                 // The connection is over: its requests learn it themselves.
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(true),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Driven::Closed),
                 Poll::Pending => break,
             }
         }
         if timer.poll(connection.deadline(), client, cx) {
             wire.abrupt_shutdown(Reason::NO_ERROR);
-            return Poll::Ready(false);
+            return Poll::Ready(Driven::Ended);
         }
         Poll::Pending
     })
-    .await;
-    if !closed {
-        let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_closed(cx))).await;
-    }
+    .await
 }

@@ -40,7 +40,7 @@ pub(super) fn begin(
     respond: SendResponse<Bytes>,
 ) {
     let connection = Rc::clone(connection);
-    let client = Rc::new(connection.client.stream());
+    let client = Rc::new(connection.client().stream());
     tokio::task::spawn_local(async move {
         let ending = Ending {
             connection: &connection,

@@ -248,6 +248,16 @@ impl Pool {
         }
     }
 
+    /// Takes over what another one holds to places that are still there as `moved` says.
+    pub(in super::super) fn inherit(&self, before: &Self, moved: &dyn Fn(Place) -> Option<Place>) {
+        let mut places = self.places.borrow_mut();
+        for (place, at) in before.places.take() {
+            if let Some(place) = moved(place) {
+                places.insert(place, at);
+            }
+        }
+    }
+
     fn at_or_new(&self, place: Place, own: Option<Box<Own>>) -> Rc<Connections> {
         let mut places = self.places.borrow_mut();
         if !places.contains_key(&place) {

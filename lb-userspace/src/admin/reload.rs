@@ -1,0 +1,86 @@
+//! `lb reload`: another configuration for the running daemon, and what the daemon is asked by it.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    cli::{Daemon, fail},
+    client,
+};
+
+/// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What parts the result from what is to be read, as HAProxy's `reload` has it.
+const RULE: &str = "--";
+
+/// Arguments of `lb reload`.
+#[derive(Debug, Clone, Args)]
+pub struct ReloadArgs {
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+impl ReloadArgs {
+    /// Has the daemon read its configuration again, and prints what has become of it.
+    pub fn run(&self) -> ExitCode {
+        let path = &self.daemon.socket;
+        let answer = match client::ask_within(path, "reload", PATIENCE) {
+            Ok(answer) => answer,
+            Err(error) => return fail(&error),
+        };
+        let (result, text) = match answer.split_once(&format!("\n{RULE}\n")) {
+            Some((result, text)) => (result, text),
+            None => ("", answer.as_str()),
+        };
+        let text = text.trim_end();
+        // An error means that nobody reads it any more.
+        match result {
+            "Success=1" => {
+                let _ = writeln!(io::stdout(), "{text}");
+                ExitCode::SUCCESS
+            }
+            _ => {
+                let _ = writeln!(io::stderr(), "{text}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// A wish for the configuration to be read again.
+#[derive(Debug)]
+pub struct Wish {
+    /// Gets what has become of it: what has changed, or why nothing has.
+    pub reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// Where wishes go.
+pub type Wishes = mpsc::UnboundedSender<Wish>;
+
+/// The answer to `reload`; `None` if that is not what was asked for.
+pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
+    let ["reload"] = *words else {
+        return None;
+    };
+    let (reply, answer) = oneshot::channel();
+    let gone = || Err("the daemon is about to end".to_owned());
+    let result = match wishes.send(Wish { reply }) {
+        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+        Err(_) => gone(),
+    };
+    let (success, text) = match &result {
+        Ok(text) => (1, text),
+        Err(text) => (0, text),
+    };
+    Some(format!(
+        "Success={success}\n{RULE}\n{}\n\n",
+        text.trim_end()
+    ))
+}

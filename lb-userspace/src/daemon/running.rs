@@ -1,0 +1,156 @@
+//! What runs: all that a configuration has brought about, and that another one takes over.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{Origin, follow, health_file, stop::Times, watch};
+use crate::{
+    admin::reload::{Wish, Wishes},
+    config::{
+        Config,
+        model::{Bind, HealthFile, OnStop},
+    },
+    fastpath::FastPath,
+    health::Checks,
+    names::Names,
+    observe::stats::{
+        Sources,
+        endpoint::{Endpoint, Serving},
+    },
+    proxy::{Proxy, Shared},
+};
+
+/// All that a configuration has brought about.
+pub(super) struct Running {
+    pub(super) origin: Origin,
+    config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) proxy: Proxy,
+    pub(super) sources: Sources,
+    pub(super) stats: Serving,
+    pub(super) fast_path: Option<FastPath>,
+    /// Begun with the runtime.
+    checks: Option<Checks>,
+    names: Option<Names>,
+    tasks: JoinSet<()>,
+    /// Those of the present configuration.
+    own: Vec<AbortHandle>,
+    watching: Option<AbortHandle>,
+    health: Option<(HealthFile, AbortHandle)>,
+    wishes: Wishes,
+    pub(super) wished: mpsc::UnboundedReceiver<Wish>,
+}
+
+impl Running {
+    pub(super) fn new(
+        config: Arc<Config>,
+        origin: Origin,
+        shared: Arc<Shared>,
+        proxy: Proxy,
+        sources: Sources,
+    ) -> Self {
+        let (wishes, wished) = mpsc::unbounded_channel();
+        Self {
+            origin,
+            config,
+            shared,
+            proxy,
+            sources,
+            stats: Serving::default(),
+            fast_path: None,
+            checks: None,
+            names: None,
+            tasks: JoinSet::new(),
+            own: Vec::new(),
+            watching: None,
+            health: None,
+            wishes,
+            wished,
+        }
+    }
+
+    /// What is run.
+    pub(super) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Where wishes for another configuration go.
+    pub(super) fn wishes(&self) -> Wishes {
+        self.wishes.clone()
+    }
+
+    /// How long a stop takes.
+    pub(super) fn times(&self) -> Times {
+        let file = self.config.global.health_file.as_ref();
+        Times {
+            drain: file.map_or(Duration::ZERO, |file| file.drain),
+            linger: file.map_or(Duration::ZERO, |file| file.linger),
+            grace: self.config.global.grace,
+            drains: self.config.global.fast_path.on_stop != OnStop::Keep,
+        }
+    }
+
+    /// Begins to check, to answer by `stats` and to follow files. Wants a runtime.
+    pub(super) fn begin(&mut self, stats: Vec<(Bind, TcpListener)>) {
+        self.answer(stats);
+        self.attend();
+    }
+
+    /// Another configuration is run from now on: that of `shared`.
+    pub(super) fn change(&mut self, shared: Arc<Shared>) {
+        self.config = Arc::clone(&shared.config);
+        self.shared = shared;
+    }
+
+    /// Serves statistics as the configuration says.
+    pub(super) fn answer(&mut self, listeners: Vec<(Bind, TcpListener)>) {
+        let config = self.config.stats.clone();
+        let endpoint = config.map(|config| Arc::new(Endpoint::new(config, self.sources.clone())));
+        if let Err(error) = self.stats.follow(endpoint, listeners) {
+            tracing::error!("the stats endpoint cannot be served: {error}");
+        }
+    }
+
+    /// Checks servers and follows files as the configuration says.
+    pub(super) fn attend(&mut self) {
+        let topology = self.sources.topology();
+        match &mut self.checks {
+            Some(checks) => checks.follow(&topology),
+            None => self.checks = Some(Checks::start(&topology)),
+        }
+        // They are asked for anew, and what is known of them meanwhile is the servers'.
+        self.names = Some(Names::start(&topology));
+        for task in self.own.drain(..) {
+            task.abort();
+        }
+        let follow = follow::follow(self.config.maps.clone(), topology);
+        self.own.push(self.tasks.spawn(follow));
+        let file = &self.config.global.health_file;
+        if self.health.as_ref().map(|(file, _)| file) != file.as_ref() {
+            if let Some((_, task)) = self.health.take() {
+                task.abort();
+            }
+            if let Some(file) = file.clone() {
+                let keep = health_file::keep(file.clone(), self.sources.clone());
+                self.health = Some((file, self.tasks.spawn(keep)));
+            }
+        }
+        // One that is under way knows what it has seen.
+        match (&self.watching, self.config.global.watch_config) {
+            (None, true) => {
+                let keep = watch::keep(self.origin.path.clone(), self.wishes());
+                self.watching = Some(self.tasks.spawn(keep));
+            }
+            (Some(task), false) => {
+                task.abort();
+                self.watching = None;
+            }
+            _ => {}
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,81 @@
+//! A client's connection from one configuration to the next: between two requests it goes on under the newest one, as the
+//! same connection.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+};
+
+use super::{Client, Phase, Upload, Whose};
+use crate::{proxy::worker::Place, rules::SessionVars, topology::Peer};
+
+impl Client {
+    /// Whether there is a newer configuration under which it can go on: one that has its frontend.
+    pub(in super::super) fn moves(&self) -> bool {
+        self.worker.http.is_superseded()
+            && !self.worker.http.is_stopping()
+            && self.worker.successor(&self.frontend).is_some()
+    }
+
+    /// Whether it is to end after the request that it is at: all stops, or its frontend is there no longer.
+    pub(in super::super) fn is_leaving(&self) -> bool {
+        self.worker.http.is_stopping()
+            || (self.worker.http.is_quiet() && !self.is_new())
+            || (self.worker.http.is_superseded() && self.worker.successor(&self.frontend).is_none())
+    }
+
+    /// Whether nothing of a request or of an answer is under way.
+    pub(in super::super) fn is_between_requests(&self) -> bool {
+        self.phase() == Phase::Idle && self.upload() == Upload::Done && !self.is_behind()
+    }
+
+    /// The same connection under the newest configuration; itself where that has its frontend no longer. `destination`
+    /// finds out where it connected to, `place` is counted there from now on.
+    pub(in super::super) fn renewed(
+        self: &Rc<Self>,
+        destination: impl FnOnce(Peer) -> Peer,
+        place: &mut Place,
+    ) -> Rc<Self> {
+        let Some(whose) = self.whose_next(destination) else {
+            return Rc::clone(self);
+        };
+        place.move_to(&whose.frontend);
+        let renewed = Self::begun(Rc::new(whose), self.now(), false);
+        renewed.since.set(self.since.get());
+        renewed.started.set(self.started.get());
+        renewed.phase.set(self.phase());
+        renewed.requests.set(self.requests());
+        renewed.bytes_in.set(self.bytes_in());
+        renewed.bytes_out.set(self.bytes_out());
+        renewed.client_active.set(self.client_active.get());
+        Rc::new(renewed)
+    }
+
+    /// Whose requests they are under the newest configuration.
+    fn whose_next(&self, destination: impl FnOnce(Peer) -> Peer) -> Option<Whose> {
+        let (worker, frontend) = self.worker.successor(&self.frontend)?;
+        let asks = worker.shared.http.introduces() || worker.shared.http.asks_for_ends();
+        let identity = OnceCell::new();
+        if let Some(number) = self.identity.get() {
+            let _ = identity.set(*number);
+        }
+        let session: SessionVars = self.session.take();
+        let (before, after) = (&self.worker.shared.config, &worker.shared.config);
+        Some(Whose {
+            session: RefCell::new(session.renamed(&before.variables, &after.variables)),
+            peer: self.peer,
+            // As at the beginning: who is told of nobody need not be asked.
+            destination: match asks {
+                true => destination(self.peer),
+                false => self.peer,
+            },
+            tls: self.tls.clone(),
+            identity,
+            forwarded_for: OnceCell::new(),
+            handshake: Cell::new(self.handshake.get()),
+            idle_from: Cell::new(self.idle_from.get()),
+            worker,
+            frontend,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! One configuration after another.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{AdminState, CheckResult, CheckStatus, Server, Topology, fixtures};
+use crate::config::{Config, model::Balance};
+
+/// A backend `b` of these servers at these addresses.
+fn config(servers: &[(&str, &str)]) -> Config {
+    let servers = servers
+        .iter()
+        .map(|(name, address)| fixtures::server(name, address));
+    let backend = fixtures::backend("b", Balance::RoundRobin, servers.collect());
+    fixtures::config(Vec::new(), vec![backend])
+}
+
+fn after(before: &Topology, servers: &[(&str, &str)]) -> Topology {
+    let topology = before.next(&config(servers));
+    topology.take_over(before);
+    topology
+}
+
+fn server<'t>(topology: &'t Topology, name: &str) -> &'t Arc<Server> {
+    topology.server("b", name).expect("it is there")
+}
+
+fn names(topology: &Topology) -> Vec<String> {
+    let backend = &topology.backends[0];
+    let table = backend.table();
+    let servers = table.servers().map(|index| &backend.servers[index].name);
+    servers.map(ToString::to_string).collect()
+}
+
+fn failed() -> CheckResult {
+    CheckResult {
+        status: CheckStatus::L4Con,
+        code: None,
+        duration: std::time::Duration::ZERO,
+        info: String::new(),
+        at: Instant::now(),
+    }
+}
+
+const ONE: (&str, &str) = ("one", "192.0.2.1:80");
+const TWO: (&str, &str) = ("two", "192.0.2.2:80");
+const THREE: (&str, &str) = ("three", "192.0.2.3:80");
+
+#[test]
+fn until_it_takes_over_nothing_changes() {
+    let first = Topology::new(&config(&[ONE, TWO]));
+    let mut changes = first.changes();
+    changes.borrow_and_update();
+    let next = first.next(&config(&[THREE]));
+    assert_eq!(names(&first), ["one", "two"]);
+    assert!(!changes.has_changed().expect("it is there"));
+    drop(next);
+    let second = after(&first, &[TWO, THREE]);
+    assert!(changes.has_changed().expect("it is there"));
+    assert_eq!(names(&second), ["two", "three"]);
+}
+
+#[test]
+fn what_is_found_out_under_an_earlier_file_holds_for_all() {
+    let first = Topology::new(&config(&[ONE, TWO]));
+    let second = after(&first, &[TWO, ONE]);
+    // By who began under the first file.
+    let backend = &first.backends[0];
+    backend.record_check(server(&first, "one"), failed(), |_| 0);
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["two".into()], vec!["two".into()])
+    );
+    assert_eq!(server(&second, "one").status(), "DOWN");
+    // And by who knows the second.
+    second.backends[0].set_admin(server(&second, "two"), AdminState::Maint);
+    assert_eq!((names(&first), names(&second)), (vec![], vec![]));
+    // A third one goes on from there.
+    let third = after(&second, &[ONE, TWO, THREE]);
+    assert_eq!(names(&third), ["three"]);
+}
+
+#[test]
+fn a_server_that_goes_gets_nobody_new_unless_there_is_no_other() {
+    let first = Topology::new(&config(&[ONE, TWO]));
+    let held = server(&first, "one").claim().expect("a slot");
+    let second = after(&first, &[TWO]);
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["two".into()], vec!["two".into()])
+    );
+    assert_eq!(server(&first, "one").active(), 1);
+    drop(held);
+    let third = after(&second, &[THREE]);
+    assert_eq!(
+        names(&second),
+        ["two"],
+        "who was on the way to it gets there"
+    );
+    assert_eq!(names(&third), ["three"]);
+}
+
+#[test]
+fn a_number_is_never_anothers() {
+    let first = Topology::new(&config(&[ONE, TWO]));
+    let id = |topology: &Topology, name: &str| server(topology, name).id;
+    assert_eq!((id(&first, "one"), id(&first, "two")), (1, 2));
+    let second = after(&first, &[THREE, TWO]);
+    assert_eq!((id(&second, "three"), id(&second, "two")), (3, 2));
+    let third = after(&second, &[ONE, TWO]);
+    assert_eq!((id(&third, "one"), id(&third, "two")), (4, 2));
+    let found = third.backends[0]
+        .server_by_id(4)
+        .map(|server| &*server.name);
+    assert_eq!(found, Some("one"));
+    assert!(third.backends[0].server_by_id(3).is_none());
+}
+
+#[test]
+fn where_a_server_is_stays_as_long_as_the_file_says_the_same_of_it() {
+    let first = Topology::new(&config(&[ONE]));
+    let to = ([192, 0, 2, 9], 80).into();
+    first.backends[0].set_address(server(&first, "one"), Ok(to));
+    let second = after(&first, &[ONE]);
+    assert_eq!(server(&second, "one").address(), to.into());
+    assert!(server(&second, "one").is_reached_like(server(&first, "one")));
+    let third = after(&second, &[("one", "192.0.2.7:80")]);
+    assert_eq!(server(&third, "one").address().to_string(), "192.0.2.7:80");
+    assert_eq!(server(&second, "one").address(), to.into());
+    assert!(!server(&third, "one").is_reached_like(server(&second, "one")));
+}
+
+#[test]
+fn connections_count_for_the_server_whichever_file_they_began_under() {
+    let limited = |max| {
+        let mut server = fixtures::server(ONE.0, ONE.1);
+        server.maxconn = Some(max);
+        let backend = fixtures::backend("b", Balance::LeastConn, vec![server]);
+        fixtures::config(Vec::new(), vec![backend])
+    };
+    let first = Topology::new(&limited(2));
+    let mut held = vec![server(&first, "one").claim().expect("a slot")];
+    let second = first.next(&limited(2));
+    second.take_over(&first);
+    held.push(server(&second, "one").claim().expect("a slot"));
+    assert!(server(&second, "one").claim().is_none() && server(&first, "one").claim().is_none());
+    let third = second.next(&limited(3));
+    third.take_over(&second);
+    held.push(server(&third, "one").claim().expect("a slot"));
+    assert!(server(&third, "one").claim().is_none());
+    drop(held);
+    assert_eq!(server(&third, "one").active(), 0);
+}

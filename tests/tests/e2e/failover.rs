@@ -1,0 +1,94 @@
+//! Two balancers that share an address under keepalived, with the configurations that lie in `conf/`: what a client sees of
+//! it when one goes, in milliseconds and in connections lost.
+//!
+//! Two quick ones always run where keepalived is installed; all of them, with a table of what was seen:
+//! `cargo test -p lb-tests --test e2e failover -- --ignored --nocapture --test-threads 1`.
+
+mod pair;
+mod view;
+
+use lb_tests::{skip, wait};
+use rustix::process::Signal;
+
+use pair::{Keepalived, Pair, Place};
+use view::{Seen, View};
+
+/// How the first balancer goes.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// kill -9 of the agent; its programs forward on.
+    Agent,
+    /// All that runs on it is killed, and its link goes.
+    Machine,
+    /// Its link goes.
+    Link,
+    /// `lb` is stopped gracefully.
+    Stop,
+}
+
+/// Has the first of two balancers go with clients at work, and gives what these saw.
+fn fail_over(place: &Place, keepalived: Keepalived, end: End) -> Seen {
+    let mut pair = Pair::new(place, keepalived);
+    let view = View::open(&place.lab);
+    view.settle(|| pair.logs());
+    match end {
+        End::Agent => pair.nodes[0].daemon.kill(),
+        End::Machine => {
+            pair.unplug_first();
+            pair.nodes[0].daemon.kill();
+            pair.nodes[0].keepalived.kill();
+        }
+        End::Link => pair.unplug_first(),
+        End::Stop => pair.nodes[0].daemon.signal(Signal::TERM).unwrap(),
+    }
+    pair.second_has_address();
+    // Whoever was hung up on comes again, and is served.
+    view.settle(|| pair.logs());
+    let seen = view.close();
+    if matches!(end, End::Stop) {
+        let daemon = &mut pair.nodes[0].daemon;
+        let status = daemon.wait(wait::PATIENCE).unwrap();
+        assert!(status.success(), "{status}: {}", daemon.log());
+    }
+    println!("{end:?}, keepalived {keepalived:?}:\n{seen}");
+    // The other node computes the same server and the same translation.
+    let lost = &seen.l4_established.lost;
+    assert_eq!(*lost, Vec::<String>::new(), "{}", pair.logs());
+    seen
+}
+
+fn cannot_run() -> bool {
+    skip::without_lb() || skip::without_tool("keepalived")
+}
+
+#[test]
+fn the_other_takes_over_when_the_agent_is_killed() {
+    if cannot_run() {
+        return;
+    }
+    fail_over(&Place::new(), Keepalived::V3, End::Agent);
+}
+
+#[test]
+fn a_graceful_stop_loses_nothing() {
+    if cannot_run() {
+        return;
+    }
+    let seen = fail_over(&Place::new(), Keepalived::V3, End::Stop);
+    for kind in [&seen.l4_new, &seen.l7_new, &seen.l7_established] {
+        assert_eq!(kind.lost, Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "a minute and a half: every way to go, with both versions of the protocol"]
+fn every_way_to_go() {
+    if cannot_run() {
+        return;
+    }
+    for keepalived in [Keepalived::V2, Keepalived::V3] {
+        for end in [End::Agent, End::Machine, End::Link, End::Stop] {
+            fail_over(&Place::new(), keepalived, end);
+        }
+    }
+}

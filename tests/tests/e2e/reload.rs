@@ -1,0 +1,294 @@
+//! Another configuration while the kernel forwards: what has the same name goes on there as well.
+
+use std::net::SocketAddr;
+
+use lb_tests::client::{self, Load};
+use lb_tests::server::{Protocol, Server};
+use lb_tests::{Daemon, Lab, skip, wait};
+use rustix::process::Signal;
+
+use crate::kernel::{counter, kernel_connections, kernel_takes_over, kernel_takes_over_at};
+use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service};
+
+/// Has the daemon take `body`; what `lb reload` said.
+#[track_caller]
+pub(crate) fn take(daemon: &Daemon<'_>, body: &str) -> String {
+    daemon.write_config(body).unwrap();
+    let output = daemon.lb(&["reload"]).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, why) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}{why}");
+    assert!(!said.contains("kernel path"), "{said}");
+    said
+}
+
+/// A frontend for each of these services before a backend over these servers, by their numbers.
+fn forwarding(lab: &Lab, services: &[(&str, SocketAddr)], keys: &str, servers: &[usize]) -> String {
+    let frontends = services.iter().map(|(name, at)| {
+        format!("  {name}: {{ mode: tcp, bind: \"{at}\", default_backend: web }}\n")
+    });
+    let servers = servers.iter().map(|i| {
+        format!(
+            "      - {{ name: s{}, address: \"{}:{BACKEND}\" }}\n",
+            i + 1,
+            lab.server_addr(*i)
+        )
+    });
+    format!(
+        "frontends:\n{}backends:\n  web:\n    mode: tcp\n{keys}    servers:\n{}",
+        frontends.collect::<String>(),
+        servers.collect::<String>()
+    )
+}
+
+#[track_caller]
+fn assert_alive(streams: &mut [std::net::TcpStream]) {
+    for stream in streams {
+        client::echo(stream, b"still there?").unwrap();
+    }
+}
+
+/// Names of the servers that connections of their own get to.
+fn reached(lab: &Lab, at: SocketAddr, connections: usize) -> Vec<(String, u64)> {
+    let tally = Load::to(at).connections(connections).run(lab.client());
+    assert_eq!(tally.failures, Vec::<String>::new());
+    ["s1", "s2", "s3"]
+        .map(|name| (name.to_owned(), tally.of(name)))
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+#[test]
+fn kernel_flows_and_their_counts_go_on_under_another_configuration() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(3).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let daemon = Daemon::builder(&lab, &forwarding(&lab, &web, "", &[0, 1]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 20);
+    let load = Load::to(service(&lab))
+        .connections(usize::MAX)
+        .parallel(4)
+        .start(lab.client());
+    let before = accepted_in_userspace(&lab);
+    let counted = kernel_connections(&daemon, "s1");
+    for keys in [
+        "    balance: leastconn\n",
+        "    balance: maglev\n",
+        "    retries: 1\n",
+        "    balance: source\n",
+    ] {
+        take(&daemon, &forwarding(&lab, &web, keys, &[0, 1]));
+        assert_alive(&mut held);
+        let target = load.done() + 100;
+        wait::until_true("a hundred connections more", || load.done() >= target).unwrap();
+    }
+    assert_eq!(
+        accepted_in_userspace(&lab),
+        before,
+        "the kernel forwards all the while"
+    );
+    // One server more, before the others: they keep their place in the kernel's tables. Until its neighbour entry is there,
+    // its connections are userspace's.
+    let said = take(&daemon, &forwarding(&lab, &web, "", &[2, 0, 1]));
+    assert!(said.contains("server web/s3 added"), "{said}");
+    wait::until_true("the new one to get connections", || {
+        kernel_connections(&daemon, "s3") > 10
+    })
+    .unwrap();
+    assert_alive(&mut held);
+    let tally = load.stop();
+    assert_eq!(tally.failures, Vec::<String>::new());
+    assert!(kernel_connections(&daemon, "s1") > counted);
+}
+
+#[test]
+fn a_server_that_goes_keeps_its_kernel_flows_and_gets_no_new_ones() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(2).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let mut daemon = Daemon::builder(&lab, &forwarding(&lab, &web, "", &[0, 1]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 20);
+    take(&daemon, &forwarding(&lab, &web, "", &[1]));
+    assert_eq!(reached(&lab, service(&lab), 40), [("s2".to_owned(), 40)]);
+    assert_alive(&mut held);
+    take(&daemon, &forwarding(&lab, &web, "", &[1, 0]));
+    assert_eq!(reached(&lab, service(&lab), 40).len(), 2);
+    assert_alive(&mut held);
+    take(&daemon, &forwarding(&lab, &web, "", &[0]));
+    // A stop waits for those of servers that are in no file any more as well.
+    daemon.signal(Signal::TERM).unwrap();
+    wait::until_true("new connections are refused", || {
+        client::connect(lab.client(), service(&lab), None).is_err()
+    })
+    .unwrap();
+    assert_alive(&mut held);
+    drop(held);
+    let status = daemon.wait(wait::PATIENCE).unwrap();
+    assert!(status.success(), "{status}: {}", daemon.log());
+}
+
+#[test]
+fn services_come_and_go_in_the_kernel_and_their_flows_end_by_themselves() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(2).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let other: SocketAddr = (lab.service_addr(), 81).into();
+    let web = ("web", service(&lab));
+    let both = [web, ("other", other)];
+    let daemon = Daemon::builder(&lab, &forwarding(&lab, &[web], "", &[0, 1]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    assert!(client::connect(lab.client(), other, None).is_err());
+    take(&daemon, &forwarding(&lab, &both, "", &[0, 1]));
+    kernel_takes_over_at(&lab, &daemon, other);
+    let mut held: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = client::connect(lab.client(), other, None).unwrap();
+            client::greeting(&mut stream).unwrap();
+            stream
+        })
+        .collect();
+    take(&daemon, &forwarding(&lab, &[web], "", &[0, 1]));
+    wait::until_true("nobody new is taken", || {
+        client::connect(lab.client(), other, None).is_err()
+    })
+    .unwrap();
+    assert_alive(&mut held);
+    let opened = counter(&daemon, "flow_opened");
+    assert_eq!(reached(&lab, service(&lab), 10).len(), 2);
+    assert_alive(&mut held);
+    wait::until_true("the kernel forwards the other one", || {
+        counter(&daemon, "flow_opened") >= opened + 10
+    })
+    .unwrap();
+    // A service of another name at the same place has flows of its own.
+    take(
+        &daemon,
+        &forwarding(&lab, &[web, ("again", other)], "", &[1]),
+    );
+    kernel_takes_over_at(&lab, &daemon, other);
+    assert_eq!(reached(&lab, other, 10), [("s2".to_owned(), 10)]);
+    assert_alive(&mut held);
+}
+
+#[test]
+fn a_file_that_is_not_valid_leaves_the_kernel_path_as_it_is() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let mut daemon = Daemon::builder(&lab, &forwarding(&lab, &web, "", &[0]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+    daemon
+        .write_config(&forwarding(&lab, &web, "    balance: leastcon\n", &[0]))
+        .unwrap();
+    let output = daemon.lb(&["reload"]).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        why.contains("lb.yaml:9:14: error: ") && why.contains("did you mean `leastconn`"),
+        "{why}"
+    );
+    assert_alive(&mut held);
+    kernel_takes_over(&lab, &daemon);
+    // What takes a restart is said, and all else is taken; here by a signal.
+    daemon
+        .change_fast_path(
+            "attach: xdp, max_flows: 200000, deny: [192.0.2.0/24]",
+            &forwarding(&lab, &web, "", &[0]),
+        )
+        .unwrap();
+    daemon.signal(Signal::HUP).unwrap();
+    wait::until_true("it is said", || {
+        daemon
+            .log()
+            .contains("global.fast_path.max_flows has changed, which takes a restart")
+    })
+    .unwrap();
+    wait::until_true("the new deny list", || {
+        let listed = daemon.lb(&["deny", "list"]).unwrap();
+        String::from_utf8_lossy(&listed.stdout).contains("192.0.2.0/24")
+    })
+    .unwrap();
+    assert_alive(&mut held);
+}
+
+#[test]
+fn the_program_moves_from_one_hook_to_another_and_its_flows_along() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(2).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let body = forwarding(&lab, &web, "", &[0, 1]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 10);
+    for hook in ["tc", "xdp"] {
+        let fast_path = format!("attach: {hook}, max_flows: 100000");
+        daemon.change_fast_path(&fast_path, &body).unwrap();
+        let said = take(&daemon, &body);
+        assert!(said.contains("global changed: fast_path"), "{said}");
+        assert_alive(&mut held);
+        let status = daemon.status().unwrap();
+        let interfaces = status["fast_path"]["interfaces"].as_array().unwrap();
+        assert!(interfaces.iter().all(|i| i["attach"] == hook), "{status}");
+        kernel_takes_over(&lab, &daemon);
+        assert_alive(&mut held);
+    }
+}
+
+#[test]
+fn health_goes_on_in_the_kernel() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(2).build().unwrap();
+    let mut all: Vec<Server> = servers(&lab, Protocol::Echo);
+    let web = [("web", service(&lab))];
+    let check = "    health_check: { type: tcp, interval: 100ms, rise: 1, fall: 1 }\n";
+    let daemon = Daemon::builder(&lab, &forwarding(&lab, &web, check, &[0, 1]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    all[0].refuse();
+    let only_second = || reached(&lab, service(&lab), 10) == [("s2".to_owned(), 10)];
+    wait::until_true("the first is seen to be down", || {
+        daemon.log().contains("Server web/s1 is DOWN")
+    })
+    .unwrap();
+    for keys in ["    balance: leastconn\n", "    retries: 1\n"] {
+        take(
+            &daemon,
+            &forwarding(&lab, &web, &format!("{check}{keys}"), &[1, 0]),
+        );
+        assert!(only_second(), "it is still down");
+    }
+    all[0].restart().unwrap();
+    wait::until_true("it comes back", || {
+        reached(&lab, service(&lab), 10).len() == 2
+    })
+    .unwrap();
+}
