@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod connections;
+mod leaving;
 mod moving;
 
 /// A client's connection, or a stream of one that its requests share.
@@ -73,6 +74,8 @@ pub(super) struct Client {
     interims: RefCell<Vec<Response<()>>>,
     /// hyper may still have to write something of an earlier answer.
     behind: Cell<bool>,
+    /// Whether it matters that the client leaves before its answer, and whether it has.
+    leaving: Cell<Leaving>,
     /// The stream of HTTP/2 that the request has come by and whose end is still to come.
     unread: Cell<Option<RecvStream>>,
     /// What the connection becomes once its answer is written.
@@ -110,6 +113,8 @@ impl Deref for Client {
         &self.whose
     }
 }
+
+pub(super) use leaving::Leaving;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,6 +223,7 @@ impl Client {
             continues: Cell::new(false),
             interims: RefCell::default(),
             behind: Cell::new(false),
+            leaving: Cell::new(Leaving::Ignored),
             unread: Cell::new(None),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
