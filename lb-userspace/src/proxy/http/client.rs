@@ -575,7 +575,6 @@ impl Client {
         let server = |timeout| (self.server_active.get() + timeout, Expired::Server);
         match self.wait.get() {
             Wait::Nothing => self.is_blocked().then(client),
-
             // While the client has to send, its time counts; the server is not asked yet.
             Wait::Response(timeout) if self.upload() == Upload::Waiting => {
                 let (client, server) = (client(), server(timeout));
