@@ -136,7 +136,6 @@ pub(super) enum Phase {
 pub(super) enum Wait {
     /// Nothing that has its time here; reaching a server keeps its own.
     Nothing,
-
     /// The head of the server's response.
     Response(Duration),
     /// The rest of the server's response.
