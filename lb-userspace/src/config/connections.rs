@@ -19,6 +19,7 @@ pub(super) struct ConnectionsDraft {
     never_shared: Option<Spanned<bool>>,
     persist: Option<Spanned<bool>>,
     all_backups: Option<bool>,
+    abort_on_close: Option<Spanned<bool>>,
     pub(super) fullconn: Option<Spanned<u32>>,
     name_header: Option<Spanned<HeaderName>>,
     source: Option<SocketAddr>,
@@ -51,6 +52,10 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsD
         all_backups: table
             .take("all_backups")
             .and_then(|e| d.boolean(&e.value, "`all_backups`")),
+        abort_on_close: table.take("abort_on_close").and_then(|e| {
+            let on = d.boolean(&e.value, "`abort_on_close`")?;
+            Some(Spanned::new(on, e.key_span))
+        }),
         fullconn: table.take("fullconn").and_then(|e| {
             d.number(&e.value, "`fullconn`", 1..=u32::MAX)
                 .map(|full| Spanned::new(full, e.key_span))
@@ -88,7 +93,8 @@ impl ConnectionsDraft {
         let persist = self.persist.map(|key| (key.span, "persist"));
         let name = self.name_header.as_ref();
         let name = name.map(|key| (key.span, "send_name_header"));
-        never.into_iter().chain(persist).chain(name)
+        let leave = self.abort_on_close.map(|key| (key.span, "abort_on_close"));
+        never.into_iter().chain(persist).chain(name).chain(leave)
     }
 
     /// A backend's own, else what `defaults` says.
@@ -106,6 +112,7 @@ impl ConnectionsDraft {
             mode: of_requests.filter(|_| http).unwrap_or_default(),
             never_shared: value(self.never_shared, defaults.never_shared),
             persist: value(self.persist, defaults.persist),
+            abort_on_close: value(self.abort_on_close, defaults.abort_on_close),
             fullconn: self.fullconn.or(defaults.fullconn).map(|full| full.value),
             name_header: self
                 .name_header

@@ -143,9 +143,18 @@ fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
         return text(d, &e.value, "`expect`");
     }
     let mut table = d.table(&e.value, e.key_span, "`expect`")?;
-    let content = match (table.take("regex"), table.take("hex")) {
-        (Some(e), None) => regex(d, &e.value),
-        (None, Some(e)) => hex(d, &e.value).map(Content::Text),
+    let not = table.take("not");
+    let content = match (table.take("regex"), table.take("hex"), not) {
+        (Some(e), None, None) => regex(d, &e.value),
+        (None, Some(e), None) => hex(d, &e.value).map(Content::Text),
+        // What is not there is no further asked for.
+        (None, None, Some(e)) => match answer(d, e) {
+            Some(Content::Not(_)) => {
+                d.error(e.key_span, "`not` in `not`", "write what has to come");
+                None
+            }
+            content => content.map(Box::new).map(Content::Not),
+        },
         _ => {
             d.missing(&table, "regex", "write a text, or `{ regex: \"^OK\" }`");
             None

@@ -80,15 +80,28 @@ async fn expect(
     seen: &mut Vec<u8>,
     content: &Content,
 ) -> Result<(), String> {
+    let unwanted = match content {
+        Content::Not(unwanted) => Some(&**unwanted),
+        _ => None,
+    };
     loop {
-        if contains(seen, content) {
-            seen.clear();
-            return Ok(());
+        match unwanted {
+            Some(unwanted) if contains(seen, unwanted) => {
+                return Err("the answer has what it must not have".into());
+            }
+            // Known once there is no more.
+            Some(_) => {}
+            None if contains(seen, content) => {
+                seen.clear();
+                return Ok(());
+            }
+            None => {}
         }
         if seen.len() >= MOST {
             return Err("the answer has no end".into());
         }
         match stream.read_buf(seen).await {
+            Ok(0) if unwanted.is_some() && !seen.is_empty() => return Ok(()),
             Ok(0) if seen.is_empty() => return Err("the server closed".into()),
             Ok(0) => return Err("the answer did not match".into()),
             Ok(_) => {}

@@ -436,6 +436,10 @@ fn has_word(line: &str, word: &str) -> bool {
 
 #[test]
 fn every_directive_that_is_read_is_asked_for() {
+    if std::env::var_os("LB_COMPARE_ONLY").is_some() {
+        eprintln!("skipped: some of the files alone are looked at");
+        return;
+    }
     let lines = lines();
     let begins = |what: &str| {
         lines.iter().any(|line| {

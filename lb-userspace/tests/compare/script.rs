@@ -13,7 +13,7 @@
 //! talk NAME                        a conversation, whose steps are the indented lines below
 //!     send TEXT \n                     `\n` is CR LF in texts
 //!     hex 00FF
-//!     read GET | expect TEXT | pause 10 | shut | rest
+//!     read GET | expect TEXT | pause 10 | shut | release | rest
 //! settle GET /path -> TEXT         before all: until an answer has this in it
 //! environment NAME=VALUE
 //! differs: CASES | FIELD | OURS | THEIRS     cases by comma, `*` for all
@@ -157,12 +157,16 @@ pub(crate) fn read(name: &str, text: &str) -> Script {
                         "expect" => Step::Expect(keep(&rest.replace("\\n", "\r\n"))),
                         "pause" => Step::Pause(rest.parse().unwrap()),
                         "shut" => Step::Shut,
+                        "release" => Step::Release,
                         "rest" => Step::Rest,
                         _ => wrong("no such step"),
                     }
                 });
                 let steps = steps.collect();
-                script.cases.push(case::steps(rest, steps).via(at, via));
+                let mut case = case::steps(rest, steps).via(at, via);
+                case.busy = std::mem::take(&mut busy);
+                case.queued = std::mem::take(&mut queued);
+                script.cases.push(case);
             }
             _ if word.bytes().all(|b| b.is_ascii_uppercase()) => {
                 let mut case = case::ask(&request(line)).via(at, via);

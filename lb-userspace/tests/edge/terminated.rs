@@ -200,9 +200,9 @@ fn what_is_no_handshake_ends_in_haproxys_lines() {
         folder,
         &format!(
             "frontends:
-  ready: {{ bind: '{ready}', default_backend: app }}
   web: {{ bind: ['{other}', {{ address: '{web}', tls: {{ certificates: site.pem }} }}], default_backend: app }}
   quick: {{ mode: tcp, bind: {{ address: '{quick}', tls: {{ certificates: site.pem }} }}, default_backend: rawapp, timeouts: {{ client: 50ms }} }}
+  ready: {{ bind: '{ready}', default_backend: app }}
 backends:
   app: {{ servers: [{{ name: s1, address: '{0}' }}] }}
   rawapp: {{ servers: [{{ name: s1, address: '{0}' }}] }}

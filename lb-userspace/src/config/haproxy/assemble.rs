@@ -66,6 +66,7 @@ const OF_DEFAULTS: &[&str] = &[
     "http_reuse",
     "persist",
     "all_backups",
+    "abort_on_close",
     "backlog",
     "rate_limit_sessions",
     "fullconn",

@@ -332,6 +332,26 @@ impl Check {
             ("expect", "rstring") => {
                 self.tcp.steps.push(regex_step(line.text(3), span));
             }
+            ("expect", "!") => {
+                let step = match line.text(3) {
+                    "string" => step("not", line.text(4), span),
+                    "binary" => hex_step("not", line.text(4), span),
+                    "rstring" => {
+                        let mut inner = Map::default();
+                        inner.set("regex", Value::text(line.text(4), span));
+                        let mut map = Map::default();
+                        map.set("not", Value::map(inner, span));
+                        Value::map(map, span)
+                    }
+                    other => {
+                        says.unsupported(span, &format!("tcp-check expect ! {other}"));
+                        return;
+                    }
+                };
+                let mut map = Map::default();
+                map.set("expect", step);
+                self.tcp.steps.push(Value::map(map, span));
+            }
             ("comment", _) => {}
             (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
         }

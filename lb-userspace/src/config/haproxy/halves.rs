@@ -16,6 +16,7 @@ const OF_HTTP: &[&str] = &[
     "connection_mode",
     "http_reuse",
     "persist",
+    "abort_on_close",
     "send_name_header",
     "monitor",
     "stats",

@@ -128,9 +128,10 @@ impl Proxy {
             mode @ ("http-keep-alive" | "http-server-close" | "httpclose" | "forceclose") => {
                 self.connection_mode(mode, on, line);
             }
-            "allbackups" | "persist" => {
+            "allbackups" | "persist" | "abortonclose" => {
                 let key = match line.text(1) {
                     "persist" => "persist",
+                    "abortonclose" => "abort_on_close",
                     _ => "all_backups",
                 };
                 if self.kind.has_back() && (on || self.back.get(key).is_some()) {
@@ -140,8 +141,7 @@ impl Proxy {
             "originalto" => self.originalto(line, on, says),
             // What lb does, or what makes no difference to anybody.
             "http-buffer-request" => self.buffered = on.then(|| line.span()),
-            "abortonclose"
-            | "http-pretend-keepalive"
+            "http-pretend-keepalive"
             | "tcp-smart-accept"
             | "tcp-smart-connect"
             | "splice-auto"
@@ -170,10 +170,6 @@ impl Proxy {
                 "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect" | "splice-auto"
                 | "splice-request" | "splice-response" | "contstats" | "log-health-checks"
                 | "http-no-delay" => {}
-                "abortonclose" if on => says.warn(
-                    span,
-                    "`option abortonclose` is left out: in HTTP/1 a request goes on to the server whose client has left",
-                ),
                 "http-pretend-keepalive" if on => says.warn(
                     span,
                     "`option http-pretend-keepalive` is left out: a server is told that its connection ends",

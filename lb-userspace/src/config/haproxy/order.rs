@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "http_reuse",
     "persist",
     "all_backups",
+    "abort_on_close",
     "send_name_header",
     "cookie",
     "log",

@@ -281,6 +281,13 @@ fn scalar(text: &str, key: bool) -> String {
 /// Nothing of a message may begin a line of its own.
 fn one_line(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        // A byte order mark must not stand inside a document either.
+        .map(|c| {
+            if c.is_control() || c == '\u{feff}' {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect()
 }

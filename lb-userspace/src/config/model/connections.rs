@@ -25,6 +25,8 @@ pub struct Connections {
     pub persist: bool,
     /// All backup servers that are up are used when no other is, instead of the first.
     pub all_backups: bool,
+    /// A request is given up whose client has left before its answer.
+    pub abort_on_close: bool,
     /// Sessions from which on servers with `minconn` may have their whole `maxconn`.
     pub fullconn: Option<u32>,
     /// The field that tells a server its own name.

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod connections;
+mod leaving;
 mod moving;
 
 /// A client's connection, or a stream of one that its requests share.
@@ -73,6 +74,8 @@ pub(super) struct Client {
     interims: RefCell<Vec<Response<()>>>,
     /// hyper may still have to write something of an earlier answer.
     behind: Cell<bool>,
+    /// Whether it matters that the client leaves before its answer, and whether it has.
+    leaving: Cell<Leaving>,
     /// The stream of HTTP/2 that the request has come by and whose end is still to come.
     unread: Cell<Option<RecvStream>>,
     /// What the connection becomes once its answer is written.
@@ -111,6 +114,8 @@ impl Deref for Client {
     }
 }
 
+pub(super) use leaving::Leaving;
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -131,7 +136,6 @@ pub(super) enum Phase {
 pub(super) enum Wait {
     /// Nothing that has its time here; reaching a server keeps its own.
     Nothing,
-
     /// The head of the server's response.
     Response(Duration),
     /// The rest of the server's response.
@@ -218,6 +222,7 @@ impl Client {
             continues: Cell::new(false),
             interims: RefCell::default(),
             behind: Cell::new(false),
+            leaving: Cell::new(Leaving::Ignored),
             unread: Cell::new(None),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
@@ -569,7 +574,6 @@ impl Client {
         let server = |timeout| (self.server_active.get() + timeout, Expired::Server);
         match self.wait.get() {
             Wait::Nothing => self.is_blocked().then(client),
-
             // While the client has to send, its time counts; the server is not asked yet.
             Wait::Response(timeout) if self.upload() == Upload::Waiting => {
                 let (client, server) = (client(), server(timeout));

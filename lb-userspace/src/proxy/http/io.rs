@@ -13,10 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
 use super::{
-    client::{Client, Phase},
+    client::{Client, Leaving, Phase},
     interim, recent,
 };
 use crate::proxy::{Stream, stream::without_goodbye};
@@ -71,6 +74,19 @@ impl ClientIo {
         self.poll_interims(cx)
     }
 
+    /// Looks whether the client has left, where that matters. hyper does not read while a request is being served, so nobody
+    /// else sees it; what it may have said before stays unread.
+    fn watch(&self, cx: &mut Context<'_>) {
+        if self.client.leaving() != Leaving::Watched {
+            return;
+        }
+        let socket = self.stream.tcp();
+        if socket.poll_read_ready(cx).is_ready() && has_hung_up(socket) {
+            self.client.note_leaving();
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Whether what hyper writes now is ours.
     fn may_write(&self) -> bool {
         matches!(self.client.phase(), Phase::Answering | Phase::Flushing)
@@ -108,6 +124,15 @@ impl Read for ClientIo {
         this.client.received(n);
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether the other end has shut its side down, or is gone.
+fn has_hung_up(socket: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+    let now = Timespec::default();
+    poll(&mut asked, Some(&now)).is_ok_and(|_| asked[0].revents().intersects(gone))
 }
 
 /// A client has sent this: of a head it is kept for the case that it is none.
@@ -209,6 +234,7 @@ impl Write for ClientIo {
         }
         ready!(flushed)?;
         this.client.flushed();
+        this.watch(cx);
         Poll::Ready(Ok(()))
     }
 

@@ -321,10 +321,6 @@ fn what_would_be_lost_is_told() {
             "error: unsupported: `cookie … postonly` has no counterpart in lb yet",
         ),
         (
-            " option abortonclose",
-            "warning: `option abortonclose` is left out: in HTTP/1 a request goes on to the server whose client has left",
-        ),
-        (
             " option prefer-last-server",
             "warning: `option prefer-last-server` is left out: lb does without",
         ),

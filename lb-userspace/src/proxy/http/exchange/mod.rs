@@ -2,6 +2,7 @@
 
 pub(super) mod context;
 pub(in crate::proxy) mod facts;
+mod leaving;
 mod line;
 mod monitor;
 mod persist;

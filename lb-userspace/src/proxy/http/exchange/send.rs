@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, persist};
+use super::{Failure, leaving, persist};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -60,6 +60,7 @@ pub(super) async fn run(
         ..Trace::default()
     };
     let mut preferred = holder.clone();
+    client.watch_for_leaving(target.backend.config.connections.abort_on_close);
     let retry_on = &target.backend.config.retry_on;
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
     let copy = Copy::of(&mut request, keeps);
@@ -71,7 +72,13 @@ pub(super) async fn run(
         let started = client.now();
         let wanted = preferred.as_ref();
         let anew = repeated;
-        let reached = reach(client, target, asking, wanted, &request, anew, &mut trace).await;
+        let reached = {
+            let reach = reach(client, target, asking, wanted, &request, anew, &mut trace);
+            leaving::unless_left(client, reach).await
+        };
+        let Some(reached) = reached else {
+            return Err(leaving::given_up(client, &mut trace, started));
+        };
         if matches!(reached, Err(DispatchError::QueueTimeout)) {
             trace.queued = Some(client.now().saturating_duration_since(started));
         }
@@ -432,6 +439,11 @@ fn failed(client: &Client, trouble: Trouble) -> Failure {
             Failure::Status(StatusCode::BAD_GATEWAY)
         }
         Trouble::Expired(whose) => out_of_time(client, whose),
+        Trouble::Left => {
+            persist::forget(client);
+            client.exchange().terminate(Cause::Client, Phase::Headers);
+            Failure::Close(Some(StatusCode::BAD_REQUEST))
+        }
         Trouble::Hyper(error) => broken_off(client, error.into_error().is_parse()),
         Trouble::Unsendable => unsendable(client),
         Trouble::Unswitchable => {
@@ -467,6 +479,7 @@ async fn wait(
         Poll::Pending => match client.expired() {
             Some(whose) => Poll::Ready(Err(Trouble::Expired(whose))),
             None if client.exchange().is_shut_down(cx) => Poll::Ready(Err(Trouble::ShutDown)),
+            None if client.has_left() => Poll::Ready(Err(Trouble::Left)),
             None => Poll::Pending,
         },
     })
@@ -487,6 +500,8 @@ enum Trouble {
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
+    /// The client does not wait for an answer any more.
+    Left,
 }
 
 /// A rule has made the request what cannot be sent. The server has not been asked, so nothing is held against it.
