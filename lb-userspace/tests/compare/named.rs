@@ -390,7 +390,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("slowstart", MEANING, CARRIED),
     ("on-marked-down", MEANING, CARRIED),
     // Left out with a warning, or not read: an error.
-    ("option abortonclose", MEANING, LOST),
     ("use_domain_only", MEANING, LOST),
     ("postonly", MEANING, LOST),
 ];

@@ -228,12 +228,13 @@ fn tables_and_maps_answer_as_haproxys() {
         .stderr(Stdio::null());
     let _haproxy = Killed(haproxy.spawn().unwrap());
     let daemon = Daemon::start(folder.clone(), &fill(OURS, ours), ours);
+    let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
     let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(theirs).is_err() {
+    // It takes connections a little before its socket has its name.
+    while TcpStream::connect(theirs).is_err() || sockets.iter().any(|socket| !socket.exists()) {
         assert!(Instant::now() < deadline, "haproxy does not accept");
         thread::sleep(Duration::from_millis(5));
     }
-    let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
     // Those that only saw whether it accepts are no requests.
     for (at, socket) in [(theirs, &sockets[0]), (ours, &sockets[1])] {
         assert_eq!(daemon.ask("clear table f\n"), "\n");

@@ -6,6 +6,7 @@ use super::{
     lines::Line,
     rules::{self, Side},
     says::Says,
+    sections,
     server::{self, Server},
     source,
     tcp::{self, Bytes},
@@ -170,6 +171,10 @@ impl Proxy {
                 "`log-format-sd` is left out: it is for logs of RFC 5424, of which lb writes none",
             ),
             "log-format-sd" => {}
+            kind @ ("compression" | "email-alert") => sections::read_over(line, kind, says),
+            "filter" if matches!(line.text(1), "compression" | "cache" | "trace") => {
+                sections::read_over(line, "filter", says);
+            }
             "tcp-request" => self.tcp_request(line, says),
             "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {

@@ -365,6 +365,11 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             gpt.set("value", Value::text(text, value.span));
             map.set("set_gpt0", Value::map(gpt, action.span));
         }
+        "cache-use" | "cache-store" => {
+            let message = format!("`{keyword}` is read over: lb has no cache yet");
+            says.warn(action.span(0), message);
+            return None;
+        }
         _ if let Some(found) = more::action(keyword, action, side, says) => return found,
         _ => {
             let line = match side {

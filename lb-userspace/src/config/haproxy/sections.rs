@@ -7,13 +7,20 @@ use super::{
     value::{Map, Value, What},
 };
 
+/// Says that lines of a kind change nothing. The messages without what they ask for are right, if larger or later.
+pub(super) fn read_over(line: &Line, what: &str, says: &mut Says) {
+    says.warn(
+        line.span(),
+        format!("`{what}` is read over: lb has nothing of the kind yet"),
+    );
+}
+
 /// A section that lb has nothing for.
 pub(super) fn unknown(head: &Line, says: &mut Says) {
     match head.keyword() {
-        kind @ ("peers" | "mailers" | "cache" | "ring" | "program" | "traces") => says.warn(
-            head.span(),
-            format!("`{kind}` is read over: lb has nothing of the kind yet"),
-        ),
+        kind @ ("peers" | "mailers" | "cache" | "ring" | "program" | "traces") => {
+            read_over(head, kind, says);
+        }
         other => says.unsupported(head.span(), other),
     }
 }
