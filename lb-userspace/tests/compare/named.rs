@@ -398,7 +398,7 @@ const CARRIED: &str = "lines_become_the_keys_that_are_tested_elsewhere";
 const LOST: &str = "what_would_be_lost_is_told";
 
 /// What is not read yet: files with it say so themselves, and are not asked.
-const NOT_READ: &[&str] = &["interface", "minconn", "gpc", "gpt"];
+const NOT_READ: &[&str] = &["interface"];
 
 /// Lines of files that are asked, words parted by one blank, without comments.
 fn lines() -> Vec<String> {
