@@ -395,7 +395,7 @@ fn connections() {
     }
     cases.push(get("/plain", "").at("tls2"));
     compare(&Setup {
-        name: "connections",
+        name: "connection_rules",
         yaml: CONNECTIONS_YAML,
         cfg: CONNECTIONS_CFG,
         files: &[],
