@@ -32,14 +32,17 @@ enum What {
     /// With the same features as lb's `Full`.
     HaproxyFull,
     Nginx,
+    /// With rules, a sticky cookie and a line a request to a syslog server; nginx has no active checks.
+    NginxFull,
 }
 
-const ALL: [What; 5] = [
+const ALL: [What; 6] = [
     What::Bare,
     What::Full,
     What::HaproxyBare,
     What::HaproxyFull,
     What::Nginx,
+    What::NginxFull,
 ];
 
 impl Peer {
@@ -60,6 +63,7 @@ impl Peer {
             What::HaproxyBare => "haproxy",
             What::HaproxyFull => "haproxy full",
             What::Nginx => "nginx",
+            What::NginxFull => "nginx full",
         }
     }
 
@@ -73,14 +77,18 @@ impl Peer {
             }
     }
 
+    fn is_nginx(&self) -> bool {
+        matches!(self.what, What::Nginx | What::NginxFull)
+    }
+
     /// Whether it can.
     pub(crate) fn takes(&self, case: &Case) -> bool {
-        case.kind != Kind::Tcp || self.what != What::Nginx || Path::new(STREAM).exists()
+        case.kind != Kind::Tcp || !self.is_nginx() || Path::new(STREAM).exists()
     }
 
     /// The ports that it listens on.
     pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
-        let tcp = self.what != What::Nginx || Path::new(STREAM).exists();
+        let tcp = !self.is_nginx() || Path::new(STREAM).exists();
         self.first..self.first + 2 + u16::from(tcp)
     }
 
@@ -92,6 +100,7 @@ impl Peer {
             What::HaproxyBare => ("haproxy-bare.cfg", include_str!("conf/haproxy-bare.cfg")),
             What::HaproxyFull => ("haproxy-full.cfg", include_str!("conf/haproxy-full.cfg")),
             What::Nginx => ("nginx.conf", include_str!("conf/nginx.conf")),
+            What::NginxFull => ("nginx-full.conf", include_str!("conf/nginx-full.conf")),
         };
         (name, filled(text, dir, self.first))
     }
@@ -109,7 +118,7 @@ impl Peer {
             What::HaproxyBare | What::HaproxyFull => {
                 vec!["haproxy".into(), "-db".into(), "-f".into(), file]
             }
-            What::Nginx => vec!["nginx".into(), "-c".into(), file],
+            What::Nginx | What::NginxFull => vec!["nginx".into(), "-c".into(), file],
         }
     }
 }

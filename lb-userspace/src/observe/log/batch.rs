@@ -194,6 +194,24 @@ mod tests {
 
     use super::*;
 
+    /// Who sends, who receives, and where that is.
+    fn sockets() -> (UdpSocket, UdpSocket, SocketAddr) {
+        let bound = || UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let (sender, receiver) = (bound(), bound());
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("set");
+        let to = receiver.local_addr().expect("bound");
+        (sender, receiver, to)
+    }
+
+    /// The next datagram.
+    fn received(receiver: &UdpSocket) -> String {
+        let mut buffer = [0; 2000];
+        let n = receiver.recv(&mut buffer).expect("a datagram");
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    }
+
     fn batch(lines: &[&str]) -> Batch {
         let mut batch = Batch::default();
         for line in lines {
@@ -204,47 +222,30 @@ mod tests {
 
     #[test]
     fn each_line_is_a_datagram() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound").into();
+        let (sender, receiver, to) = sockets();
+        let to = to.into();
         let mut batch = batch(&["one", "", "three"]);
         assert_eq!(batch.send(&sender, &to), 0);
         assert!(batch.is_empty());
         for line in ["one", "", "three"] {
-            let mut buffer = [0; 10];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            assert_eq!(&buffer[..n], line.as_bytes());
+            assert_eq!(received(&receiver), line);
         }
     }
 
     #[test]
     fn a_line_that_is_refused_is_counted_and_the_next_still_goes() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound").into();
+        let (sender, receiver, to) = sockets();
+        let to = to.into();
         let long = "x".repeat(70_000);
         assert_eq!(batch(&["one", &long, "two"]).send(&sender, &to), 1);
         for line in ["one", "two"] {
-            let mut buffer = [0; 10];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            assert_eq!(&buffer[..n], line.as_bytes());
+            assert_eq!(received(&receiver), line);
         }
     }
 
     #[test]
     fn lines_of_one_length_are_datagrams_of_their_own() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound");
+        let (sender, receiver, to) = sockets();
         let long = "x".repeat(LONGEST_SEGMENT + 1);
         let lines = [
             "one", "two", "", "", "three", "1", &long, &long, "four", "five",
@@ -253,70 +254,45 @@ mod tests {
         assert_eq!(batch(&lines).send_udp(&sender, to, &mut together), 0);
         assert!(together, "loopback takes them together");
         for line in lines {
-            let mut buffer = [0; 2000];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            assert_eq!(&buffer[..n], line.as_bytes());
+            assert_eq!(received(&receiver), line);
         }
     }
 
     #[test]
     fn many_lines_arrive_each_once_and_those_of_a_length_in_order() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound");
+        let (sender, receiver, to) = sockets();
         let lines: Vec<String> = (0..MOST)
             .map(|n| "x".repeat(n % 5) + &format!("{n:02}"))
             .collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(batch(&lines).send_udp(&sender, to, &mut true), 0);
-        let received = lines.iter().map(|_| {
-            let mut buffer = [0; 10];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            String::from_utf8_lossy(&buffer[..n]).into_owned()
-        });
+        let arrived = lines.iter().map(|_| received(&receiver));
         let mut expected: Vec<&str> = lines.clone();
         expected.sort_by_key(|line| line.len());
-        assert!(received.eq(expected));
+        assert!(arrived.eq(expected));
     }
 
     #[test]
     fn more_than_a_packet_holds_goes_in_several() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound");
+        let (sender, receiver, to) = sockets();
         let lines: Vec<String> = (0..MOST).map(|n| format!("{n:01200}")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(batch(&lines).send_udp(&sender, to, &mut true), 0);
         for line in lines {
-            let mut buffer = [0; 2000];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            assert_eq!(&buffer[..n], line.as_bytes());
+            assert_eq!(received(&receiver), line);
         }
     }
 
     #[test]
     fn a_kernel_that_does_not_part_them_gets_them_alone() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        receiver
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
-        let sender = UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let to = receiver.local_addr().expect("bound");
+        let (sender, receiver, to) = sockets();
         let mut together = false;
         assert_eq!(
             batch(&["one", "two"]).send_udp(&sender, to, &mut together),
             0
         );
         for line in ["one", "two"] {
-            let mut buffer = [0; 10];
-            let n = receiver.recv(&mut buffer).expect("a datagram");
-            assert_eq!(&buffer[..n], line.as_bytes());
+            assert_eq!(received(&receiver), line);
         }
     }
 
