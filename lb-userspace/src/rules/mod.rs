@@ -77,8 +77,8 @@ pub use problem::Problem;
 pub use registry::Registry;
 pub use run::{Denial, Later, Outcome, Reply, RuleSet, Verdict};
 pub use scene::{
-    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, VarId,
-    World,
+    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
+    VarId, World,
 };
 pub use stick::{Remember, Stick};
 pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};

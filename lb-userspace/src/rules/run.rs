@@ -19,7 +19,7 @@ use super::{
     auth::Users,
     edit,
     limit::Limiter,
-    scene::{RequestView, ResponseView, Scene, State, World},
+    scene::{RequestView, ResponseView, Scene, State, Unknown, World},
 };
 
 /// A list of rules.
@@ -31,8 +31,8 @@ pub struct RuleSet {
     /// What is done with whatever answer the client gets looks at the request.
     after_asks: bool,
     has_after: bool,
-    /// Lists of users that it asks for and whose passwords take long to verify.
-    slow_users: Vec<Arc<Users>>,
+    /// For each rule the lists of users that it asks for and whose passwords take long to verify.
+    slow_users: Vec<Vec<Arc<Users>>>,
     /// Some rule looks at the request's body.
     asks_for_body: bool,
 }
@@ -54,6 +54,8 @@ pub enum Outcome<'r> {
     Drop(bool),
     /// More of the body has to come before the rule at which it is gone on.
     Await(WaitForBody),
+    /// This has to be found out, which takes long, before the rule at which it is gone on: [`State::check`].
+    Verify(Unknown),
 }
 
 /// What the client gets instead of a server's answer.
@@ -125,6 +127,23 @@ impl Original {
     }
 }
 
+/// The lists of users that a rule asks for, in any of its parts, and whose passwords take long to verify.
+fn slow_users(rule: &Rule) -> Vec<Arc<Users>> {
+    let mut found: Vec<Arc<Users>> = Vec::new();
+    let mut note = |users: &Arc<Users>| {
+        if users.is_slow() && !found.iter().any(|known| Arc::ptr_eq(known, users)) {
+            found.push(Arc::clone(users));
+        }
+    };
+    for gate in &rule.gates {
+        if let Gate::Auth { users, .. } = gate {
+            note(users);
+        }
+    }
+    rule.each_expr(&mut |expr| expr.users().into_iter().for_each(&mut note));
+    found
+}
+
 impl RuleSet {
     /// Its limits, in the order of the file.
     pub fn limiters(&self) -> impl Iterator<Item = &Limiter> {
@@ -143,22 +162,6 @@ impl RuleSet {
             };
             response.needs_request || rule.condition.as_ref().is_some_and(|c| c.needs_request())
         };
-        let mut slow_users: Vec<Arc<Users>> = Vec::new();
-        let mut note = |users: &Arc<Users>| {
-            if users.is_slow() && !slow_users.iter().any(|known| Arc::ptr_eq(known, users)) {
-                slow_users.push(Arc::clone(users));
-            }
-        };
-        for rule in &rules {
-            for gate in &rule.gates {
-                if let Gate::Auth { users, .. } = gate {
-                    note(users);
-                }
-            }
-            if let Some(condition) = &rule.condition {
-                condition.each_expr(&mut |expr| expr.users().into_iter().for_each(&mut note));
-            }
-        }
         let asks = |rule: &Rule| rule.after.as_ref().is_some_and(|after| after.needs_request);
         let mut asks_for_body = false;
         for rule in &rules {
@@ -169,15 +172,9 @@ impl RuleSet {
             after_asks: rules.iter().any(asks),
             has_after: rules.iter().any(|rule| rule.after.is_some()),
             keeps_original: rules.iter().any(keeps),
-            slow_users,
+            slow_users: rules.iter().map(slow_users).collect(),
             rules,
         }
-    }
-
-    /// Lists of users that conditions and `auth` ask for and whose passwords take long to verify: whoever carries the list
-    /// out finds out first, elsewhere, and [`State::check`]s.
-    pub fn slow_users(&self) -> &[Arc<Users>] {
-        &self.slow_users
     }
 
     /// Whether some rule looks at the request's body: whoever carries the list out shows it what has come.
@@ -224,8 +221,12 @@ impl RuleSet {
         world: &dyn World,
     ) -> (Outcome<'_>, usize) {
         self.keep(head, later);
+        let awaited = state.awaited.take();
         for (at, rule) in self.rules.iter().enumerate().skip(from) {
             if rule.after.is_some() {
+                if let Some(unknown) = self.unknown(at, head, state) {
+                    return (Outcome::Verify(unknown), at);
+                }
                 continue;
             }
             let for_response_alone = rule.response.is_some()
@@ -240,11 +241,21 @@ impl RuleSet {
             // Asked once a rule, or its halves might disagree. What is for the response alone asks the request as it came.
             let original = later.original.as_ref().filter(|_| for_response_alone);
             let request = original.map_or(RequestView::new(head), |original| original.view());
-            if !holds(rule, request, state, world) {
+            // What comes before a password keeps it from being verified for nothing.
+            state.aside = true;
+            let holds = holds(rule, request, state, world);
+            state.aside = false;
+            if let Some(unknown) = state.wanted.take() {
+                return (Outcome::Verify(unknown), at);
+            }
+            if !holds {
                 continue;
             }
+            if let Some(unknown) = self.unknown(at, head, state) {
+                return (Outcome::Verify(unknown), at);
+            }
             if let Some(wait) = rule.wait
-                && state.awaited.take() != Some(at)
+                && awaited != Some(at)
             {
                 state.awaited = Some(at);
                 return (Outcome::Await(wait), at);
@@ -301,6 +312,13 @@ impl RuleSet {
             return (outcome, at + 1);
         }
         (Outcome::Continue, self.rules.len())
+    }
+
+    /// What the rule at `at` will ask of users that is not known yet.
+    fn unknown(&self, at: usize, head: &request::Parts, state: &State) -> Option<Unknown> {
+        let mut users = self.slow_users.get(at)?.iter();
+        let users = users.find(|users| state.known(users, &head.headers).is_none())?;
+        Unknown::of(users, &head.headers)
     }
 
     /// Carries the response parts out that the request's way through the list has come by.

@@ -1,6 +1,6 @@
 //! What an expression sees: a request and perhaps its response, the connection, and what is remembered between rules.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, net::SocketAddr, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
@@ -12,7 +12,7 @@ use super::{
     auth::Users,
     body::BodySeen,
     capture::Captured,
-    fetch::{Side, payload::Seen},
+    fetch::{Side, credentials, payload::Seen},
     named::Named,
     table::Tracked,
     value::Value,
@@ -326,6 +326,27 @@ pub struct State {
     pub(super) awaited: Option<usize>,
     /// What was found of an Authorization field, for lists of users of whom that takes long.
     checked: Vec<(Arc<Users>, HeaderValue, bool)>,
+    /// Passwords that take long are verified elsewhere, not where they are asked for.
+    pub(super) aside: bool,
+    /// A list of users that was asked for meanwhile.
+    pub(super) wanted: RefCell<Option<Unknown>>,
+}
+
+/// What takes long to find out: whether a list of users allows what an Authorization field says.
+#[derive(Debug)]
+pub struct Unknown {
+    /// The list.
+    pub users: Arc<Users>,
+    /// The field's value.
+    pub field: HeaderValue,
+}
+
+impl Unknown {
+    pub(super) fn of(users: &Arc<Users>, headers: &HeaderMap) -> Option<Self> {
+        let field = headers.get(AUTHORIZATION)?.clone();
+        let users = Arc::clone(users);
+        Some(Self { users, field })
+    }
 }
 
 impl State {
@@ -345,12 +366,27 @@ impl State {
     }
 
     /// Remembers whether a list of users allows what an Authorization field says.
-    pub fn check(&mut self, users: Arc<Users>, field: HeaderValue, allowed: bool) {
-        self.checked.push((users, field, allowed));
+    pub fn check(&mut self, of: Unknown, allowed: bool) {
+        self.checked.push((of.users, of.field, allowed));
     }
 
-    /// Whether a list of users allows a request, found before or now.
+    /// Whether a list of users allows a request. Where that takes long and is verified aside, a no that does not count is
+    /// said for now, and the list is wanted.
     pub(super) fn allows(&self, users: &Arc<Users>, headers: &HeaderMap) -> bool {
+        self.known(users, headers).unwrap_or_else(|| {
+            if !self.aside {
+                return users.allow(headers);
+            }
+            self.wanted.replace(Unknown::of(users, headers));
+            false
+        })
+    }
+
+    /// The same, where it was found before or takes no time.
+    pub(super) fn known(&self, users: &Arc<Users>, headers: &HeaderMap) -> Option<bool> {
+        if !users.is_slow() {
+            return Some(users.allow(headers));
+        }
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         if let (Some(field), None) = (fields.next(), fields.next())
             && let Some((.., allowed)) = self
@@ -358,9 +394,11 @@ impl State {
                 .iter()
                 .find(|(of, value, _)| Arc::ptr_eq(of, users) && value == field)
         {
-            return *allowed;
+            return Some(*allowed);
         }
-        users.allow(headers)
+        credentials(headers).map_or(Some(false), |(name, password)| {
+            users.at_once(&name, &password)
+        })
     }
 
     /// The names of servers that rules want to be asked, the first that can be.
@@ -502,6 +540,7 @@ impl State {
         self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;
+        self.checked.clear();
         self.hints.clear();
         self.servers.clear();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);

@@ -23,6 +23,7 @@ fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
         Outcome::Await(_) => "waits".to_owned(),
+        Outcome::Verify(_) => "verify".to_owned(),
         Outcome::Drop(silent) => format!("drop {silent}"),
         Outcome::Continue => "continue".into(),
         Outcome::Backend(Target::Named(named)) => named.name().to_owned(),
@@ -387,4 +388,50 @@ fn what_is_allowed_goes_past_everything_but_the_choice_of_a_backend() {
         outcome(&rules, &mut head("GET", "/a", &[])),
         "deny 403 None"
     );
+}
+
+#[test]
+fn a_slow_password_is_verified_for_a_rule_that_comes_to_ask_and_once() {
+    let hash = format!("$6$rounds=1000$saltstring${}", "a".repeat(86));
+    let users = std::sync::Arc::new(Users::new(vec![("user".into(), hash)]).unwrap());
+    let rules = RuleSet::new(vec![
+        Rule {
+            condition: when("path", How::Prefix, "/denied"),
+            end: Some(End::Drop { silent: false }),
+            ..Rule::default()
+        },
+        Rule {
+            condition: when("path", How::Prefix, "/admin"),
+            gates: vec![Gate::Auth {
+                users: std::sync::Arc::clone(&users),
+                realm: None,
+            }],
+            ..Rule::default()
+        },
+    ]);
+    let with = |path| head("GET", path, &[("authorization", "Basic dXNlcjpwYTpzcw==")]);
+    assert_eq!(outcome(&rules, &mut with("/app")), "continue");
+    assert_eq!(outcome(&rules, &mut with("/denied")), "drop false");
+    assert_eq!(
+        outcome(&rules, &mut head("GET", "/admin", &[])),
+        r#"deny 401 Some("Basic realm=\"web\"")"#
+    );
+    // What is found out is not asked again, and holds for that field alone.
+    let (mut state, mut later) = (State::default(), Later::default());
+    let mut asked = with("/admin");
+    let (Outcome::Verify(unknown), at) =
+        rules.request(0, &mut asked, &mut state, &mut later, &Fixed)
+    else {
+        panic!("it is known already");
+    };
+    assert_eq!(
+        (at, unknown.field.as_bytes()),
+        (1, b"Basic dXNlcjpwYTpzcw==".as_slice())
+    );
+    state.check(unknown, true);
+    let (outcome, _) = rules.request(at, &mut asked, &mut state, &mut later, &Fixed);
+    assert!(matches!(outcome, Outcome::Continue), "{outcome:?}");
+    let mut other = head("GET", "/admin", &[("authorization", "Basic dXNlcjp4")]);
+    let (outcome, _) = rules.request(at, &mut other, &mut state, &mut later, &Fixed);
+    assert!(matches!(outcome, Outcome::Verify(_)), "{outcome:?}");
 }

@@ -338,7 +338,6 @@ impl Way<'_> {
     ) -> Result<Option<&'p Target>, Failure> {
         let client = self.client;
         self.touched = true;
-        slow::check(client, rules, &head.headers).await;
         if rules.asks_for_body() {
             // Whoever asks for it is told to go on by whoever wants it.
             if !head.headers.contains_key(EXPECT) {
@@ -384,6 +383,7 @@ impl Way<'_> {
                     return Err(Failure::Answer(Box::new(reply.into())));
                 }
                 Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
+                Outcome::Verify(unknown) => slow::verify(client, unknown).await,
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
                 Outcome::Drop(silent) => {
                     self.count_denied(side);

@@ -7,39 +7,29 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{Client, rules::Memory};
-use crate::rules::{RuleSet, credentials};
+use crate::rules::Unknown;
 
 /// One at a time in this process: a hash may want a lot of memory.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Finds out what lists of users that these rules ask for say of a request, where that takes long.
-pub(super) async fn check(client: &Rc<Client>, rules: &RuleSet, headers: &HeaderMap) {
-    if rules.slow_users().is_empty() {
-        return;
-    }
-    let (Some(field), Some((name, password))) =
-        (headers.get(AUTHORIZATION).cloned(), credentials(headers))
-    else {
-        return;
-    };
-    for users in rules.slow_users() {
-        if users.at_once(&name, &password).is_some() {
-            continue;
-        }
-        let (of, name, password) = (Arc::clone(users), name.clone(), password.clone());
-        let allowed = aside(move || of.verify(&name, &password)).await;
-        let allowed = allowed.unwrap_or(false);
-        let memory = &mut Memory::of(client).remembered;
-        memory
-            .state
-            .check(Arc::clone(users), field.clone(), allowed);
-    }
+/// Finds out for the rule that asks whether a list of users allows a request.
+pub(super) async fn verify(client: &Rc<Client>, unknown: Unknown) {
+    let users = Arc::clone(&unknown.users);
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, unknown.field.clone())]);
+    let allowed = aside(move || users.allow(&headers)).await;
+    let memory = &mut Memory::of(client).remembered;
+    memory.state.check(unknown, allowed.unwrap_or(false));
 }
 
 /// Does something that takes long beside the workers, when it is its turn. `None` if the process is ending.
 pub(super) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let _turn = TURN.lock().await;
+    let turn = TURN.lock().await;
+    // Whoever leaves meanwhile leaves the work running, and its turn with it.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
     spawn_blocking(work).await.ok()
 }
