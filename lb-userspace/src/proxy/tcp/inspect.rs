@@ -22,7 +22,7 @@ use crate::{
     observe::log::{Cause, Phase, Termination},
     proxy::stream::without_goodbye,
     rules::{
-        Captured, Content, MOST_PAYLOAD, Seen, State,
+        Captured, Content, Counted, MOST_PAYLOAD, Seen, State,
         hello::{self, Hello},
     },
     topology::Backend,
@@ -128,7 +128,7 @@ pub(super) async fn inspect(
     early.deadline = (!inspect.delay.is_zero()).then_some(deadline);
     let patience = client.frontend().config.timeouts.client;
     let mut heard = Instant::now();
-    let mut counted = 0;
+    let mut counted = Counted::default();
     // What is there already is read first, as HAProxy does it.
     tokio::task::yield_now().await;
     if early.bytes.is_empty() {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::model::{AccessLog, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Content, Data, Expr, Scene, Seen, State, Value, stick},
+    rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
 };
 
@@ -331,7 +331,7 @@ async fn carry(
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
     let rules = &backend.config.inspect_response;
-    let mut counted = 0;
+    let mut counted = Counted::default();
     // Whether what the server said was dropped, and if so, silently.
     let dropped = Cell::new(None);
     let source = client.address.inet();

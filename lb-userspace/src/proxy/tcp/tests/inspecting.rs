@@ -155,3 +155,30 @@ fn what_a_server_may_not_say_is_counted_at_all_who_were_to_pass_it_on() {
         assert!(lines[0].contains(" 3 PD "), "{lines:?}");
     }
 }
+
+#[test]
+fn each_rule_counts_once_in_whichever_round_it_holds() {
+    let text = format!(
+        "frontend f\n bind *:80\n tcp-request inspect-delay 20s\n tcp-request content track-sc0 src table t\n tcp-request content \
+         sc-inc-gpc0(0) if {{ var(sess.seen) -m found }}\n tcp-request content set-var(sess.seen) int(1)\n tcp-request content \
+         sc-inc-gpc1(0)\n tcp-request content accept if {{ req.len ge 4 }}\n default_backend b\nbackend b\n server s {}\nbackend t\n \
+         stick-table type ip size 10 store gpc0,gpc1\n",
+        server(echo)
+    );
+    let harness = harness(&text, None);
+    let topology = &harness.shared.topology;
+    let counted = || {
+        let (table, now) = (topology.tables[0].table().unwrap(), topology.clock.now_ms());
+        let entry = table.entries(now).next()?;
+        let of = |data| table.get(&entry, data, now);
+        Some((of(Data::Gpc0)?, of(Data::Gpc1)?))
+    };
+    let mut client = harness.connect();
+    client.write_all(b"ab").unwrap();
+    wait_until("a round is over", || {
+        counted().is_some_and(|(_, second)| second == 1)
+    });
+    client.write_all(b"cd").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
+    assert_eq!(counted(), Some((1, 1)));
+}
