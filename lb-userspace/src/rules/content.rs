@@ -19,10 +19,14 @@ pub enum Content {
     Drop(bool),
 }
 
+/// The rules of a list that have counted, by their places: none does so twice for one connection.
+#[derive(Debug, Default)]
+pub struct Counted(Vec<usize>);
+
 impl RuleSet {
     /// Carries the list out for what has come so far. Each time it begins anew, as HAProxy has it, so that what is
-    /// remembered is what there is in the end; `counted` is how far counters have counted already.
-    pub fn content(&self, counted: &mut usize, state: &mut State, world: &dyn World) -> Content {
+    /// remembered is what there is in the end; `counted` is which rules have counted already.
+    pub fn content(&self, counted: &mut Counted, state: &mut State, world: &dyn World) -> Content {
         for (at, rule) in self.rules().iter().enumerate() {
             let scene = Scene {
                 request: None,
@@ -38,12 +42,15 @@ impl RuleSet {
             if follows_what_may_come(rule, &scene) {
                 return Content::Wait;
             }
+            let has_counted = counted.0.contains(&at);
             for edit in &rule.edits {
-                if at >= *counted || !edit.counts() {
+                if !has_counted || !edit.counts() {
                     edit::connection(edit, state, world);
                 }
             }
-            *counted = (at + 1).max(*counted);
+            if !has_counted && rule.edits.iter().any(Edit::counts) {
+                counted.0.push(at);
+            }
             match &rule.end {
                 Some(End::Allow) => return Content::Pass,
                 Some(End::Drop { silent }) => return Content::Drop(*silent),

@@ -5,24 +5,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::map::{Map, Which};
+pub use super::map::Change;
+use super::map::Map;
 
 /// What was read from a file.
 #[derive(Debug)]
 pub struct Live {
     path: PathBuf,
     maps: OnceLock<Vec<Arc<Map>>>,
-}
-
-/// What is done to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// `set_map`: a key leads to this, whether it was there or not.
-    Set,
-    /// `del_map`, `del_acl`: a key is removed.
-    Remove,
-    /// `add_acl`: a pattern is there.
-    Add,
 }
 
 impl Live {
@@ -46,21 +36,7 @@ impl Live {
     /// Changes all of them. What cannot be a key, or what it leads to, changes nothing.
     pub(super) fn change(&self, change: Change, key: &str, text: &str) {
         for map in self.maps.get().map_or(&[][..], Vec::as_slice) {
-            let mut known = false;
-            let mut same = true;
-            for line in map.lines().iter().filter(|line| line.key == key) {
-                known = true;
-                same &= line.text == text;
-            }
-            let _ = match (change, known) {
-                (Change::Remove, true) => {
-                    map.remove(Which::Key(key));
-                    Ok(())
-                }
-                (Change::Set, true) if !same => map.replace(Which::Key(key), text).map(drop),
-                (Change::Set | Change::Add, false) => map.append([(key, text)]),
-                (Change::Set | Change::Add, true) | (Change::Remove, false) => Ok(()),
-            };
+            let _ = map.settle(change, key, text);
         }
     }
 }

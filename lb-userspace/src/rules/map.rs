@@ -96,6 +96,29 @@ impl Line {
     }
 }
 
+/// What rules do with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// `set_map`: a key leads to this, whether it was there or not.
+    Set,
+    /// `del_map`, `del_acl`: a key is removed.
+    Remove,
+    /// `add_acl`: a pattern is there.
+    Add,
+}
+
+impl Change {
+    /// Whether there is nothing to do.
+    fn is_done(self, lines: &[Arc<Line>], key: &str, text: &str) -> bool {
+        let mut found = lines.iter().filter(|line| line.key == key).peekable();
+        match self {
+            Self::Remove => found.peek().is_none(),
+            Self::Add => found.peek().is_some(),
+            Self::Set => found.peek().is_some() && found.all(|line| line.text == text),
+        }
+    }
+}
+
 /// Which lines are meant.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
@@ -257,8 +280,55 @@ impl Map {
         let _ = self.change(Vec::clear);
     }
 
+    /// Does with a key what a rule wants to be done. That is one step, so that of several who want the same one does it,
+    /// and whoever wants what is so already neither waits nor copies anything.
+    ///
+    /// # Errors
+    /// It is no such key, or what it is to lead to is not of the map's type.
+    pub fn settle(&self, change: Change, key: &str, text: &str) -> Result<(), Problem> {
+        if change.is_done(&self.entries.load().lines, key, text) {
+            return Ok(());
+        }
+        let new = match change {
+            Change::Remove => None,
+            Change::Set | Change::Add => Some(Arc::new(Line::new(key, text, self.output)?)),
+        };
+        self.change_unless(
+            |lines| change.is_done(lines, key, text),
+            |lines| {
+                let Some(new) = new else {
+                    return lines.retain(|line| line.key != key);
+                };
+                let mut known = false;
+                for line in lines.iter_mut().filter(|line| line.key == key) {
+                    known = true;
+                    *line = Arc::new(Line {
+                        id: line.id,
+                        key: key.to_owned(),
+                        text: text.to_owned(),
+                        value: new.value.clone(),
+                    });
+                }
+                if !known {
+                    lines.push(new);
+                }
+            },
+        )
+    }
+
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Line>>)) -> Result<(), Problem> {
+        self.change_unless(|_| false, change)
+    }
+
+    fn change_unless(
+        &self,
+        is_done: impl FnOnce(&[Arc<Line>]) -> bool,
+        change: impl FnOnce(&mut Vec<Arc<Line>>),
+    ) -> Result<(), Problem> {
         let _writing = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_done(&self.entries.load().lines) {
+            return Ok(());
+        }
         let mut lines = self.lines();
         change(&mut lines);
         let entries = Entries::new(lines, self.how, self.ignore_case);
@@ -430,6 +500,37 @@ mod tests {
         assert!(map.refresh().is_err());
         assert_eq!(map.refresh(), Ok(None), "told of once");
         assert_eq!(map.find(&Value::text("a")), Some(Value::Int(10)));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn of_many_who_want_a_key_one_adds_it_and_what_is_so_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("lb-map-settled-{}", std::process::id()));
+        fs::write(&path, "a 1\na 1\n").unwrap();
+        let map = Map::read(path.clone(), How::Exact, false, Output::Number).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for key in 0..100 {
+                        let key = format!("k{key}");
+                        map.settle(Change::Set, &key, "2").unwrap();
+                        map.settle(Change::Add, &key, "").unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(map.len(), 102, "each key once");
+        let before = map.entries.load_full();
+        map.settle(Change::Set, "a", "1").unwrap();
+        map.settle(Change::Remove, "z", "").unwrap();
+        assert!(Arc::ptr_eq(&before, &map.entries.load_full()));
+        assert!(map.settle(Change::Set, "a", "x").is_err());
+        map.settle(Change::Set, "a", "3").unwrap();
+        let texts: Vec<_> = map.lines().iter().map(|line| line.text.clone()).collect();
+        assert_eq!(texts[..3], ["3", "3", "2"]);
+        assert_eq!(map.lines()[0].id, before.lines[0].id);
+        map.settle(Change::Remove, "a", "").unwrap();
+        assert_eq!(map.len(), 100);
         fs::remove_file(&path).unwrap();
     }
 

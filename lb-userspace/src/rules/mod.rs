@@ -60,7 +60,7 @@ pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Judged, Test};
-pub use content::Content;
+pub use content::{Content, Counted};
 pub use convert::Converter;
 pub use expr::Expr;
 pub use fetch::{

@@ -10,7 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 
 use super::value::{Kind, Value};
 
+mod count;
 mod data;
 mod inspect;
 mod servers;
@@ -140,6 +141,8 @@ pub struct Table {
     layout: Layout,
     /// Made when the proxy starts: whoever only checks a file needs none.
     store: OnceLock<Arc<Store>>,
+    /// Nothing that has expired need be sought before.
+    next_sweep: AtomicU64,
 }
 
 /// What a table holds. It outlives a configuration.
@@ -147,6 +150,8 @@ pub struct Table {
 struct Store {
     hasher: RandomState,
     sets: Box<[Set]>,
+    /// How many places are taken; below zero while who takes one is slower to count than who gives it back.
+    taken: AtomicI64,
 }
 
 impl Table {
@@ -155,6 +160,7 @@ impl Table {
         Self {
             layout,
             store: OnceLock::new(),
+            next_sweep: AtomicU64::new(0),
         }
     }
 
@@ -165,6 +171,7 @@ impl Table {
             Arc::new(Store {
                 hasher: RandomState::new(),
                 sets: (0..sets).map(empty).collect(),
+                taken: AtomicI64::new(0),
             })
         })
     }
@@ -194,7 +201,7 @@ impl Table {
 
     /// The two sets that a key belongs to, or twice the same.
     fn sets_of(&self, key: &Key) -> [&Set; 2] {
-        let Store { hasher, sets } = &**self.store();
+        let Store { hasher, sets, .. } = &**self.store();
         let hash = hasher.hash_one(key);
         // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
         let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
@@ -239,13 +246,7 @@ impl Table {
                     cells: self.layout.store.iter().map(|_| Cell::default()).collect(),
                 })
             });
-            let found = place.compare_and_swap(&before, Some(Arc::clone(entry)));
-            let swapped = match (&*found, &before) {
-                (Some(found), Some(before)) => Arc::ptr_eq(found, before),
-                (None, None) => true,
-                _ => false,
-            };
-            if swapped {
+            if self.replace(place, before.as_ref(), Some(Arc::clone(entry))) {
                 return made;
             }
         }

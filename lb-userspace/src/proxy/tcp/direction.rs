@@ -90,9 +90,8 @@ impl<'a> Direction<'a> {
         self
     }
 
-    /// Reads what there is, and passes nothing on: what has come so far, and whether that is all. Pending only when there
-    /// is nothing more for now.
-    pub(super) fn gather(&mut self, cx: &mut Context<'_>) -> Result<(&[u8], bool), Broken> {
+    /// Reads what there is, and passes nothing on: whether that is all.
+    pub(super) fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         while self.state == State::Open && self.kept.len() < MOST_PAYLOAD {
             let mut scratch = self.local.scratch.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch);
@@ -110,7 +109,12 @@ impl<'a> Direction<'a> {
                 self.state = State::Ending;
             }
         }
-        Ok((&self.kept, self.state == State::Ending))
+        Ok(self.state == State::Ending)
+    }
+
+    /// What was gathered so far.
+    pub(super) fn gathered(&self) -> &[u8] {
+        &self.kept
     }
 
     /// The end has been passed on.

@@ -5,23 +5,26 @@
 use std::{
     cell::RefCell,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncRead, ReadBuf},
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{Client, Worker, around::Around};
+use super::{Client, Local, Stream, Worker, around::Around};
 use crate::{
     config::model::Inspect,
     observe::log::{Cause, Phase, Termination},
     proxy::stream::without_goodbye,
-    rules::{Captured, Content, MOST_PAYLOAD, Seen, State},
+    rules::{
+        Captured, Content, Counted, MOST_PAYLOAD, Seen, State,
+        hello::{self, Hello},
+    },
     topology::Backend,
 };
 
@@ -33,6 +36,8 @@ pub(super) struct Early {
     pub(super) ended: bool,
     /// Rules have looked at it.
     pub(super) looked: bool,
+    /// How long they were ready to wait for it, if they were at all.
+    deadline: Option<Instant>,
     /// The connection is to end without a word to the other end.
     pub(super) vanishes: bool,
 }
@@ -48,6 +53,45 @@ impl Early {
 
     fn is_full(&self) -> bool {
         self.bytes.len() >= MOST_PAYLOAD
+    }
+
+    /// Reads once, as much as there is room for: by the worker's own buffer, so that who says nothing holds no memory.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &Local,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Ended>> {
+        let mut scratch = local.scratch.borrow_mut();
+        let room = MOST_PAYLOAD.saturating_sub(self.bytes.len());
+        let room = room.min(scratch.len());
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
+            Ok(()) => self.ended |= buffer.filled().is_empty(),
+            Err(error) if without_goodbye(&error) => self.ended = true,
+            Err(_) => return Poll::Ready(Err(gone(Cause::Client))),
+        }
+        self.bytes.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there already. With TLS that may be several records.
+    fn read_what_is_there(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &Local,
+        stream: &mut Stream,
+    ) -> Result<(), Ended> {
+        while !self.ended && !self.is_full() {
+            match self.poll_read(cx, local, stream) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -81,23 +125,15 @@ pub(super) async fn inspect(
 ) -> Result<(), Ended> {
     early.looked = true;
     let deadline = Instant::now() + inspect.delay;
+    early.deadline = (!inspect.delay.is_zero()).then_some(deadline);
     let patience = client.frontend().config.timeouts.client;
     let mut heard = Instant::now();
-    let mut counted = 0;
+    let mut counted = Counted::default();
     // What is there already is read first, as HAProxy does it.
     tokio::task::yield_now().await;
-    if early.bytes.is_empty() && !early.ended {
-        let mut read = pin!(client.stream.read_buf(&mut early.bytes));
-        let read = poll_fn(|cx| match read.as_mut().poll(cx) {
-            Poll::Ready(read) => Poll::Ready(Some(read)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        match read.await {
-            Some(Ok(0)) => early.ended = true,
-            Some(Err(error)) if !without_goodbye(&error) => return Err(gone(Cause::Client)),
-            Some(Err(_)) => early.ended = true,
-            Some(Ok(_)) | None => {}
-        }
+    if early.bytes.is_empty() {
+        poll_fn(|cx| Poll::Ready(early.read_what_is_there(cx, &worker.tcp, &mut client.stream)))
+            .await?;
     }
     loop {
         let is_final =
@@ -126,12 +162,10 @@ pub(super) async fn inspect(
         let idle = heard + patience;
         tokio::select! {
             biased;
-            read = client.stream.read_buf(&mut early.bytes) => match read {
-                Ok(0) => early.ended = true,
-                Ok(_) => heard = Instant::now(),
-                Err(error) if without_goodbye(&error) => early.ended = true,
-                Err(_) => return Err(gone(Cause::Client)),
-            },
+            read = poll_fn(|cx| early.poll_read(cx, &worker.tcp, &mut client.stream)) => {
+                read?;
+                heard = Instant::now();
+            }
             () = sleep_until(deadline.min(idle)) => {
                 if idle < deadline {
                     return Err(gone(Cause::ClientTimeout));
@@ -139,6 +173,30 @@ pub(super) async fn inspect(
             }
         }
     }
+}
+
+/// Reads on until the name that a TLS client asks for must have come, where rules have decided before: what they have
+/// seen is gone from the socket, so that nobody can look there any more. No longer than they were ready to wait, or
+/// than `patience` from the beginning where they were not.
+pub(super) async fn await_name(
+    worker: &Worker,
+    client: &mut Client,
+    early: &mut Early,
+    patience: Duration,
+) -> Result<(), Ended> {
+    let from_beginning = Instant::from_std(client.accepted) + patience;
+    let deadline = early.deadline.unwrap_or(from_beginning);
+    while !early.ended
+        && !early.is_full()
+        && matches!(hello::parse(&early.bytes), Hello::Partial(_))
+    {
+        tokio::select! {
+            biased;
+            read = poll_fn(|cx| early.poll_read(cx, &worker.tcp, &mut client.stream)) => read?,
+            () = sleep_until(deadline) => break,
+        }
+    }
+    Ok(())
 }
 
 fn gone(cause: Cause) -> Ended {

@@ -1,7 +1,7 @@
 //! Mode tcp in userspace: what the kernel does not take, and everything where there is no kernel path.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::model::{AccessLog, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Data, Expr, Scene, Seen, State, Value, stick},
+    rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
 };
 
@@ -66,7 +66,16 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
     let rules = &frontend.config.inspect;
     if !rules.is_empty() {
         // Boxed, so that connections without rules do not carry its state around.
-        let looked = inspect::inspect(&worker, &mut client, &mut early, &state, (rules, None));
+        let looked = async {
+            let rules = (rules, None);
+            inspect::inspect(&worker, &mut client, &mut early, &state, rules).await?;
+            match worker.shared.tcp.waits_for_name(&client) {
+                Some(patience) => {
+                    inspect::await_name(&worker, &mut client, &mut early, patience).await
+                }
+                None => Ok(()),
+            }
+        };
         if let Err(ended) = Box::pin(looked).await {
             let backend = match ended {
                 Ended::Dropped => None,
@@ -107,8 +116,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
                 if early.looked {
                     trace.queued = trace.queued.map(|queued| queued + waited);
                 }
-                let said = std::mem::take(&mut early.bytes);
-                let rules = (&state, said);
+                let rules = (&state, &mut early);
                 carry(&worker, &mut client, &backend, &slot, stream, rules).await
             }
             Err(outcome) => outcome,
@@ -318,12 +326,14 @@ async fn carry(
     backend: &Arc<Backend>,
     slot: &Connection,
     mut stream: Stream,
-    (state, early): (&RefCell<State>, Vec<u8>),
+    (state, early): (&RefCell<State>, &mut Early),
 ) -> Outcome {
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
     let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
     let rules = &backend.config.inspect_response;
-    let mut counted = 0;
+    let mut counted = Counted::default();
+    // Whether what the server said was dropped, and if so, silently.
+    let dropped = Cell::new(None);
     let source = client.address.inet();
     let destination = match rules.is_empty() {
         true => None,
@@ -342,12 +352,16 @@ async fn carry(
             request: None,
             response: Some(seen),
         };
-        rules
+        let verdict = rules
             .rules
-            .content(&mut counted, &mut state.borrow_mut(), &world)
+            .content(&mut counted, &mut state.borrow_mut(), &world);
+        if let Content::Drop(silent) = verdict {
+            dropped.set(Some(silent));
+        }
+        verdict
     };
     let before = Before {
-        early,
+        early: std::mem::take(&mut early.bytes),
         gate: (!rules.is_empty()).then(|| Gate::new(rules.delay, judge)),
     };
     let mut outcome = relay(
@@ -367,6 +381,12 @@ async fn carry(
         },
     )
     .await;
+    if let Some(silent) = dropped.get() {
+        early.vanishes = silent;
+        frontend.counters.denied_responses.inc();
+        backend.counters.denied_responses.inc();
+        server.counters.denied_responses.inc();
+    }
     if outcome.termination.cause == Cause::Down && server.gives_way() {
         outcome.termination.cause = Cause::Up;
     }

@@ -155,9 +155,7 @@ impl<'a> Relay<'a> {
                     return Poll::Ready(self.broken(Cause::Server));
                 }
                 Broken::Reading => {
-                    self.server_broke = true;
-                    self.upward.give_up();
-                    self.downward.end();
+                    self.server_breaks();
                     // It waits for the client to take what is kept.
                     cx.waker().wake_by_ref();
                 }
@@ -175,21 +173,34 @@ impl<'a> Relay<'a> {
 
     /// Asks rules what becomes of what the server has said, while they have not decided.
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
-        let Some(gate) = &mut self.gate else {
+        let Some(mut gate) = self.gate.take() else {
             return Poll::Pending;
         };
-        let verdict = match self.downward.gather(cx) {
-            Ok((bytes, ended)) => gate.poll(cx, bytes, ended),
-            Err(_) => return Poll::Ready(self.broken(Cause::Server)),
+        let ended = match self.downward.gather(cx) {
+            Ok(ended) => ended,
+            Err(_) if self.downward.gathered().is_empty() => {
+                return Poll::Ready(self.broken(Cause::Server));
+            }
+            Err(_) => {
+                self.server_breaks();
+                true
+            }
         };
-        match verdict {
-            Content::Wait => {}
-            Content::Pass => self.gate = None,
+        match gate.poll(cx, self.downward.gathered(), ended) {
+            Content::Wait => self.gate = Some(gate),
+            Content::Pass => {}
             Content::Drop(_) => {
                 return Poll::Ready(Termination::new(Cause::Proxy, Phase::Data));
             }
         }
         Poll::Pending
+    }
+
+    /// The server has broken off; what it had sent still goes to the client.
+    fn server_breaks(&mut self) {
+        self.server_broke = true;
+        self.upward.give_up();
+        self.downward.end();
     }
 
     /// Whose time it is: a side is waited for if data is expected from it, or has to be taken by it.

@@ -72,6 +72,13 @@ impl Plan {
         }
     }
 
+    /// How long to wait for the name that `client` asks for, if a rule asks for it and the client's TLS is not ours.
+    pub(super) fn waits_for_name(&self, client: &Client) -> Option<Duration> {
+        let frontend = client.frontend();
+        let by_name = self.frontends.get(frontend.index)?.by_name;
+        (by_name && client.tls.is_none()).then(|| PATIENCE.min(frontend.config.timeouts.client))
+    }
+
     /// The backend for `client`: that of the first rule that holds, else the default.
     pub(super) async fn route(
         &self,
@@ -90,11 +97,11 @@ impl Plan {
             return default();
         };
         let looked_at;
-        let name = match (client.server_name(), routes.by_name) {
+        let name = match (client.server_name(), self.waits_for_name(client)) {
             (Some(name), _) => Some(name),
-            // What rules have waited for is there.
-            (None, true) if client.tls.is_none() && !early.looked => {
-                looked_at = look(client, PATIENCE.min(frontend.config.timeouts.client)).await;
+            // What rules have looked at is read on already, and is not in the socket any more.
+            (None, Some(patience)) if !early.looked => {
+                looked_at = look(client, patience).await;
                 looked_at.as_deref()
             }
             _ => None,

@@ -422,4 +422,5 @@ fn an_immediate_stop_ends_connections() {
     wait_until("the workers have ended", || proxy.is_finished());
 }
 
+mod inspecting;
 mod sticking;

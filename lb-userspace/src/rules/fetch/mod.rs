@@ -506,7 +506,7 @@ impl Fetch {
             }
             Self::Keys { table, free } => {
                 let table = table.table()?;
-                let used = i64::try_from(table.entries(world.now_ms()).count()).ok()?;
+                let used = i64::try_from(table.used(world.now_ms())).ok()?;
                 Value::Int(match free {
                     true => (i64::from(table.key().size) - used).max(0),
                     false => used,

@@ -144,7 +144,7 @@ impl Table {
                 return Removed::InUse;
             }
             // Whoever has replaced it meanwhile has removed it.
-            place.compare_and_swap(&entry, None);
+            self.replace(place, Some(&entry), None);
             return Removed::Done;
         }
         Removed::Absent

@@ -164,8 +164,9 @@ async fn forward_to_backend(
             Ok(routed) => routed,
             Err(failure) => {
                 let mut body = RequestBody::new(body, client);
-                // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body.
-                if !fields.any(Fields::EXPECT) {
+                // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body, unless rules have
+                // waited for it: then it is on its way.
+                if !fields.any(Fields::EXPECT) || client.interim.get() {
                     body.drain().await;
                 }
                 return Err(failure);

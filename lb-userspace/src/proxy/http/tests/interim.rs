@@ -164,3 +164,37 @@ fn a_server_of_http_2_may_be_waited_for_before_the_body_is_sent() {
     client.write_all(b"abc").unwrap();
     assert!(read_all(&mut client).ends_with("abc\r\n0\r\n\r\n"));
 }
+
+#[test]
+fn a_body_that_rules_have_waited_for_is_taken_before_the_request_is_refused() {
+    let at = server(|mut stream| {
+        read_head(&mut stream);
+        stream.write_all(OK.as_bytes()).unwrap();
+    });
+    let rules = rules::Rules::new(
+        &[at],
+        r#"    rules:
+      - { if: { path: /some }, wait_for_body: { time: 20s, at_least: 4 } }
+      - { if: { path: /some }, deny: true }
+"#,
+        "",
+    );
+    let mut client = rules.harness.connect();
+    let head =
+        "POST /some HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    assert_eq!(
+        read_to(&mut client, "\r\n\r\n"),
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
+    client.write_all(b"evil bytes").unwrap();
+    let refused = read_to(&mut client, "</html>\n");
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    assert!(!refused.contains("connection: close"), "{refused}");
+    // So the connection can go on.
+    let head = "GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    assert!(read_to(&mut client, "\r\n\r\n").starts_with("HTTP/1.1 200"));
+    drop(client);
+    rules::cleaned(rules);
+}
