@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{StartError, fast_path, files, fixed_descriptors, notify, running::Running};
+use super::{StartError, fast_path, files, fixed_descriptors, notify, running::Running, watch};
 use crate::{
     config::{
         self, Config, Report,
@@ -101,6 +101,7 @@ impl Running {
 
     /// Reads and checks the file, and has all that it asks for.
     async fn prepare(&mut self) -> Result<Prepared, ReloadError> {
+        self.origin.seen = watch::look(&self.origin.path);
         let (origin, running) = (self.origin.clone(), Arc::clone(self.config()));
         let before = Arc::clone(&self.shared.topology);
         // A large file takes its time, and so do certificates; others wait on this thread.
