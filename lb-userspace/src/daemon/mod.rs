@@ -221,7 +221,7 @@ impl Daemon {
             admin,
             ..
         } = &mut self;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let sources = running.sources.clone();
             let mut tasks = JoinSet::new();
             let events = sources.topology().events();
@@ -252,7 +252,10 @@ impl Daemon {
             }
             tracing::info!("lb has stopped");
             Ok(())
-        })
+        });
+        // A file that was being read when the stop was asked for may ask for names yet, which takes minutes.
+        self.runtime.shutdown_background();
+        served
     }
 }
 
