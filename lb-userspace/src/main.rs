@@ -162,14 +162,14 @@ fn main() -> ExitCode {
 fn run(args: &RunArgs) -> ExitCode {
     bridge::install();
     let file = &args.file;
+    // Before the file is read, and before the process goes to another folder.
+    let origin = daemon::Origin::new(&file.config, file.options());
     let report = config::check(&file.config, &config::process_environment, &file.options());
     let valid = report.is_valid();
     eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
     let Some(config) = report.config.filter(|_| valid) else {
         return ExitCode::FAILURE;
     };
-    // Before the process goes to another folder.
-    let origin = daemon::Origin::new(&file.config, file.options());
     if args.daemon {
         let stderr = |log: &LogTarget| log.target == LogDestination::Stderr;
         if config.global.log.iter().all(stderr) {

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -294,6 +296,35 @@ fn a_graceful_stop_waits_for_connections_and_a_second_signal_does_not() {
         matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)),
         "the connection has ended"
     );
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reload_that_reads() {
+    let mut daemon = Daemon::start(echo_server(), "1h");
+    let mut client = daemon.connect();
+    round_trip(&mut client);
+    // A file that takes as long as its writer, as one does whose names nobody answers for.
+    let path = daemon.directory.0.join("lb.yaml");
+    fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    daemon.signal(libc::SIGHUP);
+    let mut writer = None;
+    daemon.wait_until("it reads", |_| {
+        // Without a reader it cannot be opened.
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        writer = open(&path, flags, Mode::empty()).ok();
+        writer.is_some()
+    });
+    daemon.signal(libc::SIGTERM);
+    daemon.wait_until("its listeners are closed", |daemon| {
+        TcpStream::connect(daemon.address).is_err()
+    });
+    round_trip(&mut client);
+    drop(client);
+    let (code, said) = daemon.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the running configuration stays"), "{said}");
+    drop(writer);
 }
 
 #[test]

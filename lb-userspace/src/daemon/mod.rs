@@ -105,14 +105,18 @@ pub enum StartError {
 pub struct Origin {
     path: PathBuf,
     options: haproxy::Options,
+    /// The files as they were when they were last read: from just before that.
+    seen: watch::Seen,
 }
 
 impl Origin {
-    /// A file, read as `options` say.
+    /// A file, read as `options` say, after this.
     pub fn new(path: &Path, options: haproxy::Options) -> Self {
+        // The process may change its folder.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self {
-            // The process may change its folder.
-            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            seen: watch::look(&path),
+            path,
             options,
         }
     }
@@ -217,7 +221,7 @@ impl Daemon {
             admin,
             ..
         } = &mut self;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let sources = running.sources.clone();
             let mut tasks = JoinSet::new();
             let events = sources.topology().events();
@@ -248,7 +252,10 @@ impl Daemon {
             }
             tracing::info!("lb has stopped");
             Ok(())
-        })
+        });
+        // A file that was being read when the stop was asked for may ask for names yet, which takes minutes.
+        self.runtime.shutdown_background();
+        served
     }
 }
 

@@ -66,13 +66,15 @@ fn watchdog() -> Option<Duration> {
     Some(Duration::from_micros(within))
 }
 
-/// Tells the service manager's watchdog twice in its time that all is well, for as long as all workers turn: one that hangs
-/// or has died is for the service manager to end, with all of the process. Returns at once where no watchdog looks.
+/// Tells the service manager's watchdog at each quarter of its time that all is well, for as long as all workers turn: one
+/// that hangs or has died is for the service manager to end, with all of the process. Returns at once where no watchdog
+/// looks.
 pub(super) async fn watch(pulses: Pulses) {
     let Some(within) = watchdog() else {
         return;
     };
-    let mut ticks = tokio::time::interval(within / 2);
+    // A pulse says of the quarter before it, so that one late turn is no reason to end what serves.
+    let mut ticks = tokio::time::interval(within / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
     loop {

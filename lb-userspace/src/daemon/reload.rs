@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{StartError, fast_path, files, fixed_descriptors, notify, running::Running};
+use super::{
+    StartError, fast_path, files, fixed_descriptors, notify, running::Running, signals::Request,
+    stop::STOPPING, watch,
+};
 use crate::{
     config::{
         self, Config, Report,
@@ -33,6 +36,9 @@ pub(super) enum ReloadError {
     /// Something that it asks for cannot be had.
     #[error(transparent)]
     Refused(#[from] StartError),
+    /// It is not waited for.
+    #[error("{STOPPING}")]
+    Stopping,
     /// A thread ended without a word.
     #[error("the file could not be read: {0}")]
     Reading(#[from] tokio::task::JoinError),
@@ -57,18 +63,32 @@ struct Prepared {
 }
 
 impl Running {
-    /// Reads the configuration again and runs it. Says what has changed, or why nothing has; both are logged.
-    pub(super) async fn reload(&mut self) -> Result<String, String> {
+    /// Reads the configuration again and runs it. Says what has changed, or why nothing has; both are logged. `stop`
+    /// resolves with what it is given up for as long as nothing has changed, since reading may take minutes: names are
+    /// asked for.
+    pub(super) async fn reload(
+        &mut self,
+        stop: impl Future<Output = Request>,
+    ) -> (Result<String, String>, Option<Request>) {
         let name = self.origin.path.display().to_string();
         tracing::info!("reloading {name}");
         notify::reloading();
-        let result = self.reload_from(&name).await;
+        let (prepared, asked) = tokio::select! {
+            biased;
+            prepared = self.prepare() => (prepared, None),
+            request = stop => (Err(ReloadError::Stopping), Some(request)),
+        };
+        let result = self.finish_reload(&name, prepared).await;
         notify::ready("serving");
-        result
+        (result, asked)
     }
 
-    async fn reload_from(&mut self, name: &str) -> Result<String, String> {
-        match self.prepare().await {
+    async fn finish_reload(
+        &mut self,
+        name: &str,
+        prepared: Result<Prepared, ReloadError>,
+    ) -> Result<String, String> {
+        match prepared {
             Ok(prepared) => {
                 let said = self.take(prepared).await;
                 for line in said.lines() {
@@ -99,8 +119,9 @@ impl Running {
         }
     }
 
-    /// Reads and checks the file, and has all that it asks for.
+    /// Reads and checks the file, and has all that it asks for. Whoever waits may give that up.
     async fn prepare(&mut self) -> Result<Prepared, ReloadError> {
+        self.origin.seen = watch::look(&self.origin.path);
         let (origin, running) = (self.origin.clone(), Arc::clone(self.config()));
         let before = Arc::clone(&self.shared.topology);
         // A large file takes its time, and so do certificates; others wait on this thread.

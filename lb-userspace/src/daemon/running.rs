@@ -142,7 +142,7 @@ impl Running {
         // One that is under way knows what it has seen.
         match (&self.watching, self.config.global.watch_config) {
             (None, true) => {
-                let keep = watch::keep(self.origin.path.clone(), self.wishes());
+                let keep = watch::keep(self.origin.clone(), self.wishes());
                 self.watching = Some(self.tasks.spawn(keep));
             }
             (Some(task), false) => {

@@ -40,6 +40,15 @@ impl Signals {
         })
     }
 
+    /// The next one that asks for a stop. Others wait for [`Signals::next`].
+    pub(super) async fn stop(&mut self) -> Request {
+        tokio::select! {
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.user1.recv() => Request::SoftStop,
+        }
+    }
+
     /// The next one.
     pub(super) async fn next(&mut self) -> Request {
         tokio::select! {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Why there is no other configuration any more.
-const STOPPING: &str = "the daemon is stopping and takes no other configuration";
+pub(super) const STOPPING: &str = "the daemon is stopping and takes no other configuration";
 
 /// Where a stop stands. Pure: [`wait`] does what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +87,14 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
         let next = match event {
             Event::Finished => return,
             Event::Wished(wish) if phase == Phase::Running => {
+                let (told, asked) = running.reload(signals.stop()).await;
                 // Whoever has wished it may be gone.
-                let _ = wish.reply.send(running.reload().await);
+                let _ = wish.reply.send(told);
                 times = running.times();
-                continue;
+                match asked {
+                    Some(request) => phase.after(request),
+                    None => continue,
+                }
             }
             Event::Wished(wish) => {
                 let _ = wish.reply.send(Err(STOPPING.to_owned()));
@@ -98,9 +102,12 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
             }
             Event::Asked(Request::Reload) if phase == Phase::Running => {
                 // What has become of it is in the log.
-                let _ = running.reload().await;
+                let (_, asked) = running.reload(signals.stop()).await;
                 times = running.times();
-                continue;
+                match asked {
+                    Some(request) => phase.after(request),
+                    None => continue,
+                }
             }
             Event::Asked(Request::Reload) => {
                 tracing::warn!("{STOPPING}");

@@ -7,6 +7,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::MissedTickBehavior};
 
+use super::Origin;
 use crate::{
     admin::reload::{Wish, Wishes},
     config::haproxy,
@@ -16,15 +17,23 @@ use crate::{
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Wishes for a reload each time that the file has changed and is the same at the next look: it may be half written.
-pub(super) async fn keep(path: PathBuf, wishes: Wishes) {
+/// Files, each as it was at some time.
+pub(super) type Seen = Vec<(PathBuf, Stamp)>;
+
+/// Wishes for a reload each time that the file is not as it was when `origin` was last read, and is the same at the next
+/// look: it may be half written.
+pub(super) async fn keep(origin: Origin, wishes: Wishes) {
+    let Origin {
+        path,
+        seen: mut taken,
+        ..
+    } = origin;
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut taken = stamps(&path);
     let mut last = taken.clone();
     loop {
         looks.tick().await;
-        let now = stamps(&path);
+        let now = look(&path);
         let settled = now == last;
         last.clone_from(&now);
         if now == taken || !settled {
@@ -41,8 +50,8 @@ pub(super) async fn keep(path: PathBuf, wishes: Wishes) {
     }
 }
 
-/// The file, or those of the folder that are read.
-fn stamps(path: &Path) -> Vec<(PathBuf, Stamp)> {
+/// The file, or those of the folder that are read, as they are now.
+pub(super) fn look(path: &Path) -> Seen {
     let mut files: Vec<PathBuf> = match std::fs::read_dir(path) {
         Ok(entries) => entries
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -58,4 +67,24 @@ fn stamps(path: &Path) -> Vec<(PathBuf, Stamp)> {
             (file, stamp)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_changed_while_it_was_read_is_read_again() {
+        let path = std::env::temp_dir().join(format!("lb-watch-{}.yaml", std::process::id()));
+        std::fs::write(&path, "one").unwrap();
+        let origin = Origin::new(&path, haproxy::Options::default());
+        // Whoever reads it now has read something else than what is there when the watch begins.
+        std::fs::write(&path, "other").unwrap();
+        let (wishes, mut wished) = tokio::sync::mpsc::unbounded_channel();
+        let watch = tokio::spawn(keep(origin, wishes));
+        let wish = tokio::time::timeout(Duration::from_secs(30), wished.recv()).await;
+        std::fs::remove_file(&path).unwrap();
+        watch.abort();
+        assert!(wish.is_ok_and(|wish| wish.is_some()));
+    }
 }

@@ -236,7 +236,11 @@ impl Agent {
                 },
                 changed = self.view.changed() => match changed {
                     Ok(()) if self.view.borrow_and_update().epoch() == self.epoch => Ok(()),
-                    Ok(()) => self.attach().and_then(|()| self.sync()),
+                    Ok(()) => {
+                        // The network will not tell again what could not be followed.
+                        self.behind = true;
+                        self.attach().and_then(|()| self.sync())
+                    }
                     Err(_) => return tracing::error!("the kernel path no longer follows the network: netlink is gone"),
                 },
                 // The status holds the sender, so there is always one.

@@ -79,7 +79,7 @@ async fn follow(resolvers: Arc<Resolvers>, name: Arc<str>, members: Vec<Members>
     });
     let mut followed: Vec<Followed> = members.into_iter().map(Followed::new).collect();
     let services = followed.iter().any(Followed::has_services);
-    let mut known = Known::new(Instant::now());
+    let mut known = Known::new(&followed, Instant::now());
     loop {
         let asked = Instant::now();
         let answer = match services {
@@ -116,11 +116,9 @@ async fn addresses_of(asker: &Asker, name: &str, prefers_v4: bool) -> Result<Ans
         Err(NoAnswer::Timeout) => return first,
         _ => {}
     }
-    match (asker.ask(name, kinds[1]).await, first) {
-        (Ok(answer), _) if answer.is_empty() => Err(NoAnswer::Other),
-        // That one family is refused does not say that the name is.
-        (Err(error), Ok(_)) => Err(error),
-        (second, _) => second,
+    match asker.ask(name, kinds[1]).await {
+        Ok(answer) if answer.is_empty() => Err(NoAnswer::Other),
+        second => second,
     }
 }
 
@@ -162,10 +160,15 @@ struct Known {
 }
 
 impl Known {
-    fn new(now: Instant) -> Self {
+    /// What earlier answers have said, before the configuration was read again, counts as said now: what has left the name
+    /// meanwhile is held as if it left it only now.
+    fn new(followed: &[Followed], now: Instant) -> Self {
+        let seats = followed.iter().flat_map(|followed| &followed.seats);
+        let said = seats.filter(|seat| seat.taken);
+        let posts = followed.iter().flat_map(|followed| &followed.posts);
         Self {
-            addresses: Vec::new(),
-            services: Vec::new(),
+            addresses: said.filter_map(|seat| Some((seat.address?, now))).collect(),
+            services: posts.filter_map(|post| Some((post.held()?, now))).collect(),
             last_good: now,
             failed: None,
         }
@@ -228,11 +231,17 @@ impl Followed {
     fn new(members: Members) -> Self {
         let seats = members.servers.iter().map(|server| Seat {
             address: server.address().ip(),
-            taken: false,
+            // Else it is what the host's resolver said at the start.
+            taken: server.moves() > 0,
+        });
+        let posts = members.servers.iter().map(|server| Post {
+            service: server.service(),
+            address: server.address().inet(),
+            weight: server.weight(),
         });
         Self {
             seats: seats.collect(),
-            posts: vec![Post::default(); members.servers.len()],
+            posts: posts.collect(),
             members,
         }
     }
@@ -249,6 +258,7 @@ impl Followed {
         self.seats.fill(Seat::default());
         self.posts.fill(Post::default());
         for server in &self.members.servers {
+            server.set_service(None);
             self.members.backend.set_address(server, Err(why));
         }
     }
@@ -286,6 +296,7 @@ impl Followed {
                 let of = post.service.as_ref();
                 of.is_some_and(|(target, port)| (target, port) == (&service.target, &service.port))
             });
+            server.set_service(post.service.as_ref());
             let current = post.address.map(|address| address.ip());
             post.address = found.and_then(|service| {
                 let best = seats::best(&service.addresses, current, &resolve);

@@ -63,6 +63,19 @@ pub struct Post {
     pub weight: u16,
 }
 
+impl Post {
+    /// The service that it stands for, as an answer would tell of it.
+    pub fn held(&self) -> Option<Service> {
+        let (target, port) = self.service.clone()?;
+        Some(Service {
+            target,
+            port,
+            weight: self.weight.saturating_mul(256),
+            addresses: self.address.map(|at| at.ip()).into_iter().collect(),
+        })
+    }
+}
+
 /// Gives each service a post: the one that it has, else the first that is free. A post whose service is gone is free.
 pub fn services(posts: &mut [Post], known: &[Service]) {
     let key = |service: &Service| (service.target.clone(), service.port);

@@ -166,3 +166,65 @@ async fn an_answer_that_is_too_large_is_asked_for_by_tcp() {
     let _names = Names::start(&topology);
     until(&topology, &["10.0.0.9:80"]).await;
 }
+
+/// The same configuration read again.
+fn reloaded(before: &Topology) -> Topology {
+    let config = fixtures::config(
+        Vec::new(),
+        vec![model::Backend::clone(&before.backends[0].config)],
+    );
+    let topology = before.next(&config);
+    topology.take_over(before);
+    topology
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_address_that_is_held_is_held_after_a_reload_too() {
+    let dns = Dns::start();
+    dns.set("app.example", at(&["10.0.0.1", "10.0.0.2"]));
+    let mut first = topology(&dns, "app.example", Some(80), 3);
+    let mut config = model::Backend::clone(&first.backends[0].config);
+    for server in &mut config.servers {
+        let resolve = server.resolve.as_mut().unwrap();
+        let mut resolvers = Resolvers::clone(&resolve.resolvers);
+        resolvers.hold.obsolete = Duration::from_secs(1000);
+        resolve.resolvers = Arc::new(resolvers);
+    }
+    first = Topology::new(&fixtures::config(Vec::new(), vec![config]));
+    let names = Names::start(&first);
+    until(&first, &["10.0.0.1:80", "10.0.0.2:80", "app.example:80"]).await;
+    drop(names);
+    dns.set("app.example", at(&["10.0.0.2", "10.0.0.3"]));
+    let second = reloaded(&first);
+    let _names = Names::start(&second);
+    until(&second, &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn services_keep_their_servers_through_a_reload() {
+    let dns = Dns::start();
+    let ip = |text: &str| Some(text.parse().unwrap());
+    let one = Says::Service(256, 8001, "one.example", ip("10.0.0.1"));
+    let two = Says::Service(512, 8002, "two.example", ip("10.0.0.2"));
+    let three = Says::Service(256, 8003, "three.example", ip("10.0.0.3"));
+    dns.set(
+        "_web._tcp.example",
+        Does::Say(vec![one.clone(), two.clone()]),
+    );
+    let first = topology(&dns, "_web._tcp.example", None, 3);
+    let names = Names::start(&first);
+    let name = "_web._tcp.example";
+    until(&first, &["10.0.0.1:8001", "10.0.0.2:8002", name]).await;
+    drop(names);
+    dns.set("_web._tcp.example", Does::Say(vec![two, one, three]));
+    let second = reloaded(&first);
+    let _names = Names::start(&second);
+    until(
+        &second,
+        &["10.0.0.1:8001", "10.0.0.2:8002", "10.0.0.3:8003"],
+    )
+    .await;
+    let moves = second.backends[0].servers.iter().map(|s| s.moves());
+    assert_eq!(moves.collect::<Vec<_>>(), [1, 1, 1], "nobody moved twice");
+    assert_eq!(second.backends[0].servers[1].weight(), 2);
+}

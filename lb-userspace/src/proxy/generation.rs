@@ -130,14 +130,16 @@ impl Worker {
         *self.thread.stop.borrow() > Stop::Running
     }
 
-    /// Resolves once nobody new is to be let in.
-    pub(super) async fn quiet(&self) {
-        self.thread.quiet().await;
+    /// Resolves once nobody new is to be let in. Who waits does not keep this view.
+    pub(super) fn quiet(&self) -> impl Future<Output = ()> + use<> {
+        let thread = Rc::clone(&self.thread);
+        async move { thread.quiet().await }
     }
 
-    /// Resolves once listeners are to close.
-    pub async fn stopping(&self) {
-        self.thread.stopping().await;
+    /// Resolves once listeners are to close. Who waits does not keep this view.
+    pub fn stopping(&self) -> impl Future<Output = ()> + use<> {
+        let thread = Rc::clone(&self.thread);
+        async move { thread.stopping().await }
     }
 
     /// Connections that this thread serves now.

@@ -173,8 +173,9 @@ impl Listeners {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let passed = inherited.of(bind);
                 if !passed.is_empty() {
-                    let sockets =
-                        inherited::spread(passed, bind.transport, workers, || beside(bind));
+                    let sockets = inherited::spread(passed, bind.transport, workers, || {
+                        beside(bind, backlog(frontend))
+                    });
                     for (worker, socket) in sockets.map_err(explain)? {
                         let (worker, frontend) = (&mut all[worker], Arc::clone(frontend));
                         match bind.transport {
@@ -232,13 +233,13 @@ impl Listeners {
 }
 
 /// One more socket beside those of a bind that others have opened.
-fn beside(bind: &Bind) -> io::Result<Socket> {
+fn beside(bind: &Bind, backlog: i32) -> io::Result<Socket> {
     let Address::Inet(address) = bind.address else {
         return Err(io::ErrorKind::AddrInUse.into());
     };
     let socket = bound(bind, address, true)?;
     if bind.transport == Transport::Tcp {
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
     }
     Ok(socket)
 }

@@ -81,9 +81,9 @@ impl Post {
     /// Resolves once nobody new is to be served: the configuration has it no longer, or all stops.
     pub(super) async fn ended(&self) {
         while !self.is_closed() {
-            let worker = Rc::clone(&self.spot.borrow().worker);
+            let stopping = self.spot.borrow().worker.stopping();
             tokio::select! {
-                () = worker.stopping() => return,
+                () = stopping => return,
                 () = self.changed.notified() => {}
             }
         }
@@ -91,8 +91,9 @@ impl Post {
 
     /// Resolves once nobody new is to be let in, though what is on its way is.
     pub(super) async fn quiet(&self) {
-        let worker = Rc::clone(&self.spot.borrow().worker);
-        worker.quiet().await;
+        // Not the view: an idle listener waits here through many configurations.
+        let quiet = self.spot.borrow().worker.quiet();
+        quiet.await;
     }
 
     fn move_to(&self, spot: Spot) {
@@ -111,7 +112,8 @@ impl Post {
 struct Posts {
     thread: Rc<Thread>,
     newest: Rc<Worker>,
-    held: HashMap<Seat, Held>,
+    /// More than one of a seat where a service manager has passed on more sockets than there are threads.
+    held: HashMap<Seat, Vec<Held>>,
 }
 
 struct Held {
@@ -128,7 +130,7 @@ impl Posts {
             .map(|(seat, frontend, bind)| ((frontend.index, bind), seat))
             .collect();
         for (seat, frontend, bind) in seats(&newest.shared.topology) {
-            if let Some(held) = self.held.get(&seat) {
+            for held in self.held.get(&seat).into_iter().flatten() {
                 held.post.move_to(Spot {
                     worker: Rc::clone(&newest),
                     frontend: Arc::clone(frontend),
@@ -166,7 +168,7 @@ impl Posts {
                 datagrams: false,
             };
             if let Some(seat) = spots.get(&at) {
-                self.held.insert(seat.clone(), held);
+                self.held.entry(seat.clone()).or_default().push(held);
             }
         }
         for (frontend, socket, bind) in datagrams {
@@ -179,7 +181,7 @@ impl Posts {
                 datagrams: true,
             };
             if let Some(seat) = spots.get(&at) {
-                self.held.insert(seat.clone(), held);
+                self.held.entry(seat.clone()).or_default().push(held);
             }
         }
     }
@@ -192,7 +194,7 @@ impl Posts {
         let removed: Vec<Held> = self
             .held
             .extract_if(|seat, _| !wanted.contains(seat))
-            .map(|(_, held)| held)
+            .flat_map(|(_, held)| held)
             .collect();
         for held in &removed {
             held.post.close();
@@ -259,7 +261,7 @@ pub(super) fn run(
         thread.leave();
         let held = std::mem::take(&mut posts.held);
         let mut files = Vec::new();
-        for held in held.into_values() {
+        for held in held.into_values().flatten() {
             // What the kernel has accepted for us already is still served; then the listener closes. One for datagrams goes
             // on with its flows.
             if !held.datagrams {
@@ -276,3 +278,6 @@ pub(super) fn run(
     });
     // Dropping the set ends what still runs.
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,12 +209,12 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
             frontend,
             bind,
         } = post.spot();
-        let place = tokio::select! {
+        let (turn, place) = tokio::select! {
             biased;
-            place = async {
-                frontend.turn(worker.shared.topology.clock).await;
-                Place::take(&worker.shared, &frontend).await
-            } => place,
+            both = async {
+                let turn = frontend.turn(worker.shared.topology.clock).await;
+                (turn, Place::take(&worker.shared, &frontend).await)
+            } => both,
             () = worker.stopping() => return,
             // Perhaps there is more room now.
             () = post.moved() => continue,
@@ -225,6 +225,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
         match ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)) {
             Ok(Ok((stream, address))) => {
                 failing = false;
+                turn.spend();
                 serve(&worker, stream, address, bind, place);
                 burst += 1;
                 if burst >= ACCEPT_BURST {
@@ -236,7 +237,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
             Err(_would_block) => burst = 0,
             Ok(Err(error)) if is_clients_fault(&error) => {}
             Ok(Err(error)) => {
-                drop(place);
+                drop((turn, place));
                 worker.shared.accept_errors.inc();
                 if !failing {
                     tracing::error!(

@@ -343,21 +343,19 @@ impl Backend {
         let newest = generations.last().and_then(Weak::upgrade);
         let present = newest.as_deref().unwrap_or(self);
         let there = present.server(&server.name);
-        let changed = match there.filter(|there| there.is_same(server)) {
-            Some(server) => present.change_locked(server, change),
-            None => self.change_locked(server, change),
-        };
-        if changed {
-            rebuild(&generations);
+        match there.filter(|there| there.is_same(server)) {
+            Some(server) => present.change_locked(&generations, server, change),
+            None => self.change_locked(&generations, server, change),
         }
     }
 
-    /// The writers' lock is held. Whether the tables have to follow.
+    /// The writers' lock is held, `generations` is what it guards.
     fn change_locked(
         &self,
+        generations: &[Weak<Self>],
         server: &Arc<Server>,
         change: impl FnOnce(&Server) -> Option<EventKind>,
-    ) -> bool {
+    ) {
         let state = |server: &Server| {
             let weight = server.balance_weight();
             (server.is_up(), weight, server.admin(), server.moves())
@@ -385,7 +383,7 @@ impl Backend {
             backups.for_each(|backup| backup.give_way());
         }
         if changed {
-            self.rebuild();
+            rebuild(generations);
             server.queue.wake_all();
             self.queue.wake_all();
             self.notifier.changed();
@@ -399,7 +397,6 @@ impl Backend {
                 self.announce(EventKind::NoServer, None, 0);
             }
         }
-        changed
     }
 
     /// Replaces the table by one of the servers as they are now; the writers' lock is held.

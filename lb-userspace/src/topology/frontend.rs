@@ -94,12 +94,15 @@ impl Frontend {
         })
     }
 
-    /// Waits until `rate_limit_sessions` lets another connection be accepted, and counts it.
-    pub async fn turn(&self, clock: Clock) {
-        let Some(pace) = &self.pace else { return };
+    /// Waits until `rate_limit_sessions` lets another connection be accepted.
+    pub async fn turn(&self, clock: Clock) -> Turn {
+        let Some(pace) = &self.pace else {
+            return Turn(None);
+        };
         while let Err(wait) = pace.pass(clock.start().elapsed()) {
             tokio::time::sleep(wait).await;
         }
+        Turn(Some(Arc::clone(pace)))
     }
 
     /// Counts a connection accepted at `now_ms` of the topology's clock.
@@ -115,6 +118,25 @@ impl fmt::Debug for Frontend {
             .field("name", &self.name)
             .field("current", &self.current())
             .finish_non_exhaustive()
+    }
+}
+
+/// Leave to accept a connection; given back when dropped, for there may be none.
+#[derive(Debug)]
+pub struct Turn(Option<Arc<Pace>>);
+
+impl Turn {
+    /// A connection has come of it.
+    pub fn spend(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(pace) = &self.0 {
+            pace.give_back();
+        }
     }
 }
 
@@ -146,6 +168,11 @@ impl Drop for Accepted {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
+
     use crate::{
         config::model::Balance,
         topology::{Topology, fixtures},
@@ -166,5 +193,18 @@ mod tests {
         assert_eq!(frontend.current(), 0);
         assert!(frontend.enter().is_some());
         assert_eq!(frontend.counters.max_current.value(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_used_is_the_next_ones() {
+        let backend = fixtures::backend("b", Balance::RoundRobin, Vec::new());
+        let mut frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
+        frontend.accepting.rate = Some(1);
+        let topology = Topology::new(&fixtures::config(vec![frontend], vec![backend]));
+        let frontend = topology.frontend("f").unwrap();
+        drop(frontend.turn(topology.clock).await);
+        let mut next = pin!(frontend.turn(topology.clock));
+        let next = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(next, Poll::Ready(_)), "it would wait for a second");
     }
 }

@@ -89,6 +89,8 @@ pub(super) struct Whereabouts {
     pub(super) address: ArcSwap<Address>,
     /// Rises each time that its address changes.
     pub(super) moves: AtomicU32,
+    /// The host and the port that it stands for, of those that its name has.
+    pub(super) service: ArcSwapOption<(String, u16)>,
 }
 
 impl Whereabouts {
@@ -100,6 +102,7 @@ impl Whereabouts {
                 None => config.address.clone(),
             }),
             moves: AtomicU32::new(0),
+            service: ArcSwapOption::empty(),
         }
     }
 }

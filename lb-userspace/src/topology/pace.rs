@@ -45,6 +45,13 @@ impl Pace {
             Duration::from_nanos(early)
         })
     }
+
+    /// One that has passed was nobody.
+    pub fn give_back(&self) {
+        let each = SECOND / u64::from(self.rate);
+        // Never below 0: what has passed was added before, and each gives back once.
+        self.paid.fetch_sub(each, Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +69,8 @@ mod tests {
         assert_eq!(at(1_300), Err(Duration::from_millis(200)));
         let passed = (0..10).filter(|_| at(9_000).is_ok()).count();
         assert_eq!(passed, 4, "what was not used is not saved up");
+        pace.give_back();
+        let passed = (0..10).filter(|_| at(9_000).is_ok()).count();
+        assert_eq!(passed, 1, "what was given back is there again");
     }
 }

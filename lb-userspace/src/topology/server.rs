@@ -254,6 +254,18 @@ impl Server {
         self.at.moves.load(SeqCst)
     }
 
+    /// The host and the port that it stands for, where its name is one of services.
+    pub fn service(&self) -> Option<(String, u16)> {
+        self.at.service.load().as_deref().cloned()
+    }
+
+    /// Keeps what it stands for, for whoever follows its name under the next configuration.
+    pub fn set_service(&self, service: Option<&(String, u16)>) {
+        if self.at.service.load().as_deref() != service {
+            self.at.service.store(service.cloned().map(Arc::new));
+        }
+    }
+
     pub(super) fn set_address(&self, address: Address) {
         self.at.address.store(Arc::new(address));
         self.at.moves.fetch_add(1, SeqCst);

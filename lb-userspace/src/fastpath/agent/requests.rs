@@ -21,12 +21,11 @@ impl Agent {
     ) -> Result<(), FastPathError> {
         let before = std::mem::replace(&mut self.config, config);
         self.topology = topology;
+        // Until the maps hold it, whatever fails on the way there.
+        self.behind = true;
         let (was, is) = (&before.global.fast_path, &self.config.global.fast_path);
         if was.deny != is.deny {
             self.deny.follow(&is.deny);
-        }
-        if was.snat_ports != is.snat_ports {
-            self.reserve_ports();
         }
         // What it is to be attached to may have changed, and which interfaces servers are reached by.
         self.attach()?;

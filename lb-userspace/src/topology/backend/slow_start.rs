@@ -32,7 +32,6 @@ impl Backend {
         let generations = self.lock();
         let changed = self.servers.iter().filter(|server| server.step(now_ms));
         if changed.count() > 0 {
-            self.rebuild();
             rebuild(&generations);
             self.notifier.changed();
             // Their limits have grown too.
