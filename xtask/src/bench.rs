@@ -27,7 +27,7 @@ enum What {
     /// Microseconds of processor time a request in userspace, beside HAProxy and nginx where they are installed
     ///
     /// lb runs twice, bare and full: with rules, a sticky cookie, health checks, statistics and a syslog line a request;
-    /// so does HAProxy. One core is theirs, another the servers' and clients' (nginx, wrk, h2load).
+    /// so do HAProxy and nginx. One core is theirs, another the servers' and clients' (nginx, wrk, h2load).
     L7(L7),
 }
 
