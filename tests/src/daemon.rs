@@ -137,7 +137,11 @@ impl<'a> Daemon<'a> {
         command.env("RUST_BACKTRACE", "1");
         self.process = Some(Process::start(command)?);
         let result = wait::until("lb to be ready", wait::PATIENCE, || {
-            if let Some(status) = self.process.as_mut().and_then(Process::ended) {
+            if let Some(process) = &mut self.process
+                && let Some(status) = process.ended()
+            {
+                // Its last words may still be on their way through the pipe.
+                let _ = process.wait(wait::PATIENCE);
                 return Some(Err(Error::new(format!("lb has ended: {status}"))));
             }
             ready(self).map(Ok)

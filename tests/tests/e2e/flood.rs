@@ -13,7 +13,7 @@ use lb_tests::server::Server;
 use lb_tests::{Daemon, Lab, Netns, bpf, skip, wait};
 use serde_json::Value;
 
-use crate::kernel::{reasons, settles_at};
+use crate::kernel::reasons;
 use crate::services::{Forward, Service, Transport, Userspace};
 
 const CONNECTIONS: u16 = 1000;
@@ -29,6 +29,8 @@ fn share(forward: Forward) -> f64 {
 
 /// Nobody may wait for longer: loose enough for a machine whose other core is busy too.
 const STALL: Duration = Duration::from_secs(1);
+/// Resets that the flood may cost: checks are few, and so are the packets that a full queue drops.
+const RESETS_LOST: u64 = 5;
 /// What the daemon may grow by, in KiB: its maps are allocated at the start.
 const GROWTH: u64 = 32 * 1024;
 
@@ -198,11 +200,14 @@ fn a_flood_disturbs_nobody(forward: Forward) {
         newcomers.answered()
     );
     assert!(newcomers.answered() > 100, "{}", newcomers.answered());
-    settles_at(
-        "servers' connections, those who came last being gone",
-        open_before,
-        || servers.iter().map(Server::open).sum(),
-    );
+    // A check ends its connection by a reset, and a reset that a full queue drops is not sent again: the server keeps
+    // that connection, as it would without a balancer.
+    let mut open = 0;
+    wait::until_true("the connections of those who came last to end", || {
+        open = servers.iter().map(Server::open).sum();
+        open <= open_before + RESETS_LOST
+    })
+    .unwrap_or_else(|error| panic!("{error}: {open}, {open_before} before"));
     assert!(taken > 100_000, "a flood of {taken} is none");
     let counted = || packets_counted(&daemon) - counted_before;
     wait::until_true("every SYN that was taken to be counted", || {
