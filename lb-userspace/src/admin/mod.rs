@@ -16,3 +16,4 @@ pub mod status;
 pub mod stop;
 mod tables;
 pub mod tune;
+pub mod upgrade;

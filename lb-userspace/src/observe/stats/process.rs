@@ -1,7 +1,10 @@
 //! Facts of the process itself.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -19,6 +22,7 @@ pub struct Process {
     /// Most userspace connections at a time; `u32::MAX` is no bound.
     maxconn: AtomicU32,
     stopping: AtomicBool,
+    predecessors: Mutex<Vec<(u32, u64)>>,
 }
 
 impl Process {
@@ -31,6 +35,7 @@ impl Process {
             threads,
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
+            predecessors: Mutex::default(),
         }
     }
 
@@ -42,6 +47,18 @@ impl Process {
     /// Another bound holds from now on.
     pub fn set_maxconn(&self, maxconn: Option<u32>) {
         self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Processes whose place this one has taken and that serve their last connections: their ids, and how many those are.
+    pub fn predecessors(&self) -> Vec<(u32, u64)> {
+        let predecessors = self.predecessors.lock();
+        predecessors.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are these from now on.
+    pub fn set_predecessors(&self, now: Vec<(u32, u64)>) {
+        let predecessors = self.predecessors.lock();
+        *predecessors.unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.

@@ -76,6 +76,11 @@ impl Sources {
                     .map(|f| u64::from(f.current()))
                     .sum(),
                 log: self.log.totals(),
+                predecessors: {
+                    let left = self.process.predecessors().into_iter();
+                    let left = left.map(|(pid, connections)| Predecessor { pid, connections });
+                    left.collect()
+                },
             },
             frontends: topology
                 .frontends
@@ -153,6 +158,18 @@ pub struct ProcessFacts {
     pub current_connections: u64,
     /// What became of log lines.
     pub log: Totals,
+    /// Processes whose place this one has taken, while they serve their last connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predecessors: Vec<Predecessor>,
+}
+
+/// A process that serves its last connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its id.
+    pub pid: u32,
+    /// How many they are.
+    pub connections: u64,
 }
 
 impl ProcessFacts {

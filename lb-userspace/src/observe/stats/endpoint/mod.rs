@@ -5,4 +5,4 @@ mod route;
 mod serve;
 
 pub use respond::Endpoint;
-pub use serve::{ListenError, Serving, listen};
+pub use serve::{ListenError, Serving, listen, name};
