@@ -531,6 +531,24 @@ pub struct Stats {
     pub realm: String,
     /// Users and passwords; without any it is open.
     pub auth: Option<Arc<Users>>,
-    /// Whether `/metrics` needs a password too.
-    pub metrics_auth: bool,
+    /// `/metrics`.
+    pub metrics: Metrics,
+}
+
+/// `metrics` of `stats:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether it needs a password too.
+    pub auth: bool,
+    /// Whether each server has figures of its own there.
+    pub servers: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            auth: false,
+            servers: true,
+        }
+    }
 }

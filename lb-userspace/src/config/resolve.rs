@@ -65,7 +65,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             refresh: s.refresh,
             realm: s.realm,
             auth: s.auth,
-            metrics_auth: s.metrics_auth,
+            metrics: s.metrics,
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),

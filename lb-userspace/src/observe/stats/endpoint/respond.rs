@@ -60,13 +60,13 @@ impl Endpoint {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         let route = self.route(uri);
-        self.answer(route, method, headers).map(Full::from)
+        self.answer(route, (method, uri), headers).map(Full::from)
     }
 
     /// The answer to a request for the page in one of its forms; `None` if it is for anything else.
     pub fn page(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>> {
         let route = self.route(uri);
-        matches!(route, Route::Stats { .. }).then(|| self.answer(route, method, headers))
+        matches!(route, Route::Stats { .. }).then(|| self.answer(route, (method, uri), headers))
     }
 
     fn route(&self, uri: &Uri) -> Route {
@@ -74,7 +74,12 @@ impl Endpoint {
         route(target, &self.config.uri)
     }
 
-    fn answer(&self, route: Route, method: &Method, headers: &HeaderMap) -> Response<Bytes> {
+    fn answer(
+        &self,
+        route: Route,
+        (method, uri): (&Method, &Uri),
+        headers: &HeaderMap,
+    ) -> Response<Bytes> {
         if self.needs_password(route) && !self.is_allowed(headers) {
             return self.unauthorized();
         }
@@ -95,11 +100,7 @@ impl Endpoint {
                 response
             }
             (Route::Health, _) => self.health(),
-            (Route::Metrics, _) => plain(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                metrics::write(&self.sources.snapshot()),
-            ),
+            (Route::Metrics, _) => self.metrics(uri.query().unwrap_or_default(), headers),
             (Route::Stats { form, refresh }, _) => self.stats(form, refresh),
         }
     }
@@ -107,7 +108,7 @@ impl Endpoint {
     fn needs_password(&self, route: Route) -> bool {
         match route {
             Route::Health => false,
-            Route::Metrics => self.config.metrics_auth,
+            Route::Metrics => self.config.metrics.auth,
             Route::Stats { .. } | Route::Unknown => true,
         }
     }
@@ -144,6 +145,23 @@ impl Endpoint {
             );
         }
         response
+    }
+
+    fn metrics(&self, query: &str, headers: &HeaderMap) -> Response<Bytes> {
+        let accept = headers.get(header::ACCEPT);
+        let accept = accept.and_then(|value| value.to_str().ok());
+        let asked = match metrics::Asked::read(query, accept, self.config.metrics.servers) {
+            Ok(asked) => asked,
+            Err(metrics::BadScope) => {
+                return error(
+                    StatusCode::BAD_REQUEST,
+                    "400 Bad request",
+                    "A scope is global, frontend, backend, server or *.",
+                );
+            }
+        };
+        let text = metrics::write(&self.sources, &asked);
+        plain(StatusCode::OK, asked.format.content_type(), text)
     }
 
     fn health(&self) -> Response<Bytes> {
@@ -230,7 +248,7 @@ mod tests {
             refresh: Some(Duration::from_secs(30)),
             realm: "LB Statistics".into(),
             auth: Some(Arc::new(users)),
-            metrics_auth: false,
+            metrics: Default::default(),
         };
         Endpoint::new(config, fixture::sources())
     }
@@ -308,6 +326,36 @@ mod tests {
             assert_eq!(header(&response, "content-type"), kind);
             assert_eq!(header(&response, "refresh"), refresh, "{target}");
         }
+    }
+
+    #[test]
+    fn metrics_come_in_the_form_and_the_scope_that_is_asked_for() {
+        let ask = |config: &str, target: &str, accept: &'static str| {
+            let mut endpoint = endpoint();
+            endpoint.config.metrics.servers = config != "no servers";
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            let target = target.parse().expect("a target");
+            let response = endpoint.respond(&Method::GET, &target, &headers);
+            let kind = header(&response, "content-type").to_owned();
+            (response.status().as_u16(), kind, body(response))
+        };
+        let (status, kind, text) = ask("", "/metrics", "*/*");
+        assert_eq!(
+            (status, kind.as_str()),
+            (200, "text/plain; version=0.0.4; charset=utf-8")
+        );
+        assert!(text.contains("lb_server_up{") && !text.contains("# EOF"));
+        let (_, kind, text) = ask("", "/metrics?scope=backend", "application/openmetrics-text");
+        assert_eq!(
+            kind,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        assert!(text.ends_with("\n# EOF\n") && text.contains("lb_backend_up{"));
+        assert!(!text.contains("lb_server_up{") && !text.contains("lb_frontend_up{"));
+        let (_, _, text) = ask("no servers", "/metrics?scope=*", "");
+        assert!(text.contains("lb_backend_up{") && !text.contains("lb_server_"));
+        assert_eq!(ask("", "/metrics?scope=x", "").0, 400);
     }
 
     #[test]

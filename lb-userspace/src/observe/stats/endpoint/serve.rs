@@ -315,7 +315,7 @@ mod tests {
             refresh: None,
             realm: "x".into(),
             auth: None,
-            metrics_auth: false,
+            metrics: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
         let client = std::thread::spawn(move || client(address));
