@@ -60,6 +60,7 @@ pub(super) struct DefaultsDraft {
     pub(super) maxconn: Option<u32>,
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) error_log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 4],
     pub(super) forwarding: ForwardingDraft,
@@ -141,6 +142,7 @@ pub(super) struct FrontendDraft {
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) error_log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 4],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,

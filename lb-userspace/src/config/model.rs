@@ -254,6 +254,8 @@ pub struct Frontend {
     pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// The line of what never came to a request or a server.
+    pub error_log_format: Option<AccessLog>,
     /// What is kept of requests and responses for it.
     pub captures: Arc<Captures>,
     /// Which sessions are logged.
