@@ -7,7 +7,7 @@ use super::{
     decode::Decoder,
     draft::StatsDraft,
     frontend,
-    model::{Stats, StatsAdmin, Transport},
+    model::{Metrics, Stats, StatsAdmin, Transport},
     source::Spanned,
     table::Table,
     tree::{Entry, Kind},
@@ -59,24 +59,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     let admin = admin(d, &mut table);
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
-    let metrics_auth = table.take("metrics").is_some_and(|e| {
-        let Some(mut metrics) = d.table(&e.value, e.key_span, "`metrics`") else {
-            return false;
-        };
-        let auth = metrics.take("auth").and_then(|e| {
-            let on = d.boolean(&e.value, "`auth`")?;
-            if on && written.is_none() {
-                d.error(
-                    e.key_span,
-                    "`metrics.auth` needs users",
-                    "write `auth: { USER: PASSWORD }` below `stats`",
-                );
-            }
-            Some(on)
-        });
-        metrics.finish(d, &[], &[]);
-        auth == Some(true)
-    });
+    let metrics = metrics(d, &mut table, written.is_some());
     table.finish(
         d,
         &[],
@@ -91,9 +74,35 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         refresh,
         realm,
         auth,
-        metrics_auth,
+        metrics,
         admin,
     })
+}
+
+/// Reads `metrics`. `has_users` is whether there is anybody with a password.
+fn metrics(d: &mut Decoder<'_>, table: &mut Table<'_>, has_users: bool) -> Metrics {
+    let mut read = Metrics::default();
+    let Some(e) = table.take("metrics") else {
+        return read;
+    };
+    let Some(mut metrics) = d.table(&e.value, e.key_span, "`metrics`") else {
+        return read;
+    };
+    if let Some(e) = metrics.take("auth") {
+        read.auth = d.boolean(&e.value, "`auth`") == Some(true);
+        if read.auth && !has_users {
+            d.error(
+                e.key_span,
+                "`metrics.auth` needs users",
+                "write `auth: { USER: PASSWORD }` below `stats`",
+            );
+        }
+    }
+    if let Some(e) = metrics.take("servers") {
+        read.servers = d.boolean(&e.value, "`servers`") != Some(false);
+    }
+    metrics.finish(d, &[], &[]);
+    read
 }
 
 /// What any page of statistics has.
@@ -171,7 +180,7 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         refresh,
         realm,
         auth,
-        metrics_auth: false,
+        metrics: Metrics::default(),
         admin,
     };
     Some(Spanned::new(stats, e.key_span))

@@ -24,6 +24,7 @@ mod invalid;
 mod large;
 mod limits;
 mod lines;
+mod metrics;
 mod names;
 mod parked;
 mod python;

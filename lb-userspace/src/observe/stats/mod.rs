@@ -18,7 +18,5 @@ pub use process::Process;
 pub use row::Row;
 pub use snapshot::{Snapshot, Sources};
 
-use super::path::PathKind;
-
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -129,11 +129,10 @@ impl Endpoint {
                 response
             }
             (Route::Health, _) => self.health(),
-            (Route::Metrics, _) => plain(
-                StatusCode::OK,
-                metrics::CONTENT_TYPE,
-                metrics::write(&self.sources.snapshot()),
-            ),
+            (Route::Metrics, _) => {
+                let query = asked.uri.query().unwrap_or_default();
+                self.metrics(query, asked.headers)
+            }
             (Route::Stats { form, view }, _) => self.stats(form, &view, asked),
         };
         compressed(response, asked.headers)
@@ -142,7 +141,7 @@ impl Endpoint {
     fn needs_password(&self, route: &Route) -> bool {
         match route {
             Route::Health => false,
-            Route::Metrics => self.config.metrics_auth,
+            Route::Metrics => self.config.metrics.auth,
             Route::Stats { .. } | Route::Unknown => true,
         }
     }
@@ -218,6 +217,23 @@ impl Endpoint {
         let to = view.link(&self.config.uri, &format!(";st={}", told.code()));
         set(&mut response, header::LOCATION, &to);
         response
+    }
+
+    fn metrics(&self, query: &str, headers: &HeaderMap) -> Response<Bytes> {
+        let accept = headers.get(header::ACCEPT);
+        let accept = accept.and_then(|value| value.to_str().ok());
+        let asked = match metrics::Asked::read(query, accept, self.config.metrics.servers) {
+            Ok(asked) => asked,
+            Err(metrics::BadScope) => {
+                return error(
+                    StatusCode::BAD_REQUEST,
+                    "400 Bad request",
+                    "A scope is global, frontend, backend, server or *.",
+                );
+            }
+        };
+        let text = metrics::write(&self.sources, &asked);
+        plain(StatusCode::OK, asked.format.content_type(), text)
     }
 
     fn health(&self) -> Response<Bytes> {
@@ -318,7 +334,7 @@ mod tests {
             refresh: Some(Duration::from_secs(30)),
             realm: "LB Statistics".into(),
             auth: Some(Arc::new(users)),
-            metrics_auth: false,
+            metrics: Default::default(),
             admin: StatsAdmin::default(),
         };
         Endpoint::new(config, fixture::sources())
@@ -336,14 +352,22 @@ mod tests {
             let value = format!("Basic {text}").parse().expect("a header");
             headers.insert(header::AUTHORIZATION, value);
         }
-        endpoint.respond(&Asked {
-            method: &method,
-            uri: &target.parse().expect("a target"),
-            headers: &headers,
+        endpoint.respond(&asked(
+            &method,
+            &target.parse().expect("a target"),
+            &headers,
+        ))
+    }
+
+    fn asked<'a>(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Asked<'a> {
+        Asked {
+            method,
+            uri,
+            headers,
             body: b"",
             client: None,
             secure: false,
-        })
+        }
     }
 
     fn header<'a>(response: &'a Response<Full<Bytes>>, name: &str) -> &'a str {
@@ -407,6 +431,36 @@ mod tests {
     }
 
     #[test]
+    fn metrics_come_in_the_form_and_the_scope_that_is_asked_for() {
+        let ask = |config: &str, target: &str, accept: &'static str| {
+            let mut endpoint = endpoint();
+            endpoint.config.metrics.servers = config != "no servers";
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            let target = target.parse().expect("a target");
+            let response = endpoint.respond(&asked(&Method::GET, &target, &headers));
+            let kind = header(&response, "content-type").to_owned();
+            (response.status().as_u16(), kind, body(response))
+        };
+        let (status, kind, text) = ask("", "/metrics", "*/*");
+        assert_eq!(
+            (status, kind.as_str()),
+            (200, "text/plain; version=0.0.4; charset=utf-8")
+        );
+        assert!(text.contains("lb_server_up{") && !text.contains("# EOF"));
+        let (_, kind, text) = ask("", "/metrics?scope=backend", "application/openmetrics-text");
+        assert_eq!(
+            kind,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        assert!(text.ends_with("\n# EOF\n") && text.contains("lb_backend_up{"));
+        assert!(!text.contains("lb_server_up{") && !text.contains("lb_frontend_up{"));
+        let (_, _, text) = ask("no servers", "/metrics?scope=*", "");
+        assert!(text.contains("lb_backend_up{") && !text.contains("lb_server_"));
+        assert_eq!(ask("", "/metrics?scope=x", "").0, 400);
+    }
+
+    #[test]
     fn other_paths_and_methods() {
         let endpoint = endpoint();
         assert_eq!(ask(&endpoint, Method::GET, "/", true).status(), 404);
@@ -461,5 +515,57 @@ mod tests {
         assert_eq!(value["frontends"][0]["path"], "kernel");
         assert_eq!(value["backends"][1]["servers"][1]["row"]["status"], "DOWN");
         assert_eq!(value["fast_path"]["counters"][1]["name"], "no_neighbour");
+    }
+
+    #[test]
+    fn whoever_takes_gzip_gets_it() {
+        let endpoint = endpoint();
+        let sizes = ["", "identity", "gzip;q=0", "br, gzip", "GZIP;q=0.5"].map(|coding| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, coding.parse().expect("a value"));
+            let target = "/metrics".parse().expect("a target");
+            let response = endpoint.respond(&asked(&Method::GET, &target, &headers));
+            assert_eq!(header(&response, "vary"), "Accept-Encoding");
+            header(&response, "content-encoding").to_owned()
+        });
+        assert_eq!(sizes, ["", "", "", "gzip", "gzip"]);
+    }
+
+    #[test]
+    fn the_live_part_is_no_page_of_its_own_and_is_not_drawn_anew() {
+        let response = ask(&endpoint(), Method::GET, "/stats;live", true);
+        assert_eq!(header(&response, "refresh"), "");
+        let part = body(response);
+        assert!(part.starts_with("<div id=\"facts\">"), "{part}");
+        assert!(part.contains("<main id=\"live\">") && !part.contains("<script"));
+    }
+
+    #[test]
+    fn servers_can_be_chosen_only_by_whoever_may_change_them() {
+        let mut endpoint = endpoint();
+        let page = |endpoint: &Endpoint| {
+            let response = ask(endpoint, Method::GET, "/stats", true);
+            let cookie = header(&response, "set-cookie").to_owned();
+            (cookie, body(response).contains("name=\"s\""))
+        };
+        assert_eq!(page(&endpoint), (String::new(), false));
+        endpoint.config.admin = StatsAdmin::Everybody;
+        let (cookie, boxes) = page(&endpoint);
+        assert!(boxes && cookie.contains("SameSite=Strict"), "{cookie}");
+        // Its client has no address.
+        endpoint.config.admin = StatsAdmin::From(Vec::new());
+        assert_eq!(page(&endpoint), (String::new(), false));
+    }
+
+    #[test]
+    fn what_the_reader_does_not_want_is_left_out() {
+        let page = |target| body(ask(&endpoint(), Method::GET, target, true));
+        let all = page("/stats");
+        assert!(all.contains("b-web") && all.contains("b-tcp_servers") && all.contains("w2"));
+        let scoped = page("/stats;up?scope=WEB");
+        assert!(scoped.contains("b-web") && !scoped.contains("b-tcp_servers"));
+        assert!(!scoped.contains(">w2<"), "it is down");
+        let told = page("/stats;st=PART");
+        assert!(told.contains("Done for some servers") && !all.contains("role=\"status\""));
     }
 }

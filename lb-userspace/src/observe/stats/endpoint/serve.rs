@@ -339,7 +339,7 @@ mod tests {
             refresh: None,
             realm: "x".into(),
             auth: None,
-            metrics_auth: false,
+            metrics: Default::default(),
             admin: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
