@@ -137,6 +137,11 @@ impl Average {
         self.max.value()
     }
 
+    /// How many values there were.
+    pub fn samples(&self) -> u64 {
+        self.samples.value()
+    }
+
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
