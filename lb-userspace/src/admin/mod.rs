@@ -15,5 +15,6 @@ pub mod socket;
 pub mod status;
 pub mod stop;
 mod tables;
+pub mod top;
 pub mod tune;
 pub mod upgrade;

@@ -60,7 +60,7 @@ use crate::{
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
-        stats::{Process, Sources, endpoint},
+        stats::{Process, Sources, endpoint, history},
     },
     proxy::{Files, ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
     topology::{Clock, Event, Topology},
@@ -275,6 +275,7 @@ impl Daemon {
             let mut answering = JoinSet::new();
             let events = sources.topology().events();
             tasks.spawn(log_events(events, sources.log.clone()));
+            tasks.spawn(history::keep(sources.clone()));
             let topology = sources.topology();
             if before.is_none() {
                 running.begin(std::mem::take(stats));

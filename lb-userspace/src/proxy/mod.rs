@@ -34,6 +34,7 @@ pub mod listener;
 mod peek;
 mod post;
 mod pulse;
+mod refused;
 pub mod retry;
 mod session;
 mod sieve;

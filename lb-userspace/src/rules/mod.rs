@@ -64,7 +64,7 @@ pub use content::{Content, Counted};
 pub use convert::Converter;
 pub use expr::Expr;
 pub use fetch::{
-    Fetch, Side, credentials, hello, host_name, parameter,
+    Fault, Fetch, Side, credentials, hello, host_name, parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
 };
 pub use limit::Limiter;

@@ -125,6 +125,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         forwarding: Default::default(),
         trust: None,
         log_format: AccessLog::Tcp,
+        error_log_format: None,
         captures: Default::default(),
         log_options: LogOptions::default(),
         errorfiles: Default::default(),

@@ -23,6 +23,21 @@ pub struct Process {
     maxconn: AtomicU32,
     stopping: AtomicBool,
     predecessors: Mutex<Vec<(u32, u64)>>,
+    /// Of whoever reloads and whoever asks; neither is in a hurry.
+    reloads: Mutex<Reloads>,
+}
+
+/// What became of reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloads {
+    /// Configurations taken, the first one not among them.
+    pub succeeded: u64,
+    /// Configurations refused.
+    pub failed: u64,
+    /// Whether the last one was taken.
+    pub last_succeeded: bool,
+    /// When the running configuration was taken.
+    pub last_success: SystemTime,
 }
 
 impl Process {
@@ -36,6 +51,12 @@ impl Process {
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
             predecessors: Mutex::default(),
+            reloads: Mutex::new(Reloads {
+                succeeded: 0,
+                failed: 0,
+                last_succeeded: true,
+                last_success: SystemTime::now(),
+            }),
         }
     }
 
@@ -59,6 +80,23 @@ impl Process {
     pub fn set_predecessors(&self, now: Vec<(u32, u64)>) {
         let predecessors = self.predecessors.lock();
         *predecessors.unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// What became of reloads until now.
+    pub fn reloads(&self) -> Reloads {
+        *self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reload has come to its end.
+    pub fn count_reload(&self, succeeded: bool) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        reloads.last_succeeded = succeeded;
+        if succeeded {
+            reloads.succeeded += 1;
+            reloads.last_success = SystemTime::now();
+        } else {
+            reloads.failed += 1;
+        }
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.
