@@ -35,6 +35,7 @@ mod running;
 mod sandbox;
 mod second;
 mod signals;
+mod stats_file;
 mod stop;
 mod watch;
 
@@ -171,6 +172,9 @@ impl Daemon {
         topology
             .load_tls()
             .map_err(|(whose, error)| StartError::Tls(whose, error))?;
+        if let Some(path) = &global.stats_file {
+            stats_file::read(path, &topology);
+        }
         let listeners = Listeners::open(&topology, workers)?;
         let stats = match &config.stats {
             Some(stats) => endpoint::listen(&stats.binds)?,
@@ -227,6 +231,10 @@ impl Daemon {
             let events = sources.topology().events();
             tasks.spawn(log_events(events, sources.log.clone()));
             tasks.spawn(history::keep(sources.clone()));
+            let stats_file = running.config().global.stats_file.clone();
+            if let Some(path) = stats_file.clone() {
+                tasks.spawn(stats_file::keep(path, sources.clone()));
+            }
             tasks.spawn(notify::watch(running.proxy.pulses()));
             running.begin(std::mem::take(stats));
             if let Some(admin) = admin.take() {
@@ -250,6 +258,9 @@ impl Daemon {
             if let Some(fast_path) = running.fast_path.take() {
                 let keep = config.global.fast_path.on_stop == OnStop::Keep;
                 fast_path.finish(keep).await;
+            }
+            if let Some(path) = &stats_file {
+                stats_file::write(path, &sources.topology());
             }
             tracing::info!("lb has stopped");
             Ok(())
