@@ -1,7 +1,7 @@
 //! How long things took, in buckets: what Prometheus' histograms are made of.
 //!
-//! Each thread that records has a shard of its own, on cache lines of its own, so that two workers never write the same
-//! one. A shard is made by the thread that first needs it; whoever reads adds them up.
+//! Each worker has a shard of its own, on cache lines of its own, so that two of them never write the same one. A shard
+//! is made by the thread that first needs it; whoever reads adds them up.
 
 use std::{
     cell::Cell,
@@ -42,8 +42,8 @@ pub const BOUNDS: [(u64, &str); 20] = [
 /// One more than there are bounds: what is above the last.
 const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// Most shards of a histogram; further threads share them.
-const MOST_SHARDS: usize = 256;
+/// Most threads that have a shard of their own; further ones share one.
+const MOST_OWNERS: usize = 256;
 
 /// Durations since the process began.
 pub struct Histogram {
@@ -80,9 +80,19 @@ impl Histogram {
     /// Takes one duration in.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let shard = self.shards[thread() % self.shards.len()].get_or_init(Box::default);
-        shard.buckets[bucket(micros)].fetch_add(1, Relaxed);
-        shard.sum.fetch_add(micros, Relaxed);
+        let shared = self.shards.len() - 1;
+        let number = thread().min(shared);
+        let shard = self.shards[number].get_or_init(Box::default);
+        let bucket = &shard.buckets[bucket(micros)];
+        if number == shared {
+            bucket.fetch_add(1, Relaxed);
+            shard.sum.fetch_add(micros, Relaxed);
+        } else {
+            // Nobody else writes it, which spares the bus lock.
+            bucket.store(bucket.load(Relaxed) + 1, Relaxed);
+            let sum = shard.sum.load(Relaxed).wrapping_add(micros);
+            shard.sum.store(sum, Relaxed);
+        }
     }
 
     /// What was recorded until now.
@@ -116,16 +126,16 @@ fn bucket(micros: u64) -> usize {
     BOUNDS.partition_point(|(bound, _)| *bound < micros)
 }
 
-/// A shard a processor, and one for the thread that reads the kernel's events.
+/// A shard a processor, one for the thread that reads the kernel's events, and the last for whoever has none.
 fn shards() -> usize {
     static SHARDS: OnceLock<usize> = OnceLock::new();
     *SHARDS.get_or_init(|| {
         let processors = available_parallelism().map_or(1, usize::from);
-        (processors + 1).min(MOST_SHARDS)
+        (processors + 1).min(MOST_OWNERS) + 1
     })
 }
 
-/// The number of this thread among those that have recorded something.
+/// The number of this thread among those that have recorded something; no other ever has the same.
 fn thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -133,7 +143,7 @@ fn thread() -> usize {
     }
     NUMBER.with(|number| {
         if number.get() == usize::MAX {
-            number.set(NEXT.fetch_add(1, Relaxed) % MOST_SHARDS);
+            number.set(NEXT.fetch_add(1, Relaxed));
         }
         number.get()
     })

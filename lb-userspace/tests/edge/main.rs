@@ -33,5 +33,6 @@ mod runtime;
 mod server;
 mod stats;
 mod terminated;
+mod top;
 mod unix;
 mod ways;
