@@ -93,6 +93,8 @@ pub struct Global {
     pub group: Option<String>,
     /// Where the process id is written.
     pub pidfile: Option<PathBuf>,
+    /// Where statistics are kept for the next start.
+    pub stats_file: Option<PathBuf>,
     /// How long a graceful stop lets connections run.
     pub grace: Duration,
     /// The admin socket.

@@ -254,6 +254,7 @@ fn keep_fixed(new: &mut Global, running: &Global) -> Vec<String> {
         "group" group,
         "pidfile" pidfile,
         "admin_socket" admin_socket,
+        "stats_file" stats_file,
         "fast_path.pin_path" fast_path.pin_path,
         "fast_path.max_flows" fast_path.max_flows,
         "fast_path.snat_ports" fast_path.snat_ports,

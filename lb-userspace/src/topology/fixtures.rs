@@ -146,6 +146,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             user: None,
             group: None,
             pidfile: None,
+            stats_file: None,
             grace: Duration::from_secs(30),
             health_file: None,
             watch_config: false,

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
