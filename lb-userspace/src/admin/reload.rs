@@ -54,9 +54,20 @@ impl ReloadArgs {
     }
 }
 
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The configuration, and all that it names.
+    All,
+    /// Files of servers, beside a configuration that stays as it was read.
+    Servers,
+}
+
 /// A wish for the configuration to be read again.
 #[derive(Debug)]
 pub struct Wish {
+    /// Which of its files.
+    pub what: Again,
     /// Gets what has become of it: what has changed, or why nothing has.
     pub reply: oneshot::Sender<Result<String, String>>,
 }
@@ -71,7 +82,10 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     };
     let (reply, answer) = oneshot::channel();
     let gone = || Err("the daemon is about to end".to_owned());
-    let result = match wishes.send(Wish { reply }) {
+    let result = match wishes.send(Wish {
+        what: Again::All,
+        reply,
+    }) {
         Ok(()) => answer.await.unwrap_or_else(|_| gone()),
         Err(_) => gone(),
     };

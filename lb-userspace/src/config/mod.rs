@@ -47,6 +47,7 @@ mod resolve;
 mod resolvers;
 mod retry_on;
 mod rules;
+mod servers_from;
 mod sieve;
 mod source;
 mod stats;
@@ -68,7 +69,7 @@ mod tests;
 
 use std::{fs::File, io::Read, path::Path};
 
-pub use check::{Format, Report, check, check_command};
+pub use check::{Format, Report, check, check_again, check_command};
 pub use decode::Environment;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::Config;
@@ -112,7 +113,7 @@ pub fn load_with(
     environment: Environment<'_>,
     options: &haproxy::Options,
 ) -> Result<Loaded, Diagnostics> {
-    load_all(path, environment, options).map_err(|rejected| rejected.diagnostics)
+    load_all(path, environment, options, None).map_err(|rejected| rejected.diagnostics)
 }
 
 /// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
@@ -130,17 +131,20 @@ impl From<Diagnostics> for Box<Rejected> {
     }
 }
 
+/// `given` stands for the text of the file, which is then not read.
 fn load_all(
     path: &Path,
     environment: Environment<'_>,
     options: &haproxy::Options,
+    given: Option<&Source>,
 ) -> Result<Loaded, Box<Rejected>> {
     // The daemon may change its folder later.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let of_haproxy = haproxy::is_haproxy(path);
-    let source = match of_haproxy {
-        true => haproxy::read(path)?,
-        false => read(path)?,
+    let source = match (given, of_haproxy) {
+        (Some(given), _) => given.clone(),
+        (None, true) => haproxy::read(path)?,
+        (None, false) => read(path)?,
     };
     let parsed = match of_haproxy {
         true => haproxy::parse(&source, environment, options),
@@ -222,7 +226,8 @@ fn decode(
         default_check: None,
         resolvers: Vec::new(),
     };
-    let draft = match &parsed.root {
+    let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
+    let draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -255,7 +260,8 @@ fn decode(
             places.names = host::names::places(&draft);
             Ok(Loaded {
                 config: Config {
-                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    server_files,
+                    outline: root.as_deref().map(outline::of).unwrap_or_default(),
                     ..resolve::resolve(draft, &d.registry)
                 },
                 warnings: found,

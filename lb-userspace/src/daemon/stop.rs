@@ -10,7 +10,7 @@ use super::{
     signals::{Request, Signals},
 };
 use crate::{
-    admin::reload::Wish,
+    admin::reload::{Again, Wish},
     fastpath::FastPath,
     proxy::{Proxy, Stop},
 };
@@ -87,7 +87,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
         let next = match event {
             Event::Finished => return,
             Event::Wished(wish) if phase == Phase::Running => {
-                let (told, asked) = running.reload(signals.stop()).await;
+                let (told, asked) = running.reload(wish.what, signals.stop()).await;
                 // Whoever has wished it may be gone.
                 let _ = wish.reply.send(told);
                 times = running.times();
@@ -102,7 +102,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
             }
             Event::Asked(Request::Reload) if phase == Phase::Running => {
                 // What has become of it is in the log.
-                let (_, asked) = running.reload(signals.stop()).await;
+                let (_, asked) = running.reload(Again::All, signals.stop()).await;
                 times = running.times();
                 match asked {
                     Some(request) => phase.after(request),

@@ -30,6 +30,7 @@ mod parked;
 mod python;
 mod runtime;
 mod server;
+mod servers_file;
 mod stats;
 mod terminated;
 mod top;
