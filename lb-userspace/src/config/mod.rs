@@ -42,6 +42,8 @@ pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
+#[cfg(test)]
+mod record;
 mod references;
 mod resolve;
 mod resolvers;
@@ -82,6 +84,9 @@ use crate::rules::Registry;
 
 /// Largest file that is read, in bytes: some hundred thousand servers.
 const MAX_FILE: u64 = 16 << 20;
+
+/// The JSON Schema of the configuration, as it lies in `conf/`; a test makes it of what the readers ask.
+pub const SCHEMA: &str = include_str!("../../../conf/lb.schema.json");
 
 /// A file that may be run.
 #[derive(Debug, Clone)]
@@ -227,6 +232,8 @@ fn decode(
         resolvers: Vec::new(),
     };
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
+    #[cfg(test)]
+    root.iter().for_each(record::root);
     let draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {

@@ -11,6 +11,7 @@
 mod certificates;
 mod checks;
 mod clients;
+mod command_line;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
