@@ -10,7 +10,8 @@ use super::{
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
         ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
+        StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -256,4 +257,5 @@ pub(super) struct StatsDraft {
     pub(super) realm: String,
     pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics: Metrics,
+    pub(super) admin: StatsAdmin,
 }

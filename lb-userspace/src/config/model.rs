@@ -548,6 +548,8 @@ pub struct Stats {
     pub auth: Option<Arc<Users>>,
     /// `/metrics`.
     pub metrics: Metrics,
+    /// Who may change servers by the page.
+    pub admin: StatsAdmin,
 }
 
 /// `metrics` of `stats:`.
@@ -564,6 +566,32 @@ impl Default for Metrics {
         Self {
             auth: false,
             servers: true,
+        }
+    }
+}
+
+/// `stats.admin`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StatsAdmin {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Everybody who may look.
+    Everybody,
+    /// Who may look and comes from one of these.
+    From(Vec<Prefix>),
+}
+
+impl StatsAdmin {
+    /// Whether a client with this address may; one of a unix socket has none.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::From(prefixes) => address.is_some_and(|address| {
+                let address = address.to_canonical();
+                prefixes.iter().any(|prefix| prefix.contains(address))
+            }),
         }
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             realm: s.realm,
             auth: s.auth,
             metrics: s.metrics,
+            admin: s.admin,
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    address,
     decode::Decoder,
     draft::StatsDraft,
     frontend,
-    model::{Metrics, Stats, Transport},
+    model::{Metrics, Stats, StatsAdmin, Transport},
     source::Spanned,
     table::Table,
-    tree::Entry,
+    tree::{Entry, Kind},
     users::users,
 };
 /// What the statistics are served over.
@@ -55,12 +56,13 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         refresh,
         realm,
     } = page(d, &mut table);
+    let admin = admin(d, &mut table);
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
     let metrics = metrics(d, &mut table, written.is_some());
     table.finish(
         d,
-        &["admin"],
+        &[],
         &[
             ("user", "write `auth: { USER: PASSWORD }`"),
             ("password", "write `auth: { USER: PASSWORD }`"),
@@ -73,6 +75,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         realm,
         auth,
         metrics,
+        admin,
     })
 }
 
@@ -164,6 +167,7 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         refresh,
         realm,
     } = page(d, &mut inner);
+    let admin = admin(d, &mut inner);
     let auth = inner.take("auth").and_then(|e| users(d, e)).map(Arc::new);
     inner.finish(
         d,
@@ -177,6 +181,48 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         realm,
         auth,
         metrics: Metrics::default(),
+        admin,
     };
     Some(Spanned::new(stats, e.key_span))
+}
+
+/// `admin`: `true`, `false`, or the addresses that may change servers.
+fn admin(d: &mut Decoder<'_>, table: &mut Table<'_>) -> StatsAdmin {
+    let Some(e) = table.take("admin") else {
+        return StatsAdmin::Nobody;
+    };
+    if let Kind::Scalar(_) = &e.value.kind
+        && !e.value.is_null()
+    {
+        return match d.boolean(&e.value, "`admin`") {
+            Some(true) => StatsAdmin::Everybody,
+            _ => StatsAdmin::Nobody,
+        };
+    }
+    let Some(mut inner) = d.table(&e.value, e.key_span, "`admin`") else {
+        return StatsAdmin::Nobody;
+    };
+    let mend = "write `admin: true`, or `{ from: [192.0.2.0/24] }`";
+    let from = match inner.take("from") {
+        Some(from) => {
+            let nodes = d.one_or_more(&from.value);
+            if nodes.is_empty() {
+                d.error(
+                    from.value.span,
+                    "`from` is an empty list: nobody could change servers",
+                    mend,
+                );
+            }
+            let prefixes = nodes
+                .iter()
+                .filter_map(|node| d.parsed(node, "`from`", address::prefix));
+            prefixes.map(|prefix| prefix.value).collect()
+        }
+        None => {
+            d.missing(&inner, "from", mend);
+            Vec::new()
+        }
+    };
+    inner.finish(d, &[], &[]);
+    StatsAdmin::From(from)
 }

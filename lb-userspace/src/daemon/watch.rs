@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::Origin;
 use crate::{
-    admin::reload::{Again, Wish, Wishes},
+    admin::reload::{Again, What, Wish, Wishes},
     config::haproxy,
     watched::{Stamp, Watched},
 };
@@ -81,7 +81,8 @@ pub(super) async fn keep_servers(files: Seen, wishes: Wishes) {
     }
 }
 
-fn wish(what: Again, reply: oneshot::Sender<Result<String, String>>) -> Wish {
+fn wish(again: Again, reply: oneshot::Sender<Result<String, String>>) -> Wish {
+    let what = What::Reload(again);
     Wish { what, reply }
 }
 

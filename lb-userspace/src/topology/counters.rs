@@ -50,7 +50,7 @@ pub struct Rate {
     /// Count of the second before `current`'s.
     previous: AtomicU64,
     /// The largest [`Rate::per_second`] after an event.
-    max: Counter,
+    pub(super) max: Counter,
 }
 
 impl Rate {
@@ -110,9 +110,9 @@ const AVERAGE_SAMPLES: u64 = 512;
 /// Mean of roughly the last 512 values, kept as a decaying sum.
 #[derive(Debug, Default)]
 pub struct Average {
-    sum: AtomicU64,
-    samples: Counter,
-    max: Counter,
+    pub(super) sum: Counter,
+    pub(super) samples: Counter,
+    pub(super) max: Counter,
 }
 
 impl Average {
@@ -121,7 +121,7 @@ impl Average {
         self.samples.inc();
         self.max.raise(value);
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
+        let _ = self.sum.0.fetch_update(Relaxed, Relaxed, |sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
             let kept = if n < AVERAGE_SAMPLES {
                 sum
@@ -137,10 +137,15 @@ impl Average {
         self.max.value()
     }
 
+    /// How many values there were.
+    pub fn samples(&self) -> u64 {
+        self.samples.value()
+    }
+
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        self.sum.load(Relaxed) / n
+        self.sum.value() / n
     }
 }
 
@@ -151,7 +156,7 @@ pub struct HttpCounters {
     pub requests: Counter,
     /// Requests a second, and their largest.
     pub request_rate: Rate,
-    responses: [Counter; 6],
+    pub(super) responses: [Counter; 6],
 }
 
 impl HttpCounters {

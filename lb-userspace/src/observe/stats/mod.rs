@@ -2,14 +2,18 @@
 
 pub mod csv;
 pub mod endpoint;
+mod form;
 mod gather;
+pub mod history;
 pub mod metrics;
 pub mod page;
 pub mod process;
 pub mod row;
 pub mod snapshot;
+pub mod top;
 
 pub use gather::FIRST_PROXY;
+pub use history::History;
 pub use process::Process;
 pub use row::Row;
 pub use snapshot::{Snapshot, Sources};

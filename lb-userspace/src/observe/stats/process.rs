@@ -22,6 +22,7 @@ pub struct Process {
     /// Most userspace connections at a time; `u32::MAX` is no bound.
     maxconn: AtomicU32,
     stopping: AtomicBool,
+    predecessors: Mutex<Vec<(u32, u64)>>,
     /// Of whoever reloads and whoever asks; neither is in a hurry.
     reloads: Mutex<Reloads>,
     servers_refused: Mutex<Vec<String>>,
@@ -50,6 +51,7 @@ impl Process {
             threads,
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
+            predecessors: Mutex::default(),
             reloads: Mutex::new(Reloads {
                 succeeded: 0,
                 failed: 0,
@@ -68,6 +70,18 @@ impl Process {
     /// Another bound holds from now on.
     pub fn set_maxconn(&self, maxconn: Option<u32>) {
         self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Processes whose place this one has taken and that serve their last connections: their ids, and how many those are.
+    pub fn predecessors(&self) -> Vec<(u32, u64)> {
+        let predecessors = self.predecessors.lock();
+        predecessors.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are these from now on.
+    pub fn set_predecessors(&self, now: Vec<(u32, u64)>) {
+        let predecessors = self.predecessors.lock();
+        *predecessors.unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// What became of reloads until now.
