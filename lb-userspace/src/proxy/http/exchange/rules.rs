@@ -474,7 +474,11 @@ impl Way<'_> {
             Some(_) if denial.status == StatusCode::UNAUTHORIZED => Cause::Local,
             _ => Cause::Proxy,
         };
-        client.exchange().terminate(cause, phase);
+        {
+            let mut exchange = client.exchange();
+            exchange.terminate(cause, phase);
+            exchange.denied = true;
+        }
         let mut answer = client.answer(denial.status);
         if let Some((name, value)) = denial.header {
             answer.headers.insert(name, value);
