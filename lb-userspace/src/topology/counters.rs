@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::histogram::Histogram;
 
+mod each;
 mod saved;
 
+pub use each::{Each, How};
 pub use saved::Numbers;
 
 /// A number that only grows, or that its owner sets.
@@ -54,7 +56,7 @@ pub struct Rate {
     /// Count of the second before `current`'s.
     previous: AtomicU64,
     /// The largest [`Rate::per_second`] after an event.
-    max: Counter,
+    pub(super) max: Counter,
 }
 
 impl Rate {
@@ -122,9 +124,9 @@ const AVERAGE_SAMPLES: u64 = 512;
 /// Mean of roughly the last 512 values, kept as a decaying sum.
 #[derive(Debug, Default)]
 pub struct Average {
-    sum: AtomicU64,
-    samples: Counter,
-    max: Counter,
+    pub(super) sum: Counter,
+    pub(super) samples: Counter,
+    pub(super) max: Counter,
 }
 
 impl Average {
@@ -133,7 +135,7 @@ impl Average {
         self.samples.inc();
         self.max.raise(value);
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
+        let _ = self.sum.0.fetch_update(Relaxed, Relaxed, |sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
             let kept = if n < AVERAGE_SAMPLES {
                 sum
@@ -157,7 +159,7 @@ impl Average {
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        self.sum.load(Relaxed) / n
+        self.sum.value() / n
     }
 }
 
@@ -168,7 +170,7 @@ pub struct HttpCounters {
     pub requests: Counter,
     /// Requests a second, and their largest.
     pub request_rate: Rate,
-    responses: [Counter; 6],
+    pub(super) responses: [Counter; 6],
 }
 
 impl HttpCounters {

@@ -170,6 +170,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         maps: Vec::new(),
         tables: Vec::new(),
         variables: Vec::new(),
+        server_files: Default::default(),
         outline: Default::default(),
     }
 }

@@ -12,6 +12,7 @@ mod browser;
 mod certificates;
 mod checks;
 mod clients;
+mod command_line;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -31,6 +32,7 @@ mod parked;
 mod python;
 mod runtime;
 mod server;
+mod servers_file;
 mod stats;
 mod terminated;
 mod top;

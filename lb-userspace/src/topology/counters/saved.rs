@@ -1,103 +1,45 @@
-//! What of the counters outlives the process: numbers that only grow, and maxima. Rates and means begin anew.
+//! What of the counters outlives the process: numbers that only grow, and maxima. Rates begin anew.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
 use super::{
-    BackendCounters, Counter, FrontendCounters, HttpCounters, KernelTraffic, Rate, ServerCounters,
+    BackendCounters, Counter, FrontendCounters, KernelTraffic, ServerCounters, each::EARLIER,
 };
 
 /// Numbers by their names.
 pub type Numbers = BTreeMap<String, u64>;
 
-/// Where numbers are put, or taken from.
-trait Book {
-    /// A number that only grows.
-    fn count(&mut self, name: &str, counter: &Counter);
-    /// A maximum.
-    fn most(&mut self, name: &str, counter: &Counter);
-}
-
-/// Notes them.
-struct Noting(Numbers);
-
-impl Book for Noting {
-    fn count(&mut self, name: &str, counter: &Counter) {
-        if counter.value() > 0 {
-            self.0.insert(name.to_owned(), counter.value());
-        }
-    }
-
-    fn most(&mut self, name: &str, counter: &Counter) {
-        self.count(name, counter);
-    }
-}
-
-/// Has them again, on top of what has been counted since.
-struct Restoring<'a>(&'a Numbers);
-
-impl Book for Restoring<'_> {
-    fn count(&mut self, name: &str, counter: &Counter) {
-        if let Some(&number) = self.0.get(name) {
-            counter.add(number);
-        }
-    }
-
-    fn most(&mut self, name: &str, counter: &Counter) {
-        if let Some(&number) = self.0.get(name) {
-            counter.raise(number);
-        }
-    }
-}
-
 macro_rules! saved {
-    ($name:ident: $($counter:ident)*; $($kernel:ident)?) => {
+    ($name:ident $(, $kernel:ident)?) => {
         impl $name {
-            fn each(&self, book: &mut impl Book) {
-                $(book.count(stringify!($counter), &self.$counter);)*
-                book.most("max_current", &self.max_current);
-                self.connection_rate.each("connection_rate", book);
-                self.http.each(book);
-            }
-
             /// What outlives the process.
             pub fn save(&self) -> Numbers {
-                let mut noting = Noting(Numbers::new());
-                self.each(&mut noting);
-                $(self.$kernel.save(&mut noting.0);)?
-                noting.0
+                let mut numbers = Numbers::new();
+                self.each(&mut |name, _, counter| {
+                    if counter.value() > 0 {
+                        numbers.insert(name.to_owned(), counter.value());
+                    }
+                });
+                $(self.$kernel.save(&mut numbers);)?
+                numbers
             }
 
-            /// Has it again.
+            /// Has it again, on top of what has been counted since.
             pub fn restore(&self, numbers: &Numbers) {
-                self.each(&mut Restoring(numbers));
+                self.each(&mut |name, how, counter| {
+                    if let Some(&number) = numbers.get(name) {
+                        how.add(counter, number);
+                    }
+                });
                 $(self.$kernel.restore(numbers);)?
             }
         }
     };
 }
 
-saved!(FrontendCounters: connections bytes_in bytes_out denied_requests denied_responses denied_sessions request_errors;
-    kernel);
-saved!(BackendCounters: connections bytes_in bytes_out denied_requests denied_responses connect_errors response_errors
-    retries redispatches client_aborts server_aborts balanced;);
-saved!(ServerCounters: connections bytes_in bytes_out denied_responses connect_errors response_errors retries
-    redispatches client_aborts server_aborts balanced checks_failed observed_failures times_down; kernel);
-
-impl Rate {
-    fn each(&self, name: &str, book: &mut impl Book) {
-        book.most(&format!("{name}_max"), &self.max);
-    }
-}
-
-impl HttpCounters {
-    fn each(&self, book: &mut impl Book) {
-        book.count("requests", &self.requests);
-        self.request_rate.each("request_rate", book);
-        for (class, counter) in self.responses.iter().enumerate() {
-            book.count(&format!("responses_{}", class + 1), counter);
-        }
-    }
-}
+saved!(FrontendCounters, kernel);
+saved!(BackendCounters);
+saved!(ServerCounters, kernel);
 
 /// What the kernel counts, by name.
 const KERNEL: [&str; 5] = [
@@ -119,23 +61,20 @@ impl KernelTraffic {
         ]
     }
 
-    /// Notes all that the kernel has counted, and what of that its present maps have not.
+    /// Notes all that the kernel has counted; what of that its present maps have not is noted with the others.
     fn save(&self, numbers: &mut Numbers) {
-        for ((name, counter), earlier) in KERNEL.iter().zip(self.counters()).zip(&self.earlier) {
+        for (name, counter) in KERNEL.iter().zip(self.counters()) {
             if counter.value() > 0 {
                 numbers.insert(format!("kernel_{name}"), counter.value());
-            }
-            if earlier.value() > 0 {
-                numbers.insert(format!("kernel_{name}_earlier"), earlier.value());
             }
         }
     }
 
     fn restore(&self, numbers: &Numbers) {
-        let number = |name: String| numbers.get(&name).copied().unwrap_or(0);
+        let number = |name: &str| numbers.get(name).copied().unwrap_or(0);
         for (at, (name, counter)) in KERNEL.iter().zip(self.counters()).enumerate() {
-            let all = number(format!("kernel_{name}"));
-            let before = number(format!("kernel_{name}_earlier"));
+            let all = number(&format!("kernel_{name}"));
+            let before = number(EARLIER[at]);
             counter.set(all);
             if let (Some(earlier), Some(maps)) = (self.earlier.get(at), self.maps.get(at)) {
                 earlier.set(before);
