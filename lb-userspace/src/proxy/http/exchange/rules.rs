@@ -477,7 +477,11 @@ impl Way<'_> {
             Some(_) if denial.status == StatusCode::UNAUTHORIZED => Cause::Local,
             _ => Cause::Proxy,
         };
-        client.exchange().terminate(cause, phase);
+        {
+            let mut exchange = client.exchange();
+            exchange.terminate(cause, phase);
+            exchange.denied = true;
+        }
         let mut answer = match denial.answer {
             Some(reply) => client.reply(*reply),
             None => client.answer(denial.status),
