@@ -14,6 +14,7 @@ use lb::{
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
         reload::ReloadArgs,
         stop::StopArgs,
+        top::TopArgs,
         tune::TuneArgs,
     },
     config::{
@@ -55,6 +56,8 @@ enum Command {
     Import(ImportArgs),
     /// Show frontends, backends, servers and the path that connections take
     Status(StatusArgs),
+    /// Watch the same as it changes, with keys that drain and weigh servers
+    Top(TopArgs),
     /// Drain, enable, disable or weigh a server
     Server(ServerArgs),
     /// List the flows that the kernel forwards now
@@ -146,6 +149,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Import(args) => import(&args.from),
         Command::Status(args) => args.run(),
+        Command::Top(args) => args.run(),
         Command::Server(args) => args.run(),
         Command::Flows(args) => args.run(),
         Command::Deny(args) => args.run(),
@@ -241,22 +245,27 @@ fn manual() -> ExitCode {
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command.clone())
         .render(&mut text)
-        .and_then(|()| {
-            let commands = command
-                .get_subcommands()
-                .filter(|command| command.get_name() != "help");
-            commands.cloned().try_for_each(|command| {
-                let name = format!("lb {}", command.get_name());
-                let man = clap_mangen::Man::new(command.bin_name(name));
-                man.render_name_section(&mut text)?;
-                man.render_synopsis_section(&mut text)?;
-                man.render_options_section(&mut text)
-            })
-        });
+        .and_then(|()| commands_manual(&command, "lb", &mut text));
     match rendered {
         Ok(()) => written(&text),
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The pages of the commands below `command`, which is called `name`, and of those below them.
+fn commands_manual(command: &clap::Command, name: &str, text: &mut Vec<u8>) -> io::Result<()> {
+    for command in command.get_subcommands() {
+        if command.get_name() == "help" {
+            continue;
+        }
+        let name = format!("{name} {}", command.get_name());
+        let man = clap_mangen::Man::new(command.clone().bin_name(&name));
+        man.render_name_section(text)?;
+        man.render_synopsis_section(text)?;
+        man.render_options_section(text)?;
+        commands_manual(command, &name, text)?;
+    }
+    Ok(())
 }
 
 /// To standard output; an error means that nobody reads it any more.

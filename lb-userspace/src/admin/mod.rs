@@ -15,4 +15,5 @@ pub mod socket;
 pub mod status;
 pub mod stop;
 mod tables;
+pub mod top;
 pub mod tune;

@@ -9,8 +9,9 @@ use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor,
-        OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
+        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
+        StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -253,5 +254,6 @@ pub(super) struct StatsDraft {
     pub(super) refresh: Option<Duration>,
     pub(super) realm: String,
     pub(super) auth: Option<Arc<Users>>,
-    pub(super) metrics_auth: bool,
+    pub(super) metrics: Metrics,
+    pub(super) admin: StatsAdmin,
 }

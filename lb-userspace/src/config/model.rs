@@ -533,6 +533,52 @@ pub struct Stats {
     pub realm: String,
     /// Users and passwords; without any it is open.
     pub auth: Option<Arc<Users>>,
-    /// Whether `/metrics` needs a password too.
-    pub metrics_auth: bool,
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// Who may change servers by the page.
+    pub admin: StatsAdmin,
+}
+
+/// `metrics` of `stats:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether it needs a password too.
+    pub auth: bool,
+    /// Whether each server has figures of its own there.
+    pub servers: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            auth: false,
+            servers: true,
+        }
+    }
+}
+
+/// `stats.admin`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StatsAdmin {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Everybody who may look.
+    Everybody,
+    /// Who may look and comes from one of these.
+    From(Vec<Prefix>),
+}
+
+impl StatsAdmin {
+    /// Whether a client with this address may; one of a unix socket has none.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::From(prefixes) => address.is_some_and(|address| {
+                let address = address.to_canonical();
+                prefixes.iter().any(|prefix| prefix.contains(address))
+            }),
+        }
+    }
 }

@@ -56,7 +56,7 @@ use crate::{
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
-        stats::{Process, Sources, endpoint},
+        stats::{Process, Sources, endpoint, history},
     },
     proxy::{ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
     topology::{Event, Topology},
@@ -226,6 +226,7 @@ impl Daemon {
             let mut tasks = JoinSet::new();
             let events = sources.topology().events();
             tasks.spawn(log_events(events, sources.log.clone()));
+            tasks.spawn(history::keep(sources.clone()));
             tasks.spawn(notify::watch(running.proxy.pulses()));
             running.begin(std::mem::take(stats));
             if let Some(admin) = admin.take() {

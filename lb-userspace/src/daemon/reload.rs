@@ -79,6 +79,7 @@ impl Running {
             request = stop => (Err(ReloadError::Stopping), Some(request)),
         };
         let result = self.finish_reload(&name, prepared).await;
+        self.sources.process.count_reload(result.is_ok());
         notify::ready("serving");
         (result, asked)
     }

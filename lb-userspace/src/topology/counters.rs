@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::histogram::Histogram;
+
 /// A number that only grows, or that its owner sets.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -135,6 +137,11 @@ impl Average {
         self.max.value()
     }
 
+    /// How many values there were.
+    pub fn samples(&self) -> u64 {
+        self.samples.value()
+    }
+
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
@@ -201,6 +208,23 @@ pub struct Times {
     pub total: Average,
 }
 
+/// The same times as distributions, of userspace, and what is known of the kernel's flows.
+#[derive(Debug, Default)]
+pub struct Distributions {
+    /// In the queue.
+    pub queue: Histogram,
+    /// Reaching the server.
+    pub connect: Histogram,
+    /// To the first byte of the response.
+    pub response: Histogram,
+    /// From accept, or a request's first byte, to the end.
+    pub total: Histogram,
+    /// A kernel flow's handshake with its server.
+    pub kernel_connect: Histogram,
+    /// A kernel flow from its first packet to its end.
+    pub kernel_total: Histogram,
+}
+
 /// A frontend's counters.
 #[derive(Debug, Default)]
 pub struct FrontendCounters {
@@ -224,6 +248,10 @@ pub struct FrontendCounters {
     pub request_errors: Counter,
     /// Requests and responses (mode http).
     pub http: HttpCounters,
+    /// Requests in mode http, else sessions: from their beginning to their end.
+    pub total: Histogram,
+    /// The same of flows that the kernel forwarded.
+    pub kernel_total: Histogram,
     /// What the kernel forwards for it.
     pub kernel: KernelTraffic,
 }
@@ -263,6 +291,8 @@ pub struct BackendCounters {
     pub http: HttpCounters,
     /// Averages.
     pub times: Times,
+    /// Distributions.
+    pub distributions: Distributions,
 }
 
 /// A server's counters.

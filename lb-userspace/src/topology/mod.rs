@@ -15,6 +15,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod histogram;
 pub mod invalid;
 pub mod latency;
 pub mod limit;

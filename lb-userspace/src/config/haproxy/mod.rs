@@ -17,6 +17,7 @@ mod inherit;
 mod keywords;
 mod lines;
 mod more;
+mod operators;
 mod options;
 mod order;
 mod predicate;

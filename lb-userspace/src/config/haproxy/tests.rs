@@ -5,6 +5,7 @@ use crate::config::{self, Config, Source};
 
 mod meaning;
 mod names;
+mod operators;
 mod written;
 
 /// As YAML, and what was said beside it.

@@ -108,6 +108,7 @@ pub(super) fn frontend(
         path,
         path_reason,
         kernel,
+        history: None,
     }
 }
 
@@ -200,6 +201,7 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         forward: (backend.config.mode == Mode::Tcp).then_some(backend.config.forward.name().into()),
         own: Member { row, kernel },
         servers,
+        history: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Facts of the process itself.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -19,6 +22,21 @@ pub struct Process {
     /// Most userspace connections at a time; `u32::MAX` is no bound.
     maxconn: AtomicU32,
     stopping: AtomicBool,
+    /// Of whoever reloads and whoever asks; neither is in a hurry.
+    reloads: Mutex<Reloads>,
+}
+
+/// What became of reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloads {
+    /// Configurations taken, the first one not among them.
+    pub succeeded: u64,
+    /// Configurations refused.
+    pub failed: u64,
+    /// Whether the last one was taken.
+    pub last_succeeded: bool,
+    /// When the running configuration was taken.
+    pub last_success: SystemTime,
 }
 
 impl Process {
@@ -31,6 +49,12 @@ impl Process {
             threads,
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
+            reloads: Mutex::new(Reloads {
+                succeeded: 0,
+                failed: 0,
+                last_succeeded: true,
+                last_success: SystemTime::now(),
+            }),
         }
     }
 
@@ -42,6 +66,23 @@ impl Process {
     /// Another bound holds from now on.
     pub fn set_maxconn(&self, maxconn: Option<u32>) {
         self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// What became of reloads until now.
+    pub fn reloads(&self) -> Reloads {
+        *self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reload has come to its end.
+    pub fn count_reload(&self, succeeded: bool) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        reloads.last_succeeded = succeeded;
+        if succeeded {
+            reloads.succeeded += 1;
+            reloads.last_success = SystemTime::now();
+        } else {
+            reloads.failed += 1;
+        }
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.

@@ -4,15 +4,15 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Response;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Endpoint;
+use super::{Asked, Endpoint};
 use crate::{
     config::model::{Address, Bind},
     tls::Acceptor,
@@ -210,11 +210,11 @@ async fn accept(
             () = end.notified() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 let server = server.load_full();
                 connections.spawn(async move {
                     let _place = place;
-                    server.serve(stream).await;
+                    server.serve(stream, client.ip()).await;
                 });
             }
             Err(error) => {
@@ -229,20 +229,20 @@ async fn accept(
 }
 
 impl Server {
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, client: IpAddr) {
         let Some(acceptor) = &self.acceptor else {
-            return self.connection(stream).await;
+            return self.connection(stream, client).await;
         };
         // A client without a handshake gets nothing, not even a line in the log: anybody can be one.
         if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            self.connection(stream).await;
+            self.connection(stream, client).await;
         }
     }
 
-    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr) {
         let service = service_fn(
             |request: hyper::Request<hyper::body::Incoming>| async move {
-                Ok::<_, Infallible>(self.respond(request).await)
+                Ok::<_, Infallible>(self.respond(request, client).await)
             },
         );
         let serving = http1::Builder::new()
@@ -257,11 +257,23 @@ impl Server {
     async fn respond(
         &self,
         request: hyper::Request<hyper::body::Incoming>,
+        client: IpAddr,
     ) -> Response<Full<Bytes>> {
-        let (head, _body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let endpoint = Arc::clone(&self.endpoint);
-        let takes_long = endpoint.takes_long(&head.headers);
-        let respond = move || endpoint.respond(&head.method, &head.uri, &head.headers);
+        let body = read(body, endpoint.wants_body(&head.method, &head.uri)).await;
+        let takes_long = endpoint.takes_long(&head.uri, &head.headers);
+        let secure = self.acceptor.is_some();
+        let respond = move || {
+            endpoint.respond(&Asked {
+                method: &head.method,
+                uri: &head.uri,
+                headers: &head.headers,
+                body: &body,
+                client: Some(client),
+                secure,
+            })
+        };
         if !takes_long {
             return respond();
         }
@@ -274,6 +286,18 @@ impl Server {
             response
         })
     }
+}
+
+/// So much of a body, and as much as there is of one that breaks off.
+async fn read(body: hyper::body::Incoming, most: usize) -> Bytes {
+    let mut read = BytesMut::new();
+    let mut body = Limited::new(body, most);
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    read.freeze()
 }
 
 #[cfg(test)]
@@ -315,7 +339,8 @@ mod tests {
             refresh: None,
             realm: "x".into(),
             auth: None,
-            metrics_auth: false,
+            metrics: Default::default(),
+            admin: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
         let client = std::thread::spawn(move || client(address));
