@@ -16,6 +16,7 @@ use lb::{
         stop::StopArgs,
         top::TopArgs,
         tune::TuneArgs,
+        upgrade::UpgradeArgs,
     },
     config::{
         self, Format, haproxy,
@@ -70,10 +71,14 @@ enum Command {
     Health(HealthArgs),
     /// Read the configuration again and run it, or say why not
     Reload(ReloadArgs),
+    /// Have another binary take the daemon's place, with no connection lost, or say why not
+    Upgrade(UpgradeArgs),
     /// Stop the daemon, gracefully unless told otherwise
     Stop(StopArgs),
     /// Print kernel settings worth having, with reasons and present values
     Tune(TuneArgs),
+    /// Print the JSON Schema of the configuration
+    Schema,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -156,8 +161,10 @@ fn main() -> ExitCode {
         Command::Trace(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Reload(args) => args.run(),
+        Command::Upgrade(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Tune(args) => args.run(),
+        Command::Schema => written(config::SCHEMA.as_bytes()),
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),
     }
@@ -165,6 +172,13 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> ExitCode {
     bridge::install();
+    let before = match daemon::Predecessor::find() {
+        Ok(before) => before,
+        Err(error) => {
+            eprintln!("lb: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let file = &args.file;
     // Before the file is read, and before the process goes to another folder.
     let origin = daemon::Origin::new(&file.config, file.options());
@@ -190,7 +204,7 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     }
-    daemon::run(config, origin)
+    daemon::run(config, origin, before)
 }
 
 fn check(args: &CheckArgs) -> ExitCode {

@@ -17,3 +17,4 @@ pub mod stop;
 mod tables;
 pub mod top;
 pub mod tune;
+pub mod upgrade;

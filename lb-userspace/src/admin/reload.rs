@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     cli::{Daemon, fail},
     client,
+    upgrade::Asked,
 };
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What parts the result from what is to be read, as HAProxy's `reload` has it.
-const RULE: &str = "--";
+pub(super) const RULE: &str = "--";
 
 /// Arguments of `lb reload`.
 #[derive(Debug, Clone, Args)]
@@ -54,11 +55,38 @@ impl ReloadArgs {
     }
 }
 
-/// A wish for the configuration to be read again.
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The configuration, and all that it names.
+    All,
+    /// Files of servers, beside a configuration that stays as it was read.
+    Servers,
+}
+
+/// A wish for something that changes what the daemon is.
 #[derive(Debug)]
 pub struct Wish {
+    /// For what.
+    pub what: What,
     /// Gets what has become of it: what has changed, or why nothing has.
     pub reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// What may be wished for.
+#[derive(Debug)]
+pub enum What {
+    /// The configuration, or part of it, is to be read again.
+    Reload(Again),
+    /// Another process is to take this one's place.
+    Upgrade(Asked),
+}
+
+impl Wish {
+    /// Says why it is not granted. Whoever has wished it may be gone.
+    pub fn refuse(self, why: String) {
+        let _ = self.reply.send(Err(why));
+    }
 }
 
 /// Where wishes go.
@@ -71,7 +99,8 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     };
     let (reply, answer) = oneshot::channel();
     let gone = || Err("the daemon is about to end".to_owned());
-    let result = match wishes.send(Wish { reply }) {
+    let what = What::Reload(Again::All);
+    let result = match wishes.send(Wish { what, reply }) {
         Ok(()) => answer.await.unwrap_or_else(|_| gone()),
         Err(_) => gone(),
     };

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::DirBuilderExt, net::UnixListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{fs::DirBuilderExt, net::UnixListener},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -10,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -19,7 +22,7 @@ use super::{
     certificates::Transactions,
     command, kernel, maps,
     reload::{self, Wishes},
-    tables,
+    tables, upgrade,
 };
 use crate::{
     observe::stats::Sources,
@@ -70,8 +73,57 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: UnixListener,
-    file: SocketFile,
+    file: Arc<SocketFile>,
     made_folder: bool,
+}
+
+/// Of a socket that is served, what another process may want of it.
+#[derive(Debug)]
+pub struct Handle {
+    listener: OwnedFd,
+    file: Arc<SocketFile>,
+    serving: watch::Sender<Serving>,
+}
+
+/// Whether clients are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serving {
+    Yes,
+    /// They wait: another process may take them.
+    NotNow,
+    /// Another process does.
+    NoMore,
+}
+
+impl Handle {
+    /// A duplicate of the socket.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had.
+    pub fn lend(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone()
+    }
+
+    /// Clients wait from now on.
+    pub fn pause(&self) {
+        self.serving.send_replace(Serving::NotNow);
+    }
+
+    /// Clients are served again.
+    pub fn resume(&self) {
+        self.serving.send_replace(Serving::Yes);
+    }
+
+    /// Nobody is to come any more. Those who have come are answered.
+    pub fn close(self) {
+        self.serving.send_replace(Serving::NoMore);
+    }
+
+    /// Clients, and the file, are another process's from now on. Those who have come are answered.
+    pub fn hand_over(self) {
+        self.file.leave();
+        self.serving.send_replace(Serving::NoMore);
+    }
 }
 
 impl AdminSocket {
@@ -112,8 +164,42 @@ impl AdminSocket {
         })?;
         Ok(Self {
             listener: listener.into(),
-            file,
+            file: Arc::new(file),
             made_folder,
+        })
+    }
+
+    /// The socket of another process, which serves it until [`AdminSocket::own`].
+    ///
+    /// # Errors
+    /// Its file is there no longer.
+    pub fn lent(path: &Path, listener: OwnedFd) -> Result<Self, SocketError> {
+        let file = SocketFile::lent(path).map_err(|source| SocketError::System {
+            path: path.to_owned(),
+            action: "look at it",
+            source,
+        })?;
+        Ok(Self {
+            listener: listener.into(),
+            file: Arc::new(file),
+            made_folder: false,
+        })
+    }
+
+    /// The file is this process's from now on.
+    pub fn own(&self) {
+        self.file.own();
+    }
+
+    /// What another process may want of it later.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(Handle {
+            listener: self.listener.as_fd().try_clone_to_owned()?,
+            file: Arc::clone(&self.file),
+            serving: watch::Sender::new(Serving::Yes),
         })
     }
 
@@ -126,7 +212,39 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub async fn serve(self, sources: Sources, wishes: Wishes) -> io::Result<()> {
+    pub fn serve(
+        self,
+        sources: Sources,
+        wishes: Wishes,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let (always, serving) = watch::channel(Serving::Yes);
+        let served = self.served(sources, wishes, serving);
+        async move {
+            let _always = always;
+            served.await
+        }
+    }
+
+    /// Answers until dropped, or until another process has it by `handle`, and all who have come are answered.
+    ///
+    /// # Errors
+    /// The runtime cannot take the socket.
+    pub fn serve_by(
+        self,
+        handle: &Handle,
+        sources: Sources,
+        wishes: Wishes,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let serving = handle.serving.subscribe();
+        self.served(sources, wishes, serving)
+    }
+
+    async fn served(
+        self,
+        sources: Sources,
+        wishes: Wishes,
+        mut serving: watch::Receiver<Serving>,
+    ) -> io::Result<()> {
         let Self { listener, file, .. } = self;
         // Lives as long as the future, so that the file goes with it.
         let _file = file;
@@ -136,7 +254,18 @@ impl AdminSocket {
         let mut clients = JoinSet::new();
         // The semaphore is never closed, so this only ends with the future.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
+            let now = *serving.borrow_and_update();
+            let accepted = tokio::select! {
+                biased;
+                changed = serving.changed() => match changed {
+                    Ok(()) => continue,
+                    // With what it is told by goes the process.
+                    Err(_) => break,
+                },
+                accepted = listener.accept(), if now == Serving::Yes => accepted,
+                () = std::future::ready(()), if now == Serving::NoMore => break,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let (sources, wishes) = (sources.clone(), wishes.clone());
                     let transactions = Arc::clone(&transactions);
@@ -153,6 +282,8 @@ impl AdminSocket {
             }
             while clients.try_join_next().is_some() {}
         }
+        drop(listener);
+        while clients.join_next().await.is_some() {}
         Ok(())
     }
 }
@@ -176,7 +307,12 @@ async fn serve_client(
         if words.is_empty() {
             continue;
         }
-        if let Some(answer) = reload::answer(wishes, &words).await {
+        let by_root = || stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        let wish = match upgrade::answer(wishes, &words, by_root()).await {
+            None => reload::answer(wishes, &words).await,
+            answer => answer,
+        };
+        if let Some(answer) = wish {
             timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
             continue;
         }

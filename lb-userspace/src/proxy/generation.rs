@@ -6,7 +6,10 @@
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use tokio::sync::{Notify, watch};
@@ -39,19 +42,26 @@ pub(super) struct Thread {
     udp: Rc<udp::Local>,
     stop: watch::Receiver<Stop>,
     clients: Cell<usize>,
+    /// Of all threads.
+    all_clients: Arc<AtomicUsize>,
     empty: Notify,
     /// Those that are still in use, the newest last.
     generations: RefCell<Vec<Weak<Worker>>>,
 }
 
 impl Thread {
-    pub(super) fn new(index: usize, stop: watch::Receiver<Stop>) -> Rc<Self> {
+    pub(super) fn new(
+        index: usize,
+        stop: watch::Receiver<Stop>,
+        all_clients: Arc<AtomicUsize>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             tcp: Rc::default(),
             udp: Rc::default(),
             stop,
             clients: Cell::new(0),
+            all_clients,
             empty: Notify::new(),
             generations: RefCell::default(),
         })
@@ -84,6 +94,11 @@ impl Thread {
 
     fn newest(&self) -> Option<Rc<Worker>> {
         self.generations.borrow().last()?.upgrade()
+    }
+
+    /// Tells all connections that they are to end with their next answer, and idle ones that they may wait for it.
+    pub(super) fn linger(&self) {
+        self.all().for_each(|worker| worker.http.linger());
     }
 
     /// Tells all connections that they are to end once they have carried a request.
@@ -169,6 +184,7 @@ impl Served {
     pub(super) fn begin(worker: &Rc<Worker>) -> Self {
         let clients = &worker.thread.clients;
         clients.set(clients.get() + 1);
+        worker.thread.all_clients.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
 }
@@ -178,6 +194,7 @@ impl Drop for Served {
         let thread = &self.0.thread;
         let left = thread.clients.get() - 1;
         thread.clients.set(left);
+        thread.all_clients.fetch_sub(1, Relaxed);
         if left == 0 {
             thread.empty.notify_one();
         }

@@ -174,9 +174,9 @@ impl Drop for Place {
 }
 
 /// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
-pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
-    // SAFETY: a `TcpListener` owns its descriptor, names the same one at each call, and is dropped only after the
-    // `AsyncFd` around it has let go of it.
+pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
+    // SAFETY: a `TcpListener` owns its descriptor and names the same one at each call; this pointer to it is dropped only
+    // after the `AsyncFd` around it has let go of it.
     let listener = match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
         Ok(listener) => listener,
         Err(error) => {

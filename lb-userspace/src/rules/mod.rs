@@ -83,7 +83,7 @@ pub use scene::{
     VarId, World,
 };
 pub use stick::{Remember, Stick};
-pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
+pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};

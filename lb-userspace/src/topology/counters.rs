@@ -3,9 +3,15 @@
 //! Userspace traffic is counted here as it happens. Kernel traffic is kept apart in [`KernelTraffic`], which the fast
 //! path sets to absolute values at each poll; readers add the two.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::histogram::Histogram;
+
+mod each;
+mod saved;
+
+pub use each::{Each, How};
+pub use saved::Numbers;
 
 /// A number that only grows, or that its owner sets.
 #[derive(Debug, Default)]
@@ -50,19 +56,27 @@ pub struct Rate {
     /// Count of the second before `current`'s.
     previous: AtomicU64,
     /// The largest [`Rate::per_second`] after an event.
-    max: Counter,
+    pub(super) max: Counter,
 }
 
 impl Rate {
     /// Counts an event at `now_ms`, milliseconds of the topology's clock.
     pub fn tick(&self, now_ms: u64) {
+        self.add(1, now_ms);
+    }
+
+    /// Counts as many events at once.
+    pub fn add(&self, events: u64, now_ms: u64) {
+        // A second's count has half a word.
+        let events = events.min(u64::from(u32::MAX) >> 1);
         let second = now_ms / 1000;
         let before = self.current.fetch_update(Relaxed, Relaxed, |word| {
-            Some(if word >> 32 == second {
-                word + 1
+            let there = if word >> 32 == second {
+                word & 0xffff_ffff
             } else {
-                (second << 32) | 1
-            })
+                0
+            };
+            Some((second << 32) | (there + events).min(0xffff_ffff))
         });
         // The closure never declines, so both arms carry the word before.
         let (Ok(before) | Err(before)) = before;
@@ -110,9 +124,9 @@ const AVERAGE_SAMPLES: u64 = 512;
 /// Mean of roughly the last 512 values, kept as a decaying sum.
 #[derive(Debug, Default)]
 pub struct Average {
-    sum: AtomicU64,
-    samples: Counter,
-    max: Counter,
+    pub(super) sum: Counter,
+    pub(super) samples: Counter,
+    pub(super) max: Counter,
 }
 
 impl Average {
@@ -121,7 +135,7 @@ impl Average {
         self.samples.inc();
         self.max.raise(value);
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
+        let _ = self.sum.0.fetch_update(Relaxed, Relaxed, |sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
             let kept = if n < AVERAGE_SAMPLES {
                 sum
@@ -145,7 +159,7 @@ impl Average {
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        self.sum.load(Relaxed) / n
+        self.sum.value() / n
     }
 }
 
@@ -156,7 +170,7 @@ pub struct HttpCounters {
     pub requests: Counter,
     /// Requests a second, and their largest.
     pub request_rate: Rate,
-    responses: [Counter; 6],
+    pub(super) responses: [Counter; 6],
 }
 
 impl HttpCounters {
@@ -193,6 +207,12 @@ pub struct KernelTraffic {
     pub packets_out: Counter,
     /// Flows that are half-open or open now.
     pub active: Counter,
+    /// What of the others the present maps have not counted: before them there were others.
+    earlier: [Counter; 5],
+    /// What earlier maps had counted when that was noted, until it is known whether the present ones are those.
+    maps: [Counter; 5],
+    /// Whether maps have been read.
+    known: AtomicBool,
 }
 
 /// Times of a request or connection in milliseconds: `qtime`, `ctime`, `rtime`, `ttime`.

@@ -149,6 +149,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             user: None,
             group: None,
             pidfile: None,
+            stats_file: None,
             grace: Duration::from_secs(30),
             health_file: None,
             watch_config: false,
@@ -172,6 +173,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         maps: Vec::new(),
         tables: Vec::new(),
         variables: Vec::new(),
+        server_files: Default::default(),
         outline: Default::default(),
     }
 }

@@ -22,8 +22,10 @@ pub struct Process {
     /// Most userspace connections at a time; `u32::MAX` is no bound.
     maxconn: AtomicU32,
     stopping: AtomicBool,
+    predecessors: Mutex<Vec<(u32, u64)>>,
     /// Of whoever reloads and whoever asks; neither is in a hurry.
     reloads: Mutex<Reloads>,
+    servers_refused: Mutex<Vec<String>>,
 }
 
 /// What became of reloads.
@@ -49,12 +51,14 @@ impl Process {
             threads,
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
+            predecessors: Mutex::default(),
             reloads: Mutex::new(Reloads {
                 succeeded: 0,
                 failed: 0,
                 last_succeeded: true,
                 last_success: SystemTime::now(),
             }),
+            servers_refused: Mutex::default(),
         }
     }
 
@@ -66,6 +70,18 @@ impl Process {
     /// Another bound holds from now on.
     pub fn set_maxconn(&self, maxconn: Option<u32>) {
         self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Processes whose place this one has taken and that serve their last connections: their ids, and how many those are.
+    pub fn predecessors(&self) -> Vec<(u32, u64)> {
+        let predecessors = self.predecessors.lock();
+        predecessors.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are these from now on.
+    pub fn set_predecessors(&self, now: Vec<(u32, u64)>) {
+        let predecessors = self.predecessors.lock();
+        *predecessors.unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// What became of reloads until now.
@@ -83,6 +99,18 @@ impl Process {
         } else {
             reloads.failed += 1;
         }
+    }
+
+    /// What is wrong with files of servers, so that earlier ones are in use.
+    pub fn servers_refused(&self) -> Vec<String> {
+        let refused = self.servers_refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This is wrong with files of servers from now on.
+    pub fn set_servers_refused(&self, why: Vec<String>) {
+        let refused = self.servers_refused.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.

@@ -82,12 +82,18 @@ impl Sources {
                     .map_or(0, |since| since.as_secs()),
                 uptime: self.process.started_at.elapsed().as_secs(),
                 stopping: self.process.is_stopping(),
+                servers_refused: self.process.servers_refused(),
                 current_connections: topology
                     .frontends
                     .iter()
                     .map(|f| u64::from(f.current()))
                     .sum(),
                 log: self.log.totals(),
+                predecessors: {
+                    let left = self.process.predecessors().into_iter();
+                    let left = left.map(|(pid, connections)| Predecessor { pid, connections });
+                    left.collect()
+                },
             },
             frontends: topology
                 .frontends
@@ -185,10 +191,25 @@ pub struct ProcessFacts {
     pub uptime: u64,
     /// Whether a stop has begun.
     pub stopping: bool,
+    /// What is wrong with files of servers, so that earlier ones are in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers_refused: Vec<String>,
     /// Userspace connections now.
     pub current_connections: u64,
     /// What became of log lines.
     pub log: Totals,
+    /// Processes whose place this one has taken, while they serve their last connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predecessors: Vec<Predecessor>,
+}
+
+/// A process that serves its last connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its id.
+    pub pid: u32,
+    /// How many they are.
+    pub connections: u64,
 }
 
 impl ProcessFacts {

@@ -6,4 +6,4 @@ mod route;
 mod serve;
 
 pub use respond::{Asked, Endpoint};
-pub use serve::{ListenError, Serving, listen};
+pub use serve::{ListenError, Serving, listen, name};

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -60,6 +61,16 @@ fn seat(bind: &Bind) -> Seat {
     (bind.address.clone(), bind.both_families)
 }
 
+/// What two processes call the listener of a bind.
+pub fn name(bind: &Bind) -> String {
+    let (address, both) = seat(bind);
+    name_of(&address, both)
+}
+
+fn name_of(address: &Address, both_families: bool) -> String {
+    format!("{address}{}", if both_families { " v4v6" } else { "" })
+}
+
 /// Opens the listeners, while the daemon still may.
 ///
 /// # Errors
@@ -110,6 +121,7 @@ pub struct Serving {
 /// A listener.
 #[derive(Debug)]
 struct Accepting {
+    listener: Arc<tokio::net::TcpListener>,
     server: Arc<ArcSwap<Server>>,
     end: Arc<Notify>,
 }
@@ -126,6 +138,16 @@ impl Default for Serving {
 }
 
 impl Serving {
+    /// Duplicates of what is listened on, each with its [`name`].
+    pub fn lend(&self) -> impl Iterator<Item = (String, OwnedFd)> {
+        self.accepting
+            .iter()
+            .filter_map(|((address, both), accepting)| {
+                let socket = accepting.listener.as_fd().try_clone_to_owned().ok()?;
+                Some((name_of(address, *both), socket))
+            })
+    }
+
     /// Those of `binds` that are not listened on.
     pub fn missing(&self, binds: &[Bind]) -> Vec<Bind> {
         let missing = binds
@@ -163,8 +185,9 @@ impl Serving {
                 accepting.server.store(Arc::new(server));
                 self.accepting.insert(seat, accepting);
             } else if let Some(listener) = listeners.remove(&seat) {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
                 let accepting = Accepting {
+                    listener: Arc::clone(&listener),
                     server: Arc::new(ArcSwap::from_pointee(server)),
                     end: Arc::default(),
                 };
@@ -196,7 +219,7 @@ struct Server {
 
 /// Accepts until it is to `end`, and then serves those that have come.
 async fn accept(
-    listener: tokio::net::TcpListener,
+    listener: Arc<tokio::net::TcpListener>,
     server: Arc<ArcSwap<Server>>,
     places: Arc<Semaphore>,
     end: Arc<Notify>,
