@@ -97,6 +97,10 @@ impl Told {
         for part in figures.chunks(MANY) {
             channel.send(&Message::Figures(part.to_vec()), &[])?;
         }
+        let spreads = self.sent.next_spreads(&shared.topology);
+        for part in spreads.chunks(MANY) {
+            channel.send(&Message::Spreads(part.to_vec()), &[])?;
+        }
         let now = (shared.accepted.value(), shared.accept_errors.value());
         let before = std::mem::replace(&mut self.accepted, now);
         if now != before {
