@@ -77,6 +77,8 @@ enum Command {
     Stop(StopArgs),
     /// Print kernel settings worth having, with reasons and present values
     Tune(TuneArgs),
+    /// Print the JSON Schema of the configuration
+    Schema,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -162,6 +164,7 @@ fn main() -> ExitCode {
         Command::Upgrade(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Tune(args) => args.run(),
+        Command::Schema => written(config::SCHEMA.as_bytes()),
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),
     }

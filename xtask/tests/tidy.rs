@@ -68,7 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("observe", &["rules", "topology", "config", "tls"]),
     ("rules", &["watched"]),
     ("topology", &["config", "rules", "tls"]),
-    ("config", &["rules", "tls", "capabilities"]),
+    ("config", &["watched", "rules", "tls", "capabilities"]),
     ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];
@@ -110,6 +110,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("conditions.rs", &["rules"]),
     ("patterns.rs", &["rules"]),
     ("backend.rs", &["backends"]),
+    ("servers_from.rs", &["backends"]),
     ("introduction.rs", &["frontends", "backends"]),
     ("capture.rs", &["frontends", "rules"]),
     ("forwarding.rs", &["frontends", "backends"]),

@@ -55,6 +55,15 @@ impl ReloadArgs {
     }
 }
 
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The configuration, and all that it names.
+    All,
+    /// Files of servers, beside a configuration that stays as it was read.
+    Servers,
+}
+
 /// A wish for something that changes what the daemon is.
 #[derive(Debug)]
 pub struct Wish {
@@ -67,8 +76,8 @@ pub struct Wish {
 /// What may be wished for.
 #[derive(Debug)]
 pub enum What {
-    /// The configuration is to be read again.
-    Reload,
+    /// The configuration, or part of it, is to be read again.
+    Reload(Again),
     /// Another process is to take this one's place.
     Upgrade(Asked),
 }
@@ -90,7 +99,7 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     };
     let (reply, answer) = oneshot::channel();
     let gone = || Err("the daemon is about to end".to_owned());
-    let what = What::Reload;
+    let what = What::Reload(Again::All);
     let result = match wishes.send(Wish { what, reply }) {
         Ok(()) => answer.await.unwrap_or_else(|_| gone()),
         Err(_) => gone(),

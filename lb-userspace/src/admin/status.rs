@@ -54,6 +54,10 @@ fn process(out: &mut String, snapshot: &Snapshot, colour: bool) {
         let _ = write!(out, ", {}", paint("stopping", Paint::Bad, colour));
     }
     out.push('\n');
+    for why in &process.servers_refused {
+        let why = format!("A file of servers was not taken, the one before stays: {why}");
+        let _ = writeln!(out, "{}", paint(&why, Paint::Bad, colour));
+    }
 }
 
 fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {

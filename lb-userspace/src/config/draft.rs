@@ -181,6 +181,8 @@ pub(super) struct BackendDraft {
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,
+    /// There is a file that gives it servers, at present perhaps none.
+    pub(super) from_file: bool,
 }
 
 /// One entry of `servers:`.

@@ -47,9 +47,11 @@ pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
 pub use server::{OnMarkedDown, Protocol, Server};
 
+use super::source::Source;
 use crate::{
     rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
     tls::BindOptions,
+    watched::Stamp,
 };
 
 /// A whole configuration file.
@@ -69,8 +71,19 @@ pub struct Config {
     pub tables: Vec<Arc<Handle>>,
     /// The names of rules' variables, in the order of their numbers.
     pub variables: Vec<String>,
+    /// Files of servers beside it.
+    pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.
     pub outline: Outline,
+}
+
+/// Files that `servers_from` names.
+#[derive(Debug, Clone, Default)]
+pub struct ServerFiles {
+    /// Each as it was just before it was read.
+    pub files: Vec<(PathBuf, Stamp)>,
+    /// The file that names them; none if there are none.
+    pub main: Option<Arc<Source>>,
 }
 
 impl Config {
@@ -93,6 +106,8 @@ pub struct Global {
     pub group: Option<String>,
     /// Where the process id is written.
     pub pidfile: Option<PathBuf>,
+    /// Where statistics are kept for the next start.
+    pub stats_file: Option<PathBuf>,
     /// How long a graceful stop lets connections run.
     pub grace: Duration,
     /// The admin socket.

@@ -36,6 +36,7 @@ mod running;
 mod sandbox;
 mod second;
 mod signals;
+mod stats_file;
 mod stop;
 mod upgrade;
 mod watch;
@@ -196,6 +197,11 @@ impl Daemon {
         topology
             .load_tls()
             .map_err(|(whose, error)| StartError::Tls(whose, error))?;
+        if before.is_none()
+            && let Some(path) = &global.stats_file
+        {
+            stats_file::read(path, &topology);
+        }
         let listeners = match &mut before {
             Some(before) => Listeners::open_with(&topology, workers, &mut before.listeners)?,
             None => Listeners::open(&topology, workers)?,
@@ -323,10 +329,18 @@ impl Daemon {
                 }
                 running.before = Some(followed.serving(Arc::clone(&running.shared))?);
             }
+            let stats_file = running.config().global.stats_file.clone();
+            let kept = stats_file
+                .clone()
+                .map(|path| tasks.spawn(stats_file::keep(path, sources.clone())));
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             notify::ready("serving");
             background::ready();
             if let Some(successor) = stop::wait(signals, running).await {
+                // From now on the file is the other's.
+                if let Some(kept) = kept {
+                    kept.abort();
+                }
                 upgrade::serve_last(successor, signals, running).await;
                 // Whoever has asked for the upgrade, above all.
                 let _ = tokio::time::timeout(LAST_ANSWERS, answering.join_next()).await;
@@ -338,6 +352,9 @@ impl Daemon {
             if let Some(fast_path) = running.fast_path.take() {
                 let keep = config.global.fast_path.on_stop == OnStop::Keep;
                 fast_path.finish(keep).await;
+            }
+            if let Some(path) = &stats_file {
+                stats_file::write(path, &sources.topology());
             }
             if let Some(admin) = running.admin.take() {
                 admin.close();

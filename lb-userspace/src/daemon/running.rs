@@ -181,6 +181,11 @@ impl Running {
         }
         let follow = follow::follow(self.config.maps.clone(), topology);
         self.own.push(self.tasks.spawn(follow));
+        let servers = self.config.server_files.files.clone();
+        if !servers.is_empty() {
+            let keep = watch::keep_servers(servers, self.wishes());
+            self.own.push(self.tasks.spawn(keep));
+        }
         let file = &self.config.global.health_file;
         if self.health.as_ref().map(|(file, _)| file) != file.as_ref() {
             if let Some((_, task)) = self.health.take() {

@@ -52,6 +52,7 @@ pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf>
         std::env::temp_dir()
     });
     folders.extend(global.pidfile.as_deref().map(parent));
+    folders.extend(global.stats_file.as_deref().map(parent));
     folders.extend(global.health_file.as_ref().map(|file| parent(&file.path)));
     folders.extend(global.log.iter().filter_map(|log| match &log.target {
         LogDestination::File(path) => Some(parent(path)),

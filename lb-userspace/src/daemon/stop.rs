@@ -11,7 +11,7 @@ use super::{
     upgrade::{Left, Successor},
 };
 use crate::{
-    admin::reload::{What, Wish},
+    admin::reload::{Again, What, Wish},
     fastpath::FastPath,
     proxy::{Proxy, Stop},
 };
@@ -95,8 +95,8 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
             Event::Wished(wish) if phase == Phase::Running => {
                 // Whoever has wished it may be gone.
                 let asked = match wish.what {
-                    What::Reload => {
-                        let (told, asked) = running.reload(signals.stop()).await;
+                    What::Reload(again) => {
+                        let (told, asked) = running.reload(again, signals.stop()).await;
                         let _ = wish.reply.send(told);
                         asked
                     }
@@ -124,7 +124,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
             }
             Event::Asked(Request::Reload) if phase == Phase::Running => {
                 // What has become of it is in the log.
-                let (_, asked) = running.reload(signals.stop()).await;
+                let (_, asked) = running.reload(Again::All, signals.stop()).await;
                 times = running.times();
                 match asked {
                     Some(request) => phase.after(request),

@@ -149,6 +149,12 @@ impl Agent {
         let wanted = Capacity::of(&topology, max_flows, addresses);
         let kernel = Kernel::load(pins, wanted)?;
         tell_capacity(&kernel, &wanted, max_flows);
+        let servers = topology.backends.iter().flat_map(|b| &b.servers);
+        let servers = servers.map(|server| &server.counters.kernel);
+        let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
+        for traffic in servers.chain(frontends) {
+            traffic.begin(kernel.taken_over);
+        }
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
         let reservation =

@@ -3,9 +3,15 @@
 //! Userspace traffic is counted here as it happens. Kernel traffic is kept apart in [`KernelTraffic`], which the fast
 //! path sets to absolute values at each poll; readers add the two.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::histogram::Histogram;
+
+mod each;
+mod saved;
+
+pub use each::{Each, How};
+pub use saved::Numbers;
 
 /// A number that only grows, or that its owner sets.
 #[derive(Debug, Default)]
@@ -56,13 +62,21 @@ pub struct Rate {
 impl Rate {
     /// Counts an event at `now_ms`, milliseconds of the topology's clock.
     pub fn tick(&self, now_ms: u64) {
+        self.add(1, now_ms);
+    }
+
+    /// Counts as many events at once.
+    pub fn add(&self, events: u64, now_ms: u64) {
+        // A second's count has half a word.
+        let events = events.min(u64::from(u32::MAX) >> 1);
         let second = now_ms / 1000;
         let before = self.current.fetch_update(Relaxed, Relaxed, |word| {
-            Some(if word >> 32 == second {
-                word + 1
+            let there = if word >> 32 == second {
+                word & 0xffff_ffff
             } else {
-                (second << 32) | 1
-            })
+                0
+            };
+            Some((second << 32) | (there + events).min(0xffff_ffff))
         });
         // The closure never declines, so both arms carry the word before.
         let (Ok(before) | Err(before)) = before;
@@ -193,6 +207,12 @@ pub struct KernelTraffic {
     pub packets_out: Counter,
     /// Flows that are half-open or open now.
     pub active: Counter,
+    /// What of the others the present maps have not counted: before them there were others.
+    earlier: [Counter; 5],
+    /// What earlier maps had counted when that was noted, until it is known whether the present ones are those.
+    maps: [Counter; 5],
+    /// Whether maps have been read.
+    known: AtomicBool,
 }
 
 /// Times of a request or connection in milliseconds: `qtime`, `ctime`, `rtime`, `ttime`.

@@ -70,6 +70,9 @@ pub(crate) fn tcp_check() -> HealthCheck {
         tls: None,
         introduction: Introduced::default(),
         observe: None,
+        disable_on_404: false,
+        send_state: false,
+        then: Vec::new(),
     }
 }
 
@@ -146,6 +149,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             user: None,
             group: None,
             pidfile: None,
+            stats_file: None,
             grace: Duration::from_secs(30),
             health_file: None,
             watch_config: false,
@@ -169,6 +173,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         maps: Vec::new(),
         tables: Vec::new(),
         variables: Vec::new(),
+        server_files: Default::default(),
         outline: Default::default(),
     }
 }

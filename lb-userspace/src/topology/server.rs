@@ -290,6 +290,15 @@ impl Server {
         self.live.agent_down.load(SeqCst)
     }
 
+    /// Its check was told that it wants nobody new, as HAProxy's `NOLB` has it.
+    pub fn is_stopping(&self) -> bool {
+        self.live.stopping.load(SeqCst)
+    }
+
+    pub(super) fn set_stopping(&self, stopping: bool) {
+        self.live.stopping.store(stopping, SeqCst);
+    }
+
     pub(super) fn set_agent_down(&self, down: bool) {
         self.live.agent_down.store(down, SeqCst);
     }
@@ -326,7 +335,11 @@ impl Server {
     /// [`Server::effective_weight`] in finer parts, 0–4096: only good to be compared with others of the same backend.
     /// What balancing uses, on both paths.
     pub fn balance_weight(&self) -> u16 {
-        if !self.is_up() || self.admin() != AdminState::Ready || self.live.is_retired() {
+        if !self.is_up()
+            || self.admin() != AdminState::Ready
+            || self.is_stopping()
+            || self.live.is_retired()
+        {
             return 0;
         }
         self.throttled()
@@ -379,7 +392,7 @@ impl Server {
             || (self.admin() == AdminState::Ready && self.weight() == 0)
     }
 
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`,
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `NOLB`, `MAINT`,
     /// `MAINT (resolution)`, `DOWN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
@@ -395,6 +408,9 @@ impl Server {
         match self.health() {
             Some(health) if health.is_up() && drain => {
                 health.to_string().replacen("UP", "DRAIN", 1)
+            }
+            Some(health) if health.is_up() && self.is_stopping() => {
+                health.to_string().replacen("UP", "NOLB", 1)
             }
             Some(health) => health.to_string(),
             None if drain => "DRAIN".into(),
@@ -502,6 +518,12 @@ impl Server {
     pub fn count_session(&self, now_ms: u64) {
         self.counters.connections.inc();
         self.counters.connection_rate.tick(now_ms);
+        self.live.last_session_ms.store(now_ms, Relaxed);
+    }
+
+    /// Counts flows that the kernel has given to it by `now_ms`, in its rate and as its last session.
+    pub fn count_flows(&self, new: u64, now_ms: u64) {
+        self.counters.connection_rate.add(new, now_ms);
         self.live.last_session_ms.store(now_ms, Relaxed);
     }
 

@@ -6,11 +6,13 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod checks;
 mod clients;
+mod command_line;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -30,6 +32,7 @@ mod parked;
 mod python;
 mod runtime;
 mod server;
+mod servers_file;
 mod stats;
 mod terminated;
 mod top;

@@ -90,6 +90,9 @@ fn head(app: &App, theme: Theme) -> Vec<Text<'static>> {
     if process.stopping {
         first.push(Span::styled("  stopping", theme.bad()));
     }
+    if !process.servers_refused.is_empty() {
+        first.push(Span::styled("  servers file refused", theme.bad()));
+    }
     vec![Text::from(first), Text::from(load(snapshot, theme))]
 }
 

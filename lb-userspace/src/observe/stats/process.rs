@@ -25,6 +25,7 @@ pub struct Process {
     predecessors: Mutex<Vec<(u32, u64)>>,
     /// Of whoever reloads and whoever asks; neither is in a hurry.
     reloads: Mutex<Reloads>,
+    servers_refused: Mutex<Vec<String>>,
 }
 
 /// What became of reloads.
@@ -57,6 +58,7 @@ impl Process {
                 last_succeeded: true,
                 last_success: SystemTime::now(),
             }),
+            servers_refused: Mutex::default(),
         }
     }
 
@@ -97,6 +99,18 @@ impl Process {
         } else {
             reloads.failed += 1;
         }
+    }
+
+    /// What is wrong with files of servers, so that earlier ones are in use.
+    pub fn servers_refused(&self) -> Vec<String> {
+        let refused = self.servers_refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This is wrong with files of servers from now on.
+    pub fn set_servers_refused(&self, why: Vec<String>) {
+        let refused = self.servers_refused.lock();
+        *refused.unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// From now on `/healthz` says 503 and frontends read `STOP`.

@@ -82,6 +82,7 @@ impl Sources {
                     .map_or(0, |since| since.as_secs()),
                 uptime: self.process.started_at.elapsed().as_secs(),
                 stopping: self.process.is_stopping(),
+                servers_refused: self.process.servers_refused(),
                 current_connections: topology
                     .frontends
                     .iter()
@@ -190,6 +191,9 @@ pub struct ProcessFacts {
     pub uptime: u64,
     /// Whether a stop has begun.
     pub stopping: bool,
+    /// What is wrong with files of servers, so that earlier ones are in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers_refused: Vec<String>,
     /// Userspace connections now.
     pub current_connections: u64,
     /// What became of log lines.

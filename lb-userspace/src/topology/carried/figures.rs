@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::topology::{
     Topology,
-    counters::{
-        Average, BackendCounters, Counter, FrontendCounters, HttpCounters, Rate, ServerCounters,
-        Times,
-    },
+    counters::{Each, How},
     histogram::Histogram,
 };
 
@@ -54,20 +51,8 @@ pub struct Sent {
     spreads: HashMap<(Subject, &'static str), (Vec<u64>, u64)>,
 }
 
-/// How a number goes together with one of another process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// They are added up.
-    Sum,
-    /// The larger one counts.
-    Max,
-}
-
 /// What is done with each that is counted of, given what goes through its counters.
 type EachSubject<'a> = &'a mut dyn FnMut(Subject, &dyn Fn(Each<'_>));
-
-/// What is done with each counter.
-type Each<'a> = &'a mut dyn FnMut(&'static str, How, &Counter);
 
 impl Sent {
     /// What has changed since it was last asked for.
@@ -167,10 +152,10 @@ pub fn add(topology: &Topology, figures: &[Figure]) {
             .iter()
             .map(|(name, n)| (name.as_str(), *n))
             .collect();
-        visit(&mut |name, how, counter| match (numbers.get(name), how) {
-            (Some(&number), How::Sum) => counter.add(number),
-            (Some(&number), How::Max) => counter.raise(number),
-            (None, _) => {}
+        visit(&mut |name, how, counter| {
+            if let Some(&number) = numbers.get(name) {
+                how.add(counter, number);
+            }
         });
     });
 }
@@ -192,93 +177,5 @@ fn each_subject(topology: &Topology, each: EachSubject<'_>) {
             let counters = &server.counters;
             each(Subject::Server(backend, name), &|f| counters.each(f));
         }
-    }
-}
-
-/// Visits the counters of these names.
-macro_rules! each {
-    ($self:ident, $f:ident, sum: [$($sum:ident),* $(,)?], max: [$($max:ident),* $(,)?]) => {
-        $($f(stringify!($sum), How::Sum, &$self.$sum);)*
-        $($f(stringify!($max), How::Max, &$self.$max);)*
-    };
-}
-
-impl FrontendCounters {
-    fn each(&self, f: Each<'_>) {
-        each!(self, f, sum: [
-            connections, bytes_in, bytes_out, denied_requests, denied_responses, denied_sessions, request_errors,
-        ], max: [max_current]);
-        self.connection_rate.each(f, "connection_rate_max");
-        self.http.each(f);
-    }
-}
-
-impl BackendCounters {
-    fn each(&self, f: Each<'_>) {
-        each!(self, f, sum: [
-            connections, bytes_in, bytes_out, denied_requests, denied_responses, connect_errors, response_errors,
-            retries, redispatches, client_aborts, server_aborts, balanced,
-        ], max: [max_current]);
-        self.connection_rate.each(f, "connection_rate_max");
-        self.http.each(f);
-        self.times.each(f);
-    }
-}
-
-impl ServerCounters {
-    fn each(&self, f: Each<'_>) {
-        each!(self, f, sum: [
-            connections, bytes_in, bytes_out, denied_responses, connect_errors, response_errors, retries,
-            redispatches, client_aborts, server_aborts, balanced, checks_failed, observed_failures, times_down,
-        ], max: [max_current]);
-        self.connection_rate.each(f, "connection_rate_max");
-        self.http.each(f);
-        self.times.each(f);
-    }
-}
-
-impl HttpCounters {
-    fn each(&self, f: Each<'_>) {
-        f("requests", How::Sum, &self.requests);
-        self.request_rate.each(f, "request_rate_max");
-        let names = [
-            "hrsp_1xx",
-            "hrsp_2xx",
-            "hrsp_3xx",
-            "hrsp_4xx",
-            "hrsp_5xx",
-            "hrsp_other",
-        ];
-        for (name, counter) in names.into_iter().zip(&self.responses) {
-            f(name, How::Sum, counter);
-        }
-    }
-}
-
-impl Rate {
-    /// What happens in the very second of the change is each process's own.
-    fn each(&self, f: Each<'_>, name: &'static str) {
-        f(name, How::Max, &self.max);
-    }
-}
-
-impl Times {
-    fn each(&self, f: Each<'_>) {
-        self.queue
-            .each(f, ["queue_sum", "queue_samples", "queue_max"]);
-        self.connect
-            .each(f, ["connect_sum", "connect_samples", "connect_max"]);
-        self.response
-            .each(f, ["response_sum", "response_samples", "response_max"]);
-        self.total
-            .each(f, ["total_sum", "total_samples", "total_max"]);
-    }
-}
-
-impl Average {
-    fn each(&self, f: Each<'_>, [sum, samples, max]: [&'static str; 3]) {
-        f(sum, How::Sum, &self.sum);
-        f(samples, How::Sum, &self.samples);
-        f(max, How::Max, &self.max);
     }
 }

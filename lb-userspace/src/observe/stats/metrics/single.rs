@@ -120,6 +120,11 @@ pub(super) const SINGLES: &[Single] = &[
         |facts| whole(facts.configured),
     ),
     gauge(
+        "lb_servers_file_errors",
+        "What is wrong with files of servers, so that earlier ones are in use.",
+        |facts| whole(facts.snapshot.process.servers_refused.len() as u64),
+    ),
+    gauge(
         "lb_userspace_connections",
         "Client connections that userspace serves now.",
         |facts| whole(facts.snapshot.process.current_connections),
