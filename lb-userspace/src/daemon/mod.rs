@@ -152,8 +152,8 @@ pub fn run(config: Config, origin: Origin, before: Option<Predecessor>) -> ExitC
 struct Daemon {
     /// The process whose place this one takes.
     before: Option<Predecessor>,
-    /// The files of frontends' unix sockets.
-    files: Files,
+    /// The files of frontends' unix sockets, as long as they are those of `before`.
+    files: Option<Files>,
     /// Of the control plane; the workers have their own.
     runtime: Runtime,
     signals: Signals,
@@ -222,7 +222,7 @@ impl Daemon {
             Some(_) => None,
             None => global.pidfile.as_deref().map(Pidfile::write).transpose()?,
         };
-        let files = Listeners::files(&listeners);
+        let files = before.is_some().then(|| Listeners::files(&listeners));
         let opened = confine::Opened {
             listeners: &listeners,
             stats: &stats,
@@ -309,7 +309,10 @@ impl Daemon {
                         return Err(error.into());
                     }
                 };
-                files.own();
+                // Not kept: a name goes with its listener.
+                if let Some(files) = files.take() {
+                    files.own();
+                }
                 if let Some(admin) = &admin {
                     admin.own();
                 }

@@ -63,6 +63,9 @@ struct Prepared {
     warnings: Vec<String>,
 }
 
+/// What files of servers are called in the log.
+const SERVERS: &str = "servers";
+
 impl Running {
     /// Reads the configuration again and runs it. Says what has changed, or why nothing has; both are logged. `stop`
     /// resolves with what it is given up for as long as nothing has changed, since reading may take minutes: names are
@@ -74,7 +77,7 @@ impl Running {
     ) -> (Result<String, String>, Option<Request>) {
         let name = match what {
             Again::All => self.origin.path.display().to_string(),
-            Again::Servers => "servers".to_owned(),
+            Again::Servers => SERVERS.to_owned(),
         };
         tracing::info!("reloading {name}");
         notify::reloading();
@@ -130,7 +133,8 @@ impl Running {
                     }
                     _ => vec![said.as_str()],
                 };
-                tracing::error!("{name} not taken, the running configuration stays");
+                let are = if name == SERVERS { "are" } else { "is" };
+                tracing::error!("{name} {are} not taken, the running configuration stays");
                 for line in lines {
                     tracing::error!("{line}");
                 }

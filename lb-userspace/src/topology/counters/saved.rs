@@ -61,11 +61,14 @@ impl KernelTraffic {
         ]
     }
 
-    /// Notes all that the kernel has counted; what of that its present maps have not is noted with the others.
+    /// Notes all that the kernel has counted, and what of that its present maps have not.
     fn save(&self, numbers: &mut Numbers) {
-        for (name, counter) in KERNEL.iter().zip(self.counters()) {
+        let all = KERNEL.iter().map(|name| format!("kernel_{name}"));
+        let all = all.zip(self.counters());
+        let earlier = EARLIER.iter().map(|name| (*name).to_owned());
+        for (name, counter) in all.chain(earlier.zip(&self.earlier)) {
             if counter.value() > 0 {
-                numbers.insert(format!("kernel_{name}"), counter.value());
+                numbers.insert(name, counter.value());
             }
         }
     }
