@@ -13,6 +13,7 @@ use super::{
     cli::{Daemon, fail},
     client,
 };
+use crate::config::model;
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,9 +55,34 @@ impl ReloadArgs {
     }
 }
 
-/// A wish for the configuration to be read again.
+/// What may be wished.
+#[derive(Debug)]
+pub enum What {
+    /// That the configuration be read again.
+    Reload,
+    /// That a backend have another server.
+    Add {
+        /// The backend's name.
+        backend: String,
+        /// The server.
+        server: Box<model::Server>,
+    },
+    /// That a backend have a server no longer.
+    Delete {
+        /// The backend's name.
+        backend: String,
+        /// The server's name.
+        server: String,
+    },
+    /// That the process have another bound of connections.
+    Maxconn(u32),
+}
+
+/// A wish for another configuration.
 #[derive(Debug)]
 pub struct Wish {
+    /// What is wished.
+    pub what: What,
     /// Gets what has become of it: what has changed, or why nothing has.
     pub reply: oneshot::Sender<Result<String, String>>,
 }
@@ -64,23 +90,25 @@ pub struct Wish {
 /// Where wishes go.
 pub type Wishes = mpsc::UnboundedSender<Wish>;
 
+/// Wishes something, and says what has become of it.
+pub(super) async fn wish(wishes: &Wishes, what: What) -> Result<String, String> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || Err("the daemon is about to end".to_owned());
+    match wishes.send(Wish { what, reply }) {
+        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+        Err(_) => gone(),
+    }
+}
+
 /// The answer to `reload`; `None` if that is not what was asked for.
 pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     let ["reload"] = *words else {
         return None;
     };
-    let (reply, answer) = oneshot::channel();
-    let gone = || Err("the daemon is about to end".to_owned());
-    let result = match wishes.send(Wish { reply }) {
-        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
-        Err(_) => gone(),
-    };
+    let result = wish(wishes, What::Reload).await;
     let (success, text) = match &result {
         Ok(text) => (1, text),
         Err(text) => (0, text),
     };
-    Some(format!(
-        "Success={success}\n{RULE}\n{}\n\n",
-        text.trim_end()
-    ))
+    Some(format!("Success={success}\n{RULE}\n{}\n", text.trim_end()))
 }

@@ -2,48 +2,30 @@
 
 use std::{
     fs, io,
+    net::TcpListener,
     os::unix::{fs::DirBuilderExt, net::UnixListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    sync::Semaphore,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{
-    certificates::Transactions,
-    command, kernel, maps,
-    reload::{self, Wishes},
-    tables,
-};
+use super::{desk::Desk, kernel::Wire, talk};
 use crate::{
-    observe::stats::Sources,
+    accounts,
+    config::model::{self, AdminLevel},
     socket_file::{Access, SocketFile, SocketFileError},
 };
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
 const MAX_CLIENTS: usize = 32;
-/// A client has this long to send its line, and this long to take the answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A line may be this long; HAProxy's buffers hold as much.
-const MAX_LINE: usize = 16 * 1024;
-/// A certificate with its chain and key is far shorter.
-const MAX_PAYLOAD: usize = 256 * 1024;
 /// Rest after accept failed, which is for want of a file descriptor as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel keeps waiting.
 const BACKLOG: i32 = 64;
 /// Readable and writable for its owner alone.
-const OWNER_ALONE: Access = Access {
-    mode: Some(0o600),
-    user: None,
-    group: None,
-};
+const OWNER_ALONE: u32 = 0o600;
 
 /// Why there is no runtime socket.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +36,16 @@ pub enum SocketError {
     /// There is something else under this name.
     #[error("admin socket {}: there is a file that is no socket; remove it, or set global.admin_socket to another path", .0.display())]
     NotASocket(PathBuf),
+    /// Nobody has the name that it is to be given to.
+    #[error("admin socket {}: there is no {what} `{name}`", path.display())]
+    NoOwner {
+        /// Its path.
+        path: PathBuf,
+        /// User or group.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
     /// The system refused.
     #[error("admin socket {}: cannot {action}: {source}", path.display())]
     System {
@@ -66,21 +58,54 @@ pub enum SocketError {
     },
 }
 
-/// The bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
+/// A bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
 #[derive(Debug)]
 pub struct AdminSocket {
-    listener: UnixListener,
-    file: SocketFile,
+    listener: Listening,
+    address: model::Address,
+    level: AdminLevel,
+    /// As it is shown.
+    name: String,
     made_folder: bool,
 }
 
+#[derive(Debug)]
+enum Listening {
+    Unix(UnixListener, SocketFile),
+    Tcp(TcpListener),
+}
+
 impl AdminSocket {
-    /// Binds `path`, readable and writable for its owner alone. What a daemon that is gone left there is replaced, and a
-    /// missing directory made.
+    /// Binds it; a file is readable and writable for its owner alone unless its permissions say otherwise. What a daemon that
+    /// is gone left there is replaced, and a missing directory made.
     ///
     /// # Errors
     /// Another daemon answers there, something else has the name, or the system refuses.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub fn bind(socket: &model::AdminSocket) -> Result<Self, SocketError> {
+        let shown = PathBuf::from(socket.address.to_string());
+        let system = |action, source| SocketError::System {
+            path: shown.clone(),
+            action,
+            source,
+        };
+        let level = socket.level;
+        let Some(path) = socket.address.path() else {
+            // It is no name, since it was read as a bind.
+            let at = socket.address.inet();
+            let at = at.ok_or_else(|| system("listen", io::ErrorKind::InvalidInput.into()))?;
+            let listener = TcpListener::bind(at).map_err(|source| system("listen", source))?;
+            listener
+                .set_nonblocking(true)
+                .map_err(|source| system("listen", source))?;
+            let family = if at.is_ipv4() { "ipv4" } else { "ipv6" };
+            return Ok(Self {
+                listener: Listening::Tcp(listener),
+                address: socket.address.clone(),
+                level,
+                name: format!("{family}@{at}"),
+                made_folder: false,
+            });
+        };
         let system = |action, source| SocketError::System {
             path: path.to_owned(),
             action,
@@ -98,7 +123,12 @@ impl AdminSocket {
                 .create(directory)
                 .map_err(|source| system("make its directory", source))?;
         }
-        let (listener, file) = SocketFile::listen(path, OWNER_ALONE, BACKLOG).map_err(|error| {
+        let access = access(&socket.permissions).map_err(|(what, name)| SocketError::NoOwner {
+            path: path.to_owned(),
+            what,
+            name,
+        })?;
+        let (listener, file) = SocketFile::listen(path, access, BACKLOG).map_err(|error| {
             let path = path.to_owned();
             match error {
                 SocketFileError::InUse => SocketError::InUse(path),
@@ -111,10 +141,22 @@ impl AdminSocket {
             }
         })?;
         Ok(Self {
-            listener: listener.into(),
-            file,
+            listener: Listening::Unix(listener.into(), file),
+            address: socket.address.clone(),
+            level,
+            name: format!("unix@{}", path.display()),
             made_folder,
         })
+    }
+
+    /// Whether it is that of the file.
+    pub fn is(&self, socket: &model::AdminSocket) -> bool {
+        self.address == socket.address
+    }
+
+    /// As `show cli sockets` shows it.
+    pub fn shown(&self) -> (String, AdminLevel) {
+        (self.name.clone(), self.level)
     }
 
     /// Whether its folder was not there before.
@@ -126,24 +168,32 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub async fn serve(self, sources: Sources, wishes: Wishes) -> io::Result<()> {
-        let Self { listener, file, .. } = self;
-        // Lives as long as the future, so that the file goes with it.
-        let _file = file;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
+    pub async fn serve(self, desk: Desk) -> io::Result<()> {
+        let Self {
+            listener, level, ..
+        } = self;
+        // The file's name lives as long as the future, so that it goes with it.
+        let (listener, _file) = match listener {
+            Listening::Unix(listener, file) => {
+                let listener = tokio::net::UnixListener::from_std(listener)?;
+                (Accepting::Unix(listener), Some(file))
+            }
+            Listening::Tcp(listener) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                (Accepting::Tcp(listener), None)
+            }
+        };
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let transactions = Arc::new(Transactions::default());
         let mut clients = JoinSet::new();
         // The semaphore is never closed, so this only ends with the future.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (sources, wishes) = (sources.clone(), wishes.clone());
-                    let transactions = Arc::clone(&transactions);
+                Ok(stream) => {
+                    let desk = desk.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = serve_client(stream, &sources, &transactions, &wishes).await;
+                        let _ = talk::serve(stream, &desk, level).await;
                     });
                 }
                 Err(error) => {
@@ -157,107 +207,47 @@ impl AdminSocket {
     }
 }
 
-async fn serve_client(
-    mut stream: tokio::net::UnixStream,
-    sources: &Sources,
-    transactions: &Transactions,
-    wishes: &Wishes,
-) -> io::Result<()> {
-    let (line, rest) = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
-    let (line, payload) = match line.trim_end().strip_suffix("<<") {
-        None => (line.as_str(), None),
-        Some(line) => {
-            let payload = timeout(CLIENT_TIMEOUT, read_payload(&mut stream, rest)).await??;
-            (line, Some(payload))
-        }
+enum Accepting {
+    Unix(tokio::net::UnixListener),
+    Tcp(tokio::net::TcpListener),
+}
+
+impl Accepting {
+    async fn accept(&self) -> io::Result<Box<dyn Wire>> {
+        Ok(match self {
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+/// Whose a file is to be; the error names who is not known.
+fn access(permissions: &model::Permissions) -> Result<Access, (&'static str, String)> {
+    let number = |name: &Option<String>, what, find: fn(&str) -> Option<u32>| {
+        let Some(name) = name else { return Ok(None) };
+        let found = find(name).or_else(|| name.parse().ok());
+        found.map(Some).ok_or_else(|| (what, name.clone()))
     };
-    for command in command::split(line) {
-        let words = command::words(&command);
-        if words.is_empty() {
-            continue;
-        }
-        if let Some(answer) = reload::answer(wishes, &words).await {
-            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-            continue;
-        }
-        let topology = sources.topology();
-        let answer = transactions
-            .answer(&topology, &words, payload.as_deref())
-            .or_else(|| maps::answer(&topology, &words, payload.as_deref()))
-            .or_else(|| tables::answer(&topology, &words));
-        if let Some(answer) = answer {
-            let answer = answer.unwrap_or_else(|complaint| complaint + "\n") + "\n";
-            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-            continue;
-        }
-        let answer = match kernel::parse(&words) {
-            None => command::answer_one(sources, &words),
-            Some(Err(complaint)) => complaint + "\n\n",
-            Some(Ok(command)) => {
-                kernel::answer(&sources.path, command, &mut stream).await?;
-                "\n".into()
-            }
-        };
-        timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-    }
-    timeout(CLIENT_TIMEOUT, stream.shutdown()).await?
-}
-
-/// What follows a line that ends in `<<`, up to an empty line or the end.
-async fn read_payload(
-    stream: &mut tokio::net::UnixStream,
-    mut payload: Vec<u8>,
-) -> io::Result<Vec<u8>> {
-    let ends = |payload: &[u8]| payload.windows(2).position(|pair| pair == b"\n\n");
-    let mut buffer = [0; 4096];
-    loop {
-        if let Some(end) = ends(&payload) {
-            payload.truncate(end + 1);
-            return Ok(payload);
-        }
-        let length = stream.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(payload);
-        }
-        if payload.len() + length > MAX_PAYLOAD {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        payload.extend_from_slice(buffer.get(..length).unwrap_or_default());
-    }
-}
-
-/// One line without its end, and what has come after it.
-async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<(String, Vec<u8>)> {
-    let mut line = Vec::new();
-    let mut rest = Vec::new();
-    let mut buffer = [0; 1024];
-    while line.len() < MAX_LINE {
-        let length = stream.read(&mut buffer).await?;
-        let read = buffer.get(..length).unwrap_or_default();
-        if let Some(end) = read.iter().position(|&byte| byte == b'\n') {
-            line.extend_from_slice(read.get(..end).unwrap_or_default());
-            rest.extend_from_slice(read.get(end + 1..).unwrap_or_default());
-            break;
-        }
-        line.extend_from_slice(read);
-        if length == 0 {
-            break;
-        }
-    }
-    Ok((String::from_utf8_lossy(&line).into_owned(), rest))
+    let user = |name: &str| accounts::user(name).map(|(user, _)| user);
+    Ok(Access {
+        mode: Some(permissions.mode.unwrap_or(OWNER_ALONE)),
+        user: number(&permissions.user, "user", user)?,
+        group: number(&permissions.group, "group", accounts::group)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
     use crate::{
         admin::client,
         observe::{
             request::{FlowRow, Request},
-            stats::fixture,
+            stats::{Sources, fixture},
         },
+        proxy::Sessions,
     };
 
     /// A directory that goes with the test.
@@ -281,9 +271,18 @@ mod tests {
         }
     }
 
-    /// Nobody who would grant a wish.
-    fn nobody() -> Wishes {
-        tokio::sync::mpsc::unbounded_channel().0
+    fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
+        AdminSocket::bind(&model::AdminSocket {
+            address: model::Address::Unix(path.into()),
+            level: AdminLevel::Admin,
+            permissions: model::Permissions::default(),
+        })
+    }
+
+    /// Nobody is there who would grant a wish.
+    fn desk(sources: Sources) -> Desk {
+        let wishes = tokio::sync::mpsc::unbounded_channel().0;
+        Desk::new(sources, wishes, Sessions::default(), Vec::new())
     }
 
     /// Asks while the socket is served, which ends with this.
@@ -310,7 +309,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                ended = socket.serve(sources, nobody()) => panic!("{ended:?}"),
+                ended = socket.serve(desk(sources)) => panic!("{ended:?}"),
                 () = answered => {}
             }
         });
@@ -321,7 +320,7 @@ mod tests {
     fn it_answers_and_goes_with_the_daemon() {
         let directory = Directory::new("answers");
         let path = directory.socket();
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let mode = fs::metadata(&path)
             .expect("it is there")
             .permissions()
@@ -373,12 +372,12 @@ mod tests {
         let path = directory.socket();
         let line = "show flows json backend be; add deny 198.51.100.0/24; del deny 192.0.2.0/24; \
                     trace client 192.0.2.7; show flows nonsense; show deny";
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let none = ask_served(socket, &path, "show flows; show deny");
         let words = "There is no kernel path";
         assert_eq!(none.matches(words).count(), 2, "{none}");
 
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let sources = fixture::sources();
         let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
         sources.path.take_requests(Some(sender));
@@ -406,14 +405,17 @@ mod tests {
     fn a_live_one_is_left_alone_and_a_stale_one_replaced() {
         let directory = Directory::new("stale");
         let path = directory.socket();
-        let live = AdminSocket::bind(&path).expect("bound");
-        let refused = AdminSocket::bind(&path).expect_err("it is taken");
+        let live = bind(&path).expect("bound");
+        let refused = bind(&path).expect_err("it is taken");
         assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
         // As after SIGKILL: the file stays, nobody listens.
-        std::mem::forget(live.file);
-        drop(live.listener);
+        let Listening::Unix(listener, file) = live.listener else {
+            panic!("it is a path");
+        };
+        std::mem::forget(file);
+        drop(listener);
         assert!(path.exists());
-        AdminSocket::bind(&path).expect("the old one is replaced");
+        bind(&path).expect("the old one is replaced");
     }
 
     #[test]
@@ -422,7 +424,7 @@ mod tests {
         let path = directory.socket();
         fs::create_dir_all(path.parent().expect("it has one")).expect("made");
         fs::write(&path, "precious").expect("written");
-        let refused = AdminSocket::bind(&path).expect_err("it is no socket");
+        let refused = bind(&path).expect_err("it is no socket");
         assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
     }

@@ -97,6 +97,8 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// All sockets that take runtime commands, that one among them.
+    pub admin_sockets: Vec<AdminSocket>,
     /// Whether the file is read again when it changes.
     pub watch_config: bool,
     /// Where what `lb health` says is kept.
@@ -105,6 +107,28 @@ pub struct Global {
     pub log: Vec<LogTarget>,
     /// The in-kernel path.
     pub fast_path: FastPath,
+}
+
+/// What whoever speaks to an admin socket may do: HAProxy's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdminLevel {
+    /// See what is not sensitive.
+    User,
+    /// See everything, and change what is not sensitive.
+    Operator,
+    /// Do everything.
+    Admin,
+}
+
+/// Where runtime commands are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSocket {
+    /// A path, or an address.
+    pub address: Address,
+    /// What whoever connects may do.
+    pub level: AdminLevel,
+    /// Of a file: the owner's alone unless it is said.
+    pub permissions: Permissions,
 }
 
 /// `global.health_file:`

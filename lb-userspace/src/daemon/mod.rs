@@ -20,6 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
+mod amend;
 pub mod background;
 mod confine;
 mod fast_path;
@@ -46,6 +47,7 @@ use signals::Signals;
 use crate::{
     admin::{
         client::DEFAULT_SOCKET,
+        desk::Desk,
         socket::{AdminSocket, SocketError},
     },
     config::{
@@ -142,7 +144,7 @@ struct Daemon {
     signals: Signals,
     running: Running,
     stats: Vec<(Bind, TcpListener)>,
-    admin: Option<AdminSocket>,
+    admin: Vec<AdminSocket>,
     _pidfile: Option<Pidfile>,
     _sandbox: Sandbox,
     _log: Writer,
@@ -177,12 +179,12 @@ impl Daemon {
             None => Vec::new(),
         };
         let log = Opened::open(&bridge::targets(&global.log))?;
-        let admin = admin_socket(&config)?;
+        let admin = admin_sockets(&config)?;
         let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
         let opened = confine::Opened {
             listeners: &listeners,
             stats: &stats,
-            admin: admin.as_ref(),
+            admin: &admin,
         };
         let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
         // Threads from here on.
@@ -228,10 +230,13 @@ impl Daemon {
             tasks.spawn(log_events(events, sources.log.clone()));
             tasks.spawn(notify::watch(running.proxy.pulses()));
             running.begin(std::mem::take(stats));
-            if let Some(admin) = admin.take() {
-                let (sources, wishes) = (sources.clone(), running.wishes());
+            let shown = admin.iter().map(AdminSocket::shown).collect();
+            let sessions = running.proxy.sessions();
+            let desk = Desk::new(sources.clone(), running.wishes(), sessions, shown);
+            for admin in admin.drain(..) {
+                let desk = desk.clone();
                 tasks.spawn(async move {
-                    if let Err(error) = admin.serve(sources, wishes).await {
+                    if let Err(error) = admin.serve(desk).await {
                         tracing::error!("the admin socket cannot be served: {error}");
                     }
                 });
@@ -281,18 +286,21 @@ fn fixed_descriptors(config: &Config, workers: usize) -> u64 {
     u64::try_from(workers * (binds + PER_WORKER) + servers).unwrap_or(u64::MAX)
 }
 
-/// Opens the admin socket. The one that nobody asked for may fail: an unprivileged user cannot make it, and serving
+/// Opens the admin sockets. The one that nobody asked for may fail: an unprivileged user cannot make it, and serving
 /// matters more.
-fn admin_socket(config: &Config) -> Result<Option<AdminSocket>, SocketError> {
-    let path = &config.global.admin_socket;
-    match AdminSocket::bind(path) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if path.as_os_str() == DEFAULT_SOCKET => {
-            tracing::warn!("{error}; running without it (global.admin_socket names another)");
-            Ok(None)
+fn admin_sockets(config: &Config) -> Result<Vec<AdminSocket>, SocketError> {
+    let mut opened = Vec::new();
+    for socket in &config.global.admin_sockets {
+        let is_default = socket.address.path() == Some(Path::new(DEFAULT_SOCKET));
+        match AdminSocket::bind(socket) {
+            Ok(socket) => opened.push(socket),
+            Err(error) if is_default => {
+                tracing::warn!("{error}; running without it (global.admin_socket names another)");
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    Ok(opened)
 }
 
 /// Writes the changes of servers' states to the log, as they come.

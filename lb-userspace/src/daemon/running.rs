@@ -7,7 +7,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Origin, follow, health_file, stop::Times, watch};
+use super::{Origin, amend::Amendments, follow, health_file, stop::Times, watch};
 use crate::{
     admin::reload::{Wish, Wishes},
     config::{
@@ -41,6 +41,7 @@ pub(super) struct Running {
     own: Vec<AbortHandle>,
     watching: Option<AbortHandle>,
     health: Option<(HealthFile, AbortHandle)>,
+    pub(super) amendments: Amendments,
     wishes: Wishes,
     pub(super) wished: mpsc::UnboundedReceiver<Wish>,
 }
@@ -68,6 +69,7 @@ impl Running {
             own: Vec::new(),
             watching: None,
             health: None,
+            amendments: Amendments::default(),
             wishes,
             wished,
         }

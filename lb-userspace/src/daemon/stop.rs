@@ -87,9 +87,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
         let next = match event {
             Event::Finished => return,
             Event::Wished(wish) if phase == Phase::Running => {
-                let (told, asked) = running.reload(signals.stop()).await;
-                // Whoever has wished it may be gone.
-                let _ = wish.reply.send(told);
+                let asked = running.grant(wish, signals.stop()).await;
                 times = running.times();
                 match asked {
                     Some(request) => phase.after(request),

@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::Origin;
 use crate::{
-    admin::reload::{Wish, Wishes},
+    admin::reload::{What, Wish, Wishes},
     config::haproxy,
     watched::Stamp,
 };
@@ -42,7 +42,13 @@ pub(super) async fn keep(origin: Origin, wishes: Wishes) {
         taken = now;
         tracing::info!("{} has changed and is read again", path.display());
         let (reply, answer) = oneshot::channel();
-        if wishes.send(Wish { reply }).is_err() {
+        if wishes
+            .send(Wish {
+                what: What::Reload,
+                reply,
+            })
+            .is_err()
+        {
             return;
         }
         // What becomes of it is in the log.

@@ -287,6 +287,8 @@ impl Checker {
             Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
+                let elsewhere = self.reach.agent();
+                let send = elsewhere.send.as_ref().unwrap_or(send);
                 let (finding, wished) =
                     agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
                 wish = wished;
@@ -341,7 +343,8 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
     loop {
         tokio::time::sleep_until(due).await;
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if target.load().server.is_resolved() && (!maintained() || by_agent) {
+        let enabled = target.load().server.agent_enabled();
+        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
             let now = target.load_full();
             let Target { backend, server } = &*now;
@@ -378,7 +381,8 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
             due = due.min(Instant::now() + checker.pace.fast);
         }
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if target.load().server.is_resolved() && (!maintained() || by_agent) {
+        let enabled = target.load().server.checks_enabled();
+        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask().await;
             let now = target.load_full();
             let Target { backend, server } = &*now;

@@ -11,7 +11,11 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{Shared, Stop, http, tcp, udp};
+use super::{
+    Client, Shared, Stop, http,
+    sessions::{Entered, Ledger, Question, Session},
+    tcp, udp,
+};
 use crate::topology::Frontend;
 
 /// What belongs to one worker thread and one configuration.
@@ -42,6 +46,7 @@ pub(super) struct Thread {
     empty: Notify,
     /// Those that are still in use, the newest last.
     generations: RefCell<Vec<Weak<Worker>>>,
+    ledger: Rc<Ledger>,
 }
 
 impl Thread {
@@ -54,6 +59,7 @@ impl Thread {
             clients: Cell::new(0),
             empty: Notify::new(),
             generations: RefCell::default(),
+            ledger: Rc::default(),
         })
     }
 
@@ -80,6 +86,11 @@ impl Thread {
             before.http.supersede(&worker);
         }
         worker
+    }
+
+    /// Does what is asked of the connections that it serves.
+    pub(super) fn sessions(&self, question: &Question) -> Vec<Session> {
+        self.ledger.answer(self.index, question)
     }
 
     fn newest(&self) -> Option<Rc<Worker>> {
@@ -125,6 +136,11 @@ impl Thread {
 }
 
 impl Worker {
+    /// Writes a connection down, for operators to see.
+    pub(super) fn enter(&self, client: &Client) -> Entered {
+        self.thread.ledger.enter(client)
+    }
+
     /// Whether no new work should be begun: idle connections close, others after what they are at.
     pub fn is_stopping(&self) -> bool {
         *self.thread.stop.borrow() > Stop::Running

@@ -33,6 +33,7 @@ mod post;
 mod pulse;
 pub mod retry;
 mod session;
+pub mod sessions;
 mod sieve;
 pub mod tcp;
 pub mod udp;
@@ -42,6 +43,7 @@ pub use generation::Worker;
 pub use listener::{ListenError, Listeners, Seat};
 use post::Change;
 pub use pulse::Pulses;
+pub use sessions::Sessions;
 pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
@@ -335,6 +337,11 @@ impl Proxy {
             }
             further
         });
+    }
+
+    /// Where the connections that are served can be asked for.
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(&self.changes)
     }
 
     /// Whether the workers turn.

@@ -18,6 +18,7 @@ use super::{
     Listeners, Shared, Stop,
     generation::{Thread, Worker},
     listener::{Seat, seats},
+    sessions::{Question, Session},
     udp, worker,
 };
 use crate::{socket_file::SocketFile, topology::Frontend};
@@ -34,6 +35,11 @@ pub(super) enum Change {
     },
     /// Listeners that the configuration has no longer are closed, after what waits in them was taken; then that is told.
     Close { done: oneshot::Sender<()> },
+    /// Whom it serves is asked for.
+    Sessions {
+        question: Question,
+        reply: oneshot::Sender<Vec<Session>>,
+    },
 }
 
 /// What a listener serves.
@@ -222,6 +228,10 @@ impl Posts {
                 let _ = done.send(());
             }
             Change::Close { done } => self.close(done),
+            Change::Sessions { question, reply } => {
+                // Whoever has asked may be gone.
+                let _ = reply.send(self.thread.sessions(&question));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod admin_sockets;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
@@ -25,11 +26,13 @@ mod large;
 mod limits;
 mod lines;
 mod names;
+mod operators;
 mod parked;
 mod python;
 mod runtime;
 mod server;
 mod stats;
 mod terminated;
+mod tools;
 mod unix;
 mod ways;
