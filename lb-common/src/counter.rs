@@ -85,7 +85,7 @@ reasons! {
     /// A segment of no known flow to a service; the host answers RST.
     NoFlow = "no_flow", PassedUp, "segments of no known flow to a service; the host answers with a reset";
     /// As before while settling.
-    Settling = "settling", Dropped, "segments of no known flow while maps are being taken over; clients retransmit";
+    Settling = "settling", Dropped, "segments of no known flow while maps are being taken over, or to an address that has come a moment ago; clients retransmit";
     /// The source is denied.
     Denied = "denied", Dropped, "new flows from denied prefixes";
     /// The source opens flows faster than it may.

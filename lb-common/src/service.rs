@@ -74,6 +74,9 @@ impl Service {
     pub const DROP_OVERFLOW: u32 = 1;
     /// A segment of no known flow may be another node's: its server is recomputed (`source`, `maglev`).
     pub const STATELESS: u32 = 2;
+    /// Stands under the unspecified address, and no packet is for it: a [`Service::STATELESS`] frontend is bound to every
+    /// address, those that are yet to come included.
+    pub const EVERYWHERE: u32 = 4;
 }
 
 /// Whether this host has, or may have, connections of a service of its own: ones that userspace or another program

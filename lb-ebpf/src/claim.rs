@@ -150,6 +150,12 @@ fn side<A>(packet: &Packet<'_, A>) -> Option<u16> {
         .map(|side| unsafe { *side } as u16)
 }
 
+/// [`is_own`], for a packet whose side is not known yet.
+#[inline(always)]
+pub fn is_for_host<A>(packet: &Packet<'_, A>) -> bool {
+    side(packet).is_some_and(|side| is_own(packet, side))
+}
+
 /// Whether a packet's frame is for this host: for the interface that it came in by, as nearly all are, or for one above
 /// or beside it, such as the virtual router's of VRRP (RFC 9568 section 7.3).
 #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
     btf_maps::lpm_trie::Key,
-    helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
+    helpers::{bpf_fib_lookup, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use lb_common::{
     abi::Settings,
@@ -94,6 +94,11 @@ pub trait Family: Copy + PartialEq + Default + 'static {
     /// # Safety
     /// `ctx` is the program's context.
     unsafe fn has_socket(key: &FlowKey<Self>, ctx: *mut c_void) -> bool;
+    /// Whether the packet ends at this host, as its routes say: by an address of its own, or because it forwards none.
+    ///
+    /// # Safety
+    /// `ctx` is the program's context.
+    unsafe fn is_local(packet: &Packet<'_, Self>, ctx: *mut c_void) -> bool;
     /// The address as it stands in [`lb_common::service::Server::addr`].
     fn from_words(words: &[u32; 4]) -> Self;
     /// The inverse of [`Family::from_words`].
@@ -146,6 +151,35 @@ unsafe fn owned(ctx: *mut c_void, tuple: *mut c_void, size: u32, tcp: bool) -> b
     } else {
         state == TCP_ESTABLISHED
     }
+}
+
+/// `struct bpf_fib_lookup` (`include/uapi/linux/bpf.h`) as words: family; lengths; interface; type of service; source and
+/// destination, four words each; what comes back.
+type FibLookup = [u32; 16];
+const FIB_SRC: usize = 4;
+const FIB_DST: usize = 8;
+/// The route is none that leads out: the address is the host's own (or everybody's).
+const FIB_NOT_FORWARDED: i64 = 4;
+/// The interface forwards nothing.
+const FIB_FORWARDING_DISABLED: i64 = 5;
+
+/// Asks the host's routes; see [`Family::is_local`]. An interface without forwarding is not believed of tagged packets,
+/// which are not for it but for one above it.
+///
+/// # Safety
+/// `ctx` is the program's context.
+#[inline(always)]
+unsafe fn ends_here(ctx: *mut c_void, fib: &mut FibLookup, tagged: bool) -> bool {
+    // SAFETY: the helper reads and writes the size that it is given.
+    let found = unsafe {
+        bpf_fib_lookup(
+            ctx,
+            (&raw mut *fib).cast(),
+            size_of::<FibLookup>() as i32,
+            0,
+        )
+    } as i64;
+    found == FIB_NOT_FORWARDED || (found == FIB_FORWARDING_DISABLED && !tagged)
 }
 
 /// The two ports as one word.
@@ -306,6 +340,18 @@ impl Family for V4 {
         }
     }
 
+    #[inline(never)]
+    unsafe fn is_local(packet: &Packet<'_, V4>, ctx: *mut c_void) -> bool {
+        const AF_INET: u32 = 2;
+        let mut fib: FibLookup = [0; 16];
+        fib[0] = AF_INET;
+        fib[2] = packet.ifindex;
+        fib[FIB_SRC] = packet.key.src;
+        fib[FIB_DST] = packet.key.dst;
+        // SAFETY: by contract.
+        unsafe { ends_here(ctx, &mut fib, packet.tags[0] != 0) }
+    }
+
     #[inline(always)]
     fn from_words(words: &[u32; 4]) -> Self {
         words[0]
@@ -409,6 +455,20 @@ impl Family for V6 {
             let tcp = key.proto == u32::from(proto::TCP);
             owned(ctx, (&raw mut tuple).cast(), size, tcp)
         }
+    }
+
+    #[inline(never)]
+    unsafe fn is_local(packet: &Packet<'_, V6>, ctx: *mut c_void) -> bool {
+        const AF_INET6: u32 = 10;
+        let mut fib: FibLookup = [0; 16];
+        fib[0] = AF_INET6;
+        fib[2] = packet.ifindex;
+        for i in 0..4 {
+            fib[FIB_SRC + i] = packet.key.src[i];
+            fib[FIB_DST + i] = packet.key.dst[i];
+        }
+        // SAFETY: by contract.
+        unsafe { ends_here(ctx, &mut fib, packet.tags[0] != 0) }
     }
 
     #[inline(always)]

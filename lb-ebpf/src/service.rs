@@ -3,10 +3,11 @@
 use lb_common::{
     counter::Reason,
     service::{Service, ServiceKey},
+    tcp::flag,
 };
 
 use crate::{
-    admit,
+    admit, claim,
     family::Family,
     packet::Hook,
     parse,
@@ -22,9 +23,42 @@ pub fn find<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<*cons
         proto: packet.key.proto as u16,
     };
     match A::service(&key) {
-        Some(service) => Ok(service),
-        None => Err(stranger(packet, hook)),
+        Some(service) if !is_everywhere(service) => Ok(service),
+        _ if may_have_come(packet, hook) => Err(Stop::drop(Reason::Settling)),
+        _ => Err(stranger(packet, hook)),
     }
+}
+
+/// Whether an entry is no service of an address.
+#[inline(always)]
+fn is_everywhere(service: *const Service) -> bool {
+    // SAFETY: a live map value.
+    unsafe { (*service).flags & Service::EVERYWHERE != 0 }
+}
+
+/// Whether a packet is a segment in mid-connection to a port that a frontend has at every address.
+#[inline(always)]
+fn is_for_everywhere<A: Family>(packet: &Packet<'_, A>) -> bool {
+    let key = ServiceKey {
+        addr: A::default(),
+        port: packet.key.dport,
+        proto: packet.key.proto as u16,
+    };
+    packet.is_tcp()
+        && packet.flags & (flag::CONTROL | flag::ACK) != flag::SYN
+        && A::service(&key).is_some_and(is_everywhere)
+}
+
+/// Whether a segment in mid-connection is for an address of this host that the agent has not entered yet, as in the
+/// milliseconds after a failover, and for a frontend that can compute its server. The host would reset the connection;
+/// unanswered, its client sends the segment again, and finds the service.
+#[inline(always)]
+fn may_have_come<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> bool {
+    is_for_everywhere(packet)
+        && claim::is_for_host(packet)
+        // SAFETY: the program's own context.
+        && unsafe { A::is_local(packet, hook.raw()) }
+        && !admit::has_socket(packet, hook)
 }
 
 /// Whether a packet of no established flow is surely none of ours: for no service, and from no server. Asked on the
@@ -36,7 +70,9 @@ pub fn is_stranger<A: Family>(packet: &Packet<'_, A>) -> bool {
         port: packet.key.dport,
         proto: packet.key.proto as u16,
     };
-    !parse::may_be_reply(packet.key.sport, packet.key.dport) && A::service(&key).is_none()
+    !parse::may_be_reply(packet.key.sport, packet.key.dport)
+        && A::service(&key).is_none()
+        && !is_for_everywhere(packet)
 }
 
 /// A packet to no service: a reply to one of our source NAT ports without a flow is not answered with a reset, so that

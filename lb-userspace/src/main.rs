@@ -14,7 +14,9 @@ use lb::{
         kernel_cli::{DenyArgs, FlowsArgs, TraceArgs},
         reload::ReloadArgs,
         stop::StopArgs,
+        top::TopArgs,
         tune::TuneArgs,
+        upgrade::UpgradeArgs,
     },
     config::{
         self, Format, haproxy,
@@ -55,6 +57,8 @@ enum Command {
     Import(ImportArgs),
     /// Show frontends, backends, servers and the path that connections take
     Status(StatusArgs),
+    /// Watch the same as it changes, with keys that drain and weigh servers
+    Top(TopArgs),
     /// Drain, enable, disable or weigh a server
     Server(ServerArgs),
     /// List the flows that the kernel forwards now
@@ -67,10 +71,14 @@ enum Command {
     Health(HealthArgs),
     /// Read the configuration again and run it, or say why not
     Reload(ReloadArgs),
+    /// Have another binary take the daemon's place, with no connection lost, or say why not
+    Upgrade(UpgradeArgs),
     /// Stop the daemon, gracefully unless told otherwise
     Stop(StopArgs),
     /// Print kernel settings worth having, with reasons and present values
     Tune(TuneArgs),
+    /// Print the JSON Schema of the configuration
+    Schema,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -146,14 +154,17 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Import(args) => import(&args.from),
         Command::Status(args) => args.run(),
+        Command::Top(args) => args.run(),
         Command::Server(args) => args.run(),
         Command::Flows(args) => args.run(),
         Command::Deny(args) => args.run(),
         Command::Trace(args) => args.run(),
         Command::Health(args) => args.run(),
         Command::Reload(args) => args.run(),
+        Command::Upgrade(args) => args.run(),
         Command::Stop(args) => args.run(),
         Command::Tune(args) => args.run(),
+        Command::Schema => written(config::SCHEMA.as_bytes()),
         Command::Completions { shell } => completions(shell),
         Command::Man => manual(),
     }
@@ -161,6 +172,13 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> ExitCode {
     bridge::install();
+    let before = match daemon::Predecessor::find() {
+        Ok(before) => before,
+        Err(error) => {
+            eprintln!("lb: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let file = &args.file;
     // Before the file is read, and before the process goes to another folder.
     let origin = daemon::Origin::new(&file.config, file.options());
@@ -186,7 +204,7 @@ fn run(args: &RunArgs) -> ExitCode {
             }
         }
     }
-    daemon::run(config, origin)
+    daemon::run(config, origin, before)
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
@@ -241,22 +259,27 @@ fn manual() -> ExitCode {
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command.clone())
         .render(&mut text)
-        .and_then(|()| {
-            let commands = command
-                .get_subcommands()
-                .filter(|command| command.get_name() != "help");
-            commands.cloned().try_for_each(|command| {
-                let name = format!("lb {}", command.get_name());
-                let man = clap_mangen::Man::new(command.bin_name(name));
-                man.render_name_section(&mut text)?;
-                man.render_synopsis_section(&mut text)?;
-                man.render_options_section(&mut text)
-            })
-        });
+        .and_then(|()| commands_manual(&command, "lb", &mut text));
     match rendered {
         Ok(()) => written(&text),
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The pages of the commands below `command`, which is called `name`, and of those below them.
+fn commands_manual(command: &clap::Command, name: &str, text: &mut Vec<u8>) -> io::Result<()> {
+    for command in command.get_subcommands() {
+        if command.get_name() == "help" {
+            continue;
+        }
+        let name = format!("{name} {}", command.get_name());
+        let man = clap_mangen::Man::new(command.clone().bin_name(&name));
+        man.render_name_section(text)?;
+        man.render_synopsis_section(text)?;
+        man.render_options_section(text)?;
+        commands_manual(command, &name, text)?;
+    }
+    Ok(())
 }
 
 /// To standard output; an error means that nobody reads it any more.

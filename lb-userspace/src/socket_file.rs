@@ -11,6 +11,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use rustix::{
@@ -61,6 +62,8 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
+    /// Whether it goes with this, and not with another process.
+    ours: AtomicBool,
 }
 
 impl SocketFile {
@@ -90,10 +93,34 @@ impl SocketFile {
         let file = Self {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
+            ours: AtomicBool::new(true),
         };
         give(path, access)?;
         listen(&socket, backlog).map_err(|error| on(error.into()))?;
         Ok((socket, file))
+    }
+
+    /// The name of a socket that another process listens on and has lent. It stays the other's until [`SocketFile::own`].
+    ///
+    /// # Errors
+    /// There is no such file any more.
+    pub fn lent(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            ours: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on it goes with this.
+    pub fn own(&self) {
+        self.ours.store(true, Relaxed);
+    }
+
+    /// Another process listens from now on, and the file is its own.
+    pub fn leave(&self) {
+        self.ours.store(false, Relaxed);
     }
 }
 
@@ -115,8 +142,10 @@ pub fn give(path: &Path, access: Access) -> Result<(), SocketFileError> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        let ours = self.ours.load(Relaxed);
+        let ours = ours
+            && fs::symlink_metadata(&self.path)
+                .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if ours {
             // A file that stays behind is replaced by the next start.
             let _ = fs::remove_file(&self.path);

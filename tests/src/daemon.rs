@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::process::Process;
 use crate::scratch::Scratch;
@@ -33,6 +34,23 @@ pub struct Daemon<'a> {
     environment: Vec<(String, String)>,
     // Another name of the binary, if it is to have one.
     alias: Option<PathBuf>,
+    successors: Mutex<Vec<u32>>,
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        for pid in self.successors() {
+            // Unless the number is somebody else's by now.
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let config = self.config.as_os_str().as_encoded_bytes();
+            let ours = arguments
+                .split(|byte| *byte == 0)
+                .any(|word| word == config);
+            if let Some(pid) = Pid::from_raw(pid.cast_signed()).filter(|_| ours) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
 }
 
 /// The user and group without any right (`nobody`).
@@ -161,6 +179,33 @@ impl<'a> Daemon<'a> {
             self.netns.run(|| connect().is_ok())
         })
         .map_err(|error| self.with_log(error))
+    }
+
+    /// Has another process of lb take its place; that one's id.
+    ///
+    /// # Errors
+    /// With what `lb upgrade` said, when it fails.
+    pub fn upgrade(&self) -> Result<u32> {
+        let output = self.lb(&["upgrade"])?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(self.with_log(Error::new(format!("lb upgrade: {said}"))));
+        }
+        let status = self.status()?;
+        let pid = status["process"]["pid"].as_u64();
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.ok_or_else(|| Error::new("the status has no process id"))?;
+        if let Ok(mut successors) = self.successors.lock() {
+            successors.push(pid);
+        }
+        Ok(pid)
+    }
+
+    /// Those that have taken its place, one after the other.
+    fn successors(&self) -> Vec<u32> {
+        self.successors
+            .lock()
+            .map_or_else(|_| Vec::new(), |pids| pids.clone())
     }
 
     /// Runs another of `lb`'s commands against this daemon, in its namespace.
@@ -399,6 +444,7 @@ impl<'a> Builder<'a> {
             capabilities: self.capabilities,
             environment: self.environment,
             alias,
+            successors: Mutex::default(),
         };
         daemon.write_config(&self.body)?;
         Ok(daemon)

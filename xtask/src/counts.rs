@@ -63,6 +63,18 @@ pub(crate) fn skips(output: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| line.trim_start().strip_prefix("skipped: "))
 }
 
+/// The tests that passed only when they were run again, as nextest lists them after its summary:
+/// `FLAKY 2/2 [   1.5s] CRATE::BINARY TEST`.
+pub(crate) fn flaky(output: &str) -> impl Iterator<Item = &str> {
+    let after = output
+        .rfind("Summary [")
+        .map_or("", |summary| &output[summary..]);
+    after.lines().filter_map(|line| {
+        let (_, test) = line.trim_start().strip_prefix("FLAKY ")?.split_once("] ")?;
+        Some(test.trim())
+    })
+}
+
 /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.10s`
 fn libtest(line: &str) -> Option<Counts> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
@@ -155,6 +167,18 @@ mod tests {
             Counts::read("error[E0425]: cannot find value `x` in this scope\n"),
             None
         );
+    }
+
+    #[test]
+    fn tests_that_pass_at_the_second_attempt_are_named_once() {
+        let output = "   FLAKY 2/2 [   1.510s] lb-tests::e2e other::test\n────\n\
+            \x20    Summary [   0.012s] 7 tests run: 7 passed (1 flaky), 2 skipped\n\
+            \x20  FLAKY 2/2 [   1.510s] (59/151) lb-tests::e2e flood::a_flood\n";
+        assert_eq!(
+            flaky(output).collect::<Vec<_>>(),
+            ["(59/151) lb-tests::e2e flood::a_flood"]
+        );
+        assert_eq!(flaky("").count(), 0);
     }
 
     #[test]

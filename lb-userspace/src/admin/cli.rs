@@ -84,10 +84,7 @@ impl StatusArgs {
             return print(answer.trim_end(), true);
         }
         match serde_json::from_str::<Snapshot>(&answer) {
-            Ok(snapshot) => print(
-                &status::render(&snapshot, io::stdout().is_terminal()),
-                false,
-            ),
+            Ok(snapshot) => print(&status::render(&snapshot, wants_colour()), false),
             Err(source) => fail(&ClientError::Understand {
                 path: path.clone(),
                 source,
@@ -140,6 +137,12 @@ impl ServerAction {
             ),
         }
     }
+}
+
+/// Whether what is printed shall have colours: on a terminal, unless `NO_COLOR` is set.
+pub(super) fn wants_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !refused
 }
 
 /// So that an argument stays one word of one command.

@@ -9,10 +9,13 @@ use super::{
     level::{self, DENIED},
     maps, operate, process,
     reload::{self, Wishes},
-    servers, sessions, stat, tables,
+    servers, sessions, stat, tables, upgrade,
     versions::Versions,
 };
-use crate::{config::model::AdminLevel, observe::stats::Sources, proxy::Sessions};
+use crate::{
+    config::model::AdminLevel,
+    observe::{sessions::Sessions, stats::Sources},
+};
 
 /// All that the daemon lends to the runtime sockets. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,16 +60,19 @@ pub(super) struct Caller {
     pub(super) interactive: bool,
     /// So long they may say nothing.
     pub(super) patience: std::time::Duration,
+    /// They are root, as the kernel knows.
+    by_root: bool,
     expert: bool,
     experimental: bool,
 }
 
 impl Caller {
-    pub(super) fn new(level: AdminLevel, patience: std::time::Duration) -> Self {
+    pub(super) fn new(level: AdminLevel, by_root: bool, patience: std::time::Duration) -> Self {
         Self {
             level,
             interactive: false,
             patience,
+            by_root,
             expert: false,
             experimental: false,
         }
@@ -94,6 +100,9 @@ impl Desk {
         }
         if let Some(said) = self.of_caller(caller, words) {
             return Ok(said);
+        }
+        if let Some(answer) = upgrade::answer(&self.wishes, words, caller.by_root).await {
+            return Ok(Ok(answer));
         }
         if let Some(answer) = reload::answer(&self.wishes, words).await {
             return Ok(Ok(answer));

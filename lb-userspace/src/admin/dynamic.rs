@@ -3,7 +3,7 @@
 
 use super::{
     operate,
-    reload::{What, Wishes, wish},
+    reload::{Amendment, What, Wishes, wish},
 };
 use crate::{
     config::{self, model},
@@ -24,12 +24,12 @@ pub(super) async fn answer(
         _ => return None,
     };
     Some(match what {
-        Ok(what) => wish(wishes, what).await,
+        Ok(what) => wish(wishes, What::Amend(what)).await,
         Err(complaint) => Err(complaint),
     })
 }
 
-fn add(sources: &Sources, words: &[&str]) -> Result<What, String> {
+fn add(sources: &Sources, words: &[&str]) -> Result<Amendment, String> {
     let (backend, name) = words
         .first()
         .and_then(|name| name.split_once('/'))
@@ -64,7 +64,7 @@ fn add(sources: &Sources, words: &[&str]) -> Result<What, String> {
     }
     // As with HAProxy nothing goes there until somebody says so.
     server.disabled = true;
-    Ok(What::Add {
+    Ok(Amendment::Add {
         backend: backend.to_owned(),
         server: Box::new(server),
     })
@@ -75,7 +75,7 @@ fn says_pace(words: &[&str]) -> bool {
     words.iter().any(|word| pace.contains(word))
 }
 
-fn delete(sources: &Sources, name: Option<&&str>) -> Result<What, String> {
+fn delete(sources: &Sources, name: Option<&&str>) -> Result<Amendment, String> {
     let (backend, server) = operate::find(sources, name)?;
     if server.admin() != AdminState::Maint {
         return Err("Only servers in maintenance mode can be deleted.".to_owned());
@@ -83,18 +83,18 @@ fn delete(sources: &Sources, name: Option<&&str>) -> Result<What, String> {
     if server.active() > 0 {
         return Err("Server still has connections attached to it, cannot remove it.".to_owned());
     }
-    Ok(What::Delete {
+    Ok(Amendment::Delete {
         backend: backend.name.to_string(),
         server: server.name.to_string(),
     })
 }
 
-fn maxconn(sources: &Sources, text: Option<&&str>) -> Result<What, String> {
+fn maxconn(sources: &Sources, text: Option<&&str>) -> Result<Amendment, String> {
     let text = text.ok_or("Expects an integer value.")?;
     let number: i64 = text.parse().map_err(|_| "Expects an integer value.")?;
     let max = u32::try_from(number).map_err(|_| "Value out of range.")?;
     match sources.process.hard_maxconn() {
         Some(hard) if max > hard => Err("Value out of range.".to_owned()),
-        _ => Ok(What::Maxconn(max)),
+        _ => Ok(Amendment::Maxconn(max)),
     }
 }

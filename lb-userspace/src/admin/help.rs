@@ -185,6 +185,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "trace client <ip> [opts]",
         "print what the kernel does with a client's packets (json, count, seconds)",
     ),
+    (
+        "upgrade [timeout <s>] [binary <path>]",
+        "have another process take this one's place",
+    ),
     ("user", "lower the level of the current CLI session to user"),
     ("help [<command>]", "list matching or all commands"),
     ("prompt", "toggle interactive mode with prompt"),

@@ -28,7 +28,7 @@ pub(super) fn needed(words: &[&str]) -> Level {
         ["set", "timeout" | "severity-output", ..] => Level::User,
         [
             "abort" | "add" | "clear" | "commit" | "del" | "disable" | "enable" | "new" | "prepare"
-            | "reload" | "set" | "shutdown" | "expert-mode" | "experimental-mode"
+            | "reload" | "set" | "shutdown" | "upgrade" | "expert-mode" | "experimental-mode"
             | "mcli-debug-mode",
             ..,
         ] => Level::Admin,

@@ -27,6 +27,8 @@ pub mod status;
 pub mod stop;
 mod tables;
 mod talk;
+pub mod top;
 pub mod tune;
 mod typed;
+pub mod upgrade;
 mod versions;

@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     cli::{Daemon, fail},
     client,
+    upgrade::Asked,
 };
 use crate::config::model;
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What parts the result from what is to be read, as HAProxy's `reload` has it.
-const RULE: &str = "--";
+pub(super) const RULE: &str = "--";
 
 /// Arguments of `lb reload`.
 #[derive(Debug, Clone, Args)]
@@ -55,36 +56,61 @@ impl ReloadArgs {
     }
 }
 
-/// What may be wished.
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The configuration, and all that it names.
+    All,
+    /// Files of servers, beside a configuration that stays as it was read.
+    Servers,
+}
+
+/// A wish for something that changes what the daemon is.
 #[derive(Debug)]
-pub enum What {
-    /// That the configuration be read again.
-    Reload,
-    /// That a backend have another server.
+pub struct Wish {
+    /// For what.
+    pub what: What,
+    /// Gets what has become of it: what has changed, or why nothing has.
+    pub reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// What operators make of the configuration while it runs.
+#[derive(Debug)]
+pub enum Amendment {
+    /// A backend has another server.
     Add {
         /// The backend's name.
         backend: String,
         /// The server.
         server: Box<model::Server>,
     },
-    /// That a backend have a server no longer.
+    /// A backend has a server no longer.
     Delete {
         /// The backend's name.
         backend: String,
         /// The server's name.
         server: String,
     },
-    /// That the process have another bound of connections.
+    /// The process has another bound of connections.
     Maxconn(u32),
 }
 
-/// A wish for another configuration.
+/// What may be wished for.
 #[derive(Debug)]
-pub struct Wish {
-    /// What is wished.
-    pub what: What,
-    /// Gets what has become of it: what has changed, or why nothing has.
-    pub reply: oneshot::Sender<Result<String, String>>,
+pub enum What {
+    /// The configuration, or part of it, is to be read again.
+    Reload(Again),
+    /// Another process is to take this one's place.
+    Upgrade(Asked),
+    /// What the file says is to be amended.
+    Amend(Amendment),
+}
+
+impl Wish {
+    /// Says why it is not granted. Whoever has wished it may be gone.
+    pub fn refuse(self, why: String) {
+        let _ = self.reply.send(Err(why));
+    }
 }
 
 /// Where wishes go.
@@ -105,7 +131,7 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     let ["reload"] = *words else {
         return None;
     };
-    let result = wish(wishes, What::Reload).await;
+    let result = wish(wishes, What::Reload(Again::All)).await;
     let (success, text) = match &result {
         Ok(text) => (1, text),
         Err(text) => (0, text),

@@ -5,10 +5,10 @@ use std::{fmt::Write, time::SystemTime};
 use super::operate;
 use crate::{
     config::model::Mode,
-    observe::{log::clock::Calendar, stats::Sources},
-    proxy::{
-        Sessions,
-        sessions::{Question, Session},
+    observe::{
+        log::clock::Calendar,
+        sessions::{Question, Session, Sessions},
+        stats::Sources,
     },
 };
 

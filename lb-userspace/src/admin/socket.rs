@@ -1,20 +1,26 @@
-//! The runtime socket: a line in, the answer out, then it closes (as HAProxy's without `prompt`).
+//! The sockets that take runtime commands: a conversation each connection, at the socket's level.
 
 use std::{
     fs, io,
     net::TcpListener,
-    os::unix::{fs::DirBuilderExt, net::UnixListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{fs::DirBuilderExt, net::UnixListener},
+    },
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use super::{desk::Desk, kernel::Wire, talk};
 use crate::{
     accounts,
-    config::model::{self, AdminLevel},
+    config::model::{self, Address, AdminLevel},
     socket_file::{Access, SocketFile, SocketFileError},
 };
 
@@ -61,18 +67,78 @@ pub enum SocketError {
 /// A bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
 #[derive(Debug)]
 pub struct AdminSocket {
-    listener: Listening,
-    address: model::Address,
+    listener: OwnedFd,
+    /// Of a path.
+    file: Option<Arc<SocketFile>>,
+    address: Address,
     level: AdminLevel,
-    /// As it is shown.
-    name: String,
     made_folder: bool,
 }
 
+/// What a socket is known by to another process.
+pub fn name(address: &Address) -> PathBuf {
+    match address.path() {
+        Some(path) => path.to_owned(),
+        None => PathBuf::from(address.to_string()),
+    }
+}
+
+/// Of a socket that is served, what another process may want of it.
 #[derive(Debug)]
-enum Listening {
-    Unix(UnixListener, SocketFile),
-    Tcp(TcpListener),
+pub struct Handle {
+    address: Address,
+    listener: OwnedFd,
+    /// Of a path.
+    file: Option<Arc<SocketFile>>,
+    serving: watch::Sender<Serving>,
+}
+
+/// Whether clients are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serving {
+    Yes,
+    /// They wait: another process may take them.
+    NotNow,
+    /// Another process does.
+    NoMore,
+}
+
+impl Handle {
+    /// What another process knows it by.
+    pub fn name(&self) -> PathBuf {
+        name(&self.address)
+    }
+
+    /// A duplicate of the socket.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had.
+    pub fn lend(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone()
+    }
+
+    /// Clients wait from now on.
+    pub fn pause(&self) {
+        self.serving.send_replace(Serving::NotNow);
+    }
+
+    /// Clients are served again.
+    pub fn resume(&self) {
+        self.serving.send_replace(Serving::Yes);
+    }
+
+    /// Nobody is to come any more. Those who have come are answered.
+    pub fn close(self) {
+        self.serving.send_replace(Serving::NoMore);
+    }
+
+    /// Clients, and the file, are another process's from now on. Those who have come are answered.
+    pub fn hand_over(self) {
+        if let Some(file) = &self.file {
+            file.leave();
+        }
+        self.serving.send_replace(Serving::NoMore);
+    }
 }
 
 impl AdminSocket {
@@ -82,13 +148,18 @@ impl AdminSocket {
     /// # Errors
     /// Another daemon answers there, something else has the name, or the system refuses.
     pub fn bind(socket: &model::AdminSocket) -> Result<Self, SocketError> {
-        let shown = PathBuf::from(socket.address.to_string());
         let system = |action, source| SocketError::System {
-            path: shown.clone(),
+            path: name(&socket.address),
             action,
             source,
         };
-        let level = socket.level;
+        let bound = |listener, file, made_folder| Self {
+            listener,
+            file,
+            address: socket.address.clone(),
+            level: socket.level,
+            made_folder,
+        };
         let Some(path) = socket.address.path() else {
             // It is no name, since it was read as a bind.
             let at = socket.address.inet();
@@ -97,19 +168,7 @@ impl AdminSocket {
             listener
                 .set_nonblocking(true)
                 .map_err(|source| system("listen", source))?;
-            let family = if at.is_ipv4() { "ipv4" } else { "ipv6" };
-            return Ok(Self {
-                listener: Listening::Tcp(listener),
-                address: socket.address.clone(),
-                level,
-                name: format!("{family}@{at}"),
-                made_folder: false,
-            });
-        };
-        let system = |action, source| SocketError::System {
-            path: path.to_owned(),
-            action,
-            source,
+            return Ok(bound(listener.into(), None, false));
         };
         let mut made_folder = false;
         if let Some(directory) = path
@@ -140,12 +199,46 @@ impl AdminSocket {
                 },
             }
         })?;
+        Ok(bound(listener, Some(Arc::new(file)), made_folder))
+    }
+
+    /// The socket of another process, which serves it until [`AdminSocket::own`].
+    ///
+    /// # Errors
+    /// Its file is there no longer.
+    pub fn lent(socket: &model::AdminSocket, listener: OwnedFd) -> Result<Self, SocketError> {
+        let file = socket.address.path().map(SocketFile::lent).transpose();
+        let file = file.map_err(|source| SocketError::System {
+            path: name(&socket.address),
+            action: "look at it",
+            source,
+        })?;
         Ok(Self {
-            listener: Listening::Unix(listener.into(), file),
+            listener,
+            file: file.map(Arc::new),
             address: socket.address.clone(),
-            level,
-            name: format!("unix@{}", path.display()),
-            made_folder,
+            level: socket.level,
+            made_folder: false,
+        })
+    }
+
+    /// The file is this process's from now on.
+    pub fn own(&self) {
+        if let Some(file) = &self.file {
+            file.own();
+        }
+    }
+
+    /// What another process may want of it later.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(Handle {
+            address: self.address.clone(),
+            listener: self.listener.as_fd().try_clone_to_owned()?,
+            file: self.file.clone(),
+            serving: watch::Sender::new(Serving::Yes),
         })
     }
 
@@ -156,7 +249,13 @@ impl AdminSocket {
 
     /// As `show cli sockets` shows it.
     pub fn shown(&self) -> (String, AdminLevel) {
-        (self.name.clone(), self.level)
+        let shown = match (self.address.path(), self.address.inet()) {
+            (Some(path), _) => format!("unix@{}", path.display()),
+            (None, Some(at)) if at.is_ipv4() => format!("ipv4@{at}"),
+            (None, Some(at)) => format!("ipv6@{at}"),
+            (None, None) => self.address.to_string(),
+        };
+        (shown, self.level)
     }
 
     /// Whether its folder was not there before.
@@ -168,32 +267,70 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub async fn serve(self, desk: Desk) -> io::Result<()> {
+    pub fn serve(self, desk: Desk) -> impl Future<Output = io::Result<()>> + use<> {
+        let (always, serving) = watch::channel(Serving::Yes);
+        let served = self.served(desk, serving);
+        async move {
+            let _always = always;
+            served.await
+        }
+    }
+
+    /// Answers until dropped, or until another process has it by `handle`, and all who have come are answered.
+    ///
+    /// # Errors
+    /// The runtime cannot take the socket.
+    pub fn serve_by(
+        self,
+        handle: &Handle,
+        desk: Desk,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let serving = handle.serving.subscribe();
+        self.served(desk, serving)
+    }
+
+    async fn served(self, desk: Desk, mut serving: watch::Receiver<Serving>) -> io::Result<()> {
         let Self {
-            listener, level, ..
+            listener,
+            file,
+            address,
+            level,
+            ..
         } = self;
-        // The file's name lives as long as the future, so that it goes with it.
-        let (listener, _file) = match listener {
-            Listening::Unix(listener, file) => {
-                let listener = tokio::net::UnixListener::from_std(listener)?;
-                (Accepting::Unix(listener), Some(file))
+        // Lives as long as the future, so that the file goes with it.
+        let _file = file;
+        let listener = match address.is_unix() {
+            true => {
+                let listener = UnixListener::from(listener);
+                Accepting::Unix(tokio::net::UnixListener::from_std(listener)?)
             }
-            Listening::Tcp(listener) => {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                (Accepting::Tcp(listener), None)
+            false => {
+                let listener = TcpListener::from(listener);
+                Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?)
             }
         };
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         let mut clients = JoinSet::new();
         // The semaphore is never closed, so this only ends with the future.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
-                Ok(stream) => {
+            let now = *serving.borrow_and_update();
+            let accepted = tokio::select! {
+                biased;
+                changed = serving.changed() => match changed {
+                    Ok(()) => continue,
+                    // With what it is told by goes the process.
+                    Err(_) => break,
+                },
+                accepted = listener.accept(), if now == Serving::Yes => accepted,
+                () = std::future::ready(()), if now == Serving::NoMore => break,
+            };
+            match accepted {
+                Ok((stream, by_root)) => {
                     let desk = desk.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = talk::serve(stream, &desk, level).await;
+                        let _ = talk::serve(stream, &desk, (level, by_root)).await;
                     });
                 }
                 Err(error) => {
@@ -203,6 +340,8 @@ impl AdminSocket {
             }
             while clients.try_join_next().is_some() {}
         }
+        drop(listener);
+        while clients.join_next().await.is_some() {}
         Ok(())
     }
 }
@@ -213,10 +352,15 @@ enum Accepting {
 }
 
 impl Accepting {
-    async fn accept(&self) -> io::Result<Box<dyn Wire>> {
+    /// A connection, and whether it is root's, as the kernel knows.
+    async fn accept(&self) -> io::Result<(Box<dyn Wire>, bool)> {
         Ok(match self {
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let by_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+                (Box::new(stream), by_root)
+            }
+            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), false),
         })
     }
 }
@@ -245,9 +389,9 @@ mod tests {
         admin::client,
         observe::{
             request::{FlowRow, Request},
+            sessions::Sessions,
             stats::{Sources, fixture},
         },
-        proxy::Sessions,
     };
 
     /// A directory that goes with the test.
@@ -272,11 +416,15 @@ mod tests {
     }
 
     fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
-        AdminSocket::bind(&model::AdminSocket {
-            address: model::Address::Unix(path.into()),
+        AdminSocket::bind(&own(path))
+    }
+
+    fn own(path: &Path) -> model::AdminSocket {
+        model::AdminSocket {
+            address: Address::Unix(path.into()),
             level: AdminLevel::Admin,
             permissions: model::Permissions::default(),
-        })
+        }
     }
 
     /// Nobody is there who would grant a wish.
@@ -409,11 +557,8 @@ mod tests {
         let refused = bind(&path).expect_err("it is taken");
         assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
         // As after SIGKILL: the file stays, nobody listens.
-        let Listening::Unix(listener, file) = live.listener else {
-            panic!("it is a path");
-        };
-        std::mem::forget(file);
-        drop(listener);
+        std::mem::forget(live.file);
+        drop(live.listener);
         assert!(path.exists());
         bind(&path).expect("the old one is replaced");
     }

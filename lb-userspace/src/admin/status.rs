@@ -6,7 +6,7 @@ use crate::observe::{
     path::CounterKind,
     stats::{
         row::Row,
-        snapshot::{BackendStats, FrontendStats, Snapshot},
+        snapshot::{BackendStats, FrontendStats, Predecessor, Snapshot},
     },
 };
 
@@ -44,10 +44,20 @@ fn process(out: &mut String, snapshot: &Snapshot, colour: bool) {
     if process.log.dropped > 0 {
         let _ = write!(out, ", {} log lines lost", process.log.dropped);
     }
+    for Predecessor { pid, connections } in &process.predecessors {
+        let _ = write!(
+            out,
+            ", process {pid} serves {connections} of before the upgrade"
+        );
+    }
     if process.stopping {
         let _ = write!(out, ", {}", paint("stopping", Paint::Bad, colour));
     }
     out.push('\n');
+    for why in &process.servers_refused {
+        let why = format!("A file of servers was not taken, the one before stays: {why}");
+        let _ = writeln!(out, "{}", paint(&why, Paint::Bad, colour));
+    }
 }
 
 fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {

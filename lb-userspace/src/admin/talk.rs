@@ -31,9 +31,9 @@ const MORE: &str = "+ ";
 pub(super) async fn serve(
     mut stream: Box<dyn Wire>,
     desk: &Desk,
-    level: AdminLevel,
+    (level, by_root): (AdminLevel, bool),
 ) -> io::Result<()> {
-    let mut caller = Caller::new(level, PATIENCE);
+    let mut caller = Caller::new(level, by_root, PATIENCE);
     let mut reader = Reader::default();
     let mut answered = false;
     loop {
@@ -50,7 +50,8 @@ pub(super) async fn serve(
             }
             Err(error) => return Err(error),
         };
-        answered = true;
+        // A line behind another that says nothing, such as that behind a payload, asks for nothing.
+        let again = std::mem::replace(&mut answered, true);
         let (line, payload) = match line.trim_end().strip_suffix("<<") {
             None => (line.as_str(), None),
             Some(line) => {
@@ -69,8 +70,8 @@ pub(super) async fn serve(
             let words = command::without_process(&words);
             match *words {
                 // What stands behind the last `;`, or an empty line to see whether anybody is there.
-                [] if many || caller.interactive => {
-                    if !many {
+                [] if many || again || caller.interactive => {
+                    if !many && caller.interactive {
                         say(&mut *stream, "\n> ").await?;
                     }
                     continue;

@@ -53,6 +53,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             errorfiles: None,
             servers: Vec::new(),
             servers_span: Some(entry.key_span),
+            from_file: false,
         };
     };
     let mode = frontend::mode(d, &mut table);
@@ -66,6 +67,8 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         .map(|entry| inspect::decode(d, entry, &name.value));
     let rules = rules::decode(d, &mut table, &name.value, false);
     let errorfiles = errorfiles::decode(d, &mut table);
+    // What is in the file is among `servers` by now.
+    let from_file = table.take("servers_from").is_some();
     let servers = table.take("servers");
     let servers_span = servers.map(|e| e.key_span);
     let servers = servers.map_or(&[][..], |e| d.list(&e.value, "`servers`"));
@@ -111,6 +114,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         errorfiles,
         servers,
         servers_span,
+        from_file,
     }
 }
 

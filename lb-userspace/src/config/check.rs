@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, haproxy, host, load_all,
+    Config, Diagnostics, Environment, Loaded, Rejected, Source, haproxy, host, load_all,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
 };
@@ -127,7 +127,21 @@ impl Report {
 /// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
 /// wrong or right whatever else is.
 pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
-    match load_all(path, environment, options) {
+    checked(load_all(path, environment, options, None))
+}
+
+/// The same, where the file says what it has said before: files that it names are read anew, it is not.
+pub fn check_again(
+    path: &Path,
+    main: &Source,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Report {
+    checked(load_all(path, environment, options, Some(main)))
+}
+
+fn checked(loaded: Result<Loaded, Box<Rejected>>) -> Report {
+    match loaded {
         Ok(mut loaded) => {
             let mut diagnostics = loaded.warnings.clone();
             diagnostics.extend(host::names::resolve(&mut loaded, &host::ThisHost));

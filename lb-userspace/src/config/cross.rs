@@ -318,7 +318,7 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         found.push(Diagnostic::error(overflow.span, message).mend("remove it"));
     }
     let unreadable = broken && backend.servers_span.is_some();
-    if backend.servers.is_empty() && !unreadable {
+    if backend.servers.is_empty() && !unreadable && !backend.from_file {
         found.push(
             Diagnostic::warning(
                 backend.servers_span.unwrap_or(backend.name.span),

@@ -211,6 +211,8 @@ impl Decoder<'_> {
     }
 
     pub(super) fn boolean(&mut self, node: &Node, what: &str) -> Option<bool> {
+        #[cfg(test)]
+        super::record::value(node, super::record::Read::Boolean);
         let text = self.word(node, what)?;
         let mend = match text.to_ascii_lowercase().as_str() {
             "true" if text == "true" => return Some(true),
@@ -237,6 +239,12 @@ impl Decoder<'_> {
     where
         T: TryFrom<i64> + PartialOrd + Copy + std::fmt::Display,
     {
+        #[cfg(test)]
+        {
+            let end = |number: &T| number.to_string().parse().unwrap_or(i64::MAX);
+            let read = super::record::Read::Number(end(range.start()), end(range.end()));
+            super::record::value(node, read);
+        }
         let text = self.word(node, what)?;
         let number = text.parse::<i64>().ok();
         self.in_range(node, &format!("{what} must be"), &text, number, range)
@@ -340,6 +348,11 @@ impl Decoder<'_> {
         choices: &[(&str, T)],
         unsupported: &[&str],
     ) -> Option<T> {
+        #[cfg(test)]
+        {
+            let names = choices.iter().map(|(name, _)| (*name).to_owned());
+            super::record::value(node, super::record::Read::Choice(names.collect()));
+        }
         let text = self.word(node, what)?;
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*value);

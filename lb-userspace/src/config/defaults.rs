@@ -28,6 +28,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
             .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX)),
         accepting: accepting::decode(d, &mut table),
         log_format: log_format::decode(d, &mut table),
+        error_log_format: log_format::of_errors(d, &mut table),
         log_options: log_format::options(d, &mut table),
         forwarding: forwarding::decode(d, &mut table),
         trust: forwarding::trust(d, &mut table),

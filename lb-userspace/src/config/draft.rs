@@ -9,8 +9,9 @@ use super::{
     forwarding::{ForwardingDraft, TrustDraft},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Mode, Monitor,
-        OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats, UniqueId,
+        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
+        StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -60,6 +61,7 @@ pub(super) struct DefaultsDraft {
     pub(super) maxconn: Option<u32>,
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) error_log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 4],
     pub(super) forwarding: ForwardingDraft,
@@ -141,6 +143,7 @@ pub(super) struct FrontendDraft {
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
+    pub(super) error_log_format: Option<Spanned<AccessLog>>,
     /// See [`super::log_format::options`].
     pub(super) log_options: [Option<bool>; 4],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
@@ -178,6 +181,8 @@ pub(super) struct BackendDraft {
     pub(super) servers: Vec<ServerDraft>,
     /// Where `servers` is written, if it is.
     pub(super) servers_span: Option<Span>,
+    /// There is a file that gives it servers, at present perhaps none.
+    pub(super) from_file: bool,
 }
 
 /// One entry of `servers:`.
@@ -251,5 +256,6 @@ pub(super) struct StatsDraft {
     pub(super) refresh: Option<Duration>,
     pub(super) realm: String,
     pub(super) auth: Option<Arc<Users>>,
-    pub(super) metrics_auth: bool,
+    pub(super) metrics: Metrics,
+    pub(super) admin: StatsAdmin,
 }

@@ -67,6 +67,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let forwarding = forwarding::decode(d, &mut table);
     let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
+    let error_log_format = log_format::of_errors(d, &mut table);
     let log_options = log_format::options(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
@@ -116,6 +117,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         forwarding,
         trust,
         log_format,
+        error_log_format,
         log_options,
         errorfiles,
         unique_id,

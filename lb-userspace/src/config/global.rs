@@ -53,6 +53,7 @@ impl Default for Global {
             user: None,
             group: None,
             pidfile: None,
+            stats_file: None,
             grace: Duration::from_secs(30),
             admin_socket: PathBuf::from(DEFAULT_SOCKET),
             admin_sockets: vec![admin::default(Path::new(DEFAULT_SOCKET))],
@@ -111,6 +112,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
     if let Some(e) = table.take("pidfile") {
         global.pidfile = d.path(&e.value, "`pidfile`");
         places.pidfile = Some(e.value.span);
+    }
+    if let Some(e) = table.take("stats_file") {
+        global.stats_file = d.path(&e.value, "`stats_file`");
     }
     if let Some(e) = table.take("grace") {
         global.grace = d

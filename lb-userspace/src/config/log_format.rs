@@ -12,10 +12,15 @@ use super::{
 };
 use crate::rules::{Expr, Registry, Style, Token, suggest, tokens};
 
+/// HAProxy's `option httpslog`.
+const HTTPS: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr \
+                     %hs %{+Q}r %[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/%[ssl_fc_is_resumed] \
+                     %[ssl_fc_sni]/%sslv/%sslc";
+
 /// Reads `log_format`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
     let e = table.take("log_format")?;
-    let choices = [("http", 0), ("tcp", 1), ("json", 2)];
+    let choices = [("http", 0), ("tcp", 1), ("json", 2), ("https", 3)];
     let format = match &e.value.kind {
         Kind::Scalar(text) if text.text.contains('%') => {
             let text = d.word(&e.value, "`log_format`")?;
@@ -32,10 +37,33 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spann
         _ => match d.choice(&e.value, "`log_format`", &choices, &[])? {
             0 => AccessLog::Http,
             1 => AccessLog::Tcp,
-            _ => AccessLog::Json,
+            2 => AccessLog::Json,
+            _ => {
+                // It is a line of ours that is right.
+                let line = parse(HTTPS, &mut d.registry).unwrap_or_default();
+                AccessLog::Custom(Arc::new(line))
+            }
         },
     };
     Some(Spanned::new(format, e.value.span))
+}
+
+/// Reads `error_log_format`: a line.
+pub(super) fn of_errors(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
+    let e = table.take("error_log_format")?;
+    let text = d.word(&e.value, "`error_log_format`")?;
+    let read = parse(&text, &mut d.registry);
+    d.note(e.value.span);
+    match read {
+        Ok(line) => Some(Spanned::new(
+            AccessLog::Custom(Arc::new(line)),
+            e.value.span,
+        )),
+        Err(problem) => {
+            d.problem(e.value.span, "`error_log_format`", problem);
+            None
+        }
+    }
 }
 
 /// `dontlognull`, `dontlog_normal` and `log_separate_errors`, each where it is said.
@@ -162,6 +190,12 @@ mod tests {
             ]
         );
         assert_eq!(line_of("%{+Q}o %ci").unwrap().pieces.len(), 2);
+    }
+
+    #[test]
+    fn the_line_of_https_is_one() {
+        let line = line_of(HTTPS).unwrap();
+        assert_eq!(line.samples().count(), 6);
     }
 
     #[test]

@@ -43,11 +43,14 @@ pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
+#[cfg(test)]
+mod record;
 mod references;
 mod resolve;
 mod resolvers;
 mod retry_on;
 mod rules;
+mod servers_from;
 mod sieve;
 mod source;
 mod stats;
@@ -69,7 +72,7 @@ mod tests;
 
 use std::{fs::File, io::Read, path::Path};
 
-pub use check::{Format, Report, check, check_command};
+pub use check::{Format, Report, check, check_again, check_command};
 pub use decode::Environment;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::Config;
@@ -82,6 +85,9 @@ use crate::rules::Registry;
 
 /// Largest file that is read, in bytes: some hundred thousand servers.
 const MAX_FILE: u64 = 16 << 20;
+
+/// The JSON Schema of the configuration, as it lies in `conf/`; a test makes it of what the readers ask.
+pub const SCHEMA: &str = include_str!("../../../conf/lb.schema.json");
 
 /// A file that may be run.
 #[derive(Debug, Clone)]
@@ -113,7 +119,7 @@ pub fn load_with(
     environment: Environment<'_>,
     options: &haproxy::Options,
 ) -> Result<Loaded, Diagnostics> {
-    load_all(path, environment, options).map_err(|rejected| rejected.diagnostics)
+    load_all(path, environment, options, None).map_err(|rejected| rejected.diagnostics)
 }
 
 /// What is wrong with a file that may not be run, and what it asks of this host nonetheless.
@@ -131,17 +137,20 @@ impl From<Diagnostics> for Box<Rejected> {
     }
 }
 
+/// `given` stands for the text of the file, which is then not read.
 fn load_all(
     path: &Path,
     environment: Environment<'_>,
     options: &haproxy::Options,
+    given: Option<&Source>,
 ) -> Result<Loaded, Box<Rejected>> {
     // The daemon may change its folder later.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let of_haproxy = haproxy::is_haproxy(path);
-    let source = match of_haproxy {
-        true => haproxy::read(path)?,
-        false => read(path)?,
+    let source = match (given, of_haproxy) {
+        (Some(given), _) => given.clone(),
+        (None, true) => haproxy::read(path)?,
+        (None, false) => read(path)?,
     };
     let parsed = match of_haproxy {
         true => haproxy::parse(&source, environment, options),
@@ -223,7 +232,10 @@ fn decode(
         default_check: None,
         resolvers: Vec::new(),
     };
-    let draft = match &parsed.root {
+    let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
+    #[cfg(test)]
+    root.iter().for_each(record::root);
+    let draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -256,7 +268,8 @@ fn decode(
             places.names = host::names::places(&draft);
             Ok(Loaded {
                 config: Config {
-                    outline: parsed.root.as_deref().map(outline::of).unwrap_or_default(),
+                    server_files,
+                    outline: root.as_deref().map(outline::of).unwrap_or_default(),
                     ..resolve::resolve(draft, &d.registry)
                 },
                 warnings: found,

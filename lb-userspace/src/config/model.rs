@@ -14,6 +14,7 @@ use std::{
 
 mod accepting;
 mod address;
+mod admin;
 mod balance;
 mod check;
 mod connections;
@@ -32,6 +33,7 @@ pub use super::{
 };
 pub use accepting::Accepting;
 pub use address::{Address, LONGEST_PATH, Permissions};
+pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{
@@ -47,9 +49,11 @@ pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
 pub use server::{OnMarkedDown, Protocol, Server};
 
+use super::source::Source;
 use crate::{
     rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
     tls::BindOptions,
+    watched::Stamp,
 };
 
 /// A whole configuration file.
@@ -69,8 +73,19 @@ pub struct Config {
     pub tables: Vec<Arc<Handle>>,
     /// The names of rules' variables, in the order of their numbers.
     pub variables: Vec<String>,
+    /// Files of servers beside it.
+    pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.
     pub outline: Outline,
+}
+
+/// Files that `servers_from` names.
+#[derive(Debug, Clone, Default)]
+pub struct ServerFiles {
+    /// Each as it was just before it was read.
+    pub files: Vec<(PathBuf, Stamp)>,
+    /// The file that names them; none if there are none.
+    pub main: Option<Arc<Source>>,
 }
 
 impl Config {
@@ -93,6 +108,8 @@ pub struct Global {
     pub group: Option<String>,
     /// Where the process id is written.
     pub pidfile: Option<PathBuf>,
+    /// Where statistics are kept for the next start.
+    pub stats_file: Option<PathBuf>,
     /// How long a graceful stop lets connections run.
     pub grace: Duration,
     /// The admin socket.
@@ -107,41 +124,6 @@ pub struct Global {
     pub log: Vec<LogTarget>,
     /// The in-kernel path.
     pub fast_path: FastPath,
-}
-
-/// What whoever speaks to an admin socket may do: HAProxy's levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdminLevel {
-    /// See what is not sensitive.
-    User,
-    /// See everything, and change what is not sensitive.
-    Operator,
-    /// Do everything.
-    Admin,
-}
-
-/// Where runtime commands are taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminSocket {
-    /// A path, or an address.
-    pub address: Address,
-    /// What whoever connects may do.
-    pub level: AdminLevel,
-    /// Of a file: the owner's alone unless it is said.
-    pub permissions: Permissions,
-}
-
-/// `global.health_file:`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthFile {
-    /// The file.
-    pub path: PathBuf,
-    /// Backends that must have a server up.
-    pub backends: Vec<String>,
-    /// How long a graceful stop lets nobody new in before the file says that it has failed: until what is short has ended.
-    pub drain: Duration,
-    /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
-    pub linger: Duration,
 }
 
 /// `global.fast_path:`
@@ -278,6 +260,8 @@ pub struct Frontend {
     pub trust: Option<Trust>,
     /// The access log's line.
     pub log_format: AccessLog,
+    /// The line of what never came to a request or a server.
+    pub error_log_format: Option<AccessLog>,
     /// What is kept of requests and responses for it.
     pub captures: Arc<Captures>,
     /// Which sessions are logged.
@@ -555,6 +539,52 @@ pub struct Stats {
     pub realm: String,
     /// Users and passwords; without any it is open.
     pub auth: Option<Arc<Users>>,
-    /// Whether `/metrics` needs a password too.
-    pub metrics_auth: bool,
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// Who may change servers by the page.
+    pub admin: StatsAdmin,
+}
+
+/// `metrics` of `stats:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether it needs a password too.
+    pub auth: bool,
+    /// Whether each server has figures of its own there.
+    pub servers: bool,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            auth: false,
+            servers: true,
+        }
+    }
+}
+
+/// `stats.admin`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StatsAdmin {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Everybody who may look.
+    Everybody,
+    /// Who may look and comes from one of these.
+    From(Vec<Prefix>),
+}
+
+impl StatsAdmin {
+    /// Whether a client with this address may; one of a unix socket has none.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::From(prefixes) => address.is_some_and(|address| {
+                let address = address.to_canonical();
+                prefixes.iter().any(|prefix| prefix.contains(address))
+            }),
+        }
+    }
 }

@@ -65,11 +65,13 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             refresh: s.refresh,
             realm: s.realm,
             auth: s.auth,
-            metrics_auth: s.metrics_auth,
+            metrics: s.metrics,
+            admin: s.admin,
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
         variables: registry.variables().to_vec(),
+        server_files: Default::default(),
         outline: super::model::Outline::default(),
     }
 }
@@ -146,7 +148,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
     // A default made for one mode does not reach proxies of the other.
     let of_requests = |format: &AccessLog| match format {
         AccessLog::Http => true,
-        AccessLog::Custom(line) => line.samples().any(Expr::needs_request),
+        AccessLog::Custom(line) => line.samples().any(Expr::needs_request) || line.tells_requests(),
         AccessLog::Tcp | AccessLog::Json => false,
     };
     let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
@@ -180,6 +182,10 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
             .map(|format| format.value)
             .or(inherited)
             .unwrap_or(follows_mode),
+        error_log_format: draft
+            .error_log_format
+            .or_else(|| defaults.error_log_format.clone())
+            .map(|format| format.value),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, defaults.errorfiles.as_ref()),
         unique_id: draft
             .unique_id

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    address,
     decode::Decoder,
     draft::StatsDraft,
     frontend,
-    model::{Stats, Transport},
+    model::{Metrics, Stats, StatsAdmin, Transport},
     source::Spanned,
     table::Table,
-    tree::Entry,
+    tree::{Entry, Kind},
     users::users,
 };
 /// What the statistics are served over.
@@ -55,29 +56,13 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         refresh,
         realm,
     } = page(d, &mut table);
+    let admin = admin(d, &mut table);
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
-    let metrics_auth = table.take("metrics").is_some_and(|e| {
-        let Some(mut metrics) = d.table(&e.value, e.key_span, "`metrics`") else {
-            return false;
-        };
-        let auth = metrics.take("auth").and_then(|e| {
-            let on = d.boolean(&e.value, "`auth`")?;
-            if on && written.is_none() {
-                d.error(
-                    e.key_span,
-                    "`metrics.auth` needs users",
-                    "write `auth: { USER: PASSWORD }` below `stats`",
-                );
-            }
-            Some(on)
-        });
-        metrics.finish(d, &[], &[]);
-        auth == Some(true)
-    });
+    let metrics = metrics(d, &mut table, written.is_some());
     table.finish(
         d,
-        &["admin"],
+        &[],
         &[
             ("user", "write `auth: { USER: PASSWORD }`"),
             ("password", "write `auth: { USER: PASSWORD }`"),
@@ -89,8 +74,35 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         refresh,
         realm,
         auth,
-        metrics_auth,
+        metrics,
+        admin,
     })
+}
+
+/// Reads `metrics`. `has_users` is whether there is anybody with a password.
+fn metrics(d: &mut Decoder<'_>, table: &mut Table<'_>, has_users: bool) -> Metrics {
+    let mut read = Metrics::default();
+    let Some(e) = table.take("metrics") else {
+        return read;
+    };
+    let Some(mut metrics) = d.table(&e.value, e.key_span, "`metrics`") else {
+        return read;
+    };
+    if let Some(e) = metrics.take("auth") {
+        read.auth = d.boolean(&e.value, "`auth`") == Some(true);
+        if read.auth && !has_users {
+            d.error(
+                e.key_span,
+                "`metrics.auth` needs users",
+                "write `auth: { USER: PASSWORD }` below `stats`",
+            );
+        }
+    }
+    if let Some(e) = metrics.take("servers") {
+        read.servers = d.boolean(&e.value, "`servers`") != Some(false);
+    }
+    metrics.finish(d, &[], &[]);
+    read
 }
 
 /// What any page of statistics has.
@@ -155,6 +167,7 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         refresh,
         realm,
     } = page(d, &mut inner);
+    let admin = admin(d, &mut inner);
     let auth = inner.take("auth").and_then(|e| users(d, e)).map(Arc::new);
     inner.finish(
         d,
@@ -167,7 +180,49 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         refresh,
         realm,
         auth,
-        metrics_auth: false,
+        metrics: Metrics::default(),
+        admin,
     };
     Some(Spanned::new(stats, e.key_span))
+}
+
+/// `admin`: `true`, `false`, or the addresses that may change servers.
+fn admin(d: &mut Decoder<'_>, table: &mut Table<'_>) -> StatsAdmin {
+    let Some(e) = table.take("admin") else {
+        return StatsAdmin::Nobody;
+    };
+    if let Kind::Scalar(_) = &e.value.kind
+        && !e.value.is_null()
+    {
+        return match d.boolean(&e.value, "`admin`") {
+            Some(true) => StatsAdmin::Everybody,
+            _ => StatsAdmin::Nobody,
+        };
+    }
+    let Some(mut inner) = d.table(&e.value, e.key_span, "`admin`") else {
+        return StatsAdmin::Nobody;
+    };
+    let mend = "write `admin: true`, or `{ from: [192.0.2.0/24] }`";
+    let from = match inner.take("from") {
+        Some(from) => {
+            let nodes = d.one_or_more(&from.value);
+            if nodes.is_empty() {
+                d.error(
+                    from.value.span,
+                    "`from` is an empty list: nobody could change servers",
+                    mend,
+                );
+            }
+            let prefixes = nodes
+                .iter()
+                .filter_map(|node| d.parsed(node, "`from`", address::prefix));
+            prefixes.map(|prefix| prefix.value).collect()
+        }
+        None => {
+            d.missing(&inner, "from", mend);
+            Vec::new()
+        }
+    };
+    inner.finish(d, &[], &[]);
+    StatsAdmin::From(from)
 }

@@ -84,6 +84,8 @@ impl<'n> Table<'n> {
         unsupported: &[&'static str],
         hints: &[(&str, &str)],
     ) {
+        #[cfg(test)]
+        super::record::table(self.entries, &self.known);
         let known: HashSet<&str> = self.known.iter().copied().collect();
         for entry in self
             .entries

@@ -7,6 +7,7 @@ mod keys;
 mod noise;
 mod oracle;
 mod rules;
+mod schema;
 mod servers;
 mod syntax;
 mod tls;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{reload::Prepared, running::Running, signals::Request};
+use super::{reload::Prepared, running::Running};
 use crate::{
-    admin::reload::{What, Wish},
+    admin::reload::Amendment,
     config::{Config, model},
     topology::{AdminState, Topology},
 };
@@ -76,25 +76,16 @@ fn edit(backend: &mut Arc<model::Backend>, change: impl FnOnce(&mut Vec<model::S
 }
 
 impl Running {
-    /// Does what is wished, and tells whoever wishes it what has become of it. `stop` resolves with what a reload is given
-    /// up for.
-    pub(super) async fn grant(
-        &mut self,
-        wish: Wish,
-        stop: impl Future<Output = Request>,
-    ) -> Option<Request> {
-        let (told, asked) = match wish.what {
-            What::Reload => self.reload(stop).await,
-            What::Add { backend, server } => (self.add(backend, *server).await, None),
-            What::Delete { backend, server } => (self.delete(&backend, &server).await, None),
-            What::Maxconn(max) => {
+    /// Amends what runs; says what has become of it.
+    pub(super) async fn amend(&mut self, amendment: Amendment) -> Result<String, String> {
+        match amendment {
+            Amendment::Add { backend, server } => self.add(backend, *server).await,
+            Amendment::Delete { backend, server } => self.delete(&backend, &server).await,
+            Amendment::Maxconn(max) => {
                 self.bound(max);
-                (Ok(String::new()), None)
+                Ok(String::new())
             }
-        };
-        // Whoever has wished it may be gone.
-        let _ = wish.reply.send(told);
-        asked
+        }
     }
 
     async fn add(&mut self, backend: String, server: model::Server) -> Result<String, String> {

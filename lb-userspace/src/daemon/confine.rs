@@ -9,6 +9,7 @@ use super::{
     StartError, fast_path,
     privileges::{self, Identity, own_all},
     sandbox::{self, Sandbox},
+    upgrade::Predecessor,
 };
 use crate::{
     admin::socket::AdminSocket,
@@ -36,13 +37,20 @@ pub(super) fn confine(
     config: &Config,
     identity: Option<&Identity>,
     opened: Opened<'_>,
+    before: Option<&Predecessor>,
 ) -> Result<Sandbox, StartError> {
     let kernel_path = fast_path::is_wanted(config);
-    if kernel_path {
+    // The folder of one that is there is locked by it, and prepared.
+    if kernel_path && before.is_none_or(|before| !before.has_kernel_path()) {
         fastpath::prepare(config, identity.map(Identity::owner))?;
     }
     if let Some(identity) = identity {
         give(config, identity, opened);
+    }
+    if before.is_some_and(Predecessor::is_confined) {
+        // A domain is inherited by what is executed, and another one upon it could only take more away.
+        privileges::settle(identity, kernel_path)?;
+        return Ok(sandbox::inherited());
     }
     let pins = kernel_path.then_some(config.global.fast_path.pin_path.as_path());
     let folders = sandbox::folders(config, pins);

@@ -71,7 +71,8 @@ pub(super) fn fail(file: Option<&HealthFile>) {
     }
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file whole, in the place of the one that is there.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}", std::process::id()));
     let beside = path.with_file_name(name);

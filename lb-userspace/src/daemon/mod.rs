@@ -8,10 +8,12 @@ use std::{
     io,
     net::TcpListener,
     num::NonZeroUsize,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -36,16 +38,20 @@ mod running;
 mod sandbox;
 mod second;
 mod signals;
+mod stats_file;
 mod stop;
+mod upgrade;
 mod watch;
 
 use pidfile::Pidfile;
 use running::Running;
 use sandbox::Sandbox;
 use signals::Signals;
+pub use upgrade::{Predecessor, UpgradeError};
 
 use crate::{
     admin::{
+        self,
         client::DEFAULT_SOCKET,
         desk::Desk,
         socket::{AdminSocket, SocketError},
@@ -58,10 +64,10 @@ use crate::{
     observe::{
         log::{Sink, Writer, bridge, sink::Opened},
         path::SharedPathStatus,
-        stats::{Process, Sources, endpoint},
+        stats::{Process, Sources, endpoint, history},
     },
-    proxy::{ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
-    topology::{Event, Topology},
+    proxy::{Files, ListenError, Listeners, Proxy, Shared, tcp::MAX_PIPES},
+    topology::{Clock, Event, Topology},
 };
 
 /// Why the daemon did not start.
@@ -94,6 +100,9 @@ pub enum StartError {
     /// `global.user`.
     #[error(transparent)]
     Privileges(#[from] privileges::PrivilegesError),
+    /// The process whose place this one takes.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// A certificate or key.
     #[error("{0}: {1}; {mend}", mend = .1.mend())]
     Tls(String, crate::tls::TlsError),
@@ -101,6 +110,11 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
+
+/// How long those may take whose questions have come before an upgrade.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+/// The same at a stop.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 /// Where the configuration comes from, to be read again.
 #[derive(Debug, Clone)]
@@ -125,10 +139,10 @@ impl Origin {
 }
 
 /// Runs `config`, which was read from `origin`, until a signal ends it. Errors are logged; the exit code tells whether it
-/// served.
-pub fn run(config: Config, origin: Origin) -> ExitCode {
+/// served. `before` is the process whose place this one takes, if there is one.
+pub fn run(config: Config, origin: Origin, before: Option<Predecessor>) -> ExitCode {
     pages::keep_small();
-    match Daemon::start(config, origin).and_then(Daemon::serve) {
+    match Daemon::start(config, origin, before).and_then(Daemon::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -139,20 +153,28 @@ pub fn run(config: Config, origin: Origin) -> ExitCode {
 
 /// What the daemon holds while it runs. Fields are dropped in this order: the log goes last.
 struct Daemon {
+    /// The process whose place this one takes.
+    before: Option<Predecessor>,
+    /// The files of frontends' unix sockets.
+    files: Files,
     /// Of the control plane; the workers have their own.
     runtime: Runtime,
     signals: Signals,
     running: Running,
     stats: Vec<(Bind, TcpListener)>,
     admin: Vec<AdminSocket>,
-    _pidfile: Option<Pidfile>,
+    pidfile: Option<Pidfile>,
     _sandbox: Sandbox,
     _log: Writer,
 }
 
 impl Daemon {
     /// Does everything up to accepting.
-    fn start(config: Config, origin: Origin) -> Result<Self, StartError> {
+    fn start(
+        config: Config,
+        origin: Origin,
+        mut before: Option<Predecessor>,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let global = &config.global;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -163,30 +185,50 @@ impl Daemon {
             let _runtime = runtime.enter();
             Signals::new()?
         };
-        second::refuse(&global.admin_socket)?;
+        let lent = before.as_mut().and_then(|b| b.admin(&global.admin_socket));
+        if lent.is_none() {
+            second::refuse(&global.admin_socket)?;
+        }
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
 
-        let topology = Arc::new(Topology::new(&config));
+        let clock = before.as_ref().map(Predecessor::clock);
+        let clock = clock.unwrap_or_else(|| Clock::new(Instant::now()));
+        let topology = Arc::new(Topology::begun(&config, clock));
         // While whoever starts lb may still read keys that `user` may not.
         topology
             .load_tls()
             .map_err(|(whose, error)| StartError::Tls(whose, error))?;
-        let listeners = Listeners::open(&topology, workers)?;
-        let stats = match &config.stats {
-            Some(stats) => endpoint::listen(&stats.binds)?,
-            None => Vec::new(),
+        if before.is_none()
+            && let Some(path) = &global.stats_file
+        {
+            stats_file::read(path, &topology);
+        }
+        let listeners = match &mut before {
+            Some(before) => Listeners::open_with(&topology, workers, &mut before.listeners)?,
+            None => Listeners::open(&topology, workers)?,
         };
+        let binds = config.stats.as_ref().map_or(&[][..], |stats| &stats.binds);
+        let (mut stats, missing) = match &mut before {
+            Some(before) => before.stats(binds, endpoint::name),
+            None => (Vec::new(), binds.to_vec()),
+        };
+        stats.extend(endpoint::listen(&missing)?);
         let log = Opened::open(&bridge::targets(&global.log))?;
-        let admin = admin_sockets(&config)?;
-        let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
+        let admin = admin_sockets(&config, before.as_mut(), lent)?;
+        let pidfile = match &before {
+            // Until it has taken over, the service is the other process.
+            Some(_) => None,
+            None => global.pidfile.as_deref().map(Pidfile::write).transpose()?,
+        };
+        let files = Listeners::files(&listeners);
         let opened = confine::Opened {
             listeners: &listeners,
             stats: &stats,
             admin: &admin,
         };
-        let sandbox = confine::confine(&config, identity.as_ref(), opened)?;
+        let sandbox = confine::confine(&config, identity.as_ref(), opened, before.as_ref())?;
         // Threads from here on.
         let (log, writer) = log.start()?;
         bridge::attach(log.clone());
@@ -200,14 +242,21 @@ impl Daemon {
         );
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
         shared.show(&sources);
+        if let Some(before) = &before {
+            before.take_states(&shared)?;
+        }
         let proxy = Proxy::start(&shared, listeners)?;
+        let mut running = Running::new(config, origin, shared, proxy, sources);
+        running.confined = sandbox.is_confined();
         Ok(Self {
-            running: Running::new(config, origin, shared, proxy, sources),
+            before,
+            files,
+            running,
             runtime,
             signals,
             stats,
             admin,
-            _pidfile: pidfile,
+            pidfile,
             _sandbox: sandbox,
             _log: writer,
         })
@@ -216,45 +265,89 @@ impl Daemon {
     /// Checks, answers and listens for signals, until a stop is complete.
     fn serve(mut self) -> Result<(), StartError> {
         let Self {
+            before,
+            files,
             runtime,
             signals,
             running,
             stats,
             admin,
+            pidfile,
             ..
         } = &mut self;
         let served = runtime.block_on(async {
             let sources = running.sources.clone();
             let mut tasks = JoinSet::new();
+            let mut answering = JoinSet::new();
             let events = sources.topology().events();
             tasks.spawn(log_events(events, sources.log.clone()));
-            tasks.spawn(notify::watch(running.proxy.pulses()));
-            running.begin(std::mem::take(stats));
-            let shown = admin.iter().map(AdminSocket::shown).collect();
-            let sessions = running.proxy.sessions();
-            let desk = Desk::new(sources.clone(), running.wishes(), sessions, shown);
-            for admin in admin.drain(..) {
-                let desk = desk.clone();
-                tasks.spawn(async move {
-                    if let Err(error) = admin.serve(desk).await {
-                        tracing::error!("the admin socket cannot be served: {error}");
-                    }
-                });
-            }
+            tasks.spawn(history::keep(sources.clone()));
             let topology = sources.topology();
+            if before.is_none() {
+                running.begin(std::mem::take(stats));
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                tasks.spawn(notify::watch(running.proxy.pulses()));
+            }
             notify::status("serving; the kernel path is being loaded");
             running.fast_path =
                 fast_path::start(running.config(), &topology, &sources.path, &sources.log).await?;
+            if let Some(before) = before.take() {
+                before.can_go(running.fast_path.is_some(), running.config(), &sources.path)?;
+                let followed = tokio::select! {
+                    followed = before.follow(&running.shared, &sources) => followed?,
+                    // Whoever ends this process now means the service, which is still the other.
+                    _ = signals.stop() => return Ok(()),
+                };
+                files.own();
+                admin.iter().for_each(AdminSocket::own);
+                running.begin(std::mem::take(stats));
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                tasks.spawn(notify::watch(running.proxy.pulses()));
+                match running
+                    .config()
+                    .global
+                    .pidfile
+                    .as_deref()
+                    .map(Pidfile::write)
+                {
+                    Some(Ok(written)) => *pidfile = Some(written),
+                    Some(Err(error)) => tracing::warn!("{error}"),
+                    None => {}
+                }
+                running.before = Some(followed.serving(Arc::clone(&running.shared))?);
+            }
+            let stats_file = running.config().global.stats_file.clone();
+            let kept = stats_file
+                .clone()
+                .map(|path| tasks.spawn(stats_file::keep(path, sources.clone())));
             tracing::info!("lb {} is running", env!("CARGO_PKG_VERSION"));
             notify::ready("serving");
             background::ready();
-            stop::wait(signals, running).await;
+            if let Some(successor) = stop::wait(signals, running).await {
+                // From now on the file is the other's.
+                if let Some(kept) = kept {
+                    kept.abort();
+                }
+                upgrade::serve_last(successor, signals, running).await;
+                // Whoever has asked for the upgrade, above all.
+                let _ = tokio::time::timeout(LAST_ANSWERS, all(&mut answering)).await;
+                tracing::info!("the last connection from before the upgrade has ended");
+                return Ok(());
+            }
             let config = Arc::clone(running.config());
             health_file::fail(config.global.health_file.as_ref());
             if let Some(fast_path) = running.fast_path.take() {
                 let keep = config.global.fast_path.on_stop == OnStop::Keep;
                 fast_path.finish(keep).await;
             }
+            if let Some(path) = &stats_file {
+                stats_file::write(path, &sources.topology());
+            }
+            for admin in running.admin.drain(..) {
+                admin.close();
+            }
+            // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
+            let _ = tokio::time::timeout(A_MOMENT, all(&mut answering)).await;
             tracing::info!("lb has stopped");
             Ok(())
         });
@@ -262,6 +355,34 @@ impl Daemon {
         self.runtime.shutdown_background();
         served
     }
+}
+
+/// Resolves once all tasks have ended.
+async fn all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Answers on the admin sockets.
+fn serve_admin(
+    admin: Vec<AdminSocket>,
+    answering: &mut JoinSet<()>,
+    running: &Running,
+) -> io::Result<Vec<admin::socket::Handle>> {
+    let shown = admin.iter().map(AdminSocket::shown).collect();
+    let sessions = running.proxy.sessions();
+    let desk = Desk::new(running.sources.clone(), running.wishes(), sessions, shown);
+    let mut handles = Vec::new();
+    for admin in admin {
+        let handle = admin.handle()?;
+        let served = admin.serve_by(&handle, desk.clone());
+        answering.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!("an admin socket cannot be served: {error}");
+            }
+        });
+        handles.push(handle);
+    }
+    Ok(handles)
 }
 
 /// Cores that this process may use.
@@ -286,15 +407,27 @@ fn fixed_descriptors(config: &Config, workers: usize) -> u64 {
     u64::try_from(workers * (binds + PER_WORKER) + servers).unwrap_or(u64::MAX)
 }
 
-/// Opens the admin sockets. The one that nobody asked for may fail: an unprivileged user cannot make it, and serving
-/// matters more.
-fn admin_sockets(config: &Config) -> Result<Vec<AdminSocket>, SocketError> {
-    let mut opened = Vec::new();
+/// Opens the admin sockets, but for those that another process lends. The one that nobody asked for may fail: an unprivileged
+/// user cannot make it, and serving matters more.
+fn admin_sockets(
+    config: &Config,
+    mut before: Option<&mut Predecessor>,
+    own: Option<OwnedFd>,
+) -> Result<Vec<AdminSocket>, SocketError> {
+    let (mut opened, mut own) = (Vec::new(), own);
     for socket in &config.global.admin_sockets {
-        let is_default = socket.address.path() == Some(Path::new(DEFAULT_SOCKET));
+        let name = admin::socket::name(&socket.address);
+        let lent = match name == config.global.admin_socket {
+            true => own.take(),
+            false => before.as_mut().and_then(|before| before.admin(&name)),
+        };
+        if let Some(lent) = lent {
+            opened.push(AdminSocket::lent(socket, lent)?);
+            continue;
+        }
         match AdminSocket::bind(socket) {
             Ok(socket) => opened.push(socket),
-            Err(error) if is_default => {
+            Err(error) if name.as_os_str() == DEFAULT_SOCKET => {
                 tracing::warn!("{error}; running without it (global.admin_socket names another)");
             }
             Err(error) => return Err(error),

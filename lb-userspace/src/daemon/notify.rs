@@ -8,12 +8,33 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
     },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::time::MissedTickBehavior;
 
 use crate::proxy::Pulses;
+
+/// Whether another process is the one to speak.
+static MUTED: AtomicBool = AtomicBool::new(false);
+
+/// Nothing is told until [`unmute`]: the process whose place this one is to take speaks.
+pub(super) fn mute() {
+    MUTED.store(true, Relaxed);
+}
+
+/// This process speaks from now on.
+pub(super) fn unmute() {
+    MUTED.store(false, Relaxed);
+}
+
+/// The service's main process is `pid` from now on, and speaks for itself. Told by this one, to which the service manager
+/// still listens (`NotifyAccess=main`).
+pub(super) fn hand_over(pid: u32) {
+    tell(&format!("MAINPID={pid}\nREADY=1\nSTATUS=serving"));
+    mute();
+}
 
 /// It serves; `status` is what `systemctl status` shows.
 pub(super) fn ready(status: &str) {
@@ -39,7 +60,8 @@ pub(super) fn status(status: &str) {
 
 /// Tells lines of `NAME=value` to the service manager, if there is one.
 pub(super) fn tell(lines: &str) {
-    let Some(name) = env::var_os("NOTIFY_SOCKET") else {
+    let name = env::var_os("NOTIFY_SOCKET").filter(|_| !MUTED.load(Relaxed));
+    let Some(name) = name else {
         return;
     };
     if let Err(error) = send(name.as_encoded_bytes(), lines) {

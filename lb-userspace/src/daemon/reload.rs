@@ -11,6 +11,7 @@ use super::{
     signals::Request, stop::STOPPING, watch,
 };
 use crate::{
+    admin::reload::Again,
     config::{
         self, Config, Report,
         model::{Attach, Bind, Global},
@@ -88,17 +89,39 @@ impl Running {
     /// asked for.
     pub(super) async fn reload(
         &mut self,
+        what: Again,
         stop: impl Future<Output = Request>,
     ) -> (Result<String, String>, Option<Request>) {
-        let name = self.origin.path.display().to_string();
+        let name = match what {
+            Again::All => self.origin.path.display().to_string(),
+            Again::Servers => "servers".to_owned(),
+        };
         tracing::info!("reloading {name}");
         notify::reloading();
         let (prepared, asked) = tokio::select! {
             biased;
-            prepared = self.prepare() => (prepared, None),
+            prepared = self.prepare(what) => (prepared, None),
             request = stop => (Err(ReloadError::Stopping), Some(request)),
         };
         let result = self.finish_reload(&name, prepared).await;
+        let process = &self.sources.process;
+        match (what, &result) {
+            (Again::All, result) => process.count_reload(result.is_ok()),
+            // A stop is no fault of theirs.
+            (Again::Servers, Err(why)) if why.contains(STOPPING) => {}
+            (Again::Servers, Err(why)) => {
+                let errors = why.lines().filter(|line| line.contains(": error: "));
+                let errors: Vec<String> = errors.map(str::to_owned).collect();
+                process.set_servers_refused(match errors.is_empty() {
+                    true => vec![why.clone()],
+                    false => errors,
+                });
+            }
+            (Again::Servers, Ok(_)) => {}
+        }
+        if result.is_ok() {
+            process.set_servers_refused(Vec::new());
+        }
         notify::ready("serving");
         (result, asked)
     }
@@ -127,7 +150,7 @@ impl Running {
                     }
                     _ => vec![said.as_str()],
                 };
-                tracing::error!("{name} is not taken, the running configuration stays");
+                tracing::error!("{name} not taken, the running configuration stays");
                 for line in lines {
                     tracing::error!("{line}");
                 }
@@ -140,14 +163,21 @@ impl Running {
     }
 
     /// Reads and checks the file, and has all that it asks for. Whoever waits may give that up.
-    async fn prepare(&mut self) -> Result<Prepared, ReloadError> {
-        self.origin.seen = watch::look(&self.origin.path);
+    async fn prepare(&mut self, what: Again) -> Result<Prepared, ReloadError> {
+        if what == Again::All {
+            self.origin.seen = watch::look(&self.origin.path);
+        }
         let (origin, running) = (self.origin.clone(), Arc::clone(self.config()));
         let before = Arc::clone(&self.shared.topology);
         let mut amendments = self.amendments.clone();
         // A large file takes its time, and so do certificates; others wait on this thread.
         let read = tokio::task::spawn_blocking(move || {
-            let report = config::check(&origin.path, &config::process_environment, &origin.options);
+            let (path, environment) = (&origin.path, &config::process_environment);
+            let main = running.server_files.main.as_deref();
+            let report = match main.filter(|_| what == Again::Servers) {
+                Some(main) => config::check_again(path, main, environment, &origin.options),
+                None => config::check(path, environment, &origin.options),
+            };
             read(report, &running, &before, &mut amendments).map(|read| (read, amendments))
         });
         let (read, amendments) = read.await??;
@@ -284,6 +314,7 @@ fn keep_fixed(new: &mut Global, running: &Global) -> Vec<String> {
         "group" group,
         "pidfile" pidfile,
         "admin_socket" admin_sockets,
+        "stats_file" stats_file,
         "fast_path.pin_path" fast_path.pin_path,
         "fast_path.max_flows" fast_path.max_flows,
         "fast_path.snat_ports" fast_path.snat_ports,

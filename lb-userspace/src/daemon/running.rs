@@ -1,15 +1,25 @@
 //! What runs: all that a configuration has brought about, and that another one takes over.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
 };
 
-use super::{Origin, amend::Amendments, follow, health_file, stop::Times, watch};
+use super::{
+    Origin,
+    amend::Amendments,
+    follow, health_file,
+    stop::Times,
+    upgrade::{self, Left},
+    watch,
+};
 use crate::{
-    admin::reload::{Wish, Wishes},
+    admin::{
+        self,
+        reload::{Wish, Wishes},
+    },
     config::{
         Config,
         model::{Bind, HealthFile, OnStop},
@@ -33,6 +43,13 @@ pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) stats: Serving,
     pub(super) fast_path: Option<FastPath>,
+    pub(super) admin: Vec<admin::socket::Handle>,
+    /// What an upgrade starts.
+    pub(super) binary: PathBuf,
+    /// Whether landlock confines.
+    pub(super) confined: bool,
+    /// The process before, while it serves its last connections.
+    pub(super) before: Option<Left>,
     /// Begun with the runtime.
     checks: Option<Checks>,
     names: Option<Names>,
@@ -63,6 +80,10 @@ impl Running {
             sources,
             stats: Serving::default(),
             fast_path: None,
+            admin: Vec::new(),
+            binary: upgrade::own_binary(),
+            confined: false,
+            before: None,
             checks: None,
             names: None,
             tasks: JoinSet::new(),
@@ -102,6 +123,32 @@ impl Running {
         self.attend();
     }
 
+    /// Begins nothing and looks after nothing, that only one process may: another one may do so.
+    pub(super) fn pause(&mut self) {
+        self.checks = None;
+        self.names = None;
+        for task in self.own.drain(..) {
+            task.abort();
+        }
+        if let Some((_, task)) = self.health.take() {
+            task.abort();
+        }
+        if let Some(task) = self.watching.take() {
+            task.abort();
+        }
+        for admin in &self.admin {
+            admin.pause();
+        }
+    }
+
+    /// Takes up again what was left at [`Running::pause`].
+    pub(super) fn resume(&mut self) {
+        self.attend();
+        for admin in &self.admin {
+            admin.resume();
+        }
+    }
+
     /// Another configuration is run from now on: that of `shared`.
     pub(super) fn change(&mut self, shared: Arc<Shared>) {
         self.config = Arc::clone(&shared.config);
@@ -131,6 +178,11 @@ impl Running {
         }
         let follow = follow::follow(self.config.maps.clone(), topology);
         self.own.push(self.tasks.spawn(follow));
+        let servers = self.config.server_files.files.clone();
+        if !servers.is_empty() {
+            let keep = watch::keep_servers(servers, self.wishes());
+            self.own.push(self.tasks.spawn(keep));
+        }
         let file = &self.config.global.health_file;
         if self.health.as_ref().map(|(file, _)| file) != file.as_ref() {
             if let Some((_, task)) = self.health.take() {

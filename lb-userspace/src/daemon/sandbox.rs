@@ -30,9 +30,11 @@ const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// What holds as long as the daemon: the kernel forgets a file of /proc that nobody has open, and a rule with it.
 #[derive(Debug, Default)]
-pub(super) struct Sandbox(
-    #[expect(dead_code, reason = "open is all it has to be")] Option<OwnedFd>,
-);
+pub(super) struct Sandbox {
+    /// Open is all it has to be.
+    _setting: Option<OwnedFd>,
+    confined: bool,
+}
 
 /// Folders of files that the daemon makes, replaces and removes; `pins` among them.
 pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf> {
@@ -55,6 +57,7 @@ pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf>
         .filter_map(|socket| socket.address.path());
     folders.extend(admin.map(parent).filter(|folder| folder.is_dir()));
     folders.extend(global.pidfile.as_deref().map(parent));
+    folders.extend(global.stats_file.as_deref().map(parent));
     folders.extend(global.health_file.as_ref().map(|file| parent(&file.path)));
     folders.extend(global.log.iter().filter_map(|log| match &log.target {
         LogDestination::File(path) => Some(parent(path)),
@@ -83,17 +86,37 @@ pub(super) fn prepare(folders: &BTreeSet<PathBuf>, pins: Option<&Path>) -> Prepa
     Prepared(rules(folders, pins).map_err(tell).ok())
 }
 
+/// What is inherited of a process that was confined: its rules hold, and one of them as long as this is open.
+pub(super) fn inherited() -> Sandbox {
+    Sandbox {
+        _setting: setting(),
+        confined: true,
+    }
+}
+
+fn setting() -> Option<OwnedFd> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(RESERVED_PORTS, flags, rustix::fs::Mode::empty()).ok()
+}
+
+impl Sandbox {
+    /// Whether rules hold.
+    pub(super) fn is_confined(&self) -> bool {
+        self.confined
+    }
+}
+
 impl Prepared {
     /// Confines this thread, and those that it makes from now on. Needs `no_new_privs`.
     pub(super) fn enter(self) -> Sandbox {
-        let Some((rules, sandbox)) = self.0 else {
+        let Some((rules, mut sandbox)) = self.0 else {
             return Sandbox::default();
         };
         match rules.restrict_self() {
             Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
                 tracing::info!("this kernel has no landlock: the file system is not confined");
             }
-            Ok(_) => {}
+            Ok(_) => sandbox.confined = true,
             Err(error) => tell(error),
         }
         sandbox
@@ -138,17 +161,16 @@ fn rules(
             ruleset = ruleset.add_rule(PathBeneath::new(device, AccessFs::WriteFile))?;
         }
     }
-    let setting = rustix::fs::open(
-        RESERVED_PORTS,
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    );
-    let setting = setting.ok();
+    let setting = setting();
     if let Some(setting) = &setting {
         let write = AccessFs::WriteFile | AccessFs::Truncate;
         ruleset = ruleset.add_rule(PathBeneath::new(setting, write))?;
     }
-    Ok((ruleset, Sandbox(setting)))
+    let sandbox = Sandbox {
+        _setting: setting,
+        confined: false,
+    };
+    Ok((ruleset, sandbox))
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use super::{
     notify,
     running::Running,
     signals::{Request, Signals},
+    upgrade::{Left, Successor},
 };
 use crate::{
-    admin::reload::Wish,
+    admin::reload::{Again, What, Wish},
     fastpath::FastPath,
     proxy::{Proxy, Stop},
 };
@@ -63,15 +64,20 @@ enum Event {
 }
 
 /// Waits for a signal, then for the connections: until they have ended, their grace has passed or a second signal came.
-/// Reloads when asked to, until then.
-pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
+/// Reloads when asked to, until then. Ends early with the process that has taken this one's place.
+pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option<Successor> {
     let mut phase = Phase::Running;
     let mut deadline: Option<Instant> = None;
     let mut times = running.times();
     loop {
         let event = tokio::select! {
             request = signals.next() => Event::Asked(request),
-            () = finished(&running.proxy, running.fast_path.as_ref().filter(|_| times.drains), phase) => Event::Finished,
+            () = finished(
+                &running.proxy,
+                running.fast_path.as_ref().filter(|_| times.drains),
+                running.before.as_ref(),
+                phase,
+            ) => Event::Finished,
             () = reached(deadline) => Event::Due,
             wish = running.wished.recv() => match wish {
                 Some(wish) => Event::Wished(wish),
@@ -85,9 +91,32 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
             drains,
         } = times;
         let next = match event {
-            Event::Finished => return,
+            Event::Finished => return None,
             Event::Wished(wish) if phase == Phase::Running => {
-                let asked = running.grant(wish, signals.stop()).await;
+                // Whoever has wished it may be gone.
+                let asked = match wish.what {
+                    What::Reload(again) => {
+                        let (told, asked) = running.reload(again, signals.stop()).await;
+                        let _ = wish.reply.send(told);
+                        asked
+                    }
+                    What::Upgrade(upgrade) => match running.upgrade(&upgrade, signals.stop()).await
+                    {
+                        (Ok(successor), _) => {
+                            let _ = wish.reply.send(Ok(successor.tell()));
+                            return Some(successor);
+                        }
+                        (Err(why), asked) => {
+                            let _ = wish.reply.send(Err(why));
+                            asked
+                        }
+                    },
+                    What::Amend(amendment) => {
+                        let told = running.amend(amendment).await;
+                        let _ = wish.reply.send(told);
+                        None
+                    }
+                };
                 times = running.times();
                 match asked {
                     Some(request) => phase.after(request),
@@ -95,12 +124,12 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
                 }
             }
             Event::Wished(wish) => {
-                let _ = wish.reply.send(Err(STOPPING.to_owned()));
+                wish.refuse(STOPPING.to_owned());
                 continue;
             }
             Event::Asked(Request::Reload) if phase == Phase::Running => {
                 // What has become of it is in the log.
-                let (_, asked) = running.reload(signals.stop()).await;
+                let (_, asked) = running.reload(Again::All, signals.stop()).await;
                 times = running.times();
                 match asked {
                     Some(request) => phase.after(request),
@@ -168,21 +197,37 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) {
             }
             Phase::Now => {
                 running.proxy.stop(Stop::Now);
+                if let Some(before) = &running.before {
+                    before.end();
+                }
                 deadline = None;
             }
         }
     }
 }
 
-/// Waits until neither path has a connection. A stop that shall be immediate does not wait for the kernel's.
-async fn finished(proxy: &Proxy, fast_path: Option<&FastPath>, phase: Phase) {
+/// Waits until neither path has a connection, nor the process before this one. A stop that shall be immediate does not wait
+/// for the kernel's.
+async fn finished(
+    proxy: &Proxy,
+    fast_path: Option<&FastPath>,
+    before: Option<&Left>,
+    phase: Phase,
+) {
+    let before = async {
+        if let Some(before) = before {
+            before.gone().await;
+        }
+    };
     match (fast_path, phase) {
         // Not before a stop has begun: draining is part of it.
         (_, Phase::Running | Phase::Quiet | Phase::Leaving) => std::future::pending().await,
         (Some(fast_path), Phase::Graceful) => {
-            tokio::join!(fast_path.drain(), proxy.finished());
+            tokio::join!(fast_path.drain(), proxy.finished(), before);
         }
-        _ => proxy.finished().await,
+        _ => {
+            tokio::join!(proxy.finished(), before);
+        }
     }
 }
 

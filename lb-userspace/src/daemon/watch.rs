@@ -9,13 +9,16 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::Origin;
 use crate::{
-    admin::reload::{What, Wish, Wishes},
+    admin::reload::{Again, What, Wish, Wishes},
     config::haproxy,
-    watched::Stamp,
+    watched::{Stamp, Watched},
 };
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often files of servers are looked at: a change is acted on at the second look.
+const LOOK_AT_SERVERS: Duration = Duration::from_millis(400);
 
 /// Files, each as it was at some time.
 pub(super) type Seen = Vec<(PathBuf, Stamp)>;
@@ -42,18 +45,45 @@ pub(super) async fn keep(origin: Origin, wishes: Wishes) {
         taken = now;
         tracing::info!("{} has changed and is read again", path.display());
         let (reply, answer) = oneshot::channel();
-        if wishes
-            .send(Wish {
-                what: What::Reload,
-                reply,
-            })
-            .is_err()
-        {
+        if wishes.send(wish(Again::All, reply)).is_err() {
             return;
         }
         // What becomes of it is in the log.
         let _ = answer.await;
     }
+}
+
+/// Wishes for the files of servers to be read again each time that one of them has changed and is the same at the next
+/// look. Whoever takes them begins to watch anew.
+pub(super) async fn keep_servers(files: Seen, wishes: Wishes) {
+    let mut looks = tokio::time::interval(LOOK_AT_SERVERS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let paths: Vec<PathBuf> = files.iter().map(|(path, _)| path.clone()).collect();
+    let mut watched = Watched::new(files);
+    loop {
+        looks.tick().await;
+        let changed = watched.changed();
+        if changed.is_empty() {
+            continue;
+        }
+        for path in &changed {
+            tracing::info!("{} has changed and is read again", path.display());
+        }
+        // What changes while they are being read is seen the next time.
+        let now = paths.iter().map(|path| (path.clone(), Stamp::of(path)));
+        watched = Watched::new(now.collect());
+        let (reply, answer) = oneshot::channel();
+        if wishes.send(wish(Again::Servers, reply)).is_err() {
+            return;
+        }
+        // What becomes of it is in the log.
+        let _ = answer.await;
+    }
+}
+
+fn wish(again: Again, reply: oneshot::Sender<Result<String, String>>) -> Wish {
+    let what = What::Reload(again);
+    Wish { what, reply }
 }
 
 /// The file, or those of the folder that are read, as they are now.

@@ -31,6 +31,7 @@ use super::{
     reset::{Resets, Which},
     slots,
     sockets::Sockets,
+    succession,
     sweep::Sweep,
     sync::Synced,
     trace::Tracing,
@@ -118,7 +119,7 @@ pub(super) struct Agent {
     requests: mpsc::UnboundedReceiver<Request>,
     /// The maps do not hold what they should: the last attempt to bring them up to date failed.
     behind: bool,
-    _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 impl Agent {
@@ -148,6 +149,12 @@ impl Agent {
         let wanted = Capacity::of(&topology, max_flows, addresses);
         let kernel = Kernel::load(pins, wanted)?;
         tell_capacity(&kernel, &wanted, max_flows);
+        let servers = topology.backends.iter().flat_map(|b| &b.servers);
+        let servers = servers.map(|server| &server.counters.kernel);
+        let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
+        for traffic in servers.chain(frontends) {
+            traffic.begin(kernel.taken_over);
+        }
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
         let reservation =
@@ -155,7 +162,7 @@ impl Agent {
         let leaving = fast_path.attach == Attach::Off;
         let (sender, requests) = mpsc::unbounded_channel();
         let mut agent = Self {
-            deny: DenyList::new(&fast_path.deny),
+            deny: DenyList::changed(&fast_path.deny, succession::denied().as_ref()),
             config,
             topology,
             status,
@@ -184,7 +191,7 @@ impl Agent {
             clock,
             requests,
             behind: false,
-            _lock: lock,
+            lock,
         };
         match agent.begin() {
             Ok(()) => {
@@ -227,6 +234,7 @@ impl Agent {
                     Some(Command::Drain { done }) => self.drain().map(|()| {
                         let _ = done.send(());
                     }),
+                    Some(Command::HandOver { done }) => return self.hand_over(done),
                     Some(Command::Finish { keep, done }) => return self.finish(keep, done).await,
                     None => return self.finish(false, oneshot::channel().0).await,
                 },

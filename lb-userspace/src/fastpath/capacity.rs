@@ -135,7 +135,8 @@ impl Capacity {
             .map(|b| b.servers.len())
             .sum();
         let slots: usize = topology.backends.iter().map(|b| table_chunks(b)).sum();
-        let services = binds * addresses.max(1);
+        // And what stands for the addresses that are yet to come.
+        let services = binds * (addresses.max(1) + 1);
         let room = Room {
             blocks: at_least(64, topology.backends.len()),
             lanes: at_least(1024, lanes),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::model::Prefix;
 
 /// Prefixes whose new flows the kernel drops.
@@ -12,7 +14,44 @@ pub(super) struct DenyList {
     removed: BTreeSet<Prefix>,
 }
 
+/// What an operator has changed, for another process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Prefixes that are denied beside those of the file.
+    pub added: Vec<(std::net::IpAddr, u8)>,
+    /// Prefixes of the file that are not denied.
+    pub removed: Vec<(std::net::IpAddr, u8)>,
+}
+
 impl DenyList {
+    /// What the file says, with the changes of an operator.
+    pub(super) fn changed(file: &[Prefix], changes: Option<&Changes>) -> Self {
+        let mut list = Self::new(file);
+        let prefixes = |of: &[(std::net::IpAddr, u8)]| -> Vec<Prefix> {
+            let prefixes = of.iter();
+            let prefixes = prefixes.map(|&(address, length)| Prefix { address, length });
+            prefixes.collect()
+        };
+        if let Some(changes) = changes {
+            for prefix in prefixes(&changes.added) {
+                list.add(prefix);
+            }
+            for prefix in prefixes(&changes.removed) {
+                list.remove(prefix);
+            }
+        }
+        list
+    }
+
+    /// What an operator has changed.
+    pub(super) fn changes(&self) -> Changes {
+        let plain = |of: &BTreeSet<Prefix>| of.iter().map(|p| (p.address, p.length)).collect();
+        Changes {
+            added: plain(&self.added),
+            removed: plain(&self.removed),
+        }
+    }
+
     /// What the file says.
     pub(super) fn new(file: &[Prefix]) -> Self {
         Self {

@@ -19,7 +19,7 @@ use crate::{
     observe::log::{
         Active, Cause, Common, Extra, Path, Phase, ServerField, Sink, TcpRecord, Termination,
     },
-    topology::{Peer, Topology},
+    topology::{Backend, Frontend, Peer, Topology},
 };
 
 /// Ends of flows written at one look, at most, so that a burst does not hold the agent up.
@@ -65,6 +65,7 @@ fn write_one(
     let Some(frontend) = topology.frontend(frontend_name) else {
         return;
     };
+    count(end, frontend, topology.backend(backend_name).map(|b| &**b));
     let since = |ms: u32| Duration::from_millis(u64::from(now_ms.wrapping_sub(ms)));
     let accepted = now.checked_sub(since(end.opened_ms)).unwrap_or(now);
     let kernel = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -88,9 +89,8 @@ fn write_one(
             server: ServerField::Name(server),
             // The kernel has no queue: what has to wait goes to userspace.
             queued: Some(Duration::ZERO),
-            connected: (end.connect_ms != FlowEnd::NEVER)
-                .then(|| Duration::from_millis(u64::from(end.connect_ms))),
-            total: Duration::from_millis(u64::from(end.ended_ms.wrapping_sub(end.opened_ms))),
+            connected: connected(end),
+            total: total(end),
             bytes_in: end.bytes_in,
             bytes_out: end.bytes_out,
             termination: termination(end, is_up),
@@ -108,6 +108,27 @@ fn write_one(
         },
         path: Path::Kernel,
     });
+}
+
+/// What it adds to the distributions of times.
+fn count(end: &FlowEnd, frontend: &Frontend, backend: Option<&Backend>) {
+    frontend.counters.kernel_total.record(total(end));
+    let Some(backend) = backend else { return };
+    let distributions = &backend.counters.distributions;
+    distributions.kernel_total.record(total(end));
+    if let Some(connected) = connected(end) {
+        distributions.kernel_connect.record(connected);
+    }
+}
+
+/// How long its handshake with the server took, if it came to one.
+fn connected(end: &FlowEnd) -> Option<Duration> {
+    (end.connect_ms != FlowEnd::NEVER).then(|| Duration::from_millis(u64::from(end.connect_ms)))
+}
+
+/// How long it was there.
+fn total(end: &FlowEnd) -> Duration {
+    Duration::from_millis(u64::from(end.ended_ms.wrapping_sub(end.opened_ms)))
 }
 
 /// HAProxy's termination state for how a flow ended. `is_up` is whether its server is: one that is not had its sessions

@@ -258,11 +258,11 @@ impl Image {
         }
     }
 
-    /// Services' addresses, of both families.
+    /// Services' addresses, of both families; not what stands for those that are yet to come.
     pub(super) fn service_addresses(&self) -> BTreeSet<IpAddr> {
         let v4 = self.v4.services.keys().map(|key| key.addr.ip());
         let v6 = self.v6.services.keys().map(|key| key.addr.ip());
-        v4.chain(v6).collect()
+        v4.chain(v6).filter(|ip| !ip.is_unspecified()).collect()
     }
 
     /// Outer addresses of servers that packets are encapsulated for.

@@ -37,6 +37,7 @@ mod registry;
 mod reset;
 mod slots;
 mod sockets;
+pub mod succession;
 mod sweep;
 mod sync;
 mod sys;
@@ -47,8 +48,11 @@ mod transition;
 mod words;
 
 pub use agent::no_kernel_path;
+pub use deny::Changes as DenyChanges;
 pub use error::FastPathError;
 pub use pins::Owner;
+
+use succession::Legacy;
 
 use crate::{
     capabilities::{self, Capability},
@@ -75,6 +79,8 @@ enum Command {
     },
     /// Take no new flows; answered once the kernel knows and the active flows have been counted.
     Drain { done: oneshot::Sender<()> },
+    /// End, and leave everything to another process's agent.
+    HandOver { done: oneshot::Sender<Legacy> },
     /// End: leave everything pinned and attached, or remove it.
     Finish {
         keep: bool,
@@ -145,6 +151,13 @@ impl FastPath {
         let gone = || "its thread is gone".to_owned();
         self.commands.send(command).map_err(|_| gone())?;
         followed.await.map_err(|_| gone())?
+    }
+
+    /// Ends and leaves everything as it is, for the agent of another process. `None` if it was gone.
+    pub async fn hand_over(self) -> Option<Legacy> {
+        let (done, left) = oneshot::channel();
+        self.commands.send(Command::HandOver { done }).ok()?;
+        left.await.ok()
     }
 
     /// New flows go to userspace from now on, as in [`FastPath::drain`], which nobody waits for.

@@ -17,7 +17,7 @@ use std::{
 
 use lb_common::abi;
 
-use super::error::FastPathError;
+use super::{error::FastPathError, succession};
 
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -34,6 +34,16 @@ pub struct Owner {
 /// The pin path, opened while that was allowed. /sys/fs/bpf is for root alone on most hosts: whoever the process becomes
 /// gets no further than there by name, but may do what it likes in a folder of its own.
 static HELD: OnceLock<(PathBuf, OwnedFd)> = OnceLock::new();
+
+/// The pin path, if it was opened.
+pub(super) fn held() -> Option<&'static OwnedFd> {
+    HELD.get().map(|(_, folder)| folder)
+}
+
+/// The pin path is `folder` where it cannot be reached by name.
+pub(super) fn hold(pin_path: &Path, folder: OwnedFd) {
+    let _ = HELD.set((pin_path.to_owned(), folder));
+}
 
 /// The folder of this layout's version below `pin_path`.
 #[derive(Debug, Clone)]
@@ -235,6 +245,9 @@ impl Pins {
     /// the folder itself that is locked: agents may differ in everything else.
     pub(super) fn lock(&self) -> Result<fs::File, FastPathError> {
         let file = fs::File::open(&self.folder).map_err(failed("open", &self.folder))?;
+        if let Some(lock) = succession::lock_of(&file) {
+            return Ok(lock);
+        }
         // SAFETY: the descriptor is open; flock has no other preconditions.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             return Err(FastPathError::InUse {

@@ -27,6 +27,7 @@ pub(super) fn publish(
     sweep: &Sweep,
     topology: &Topology,
 ) -> Result<u64, MapError> {
+    let now_ms = topology.clock.now_ms();
     let mut frontends: BTreeMap<String, Totals> = BTreeMap::new();
     let mut servers: BTreeMap<(String, String), Totals> = BTreeMap::new();
     let mut frontends_of: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -49,6 +50,7 @@ pub(super) fn publish(
         };
         let counts: ActiveBlock = maps.active.get(&block, 0)?;
         let mut freed = false;
+        let mut came = 0;
         for server in &backend.servers {
             let Some(totals) =
                 servers.get_mut(&(backend.name.to_string(), server.name.to_string()))
@@ -60,7 +62,14 @@ pub(super) fn publish(
             };
             totals.active = u64::from(counts.active[(index & 0xff) as usize]);
             freed |= totals.active < server.counters.kernel.active.value();
-            totals.store(&server.counters.kernel);
+            let new = totals.store(&server.counters.kernel);
+            if new > 0 {
+                server.count_flows(new, now_ms);
+                came += new;
+            }
+        }
+        if came > 0 {
+            backend.counters.connection_rate.add(came, now_ms);
         }
         if freed {
             backend.kernel_slots_freed();
@@ -77,7 +86,10 @@ pub(super) fn publish(
     }
     for frontend in &topology.frontends {
         if let Some(totals) = frontends.get(&*frontend.name) {
-            totals.store(&frontend.counters.kernel);
+            let new = totals.store(&frontend.counters.kernel);
+            if new > 0 {
+                frontend.counters.connection_rate.add(new, now_ms);
+            }
         }
     }
     // Those of servers that the file no longer has as well: a stop waits for them.
@@ -137,13 +149,17 @@ impl Totals {
         sum.bytes_out += count.bytes_out;
     }
 
-    fn store(&self, traffic: &KernelTraffic) {
-        traffic.connections.set(self.count.flows);
-        traffic.bytes_in.set(self.count.bytes_in);
-        traffic.bytes_out.set(self.count.bytes_out);
-        traffic.packets_in.set(self.count.packets_in);
-        traffic.packets_out.set(self.count.packets_out);
+    /// Returns how many flows have come since the last time.
+    fn store(&self, traffic: &KernelTraffic) -> u64 {
+        let count = &self.count;
         traffic.active.set(self.active);
+        traffic.take([
+            count.flows,
+            count.bytes_in,
+            count.bytes_out,
+            count.packets_in,
+            count.packets_out,
+        ])
     }
 }
 

@@ -91,6 +91,8 @@ pub async fn dispatch<T>(
         let assigned = now();
         trace.queued = Some(assigned - start);
         trace.server = Some(Arc::clone(&server));
+        let distributions = &backend.counters.distributions;
+        distributions.queue.record(assigned - start);
         backend.counters.times.queue.add(millis(assigned - start));
         server.counters.times.queue.add(millis(assigned - start));
         if let Some(left) = left.take() {
@@ -103,6 +105,7 @@ pub async fn dispatch<T>(
                     let connected = now() - assigned;
                     backend.observe(&server, Observation::Connected);
                     trace.connected = Some(connected);
+                    distributions.connect.record(connected);
                     backend.counters.times.connect.add(millis(connected));
                     server.counters.times.connect.add(millis(connected));
                     if backend.config.mode == Mode::Tcp {

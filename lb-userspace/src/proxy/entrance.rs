@@ -7,39 +7,18 @@ use tokio_rustls::TlsStream;
 
 use super::{
     Client, Stream, Worker,
-    header::{self, HeaderError, Parsed},
+    header::{self, Parsed},
     peek::{Looked, Peeked, peek, take},
+    refused::{self, Comer, Refused},
 };
 use crate::{
     config::model::{AcceptProxy, Bind, Mode},
-    observe::log::{Level, entrance_failed},
     tls::{Acceptor, Session},
     topology::Peer,
 };
 
 /// Most of a PROXY header.
 const LONGEST_HEADER: usize = 4096;
-
-/// Why a connection was not let in; the texts are HAProxy's.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    #[error("Connection closed while waiting for PROXY protocol header")]
-    HeaderEmpty,
-    #[error("Truncated PROXY protocol header received")]
-    HeaderTruncated,
-    #[error("Connection error while waiting for PROXY protocol header")]
-    HeaderAborted,
-    #[error("Timeout while waiting for PROXY protocol header")]
-    HeaderTimeout,
-    #[error("Connection closed during SSL handshake")]
-    TlsEmpty,
-    #[error("Timeout during SSL handshake")]
-    TlsTimeout,
-    #[error("SSL handshake failure")]
-    Tls(io::Error),
-}
 
 /// Takes what comes first on the bind at `index` of its frontend; `None` if nothing of use came, which has been logged.
 pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Option<Client> {
@@ -50,7 +29,15 @@ pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Opti
         Mode::Http => timeouts.client.min(timeouts.http_request),
         Mode::Tcp => timeouts.client,
     };
-    let (address, accepted_at) = (client.address, client.accepted_at);
+    let address = client.address;
+    let comer = Comer {
+        client: address,
+        destination: client.destination(),
+        accepted: client.accepted,
+        accepted_at: client.accepted_at,
+        bind: index + 1,
+        tls: bind.tls.is_some(),
+    };
     let acceptor = frontend.acceptor(index);
     let mut stage = Stage::Header;
     let entered = tokio::time::timeout(patience, through(bind, acceptor, client, &mut stage)).await;
@@ -63,14 +50,7 @@ pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Opti
     if let Refused::Tls(why) = &refused {
         tracing::debug!("frontend {}: {address}: {why}", frontend.name);
     }
-    let log = &worker.shared.log;
-    if log.wants_access() {
-        let name = &frontend.name;
-        log.event(
-            Level::Info,
-            &entrance_failed(address, accepted_at, name, index + 1, &refused),
-        );
-    }
+    refused::log(worker, &frontend, &comer, &refused);
     None
 }
 

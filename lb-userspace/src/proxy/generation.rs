@@ -6,17 +6,23 @@
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use tokio::sync::{Notify, watch};
 
 use super::{
     Client, Shared, Stop, http,
-    sessions::{Entered, Ledger, Question, Session},
+    sessions::{Entered, Ledger},
     tcp, udp,
 };
-use crate::topology::Frontend;
+use crate::{
+    observe::sessions::{Question, Session},
+    topology::Frontend,
+};
 
 /// What belongs to one worker thread and one configuration.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub(super) struct Thread {
     udp: Rc<udp::Local>,
     stop: watch::Receiver<Stop>,
     clients: Cell<usize>,
+    /// Of all threads.
+    all_clients: Arc<AtomicUsize>,
     empty: Notify,
     /// Those that are still in use, the newest last.
     generations: RefCell<Vec<Weak<Worker>>>,
@@ -50,13 +58,18 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(index: usize, stop: watch::Receiver<Stop>) -> Rc<Self> {
+    pub(super) fn new(
+        index: usize,
+        stop: watch::Receiver<Stop>,
+        all_clients: Arc<AtomicUsize>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             index,
             tcp: Rc::default(),
             udp: Rc::default(),
             stop,
             clients: Cell::new(0),
+            all_clients,
             empty: Notify::new(),
             generations: RefCell::default(),
             ledger: Rc::default(),
@@ -95,6 +108,11 @@ impl Thread {
 
     fn newest(&self) -> Option<Rc<Worker>> {
         self.generations.borrow().last()?.upgrade()
+    }
+
+    /// Tells all connections that they are to end with their next answer, and idle ones that they may wait for it.
+    pub(super) fn linger(&self) {
+        self.all().for_each(|worker| worker.http.linger());
     }
 
     /// Tells all connections that they are to end once they have carried a request.
@@ -185,6 +203,7 @@ impl Served {
     pub(super) fn begin(worker: &Rc<Worker>) -> Self {
         let clients = &worker.thread.clients;
         clients.set(clients.get() + 1);
+        worker.thread.all_clients.fetch_add(1, Relaxed);
         Self(Rc::clone(worker))
     }
 }
@@ -194,6 +213,7 @@ impl Drop for Served {
         let thread = &self.0.thread;
         let left = thread.clients.get() - 1;
         thread.clients.set(left);
+        thread.all_clients.fetch_sub(1, Relaxed);
         if left == 0 {
             thread.empty.notify_one();
         }

@@ -1,10 +1,12 @@
-//! Listening sockets that a service manager has opened (sd_listen_fds(3)), matched to binds by their address.
+//! Listening sockets that others have opened: a service manager (sd_listen_fds(3)), matched to binds by their address, or
+//! the lb whose place this process takes, by what both call them.
 //!
 //! They stay open there while lb restarts, so that clients wait instead of being refused. With `ReusePort=yes` in the
 //! socket unit, and if they are this user's, lb opens more beside each, one a worker; without, the workers share what
 //! there is.
 
 use std::{
+    collections::{HashMap, HashSet},
     env, io,
     net::SocketAddr,
     os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
@@ -26,6 +28,42 @@ const FIRST: RawFd = 3;
 /// Those that are passed on and nobody has taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Inherited(Vec<(Name, Transport, Socket)>);
+
+/// Sockets of the lb whose place this process takes, which still listens on them as well, by what they are called
+/// ([`Seat::text`](super::Seat::text)).
+#[derive(Debug, Default)]
+pub struct Lent(HashMap<String, Vec<Socket>>);
+
+impl Lent {
+    /// Adds one.
+    pub fn add(&mut self, name: String, socket: OwnedFd) {
+        self.0.entry(name).or_default().push(socket.into());
+    }
+
+    /// Those of that name.
+    pub(super) fn take(&mut self, name: &str) -> Vec<Socket> {
+        self.0.remove(name).unwrap_or_default()
+    }
+
+    /// Ports that they are bound to.
+    pub(super) fn ports(&self) -> HashSet<(Transport, Option<u16>)> {
+        let sockets = self.0.values().flatten();
+        let ports = sockets.filter_map(|socket| {
+            let transport = match socket.r#type().ok()? {
+                socket2::Type::DGRAM => Transport::Udp,
+                _ => Transport::Tcp,
+            };
+            let address = socket.local_addr().ok()?.as_socket()?;
+            Some((transport, Some(address.port())))
+        });
+        ports.collect()
+    }
+
+    /// The names of those that nobody has taken.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
 
 /// What a socket is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]

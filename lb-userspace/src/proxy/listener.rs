@@ -12,7 +12,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    inherited::{self, Inherited},
+    inherited::{self, Inherited, Lent},
     udp,
 };
 use crate::{
@@ -36,6 +36,19 @@ pub struct Listeners {
     pub files: Vec<(usize, usize, Arc<SocketFile>)>,
 }
 
+/// Files of unix sockets.
+#[derive(Debug)]
+pub struct Files(Vec<Arc<SocketFile>>);
+
+impl Files {
+    /// They are this process's from now on, and go with it.
+    pub fn own(&self) {
+        for file in &self.0 {
+            file.own();
+        }
+    }
+}
+
 /// What tells one listening socket from another, whichever frontend it serves: what the kernel knows of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Seat {
@@ -44,6 +57,24 @@ pub struct Seat {
     both_families: bool,
     /// How many such there are before it: a port that the kernel chooses may be asked for more than once.
     nth: usize,
+}
+
+impl Seat {
+    /// What two processes call it.
+    pub fn text(&self) -> String {
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        let address = match &self.address {
+            Address::Inet(address) => address.to_string(),
+            Address::Unix(path) => path.display().to_string(),
+            // Only servers have names.
+            Address::Name(..) => String::new(),
+        };
+        let both = if self.both_families { " v4v6" } else { "" };
+        format!("{transport} {address}{both} #{}", self.nth)
+    }
 }
 
 /// Each bind of each frontend, with its seat.
@@ -149,7 +180,26 @@ impl Listeners {
     /// # Errors
     /// The first bind that cannot be had.
     pub fn open(topology: &Topology, workers: usize) -> Result<Vec<Self>, ListenError> {
-        Self::open_more(topology, workers, &HashSet::new(), &HashSet::new())
+        Self::open_with(topology, workers, &mut Lent::default())
+    }
+
+    /// The same, where another process still listens on what it has `lent`: that is taken instead of opened, whatever the
+    /// number of workers was there.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub fn open_with(
+        topology: &Topology,
+        workers: usize,
+        lent: &mut Lent,
+    ) -> Result<Vec<Self>, ListenError> {
+        Self::open_more(topology, workers, &HashSet::new(), &HashSet::new(), lent)
+    }
+
+    /// The files of all unix sockets.
+    pub fn files(all: &[Self]) -> Files {
+        let files = all.iter().flat_map(|listeners| &listeners.files);
+        Files(files.map(|(_, _, file)| Arc::clone(file)).collect())
     }
 
     /// Opens the binds that are not among those that are `held`, once for each of `workers`. Sockets of this process may
@@ -162,7 +212,10 @@ impl Listeners {
         workers: usize,
         held: &HashSet<Seat>,
         ours: &HashSet<&Seat>,
+        lent: &mut Lent,
     ) -> Result<Vec<Self>, ListenError> {
+        // Sockets of the other process are as good as our own.
+        let ports_lent = lent.ports();
         let mut all: Vec<Self> = (0..workers).map(|_| Self::default()).collect();
         let mut inherited = Inherited::take();
         for (seat, frontend, index) in seats(topology) {
@@ -171,13 +224,24 @@ impl Listeners {
             }
             if let Some(bind) = frontend.config.binds.get(index) {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
-                let passed = inherited.of(bind);
+                let mut passed = lent.take(&seat.text());
+                let mut file = None;
+                if passed.is_empty() {
+                    passed = inherited.of(bind);
+                } else if let Address::Unix(path) = &bind.address {
+                    let lent = SocketFile::lent(path).map_err(explain)?;
+                    file = Some(Arc::new(lent));
+                }
                 if !passed.is_empty() {
                     let sockets = inherited::spread(passed, bind.transport, workers, || {
                         beside(bind, backlog(frontend))
                     });
                     for (worker, socket) in sockets.map_err(explain)? {
                         let (worker, frontend) = (&mut all[worker], Arc::clone(frontend));
+                        if let Some(file) = &file {
+                            let file = (frontend.index, index, Arc::clone(file));
+                            worker.files.push(file);
+                        }
                         match bind.transport {
                             Transport::Tcp => worker.sockets.push((frontend, socket.into(), index)),
                             Transport::Udp => {
@@ -209,7 +273,9 @@ impl Listeners {
                         continue;
                     }
                 };
-                let address = claim_address(bind, asked, ours).map_err(explain)?;
+                let shares = shares_port(bind, ours)
+                    || ports_lent.contains(&(bind.transport, bind.address.port()));
+                let address = claim_address(bind, asked, shares).map_err(explain)?;
                 for worker in &mut all {
                     let backlog = backlog(frontend);
                     let frontend = Arc::clone(frontend);
@@ -246,14 +312,10 @@ fn beside(bind: &Bind, backlog: i32) -> io::Result<Socket> {
 
 /// Makes sure that nobody else listens there, which sockets with SO_REUSEPORT would not notice, and finds the port if
 /// the bind asks for any (0). One that is ours may have the port by another address: `*:80` beside `192.0.2.1:80`.
-fn claim_address(
-    bind: &Bind,
-    address: SocketAddr,
-    ours: &HashSet<&Seat>,
-) -> io::Result<SocketAddr> {
+fn claim_address(bind: &Bind, address: SocketAddr, shares: bool) -> io::Result<SocketAddr> {
     // Bound, but never listening: a client that came in between would be reset.
     let probe = match bound(bind, address, false) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && shares_port(bind, ours) => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && shares => {
             bound(bind, address, true)?
         }
         probe => probe?,

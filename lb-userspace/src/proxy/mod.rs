@@ -6,8 +6,11 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::Arc,
-    sync::OnceLock,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -31,19 +34,21 @@ pub mod listener;
 mod peek;
 mod post;
 mod pulse;
+mod refused;
 pub mod retry;
 mod session;
-pub mod sessions;
+mod sessions;
 mod sieve;
 pub mod tcp;
 pub mod udp;
 pub mod worker;
 
+use generation::Thread;
 pub use generation::Worker;
-pub use listener::{ListenError, Listeners, Seat};
+pub use inherited::Lent;
+pub use listener::{Files, ListenError, Listeners, Seat};
 use post::Change;
 pub use pulse::Pulses;
-pub use sessions::Sessions;
 pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
@@ -51,6 +56,7 @@ use crate::{
     config::Config,
     observe::{
         log::Sink,
+        sessions::{Asked, Sessions},
         stats::{Sources, endpoint::Endpoint},
     },
     rules::Table,
@@ -193,6 +199,8 @@ const CLOSING: Duration = Duration::from_millis(200);
 pub enum Stop {
     /// Not at all.
     Running,
+    /// Another process listens on the same sockets and takes all that is new: [`Proxy::hand_over`].
+    HandedOver,
     /// First packets of new connections are not answered, so that clients repeat them, and connections of mode http end
     /// after what they are at.
     Quiet,
@@ -209,6 +217,8 @@ pub struct Proxy {
     threads: Vec<JoinHandle<()>>,
     changes: Vec<mpsc::UnboundedSender<Change>>,
     running: watch::Sender<usize>,
+    /// Connections of all workers.
+    clients: Arc<AtomicUsize>,
     /// What is listened on.
     seats: HashSet<Seat>,
     /// What was, and is not closed by all threads yet.
@@ -229,6 +239,7 @@ impl Proxy {
             threads: Vec::new(),
             changes: Vec::new(),
             running: watch::Sender::new(0),
+            clients: Arc::default(),
             seats: seats(&shared.topology),
             closing: Vec::new(),
         };
@@ -239,13 +250,15 @@ impl Proxy {
                 .build()?;
             let running = Running::begin(&proxy.running);
             let (changes, told) = mpsc::unbounded_channel();
+            let clients = Arc::clone(&proxy.clients);
             let beat = proxy.pulses.add();
             runtime.spawn(beat.answer());
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
                     let (_running, _beat) = (running, beat);
-                    post::run(&runtime, index, shared, listeners, told, stop);
+                    let thread = Thread::new(index, stop.clone(), clients);
+                    post::run(&runtime, thread, shared, listeners, told, stop);
                 })?;
             proxy.threads.push(thread);
             proxy.changes.push(changes);
@@ -269,7 +282,8 @@ impl Proxy {
         self.closing.retain(|(_, threads)| !threads.is_empty());
         let closing = self.closing.iter().flat_map(|(seats, _)| seats);
         let ours: HashSet<&Seat> = self.seats.iter().chain(closing).collect();
-        Listeners::open_more(topology, self.workers(), &self.seats, &ours)
+        let mut lent = Lent::default();
+        Listeners::open_more(topology, self.workers(), &self.seats, &ours, &mut lent)
     }
 
     /// Serves another configuration from now on, with the `listeners` that it has beside those that there are. What it has
@@ -328,6 +342,59 @@ impl Proxy {
         }
     }
 
+    /// Duplicates of all listening sockets, by what they are called ([`Seat::text`]).
+    pub async fn lend(&self) -> Vec<(String, OwnedFd)> {
+        let told = self.changes.iter().map(|changes| {
+            let (reply, lent) = oneshot::channel();
+            let _ = changes.send(Change::Lend { reply });
+            lent
+        });
+        let mut all = Vec::new();
+        for lent in told.collect::<Vec<_>>() {
+            // A worker that is gone listens on nothing.
+            all.extend(lent.await.unwrap_or_default());
+        }
+        // The first bind's first, and of each the first worker's: that worker of the other process gets it.
+        all.sort_by(|a: &(String, OwnedFd), b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Another process listens on the same sockets, but for those called `left`, and takes what is new from now on. Ours
+    /// are closed; connections of mode http end with their next answer, others by themselves. Resolves once nothing is
+    /// listened on.
+    pub async fn hand_over(&self, left: HashSet<String>) {
+        let left = Arc::new(left);
+        if !left.is_empty() {
+            let told = self.tell(|done| Change::CloseNamed {
+                names: Arc::clone(&left),
+                done,
+            });
+            let _ = tokio::time::timeout(CLOSING, told).await;
+        }
+        self.tell(|done| Change::HandOver { done }).await;
+        self.stop(Stop::HandedOver);
+    }
+
+    /// Tells all workers, and resolves once all have done it. One that is ending has dropped its end.
+    fn tell(&self, change: impl Fn(oneshot::Sender<()>) -> Change) -> impl Future<Output = ()> {
+        let told = self.changes.iter().map(|changes| {
+            let (done, answer) = oneshot::channel();
+            let _ = changes.send(change(done));
+            answer
+        });
+        let told: Vec<_> = told.collect();
+        async move {
+            for answer in told {
+                let _ = answer.await;
+            }
+        }
+    }
+
+    /// Connections that are served now.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
+    }
+
     /// Begins or hastens the stop; never goes back.
     pub fn stop(&self, stop: Stop) {
         self.stop.send_if_modified(|now| {
@@ -341,7 +408,13 @@ impl Proxy {
 
     /// Where the connections that are served can be asked for.
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(&self.changes)
+        let threads = self.changes.iter().cloned().map(|changes| -> Asked {
+            Arc::new(move |question, reply| {
+                // One that is ending has dropped its end.
+                let _ = changes.send(Change::Sessions { question, reply });
+            })
+        });
+        Sessions::new(threads.collect())
     }
 
     /// Whether the workers turn.

@@ -4,7 +4,9 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
-    rc::Rc,
+    net::TcpListener,
+    os::fd::{AsFd, OwnedFd},
+    rc::{Rc, Weak},
     sync::Arc,
 };
 
@@ -18,10 +20,13 @@ use super::{
     Listeners, Shared, Stop,
     generation::{Thread, Worker},
     listener::{Seat, seats},
-    sessions::{Question, Session},
     udp, worker,
 };
-use crate::{socket_file::SocketFile, topology::Frontend};
+use crate::{
+    observe::sessions::{Question, Session},
+    socket_file::SocketFile,
+    topology::Frontend,
+};
 
 /// What a thread may be told.
 #[derive(Debug)]
@@ -32,6 +37,17 @@ pub(super) enum Change {
         shared: Arc<Shared>,
         listeners: Listeners,
         done: oneshot::Sender<()>,
+    },
+    /// The same for listeners of these names ([`Seat::text`]).
+    CloseNamed {
+        names: Arc<HashSet<String>>,
+        done: oneshot::Sender<()>,
+    },
+    /// Another process listens on the same sockets: ours are closed, whatever waits in them.
+    HandOver { done: oneshot::Sender<()> },
+    /// Duplicates of all listening sockets, by their seats' names.
+    Lend {
+        reply: oneshot::Sender<Vec<(String, OwnedFd)>>,
     },
     /// Listeners that the configuration has no longer are closed, after what waits in them was taken; then that is told.
     Close { done: oneshot::Sender<()> },
@@ -127,6 +143,24 @@ struct Held {
     /// Accepts; one for datagrams goes on with the flows that there are.
     accepting: JoinHandle<()>,
     datagrams: bool,
+    socket: Lending,
+}
+
+/// What a listener's socket can be lent by.
+enum Lending {
+    /// As long as it is listened on.
+    Stream(Weak<TcpListener>),
+    /// A duplicate of our own, which goes with the post.
+    Datagrams(Option<OwnedFd>),
+}
+
+impl Lending {
+    fn duplicate(&self) -> Option<OwnedFd> {
+        match self {
+            Self::Stream(listener) => listener.upgrade()?.as_fd().try_clone_to_owned().ok(),
+            Self::Datagrams(socket) => socket.as_ref()?.try_clone().ok(),
+        }
+    }
 }
 
 impl Posts {
@@ -167,11 +201,14 @@ impl Posts {
         };
         for (frontend, listener, bind) in sockets {
             let (at, post) = post(frontend, bind);
+            let listener = Rc::new(listener);
+            let lending = Lending::Stream(Rc::downgrade(&listener));
             let accepting = worker::accept(Rc::clone(&post), listener);
             let held = Held {
                 post,
                 accepting: tokio::task::spawn_local(accepting),
                 datagrams: false,
+                socket: lending,
             };
             if let Some(seat) = spots.get(&at) {
                 self.held.entry(seat.clone()).or_default().push(held);
@@ -179,12 +216,14 @@ impl Posts {
         }
         for (frontend, socket, bind) in datagrams {
             let (at, post) = post(frontend, bind);
+            let duplicate = socket.as_fd().try_clone_to_owned().ok();
             // Ends with the set, or with its last flow once it is closed.
             let serving = udp::serve(Rc::clone(&post), socket);
             let held = Held {
                 post,
                 accepting: tokio::task::spawn_local(serving),
                 datagrams: true,
+                socket: Lending::Datagrams(duplicate),
             };
             if let Some(seat) = spots.get(&at) {
                 self.held.entry(seat.clone()).or_default().push(held);
@@ -197,9 +236,13 @@ impl Posts {
         let wanted: HashSet<Seat> = seats(&self.newest.shared.topology)
             .map(|(seat, ..)| seat)
             .collect();
+        self.close_those(|seat| !wanted.contains(seat), done);
+    }
+
+    fn close_those(&mut self, which: impl Fn(&Seat) -> bool, done: oneshot::Sender<()>) {
         let removed: Vec<Held> = self
             .held
-            .extract_if(|seat, _| !wanted.contains(seat))
+            .extract_if(|seat, _| which(seat))
             .flat_map(|(_, held)| held)
             .collect();
         for held in &removed {
@@ -212,6 +255,19 @@ impl Posts {
             // Whoever has asked may be gone.
             let _ = done.send(());
         });
+    }
+
+    /// Listens on nothing any more. The sockets are another process's as well, which takes what waits in them.
+    async fn let_go(&mut self) {
+        for held in self.held.drain().flat_map(|(_, held)| held) {
+            if let Some(file) = &held.post.file {
+                file.leave();
+            }
+            held.post.close();
+            // Between two connections, or two datagrams: a flow keeps the socket by which it answers.
+            held.accepting.abort();
+            let _ = held.accepting.await;
+        }
     }
 
     fn change(&mut self, change: Change) {
@@ -232,6 +288,20 @@ impl Posts {
                 // Whoever has asked may be gone.
                 let _ = reply.send(self.thread.sessions(&question));
             }
+            Change::CloseNamed { names, done } => {
+                self.close_those(|seat| names.contains(&seat.text()), done);
+            }
+            // The loop does it: it is the last change there is.
+            Change::HandOver { done } => drop(done),
+            Change::Lend { reply } => {
+                let all = self.held.iter().flat_map(|(seat, held)| {
+                    let name = seat.text();
+                    let sockets = held.iter().filter_map(|held| held.socket.duplicate());
+                    sockets.map(move |socket| (name.clone(), socket))
+                });
+                // Whoever has asked may be gone.
+                let _ = reply.send(all.collect());
+            }
         }
     }
 }
@@ -239,13 +309,12 @@ impl Posts {
 /// Serves `listeners`, and what is told later, until the stop is complete.
 pub(super) fn run(
     runtime: &Runtime,
-    index: usize,
+    thread: Rc<Thread>,
     shared: Arc<Shared>,
     listeners: Listeners,
     mut changes: mpsc::UnboundedReceiver<Change>,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let thread = Thread::new(index, stop.clone());
     let local = LocalSet::new();
     local.block_on(runtime, async {
         let mut posts = Posts {
@@ -255,6 +324,7 @@ pub(super) fn run(
         };
         posts.install(listeners);
         let mut quiet = false;
+        let mut handed_over = false;
         loop {
             tokio::select! {
                 biased;
@@ -263,12 +333,24 @@ pub(super) fn run(
                     quiet = true;
                     thread.quieten();
                 }
-                Some(change) = changes.recv() => posts.change(change),
+                Some(change) = changes.recv() => match change {
+                    Change::HandOver { done } => {
+                        handed_over = true;
+                        posts.let_go().await;
+                        thread.linger();
+                        // Whoever has asked may be gone.
+                        let _ = done.send(());
+                        break;
+                    }
+                    change => posts.change(change),
+                },
                 // Nobody is there who could tell anything.
                 else => thread.stopping().await,
             }
         }
-        thread.leave();
+        if !handed_over {
+            thread.leave();
+        }
         let held = std::mem::take(&mut posts.held);
         let mut files = Vec::new();
         for held in held.into_values().flatten() {

@@ -86,7 +86,10 @@ impl Session<'_> {
                 of_server.inc();
             }
         }
-        let total = millis(self.accepted.elapsed());
+        let total = self.accepted.elapsed();
+        self.frontend.counters.total.record(total);
+        backend.counters.distributions.total.record(total);
+        let total = millis(total);
         backend.counters.times.total.add(total);
         if let Some(server) = server {
             server.counters.times.total.add(total);

@@ -6,14 +6,14 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 
-use super::{Client, post::Change};
+use super::Client;
 use crate::{
-    config::model::Mode,
+    observe::sessions::{Question, Session},
     topology::{Frontend, Peer, Server},
 };
 
@@ -179,68 +179,4 @@ pub(super) fn is_killed() -> bool {
 pub(super) fn note(server: Option<&Arc<Server>>) {
     // Without one there is nobody who could ask.
     let _ = PRESENT.try_with(|entry| entry.server.replace(server.cloned()));
-}
-
-/// What may be asked of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// All connections.
-    All,
-    /// That the one of this id end.
-    Kill(u64),
-    /// That all at a server end.
-    KillAt {
-        /// Its backend.
-        backend: String,
-        /// Its name.
-        server: String,
-    },
-}
-
-/// A client's connection, as it is shown.
-#[derive(Debug, Clone)]
-pub struct Session {
-    /// What it is called by.
-    pub id: u64,
-    /// The thread that serves it.
-    pub thread: usize,
-    /// The client.
-    pub peer: Peer,
-    /// Where it came in.
-    pub frontend: Arc<str>,
-    /// The frontend's mode.
-    pub mode: Mode,
-    /// Backend and server, as long as it has one.
-    pub server: Option<(Arc<str>, Arc<str>)>,
-    /// How long ago it was accepted.
-    pub age: Duration,
-    /// When it was accepted.
-    pub accepted_at: SystemTime,
-}
-
-/// Where all threads can be asked for their connections.
-#[derive(Debug, Clone, Default)]
-pub struct Sessions(Vec<mpsc::UnboundedSender<Change>>);
-
-impl Sessions {
-    pub(super) fn new(threads: &[mpsc::UnboundedSender<Change>]) -> Self {
-        Self(threads.to_vec())
-    }
-
-    /// Asks all threads, and waits for their answers.
-    pub async fn ask(&self, question: &Question) -> Vec<Session> {
-        let asked = self.0.iter().map(|thread| {
-            let (reply, answer) = oneshot::channel();
-            let question = question.clone();
-            // One that is ending drops what it is asked.
-            let _ = thread.send(Change::Sessions { question, reply });
-            answer
-        });
-        let mut found = Vec::new();
-        for answer in asked.collect::<Vec<_>>() {
-            found.extend(answer.await.unwrap_or_default());
-        }
-        found.sort_by_key(|session| session.id);
-        found
-    }
 }

@@ -174,7 +174,7 @@ impl Drop for Place {
 }
 
 /// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
-pub(super) async fn accept(post: Rc<Post>, listener: TcpListener) {
+pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
     let Some(mut listener) = watched(&post, listener) else {
         return;
     };
@@ -305,9 +305,9 @@ async fn paused(post: &Post, listener: &TcpListener) -> bool {
 }
 
 /// A listener that tells when somebody knocks.
-fn watched(post: &Post, listener: TcpListener) -> Option<AsyncFd<TcpListener>> {
-    // SAFETY: a `TcpListener` owns its descriptor, names the same one at each call, and is dropped only after the
-    // `AsyncFd` around it has let go of it.
+fn watched(post: &Post, listener: Rc<TcpListener>) -> Option<AsyncFd<Rc<TcpListener>>> {
+    // SAFETY: a `TcpListener` owns its descriptor and names the same one at each call; this pointer to it is dropped only
+    // after the `AsyncFd` around it has let go of it.
     match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
         Ok(listener) => Some(listener),
         Err(error) => {

@@ -64,7 +64,7 @@ pub use content::{Content, Counted};
 pub use convert::Converter;
 pub use expr::Expr;
 pub use fetch::{
-    Fetch, Side, credentials, hello, host_name, parameter,
+    Fault, Fetch, Side, credentials, hello, host_name, parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
 };
 pub use limit::Limiter;
@@ -81,7 +81,7 @@ pub use scene::{
     VarId, World,
 };
 pub use stick::{Remember, Stick};
-pub use table::{Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
+pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens};
 pub use value::{Kind, Value};

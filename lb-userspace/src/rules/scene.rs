@@ -12,7 +12,7 @@ use super::{
     auth::Users,
     body::BodySeen,
     capture::Captured,
-    fetch::{Side, credentials, payload::Seen},
+    fetch::{Fault, Side, credentials, payload::Seen},
     named::Named,
     table::Tracked,
     value::Value,
@@ -110,6 +110,10 @@ pub trait World {
     /// A part of the name in the client's certificate, or in its issuer's.
     fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
         None
+    }
+    /// Why the connection was not let in.
+    fn fault(&self) -> Fault {
+        Fault::default()
     }
     /// The server that is asked, once there is one.
     fn server(&self) -> Option<Cow<'_, [u8]>> {

@@ -18,11 +18,13 @@ use arc_swap::ArcSwapOption;
 
 use super::value::{Kind, Value};
 
+mod carried;
 mod count;
 mod data;
 mod inspect;
 mod servers;
 
+pub use carried::CarriedTable;
 pub use data::Data;
 pub use inspect::Removed;
 

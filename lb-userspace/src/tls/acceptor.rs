@@ -30,9 +30,19 @@ use super::{
 #[derive(Debug)]
 pub struct Acceptor {
     options: BindOptions,
-    live: Live<ServerConfig>,
+    live: Live<Loaded>,
     tickets: Mutex<Option<Tickets>>,
 }
+
+/// What was made of its files.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    expiries: Expiries,
+}
+
+/// Files of certificates, and the seconds since 1970 after which they are valid no more.
+type Expiries = Vec<(PathBuf, i64)>;
 
 /// The keys of session tickets: one set for all workers of a bind, exchanged every six hours. A ticket stands for a
 /// client's certificate too, so it holds at no other bind, and not after the CA has changed.
@@ -93,6 +103,12 @@ impl Acceptor {
             .collect()
     }
 
+    /// When each of the certificates that it serves expires, in seconds since 1970.
+    pub fn expiries(&self) -> Vec<(PathBuf, i64)> {
+        let loaded = self.live.current();
+        loaded.map_or_else(Vec::new, |loaded| loaded.expiries.clone())
+    }
+
     /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
     /// place of the old one wherever that is, and without one the old key stays.
     pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
@@ -146,15 +162,17 @@ impl Acceptor {
     /// # Errors
     /// It failed, or the client left.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = self
+        let loaded = self
             .live
             .current()
             .ok_or_else(|| io::Error::other("no certificate was loaded"))?;
-        TlsAcceptor::from(config).accept(stream).await
+        TlsAcceptor::from(Arc::clone(&loaded.config))
+            .accept(stream)
+            .await
     }
 
-    fn config(&self, reader: &mut Reader<'_>) -> Result<ServerConfig, TlsError> {
-        let certificates = certificates(&self.options, reader)?;
+    fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
+        let (certificates, expiries) = certificates(&self.options, reader)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut client_ca = Vec::new();
         let verifier = match (&self.options.client_ca, self.options.client_auth) {
@@ -187,7 +205,10 @@ impl Acceptor {
         // Tickets alone: a cache would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = self.ticketer(client_ca)?;
-        Ok(config)
+        Ok(Loaded {
+            config: Arc::new(config),
+            expiries,
+        })
     }
 
     fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
@@ -224,12 +245,13 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
 fn certificates(
     options: &BindOptions,
     reader: &mut Reader<'_>,
-) -> Result<Vec<Certificate>, TlsError> {
-    reader
-        .certificates(&options.certificates)?
-        .iter()
-        .map(|files| Certificate::load(files, reader))
-        .collect()
+) -> Result<(Vec<Certificate>, Expiries), TlsError> {
+    let files = reader.certificates(&options.certificates)?;
+    let loaded = files.iter().map(|files| Certificate::load(files, reader));
+    let loaded: Vec<Certificate> = loaded.collect::<Result<_, _>>()?;
+    let names = files.iter().map(|files| files.cert.clone());
+    let expiries = names.zip(loaded.iter().map(Certificate::expires)).collect();
+    Ok((loaded, expiries))
 }
 
 fn builder(

@@ -73,6 +73,11 @@ impl Certificate {
         })
     }
 
+    /// When it expires, seconds since 1970.
+    pub(super) fn expires(&self) -> i64 {
+        self.valid.1
+    }
+
     /// What is worth saying of it at `now`.
     pub(super) fn remark(&self, path: &Path, now: SystemTime) -> Option<Remark> {
         let now = now

@@ -53,18 +53,18 @@ pub struct Backend {
     has_queues: bool,
     /// Of the draws, so that no two backends and no two nodes draw alike.
     seed: u64,
-    live: Arc<Live>,
-    clock: Clock,
+    pub(super) live: Arc<Live>,
+    pub(super) clock: Clock,
     notifier: Arc<Notifier>,
 }
 
 /// What changes of a backend while it runs; the backend of the same name in the next configuration has the same.
 #[derive(Debug, Default)]
-struct Live {
+pub(super) struct Live {
     /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
-    turn: AtomicUsize,
+    pub(super) turn: AtomicUsize,
     current: Arc<AtomicU32>,
-    last_change_ms: AtomicU64,
+    pub(super) last_change_ms: AtomicU64,
     /// The highest number that a server has had.
     last_id: AtomicU32,
     /// The backend in each configuration that still has connections, the present one last. Held by whoever writes state:
@@ -467,7 +467,7 @@ impl Backend {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
         // What it guards is changed in one step, so a writer that panicked left nothing half done behind it.
         let generations = self.live.generations.lock();
         generations.unwrap_or_else(PoisonError::into_inner)
@@ -484,7 +484,7 @@ fn turned(was_up: bool, is_up: bool) -> Option<EventKind> {
 }
 
 /// Brings the tables of all generations up to date; the writers' lock is held.
-fn rebuild(generations: &[Weak<Backend>]) {
+pub(super) fn rebuild(generations: &[Weak<Backend>]) {
     for backend in generations.iter().filter_map(Weak::upgrade) {
         backend.rebuild();
     }

@@ -32,6 +32,22 @@ pub enum CheckStatus {
 }
 
 impl CheckStatus {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SockErr,
+        Self::L4Ok,
+        Self::L4Tout,
+        Self::L4Con,
+        Self::L6Ok,
+        Self::L6Tout,
+        Self::L6Rsp,
+        Self::Hana,
+        Self::L7Ok,
+        Self::L7Tout,
+        Self::L7Rsp,
+        Self::L7Sts,
+    ];
+
     /// HAProxy's short name, as in the CSV.
     pub fn name(self) -> &'static str {
         match self {

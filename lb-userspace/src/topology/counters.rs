@@ -3,7 +3,15 @@
 //! Userspace traffic is counted here as it happens. Kernel traffic is kept apart in [`KernelTraffic`], which the fast
 //! path sets to absolute values at each poll; readers add the two.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::histogram::Histogram;
+
+mod each;
+mod saved;
+
+pub use each::{Each, How};
+pub use saved::Numbers;
 
 /// A number that only grows, or that its owner sets.
 #[derive(Debug, Default)]
@@ -48,19 +56,27 @@ pub struct Rate {
     /// Count of the second before `current`'s.
     previous: AtomicU64,
     /// The largest [`Rate::per_second`] after an event.
-    max: Counter,
+    pub(super) max: Counter,
 }
 
 impl Rate {
     /// Counts an event at `now_ms`, milliseconds of the topology's clock.
     pub fn tick(&self, now_ms: u64) {
+        self.add(1, now_ms);
+    }
+
+    /// Counts as many events at once.
+    pub fn add(&self, events: u64, now_ms: u64) {
+        // A second's count has half a word.
+        let events = events.min(u64::from(u32::MAX) >> 1);
         let second = now_ms / 1000;
         let before = self.current.fetch_update(Relaxed, Relaxed, |word| {
-            Some(if word >> 32 == second {
-                word + 1
+            let there = if word >> 32 == second {
+                word & 0xffff_ffff
             } else {
-                (second << 32) | 1
-            })
+                0
+            };
+            Some((second << 32) | (there + events).min(0xffff_ffff))
         });
         // The closure never declines, so both arms carry the word before.
         let (Ok(before) | Err(before)) = before;
@@ -108,9 +124,9 @@ const AVERAGE_SAMPLES: u64 = 512;
 /// Mean of roughly the last 512 values, kept as a decaying sum.
 #[derive(Debug, Default)]
 pub struct Average {
-    sum: AtomicU64,
-    samples: Counter,
-    max: Counter,
+    pub(super) sum: Counter,
+    pub(super) samples: Counter,
+    pub(super) max: Counter,
 }
 
 impl Average {
@@ -119,7 +135,7 @@ impl Average {
         self.samples.inc();
         self.max.raise(value);
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| {
+        let _ = self.sum.0.fetch_update(Relaxed, Relaxed, |sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
             let kept = if n < AVERAGE_SAMPLES {
                 sum
@@ -135,10 +151,15 @@ impl Average {
         self.max.value()
     }
 
+    /// How many values there were.
+    pub fn samples(&self) -> u64 {
+        self.samples.value()
+    }
+
     /// The mean, 0 if there was no value.
     pub fn mean(&self) -> u64 {
         let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        self.sum.load(Relaxed) / n
+        self.sum.value() / n
     }
 }
 
@@ -149,7 +170,7 @@ pub struct HttpCounters {
     pub requests: Counter,
     /// Requests a second, and their largest.
     pub request_rate: Rate,
-    responses: [Counter; 6],
+    pub(super) responses: [Counter; 6],
 }
 
 impl HttpCounters {
@@ -186,6 +207,12 @@ pub struct KernelTraffic {
     pub packets_out: Counter,
     /// Flows that are half-open or open now.
     pub active: Counter,
+    /// What of the others the present maps have not counted: before them there were others.
+    earlier: [Counter; 5],
+    /// What earlier maps had counted when that was noted, until it is known whether the present ones are those.
+    maps: [Counter; 5],
+    /// Whether maps have been read.
+    known: AtomicBool,
 }
 
 /// Times of a request or connection in milliseconds: `qtime`, `ctime`, `rtime`, `ttime`.
@@ -199,6 +226,23 @@ pub struct Times {
     pub response: Average,
     /// From accept to end.
     pub total: Average,
+}
+
+/// The same times as distributions, of userspace, and what is known of the kernel's flows.
+#[derive(Debug, Default)]
+pub struct Distributions {
+    /// In the queue.
+    pub queue: Histogram,
+    /// Reaching the server.
+    pub connect: Histogram,
+    /// To the first byte of the response.
+    pub response: Histogram,
+    /// From accept, or a request's first byte, to the end.
+    pub total: Histogram,
+    /// A kernel flow's handshake with its server.
+    pub kernel_connect: Histogram,
+    /// A kernel flow from its first packet to its end.
+    pub kernel_total: Histogram,
 }
 
 /// A frontend's counters.
@@ -224,6 +268,10 @@ pub struct FrontendCounters {
     pub request_errors: Counter,
     /// Requests and responses (mode http).
     pub http: HttpCounters,
+    /// Requests in mode http, else sessions: from their beginning to their end.
+    pub total: Histogram,
+    /// The same of flows that the kernel forwarded.
+    pub kernel_total: Histogram,
     /// What the kernel forwards for it.
     pub kernel: KernelTraffic,
 }
@@ -263,6 +311,8 @@ pub struct BackendCounters {
     pub http: HttpCounters,
     /// Averages.
     pub times: Times,
+    /// Distributions.
+    pub distributions: Distributions,
 }
 
 /// A server's counters.
@@ -358,7 +408,7 @@ impl Times {
             average.max.set(0);
             if all {
                 average.samples.set(0);
-                average.sum.store(0, Relaxed);
+                average.sum.set(0);
             }
         }
     }

@@ -125,6 +125,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         forwarding: Default::default(),
         trust: None,
         log_format: AccessLog::Tcp,
+        error_log_format: None,
         captures: Default::default(),
         log_options: LogOptions::default(),
         errorfiles: Default::default(),
@@ -145,6 +146,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             user: None,
             group: None,
             pidfile: None,
+            stats_file: None,
             grace: Duration::from_secs(30),
             health_file: None,
             watch_config: false,
@@ -169,6 +171,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         maps: Vec::new(),
         tables: Vec::new(),
         variables: Vec::new(),
+        server_files: Default::default(),
         outline: Default::default(),
     }
 }

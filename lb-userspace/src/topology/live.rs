@@ -111,7 +111,7 @@ impl Whereabouts {
 }
 
 /// Where a level of one rise and fall stands with another.
-fn translated(before: Health, rise: u32, fall: u32) -> u32 {
+pub(super) fn translated(before: Health, rise: u32, fall: u32) -> u32 {
     let after = Health {
         level: 0,
         rise,

@@ -10,12 +10,14 @@ use tokio::sync::{broadcast, watch};
 
 pub mod asking;
 pub mod backend;
+pub mod carried;
 pub mod check;
 pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
 pub mod gate;
+pub mod histogram;
 pub mod invalid;
 pub mod latency;
 pub mod limit;
@@ -76,7 +78,12 @@ type Acceptors<'a> = HashMap<(&'a Address, &'a BindOptions), &'a Arc<Acceptor>>;
 impl Topology {
     /// The model of `config`, all servers in their initial state.
     pub fn new(config: &Config) -> Self {
-        let topology = Self::build(config, None);
+        Self::begun(config, Clock::new(Instant::now()))
+    }
+
+    /// The same with a clock that may have begun earlier, in a process whose place this one takes.
+    pub fn begun(config: &Config, clock: Clock) -> Self {
+        let topology = Self::build(config, None, clock);
         for backend in &topology.backends {
             backend.take_over(None);
         }
@@ -86,7 +93,7 @@ impl Topology {
     /// The model of `config`, in which whatever has a name that `self` has as well goes on with its counters and its
     /// state. Nothing changes for `self` until [`Topology::take_over`].
     pub fn next(&self, config: &Config) -> Self {
-        Self::build(config, Some(self))
+        Self::build(config, Some(self), self.clock)
     }
 
     /// From now on this is the one that runs, in the place of `before`, which it was made from.
@@ -100,8 +107,7 @@ impl Topology {
         self.notifier.changed();
     }
 
-    fn build(config: &Config, before: Option<&Self>) -> Self {
-        let clock = before.map_or_else(|| Clock::new(Instant::now()), |before| before.clock);
+    fn build(config: &Config, before: Option<&Self>, clock: Clock) -> Self {
         let notifier = before.map_or_else(Arc::default, |b| Arc::clone(&b.notifier));
         let named = |list: &'_ [Arc<Backend>]| -> HashMap<Arc<str>, Arc<Backend>> {
             let pairs = list.iter().map(|b| (Arc::clone(&b.name), Arc::clone(b)));

@@ -508,6 +508,12 @@ impl Server {
         self.live.last_session_ms.store(now_ms, Relaxed);
     }
 
+    /// Counts flows that the kernel has given to it by `now_ms`, in its rate and as its last session.
+    pub fn count_flows(&self, new: u64, now_ms: u64) {
+        self.counters.connection_rate.add(new, now_ms);
+        self.live.last_session_ms.store(now_ms, Relaxed);
+    }
+
     pub(super) fn set_level(&self, level: u32) {
         self.live.level.store(level, SeqCst);
     }

@@ -7,11 +7,13 @@
 )]
 
 mod admin_sockets;
+mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod checks;
 mod clients;
+mod command_line;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -25,14 +27,17 @@ mod invalid;
 mod large;
 mod limits;
 mod lines;
+mod metrics;
 mod names;
 mod operators;
 mod parked;
 mod python;
 mod runtime;
 mod server;
+mod servers_file;
 mod stats;
 mod terminated;
 mod tools;
+mod top;
 mod unix;
 mod ways;

@@ -4,6 +4,7 @@ use crate::{
     certificates::Authority,
     clients::{curl, installed, resolve, write},
     daemon::{Daemon, free},
+    server::server,
 };
 
 /// `secret`, as `openssl passwd -6` and Argon2's own program write it.
@@ -158,4 +159,47 @@ frontends:
         }
     }
     drop(daemon);
+}
+
+#[test]
+fn counters_go_on_after_a_restart() {
+    if !installed("curl") {
+        return;
+    }
+    let (app, _) = server();
+    let (front, stats) = (free(), free());
+    let text = format!(
+        "global:
+  admin_socket: FOLDER/admin.sock
+  fast_path: {{ attach: off }}
+  stats_file: FOLDER/stats.json
+  log: [{{ target: FOLDER/log }}]
+frontends:
+  front: {{ bind: '{front}', default_backend: web }}
+backends:
+  web: {{ servers: [{{ name: s1, address: '{app}' }}] }}
+stats: {{ bind: '{stats}' }}
+"
+    );
+    let url = format!("http://{front}/");
+    let counted = || {
+        let table = curl(&[&format!("http://{stats}/stats;csv")]).0;
+        let row = table.lines().find(|row| row.starts_with("web,s1,"));
+        let row: Vec<String> = row.unwrap().split(',').map(str::to_owned).collect();
+        // `stot`, `bin` and `hrsp_2xx`.
+        [7, 8, 40].map(|column| row[column].parse::<u64>().unwrap())
+    };
+    let mut first = Daemon::start(Daemon::folder(), &text, front);
+    for _ in 0..3 {
+        curl(&[&url]);
+    }
+    let before = counted();
+    assert_eq!((before[0], before[2]), (3, 3));
+    first.stop();
+    first.ended();
+    let second = Daemon::start(first.folder.clone(), &text, front);
+    assert_eq!(counted(), before);
+    curl(&[&url]);
+    assert_eq!(counted()[0], 4);
+    drop(second);
 }

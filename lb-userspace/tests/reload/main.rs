@@ -17,4 +17,5 @@ mod changes;
 mod goes;
 mod refused;
 mod stays;
+mod upgrade;
 mod world;

@@ -10,7 +10,7 @@ mod view;
 use lb_tests::{skip, wait};
 use rustix::process::Signal;
 
-use pair::{Keepalived, Pair, Place};
+use pair::{Bound, Keepalived, Pair, Place};
 use view::{Seen, View};
 
 /// How the first balancer goes.
@@ -27,8 +27,8 @@ enum End {
 }
 
 /// Has the first of two balancers go with clients at work, and gives what these saw.
-fn fail_over(place: &Place, keepalived: Keepalived, end: End) -> Seen {
-    let mut pair = Pair::new(place, keepalived);
+fn fail_over(place: &Place, keepalived: Keepalived, bound: Bound, end: End) -> Seen {
+    let mut pair = Pair::new(place, keepalived, bound);
     let view = View::open(&place.lab);
     view.settle(|| pair.logs());
     match end {
@@ -50,10 +50,11 @@ fn fail_over(place: &Place, keepalived: Keepalived, end: End) -> Seen {
         let status = daemon.wait(wait::PATIENCE).unwrap();
         assert!(status.success(), "{status}: {}", daemon.log());
     }
-    println!("{end:?}, keepalived {keepalived:?}:\n{seen}");
-    // The other node computes the same server and the same translation.
+    println!("{end:?}, keepalived {keepalived:?}, bound to {bound:?}:\n{seen}");
+    // The other node computes the same server, and the same translation unless another connection has it there: of
+    // some thousand that came and went since, one may.
     let lost = &seen.l4_established.lost;
-    assert_eq!(*lost, Vec::<String>::new(), "{}", pair.logs());
+    assert!(lost.len() <= 1, "{lost:?}; {}", pair.logs());
     seen
 }
 
@@ -66,7 +67,15 @@ fn the_other_takes_over_when_the_agent_is_killed() {
     if cannot_run() {
         return;
     }
-    fail_over(&Place::new(), Keepalived::V3, End::Agent);
+    fail_over(&Place::new(), Keepalived::V3, Bound::Address, End::Agent);
+}
+
+#[test]
+fn connections_outlive_an_address_that_nobody_knew_of() {
+    if cannot_run() {
+        return;
+    }
+    fail_over(&Place::new(), Keepalived::V3, Bound::Everywhere, End::Agent);
 }
 
 #[test]
@@ -74,21 +83,23 @@ fn a_graceful_stop_loses_nothing() {
     if cannot_run() {
         return;
     }
-    let seen = fail_over(&Place::new(), Keepalived::V3, End::Stop);
+    let seen = fail_over(&Place::new(), Keepalived::V3, Bound::Address, End::Stop);
     for kind in [&seen.l4_new, &seen.l7_new, &seen.l7_established] {
         assert_eq!(kind.lost, Vec::<String>::new());
     }
 }
 
 #[test]
-#[ignore = "a minute and a half: every way to go, with both versions of the protocol"]
+#[ignore = "three minutes: every way to go, with both versions of the protocol and both kinds of binds"]
 fn every_way_to_go() {
     if cannot_run() {
         return;
     }
     for keepalived in [Keepalived::V2, Keepalived::V3] {
         for end in [End::Agent, End::Machine, End::Link, End::Stop] {
-            fail_over(&Place::new(), keepalived, end);
+            for bound in [Bound::Address, Bound::Everywhere] {
+                fail_over(&Place::new(), keepalived, bound, end);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reloads under load of every kind at once: keep-alive and new connections of HTTP/1, streams of HTTP/2, WebSockets,
+//! Reloads and upgrades under load of every kind at once: keep-alive and new connections of HTTP/1, streams of HTTP/2, WebSockets,
 //! flows and a stream of bulk data in the kernel. Nothing may fail.
 
 use std::io::{self, Read, Write};
@@ -159,8 +159,8 @@ fn h2load(text: &str) -> (u64, u64) {
     (number("done"), failed + u64::from(!good))
 }
 
-/// So many reloads in so long, under load; prints what all of it came to.
-fn reloads_under_load(reloads: usize, over: Duration) {
+/// So many changes in so long, under load; prints what all of it came to. `change` says what the turn's has told.
+fn under_load(what: &str, times: usize, over: Duration, change: impl Fn(&Lab, &Daemon<'_>, usize)) {
     if skip::without_lb()
         || ["wrk", "h2load", "iperf3"]
             .iter()
@@ -240,12 +240,11 @@ fn reloads_under_load(reloads: usize, over: Duration) {
 
     let begin = Instant::now();
     let mut took = Vec::new();
-    for turn in 1..=reloads {
+    for turn in 1..=times {
         let since = Instant::now();
-        let said = take(&daemon, &config(&lab, turn));
-        assert!(!said.contains("nothing has changed"));
+        change(&lab, &daemon, turn);
         took.push(since.elapsed());
-        let due = over.mul_f64(turn as f64 / reloads as f64);
+        let due = over.mul_f64(turn as f64 / times as f64);
         thread::sleep(due.saturating_sub(begin.elapsed()));
     }
     let all = begin.elapsed();
@@ -260,7 +259,7 @@ fn reloads_under_load(reloads: usize, over: Duration) {
     let streams = h2load(&h2.stdout());
     let iperf = tools::iperf3_report(&bulk.stdout());
     println!(
-        "{reloads} reloads in {:.1} s, each took {} ms in the middle, {} ms at most",
+        "{times} {what} in {:.1} s, each took {} ms in the middle, {} ms at most",
         all.as_secs_f64(),
         took[took.len() / 2].as_millis(),
         took[took.len() - 1].as_millis()
@@ -311,9 +310,27 @@ fn reloads_under_load(reloads: usize, over: Duration) {
     assert!(iperf.is_some(), "{} {}", bulk.stdout(), bulk.stderr());
 }
 
+fn reloads_under_load(times: usize, over: Duration) {
+    under_load("reloads", times, over, |lab, daemon, turn| {
+        let said = take(daemon, &config(lab, turn));
+        assert!(!said.contains("nothing has changed"));
+    });
+}
+
+fn upgrades_under_load(times: usize, over: Duration) {
+    under_load("upgrades", times, over, |_, daemon, _| {
+        daemon.upgrade().unwrap();
+    });
+}
+
 #[test]
 fn nothing_fails_over_ten_reloads() {
     reloads_under_load(10, Duration::from_secs(6));
+}
+
+#[test]
+fn nothing_fails_over_three_upgrades() {
+    upgrades_under_load(3, Duration::from_secs(6));
 }
 
 /// The figure that others are compared by.
@@ -321,4 +338,11 @@ fn nothing_fails_over_ten_reloads() {
 #[ignore = "takes a minute and more"]
 fn nothing_fails_over_a_hundred_reloads_in_a_minute() {
     reloads_under_load(100, Duration::from_secs(60));
+}
+
+/// The same for upgrades.
+#[test]
+#[ignore = "takes a minute and more"]
+fn nothing_fails_over_twenty_upgrades() {
+    upgrades_under_load(20, Duration::from_secs(60));
 }

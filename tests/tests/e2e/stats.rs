@@ -204,6 +204,17 @@ fn every_figure_agrees_with_what_was_sent() {
             "{by_kernel}: {line:?}"
         );
     }
+    // What has ended is in the histograms of times.
+    let by_kernel: u64 = servers
+        .iter()
+        .map(|server| kernel_connections(&daemon, server.name()))
+        .sum();
+    settles_at("flows whose times are known", by_kernel - open, || {
+        let metrics = text(&get(&lab, "/metrics", false));
+        let count = "lb_backend_total_time_seconds_count{backend=\"web\",path=\"kernel\"} ";
+        let count = metrics.lines().find_map(|line| line.strip_prefix(count));
+        count.unwrap().parse().unwrap()
+    });
     let page = get(&lab, "/stats", true);
     assert_eq!(page.status, 200);
     assert!(

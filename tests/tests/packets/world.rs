@@ -2,7 +2,7 @@
 //! packets come in by interface 1 on XDP, by none on TC), two servers behind a veth, and one source NAT port, so that
 //! translations are known beforehand. All of it is there in both versions of IP, on the same ports, over TCP and UDP.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{PerCpuArray, PerCpuValues};
@@ -116,6 +116,16 @@ impl World {
         self.service.at_port(port)
     }
 
+    /// No address.
+    pub(crate) fn nowhere(&self, port: u16) -> End {
+        let address = match self.family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let service = self.at(port);
+        End { address, ..service }
+    }
+
     pub(crate) fn syn(&self, from: End, port: u16) -> Frame {
         Frame::tcp(from, self.at(port), "S")
     }
@@ -169,8 +179,10 @@ pub(crate) mod port {
     pub(crate) const IPIP_TAGS: u16 = 98;
     /// A service that names a lane which there is not.
     pub(crate) const NO_LANE: u16 = 99;
+    /// At every address, also such as are yet to come; at present there is none.
+    pub(crate) const EVERYWHERE: u16 = 100;
     /// How many there are from [`TURN`] on.
-    pub(crate) const COUNT: u16 = 20;
+    pub(crate) const COUNT: u16 = 21;
 }
 
 /// Indices of hops.
@@ -471,6 +483,13 @@ impl Fixture {
             let id = u32::from(port - port::TURN) + second * 32;
             self.put_by_end("SERVICES", w.at(port), proto, Service { id, ..service });
         }
+        let everywhere = Service {
+            flags: Service::STATELESS | Service::EVERYWHERE,
+            id: u32::from(port::EVERYWHERE - port::TURN) + second * 32,
+            ..plain
+        };
+        let nowhere = w.nowhere(port::EVERYWHERE);
+        self.put_by_end("SERVICES", nowhere, proto, everywhere);
     }
 
     /// Enters what is keyed by an address, a port and a protocol.

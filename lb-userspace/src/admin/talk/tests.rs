@@ -1,5 +1,5 @@
 use super::*;
-use crate::{observe::stats::fixture, proxy::Sessions};
+use crate::observe::{sessions::Sessions, stats::fixture};
 
 /// What is answered to `text` by somebody who may do what `level` may, and says no more.
 fn talk_as(level: AdminLevel, text: &[u8]) -> String {
@@ -19,7 +19,7 @@ fn talk_as(level: AdminLevel, text: &[u8]) -> String {
         };
         let mut answer = Vec::new();
         let (_, _, read) = tokio::join!(
-            serve(Box::new(theirs), &desk, level),
+            serve(Box::new(theirs), &desk, (level, false)),
             asking,
             reading.read_to_end(&mut answer)
         );

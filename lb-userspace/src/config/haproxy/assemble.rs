@@ -53,6 +53,7 @@ const OF_DEFAULTS: &[&str] = &[
     "retries",
     "redispatch",
     "log_format",
+    "error_log_format",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",

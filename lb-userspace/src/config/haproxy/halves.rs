@@ -38,7 +38,7 @@ pub(super) fn prepare(map: &mut Map, proxy: &Proxy) {
         what: What::Text { text, .. },
         span,
     }) = map.get("log_format")
-        && text == "http"
+        && matches!(text.as_str(), "http" | "https")
     {
         // `option httplog` in mode tcp: HAProxy falls back to tcplog.
         let value = Value::plain("tcp", *span);

@@ -17,6 +17,7 @@ mod keywords;
 mod lines;
 mod more;
 mod one;
+mod operators;
 mod options;
 mod order;
 mod predicate;

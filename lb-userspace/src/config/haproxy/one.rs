@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    fn read(line: &str) -> Result<OneServer, String> {
+    fn of(line: &str) -> Result<OneServer, String> {
         let words: Vec<&str> = line.split(' ').collect();
         one_server("s", &words, true)
     }
@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn a_server_has_what_its_line_says() {
         let OneServer { server, check } =
-            read("192.0.2.1:80 weight 7 check inter 3s maxconn 9 cookie c1").unwrap();
+            of("192.0.2.1:80 weight 7 check inter 3s maxconn 9 cookie c1").unwrap();
         assert_eq!((server.name.as_str(), server.weight), ("s", 7));
         assert_eq!(server.maxconn, Some(9));
         assert_eq!(server.cookie.as_deref(), Some("c1"));
         let check = server.health_check.or(check).unwrap();
         assert_eq!(check.interval, Duration::from_secs(3));
-        assert!(!read("192.0.2.1:80").unwrap().server.check);
+        assert!(!of("192.0.2.1:80").unwrap().server.check);
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
             "name.example:80",
             "1:2:3",
         ] {
-            assert!(read(line).is_err(), "{line}");
+            assert!(of(line).is_err(), "{line}");
         }
         assert!(one_server("s\nx", &["192.0.2.1:80"], false).is_err());
     }

@@ -94,6 +94,7 @@ impl Proxy {
                 }
                 self.front.set("log_format", Value::plain("http", span));
             }
+            "httpslog" if on => self.front.set("log_format", Value::plain("https", span)),
             "tcplog" if on => self.front.set("log_format", Value::plain("tcp", span)),
             "dontlognull" => self.front.set("dontlognull", flag()),
             "dontlog-normal" => self.front.set("dontlog_normal", flag()),
@@ -158,7 +159,6 @@ impl Proxy {
             | "accept-invalid-http-response"
             | "nolinger"
             | "http-no-delay"
-            | "httpslog"
             | "idle-close-on-response"
             | "prefer-last-server"
             | "http-ignore-probes"

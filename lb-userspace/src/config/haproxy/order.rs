@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "cookie",
     "log",
     "log_format",
+    "error_log_format",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",

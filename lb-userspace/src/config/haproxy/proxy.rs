@@ -205,6 +205,13 @@ impl Proxy {
                         .set("log_format", Value::text(format, line.span_of(1)));
                 }
             }
+            "error-log-format" if self.fits(line, true, says) => {
+                if let Some(format) = says.need(line, 1, "a format") {
+                    self.front
+                        .set("error_log_format", Value::text(format, line.span_of(1)));
+                }
+            }
+            "error-log-format" => {}
             "capture" | "declare" if self.fits(line, true, says) => self.capture(line, says),
             "errorfile" => self.errorfile(line, says),
             "errorfiles" => self.errorfiles(line, says),
@@ -304,7 +311,6 @@ impl Proxy {
             "log-tag"
             | "grace"
             | "load-server-state-from-file"
-            | "error-log-format"
             | "monitor-net"
             | "persist"
             | "bind-process" => match line.keyword() {

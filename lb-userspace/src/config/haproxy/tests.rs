@@ -4,6 +4,7 @@ use super::{Options, import};
 use crate::config::{self, Config, Source};
 
 mod meaning;
+mod operators;
 mod written;
 
 /// As YAML, and what was said beside it.

@@ -31,6 +31,12 @@ impl LogLine {
         Self { pieces, wants }
     }
 
+    /// Whether it tells a request's line.
+    pub fn tells_requests(&self) -> bool {
+        let is = |piece: &Piece| matches!(piece, Piece::Field(Field::Request, _));
+        self.pieces.iter().any(is)
+    }
+
     /// The expressions in it.
     pub fn samples(&self) -> impl Iterator<Item = &Expr> {
         self.pieces.iter().filter_map(|piece| match piece {

@@ -30,7 +30,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Every YAML file of `conf/`.
+/// Every configuration of `conf/`: the YAML files but for those that Prometheus reads.
 pub(super) fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
     let files = fs::read_dir(folder)
@@ -38,6 +38,7 @@ pub(super) fn examples() -> Vec<PathBuf> {
         .map(|entry| entry.unwrap().path());
     let mut found: Vec<_> = files
         .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .filter(|path| !path.ends_with("prometheus-alerts.yaml"))
         .collect();
     found.sort();
     found
@@ -246,5 +247,74 @@ fn a_folder_of_haproxys_files_is_read_as_one() {
     assert_eq!(
         load(folder, &no_environment).unwrap().config.backends.len(),
         1
+    );
+}
+
+#[test]
+fn files_of_servers_are_read_with_places_of_their_own() {
+    let folder = Scratch::new("servers-from");
+    let write = |name: &str, text: &str| fs::write(folder.0.join(name), text).unwrap();
+    let rest = "frontends: { web: { bind: '127.0.0.1:1', default_backend: a } }\nbackends:\n  \
+                a: { servers: [{ name: own, address: '192.0.2.1:80' }], servers_from: { file: a.yaml, limit: 2 } }\n  \
+                b: { servers_from: { file: b.json } }";
+    write("lb.yaml", rest);
+    write(
+        "a.yaml",
+        "- { name: one, address: '192.0.2.2:80', weight: 7 }\n",
+    );
+    write(
+        "b.json",
+        "{ \"servers\": [ { \"name\": \"two\", \"address\": \"192.0.2.3:80\" } ] }",
+    );
+    let path = folder.0.join("lb.yaml");
+    let names = || -> Result<Vec<String>, String> {
+        let config = load(&path, &no_environment)
+            .map_err(|found| found.render(false))?
+            .config;
+        assert_eq!(config.server_files.files.len(), 2);
+        let servers = config.backends.iter().flat_map(|b| &b.servers);
+        Ok(servers
+            .map(|s| format!("{}/{}", s.name, s.weight))
+            .collect())
+    };
+    assert_eq!(
+        names(),
+        Ok(["own/1", "one/7", "two/1"].map(String::from).into())
+    );
+    write("b.json", "[]");
+    assert_eq!(names(), Ok(["own/1", "one/7"].map(String::from).into()));
+    for (text, expected) in [
+        (
+            "\n- { name: one, adress: '192.0.2.2:80' }",
+            "a.yaml:2:16: error: unknown key `adress`",
+        ),
+        (
+            "- { name: own, address: '192.0.2.2:80' }",
+            "a.yaml:1:11: error:",
+        ),
+        ("- [", "a.yaml:1:3: error:"),
+        ("", "a.yaml:1:1: error: the file of servers is empty"),
+        ("hello", "a.yaml:1:1: error: the servers must be a list"),
+        ("server: []", "a.yaml:1:1: error: unknown key `server`"),
+        (
+            "[{}, {}, {}]",
+            "a.yaml:1:1: error: 3 servers are more than the limit of 2",
+        ),
+    ] {
+        write("a.yaml", text);
+        let found = names().expect_err(text);
+        assert!(found.contains(expected), "{text:?}: {found}");
+    }
+    fs::remove_file(folder.0.join("a.yaml")).unwrap();
+    let found = names().expect_err("it is not there");
+    assert!(
+        found.contains("lb.yaml:3:") && found.contains("a.yaml` cannot be read"),
+        "{found}"
+    );
+    write("lb.yaml", &rest.replace("file: a.yaml", "path: a.yaml"));
+    let found = names().expect_err("no file is named");
+    assert!(
+        found.contains("`file` is missing") && found.contains("it is `file`"),
+        "{found}"
     );
 }

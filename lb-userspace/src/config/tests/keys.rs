@@ -22,7 +22,7 @@ backends:
 "#,
         found: &[
             "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
-            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log` or `fast_path`",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `stats_file`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log` or `fast_path`",
             "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
             "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
         ],
@@ -65,7 +65,7 @@ backends:
     health_check: { type: grpc, send_proxy: true }
     servers:
       - { name: s1, address: "192.0.2.1:80", cookie: s1, resolve: true }
-stats: { bind: "*:1080", admin: true }
+stats: { bind: "*:1080", admin: { to: x } }
 "#,
         found: &[
             "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends`, `drain` or `linger`",
@@ -74,7 +74,8 @@ stats: { bind: "*:1080", admin: true }
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
             "14:58 warning: `resolve` has no effect on `s1`, whose address is no host name => remove it",
-            "15:26 error: unsupported: `admin` in `stats` is not built yet => remove it until it is",
+            "15:26 error: `from` is missing in `admin` => write `admin: true`, or `{ from: [192.0.2.0/24] }`",
+            "15:35 error: unknown key `to` in `admin` => it takes `from`",
         ],
     },
     Case {

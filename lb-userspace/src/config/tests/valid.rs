@@ -426,7 +426,7 @@ fn global_in_full() {
     assert_eq!(path.snat_addresses, SnatAddresses::List(addresses));
     let stats = config.stats.unwrap();
     assert_eq!(
-        (stats.uri.as_str(), stats.refresh, stats.metrics_auth),
+        (stats.uri.as_str(), stats.refresh, stats.metrics.auth),
         ("/stats", Some(30 * SECOND), true)
     );
     let users = stats.auth.unwrap();

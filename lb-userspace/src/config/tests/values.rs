@@ -550,7 +550,7 @@ backends:
             "1:42 error: `realm` has characters that no header can carry => write printable ASCII",
             "1:55 error: `a:b` cannot be a user: basic authentication has no `:` in it => choose another name",
             "1:68 error: the password of `c` is empty => choose one",
-            "1:97 error: unknown key `path` in `metrics` => it takes `auth`",
+            "1:97 error: unknown key `path` in `metrics` => it takes `auth` or `servers`",
         ],
     },
     Case {

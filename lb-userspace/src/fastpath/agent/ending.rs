@@ -6,7 +6,7 @@ use lb_common::counter::Reason;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::Agent;
-use crate::fastpath::{error::FastPathError, reset::Which, traffic};
+use crate::fastpath::{error::FastPathError, reset::Which, succession::Legacy, traffic};
 
 /// Flows that are left at the end have this long to answer: three pokes and a little.
 const LAST: Duration = Duration::from_millis(2000);
@@ -19,6 +19,22 @@ impl Agent {
         self.draining = true;
         self.sync()?;
         self.publish()
+    }
+
+    /// Ends without ending anything: another process's agent goes on.
+    pub(super) fn hand_over(mut self, done: oneshot::Sender<Legacy>) {
+        self.status.take_requests(None);
+        if let Err(error) = self.end_trace() {
+            tracing::error!("the trace could not be ended: {error}");
+        }
+        self.log_flows();
+        let Self { deny, lock, .. } = self;
+        let legacy = Legacy {
+            lock: lock.into(),
+            denied: deny.changes(),
+        };
+        // Nobody waits for it any more: it goes with this process.
+        let _ = done.send(legacy);
     }
 
     /// Last phase: ends what flows are left, then detaches and removes everything; or leaves all as it is.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -85,7 +85,17 @@ impl Image {
             .map(|i| ordinals[i])
             .collect();
         let members: Arc<[u32]> = members.into();
-        for (address, proto) in service_addresses(frontend, backend, inputs.view) {
+        let flags = flags(&backend.config);
+        let mut entries: Vec<(SocketAddr, u16, u32)> =
+            service_addresses(frontend, backend, inputs.view)
+                .into_iter()
+                .map(|(address, proto)| (address, proto, flags))
+                .collect();
+        if flags & Service::STATELESS != 0 {
+            let marks = everywhere(frontend, backend).into_iter();
+            entries.extend(marks.map(|address| (address, TCP, flags | Service::EVERYWHERE)));
+        }
+        for (address, proto, flags) in entries {
             let service = Service {
                 id: registry.turn(&frontend.name, &turn_name(address, proto), room)?,
                 slots_len: slots.len() as u32,
@@ -93,7 +103,7 @@ impl Image {
                 block_len: members.len() as u16,
                 algorithm: algorithm(backend.config.balance),
                 forward: way(backend.config.forward),
-                flags: flags(&backend.config),
+                flags,
                 ..Service::default()
             };
             let balanced = Balanced {
@@ -183,10 +193,6 @@ fn service_addresses(
     backend: &Backend,
     view: &View,
 ) -> BTreeSet<(SocketAddr, u16)> {
-    let servers = backend.servers.iter();
-    let servers: Vec<IpAddr> = servers.filter_map(|s| s.address().ip()).collect();
-    let forward = backend.config.forward;
-    let serves = |ip| servers.iter().all(|server| reaches(forward, ip, *server));
     let mut found = BTreeSet::new();
     for bind in &frontend.config.binds {
         let Some(address) = bind.address.inet() else {
@@ -197,8 +203,32 @@ fn service_addresses(
             Transport::Udp => UDP,
         };
         let ips = bound_addresses(address.ip(), bind.both_families, view).into_iter();
-        let ips = ips.filter(|ip| !ip.is_loopback() && serves(*ip));
+        let ips = ips.filter(|ip| !ip.is_loopback() && serves(backend, *ip));
         found.extend(ips.map(|ip| (SocketAddr::new(ip, address.port()), proto)));
+    }
+    found
+}
+
+/// Whether the kernel path leads from an address to all servers of a backend.
+fn serves(backend: &Backend, address: IpAddr) -> bool {
+    let mut servers = backend.servers.iter().filter_map(|s| s.address().ip());
+    servers.all(|server| reaches(backend.config.forward, address, server))
+}
+
+/// What stands for the addresses that are yet to come, of each family that has a bind to all of them.
+fn everywhere(frontend: &Frontend, backend: &Backend) -> BTreeSet<SocketAddr> {
+    let mut found = BTreeSet::new();
+    for bind in &frontend.config.binds {
+        let Some(address) = bind.address.inet() else {
+            continue;
+        };
+        if bind.transport != Transport::Tcp || !address.ip().is_unspecified() {
+            continue;
+        }
+        let both = bind.both_families.then_some(Ipv4Addr::UNSPECIFIED.into());
+        let families = [Some(address.ip()), both].into_iter().flatten();
+        let families = families.filter(|family| serves(backend, *family));
+        found.extend(families.map(|family| SocketAddr::new(family, address.port())));
     }
     found
 }

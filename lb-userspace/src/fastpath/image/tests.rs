@@ -250,6 +250,35 @@ fn udp_and_tcp_are_services_of_their_own() {
 }
 
 #[test]
+fn a_frontend_that_is_bound_everywhere_says_so_where_servers_can_be_computed() {
+    let marks = |image: &Image| {
+        let four = image.v4.services.iter().map(|(key, b)| (key.addr.ip(), b));
+        let six = image.v6.services.iter().map(|(key, b)| (key.addr.ip(), b));
+        let marked = four
+            .chain(six)
+            .filter(|(_, balanced)| balanced.service.flags & Service::EVERYWHERE != 0);
+        marked.map(|(ip, _)| ip).collect::<Vec<IpAddr>>()
+    };
+    let bound = |address: &str, balance| {
+        let mut wanted = wanted(address, "192.0.2.9:80", Forward::FullNat);
+        wanted.frontend.binds[0].both_families = address.starts_with("[::]");
+        wanted.backend.balance = balance;
+        wanted.image()
+    };
+    assert!(marks(&bound("[::]:80", Balance::RoundRobin)).is_empty());
+    assert!(marks(&bound("192.0.2.1:80", Balance::Maglev)).is_empty());
+    let image = bound("[::]:80", Balance::Maglev);
+    // The family that its servers cannot be reached from is left to userspace.
+    assert_eq!(marks(&image), [IpAddr::from([0, 0, 0, 0])]);
+    assert!(
+        image
+            .service_addresses()
+            .iter()
+            .all(|ip| !ip.is_unspecified())
+    );
+}
+
+#[test]
 fn any_means_the_addresses_of_both_families() {
     let mut any = wanted("[::]:80", "192.0.2.9:80", Forward::FullNat);
     any.frontend.binds[0].both_families = true;

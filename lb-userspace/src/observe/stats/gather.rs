@@ -110,6 +110,7 @@ pub(super) fn frontend(
         path,
         path_reason,
         kernel,
+        history: None,
     }
 }
 
@@ -202,6 +203,7 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         forward: (backend.config.mode == Mode::Tcp).then_some(backend.config.forward.name().into()),
         own: Member { row, kernel },
         servers,
+        history: None,
     }
 }
 

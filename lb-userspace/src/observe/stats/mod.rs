@@ -2,19 +2,21 @@
 
 pub mod csv;
 pub mod endpoint;
+mod form;
 mod gather;
+pub mod history;
 pub mod metrics;
 pub mod page;
 pub mod process;
 pub mod row;
 pub mod snapshot;
+pub mod top;
 
 pub use gather::FIRST_PROXY;
+pub use history::History;
 pub use process::Process;
 pub use row::Row;
 pub use snapshot::{Snapshot, Sources};
-
-use super::path::PathKind;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -5,7 +5,13 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::{gather, process::Process, row::Row};
+use super::{
+    gather,
+    history::{Curves, History},
+    process::Process,
+    row::Row,
+    top::{Clients, Top},
+};
 use crate::{
     observe::{
         log::{self, sink::Totals},
@@ -24,6 +30,10 @@ pub struct Sources {
     pub path: SharedPathStatus,
     /// The log, for its own counters.
     pub log: log::Sink,
+    /// The last hour.
+    pub history: History,
+    /// Who asks most.
+    pub top: Top,
 }
 
 impl Sources {
@@ -39,6 +49,8 @@ impl Sources {
             process,
             path,
             log,
+            history: History::default(),
+            top: Top::default(),
         }
     }
 
@@ -70,12 +82,18 @@ impl Sources {
                     .map_or(0, |since| since.as_secs()),
                 uptime: self.process.started_at.elapsed().as_secs(),
                 stopping: self.process.is_stopping(),
+                servers_refused: self.process.servers_refused(),
                 current_connections: topology
                     .frontends
                     .iter()
                     .map(|f| u64::from(f.current()))
                     .sum(),
                 log: self.log.totals(),
+                predecessors: {
+                    let left = self.process.predecessors().into_iter();
+                    let left = left.map(|(pid, connections)| Predecessor { pid, connections });
+                    left.collect()
+                },
             },
             frontends: topology
                 .frontends
@@ -91,7 +109,25 @@ impl Sources {
                 })
                 .collect(),
             path,
+            history: None,
+            clients: Vec::new(),
         }
+    }
+
+    /// The present figures with all that the page has beside them: the last hour, and who asks most.
+    pub fn whole(&self) -> Snapshot {
+        let mut snapshot = self.snapshot();
+        snapshot.history = Some(self.history.total());
+        for frontend in &mut snapshot.frontends {
+            let name = frontend.row.pxname.as_deref();
+            frontend.history = name.and_then(|name| self.history.frontend(name));
+        }
+        for backend in &mut snapshot.backends {
+            let name = backend.own.row.pxname.as_deref();
+            backend.history = name.and_then(|name| self.history.backend(name));
+        }
+        snapshot.clients = self.top.clients(&self.topology());
+        snapshot
     }
 }
 
@@ -107,6 +143,12 @@ pub struct Snapshot {
     /// The in-kernel path.
     #[serde(rename = "fast_path")]
     pub path: PathStatus,
+    /// All frontends together in the last hour; only where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Curves>,
+    /// Who asks most, by each stick table of addresses; only where it is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Clients>,
 }
 
 impl Snapshot {
@@ -149,10 +191,25 @@ pub struct ProcessFacts {
     pub uptime: u64,
     /// Whether a stop has begun.
     pub stopping: bool,
+    /// What is wrong with files of servers, so that earlier ones are in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers_refused: Vec<String>,
     /// Userspace connections now.
     pub current_connections: u64,
     /// What became of log lines.
     pub log: Totals,
+    /// Processes whose place this one has taken, while they serve their last connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predecessors: Vec<Predecessor>,
+}
+
+/// A process that serves its last connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// Its id.
+    pub pid: u32,
+    /// How many they are.
+    pub connections: u64,
 }
 
 impl ProcessFacts {
@@ -182,6 +239,9 @@ pub struct FrontendStats {
     pub path_reason: String,
     /// The kernel's part of the row.
     pub kernel: KernelShare,
+    /// The last hour; only where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Curves>,
 }
 
 /// A backend's figures.
@@ -193,6 +253,9 @@ pub struct BackendStats {
     pub own: Member,
     /// Its servers in the order of the file.
     pub servers: Vec<Member>,
+    /// The last hour; only where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Curves>,
 }
 
 /// A server or a backend.

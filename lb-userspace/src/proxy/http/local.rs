@@ -19,6 +19,7 @@ const MAX_FIELDS: usize = 101;
 pub struct Local {
     pub(super) pool: Pool,
     pub(super) server: http1::Builder,
+    lingering: Cell<bool>,
     quiet: Cell<bool>,
     stopping: Cell<bool>,
     superseded: Cell<bool>,
@@ -39,6 +40,7 @@ impl Default for Local {
         Self {
             pool: Pool::default(),
             server,
+            lingering: Cell::new(false),
             quiet: Cell::new(false),
             stopping: Cell::new(false),
             superseded: Cell::new(false),
@@ -53,6 +55,18 @@ impl Local {
     /// The worker's own flag is shared between threads; this copy is not, so every connection may look at it always.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Whether connections should end with the next answer, and idle ones stay until then: another process has the
+    /// listeners, and a client may be about to ask.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.get()
+    }
+
+    /// Connections are to end with their next answer.
+    pub(in crate::proxy) fn linger(&self) {
+        self.lingering.set(true);
+        self.changed.notify_waiters();
     }
 
     /// Whether connections should end after a request: those that have not carried one yet may still do so.

@@ -138,7 +138,8 @@ impl Plan {
             frontends.chain(topology.backends.iter().map(|b| &b.config.forwarding))
         };
         let wants = || {
-            let formats = topology.frontends.iter().map(|f| &f.config.log_format);
+            let configs = topology.frontends.iter().map(|f| &f.config);
+            let formats = configs.flat_map(|c| c.error_log_format.iter().chain([&c.log_format]));
             formats.map(AccessLog::wants)
         };
         Self {

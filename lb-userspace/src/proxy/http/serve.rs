@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode, header::CONNECTION};
 use hyper::{body::Incoming, server::conn::http1, service::HttpService};
 use socket2::SockRef;
 use tokio::{
@@ -121,7 +121,20 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
         let client = Rc::clone(client);
         move |request: Request<Incoming>| {
             let (head, body) = request.into_parts();
-            exchange::serve(Rc::clone(&client), head, Inbound::Http1(body))
+            let client = Rc::clone(&client);
+            async move {
+                let lingering = client.worker.clone();
+                let mut answer = exchange::serve(client, head, Inbound::Http1(body)).await;
+                // Said with the answer, so that no request is ever on its way to a connection that has been closed.
+                if lingering.http.is_lingering()
+                    && let Ok(answer) = &mut answer
+                    && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                {
+                    let headers = answer.headers_mut();
+                    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
+            }
         }
     });
     let mut connection = client.worker.http.server.serve_connection(io, service);

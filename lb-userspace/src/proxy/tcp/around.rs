@@ -5,31 +5,33 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
 use super::{Client, Worker};
 use crate::{
     proxy::http,
-    rules::{Fact, Seen, Side, TlsFact, Value, World},
+    rules::{Fact, Fault, Seen, Side, TlsFact, Value, World},
     tls::Session,
     topology::{Backend, Frontend},
 };
 
 /// A connection, and the process around it.
-pub(super) struct Around<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) source: Option<SocketAddr>,
-    pub(super) destination: Option<SocketAddr>,
-    pub(super) frontend: &'a Arc<Frontend>,
+pub(in crate::proxy) struct Around<'a> {
+    pub(in crate::proxy) worker: &'a Worker,
+    pub(in crate::proxy) source: Option<SocketAddr>,
+    pub(in crate::proxy) destination: Option<SocketAddr>,
+    pub(in crate::proxy) frontend: &'a Arc<Frontend>,
     /// TLS that ends here.
-    pub(super) tls: Option<&'a Session>,
-    pub(super) backend: Option<&'a Arc<Backend>>,
+    pub(in crate::proxy) tls: Option<&'a Session>,
+    pub(in crate::proxy) backend: Option<&'a Arc<Backend>>,
     /// The name that a client asks for whose TLS passes through, if it was looked at.
-    pub(super) name: Option<&'a str>,
+    pub(in crate::proxy) name: Option<&'a str>,
+    /// Why it was not let in.
+    pub(in crate::proxy) fault: Option<&'a Fault>,
     /// What the client has said so far.
-    pub(super) request: Option<Seen<'a>>,
+    pub(in crate::proxy) request: Option<Seen<'a>>,
     /// What the server has, where that is looked at.
-    pub(super) response: Option<Seen<'a>>,
+    pub(in crate::proxy) response: Option<Seen<'a>>,
 }
 
 impl<'a> Around<'a> {
     /// Of a connection that nobody looks into.
-    pub(super) fn of(worker: &'a Worker, client: &'a Client) -> Self {
+    pub(in crate::proxy) fn of(worker: &'a Worker, client: &'a Client) -> Self {
         Self {
             worker,
             source: client.address.inet(),
@@ -38,6 +40,7 @@ impl<'a> Around<'a> {
             tls: client.tls.as_deref(),
             backend: None,
             name: None,
+            fault: None,
             request: None,
             response: None,
         }
@@ -80,6 +83,10 @@ impl World for Around<'_> {
 
     fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
         http::name_part(self.tls?, issuer, name, which)
+    }
+
+    fn fault(&self) -> Fault {
+        self.fault.cloned().unwrap_or_default()
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -31,7 +31,7 @@ mod pipe;
 pub mod relay;
 mod route;
 
-use around::Around;
+pub(in crate::proxy) use around::Around;
 use inspect::{Early, Ended, Gate};
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Before, Idle, relay};
@@ -366,6 +366,7 @@ async fn carry(
     let tls = client.tls.as_deref();
     let judge = |seen: Seen<'_>| {
         let world = Around {
+            fault: None,
             worker,
             source,
             destination,

@@ -95,6 +95,8 @@ async fn serve(
         let assigned = Instant::now();
         trace.queued = Some(assigned - start);
         trace.server = Some(Arc::clone(&server));
+        let distributions = &backend.counters.distributions;
+        distributions.queue.record(assigned - start);
         backend.counters.times.queue.add(millis(assigned - start));
         server.counters.times.queue.add(millis(assigned - start));
         if let Some(left) = left.take() {

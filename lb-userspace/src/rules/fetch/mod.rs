@@ -4,6 +4,7 @@
 //! last to a template, as HAProxy's do.
 
 mod counter;
+mod fault;
 mod header;
 pub mod hello;
 mod names;
@@ -26,9 +27,12 @@ use super::{
 };
 
 use counter::{Counted, Operation};
+pub use fault::Fault;
+use fault::FaultPart;
 use header::Occurrence;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
+use request::LinePart;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,19 +191,10 @@ pub enum Fetch {
     },
     /// `req.body` and the like.
     Body(BodyPart),
+    /// `fc_err` and the like.
+    Fault(FaultPart),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
-}
-
-/// A part of a request's line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinePart {
-    /// The method.
-    Method,
-    /// Path and query, or all of a target that has more.
-    Uri,
-    /// `HTTP/1.1`.
-    Version,
 }
 
 impl Fetch {
@@ -231,6 +226,7 @@ impl Fetch {
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
+            Self::Fault(part) => part.kind(),
             Self::Body(part) => part.kind(),
             _ => Kind::Str,
         }
@@ -515,6 +511,7 @@ impl Fetch {
             Self::Body(part) => part.sample(scene.state.body())?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
+            Self::Fault(part) => part.sample(scene)?,
             Self::Date { offset, factor } => {
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)

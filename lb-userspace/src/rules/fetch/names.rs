@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    Fact, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, counter::counter,
+    Fact, FaultPart, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, counter::counter,
     payload::Payload,
 };
 use crate::rules::{
@@ -109,7 +109,7 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_fc_alpn" => Fetch::Tls(TlsFact::Alpn),
         "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),
         "ssl_fc_has_crt" | "ssl_c_used" => Fetch::Tls(TlsFact::CertificateUsed),
-        "ssl_c_verify" => Fetch::Tls(TlsFact::Verify),
+        "ssl_c_verify" | "ssl_c_err" | "ssl_c_ca_err" => Fetch::Tls(TlsFact::Verify),
         "ssl_fc_is_resumed" => Fetch::Tls(TlsFact::Resumed),
         "ssl_c_notbefore" => Fetch::Tls(TlsFact::NotBefore),
         "ssl_c_notafter" => Fetch::Tls(TlsFact::NotAfter),
@@ -122,7 +122,7 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_c_sha1" => Fetch::Tls(TlsFact::Sha1),
         "ssl_c_sha256" => Fetch::Tls(TlsFact::Sha256),
         "ssl_c_serial" => Fetch::Tls(TlsFact::Serial),
-        _ => return None,
+        other => return FaultPart::named(other).map(Fetch::Fault),
     })
 }
 
@@ -492,6 +492,12 @@ const NAMES: &[&str] = &[
     "res.cook_val",
     "ssl_c_used",
     "ssl_c_verify",
+    "ssl_c_err",
+    "ssl_c_ca_err",
+    "fc_err",
+    "fc_err_str",
+    "ssl_fc_err",
+    "ssl_fc_err_str",
     "ssl_c_s_dn",
     "ssl_c_i_dn",
     "ssl_c_sha1",

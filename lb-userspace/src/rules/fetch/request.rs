@@ -9,6 +9,17 @@ use http::{
 use super::Side;
 use crate::rules::cookies::Pairs;
 
+/// A part of a request's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinePart {
+    /// The method.
+    Method,
+    /// Path and query, or all of a target that has more.
+    Uri,
+    /// `HTTP/1.1`.
+    Version,
+}
+
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
 pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
     parameters(query.as_bytes(), name, delimiter).next()

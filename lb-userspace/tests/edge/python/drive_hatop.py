@@ -1,6 +1,7 @@
 """hatop, unmodified, under a terminal: what it shows, and keys that disable and enable a server and change its weight."""
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -56,17 +57,23 @@ def state():
 
 
 until("the table", lambda: "s1" in shown() and ">>> b" in shown())
-# Down to the server, wherever the cursor begins, until the key works.
+# Over the lines, wherever the cursor begins, until the key has met the server.
 KEYS = {"disable": b"\x1b[21~", "enable": b"\x1b[20~"}
-end = time.time() + PATIENCE
-while state()[0] != "MAINT":
-    assert time.time() < end, shown()[-2000:]
-    os.write(terminal, b"\x1bOB")
-    read()
-    os.write(terminal, KEYS["disable"])
-    read()
-os.write(terminal, KEYS["enable"])
-until("enabled", lambda: state()[0] == "no check")
+
+
+def press(key, wanted):
+    end = time.time() + PATIENCE
+    ways = itertools.cycle([b""] + 8 * [b"\x1bOB"] + 8 * [b"\x1bOA"])
+    while state()[0] != wanted:
+        assert time.time() < end, shown()[-2000:]
+        os.write(terminal, next(ways))
+        read()
+        os.write(terminal, key)
+        read()
+
+
+press(KEYS["disable"], "MAINT")
+press(KEYS["enable"], "no check")
 os.write(terminal, b"q")
 end = time.time() + PATIENCE
 while time.time() < end:

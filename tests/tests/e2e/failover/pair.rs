@@ -35,6 +35,24 @@ pub(super) enum Keepalived {
     V3,
 }
 
+/// What the frontends are bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The address that moves, before it comes: the kernel path serves it from its first packet on.
+    Address,
+    /// `*`: the agent has to learn of the address when it comes.
+    Everywhere,
+}
+
+impl Bound {
+    fn host(self) -> String {
+        match self {
+            Bound::Address => ADDRESS.to_string(),
+            Bound::Everywhere => "*".to_owned(),
+        }
+    }
+}
+
 /// The network.
 pub(super) struct Place {
     // First, so that nothing is attached to what is being taken down.
@@ -103,7 +121,8 @@ impl Place {
         }
     }
 
-    fn body(&self) -> String {
+    fn body(&self, bound: Bound) -> String {
+        let host = bound.host();
         let servers = |port: u16| {
             let each = (0..self.lab.servers()).map(|i| {
                 let address = self.lab.server_addr(i);
@@ -114,8 +133,8 @@ impl Place {
         let check = "health_check: { type: tcp, interval: 500ms }";
         format!(
             "frontends:\n  \
-               l4: {{ mode: tcp, bind: \"{ADDRESS}:{L4}\", default_backend: l4 }}\n  \
-               l7: {{ mode: http, bind: \"{ADDRESS}:{L7}\", default_backend: l7 }}\n\
+               l4: {{ mode: tcp, bind: \"{host}:{L4}\", default_backend: l4 }}\n  \
+               l7: {{ mode: http, bind: \"{host}:{L7}\", default_backend: l7 }}\n\
              backends:\n  \
                l4: {{ mode: tcp, balance: maglev, {check}, servers: [{}] }}\n  \
                l7: {{ mode: http, {check}, servers: [{}] }}\n",
@@ -127,17 +146,18 @@ impl Place {
 
 impl<'a> Pair<'a> {
     /// Both serve, and the first has the address.
-    pub(super) fn new(place: &'a Place, keepalived: Keepalived) -> Pair<'a> {
+    pub(super) fn new(place: &'a Place, keepalived: Keepalived, bound: Bound) -> Pair<'a> {
         let nodes = [place.lab.balancer(), &place.second];
         let nodes = nodes.into_iter().enumerate().map(|(i, netns)| {
-            // The kernel path knows the address before it comes, so that it is served from its first packet on.
-            netns.sysctl("net/ipv4/ip_nonlocal_bind", "1").unwrap();
+            if bound == Bound::Address {
+                netns.sysctl("net/ipv4/ip_nonlocal_bind", "1").unwrap();
+            }
             let role = format!("lb{i}");
             // Fifteen characters at most, and no other process of this machine has it.
             let name = format!("lbt{}n{i}", std::process::id());
             let folder = std::env::temp_dir().join(place.lab.tag().name(&role));
             let health = folder.join("health");
-            let daemon = Daemon::builder(&place.lab, &place.body())
+            let daemon = Daemon::builder(&place.lab, &place.body(bound))
                 .role(&role)
                 .in_netns(netns)
                 .alias(&name)

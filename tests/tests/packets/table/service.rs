@@ -51,6 +51,52 @@ pub(super) fn rows(w: &World) -> Vec<Row> {
             ),
         ]);
     }
+    let come = w.at(port::EVERYWHERE);
+    // A test run on TC comes in by no device, and the routes are asked for one.
+    let (verdict, reason) = if w.xdp() {
+        (Drop, Settling)
+    } else {
+        (Up, NotForUs)
+    };
+    for flags in [".", "P.", "F.", "S.", ""] {
+        rows.push(row(
+            format!("a segment {flags:?} to a port that is served everywhere, at an address of which nobody knows yet"),
+            nothing,
+            Frame::tcp(w.client, come, flags),
+            verdict,
+            &[reason],
+        ));
+    }
+    rows.extend([
+        row(
+            "a first segment to it is the host's",
+            nothing,
+            Frame::tcp(w.client, come, "S"),
+            Up,
+            &[NotForUs],
+        ),
+        row(
+            "and so is a segment in a frame for another station",
+            nothing,
+            Frame::tcp(w.client, come.at_mac(w.s1.mac), "."),
+            Up,
+            &[NotForUs],
+        ),
+        row(
+            "and a datagram",
+            nothing,
+            Frame::udp(w.client, come),
+            Up,
+            &[NotForUs],
+        ),
+        row(
+            "what stands for every address is none itself",
+            nothing,
+            Frame::tcp(w.client, w.nowhere(port::EVERYWHERE), "S"),
+            Up,
+            &[NotForUs],
+        ),
+    ]);
     rows.push(row(
         "whatever flags it has",
         nothing,

@@ -1,8 +1,9 @@
 //! The stats endpoint: the page, CSV, JSON, metrics and health over HTTP/1.1.
 
+mod act;
 mod respond;
 mod route;
 mod serve;
 
-pub use respond::Endpoint;
-pub use serve::{ListenError, Serving, listen};
+pub use respond::{Asked, Endpoint};
+pub use serve::{ListenError, Serving, listen, name};

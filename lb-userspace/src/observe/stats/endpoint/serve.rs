@@ -4,15 +4,16 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Response;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Endpoint;
+use super::{Asked, Endpoint};
 use crate::{
     config::model::{Address, Bind},
     tls::Acceptor,
@@ -58,6 +59,16 @@ type Seat = (Address, bool);
 
 fn seat(bind: &Bind) -> Seat {
     (bind.address.clone(), bind.both_families)
+}
+
+/// What two processes call the listener of a bind.
+pub fn name(bind: &Bind) -> String {
+    let (address, both) = seat(bind);
+    name_of(&address, both)
+}
+
+fn name_of(address: &Address, both_families: bool) -> String {
+    format!("{address}{}", if both_families { " v4v6" } else { "" })
 }
 
 /// Opens the listeners, while the daemon still may.
@@ -110,6 +121,7 @@ pub struct Serving {
 /// A listener.
 #[derive(Debug)]
 struct Accepting {
+    listener: Arc<tokio::net::TcpListener>,
     server: Arc<ArcSwap<Server>>,
     end: Arc<Notify>,
 }
@@ -126,6 +138,16 @@ impl Default for Serving {
 }
 
 impl Serving {
+    /// Duplicates of what is listened on, each with its [`name`].
+    pub fn lend(&self) -> impl Iterator<Item = (String, OwnedFd)> {
+        self.accepting
+            .iter()
+            .filter_map(|((address, both), accepting)| {
+                let socket = accepting.listener.as_fd().try_clone_to_owned().ok()?;
+                Some((name_of(address, *both), socket))
+            })
+    }
+
     /// Those of `binds` that are not listened on.
     pub fn missing(&self, binds: &[Bind]) -> Vec<Bind> {
         let missing = binds
@@ -163,8 +185,9 @@ impl Serving {
                 accepting.server.store(Arc::new(server));
                 self.accepting.insert(seat, accepting);
             } else if let Some(listener) = listeners.remove(&seat) {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
                 let accepting = Accepting {
+                    listener: Arc::clone(&listener),
                     server: Arc::new(ArcSwap::from_pointee(server)),
                     end: Arc::default(),
                 };
@@ -196,7 +219,7 @@ struct Server {
 
 /// Accepts until it is to `end`, and then serves those that have come.
 async fn accept(
-    listener: tokio::net::TcpListener,
+    listener: Arc<tokio::net::TcpListener>,
     server: Arc<ArcSwap<Server>>,
     places: Arc<Semaphore>,
     end: Arc<Notify>,
@@ -210,11 +233,11 @@ async fn accept(
             () = end.notified() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 let server = server.load_full();
                 connections.spawn(async move {
                     let _place = place;
-                    server.serve(stream).await;
+                    server.serve(stream, client.ip()).await;
                 });
             }
             Err(error) => {
@@ -229,20 +252,20 @@ async fn accept(
 }
 
 impl Server {
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, client: IpAddr) {
         let Some(acceptor) = &self.acceptor else {
-            return self.connection(stream).await;
+            return self.connection(stream, client).await;
         };
         // A client without a handshake gets nothing, not even a line in the log: anybody can be one.
         if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            self.connection(stream).await;
+            self.connection(stream, client).await;
         }
     }
 
-    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr) {
         let service = service_fn(
             |request: hyper::Request<hyper::body::Incoming>| async move {
-                Ok::<_, Infallible>(self.respond(request).await)
+                Ok::<_, Infallible>(self.respond(request, client).await)
             },
         );
         let serving = http1::Builder::new()
@@ -257,11 +280,23 @@ impl Server {
     async fn respond(
         &self,
         request: hyper::Request<hyper::body::Incoming>,
+        client: IpAddr,
     ) -> Response<Full<Bytes>> {
-        let (head, _body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let endpoint = Arc::clone(&self.endpoint);
-        let takes_long = endpoint.takes_long(&head.headers);
-        let respond = move || endpoint.respond(&head.method, &head.uri, &head.headers);
+        let body = read(body, endpoint.wants_body(&head.method, &head.uri)).await;
+        let takes_long = endpoint.takes_long(&head.uri, &head.headers);
+        let secure = self.acceptor.is_some();
+        let respond = move || {
+            endpoint.respond(&Asked {
+                method: &head.method,
+                uri: &head.uri,
+                headers: &head.headers,
+                body: &body,
+                client: Some(client),
+                secure,
+            })
+        };
         if !takes_long {
             return respond();
         }
@@ -274,6 +309,18 @@ impl Server {
             response
         })
     }
+}
+
+/// So much of a body, and as much as there is of one that breaks off.
+async fn read(body: hyper::body::Incoming, most: usize) -> Bytes {
+    let mut read = BytesMut::new();
+    let mut body = Limited::new(body, most);
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    read.freeze()
 }
 
 #[cfg(test)]
@@ -315,7 +362,8 @@ mod tests {
             refresh: None,
             realm: "x".into(),
             auth: None,
-            metrics_auth: false,
+            metrics: Default::default(),
+            admin: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
         let client = std::thread::spawn(move || client(address));

@@ -59,7 +59,7 @@ fn flows(path: &PathStatus) -> Markup {
     html! {
         div.panel {
             h3 { "Flow table" }
-            p.figure { (format::number(path.flows)) span.quiet { " of " (format::number(path.max_flows)) } }
+            p.amount { (format::number(path.flows)) span.quiet { " of " (format::number(path.max_flows)) } }
             // Admission of new flows stops at 95 %.
             meter min="0" max=(path.max_flows.max(1)) high=(path.max_flows / 100 * 80) value=(path.flows)
                 aria-label="Flow table fill" { (share) " %" }
@@ -81,10 +81,12 @@ fn reasons(path: &PathStatus, kind: CounterKind, title: &str) -> Markup {
                 p.quiet { "Nothing so far." }
             } @else {
                 table.reasons {
-                    @for counter in counters {
-                        tr title=(counter.help) {
-                            th scope="row" { (counter.name.replace('_', " ")) }
-                            td { (format::number(counter.value)) }
+                    tbody {
+                        @for counter in counters {
+                            tr title=(counter.help) {
+                                th scope="row" { (counter.name.replace('_', " ")) }
+                                td { (format::number(counter.value)) }
+                            }
                         }
                     }
                 }

@@ -18,6 +18,15 @@ pub(super) fn number(n: u64) -> String {
     out
 }
 
+/// A number of tenths: `0`, `0.3`, `12.3`, `1 234`.
+pub(super) fn tenths(n: u64) -> String {
+    match n {
+        0 => "0".to_owned(),
+        ..1000 if !n.is_multiple_of(10) => format!("{}.{}", n / 10, n % 10),
+        _ => number(n / 10),
+    }
+}
+
 /// `1.2 MB`, in powers of a thousand.
 pub(super) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -65,6 +74,19 @@ mod tests {
         assert_eq!(number(0), "0");
         assert_eq!(number(999), "999");
         assert_eq!(number(1_234_567), "1\u{202f}234\u{202f}567");
+    }
+
+    #[test]
+    fn small_numbers_have_tenths() {
+        for (n, text) in [
+            (0, "0"),
+            (3, "0.3"),
+            (123, "12.3"),
+            (120, "12"),
+            (12_345, "1234"),
+        ] {
+            assert_eq!(tenths(n).replace(GROUP, ""), text, "{n}");
+        }
     }
 
     #[test]

@@ -1,15 +1,9 @@
-//! A table per proxy, in HAProxy's columns.
+//! The table of a proxy, in HAProxy's columns.
 
 use maud::{Markup, html};
 
 use super::format;
-use crate::observe::{
-    path::PathKind,
-    stats::{
-        row::Row,
-        snapshot::{BackendStats, FrontendStats, KernelShare, Snapshot},
-    },
-};
+use crate::observe::stats::row::Row;
 
 /// HAProxy's groups of columns.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -31,75 +25,18 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// All proxies.
-pub(super) fn section(snapshot: &Snapshot) -> Markup {
+/// The table of a proxy.
+pub(super) fn table(name: &str, rows: Markup) -> Markup {
     html! {
-        @for frontend in &snapshot.frontends { (self::frontend(frontend)) }
-        @for backend in &snapshot.backends { (self::backend(backend)) }
-    }
-}
-
-fn frontend(frontend: &FrontendStats) -> Markup {
-    let row = &frontend.row;
-    let caption = html! {
-        span.kind { "frontend" } " " b { (text(row.pxname.as_deref())) }
-        " " span.tag { (text(row.mode.as_deref())) }
-        " " span.tag.kernel[frontend.path != PathKind::Userspace] title=(frontend.path_reason) {
-            (frontend.path.name())
-        }
-        " " span.quiet {
-            (frontend.path_reason)
-            @if !frontend.binds.is_empty() { " · " (frontend.binds.join(", ")) }
-            (kernel_share(row, &frontend.kernel))
-        }
-    };
-    proxy(&caption, html! { (line("Frontend", "frontend", row)) })
-}
-
-fn backend(backend: &BackendStats) -> Markup {
-    let row = &backend.own.row;
-    let caption = html! {
-        span.kind { "backend" } " " b { (text(row.pxname.as_deref())) }
-        " " span.tag { (text(row.mode.as_deref())) }
-        " " span.quiet {
-            (text(row.algo.as_deref()))
-            @if let Some(forward) = &backend.forward { " · " (forward) }
-            @if let Some(cookie) = &row.cookie { " · cookie " (cookie) }
-            (kernel_share(row, &backend.own.kernel))
-        }
-    };
-    let rows = html! {
-        @for server in &backend.servers {
-            (line(text(server.row.svname.as_deref()), state_class(&server.row), &server.row))
-        }
-        (line("Backend", if is_down(row) { "backend down" } else { "backend" }, row))
-    };
-    proxy(&caption, rows)
-}
-
-/// What part of the sessions the kernel carried, where it carried any.
-fn kernel_share(row: &Row, kernel: &KernelShare) -> String {
-    let all = row.stot.unwrap_or(0);
-    match (kernel.connections * 100).checked_div(all) {
-        Some(share) if kernel.connections > 0 => {
-            format!(" · kernel carried {share} % of sessions")
-        }
-        _ => String::new(),
-    }
-}
-
-fn proxy(caption: &Markup, rows: Markup) -> Markup {
-    html! {
-        div.proxy tabindex="0" {
+        div.scroll tabindex="0" role="region" aria-label={ "Figures of " (name) } {
             table.stats {
-                caption { (caption) }
                 thead {
                     tr {
                         td {}
                         @for (group, columns) in GROUPS { th colspan=(columns.len()) scope="colgroup" { (group) } }
                     }
                     tr {
-                        td {}
+                        th scope="col" { "Name" }
                         @for (_, columns) in GROUPS { @for column in *columns { th scope="col" { (column) } } }
                     }
                 }
@@ -109,47 +46,66 @@ fn proxy(caption: &Markup, rows: Markup) -> Markup {
     }
 }
 
-fn line(name: &str, class: &str, row: &Row) -> Markup {
-    let number = |value: Option<u64>| value.map(format::number).unwrap_or_default();
-    let bytes = |value: Option<u64>| value.map(format::bytes).unwrap_or_default();
+/// A number's cell; one of nothing stands back.
+fn cell(value: Option<u64>, text: impl Fn(u64) -> String) -> Markup {
+    html! {
+        @match value {
+            Some(0) => td.z { (text(0)) },
+            Some(value) => td { (text(value)) },
+            None => td {},
+        }
+    }
+}
+
+/// A row. Where servers of the backend `of` may be changed, it can be chosen.
+pub(super) fn line(name: &str, class: &str, row: &Row, of: Option<&str>) -> Markup {
+    let number = |value: Option<u64>| cell(value, format::number);
+    let bytes = |value: Option<u64>| cell(value, format::bytes);
     // A server's queue and session limit of nothing reads as HAProxy's dash.
     let limit = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), format::number);
     let is_server = row.r#type == Some(2);
     html! {
         tr class=(class) {
             th scope="row" {
-                i.dot {} (name)
+                @if let Some(backend) = of {
+                    label {
+                        input type="checkbox" name="s" value=(name) aria-label={ "Choose " (backend) "/" (name) };
+                        i.dot {} (name)
+                    }
+                } @else {
+                    i.dot {} (name)
+                }
                 @if let (true, Some(address)) = (is_server, &row.addr) { small { (address) } }
             }
-            td { (number(row.qcur)) }
-            td { (number(row.qmax)) }
+            (number(row.qcur))
+            (number(row.qmax))
             td { @if is_server { (limit(row.qlimit)) } }
-            td { (number(row.rate)) }
-            td { (number(row.rate_max)) }
-            td { @if row.rate_lim.is_some_and(|limit| limit > 0) { (number(row.rate_lim)) } }
-            td { (number(row.scur)) }
-            td { (number(row.smax)) }
+            (number(row.rate))
+            (number(row.rate_max))
+            (number(row.rate_lim.filter(|limit| *limit > 0)))
+            (number(row.scur))
+            (number(row.smax))
             td { (limit(row.slim)) }
-            td { (number(row.stot)) }
-            td { (number(row.lbtot)) }
+            (number(row.stot))
+            (number(row.lbtot))
             td { (last_session(row)) }
-            td { (bytes(row.bin)) }
-            td { (bytes(row.bout)) }
-            td { (number(row.dreq)) }
-            td { (number(row.dresp)) }
-            td { (number(row.ereq)) }
-            td { (number(row.econ)) }
-            td { (number(row.eresp)) }
-            td { (number(row.wretr)) }
-            td { (number(row.wredis)) }
+            (bytes(row.bin))
+            (bytes(row.bout))
+            (number(row.dreq))
+            (number(row.dresp))
+            (number(row.ereq))
+            (number(row.econ))
+            (number(row.eresp))
+            (number(row.wretr))
+            (number(row.wredis))
             td { (status(row)) }
             td title=[row.last_chk.as_deref()] { (last_check(row)) }
-            td { (number(row.weight)) }
-            td { @if is_server { (mark(row.act)) } @else { (number(row.act)) } }
-            td { @if is_server { (mark(row.bck)) } @else { (number(row.bck)) } }
-            td { (number(row.chkfail)) }
-            td { (number(row.chkdown)) }
-            td { (row.downtime.map(format::time).unwrap_or_default()) }
+            (number(row.weight))
+            @if is_server { td { (mark(row.act)) } } @else { (number(row.act)) }
+            @if is_server { td { (mark(row.bck)) } } @else { (number(row.bck)) }
+            (number(row.chkfail))
+            (number(row.chkdown))
+            (cell(row.downtime, format::time))
             td { @if is_server { (row.throttle.map_or_else(|| "-".to_owned(), |t| format!("{t} %"))) } }
         }
     }
@@ -193,12 +149,12 @@ fn last_session(row: &Row) -> String {
     }
 }
 
-fn is_down(row: &Row) -> bool {
+pub(super) fn is_down(row: &Row) -> bool {
     row.status.as_deref() == Some("DOWN")
 }
 
 /// HAProxy's colours of state.
-fn state_class(row: &Row) -> &'static str {
+pub(super) fn state_class(row: &Row) -> &'static str {
     let status = text(row.status.as_deref());
     let backup = row.bck == Some(1);
     match status {
@@ -214,7 +170,7 @@ fn state_class(row: &Row) -> &'static str {
     }
 }
 
-fn text(value: Option<&str>) -> &str {
+pub(super) fn text(value: Option<&str>) -> &str {
     value.unwrap_or_default()
 }
 

@@ -289,6 +289,10 @@ impl Exchange {
         frontend.http.response(self.status.unwrap_or(0));
         let termination = self.termination.unwrap_or(Termination::NORMAL);
         let client_left = matches!(termination.cause, Cause::Client | Cause::ClientTimeout);
+        // Who came and went without a whole request has asked for nothing.
+        if termination.phase != Phase::Request || !client_left {
+            frontend.total.record(total);
+        }
         if termination.phase == Phase::Request && termination.cause != Cause::Normal {
             frontend.request_errors.inc();
         }
@@ -297,6 +301,7 @@ impl Exchange {
         backend.bytes_in.add(bytes_in);
         backend.bytes_out.add(bytes_out);
         backend.http.requests.inc();
+        backend.distributions.total.record(total);
         backend.http.response(self.status.unwrap_or(0));
         if client_left {
             backend.client_aborts.inc();
@@ -319,6 +324,7 @@ impl Exchange {
         }
         server.counters.http.requests.inc();
         server.counters.http.response(self.status.unwrap_or(0));
+        backend.distributions.response.record(responded);
         for times in [&backend.times, &server.counters.times] {
             times.response.add(millis(Some(responded)));
             times.total.add(millis(Some(total)));

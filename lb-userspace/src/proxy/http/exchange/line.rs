@@ -22,11 +22,15 @@ impl Exchange {
     /// Hands what is known to the log.
     pub(super) fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {
         let config = &client.frontend().config;
-        let line = match &config.log_format {
+        let format = match (&self.request, &config.error_log_format) {
+            (None, Some(format)) => format,
+            _ => &config.log_format,
+        };
+        let line = match format {
             AccessLog::Custom(line) => Some(&**line),
             AccessLog::Http | AccessLog::Tcp | AccessLog::Json => None,
         };
-        let wants = config.log_format.wants();
+        let wants = format.wants();
         let samples = match line.filter(|_| wants.samples) {
             Some(line) => self.samples(client, line),
             None => Vec::new(),
@@ -68,7 +72,7 @@ impl Exchange {
         };
         let record = HttpRecord {
             common: Common {
-                format: &config.log_format,
+                format,
                 options: config.log_options,
                 client: client.source(),
                 accepted: SystemTime::now() - total,

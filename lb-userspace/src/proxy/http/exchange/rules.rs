@@ -90,7 +90,7 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
-    if let Some(answer) = statistics::answer(client, head).await {
+    if let Some(answer) = statistics::answer(client, head, way.body).await {
         return Err(Failure::Answer(Box::new(answer)));
     }
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {

@@ -2,13 +2,24 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_LENGTH, request};
 
-use super::{super::answer::Answer, Client, slow};
-use crate::observe::log::{Cause, Phase};
+use super::{
+    super::{answer::Answer, body::Inbound},
+    Client, slow,
+};
+use crate::observe::{
+    log::{Cause, Phase},
+    stats::endpoint::Asked,
+};
 
 /// The answer to a request for the frontend's statistics; `None` if it is for something else.
-pub(super) async fn answer(client: &Client, head: &request::Parts) -> Option<Answer> {
+pub(super) async fn answer(
+    client: &Client,
+    head: &request::Parts,
+    body: &mut Inbound,
+) -> Option<Answer> {
     let config = client.frontend().config.stats.as_ref()?;
     let target = head.uri.path_and_query()?.as_str();
     if !target.starts_with(&config.uri) {
@@ -16,12 +27,34 @@ pub(super) async fn answer(client: &Client, head: &request::Parts) -> Option<Ans
     }
     let endpoints = client.worker.shared.statistics.get()?;
     let endpoint = endpoints.get(client.frontend().index)?.as_ref()?;
-    let response = if endpoint.takes_long(&head.headers) {
-        let endpoint = Arc::clone(endpoint);
-        let (method, uri, headers) = (head.method.clone(), head.uri.clone(), head.headers.clone());
-        slow::aside(move || endpoint.page(&method, &uri, &headers)).await?
-    } else {
-        endpoint.page(&head.method, &head.uri, &head.headers)
+    let wanted = endpoint.wants_body(&head.method, &head.uri);
+    let body = match wanted {
+        0 => Bytes::new(),
+        _ => {
+            let deadline = client.now() + client.frontend().config.timeouts.http_request;
+            body.read_until(deadline, wanted).await;
+            body.bytes_ahead()
+        }
+    };
+    let (endpoint, takes_long) = (
+        Arc::clone(endpoint),
+        endpoint.takes_long(&head.uri, &head.headers),
+    );
+    let (method, uri, headers) = (head.method.clone(), head.uri.clone(), head.headers.clone());
+    let (from, secure) = (client.source().ip(), client.tls.is_some());
+    let page = move || {
+        endpoint.page(&Asked {
+            method: &method,
+            uri: &uri,
+            headers: &headers,
+            body: &body,
+            client: from,
+            secure,
+        })
+    };
+    let response = match takes_long {
+        true => slow::aside(page).await?,
+        false => page(),
     }?;
     let (mut parts, body) = response.into_parts();
     parts

@@ -175,7 +175,8 @@ async fn drive(
             return Poll::Ready(Driven::Superseded);
         }
         // Streams that are on their way are served all the same.
-        if !*stopping && (client.is_leaving() || client.worker.http.is_quiet()) {
+        let local = &client.worker.http;
+        if !*stopping && (client.is_leaving() || local.is_quiet() || local.is_lingering()) {
             *stopping = true;
             wire.graceful_shutdown();
         }

@@ -1,0 +1,193 @@
+//! `lb upgrade`: another binary takes the running daemon's place, with no connection lost.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::sync::oneshot;
+
+use super::{
+    cli::{Daemon, fail},
+    client,
+    reload::{RULE, What, Wish, Wishes},
+};
+
+/// How long the new process may take until it serves, unless told otherwise. A file with many names takes as long as DNS.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the daemon may take beyond that, to end what has come to nothing.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// Arguments of `lb upgrade`.
+#[derive(Debug, Clone, Args)]
+pub struct UpgradeArgs {
+    /// The new binary; unless named, what is now where the running one was started from
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
+    /// Seconds that it may take until it serves
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    pub timeout: u64,
+    /// Which daemon.
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What is asked of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The new binary; `None` is the one that the daemon was started from.
+    pub binary: Option<PathBuf>,
+    /// How long it may take until it serves.
+    pub timeout: Duration,
+    /// Whether root asks.
+    pub by_root: bool,
+}
+
+impl UpgradeArgs {
+    /// Has another process take the daemon's place, and prints what has become of it.
+    pub fn run(&self) -> ExitCode {
+        let mut line = format!("upgrade timeout {}", self.timeout);
+        if let Some(binary) = &self.binary {
+            // The daemon may be in another folder.
+            let binary = match std::path::absolute(binary) {
+                Ok(binary) => binary,
+                Err(error) => return fail(&format!("{}: {error}", binary.display())),
+            };
+            line = format!("{line} binary {}", escaped(binary.as_os_str().as_bytes()));
+        }
+        let patience = Duration::from_secs(self.timeout).saturating_add(MARGIN);
+        let answer = match client::ask_within(&self.daemon.socket, &line, patience) {
+            Ok(answer) => answer,
+            Err(error) => return fail(&error),
+        };
+        let (result, text) = match answer.split_once(&format!("\n{RULE}\n")) {
+            Some((result, text)) => (result, text),
+            None => ("", answer.as_str()),
+        };
+        let text = text.trim_end();
+        // An error means that nobody reads it any more.
+        match result {
+            "Success=1" => {
+                let _ = writeln!(io::stdout(), "{text}");
+                ExitCode::SUCCESS
+            }
+            _ => {
+                let _ = writeln!(io::stderr(), "lb: {text}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// A path as one word: what could be taken for something else as `%20`.
+fn escaped(path: &[u8]) -> String {
+    let mut out = String::new();
+    for &byte in path {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'+' => out.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            // A String takes everything.
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn unescaped(word: &str) -> Option<PathBuf> {
+    let mut bytes = Vec::new();
+    let mut rest = word.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? << 4 | digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+/// The answer to `upgrade`; `None` if that is not what was asked for.
+pub(super) async fn answer(wishes: &Wishes, words: &[&str], by_root: bool) -> Option<String> {
+    let ["upgrade", options @ ..] = words else {
+        return None;
+    };
+    let result = match parse(options, by_root) {
+        Ok(asked) => {
+            let (reply, answer) = oneshot::channel();
+            let what = What::Upgrade(asked);
+            let gone = || Err("the daemon is about to end".to_owned());
+            match wishes.send(Wish { what, reply }) {
+                Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+                Err(_) => gone(),
+            }
+        }
+        Err(complaint) => Err(complaint),
+    };
+    let (success, text) = match &result {
+        Ok(text) => (1, text),
+        Err(text) => (0, text),
+    };
+    let text = text.trim_end();
+    Some(format!("Success={success}\n{RULE}\n{text}\n"))
+}
+
+fn parse(mut options: &[&str], by_root: bool) -> Result<Asked, String> {
+    let usage = "'upgrade' expects [timeout <seconds>] [binary <path>], a path absolute and with %20 for a space.";
+    let mut asked = Asked {
+        binary: None,
+        timeout: PATIENCE,
+        by_root,
+    };
+    while let [name, value, rest @ ..] = options {
+        match *name {
+            "timeout" => {
+                let seconds = value
+                    .parse()
+                    .ok()
+                    .filter(|seconds| (1..=86_400).contains(seconds));
+                asked.timeout = Duration::from_secs(seconds.ok_or(usage)?);
+            }
+            "binary" => {
+                let path = unescaped(value).filter(|path| path.is_absolute());
+                asked.binary = Some(path.ok_or(usage)?);
+            }
+            _ => return Err(usage.to_owned()),
+        }
+        options = rest;
+    }
+    match options {
+        [] => Ok(asked),
+        _ => Err(usage.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_path_is_one_word() {
+        let path = "/opt/new; lb\n\\ä%/lb";
+        let word = escaped(path.as_bytes());
+        assert!(!word.contains([' ', ';', '\\', '\n']), "{word}");
+        let asked = parse(&["timeout", "5", "binary", &word], true).unwrap();
+        assert_eq!(asked.binary.unwrap(), PathBuf::from(path));
+        assert_eq!(asked.timeout, Duration::from_secs(5));
+        for wrong in [
+            &["binary"][..],
+            &["binary", "lb"],
+            &["binary", "/%G0"],
+            &["timeout", "0"],
+            &["now"],
+        ] {
+            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+        }
+    }
+}

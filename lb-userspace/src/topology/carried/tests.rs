@@ -1,0 +1,94 @@
+use std::time::Instant;
+
+use super::*;
+use crate::{
+    config::model::Balance,
+    topology::{Clock, fixtures},
+};
+
+fn config(weight: u16, disabled: bool) -> crate::config::Config {
+    let mut servers = vec![
+        fixtures::server("a", "127.0.0.1:1"),
+        fixtures::server("b", "127.0.0.1:2"),
+    ];
+    servers[0].weight = weight;
+    servers[0].disabled = disabled;
+    let backend = fixtures::backend("be", Balance::RoundRobin, servers);
+    fixtures::config(
+        vec![fixtures::frontend("fe", ([127, 0, 0, 1], 0).into(), "be")],
+        vec![backend],
+    )
+}
+
+/// As it comes out of the other process.
+fn through<T: Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+}
+
+fn moved(before: &Topology, config: &crate::config::Config) -> Topology {
+    let after = Topology::begun(config, before.clock);
+    let servers: Vec<_> = before.server_states().collect();
+    let backends: Vec<_> = before.backend_states().collect();
+    after
+        .take_states(&through(&servers), &through(&backends))
+        .unwrap();
+    after
+}
+
+#[test]
+fn what_an_operator_has_set_goes_along_unless_the_file_says_something_else_by_now() {
+    let before = Topology::begun(&config(1, false), Clock::new(Instant::now()));
+    let backend = before.backend("be").unwrap();
+    let [a, b] = [&backend.servers[0], &backend.servers[1]];
+    backend.set_weight(a, 7);
+    backend.set_admin(b, AdminState::Maint);
+    let after = moved(&before, &config(1, false));
+    let backend = after.backend("be").unwrap();
+    assert_eq!(backend.servers[0].weight(), 7);
+    assert_eq!(backend.servers[1].admin(), AdminState::Maint);
+    assert_eq!(backend.servers_up(), (1, 0), "the table follows");
+    assert_eq!(
+        backend.servers[1].last_change_ms(),
+        b.last_change_ms(),
+        "one clock"
+    );
+
+    let after = moved(&before, &config(3, true));
+    let backend = after.backend("be").unwrap();
+    assert_eq!(backend.servers[0].weight(), 3, "the file's word");
+    assert_eq!(backend.servers[0].admin(), AdminState::Maint);
+}
+
+#[test]
+fn an_unknown_word_of_an_operator_is_refused() {
+    let topology = Topology::new(&config(1, false));
+    let mut states: Vec<_> = topology.server_states().collect();
+    states[0].admin = "asleep".into();
+    let error = topology.take_states(&states, &[]).unwrap_err();
+    assert!(error.contains("`asleep`"), "{error}");
+}
+
+#[test]
+fn figures_are_told_once_and_add_up() {
+    let (before, after) = (
+        Topology::new(&config(1, false)),
+        Topology::new(&config(1, false)),
+    );
+    let counters = &before.frontends[0].counters;
+    counters.connections.add(5);
+    counters.max_current.raise(3);
+    counters.http.response(204);
+    before.backends[0].servers[0].counters.times.total.add(20);
+    let mut sent = Sent::default();
+    add(&after, &through(&sent.next(&before)));
+    add(&after, &sent.next(&before));
+    counters.connections.inc();
+    after.frontends[0].counters.connections.inc();
+    add(&after, &sent.next(&before));
+    let counters = &after.frontends[0].counters;
+    assert_eq!(counters.connections.value(), 7);
+    assert_eq!(counters.max_current.value(), 3);
+    assert_eq!(counters.http.responses()[1], 1);
+    let total = &after.backends[0].servers[0].counters.times.total;
+    assert_eq!((total.mean(), total.max()), (20, 20));
+}

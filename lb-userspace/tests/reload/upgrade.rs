@@ -1,0 +1,380 @@
+//! Another process takes the daemon's place: nothing is lost, what is known goes along, and what comes to nothing changes
+//! nothing.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+    },
+    thread,
+};
+
+use crate::{
+    daemon::{Daemon, PATIENCE, free},
+    world::{Client, Server, ask, file, name, stat, wait_until},
+};
+
+/// A daemon whose successors go with the test as well.
+struct Upgraded(Daemon);
+
+impl Upgraded {
+    /// `global` is more of that section, a line each; `rest` all other sections.
+    fn start(at: SocketAddr, global: &str, rest: &str) -> Self {
+        let lb = Self(Daemon::start(Daemon::folder(), &whole(global, rest), at));
+        // It accepts a moment before it has its socket.
+        lb.0.ask("show version\n");
+        lb
+    }
+
+    fn run(&self, arguments: &[&str]) -> (String, bool) {
+        let output = Command::new(env!("CARGO_BIN_EXE_lb"))
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.0.folder.join("admin.sock"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (said, output.status.success())
+    }
+
+    fn upgrade(&self) -> u32 {
+        let before = self.pid();
+        let (said, good) = self.run(&["upgrade"]);
+        assert!(good, "{said}");
+        let pid = self.pid();
+        assert_ne!(pid, before, "{said}");
+        assert!(said.contains(&format!("process {pid} serves")), "{said}");
+        pid
+    }
+
+    /// The process that answers on the admin socket.
+    fn pid(&self) -> u32 {
+        let info = self.0.ask("show info\n");
+        let line = info.lines().find_map(|line| line.strip_prefix("Pid: "));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn script(&self, text: &str) -> PathBuf {
+        let path = self.0.folder.join("other");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        // Its last connections are the test's own.
+        let _ = self.run(&["stop", "--now"]);
+    }
+}
+
+fn whole(global: &str, rest: &str) -> String {
+    let more: String = global.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "global:\n  admin_socket: FOLDER/admin.sock\n  threads: 2\n  fast_path: {{ attach: off }}\n  log: [{{ target: FOLDER/log, level: debug }}]\n{more}{rest}"
+    )
+}
+
+#[test]
+fn nothing_is_lost_and_every_connection_is_served_to_its_end() {
+    let one = Server::start("one");
+    let at = free();
+    let lb = Upgraded::start(at, "grace: 20s", &file(at, "", "", &[&one]));
+    let over = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicU32::new(0));
+    let mut clients = Vec::new();
+    for keeps in [true, true, false] {
+        let (over, served) = (Arc::clone(&over), Arc::clone(&served));
+        clients.push(thread::spawn(move || {
+            let mut client = Client::connect(at);
+            while !over.load(SeqCst) {
+                let answer = client.get("/");
+                assert_eq!(name(&answer), "one");
+                served.fetch_add(1, SeqCst);
+                if !keeps || answer.to_ascii_lowercase().contains("connection: close") {
+                    client = Client::connect(at);
+                }
+            }
+        }));
+    }
+    let mut idle = Client::connect(at);
+    idle.get("/");
+    let mut tunnel = Client::connect(at);
+    tunnel.get_with("/", "connection: upgrade\r\nupgrade: echo\r\n");
+    for round in 0..4 {
+        let before = served.load(SeqCst);
+        lb.upgrade();
+        tunnel.echo(format!("round {round}").as_bytes());
+        wait_until("requests go on", || served.load(SeqCst) > before + 20);
+    }
+    over.store(true, SeqCst);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let said = idle.get("/").to_ascii_lowercase();
+    assert!(said.contains("connection: close"), "{said}");
+    assert!(idle.byte().is_none());
+    wait_until("the first process is told of", || {
+        lb.run(&["status"])
+            .0
+            .contains(&format!("process {} serves 1", lb.0.pid()))
+    });
+    drop(tunnel);
+    wait_until("it is gone", || {
+        !lb.run(&["status"]).0.contains("before the upgrade")
+    });
+}
+
+#[test]
+fn what_is_known_goes_along() {
+    let [one, two] = [Server::start("one"), Server::start("two")];
+    let at = free();
+    let table = "stick_table: { key: ip, size: 1000, expire: 1h, store: [http_req_cnt] }\n\
+                 rules:\n  - { track: source }";
+    let rest = file(at, table, "", &[&one, &two]);
+    let lb = Upgraded::start(at, "", &rest);
+    lb.0.ask("set server app/one state drain\n");
+    lb.0.ask("set weight app/two 9\n");
+    lb.0.ask("set table web key 192.0.2.7 data.http_req_cnt 41\n");
+    for _ in 0..3 {
+        ask(at, "/");
+    }
+    let of = |column: &str| stat(&lb.0, "app", "two", column);
+    wait_until("three are counted", || of("stot") == "3");
+    let mut late = Client::connect(at);
+    late.send("/wait", "");
+    wait_until("it waits", || two.waiting() == 1);
+    let columns = ["bin", "bout", "hrsp_2xx", "lbtot", "smax"];
+    let before = columns.map(of);
+    lb.upgrade();
+    assert_eq!(stat(&lb.0, "app", "one", "status"), "DRAIN");
+    assert_eq!(of("weight"), "9");
+    for (before, after) in before.iter().zip(columns.map(of)) {
+        assert_eq!(*before, after);
+    }
+    let entries = lb.0.ask("show table web\n");
+    assert!(entries.contains("key=192.0.2.7"), "{entries}");
+    assert!(entries.contains("http_req_cnt=41"), "{entries}");
+    // What ends in the old process is counted in the new one.
+    two.release();
+    assert_eq!(name(&late.answer().unwrap()), "two");
+    wait_until("the fourth is counted", || {
+        (of("stot"), of("hrsp_2xx")) == ("4".into(), "4".into())
+    });
+}
+
+#[test]
+fn what_comes_to_nothing_changes_nothing() {
+    let one = Server::start("one");
+    let at = free();
+    let rest = file(at, "", "", &[&one]);
+    let lb = Upgraded::start(at, "", &rest);
+    let mut client = Client::connect(at);
+    let pid = lb.pid();
+    lb.0.ask("set weight app/one 9\n");
+    let mut refused = |binary: Option<PathBuf>, why: &[&str]| {
+        let mut arguments = vec!["upgrade".to_owned(), "--timeout".into(), "2".into()];
+        if let Some(binary) = binary {
+            arguments.extend(["--binary".into(), binary.display().to_string()]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (said, good) = lb.run(&arguments);
+        assert!(!good, "{said}");
+        for why in why {
+            assert!(said.contains(why), "{said}");
+        }
+        assert_eq!(lb.pid(), pid);
+        assert_eq!(name(&client.get("/")), "one", "its connections go on");
+        assert_eq!(name(&ask(at, "/")), "one");
+        assert_eq!(stat(&lb.0, "app", "one", "weight"), "9");
+    };
+    let script = |text| Some(lb.script(text));
+    refused(
+        script("echo no licence >&2; exit 7"),
+        &["exit status: 7", "no licence"],
+    );
+    refused(script("sleep 60"), &["does not serve after 2s"]);
+    refused(script("exec <&-; exec sleep 60"), &["has closed its end"]);
+    refused(Some("/bin/true".into()), &["exit status: 0"]);
+    refused(
+        Some("/nonexistent/lb".into()),
+        &["/nonexistent/lb cannot be started"],
+    );
+    refused(
+        Some("/etc/passwd".into()),
+        &["/etc/passwd cannot be started"],
+    );
+    lb.0.write(&whole("", &rest.replace("address", "adress")));
+    refused(None, &["unknown key", "did you mean"]);
+    // It is valid, and cannot be had.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = taken.local_addr().unwrap();
+    let both = format!("['{at}', '{other}']");
+    lb.0.write(&whole("", &rest.replace(&format!("'{at}'"), &both)));
+    refused(None, &["is in use by another process"]);
+    drop(taken);
+    lb.upgrade();
+    assert_eq!(name(&ask(other, "/")), "one", "the file is the new one's");
+}
+
+#[test]
+fn more_threads_and_fewer_share_what_is_listened_on() {
+    let one = Server::start("one");
+    let at = free();
+    let rest = file(at, "", "", &[&one]);
+    let lb = Upgraded::start(at, "", &rest);
+    for threads in [5, 1, 3] {
+        lb.0.write(&whole("", &rest).replace("threads: 2", &format!("threads: {threads}")));
+        lb.upgrade();
+        // The kernel spreads them over all the sockets there are.
+        for _ in 0..40 {
+            assert_eq!(name(&ask(at, "/")), "one");
+        }
+        let info = lb.0.ask("show info\n");
+        assert!(info.contains(&format!("Nbthread: {threads}\n")), "{info}");
+    }
+}
+
+#[test]
+fn wishes_wait_for_an_upgrade_and_a_stop_ends_it() {
+    let one = Server::start("one");
+    let at = free();
+    let rest = file(at, "", "", &[&one]);
+    let mut lb = Upgraded::start(at, "", &rest);
+    let stuck = lb.script("echo stuck >&2; exec sleep 60");
+    let stuck = stuck.to_str().unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| lb.run(&["upgrade", "--timeout", "1", "--binary", stuck]));
+        lb.0.logged("the new lb: stuck");
+        // One upgrade after the other, and a reload after both.
+        let second = scope.spawn(|| lb.run(&["upgrade"]));
+        let (said, good) = first.join().unwrap();
+        assert!(!good && said.contains("does not serve after 1s"), "{said}");
+        let (said, good) = second.join().unwrap();
+        assert!(good, "{said}");
+    });
+    let (said, good) = lb.0.reload();
+    assert!(good, "{said}");
+    lb.0.ended();
+
+    let at = free();
+    let mut lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
+    let stuck = lb.script("echo $$ > \"$(dirname \"$0\")/pid\"; exec sleep 60");
+    let pid = lb.0.folder.join("pid");
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--binary", stuck.to_str().unwrap()]));
+        wait_until("it is stuck", || {
+            fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))
+        });
+        lb.0.stop();
+        let (said, good) = asked.join().unwrap();
+        assert!(!good && said.contains("is stopping"), "{said}");
+    });
+    lb.0.ended();
+    let pid = fs::read_to_string(pid).unwrap();
+    let left = PathBuf::from(format!("/proc/{}", pid.trim()));
+    wait_until("nothing is left", || !left.exists());
+}
+
+#[test]
+fn a_stop_ends_those_before_as_well() {
+    let one = Server::start("one");
+    let at = free();
+    let mut lb = Upgraded::start(at, "grace: 60s", &file(at, "", "", &[&one]));
+    let mut tunnel = Client::connect(at);
+    tunnel.get_with("/", "connection: upgrade\r\nupgrade: echo\r\n");
+    let new = lb.upgrade();
+    tunnel.echo(b"still here");
+    let (said, good) = lb.run(&["stop", "--now"]);
+    assert!(good, "{said}");
+    assert!(tunnel.byte().is_none());
+    lb.0.ended();
+    assert!(!PathBuf::from(format!("/proc/{new}/exe")).exists());
+}
+
+#[test]
+fn descriptors_do_not_pile_up() {
+    let one = Server::start("one");
+    let at = free();
+    let folder = Daemon::folder();
+    let path = folder.join("web.sock");
+    let rest = file(at, "", "", &[&one]);
+    let both = format!("['{at}', 'unix:{}']", path.display());
+    let rest = rest.replace(&format!("'{at}'"), &both);
+    let stats = free();
+    let rest = format!("stats:\n  bind: '{stats}'\n{rest}");
+    let lb = Upgraded(Daemon::start(
+        folder,
+        &whole("pidfile: FOLDER/pid", &rest),
+        at,
+    ));
+    let count = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let first = lb.upgrade();
+    let few = count(first);
+    let mut last = first;
+    for _ in 0..4 {
+        last = lb.upgrade();
+    }
+    assert!(count(last) <= few + 3, "{} of {few}", count(last));
+    assert_eq!(lb.0.ask("show version\n").lines().count(), 2);
+    let file = fs::read_to_string(lb.0.folder.join("pid")).unwrap();
+    assert_eq!(file, format!("{last}\n"));
+    let mut by_unix = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    by_unix
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    by_unix.read_to_string(&mut answer).unwrap();
+    assert_eq!(name(&answer), "one");
+    assert!(TcpStream::connect(stats).is_ok());
+    let folder = lb.0.folder.clone();
+    drop(lb);
+    for gone in ["web.sock", "admin.sock", "pid"] {
+        assert!(!folder.join(gone).exists(), "{gone}");
+    }
+}
+
+#[test]
+fn datagrams_go_on() {
+    let at = free();
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((length, from)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(&buffer[..length], from);
+        }
+    });
+    let one = Server::start("one");
+    let rest = file(at, "", "", &[&one]).replacen(
+        "frontends:\n",
+        &format!(
+            "frontends:\n  dns:\n    mode: tcp\n    bind: 'udp:{at}'\n    default_backend: far\n"
+        ),
+        1,
+    );
+    let rest = format!(
+        "{rest}  far:\n    mode: tcp\n    servers:\n      - {{ name: s, address: '{to}' }}\n"
+    );
+    let lb = Upgraded::start(at, "", &rest);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(at).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let round_trip = |text: &str| {
+        client.send(text.as_bytes()).unwrap();
+        let mut buffer = [0; 64];
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], text.as_bytes());
+    };
+    round_trip("one");
+    lb.upgrade();
+    round_trip("two");
+}
