@@ -221,11 +221,29 @@ fn a_service_manager_is_told_of_start_health_and_stop() {
     assert!(place.serves(), "it is ready when it says so");
     hear("WATCHDOG=1");
     hear("WATCHDOG=1");
-    let pid = i32::try_from(daemon.0.id()).unwrap();
-    signal(pid, libc::SIGTERM);
+    // Another process takes its place: the one that the service manager listens to tells it so.
+    let upgrade = Command::new(env!("CARGO_BIN_EXE_lb"))
+        .args(["upgrade", "--socket"])
+        .arg(place.path.join("admin.sock"))
+        .output()
+        .unwrap();
+    assert!(upgrade.status.success(), "{upgrade:?}");
+    let new = place.pid().unwrap();
+    assert_ne!(new, i32::try_from(daemon.0.id()).unwrap());
+    hear(&format!("MAINPID={new}"));
+    hear("WATCHDOG=1");
+    assert!(place.serves());
+    let mut daemon = daemon;
+    assert!(daemon.0.wait().unwrap().success());
+    signal(new, libc::SIGTERM);
     hear("STOPPING=1");
-    assert_eq!(daemon.terminate(), Some(0));
     assert!(all.iter().any(|told| told.contains("\nSTATUS=")), "{all:?}");
+    let stops = all.iter().filter(|told| told.contains("STOPPING=1"));
+    assert_eq!(
+        stops.count(),
+        1,
+        "the first process does not stop the service"
+    );
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn number_of(status: CheckStatus) -> u8 {
         CheckStatus::L7Tout => 12,
         CheckStatus::L7Rsp => 13,
         CheckStatus::L7Ok => 15,
+        CheckStatus::L7Okc => 16,
         CheckStatus::L7Sts => 17,
         CheckStatus::Hana => 5,
     }

@@ -8,7 +8,9 @@ use http::StatusCode;
 use super::{
     actions::header_name,
     decode::Decoder,
+    errorfiles,
     source::Span,
+    table::Table,
     tree::{Entry, Kind, Node},
 };
 use crate::rules::{
@@ -30,32 +32,23 @@ pub(super) fn status(
         .and_then(|status| StatusCode::from_u16(status).ok())
 }
 
-/// `deny: 403`, `deny: { status: 403 }` or `deny: true`.
-pub(super) fn status_of(
+/// `deny: 403`, `deny: true`, or `deny: { status: 403 }` with what `return` takes: the status, and another answer than the
+/// status's own.
+pub(super) fn refusal(
     d: &mut Decoder<'_>,
     entry: &Entry,
     default: StatusCode,
-) -> Option<StatusCode> {
+) -> Option<(StatusCode, Option<Box<Return>>)> {
     let what = format!("`{}`", entry.key);
     let node = &entry.value;
     match &node.kind {
-        Kind::Scalar(scalar) if scalar.text == "true" => Some(default),
-        Kind::Scalar(_) if !node.is_null() => status(d, node, &what, 200..=599),
+        Kind::Scalar(scalar) if scalar.text == "true" => Some((default, None)),
+        Kind::Scalar(_) if !node.is_null() => Some((status(d, node, &what, 200..=599)?, None)),
         _ => {
-            let mut table = d.table(node, entry.key_span, what)?;
-            let found = match table.take("status") {
-                Some(e) => status(d, &e.value, "`status`", 200..=599),
-                None => Some(default),
-            };
-            table.finish(
-                d,
-                &[],
-                &[
-                    ("body", "write `return: { status: …, body: … }`"),
-                    ("code", "it is `status`"),
-                ],
-            );
-            found
+            let table = d.table(node, entry.key_span, what)?;
+            let plain = table.entries().iter().all(|e| e.key == "status");
+            let answer = answer(d, table, default)?;
+            Some((answer.status, (!plain).then(|| Box::new(answer))))
         }
     }
 }
@@ -160,54 +153,112 @@ pub(super) fn redirect(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
 
 /// `return`
 pub(super) fn returned(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
-    let mut found = Return {
-        status: StatusCode::OK,
-        headers: Vec::new(),
-        body: None,
-    };
     if let Kind::Scalar(_) = entry.value.kind
         && !entry.value.is_null()
     {
-        found.status = status(d, &entry.value, "`return`", 200..=599)?;
+        let found = Return {
+            status: status(d, &entry.value, "`return`", 200..=599)?,
+            reason: None,
+            headers: Vec::new(),
+            body: None,
+        };
         return Some(End::Return(Box::new(found)));
     }
-    let mut table = d.table(&entry.value, entry.key_span, "`return`")?;
+    let table = d.table(&entry.value, entry.key_span, "`return`")?;
+    let found = answer(d, table, StatusCode::OK)?;
+    Some(End::Return(Box::new(found)))
+}
+
+/// The keys of an answer in full.
+fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Option<Return> {
+    let mut found = Return {
+        status: default,
+        reason: None,
+        headers: Vec::new(),
+        body: None,
+    };
     if let Some(e) = table.take("status") {
         found.status = status(d, &e.value, "`status`", 200..=599)?;
     }
-    if let Some(e) = table.take("headers")
+    let fields = table.take("headers");
+    if let Some(e) = fields
         && let Some(headers) = d.table(&e.value, e.key_span, "`headers`")
     {
         for e in headers.entries() {
-            let name = header_name(d, &e.key, e.key_span);
-            let value = d.template(&e.value, &format!("`{}`", e.key));
-            found.headers.extend(name.zip(value));
+            let Some(name) = header_name(d, &e.key, e.key_span) else {
+                continue;
+            };
+            for node in d.one_or_more(&e.value) {
+                let value = d.template(node, &format!("`{}`", e.key));
+                found
+                    .headers
+                    .extend(value.map(|value| (name.clone(), value)));
+            }
         }
     }
     let content_type = table
         .take("content_type")
         .and_then(|e| d.line(&e.value, "`content_type`"));
-    let body = table.take("body");
-    let file = table.take("file");
-    if let Some(e) = body {
-        let template = d.template(&e.value, "`body`");
-        let kind = content_type.clone().unwrap_or_else(|| "text/plain".into());
-        found.body = template.map(|template| match template.as_literal() {
-            Some(text) => (Body::Fixed(Bytes::from(text.to_owned())), kind),
-            None => (Body::Template(template), kind),
-        });
+    let bodies: Vec<&Entry> = ["body", "file", "template_file", "page"]
+        .iter()
+        .filter_map(|key| table.take(key))
+        .collect();
+    if let [first, second, ..] = bodies.as_slice() {
+        let (first, other) = (&first.key, &second.key);
+        let message = format!("`{first}` and `{other}` exclude one another");
+        d.error(second.key_span, message, "write one of them");
     }
-    if let Some(e) = file {
-        if body.is_some() {
-            d.error(
-                e.key_span,
-                "`file` and `body` exclude one another",
-                "write one of them",
-            );
-        }
-        if let Some(path) = d.path(&e.value, "`file`") {
-            let kind = content_type.unwrap_or_else(|| type_of(&path).into());
-            found.body = read(d, &path, e.value.span).map(|bytes| (Body::Fixed(bytes), kind));
+    if let (Some(fields), Some(page)) = (fields, bodies.iter().find(|e| e.key == "page")) {
+        let message = "`headers` have no effect beside `page`, which has its own";
+        d.error(
+            fields.key_span,
+            message,
+            format!("remove them, or `{}`", page.key),
+        );
+    }
+    for e in bodies {
+        let kind = content_type.clone();
+        match e.key.as_str() {
+            "body" => {
+                let template = d.template(&e.value, "`body`");
+                found.body = template.map(|template| body(template, kind, "text/plain"));
+            }
+            "page" if matches!(&e.value.kind, Kind::Scalar(s) if s.text == "true") => {
+                found.body = Some((Body::Page, String::new()));
+            }
+            "page" => {
+                let page = errorfiles::file(d, found.status.as_u16(), &e.value)?;
+                found.status = page.status;
+                found.reason = page.reason;
+                found.headers = page
+                    .headers
+                    .iter()
+                    .map(|(name, value)| {
+                        (
+                            name.clone(),
+                            Template::literal(&String::from_utf8_lossy(value.as_bytes())),
+                        )
+                    })
+                    .collect();
+                found.body = Some((Body::Fixed(page.body), String::new()));
+            }
+            key => {
+                let Some(path) = d.path(&e.value, &format!("`{key}`")) else {
+                    continue;
+                };
+                let Some(bytes) = read(d, &path, e.value.span) else {
+                    continue;
+                };
+                let usual = type_of(&path);
+                if key == "file" {
+                    let kind = kind.unwrap_or_else(|| usual.into());
+                    found.body = Some((Body::Fixed(bytes), kind));
+                    continue;
+                }
+                let text = String::from_utf8_lossy(&bytes);
+                let template = d.template_of(e.value.span, &text);
+                found.body = template.map(|template| body(template, kind, usual));
+            }
         }
     }
     table.finish(
@@ -215,7 +266,16 @@ pub(super) fn returned(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
         &[],
         &[("code", "it is `status`"), ("string", "it is `body`")],
     );
-    Some(End::Return(Box::new(found)))
+    Some(found)
+}
+
+/// A body of a text, and its type.
+fn body(template: Template, kind: Option<String>, usual: &str) -> (Body, String) {
+    let kind = kind.unwrap_or_else(|| usual.to_owned());
+    match template.as_literal() {
+        Some(text) => (Body::Fixed(Bytes::from(text.to_owned())), kind),
+        None => (Body::Template(template), kind),
+    }
 }
 
 /// A file's bytes.

@@ -12,7 +12,7 @@ use super::{
     decode::Decoder,
     source::Spanned,
     table::Table,
-    tree::{Entry, Kind},
+    tree::{Entry, Kind, Node},
 };
 use crate::rules::is_framing;
 
@@ -84,8 +84,13 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
     if let Kind::Mapping(_) = &entry.value.kind {
         return Some((status, elsewhere(d, entry)?));
     }
-    let path = d.path(&entry.value, &format!("`{status}`"))?;
-    let bytes = read(d, &path, entry.value.span)?;
+    Some((status, file(d, status, &entry.value)?))
+}
+
+/// A file that is the page for a status.
+pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node) -> Option<Page> {
+    let path = d.path(node, &format!("`{status}`"))?;
+    let bytes = read(d, &path, node.span)?;
     let page = match bytes.starts_with(b"HTTP/") {
         true => message(&bytes),
         false => {
@@ -102,12 +107,12 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
     if page.is_none() {
         let message = format!("{} begins like an HTTP message and is none", path.display());
         d.error(
-            entry.value.span,
+            node.span,
             message,
             "write a status line, header fields, an empty line and a body, or a body alone",
         );
     }
-    Some((status, page?))
+    page
 }
 
 /// `{ location: URL, code: 302 }`: the client is sent there.

@@ -57,7 +57,7 @@ impl Type {
     /// Whether the key belongs to it, of those that not every check has.
     fn takes(self, key: &str) -> bool {
         match key {
-            "method" | "path" => self.is_http(),
+            "method" | "path" | "disable_on_404" | "send_state" => self.is_http(),
             "version" => matches!(self, Self::Http | Self::Https),
             "host" | "headers" => self.is_http() || self == Self::Grpc,
             "service" => self == Self::Grpc,
@@ -156,6 +156,9 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
         tls: None,
         introduction: Introduced::default(),
         observe: None,
+        disable_on_404: false,
+        send_state: false,
+        then: Vec::new(),
     })
 }
 
@@ -198,6 +201,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         .take("address")
         .and_then(|e| d.parsed(&e.value, "`address`", ip));
     let observe = observe::decode(d, &mut table);
+    let then = then(d, table.take("then"));
     // What does not belong to the check is told of and not looked at.
     let mut take = |d: &mut Decoder<'_>, key: &'static str| {
         let e = table.take(key)?;
@@ -214,6 +218,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         header_value(d, &e.value, "`service`", name)
     });
     let request = request(d, &mut take, kind);
+    let mut flag = |d: &mut Decoder<'_>, key: &'static str| {
+        let e = take(d, key)?;
+        d.boolean(&e.value, &format!("`{key}`"))
+    };
+    let disable_on_404 = flag(d, "disable_on_404");
+    let send_state = flag(d, "send_state");
     let (send, expect, steps) = (take(d, "send"), take(d, "expect"), take(d, "steps"));
     let script = match kind {
         Some(Type::Tcp) => expect::script(d, send, expect, steps),
@@ -307,9 +317,59 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         tls,
         introduction: send_proxy.unwrap_or_default(),
         observe,
+        disable_on_404: disable_on_404.unwrap_or(false),
+        send_state: send_state.unwrap_or(false),
+        then,
     };
     Some(Spanned::new(Some(check), entry.key_span))
 }
+
+/// `then`: what comes after, each with the keys of what is asked and none of when.
+fn then(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<HealthCheck> {
+    let Some(entry) = entry else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for node in d.one_or_more(&entry.value) {
+        if let Kind::Mapping(keys) = &node.kind {
+            let strange = keys.iter().filter(|e| OF_ALL.contains(&e.key.as_str()));
+            for e in strange {
+                d.error(
+                    e.key_span,
+                    format!("`{}` below `then` has no effect", e.key),
+                    "write it beside `then`: it holds for all of them",
+                );
+            }
+        }
+        let entry = Entry {
+            value: std::rc::Rc::clone(node),
+            ..entry.clone()
+        };
+        if let Some(Spanned {
+            value: Some(check), ..
+        }) = decode(d, &entry)
+        {
+            all.push(check);
+        }
+    }
+    all
+}
+
+/// Keys that hold for all connections of a check.
+const OF_ALL: &[&str] = &[
+    "interval",
+    "fast_interval",
+    "down_interval",
+    "rise",
+    "fall",
+    "timeout",
+    "observe",
+    "error_limit",
+    "on_error",
+    "then",
+    "send_state",
+    "disable_on_404",
+];
 
 /// What is asked for.
 struct Request {

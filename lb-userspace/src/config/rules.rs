@@ -241,12 +241,13 @@ fn response(
 fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Option<End> {
     let mut found = Vec::new();
     if let Some(e) = table.take("deny") {
-        let status = answers::status_of(d, e, StatusCode::BAD_GATEWAY);
-        let deny = |status| End::Deny {
+        let refusal = answers::refusal(d, e, StatusCode::BAD_GATEWAY);
+        let deny = |(status, answer)| End::Deny {
             status,
             tarpit: false,
+            answer,
         };
-        found.extend(status.map(|status| (e.key_span, deny(status))));
+        found.extend(refusal.map(|refusal| (e.key_span, deny(refusal))));
     }
     if let Some(e) = table.take("redirect") {
         let end = answers::redirect(d, e);
@@ -418,25 +419,27 @@ fn ends(
         found.extend(answers::redirect(d, e).map(|end| (e.key_span, end)));
     }
     if let Some(e) = table.take("deny") {
-        let status = answers::status_of(d, e, StatusCode::FORBIDDEN);
-        found.extend(status.map(|status| {
+        let refusal = answers::refusal(d, e, StatusCode::FORBIDDEN);
+        found.extend(refusal.map(|(status, answer)| {
             (
                 e.key_span,
                 End::Deny {
                     status,
                     tarpit: false,
+                    answer,
                 },
             )
         }));
     }
     if let Some(e) = table.take("tarpit") {
-        let status = answers::status_of(d, e, StatusCode::INTERNAL_SERVER_ERROR);
-        found.extend(status.map(|status| {
+        let refusal = answers::refusal(d, e, StatusCode::INTERNAL_SERVER_ERROR);
+        found.extend(refusal.map(|(status, answer)| {
             (
                 e.key_span,
                 End::Deny {
                     status,
                     tarpit: true,
+                    answer,
                 },
             )
         }));

@@ -294,9 +294,20 @@ impl Daemon {
             if let Some(before) = before.take() {
                 before.can_go(running.fast_path.is_some(), running.config(), &sources.path)?;
                 let followed = tokio::select! {
-                    followed = before.follow(&running.shared, &sources) => followed?,
+                    followed = before.follow(&running.shared, &sources) => followed.map(Some),
                     // Whoever ends this process now means the service, which is still the other.
-                    _ = signals.stop() => return Ok(()),
+                    _ = signals.stop() => Ok(None),
+                };
+                let Some(followed) = followed.transpose() else {
+                    running.leave_kernel_path().await;
+                    return Ok(());
+                };
+                let followed = match followed {
+                    Ok(followed) => followed,
+                    Err(error) => {
+                        running.leave_kernel_path().await;
+                        return Err(error.into());
+                    }
                 };
                 files.own();
                 admin.iter().for_each(AdminSocket::own);

@@ -123,6 +123,13 @@ impl Running {
         self.attend();
     }
 
+    /// The kernel path goes on without this process: the other one's agent takes it over again.
+    pub(super) async fn leave_kernel_path(&mut self) {
+        if let Some(fast_path) = self.fast_path.take() {
+            fast_path.hand_over().await;
+        }
+    }
+
     /// Begins nothing and looks after nothing, that only one process may: another one may do so.
     pub(super) fn pause(&mut self) {
         self.checks = None;

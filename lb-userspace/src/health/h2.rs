@@ -46,6 +46,11 @@ impl Request {
         }
     }
 
+    pub(super) fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(super) fn with_body(self, body: Vec<u8>) -> Self {
         Self {
             body: Some(body.into()),

@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) pass: Vec<RangeInclusive<u16>>,
     /// What else the answer has to have.
     pub(super) content: Vec<Content>,
+    /// 404 passes, from a server that is up.
+    pub(super) stops: bool,
 }
 
 impl Request {
@@ -58,7 +60,19 @@ impl Request {
             h2: h2::Request::new(method, path, host, headers),
             pass: pass.to_vec(),
             content: content.to_vec(),
+            stops: false,
         }
+    }
+
+    /// The same with a field more.
+    pub(super) fn with_field(&self, name: &str, value: &str) -> Self {
+        let mut told = self.clone();
+        // Before the blank line.
+        told.bytes.truncate(told.bytes.len().saturating_sub(2));
+        told.bytes
+            .extend_from_slice(format!("{name}: {value}\r\n\r\n").as_bytes());
+        told.h2 = told.h2.with_field(name, value);
+        told
     }
 }
 
@@ -129,6 +143,9 @@ fn judge_head(request: &Request, line: StatusLine, head: &[u8]) -> Option<Findin
         code: Some(line.code),
         info,
     };
+    if request.stops && line.code == 404 {
+        return Some(finding(CheckStatus::L7Okc, line.reason));
+    }
     let passes = |range: &RangeInclusive<u16>| range.contains(&line.code);
     if !request.pass.is_empty() && !request.pass.iter().any(passes) {
         return Some(finding(CheckStatus::L7Sts, line.reason));

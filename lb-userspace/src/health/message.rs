@@ -32,6 +32,12 @@ pub fn message(event: &Event) -> (Level, String) {
             online(&mut line, event);
             Level::Notice
         }
+        EventKind::Stopping => {
+            line.push_str("is stopping");
+            reason(&mut line, event.check.as_deref());
+            online(&mut line, event);
+            Level::Notice
+        }
         EventKind::Maint { was_up: true } => {
             line.push_str("is going DOWN for maintenance");
             left(&mut line, event);

@@ -10,6 +10,7 @@ use tokio::{
 
 mod agent;
 mod body;
+mod checker;
 pub mod finding;
 mod grpc;
 mod h2;
@@ -18,18 +19,15 @@ pub mod machine;
 pub mod message;
 mod reach;
 mod script;
+mod state;
 mod tcp;
 
 use agent::Wish;
-use finding::Finding;
-use machine::Pace;
-use reach::Reach;
+use checker::Checker;
 
 use crate::{
-    config::model::{self, CheckKind, Step},
-    topology::{
-        AdminState, Backend, CheckResult, Clock, Server, Topology, backend::SLOW_START_STEP,
-    },
+    config::model,
+    topology::{AdminState, Backend, Clock, Server, Topology, backend::SLOW_START_STEP},
 };
 
 /// Running checks; dropping it ends them.
@@ -209,105 +207,6 @@ impl Checks {
     }
 }
 
-/// One server's check, ready to be made again and again.
-struct Checker {
-    reach: Reach,
-    pace: Pace,
-    timeout: Duration,
-    kind: Kind,
-}
-
-enum Kind {
-    Tcp,
-    Script(Vec<Step>),
-    Ssl,
-    Agent(Vec<u8>),
-    Http(http::Request),
-    Grpc(h2::Request),
-}
-
-impl Checker {
-    fn new(backend: &model::Backend, check: &model::HealthCheck, server: &Arc<Server>) -> Self {
-        let kind = match &check.kind {
-            CheckKind::Tcp => Kind::Tcp,
-            CheckKind::Script(steps) => Kind::Script(steps.clone()),
-            CheckKind::Ssl => Kind::Ssl,
-            CheckKind::Agent { send } => Kind::Agent(send.clone()),
-            CheckKind::Http {
-                method,
-                path,
-                version,
-                secure: _,
-                host,
-                headers,
-                status,
-                content,
-            } => Kind::Http(http::Request::new(
-                method,
-                path,
-                version,
-                host.as_deref(),
-                headers,
-                status,
-                content,
-            )),
-            CheckKind::Grpc {
-                service,
-                host,
-                headers,
-            } => Kind::Grpc(grpc::request(service, host.as_deref(), headers)),
-        };
-        Self {
-            reach: Reach::new(check, server),
-            pace: Pace {
-                interval: check.interval,
-                fast: check.fast_interval.unwrap_or(check.interval),
-                down: check.down_interval.unwrap_or(check.interval),
-            },
-            timeout: check
-                .timeout
-                .or(backend.timeouts.check)
-                .unwrap_or(check.interval),
-            kind,
-        }
-    }
-
-    #[cfg(test)]
-    async fn check(&self) -> CheckResult {
-        self.ask().await.0
-    }
-
-    /// The result, and what an agent wishes.
-    async fn ask(&self) -> (CheckResult, Wish) {
-        let start = Instant::now();
-        let deadline = start + self.timeout;
-        let mut wish = Wish::default();
-        let Finding { status, code, info } = match &self.kind {
-            Kind::Tcp => tcp::check(&self.reach, deadline).await,
-            Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
-            Kind::Ssl => script::hello(&self.reach, deadline).await,
-            Kind::Agent(send) => {
-                let elsewhere = self.reach.agent();
-                let send = elsewhere.send.as_ref().unwrap_or(send);
-                let (finding, wished) =
-                    agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
-                wish = wished;
-                finding
-            }
-            Kind::Http(request) => http::check(&self.reach, request, deadline).await,
-            Kind::Grpc(request) => grpc::check(&self.reach, request, deadline).await,
-        };
-        let result = CheckResult {
-            status,
-            code,
-            duration: start.elapsed(),
-            info,
-            at: std::time::Instant::now(),
-        };
-        (result, wish)
-    }
-}
-
 /// Does to a server what its agent wishes.
 fn grant(backend: &Backend, server: &Arc<Server>, wish: Wish) {
     if let Some(percent) = wish.percent {
@@ -345,7 +244,7 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
         let maintained = || target.load().server.admin() == AdminState::Maint;
         let enabled = target.load().server.agent_enabled();
         if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
-            let (result, wish) = checker.ask().await;
+            let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
             let Target { backend, server } = &*now;
             tracing::debug!(
@@ -383,7 +282,7 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
         let maintained = || target.load().server.admin() == AdminState::Maint;
         let enabled = target.load().server.checks_enabled();
         if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
-            let (result, wish) = checker.ask().await;
+            let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
             let Target { backend, server } = &*now;
             tracing::debug!(

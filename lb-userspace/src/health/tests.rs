@@ -18,6 +18,10 @@ use crate::{
     config::model::{Balance, Content, HealthCheck, Pattern},
     topology::{CheckStatus, EventKind, fixtures},
 };
+use crate::{
+    config::model::{CheckKind, Step},
+    topology::CheckResult,
+};
 
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

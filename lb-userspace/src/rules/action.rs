@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
+use hyper::ext::ReasonPhrase;
 use regex::bytes::Regex;
 
 use super::{
@@ -329,6 +330,8 @@ pub enum End {
         status: StatusCode,
         /// The answer waits for the tarpit's time.
         tarpit: bool,
+        /// Another answer than the status's own.
+        answer: Option<Box<Return>>,
     },
     /// `return`.
     Return(Box<Return>),
@@ -348,7 +351,11 @@ impl End {
             Self::Redirect(redirect) => match &redirect.to {
                 Location::Whole(to) | Location::Prefix(to) | Location::Scheme(to) => visit(to),
             },
-            Self::Return(answer) => {
+            Self::Return(answer)
+            | Self::Deny {
+                answer: Some(answer),
+                ..
+            } => {
                 answer.headers.iter().for_each(|(_, value)| visit(value));
                 if let Some((Body::Template(body), _)) = &answer.body {
                     visit(body);
@@ -402,6 +409,8 @@ pub enum Location {
 pub struct Return {
     /// The status.
     pub status: StatusCode,
+    /// Another reason phrase than its usual one.
+    pub reason: Option<ReasonPhrase>,
     /// Fields.
     pub headers: Vec<(HeaderName, Template)>,
     /// The body and its type.
@@ -415,4 +424,6 @@ pub enum Body {
     Fixed(Bytes),
     /// With expressions in it.
     Template(Template),
+    /// The page that the frontend, or else lb, has for the status.
+    Page,
 }

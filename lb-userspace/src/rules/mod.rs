@@ -39,6 +39,7 @@ mod named;
 mod normalize;
 mod problem;
 mod registry;
+mod reply;
 mod run;
 mod scene;
 pub mod stick;
@@ -75,7 +76,8 @@ pub use named::Named;
 pub use normalize::Normalizer;
 pub use problem::Problem;
 pub use registry::Registry;
-pub use run::{Denial, Later, Outcome, Reply, RuleSet, Verdict};
+pub use reply::Reply;
+pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
 pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
     VarId, World,

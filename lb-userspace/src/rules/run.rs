@@ -2,23 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{
-        CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE,
-        WWW_AUTHENTICATE,
-    },
+    header::{RETRY_AFTER, WWW_AUTHENTICATE},
     request, response,
 };
 
 use super::{
-    action::{
-        Body, Edit, End, Gate, Location, Redirect, ResponsePart, Return, Rule, Target, WaitForBody,
-    },
+    action::{Edit, End, Gate, ResponsePart, Rule, Target, WaitForBody},
     auth::Users,
     edit,
     limit::Limiter,
+    reply::{Reply, redirected, returned},
     scene::{RequestView, ResponseView, Scene, State, Unknown, World},
 };
 
@@ -61,21 +56,10 @@ pub enum Outcome<'r> {
 /// What the client gets instead of a server's answer.
 #[derive(Debug)]
 pub enum Verdict {
-    /// That of a status.
-    Deny(StatusCode),
+    /// That of a status, unless it is another one.
+    Deny(StatusCode, Option<Box<Reply>>),
     /// This one.
     Answer(Box<Reply>),
-}
-
-/// An answer in full.
-#[derive(Debug)]
-pub struct Reply {
-    /// The status.
-    pub status: StatusCode,
-    /// The fields.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
 }
 
 /// A refusal.
@@ -87,6 +71,8 @@ pub struct Denial {
     pub header: Option<(HeaderName, HeaderValue)>,
     /// It waits for the tarpit's time.
     pub tarpit: bool,
+    /// Another answer than the status's own.
+    pub answer: Option<Box<Reply>>,
 }
 
 /// The response parts that apply, and what they need of the request.
@@ -303,10 +289,15 @@ impl RuleSet {
                 },
                 Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
                 Some(End::Drop { silent }) => Outcome::Drop(*silent),
-                Some(End::Deny { status, tarpit }) => Outcome::Deny(Denial {
+                Some(End::Deny {
+                    status,
+                    tarpit,
+                    answer,
+                }) => Outcome::Deny(Denial {
                     status: *status,
                     header: None,
                     tarpit: *tarpit,
+                    answer: answer.as_ref().map(|a| Box::new(returned(a, &scene))),
                 }),
             };
             return (outcome, at + 1);
@@ -348,7 +339,10 @@ impl RuleSet {
                 world,
             };
             return Err(match &part.end {
-                Some(End::Deny { status, .. }) => Verdict::Deny(*status),
+                Some(End::Deny { status, answer, .. }) => {
+                    let answer = answer.as_ref().map(|a| Box::new(returned(a, &scene)));
+                    Verdict::Deny(*status, answer)
+                }
                 Some(End::Redirect(to)) => match redirected(to, &scene) {
                     Some(reply) => Verdict::Answer(reply.into()),
                     None => continue,
@@ -475,6 +469,7 @@ fn refuses(gate: &Gate, scene: &Scene<'_>) -> Option<Denial> {
                     .ok()
                     .map(|v| (WWW_AUTHENTICATE, v)),
                 tarpit: false,
+                answer: None,
             })
         }
         Gate::RateLimit {
@@ -489,89 +484,8 @@ fn refuses(gate: &Gate, scene: &Scene<'_>) -> Option<Denial> {
                 status: *status,
                 header: Some((RETRY_AFTER, HeaderValue::from(seconds))),
                 tarpit: false,
+                answer: None,
             })
         }
-    }
-}
-
-/// HAProxy's redirects; `None` where one leads nowhere that is not to count then.
-fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Option<Reply> {
-    let request = scene.request;
-    let rest = |location: &mut Vec<u8>| {
-        let Some(request) = request else { return };
-        let path = request.path().unwrap_or("/");
-        // A prefix of a slash alone is none.
-        match location.as_slice() {
-            b"/" => *location = path.as_bytes().to_vec(),
-            _ => location.extend_from_slice(path.as_bytes()),
-        }
-        if redirect.append_slash && !path.ends_with('/') {
-            location.push(b'/');
-        }
-        if !redirect.drop_query
-            && let Some(query) = request.uri.query()
-        {
-            location.push(b'?');
-            location.extend_from_slice(query.as_bytes());
-        }
-    };
-    let location = match &redirect.to {
-        Location::Whole(to) => to.render(scene),
-        Location::Prefix(prefix) => {
-            let mut location = prefix.render(scene);
-            rest(&mut location);
-            location
-        }
-        Location::Scheme(scheme) => {
-            let mut location = scheme.render(scene);
-            location.extend_from_slice(b"://");
-            location.extend_from_slice(request.and_then(|r| r.host()).unwrap_or_default());
-            rest(&mut location);
-            location
-        }
-    };
-    if redirect.ignore_empty && location.is_empty() {
-        return None;
-    }
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    headers.insert(LOCATION, edit::field_value(location));
-    if matches!(redirect.code.as_u16(), 302 | 303 | 307) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    }
-    if let Some(cookie) = &redirect.cookie {
-        headers.insert(SET_COOKIE, edit::field_value(cookie.clone().into_bytes()));
-    }
-    Some(Reply {
-        status: redirect.code,
-        headers,
-        body: Bytes::new(),
-    })
-}
-
-fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {
-    let mut headers = HeaderMap::with_capacity(answer.headers.len() + 2);
-    for (name, value) in &answer.headers {
-        headers.append(name.clone(), edit::field_value(value.render(scene)));
-    }
-    let body = match &answer.body {
-        None => Bytes::new(),
-        Some((Body::Fixed(body), _)) => body.clone(),
-        Some((Body::Template(body), _)) => body.render(scene).into(),
-    };
-    if !matches!(answer.status.as_u16(), 204 | 304) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
-    if let Some((_, kind)) = &answer.body
-        && !kind.is_empty()
-        && !headers.contains_key(CONTENT_TYPE)
-        && let Ok(kind) = HeaderValue::try_from(kind)
-    {
-        headers.insert(CONTENT_TYPE, kind);
-    }
-    Reply {
-        status: answer.status,
-        headers,
-        body,
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    AdminState, CheckResult, Clock, Health, Server,
+    AdminState, CheckResult, CheckStatus, Clock, Health, Server,
     counters::BackendCounters,
     events::{Event, EventKind, Notifier},
     invalid::LastInvalid,
@@ -241,11 +241,21 @@ impl Backend {
             if !result.status.passed() && was_up {
                 server.counters.checks_failed.inc();
             }
+            let status = result.status;
             server.set_last_check(result);
             server.set_level(step(health));
-            match (was_up, server.is_healthy()) {
+            let (was_stopping, is_up) = (server.is_stopping(), server.is_healthy());
+            match status {
+                CheckStatus::L7Okc => server.set_stopping(true),
+                passed if passed.passed() || !is_up => server.set_stopping(false),
+                // It stays so until it is down.
+                _ => {}
+            }
+            match (was_up, is_up) {
                 (true, false) => Some(EventKind::Down),
                 (false, true) => Some(EventKind::Up),
+                _ if !was_stopping && server.is_stopping() => Some(EventKind::Stopping),
+                _ if was_stopping && !server.is_stopping() => Some(EventKind::Up),
                 _ => None,
             }
         });

@@ -19,7 +19,7 @@ use super::{
 
 mod figures;
 
-pub use figures::{Figure, Sent, Subject, add};
+pub use figures::{Figure, Sent, Spread, Subject, add, add_spreads};
 
 /// A server's state. Fields without a default are what an operator relies on: who cannot read them must not go on as if
 /// there was nothing to know.

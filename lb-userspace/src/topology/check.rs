@@ -23,6 +23,8 @@ pub enum CheckStatus {
     Hana,
     /// The answer passed.
     L7Ok,
+    /// The answer passed, and asks for nobody new: 404 where `disable_on_404` is.
+    L7Okc,
     /// The answer did not come in time.
     L7Tout,
     /// What came is no answer of the protocol.
@@ -60,6 +62,7 @@ impl CheckStatus {
             Self::L6Rsp => "L6RSP",
             Self::Hana => "HANA",
             Self::L7Ok => "L7OK",
+            Self::L7Okc => "L7OKC",
             Self::L7Tout => "L7TOUT",
             Self::L7Rsp => "L7RSP",
             Self::L7Sts => "L7STS",
@@ -78,6 +81,7 @@ impl CheckStatus {
             Self::L6Rsp => "Layer6 invalid response",
             Self::Hana => "Health analyze",
             Self::L7Ok => "Layer7 check passed",
+            Self::L7Okc => "Layer7 check conditionally passed",
             Self::L7Tout => "Layer7 timeout",
             Self::L7Rsp => "Layer7 invalid response",
             Self::L7Sts => "Layer7 wrong status",
@@ -86,7 +90,7 @@ impl CheckStatus {
 
     /// Whether the server passed.
     pub fn passed(self) -> bool {
-        matches!(self, Self::L4Ok | Self::L6Ok | Self::L7Ok)
+        matches!(self, Self::L4Ok | Self::L6Ok | Self::L7Ok | Self::L7Okc)
     }
 }
 

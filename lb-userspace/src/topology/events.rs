@@ -50,6 +50,8 @@ pub enum EventKind {
     },
     /// The operator drains the server.
     Drain,
+    /// A check was told that it wants nobody new.
+    Stopping,
     /// The operator ended the drain.
     LeftDrain,
     /// The server's name leads to another address than before.

@@ -70,6 +70,9 @@ pub(crate) fn tcp_check() -> HealthCheck {
         tls: None,
         introduction: Introduced::default(),
         observe: None,
+        disable_on_404: false,
+        send_state: false,
+        then: Vec::new(),
     }
 }
 

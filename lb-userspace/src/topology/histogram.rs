@@ -95,6 +95,33 @@ impl Histogram {
         }
     }
 
+    /// Adds what another process has recorded: how many in each bucket, and the microseconds of all. Nothing if its buckets
+    /// are others.
+    pub(super) fn add(&self, buckets: &[u64], sum: u64) {
+        if buckets.len() != BUCKETS {
+            return;
+        }
+        // The one that may have more than one writer.
+        let Some(shard) = self.shards.last() else {
+            return;
+        };
+        let shard = shard.get_or_init(Box::default);
+        for (bucket, more) in shard.buckets.iter().zip(buckets) {
+            bucket.fetch_add(*more, Relaxed);
+        }
+        shard.sum.fetch_add(sum, Relaxed);
+    }
+
+    /// How many were recorded in each bucket, and the microseconds of all.
+    pub(super) fn buckets(&self) -> ([u64; BUCKETS], u64) {
+        let Distribution { cumulative, sum } = self.distribution();
+        let mut buckets = cumulative;
+        for (at, bucket) in buckets.iter_mut().enumerate().skip(1) {
+            *bucket -= cumulative[at - 1];
+        }
+        (buckets, sum)
+    }
+
     /// What was recorded until now.
     pub fn distribution(&self) -> Distribution {
         let mut all = Distribution::default();

@@ -25,6 +25,8 @@ pub(super) struct Live {
     pub(super) level: AtomicU32,
     /// Its agent says that it is down.
     pub(super) agent_down: AtomicBool,
+    /// Its check was told that it wants nobody new.
+    pub(super) stopping: AtomicBool,
     /// [`AdminState`].
     pub(super) admin: AtomicU8,
     /// The operator's weight.
@@ -62,6 +64,7 @@ impl Live {
         };
         Self {
             agent_down: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
             admin: AtomicU8::new(admin as u8),
             weight: AtomicU16::new(config.weight),
@@ -180,6 +183,9 @@ impl Server {
             }
             (Some(_), Some(_)) => {}
             (_, None) => self.live.last_check.store(None),
+        }
+        if elsewhere || self.check.is_none() {
+            self.set_stopping(false);
         }
         if ours.slowstart.is_none() {
             self.live.throttle.store(100, SeqCst);

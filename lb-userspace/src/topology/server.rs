@@ -293,6 +293,15 @@ impl Server {
         self.live.agent_down.load(SeqCst)
     }
 
+    /// Its check was told that it wants nobody new, as HAProxy's `NOLB` has it.
+    pub fn is_stopping(&self) -> bool {
+        self.live.stopping.load(SeqCst)
+    }
+
+    pub(super) fn set_stopping(&self, stopping: bool) {
+        self.live.stopping.store(stopping, SeqCst);
+    }
+
     pub(super) fn set_agent_down(&self, down: bool) {
         self.live.agent_down.store(down, SeqCst);
     }
@@ -329,7 +338,11 @@ impl Server {
     /// [`Server::effective_weight`] in finer parts, 0–4096: only good to be compared with others of the same backend.
     /// What balancing uses, on both paths.
     pub fn balance_weight(&self) -> u16 {
-        if !self.is_up() || self.admin() != AdminState::Ready || self.live.is_retired() {
+        if !self.is_up()
+            || self.admin() != AdminState::Ready
+            || self.is_stopping()
+            || self.live.is_retired()
+        {
             return 0;
         }
         self.throttled()
@@ -382,7 +395,7 @@ impl Server {
             || (self.admin() == AdminState::Ready && self.weight() == 0)
     }
 
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `MAINT`,
+    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `NOLB`, `MAINT`,
     /// `MAINT (resolution)`, `DOWN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
@@ -398,6 +411,9 @@ impl Server {
         match self.health() {
             Some(health) if health.is_up() && drain => {
                 health.to_string().replacen("UP", "DRAIN", 1)
+            }
+            Some(health) if health.is_up() && self.is_stopping() => {
+                health.to_string().replacen("UP", "NOLB", 1)
             }
             Some(health) => health.to_string(),
             None if drain => "DRAIN".into(),

@@ -17,6 +17,7 @@ const COMMANDS: &[&str] = &[
     "reload",
     "stop",
     "tune",
+    "upgrade",
     "schema",
     "completions",
     "man",

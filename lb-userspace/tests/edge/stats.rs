@@ -203,3 +203,43 @@ stats: {{ bind: '{stats}' }}
     assert_eq!(counted()[0], 4);
     drop(second);
 }
+
+#[test]
+fn what_is_answered_on_purpose_is_no_error() {
+    if !installed("curl") {
+        return;
+    }
+    let front = free();
+    let _daemon = Daemon::start(
+        Daemon::folder(),
+        &format!(
+            "frontends:
+  front:
+    bind: '{front}'
+    rules:
+      - {{ if: {{ path: /no }}, deny: 403 }}
+      - {{ if: {{ path: /away }}, redirect: {{ location: /there }} }}
+    stats: {{ uri: /stats }}
+    default_backend: web
+backends:
+  web: {{ servers: [{{ name: s1, address: '127.0.0.1:1' }}] }}
+"
+        ),
+        front,
+    );
+    let get = |path: &str| curl(&[&format!("http://{front}{path}")]).0;
+    let counted = || {
+        let table = get("/stats;csv");
+        let row = table.lines().find(|row| row.starts_with("front,FRONTEND,"));
+        let row: Vec<String> = row.unwrap().split(',').map(str::to_owned).collect();
+        // `dreq` and `ereq`.
+        [10, 12].map(|column| row[column].parse::<u64>().unwrap())
+    };
+    // Whoever looked whether it accepts has asked for nothing.
+    let [_, before] = counted();
+    get("/no");
+    get("/away");
+    assert_eq!(counted(), [1, before]);
+    curl(&["-H", "Host: a b", &format!("http://{front}/")]);
+    assert_eq!(counted(), [1, before + 1]);
+}

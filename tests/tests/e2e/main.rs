@@ -41,6 +41,7 @@ mod stats;
 mod tutorial;
 mod units;
 mod unprivileged;
+mod upgrade;
 mod userspace;
 mod vip;
 mod wire;

@@ -19,7 +19,7 @@ use crate::reload::take;
 use crate::setup::{BACKEND, held, servers, service, tcp};
 
 /// All that lb has use for.
-const ALL: [&str; 5] = ["bpf", "net_admin", "net_bind_service", "net_raw", "perfmon"];
+pub(crate) const ALL: [&str; 5] = ["bpf", "net_admin", "net_bind_service", "net_raw", "perfmon"];
 /// As the kernel writes that set.
 const ALL_BITS: &str = "000000c000003400";
 /// `nobody`.
@@ -27,7 +27,7 @@ const NOBODY: u32 = 65534;
 const DNS: u16 = 53;
 
 /// True, and says why, when a user cannot be given a pin path here.
-fn without_user() -> bool {
+pub(crate) fn without_user() -> bool {
     let others = |path: &str| fs::metadata(path).is_ok_and(|folder| folder.mode() & 1 != 0);
     if skip::without_lb() || skip::without_tool("setpriv") {
         return true;
@@ -36,8 +36,7 @@ fn without_user() -> bool {
 }
 
 /// What each of the daemon's threads is and may do: user, capabilities, and that it gets no more.
-fn threads(daemon: &Daemon<'_>) -> Vec<[String; 3]> {
-    let pid = daemon.pid().unwrap();
+fn threads(pid: u32) -> Vec<[String; 3]> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let read = |task: &Path| {
         let status = fs::read_to_string(task.join("status")).ok()?;
@@ -52,8 +51,8 @@ fn threads(daemon: &Daemon<'_>) -> Vec<[String; 3]> {
 }
 
 #[track_caller]
-fn assert_confined(daemon: &Daemon<'_>) {
-    let threads = threads(daemon);
+pub(crate) fn assert_confined(pid: u32) {
+    let threads = threads(pid);
     assert!(threads.len() > 3, "{threads:?}");
     for thread in threads {
         let expected = [&NOBODY.to_string(), ALL_BITS, "1"];
@@ -61,7 +60,7 @@ fn assert_confined(daemon: &Daemon<'_>) {
     }
 }
 
-fn reserved(lab: &Lab) -> String {
+pub(crate) fn reserved(lab: &Lab) -> String {
     let path = "/proc/sys/net/ipv4/ip_local_reserved_ports";
     lab.balancer().read(path).unwrap().trim().to_owned()
 }
@@ -71,7 +70,7 @@ fn lives_a_life(lab: &Lab, builder: Builder<'_>) {
     let _servers = servers(lab, Protocol::Echo);
     let mut daemon = builder.start().unwrap();
     kernel_takes_over(lab, &daemon);
-    assert_confined(&daemon);
+    assert_confined(daemon.pid().unwrap());
     assert_ne!(reserved(lab), "");
 
     let mut held = held(lab, 5);
@@ -94,7 +93,7 @@ fn lives_a_life(lab: &Lab, builder: Builder<'_>) {
     for stream in &mut held {
         client::echo(stream, b"still there?").unwrap();
     }
-    assert_confined(&daemon);
+    assert_confined(daemon.pid().unwrap());
 
     // Interfaces that come later are attached with what is left of its rights.
     let late = Netns::new(&lab.tag().name("late")).unwrap();
@@ -290,5 +289,5 @@ fn what_is_left_is_enough_for_another_configuration() {
     for stream in &mut held {
         client::echo(stream, b"still there?").unwrap();
     }
-    assert_confined(&daemon);
+    assert_confined(daemon.pid().unwrap());
 }

@@ -179,6 +179,8 @@ fn under_load(what: &str, times: usize, over: Duration, change: impl Fn(&Lab, &D
     let _bulk = tools::iperf3_server(lab.server(0), (lab.server_addr(0), BULK).into()).unwrap();
     let daemon = Daemon::builder(&lab, &config(&lab, 0))
         .global("threads", "2")
+        // WebSockets stay with the process that they began in for so long.
+        .global("grace", "5m")
         .start()
         .unwrap();
     kernel_takes_over(&lab, &daemon);
@@ -318,8 +320,15 @@ fn reloads_under_load(times: usize, over: Duration) {
 }
 
 fn upgrades_under_load(times: usize, over: Duration) {
-    under_load("upgrades", times, over, |_, daemon, _| {
+    under_load("upgrades", times, over, |lab, daemon, _| {
+        // A client of HTTP/2 that is told to go does not come back: here is one for each turn.
+        let url = format!("http://{}:{WEB}/", lab.service_addr());
+        let arguments = ["-t", "1", "-c", "2", "-m", "4", "-D", "2", &url];
+        let mut h2 = started(lab, "h2load", &arguments);
         daemon.upgrade().unwrap();
+        h2.wait(wait::PATIENCE).unwrap();
+        let (done, failed) = h2load(&h2.stdout());
+        assert!(done > 0 && failed == 0, "{}", h2.stdout());
     });
 }
 

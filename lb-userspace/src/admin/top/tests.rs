@@ -98,7 +98,7 @@ fn all_is_seen_on_80_columns_and_24_lines() {
         "- web UP 2 0 0 0 0 0 roundrobin",
         "w1 UP 1 0 1.5k 0 0 2.5M L7OK/200",
         "w2 DOWN 1",
-        "w3 DRAIN 0",
+        "w3 DRAIN",
         "q quit ? help / filter s sort f flows d drain r ready m maint w weight",
     ]);
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::config::source::Span;
 
+mod connections;
 mod protocols;
 
 /// Options that say how servers are checked; a later one takes the place of an earlier one.
@@ -33,6 +34,8 @@ pub(super) struct Check {
     keys: Map,
     /// Steps that `option …` stands for.
     steps: Vec<Value>,
+    /// What it tells and learns of a server's state, whatever is asked.
+    states: Map,
     /// What `http-check` lines say, and `tcp-check` lines: without their option they have no effect.
     http: Rules,
     tcp: Rules,
@@ -52,6 +55,8 @@ struct Rules {
     connects: bool,
     /// The first line.
     span: Option<Span>,
+    /// Further connections.
+    then: Vec<Rules>,
 }
 
 /// What kind of check `option …` asks for.
@@ -191,13 +196,20 @@ impl Check {
 
     /// `http-check …`
     pub(super) fn http(&mut self, line: &Line, says: &mut Says) {
+        let span = line.span();
+        if let state @ ("disable-on-404" | "send-state") = line.text(1) {
+            let key = state.replace('-', "_");
+            self.states.set(&key, Value::plain("true", span));
+            return;
+        }
         self.begin_own(line);
         if line.text(1) == "send" {
             self.unasked = None;
         }
         self.http.span.get_or_insert(line.span());
         let words = &line.words;
-        let keys = &mut self.http.keys;
+        let asks = line.text(1) == "send";
+        let keys = &mut self.http.last(asks, span).keys;
         match line.text(1) {
             "send" => {
                 let mut at = 2;
@@ -311,9 +323,6 @@ impl Check {
             }
             "connect" => self.http.connect(line, says),
             "comment" => {}
-            "disable-on-404" | "send-state" | "set-var" => {
-                says.unsupported(line.span_of(1), &format!("http-check {}", line.text(1)));
-            }
             other => says.unsupported(line.span_of(1), &format!("http-check {other}")),
         }
     }
@@ -325,12 +334,33 @@ impl Check {
         self.tcp.span.get_or_insert(span);
         match (line.text(1), line.text(2)) {
             ("connect", _) => self.tcp.connect(line, says),
-            ("send-binary", digits) => self.tcp.steps.push(hex_step("send", digits, span)),
-            ("expect", "binary") => self.tcp.steps.push(hex_step("expect", line.text(3), span)),
-            ("send", text) => self.tcp.steps.push(step("send", text, span)),
-            ("expect", "string") => self.tcp.steps.push(step("expect", line.text(3), span)),
+            ("send-binary", digits) => self
+                .tcp
+                .last(false, span)
+                .steps
+                .push(hex_step("send", digits, span)),
+            ("expect", "binary") => {
+                self.tcp
+                    .last(false, span)
+                    .steps
+                    .push(hex_step("expect", line.text(3), span));
+            }
+            ("send", text) => self
+                .tcp
+                .last(false, span)
+                .steps
+                .push(step("send", text, span)),
+            ("expect", "string") => {
+                self.tcp
+                    .last(false, span)
+                    .steps
+                    .push(step("expect", line.text(3), span));
+            }
             ("expect", "rstring") => {
-                self.tcp.steps.push(regex_step(line.text(3), span));
+                self.tcp
+                    .last(false, span)
+                    .steps
+                    .push(regex_step(line.text(3), span));
             }
             ("expect", "!") => {
                 let step = match line.text(3) {
@@ -350,7 +380,7 @@ impl Check {
                 };
                 let mut map = Map::default();
                 map.set("expect", step);
-                self.tcp.steps.push(Value::map(map, span));
+                self.tcp.last(false, span).steps.push(Value::map(map, span));
             }
             ("comment", _) => {}
             (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
@@ -404,6 +434,14 @@ impl Check {
         if !steps.is_empty() {
             keys.set("steps", Value::list(steps.clone(), span));
         }
+        if self.way == Way::Http {
+            for key in &self.states.0 {
+                keys.set_at(&key.name, key.span, key.value.clone());
+            }
+        }
+        for further in rules.into_iter().flat_map(|rules| &rules.then) {
+            keys.push("then", further.further(self.way, span));
+        }
         keys
     }
 
@@ -434,7 +472,21 @@ impl Check {
         if keys.get("type").is_none() {
             keys.set("type", Value::plain("tcp", span));
         }
-        if server.check_ssl || server.keys.get("tls").is_some() {
+        let secure = server.check_ssl || server.keys.get("tls").is_some();
+        for further in keys.list_mut("then") {
+            let What::Map(further) = &mut further.what else {
+                continue;
+            };
+            if secure && further.get("type").and_then(Value::as_text) == Some("http") {
+                further.set("type", Value::plain("https", span));
+            }
+            for name in ["port", "address"] {
+                if let (None, Some(value)) = (further.get(name), server.check.get(name)) {
+                    further.set(name, value.clone());
+                }
+            }
+        }
+        if secure {
             match keys.get("type").map(|value| &value.what) {
                 Some(What::Text { text, .. }) if text == "http" => {
                     keys.set("type", Value::plain("https", span));
@@ -445,6 +497,10 @@ impl Check {
             }
         }
         for key in &server.check.0 {
+            // Where a `connect` goes it has the last word on.
+            if matches!(key.name.as_str(), "port" | "address") && keys.get(&key.name).is_some() {
+                continue;
+            }
             keys.set_at(&key.name, key.span, key.value.clone());
         }
         keys
@@ -454,61 +510,6 @@ impl Check {
     pub(super) fn of_defaults(&self) -> Option<Value> {
         let span = self.span?;
         Some(Value::map(self.said(span), span))
-    }
-}
-
-impl Rules {
-    /// `tcp-check connect` and `http-check connect`: where the check goes, and what comes before it.
-    fn connect(&mut self, line: &Line, says: &mut Says) {
-        if self.connects || !self.steps.is_empty() {
-            let what = format!("a second connection in `{}`", line.keyword());
-            says.unsupported(line.span(), &what);
-            return;
-        }
-        self.connects = true;
-        let mut words = line.words.iter().skip(2);
-        while let Some(word) = words.next() {
-            let span = word.span;
-            match word.text.as_str() {
-                "port" | "addr" | "sni" | "alpn" => {
-                    let Some(value) = words.next() else {
-                        says.error(
-                            span,
-                            format!("`{}` without a value", word.text),
-                            "write it behind",
-                        );
-                        return;
-                    };
-                    let text = Value::text(value.text.as_str(), value.span);
-                    match word.text.as_str() {
-                        "port" => {
-                            if let Some(number) = says.number(&value.text, value.span) {
-                                self.keys.set("port", number);
-                            }
-                        }
-                        "addr" => self.keys.set("address", text),
-                        "sni" => self.keys.inner("tls", span).set("sni", text),
-                        _ => {
-                            let names = value.text.split(',');
-                            let names = names.map(|name| Value::text(name, value.span));
-                            let list = Value::list(names.collect(), value.span);
-                            self.keys.inner("tls", span).set("alpn", list);
-                        }
-                    }
-                }
-                "ssl" => {
-                    // HAProxy verifies nothing here unless the server says so.
-                    let tls = self.keys.inner("tls", span);
-                    tls.set("verify", Value::plain("none", span));
-                }
-                "send-proxy" => self.keys.set("send_proxy", Value::plain("true", span)),
-                "default" | "linger" => {}
-                "comment" => {
-                    let _ = words.next();
-                }
-                other => says.unsupported(span, &format!("{} connect … {other}", line.keyword())),
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! `assemble` makes the whole of them, `defaults` included; `inherit` knows what goes without saying in HAProxy and not here.
 
 mod acl;
+mod answers;
 mod assemble;
 mod check;
 mod global;

@@ -311,16 +311,22 @@ impl Proxy {
             "log-tag"
             | "grace"
             | "load-server-state-from-file"
+            | "server-state-file-name"
+            | "max-session-srv-conns"
+            | "clitcpka-cnt"
+            | "clitcpka-idle"
+            | "clitcpka-intvl"
+            | "srvtcpka-cnt"
+            | "srvtcpka-idle"
+            | "srvtcpka-intvl"
             | "monitor-net"
             | "persist"
             | "bind-process" => match line.keyword() {
-                "log-tag" | "grace" | "load-server-state-from-file" | "bind-process" => {
-                    says.warn(
-                        span,
-                        format!("`{}` is left out: lb does without", line.keyword()),
-                    );
-                }
-                other => says.unsupported(span, other),
+                other @ ("monitor-net" | "persist") => says.unsupported(span, other),
+                _ => says.warn(
+                    span,
+                    format!("`{}` is left out: lb does without", line.keyword()),
+                ),
             },
             "capture"
             | "declare"

@@ -2,6 +2,7 @@
 
 use super::{
     acl::{self, Acls},
+    answers,
     lines::Line,
     more,
     says::Says,
@@ -260,41 +261,10 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map = redirect(action, format, says)?;
         }
         "deny" | "tarpit" if side == Side::Request => {
-            let key = if keyword == "tarpit" {
-                "tarpit"
-            } else {
-                "deny"
-            };
-            let status = action.after("deny_status").or(action.after("status"));
-            let others = [action.words.get(1), action.words.get(3)];
-            if let Some(other) = others
-                .into_iter()
-                .flatten()
-                .find(|word| !matches!(word.text.as_str(), "deny_status" | "status"))
-            {
-                says.unsupported(other.span, &format!("{keyword} … {}", other.text));
-                return None;
-            }
-            let value = match status {
-                Some(status) => says.number(&status.text, status.span)?,
-                None => Value::plain("true", action.span),
-            };
-            map.set(key, value);
+            map.set(keyword, answers::refusal(action, says)?);
         }
-        "deny" if side == Side::Response => {
-            if let Some(other) = action.words.get(if action.words.len() > 3 { 3 } else { 1 })
-                && !matches!(other.text.as_str(), "deny_status" | "status")
-            {
-                says.unsupported(other.span, &format!("deny … {}", other.text));
-                return None;
-            }
-            let value = match action.after("deny_status").or(action.after("status")) {
-                Some(status) => says.number(&status.text, status.span)?,
-                None => Value::plain("true", action.span),
-            };
-            map.set("deny", value);
-        }
-        "return" if side != Side::After => map = returned(action, says)?,
+        "deny" if side == Side::Response => map.set("deny", answers::refusal(action, says)?),
+        "return" if side != Side::After => map.set("return", answers::returned(action, says)?),
         "auth" if side == Side::Request => {
             let realm = action.after("realm").map(|word| word.text.as_str());
             let realm = realm.unwrap_or("%[fe_name]");
@@ -444,59 +414,6 @@ fn redirect(action: &Action<'_>, text: fn(&str) -> String, says: &mut Says) -> O
     Some(map)
 }
 
-/// `return [status N] [content-type T] [string|lf-string|file|lf-file X] [hdr NAME VALUE]…`
-fn returned(action: &Action<'_>, says: &mut Says) -> Option<Map> {
-    let mut inner = Map::default();
-    let mut at = 1;
-    while let Some(word) = action.words.get(at) {
-        if word.text == "default-errorfiles" {
-            says.unsupported(word.span, "return … default-errorfiles");
-            return None;
-        }
-        let argument = action.need(at + 1, &format!("a value of `{}`", word.text), says)?;
-        match word.text.as_str() {
-            "status" => inner.set("status", says.number(&argument.text, argument.span)?),
-            "content-type" => inner.set(
-                "content_type",
-                Value::text(argument.text.as_str(), argument.span),
-            ),
-            "string" => inner.set("body", Value::text(literal(&argument.text), argument.span)),
-            "lf-string" => inner.set("body", Value::text(format(&argument.text), argument.span)),
-            "file" => inner.set("file", Value::text(argument.text.as_str(), argument.span)),
-            "hdr" => {
-                let value = action.need(at + 2, "a field's value", says)?;
-                let headers = inner.inner("headers", word.span);
-                if headers
-                    .0
-                    .iter()
-                    .any(|key| key.name.eq_ignore_ascii_case(&argument.text))
-                {
-                    let what = format!("return … hdr {} a second time", argument.text);
-                    says.unsupported(word.span, &what);
-                    return None;
-                }
-                inner.inner("headers", word.span).set_at(
-                    &argument.text,
-                    argument.span,
-                    Value::text(format(&value.text), value.span),
-                );
-                at += 1;
-            }
-            other => {
-                says.unsupported(word.span, &format!("return … {other}"));
-                return None;
-            }
-        }
-        at += 2;
-    }
-    if inner.get("status").is_none() {
-        inner.set("status", Value::plain(200, action.span));
-    }
-    let mut map = Map::default();
-    map.set("return", Value::map(inner, action.span));
-    Some(map)
-}
-
 /// `track-scN KEY [table T]`
 fn track(action: &Action<'_>, says: &mut Says) -> Option<Value> {
     let key = action.need(1, "a key", says)?;
@@ -595,6 +512,6 @@ pub(super) fn format(text: &str) -> String {
 }
 
 /// A text without expressions as one of ours, in which a `%` is written twice.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     text.replace('%', "%%")
 }

@@ -408,6 +408,9 @@ impl Server {
                 "check-ssl" => self.check_ssl = true,
                 "no-check-ssl" => self.check_ssl = false,
                 "check-send-proxy" => self.check.set("send_proxy", Value::plain("true", span)),
+                "no-send-proxy" | "no-send-proxy-v2" => self.keys.remove("send_proxy"),
+                "no-check-send-proxy" => self.check.remove("send_proxy"),
+                "no-tfo" | "tls-tickets" => {}
                 "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),
                 "send-proxy-v2" => self.keys.set("send_proxy", Value::plain("v2", span)),
                 "ssl" => self.ssl = Some(span),

@@ -186,6 +186,30 @@ impl Map {
         }
     }
 
+    /// Makes a list of what is below a key, and adds to it.
+    pub(super) fn another(&mut self, name: &str, value: Value) {
+        let Some(key) = self.0.iter_mut().find(|key| key.name == name) else {
+            return self.set(name, value);
+        };
+        match &mut key.value.what {
+            What::List(items) => items.push(value),
+            _ => {
+                let span = key.value.span;
+                let first = key.value.clone();
+                key.value = Value::list(vec![first, value], span);
+            }
+        }
+    }
+
+    /// The entries of a list below a key.
+    pub(super) fn list_mut(&mut self, name: &str) -> &mut [Value] {
+        let key = self.0.iter_mut().find(|key| key.name == name);
+        match key.map(|key| &mut key.value.what) {
+            Some(What::List(items)) => items,
+            _ => &mut [],
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -32,6 +32,12 @@ pub struct HealthCheck {
     pub introduction: Introduced,
     /// What traffic says of a server's health.
     pub observe: Option<Observe>,
+    /// A server that is up and answers 404 wants nobody new.
+    pub disable_on_404: bool,
+    /// It is told how it is.
+    pub send_state: bool,
+    /// What it has to pass after that, one after the other, each over a connection of its own.
+    pub then: Vec<HealthCheck>,
 }
 
 impl HealthCheck {

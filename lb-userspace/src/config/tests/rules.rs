@@ -76,7 +76,7 @@ backends:
             "6:11 error: `location` is missing in `redirect` => write `location`, `prefix` or `scheme`",
             "7:11 error: `location`, `prefix` and `scheme` exclude one another => write one of them",
             "8:43 error: `code` cannot be `304` => did you mean `301`? It takes `301`, `302`, `303`, `307` or `308`",
-            "9:30 error: `file` and `body` exclude one another => write one of them",
+            "9:30 error: `body` and `file` exclude one another => write one of them",
             "9:36 error: /b cannot be read: No such file or directory (os error 2) => name a readable file",
             "10:25 error: `Content-Length` says where a message ends or what becomes of its connection => leave it to the balancer",
             "11:30 error: there is no fetch `pth` => did you mean `path`?",

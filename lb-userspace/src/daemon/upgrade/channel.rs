@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fastpath::DenyChanges,
     rules::CarriedTable,
-    topology::carried::{BackendState, Figure, ServerState},
+    topology::carried::{BackendState, Figure, ServerState, Spread},
 };
 
 /// The form of all this. Another one is refused: then it takes a restart.
@@ -50,6 +50,8 @@ pub(super) enum Message {
     Backends(Vec<BackendState>),
     /// What has been counted.
     Figures(Vec<Figure>),
+    /// What has come to histograms.
+    Spreads(Vec<Spread>),
     /// Connections accepted by the process, and those that could not be.
     Accepted {
         #[serde(default)]

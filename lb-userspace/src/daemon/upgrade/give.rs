@@ -46,8 +46,8 @@ enum GiveError {
     #[error("{path} cannot be started: {source}; `--binary` names another file")]
     Start { path: String, source: io::Error },
     #[error(
-        "{0} must belong to root, and nobody else may be able to write it, for whoever may use the admin socket could run \
-         anything with lb's rights; root may name any file"
+        "{0} would run with lb's rights, and not root asks for it: `--binary` is for root, and without it the file must belong \
+         to root, and nobody else may be able to write it"
     )]
     NotRoots(String),
     #[error("the new lb ended before it served ({0})")]
@@ -96,6 +96,10 @@ impl Told {
         let figures = self.sent.next(&shared.topology);
         for part in figures.chunks(MANY) {
             channel.send(&Message::Figures(part.to_vec()), &[])?;
+        }
+        let spreads = self.sent.next_spreads(&shared.topology);
+        for part in spreads.chunks(MANY) {
+            channel.send(&Message::Spreads(part.to_vec()), &[])?;
         }
         let now = (shared.accepted.value(), shared.accept_errors.value());
         let before = std::mem::replace(&mut self.accepted, now);
@@ -175,7 +179,7 @@ impl Running {
         let file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mut program = path.as_os_str().to_owned();
-        if !asked.by_root && !self.is_trusted(&metadata) {
+        if !asked.by_root && !is_trusted(asked, &metadata) {
             return Err(GiveError::NotRoots(path.display().to_string()));
         }
         if !asked.by_root {
@@ -224,14 +228,6 @@ impl Running {
             legacy: None,
             paused: false,
         })
-    }
-
-    /// Whether anybody who may ask for an upgrade may have it started: not if it is a way to lb's rights.
-    fn is_trusted(&self, binary: &fs::Metadata) -> bool {
-        let roots = binary.uid() == 0 && binary.mode() & 0o022 == 0;
-        let nothing_to_gain = rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty());
-        roots || nothing_to_gain
     }
 
     /// Up to the new process's word that it does everything. Says what it does not listen on.
@@ -452,6 +448,17 @@ impl New {
             _ => "it has closed its end".to_owned(),
         })
     }
+}
+
+/// Whether whoever may use the admin socket may have it started: not if it is a way to lb's rights.
+fn is_trusted(asked: &Asked, binary: &fs::Metadata) -> bool {
+    // A program of root's that reads what it is to do somewhere is none of lb.
+    let roots = asked.binary.is_none() && binary.uid() == 0 && binary.mode() & 0o022 == 0;
+    let nothing_to_gain = || {
+        rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty())
+    };
+    roots || nothing_to_gain()
 }
 
 fn tell_states(channel: &Channel, shared: &Shared) -> io::Result<()> {

@@ -65,7 +65,10 @@ pub(in crate::daemon) async fn serve_last(
             request = signals.next() => match request {
                 Request::Stop => end(),
                 Request::SoftStop => {}
-                Request::Reload => tracing::warn!("process {} reloads now", successor.pid),
+                Request::Reload => tracing::warn!(
+                    "signals that ask for a reload are for process {} by now",
+                    successor.pid
+                ),
             },
             said = successor.heard.recv(), if heard => match said.map(|said| said.message) {
                 Some(Ok(Message::Now)) => end(),

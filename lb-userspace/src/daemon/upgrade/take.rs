@@ -311,6 +311,9 @@ impl Followed {
             while let Some(said) = heard.recv().await {
                 match said.message {
                     Ok(Message::Figures(figures)) => carried::add(&sources.topology(), &figures),
+                    Ok(Message::Spreads(spreads)) => {
+                        carried::add_spreads(&sources.topology(), &spreads);
+                    }
                     Ok(Message::Accepted { accepted, errors }) => {
                         shared.accepted.add(accepted);
                         shared.accept_errors.add(errors);
@@ -371,6 +374,7 @@ impl States {
             Message::Servers(mut servers) => self.servers.append(&mut servers),
             Message::Backends(mut backends) => self.backends.append(&mut backends),
             Message::Figures(figures) => carried::add(&shared.topology, &figures),
+            Message::Spreads(spreads) => carried::add_spreads(&shared.topology, &spreads),
             Message::Accepted { accepted, errors } => {
                 shared.accepted.add(accepted);
                 shared.accept_errors.add(errors);

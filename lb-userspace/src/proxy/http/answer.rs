@@ -7,6 +7,7 @@ use http::{
 };
 use hyper::ext::ReasonPhrase;
 
+use super::client::Client;
 use crate::{config::model::Page, rules::Reply};
 
 /// An answer of ours.
@@ -90,9 +91,19 @@ impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         Self {
             status: reply.status,
-            reason: None,
+            reason: reply.reason,
             headers: reply.headers,
             body: reply.body,
+        }
+    }
+}
+
+impl Client {
+    /// A rule's answer.
+    pub(super) fn reply(&self, reply: Reply) -> Answer {
+        match reply.page {
+            true => self.answer(reply.status),
+            false => reply.into(),
         }
     }
 }

@@ -61,11 +61,22 @@ pub(in crate::rules) fn alias(call: &mut Call) -> Vec<Converter> {
         "urlp_val" | "url_param_val" => ("urlp", vec![Converter::Cast(Kind::Int)]),
         "cook_val" | "req.cook_val" => ("req.cook", vec![Converter::Cast(Kind::Int)]),
         "scook_val" | "res.cook_val" => ("res.cook", vec![Converter::Cast(Kind::Int)]),
-        _ => return Vec::new(),
+        old => match OLD.iter().find(|(known, _)| *known == old) {
+            Some((_, new)) => (*new, Vec::new()),
+            None => return Vec::new(),
+        },
     };
     call.name = name.to_owned();
     converters
 }
+
+/// Names that HAProxy has had before, and those that it has now.
+const OLD: &[(&str, &str)] = &[
+    ("req_ssl_sni", "req.ssl_sni"),
+    ("rep_ssl_hello_type", "res.ssl_hello_type"),
+    ("shdr_ip", "res.hdr_ip"),
+    ("shdr_val", "res.hdr_val"),
+];
 
 /// Those without arguments.
 fn simple(name: &str) -> Option<Fetch> {

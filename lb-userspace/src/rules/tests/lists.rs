@@ -372,6 +372,7 @@ fn what_is_allowed_goes_past_everything_but_the_choice_of_a_backend() {
     let deny = Some(End::Deny {
         status: StatusCode::FORBIDDEN,
         tarpit: false,
+        answer: None,
     });
     let ends = |condition, end| Rule {
         condition,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::topology::{
     Topology,
     counters::{Each, How},
+    histogram::Histogram,
 };
 
 /// What is counted of.
@@ -30,9 +31,25 @@ pub struct Figure {
     pub numbers: Vec<(String, u64)>,
 }
 
+/// Of something, what has been added to one of its histograms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Of what.
+    pub of: Subject,
+    /// Which.
+    pub name: String,
+    /// How many, by bucket.
+    pub buckets: Vec<u64>,
+    /// Microseconds of all of them.
+    pub sum: u64,
+}
+
 /// What has been told so far.
 #[derive(Debug, Default)]
-pub struct Sent(HashMap<Subject, HashMap<&'static str, u64>>);
+pub struct Sent {
+    numbers: HashMap<Subject, HashMap<&'static str, u64>>,
+    spreads: HashMap<(Subject, &'static str), (Vec<u64>, u64)>,
+}
 
 /// What is done with each that is counted of, given what goes through its counters.
 type EachSubject<'a> = &'a mut dyn FnMut(Subject, &dyn Fn(Each<'_>));
@@ -42,7 +59,7 @@ impl Sent {
     pub fn next(&mut self, topology: &Topology) -> Vec<Figure> {
         let mut all = Vec::new();
         each_subject(topology, &mut |of, visit| {
-            let known = self.0.entry(of.clone()).or_default();
+            let known = self.numbers.entry(of.clone()).or_default();
             let mut numbers = Vec::new();
             visit(&mut |name, how, counter| {
                 let now = counter.value();
@@ -61,6 +78,65 @@ impl Sent {
             }
         });
         all
+    }
+}
+
+impl Sent {
+    /// What has come to histograms since it was last asked for.
+    pub fn next_spreads(&mut self, topology: &Topology) -> Vec<Spread> {
+        let mut all = Vec::new();
+        each_histogram(topology, &mut |of, name, histogram| {
+            let (now, sum) = histogram.buckets();
+            let key = (of.clone(), name);
+            let before = self.spreads.insert(key, (now.to_vec(), sum));
+            let (before, sum_before) = before.unwrap_or_else(|| (vec![0; now.len()], 0));
+            let added = now
+                .iter()
+                .zip(&before)
+                .map(|(now, before)| now.saturating_sub(*before));
+            let buckets: Vec<u64> = added.collect();
+            if buckets.iter().any(|more| *more > 0) {
+                let (name, sum) = (name.to_owned(), sum.wrapping_sub(sum_before));
+                all.push(Spread {
+                    of,
+                    name,
+                    buckets,
+                    sum,
+                });
+            }
+        });
+        all
+    }
+}
+
+/// Adds what has come to histograms of another process.
+pub fn add_spreads(topology: &Topology, spreads: &[Spread]) {
+    let spreads = spreads
+        .iter()
+        .map(|spread| ((&spread.of, &*spread.name), spread));
+    let spreads: HashMap<_, _> = spreads.collect();
+    each_histogram(topology, &mut |of, name, histogram| {
+        if let Some(spread) = spreads.get(&(&of, name)) {
+            histogram.add(&spread.buckets, spread.sum);
+        }
+    });
+}
+
+fn each_histogram(topology: &Topology, each: &mut dyn FnMut(Subject, &'static str, &Histogram)) {
+    for frontend in &topology.frontends {
+        let of = || Subject::Frontend(frontend.name.to_string());
+        each(of(), "total", &frontend.counters.total);
+        each(of(), "kernel_total", &frontend.counters.kernel_total);
+    }
+    for backend in &topology.backends {
+        let of = || Subject::Backend(backend.name.to_string());
+        let times = &backend.counters.distributions;
+        each(of(), "queue", &times.queue);
+        each(of(), "connect", &times.connect);
+        each(of(), "response", &times.response);
+        each(of(), "total", &times.total);
+        each(of(), "kernel_connect", &times.kernel_connect);
+        each(of(), "kernel_total", &times.kernel_total);
     }
 }
 

@@ -79,7 +79,15 @@ fn figures_are_told_once_and_add_up() {
     counters.max_current.raise(3);
     counters.http.response(204);
     before.backends[0].servers[0].counters.times.total.add(20);
+    counters.total.record(Duration::from_millis(3));
+    counters.total.record(Duration::from_secs(7));
     let mut sent = Sent::default();
+    for _ in 0..2 {
+        let spreads = sent.next_spreads(&before);
+        add_spreads(&after, &through(&spreads));
+    }
+    let [was, is] = [&before, &after].map(|t| t.frontends[0].counters.total.distribution());
+    assert_eq!(was, is);
     add(&after, &through(&sent.next(&before)));
     add(&after, &sent.next(&before));
     counters.connections.inc();

@@ -39,6 +39,12 @@ const main = async (browser) => {
   };
   const names = (page) => page.$$eval('#b-web tbody tr:not([hidden]) th', (cells) => cells.map((cell) => cell.textContent.trim().split(/\s|127/)[0]));
 
+  // Until each server has been checked.
+  const first = await opened(DESKTOP);
+  await first.waitForFunction(() => document.querySelectorAll('#b-web tbody tr.up').length === 3
+    && document.querySelector('#b-gone tbody tr.down'));
+  await first.context().close();
+
   // As it looks: light and dark, wide and narrow.
   await ask(20);
   for (const [name, options] of [

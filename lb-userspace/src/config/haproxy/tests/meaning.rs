@@ -309,12 +309,8 @@ fn what_would_be_lost_is_told() {
             "error: unsupported: `balance hdr … use_domain_only` has no counterpart in lb yet",
         ),
         (
-            " http-request return status 200 hdr A b hdr a c",
-            "error: unsupported: `return … hdr a a second time` has no counterpart in lb yet",
-        ),
-        (
-            " http-response deny status 502 content-type a",
-            "error: unsupported: `deny … content-type` has no counterpart in lb yet",
+            " http-response deny status 502 errorfiles site",
+            "error: there is no page for 502 in `http-errors site`",
         ),
         (
             " cookie C insert postonly",

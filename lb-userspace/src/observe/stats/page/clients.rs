@@ -8,7 +8,7 @@ use crate::observe::stats::top::Clients;
 /// Who asks most, a table for each source; nothing where nobody knows.
 pub(super) fn section(sources: &[Clients]) -> Markup {
     html! {
-        section aria-labelledby="clients" {
+        section.clients aria-labelledby="clients" {
             h2 #clients { "Top clients" }
             @if sources.is_empty() {
                 p.quiet { "Nobody counts them: a stick table of addresses, or the kernel path's flows, would show here." }

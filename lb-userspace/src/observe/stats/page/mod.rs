@@ -155,8 +155,8 @@ fn toolbar(page: &Page<'_>) -> Markup {
                 span { "Servers" } " "
                 select #states {
                     option value="" { "all" }
-                    option value="bad" { "not up" }
-                    option value="good" { "up" }
+                    option value="bad" { "in trouble" }
+                    option value="good" { "well" }
                 }
             }
             fieldset {

@@ -51,6 +51,8 @@ pub(in super::super) struct Exchange {
     pub(super) is_statistics: bool,
     /// It is nobody's business.
     pub(super) unlogged: bool,
+    /// A rule has denied it, which is counted by itself.
+    pub(super) denied: bool,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
     server_bytes: (u64, u64),
@@ -88,6 +90,7 @@ impl Exchange {
             bytes_out: 0,
             is_statistics: false,
             unlogged: false,
+            denied: false,
             uncounted: false,
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
@@ -293,7 +296,9 @@ impl Exchange {
         if termination.phase != Phase::Request || !client_left {
             frontend.total.record(total);
         }
-        if termination.phase == Phase::Request && termination.cause != Cause::Normal {
+        // What was answered here on purpose was no error, nor was what a rule denied.
+        let meant = self.denied || matches!(termination.cause, Cause::Normal | Cause::Local);
+        if termination.phase == Phase::Request && !meant {
             frontend.request_errors.inc();
         }
         let Some(visit) = &self.visit else { return };

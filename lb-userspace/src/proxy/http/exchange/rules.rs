@@ -206,9 +206,9 @@ pub(super) fn respond(
             exchange.terminate(Cause::Local, Phase::Headers);
             exchange.responded = None;
             drop(exchange);
-            Err(Failure::Answer(Box::new((*reply).into())))
+            Err(Failure::Answer(Box::new(client.reply(*reply))))
         }
-        Err(Verdict::Deny(status)) => {
+        Err(Verdict::Deny(status, answer)) => {
             client.frontend().counters.denied_responses.inc();
             target.backend.counters.denied_responses.inc();
             let mut exchange = client.exchange();
@@ -219,7 +219,10 @@ pub(super) fn respond(
             // The client gets no answer of the server's.
             exchange.responded = None;
             drop(exchange);
-            Err(Failure::Status(status))
+            Err(match answer {
+                Some(reply) => Failure::Answer(Box::new(client.reply(*reply))),
+                None => Failure::Status(status),
+            })
         }
     }
 }
@@ -380,7 +383,7 @@ impl Way<'_> {
                 }
                 Outcome::Answer(reply) => {
                     client.exchange().terminate(Cause::Local, Phase::Request);
-                    return Err(Failure::Answer(Box::new(reply.into())));
+                    return Err(Failure::Answer(Box::new(client.reply(reply))));
                 }
                 Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
                 Outcome::Verify(unknown) => slow::verify(client, unknown).await,
@@ -474,8 +477,15 @@ impl Way<'_> {
             Some(_) if denial.status == StatusCode::UNAUTHORIZED => Cause::Local,
             _ => Cause::Proxy,
         };
-        client.exchange().terminate(cause, phase);
-        let mut answer = client.answer(denial.status);
+        {
+            let mut exchange = client.exchange();
+            exchange.terminate(cause, phase);
+            exchange.denied = true;
+        }
+        let mut answer = match denial.answer {
+            Some(reply) => client.reply(*reply),
+            None => client.answer(denial.status),
+        };
         if let Some((name, value)) = denial.header {
             answer.headers.insert(name, value);
         }

@@ -1,0 +1,102 @@
+//! The connections of a check: `connect` lines, and what is asked over each.
+
+use super::{
+    super::{
+        lines::Line,
+        says::Says,
+        value::{Map, Value},
+    },
+    Rules, Way,
+};
+use crate::config::source::Span;
+
+impl Rules {
+    /// Those of the connection that was named last. One that `asks` again, after it was said what is expected, asks over a
+    /// connection of its own.
+    pub(super) fn last(&mut self, asks: bool, span: Span) -> &mut Rules {
+        let last = self.then.last().unwrap_or(self);
+        if asks && last.keys.get("expect").is_some() {
+            self.then.push(Rules {
+                connects: true,
+                span: Some(span),
+                ..Rules::default()
+            });
+        }
+        match self.then.len() {
+            0 => self,
+            count => &mut self.then[count - 1],
+        }
+    }
+
+    /// An entry of `then:`.
+    pub(super) fn further(&self, way: Way, span: Span) -> Value {
+        let mut map = Map::default();
+        let kind = match way {
+            Way::Http => "http",
+            _ => "tcp",
+        };
+        map.set("type", Value::plain(kind, span));
+        if way == Way::Http && self.keys.get("method").is_none() {
+            map.set("method", Value::plain("OPTIONS", span));
+        }
+        map.0.extend(self.keys.0.clone());
+        if !self.steps.is_empty() {
+            map.set("steps", Value::list(self.steps.clone(), span));
+        }
+        Value::map(map, span)
+    }
+
+    /// `tcp-check connect` and `http-check connect`: where the check goes, and what comes before it.
+    pub(super) fn connect(&mut self, line: &Line, says: &mut Says) {
+        if self.connects || !self.steps.is_empty() || !self.keys.is_empty() {
+            let mut further = Rules::default();
+            further.connect(line, says);
+            self.then.push(further);
+            return;
+        }
+        self.connects = true;
+        let mut words = line.words.iter().skip(2);
+        while let Some(word) = words.next() {
+            let span = word.span;
+            match word.text.as_str() {
+                "port" | "addr" | "sni" | "alpn" => {
+                    let Some(value) = words.next() else {
+                        says.error(
+                            span,
+                            format!("`{}` without a value", word.text),
+                            "write it behind",
+                        );
+                        return;
+                    };
+                    let text = Value::text(value.text.as_str(), value.span);
+                    match word.text.as_str() {
+                        "port" => {
+                            if let Some(number) = says.number(&value.text, value.span) {
+                                self.keys.set("port", number);
+                            }
+                        }
+                        "addr" => self.keys.set("address", text),
+                        "sni" => self.keys.inner("tls", span).set("sni", text),
+                        _ => {
+                            let names = value.text.split(',');
+                            let names = names.map(|name| Value::text(name, value.span));
+                            let list = Value::list(names.collect(), value.span);
+                            self.keys.inner("tls", span).set("alpn", list);
+                        }
+                    }
+                }
+                "ssl" => {
+                    // HAProxy verifies nothing here unless the server says so.
+                    let tls = self.keys.inner("tls", span);
+                    tls.set("verify", Value::plain("none", span));
+                }
+                "send-proxy" => self.keys.set("send_proxy", Value::plain("true", span)),
+                "default" | "linger" => {}
+                "comment" => {
+                    let _ = words.next();
+                }
+                other => says.unsupported(span, &format!("{} connect … {other}", line.keyword())),
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A server's check as it is made: what is asked over each of its connections.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Target,
+    agent::{self, Wish},
+    finding::Finding,
+    grpc, h2, http,
+    machine::Pace,
+    reach::Reach,
+    script, state, tcp,
+};
+use crate::{
+    config::model::{self, CheckKind, Step},
+    topology::{CheckResult, CheckStatus, Server},
+};
+
+/// One server's check, ready to be made again and again.
+pub(super) struct Checker {
+    pub(super) pace: Pace,
+    timeout: Duration,
+    /// One after the other, until one does not pass.
+    stages: Vec<Stage>,
+}
+
+/// What is asked over one connection.
+struct Stage {
+    reach: Reach,
+    kind: Kind,
+}
+
+enum Kind {
+    Tcp,
+    Script(Vec<Step>),
+    Ssl,
+    Agent(Vec<u8>),
+    Http(state::Asking),
+    Grpc(h2::Request),
+}
+
+impl Checker {
+    pub(super) fn new(
+        backend: &model::Backend,
+        check: &model::HealthCheck,
+        server: &Arc<Server>,
+    ) -> Self {
+        let stages = [check].into_iter().chain(&check.then);
+        Self {
+            pace: Pace {
+                interval: check.interval,
+                fast: check.fast_interval.unwrap_or(check.interval),
+                down: check.down_interval.unwrap_or(check.interval),
+            },
+            timeout: check
+                .timeout
+                .or(backend.timeouts.check)
+                .unwrap_or(check.interval),
+            stages: stages.map(|check| Stage::new(check, server)).collect(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) async fn check(&self) -> CheckResult {
+        self.ask(None).await.0
+    }
+
+    /// The result, and what an agent wishes.
+    pub(super) async fn ask(&self, of: Option<&Target>) -> (CheckResult, Wish) {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let mut wish = Wish::default();
+        let mut found = Finding::new(CheckStatus::L4Ok);
+        for stage in &self.stages {
+            found = stage.ask(of, deadline, &mut wish).await;
+            if !found.status.passed() {
+                break;
+            }
+        }
+        let Finding { status, code, info } = found;
+        let result = CheckResult {
+            status,
+            code,
+            duration: start.elapsed(),
+            info,
+            at: std::time::Instant::now(),
+        };
+        (result, wish)
+    }
+}
+
+impl Stage {
+    fn new(check: &model::HealthCheck, server: &Arc<Server>) -> Self {
+        let kind = match &check.kind {
+            CheckKind::Tcp => Kind::Tcp,
+            CheckKind::Script(steps) => Kind::Script(steps.clone()),
+            CheckKind::Ssl => Kind::Ssl,
+            CheckKind::Agent { send } => Kind::Agent(send.clone()),
+            CheckKind::Http {
+                method,
+                path,
+                version,
+                secure: _,
+                host,
+                headers,
+                status,
+                content,
+            } => Kind::Http(state::Asking::new(
+                check,
+                http::Request::new(
+                    method,
+                    path,
+                    version,
+                    host.as_deref(),
+                    headers,
+                    status,
+                    content,
+                ),
+            )),
+            CheckKind::Grpc {
+                service,
+                host,
+                headers,
+            } => Kind::Grpc(grpc::request(service, host.as_deref(), headers)),
+        };
+        Self {
+            reach: Reach::new(check, server),
+            kind,
+        }
+    }
+
+    async fn ask(&self, of: Option<&Target>, deadline: Instant, wish: &mut Wish) -> Finding {
+        match &self.kind {
+            Kind::Tcp => tcp::check(&self.reach, deadline).await,
+            Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
+            Kind::Ssl => script::hello(&self.reach, deadline).await,
+            Kind::Agent(send) => {
+                let elsewhere = self.reach.agent();
+                let send = elsewhere.send.as_ref().unwrap_or(send);
+                let (finding, wished) =
+                    agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
+                *wish = wished;
+                finding
+            }
+            Kind::Http(asking) => http::check(&self.reach, &asking.of(of), deadline).await,
+            Kind::Grpc(request) => grpc::check(&self.reach, request, deadline).await,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a check tells a server of its state, and whether one that is up may ask for nobody new: `send_state` and
+//! `disable_on_404`.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use super::{Target, http::Request};
+use crate::config::model::HealthCheck;
+
+/// The field, as HAProxy has it.
+const FIELD: &str = "x-haproxy-server-state";
+
+static NODE: LazyLock<String> = LazyLock::new(|| {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+});
+
+/// A request, and what of it follows the server's state.
+#[derive(Debug)]
+pub(super) struct Asking {
+    request: Request,
+    stops: bool,
+    tells: bool,
+}
+
+impl Asking {
+    pub(super) fn new(check: &HealthCheck, request: Request) -> Self {
+        Self {
+            request,
+            stops: check.disable_on_404,
+            tells: check.send_state,
+        }
+    }
+
+    /// What is asked of a server now.
+    pub(super) fn of(&self, target: Option<&Target>) -> Cow<'_, Request> {
+        let Some(target) = target else {
+            return Cow::Borrowed(&self.request);
+        };
+        let is_up = target.server.health().is_some_and(|health| health.is_up());
+        let mut request = match self.tells {
+            true => Cow::Owned(self.request.with_field(FIELD, &told(target))),
+            false => Cow::Borrowed(&self.request),
+        };
+        if self.stops && is_up {
+            request.to_mut().stops = true;
+        }
+        request
+    }
+}
+
+/// `UP 2/3; address=192.0.2.1; port=80; name=app/one; node=lb1; weight=1/2; scur=3/5; qcur=0`
+fn told(target: &Target) -> String {
+    let (backend, server) = (&target.backend, &target.server);
+    let address = server.address();
+    let (host, port) = match address.inet() {
+        Some(address) => (address.ip().to_string(), address.port()),
+        None => ("unix".to_owned(), 0),
+    };
+    let sum: u32 = backend
+        .servers
+        .iter()
+        .map(|server| u32::from(server.effective_weight()))
+        .sum();
+    let mut text = format!(
+        "{}; address={host}; port={port}; name={}/{}; node={}; weight={}/{sum}; scur={}/{}; qcur={}",
+        server.status(),
+        backend.name,
+        server.name,
+        *NODE,
+        server.current_weight(),
+        server.userspace_active(),
+        backend.current(),
+        server.queue.len(),
+    );
+    if let Some(percent) = server.throttle() {
+        text.push_str(&format!("; throttle={percent}%"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        config::model::Balance,
+        topology::{CheckResult, CheckStatus, Topology, fixtures},
+    };
+
+    fn target() -> Target {
+        let servers = vec![
+            fixtures::server("one", "192.0.2.1:80"),
+            fixtures::server("two", "192.0.2.2:80"),
+        ];
+        let mut backend = fixtures::backend("app", Balance::RoundRobin, servers);
+        backend.health_check = Some(fixtures::tcp_check());
+        let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+        let backend = Arc::clone(&topology.backends[0]);
+        let server = Arc::clone(&backend.servers[0]);
+        Target { backend, server }
+    }
+
+    #[test]
+    fn a_server_is_told_how_it_is() {
+        let target = target();
+        let node = &*NODE;
+        assert_eq!(
+            told(&target),
+            format!(
+                "UP 1/3; address=192.0.2.1; port=80; name=app/one; node={node}; weight=1/2; scur=0/0; qcur=0"
+            )
+        );
+    }
+
+    #[test]
+    fn one_that_wants_nobody_new_gets_nobody_new_until_it_is_up_or_down_again() {
+        let Target { backend, server } = target();
+        let check = |status, level| {
+            let result = CheckResult {
+                status,
+                code: Some(404),
+                duration: std::time::Duration::ZERO,
+                info: String::new(),
+                at: std::time::Instant::now(),
+            };
+            backend.record_check(&server, result, |_| level);
+            (
+                server.status(),
+                server.is_eligible(),
+                server.is_usable_by_cookie(),
+            )
+        };
+        let is = |status: &str, new, known| (status.to_owned(), new, known);
+        assert_eq!(check(CheckStatus::L7Okc, 4), is("NOLB", false, true));
+        assert_eq!(check(CheckStatus::L7Sts, 3), is("NOLB 2/3", false, true));
+        assert_eq!(check(CheckStatus::L7Ok, 4), is("UP", true, true));
+        assert_eq!(check(CheckStatus::L7Okc, 4), is("NOLB", false, true));
+        assert_eq!(check(CheckStatus::L7Sts, 0), is("DOWN", false, false));
+        assert_eq!(check(CheckStatus::L7Ok, 4), is("UP", true, true));
+    }
+}

@@ -1,0 +1,136 @@
+//! Another process takes the daemon's place, with the rights that this one has kept, and the kernel path with its flows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use lb_tests::client::{self, Load};
+use lb_tests::daemon::{Builder, binary};
+use lb_tests::server::Protocol;
+use lb_tests::{Daemon, Lab, skip, wait};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::kernel::kernel_takes_over;
+use crate::privileges::{ALL, assert_confined, reserved, without_user};
+use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
+
+/// A file in the daemon's folder that anybody may run.
+fn runnable(daemon: &Daemon<'_>, name: &str, write: impl Fn(&Path)) -> PathBuf {
+    let path = daemon.folder().join(name);
+    write(&path);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Asks for an upgrade that comes to nothing; why.
+fn refused(daemon: &Daemon<'_>, arguments: &[&str]) -> String {
+    let output = daemon.lb(&[&["upgrade"], arguments].concat()).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    said
+}
+
+fn denied(daemon: &Daemon<'_>) -> String {
+    let output = daemon.lb(&["deny", "list"]).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Starts it, has others take its place or fail to, and looks what the last one leaves.
+fn is_succeeded(lab: &Lab, builder: Builder<'_>) {
+    let _servers = servers(lab, Protocol::Echo);
+    let daemon = builder.start().unwrap();
+    kernel_takes_over(lab, &daemon);
+    let mut held = held(lab, 5);
+    let added = daemon.lb(&["deny", "add", "198.51.100.0/24"]).unwrap();
+    assert!(added.status.success(), "{added:?}");
+    let userspace = accepted_in_userspace(lab);
+    let mut serves = |who: &str| {
+        for stream in &mut held {
+            client::echo(stream, b"still there?").unwrap();
+        }
+        let load = Load::to(service(lab)).connections(100).parallel(4);
+        let tally = load.run(lab.client());
+        assert_eq!(
+            tally.failures,
+            Vec::<String>::new(),
+            "{who}: {}",
+            daemon.log()
+        );
+        assert_eq!(
+            accepted_in_userspace(lab),
+            userspace,
+            "{who}: in the kernel"
+        );
+        let flows = daemon.lb(&["flows"]).unwrap();
+        assert!(flows.status.success(), "{who}: {flows:?}");
+        assert!(denied(&daemon).contains("198.51.100.0/24"), "{who}");
+    };
+    serves("the first");
+
+    let ends = runnable(&daemon, "ends", |path| {
+        fs::write(path, "#!/bin/sh\nexit 1\n").unwrap();
+    });
+    let said = refused(&daemon, &["--binary", ends.to_str().unwrap()]);
+    assert!(said.contains("exit status: 1"), "{said}");
+    serves("whoever goes on");
+    // One that has come as far as it can, and then has no kernel path: that of the running one is without an agent by then.
+    let next = runnable(&daemon, "next", |path| {
+        fs::copy(binary(), path).unwrap();
+    });
+    let next = next.to_str().unwrap();
+    let lesser = runnable(&daemon, "lesser", |path| {
+        let less = "--ambient-caps=-all --inh-caps=-all";
+        let script = format!("#!/bin/sh\nexec setpriv {less} -- {next} \"$@\"\n");
+        fs::write(path, script).unwrap();
+    });
+    let said = refused(&daemon, &["--binary", lesser.to_str().unwrap()]);
+    assert!(said.contains("CAP_BPF"), "{said}");
+    serves("whoever has the kernel path again");
+
+    let mut last = 0;
+    for turn in 1..=2 {
+        last = daemon.upgrade_with(&["--binary", next]).unwrap();
+        assert_confined(last);
+        serves(&format!("successor {turn}"));
+    }
+    assert_ne!(reserved(lab), "", "the ports are its own");
+
+    let pid = Pid::from_raw(last.cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    wait::until_true("new connections are refused", || {
+        client::connect(lab.client(), service(lab), None).is_err()
+    })
+    .unwrap();
+    drop(held);
+    kill_process(pid, Signal::TERM).unwrap();
+    wait::until_true("its socket is gone", || !daemon.socket().exists()).unwrap();
+    wait::until_true("nothing is reserved", || reserved(lab).is_empty()).unwrap();
+    wait::until_true("nothing is pinned", || {
+        fs::read_dir(daemon.pin_path()).map_or(0, Iterator::count) == 0
+    })
+    .unwrap_or_else(|error| panic!("{error}; {}", daemon.log()));
+}
+
+#[test]
+fn a_user_with_capabilities_is_succeeded() {
+    if without_user() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let body = tcp(&lab, "roundrobin", &[]);
+    is_succeeded(&lab, Daemon::builder(&lab, &body).capabilities(&ALL));
+}
+
+#[test]
+fn whom_root_has_become_is_succeeded() {
+    if skip::without_lb() || skip::without_tool("setpriv") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let body = tcp(&lab, "roundrobin", &[]);
+    let builder = Daemon::builder(&lab, &body)
+        .global("user", "nobody")
+        .closed_pins()
+        .given_to_nobody();
+    is_succeeded(&lab, builder);
+}
