@@ -20,7 +20,7 @@ pub(crate) struct Tool {
 }
 
 /// Every program that is called by tests or demo and is not part of a minimal Debian.
-pub(crate) const TOOLS: [Tool; 8] = [
+pub(crate) const TOOLS: [Tool; 10] = [
     Tool {
         program: "ip",
         package: "iproute2",
@@ -50,6 +50,18 @@ pub(crate) const TOOLS: [Tool; 8] = [
         package: "wrk",
         run: false,
         why: "HTTP load with many connections",
+    },
+    Tool {
+        program: "hatop",
+        package: "hatop",
+        run: false,
+        why: "drives the runtime socket as HAProxy's operators do",
+    },
+    Tool {
+        program: "prometheus-haproxy-exporter",
+        package: "prometheus-haproxy-exporter",
+        run: false,
+        why: "scrapes HAProxy's table of statistics",
     },
     Tool {
         program: "iperf3",

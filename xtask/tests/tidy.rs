@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "tls",
             "socket_file",
+            "accounts",
         ],
     ),
     ("observe", &["rules", "topology", "config", "tls"]),
@@ -96,6 +97,7 @@ const KNOW_AYA: &[&str] = &[
 /// Files of the configuration's reader that take keys, and the sections of docs/configuration.md about these.
 const SECTIONS: &[(&str, &[&str])] = &[
     ("mod.rs", &["The file"]),
+    ("admin.rs", &["global"]),
     ("global.rs", &["global"]),
     ("defaults.rs", &["defaults", "backends"]),
     ("frontend.rs", &["frontends"]),

@@ -1,11 +1,10 @@
 //! Runtime commands about the kernel path. Their answers come from the fast path's own thread, some of them little by
 //! little, so they are written as they come.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, os::fd::AsFd, time::Duration};
 
 use tokio::{
-    io::{self, AsyncWriteExt},
-    net::UnixStream,
+    io::{self, AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
@@ -18,6 +17,11 @@ use crate::{
         request::{FlowFilter, FlowRow, Request, TraceRow},
     },
 };
+
+/// A connection to a runtime socket.
+pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + AsFd + Unpin + Send> Wire for T {}
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +193,7 @@ fn prefix(text: &str) -> Result<Prefix, String> {
 pub(super) async fn answer(
     path: &SharedPathStatus,
     command: KernelCommand,
-    out: &mut UnixStream,
+    out: &mut dyn Wire,
 ) -> io::Result<()> {
     let said = match command {
         KernelCommand::Flows { filter, json } => show_flows(path, filter, json, out).await?,
@@ -253,7 +257,7 @@ async fn show_flows(
     path: &SharedPathStatus,
     filter: FlowFilter,
     json: bool,
-    out: &mut UnixStream,
+    out: &mut dyn Wire,
 ) -> io::Result<Result<String, String>> {
     let (rows, mut batches) = mpsc::channel::<Vec<FlowRow>>(BATCHES);
     if let Err(complaint) = path.ask(Request::Flows { filter, rows }) {
@@ -277,7 +281,7 @@ async fn trace(
     path: &SharedPathStatus,
     client: IpAddr,
     (count, lasting, json): (Option<u64>, Duration, bool),
-    out: &mut UnixStream,
+    out: &mut dyn Wire,
 ) -> io::Result<Result<String, String>> {
     let (packets, mut rows) = mpsc::channel::<TraceRow>(PACKETS);
     let (begun, result) = oneshot::channel();
@@ -322,9 +326,9 @@ async fn trace(
 }
 
 /// Whether the other side has closed altogether. That it will send nothing more says nothing: many say so at once.
-fn is_gone(stream: &UnixStream) -> bool {
+fn is_gone(stream: &dyn Wire) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    let mut polled = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -340,7 +344,7 @@ fn to_json<T: serde::Serialize>(row: &T) -> String {
     serde_json::to_string(row).unwrap_or_default()
 }
 
-async fn write(out: &mut UnixStream, text: &str) -> io::Result<()> {
+async fn write(out: &mut dyn Wire, text: &str) -> io::Result<()> {
     timeout(PATIENCE, out.write_all(text.as_bytes())).await?
 }
 

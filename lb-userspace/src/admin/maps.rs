@@ -2,14 +2,15 @@
 
 use std::{fmt::Write, sync::Arc};
 
+use super::versions;
 use crate::{
-    rules::{How, Line, Map, Output, Problem, Value, Which, halves},
+    rules::{How, Line, Map, Output, Problem, Value, Which},
     topology::Topology,
 };
 
 /// A map, or a file of patterns, which HAProxy calls an acl.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sort {
     Map,
     Acl,
 }
@@ -24,6 +25,15 @@ impl Sort {
             Self::Map => "map",
             Self::Acl => "acl",
         }
+    }
+
+    /// What is said where nobody says which.
+    pub(super) fn missing(self) -> String {
+        match self {
+            Self::Map => "Missing map identifier.",
+            Self::Acl => "Missing ACL identifier.",
+        }
+        .to_owned()
     }
 
     fn unknown(self) -> String {
@@ -41,11 +51,7 @@ pub(super) fn answer(
     words: &[&str],
     payload: Option<&[u8]>,
 ) -> Option<Result<String, String>> {
-    let (verb, sort, rest) = match *words {
-        [verb, "map", ref rest @ ..] => (verb, Sort::Map, rest),
-        [verb, "acl", ref rest @ ..] => (verb, Sort::Acl, rest),
-        _ => return None,
-    };
+    let (verb, sort, rest) = about(words)?;
     Some(match (verb, sort) {
         ("show", _) => show(topology, sort, rest),
         ("get", _) => get(topology, sort, rest),
@@ -57,8 +63,42 @@ pub(super) fn answer(
     })
 }
 
+/// The verb, of what, and what follows; `None` if it is about neither.
+pub(super) fn about<'a>(words: &'a [&'a str]) -> Option<(&'a str, Sort, &'a [&'a str])> {
+    match *words {
+        [verb, "map", ref rest @ ..] => Some((verb, Sort::Map, rest)),
+        [verb, "acl", ref rest @ ..] => Some((verb, Sort::Acl, rest)),
+        _ => None,
+    }
+}
+
+/// All of a sort, with the versions of each.
+pub(super) fn list(
+    topology: &Topology,
+    sort: Sort,
+    versions: impl Fn(&Map) -> (u32, u32),
+) -> String {
+    let mut out = String::from("# id (file) description\n");
+    let all = topology.maps.iter().enumerate();
+    for (id, map) in all.filter(|(_, map)| sort.is(map)) {
+        let (path, used, count) = (map.path().display(), sort.name(), map.len());
+        let (current, next) = versions(map);
+        // A String takes everything.
+        let _ = writeln!(
+            out,
+            "{id} ({path}) pattern loaded from file '{path}' used by {used}. \
+             curr_ver={current} next_ver={next} entry_cnt={count}"
+        );
+    }
+    out
+}
+
 /// `#0`, or the file.
-fn find<'a>(topology: &'a Topology, sort: Sort, name: &str) -> Result<&'a Arc<Map>, String> {
+pub(super) fn find<'a>(
+    topology: &'a Topology,
+    sort: Sort,
+    name: &str,
+) -> Result<&'a Arc<Map>, String> {
     let found = match name.strip_prefix('#') {
         Some(id) => {
             let id = id.parse::<usize>().ok();
@@ -76,18 +116,7 @@ fn find<'a>(topology: &'a Topology, sort: Sort, name: &str) -> Result<&'a Arc<Ma
 fn show(topology: &Topology, sort: Sort, words: &[&str]) -> Result<String, String> {
     let mut out = String::new();
     let Some(name) = words.first() else {
-        out.push_str("# id (file) description\n");
-        let all = topology.maps.iter().enumerate();
-        for (id, map) in all.filter(|(_, map)| sort.is(map)) {
-            let (path, used, count) = (map.path().display(), sort.name(), map.len());
-            // A String takes everything.
-            let _ = writeln!(
-                out,
-                "{id} ({path}) pattern loaded from file '{path}' used by {used}. \
-                 curr_ver=0 next_ver=0 entry_cnt={count}"
-            );
-        }
-        return Ok(out);
+        return Ok(list(topology, sort, |_| (0, 0)));
     };
     for line in find(topology, sort, name)?.lines() {
         let Line { id, key, text, .. } = &*line;
@@ -165,28 +194,35 @@ fn add(
     payload: Option<&[u8]>,
 ) -> Result<String, String> {
     let payload = payload.map(String::from_utf8_lossy);
-    let lines = || {
-        payload
-            .iter()
-            .flat_map(|text| text.lines())
-            .filter(|line| !line.is_empty())
-    };
-    let lines: Vec<(&str, &str)> = match (sort, words) {
-        (Sort::Map, [_]) if payload.is_some() => lines().map(halves).collect(),
-        (Sort::Map, [_, key, value, ..]) => vec![(key, value)],
-        (Sort::Map, _) => {
-            return Err("'add map' expects three parameters (map identifier, key and value) or one parameter (map identifier) and a payload".to_owned());
-        }
-        (Sort::Acl, [_, pattern, ..]) => vec![(pattern, "")],
-        (Sort::Acl, _) => {
-            return Err("'add acl' expects two parameters: ACL identifier and pattern.".to_owned());
-        }
-    };
+    let lines = lines(sort, words, payload.as_deref())?;
+    let lines: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|(key, text)| (key.as_str(), text.as_str()))
+        .collect();
     let map = find(topology, sort, words.first().copied().unwrap_or_default())?;
     let first = lines.first().map_or("", |(key, _)| key);
     let added = map.append(lines.iter().copied());
     added.map_err(|problem| complaint(map, first, &problem))?;
     Ok(String::new())
+}
+
+/// The lines that a command or its payload has.
+pub(super) fn lines(
+    sort: Sort,
+    words: &[&str],
+    payload: Option<&str>,
+) -> Result<Vec<(String, String)>, String> {
+    match (sort, words, payload) {
+        (Sort::Map, [_], Some(payload)) => Ok(versions::of_payload(payload)),
+        (Sort::Map, [_, key, value, ..], _) => Ok(vec![((*key).to_owned(), (*value).to_owned())]),
+        (Sort::Map, ..) => {
+            Err("'add map' expects three parameters (map identifier, key and value) or one parameter (map identifier) and a payload".to_owned())
+        }
+        (Sort::Acl, [_, pattern, ..], _) => Ok(vec![((*pattern).to_owned(), String::new())]),
+        (Sort::Acl, ..) => {
+            Err("'add acl' expects two parameters: ACL identifier and pattern.".to_owned())
+        }
+    }
 }
 
 /// Why a line could not be added; HAProxy's words where it has some for it.
@@ -238,13 +274,7 @@ fn del(topology: &Topology, sort: Sort, words: &[&str]) -> Result<String, String
 }
 
 fn clear(topology: &Topology, sort: Sort, words: &[&str]) -> Result<String, String> {
-    let Some(name) = words.first() else {
-        return Err(match sort {
-            Sort::Map => "Missing map identifier.",
-            Sort::Acl => "Missing ACL identifier.",
-        }
-        .to_owned());
-    };
+    let name = words.first().ok_or_else(|| sort.missing())?;
     find(topology, sort, name)?.clear();
     Ok(String::new())
 }

@@ -14,6 +14,7 @@ use super::{
     client,
     upgrade::Asked,
 };
+use crate::config::model;
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -73,6 +74,27 @@ pub struct Wish {
     pub reply: oneshot::Sender<Result<String, String>>,
 }
 
+/// What operators make of the configuration while it runs.
+#[derive(Debug)]
+pub enum Amendment {
+    /// A backend has another server.
+    Add {
+        /// The backend's name.
+        backend: String,
+        /// The server.
+        server: Box<model::Server>,
+    },
+    /// A backend has a server no longer.
+    Delete {
+        /// The backend's name.
+        backend: String,
+        /// The server's name.
+        server: String,
+    },
+    /// The process has another bound of connections.
+    Maxconn(u32),
+}
+
 /// What may be wished for.
 #[derive(Debug)]
 pub enum What {
@@ -80,6 +102,8 @@ pub enum What {
     Reload(Again),
     /// Another process is to take this one's place.
     Upgrade(Asked),
+    /// What the file says is to be amended.
+    Amend(Amendment),
 }
 
 impl Wish {
@@ -92,24 +116,25 @@ impl Wish {
 /// Where wishes go.
 pub type Wishes = mpsc::UnboundedSender<Wish>;
 
+/// Wishes something, and says what has become of it.
+pub(super) async fn wish(wishes: &Wishes, what: What) -> Result<String, String> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || Err("the daemon is about to end".to_owned());
+    match wishes.send(Wish { what, reply }) {
+        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+        Err(_) => gone(),
+    }
+}
+
 /// The answer to `reload`; `None` if that is not what was asked for.
 pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     let ["reload"] = *words else {
         return None;
     };
-    let (reply, answer) = oneshot::channel();
-    let gone = || Err("the daemon is about to end".to_owned());
-    let what = What::Reload(Again::All);
-    let result = match wishes.send(Wish { what, reply }) {
-        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
-        Err(_) => gone(),
-    };
+    let result = wish(wishes, What::Reload(Again::All)).await;
     let (success, text) = match &result {
         Ok(text) => (1, text),
         Err(text) => (0, text),
     };
-    Some(format!(
-        "Success={success}\n{RULE}\n{}\n\n",
-        text.trim_end()
-    ))
+    Some(format!("Success={success}\n{RULE}\n{}\n", text.trim_end()))
 }

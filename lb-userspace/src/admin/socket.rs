@@ -1,52 +1,37 @@
-//! The runtime socket: a line in, the answer out, then it closes (as HAProxy's without `prompt`).
+//! The sockets that take runtime commands: a conversation each connection, at the socket's level.
 
 use std::{
     fs, io,
+    net::TcpListener,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{fs::DirBuilderExt, net::UnixListener},
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::timeout,
 };
 
-use super::{
-    certificates::Transactions,
-    command, kernel, maps,
-    reload::{self, Wishes},
-    tables, upgrade,
-};
+use super::{desk::Desk, kernel::Wire, talk};
 use crate::{
-    observe::stats::Sources,
+    accounts,
+    config::model::{self, Address, AdminLevel},
     socket_file::{Access, SocketFile, SocketFileError},
 };
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
 const MAX_CLIENTS: usize = 32;
-/// A client has this long to send its line, and this long to take the answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A line may be this long; HAProxy's buffers hold as much.
-const MAX_LINE: usize = 16 * 1024;
-/// A certificate with its chain and key is far shorter.
-const MAX_PAYLOAD: usize = 256 * 1024;
 /// Rest after accept failed, which is for want of a file descriptor as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel keeps waiting.
 const BACKLOG: i32 = 64;
 /// Readable and writable for its owner alone.
-const OWNER_ALONE: Access = Access {
-    mode: Some(0o600),
-    user: None,
-    group: None,
-};
+const OWNER_ALONE: u32 = 0o600;
 
 /// Why there is no runtime socket.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +42,16 @@ pub enum SocketError {
     /// There is something else under this name.
     #[error("admin socket {}: there is a file that is no socket; remove it, or set global.admin_socket to another path", .0.display())]
     NotASocket(PathBuf),
+    /// Nobody has the name that it is to be given to.
+    #[error("admin socket {}: there is no {what} `{name}`", path.display())]
+    NoOwner {
+        /// Its path.
+        path: PathBuf,
+        /// User or group.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
     /// The system refused.
     #[error("admin socket {}: cannot {action}: {source}", path.display())]
     System {
@@ -69,19 +64,32 @@ pub enum SocketError {
     },
 }
 
-/// The bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
+/// A bound socket. Its file goes when this is dropped, unless another daemon's has taken its place.
 #[derive(Debug)]
 pub struct AdminSocket {
-    listener: UnixListener,
-    file: Arc<SocketFile>,
+    listener: OwnedFd,
+    /// Of a path.
+    file: Option<Arc<SocketFile>>,
+    address: Address,
+    level: AdminLevel,
     made_folder: bool,
+}
+
+/// What a socket is known by to another process.
+pub fn name(address: &Address) -> PathBuf {
+    match address.path() {
+        Some(path) => path.to_owned(),
+        None => PathBuf::from(address.to_string()),
+    }
 }
 
 /// Of a socket that is served, what another process may want of it.
 #[derive(Debug)]
 pub struct Handle {
+    address: Address,
     listener: OwnedFd,
-    file: Arc<SocketFile>,
+    /// Of a path.
+    file: Option<Arc<SocketFile>>,
     serving: watch::Sender<Serving>,
 }
 
@@ -96,6 +104,11 @@ enum Serving {
 }
 
 impl Handle {
+    /// What another process knows it by.
+    pub fn name(&self) -> PathBuf {
+        name(&self.address)
+    }
+
     /// A duplicate of the socket.
     ///
     /// # Errors
@@ -121,22 +134,41 @@ impl Handle {
 
     /// Clients, and the file, are another process's from now on. Those who have come are answered.
     pub fn hand_over(self) {
-        self.file.leave();
+        if let Some(file) = &self.file {
+            file.leave();
+        }
         self.serving.send_replace(Serving::NoMore);
     }
 }
 
 impl AdminSocket {
-    /// Binds `path`, readable and writable for its owner alone. What a daemon that is gone left there is replaced, and a
-    /// missing directory made.
+    /// Binds it; a file is readable and writable for its owner alone unless its permissions say otherwise. What a daemon that
+    /// is gone left there is replaced, and a missing directory made.
     ///
     /// # Errors
     /// Another daemon answers there, something else has the name, or the system refuses.
-    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+    pub fn bind(socket: &model::AdminSocket) -> Result<Self, SocketError> {
         let system = |action, source| SocketError::System {
-            path: path.to_owned(),
+            path: name(&socket.address),
             action,
             source,
+        };
+        let bound = |listener, file, made_folder| Self {
+            listener,
+            file,
+            address: socket.address.clone(),
+            level: socket.level,
+            made_folder,
+        };
+        let Some(path) = socket.address.path() else {
+            // It is no name, since it was read as a bind.
+            let at = socket.address.inet();
+            let at = at.ok_or_else(|| system("listen", io::ErrorKind::InvalidInput.into()))?;
+            let listener = TcpListener::bind(at).map_err(|source| system("listen", source))?;
+            listener
+                .set_nonblocking(true)
+                .map_err(|source| system("listen", source))?;
+            return Ok(bound(listener.into(), None, false));
         };
         let mut made_folder = false;
         if let Some(directory) = path
@@ -150,7 +182,12 @@ impl AdminSocket {
                 .create(directory)
                 .map_err(|source| system("make its directory", source))?;
         }
-        let (listener, file) = SocketFile::listen(path, OWNER_ALONE, BACKLOG).map_err(|error| {
+        let access = access(&socket.permissions).map_err(|(what, name)| SocketError::NoOwner {
+            path: path.to_owned(),
+            what,
+            name,
+        })?;
+        let (listener, file) = SocketFile::listen(path, access, BACKLOG).map_err(|error| {
             let path = path.to_owned();
             match error {
                 SocketFileError::InUse => SocketError::InUse(path),
@@ -162,33 +199,34 @@ impl AdminSocket {
                 },
             }
         })?;
-        Ok(Self {
-            listener: listener.into(),
-            file: Arc::new(file),
-            made_folder,
-        })
+        Ok(bound(listener, Some(Arc::new(file)), made_folder))
     }
 
     /// The socket of another process, which serves it until [`AdminSocket::own`].
     ///
     /// # Errors
     /// Its file is there no longer.
-    pub fn lent(path: &Path, listener: OwnedFd) -> Result<Self, SocketError> {
-        let file = SocketFile::lent(path).map_err(|source| SocketError::System {
-            path: path.to_owned(),
+    pub fn lent(socket: &model::AdminSocket, listener: OwnedFd) -> Result<Self, SocketError> {
+        let file = socket.address.path().map(SocketFile::lent).transpose();
+        let file = file.map_err(|source| SocketError::System {
+            path: name(&socket.address),
             action: "look at it",
             source,
         })?;
         Ok(Self {
-            listener: listener.into(),
-            file: Arc::new(file),
+            listener,
+            file: file.map(Arc::new),
+            address: socket.address.clone(),
+            level: socket.level,
             made_folder: false,
         })
     }
 
     /// The file is this process's from now on.
     pub fn own(&self) {
-        self.file.own();
+        if let Some(file) = &self.file {
+            file.own();
+        }
     }
 
     /// What another process may want of it later.
@@ -197,10 +235,27 @@ impl AdminSocket {
     /// There is no descriptor to be had.
     pub fn handle(&self) -> io::Result<Handle> {
         Ok(Handle {
+            address: self.address.clone(),
             listener: self.listener.as_fd().try_clone_to_owned()?,
-            file: Arc::clone(&self.file),
+            file: self.file.clone(),
             serving: watch::Sender::new(Serving::Yes),
         })
+    }
+
+    /// Whether it is that of the file.
+    pub fn is(&self, socket: &model::AdminSocket) -> bool {
+        self.address == socket.address
+    }
+
+    /// As `show cli sockets` shows it.
+    pub fn shown(&self) -> (String, AdminLevel) {
+        let shown = match (self.address.path(), self.address.inet()) {
+            (Some(path), _) => format!("unix@{}", path.display()),
+            (None, Some(at)) if at.is_ipv4() => format!("ipv4@{at}"),
+            (None, Some(at)) => format!("ipv6@{at}"),
+            (None, None) => self.address.to_string(),
+        };
+        (shown, self.level)
     }
 
     /// Whether its folder was not there before.
@@ -212,13 +267,9 @@ impl AdminSocket {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub fn serve(
-        self,
-        sources: Sources,
-        wishes: Wishes,
-    ) -> impl Future<Output = io::Result<()>> + use<> {
+    pub fn serve(self, desk: Desk) -> impl Future<Output = io::Result<()>> + use<> {
         let (always, serving) = watch::channel(Serving::Yes);
-        let served = self.served(sources, wishes, serving);
+        let served = self.served(desk, serving);
         async move {
             let _always = always;
             served.await
@@ -232,25 +283,33 @@ impl AdminSocket {
     pub fn serve_by(
         self,
         handle: &Handle,
-        sources: Sources,
-        wishes: Wishes,
+        desk: Desk,
     ) -> impl Future<Output = io::Result<()>> + use<> {
         let serving = handle.serving.subscribe();
-        self.served(sources, wishes, serving)
+        self.served(desk, serving)
     }
 
-    async fn served(
-        self,
-        sources: Sources,
-        wishes: Wishes,
-        mut serving: watch::Receiver<Serving>,
-    ) -> io::Result<()> {
-        let Self { listener, file, .. } = self;
+    async fn served(self, desk: Desk, mut serving: watch::Receiver<Serving>) -> io::Result<()> {
+        let Self {
+            listener,
+            file,
+            address,
+            level,
+            ..
+        } = self;
         // Lives as long as the future, so that the file goes with it.
         let _file = file;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let listener = match address.is_unix() {
+            true => {
+                let listener = UnixListener::from(listener);
+                Accepting::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+            false => {
+                let listener = TcpListener::from(listener);
+                Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+        };
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        let transactions = Arc::new(Transactions::default());
         let mut clients = JoinSet::new();
         // The semaphore is never closed, so this only ends with the future.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -266,13 +325,12 @@ impl AdminSocket {
                 () = std::future::ready(()), if now == Serving::NoMore => break,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let (sources, wishes) = (sources.clone(), wishes.clone());
-                    let transactions = Arc::clone(&transactions);
+                Ok((stream, by_root)) => {
+                    let desk = desk.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = serve_client(stream, &sources, &transactions, &wishes).await;
+                        let _ = talk::serve(stream, &desk, (level, by_root)).await;
                     });
                 }
                 Err(error) => {
@@ -288,111 +346,51 @@ impl AdminSocket {
     }
 }
 
-async fn serve_client(
-    mut stream: tokio::net::UnixStream,
-    sources: &Sources,
-    transactions: &Transactions,
-    wishes: &Wishes,
-) -> io::Result<()> {
-    let (line, rest) = timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await??;
-    let (line, payload) = match line.trim_end().strip_suffix("<<") {
-        None => (line.as_str(), None),
-        Some(line) => {
-            let payload = timeout(CLIENT_TIMEOUT, read_payload(&mut stream, rest)).await??;
-            (line, Some(payload))
-        }
-    };
-    for command in command::split(line) {
-        let words = command::words(&command);
-        if words.is_empty() {
-            continue;
-        }
-        let by_root = || stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
-        let wish = match upgrade::answer(wishes, &words, by_root()).await {
-            None => reload::answer(wishes, &words).await,
-            answer => answer,
-        };
-        if let Some(answer) = wish {
-            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-            continue;
-        }
-        let topology = sources.topology();
-        let answer = transactions
-            .answer(&topology, &words, payload.as_deref())
-            .or_else(|| maps::answer(&topology, &words, payload.as_deref()))
-            .or_else(|| tables::answer(&topology, &words));
-        if let Some(answer) = answer {
-            let answer = answer.unwrap_or_else(|complaint| complaint + "\n") + "\n";
-            timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-            continue;
-        }
-        let answer = match kernel::parse(&words) {
-            None => command::answer_one(sources, &words),
-            Some(Err(complaint)) => complaint + "\n\n",
-            Some(Ok(command)) => {
-                kernel::answer(&sources.path, command, &mut stream).await?;
-                "\n".into()
+enum Accepting {
+    Unix(tokio::net::UnixListener),
+    Tcp(tokio::net::TcpListener),
+}
+
+impl Accepting {
+    /// A connection, and whether it is root's, as the kernel knows.
+    async fn accept(&self) -> io::Result<(Box<dyn Wire>, bool)> {
+        Ok(match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let by_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+                (Box::new(stream), by_root)
             }
-        };
-        timeout(CLIENT_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
-    }
-    timeout(CLIENT_TIMEOUT, stream.shutdown()).await?
-}
-
-/// What follows a line that ends in `<<`, up to an empty line or the end.
-async fn read_payload(
-    stream: &mut tokio::net::UnixStream,
-    mut payload: Vec<u8>,
-) -> io::Result<Vec<u8>> {
-    let ends = |payload: &[u8]| payload.windows(2).position(|pair| pair == b"\n\n");
-    let mut buffer = [0; 4096];
-    loop {
-        if let Some(end) = ends(&payload) {
-            payload.truncate(end + 1);
-            return Ok(payload);
-        }
-        let length = stream.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(payload);
-        }
-        if payload.len() + length > MAX_PAYLOAD {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        payload.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), false),
+        })
     }
 }
 
-/// One line without its end, and what has come after it.
-async fn read_line(stream: &mut tokio::net::UnixStream) -> io::Result<(String, Vec<u8>)> {
-    let mut line = Vec::new();
-    let mut rest = Vec::new();
-    let mut buffer = [0; 1024];
-    while line.len() < MAX_LINE {
-        let length = stream.read(&mut buffer).await?;
-        let read = buffer.get(..length).unwrap_or_default();
-        if let Some(end) = read.iter().position(|&byte| byte == b'\n') {
-            line.extend_from_slice(read.get(..end).unwrap_or_default());
-            rest.extend_from_slice(read.get(end + 1..).unwrap_or_default());
-            break;
-        }
-        line.extend_from_slice(read);
-        if length == 0 {
-            break;
-        }
-    }
-    Ok((String::from_utf8_lossy(&line).into_owned(), rest))
+/// Whose a file is to be; the error names who is not known.
+fn access(permissions: &model::Permissions) -> Result<Access, (&'static str, String)> {
+    let number = |name: &Option<String>, what, find: fn(&str) -> Option<u32>| {
+        let Some(name) = name else { return Ok(None) };
+        let found = find(name).or_else(|| name.parse().ok());
+        found.map(Some).ok_or_else(|| (what, name.clone()))
+    };
+    let user = |name: &str| accounts::user(name).map(|(user, _)| user);
+    Ok(Access {
+        mode: Some(permissions.mode.unwrap_or(OWNER_ALONE)),
+        user: number(&permissions.user, "user", user)?,
+        group: number(&permissions.group, "group", accounts::group)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
     use crate::{
         admin::client,
         observe::{
             request::{FlowRow, Request},
-            stats::fixture,
+            sessions::Sessions,
+            stats::{Sources, fixture},
         },
     };
 
@@ -417,9 +415,22 @@ mod tests {
         }
     }
 
-    /// Nobody who would grant a wish.
-    fn nobody() -> Wishes {
-        tokio::sync::mpsc::unbounded_channel().0
+    fn bind(path: &Path) -> Result<AdminSocket, SocketError> {
+        AdminSocket::bind(&own(path))
+    }
+
+    fn own(path: &Path) -> model::AdminSocket {
+        model::AdminSocket {
+            address: Address::Unix(path.into()),
+            level: AdminLevel::Admin,
+            permissions: model::Permissions::default(),
+        }
+    }
+
+    /// Nobody is there who would grant a wish.
+    fn desk(sources: Sources) -> Desk {
+        let wishes = tokio::sync::mpsc::unbounded_channel().0;
+        Desk::new(sources, wishes, Sessions::default(), Vec::new())
     }
 
     /// Asks while the socket is served, which ends with this.
@@ -446,7 +457,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                ended = socket.serve(sources, nobody()) => panic!("{ended:?}"),
+                ended = socket.serve(desk(sources)) => panic!("{ended:?}"),
                 () = answered => {}
             }
         });
@@ -457,7 +468,7 @@ mod tests {
     fn it_answers_and_goes_with_the_daemon() {
         let directory = Directory::new("answers");
         let path = directory.socket();
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let mode = fs::metadata(&path)
             .expect("it is there")
             .permissions()
@@ -509,12 +520,12 @@ mod tests {
         let path = directory.socket();
         let line = "show flows json backend be; add deny 198.51.100.0/24; del deny 192.0.2.0/24; \
                     trace client 192.0.2.7; show flows nonsense; show deny";
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let none = ask_served(socket, &path, "show flows; show deny");
         let words = "There is no kernel path";
         assert_eq!(none.matches(words).count(), 2, "{none}");
 
-        let socket = AdminSocket::bind(&path).expect("bound");
+        let socket = bind(&path).expect("bound");
         let sources = fixture::sources();
         let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
         sources.path.take_requests(Some(sender));
@@ -542,14 +553,14 @@ mod tests {
     fn a_live_one_is_left_alone_and_a_stale_one_replaced() {
         let directory = Directory::new("stale");
         let path = directory.socket();
-        let live = AdminSocket::bind(&path).expect("bound");
-        let refused = AdminSocket::bind(&path).expect_err("it is taken");
+        let live = bind(&path).expect("bound");
+        let refused = bind(&path).expect_err("it is taken");
         assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
         // As after SIGKILL: the file stays, nobody listens.
         std::mem::forget(live.file);
         drop(live.listener);
         assert!(path.exists());
-        AdminSocket::bind(&path).expect("the old one is replaced");
+        bind(&path).expect("the old one is replaced");
     }
 
     #[test]
@@ -558,7 +569,7 @@ mod tests {
         let path = directory.socket();
         fs::create_dir_all(path.parent().expect("it has one")).expect("made");
         fs::write(&path, "precious").expect("written");
-        let refused = AdminSocket::bind(&path).expect_err("it is no socket");
+        let refused = bind(&path).expect_err("it is no socket");
         assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
     }

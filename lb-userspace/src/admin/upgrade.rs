@@ -135,7 +135,7 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str], by_root: bool) -> Op
         Err(text) => (0, text),
     };
     let text = text.trim_end();
-    Some(format!("Success={success}\n{RULE}\n{text}\n\n"))
+    Some(format!("Success={success}\n{RULE}\n{text}\n"))
 }
 
 fn parse(mut options: &[&str], by_root: bool) -> Result<Asked, String> {

@@ -4,12 +4,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
     ops::RangeInclusive,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    address,
+    address, admin,
     decode::Decoder,
     draft::Places,
     model::{
@@ -38,6 +38,8 @@ const DEFAULT_FACILITY: u8 = 16;
 const ALL_LEVELS: u8 = 7;
 /// `notice`: without `log`, changes of state go to standard error and requests do not.
 const STDERR_LEVEL: u8 = 5;
+/// The admin socket where the file says nothing else.
+const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
 /// Syslog over UDP (RFC 5426 §3.3).
 const SYSLOG_PORT: u16 = 514;
 /// Longest interface name (IFNAMSIZ less its NUL).
@@ -53,7 +55,8 @@ impl Default for Global {
             pidfile: None,
             stats_file: None,
             grace: Duration::from_secs(30),
-            admin_socket: PathBuf::from("/run/lb/admin.sock"),
+            admin_socket: PathBuf::from(DEFAULT_SOCKET),
+            admin_sockets: vec![admin::default(Path::new(DEFAULT_SOCKET))],
             watch_config: false,
             health_file: None,
             log: vec![LogTarget {
@@ -119,9 +122,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
             .unwrap_or(global.grace);
     }
     if let Some(e) = table.take("admin_socket") {
-        global.admin_socket = d
-            .path(&e.value, "`admin_socket`")
-            .unwrap_or(global.admin_socket);
+        admin::decode(d, e, &mut global);
         places.admin_socket = Some(e.value.span);
     }
     if let Some(e) = table.take("watch_config") {
@@ -263,7 +264,7 @@ fn numbered<'a>(names: &[&'a str]) -> Vec<(&'a str, u8)> {
     names.iter().copied().zip(0u8..).collect()
 }
 
-fn destination(text: &str, base: &std::path::Path) -> Result<LogDestination, Problem> {
+fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
     let forms = "write `stderr`, `journald`, `\"udp://ADDR:PORT\"`, `\"tcp://ADDR:PORT\"`, `unix:/dev/log` or the path of a file";
     if text == "stderr" {
         return Ok(LogDestination::Stderr);

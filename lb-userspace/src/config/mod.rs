@@ -7,6 +7,7 @@
 mod accepting;
 mod actions;
 mod address;
+mod admin;
 mod answers;
 mod backend;
 mod balance;

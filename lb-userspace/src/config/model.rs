@@ -14,6 +14,7 @@ use std::{
 
 mod accepting;
 mod address;
+mod admin;
 mod balance;
 mod check;
 mod connections;
@@ -32,6 +33,7 @@ pub use super::{
 };
 pub use accepting::Accepting;
 pub use address::{Address, LONGEST_PATH, Permissions};
+pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashType};
 pub use check::{
@@ -112,6 +114,8 @@ pub struct Global {
     pub grace: Duration,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// All sockets that take runtime commands, that one among them.
+    pub admin_sockets: Vec<AdminSocket>,
     /// Whether the file is read again when it changes.
     pub watch_config: bool,
     /// Where what `lb health` says is kept.
@@ -120,19 +124,6 @@ pub struct Global {
     pub log: Vec<LogTarget>,
     /// The in-kernel path.
     pub fast_path: FastPath,
-}
-
-/// `global.health_file:`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthFile {
-    /// The file.
-    pub path: PathBuf,
-    /// Backends that must have a server up.
-    pub backends: Vec<String>,
-    /// How long a graceful stop lets nobody new in before the file says that it has failed: until what is short has ended.
-    pub drain: Duration,
-    /// How long a graceful stop goes on accepting after the file says that it has failed: until the address has left.
-    pub linger: Duration,
 }
 
 /// `global.fast_path:`

@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Opened<'a> {
     pub(super) listeners: &'a [Listeners],
     pub(super) stats: &'a [(Bind, TcpListener)],
-    pub(super) admin: Option<&'a AdminSocket>,
+    pub(super) admin: &'a [AdminSocket],
 }
 
 /// Becomes `identity`, if one is wanted, and gives up what running does not need.
@@ -76,10 +76,19 @@ fn give(config: &Config, identity: &Identity, opened: Opened<'_>) {
         );
     }
     own_all(identity, opened.stats.iter().map(|(_, socket)| socket));
-    if let Some(admin) = opened.admin {
-        identity.own(&global.admin_socket);
+    for (admin, socket) in opened.admin.iter().filter_map(|admin| {
+        let mut sockets = global.admin_sockets.iter();
+        Some((admin, sockets.find(|socket| admin.is(socket))?))
+    }) {
+        let Some(path) = socket.address.path() else {
+            continue;
+        };
+        // One that was given to somebody is theirs.
+        if socket.permissions.user.is_none() {
+            identity.own(path);
+        }
         // Others' folders are for others to give away.
-        if let Some(folder) = global.admin_socket.parent()
+        if let Some(folder) = path.parent()
             && (admin.made_its_folder() || folder == Path::new("/run/lb"))
         {
             identity.own(folder);

@@ -8,6 +8,7 @@ use std::{
     io,
     net::TcpListener,
     num::NonZeroUsize,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -21,6 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
+mod amend;
 pub mod background;
 mod confine;
 mod fast_path;
@@ -51,6 +53,7 @@ use crate::{
     admin::{
         self,
         client::DEFAULT_SOCKET,
+        desk::Desk,
         socket::{AdminSocket, SocketError},
     },
     config::{
@@ -159,7 +162,7 @@ struct Daemon {
     signals: Signals,
     running: Running,
     stats: Vec<(Bind, TcpListener)>,
-    admin: Option<AdminSocket>,
+    admin: Vec<AdminSocket>,
     pidfile: Option<Pidfile>,
     _sandbox: Sandbox,
     _log: Writer,
@@ -213,10 +216,7 @@ impl Daemon {
         };
         stats.extend(endpoint::listen(&missing)?);
         let log = Opened::open(&bridge::targets(&global.log))?;
-        let admin = match lent {
-            Some(socket) => Some(AdminSocket::lent(&global.admin_socket, socket)?),
-            None => admin_socket(&config)?,
-        };
+        let admin = admin_sockets(&config, before.as_mut(), lent)?;
         let pidfile = match &before {
             // Until it has taken over, the service is the other process.
             Some(_) => None,
@@ -226,7 +226,7 @@ impl Daemon {
         let opened = confine::Opened {
             listeners: &listeners,
             stats: &stats,
-            admin: admin.as_ref(),
+            admin: &admin,
         };
         let sandbox = confine::confine(&config, identity.as_ref(), opened, before.as_ref())?;
         // Threads from here on.
@@ -285,7 +285,7 @@ impl Daemon {
             let topology = sources.topology();
             if before.is_none() {
                 running.begin(std::mem::take(stats));
-                running.admin = serve_admin(admin.take(), &mut answering, running)?;
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
                 tasks.spawn(notify::watch(running.proxy.pulses()));
             }
             notify::status("serving; the kernel path is being loaded");
@@ -313,11 +313,9 @@ impl Daemon {
                 if let Some(files) = files.take() {
                     files.own();
                 }
-                if let Some(admin) = &admin {
-                    admin.own();
-                }
+                admin.iter().for_each(AdminSocket::own);
                 running.begin(std::mem::take(stats));
-                running.admin = serve_admin(admin.take(), &mut answering, running)?;
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
                 tasks.spawn(notify::watch(running.proxy.pulses()));
                 match running
                     .config()
@@ -346,7 +344,7 @@ impl Daemon {
                 }
                 upgrade::serve_last(successor, signals, running).await;
                 // Whoever has asked for the upgrade, above all.
-                let _ = tokio::time::timeout(LAST_ANSWERS, answering.join_next()).await;
+                let _ = tokio::time::timeout(LAST_ANSWERS, all(&mut answering)).await;
                 tracing::info!("the last connection from before the upgrade has ended");
                 return Ok(());
             }
@@ -359,11 +357,11 @@ impl Daemon {
             if let Some(path) = &stats_file {
                 stats_file::write(path, &sources.topology());
             }
-            if let Some(admin) = running.admin.take() {
+            for admin in running.admin.drain(..) {
                 admin.close();
-                // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
-                let _ = tokio::time::timeout(A_MOMENT, answering.join_next()).await;
             }
+            // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
+            let _ = tokio::time::timeout(A_MOMENT, all(&mut answering)).await;
             tracing::info!("lb has stopped");
             Ok(())
         });
@@ -373,21 +371,32 @@ impl Daemon {
     }
 }
 
-/// Answers on the admin socket, if there is one.
+/// Resolves once all tasks have ended.
+async fn all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Answers on the admin sockets.
 fn serve_admin(
-    admin: Option<AdminSocket>,
+    admin: Vec<AdminSocket>,
     answering: &mut JoinSet<()>,
     running: &Running,
-) -> io::Result<Option<admin::socket::Handle>> {
-    let Some(admin) = admin else { return Ok(None) };
-    let handle = admin.handle()?;
-    let served = admin.serve_by(&handle, running.sources.clone(), running.wishes());
-    answering.spawn(async move {
-        if let Err(error) = served.await {
-            tracing::error!("the admin socket cannot be served: {error}");
-        }
-    });
-    Ok(Some(handle))
+) -> io::Result<Vec<admin::socket::Handle>> {
+    let shown = admin.iter().map(AdminSocket::shown).collect();
+    let sessions = running.proxy.sessions();
+    let desk = Desk::new(running.sources.clone(), running.wishes(), sessions, shown);
+    let mut handles = Vec::new();
+    for admin in admin {
+        let handle = admin.handle()?;
+        let served = admin.serve_by(&handle, desk.clone());
+        answering.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!("an admin socket cannot be served: {error}");
+            }
+        });
+        handles.push(handle);
+    }
+    Ok(handles)
 }
 
 /// Cores that this process may use.
@@ -412,18 +421,33 @@ fn fixed_descriptors(config: &Config, workers: usize) -> u64 {
     u64::try_from(workers * (binds + PER_WORKER) + servers).unwrap_or(u64::MAX)
 }
 
-/// Opens the admin socket. The one that nobody asked for may fail: an unprivileged user cannot make it, and serving
-/// matters more.
-fn admin_socket(config: &Config) -> Result<Option<AdminSocket>, SocketError> {
-    let path = &config.global.admin_socket;
-    match AdminSocket::bind(path) {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if path.as_os_str() == DEFAULT_SOCKET => {
-            tracing::warn!("{error}; running without it (global.admin_socket names another)");
-            Ok(None)
+/// Opens the admin sockets, but for those that another process lends. The one that nobody asked for may fail: an unprivileged
+/// user cannot make it, and serving matters more.
+fn admin_sockets(
+    config: &Config,
+    mut before: Option<&mut Predecessor>,
+    own: Option<OwnedFd>,
+) -> Result<Vec<AdminSocket>, SocketError> {
+    let (mut opened, mut own) = (Vec::new(), own);
+    for socket in &config.global.admin_sockets {
+        let name = admin::socket::name(&socket.address);
+        let lent = match name == config.global.admin_socket {
+            true => own.take(),
+            false => before.as_mut().and_then(|before| before.admin(&name)),
+        };
+        if let Some(lent) = lent {
+            opened.push(AdminSocket::lent(socket, lent)?);
+            continue;
         }
-        Err(error) => Err(error),
+        match AdminSocket::bind(socket) {
+            Ok(socket) => opened.push(socket),
+            Err(error) if name.as_os_str() == DEFAULT_SOCKET => {
+                tracing::warn!("{error}; running without it (global.admin_socket names another)");
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(opened)
 }
 
 /// Writes the changes of servers' states to the log, as they come.

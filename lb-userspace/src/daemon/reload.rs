@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    StartError, fast_path, files, fixed_descriptors, notify, running::Running, signals::Request,
-    stop::STOPPING, watch,
+    StartError, amend::Amendments, fast_path, files, fixed_descriptors, notify, running::Running,
+    signals::Request, stop::STOPPING, watch,
 };
 use crate::{
     admin::reload::Again,
@@ -53,7 +53,7 @@ struct Read {
 }
 
 /// What was had before anything changed.
-struct Prepared {
+pub(super) struct Prepared {
     config: Arc<Config>,
     topology: Arc<Topology>,
     maxconn: u32,
@@ -65,6 +65,26 @@ struct Prepared {
 
 /// What files of servers are called in the log.
 const SERVERS: &str = "servers";
+
+impl Prepared {
+    /// What needs nothing else than what there is.
+    pub(super) fn bare(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        maxconn: u32,
+        listeners: Vec<Listeners>,
+    ) -> Self {
+        Self {
+            config,
+            topology,
+            maxconn,
+            listeners,
+            stats: Vec::new(),
+            log: None,
+            warnings: Vec::new(),
+        }
+    }
+}
 
 impl Running {
     /// Reads the configuration again and runs it. Says what has changed, or why nothing has; both are logged. `stop`
@@ -153,6 +173,7 @@ impl Running {
         }
         let (origin, running) = (self.origin.clone(), Arc::clone(self.config()));
         let before = Arc::clone(&self.shared.topology);
+        let mut amendments = self.amendments.clone();
         // A large file takes its time, and so do certificates; others wait on this thread.
         let read = tokio::task::spawn_blocking(move || {
             let (path, environment) = (&origin.path, &config::process_environment);
@@ -161,13 +182,14 @@ impl Running {
                 Some(main) => config::check_again(path, main, environment, &origin.options),
                 None => config::check(path, environment, &origin.options),
             };
-            read(report, &running, &before)
+            read(report, &running, &before, &mut amendments).map(|read| (read, amendments))
         });
+        let (read, amendments) = read.await??;
         let Read {
             config,
             topology,
             warnings,
-        } = read.await??;
+        } = read;
         let workers = self.proxy.workers();
         let global = &config.global;
         let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))
@@ -181,6 +203,7 @@ impl Running {
         };
         // The last: who connects to one from now on is to be served.
         let listeners = self.proxy.open_more(&topology).map_err(StartError::from)?;
+        self.amendments = amendments;
         Ok(Prepared {
             config,
             topology,
@@ -193,7 +216,7 @@ impl Running {
     }
 
     /// Runs it from now on. Says what has changed.
-    async fn take(&mut self, prepared: Prepared) -> String {
+    pub(super) async fn take(&mut self, prepared: Prepared) -> String {
         let Prepared {
             config,
             topology,
@@ -210,6 +233,8 @@ impl Running {
             .shared
             .next(Arc::clone(&topology), Arc::clone(&config), sink, maxconn);
         let shared = Arc::new(shared);
+        self.sources.process.set_hard_maxconn(Some(maxconn));
+        let maxconn = self.amendments.maxconn(config.global.maxconn, maxconn);
         shared.sessions.set_max(Some(maxconn));
         self.sources.set_topology(Arc::clone(&topology));
         self.sources.process.set_maxconn(Some(maxconn));
@@ -247,7 +272,12 @@ impl Running {
 }
 
 /// What is made of a file that was read: the configuration to run, its model, and what is to be said of it.
-fn read(report: Report, running: &Config, before: &Topology) -> Result<Read, ReloadError> {
+fn read(
+    report: Report,
+    running: &Config,
+    before: &Topology,
+    amendments: &mut Amendments,
+) -> Result<Read, ReloadError> {
     let valid = report.is_valid();
     let found = report.diagnostics.render(false);
     let Some(mut config) = report.config.filter(|_| valid) else {
@@ -259,6 +289,7 @@ fn read(report: Report, running: &Config, before: &Topology) -> Result<Read, Rel
         .map(|line| line.replacen(": warning: ", ": ", 1))
         .collect();
     warnings.extend(keep_fixed(&mut config.global, &running.global));
+    warnings.extend(amendments.apply(&mut config));
     let topology = before.next(&config);
     topology
         .load_tls()
@@ -286,12 +317,13 @@ fn keep_fixed(new: &mut Global, running: &Global) -> Vec<String> {
         "user" user,
         "group" group,
         "pidfile" pidfile,
-        "admin_socket" admin_socket,
+        "admin_socket" admin_sockets,
         "stats_file" stats_file,
         "fast_path.pin_path" fast_path.pin_path,
         "fast_path.max_flows" fast_path.max_flows,
         "fast_path.snat_ports" fast_path.snat_ports,
     );
+    new.admin_socket.clone_from(&running.admin_socket);
     // From one way to attach to another is a step like others; whether there is a kernel path at all is not.
     let off = |global: &Global| global.fast_path.attach == Attach::Off;
     if off(new) != off(running) {

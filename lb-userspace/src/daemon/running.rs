@@ -8,7 +8,9 @@ use tokio::{
 };
 
 use super::{
-    Origin, follow, health_file,
+    Origin,
+    amend::Amendments,
+    follow, health_file,
     stop::Times,
     upgrade::{self, Left},
     watch,
@@ -41,7 +43,7 @@ pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) stats: Serving,
     pub(super) fast_path: Option<FastPath>,
-    pub(super) admin: Option<admin::socket::Handle>,
+    pub(super) admin: Vec<admin::socket::Handle>,
     /// What an upgrade starts.
     pub(super) binary: PathBuf,
     /// Whether landlock confines.
@@ -56,6 +58,7 @@ pub(super) struct Running {
     own: Vec<AbortHandle>,
     watching: Option<AbortHandle>,
     health: Option<(HealthFile, AbortHandle)>,
+    pub(super) amendments: Amendments,
     wishes: Wishes,
     pub(super) wished: mpsc::UnboundedReceiver<Wish>,
 }
@@ -77,7 +80,7 @@ impl Running {
             sources,
             stats: Serving::default(),
             fast_path: None,
-            admin: None,
+            admin: Vec::new(),
             binary: upgrade::own_binary(),
             confined: false,
             before: None,
@@ -87,6 +90,7 @@ impl Running {
             own: Vec::new(),
             watching: None,
             health: None,
+            amendments: Amendments::default(),
             wishes,
             wished,
         }
@@ -139,7 +143,7 @@ impl Running {
         if let Some(task) = self.watching.take() {
             task.abort();
         }
-        if let Some(admin) = &self.admin {
+        for admin in &self.admin {
             admin.pause();
         }
     }
@@ -147,7 +151,7 @@ impl Running {
     /// Takes up again what was left at [`Running::pause`].
     pub(super) fn resume(&mut self) {
         self.attend();
-        if let Some(admin) = &self.admin {
+        for admin in &self.admin {
             admin.resume();
         }
     }

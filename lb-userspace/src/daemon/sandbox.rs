@@ -51,6 +51,11 @@ pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf>
     } else {
         std::env::temp_dir()
     });
+    let admin = global
+        .admin_sockets
+        .iter()
+        .filter_map(|socket| socket.address.path());
+    folders.extend(admin.map(parent).filter(|folder| folder.is_dir()));
     folders.extend(global.pidfile.as_deref().map(parent));
     folders.extend(global.stats_file.as_deref().map(parent));
     folders.extend(global.health_file.as_ref().map(|file| parent(&file.path)));

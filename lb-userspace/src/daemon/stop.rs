@@ -111,6 +111,11 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
                             asked
                         }
                     },
+                    What::Amend(amendment) => {
+                        let told = running.amend(amendment).await;
+                        let _ = wish.reply.send(told);
+                        None
+                    }
                 };
                 times = running.times();
                 match asked {

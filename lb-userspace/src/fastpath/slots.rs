@@ -24,12 +24,7 @@ pub(super) fn step(
     stopping: bool,
 ) -> Result<(), FastPathError> {
     for backend in &topology.backends {
-        let limited = || {
-            backend
-                .servers
-                .iter()
-                .filter(|s| s.config.maxconn.is_some())
-        };
+        let limited = || backend.servers.iter().filter(|s| s.maxconn().is_some());
         if limited().next().is_none() {
             continue;
         }
@@ -40,7 +35,7 @@ pub(super) fn step(
         let mut freed = false;
         for server in limited() {
             let (Some(max), Ok(index)) = (
-                server.config.maxconn,
+                server.maxconn(),
                 registry.server(&backend.name, &server.name, room),
             ) else {
                 continue;

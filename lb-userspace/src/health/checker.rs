@@ -137,6 +137,8 @@ impl Stage {
             Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
+                let elsewhere = self.reach.agent();
+                let send = elsewhere.send.as_ref().unwrap_or(send);
                 let (finding, wished) =
                     agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
                 *wish = wished;

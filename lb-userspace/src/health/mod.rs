@@ -242,7 +242,8 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
     loop {
         tokio::time::sleep_until(due).await;
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if target.load().server.is_resolved() && (!maintained() || by_agent) {
+        let enabled = target.load().server.agent_enabled();
+        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
             let Target { backend, server } = &*now;
@@ -279,7 +280,8 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
             due = due.min(Instant::now() + checker.pace.fast);
         }
         let maintained = || target.load().server.admin() == AdminState::Maint;
-        if target.load().server.is_resolved() && (!maintained() || by_agent) {
+        let enabled = target.load().server.checks_enabled();
+        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
             let Target { backend, server } = &*now;

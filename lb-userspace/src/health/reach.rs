@@ -8,7 +8,7 @@ use super::{finding::Finding, tcp};
 use crate::{
     config::model::{self, Address, CheckKind, HTTP_2, Protocol, ProxyVersion},
     tls::Connector,
-    topology::{CheckStatus, Server, Topology},
+    topology::{CheckStatus, Elsewhere, Server, Topology},
     wire::{
         Stream,
         dial::{self, Handshake, Unready},
@@ -54,6 +54,11 @@ impl Reach {
     /// Where it goes now.
     pub(super) fn address(&self) -> Address {
         Topology::check_address(&self.server, &self.own)
+    }
+
+    /// What an operator has said of the agent.
+    pub(super) fn agent(&self) -> Arc<Elsewhere> {
+        self.server.agent_elsewhere()
     }
 
     /// Where it comes from, if that is said.

@@ -6,4 +6,5 @@
 pub mod log;
 pub mod path;
 pub mod request;
+pub mod sessions;
 pub mod stats;

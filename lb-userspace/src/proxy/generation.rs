@@ -14,8 +14,15 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{Shared, Stop, http, tcp, udp};
-use crate::topology::Frontend;
+use super::{
+    Client, Shared, Stop, http,
+    sessions::{Entered, Ledger},
+    tcp, udp,
+};
+use crate::{
+    observe::sessions::{Question, Session},
+    topology::Frontend,
+};
 
 /// What belongs to one worker thread and one configuration.
 #[derive(Debug)]
@@ -47,6 +54,7 @@ pub(super) struct Thread {
     empty: Notify,
     /// Those that are still in use, the newest last.
     generations: RefCell<Vec<Weak<Worker>>>,
+    ledger: Rc<Ledger>,
 }
 
 impl Thread {
@@ -64,6 +72,7 @@ impl Thread {
             all_clients,
             empty: Notify::new(),
             generations: RefCell::default(),
+            ledger: Rc::default(),
         })
     }
 
@@ -90,6 +99,11 @@ impl Thread {
             before.http.supersede(&worker);
         }
         worker
+    }
+
+    /// Does what is asked of the connections that it serves.
+    pub(super) fn sessions(&self, question: &Question) -> Vec<Session> {
+        self.ledger.answer(self.index, question)
     }
 
     fn newest(&self) -> Option<Rc<Worker>> {
@@ -140,6 +154,11 @@ impl Thread {
 }
 
 impl Worker {
+    /// Writes a connection down, for operators to see.
+    pub(super) fn enter(&self, client: &Client) -> Entered {
+        self.thread.ledger.enter(client)
+    }
+
     /// Whether no new work should be begun: idle connections close, others after what they are at.
     pub fn is_stopping(&self) -> bool {
         *self.thread.stop.borrow() > Stop::Running

@@ -169,7 +169,7 @@ pub enum ListenError {
 }
 
 /// How many connections the kernel is to keep for a frontend.
-fn backlog(frontend: &Frontend) -> i32 {
+pub(super) fn backlog(frontend: &Frontend) -> i32 {
     let wanted = frontend.config.accepting.backlog;
     wanted.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX))
 }

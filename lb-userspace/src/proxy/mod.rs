@@ -37,6 +37,7 @@ mod pulse;
 mod refused;
 pub mod retry;
 mod session;
+mod sessions;
 mod sieve;
 pub mod tcp;
 pub mod udp;
@@ -55,6 +56,7 @@ use crate::{
     config::Config,
     observe::{
         log::Sink,
+        sessions::{Asked, Sessions},
         stats::{Sources, endpoint::Endpoint},
     },
     rules::Table,
@@ -402,6 +404,17 @@ impl Proxy {
             }
             further
         });
+    }
+
+    /// Where the connections that are served can be asked for.
+    pub fn sessions(&self) -> Sessions {
+        let threads = self.changes.iter().cloned().map(|changes| -> Asked {
+            Arc::new(move |question, reply| {
+                // One that is ending has dropped its end.
+                let _ = changes.send(Change::Sessions { question, reply });
+            })
+        });
+        Sessions::new(threads.collect())
     }
 
     /// Whether the workers turn.

@@ -22,7 +22,11 @@ use super::{
     listener::{Seat, seats},
     udp, worker,
 };
-use crate::{socket_file::SocketFile, topology::Frontend};
+use crate::{
+    observe::sessions::{Question, Session},
+    socket_file::SocketFile,
+    topology::Frontend,
+};
 
 /// What a thread may be told.
 #[derive(Debug)]
@@ -47,6 +51,11 @@ pub(super) enum Change {
     },
     /// Listeners that the configuration has no longer are closed, after what waits in them was taken; then that is told.
     Close { done: oneshot::Sender<()> },
+    /// Whom it serves is asked for.
+    Sessions {
+        question: Question,
+        reply: oneshot::Sender<Vec<Session>>,
+    },
 }
 
 /// What a listener serves.
@@ -275,6 +284,10 @@ impl Posts {
                 let _ = done.send(());
             }
             Change::Close { done } => self.close(done),
+            Change::Sessions { question, reply } => {
+                // Whoever has asked may be gone.
+                let _ = reply.send(self.thread.sessions(&question));
+            }
             Change::CloseNamed { names, done } => {
                 self.close_those(|seat| names.contains(&seat.text()), done);
             }

@@ -23,7 +23,7 @@ use super::{
     header::Ends,
     http, ignore,
     post::{Post, Spot},
-    sieve, tcp,
+    sessions, sieve, tcp,
 };
 use crate::{
     config::model::{Bind, Mode},
@@ -175,15 +175,8 @@ impl Drop for Place {
 
 /// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
 pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
-    // SAFETY: a `TcpListener` owns its descriptor and names the same one at each call; this pointer to it is dropped only
-    // after the `AsyncFd` around it has let go of it.
-    let listener = match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
-        Ok(listener) => listener,
-        Err(error) => {
-            let name = &post.spot().frontend.name;
-            tracing::error!("frontend {name}: cannot watch its listener: {error}");
-            return;
-        }
+    let Some(mut listener) = watched(&post, listener) else {
+        return;
     };
     let mut burst = 0;
     let mut failing = false;
@@ -191,9 +184,23 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
     loop {
         // Readiness first, place second, accept third: an idle listener holds no place, and a connection without one
         // waits in the kernel's queue.
+        let gate = Arc::clone(post.spot().frontend.gate());
+        if !gate.is_open() {
+            // What has refused once is told of for ever: it is watched anew.
+            let bare = listener.into_inner();
+            if !paused(&post, &bare).await {
+                return;
+            }
+            match watched(&post, bare) {
+                Some(again) => listener = again,
+                None => return,
+            }
+            continue;
+        }
         let ready = tokio::select! {
             biased;
             ready = listener.readable() => ready,
+            () = gate.is(false) => continue,
             () = post.ended() => return,
             () = post.quiet(), if !quiet => {
                 quiet = true;
@@ -209,6 +216,9 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
             frontend,
             bind,
         } = post.spot();
+        if !frontend.gate().is_open() {
+            continue;
+        }
         let (turn, place) = tokio::select! {
             biased;
             both = async {
@@ -248,6 +258,62 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
                 failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Waits until operators let somebody in again; `false` if the listener is to close instead. Whoever knocks meanwhile is
+/// refused by the kernel, as with HAProxy; a unix socket cannot be had back once it refuses, so there they wait.
+async fn paused(post: &Post, listener: &TcpListener) -> bool {
+    let refuses = || {
+        let Spot { frontend, bind, .. } = post.spot();
+        let bind = frontend.config.binds.get(bind);
+        bind.is_some_and(|bind| !bind.address.is_unix())
+    };
+    if refuses()
+        && let Err(error) = rustix::net::shutdown(listener, rustix::net::Shutdown::Read)
+    {
+        tracing::debug!("a listener goes on: {error}");
+    }
+    loop {
+        // It may serve another frontend by now.
+        let Spot {
+            worker, frontend, ..
+        } = post.spot();
+        if post.is_closed() {
+            return false;
+        }
+        let gate = Arc::clone(frontend.gate());
+        if gate.is_open() {
+            let backlog = super::listener::backlog(&frontend);
+            if refuses()
+                && let Err(error) = rustix::net::listen(listener, backlog)
+            {
+                tracing::error!("frontend {}: cannot listen again: {error}", frontend.name);
+            }
+            return true;
+        }
+        let stopping = worker.stopping();
+        // Whoever waits does not keep the view.
+        drop((worker, frontend));
+        tokio::select! {
+            () = gate.is(true) => {}
+            () = post.moved() => {}
+            () = stopping => return false,
+        }
+    }
+}
+
+/// A listener that tells when somebody knocks.
+fn watched(post: &Post, listener: Rc<TcpListener>) -> Option<AsyncFd<Rc<TcpListener>>> {
+    // SAFETY: a `TcpListener` owns its descriptor and names the same one at each call; this pointer to it is dropped only
+    // after the `AsyncFd` around it has let go of it.
+    match unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) } {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let name = &post.spot().frontend.name;
+            tracing::error!("frontend {name}: cannot watch its listener: {error}");
+            None
         }
     }
 }
@@ -332,7 +398,8 @@ fn serve(
         place,
     };
     let served = Served::begin(worker);
-    tokio::task::spawn_local(async move {
+    let entered = worker.enter(&client);
+    let serving = async move {
         let worker = Rc::clone(&served.0);
         let client = match preamble {
             false => client,
@@ -350,5 +417,6 @@ fn serve(
             Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,
             Mode::Http => Box::pin(http::serve(worker, client)).await,
         }
-    });
+    };
+    tokio::task::spawn_local(async move { sessions::serve(&entered, serving).await });
 }

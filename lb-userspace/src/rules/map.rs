@@ -274,6 +274,20 @@ impl Map {
         after < before
     }
 
+    /// Puts other lines in the place of all, in one step.
+    ///
+    /// # Errors
+    /// One is no such key, or what it is to lead to is not of the map's type.
+    pub fn exchange<'a>(
+        &self,
+        lines: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), Problem> {
+        let lines = lines.into_iter();
+        let lines = lines.map(|(key, text)| Line::new(key, text, self.output).map(Arc::new));
+        let new = lines.collect::<Result<Vec<_>, _>>()?;
+        self.change(|lines| *lines = new)
+    }
+
     /// Removes all lines.
     pub fn clear(&self) {
         // Nothing cannot be wrong.

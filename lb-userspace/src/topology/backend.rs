@@ -285,6 +285,7 @@ impl Backend {
         self.change(server, |server| {
             let (before, was_up) = (server.admin(), server.is_up());
             server.set_admin(admin);
+            server.set_by_file(false);
             if before == AdminState::Maint
                 && admin != AdminState::Maint
                 && let Some(health) = server.health()
@@ -309,6 +310,51 @@ impl Backend {
             server.set_weight(weight.min(256));
             None
         });
+    }
+
+    /// Sets the most connections that a server may have at a time; `None` is unbounded.
+    pub fn set_maxconn(&self, server: &Arc<Server>, max: Option<u32>) {
+        self.change(server, |server| {
+            server.set_maxconn(max);
+            None
+        });
+        // The kernel path has a part of it.
+        self.notifier.changed();
+        self.kernel_slots_freed();
+    }
+
+    /// Sets a server's health as an operator wills it, until its next check says something else. One that is not checked has
+    /// none.
+    pub fn set_health(&self, server: &Arc<Server>, up: bool) {
+        self.change(server, |server| {
+            let health = server.health()?;
+            let was_up = server.is_healthy();
+            server.set_level(if up { health.top() } else { 0 });
+            turned(was_up, server.is_healthy())
+        });
+    }
+
+    /// Sets what a server's agent has said, as an operator wills it.
+    pub fn set_agent(&self, server: &Arc<Server>, up: bool) {
+        self.change(server, |server| {
+            let was_up = server.is_healthy();
+            server.set_agent_down(!up);
+            turned(was_up, server.is_healthy())
+        });
+    }
+
+    /// Moves a server, as an operator wills it. What goes on with where it was goes on.
+    pub fn move_server(&self, server: &Arc<Server>, to: SocketAddr) {
+        self.change(server, |server| {
+            server.set_address(to.into());
+            None
+        });
+    }
+
+    /// Ends all sessions of a server, the kernel's too.
+    pub fn shut_down(&self, server: &Arc<Server>) {
+        server.give_way();
+        self.notifier.changed();
     }
 
     /// Takes over where a server's name has led, or, with why, that it leads nowhere any more. What goes on with where it was
@@ -435,6 +481,15 @@ impl Backend {
         // What it guards is changed in one step, so a writer that panicked left nothing half done behind it.
         let generations = self.live.generations.lock();
         generations.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is told of a server that an operator has made up or down.
+fn turned(was_up: bool, is_up: bool) -> Option<EventKind> {
+    match (was_up, is_up) {
+        (true, false) => Some(EventKind::Down),
+        (false, true) => Some(EventKind::Up),
+        _ => None,
     }
 }
 

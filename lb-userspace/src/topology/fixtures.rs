@@ -154,6 +154,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
             health_file: None,
             watch_config: false,
             admin_socket: PathBuf::new(),
+            admin_sockets: Vec::new(),
             log: Vec::new(),
             fast_path: FastPath {
                 attach: Attach::Off,

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Backend, Clock, Pace, counters::FrontendCounters, invalid::LastInvalid, limit::Limit};
+use super::{
+    Backend, Clock, Pace, counters::FrontendCounters, gate::Gate, invalid::LastInvalid,
+    limit::Limit,
+};
 use crate::{config::model, tls::Acceptor};
 
 /// A frontend.
@@ -19,6 +22,7 @@ pub struct Frontend {
     pub invalid_request: Arc<LastInvalid>,
     default_backend: Option<Arc<Backend>>,
     limit: Arc<Limit>,
+    gate: Arc<Gate>,
     pace: Option<Arc<Pace>>,
     /// One for each bind that has TLS.
     acceptors: Vec<Option<Arc<Acceptor>>>,
@@ -49,14 +53,33 @@ impl Frontend {
                 || Arc::new(Limit::new(config.maxconn)),
                 |before| Arc::clone(&before.limit),
             ),
+            gate: before.map_or_else(Arc::default, |before| Arc::clone(&before.gate)),
             pace,
             acceptors: config.binds.iter().map(acceptor).collect(),
         }
     }
 
-    /// From now on this is the one that runs.
-    pub(super) fn take_over(&self) {
-        self.limit.set_max(self.config.maxconn);
+    /// From now on this is the one that runs, in the place of `before`. An operator's `maxconn` stays until the file says
+    /// something else than it said.
+    pub(super) fn take_over(&self, before: Option<&Arc<Self>>) {
+        if before.is_none_or(|before| before.config.maxconn != self.config.maxconn) {
+            self.limit.set_max(self.config.maxconn);
+        }
+    }
+
+    /// Most connections at a time, if that is bounded.
+    pub fn maxconn(&self) -> Option<u32> {
+        self.limit.max()
+    }
+
+    /// Another bound holds from now on; who is there already stays.
+    pub fn set_maxconn(&self, max: Option<u32>) {
+        self.limit.set_max(max);
+    }
+
+    /// Whether operators let anybody in.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// The backend that it uses when no rule chooses another.

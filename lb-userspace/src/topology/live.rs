@@ -12,7 +12,7 @@ use std::sync::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
-use super::{AdminState, CheckResult, Health, Server, Slots};
+use super::{AdminState, CheckResult, Health, Server, server::Orders};
 use crate::config::model::{self, Address};
 
 /// No session was ever served.
@@ -47,6 +47,8 @@ pub(super) struct Live {
     pub(super) last_session_ms: AtomicU64,
     /// Percent of its weight that it has: below 100 in a slow start.
     pub(super) throttle: AtomicU8,
+    /// What operators have ordered beside that.
+    pub(super) orders: Orders,
     /// Rises each time that its sessions are to end.
     pub(super) shutdowns: watch::Sender<u64>,
     /// The file has it no more.
@@ -74,6 +76,7 @@ impl Live {
             downtime_ms: AtomicU64::new(0),
             last_session_ms: AtomicU64::new(NEVER),
             throttle: AtomicU8::new(100),
+            orders: Orders::new(config),
             shutdowns: watch::Sender::new(0),
             retired: AtomicBool::new(false),
         }
@@ -154,17 +157,15 @@ impl Server {
             self.set_weight(ours.weight);
         }
         match (theirs.disabled, ours.disabled) {
-            (false, true) => self.set_admin(AdminState::Maint),
+            (false, true) => {
+                self.set_admin(AdminState::Maint);
+                self.set_by_file(true);
+            }
             (true, false) => self.set_admin(AdminState::Ready),
             _ => {}
         }
         if ours.maxconn != theirs.maxconn {
-            let max = ours.maxconn.unwrap_or(u32::MAX);
-            let kernel = self.slots().kernel.min(max);
-            self.set_slots(Slots {
-                kernel,
-                userspace: max - kernel,
-            });
+            self.set_maxconn(ours.maxconn);
         }
         let elsewhere = !Arc::ptr_eq(&self.at, &before.at);
         if let Some(address) = ours.initial.filter(|_| !self.is_resolved()) {

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod counters;
 pub mod events;
 pub mod frontend;
+pub mod gate;
 pub mod histogram;
 pub mod invalid;
 pub mod latency;
@@ -35,11 +36,12 @@ pub use check::{CheckResult, CheckStatus};
 pub use clock::Clock;
 pub use events::{Event, EventKind};
 pub use frontend::{Accepted, Frontend};
+pub use gate::{Gate, Passage};
 pub use limit::Limit;
 pub use observation::Observation;
 pub use pace::Pace;
 pub use peer::Peer;
-pub use server::{AdminState, Connection, Health, Server, Slots};
+pub use server::{AdminState, Connection, Elsewhere, Health, Server, Slots};
 
 use crate::{
     config::{
@@ -100,7 +102,7 @@ impl Topology {
             backend.take_over(before.backend(&backend.name));
         }
         for frontend in &self.frontends {
-            frontend.take_over();
+            frontend.take_over(before.frontend(&frontend.name));
         }
         self.notifier.changed();
     }
@@ -196,6 +198,12 @@ impl Topology {
     /// state.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.notifier.changes()
+    }
+
+    /// Opens, pauses or closes a frontend for new connections, for both paths.
+    pub fn set_gate(&self, frontend: &Frontend, passage: Passage) {
+        frontend.gate().set(passage);
+        self.notifier.changed();
     }
 
     /// Changes worth a log line, from now on.
@@ -294,8 +302,13 @@ impl Topology {
     /// that could be another one.
     pub fn check_address(server: &Server, check: &model::HealthCheck) -> Address {
         let address = server.address();
-        let port = check.port.or(address.port());
-        match (check.address.or(address.ip()), port) {
+        let elsewhere = match check.kind {
+            model::CheckKind::Agent { .. } => server.agent_elsewhere(),
+            _ => server.check_elsewhere(),
+        };
+        let port = elsewhere.port.or(check.port).or(address.port());
+        let ip = elsewhere.address.or(check.address).or(address.ip());
+        match (ip, port) {
             (Some(ip), Some(port)) => SocketAddr::new(ip, port).into(),
             _ => address,
         }

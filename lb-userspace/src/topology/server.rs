@@ -29,8 +29,11 @@ use crate::{
     tls::{Connector, ServerOptions},
 };
 
+mod orders;
 mod sessions;
 
+pub use orders::Elsewhere;
+pub(super) use orders::Orders;
 pub use sessions::Connection;
 use sessions::Dynamic;
 

@@ -432,7 +432,7 @@ impl Setup {
         let defaults = if self.is_of_corpus() { "" } else { CFG };
         match side {
             Side::Read => format!(
-                "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock\n{defaults}{text}"
+                "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock level admin\n{defaults}{text}"
             ),
             Side::Ours => format!(
                 "global:\n  threads: 1\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \

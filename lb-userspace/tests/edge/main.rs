@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod admin_sockets;
 mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -28,6 +29,7 @@ mod limits;
 mod lines;
 mod metrics;
 mod names;
+mod operators;
 mod parked;
 mod python;
 mod runtime;
@@ -35,6 +37,7 @@ mod server;
 mod servers_file;
 mod stats;
 mod terminated;
+mod tools;
 mod top;
 mod unix;
 mod ways;

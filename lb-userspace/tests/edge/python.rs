@@ -18,10 +18,15 @@ use crate::{
 };
 
 /// What is installed, so that everybody tests the same.
-const LIBRARIES: [&str; 2] = ["grpcio==1.85.3", "websockets==17.4"];
+const LIBRARIES: [&str; 4] = [
+    "grpcio==1.85.3",
+    "websockets==17.4",
+    "haproxyadmin==0.2.4",
+    "six==1.17.0",
+];
 
 /// A Python with the libraries; `None`, said why, where there is none to be had.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     if !installed("python3") {
         return None;
     }

@@ -24,7 +24,7 @@ fn a_file_that_is_not_valid_changes_nothing_and_says_where() {
         said.ends_with("The running configuration stays.\n"),
         "{said}"
     );
-    daemon.logged("is not taken, the running configuration stays");
+    daemon.logged("not taken, the running configuration stays");
     daemon.logged("lb.yaml:12:14: error: ");
     assert_eq!(name(&client.get("/")), "one");
     assert_eq!(name(&ask(at, "/")), "one");
@@ -106,7 +106,7 @@ fn signals_and_the_files_change_do_the_same() {
     daemon.logged("has changed and is read again");
     // A bad one is told of, and the next good one taken.
     daemon.write("frontends: [");
-    daemon.logged("is not taken, the running configuration stays");
+    daemon.logged("not taken, the running configuration stays");
     daemon.write(&watched(&one));
     wait_until("the change is seen", || served_by("one"));
 }

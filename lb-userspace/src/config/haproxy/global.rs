@@ -239,39 +239,57 @@ impl Global {
     /// `stats socket PATH …`, `stats timeout …`
     fn stats(&mut self, line: &Line, says: &mut Says) {
         match line.text(1) {
-            "socket" => {
-                let path = line.text(2);
-                let path = path.strip_prefix("unix@").unwrap_or(path);
-                if !path.starts_with('/') {
-                    says.unsupported(line.span_of(2), &format!("stats socket {path}"));
-                    return;
-                }
-                if self.keys.get("admin_socket").is_some() {
-                    says.warn(line.span(), "lb has one admin socket: this one is left out");
-                    return;
-                }
-                self.keys
-                    .set("admin_socket", Value::text(path, line.span_of(2)));
-                for (at, word) in line.words.iter().enumerate().skip(3) {
-                    match word.text.as_str() {
-                        "level" if line.text(at + 1) != "admin" => {
-                            says.warn(word.span, "the admin socket knows no levels: its mode says who may speak to it");
-                        }
-                        "mode" | "user" | "group" => {
-                            says.warn(
-                                word.span,
-                                format!(
-                                    "`{}` is left out: the admin socket is its owner's alone",
-                                    word.text
-                                ),
-                            );
-                        }
-                        _ => {}
-                    }
-                }
-            }
+            "socket" => self.socket(line, says),
             "timeout" | "maxconn" | "bind-process" => {}
             other => says.unsupported(line.span_of(1), &format!("stats {other}")),
         }
+    }
+
+    /// `stats socket ADDRESS [level LEVEL] [mode MODE] [user USER] [group GROUP]`
+    fn socket(&mut self, line: &Line, says: &mut Says) {
+        let address = line.text(2);
+        let path = address.strip_prefix("unix@").unwrap_or(address);
+        let bind = match path.starts_with('/') {
+            true => format!("unix:{path}"),
+            false => {
+                let address = ["ipv4@", "ipv6@"]
+                    .iter()
+                    .find_map(|family| address.strip_prefix(family))
+                    .unwrap_or(address);
+                if address.contains('@') || !address.contains(':') {
+                    says.unsupported(line.span_of(2), &format!("stats socket {address}"));
+                    return;
+                }
+                match address.strip_prefix(':') {
+                    Some(port) if !port.contains(':') => format!("*:{port}"),
+                    _ => address.to_owned(),
+                }
+            }
+        };
+        let mut map = Map::default();
+        map.set("bind", Value::text(bind, line.span_of(2)));
+        let mut level = "operator".to_owned();
+        let mut at = 3;
+        while at < line.words.len() {
+            let (name, value) = (line.text(at), line.text(at + 1));
+            at += 1;
+            match name {
+                "level" => level = value.to_owned(),
+                "mode" => map.set(name, Value::plain(value, line.span_of(at))),
+                "user" | "group" | "uid" | "gid" => {
+                    let name = match name {
+                        "uid" => "user",
+                        "gid" => "group",
+                        name => name,
+                    };
+                    map.set(name, Value::text(value, line.span_of(at)));
+                }
+                // `expose-fd listeners` is for HAProxy's way to reload; what else there is changes nothing here.
+                _ => continue,
+            }
+            at += 1;
+        }
+        map.set("level", Value::plain(level, line.span()));
+        self.keys.push("admin_socket", Value::map(map, line.span()));
     }
 }

@@ -17,6 +17,7 @@ mod inherit;
 mod keywords;
 mod lines;
 mod more;
+mod one;
 mod operators;
 mod options;
 mod order;
@@ -53,6 +54,8 @@ pub struct Options {
     /// `fast_path.attach`, which no .cfg says: `off` if it is not given.
     pub fast_path: Option<String>,
 }
+
+pub use one::{OneServer, one_server};
 
 /// Whether a file is read as HAProxy's: by its name; a folder is one of such files.
 pub fn is_haproxy(path: &Path) -> bool {

@@ -308,9 +308,8 @@ impl Running {
             .collect();
         let stats = self.stats.lend();
         offer.extend(stats.map(|(name, socket)| (Passed::Stats(name), socket)));
-        if let Some(admin) = &self.admin {
-            let path = self.config().global.admin_socket.clone();
-            offer.push((Passed::Admin(path), admin.lend()?));
+        for admin in &self.admin {
+            offer.push((Passed::Admin(admin.name()), admin.lend()?));
         }
         if let Some(pins) = succession::way() {
             let path = self.config().global.fast_path.pin_path.clone();
@@ -340,7 +339,7 @@ impl Running {
         if let Err(error) = self.stats.follow(None, Vec::new()) {
             tracing::debug!("the stats endpoint: {error}");
         }
-        if let Some(admin) = self.admin.take() {
+        for admin in self.admin.drain(..) {
             admin.hand_over();
         }
         Successor {

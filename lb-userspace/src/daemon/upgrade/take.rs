@@ -69,7 +69,7 @@ pub struct Predecessor {
     hello: Hello,
     pub(in crate::daemon) listeners: Lent,
     stats: HashMap<String, OwnedFd>,
-    admin: Option<(PathBuf, OwnedFd)>,
+    admin: HashMap<PathBuf, OwnedFd>,
     stderr: Option<OwnedFd>,
 }
 
@@ -114,7 +114,7 @@ impl Predecessor {
             hello,
             listeners: Lent::default(),
             stats: HashMap::new(),
-            admin: None,
+            admin: HashMap::new(),
             stderr: None,
         };
         loop {
@@ -141,7 +141,7 @@ impl Predecessor {
         match name {
             Passed::Listener(name) => self.listeners.add(name, descriptor),
             Passed::Stats(name) => drop(self.stats.insert(name, descriptor)),
-            Passed::Admin(path) => self.admin = Some((path, descriptor)),
+            Passed::Admin(path) => drop(self.admin.insert(path, descriptor)),
             Passed::Pins(path) => succession::find_by(&path, descriptor),
             Passed::Stderr => self.stderr = Some(descriptor),
         }
@@ -171,8 +171,7 @@ impl Predecessor {
 
     /// The admin socket that it has at `path`, if it is there.
     pub(in crate::daemon) fn admin(&mut self, path: &std::path::Path) -> Option<OwnedFd> {
-        let found = self.admin.take_if(|(there, _)| there == path);
-        found.map(|(_, socket)| socket)
+        self.admin.remove(path)
     }
 
     /// Of the stats endpoint's binds, those that it listens on; and the others.

@@ -34,6 +34,9 @@ pub(super) fn eligible<'a>(
     if inputs.attached.all.is_empty() {
         return Err("no interface has the program attached".into());
     }
+    if !frontend.gate().is_open() {
+        return Err("an operator lets nobody in".into());
+    }
     Ok(frontend
         .default_backend()
         .ok_or("it has no default backend")?)

@@ -71,7 +71,7 @@ impl Image {
 
 /// [`Weight::max`] for the kernel's part of a server's `maxconn`: the program adds `external` to its own count.
 fn kernel_max(server: &Server, external: u32) -> u32 {
-    match server.config.maxconn {
+    match server.maxconn() {
         Some(_) => server.slots().kernel + (external & !Weight::REFUSES),
         None => Weight::UNBOUNDED,
     }

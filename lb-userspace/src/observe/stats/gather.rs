@@ -39,9 +39,11 @@ pub(super) fn frontend(
     let kernel = share(&counters.kernel);
     let current = u64::from(frontend.current()) + kernel.active;
     counters.max_current.raise(current);
-    let limit = frontend.config.maxconn.or(process.maxconn());
+    let limit = frontend.maxconn().or(process.maxconn());
     let status = if process.is_stopping() {
         "STOP"
+    } else if let Some(word) = frontend.gate().word() {
+        word
     } else if limit.is_some_and(|limit| frontend.current() >= limit) {
         "FULL"
     } else {
@@ -217,7 +219,7 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         qmax: Some(server.queue.max()),
         scur: Some(current),
         smax: Some(counters.max_current.value()),
-        slim: server.config.maxconn.map(u64::from),
+        slim: server.maxconn().map(u64::from),
         qlimit: server.config.max_queue.map(u64::from),
         stot: Some(counters.connections.value() + kernel.connections),
         bin: Some(counters.bytes_in.value() + kernel.bytes_in),

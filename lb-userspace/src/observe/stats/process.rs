@@ -21,6 +21,8 @@ pub struct Process {
     pub threads: usize,
     /// Most userspace connections at a time; `u32::MAX` is no bound.
     maxconn: AtomicU32,
+    /// Most that an operator may allow: what the file and the limit of file descriptors do.
+    hard_maxconn: AtomicU32,
     stopping: AtomicBool,
     predecessors: Mutex<Vec<(u32, u64)>>,
     /// Of whoever reloads and whoever asks; neither is in a hurry.
@@ -50,6 +52,7 @@ impl Process {
             started_at: Instant::now(),
             threads,
             maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
+            hard_maxconn: AtomicU32::new(maxconn.unwrap_or(u32::MAX)),
             stopping: AtomicBool::new(false),
             predecessors: Mutex::default(),
             reloads: Mutex::new(Reloads {
@@ -70,6 +73,17 @@ impl Process {
     /// Another bound holds from now on.
     pub fn set_maxconn(&self, maxconn: Option<u32>) {
         self.maxconn.store(maxconn.unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Most userspace connections that an operator may allow, if that is bounded.
+    pub fn hard_maxconn(&self) -> Option<u32> {
+        Some(self.hard_maxconn.load(Relaxed)).filter(|&max| max != u32::MAX)
+    }
+
+    /// Another bound holds for what an operator may allow.
+    pub fn set_hard_maxconn(&self, maxconn: Option<u32>) {
+        self.hard_maxconn
+            .store(maxconn.unwrap_or(u32::MAX), Relaxed);
     }
 
     /// Processes whose place this one has taken and that serve their last connections: their ids, and how many those are.

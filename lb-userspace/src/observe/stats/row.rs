@@ -13,12 +13,12 @@ type Text = Option<Cow<'static, str>>;
 
 /// Declares the row once, so that fields, header and cells cannot fall out of step.
 macro_rules! columns {
-    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $ty:ty,)*) => {
         /// A row under HAProxy's column names (management guide §9.1), in HAProxy 2.6's order.
         #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
         pub struct Row {
             $(
-                $(#[$doc])*
+                $(#[doc = $doc])*
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $name: $ty,
             )*
@@ -27,6 +27,9 @@ macro_rules! columns {
         impl Row {
             /// The columns' names.
             pub const COLUMNS: &'static [&'static str] = &[$(plain(stringify!($name)),)*];
+
+            /// What each of them is.
+            pub const DESCRIPTIONS: &'static [&'static str] = &[$(concat!($($doc),*),)*];
 
             /// Hands each cell to `each`, in the columns' order.
             pub fn cells(&self, mut each: impl FnMut(Cell<'_>)) {

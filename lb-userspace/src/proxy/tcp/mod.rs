@@ -15,6 +15,7 @@ use super::{
     connect::{ConnectError, Own, Way},
     dispatch::{DispatchError, Trace, dispatch},
     session::{Found, Outcome, Session},
+    sessions,
 };
 use crate::{
     config::model::{AccessLog, Timeouts},
@@ -319,6 +320,29 @@ pub(super) fn failure(error: &DispatchError) -> Outcome {
     })
 }
 
+/// Resolves once the server's sessions are to end, or an operator ends this one.
+fn ended(slot: &Connection, present: Option<&sessions::Entry>) -> Option<impl Future<Output = ()>> {
+    let shut_down = slot.shut_down();
+    (shut_down.is_some() || present.is_some()).then_some(async move {
+        let shut_down = async {
+            match shut_down {
+                Some(shut_down) => shut_down.await,
+                None => std::future::pending().await,
+            }
+        };
+        let killed = async {
+            match present {
+                Some(present) => present.killed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shut_down => {}
+            () = killed => {}
+        }
+    })
+}
+
 /// Carries data both ways to the end.
 async fn carry(
     worker: &Worker,
@@ -365,13 +389,15 @@ async fn carry(
         early: std::mem::take(&mut early.bytes),
         gate: (!rules.is_empty()).then(|| Gate::new(rules.delay, judge)),
     };
+    let present = sessions::present();
+    sessions::note(Some(server));
     let mut outcome = relay(
         &worker.tcp,
         &mut client.stream,
         &mut stream,
         idle,
         before,
-        slot.shut_down(),
+        ended(slot, present.as_deref()),
         |bytes_in, bytes_out| {
             frontend.counters.bytes_in.add(bytes_in);
             frontend.counters.bytes_out.add(bytes_out);
@@ -388,7 +414,10 @@ async fn carry(
         backend.counters.denied_responses.inc();
         server.counters.denied_responses.inc();
     }
-    if outcome.termination.cause == Cause::Down && server.gives_way() {
+    sessions::note(None);
+    if outcome.termination.cause == Cause::Down && sessions::is_killed() {
+        outcome.termination.cause = Cause::Killed;
+    } else if outcome.termination.cause == Cause::Down && server.gives_way() {
         outcome.termination.cause = Cause::Up;
     }
     if outcome.broken {

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::OptionFuture;
 use tokio::net::UdpSocket;
 
 use super::{BURST, Opened, socket};
@@ -153,7 +152,7 @@ async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: Ud
     let mut timer = std::pin::pin!(tokio::time::sleep(
         idle.min(backend.config.timeouts.connect)
     ));
-    let mut shut_down = std::pin::pin!(OptionFuture::from(slot.shut_down()));
+    let mut shut_down = std::pin::pin!(slot.ended());
     let mut stopping = std::pin::pin!(opened.worker.stopping());
     let mut stopped = false;
     let ended = loop {
@@ -177,7 +176,7 @@ async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: Ud
                     break refused(opened);
                 }
             }
-            Some(()) = &mut shut_down => {
+            () = &mut shut_down => {
                 let cause = match slot.server().gives_way() {
                     true => Cause::Up,
                     false => Cause::Down,

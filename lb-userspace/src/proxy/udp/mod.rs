@@ -196,7 +196,7 @@ impl Relay {
         let Spot {
             worker, frontend, ..
         } = self.post.spot();
-        let gone = worker.is_stopping() || self.post.is_closed();
+        let gone = worker.is_stopping() || self.post.is_closed() || !frontend.gate().is_open();
         // Nobody can be answered at port 0, and nobody answers for a group.
         if client.port() == 0 || ip.is_multicast() || gone {
             return;

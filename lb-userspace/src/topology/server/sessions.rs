@@ -96,6 +96,15 @@ impl Connection {
         &self.server
     }
 
+    /// Resolves once an operator or the server's state ends its sessions, this one among them.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (mut shutdowns, begun) = (self.server.live.shutdowns.subscribe(), self.shutdowns);
+        async move {
+            // An error means that the model is gone, and the daemon with it.
+            let _ = shutdowns.wait_for(|count| *count > begun).await;
+        }
+    }
+
     /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
     pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions
@@ -103,11 +112,7 @@ impl Connection {
         {
             return None;
         }
-        let (mut shutdowns, begun) = (self.server.live.shutdowns.subscribe(), self.shutdowns);
-        Some(async move {
-            // An error means that the model is gone, and the daemon with it.
-            let _ = shutdowns.wait_for(|count| *count > begun).await;
-        })
+        Some(self.ended())
     }
 }
 

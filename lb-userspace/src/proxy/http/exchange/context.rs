@@ -14,7 +14,7 @@ use http::{Method, Uri, Version, request};
 use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
     observe::log::{Cause, CookieSeen, CookieSet, Phase, Termination},
-    proxy::dispatch::Trace,
+    proxy::{dispatch::Trace, sessions},
     topology::{Backend, Connection, Observation, Server, Visit},
 };
 
@@ -133,6 +133,7 @@ impl Exchange {
     /// It has a slot of a server.
     pub(in super::super) fn assign(&mut self, slot: Connection) {
         self.server = Some(Arc::clone(slot.server()));
+        sessions::note(Some(slot.server()));
         self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);
         self.slot = Some(slot);
     }
@@ -145,6 +146,9 @@ impl Exchange {
 
     /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
+        if sessions::is_killed() {
+            return true;
+        }
         let Some(end) = &mut self.shut_down else {
             return false;
         };
@@ -216,6 +220,7 @@ impl Exchange {
                 .is_some_and(|server| server.gives_way())
         };
         let cause = match cause {
+            Cause::Down if sessions::is_killed() => Cause::Killed,
             Cause::Down if gives_way() => Cause::Up,
             cause => cause,
         };

@@ -120,6 +120,6 @@ fn queued(backend: &Backend) -> i64 {
 
 /// Places that a server has left; `None` if it has no limit.
 fn free(server: &Server) -> Option<i64> {
-    let most = i64::from(server.config.maxconn?);
+    let most = i64::from(server.maxconn()?);
     Some((most - i64::from(server.active())).max(0))
 }

@@ -21,12 +21,15 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
-    proxy::http::{
-        answer::Answer,
-        body::{Inbound, ResponseBody},
-        client::{Client, Phase},
-        exchange,
-        serve::Timer,
+    proxy::{
+        http::{
+            answer::Answer,
+            body::{Inbound, ResponseBody},
+            client::{Client, Phase},
+            exchange,
+            serve::Timer,
+        },
+        sessions,
     },
 };
 
@@ -41,7 +44,7 @@ pub(super) fn begin(
 ) {
     let connection = Rc::clone(connection);
     let client = Rc::new(connection.client().stream());
-    tokio::task::spawn_local(async move {
+    let serving = async move {
         let ending = Ending {
             connection: &connection,
             client: &client,
@@ -52,7 +55,8 @@ pub(super) fn begin(
         if let Some(unread) = unread {
             see_end(unread).await;
         }
-    });
+    };
+    tokio::task::spawn_local(sessions::along(sessions::present(), serving));
 }
 
 /// Closes the books on a request, however it ends.

@@ -1,0 +1,100 @@
+//! `add server`, `del server` and `set maxconn global`: what takes another configuration, which the daemon makes of the one
+//! that runs.
+
+use super::{
+    operate,
+    reload::{Amendment, What, Wishes, wish},
+};
+use crate::{
+    config::{self, model},
+    observe::stats::Sources,
+    topology::AdminState,
+};
+
+/// The answer to one of these; `None` if it is none.
+pub(super) async fn answer(
+    sources: &Sources,
+    wishes: &Wishes,
+    words: &[&str],
+) -> Option<Result<String, String>> {
+    let what = match *words {
+        ["add", "server", ref rest @ ..] => add(sources, rest),
+        ["del", "server", ref rest @ ..] => delete(sources, rest.first()),
+        ["set", "maxconn", "global", ref rest @ ..] => maxconn(sources, rest.first()),
+        _ => return None,
+    };
+    Some(match what {
+        Ok(what) => wish(wishes, What::Amend(what)).await,
+        Err(complaint) => Err(complaint),
+    })
+}
+
+fn add(sources: &Sources, words: &[&str]) -> Result<Amendment, String> {
+    let (backend, name) = words
+        .first()
+        .and_then(|name| name.split_once('/'))
+        .filter(|(backend, name)| !backend.is_empty() && !name.is_empty())
+        .ok_or("Require 'backend/server'.")?;
+    let topology = sources.topology();
+    let there = topology.backend(backend).ok_or("No such backend.")?;
+    if there.server(name).is_some() {
+        return Err("Already exists a server with the same name in backend.".to_owned());
+    }
+    let rest = words.get(1..).unwrap_or_default();
+    if rest.is_empty() {
+        return Err("'server' expects <name> and <addr>[:<port>] as arguments.".to_owned());
+    }
+    let http = there.config.mode == model::Mode::Http;
+    let config::haproxy::OneServer { mut server, check } =
+        config::haproxy::one_server(name, rest, http)?;
+    if server.check && server.health_check.is_none() {
+        server.health_check = match (&there.config.health_check, check) {
+            // What is asked is the backend's, how often is the server's.
+            (Some(own), Some(check)) if says_pace(rest) => Some(model::HealthCheck {
+                interval: check.interval,
+                fast_interval: check.fast_interval,
+                down_interval: check.down_interval,
+                rise: check.rise,
+                fall: check.fall,
+                ..own.clone()
+            }),
+            (Some(_), _) => None,
+            (None, check) => check,
+        };
+    }
+    // As with HAProxy nothing goes there until somebody says so.
+    server.disabled = true;
+    Ok(Amendment::Add {
+        backend: backend.to_owned(),
+        server: Box::new(server),
+    })
+}
+
+fn says_pace(words: &[&str]) -> bool {
+    let pace = ["inter", "fastinter", "downinter", "rise", "fall"];
+    words.iter().any(|word| pace.contains(word))
+}
+
+fn delete(sources: &Sources, name: Option<&&str>) -> Result<Amendment, String> {
+    let (backend, server) = operate::find(sources, name)?;
+    if server.admin() != AdminState::Maint {
+        return Err("Only servers in maintenance mode can be deleted.".to_owned());
+    }
+    if server.active() > 0 {
+        return Err("Server still has connections attached to it, cannot remove it.".to_owned());
+    }
+    Ok(Amendment::Delete {
+        backend: backend.name.to_string(),
+        server: server.name.to_string(),
+    })
+}
+
+fn maxconn(sources: &Sources, text: Option<&&str>) -> Result<Amendment, String> {
+    let text = text.ok_or("Expects an integer value.")?;
+    let number: i64 = text.parse().map_err(|_| "Expects an integer value.")?;
+    let max = u32::try_from(number).map_err(|_| "Value out of range.")?;
+    match sources.process.hard_maxconn() {
+        Some(hard) if max > hard => Err("Value out of range.".to_owned()),
+        _ => Ok(Amendment::Maxconn(max)),
+    }
+}

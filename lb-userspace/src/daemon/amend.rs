@@ -1,0 +1,177 @@
+//! What operators have made of the configuration while it runs: servers that were added and deleted, and the process's bound
+//! of connections. A reload keeps it as long as the file does not say something else of the same.
+
+use std::sync::Arc;
+
+use super::{reload::Prepared, running::Running};
+use crate::{
+    admin::reload::Amendment,
+    config::{Config, model},
+    topology::{AdminState, Topology},
+};
+
+/// What operators have made of the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Amendments {
+    /// By backend.
+    added: Vec<(String, model::Server)>,
+    /// What the file said of those that were deleted, by backend.
+    deleted: Vec<(String, model::Server)>,
+    /// The bound, and what the file said of it then.
+    maxconn: Option<(u32, Option<u32>)>,
+}
+
+impl Amendments {
+    /// Has `config`, which was read from the file, be as it was made; says what cannot be kept. Where the file speaks of a
+    /// server that was added, or says of one that was deleted something new, the file it is.
+    pub(super) fn apply(&mut self, config: &mut Config) -> Vec<String> {
+        let mut lost = Vec::new();
+        self.deleted.retain(|(name, was)| {
+            let backend = config
+                .backends
+                .iter_mut()
+                .find(|backend| backend.name == *name);
+            let Some(backend) = backend else { return false };
+            let same = backend.servers.iter().any(|server| server == was);
+            if same {
+                edit(backend, |servers| servers.retain(|server| server != was));
+            }
+            same
+        });
+        self.added.retain(|(name, server)| {
+            let backend = config
+                .backends
+                .iter_mut()
+                .find(|backend| backend.name == *name);
+            let Some(backend) = backend else {
+                lost.push(format!(
+                    "server {name}/{} was added by the runtime socket, and its backend is gone",
+                    server.name
+                ));
+                return false;
+            };
+            let known = backend
+                .servers
+                .iter()
+                .any(|known| known.name == server.name);
+            if !known {
+                edit(backend, |servers| servers.push(server.clone()));
+            }
+            !known
+        });
+        lost
+    }
+
+    /// The bound of connections that holds, where the file and the limit of file descriptors allow `hard`.
+    pub(super) fn maxconn(&mut self, file: Option<u32>, hard: u32) -> u32 {
+        self.maxconn = self.maxconn.filter(|(_, was)| *was == file);
+        self.maxconn.map_or(hard, |(max, _)| max.min(hard))
+    }
+}
+
+fn edit(backend: &mut Arc<model::Backend>, change: impl FnOnce(&mut Vec<model::Server>)) {
+    let mut new = model::Backend::clone(backend);
+    change(&mut new.servers);
+    *backend = Arc::new(new);
+}
+
+impl Running {
+    /// Amends what runs; says what has become of it.
+    pub(super) async fn amend(&mut self, amendment: Amendment) -> Result<String, String> {
+        match amendment {
+            Amendment::Add { backend, server } => self.add(backend, *server).await,
+            Amendment::Delete { backend, server } => self.delete(&backend, &server).await,
+            Amendment::Maxconn(max) => {
+                self.bound(max);
+                Ok(String::new())
+            }
+        }
+    }
+
+    async fn add(&mut self, backend: String, server: model::Server) -> Result<String, String> {
+        let name = server.name.clone();
+        self.change_servers(&backend, |servers| {
+            if servers.iter().any(|known| known.name == server.name) {
+                return Err("Already exists a server with the same name in backend.".to_owned());
+            }
+            servers.push(server.clone());
+            Ok(())
+        })
+        .await?;
+        let topology = self.sources.topology();
+        if let Some(there) = topology.backend(&backend)
+            && let Some(server) = there.server(&name)
+        {
+            there.set_admin(server, AdminState::Maint);
+            // As with HAProxy, `enable health` and `enable agent` begin them.
+            server.enable_checks(false);
+            server.enable_agent(false);
+        }
+        tracing::info!("server {backend}/{name} was added by the runtime socket");
+        let kept = &mut self.amendments;
+        kept.added.push((backend, server));
+        Ok("New server registered.\n".to_owned())
+    }
+
+    async fn delete(&mut self, backend: &str, name: &str) -> Result<String, String> {
+        let mut was = None;
+        self.change_servers(backend, |servers| {
+            let at = servers.iter().position(|server| server.name == name);
+            was = Some(servers.remove(at.ok_or("No such server.")?));
+            Ok(())
+        })
+        .await?;
+        tracing::info!("server {backend}/{name} was deleted by the runtime socket");
+        let kept = &mut self.amendments;
+        let before = kept.added.len();
+        kept.added
+            .retain(|(of, server)| of != backend || server.name != name);
+        if before == kept.added.len()
+            && let Some(was) = was
+        {
+            kept.deleted.push((backend.to_owned(), was));
+        }
+        Ok("Server deleted.\n".to_owned())
+    }
+
+    /// Runs the present configuration with other servers.
+    async fn change_servers(
+        &mut self,
+        backend: &str,
+        change: impl FnOnce(&mut Vec<model::Server>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut config = Config::clone(self.config());
+        let known = config
+            .backends
+            .iter_mut()
+            .find(|known| known.name == *backend);
+        let known = known.ok_or("No such backend.")?;
+        let mut result = Ok(());
+        edit(known, |servers| result = change(servers));
+        result?;
+        let config = Arc::new(config);
+        let topology: Topology = self.shared.topology.next(&config);
+        topology
+            .load_tls()
+            .map_err(|(whose, error)| format!("{whose}: {error}; {}", error.mend()))?;
+        let topology = Arc::new(topology);
+        let listeners = self
+            .proxy
+            .open_more(&topology)
+            .map_err(|error| error.to_string())?;
+        let maxconn = self.sources.process.hard_maxconn().unwrap_or(u32::MAX);
+        let prepared = Prepared::bare(config, topology, maxconn, listeners);
+        self.take(prepared).await;
+        Ok(())
+    }
+
+    /// Another bound of connections holds for the process.
+    fn bound(&mut self, max: u32) {
+        let hard = self.sources.process.hard_maxconn().unwrap_or(u32::MAX);
+        // 0 is as much as there may be.
+        let max = if max == 0 { hard } else { max.min(hard) };
+        self.amendments.maxconn = Some((max, self.config().global.maxconn));
+        self.shared.sessions.set_max(Some(max));
+        self.sources.process.set_maxconn(Some(max));
+    }
+}

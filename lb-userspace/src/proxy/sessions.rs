@@ -1,0 +1,182 @@
+//! Who is being served: each worker thread keeps a list of its clients' connections, and shows it, or ends some of them,
+//! when operators ask. Nobody else looks at it, so it takes no lock.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use tokio::sync::Notify;
+
+use super::Client;
+use crate::{
+    observe::sessions::{Question, Session},
+    topology::{Frontend, Peer, Server},
+};
+
+/// A client's connection, while it is served.
+#[derive(Debug)]
+pub(super) struct Entry {
+    number: u64,
+    peer: Peer,
+    accepted: Instant,
+    accepted_at: SystemTime,
+    frontend: Arc<Frontend>,
+    server: RefCell<Option<Arc<Server>>>,
+    killed: Cell<bool>,
+    end: Notify,
+}
+
+impl Entry {
+    /// Whether an operator has ended it.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.get()
+    }
+
+    /// Resolves once an operator ends it.
+    pub(super) async fn killed(&self) {
+        while !self.is_killed() {
+            self.end.notified().await;
+        }
+    }
+
+    fn kill(&self) {
+        self.killed.set(true);
+        self.end.notify_waiters();
+        // For whoever has not begun to wait.
+        self.end.notify_one();
+    }
+}
+
+/// The connections of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    last: Cell<u64>,
+    entries: RefCell<HashMap<u64, Rc<Entry>>>,
+}
+
+/// Its entry goes with it.
+#[derive(Debug)]
+pub(super) struct Entered {
+    entry: Rc<Entry>,
+    ledger: Rc<Ledger>,
+}
+
+impl Entered {
+    pub(super) fn entry(&self) -> &Rc<Entry> {
+        &self.entry
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.ledger.entries.borrow_mut().remove(&self.entry.number);
+    }
+}
+
+impl Ledger {
+    /// Writes down a connection until the guard is dropped.
+    pub(super) fn enter(self: &Rc<Self>, client: &Client) -> Entered {
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let entry = Rc::new(Entry {
+            number,
+            peer: client.address,
+            accepted: client.accepted,
+            accepted_at: client.accepted_at,
+            frontend: Arc::clone(client.frontend()),
+            server: RefCell::new(None),
+            killed: Cell::new(false),
+            end: Notify::new(),
+        });
+        self.entries.borrow_mut().insert(number, Rc::clone(&entry));
+        Entered {
+            entry,
+            ledger: Rc::clone(self),
+        }
+    }
+
+    /// Does what is asked, and says whom it concerned.
+    pub(super) fn answer(&self, thread: usize, question: &Question) -> Vec<Session> {
+        let wanted = |entry: &Entry| match question {
+            Question::All => true,
+            Question::Kill(id) => id_of(thread, entry.number) == *id,
+            Question::KillAt { backend, server } => {
+                let at = entry.server.borrow();
+                at.as_ref()
+                    .is_some_and(|at| *at.backend == **backend && *at.name == **server)
+            }
+        };
+        let entries = self.entries.borrow();
+        let mut found: Vec<Session> = Vec::new();
+        for entry in entries.values().filter(|entry| wanted(entry)) {
+            let server = entry.server.borrow().clone();
+            found.push(Session {
+                id: id_of(thread, entry.number),
+                thread,
+                peer: entry.peer,
+                frontend: Arc::clone(&entry.frontend.name),
+                mode: entry.frontend.config.mode,
+                server: server
+                    .map(|server| (Arc::clone(&server.backend), Arc::clone(&server.name))),
+                age: entry.accepted.elapsed(),
+                accepted_at: entry.accepted_at,
+            });
+            if *question != Question::All {
+                entry.kill();
+            }
+        }
+        found
+    }
+}
+
+/// A number that no connection of another thread has. It stands where HAProxy shows an address in memory.
+fn id_of(thread: usize, number: u64) -> u64 {
+    const THREADS: u64 = 1 << 10;
+    const SHIFT: u64 = 0x1000;
+    SHIFT + number * THREADS + u64::try_from(thread).unwrap_or(0) % THREADS
+}
+
+tokio::task_local! {
+    static PRESENT: Rc<Entry>;
+}
+
+/// Serves until it is over, or until an operator ends it.
+pub(super) async fn serve(entered: &Entered, serving: impl Future<Output = ()>) {
+    let entry = entered.entry();
+    let killed = entry.killed();
+    let serving = PRESENT.scope(Rc::clone(entry), serving);
+    tokio::select! {
+        // What is served is told first, so that it can end as it should.
+        biased;
+        () = serving => {}
+        () = killed => {}
+    }
+}
+
+/// Has what is spawned belong to the present connection.
+pub(super) async fn along(entry: Option<Rc<Entry>>, serving: impl Future<Output = ()>) {
+    match entry {
+        Some(entry) => PRESENT.scope(entry, serving).await,
+        None => serving.await,
+    }
+}
+
+/// The connection that is served here.
+pub(super) fn present() -> Option<Rc<Entry>> {
+    PRESENT.try_with(Rc::clone).ok()
+}
+
+/// Whether an operator has ended the connection that is served here.
+pub(super) fn is_killed() -> bool {
+    PRESENT.try_with(|entry| entry.is_killed()).unwrap_or(false)
+}
+
+/// The connection that is served here has come to `server`, or has left it.
+pub(super) fn note(server: Option<&Arc<Server>>) {
+    // Without one there is nobody who could ask.
+    let _ = PRESENT.try_with(|entry| entry.server.replace(server.cloned()));
+}
