@@ -7,10 +7,9 @@ use super::{
     dynamic, errors, frontends, help, info,
     kernel::{self, Wire},
     level::{self, DENIED},
-    maps, operate, process,
-    reload::{self, Wishes},
-    servers, sessions, stat, tables, upgrade,
+    maps, operate, process, reload, servers, sessions, stat, tables, upgrade,
     versions::Versions,
+    wish::Wishes,
 };
 use crate::{
     config::model::AdminLevel,

@@ -3,7 +3,7 @@
 
 use super::{
     operate,
-    reload::{Amendment, What, Wishes, wish},
+    wish::{Amendment, What, Wishes, wish},
 };
 use crate::{
     config::{self, model},

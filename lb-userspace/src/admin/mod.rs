@@ -32,3 +32,4 @@ pub mod tune;
 mod typed;
 pub mod upgrade;
 mod versions;
+pub mod wish;

@@ -1,25 +1,17 @@
-//! `lb reload`: another configuration for the running daemon, and what the daemon is asked by it.
+//! `lb reload`: another configuration for the running daemon.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     cli::{Daemon, fail},
     client,
-    upgrade::Asked,
+    wish::{Again, What, Wishes, print, told, wish},
 };
-use crate::config::model;
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What parts the result from what is to be read, as HAProxy's `reload` has it.
-pub(super) const RULE: &str = "--";
 
 /// Arguments of `lb reload`.
 #[derive(Debug, Clone, Args)]
@@ -32,97 +24,11 @@ pub struct ReloadArgs {
 impl ReloadArgs {
     /// Has the daemon read its configuration again, and prints what has become of it.
     pub fn run(&self) -> ExitCode {
-        let path = &self.daemon.socket;
-        let answer = match client::ask_within(path, "reload", PATIENCE) {
-            Ok(answer) => answer,
-            Err(error) => return fail(&error),
-        };
-        let (result, text) = match answer.split_once(&format!("\n{RULE}\n")) {
-            Some((result, text)) => (result, text),
-            None => ("", answer.as_str()),
-        };
-        let text = text.trim_end();
-        // An error means that nobody reads it any more.
-        match result {
-            "Success=1" => {
-                let _ = writeln!(io::stdout(), "{text}");
-                ExitCode::SUCCESS
-            }
-            _ => {
-                let _ = writeln!(io::stderr(), "{text}");
-                ExitCode::FAILURE
-            }
+        match client::ask_within(&self.daemon.socket, "reload", PATIENCE) {
+            // What is wrong with a file has its place before it.
+            Ok(answer) => print(&answer, ""),
+            Err(error) => fail(&error),
         }
-    }
-}
-
-/// What is read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// The configuration, and all that it names.
-    All,
-    /// Files of servers, beside a configuration that stays as it was read.
-    Servers,
-}
-
-/// A wish for something that changes what the daemon is.
-#[derive(Debug)]
-pub struct Wish {
-    /// For what.
-    pub what: What,
-    /// Gets what has become of it: what has changed, or why nothing has.
-    pub reply: oneshot::Sender<Result<String, String>>,
-}
-
-/// What operators make of the configuration while it runs.
-#[derive(Debug)]
-pub enum Amendment {
-    /// A backend has another server.
-    Add {
-        /// The backend's name.
-        backend: String,
-        /// The server.
-        server: Box<model::Server>,
-    },
-    /// A backend has a server no longer.
-    Delete {
-        /// The backend's name.
-        backend: String,
-        /// The server's name.
-        server: String,
-    },
-    /// The process has another bound of connections.
-    Maxconn(u32),
-}
-
-/// What may be wished for.
-#[derive(Debug)]
-pub enum What {
-    /// The configuration, or part of it, is to be read again.
-    Reload(Again),
-    /// Another process is to take this one's place.
-    Upgrade(Asked),
-    /// What the file says is to be amended.
-    Amend(Amendment),
-}
-
-impl Wish {
-    /// Says why it is not granted. Whoever has wished it may be gone.
-    pub fn refuse(self, why: String) {
-        let _ = self.reply.send(Err(why));
-    }
-}
-
-/// Where wishes go.
-pub type Wishes = mpsc::UnboundedSender<Wish>;
-
-/// Wishes something, and says what has become of it.
-pub(super) async fn wish(wishes: &Wishes, what: What) -> Result<String, String> {
-    let (reply, answer) = oneshot::channel();
-    let gone = || Err("the daemon is about to end".to_owned());
-    match wishes.send(Wish { what, reply }) {
-        Ok(()) => answer.await.unwrap_or_else(|_| gone()),
-        Err(_) => gone(),
     }
 }
 
@@ -131,10 +37,5 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str]) -> Option<String> {
     let ["reload"] = *words else {
         return None;
     };
-    let result = wish(wishes, What::Reload(Again::All)).await;
-    let (success, text) = match &result {
-        Ok(text) => (1, text),
-        Err(text) => (0, text),
-    };
-    Some(format!("Success={success}\n{RULE}\n{}\n", text.trim_end()))
+    Some(told(&wish(wishes, What::Reload(Again::All)).await))
 }

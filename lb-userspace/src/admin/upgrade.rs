@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Write},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     process::ExitCode,
@@ -10,12 +9,11 @@ use std::{
 };
 
 use clap::Args;
-use tokio::sync::oneshot;
 
 use super::{
     cli::{Daemon, fail},
     client,
-    reload::{RULE, What, Wish, Wishes},
+    wish::{What, Wishes, print, told, wish},
 };
 
 /// How long the new process may take until it serves, unless told otherwise. A file with many names takes as long as DNS.
@@ -61,25 +59,9 @@ impl UpgradeArgs {
             line = format!("{line} binary {}", escaped(binary.as_os_str().as_bytes()));
         }
         let patience = Duration::from_secs(self.timeout).saturating_add(MARGIN);
-        let answer = match client::ask_within(&self.daemon.socket, &line, patience) {
-            Ok(answer) => answer,
-            Err(error) => return fail(&error),
-        };
-        let (result, text) = match answer.split_once(&format!("\n{RULE}\n")) {
-            Some((result, text)) => (result, text),
-            None => ("", answer.as_str()),
-        };
-        let text = text.trim_end();
-        // An error means that nobody reads it any more.
-        match result {
-            "Success=1" => {
-                let _ = writeln!(io::stdout(), "{text}");
-                ExitCode::SUCCESS
-            }
-            _ => {
-                let _ = writeln!(io::stderr(), "lb: {text}");
-                ExitCode::FAILURE
-            }
+        match client::ask_within(&self.daemon.socket, &line, patience) {
+            Ok(answer) => print(&answer, "lb: "),
+            Err(error) => fail(&error),
         }
     }
 }
@@ -119,23 +101,10 @@ pub(super) async fn answer(wishes: &Wishes, words: &[&str], by_root: bool) -> Op
         return None;
     };
     let result = match parse(options, by_root) {
-        Ok(asked) => {
-            let (reply, answer) = oneshot::channel();
-            let what = What::Upgrade(asked);
-            let gone = || Err("the daemon is about to end".to_owned());
-            match wishes.send(Wish { what, reply }) {
-                Ok(()) => answer.await.unwrap_or_else(|_| gone()),
-                Err(_) => gone(),
-            }
-        }
+        Ok(asked) => wish(wishes, What::Upgrade(asked)).await,
         Err(complaint) => Err(complaint),
     };
-    let (success, text) = match &result {
-        Ok(text) => (1, text),
-        Err(text) => (0, text),
-    };
-    let text = text.trim_end();
-    Some(format!("Success={success}\n{RULE}\n{text}\n"))
+    Some(told(&result))
 }
 
 fn parse(mut options: &[&str], by_root: bool) -> Result<Asked, String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{reload::Prepared, running::Running};
 use crate::{
-    admin::reload::Amendment,
+    admin::wish::Amendment,
     config::{Config, model},
     topology::{AdminState, Topology},
 };

@@ -11,7 +11,7 @@ use super::{
     signals::Request, stop::STOPPING, watch,
 };
 use crate::{
-    admin::reload::Again,
+    admin::wish::Again,
     config::{
         self, Config, Report,
         model::{Attach, Bind, Global},

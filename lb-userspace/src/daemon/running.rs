@@ -18,7 +18,7 @@ use super::{
 use crate::{
     admin::{
         self,
-        reload::{Wish, Wishes},
+        wish::{Wish, Wishes},
     },
     config::{
         Config,

@@ -11,7 +11,7 @@ use super::{
     upgrade::{Left, Successor},
 };
 use crate::{
-    admin::reload::{Again, What, Wish},
+    admin::wish::{Again, What, Wish},
     fastpath::FastPath,
     proxy::{Proxy, Stop},
 };

@@ -9,7 +9,7 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 
 use super::Origin;
 use crate::{
-    admin::reload::{Again, What, Wish, Wishes},
+    admin::wish::{Again, What, Wish, Wishes},
     config::haproxy,
     watched::{Stamp, Watched},
 };
