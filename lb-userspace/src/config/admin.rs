@@ -78,7 +78,11 @@ fn one(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<AdminSocket> {
     };
     let base = d.base;
     let bind = d.parsed(&e.value, "`bind`", |text| {
-        let bind = address::bind(text)?;
+        // A path needs no telling here, as where nothing but a path is written.
+        let bind = match text.starts_with('/') {
+            true => address::bind(&format!("unix:{text}"))?,
+            false => address::bind(text)?,
+        };
         Ok(super::model::Bind {
             address: address::below(base, bind.address)?,
             ..bind
