@@ -50,6 +50,8 @@ impl Settings {
     pub const DENY4: u32 = 4;
     /// Likewise of IPv6.
     pub const DENY6: u32 = 8;
+    /// There is a [`crate::service::Service::EVERYWHERE`].
+    pub const EVERYWHERE: u32 = 16;
 }
 layout!(
     Settings,

@@ -1,6 +1,7 @@
 //! Step 3, service: is the destination one of ours?
 
 use lb_common::{
+    abi::Settings,
     counter::Reason,
     service::{Service, ServiceKey},
     tcp::flag,
@@ -36,17 +37,23 @@ fn is_everywhere(service: *const Service) -> bool {
     unsafe { (*service).flags & Service::EVERYWHERE != 0 }
 }
 
-/// Whether a packet is a segment in mid-connection to a port that a frontend has at every address.
+/// Whether a packet is a segment in mid-connection, of which another node may know, to a port that a frontend has at every
+/// address.
 #[inline(always)]
 fn is_for_everywhere<A: Family>(packet: &Packet<'_, A>) -> bool {
+    // Where there is none that is all it costs.
+    if admit::settings().flags & Settings::EVERYWHERE == 0
+        || !packet.is_tcp()
+        || packet.flags & (flag::CONTROL | flag::ACK) != flag::ACK
+    {
+        return false;
+    }
     let key = ServiceKey {
         addr: A::default(),
         port: packet.key.dport,
         proto: packet.key.proto as u16,
     };
-    packet.is_tcp()
-        && packet.flags & (flag::CONTROL | flag::ACK) != flag::SYN
-        && A::service(&key).is_some_and(is_everywhere)
+    A::service(&key).is_some_and(is_everywhere)
 }
 
 /// Whether a segment in mid-connection is for an address of this host that the agent has not entered yet, as in the

@@ -147,8 +147,15 @@ pub(super) fn wants_colour() -> bool {
 
 /// So that an argument stays one word of one command.
 pub(super) fn escape(word: &str) -> String {
-    let word: String = word.chars().filter(|c| !c.is_whitespace()).collect();
-    word.replace('\\', "\\\\").replace(';', "\\;")
+    let mut out = String::new();
+    // A line has no second one.
+    for c in word.chars().filter(|c| !c.is_control()) {
+        if c.is_whitespace() || matches!(c, '\\' | ';') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 pub(super) fn print(text: &str, end_line: bool) -> ExitCode {
@@ -181,6 +188,11 @@ pub(super) fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_word_stays_one_whatever_is_in_it() {
+        assert_eq!(escape("be/a b;c\\d\n"), "be/a\\ b\\;c\\\\d");
+    }
+
     fn name(name: &str) -> ServerName {
         ServerName {
             name: name.into(),
@@ -208,6 +220,9 @@ mod tests {
     #[test]
     fn an_argument_cannot_become_a_second_command() {
         let (_, command) = ServerAction::Ready(name("a/b; set weight c/d 0")).command();
-        assert_eq!(command, "set server a/b\\;setweightc/d0 state ready");
+        assert_eq!(
+            command,
+            "set server a/b\\;\\ set\\ weight\\ c/d\\ 0 state ready"
+        );
     }
 }

@@ -65,6 +65,9 @@ pub(super) struct Caller {
     experimental: bool,
 }
 
+/// The longest that somebody who says nothing is listened to.
+const A_DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 impl Caller {
     pub(super) fn new(level: AdminLevel, by_root: bool, patience: std::time::Duration) -> Self {
         Self {
@@ -197,7 +200,8 @@ impl Desk {
                 None => Err("Expects an integer value.".to_owned()),
                 Some(text) => match text.parse::<u32>() {
                     Ok(seconds) if seconds > 0 => {
-                        caller.patience = std::time::Duration::from_secs(seconds.into());
+                        // There are so many places and no more: nobody keeps one for ever.
+                        caller.patience = std::time::Duration::from_secs(seconds.into()).min(A_DAY);
                         Ok(String::new())
                     }
                     _ => Err("Invalid timeout value.".to_owned()),

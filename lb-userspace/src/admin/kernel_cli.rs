@@ -212,7 +212,7 @@ mod tests {
         };
         assert_eq!(
             args.command(),
-            "show flows json backend be\\;showinfo client 192.0.2.7 limit 10"
+            "show flows json backend be\\;\\ show\\ info client 192.0.2.7 limit 10"
         );
     }
 }

@@ -20,7 +20,7 @@ impl Sort {
         (map.output() == Output::Nothing) == (self == Self::Acl)
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Map => "map",
             Self::Acl => "acl",
@@ -200,9 +200,12 @@ fn add(
         .map(|(key, text)| (key.as_str(), text.as_str()))
         .collect();
     let map = find(topology, sort, words.first().copied().unwrap_or_default())?;
-    let first = lines.first().map_or("", |(key, _)| key);
     let added = map.append(lines.iter().copied());
-    added.map_err(|problem| complaint(map, first, &problem))?;
+    added.map_err(|problem| match *lines {
+        [(key, _)] => complaint(map, key, &problem),
+        // Which of them it is the message says.
+        _ => problem.message,
+    })?;
     Ok(String::new())
 }
 

@@ -59,7 +59,14 @@ pub(super) async fn serve(
                     caller.patience,
                     reader.payload(&mut *stream, caller.interactive),
                 );
-                (line, Some(payload.await??))
+                match payload.await? {
+                    Ok(payload) => (line, Some(payload)),
+                    Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                        say(&mut *stream, "The payload is too long.\n\n").await?;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         };
         let commands = command::split(line);

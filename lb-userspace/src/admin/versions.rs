@@ -13,8 +13,10 @@ use crate::{
     topology::Topology,
 };
 
-/// Lines that a version may have before it is committed.
-const MOST_LINES: usize = 1_000_000;
+/// Bytes of lines that a file's versions may have before one of them is committed.
+const MOST_BYTES: usize = 64 << 20;
+/// What a line takes beside its text.
+const A_LINE: usize = 64;
 /// Versions that may be prepared at a time, of one file.
 const MOST_VERSIONS: usize = 16;
 
@@ -28,7 +30,21 @@ pub(super) struct Prepared {
     pub(super) current: u32,
     /// The last that was given out.
     pub(super) next: u32,
-    pending: BTreeMap<u32, Vec<(String, String)>>,
+    pending: BTreeMap<u32, Version>,
+}
+
+/// One that nobody sees yet.
+#[derive(Debug, Default)]
+struct Version {
+    lines: Vec<(String, String)>,
+    /// What they take.
+    bytes: usize,
+}
+
+impl Prepared {
+    fn bytes(&self) -> usize {
+        self.pending.values().map(|version| version.bytes).sum()
+    }
 }
 
 impl Versions {
@@ -73,7 +89,7 @@ impl Versions {
         let map = maps::find(topology, sort, name)?;
         let version = self.with(map, sort, |known| {
             known.next = known.next.wrapping_add(1).max(1);
-            known.pending.insert(known.next, Vec::new());
+            known.pending.insert(known.next, Version::default());
             if known.pending.len() > MOST_VERSIONS {
                 // Whoever began it has forgotten it.
                 known.pending.pop_first();
@@ -95,11 +111,12 @@ impl Versions {
         let map = maps::find(topology, sort, name)?;
         let version = number(version)?;
         self.with(map, sort, |known| {
-            let lines = known
+            let version_lines = known
                 .pending
                 .get(&version)
                 .ok_or("Version number out of range.")?;
-            let pairs = lines
+            let pairs = version_lines
+                .lines
                 .iter()
                 .map(|(key, text)| (key.as_str(), text.as_str()));
             map.exchange(pairs).map_err(|problem| problem.message)?;
@@ -110,7 +127,7 @@ impl Versions {
         })
     }
 
-    /// What is done to a version that nobody sees yet; `None` if it is the one in use.
+    /// What is done to a version that nobody sees yet, or to the one in use by its number.
     fn pending(
         &self,
         topology: &Topology,
@@ -123,15 +140,22 @@ impl Versions {
             let name = words.first().ok_or_else(|| sort.missing())?;
             let map = maps::find(topology, sort, name)?;
             let version = number(version)?;
+            if self.with(map, sort, |known| known.current == version) {
+                let mut plain = vec![verb, sort.name()];
+                plain.extend(words);
+                return maps::answer(topology, &plain, payload).unwrap_or(Ok(String::new()));
+            }
             self.with(map, sort, |known| {
-                let lines = known
+                let held = known.bytes();
+                let pending = known
                     .pending
                     .get_mut(&version)
                     .ok_or("Version number out of range.")?;
                 match verb {
-                    "clear" => lines.clear(),
+                    "clear" => *pending = Version::default(),
                     "show" => {
-                        return Ok(lines
+                        return Ok(pending
+                            .lines
                             .iter()
                             .enumerate()
                             .map(|(at, (key, text))| match sort {
@@ -143,10 +167,15 @@ impl Versions {
                     _ => {
                         let payload = payload.map(String::from_utf8_lossy);
                         let new = maps::lines(sort, words, payload.as_deref())?;
-                        if lines.len() + new.len() > MOST_LINES {
+                        let sizes = new
+                            .iter()
+                            .map(|(key, text)| key.len() + text.len() + A_LINE);
+                        let bytes: usize = sizes.sum();
+                        if held + bytes > MOST_BYTES {
                             return Err("Out of memory.".to_owned());
                         }
-                        lines.extend(new);
+                        pending.bytes += bytes;
+                        pending.lines.extend(new);
                     }
                 }
                 Ok(String::new())

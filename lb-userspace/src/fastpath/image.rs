@@ -246,9 +246,14 @@ impl Image {
         } else {
             Settings::DENY6
         };
+        let everywhere = if self.is_anything_everywhere() {
+            Settings::EVERYWHERE
+        } else {
+            0
+        };
         Settings {
             abi: lb_common::abi::VERSION,
-            flags: flags | deny4 | deny6,
+            flags: flags | deny4 | deny6 | everywhere,
             admit_below: [capacity.v4.admitted(), capacity.v6.admitted()],
             new_flows_per_source: fast_path.new_flows_per_source,
             snat_first: *ports.start(),
@@ -256,6 +261,12 @@ impl Image {
             spare: 0,
             ..*fixed
         }
+    }
+
+    fn is_anything_everywhere(&self) -> bool {
+        let v4 = self.v4.services.values();
+        let mut all = v4.chain(self.v6.services.values());
+        all.any(|balanced| balanced.service.flags & Service::EVERYWHERE != 0)
     }
 
     /// Services' addresses, of both families; not what stands for those that are yet to come.

@@ -71,7 +71,9 @@ impl History {
             series.or_default().take(totals);
         }
         let before = frontends.len();
-        frontends.retain(|name, _| topology.frontends.iter().any(|f| f.name == *name));
+        if before > topology.frontends.len() {
+            frontends.retain(|name, _| topology.frontends.iter().any(|f| f.name == *name));
+        }
         if !goes_on || before != frontends.len() {
             total.before = None;
         }

@@ -24,6 +24,8 @@ pub(super) struct Ahead {
     length: usize,
     /// Its length was known beforehand.
     exact: bool,
+    /// There is no more of it.
+    ended: bool,
 }
 
 impl Ahead {
@@ -60,7 +62,10 @@ impl Ahead {
         while self.fault.is_none() && self.length < MOST && !self.rest.is_end_stream() {
             match self.rest.poll_frame(cx) {
                 Poll::Pending => return true,
-                Poll::Ready(None) => return false,
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    return false;
+                }
                 Poll::Ready(Some(Err(fault))) => self.fault = Some(fault),
                 Poll::Ready(Some(Ok(frame))) => {
                     self.length += frame.data_ref().map_or(0, Bytes::len);
@@ -87,6 +92,7 @@ impl Inbound {
                 fault: None,
                 length: 0,
                 exact,
+                ended: false,
             }));
         }
         match self {
@@ -122,6 +128,18 @@ impl Inbound {
         tokio::time::timeout_at(deadline.into(), reading)
             .await
             .is_ok()
+    }
+
+    /// Whether all of it has been read ahead.
+    ///
+    /// # Errors
+    /// It has broken off.
+    pub(super) fn is_all_ahead(&self) -> Result<bool, ()> {
+        match self {
+            Self::Ahead(ahead) if ahead.fault.is_some() => Err(()),
+            Self::Ahead(ahead) => Ok(ahead.ended || ahead.rest.is_end_stream()),
+            rest => Ok(rest.is_end_stream()),
+        }
     }
 
     /// What has been read ahead.

@@ -1,8 +1,10 @@
 //! Step 3, service: is the destination one of ours?
 
+use lb_common::abi::Settings;
 use lb_common::counter::Reason::*;
 
 use super::{Row, nothing, row};
+use crate::fixture::Fixture;
 use crate::fixture::Verdict::{Drop, Up};
 use crate::frame::Frame;
 use crate::world::{World, port};
@@ -58,40 +60,57 @@ pub(super) fn rows(w: &World) -> Vec<Row> {
     } else {
         (Up, NotForUs)
     };
-    for flags in [".", "P.", "F.", "S.", ""] {
+    let marked = |f: &mut Fixture| f.settings(|settings| settings.flags = Settings::EVERYWHERE);
+    for flags in [".", "P."] {
         rows.push(row(
             format!("a segment {flags:?} to a port that is served everywhere, at an address of which nobody knows yet"),
-            nothing,
+            marked,
             Frame::tcp(w.client, come, flags),
             verdict,
             &[reason],
         ));
     }
+    for flags in ["F.", "S.", "R", ""] {
+        rows.push(row(
+            format!("a segment {flags:?} of which no node could make a flow"),
+            marked,
+            Frame::tcp(w.client, come, flags),
+            Up,
+            &[NotForUs],
+        ));
+    }
+    rows.push(row(
+        "without the flag nobody looks for it",
+        nothing,
+        Frame::tcp(w.client, come, "."),
+        Up,
+        &[NotForUs],
+    ));
     rows.extend([
         row(
             "a first segment to it is the host's",
-            nothing,
+            marked,
             Frame::tcp(w.client, come, "S"),
             Up,
             &[NotForUs],
         ),
         row(
             "and so is a segment in a frame for another station",
-            nothing,
+            marked,
             Frame::tcp(w.client, come.at_mac(w.s1.mac), "."),
             Up,
             &[NotForUs],
         ),
         row(
             "and a datagram",
-            nothing,
+            marked,
             Frame::udp(w.client, come),
             Up,
             &[NotForUs],
         ),
         row(
             "what stands for every address is none itself",
-            nothing,
+            marked,
             Frame::tcp(w.client, w.nowhere(port::EVERYWHERE), "S"),
             Up,
             &[NotForUs],

@@ -14,7 +14,10 @@ use std::{
 use aws_lc_rs::{constant_time, hmac, rand};
 use http::{HeaderMap, header};
 
-use super::super::{form, page::Told, snapshot::Sources};
+use super::{
+    super::{form, page::Told, snapshot::Sources},
+    Unread,
+};
 use crate::{
     observe::log::Level,
     rules::credentials,
@@ -68,7 +71,10 @@ impl Ticket {
 
     /// `Set-Cookie`, if the browser does not have it yet.
     pub(super) fn set_cookie(&self, uri: &str, secure: bool) -> Option<String> {
+        // What stands behind `;` is part of the last name (RFC 6265 section 5.1.4): the folder above is all that the page
+        // and its options share.
         let path = uri.split(['?', ';']).next().unwrap_or("/");
+        let path = path.rfind('/').map_or("/", |end| &path[..=end]);
         let secure = if secure { "; Secure" } else { "" };
         self.is_new.then(|| {
             format!(
@@ -112,7 +118,7 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish<'a> {
     pub(super) headers: &'a HeaderMap,
-    pub(super) body: &'a [u8],
+    pub(super) body: Result<&'a [u8], Unread>,
     /// Whether the configuration lets its sender.
     pub(super) allowed: bool,
     /// Where it comes from, for the log.
@@ -136,7 +142,7 @@ enum Weight {
 /// Carries out what is asked for, if it may be; and has it in the log either way.
 pub(super) fn act(sources: &Sources, wish: &Wish<'_>) -> Told {
     let who = who(wish);
-    let fields: Vec<_> = form::pairs(wish.body).collect();
+    let fields: Vec<_> = form::pairs(wish.body.unwrap_or_default()).collect();
     let field = |name: &str| {
         let mut found = fields.iter().filter(|(known, _)| known == name);
         found.next_back().map_or("", |(_, value)| value.as_str())
@@ -152,11 +158,13 @@ pub(super) fn act(sources: &Sources, wish: &Wish<'_>) -> Told {
     if !is_same_site(wish.headers) {
         return refuse("it came from another site");
     }
+    match wish.body {
+        Ok(_) => {}
+        Err(Unread::TooLong) => return Told::TooLong,
+        Err(Unread::BrokenOff) => return Told::Unclear,
+    }
     if !is_ticket(wish.headers, field("token")) {
         return refuse("it has no valid token");
-    }
-    if wish.body.len() >= MOST_BYTES {
-        return Told::TooLong;
     }
     let topology = sources.topology();
     let (Some(backend), Some(action)) = (
@@ -334,11 +342,43 @@ mod tests {
     fn asked(sources: &Sources, headers: &HeaderMap, body: &str, allowed: bool) -> Told {
         let wish = Wish {
             headers,
-            body: body.as_bytes(),
+            body: Ok(body.as_bytes()),
             allowed,
             client: None,
         };
         act(sources, &wish)
+    }
+
+    #[test]
+    fn the_cookie_is_that_of_the_page_and_of_its_options() {
+        let ticket = Ticket::issue(&headers(&SITE)).expect("random numbers");
+        for (uri, path) in [
+            ("/stats", "/"),
+            ("/lb/stats", "/lb/"),
+            ("/haproxy?stats", "/"),
+            ("/stats;live", "/"),
+        ] {
+            let cookie = ticket.set_cookie(uri, false).expect("a new one");
+            assert!(cookie.contains(&format!("; Path={path}; ")), "{cookie}");
+        }
+    }
+
+    #[test]
+    fn a_form_of_which_a_part_has_come_changes_nothing() {
+        let sources = fixture::sources();
+        let headers = headers(&SITE);
+        for (unread, expected) in [
+            (Unread::TooLong, Told::TooLong),
+            (Unread::BrokenOff, Told::Unclear),
+        ] {
+            let wish = Wish {
+                headers: &headers,
+                body: Err(unread),
+                allowed: true,
+                client: None,
+            };
+            assert_eq!(act(&sources, &wish), expected);
+        }
     }
 
     #[test]
@@ -443,7 +483,7 @@ mod tests {
             .set_cookie("/haproxy?stats", true)
             .expect("it is new");
         assert!(
-            set.ends_with("; Path=/haproxy; HttpOnly; SameSite=Strict; Secure"),
+            set.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
             "{set}"
         );
         let known = headers(&[("cookie", set.split(';').next().unwrap_or_default())]);

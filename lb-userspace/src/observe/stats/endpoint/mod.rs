@@ -5,5 +5,5 @@ mod respond;
 mod route;
 mod serve;
 
-pub use respond::{Asked, Endpoint};
+pub use respond::{Asked, Endpoint, Unread};
 pub use serve::{ListenError, Serving, listen, name};

@@ -37,12 +37,21 @@ pub struct Asked<'a> {
     pub uri: &'a Uri,
     /// Its headers.
     pub headers: &'a HeaderMap,
-    /// What it has sent, as far as [`Endpoint::wants_body`] said.
-    pub body: &'a [u8],
+    /// What it has sent, all of it, if [`Endpoint::wants_body`].
+    pub body: Result<&'a [u8], Unread>,
     /// Where it comes from; `None` from a unix socket.
     pub client: Option<IpAddr>,
     /// Whether it came through TLS.
     pub secure: bool,
+}
+
+/// Why what somebody sends is not known: a part of it may say something else than the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// There is more of it than is taken.
+    TooLong,
+    /// It has broken off.
+    BrokenOff,
 }
 
 /// So many servers make it worth a thread to show them.
@@ -364,7 +373,7 @@ mod tests {
             method,
             uri,
             headers,
-            body: b"",
+            body: Ok(b""),
             client: None,
             secure: false,
         }

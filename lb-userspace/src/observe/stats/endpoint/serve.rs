@@ -11,9 +11,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Asked, Endpoint};
+use super::{Asked, Endpoint, Unread};
 use crate::{
     config::model::{Address, Bind},
     tls::Acceptor,
@@ -292,7 +292,7 @@ impl Server {
                 method: &head.method,
                 uri: &head.uri,
                 headers: &head.headers,
-                body: &body,
+                body: body.as_deref().map_err(|unread| *unread),
                 client: Some(client),
                 secure,
             })
@@ -311,16 +311,16 @@ impl Server {
     }
 }
 
-/// So much of a body, and as much as there is of one that breaks off.
-async fn read(body: hyper::body::Incoming, most: usize) -> Bytes {
-    let mut read = BytesMut::new();
-    let mut body = Limited::new(body, most);
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(data) = frame.into_data() {
-            read.extend_from_slice(&data);
-        }
+/// A body of so many bytes at most.
+async fn read(body: hyper::body::Incoming, most: usize) -> Result<Bytes, Unread> {
+    if most == 0 {
+        return Ok(Bytes::new());
     }
-    read.freeze()
+    match Limited::new(body, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLong),
+        Err(_) => Err(Unread::BrokenOff),
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::observe::{
     log::{Cause, Phase},
-    stats::endpoint::Asked,
+    stats::endpoint::{Asked, Unread},
 };
 
 /// The answer to a request for the frontend's statistics; `None` if it is for something else.
@@ -29,11 +29,16 @@ pub(super) async fn answer(
     let endpoint = endpoints.get(client.frontend().index)?.as_ref()?;
     let wanted = endpoint.wants_body(&head.method, &head.uri);
     let body = match wanted {
-        0 => Bytes::new(),
+        0 => Ok(Bytes::new()),
         _ => {
             let deadline = client.now() + client.frontend().config.timeouts.http_request;
-            body.read_until(deadline, wanted).await;
-            body.bytes_ahead()
+            let in_time = body.read_until(deadline, wanted).await;
+            match body.is_all_ahead() {
+                Ok(true) => Ok(body.bytes_ahead()),
+                // No more than that is read ahead.
+                Ok(false) if in_time => Err(Unread::TooLong),
+                Ok(false) | Err(()) => Err(Unread::BrokenOff),
+            }
         }
     };
     let (endpoint, takes_long) = (
@@ -47,7 +52,7 @@ pub(super) async fn answer(
             method: &method,
             uri: &uri,
             headers: &headers,
-            body: &body,
+            body: body.as_deref().map_err(|unread| *unread),
             client: from,
             secure,
         })
