@@ -146,7 +146,9 @@
     const began = performance.now();
     try {
       const signal = AbortSignal.timeout(10000);
-      const answer = await fetch(document.body.dataset.live, { cache: 'no-store', credentials: 'same-origin', signal });
+      // Not by the page's own address, which may have a password in it: such a one is not fetched.
+      const address = new URL(document.body.dataset.live, location.origin + location.pathname);
+      const answer = await fetch(address, { cache: 'no-store', credentials: 'same-origin', signal });
       if (!answer.ok) throw new Error(String(answer.status));
       const text = await answer.text();
       if (paused()) return;
