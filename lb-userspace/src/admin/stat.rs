@@ -7,113 +7,6 @@ use serde_json::{Value, json};
 use super::typed::{Datum, Form, Tag};
 use crate::observe::stats::{Row, Sources, csv, row::Cell};
 
-/// What each column is, in their order.
-const TAGS: &[Tag] = &[
-    Tag("KNS", "str"),
-    Tag("KNS", "str"),
-    Tag("MGP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("CLP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("SGP", "str"),
-    Tag("MaP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MAP", "u32"),
-    Tag("MCP", "u32"),
-    Tag("CLS", "u32"),
-    Tag("KGP", "u32"),
-    Tag("KGS", "u32"),
-    Tag("KGS", "u32"),
-    Tag("MaP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("CNS", "str"),
-    Tag("CGS", "u32"),
-    Tag("MRP", "u32"),
-    Tag("CLP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MOP", "str"),
-    Tag("MOP", "u32"),
-    Tag("MDP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MRP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MAP", "s32"),
-    Tag("MOP", "str"),
-    Tag("MOP", "str"),
-    Tag("MaP", "u32"),
-    Tag("MaP", "u32"),
-    Tag("MaP", "u32"),
-    Tag("MaP", "u32"),
-    Tag("MOP", "str"),
-    Tag("MOP", "u32"),
-    Tag("MDP", "u64"),
-    Tag("MOP", "str"),
-    Tag("MOP", "str"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "u32"),
-    Tag("CGS", "str"),
-    Tag("CNS", "str"),
-    Tag("CGS", "str"),
-    Tag("CGS", "str"),
-    Tag("MRP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MCP", "u64"),
-    Tag("MGP", "u32"),
-    Tag("CLP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MMP", "u32"),
-    Tag("MCP", "u64"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MaP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-    Tag("MGP", "u32"),
-];
-
 /// Which rows are wanted.
 #[derive(Debug, Default)]
 struct Wanted<'a> {
@@ -207,12 +100,12 @@ fn each(row: &Row, mut each: impl FnMut(usize, &'static str, Tag, Datum)) {
             Cell::Text(text) => Some(Datum::Text(text.to_owned())),
         };
         if let (Some(datum), Some(name), Some(tag)) =
-            (datum, Row::COLUMNS.get(place), TAGS.get(place))
+            (datum, Row::COLUMNS.get(place), Row::NATURES.get(place))
         {
             let tag = match (row.r#type, *name) {
                 (Some(2), "act" | "bck") => Tag("SGP", "u32"),
                 (Some(1), "rate" | "rate_max") => Tag("MGP", "u32"),
-                _ => *tag,
+                _ => Tag(tag.0, tag.1),
             };
             each(place, name, tag, datum);
         }
@@ -273,15 +166,13 @@ mod tests {
 
     #[test]
     fn every_column_has_a_nature() {
-        assert_eq!(TAGS.len(), Row::COLUMNS.len());
-        assert_eq!(Row::DESCRIPTIONS.len(), Row::COLUMNS.len());
         let at = |name| Row::COLUMNS.iter().position(|column| *column == name);
         for (name, tag) in [
             ("status", "SGP"),
             ("lastsess", "MAP"),
             ("agg_check_status", "MGP"),
         ] {
-            assert_eq!(at(name).map(|at| TAGS[at].0), Some(tag), "{name}");
+            assert_eq!(at(name).map(|at| Row::NATURES[at].0), Some(tag), "{name}");
         }
     }
 }

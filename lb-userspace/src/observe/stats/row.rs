@@ -13,7 +13,7 @@ type Text = Option<Cow<'static, str>>;
 
 /// Declares the row once, so that fields, header and cells cannot fall out of step.
 macro_rules! columns {
-    ($($(#[doc = $doc:literal])* $name:ident: $ty:ty,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident: $ty:ty, $nature:ident $kind:ident,)*) => {
         /// A row under HAProxy's column names (management guide §9.1), in HAProxy 2.6's order.
         #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
         pub struct Row {
@@ -28,6 +28,10 @@ macro_rules! columns {
             /// The columns' names.
             pub const COLUMNS: &'static [&'static str] = &[$(plain(stringify!($name)),)*];
 
+            /// Origin, nature and scope of each in HAProxy's letters (management guide §9.2), and its type's name.
+            pub const NATURES: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($nature), stringify!($kind)),)*];
+
             /// What each of them is.
             pub const DESCRIPTIONS: &'static [&'static str] = &[$(concat!($($doc),*),)*];
 
@@ -41,211 +45,211 @@ macro_rules! columns {
 
 columns! {
     /// The proxy's name.
-    pxname: Text,
+    pxname: Text, KNS str,
     /// `FRONTEND`, `BACKEND` or the server's name.
-    svname: Text,
+    svname: Text, KNS str,
     /// Waiting for a slot now.
-    qcur: Number,
+    qcur: Number, MGP u32,
     /// Most that waited at a time.
-    qmax: Number,
+    qmax: Number, MMP u32,
     /// Sessions now.
-    scur: Number,
+    scur: Number, MGP u32,
     /// Most sessions at a time.
-    smax: Number,
+    smax: Number, MMP u32,
     /// Most sessions allowed.
-    slim: Number,
+    slim: Number, CLP u32,
     /// Sessions so far.
-    stot: Number,
+    stot: Number, MCP u64,
     /// Bytes from clients.
-    bin: Number,
+    bin: Number, MCP u64,
     /// Bytes to clients.
-    bout: Number,
+    bout: Number, MCP u64,
     /// Requests denied.
-    dreq: Number,
+    dreq: Number, MCP u64,
     /// Responses denied.
-    dresp: Number,
+    dresp: Number, MCP u64,
     /// Requests that were none.
-    ereq: Number,
+    ereq: Number, MCP u64,
     /// Connections to servers that failed.
-    econ: Number,
+    econ: Number, MCP u64,
     /// Responses that were none.
-    eresp: Number,
+    eresp: Number, MCP u64,
     /// Connections tried again.
-    wretr: Number,
+    wretr: Number, MCP u64,
     /// Connections given to another server.
-    wredis: Number,
+    wredis: Number, MCP u64,
     /// State in HAProxy's words.
-    status: Text,
+    status: Text, SGP str,
     /// Weight that balancing uses; of a backend the sum.
-    weight: Number,
+    weight: Number, MaP u32,
     /// Whether it is an ordinary server; of a backend how many are up.
-    act: Number,
+    act: Number, MGP u32,
     /// Whether it is a backup; of a backend how many are up.
-    bck: Number,
+    bck: Number, MGP u32,
     /// Checks that failed while it was up.
-    chkfail: Number,
+    chkfail: Number, MCP u64,
     /// Times it went down.
-    chkdown: Number,
+    chkdown: Number, MCP u64,
     /// Seconds since it last went up or down.
-    lastchg: Number,
+    lastchg: Number, MAP u32,
     /// Seconds spent down.
-    downtime: Number,
+    downtime: Number, MCP u32,
     /// Most that may wait.
-    qlimit: Number,
+    qlimit: Number, CLS u32,
     /// Number of the process, always 1.
-    pid: Number,
+    pid: Number, KGP u32,
     /// Number of the proxy.
-    iid: Number,
+    iid: Number, KGS u32,
     /// Number of the server in its backend, from 1.
-    sid: Number,
+    sid: Number, KGS u32,
     /// Share of its weight during slow start, in percent.
-    throttle: Number,
+    throttle: Number, MaP u32,
     /// Times that balancing chose it.
-    lbtot: Number,
+    lbtot: Number, MCP u64,
     /// Server whose state it follows.
-    tracked: Text,
+    tracked: Text, CNS str,
     /// 0 frontend, 1 backend, 2 server.
-    r#type: Number,
+    r#type: Number, CGS u32,
     /// Sessions in the last second.
-    rate: Number,
+    rate: Number, MRP u32,
     /// Most sessions a second allowed.
-    rate_lim: Number,
+    rate_lim: Number, CLP u32,
     /// Most sessions in a second.
-    rate_max: Number,
+    rate_max: Number, MMP u32,
     /// The last check's result.
-    check_status: Text,
+    check_status: Text, MOP str,
     /// The last check's code, such as an HTTP status.
-    check_code: Number,
+    check_code: Number, MOP u32,
     /// The last check's time in milliseconds.
-    check_duration: Number,
+    check_duration: Number, MDP u64,
     /// Responses 1xx.
-    hrsp_1xx: Number,
+    hrsp_1xx: Number, MCP u64,
     /// Responses 2xx.
-    hrsp_2xx: Number,
+    hrsp_2xx: Number, MCP u64,
     /// Responses 3xx.
-    hrsp_3xx: Number,
+    hrsp_3xx: Number, MCP u64,
     /// Responses 4xx.
-    hrsp_4xx: Number,
+    hrsp_4xx: Number, MCP u64,
     /// Responses 5xx.
-    hrsp_5xx: Number,
+    hrsp_5xx: Number, MCP u64,
     /// Other responses.
-    hrsp_other: Number,
+    hrsp_other: Number, MCP u64,
     /// Failures that traffic showed.
-    hanafail: Number,
+    hanafail: Number, MCP u64,
     /// Requests in the last second.
-    req_rate: Number,
+    req_rate: Number, MRP u32,
     /// Most requests in a second.
-    req_rate_max: Number,
+    req_rate_max: Number, MMP u32,
     /// Requests so far.
-    req_tot: Number,
+    req_tot: Number, MCP u64,
     /// Transfers that clients broke off.
-    cli_abrt: Number,
+    cli_abrt: Number, MCP u64,
     /// Transfers that servers broke off.
-    srv_abrt: Number,
+    srv_abrt: Number, MCP u64,
     /// Bytes given to compression.
-    comp_in: Number,
+    comp_in: Number, MCP u64,
     /// Bytes that compression gave.
-    comp_out: Number,
+    comp_out: Number, MCP u64,
     /// Bytes that passed compression by.
-    comp_byp: Number,
+    comp_byp: Number, MCP u64,
     /// Responses compressed.
-    comp_rsp: Number,
+    comp_rsp: Number, MCP u64,
     /// Seconds since the last session; -1 for never.
-    lastsess: Signed,
+    lastsess: Signed, MAP s32,
     /// What the last check said.
-    last_chk: Text,
+    last_chk: Text, MOP str,
     /// What the last agent check said.
-    last_agt: Text,
+    last_agt: Text, MOP str,
     /// Mean milliseconds in the queue.
-    qtime: Number,
+    qtime: Number, MaP u32,
     /// Mean milliseconds to connect.
-    ctime: Number,
+    ctime: Number, MaP u32,
     /// Mean milliseconds to the response.
-    rtime: Number,
+    rtime: Number, MaP u32,
     /// Mean milliseconds in all.
-    ttime: Number,
+    ttime: Number, MaP u32,
     /// The last agent check's result.
-    agent_status: Text,
+    agent_status: Text, MOP str,
     /// The last agent check's code.
-    agent_code: Number,
+    agent_code: Number, MOP u32,
     /// The last agent check's time in milliseconds.
-    agent_duration: Number,
+    agent_duration: Number, MDP u64,
     /// The last check's result in words.
-    check_desc: Text,
+    check_desc: Text, MOP str,
     /// The last agent check's result in words.
-    agent_desc: Text,
+    agent_desc: Text, MOP str,
     /// Successes that make it up.
-    check_rise: Number,
+    check_rise: Number, CGS u32,
     /// Failures that make it down.
-    check_fall: Number,
+    check_fall: Number, CGS u32,
     /// The health counter, from 0 to rise + fall - 1.
-    check_health: Number,
+    check_health: Number, CGS u32,
     /// The agent's `rise`.
-    agent_rise: Number,
+    agent_rise: Number, CGS u32,
     /// The agent's `fall`.
-    agent_fall: Number,
+    agent_fall: Number, CGS u32,
     /// The agent's health counter.
-    agent_health: Number,
+    agent_health: Number, CGS u32,
     /// The server's address.
-    addr: Text,
+    addr: Text, CGS str,
     /// The server's cookie value, or the backend's cookie name.
-    cookie: Text,
+    cookie: Text, CNS str,
     /// `tcp` or `http`.
-    mode: Text,
+    mode: Text, CGS str,
     /// The backend's algorithm.
-    algo: Text,
+    algo: Text, CGS str,
     /// Connections in the last second.
-    conn_rate: Number,
+    conn_rate: Number, MRP u32,
     /// Most connections in a second.
-    conn_rate_max: Number,
+    conn_rate_max: Number, MMP u32,
     /// Connections so far.
-    conn_tot: Number,
+    conn_tot: Number, MCP u64,
     /// Requests answered by the proxy itself.
-    intercepted: Number,
+    intercepted: Number, MCP u64,
     /// Connections denied.
-    dcon: Number,
+    dcon: Number, MCP u64,
     /// Sessions denied.
-    dses: Number,
+    dses: Number, MCP u64,
     /// Headers that could not be rewritten.
-    wrew: Number,
+    wrew: Number, MCP u64,
     /// Attempts to connect.
-    connect: Number,
+    connect: Number, MCP u64,
     /// Times that a connection was used again.
-    reuse: Number,
+    reuse: Number, MCP u64,
     /// Looks into the cache.
-    cache_lookups: Number,
+    cache_lookups: Number, MCP u64,
     /// Answers from the cache.
-    cache_hits: Number,
+    cache_hits: Number, MCP u64,
     /// Idle connections to the server.
-    srv_icur: Number,
+    srv_icur: Number, MGP u32,
     /// Most idle connections allowed.
-    src_ilim: Number,
+    src_ilim: Number, CLP u32,
     /// Longest milliseconds in the queue.
-    qtime_max: Number,
+    qtime_max: Number, MMP u32,
     /// Longest milliseconds to connect.
-    ctime_max: Number,
+    ctime_max: Number, MMP u32,
     /// Longest milliseconds to the response.
-    rtime_max: Number,
+    rtime_max: Number, MMP u32,
     /// Longest milliseconds in all.
-    ttime_max: Number,
+    ttime_max: Number, MMP u32,
     /// Internal errors.
-    eint: Number,
+    eint: Number, MCP u64,
     /// Idle connections that may be used for anyone.
-    idle_conn_cur: Number,
+    idle_conn_cur: Number, MGP u32,
     /// Idle connections that may be used safely.
-    safe_conn_cur: Number,
+    safe_conn_cur: Number, MGP u32,
     /// Connections in use.
-    used_conn_cur: Number,
+    used_conn_cur: Number, MGP u32,
     /// Connections needed, estimated.
-    need_conn_est: Number,
+    need_conn_est: Number, MGP u32,
     /// The weight as configured or set.
-    uweight: Number,
+    uweight: Number, MaP u32,
     /// Servers by state, aggregated.
-    agg_server_status: Number,
+    agg_server_status: Number, MGP u32,
     /// Servers by check, aggregated.
-    agg_server_check_status: Number,
+    agg_server_check_status: Number, MGP u32,
     /// Servers by check state, aggregated.
-    agg_check_status: Number,
+    agg_check_status: Number, MGP u32,
 }
 
 /// One cell.
