@@ -20,7 +20,7 @@ pub(crate) struct Tool {
 }
 
 /// Every program that is called by tests or demo and is not part of a minimal Debian.
-pub(crate) const TOOLS: [Tool; 10] = [
+pub(crate) const TOOLS: [Tool; 11] = [
     Tool {
         program: "ip",
         package: "iproute2",
@@ -62,6 +62,13 @@ pub(crate) const TOOLS: [Tool; 10] = [
         package: "prometheus-haproxy-exporter",
         run: false,
         why: "scrapes HAProxy's table of statistics",
+    },
+    Tool {
+        // Not among the programs that are found by name.
+        program: "/usr/lib/nagios/plugins/check_haproxy_stats",
+        package: "monitoring-plugins-contrib",
+        run: false,
+        why: "judges the servers of a HAProxy for Nagios",
     },
     Tool {
         program: "iperf3",

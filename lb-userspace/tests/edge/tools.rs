@@ -68,6 +68,41 @@ fn hatop_disables_and_enables_a_server() {
     assert!(script("python3".as_ref(), "drive_hatop.py", &daemon));
 }
 
+#[test]
+fn nagios_is_told_of_a_server_that_is_down() {
+    const CHECK: &str = "/usr/lib/nagios/plugins/check_haproxy_stats";
+    if !Path::new(CHECK).exists() {
+        eprintln!("skipped: {CHECK} is not installed (apt install monitoring-plugins-contrib)");
+        return;
+    }
+    let (daemon, _) = start();
+    let judged = |options: &[&str]| {
+        let mut check = Command::new(CHECK);
+        check.args(options).arg("--socket");
+        let output = check
+            .arg(daemon.folder.join("admin.sock"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    assert_eq!(daemon.ask("show cli level\n"), "admin\n\n");
+    let (code, said) = judged(&[]);
+    assert!(
+        code == Some(0) && said.contains("OK - checked"),
+        "{code:?} {said}"
+    );
+    assert_eq!(daemon.ask("disable server b/s1\n"), "\n");
+    let (code, said) = judged(&[]);
+    assert!(
+        code == Some(2) && said.contains("b:s1 is MAINT"),
+        "{code:?} {said}"
+    );
+    assert_eq!(daemon.ask("enable server b/s1\n"), "\n");
+    let (code, said) = judged(&["--proxy", "b"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 struct Killed(Child);
 
 impl Drop for Killed {
