@@ -325,12 +325,12 @@ impl AdminSocket {
                 () = std::future::ready(()), if now == Serving::NoMore => break,
             };
             match accepted {
-                Ok((stream, by_root)) => {
+                Ok((stream, peer)) => {
                     let desk = desk.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = talk::serve(stream, &desk, (level, by_root)).await;
+                        let _ = talk::serve(stream, &desk, (level, peer)).await;
                     });
                 }
                 Err(error) => {
@@ -352,15 +352,15 @@ enum Accepting {
 }
 
 impl Accepting {
-    /// A connection, and whether it is root's, as the kernel knows.
-    async fn accept(&self) -> io::Result<(Box<dyn Wire>, bool)> {
+    /// A connection, and the user whose it is, as far as the kernel knows.
+    async fn accept(&self) -> io::Result<(Box<dyn Wire>, Option<u32>)> {
         Ok(match self {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let by_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
-                (Box::new(stream), by_root)
+                let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+                (Box::new(stream), peer)
             }
-            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), false),
+            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), None),
         })
     }
 }

@@ -37,6 +37,8 @@ use crate::{
 
 /// So much of what the new process says is kept, for whoever asked for it.
 const MOST_SAID: usize = 64 * 1024;
+/// Who may do everything.
+const ROOT: u32 = 0;
 /// How long one that was killed may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -46,10 +48,10 @@ enum GiveError {
     #[error("{path} cannot be started: {source}; `--binary` names another file")]
     Start { path: String, source: io::Error },
     #[error(
-        "{0} would run with lb's rights, and not root asks for it: `--binary` is for root, and without it the file must belong \
-         to root, and nobody else may be able to write it"
+        "{0} would run with lb's rights, and not root asks for it: `--binary` is for root (and, where lb has no capabilities, \
+         for its own user), and without it the file must belong to root, and nobody else may be able to write it"
     )]
-    NotRoots(String),
+    NotTrusted(String),
     #[error("the new lb ended before it served ({0})")]
     Ended(String),
     #[error(
@@ -179,10 +181,10 @@ impl Running {
         let file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mut program = path.as_os_str().to_owned();
-        if !asked.by_root && !is_trusted(asked, &metadata) {
-            return Err(GiveError::NotRoots(path.display().to_string()));
+        if !Rights::own().trust(asked, metadata.uid(), metadata.mode()) {
+            return Err(GiveError::NotTrusted(path.display().to_string()));
         }
-        if !asked.by_root {
+        if asked.peer != Some(ROOT) {
             let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
             program = format!("/proc/self/fd/{fd}").into();
         }
@@ -450,15 +452,38 @@ impl New {
     }
 }
 
-/// Whether whoever may use the admin socket may have it started: not if it is a way to lb's rights.
-fn is_trusted(asked: &Asked, binary: &fs::Metadata) -> bool {
-    // A program of root's that reads what it is to do somewhere is none of lb.
-    let roots = asked.binary.is_none() && binary.uid() == 0 && binary.mode() & 0o022 == 0;
-    let nothing_to_gain = || {
-        rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty())
-    };
-    roots || nothing_to_gain()
+/// What whoever has a binary started as this process gains by it.
+#[derive(Debug, Clone, Copy)]
+struct Rights {
+    user: u32,
+    capabilities: bool,
+}
+
+impl Rights {
+    /// Those of this process.
+    fn own() -> Self {
+        let none = rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty());
+        Self {
+            user: rustix::process::geteuid().as_raw(),
+            capabilities: !none,
+        }
+    }
+
+    /// Whether whoever asks may have a binary of this owner and mode started: not if that is a way to rights that they have
+    /// not. To use the admin socket is no right to run anything.
+    fn trust(self, asked: &Asked, owner: u32, mode: u32) -> bool {
+        let may_name = match asked.peer {
+            Some(ROOT) => true,
+            // They can run whatever they like as this user as it is.
+            Some(peer) => peer == self.user && !self.capabilities,
+            None => false,
+        };
+        // Of the user's own capabilities a file that the user can write would be a way to get them.
+        let well_owned = owner == ROOT || owner == self.user && !self.capabilities;
+        // A program of root's that reads what it is to do somewhere is none of lb.
+        may_name || asked.binary.is_none() && well_owned && mode & 0o022 == 0
+    }
 }
 
 fn tell_states(channel: &Channel, shared: &Shared) -> io::Result<()> {
@@ -498,5 +523,39 @@ fn keep(mut reader: io::PipeReader, into: &Mutex<String>) {
         if into.len() < MOST_SAID {
             into.push_str(&said);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_has_lbs_rights_names_a_binary() {
+        const LB: u32 = 990;
+        const OTHER: u32 = 1000;
+        let may = |capabilities, peer, named: bool, owner, mode| {
+            let asked = Asked {
+                binary: named.then(|| "/opt/other".into()),
+                timeout: GONE,
+                peer,
+            };
+            let user = LB;
+            Rights { user, capabilities }.trust(&asked, owner, mode)
+        };
+        for capabilities in [false, true] {
+            assert!(may(capabilities, Some(ROOT), true, OTHER, 0o777));
+            // Nobody is known over TCP.
+            for peer in [Some(OTHER), None] {
+                assert!(!may(capabilities, peer, true, ROOT, 0o755), "{peer:?}");
+                assert!(may(capabilities, peer, false, ROOT, 0o755), "{peer:?}");
+                assert!(!may(capabilities, peer, false, ROOT, 0o775), "{peer:?}");
+                assert!(!may(capabilities, peer, false, OTHER, 0o755), "{peer:?}");
+            }
+        }
+        assert!(may(false, Some(LB), true, OTHER, 0o777));
+        assert!(!may(true, Some(LB), true, ROOT, 0o755));
+        assert!(may(false, Some(OTHER), false, LB, 0o755));
+        assert!(!may(true, Some(LB), false, LB, 0o755));
     }
 }

@@ -100,3 +100,28 @@ fn figures_are_told_once_and_add_up() {
     let total = &after.backends[0].servers[0].counters.times.total;
     assert_eq!((total.mean(), total.max()), (20, 20));
 }
+
+#[test]
+fn whatever_a_check_finds_has_a_name_that_leads_back() {
+    // Who adds one is told here to add it to `ALL` as well.
+    let place = |status| match status {
+        CheckStatus::SockErr => 0,
+        CheckStatus::L4Ok => 1,
+        CheckStatus::L4Tout => 2,
+        CheckStatus::L4Con => 3,
+        CheckStatus::L6Ok => 4,
+        CheckStatus::L6Tout => 5,
+        CheckStatus::L6Rsp => 6,
+        CheckStatus::Hana => 7,
+        CheckStatus::L7Ok => 8,
+        CheckStatus::L7Okc => 9,
+        CheckStatus::L7Tout => 10,
+        CheckStatus::L7Rsp => 11,
+        CheckStatus::L7Sts => 12,
+    };
+    let places: Vec<usize> = CheckStatus::ALL.into_iter().map(place).collect();
+    assert_eq!(places, (0..=12).collect::<Vec<_>>());
+    for status in CheckStatus::ALL {
+        assert_eq!(CheckStatus::named(status.name()), Some(status));
+    }
+}
