@@ -43,6 +43,7 @@ mod stop;
 mod upgrade;
 mod watch;
 
+use amend::Amendments;
 use pidfile::Pidfile;
 use running::Running;
 use sandbox::Sandbox;
@@ -171,10 +172,22 @@ struct Daemon {
 impl Daemon {
     /// Does everything up to accepting.
     fn start(
-        config: Config,
+        mut config: Config,
         origin: Origin,
         mut before: Option<Predecessor>,
     ) -> Result<Self, StartError> {
+        let mut amendments = match &before {
+            Some(before) => {
+                let of = Amendments::of(&before.amendments, &config);
+                let (mut amendments, mut lost) = of.map_err(UpgradeError::Amendment)?;
+                lost.extend(amendments.apply(&mut config));
+                for lost in lost {
+                    tracing::warn!("{lost}");
+                }
+                amendments
+            }
+            None => Amendments::default(),
+        };
         let config = Arc::new(config);
         let global = &config.global;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -191,7 +204,8 @@ impl Daemon {
         }
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
-        let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
+        let hard = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
+        let maxconn = amendments.maxconn(global.maxconn, hard);
 
         let clock = before.as_ref().map(Predecessor::clock);
         let clock = clock.unwrap_or_else(|| Clock::new(Instant::now()));
@@ -233,7 +247,8 @@ impl Daemon {
         let (log, writer) = log.start()?;
         bridge::attach(log.clone());
 
-        let process = Arc::new(Process::new(workers, Some(maxconn)));
+        let process = Arc::new(Process::new(workers, Some(hard)));
+        process.set_maxconn(Some(maxconn));
         let sources = Sources::new(
             Arc::clone(&topology),
             process,
@@ -248,6 +263,7 @@ impl Daemon {
         let proxy = Proxy::start(&shared, listeners)?;
         let mut running = Running::new(config, origin, shared, proxy, sources);
         running.confined = sandbox.is_confined();
+        running.amendments = amendments;
         Ok(Self {
             before,
             files,

@@ -19,13 +19,16 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    daemon::amend,
     fastpath::DenyChanges,
     rules::CarriedTable,
-    topology::carried::{BackendState, Figure, ServerState, Spread},
+    topology::carried::{BackendState, Figure, FrontendState, ServerState, Spread},
 };
 
 /// The form of all this. Another one is refused: then it takes a restart.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The oldest that is understood: who speaks it tells less.
+pub(super) const OLDEST: u32 = 1;
 
 /// Descriptors of one message; the kernel takes 253.
 pub(super) const MOST_SOCKETS: usize = 128;
@@ -42,10 +45,14 @@ pub(super) enum Message {
     Hello(Hello),
     /// What is listened on, and other descriptors, one for each.
     Sockets(Vec<Passed>),
+    /// What operators have made of the file; not said if that is nothing.
+    Amendments(amend::Carried),
     /// That was all of it.
     Offered,
     /// States of servers.
     Servers(Vec<ServerState>),
+    /// What operators want of frontends.
+    Frontends(Vec<FrontendState>),
     /// States of backends.
     Backends(Vec<BackendState>),
     /// What has been counted.

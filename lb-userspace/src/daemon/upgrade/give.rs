@@ -243,8 +243,12 @@ impl Running {
             confined: self.confined,
             kernel_path: self.fast_path.is_some(),
         };
+        let amendments = self.amendments.carried();
         new.tell(move |channel| {
             channel.send(&Message::Hello(hello), &[])?;
+            if let Some(amendments) = amendments {
+                channel.send(&Message::Amendments(amendments), &[])?;
+            }
             for part in offer.chunks(MOST_SOCKETS) {
                 let names = part.iter().map(|(name, _)| name.clone()).collect();
                 let descriptors: Vec<_> = part.iter().map(|(_, fd)| fd.as_fd()).collect();
@@ -490,6 +494,10 @@ fn tell_states(channel: &Channel, shared: &Shared) -> io::Result<()> {
     let servers: Vec<_> = shared.topology.server_states().collect();
     for part in servers.chunks(MANY) {
         channel.send(&Message::Servers(part.to_vec()), &[])?;
+    }
+    let frontends: Vec<_> = shared.topology.frontend_states().collect();
+    for part in frontends.chunks(MANY) {
+        channel.send(&Message::Frontends(part.to_vec()), &[])?;
     }
     let backends: Vec<_> = shared.topology.backend_states().collect();
     for part in backends.chunks(MANY) {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     VALUE, VARIABLE,
-    channel::{Channel, FORMAT, Heard, Hello, Message, Passed, Unknown},
+    channel::{Channel, FORMAT, Heard, Hello, Message, OLDEST, Passed, Unknown},
     listen,
 };
 use crate::{
@@ -22,13 +22,13 @@ use crate::{
         Config,
         model::{Attach, Bind},
     },
-    daemon::notify,
+    daemon::{amend, notify},
     fastpath::succession::{self, Legacy},
     observe::{path::SharedPathStatus, stats::Sources},
     proxy::{Lent, Shared},
     topology::{
         Clock, Topology,
-        carried::{self, BackendState, ServerState},
+        carried::{self, BackendState, FrontendState, ServerState},
     },
 };
 
@@ -54,6 +54,9 @@ pub enum UpgradeError {
         "what operators have set in the running lb is not understood: {0}; it takes a restart, which forgets it"
     )]
     State(String),
+    /// Something that an operator has made of the file cannot be had here.
+    #[error("{0}")]
+    Amendment(String),
     /// The kernel path.
     #[error("the running lb has a kernel path, and this one cannot go on with it: {0}")]
     KernelPath(String),
@@ -71,12 +74,15 @@ pub struct Predecessor {
     stats: HashMap<String, OwnedFd>,
     admin: HashMap<PathBuf, OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// What operators have made of the file.
+    pub(in crate::daemon) amendments: amend::Carried,
 }
 
 /// What was said that holds from now on.
 #[derive(Debug, Default)]
 struct States {
     servers: Vec<ServerState>,
+    frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
 }
 
@@ -103,7 +109,7 @@ impl Predecessor {
             Message::Hello(hello) => hello,
             other => return Err(UpgradeError::Broken(format!("it says {other:?}"))),
         };
-        if hello.format != FORMAT {
+        if !(OLDEST..=FORMAT).contains(&hello.format) {
             let Hello {
                 version, format, ..
             } = hello;
@@ -116,6 +122,7 @@ impl Predecessor {
             stats: HashMap::new(),
             admin: HashMap::new(),
             stderr: None,
+            amendments: amend::Carried::default(),
         };
         loop {
             let Some(Heard {
@@ -131,6 +138,7 @@ impl Predecessor {
                         predecessor.take(name, descriptor);
                     }
                 }
+                Message::Amendments(amendments) => predecessor.amendments = amendments,
                 Message::Offered => return Ok(Some(predecessor)),
                 other => return Err(UpgradeError::Broken(format!("it says {other:?}"))),
             }
@@ -360,7 +368,7 @@ impl States {
         } = heard;
         let message = match message {
             Ok(message) => message,
-            Err(unknown) if ["Servers", "Kernel"].contains(&&*unknown.name) => {
+            Err(unknown) if ["Servers", "Frontends", "Kernel"].contains(&&*unknown.name) => {
                 return Err(UpgradeError::State(unknown.to_string()));
             }
             Err(unknown) => {
@@ -372,6 +380,7 @@ impl States {
         };
         match message {
             Message::Servers(mut servers) => self.servers.append(&mut servers),
+            Message::Frontends(mut frontends) => self.frontends.append(&mut frontends),
             Message::Backends(mut backends) => self.backends.append(&mut backends),
             Message::Figures(figures) => carried::add(&shared.topology, &figures),
             Message::Spreads(spreads) => carried::add_spreads(&shared.topology, &spreads),
@@ -394,6 +403,7 @@ impl States {
     fn settle(&self, topology: &Topology) -> Result<(), UpgradeError> {
         topology
             .take_states(&self.servers, &self.backends)
+            .and_then(|()| topology.take_frontends(&self.frontends))
             .map_err(UpgradeError::State)
     }
 

@@ -125,3 +125,49 @@ fn whatever_a_check_finds_has_a_name_that_leads_back() {
         assert_eq!(CheckStatus::named(status.name()), Some(status));
     }
 }
+
+#[test]
+fn orders_and_a_wish_to_stop_go_along() {
+    let checked = |maxconn, address: &str| {
+        let mut server = fixtures::server("a", address);
+        server.maxconn = maxconn;
+        let backend = fixtures::backend("be", Balance::RoundRobin, vec![server]);
+        fixtures::config(
+            vec![fixtures::frontend("fe", ([127, 0, 0, 1], 0).into(), "be")],
+            vec![backend],
+        )
+    };
+    let before = Topology::begun(&checked(Some(9), "127.0.0.1:1"), Clock::new(Instant::now()));
+    let backend = before.backend("be").unwrap();
+    let a = &backend.servers[0];
+    backend.set_maxconn(a, Some(3));
+    backend.move_server(a, ([127, 0, 0, 2], 7).into());
+    a.set_stopping(true);
+    a.enable_checks(false);
+    a.enable_agent(false);
+    a.set_check_elsewhere(|to| to.port = Some(99));
+    a.set_agent_elsewhere(|to| to.send = Some(b"hm\n".to_vec()));
+
+    let after = moved(&before, &checked(Some(9), "127.0.0.1:1"));
+    let b = &after.backend("be").unwrap().servers[0];
+    assert_eq!((b.maxconn(), b.address()), (Some(3), a.address()));
+    assert!(b.is_stopping() && !b.checks_enabled() && !b.agent_enabled());
+    assert_eq!(b.check_elsewhere(), a.check_elsewhere());
+    assert_eq!(b.agent_elsewhere(), a.agent_elsewhere());
+
+    let after = moved(&before, &checked(None, "127.0.0.3:1"));
+    let b = &after.backend("be").unwrap().servers[0];
+    let file = SocketAddr::from(([127, 0, 0, 3], 1));
+    assert_eq!((b.maxconn(), b.address().inet()), (None, Some(file)));
+    assert!(!b.is_stopping(), "another server");
+}
+
+#[test]
+fn an_unknown_order_is_refused() {
+    let before = Topology::new(&config(1, false));
+    let state = before.server_states().next().unwrap();
+    let text = serde_json::to_string(&state).unwrap();
+    let text = text.replacen("\"by_file\"", "\"mood\":1,\"by_file\"", 1);
+    let error = serde_json::from_str::<ServerState>(&text).unwrap_err();
+    assert!(error.to_string().contains("mood"), "{error}");
+}
