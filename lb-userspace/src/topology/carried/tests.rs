@@ -171,3 +171,27 @@ fn an_unknown_order_is_refused() {
     let error = serde_json::from_str::<ServerState>(&text).unwrap_err();
     assert!(error.to_string().contains("mood"), "{error}");
 }
+
+#[test]
+fn means_do_not_rise_while_the_other_process_serves_its_last() {
+    let [before, after] = [0, 1].map(|_| Topology::new(&config(1, false)));
+    let of = |topology: &Topology| Arc::clone(&topology.backends[0].servers[0].counters);
+    let mut sent = Sent::default();
+    for _ in 0..2000 {
+        of(&before).times.total.add(100);
+    }
+    add(&after, &through(&sent.next(&before)));
+    let mean = of(&before).times.total.mean();
+    assert_eq!(of(&after).times.total.mean(), mean);
+    for _ in 0..50 {
+        // One long request, then many short ones: the sum rises and falls.
+        of(&before).times.total.add(10_000);
+        add(&after, &through(&sent.next(&before)));
+        for _ in 0..600 {
+            of(&before).times.total.add(1);
+        }
+        add(&after, &through(&sent.next(&before)));
+    }
+    assert_eq!(of(&after).times.total.mean(), mean);
+    assert_eq!(of(&after).times.total.max(), 10_000);
+}
