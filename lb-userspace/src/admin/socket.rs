@@ -21,7 +21,7 @@ use super::{desk::Desk, kernel::Wire, talk};
 use crate::{
     accounts,
     config::model::{self, Address, AdminLevel},
-    socket_file::{Access, SocketFile, SocketFileError},
+    socket_file::{Access, Identity, SocketFile, SocketFileError},
 };
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -107,6 +107,11 @@ impl Handle {
     /// What another process knows it by.
     pub fn name(&self) -> PathBuf {
         name(&self.address)
+    }
+
+    /// Its file.
+    pub fn file(&self) -> Option<(PathBuf, Identity)> {
+        self.file.as_ref()?.known()
     }
 
     /// A duplicate of the socket.
@@ -202,24 +207,21 @@ impl AdminSocket {
         Ok(bound(listener, Some(Arc::new(file)), made_folder))
     }
 
-    /// The socket of another process, which serves it until [`AdminSocket::own`].
-    ///
-    /// # Errors
-    /// Its file is there no longer.
-    pub fn lent(socket: &model::AdminSocket, listener: OwnedFd) -> Result<Self, SocketError> {
-        let file = socket.address.path().map(SocketFile::lent).transpose();
-        let file = file.map_err(|source| SocketError::System {
-            path: name(&socket.address),
-            action: "look at it",
-            source,
-        })?;
-        Ok(Self {
+    /// The socket of another process, with the file that it has, which serves it until [`AdminSocket::own`].
+    pub fn lent(
+        socket: &model::AdminSocket,
+        listener: OwnedFd,
+        identity: Option<Identity>,
+    ) -> Self {
+        let path = socket.address.path();
+        let file = path.map(|path| SocketFile::lent(path, identity));
+        Self {
             listener,
             file: file.map(Arc::new),
             address: socket.address.clone(),
             level: socket.level,
             made_folder: false,
-        })
+        }
     }
 
     /// The file is this process's from now on.

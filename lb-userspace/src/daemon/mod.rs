@@ -2,7 +2,7 @@
 //!
 //! Everything that may be refused (file limit, binds, admin socket, pidfile, user) is had before the first connection is
 //! accepted, so that a start that fails changes nothing. Then the workers accept, and only then come health checks and
-//! the kernel path, which nobody waits for.
+//! the kernel path, which nobody waits for. Where this process takes another's place, they accept last of all.
 
 use std::{
     io,
@@ -158,6 +158,8 @@ struct Daemon {
     before: Option<Predecessor>,
     /// The files of frontends' unix sockets, as long as they are those of `before`.
     files: Option<Files>,
+    /// What is listened on once `before` accepts no more: whoever came to a process that ends after all would be reset.
+    listeners: Vec<Listeners>,
     /// Of the control plane; the workers have their own.
     runtime: Runtime,
     signals: Signals,
@@ -260,13 +262,21 @@ impl Daemon {
         if let Some(before) = &before {
             before.take_states(&shared)?;
         }
-        let proxy = Proxy::start(&shared, listeners)?;
+        let (now, listeners) = match &before {
+            Some(_) => (
+                (0..workers).map(|_| Listeners::default()).collect(),
+                listeners,
+            ),
+            None => (listeners, Vec::new()),
+        };
+        let proxy = Proxy::start(&shared, now)?;
         let mut running = Running::new(config, origin, shared, proxy, sources);
         running.confined = sandbox.is_confined();
         running.amendments = amendments;
         Ok(Self {
             before,
             files,
+            listeners,
             running,
             runtime,
             signals,
@@ -283,6 +293,7 @@ impl Daemon {
         let Self {
             before,
             files,
+            listeners,
             runtime,
             signals,
             running,
@@ -344,7 +355,9 @@ impl Daemon {
                     Some(Err(error)) => tracing::warn!("{error}"),
                     None => {}
                 }
+                // What waits in the sockets meanwhile, whoever of both has them, waits for this.
                 running.before = Some(followed.serving(Arc::clone(&running.shared))?);
+                running.proxy.listen(std::mem::take(listeners)).await;
             }
             let stats_file = running.config().global.stats_file.clone();
             let kept = stats_file
@@ -452,7 +465,8 @@ fn admin_sockets(
             false => before.as_mut().and_then(|before| before.admin(&name)),
         };
         if let Some(lent) = lent {
-            opened.push(AdminSocket::lent(socket, lent)?);
+            let file = before.as_ref().and_then(|before| before.file(&name));
+            opened.push(AdminSocket::lent(socket, lent, file));
             continue;
         }
         match AdminSocket::bind(socket) {

@@ -522,6 +522,29 @@ fn descriptors_do_not_pile_up() {
 }
 
 #[test]
+fn a_socket_without_its_file_is_no_reason_to_stay() {
+    let one = Server::start("one");
+    let at = free();
+    let folder = Daemon::folder();
+    let path = folder.join("web.sock");
+    let rest = file(at, "", "", &[&one]);
+    let both = format!("['{at}', 'unix:{}']", path.display());
+    let rest = rest.replace(&format!("'{at}'"), &both);
+    let lb = Upgraded(Daemon::start(folder.clone(), &whole("", &rest), at));
+    lb.0.ask("show version\n");
+    fs::remove_file(&path).unwrap();
+    lb.upgrade();
+    assert_eq!(name(&ask(at, "/")), "one");
+    // What another has made there meanwhile is the other's.
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    lb.upgrade();
+    let (said, good) = lb.run(&["stop", "--now"]);
+    assert!(good, "{said}");
+    wait_until("it has ended", || !folder.join("admin.sock").exists());
+    assert!(path.exists());
+}
+
+#[test]
 fn datagrams_go_on() {
     let at = free();
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -45,6 +45,8 @@ pub(super) enum Message {
     Hello(Hello),
     /// What is listened on, and other descriptors, one for each.
     Sockets(Vec<Passed>),
+    /// Files of unix sockets: path, device and inode. The oldest versions do not say it.
+    Files(Vec<(PathBuf, u64, u64)>),
     /// What operators have made of the file; not said if that is nothing.
     Amendments(amend::Carried),
     /// That was all of it.
@@ -79,9 +81,9 @@ pub(super) enum Message {
     // From the new process to the old one.
     /// All that may be refused is had.
     Prepared,
-    /// It accepts, and the kernel path is its own.
+    /// The kernel path is its own.
     Ready,
-    /// It does everything. What it does not listen on, of what was offered.
+    /// It does everything, and accepts from here on. What it does not listen on, of what was offered.
     Serving { left: Vec<String> },
     /// Connections are to end at once.
     Now,

@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{fs::MetadataExt, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -22,7 +22,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinHandle};
 use super::{
     VALUE, VARIABLE,
     channel::{Channel, FORMAT, Heard, Hello, MANY, MOST_SOCKETS, Message, Passed},
-    listen,
+    listen, monotonic,
 };
 use crate::{
     admin::upgrade::Asked,
@@ -115,6 +115,9 @@ impl Told {
         Ok(())
     }
 }
+
+/// A path, with the device and inode that are there.
+type File = (PathBuf, u64, u64);
 
 /// A process that may take this one's place.
 struct New {
@@ -234,7 +237,7 @@ impl Running {
 
     /// Up to the new process's word that it does everything. Says what it does not listen on.
     async fn hand_over(&mut self, new: &mut New) -> Result<HashSet<String>, GiveError> {
-        let offer = self.offer().await.map_err(GiveError::Tell)?;
+        let (offer, files) = self.offer().await.map_err(GiveError::Tell)?;
         let hello = Hello {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -254,6 +257,7 @@ impl Running {
                 let descriptors: Vec<_> = part.iter().map(|(_, fd)| fd.as_fd()).collect();
                 channel.send(&Message::Sockets(names), &descriptors)?;
             }
+            channel.send(&Message::Files(files), &[])?;
             channel.send(&Message::Offered, &[])
         })
         .await?;
@@ -306,16 +310,19 @@ impl Running {
         .await
     }
 
-    /// All descriptors that the new process needs.
-    async fn offer(&self) -> io::Result<Vec<(Passed, OwnedFd)>> {
-        let listeners = self.proxy.lend().await.into_iter();
-        let mut offer: Vec<(Passed, OwnedFd)> = listeners
-            .map(|(name, socket)| (Passed::Listener(name), socket))
-            .collect();
+    /// All descriptors that the new process needs, and the files of those that have some.
+    async fn offer(&self) -> io::Result<(Vec<(Passed, OwnedFd)>, Vec<File>)> {
+        let (mut offer, mut files) = (Vec::new(), HashSet::new());
+        for (name, socket, file) in self.proxy.lend().await {
+            offer.push((Passed::Listener(name), socket));
+            // One for all workers.
+            files.extend(file);
+        }
         let stats = self.stats.lend();
         offer.extend(stats.map(|(name, socket)| (Passed::Stats(name), socket)));
         for admin in &self.admin {
             offer.push((Passed::Admin(admin.name()), admin.lend()?));
+            files.extend(admin.file());
         }
         if let Some(pins) = succession::way() {
             let path = self.config().global.fast_path.pin_path.clone();
@@ -323,18 +330,15 @@ impl Running {
         }
         let stderr = rustix::stdio::stderr().try_clone_to_owned()?;
         offer.push((Passed::Stderr, stderr));
-        Ok(offer)
+        let files = files.into_iter();
+        let files = files.map(|(path, (device, inode))| (path, device, inode));
+        Ok((offer, files.collect()))
     }
 
     /// When the clock of states began, in nanoseconds of CLOCK_MONOTONIC.
     fn clock_began(&self) -> u64 {
         let since = self.sources.topology().clock.start().elapsed();
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        );
-        u64::try_from(now.saturating_sub(since).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(monotonic().saturating_sub(since).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The new process does everything: this one listens on nothing any more.
@@ -359,7 +363,6 @@ impl Running {
 
     /// The new process has come to nothing: it ends, and what was left to it goes on here. What it has said.
     async fn go_on(&mut self, mut new: New) -> String {
-        new.channel.shut();
         let _ = new.child.kill();
         let ended = async {
             if let Some(exited) = &new.exited {
@@ -368,6 +371,8 @@ impl Running {
         };
         let _ = tokio::time::timeout(GONE, ended).await;
         let _ = new.child.try_wait();
+        // Only now: one that lives yet would take it for this one's end, and take over.
+        new.channel.shut();
         if let Some(agent) = new.agent.take() {
             new.legacy = agent.await.ok().flatten();
         }
@@ -382,12 +387,12 @@ impl Running {
         }
         if new.paused {
             self.resume();
-            if let Some(path) = &self.config().global.pidfile {
-                match Pidfile::write(path) {
-                    // It goes with the one of the start.
-                    Ok(file) => std::mem::forget(file),
-                    Err(error) => tracing::warn!("{error}"),
-                }
+        }
+        if let Some(path) = &self.config().global.pidfile {
+            match Pidfile::write(path) {
+                // It goes with the one of the start.
+                Ok(file) => std::mem::forget(file),
+                Err(error) => tracing::warn!("{error}"),
             }
         }
         let said = new.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     VALUE, VARIABLE,
     channel::{Channel, FORMAT, Heard, Hello, Message, OLDEST, Passed, Unknown},
-    listen,
+    listen, monotonic,
 };
 use crate::{
     config::{
@@ -138,6 +138,11 @@ impl Predecessor {
                         predecessor.take(name, descriptor);
                     }
                 }
+                Message::Files(files) => {
+                    for (path, device, inode) in files {
+                        predecessor.listeners.add_file(path, (device, inode));
+                    }
+                }
                 Message::Amendments(amendments) => predecessor.amendments = amendments,
                 Message::Offered => return Ok(Some(predecessor)),
                 other => return Err(UpgradeError::Broken(format!("it says {other:?}"))),
@@ -157,12 +162,7 @@ impl Predecessor {
 
     /// The clock that its states are told by.
     pub(in crate::daemon) fn clock(&self) -> Clock {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        );
-        let age = now.saturating_sub(Duration::from_nanos(self.hello.clock));
+        let age = monotonic().saturating_sub(Duration::from_nanos(self.hello.clock));
         let here = Instant::now();
         Clock::new(here.checked_sub(age).unwrap_or(here))
     }
@@ -180,6 +180,11 @@ impl Predecessor {
     /// The admin socket that it has at `path`, if it is there.
     pub(in crate::daemon) fn admin(&mut self, path: &std::path::Path) -> Option<OwnedFd> {
         self.admin.remove(path)
+    }
+
+    /// The file that it has at `path`: device and inode.
+    pub(in crate::daemon) fn file(&self, path: &std::path::Path) -> Option<(u64, u64)> {
+        self.listeners.file(path)
     }
 
     /// Of the stats endpoint's binds, those that it listens on; and the others.
