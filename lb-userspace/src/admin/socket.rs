@@ -114,6 +114,13 @@ impl Handle {
         self.file.as_ref()?.known()
     }
 
+    /// The file is this process's from now on.
+    pub fn own(&self) {
+        if let Some(file) = &self.file {
+            file.own();
+        }
+    }
+
     /// A duplicate of the socket.
     ///
     /// # Errors
@@ -207,7 +214,7 @@ impl AdminSocket {
         Ok(bound(listener, Some(Arc::new(file)), made_folder))
     }
 
-    /// The socket of another process, with the file that it has, which serves it until [`AdminSocket::own`].
+    /// The socket of another process, with the file that it has, which serves it until [`Handle::own`].
     pub fn lent(
         socket: &model::AdminSocket,
         listener: OwnedFd,
@@ -221,13 +228,6 @@ impl AdminSocket {
             address: socket.address.clone(),
             level: socket.level,
             made_folder: false,
-        }
-    }
-
-    /// The file is this process's from now on.
-    pub fn own(&self) {
-        if let Some(file) = &self.file {
-            file.own();
         }
     }
 

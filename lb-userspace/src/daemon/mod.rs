@@ -336,13 +336,13 @@ impl Daemon {
                         return Err(error.into());
                     }
                 };
-                // Not kept: a name goes with its listener.
+                running.begin(std::mem::take(stats));
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                // Nothing fails any more that would take them along. Not kept: a name goes with its listener.
                 if let Some(files) = files.take() {
                     files.own();
                 }
-                admin.iter().for_each(AdminSocket::own);
-                running.begin(std::mem::take(stats));
-                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                running.admin.iter().for_each(admin::socket::Handle::own);
                 tasks.spawn(notify::watch(running.proxy.pulses()));
                 match running
                     .config()

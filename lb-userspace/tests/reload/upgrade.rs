@@ -21,18 +21,18 @@ use crate::{
 };
 
 /// A daemon whose successors go with the test as well.
-struct Upgraded(Daemon);
+pub(crate) struct Upgraded(pub(crate) Daemon);
 
 impl Upgraded {
     /// `global` is more of that section, a line each; `rest` all other sections.
-    fn start(at: SocketAddr, global: &str, rest: &str) -> Self {
+    pub(crate) fn start(at: SocketAddr, global: &str, rest: &str) -> Self {
         let lb = Self(Daemon::start(Daemon::folder(), &whole(global, rest), at));
         // It accepts a moment before it has its socket.
         lb.0.ask("show version\n");
         lb
     }
 
-    fn run(&self, arguments: &[&str]) -> (String, bool) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (String, bool) {
         let output = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(arguments)
             .arg("--socket")
@@ -44,7 +44,7 @@ impl Upgraded {
         (said, output.status.success())
     }
 
-    fn upgrade(&self) -> u32 {
+    pub(crate) fn upgrade(&self) -> u32 {
         let before = self.pid();
         let (said, good) = self.run(&["upgrade"]);
         assert!(good, "{said}");
@@ -76,7 +76,7 @@ impl Drop for Upgraded {
     }
 }
 
-fn whole(global: &str, rest: &str) -> String {
+pub(crate) fn whole(global: &str, rest: &str) -> String {
     let more: String = global.lines().map(|line| format!("  {line}\n")).collect();
     format!(
         "global:\n  admin_socket: FOLDER/admin.sock\n  threads: 2\n  fast_path: {{ attach: off }}\n  log: [{{ target: FOLDER/log, level: debug }}]\n{more}{rest}"
@@ -172,159 +172,6 @@ fn what_is_known_goes_along() {
 }
 
 #[test]
-fn what_operators_have_set_goes_along() {
-    let [one, two, three, four] = ["one", "two", "three", "four"].map(Server::start);
-    let (at, other, closed) = (free(), free(), free());
-    let more = |rest: String| {
-        let frontends = format!(
-            "  other: {{ bind: '{other}', maxconn: 50, default_backend: app }}\n  \
-             closed: {{ bind: '{closed}', default_backend: app }}\n"
-        );
-        rest.replacen("frontends:\n", &format!("frontends:\n{frontends}"), 1)
-    };
-    let rest = more(file(at, "", "", &[&one, &two]));
-    let lb = Upgraded::start(at, "maxconn: 900", &rest);
-    let said =
-        lb.0.ask(&format!("add server app/three {} weight 5\n", three.at));
-    assert!(said.contains("New server registered"), "{said}");
-    for command in [
-        "set server app/three state ready".to_owned(),
-        // Where the other one listens.
-        format!("set server app/two addr 127.0.0.1 port {}", four.at.port()),
-        "set maxconn server app/two 7".to_owned(),
-        "set server app/two check-addr 192.0.2.9 port 99".to_owned(),
-        "set maxconn global 321".to_owned(),
-        "set maxconn frontend other 33".to_owned(),
-        "disable frontend other".to_owned(),
-        "shutdown frontend closed".to_owned(),
-        "disable server app/one".to_owned(),
-        "del server app/one".to_owned(),
-    ] {
-        lb.0.ask(&format!("{command}\n"));
-    }
-    let shown = || {
-        let info = lb.0.ask("show info\n");
-        let line = info.lines().find(|line| line.starts_with("Maxconn:"));
-        let of = |proxy, server, column| stat(&lb.0, proxy, server, column);
-        [
-            line.unwrap_or_default().to_owned(),
-            of("app", "one", "status"),
-            of("app", "two", "slim"),
-            of("app", "two", "addr"),
-            of("app", "three", "status"),
-            of("app", "three", "weight"),
-            of("other", "FRONTEND", "slim"),
-            of("other", "FRONTEND", "status"),
-            of("closed", "FRONTEND", "status"),
-        ]
-    };
-    let four_is = four.at.to_string();
-    let expected = [
-        "Maxconn: 321",
-        "",
-        "7",
-        &four_is,
-        "no check",
-        "5",
-        "33",
-        "PAUSED",
-        "STOP",
-    ];
-    assert_eq!(shown(), expected);
-    let state = |lb: &Upgraded| {
-        let state = lb.0.ask("show servers state app\n");
-        let of_two = state.lines().find(|line| line.contains(" two "));
-        of_two
-            .unwrap()
-            .split(' ')
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let before = state(&lb);
-    for round in 0..2 {
-        lb.upgrade();
-        assert_eq!(shown(), expected, "after {} upgrades", round + 1);
-        for (column, (before, after)) in before.iter().zip(state(&lb)).enumerate() {
-            // Its number, and how long it has been so.
-            let same = [2, 9].contains(&column) || *before == after;
-            assert!(same, "column {column}: {after}");
-        }
-        let names: std::collections::BTreeSet<String> =
-            (0..40).map(|_| name(&ask(at, "/")).to_owned()).collect();
-        assert_eq!(Vec::from_iter(&names), ["four", "three"]);
-        for refused in [other, closed] {
-            assert!(
-                TcpStream::connect(refused).is_err(),
-                "it is not listened on"
-            );
-        }
-        // A reload keeps it as it would have before.
-        let (said, good) = lb.0.reload();
-        assert!(good, "{said}");
-        assert_eq!(shown(), expected, "after a reload");
-    }
-    lb.0.ask("enable frontend other\n");
-    wait_until("it is listened on again", || {
-        TcpStream::connect(other).is_ok()
-    });
-    ask(other, "/");
-
-    // What the file says anew goes before that.
-    let again = one.entry(", weight: 3");
-    let servers = [again, two.entry(""), three.entry(", weight: 9")];
-    lb.0.write(&whole(
-        "maxconn: 800",
-        &more(crate::world::file_of(at, "", "", &servers)),
-    ));
-    lb.upgrade();
-    let of = |server, column| stat(&lb.0, "app", server, column);
-    assert_eq!(
-        (of("one", "weight"), of("three", "weight")),
-        ("3".into(), "9".into())
-    );
-    assert_eq!(of("two", "slim"), "7");
-    let info = lb.0.ask("show info\n");
-    assert!(info.contains("Maxconn: 800\n"), "{info}");
-}
-
-#[test]
-fn what_an_operator_has_added_is_refused_rather_than_lost() {
-    let one = Server::start("one");
-    let at = free();
-    let rest = file(at, "", "", &[&one]);
-    let lb = Upgraded::start(at, "", &rest);
-    lb.0.ask(&format!("add server app/two {} cookie c\n", one.at));
-    // A cookie is for mode http alone.
-    lb.0.write(&whole(
-        "",
-        &rest
-            .replace("default_backend", "mode: tcp\n    default_backend")
-            .replace("  app:\n", "  app:\n    mode: tcp\n"),
-    ));
-    let (said, good) = lb.run(&["upgrade"]);
-    assert!(!good, "{said}");
-    for part in ["app/two was added", "del server app/two"] {
-        assert!(said.contains(part), "{said}");
-    }
-    lb.0.ask("del server app/two\n");
-    lb.upgrade();
-}
-
-#[test]
-fn a_paused_frontend_that_has_another_name_by_now_listens() {
-    let one = Server::start("one");
-    let at = free();
-    let rest = file(at, "", "", &[&one]);
-    let lb = Upgraded::start(at, "", &rest);
-    lb.0.ask("disable frontend web\n");
-    wait_until("nobody is let in", || TcpStream::connect(at).is_err());
-    lb.0.write(&whole("", &rest.replace("  web:", "  site:")));
-    lb.upgrade();
-    wait_until("it listens", || TcpStream::connect(at).is_ok());
-    assert_eq!(name(&ask(at, "/")), "one");
-}
-
-#[test]
 fn who_is_nobody_names_no_binary() {
     let one = Server::start("one");
     let (at, admin) = (free(), free());
@@ -402,6 +249,75 @@ fn what_comes_to_nothing_changes_nothing() {
     drop(taken);
     lb.upgrade();
     assert_eq!(name(&ask(other, "/")), "one", "the file is the new one's");
+}
+
+/// Stands between both processes, and keeps to itself that the new one is ready.
+const SILENT: &str = r#"#!/usr/bin/env python3
+import array, ctypes, json, os, socket, struct, subprocess, sys, threading
+old = socket.socket(fileno=0)
+ours, theirs = socket.socketpair()
+# Goes with this process.
+end = lambda: ctypes.CDLL(None).prctl(1, 9)
+subprocess.Popen(["LB", *sys.argv[1:]], stdin=theirs, preexec_fn=end)
+theirs.close()
+def exactly(count):
+    data, fds = b"", array.array("i")
+    while len(data) < count:
+        more, control, _, _ = old.recvmsg(count - len(data), 65536)
+        if not more:
+            os._exit(0)
+        data += more
+        for level, kind, part in control:
+            fds.frombytes(part)
+    return data, fds
+def pass_on():
+    while True:
+        # Descriptors come with the length.
+        length, fds = exactly(4)
+        text, _ = exactly(struct.unpack(">I", length)[0])
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
+        ours.sendmsg([length], rights)
+        ours.sendall(text)
+        for fd in fds:
+            os.close(fd)
+threading.Thread(target=pass_on, daemon=True).start()
+replies = ours.makefile("rb")
+while length := replies.read(4):
+    text = replies.read(struct.unpack(">I", length)[0])
+    if json.loads(text) == "Ready":
+        open(os.path.dirname(sys.argv[0]) + "/ready", "w").close()
+    else:
+        old.sendall(length + text)
+"#;
+
+#[test]
+fn who_comes_while_the_new_one_fails_is_served_to_the_end() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: python3 is missing");
+        return;
+    }
+    let one = Server::start("one");
+    let at = free();
+    let lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
+    let silent = lb.script("");
+    let text = SILENT.replace("LB", env!("CARGO_BIN_EXE_lb"));
+    fs::write(&silent, text).unwrap();
+    let (pid, ready) = (lb.pid(), lb.0.folder.join("ready"));
+    let silent = silent.to_str().unwrap();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", silent]));
+        wait_until("the new one is ready", || ready.exists());
+        let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(at)).collect();
+        for client in &mut clients {
+            assert_eq!(name(&client.get("/")), "one");
+        }
+        let (said, good) = asked.join().unwrap();
+        assert!(!good && said.contains("does not serve after 4s"), "{said}");
+        for client in &mut clients {
+            assert_eq!(name(&client.get("/")), "one", "whoever it was accepted by");
+        }
+    });
+    assert_eq!(lb.pid(), pid);
 }
 
 #[test]

@@ -157,7 +157,8 @@ impl Running {
             biased;
             done = tokio::time::timeout(asked.timeout, self.hand_over(&mut new)) => match done {
                 Ok(done) => done.map_err(|error| (error, None)),
-                Err(_) => Err((GiveError::Late(asked.timeout), None)),
+                // Its word may have come at the same moment, and then it accepts.
+                Err(_) => new.serves().ok_or((GiveError::Late(asked.timeout), None)),
             },
             request = stop => Err((GiveError::Stopping, Some(request))),
         };
@@ -184,10 +185,11 @@ impl Running {
         let file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mut program = path.as_os_str().to_owned();
-        if !Rights::own().trust(asked, metadata.uid(), metadata.mode()) {
+        let rights = Rights::own();
+        if !rights.trust(asked, metadata.uid(), metadata.mode()) {
             return Err(GiveError::NotTrusted(path.display().to_string()));
         }
-        if asked.peer != Some(ROOT) {
+        if !rights.may_name(asked.peer) {
             let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
             program = format!("/proc/self/fd/{fd}").into();
         }
@@ -303,11 +305,7 @@ impl Running {
             channel.send(&Message::Commit, &[])
         })
         .await?;
-        new.expect(|message| match message {
-            Message::Serving { left } => Some(left.into_iter().collect()),
-            _ => None,
-        })
-        .await
+        new.expect(serving).await
     }
 
     /// All descriptors that the new process needs, and the files of those that have some.
@@ -443,6 +441,12 @@ impl New {
         wanted(message).ok_or(GiveError::Unknown(text))
     }
 
+    /// Whether it has said by now that it serves, and then what it does not listen on.
+    fn serves(&mut self) -> Option<HashSet<String>> {
+        let heard = self.heard.try_recv().ok().filter(|_| self.paused)?;
+        serving(heard.message.ok()?)
+    }
+
     /// It says nothing more: how it has ended, if it has.
     async fn ended(&mut self) -> GiveError {
         let exited = async {
@@ -458,6 +462,14 @@ impl New {
             Ok(Some(status)) => status.to_string(),
             _ => "it has closed its end".to_owned(),
         })
+    }
+}
+
+/// The last word: what the new process does not listen on.
+fn serving(message: Message) -> Option<HashSet<String>> {
+    match message {
+        Message::Serving { left } => Some(left.into_iter().collect()),
+        _ => None,
     }
 }
 
@@ -479,19 +491,22 @@ impl Rights {
         }
     }
 
+    /// Whether they can run whatever they like with these rights as it is.
+    fn may_name(self, peer: Option<u32>) -> bool {
+        match peer {
+            Some(ROOT) => true,
+            Some(peer) => peer == self.user && !self.capabilities,
+            None => false,
+        }
+    }
+
     /// Whether whoever asks may have a binary of this owner and mode started: not if that is a way to rights that they have
     /// not. To use the admin socket is no right to run anything.
     fn trust(self, asked: &Asked, owner: u32, mode: u32) -> bool {
-        let may_name = match asked.peer {
-            Some(ROOT) => true,
-            // They can run whatever they like as this user as it is.
-            Some(peer) => peer == self.user && !self.capabilities,
-            None => false,
-        };
         // Of the user's own capabilities a file that the user can write would be a way to get them.
         let well_owned = owner == ROOT || owner == self.user && !self.capabilities;
         // A program of root's that reads what it is to do somewhere is none of lb.
-        may_name || asked.binary.is_none() && well_owned && mode & 0o022 == 0
+        self.may_name(asked.peer) || asked.binary.is_none() && well_owned && mode & 0o022 == 0
     }
 }
 
