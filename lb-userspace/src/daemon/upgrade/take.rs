@@ -243,7 +243,7 @@ impl Predecessor {
         Err(UpgradeError::KernelPath(why))
     }
 
-    /// Serves beside it by now. Waits for its word that everything is this process's.
+    /// All that can fail has been done. Waits for its word that everything is this process's.
     ///
     /// # Errors
     /// What it has found out meanwhile is not understood.
