@@ -56,12 +56,15 @@ pub struct Access {
     pub group: Option<u32>,
 }
 
+/// Device and inode.
+pub type Identity = (u64, u64);
+
 /// The name of a socket. It goes when this is dropped, unless another's has taken its place.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    /// `None`: it was gone when this process was told of it, and whatever has the name by now is another's.
+    identity: Option<Identity>,
     /// Whether it goes with this, and not with another process.
     ours: AtomicBool,
 }
@@ -92,7 +95,7 @@ impl SocketFile {
         // From here on it is removed if anything goes wrong.
         let file = Self {
             path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
+            identity: Some((metadata.dev(), metadata.ino())),
             ours: AtomicBool::new(true),
         };
         give(path, access)?;
@@ -100,17 +103,19 @@ impl SocketFile {
         Ok((socket, file))
     }
 
-    /// The name of a socket that another process listens on and has lent. It stays the other's until [`SocketFile::own`].
-    ///
-    /// # Errors
-    /// There is no such file any more.
-    pub fn lent(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self {
+    /// The name of a socket that another process listens on and has lent, with the file that it has made, as far as it
+    /// knows. It stays the other's until [`SocketFile::own`].
+    pub fn lent(path: &Path, identity: Option<Identity>) -> Self {
+        Self {
             path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
+            identity,
             ours: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// Its path, and which file it is there.
+    pub fn known(&self) -> Option<(PathBuf, Identity)> {
+        Some((self.path.clone(), self.identity?))
     }
 
     /// From now on it goes with this.
@@ -143,10 +148,11 @@ pub fn give(path: &Path, access: Access) -> Result<(), SocketFileError> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = self.ours.load(Relaxed);
-        let ours = ours
-            && fs::symlink_metadata(&self.path)
-                .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if ours {
+        let there = || {
+            let metadata = fs::symlink_metadata(&self.path).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        if ours && self.identity.is_some() && self.identity == there() {
             // A file that stays behind is replaced by the next start.
             let _ = fs::remove_file(&self.path);
         }
@@ -170,5 +176,35 @@ fn clear_stale(path: &Path) -> Result<(), SocketFileError> {
         // Its backlog is full: somebody is there.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SocketFileError::InUse),
         Err(error) => Err(SocketFileError::system("see whether anybody answers there")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lent_goes_only_if_it_is_that_file() {
+        let path = std::env::temp_dir().join(format!("lb-socket-file-test-{}", std::process::id()));
+        let listen = || SocketFile::listen(&path, Access::default(), 1).unwrap();
+        let (_first, theirs) = listen();
+        let known = theirs.known().unwrap();
+        assert_eq!(known.0, path);
+        // Another has the name by now, or nobody.
+        fs::rename(&path, path.with_extension("old")).unwrap();
+        let gone = SocketFile::lent(&path, None);
+        let (_second, others) = listen();
+        let lent = SocketFile::lent(&path, Some(known.1));
+        for file in [gone, lent] {
+            file.own();
+            drop(file);
+            assert!(path.exists());
+        }
+        let lent = SocketFile::lent(&path, others.known().map(|(_, identity)| identity));
+        others.leave();
+        lent.own();
+        drop(lent);
+        assert!(!path.exists());
+        fs::remove_file(path.with_extension("old")).unwrap();
     }
 }

@@ -59,8 +59,8 @@ pub(super) struct Caller {
     pub(super) interactive: bool,
     /// So long they may say nothing.
     pub(super) patience: std::time::Duration,
-    /// They are root, as the kernel knows.
-    by_root: bool,
+    /// The user they are, as far as the kernel knows.
+    peer: Option<u32>,
     expert: bool,
     experimental: bool,
 }
@@ -69,12 +69,12 @@ pub(super) struct Caller {
 const A_DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 impl Caller {
-    pub(super) fn new(level: AdminLevel, by_root: bool, patience: std::time::Duration) -> Self {
+    pub(super) fn new(level: AdminLevel, peer: Option<u32>, patience: std::time::Duration) -> Self {
         Self {
             level,
             interactive: false,
             patience,
-            by_root,
+            peer,
             expert: false,
             experimental: false,
         }
@@ -103,7 +103,7 @@ impl Desk {
         if let Some(said) = self.of_caller(caller, words) {
             return Ok(said);
         }
-        if let Some(answer) = upgrade::answer(&self.wishes, words, caller.by_root).await {
+        if let Some(answer) = upgrade::answer(&self.wishes, words, caller.peer).await {
             return Ok(Ok(answer));
         }
         if let Some(answer) = reload::answer(&self.wishes, words).await {

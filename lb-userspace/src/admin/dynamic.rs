@@ -44,11 +44,27 @@ fn add(sources: &Sources, words: &[&str]) -> Result<Amendment, String> {
     if rest.is_empty() {
         return Err("'server' expects <name> and <addr>[:<port>] as arguments.".to_owned());
     }
-    let http = there.config.mode == model::Mode::Http;
+    Ok(Amendment::Add {
+        backend: backend.to_owned(),
+        server: Box::new(added(&there.config, name, rest)?),
+        words: rest.iter().map(|word| (*word).to_owned()).collect(),
+    })
+}
+
+/// The server called `name` that `add server` makes of the words behind its name.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn added(
+    backend: &model::Backend,
+    name: &str,
+    rest: &[&str],
+) -> Result<model::Server, String> {
+    let http = backend.mode == model::Mode::Http;
     let config::haproxy::OneServer { mut server, check } =
         config::haproxy::one_server(name, rest, http)?;
     if server.check && server.health_check.is_none() {
-        server.health_check = match (&there.config.health_check, check) {
+        server.health_check = match (&backend.health_check, check) {
             // What is asked is the backend's, how often is the server's.
             (Some(own), Some(check)) if says_pace(rest) => Some(model::HealthCheck {
                 interval: check.interval,
@@ -64,10 +80,7 @@ fn add(sources: &Sources, words: &[&str]) -> Result<Amendment, String> {
     }
     // As with HAProxy nothing goes there until somebody says so.
     server.disabled = true;
-    Ok(Amendment::Add {
-        backend: backend.to_owned(),
-        server: Box::new(server),
-    })
+    Ok(server)
 }
 
 fn says_pace(words: &[&str]) -> bool {

@@ -33,3 +33,5 @@ mod typed;
 pub mod upgrade;
 mod versions;
 pub mod wish;
+
+pub(crate) use dynamic::added;

@@ -21,7 +21,7 @@ use super::{desk::Desk, kernel::Wire, talk};
 use crate::{
     accounts,
     config::model::{self, Address, AdminLevel},
-    socket_file::{Access, SocketFile, SocketFileError},
+    socket_file::{Access, Identity, SocketFile, SocketFileError},
 };
 
 /// Clients served at a time; further ones wait in the kernel's backlog.
@@ -107,6 +107,18 @@ impl Handle {
     /// What another process knows it by.
     pub fn name(&self) -> PathBuf {
         name(&self.address)
+    }
+
+    /// Its file.
+    pub fn file(&self) -> Option<(PathBuf, Identity)> {
+        self.file.as_ref()?.known()
+    }
+
+    /// The file is this process's from now on.
+    pub fn own(&self) {
+        if let Some(file) = &self.file {
+            file.own();
+        }
     }
 
     /// A duplicate of the socket.
@@ -202,30 +214,20 @@ impl AdminSocket {
         Ok(bound(listener, Some(Arc::new(file)), made_folder))
     }
 
-    /// The socket of another process, which serves it until [`AdminSocket::own`].
-    ///
-    /// # Errors
-    /// Its file is there no longer.
-    pub fn lent(socket: &model::AdminSocket, listener: OwnedFd) -> Result<Self, SocketError> {
-        let file = socket.address.path().map(SocketFile::lent).transpose();
-        let file = file.map_err(|source| SocketError::System {
-            path: name(&socket.address),
-            action: "look at it",
-            source,
-        })?;
-        Ok(Self {
+    /// The socket of another process, with the file that it has, which serves it until [`Handle::own`].
+    pub fn lent(
+        socket: &model::AdminSocket,
+        listener: OwnedFd,
+        identity: Option<Identity>,
+    ) -> Self {
+        let path = socket.address.path();
+        let file = path.map(|path| SocketFile::lent(path, identity));
+        Self {
             listener,
             file: file.map(Arc::new),
             address: socket.address.clone(),
             level: socket.level,
             made_folder: false,
-        })
-    }
-
-    /// The file is this process's from now on.
-    pub fn own(&self) {
-        if let Some(file) = &self.file {
-            file.own();
         }
     }
 
@@ -325,12 +327,12 @@ impl AdminSocket {
                 () = std::future::ready(()), if now == Serving::NoMore => break,
             };
             match accepted {
-                Ok((stream, by_root)) => {
+                Ok((stream, peer)) => {
                     let desk = desk.clone();
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = talk::serve(stream, &desk, (level, by_root)).await;
+                        let _ = talk::serve(stream, &desk, (level, peer)).await;
                     });
                 }
                 Err(error) => {
@@ -352,15 +354,15 @@ enum Accepting {
 }
 
 impl Accepting {
-    /// A connection, and whether it is root's, as the kernel knows.
-    async fn accept(&self) -> io::Result<(Box<dyn Wire>, bool)> {
+    /// A connection, and the user whose it is, as far as the kernel knows.
+    async fn accept(&self) -> io::Result<(Box<dyn Wire>, Option<u32>)> {
         Ok(match self {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let by_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
-                (Box::new(stream), by_root)
+                let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+                (Box::new(stream), peer)
             }
-            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), false),
+            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), None),
         })
     }
 }

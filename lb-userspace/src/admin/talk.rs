@@ -31,9 +31,9 @@ const MORE: &str = "+ ";
 pub(super) async fn serve(
     mut stream: Box<dyn Wire>,
     desk: &Desk,
-    (level, by_root): (AdminLevel, bool),
+    (level, peer): (AdminLevel, Option<u32>),
 ) -> io::Result<()> {
-    let mut caller = Caller::new(level, by_root, PATIENCE);
+    let mut caller = Caller::new(level, peer, PATIENCE);
     let mut reader = Reader::default();
     let mut answered = false;
     loop {

@@ -42,8 +42,8 @@ pub struct Asked {
     pub binary: Option<PathBuf>,
     /// How long it may take until it serves.
     pub timeout: Duration,
-    /// Whether root asks.
-    pub by_root: bool,
+    /// The user who asks; `None` if the kernel does not know, as over TCP.
+    pub peer: Option<u32>,
 }
 
 impl UpgradeArgs {
@@ -96,23 +96,23 @@ fn unescaped(word: &str) -> Option<PathBuf> {
 }
 
 /// The answer to `upgrade`; `None` if that is not what was asked for.
-pub(super) async fn answer(wishes: &Wishes, words: &[&str], by_root: bool) -> Option<String> {
+pub(super) async fn answer(wishes: &Wishes, words: &[&str], peer: Option<u32>) -> Option<String> {
     let ["upgrade", options @ ..] = words else {
         return None;
     };
-    let result = match parse(options, by_root) {
+    let result = match parse(options, peer) {
         Ok(asked) => wish(wishes, What::Upgrade(asked)).await,
         Err(complaint) => Err(complaint),
     };
     Some(told(&result))
 }
 
-fn parse(mut options: &[&str], by_root: bool) -> Result<Asked, String> {
+fn parse(mut options: &[&str], peer: Option<u32>) -> Result<Asked, String> {
     let usage = "'upgrade' expects [timeout <seconds>] [binary <path>], a path absolute and with %20 for a space.";
     let mut asked = Asked {
         binary: None,
         timeout: PATIENCE,
-        by_root,
+        peer,
     };
     while let [name, value, rest @ ..] = options {
         match *name {
@@ -146,7 +146,7 @@ mod tests {
         let path = "/opt/new; lb\n\\ä%/lb";
         let word = escaped(path.as_bytes());
         assert!(!word.contains([' ', ';', '\\', '\n']), "{word}");
-        let asked = parse(&["timeout", "5", "binary", &word], true).unwrap();
+        let asked = parse(&["timeout", "5", "binary", &word], None).unwrap();
         assert_eq!(asked.binary.unwrap(), PathBuf::from(path));
         assert_eq!(asked.timeout, Duration::from_secs(5));
         for wrong in [
@@ -156,7 +156,7 @@ mod tests {
             &["timeout", "0"],
             &["now"],
         ] {
-            assert!(parse(wrong, true).is_err(), "{wrong:?}");
+            assert!(parse(wrong, None).is_err(), "{wrong:?}");
         }
     }
 }

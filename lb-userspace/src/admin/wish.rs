@@ -41,6 +41,8 @@ pub enum Amendment {
         backend: String,
         /// The server.
         server: Box<model::Server>,
+        /// What was said of it, for a process that comes after this one.
+        words: Vec<String>,
     },
     /// A backend has a server no longer.
     Delete {

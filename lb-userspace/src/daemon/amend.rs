@@ -3,18 +3,52 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{reload::Prepared, running::Running};
 use crate::{
-    admin::wish::Amendment,
+    admin::{added, wish::Amendment},
     config::{Config, model},
-    topology::{AdminState, Topology},
+    topology::{AdminState, Topology, carried::FileSays},
 };
+
+/// A server that operators have added.
+#[derive(Debug, Clone)]
+struct Added {
+    backend: String,
+    server: model::Server,
+    words: Vec<String>,
+}
+
+/// What operators have made of the file, for the process that takes this one's place. Fields that it does not know it must
+/// not leave out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Carried {
+    /// The version of lb, which words of [`CarriedAway::exactly`] are told by.
+    version: String,
+    /// Backend, server and the words of `add server`.
+    added: Vec<(String, String, Vec<String>)>,
+    deleted: Vec<CarriedAway>,
+    maxconn: Option<(u32, Option<u32>)>,
+}
+
+/// A server that was deleted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CarriedAway {
+    backend: String,
+    server: String,
+    /// What the file said of it, as far as every version has words for it.
+    file: FileSays,
+    /// All that it said, in the words of one version.
+    exactly: String,
+}
 
 /// What operators have made of the file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Amendments {
-    /// By backend.
-    added: Vec<(String, model::Server)>,
+    added: Vec<Added>,
     /// What the file said of those that were deleted, by backend.
     deleted: Vec<(String, model::Server)>,
     /// The bound, and what the file said of it then.
@@ -38,28 +72,103 @@ impl Amendments {
             }
             same
         });
-        self.added.retain(|(name, server)| {
-            let backend = config
-                .backends
-                .iter_mut()
-                .find(|backend| backend.name == *name);
-            let Some(backend) = backend else {
-                lost.push(format!(
-                    "server {name}/{} was added by the runtime socket, and its backend is gone",
-                    server.name
-                ));
-                return false;
-            };
-            let known = backend
-                .servers
-                .iter()
-                .any(|known| known.name == server.name);
-            if !known {
-                edit(backend, |servers| servers.push(server.clone()));
-            }
-            !known
-        });
+        self.added.retain(
+            |Added {
+                 backend: name,
+                 server,
+                 ..
+             }| {
+                let backend = config
+                    .backends
+                    .iter_mut()
+                    .find(|backend| backend.name == *name);
+                let Some(backend) = backend else {
+                    lost.push(gone(name, &server.name));
+                    return false;
+                };
+                let known = backend
+                    .servers
+                    .iter()
+                    .any(|known| known.name == server.name);
+                if !known {
+                    edit(backend, |servers| servers.push(server.clone()));
+                }
+                !known
+            },
+        );
         lost
+    }
+
+    /// What the process that takes this one's place is told; `None` if there is nothing to tell.
+    pub(super) fn carried(&self) -> Option<Carried> {
+        let Self {
+            added,
+            deleted,
+            maxconn,
+        } = self;
+        let nothing = added.is_empty() && deleted.is_empty() && maxconn.is_none();
+        let added = added
+            .iter()
+            .map(|a| (a.backend.clone(), a.server.name.clone(), a.words.clone()));
+        let deleted = deleted.iter().map(|(backend, server)| CarriedAway {
+            backend: backend.clone(),
+            server: server.name.clone(),
+            file: FileSays::of(server),
+            exactly: exactly(server),
+        });
+        (!nothing).then(|| Carried {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            added: added.collect(),
+            deleted: deleted.collect(),
+            maxconn: *maxconn,
+        })
+    }
+
+    /// What was made of the file in the process whose place this one takes, as far as that concerns `config`, which was
+    /// read from the file by now.
+    ///
+    /// # Errors
+    /// A server that was added there cannot be had.
+    pub(super) fn of(carried: &Carried, config: &Config) -> Result<(Self, Vec<String>), String> {
+        let backend = |name: &str| config.backends.iter().find(|backend| backend.name == name);
+        let (mut all, mut lost) = (Self::default(), Vec::new());
+        for (name, server, words) in &carried.added {
+            let Some(of) = backend(name) else {
+                lost.push(gone(name, server));
+                continue;
+            };
+            // Where the file speaks of it by now, the file it is.
+            if of.servers.iter().any(|known| known.name == *server) {
+                continue;
+            }
+            let said: Vec<&str> = words.iter().map(String::as_str).collect();
+            let added = added(of, server, &said).map_err(|complaint| {
+                format!(
+                    "server {name}/{server} was added by the runtime socket, and cannot be had as `{}`: {complaint}; write \
+                     it into the file and reload, or delete it (`del server {name}/{server}`), and upgrade then",
+                    said.join(" ")
+                )
+            })?;
+            all.added.push(Added {
+                backend: name.clone(),
+                server: added,
+                words: words.clone(),
+            });
+        }
+        let same_words = carried.version == env!("CARGO_PKG_VERSION");
+        for away in &carried.deleted {
+            let server = backend(&away.backend)
+                .and_then(|of| of.servers.iter().find(|known| known.name == away.server));
+            let same = |server: &&model::Server| match same_words {
+                true => exactly(server) == away.exactly,
+                false => FileSays::of(server) == away.file,
+            };
+            if let Some(server) = server.filter(same) {
+                all.deleted.push((away.backend.clone(), server.clone()));
+            }
+        }
+        all.maxconn = carried.maxconn;
+        Ok((all, lost))
     }
 
     /// The bound of connections that holds, where the file and the limit of file descriptors allow `hard`.
@@ -67,6 +176,19 @@ impl Amendments {
         self.maxconn = self.maxconn.filter(|(_, was)| *was == file);
         self.maxconn.map_or(hard, |(max, _)| max.min(hard))
     }
+}
+
+fn gone(backend: &str, server: &str) -> String {
+    format!("server {backend}/{server} was added by the runtime socket, and its backend is gone")
+}
+
+/// All that the file says of a server, and not what DNS says of its name.
+fn exactly(server: &model::Server) -> String {
+    let server = model::Server {
+        initial: None,
+        ..server.clone()
+    };
+    format!("{server:?}")
 }
 
 fn edit(backend: &mut Arc<model::Backend>, change: impl FnOnce(&mut Vec<model::Server>)) {
@@ -79,7 +201,11 @@ impl Running {
     /// Amends what runs; says what has become of it.
     pub(super) async fn amend(&mut self, amendment: Amendment) -> Result<String, String> {
         match amendment {
-            Amendment::Add { backend, server } => self.add(backend, *server).await,
+            Amendment::Add {
+                backend,
+                server,
+                words,
+            } => self.add(backend, *server, words).await,
             Amendment::Delete { backend, server } => self.delete(&backend, &server).await,
             Amendment::Maxconn(max) => {
                 self.bound(max);
@@ -88,7 +214,12 @@ impl Running {
         }
     }
 
-    async fn add(&mut self, backend: String, server: model::Server) -> Result<String, String> {
+    async fn add(
+        &mut self,
+        backend: String,
+        server: model::Server,
+        words: Vec<String>,
+    ) -> Result<String, String> {
         let name = server.name.clone();
         self.change_servers(&backend, |servers| {
             if servers.iter().any(|known| known.name == server.name) {
@@ -109,7 +240,11 @@ impl Running {
         }
         tracing::info!("server {backend}/{name} was added by the runtime socket");
         let kept = &mut self.amendments;
-        kept.added.push((backend, server));
+        kept.added.push(Added {
+            backend,
+            server,
+            words,
+        });
         Ok("New server registered.\n".to_owned())
     }
 
@@ -125,7 +260,7 @@ impl Running {
         let kept = &mut self.amendments;
         let before = kept.added.len();
         kept.added
-            .retain(|(of, server)| of != backend || server.name != name);
+            .retain(|added| added.backend != backend || added.server.name != name);
         if before == kept.added.len()
             && let Some(was) = was
         {

@@ -2,7 +2,7 @@
 //!
 //! Everything that may be refused (file limit, binds, admin socket, pidfile, user) is had before the first connection is
 //! accepted, so that a start that fails changes nothing. Then the workers accept, and only then come health checks and
-//! the kernel path, which nobody waits for.
+//! the kernel path, which nobody waits for. Where this process takes another's place, they accept last of all.
 
 use std::{
     io,
@@ -43,6 +43,7 @@ mod stop;
 mod upgrade;
 mod watch;
 
+use amend::Amendments;
 use pidfile::Pidfile;
 use running::Running;
 use sandbox::Sandbox;
@@ -157,6 +158,8 @@ struct Daemon {
     before: Option<Predecessor>,
     /// The files of frontends' unix sockets, as long as they are those of `before`.
     files: Option<Files>,
+    /// What is listened on once `before` accepts no more: whoever came to a process that ends after all would be reset.
+    listeners: Vec<Listeners>,
     /// Of the control plane; the workers have their own.
     runtime: Runtime,
     signals: Signals,
@@ -171,10 +174,22 @@ struct Daemon {
 impl Daemon {
     /// Does everything up to accepting.
     fn start(
-        config: Config,
+        mut config: Config,
         origin: Origin,
         mut before: Option<Predecessor>,
     ) -> Result<Self, StartError> {
+        let mut amendments = match &before {
+            Some(before) => {
+                let of = Amendments::of(&before.amendments, &config);
+                let (mut amendments, mut lost) = of.map_err(UpgradeError::Amendment)?;
+                lost.extend(amendments.apply(&mut config));
+                for lost in lost {
+                    tracing::warn!("{lost}");
+                }
+                amendments
+            }
+            None => Amendments::default(),
+        };
         let config = Arc::new(config);
         let global = &config.global;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -191,7 +206,8 @@ impl Daemon {
         }
         let identity = privileges::plan(global)?;
         let workers = global.threads.map_or_else(cores, NonZeroUsize::get);
-        let maxconn = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
+        let hard = files::raise(global.maxconn, fixed_descriptors(&config, workers))?;
+        let maxconn = amendments.maxconn(global.maxconn, hard);
 
         let clock = before.as_ref().map(Predecessor::clock);
         let clock = clock.unwrap_or_else(|| Clock::new(Instant::now()));
@@ -233,7 +249,8 @@ impl Daemon {
         let (log, writer) = log.start()?;
         bridge::attach(log.clone());
 
-        let process = Arc::new(Process::new(workers, Some(maxconn)));
+        let process = Arc::new(Process::new(workers, Some(hard)));
+        process.set_maxconn(Some(maxconn));
         let sources = Sources::new(
             Arc::clone(&topology),
             process,
@@ -245,12 +262,21 @@ impl Daemon {
         if let Some(before) = &before {
             before.take_states(&shared)?;
         }
-        let proxy = Proxy::start(&shared, listeners)?;
+        let (now, listeners) = match &before {
+            Some(_) => (
+                (0..workers).map(|_| Listeners::default()).collect(),
+                listeners,
+            ),
+            None => (listeners, Vec::new()),
+        };
+        let proxy = Proxy::start(&shared, now)?;
         let mut running = Running::new(config, origin, shared, proxy, sources);
         running.confined = sandbox.is_confined();
+        running.amendments = amendments;
         Ok(Self {
             before,
             files,
+            listeners,
             running,
             runtime,
             signals,
@@ -267,6 +293,7 @@ impl Daemon {
         let Self {
             before,
             files,
+            listeners,
             runtime,
             signals,
             running,
@@ -309,13 +336,13 @@ impl Daemon {
                         return Err(error.into());
                     }
                 };
-                // Not kept: a name goes with its listener.
+                running.begin(std::mem::take(stats));
+                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                // Nothing fails any more that would take them along. Not kept: a name goes with its listener.
                 if let Some(files) = files.take() {
                     files.own();
                 }
-                admin.iter().for_each(AdminSocket::own);
-                running.begin(std::mem::take(stats));
-                running.admin = serve_admin(std::mem::take(admin), &mut answering, running)?;
+                running.admin.iter().for_each(admin::socket::Handle::own);
                 tasks.spawn(notify::watch(running.proxy.pulses()));
                 match running
                     .config()
@@ -328,7 +355,9 @@ impl Daemon {
                     Some(Err(error)) => tracing::warn!("{error}"),
                     None => {}
                 }
+                // What waits in the sockets meanwhile, whoever of both has them, waits for this.
                 running.before = Some(followed.serving(Arc::clone(&running.shared))?);
+                running.proxy.listen(std::mem::take(listeners)).await;
             }
             let stats_file = running.config().global.stats_file.clone();
             let kept = stats_file
@@ -436,7 +465,8 @@ fn admin_sockets(
             false => before.as_mut().and_then(|before| before.admin(&name)),
         };
         if let Some(lent) = lent {
-            opened.push(AdminSocket::lent(socket, lent)?);
+            let file = before.as_ref().and_then(|before| before.file(&name));
+            opened.push(AdminSocket::lent(socket, lent, file));
             continue;
         }
         match AdminSocket::bind(socket) {

@@ -10,7 +10,7 @@ use std::{
     env, io,
     net::SocketAddr,
     os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -20,7 +20,10 @@ use rustix::{
 };
 use socket2::Socket;
 
-use crate::config::model::{Address, Bind, Transport};
+use crate::{
+    config::model::{Address, Bind, Transport},
+    socket_file::Identity,
+};
 
 /// The first descriptor that is passed on.
 const FIRST: RawFd = 3;
@@ -32,22 +35,36 @@ pub(super) struct Inherited(Vec<(Name, Transport, Socket)>);
 /// Sockets of the lb whose place this process takes, which still listens on them as well, by what they are called
 /// ([`Seat::text`](super::Seat::text)).
 #[derive(Debug, Default)]
-pub struct Lent(HashMap<String, Vec<Socket>>);
+pub struct Lent {
+    sockets: HashMap<String, Vec<Socket>>,
+    /// Those of unix sockets, as the other process has made them.
+    files: HashMap<PathBuf, Identity>,
+}
 
 impl Lent {
     /// Adds one.
     pub fn add(&mut self, name: String, socket: OwnedFd) {
-        self.0.entry(name).or_default().push(socket.into());
+        self.sockets.entry(name).or_default().push(socket.into());
+    }
+
+    /// Adds the file that the other process has at a path.
+    pub fn add_file(&mut self, path: PathBuf, identity: Identity) {
+        self.files.insert(path, identity);
+    }
+
+    /// The file that the other process has at `path`.
+    pub fn file(&self, path: &Path) -> Option<Identity> {
+        self.files.get(path).copied()
     }
 
     /// Those of that name.
     pub(super) fn take(&mut self, name: &str) -> Vec<Socket> {
-        self.0.remove(name).unwrap_or_default()
+        self.sockets.remove(name).unwrap_or_default()
     }
 
     /// Ports that they are bound to.
     pub(super) fn ports(&self) -> HashSet<(Transport, Option<u16>)> {
-        let sockets = self.0.values().flatten();
+        let sockets = self.sockets.values().flatten();
         let ports = sockets.filter_map(|socket| {
             let transport = match socket.r#type().ok()? {
                 socket2::Type::DGRAM => Transport::Udp,
@@ -61,7 +78,7 @@ impl Lent {
 
     /// The names of those that nobody has taken.
     pub fn left(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.sockets.keys().map(String::as_str)
     }
 }
 

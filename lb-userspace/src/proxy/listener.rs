@@ -225,16 +225,17 @@ impl Listeners {
             if let Some(bind) = frontend.config.binds.get(index) {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let mut passed = lent.take(&seat.text());
+                // Another process takes all who come, until it is known that this one serves.
+                let backlog_now = passed.is_empty().then(|| backlog(frontend));
                 let mut file = None;
                 if passed.is_empty() {
                     passed = inherited.of(bind);
                 } else if let Address::Unix(path) = &bind.address {
-                    let lent = SocketFile::lent(path).map_err(explain)?;
-                    file = Some(Arc::new(lent));
+                    file = Some(Arc::new(SocketFile::lent(path, lent.file(path))));
                 }
                 if !passed.is_empty() {
                     let sockets = inherited::spread(passed, bind.transport, workers, || {
-                        beside(bind, backlog(frontend))
+                        beside(bind, backlog_now)
                     });
                     for (worker, socket) in sockets.map_err(explain)? {
                         let (worker, frontend) = (&mut all[worker], Arc::clone(frontend));
@@ -298,13 +299,13 @@ impl Listeners {
     }
 }
 
-/// One more socket beside those of a bind that others have opened.
-fn beside(bind: &Bind, backlog: i32) -> io::Result<Socket> {
+/// One more socket beside those of a bind that others have opened. Without a `backlog` nobody can come by it yet.
+fn beside(bind: &Bind, backlog: Option<i32>) -> io::Result<Socket> {
     let Address::Inet(address) = bind.address else {
         return Err(io::ErrorKind::AddrInUse.into());
     };
     let socket = bound(bind, address, true)?;
-    if bind.transport == Transport::Tcp {
+    if let Some(backlog) = backlog.filter(|_| bind.transport == Transport::Tcp) {
         socket.listen(backlog)?;
     }
     Ok(socket)

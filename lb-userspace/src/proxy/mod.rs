@@ -6,7 +6,6 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    os::fd::OwnedFd,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -48,6 +47,7 @@ pub use generation::Worker;
 pub use inherited::Lent;
 pub use listener::{Files, ListenError, Listeners, Seat};
 use post::Change;
+pub use post::Loan;
 pub use pulse::Pulses;
 pub use worker::Client;
 
@@ -266,6 +266,20 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Listens on these from now on, beside what there is, for each worker. Resolves once all workers do so.
+    pub async fn listen(&self, listeners: Vec<Listeners>) {
+        let pairs = self.changes.iter().zip(listeners);
+        let told = pairs.map(|(changes, listeners)| {
+            let (done, listening) = oneshot::channel();
+            let _ = changes.send(Change::Listen { listeners, done });
+            listening
+        });
+        // One that is ending has dropped its end.
+        for listening in told.collect::<Vec<_>>() {
+            let _ = listening.await;
+        }
+    }
+
     /// Worker threads.
     pub fn workers(&self) -> usize {
         self.threads.len()
@@ -343,7 +357,7 @@ impl Proxy {
     }
 
     /// Duplicates of all listening sockets, by what they are called ([`Seat::text`]).
-    pub async fn lend(&self) -> Vec<(String, OwnedFd)> {
+    pub async fn lend(&self) -> Vec<Loan> {
         let told = self.changes.iter().map(|changes| {
             let (reply, lent) = oneshot::channel();
             let _ = changes.send(Change::Lend { reply });
@@ -355,7 +369,7 @@ impl Proxy {
             all.extend(lent.await.unwrap_or_default());
         }
         // The first bind's first, and of each the first worker's: that worker of the other process gets it.
-        all.sort_by(|a: &(String, OwnedFd), b| a.0.cmp(&b.0));
+        all.sort_by(|a: &Loan, b| a.0.cmp(&b.0));
         all
     }
 

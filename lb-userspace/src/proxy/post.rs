@@ -6,6 +6,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::TcpListener,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     observe::sessions::{Question, Session},
-    socket_file::SocketFile,
+    socket_file::{Identity, SocketFile},
     topology::Frontend,
 };
 
@@ -38,17 +39,20 @@ pub(super) enum Change {
         listeners: Listeners,
         done: oneshot::Sender<()>,
     },
-    /// The same for listeners of these names ([`Seat::text`]).
+    /// Listeners of the present configuration that had to wait.
+    Listen {
+        listeners: Listeners,
+        done: oneshot::Sender<()>,
+    },
+    /// As [`Change::Close`], for listeners of these names ([`Seat::text`]).
     CloseNamed {
         names: Arc<HashSet<String>>,
         done: oneshot::Sender<()>,
     },
     /// Another process listens on the same sockets: ours are closed, whatever waits in them.
     HandOver { done: oneshot::Sender<()> },
-    /// Duplicates of all listening sockets, by their seats' names.
-    Lend {
-        reply: oneshot::Sender<Vec<(String, OwnedFd)>>,
-    },
+    /// Duplicates of all listening sockets, by their seats' names, with the files that unix sockets have.
+    Lend { reply: oneshot::Sender<Vec<Loan>> },
     /// Listeners that the configuration has no longer are closed, after what waits in them was taken; then that is told.
     Close { done: oneshot::Sender<()> },
     /// Whom it serves is asked for.
@@ -57,6 +61,9 @@ pub(super) enum Change {
         reply: oneshot::Sender<Vec<Session>>,
     },
 }
+
+/// A duplicate of a listening socket, what it is called, and its file.
+pub type Loan = (String, OwnedFd, Option<(PathBuf, Identity)>);
 
 /// What a listener serves.
 #[derive(Debug, Clone)]
@@ -283,6 +290,11 @@ impl Posts {
                 // Whoever has asked may be gone.
                 let _ = done.send(());
             }
+            Change::Listen { listeners, done } => {
+                self.install(listeners);
+                // Whoever has asked may be gone.
+                let _ = done.send(());
+            }
             Change::Close { done } => self.close(done),
             Change::Sessions { question, reply } => {
                 // Whoever has asked may be gone.
@@ -296,8 +308,10 @@ impl Posts {
             Change::Lend { reply } => {
                 let all = self.held.iter().flat_map(|(seat, held)| {
                     let name = seat.text();
-                    let sockets = held.iter().filter_map(|held| held.socket.duplicate());
-                    sockets.map(move |socket| (name.clone(), socket))
+                    held.iter().filter_map(move |held| {
+                        let file = held.post.file.as_ref().and_then(|file| file.known());
+                        Some((name.clone(), held.socket.duplicate()?, file))
+                    })
                 });
                 // Whoever has asked may be gone.
                 let _ = reply.send(all.collect());

@@ -175,6 +175,7 @@ impl Drop for Place {
 
 /// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
 pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
+    listening(&post, &listener);
     let Some(mut listener) = watched(&post, listener) else {
         return;
     };
@@ -301,6 +302,21 @@ async fn paused(post: &Post, listener: &TcpListener) -> bool {
             () = post.moved() => {}
             () = stopping => return false,
         }
+    }
+}
+
+/// Has one listen that does not: it was opened beside those that another process lends, or was lent and shut by its lender,
+/// since the frontend there was paused, and this one, of another name, is not.
+fn listening(post: &Post, listener: &TcpListener) {
+    let Spot { frontend, bind, .. } = post.spot();
+    let by_unix = |bind: &Bind| bind.address.is_unix();
+    if !frontend.gate().is_open() || frontend.config.binds.get(bind).is_some_and(by_unix) {
+        return;
+    }
+    if rustix::net::sockopt::socket_acceptconn(listener) == Ok(false)
+        && let Err(error) = rustix::net::listen(listener, super::listener::backlog(&frontend))
+    {
+        tracing::error!("frontend {}: cannot listen: {error}", frontend.name);
     }
 }
 

@@ -15,11 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminState, Backend, CheckResult, CheckStatus, Health, Server, Topology, live::translated,
+    server::OrdersState,
 };
+use crate::config::model;
 
 mod figures;
+mod frontends;
 
 pub use figures::{Figure, Sent, Spread, Subject, add, add_spreads};
+pub use frontends::FrontendState;
 
 /// A server's state. Fields without a default are what an operator relies on: who cannot read them must not go on as if
 /// there was nothing to know.
@@ -37,7 +41,7 @@ pub struct ServerState {
     pub weight: u16,
     /// What the file said of it.
     pub file: FileSays,
-    /// Where its name has led; `None` if the file says it, or nobody knows.
+    /// Where it listens, by its name or as an operator has said; `None` if nobody knows, or at a path.
     pub address: Option<SocketAddr>,
     /// The host and port that it stands for.
     #[serde(default)]
@@ -48,6 +52,12 @@ pub struct ServerState {
     /// Its agent says that it is down.
     #[serde(default)]
     pub agent_down: bool,
+    /// Its check was told that it wants nobody new.
+    #[serde(default)]
+    pub stopping: bool,
+    /// What operators have ordered besides; not told by the oldest versions.
+    #[serde(default)]
+    pub orders: Option<OrdersState>,
     /// Percent of its weight in a slow start.
     #[serde(default = "whole")]
     pub throttle: u8,
@@ -78,14 +88,19 @@ pub struct FileSays {
     pub weight: u16,
     /// Whether it begins in maintenance.
     pub disabled: bool,
+    /// Its bound of connections.
+    #[serde(default)]
+    pub maxconn: Option<u32>,
 }
 
 impl FileSays {
-    fn of(server: &Server) -> Self {
+    /// What it says of a server.
+    pub fn of(server: &model::Server) -> Self {
         Self {
-            address: server.config.address.to_string(),
-            weight: server.config.weight,
-            disabled: server.config.disabled,
+            address: server.address.to_string(),
+            weight: server.weight,
+            disabled: server.disabled,
+            maxconn: server.maxconn,
         }
     }
 }
@@ -128,14 +143,13 @@ impl Topology {
             id: server.id,
             admin: server.admin().word().to_owned(),
             weight: server.weight(),
-            file: FileSays::of(server),
-            address: match server.config.address.is_name() {
-                true => server.address().inet(),
-                false => None,
-            },
+            file: FileSays::of(&server.config),
+            address: server.address().inet(),
             service: server.service(),
             health: server.health().map(|h| (h.level, h.rise, h.fall)),
             agent_down: server.is_down_by_agent(),
+            stopping: server.is_stopping(),
+            orders: Some(server.orders()),
             throttle: server.throttle().unwrap_or(100),
             last_change_ms: server.last_change_ms(),
             downtime_ms: server.live.downtime_ms.load(Relaxed),
@@ -210,7 +224,7 @@ impl Backend {
 
 impl Server {
     fn take_state(&self, state: &ServerState, clock: super::Clock) -> Result<(), String> {
-        let now = FileSays::of(self);
+        let now = FileSays::of(&self.config);
         if now.weight == state.file.weight {
             self.set_weight(state.weight.min(256));
         }
@@ -223,11 +237,14 @@ impl Server {
             })?;
             self.set_admin(admin);
         }
+        if let Some(orders) = &state.orders {
+            self.take_orders(orders, &now, &state.file);
+        }
         if now.address != state.file.address {
             // What was found out is about another server.
             return Ok(());
         }
-        if self.config.address.is_name()
+        if !self.config.address.is_unix()
             && let Some(address) = state.address
             && self.address().inet() != Some(address)
         {
@@ -235,6 +252,7 @@ impl Server {
         }
         self.set_service(state.service.as_ref());
         self.set_agent_down(state.agent_down && self.config.agent_check.is_some());
+        self.set_stopping(state.stopping && self.check.is_some());
         if let (Some((level, rise, fall)), Some((own_rise, own_fall))) = (state.health, self.check)
         {
             let before = Health { level, rise, fall };

@@ -35,7 +35,7 @@ pub enum CheckStatus {
 
 impl CheckStatus {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SockErr,
         Self::L4Ok,
         Self::L4Tout,
@@ -45,6 +45,7 @@ impl CheckStatus {
         Self::L6Rsp,
         Self::Hana,
         Self::L7Ok,
+        Self::L7Okc,
         Self::L7Tout,
         Self::L7Rsp,
         Self::L7Sts,

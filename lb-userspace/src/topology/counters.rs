@@ -10,6 +10,7 @@ use super::histogram::Histogram;
 mod each;
 mod saved;
 
+use each::EARLIER;
 pub use each::{Each, How};
 pub use saved::Numbers;
 
@@ -358,61 +359,22 @@ pub struct ServerCounters {
     pub kernel: KernelTraffic,
 }
 
-/// Sets maxima to 0, and with `all` every number.
 macro_rules! clears {
-    ($name:ident { counters: $($counter:ident)*; maxima: $($max:ident)*; rates: $($rate:ident)*; http: $http:ident; times: $($times:ident)? }) => {
-        impl $name {
-            /// Sets maxima to 0, and with `all` every number; but for what the kernel path counts since its maps were made.
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// Sets maxima to 0, and with `all` every number; but for what the kernel path has counted.
             pub fn clear(&self, all: bool) {
-                $(self.$max.set(0);)*
-                $(self.$rate.clear_max();)*
-                self.$http.request_rate.clear_max();
-                $(self.$times.clear(all);)?
-                if all {
-                    $(self.$counter.set(0);)*
-                    self.$http.requests.set(0);
-                    self.$http.responses.iter().for_each(|count| count.set(0));
-                }
+                self.each(&mut |name, how, counter| {
+                    if how == How::Max || all && !EARLIER.contains(&name) {
+                        counter.set(0);
+                    }
+                });
             }
-        }
+        })*
     };
 }
 
-clears!(FrontendCounters {
-    counters: connections bytes_in bytes_out denied_requests denied_responses denied_sessions request_errors;
-    maxima: max_current;
-    rates: connection_rate;
-    http: http;
-    times:
-});
-clears!(BackendCounters {
-    counters: connections bytes_in bytes_out denied_requests denied_responses connect_errors response_errors retries
-        redispatches client_aborts server_aborts balanced;
-    maxima: max_current;
-    rates: connection_rate;
-    http: http;
-    times: times
-});
-clears!(ServerCounters {
-    counters: connections bytes_in bytes_out denied_responses connect_errors response_errors retries redispatches
-        client_aborts server_aborts balanced checks_failed observed_failures times_down;
-    maxima: max_current;
-    rates: connection_rate;
-    http: http;
-    times: times
-});
-
-impl Times {
-    fn clear(&self, all: bool) {
-        for average in [&self.queue, &self.connect, &self.response, &self.total] {
-            average.max.set(0);
-            if all {
-                average.samples.set(0);
-                average.sum.set(0);
-            }
-        }
-    }
-}
+clears!(FrontendCounters BackendCounters ServerCounters);
 
 #[cfg(test)]
 mod tests {

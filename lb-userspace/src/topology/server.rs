@@ -32,8 +32,8 @@ use crate::{
 mod orders;
 mod sessions;
 
-pub use orders::Elsewhere;
 pub(super) use orders::Orders;
+pub use orders::{Elsewhere, OrdersState};
 pub use sessions::Connection;
 use sessions::Dynamic;
 

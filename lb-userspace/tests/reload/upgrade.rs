@@ -21,18 +21,18 @@ use crate::{
 };
 
 /// A daemon whose successors go with the test as well.
-struct Upgraded(Daemon);
+pub(crate) struct Upgraded(pub(crate) Daemon);
 
 impl Upgraded {
     /// `global` is more of that section, a line each; `rest` all other sections.
-    fn start(at: SocketAddr, global: &str, rest: &str) -> Self {
+    pub(crate) fn start(at: SocketAddr, global: &str, rest: &str) -> Self {
         let lb = Self(Daemon::start(Daemon::folder(), &whole(global, rest), at));
         // It accepts a moment before it has its socket.
         lb.0.ask("show version\n");
         lb
     }
 
-    fn run(&self, arguments: &[&str]) -> (String, bool) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (String, bool) {
         let output = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(arguments)
             .arg("--socket")
@@ -44,7 +44,7 @@ impl Upgraded {
         (said, output.status.success())
     }
 
-    fn upgrade(&self) -> u32 {
+    pub(crate) fn upgrade(&self) -> u32 {
         let before = self.pid();
         let (said, good) = self.run(&["upgrade"]);
         assert!(good, "{said}");
@@ -76,7 +76,7 @@ impl Drop for Upgraded {
     }
 }
 
-fn whole(global: &str, rest: &str) -> String {
+pub(crate) fn whole(global: &str, rest: &str) -> String {
     let more: String = global.lines().map(|line| format!("  {line}\n")).collect();
     format!(
         "global:\n  admin_socket: FOLDER/admin.sock\n  threads: 2\n  fast_path: {{ attach: off }}\n  log: [{{ target: FOLDER/log, level: debug }}]\n{more}{rest}"
@@ -172,6 +172,32 @@ fn what_is_known_goes_along() {
 }
 
 #[test]
+fn who_is_nobody_names_no_binary() {
+    let one = Server::start("one");
+    let (at, admin) = (free(), free());
+    let folder = Daemon::folder();
+    let rest = file(at, "", "", &[&one]);
+    let text = whole("", &rest).replace(
+        "admin_socket: FOLDER/admin.sock",
+        &format!("admin_socket: [FOLDER/admin.sock, {{ bind: '{admin}', level: admin }}]"),
+    );
+    let lb = Upgraded(Daemon::start(folder, &text, at));
+    lb.0.ask("show version\n");
+    let (script, made) = (
+        lb.script("touch \"$(dirname \"$0\")/made\""),
+        lb.0.folder.join("made"),
+    );
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let command = format!("upgrade timeout 5 binary {}\n", script.display());
+    stream.write_all(command.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.contains("`--binary` is for root"), "{said}");
+    assert!(!made.exists());
+}
+
+#[test]
 fn what_comes_to_nothing_changes_nothing() {
     let one = Server::start("one");
     let at = free();
@@ -223,6 +249,75 @@ fn what_comes_to_nothing_changes_nothing() {
     drop(taken);
     lb.upgrade();
     assert_eq!(name(&ask(other, "/")), "one", "the file is the new one's");
+}
+
+/// Stands between both processes, and keeps to itself that the new one is ready.
+const SILENT: &str = r#"#!/usr/bin/env python3
+import array, ctypes, json, os, socket, struct, subprocess, sys, threading
+old = socket.socket(fileno=0)
+ours, theirs = socket.socketpair()
+# Goes with this process.
+end = lambda: ctypes.CDLL(None).prctl(1, 9)
+subprocess.Popen(["LB", *sys.argv[1:]], stdin=theirs, preexec_fn=end)
+theirs.close()
+def exactly(count):
+    data, fds = b"", array.array("i")
+    while len(data) < count:
+        more, control, _, _ = old.recvmsg(count - len(data), 65536)
+        if not more:
+            os._exit(0)
+        data += more
+        for level, kind, part in control:
+            fds.frombytes(part)
+    return data, fds
+def pass_on():
+    while True:
+        # Descriptors come with the length.
+        length, fds = exactly(4)
+        text, _ = exactly(struct.unpack(">I", length)[0])
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
+        ours.sendmsg([length], rights)
+        ours.sendall(text)
+        for fd in fds:
+            os.close(fd)
+threading.Thread(target=pass_on, daemon=True).start()
+replies = ours.makefile("rb")
+while length := replies.read(4):
+    text = replies.read(struct.unpack(">I", length)[0])
+    if json.loads(text) == "Ready":
+        open(os.path.dirname(sys.argv[0]) + "/ready", "w").close()
+    else:
+        old.sendall(length + text)
+"#;
+
+#[test]
+fn who_comes_while_the_new_one_fails_is_served_to_the_end() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: python3 is missing");
+        return;
+    }
+    let one = Server::start("one");
+    let at = free();
+    let lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
+    let silent = lb.script("");
+    let text = SILENT.replace("LB", env!("CARGO_BIN_EXE_lb"));
+    fs::write(&silent, text).unwrap();
+    let (pid, ready) = (lb.pid(), lb.0.folder.join("ready"));
+    let silent = silent.to_str().unwrap();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", silent]));
+        wait_until("the new one is ready", || ready.exists());
+        let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(at)).collect();
+        for client in &mut clients {
+            assert_eq!(name(&client.get("/")), "one");
+        }
+        let (said, good) = asked.join().unwrap();
+        assert!(!good && said.contains("does not serve after 4s"), "{said}");
+        for client in &mut clients {
+            assert_eq!(name(&client.get("/")), "one", "whoever it was accepted by");
+        }
+    });
+    assert_eq!(lb.pid(), pid);
 }
 
 #[test]
@@ -340,6 +435,29 @@ fn descriptors_do_not_pile_up() {
     for gone in ["web.sock", "admin.sock", "pid"] {
         assert!(!folder.join(gone).exists(), "{gone}");
     }
+}
+
+#[test]
+fn a_socket_without_its_file_is_no_reason_to_stay() {
+    let one = Server::start("one");
+    let at = free();
+    let folder = Daemon::folder();
+    let path = folder.join("web.sock");
+    let rest = file(at, "", "", &[&one]);
+    let both = format!("['{at}', 'unix:{}']", path.display());
+    let rest = rest.replace(&format!("'{at}'"), &both);
+    let lb = Upgraded(Daemon::start(folder.clone(), &whole("", &rest), at));
+    lb.0.ask("show version\n");
+    fs::remove_file(&path).unwrap();
+    lb.upgrade();
+    assert_eq!(name(&ask(at, "/")), "one");
+    // What another has made there meanwhile is the other's.
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    lb.upgrade();
+    let (said, good) = lb.run(&["stop", "--now"]);
+    assert!(good, "{said}");
+    wait_until("it has ended", || !folder.join("admin.sock").exists());
+    assert!(path.exists());
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn talk_as(level: AdminLevel, text: &[u8]) -> String {
         };
         let mut answer = Vec::new();
         let (_, _, read) = tokio::join!(
-            serve(Box::new(theirs), &desk, (level, false)),
+            serve(Box::new(theirs), &desk, (level, None)),
             asking,
             reading.read_to_end(&mut answer)
         );

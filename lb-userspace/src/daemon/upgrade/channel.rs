@@ -19,13 +19,16 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    daemon::amend,
     fastpath::DenyChanges,
     rules::CarriedTable,
-    topology::carried::{BackendState, Figure, ServerState, Spread},
+    topology::carried::{BackendState, Figure, FrontendState, ServerState, Spread},
 };
 
 /// The form of all this. Another one is refused: then it takes a restart.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The oldest that is understood: who speaks it tells less.
+pub(super) const OLDEST: u32 = 1;
 
 /// Descriptors of one message; the kernel takes 253.
 pub(super) const MOST_SOCKETS: usize = 128;
@@ -42,10 +45,16 @@ pub(super) enum Message {
     Hello(Hello),
     /// What is listened on, and other descriptors, one for each.
     Sockets(Vec<Passed>),
+    /// Files of unix sockets: path, device and inode. The oldest versions do not say it.
+    Files(Vec<(PathBuf, u64, u64)>),
+    /// What operators have made of the file; not said if that is nothing.
+    Amendments(amend::Carried),
     /// That was all of it.
     Offered,
     /// States of servers.
     Servers(Vec<ServerState>),
+    /// What operators want of frontends.
+    Frontends(Vec<FrontendState>),
     /// States of backends.
     Backends(Vec<BackendState>),
     /// What has been counted.
@@ -72,9 +81,9 @@ pub(super) enum Message {
     // From the new process to the old one.
     /// All that may be refused is had.
     Prepared,
-    /// It accepts, and the kernel path is its own.
+    /// The kernel path is its own.
     Ready,
-    /// It does everything. What it does not listen on, of what was offered.
+    /// It does everything, and accepts from here on. What it does not listen on, of what was offered.
     Serving { left: Vec<String> },
     /// Connections are to end at once.
     Now,

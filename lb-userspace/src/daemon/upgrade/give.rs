@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{fs::MetadataExt, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -22,7 +22,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinHandle};
 use super::{
     VALUE, VARIABLE,
     channel::{Channel, FORMAT, Heard, Hello, MANY, MOST_SOCKETS, Message, Passed},
-    listen,
+    listen, monotonic,
 };
 use crate::{
     admin::upgrade::Asked,
@@ -37,6 +37,8 @@ use crate::{
 
 /// So much of what the new process says is kept, for whoever asked for it.
 const MOST_SAID: usize = 64 * 1024;
+/// Who may do everything.
+const ROOT: u32 = 0;
 /// How long one that was killed may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -46,10 +48,10 @@ enum GiveError {
     #[error("{path} cannot be started: {source}; `--binary` names another file")]
     Start { path: String, source: io::Error },
     #[error(
-        "{0} would run with lb's rights, and not root asks for it: `--binary` is for root, and without it the file must belong \
-         to root, and nobody else may be able to write it"
+        "{0} would run with lb's rights, and not root asks for it: `--binary` is for root (and, where lb has no capabilities, \
+         for its own user), and without it the file must belong to root, and nobody else may be able to write it"
     )]
-    NotRoots(String),
+    NotTrusted(String),
     #[error("the new lb ended before it served ({0})")]
     Ended(String),
     #[error(
@@ -114,6 +116,9 @@ impl Told {
     }
 }
 
+/// A path, with the device and inode that are there.
+type File = (PathBuf, u64, u64);
+
 /// A process that may take this one's place.
 struct New {
     child: Child,
@@ -152,7 +157,8 @@ impl Running {
             biased;
             done = tokio::time::timeout(asked.timeout, self.hand_over(&mut new)) => match done {
                 Ok(done) => done.map_err(|error| (error, None)),
-                Err(_) => Err((GiveError::Late(asked.timeout), None)),
+                // Its word may have come at the same moment, and then it accepts.
+                Err(_) => new.serves().ok_or((GiveError::Late(asked.timeout), None)),
             },
             request = stop => Err((GiveError::Stopping, Some(request))),
         };
@@ -179,10 +185,11 @@ impl Running {
         let file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let mut program = path.as_os_str().to_owned();
-        if !asked.by_root && !is_trusted(asked, &metadata) {
-            return Err(GiveError::NotRoots(path.display().to_string()));
+        let rights = Rights::own();
+        if !rights.trust(asked, metadata.uid(), metadata.mode()) {
+            return Err(GiveError::NotTrusted(path.display().to_string()));
         }
-        if !asked.by_root {
+        if !rights.may_name(asked.peer) {
             let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
             program = format!("/proc/self/fd/{fd}").into();
         }
@@ -232,7 +239,7 @@ impl Running {
 
     /// Up to the new process's word that it does everything. Says what it does not listen on.
     async fn hand_over(&mut self, new: &mut New) -> Result<HashSet<String>, GiveError> {
-        let offer = self.offer().await.map_err(GiveError::Tell)?;
+        let (offer, files) = self.offer().await.map_err(GiveError::Tell)?;
         let hello = Hello {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -241,13 +248,18 @@ impl Running {
             confined: self.confined,
             kernel_path: self.fast_path.is_some(),
         };
+        let amendments = self.amendments.carried();
         new.tell(move |channel| {
             channel.send(&Message::Hello(hello), &[])?;
+            if let Some(amendments) = amendments {
+                channel.send(&Message::Amendments(amendments), &[])?;
+            }
             for part in offer.chunks(MOST_SOCKETS) {
                 let names = part.iter().map(|(name, _)| name.clone()).collect();
                 let descriptors: Vec<_> = part.iter().map(|(_, fd)| fd.as_fd()).collect();
                 channel.send(&Message::Sockets(names), &descriptors)?;
             }
+            channel.send(&Message::Files(files), &[])?;
             channel.send(&Message::Offered, &[])
         })
         .await?;
@@ -293,23 +305,22 @@ impl Running {
             channel.send(&Message::Commit, &[])
         })
         .await?;
-        new.expect(|message| match message {
-            Message::Serving { left } => Some(left.into_iter().collect()),
-            _ => None,
-        })
-        .await
+        new.expect(serving).await
     }
 
-    /// All descriptors that the new process needs.
-    async fn offer(&self) -> io::Result<Vec<(Passed, OwnedFd)>> {
-        let listeners = self.proxy.lend().await.into_iter();
-        let mut offer: Vec<(Passed, OwnedFd)> = listeners
-            .map(|(name, socket)| (Passed::Listener(name), socket))
-            .collect();
+    /// All descriptors that the new process needs, and the files of those that have some.
+    async fn offer(&self) -> io::Result<(Vec<(Passed, OwnedFd)>, Vec<File>)> {
+        let (mut offer, mut files) = (Vec::new(), HashSet::new());
+        for (name, socket, file) in self.proxy.lend().await {
+            offer.push((Passed::Listener(name), socket));
+            // One for all workers.
+            files.extend(file);
+        }
         let stats = self.stats.lend();
         offer.extend(stats.map(|(name, socket)| (Passed::Stats(name), socket)));
         for admin in &self.admin {
             offer.push((Passed::Admin(admin.name()), admin.lend()?));
+            files.extend(admin.file());
         }
         if let Some(pins) = succession::way() {
             let path = self.config().global.fast_path.pin_path.clone();
@@ -317,18 +328,15 @@ impl Running {
         }
         let stderr = rustix::stdio::stderr().try_clone_to_owned()?;
         offer.push((Passed::Stderr, stderr));
-        Ok(offer)
+        let files = files.into_iter();
+        let files = files.map(|(path, (device, inode))| (path, device, inode));
+        Ok((offer, files.collect()))
     }
 
     /// When the clock of states began, in nanoseconds of CLOCK_MONOTONIC.
     fn clock_began(&self) -> u64 {
         let since = self.sources.topology().clock.start().elapsed();
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        );
-        u64::try_from(now.saturating_sub(since).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(monotonic().saturating_sub(since).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The new process does everything: this one listens on nothing any more.
@@ -353,7 +361,6 @@ impl Running {
 
     /// The new process has come to nothing: it ends, and what was left to it goes on here. What it has said.
     async fn go_on(&mut self, mut new: New) -> String {
-        new.channel.shut();
         let _ = new.child.kill();
         let ended = async {
             if let Some(exited) = &new.exited {
@@ -362,6 +369,8 @@ impl Running {
         };
         let _ = tokio::time::timeout(GONE, ended).await;
         let _ = new.child.try_wait();
+        // Only now: one that lives yet would take it for this one's end, and take over.
+        new.channel.shut();
         if let Some(agent) = new.agent.take() {
             new.legacy = agent.await.ok().flatten();
         }
@@ -376,12 +385,12 @@ impl Running {
         }
         if new.paused {
             self.resume();
-            if let Some(path) = &self.config().global.pidfile {
-                match Pidfile::write(path) {
-                    // It goes with the one of the start.
-                    Ok(file) => std::mem::forget(file),
-                    Err(error) => tracing::warn!("{error}"),
-                }
+        }
+        if let Some(path) = &self.config().global.pidfile {
+            match Pidfile::write(path) {
+                // It goes with the one of the start.
+                Ok(file) => std::mem::forget(file),
+                Err(error) => tracing::warn!("{error}"),
             }
         }
         let said = new.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -432,6 +441,12 @@ impl New {
         wanted(message).ok_or(GiveError::Unknown(text))
     }
 
+    /// Whether it has said by now that it serves, and then what it does not listen on.
+    fn serves(&mut self) -> Option<HashSet<String>> {
+        let heard = self.heard.try_recv().ok().filter(|_| self.paused)?;
+        serving(heard.message.ok()?)
+    }
+
     /// It says nothing more: how it has ended, if it has.
     async fn ended(&mut self) -> GiveError {
         let exited = async {
@@ -450,21 +465,59 @@ impl New {
     }
 }
 
-/// Whether whoever may use the admin socket may have it started: not if it is a way to lb's rights.
-fn is_trusted(asked: &Asked, binary: &fs::Metadata) -> bool {
-    // A program of root's that reads what it is to do somewhere is none of lb.
-    let roots = asked.binary.is_none() && binary.uid() == 0 && binary.mode() & 0o022 == 0;
-    let nothing_to_gain = || {
-        rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty())
-    };
-    roots || nothing_to_gain()
+/// The last word: what the new process does not listen on.
+fn serving(message: Message) -> Option<HashSet<String>> {
+    match message {
+        Message::Serving { left } => Some(left.into_iter().collect()),
+        _ => None,
+    }
+}
+
+/// What whoever has a binary started as this process gains by it.
+#[derive(Debug, Clone, Copy)]
+struct Rights {
+    user: u32,
+    capabilities: bool,
+}
+
+impl Rights {
+    /// Those of this process.
+    fn own() -> Self {
+        let none = rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty());
+        Self {
+            user: rustix::process::geteuid().as_raw(),
+            capabilities: !none,
+        }
+    }
+
+    /// Whether they can run whatever they like with these rights as it is.
+    fn may_name(self, peer: Option<u32>) -> bool {
+        match peer {
+            Some(ROOT) => true,
+            Some(peer) => peer == self.user && !self.capabilities,
+            None => false,
+        }
+    }
+
+    /// Whether whoever asks may have a binary of this owner and mode started: not if that is a way to rights that they have
+    /// not. To use the admin socket is no right to run anything.
+    fn trust(self, asked: &Asked, owner: u32, mode: u32) -> bool {
+        // Of the user's own capabilities a file that the user can write would be a way to get them.
+        let well_owned = owner == ROOT || owner == self.user && !self.capabilities;
+        // A program of root's that reads what it is to do somewhere is none of lb.
+        self.may_name(asked.peer) || asked.binary.is_none() && well_owned && mode & 0o022 == 0
+    }
 }
 
 fn tell_states(channel: &Channel, shared: &Shared) -> io::Result<()> {
     let servers: Vec<_> = shared.topology.server_states().collect();
     for part in servers.chunks(MANY) {
         channel.send(&Message::Servers(part.to_vec()), &[])?;
+    }
+    let frontends: Vec<_> = shared.topology.frontend_states().collect();
+    for part in frontends.chunks(MANY) {
+        channel.send(&Message::Frontends(part.to_vec()), &[])?;
     }
     let backends: Vec<_> = shared.topology.backend_states().collect();
     for part in backends.chunks(MANY) {
@@ -498,5 +551,39 @@ fn keep(mut reader: io::PipeReader, into: &Mutex<String>) {
         if into.len() < MOST_SAID {
             into.push_str(&said);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_has_lbs_rights_names_a_binary() {
+        const LB: u32 = 990;
+        const OTHER: u32 = 1000;
+        let may = |capabilities, peer, named: bool, owner, mode| {
+            let asked = Asked {
+                binary: named.then(|| "/opt/other".into()),
+                timeout: GONE,
+                peer,
+            };
+            let user = LB;
+            Rights { user, capabilities }.trust(&asked, owner, mode)
+        };
+        for capabilities in [false, true] {
+            assert!(may(capabilities, Some(ROOT), true, OTHER, 0o777));
+            // Nobody is known over TCP.
+            for peer in [Some(OTHER), None] {
+                assert!(!may(capabilities, peer, true, ROOT, 0o755), "{peer:?}");
+                assert!(may(capabilities, peer, false, ROOT, 0o755), "{peer:?}");
+                assert!(!may(capabilities, peer, false, ROOT, 0o775), "{peer:?}");
+                assert!(!may(capabilities, peer, false, OTHER, 0o755), "{peer:?}");
+            }
+        }
+        assert!(may(false, Some(LB), true, OTHER, 0o777));
+        assert!(!may(true, Some(LB), true, ROOT, 0o755));
+        assert!(may(false, Some(OTHER), false, LB, 0o755));
+        assert!(!may(true, Some(LB), false, LB, 0o755));
     }
 }

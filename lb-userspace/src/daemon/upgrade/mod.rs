@@ -1,9 +1,10 @@
 //! `lb upgrade`: another process of lb, of another version as a rule, takes this one's place, and nobody notices.
 //!
 //! The running process starts the new one and tells it all that it needs by a pair of sockets ([`channel`]): first what is
-//! listened on, then, once the new one has all that may be refused, its state. From then on both accept from the same
-//! sockets. Once the new one serves and the kernel path is its own, the old one stops doing what only one may do, lets the
-//! new one begin with that, and accepts no more. What it has accepted it serves to the end.
+//! listened on, then, once the new one has all that may be refused, its state. Once the
+//! kernel path is the new one's own, the old one stops doing what only one may do, lets the new one begin with that, and
+//! leaves the sockets to it: only then, when nothing can come between any more, does the new one accept. What the old one has
+//! accepted it serves to the end.
 //!
 //! Whatever goes wrong before that, the new process is ended and the old one goes on: [`give`] is the old one's part,
 //! [`take`] the new one's, [`last`] what is left of the old one.
@@ -11,6 +12,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -46,6 +48,15 @@ pub(super) fn own_binary() -> PathBuf {
         (_, Some(running)) => running,
         (named, None) => named.unwrap_or_else(|| "lb".into()),
     }
+}
+
+/// What the clock says that both processes have.
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// Reads what the other process says in a thread of its own. `None` at the end.

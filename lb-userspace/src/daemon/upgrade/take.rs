@@ -14,21 +14,21 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     VALUE, VARIABLE,
-    channel::{Channel, FORMAT, Heard, Hello, Message, Passed, Unknown},
-    listen,
+    channel::{Channel, FORMAT, Heard, Hello, Message, OLDEST, Passed, Unknown},
+    listen, monotonic,
 };
 use crate::{
     config::{
         Config,
         model::{Attach, Bind},
     },
-    daemon::notify,
+    daemon::{amend, notify},
     fastpath::succession::{self, Legacy},
     observe::{path::SharedPathStatus, stats::Sources},
     proxy::{Lent, Shared},
     topology::{
         Clock, Topology,
-        carried::{self, BackendState, ServerState},
+        carried::{self, BackendState, FrontendState, ServerState},
     },
 };
 
@@ -54,6 +54,9 @@ pub enum UpgradeError {
         "what operators have set in the running lb is not understood: {0}; it takes a restart, which forgets it"
     )]
     State(String),
+    /// Something that an operator has made of the file cannot be had here.
+    #[error("{0}")]
+    Amendment(String),
     /// The kernel path.
     #[error("the running lb has a kernel path, and this one cannot go on with it: {0}")]
     KernelPath(String),
@@ -71,12 +74,15 @@ pub struct Predecessor {
     stats: HashMap<String, OwnedFd>,
     admin: HashMap<PathBuf, OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// What operators have made of the file.
+    pub(in crate::daemon) amendments: amend::Carried,
 }
 
 /// What was said that holds from now on.
 #[derive(Debug, Default)]
 struct States {
     servers: Vec<ServerState>,
+    frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
 }
 
@@ -103,7 +109,7 @@ impl Predecessor {
             Message::Hello(hello) => hello,
             other => return Err(UpgradeError::Broken(format!("it says {other:?}"))),
         };
-        if hello.format != FORMAT {
+        if !(OLDEST..=FORMAT).contains(&hello.format) {
             let Hello {
                 version, format, ..
             } = hello;
@@ -116,6 +122,7 @@ impl Predecessor {
             stats: HashMap::new(),
             admin: HashMap::new(),
             stderr: None,
+            amendments: amend::Carried::default(),
         };
         loop {
             let Some(Heard {
@@ -131,6 +138,12 @@ impl Predecessor {
                         predecessor.take(name, descriptor);
                     }
                 }
+                Message::Files(files) => {
+                    for (path, device, inode) in files {
+                        predecessor.listeners.add_file(path, (device, inode));
+                    }
+                }
+                Message::Amendments(amendments) => predecessor.amendments = amendments,
                 Message::Offered => return Ok(Some(predecessor)),
                 other => return Err(UpgradeError::Broken(format!("it says {other:?}"))),
             }
@@ -149,12 +162,7 @@ impl Predecessor {
 
     /// The clock that its states are told by.
     pub(in crate::daemon) fn clock(&self) -> Clock {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::new(
-            u64::try_from(now.tv_sec).unwrap_or(0),
-            u32::try_from(now.tv_nsec).unwrap_or(0),
-        );
-        let age = now.saturating_sub(Duration::from_nanos(self.hello.clock));
+        let age = monotonic().saturating_sub(Duration::from_nanos(self.hello.clock));
         let here = Instant::now();
         Clock::new(here.checked_sub(age).unwrap_or(here))
     }
@@ -172,6 +180,11 @@ impl Predecessor {
     /// The admin socket that it has at `path`, if it is there.
     pub(in crate::daemon) fn admin(&mut self, path: &std::path::Path) -> Option<OwnedFd> {
         self.admin.remove(path)
+    }
+
+    /// The file that it has at `path`: device and inode.
+    pub(in crate::daemon) fn file(&self, path: &std::path::Path) -> Option<(u64, u64)> {
+        self.listeners.file(path)
     }
 
     /// Of the stats endpoint's binds, those that it listens on; and the others.
@@ -230,7 +243,7 @@ impl Predecessor {
         Err(UpgradeError::KernelPath(why))
     }
 
-    /// Serves beside it by now. Waits for its word that everything is this process's.
+    /// All that can fail has been done. Waits for its word that everything is this process's.
     ///
     /// # Errors
     /// What it has found out meanwhile is not understood.
@@ -360,7 +373,7 @@ impl States {
         } = heard;
         let message = match message {
             Ok(message) => message,
-            Err(unknown) if ["Servers", "Kernel"].contains(&&*unknown.name) => {
+            Err(unknown) if ["Servers", "Frontends", "Kernel"].contains(&&*unknown.name) => {
                 return Err(UpgradeError::State(unknown.to_string()));
             }
             Err(unknown) => {
@@ -372,6 +385,7 @@ impl States {
         };
         match message {
             Message::Servers(mut servers) => self.servers.append(&mut servers),
+            Message::Frontends(mut frontends) => self.frontends.append(&mut frontends),
             Message::Backends(mut backends) => self.backends.append(&mut backends),
             Message::Figures(figures) => carried::add(&shared.topology, &figures),
             Message::Spreads(spreads) => carried::add_spreads(&shared.topology, &spreads),
@@ -394,6 +408,7 @@ impl States {
     fn settle(&self, topology: &Topology) -> Result<(), UpgradeError> {
         topology
             .take_states(&self.servers, &self.backends)
+            .and_then(|()| topology.take_frontends(&self.frontends))
             .map_err(UpgradeError::State)
     }
 

@@ -63,11 +63,13 @@ impl Sent {
             let mut numbers = Vec::new();
             visit(&mut |name, how, counter| {
                 let now = counter.value();
-                let before = known.insert(name, now).unwrap_or(0);
+                let known = known.insert(name, now);
+                let before = known.unwrap_or(0);
                 let number = match how {
                     How::Sum => now.saturating_sub(before),
                     How::Max if now > before => now,
-                    How::Max => 0,
+                    How::Once if known.is_none() => now,
+                    How::Max | How::Once => 0,
                 };
                 if number > 0 {
                     numbers.push((name.to_owned(), number));

@@ -100,3 +100,98 @@ fn figures_are_told_once_and_add_up() {
     let total = &after.backends[0].servers[0].counters.times.total;
     assert_eq!((total.mean(), total.max()), (20, 20));
 }
+
+#[test]
+fn whatever_a_check_finds_has_a_name_that_leads_back() {
+    // Who adds one is told here to add it to `ALL` as well.
+    let place = |status| match status {
+        CheckStatus::SockErr => 0,
+        CheckStatus::L4Ok => 1,
+        CheckStatus::L4Tout => 2,
+        CheckStatus::L4Con => 3,
+        CheckStatus::L6Ok => 4,
+        CheckStatus::L6Tout => 5,
+        CheckStatus::L6Rsp => 6,
+        CheckStatus::Hana => 7,
+        CheckStatus::L7Ok => 8,
+        CheckStatus::L7Okc => 9,
+        CheckStatus::L7Tout => 10,
+        CheckStatus::L7Rsp => 11,
+        CheckStatus::L7Sts => 12,
+    };
+    let places: Vec<usize> = CheckStatus::ALL.into_iter().map(place).collect();
+    assert_eq!(places, (0..=12).collect::<Vec<_>>());
+    for status in CheckStatus::ALL {
+        assert_eq!(CheckStatus::named(status.name()), Some(status));
+    }
+}
+
+#[test]
+fn orders_and_a_wish_to_stop_go_along() {
+    let checked = |maxconn, address: &str| {
+        let mut server = fixtures::server("a", address);
+        server.maxconn = maxconn;
+        let backend = fixtures::backend("be", Balance::RoundRobin, vec![server]);
+        fixtures::config(
+            vec![fixtures::frontend("fe", ([127, 0, 0, 1], 0).into(), "be")],
+            vec![backend],
+        )
+    };
+    let before = Topology::begun(&checked(Some(9), "127.0.0.1:1"), Clock::new(Instant::now()));
+    let backend = before.backend("be").unwrap();
+    let a = &backend.servers[0];
+    backend.set_maxconn(a, Some(3));
+    backend.move_server(a, ([127, 0, 0, 2], 7).into());
+    a.set_stopping(true);
+    a.enable_checks(false);
+    a.enable_agent(false);
+    a.set_check_elsewhere(|to| to.port = Some(99));
+    a.set_agent_elsewhere(|to| to.send = Some(b"hm\n".to_vec()));
+
+    let after = moved(&before, &checked(Some(9), "127.0.0.1:1"));
+    let b = &after.backend("be").unwrap().servers[0];
+    assert_eq!((b.maxconn(), b.address()), (Some(3), a.address()));
+    assert!(b.is_stopping() && !b.checks_enabled() && !b.agent_enabled());
+    assert_eq!(b.check_elsewhere(), a.check_elsewhere());
+    assert_eq!(b.agent_elsewhere(), a.agent_elsewhere());
+
+    let after = moved(&before, &checked(None, "127.0.0.3:1"));
+    let b = &after.backend("be").unwrap().servers[0];
+    let file = SocketAddr::from(([127, 0, 0, 3], 1));
+    assert_eq!((b.maxconn(), b.address().inet()), (None, Some(file)));
+    assert!(!b.is_stopping(), "another server");
+}
+
+#[test]
+fn an_unknown_order_is_refused() {
+    let before = Topology::new(&config(1, false));
+    let state = before.server_states().next().unwrap();
+    let text = serde_json::to_string(&state).unwrap();
+    let text = text.replacen("\"by_file\"", "\"mood\":1,\"by_file\"", 1);
+    let error = serde_json::from_str::<ServerState>(&text).unwrap_err();
+    assert!(error.to_string().contains("mood"), "{error}");
+}
+
+#[test]
+fn means_do_not_rise_while_the_other_process_serves_its_last() {
+    let [before, after] = [0, 1].map(|_| Topology::new(&config(1, false)));
+    let of = |topology: &Topology| Arc::clone(&topology.backends[0].servers[0].counters);
+    let mut sent = Sent::default();
+    for _ in 0..2000 {
+        of(&before).times.total.add(100);
+    }
+    add(&after, &through(&sent.next(&before)));
+    let mean = of(&before).times.total.mean();
+    assert_eq!(of(&after).times.total.mean(), mean);
+    for _ in 0..50 {
+        // One long request, then many short ones: the sum rises and falls.
+        of(&before).times.total.add(10_000);
+        add(&after, &through(&sent.next(&before)));
+        for _ in 0..600 {
+            of(&before).times.total.add(1);
+        }
+        add(&after, &through(&sent.next(&before)));
+    }
+    assert_eq!(of(&after).times.total.mean(), mean);
+    assert_eq!(of(&after).times.total.max(), 10_000);
+}

@@ -12,13 +12,15 @@ pub enum How {
     Sum,
     /// The larger one counts.
     Max,
+    /// They are added up once: what decays says nothing by how much it changes.
+    Once,
 }
 
 impl How {
     /// Has a counter go on from a number of another process.
     pub fn add(self, counter: &Counter, number: u64) {
         match self {
-            How::Sum => counter.add(number),
+            How::Sum | How::Once => counter.add(number),
             How::Max => counter.raise(number),
         }
     }
@@ -132,8 +134,8 @@ impl Times {
 
 impl Average {
     fn each(&self, f: Each<'_>, [sum, samples, max]: [&'static str; 3]) {
-        f(sum, How::Sum, &self.sum);
-        f(samples, How::Sum, &self.samples);
+        f(sum, How::Once, &self.sum);
+        f(samples, How::Once, &self.samples);
         f(max, How::Max, &self.max);
     }
 }

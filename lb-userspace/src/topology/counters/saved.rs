@@ -61,26 +61,24 @@ impl KernelTraffic {
         ]
     }
 
-    /// Notes all that the kernel has counted, and what of that its present maps have not.
+    /// Notes all that the kernel has counted. What of that its present maps have not is among the counters that are visited.
     fn save(&self, numbers: &mut Numbers) {
         let all = KERNEL.iter().map(|name| format!("kernel_{name}"));
-        let all = all.zip(self.counters());
-        let earlier = EARLIER.iter().map(|name| (*name).to_owned());
-        for (name, counter) in all.chain(earlier.zip(&self.earlier)) {
+        for (name, counter) in all.zip(self.counters()) {
             if counter.value() > 0 {
                 numbers.insert(name, counter.value());
             }
         }
     }
 
+    /// Has all that the kernel has counted again, once the counters have been visited.
     fn restore(&self, numbers: &Numbers) {
         let number = |name: &str| numbers.get(name).copied().unwrap_or(0);
         for (at, (name, counter)) in KERNEL.iter().zip(self.counters()).enumerate() {
             let all = number(&format!("kernel_{name}"));
             let before = number(EARLIER[at]);
             counter.set(all);
-            if let (Some(earlier), Some(maps)) = (self.earlier.get(at), self.maps.get(at)) {
-                earlier.set(before);
+            if let Some(maps) = self.maps.get(at) {
                 maps.set(all.saturating_sub(before));
             }
         }
@@ -142,39 +140,43 @@ mod tests {
     }
 
     /// A process that has the numbers of an earlier one, after the kernel path has begun there.
-    fn next(before: &KernelTraffic, taken_over: bool) -> KernelTraffic {
-        let mut numbers = Numbers::new();
-        before.save(&mut numbers);
-        let after = KernelTraffic::default();
-        after.restore(&numbers);
-        after.begin(taken_over);
+    fn next(before: &ServerCounters, taken_over: bool) -> ServerCounters {
+        let after = ServerCounters::default();
+        after.restore(&before.save());
+        after.kernel.begin(taken_over);
         after
     }
 
     #[test]
     fn kernel_traffic_is_counted_once_whether_maps_stay_or_go() {
-        let first = KernelTraffic::default();
-        first.take([10, 100, 0, 1, 1]);
+        let first = ServerCounters::default();
+        first.kernel.take([10, 100, 0, 1, 1]);
         let second = next(&first, false);
         assert_eq!(
-            second.connections.value(),
+            second.kernel.connections.value(),
             10,
             "before the kernel path is polled"
         );
-        second.take([3, 30, 0, 1, 1]);
+        second.kernel.take([3, 30, 0, 1, 1]);
         assert_eq!(
-            (second.connections.value(), second.bytes_in.value()),
+            (
+                second.kernel.connections.value(),
+                second.kernel.bytes_in.value()
+            ),
             (13, 130)
         );
         let third = next(&second, true);
-        third.take([4, 40, 0, 1, 1]);
+        third.kernel.take([4, 40, 0, 1, 1]);
         assert_eq!(
-            (third.connections.value(), third.bytes_in.value()),
+            (
+                third.kernel.connections.value(),
+                third.kernel.bytes_in.value()
+            ),
             (14, 140)
         );
         let fourth = next(&third, false);
-        assert_eq!(fourth.take([0; 5]), 0);
-        assert_eq!(fourth.take([2, 0, 0, 0, 0]), 2);
-        assert_eq!(fourth.connections.value(), 16);
+        assert_eq!(fourth.kernel.take([0; 5]), 0);
+        assert_eq!(fourth.kernel.take([2, 0, 0, 0, 0]), 2);
+        assert_eq!(fourth.kernel.connections.value(), 16);
     }
 }

@@ -12,12 +12,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 
 use super::Server;
-use crate::config::model;
+use crate::{config::model, topology::carried::FileSays};
 
 /// Where something is asked instead of where the file says, as far as an operator has said so.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Elsewhere {
     /// Another address.
     pub address: Option<IpAddr>,
@@ -25,6 +27,18 @@ pub struct Elsewhere {
     pub port: Option<u16>,
     /// What an agent is sent instead.
     pub send: Option<Vec<u8>>,
+}
+
+/// The orders, for the process that takes this one's place. What it does not know of it must not leave out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersState {
+    maxconn: Option<u32>,
+    by_file: bool,
+    checks_off: bool,
+    agent_off: bool,
+    check: Elsewhere,
+    agent: Elsewhere,
 }
 
 /// The orders. They outlive a configuration.
@@ -55,6 +69,37 @@ impl Orders {
 }
 
 impl Server {
+    /// What operators have ordered.
+    pub(in crate::topology) fn orders(&self) -> OrdersState {
+        OrdersState {
+            maxconn: self.maxconn(),
+            by_file: self.is_disabled_by_file(),
+            checks_off: !self.checks_enabled(),
+            agent_off: !self.agent_enabled(),
+            check: Elsewhere::clone(&self.check_elsewhere()),
+            agent: Elsewhere::clone(&self.agent_elsewhere()),
+        }
+    }
+
+    /// The same orders hold here, where the file says what it has said in the other process.
+    pub(in crate::topology) fn take_orders(
+        &self,
+        orders: &OrdersState,
+        file: &FileSays,
+        before: &FileSays,
+    ) {
+        if file.maxconn == before.maxconn && self.maxconn() != orders.maxconn {
+            self.set_maxconn(orders.maxconn);
+        }
+        if file.disabled == before.disabled {
+            self.set_by_file(orders.by_file);
+        }
+        self.enable_checks(!orders.checks_off);
+        self.enable_agent(!orders.agent_off);
+        self.set_check_elsewhere(|to| to.clone_from(&orders.check));
+        self.set_agent_elsewhere(|to| to.clone_from(&orders.agent));
+    }
+
     /// Most connections at a time; `None` is unbounded.
     pub fn maxconn(&self) -> Option<u32> {
         Some(self.live.orders.maxconn.load(SeqCst)).filter(|&max| max != u32::MAX)
