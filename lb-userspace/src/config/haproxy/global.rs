@@ -245,7 +245,8 @@ impl Global {
         }
     }
 
-    /// `stats socket ADDRESS [level LEVEL] [mode MODE] [user USER] [group GROUP]`
+    /// `stats socket ADDRESS [level LEVEL] [mode MODE] [user USER] [group GROUP]`. Of the words of a bind that say who gets in
+    /// none is passed over: a socket without them would be open to more than it was.
     fn socket(&mut self, line: &Line, says: &mut Says) {
         let address = line.text(2);
         let path = address.strip_prefix("unix@").unwrap_or(address);
@@ -284,8 +285,14 @@ impl Global {
                     };
                     map.set(name, Value::text(value, line.span_of(at)));
                 }
-                // `expose-fd listeners` is for HAProxy's way to reload; what else there is changes nothing here.
-                _ => continue,
+                // `expose-fd listeners` is for HAProxy's way to reload; the others change nothing of what is answered.
+                "expose-fd" if value == "listeners" => {}
+                "name" | "severity-output" | "backlog" | "maxconn" | "process" | "thread" => {}
+                other => {
+                    let what = format!("stats socket … {other}");
+                    says.unsupported(line.span_of(at - 1), &what);
+                    return;
+                }
             }
             at += 1;
         }
