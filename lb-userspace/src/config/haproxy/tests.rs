@@ -3,6 +3,7 @@
 use super::{Options, import};
 use crate::config::{self, Config, Source};
 
+mod checks;
 mod meaning;
 mod names;
 mod operators;
