@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{decode::Decoder, model::Observe, observe, table::Table},
+    super::{decode::Decoder, model::Observe, observe, table::Table, tree::Entry},
     SHORTEST, no_effect,
 };
 
@@ -27,19 +27,19 @@ pub(super) struct When {
 }
 
 pub(super) fn when(d: &mut Decoder<'_>, table: &mut Table<'_>) -> When {
-    let mut pause = |d: &mut Decoder<'_>, key: &'static str| {
-        let e = table.take(key)?;
-        d.duration(&e.value, &format!("`{key}`"), SHORTEST)
+    let pause = |d: &mut Decoder<'_>, e: Option<&Entry>| {
+        let e = e?;
+        d.duration(&e.value, &format!("`{}`", e.key), SHORTEST)
     };
-    let interval = pause(d, "interval");
-    let fast_interval = pause(d, "fast_interval");
-    let down_interval = pause(d, "down_interval");
-    let mut count = |d: &mut Decoder<'_>, key: &'static str| {
-        let e = table.take(key)?;
-        d.number(&e.value, &format!("`{key}`"), 1..=1000)
+    let interval = pause(d, table.take("interval"));
+    let fast_interval = pause(d, table.take("fast_interval"));
+    let down_interval = pause(d, table.take("down_interval"));
+    let count = |d: &mut Decoder<'_>, e: Option<&Entry>| {
+        let e = e?;
+        d.number(&e.value, &format!("`{}`", e.key), 1..=1000)
     };
-    let rise = count(d, "rise");
-    let fall = count(d, "fall");
+    let rise = count(d, table.take("rise"));
+    let fall = count(d, table.take("fall"));
     let timeout = table
         .take("timeout")
         .and_then(|e| d.duration(&e.value, "`timeout`", Duration::from_millis(1)));
@@ -66,17 +66,18 @@ pub(super) fn states(
     table: &mut Table<'_>,
     fits: impl Fn(&str) -> bool,
 ) -> States {
-    let mut flag = |key: &'static str| {
-        let Some(e) = table.take(key) else {
+    let mut flag = |e: Option<&Entry>| {
+        let Some(e) = e else {
             return false;
         };
-        if !fits(key) {
+        if !fits(&e.key) {
             no_effect(d, e);
         }
-        d.boolean(&e.value, &format!("`{key}`")).unwrap_or(false)
+        d.boolean(&e.value, &format!("`{}`", e.key))
+            .unwrap_or(false)
     };
     States {
-        disable_on_404: flag("disable_on_404"),
-        send_state: flag("send_state"),
+        disable_on_404: flag(table.take("disable_on_404")),
+        send_state: flag(table.take("send_state")),
     }
 }
