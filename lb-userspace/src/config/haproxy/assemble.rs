@@ -8,6 +8,7 @@ use super::{
     halves::{mode, prepare},
     inherit::{complete, less, without_idle_hash},
     lines::{self, Line, SECTIONS},
+    log,
     order::ordered,
     proxy::{Kind, Proxy},
     resolvers,
@@ -145,6 +146,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             _ => unknown(head, &mut says),
         }
     }
+    let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
+    log::of_proxies(&mut global, logging, &mut says);
     let mut root = Map::default();
     root.set_at(
         "global",

@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    log,
     says::Says,
     value::{Map, Value},
     versions::tls_options,
@@ -158,7 +159,12 @@ impl Global {
             "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
-            "log" => self.log(line, says),
+            "log" => {
+                if let Some(target) = log::target(line, says) {
+                    self.keys.push("log", target);
+                    self.logs = true;
+                }
+            }
             "stats" => self.stats(line, says),
             "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
                 says.unsupported(line.span(), keyword);
@@ -175,65 +181,6 @@ impl Global {
                 None => says.unsupported(line.span(), keyword),
             },
         }
-    }
-
-    /// `log ADDRESS [len N] [format F] FACILITY [LEVEL [MINLEVEL]]`
-    fn log(&mut self, line: &Line, says: &mut Says) {
-        let Some(address) = says.need(line, 1, "an address") else {
-            return;
-        };
-        let span = line.span_of(1);
-        let target = match address {
-            "stdout" | "stderr" | "fd@1" | "fd@2" => "stderr".to_owned(),
-            path if path.starts_with('/') => format!("unix:{path}"),
-            path if path.starts_with("unix@") => path.replacen("unix@", "unix:", 1),
-            other if other.starts_with("ring@") || other.starts_with("fd@") => {
-                says.unsupported(span, other);
-                return;
-            }
-            other => {
-                let other = ["udp@", "udp4@", "udp6@", "ipv4@", "ipv6@"]
-                    .iter()
-                    .find_map(|prefix| other.strip_prefix(prefix))
-                    .unwrap_or(other);
-                match other.strip_prefix("tcp@") {
-                    Some(address) => format!("tcp://{address}"),
-                    None => format!("udp://{other}"),
-                }
-            }
-        };
-        let mut at = 2;
-        while matches!(line.text(at), "len" | "format" | "sample" | "profile") {
-            if line.text(at) != "format"
-                || !matches!(
-                    line.text(at + 1),
-                    "rfc3164" | "raw" | "local" | "short" | "timed"
-                )
-            {
-                says.warn(
-                    line.span_of(at),
-                    format!("`{}` of a log is left out", line.text(at)),
-                );
-            }
-            at += 2;
-        }
-        let mut map = Map::default();
-        map.set("target", Value::text(target, span));
-        if !line.text(at).is_empty() {
-            map.set("facility", Value::plain(line.text(at), line.span_of(at)));
-        }
-        if !line.text(at + 1).is_empty() {
-            map.set(
-                "level",
-                Value::plain(line.text(at + 1), line.span_of(at + 1)),
-            );
-        }
-        if !line.text(at + 2).is_empty() {
-            let message = "the least level of a log is left out: lb sends levels as they are";
-            says.warn(line.span_of(at + 2), message);
-        }
-        self.keys.push("log", Value::map(map, line.span()));
-        self.logs = true;
     }
 
     /// `stats socket PATH …`, `stats timeout …`
