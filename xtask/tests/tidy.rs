@@ -129,6 +129,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
+    ("when.rs", &["health_check"]),
     ("accepting.rs", &["frontends", "defaults"]),
     ("resolvers.rs", &["resolvers", "backends"]),
 ];

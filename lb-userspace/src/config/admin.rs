@@ -6,6 +6,7 @@ use super::{
     address,
     decode::Decoder,
     model::{Address, AdminLevel, AdminSocket, Global, Permissions},
+    source::Span,
     tree::{Entry, Kind, Node},
     unix,
 };
@@ -21,36 +22,43 @@ const LEVELS: &[(&str, AdminLevel)] = &[
 /// where there is none, they have the default beside those of the file.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry, global: &mut Global) {
     let what = "`admin_socket`";
-    let sockets: Vec<AdminSocket> = match &entry.value.kind {
-        Kind::Sequence(items) => items.iter().filter_map(|item| one(d, item, what)).collect(),
-        _ => one(d, &entry.value, what).into_iter().collect(),
-    };
-    if let Kind::Sequence(items) = &entry.value.kind {
-        for (at, socket) in sockets.iter().enumerate() {
-            if sockets
-                .get(..at)
-                .is_some_and(|before| before.iter().any(|b| b.address == socket.address))
-                && let Some(item) = items.get(at)
-            {
-                d.error(
-                    item.span,
-                    format!("`{}` is listened on twice", socket.address),
-                    "remove one of them",
-                );
-            }
-        }
-    }
+    let sockets: Vec<(AdminSocket, Span)> = d
+        .one_or_more(&entry.value)
+        .iter()
+        .filter_map(|item| Some((one(d, item, what)?, item.span)))
+        .collect();
     let own = sockets
         .iter()
-        .filter(|socket| socket.level == AdminLevel::Admin)
-        .find_map(|socket| socket.address.path());
+        .filter(|(socket, _)| socket.level == AdminLevel::Admin)
+        .find_map(|(socket, _)| socket.address.path());
     match own {
         Some(path) => {
             global.admin_socket = path.to_owned();
-            global.admin_sockets = sockets;
+            global.admin_sockets.clear();
         }
-        None => global.admin_sockets.extend(sockets),
+        None => {
+            let taken = |socket: &AdminSocket| {
+                let mut defaults = global.admin_sockets.iter();
+                defaults.any(|default| default.address == socket.address)
+            };
+            for (socket, span) in sockets.iter().filter(|(socket, _)| taken(socket)) {
+                let message = format!(
+                    "`{}` is where lb listens by itself, with the level `admin`, as long as no other socket has that level",
+                    socket.address
+                );
+                d.error(*span, message, "write `level: admin`, or another path");
+            }
+        }
     }
+    for (at, (socket, span)) in sockets.iter().enumerate() {
+        let mut before = sockets.iter().take(at);
+        if before.any(|(other, _)| other.address == socket.address) {
+            let message = format!("`{}` is listened on twice", socket.address);
+            d.error(*span, message, "remove one of them");
+        }
+    }
+    let sockets = sockets.into_iter().map(|(socket, _)| socket);
+    global.admin_sockets.extend(sockets);
 }
 
 /// The socket that there is where the file says nothing else.

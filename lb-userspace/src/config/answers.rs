@@ -196,9 +196,7 @@ fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Opt
             }
         }
     }
-    let content_type = table
-        .take("content_type")
-        .and_then(|e| d.line(&e.value, "`content_type`"));
+    let content_type = table.take("content_type");
     let bodies: Vec<&Entry> = ["body", "file", "template_file", "page"]
         .iter()
         .filter_map(|key| table.take(key))
@@ -216,6 +214,21 @@ fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Opt
             format!("remove them, or `{}`", page.key),
         );
     }
+    if let Some(kind) = content_type {
+        let page = bodies.iter().any(|e| e.key == "page");
+        let (why, mend) = match page {
+            true => ("beside `page`, which has its own", "remove it, or `page`"),
+            false => (
+                "without a body",
+                "add `body`, `file` or `template_file`, or remove it",
+            ),
+        };
+        if page || bodies.is_empty() {
+            let message = format!("`content_type` has no effect {why}");
+            d.error(kind.key_span, message, mend);
+        }
+    }
+    let content_type = content_type.and_then(|e| d.line(&e.value, "`content_type`"));
     for e in bodies {
         let kind = content_type.clone();
         match e.key.as_str() {
@@ -226,8 +239,16 @@ fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Opt
             "page" if matches!(&e.value.kind, Kind::Scalar(s) if s.text == "true") => {
                 found.body = Some((Body::Page, String::new()));
             }
+            "page" if matches!(&e.value.kind, Kind::Scalar(s) if s.plain && s.text == "false") => {
+                let message = "`page: false` has no effect: there is no page unless it says so";
+                d.error(
+                    e.key_span,
+                    message,
+                    "remove it, or write `true` or a file's name",
+                );
+            }
             "page" => {
-                let page = errorfiles::file(d, found.status.as_u16(), &e.value)?;
+                let page = errorfiles::file(d, found.status.as_u16(), &e.value, "`page`")?;
                 found.status = page.status;
                 found.reason = page.reason;
                 found.headers = page

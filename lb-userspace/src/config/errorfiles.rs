@@ -84,12 +84,13 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
     if let Kind::Mapping(_) = &entry.value.kind {
         return Some((status, elsewhere(d, entry)?));
     }
-    Some((status, file(d, status, &entry.value)?))
+    let what = format!("`{status}`");
+    Some((status, file(d, status, &entry.value, &what)?))
 }
 
-/// A file that is the page for a status.
-pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node) -> Option<Page> {
-    let path = d.path(node, &format!("`{status}`"))?;
+/// A file that is the page for a status; `what` is its key.
+pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node, what: &str) -> Option<Page> {
+    let path = d.path(node, what)?;
     let bytes = read(d, &path, node.span)?;
     let page = match bytes.starts_with(b"HTTP/") {
         true => message(&bytes),

@@ -7,19 +7,18 @@ use super::{
     decode::Decoder,
     expect, introduction,
     model::{CheckKind, HTTP_2, HealthCheck, Introduced},
-    observe,
     source::Spanned,
+    table::Table,
     tls,
     tree::{Entry, Kind, Node},
     units::Problem,
 };
+use crate::tls::ServerOptions;
 
-/// HAProxy's default.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// HAProxy's default.
-const RISE: u32 = 2;
-/// HAProxy's default.
-const FALL: u32 = 3;
+mod when;
+
+use when::{States, When, states, when};
+
 /// Shorter intervals load servers more than they tell.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -154,6 +153,7 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
         address: address.map(|address| address.value),
         port: Some(port?),
         tls: None,
+        bare: false,
         introduction: Introduced::default(),
         observe: None,
         disable_on_404: false,
@@ -165,43 +165,83 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
 /// Reads `health_check:`; the inner `None` is `type: none`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Option<HealthCheck>>> {
     let mut table = d.table(&entry.value, entry.key_span, "`health_check`")?;
-    let kind = match table.take("type") {
+    let kind = kind(d, &mut table);
+    let when = when(d, &mut table);
+    let then = then(d, table.take("then"));
+    let asked = asked(d, &mut table, kind);
+    let states = states(d, &mut table, |key| {
+        // Any of its connections may be the one that asks by HTTP.
+        let mut kinds = then.iter().map(|(kind, _)| *kind);
+        kind.is_none_or(|kind| kind.takes(key)) || kinds.any(|kind| kind.takes(key))
+    });
+    table.finish(d, &[], WORDS);
+    if kind? == Type::None {
+        return Some(Spanned::new(None, entry.key_span));
+    }
+    let check = HealthCheck {
+        then: then
+            .into_iter()
+            .map(|(_, asked)| asked.at(&when, states, Vec::new()))
+            .collect(),
+        ..asked?.at(&when, states, Vec::new())
+    };
+    Some(Spanned::new(Some(check), entry.key_span))
+}
+
+fn kind(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Type> {
+    match table.take("type") {
         Some(e) => d.choice(&e.value, "`type`", TYPES, &[]),
         None => {
             d.missing(
-                &table,
+                table,
                 "type",
                 "write `type: tcp`, `type: http` or `type: none`",
             );
             None
         }
-    };
-    let interval = table
-        .take("interval")
-        .and_then(|e| d.duration(&e.value, "`interval`", SHORTEST));
-    let other = |d: &mut Decoder<'_>, e: Option<&Entry>| {
-        let e = e?;
-        d.duration(&e.value, &format!("`{}`", e.key), SHORTEST)
-    };
-    let fast_interval = other(d, table.take("fast_interval"));
-    let down_interval = other(d, table.take("down_interval"));
-    let rise = table
-        .take("rise")
-        .and_then(|e| d.number(&e.value, "`rise`", 1..=1000));
-    let fall = table
-        .take("fall")
-        .and_then(|e| d.number(&e.value, "`fall`", 1..=1000));
-    let timeout = table
-        .take("timeout")
-        .and_then(|e| d.duration(&e.value, "`timeout`", Duration::from_millis(1)));
+    }
+}
+
+/// What is asked over one connection.
+struct Asked {
+    kind: CheckKind,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    tls: Option<ServerOptions>,
+    bare: bool,
+    introduction: Introduced,
+}
+
+impl Asked {
+    fn at(self, when: &When, states: States, then: Vec<HealthCheck>) -> HealthCheck {
+        HealthCheck {
+            kind: self.kind,
+            interval: when.interval,
+            fast_interval: when.fast_interval,
+            down_interval: when.down_interval,
+            rise: when.rise,
+            fall: when.fall,
+            timeout: when.timeout,
+            address: self.address,
+            port: self.port,
+            tls: self.tls,
+            bare: self.bare,
+            introduction: self.introduction,
+            observe: when.observe,
+            disable_on_404: states.disable_on_404,
+            send_state: states.send_state,
+            then,
+        }
+    }
+}
+
+fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Option<Asked> {
     let port = table
         .take("port")
         .and_then(|e| d.number(&e.value, "`port`", 1..=u16::MAX));
     let address = table
         .take("address")
         .and_then(|e| d.parsed(&e.value, "`address`", ip));
-    let observe = observe::decode(d, &mut table);
-    let then = then(d, table.take("then"));
     // What does not belong to the check is told of and not looked at.
     let mut take = |d: &mut Decoder<'_>, key: &'static str| {
         let e = table.take(key)?;
@@ -218,12 +258,6 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         header_value(d, &e.value, "`service`", name)
     });
     let request = request(d, &mut take, kind);
-    let mut flag = |d: &mut Decoder<'_>, key: &'static str| {
-        let e = take(d, key)?;
-        d.boolean(&e.value, &format!("`{key}`"))
-    };
-    let disable_on_404 = flag(d, "disable_on_404");
-    let send_state = flag(d, "send_state");
     let (send, expect, steps) = (take(d, "send"), take(d, "expect"), take(d, "steps"));
     let script = match kind {
         Some(Type::Tcp) => expect::script(d, send, expect, steps),
@@ -237,24 +271,10 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     let expected = expected
         .and_then(|e| expect::http(d, e))
         .unwrap_or_default();
-    table.finish(
-        d,
-        &[],
-        &[
-            (
-                "slowstart",
-                "it is a server's, or `default_server: { slowstart: … }`",
-            ),
-            ("uri", "it is `path`"),
-            ("inter", "it is `interval`"),
-            ("httpchk", "it is `type: http`"),
-            ("check_ssl", "it is `type: https`, or `tls`"),
-            ("sni", "it is `tls: { sni: NAME }`"),
-        ],
-    );
     let kind = kind?;
     let kind = match kind {
-        Type::None => return Some(Spanned::new(None, entry.key_span)),
+        // What it says is not looked at.
+        Type::None => CheckKind::Tcp,
         Type::Tcp if script.is_empty() => CheckKind::Tcp,
         Type::Tcp => CheckKind::Script(script),
         Type::Ssl => CheckKind::Ssl,
@@ -282,11 +302,20 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
             content: expected.content,
         },
     };
+    let bare = tls.as_ref().is_some_and(|tls| tls.value.is_none());
     let tls = tls.and_then(|tls| {
         let Some(options) = tls.value else {
-            let mend =
-                "remove it: a check is TLS where the server's `tls` is or it has one of its own";
-            d.error(tls.span, "`tls: false` has no effect in a check", mend);
+            if port.is_some() || address.is_some() {
+                let message = "`tls: false` has no effect beside a `port` or an `address`: there is no TLS there";
+                d.error(tls.span, message, "remove it");
+            } else if let CheckKind::Http { secure: true, .. } = kind {
+                let mend = "write `type: http`, or remove it";
+                d.error(
+                    tls.span,
+                    "`type: https` and `tls: false` exclude one another",
+                    mend,
+                );
+            }
             return None;
         };
         let other = options
@@ -304,71 +333,62 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         }
         Some(options)
     });
-    let check = HealthCheck {
+    Some(Asked {
         kind,
-        interval: interval.unwrap_or(INTERVAL),
-        fast_interval,
-        down_interval,
-        rise: rise.unwrap_or(RISE),
-        fall: fall.unwrap_or(FALL),
-        timeout,
         address: address.map(|address| address.value),
         port,
         tls,
+        bare,
         introduction: send_proxy.unwrap_or_default(),
-        observe,
-        disable_on_404: disable_on_404.unwrap_or(false),
-        send_state: send_state.unwrap_or(false),
-        then,
-    };
-    Some(Spanned::new(Some(check), entry.key_span))
+    })
 }
 
 /// `then`: what comes after, each with the keys of what is asked and none of when.
-fn then(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<HealthCheck> {
+fn then(d: &mut Decoder<'_>, entry: Option<&Entry>) -> Vec<(Type, Asked)> {
     let Some(entry) = entry else {
         return Vec::new();
     };
+    // What the check takes beside those.
+    let nothing = Node::new(entry.value.span, Kind::Mapping(Vec::new()));
+    let Some(mut of_all) = d.table(&nothing, entry.key_span, "`then`") else {
+        return Vec::new();
+    };
+    when(d, &mut of_all);
+    states(d, &mut of_all, |_| true);
+    of_all.take("then");
     let mut all = Vec::new();
     for node in d.one_or_more(&entry.value) {
-        if let Kind::Mapping(keys) = &node.kind {
-            let strange = keys.iter().filter(|e| OF_ALL.contains(&e.key.as_str()));
-            for e in strange {
-                d.error(
-                    e.key_span,
-                    format!("`{}` below `then` has no effect", e.key),
-                    "write it beside `then`: it holds for all of them",
-                );
-            }
-        }
-        let entry = Entry {
-            value: std::rc::Rc::clone(node),
-            ..entry.clone()
+        let Some(mut table) = d.table(node, node.span, "a check of `then`") else {
+            continue;
         };
-        if let Some(Spanned {
-            value: Some(check), ..
-        }) = decode(d, &entry)
-        {
-            all.push(check);
+        let kind = kind(d, &mut table);
+        let asked = asked(d, &mut table, kind);
+        let beside = "write it beside `then`: it holds for all of them";
+        let hints: Vec<_> = of_all.keys().iter().map(|key| (*key, beside)).collect();
+        table.finish(d, &[], &[hints.as_slice(), WORDS].concat());
+        match (kind, asked) {
+            (Some(Type::None), _) => {
+                let message = "`type: none` below `then` asks nothing";
+                d.error(node.span, message, "remove it");
+            }
+            (Some(kind), Some(asked)) => all.push((kind, asked)),
+            _ => {}
         }
     }
     all
 }
 
-/// Keys that hold for all connections of a check.
-const OF_ALL: &[&str] = &[
-    "interval",
-    "fast_interval",
-    "down_interval",
-    "rise",
-    "fall",
-    "timeout",
-    "observe",
-    "error_limit",
-    "on_error",
-    "then",
-    "send_state",
-    "disable_on_404",
+/// What is written here for words of others.
+const WORDS: &[(&str, &str)] = &[
+    (
+        "slowstart",
+        "it is a server's, or `default_server: { slowstart: … }`",
+    ),
+    ("uri", "it is `path`"),
+    ("inter", "it is `interval`"),
+    ("httpchk", "it is `type: http`"),
+    ("check_ssl", "it is `type: https`, or `tls`"),
+    ("sni", "it is `tls: { sni: NAME }`"),
 ];
 
 /// What is asked for.

@@ -71,6 +71,11 @@ impl<'n> Table<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
+    /// The keys that were asked for.
+    pub(super) fn keys(&self) -> &[&'static str] {
+        &self.known
+    }
+
     /// All entries, for mappings whose keys are names.
     pub(super) fn entries(&self) -> &'n [Entry] {
         self.entries

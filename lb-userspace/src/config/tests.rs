@@ -1,5 +1,6 @@
 //! Whole files, right and wrong.
 
+mod admin;
 mod between;
 mod files;
 mod forwarding;

@@ -58,7 +58,10 @@ impl Checker {
                 .timeout
                 .or(backend.timeouts.check)
                 .unwrap_or(check.interval),
-            stages: stages.map(|check| Stage::new(check, server)).collect(),
+            stages: stages
+                .enumerate()
+                .map(|(at, check)| Stage::new(check, at, server))
+                .collect(),
         }
     }
 
@@ -92,7 +95,7 @@ impl Checker {
 }
 
 impl Stage {
-    fn new(check: &model::HealthCheck, server: &Arc<Server>) -> Self {
+    fn new(check: &model::HealthCheck, at: usize, server: &Arc<Server>) -> Self {
         let kind = match &check.kind {
             CheckKind::Tcp => Kind::Tcp,
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
@@ -126,7 +129,7 @@ impl Stage {
             } => Kind::Grpc(grpc::request(service, host.as_deref(), headers)),
         };
         Self {
-            reach: Reach::new(check, server),
+            reach: Reach::new(check, at, server),
             kind,
         }
     }

@@ -32,10 +32,11 @@ pub(super) struct Reach {
 
 impl Reach {
     /// As HAProxy, a check at a port or an address of its own speaks to something else than the server: neither TLS nor
-    /// a PROXY header is for that, unless the check itself says so.
-    pub(super) fn new(check: &model::HealthCheck, server: &Arc<Server>) -> Self {
+    /// a PROXY header is for that, unless the check itself says so. `check` is of the server's connection at `at`.
+    pub(super) fn new(check: &model::HealthCheck, at: usize, server: &Arc<Server>) -> Self {
         let same = check.goes_to_server();
-        let traffic = || server.tls.clone().filter(|_| same);
+        let traffic = || server.tls.clone().filter(|_| same && !check.bare);
+        let own = server.check_tls.get(at).cloned().flatten();
         let (host, h2) = match &check.kind {
             CheckKind::Http { host, version, .. } => (host.clone(), version == HTTP_2),
             CheckKind::Grpc { host, .. } => (host.clone(), true),
@@ -44,7 +45,7 @@ impl Reach {
         Self {
             server: Arc::clone(server),
             own: check.clone(),
-            tls: server.check_tls.clone().or_else(traffic),
+            tls: own.or_else(traffic),
             introduction: check.introduction.version(server.config.send_proxy, same),
             host,
             h2: h2 || (same && server.config.protocol == Protocol::H2),

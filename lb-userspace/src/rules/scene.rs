@@ -111,9 +111,9 @@ pub trait World {
     fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
         None
     }
-    /// Why the connection was not let in.
-    fn fault(&self) -> Fault {
-        Fault::default()
+    /// Why the connection was not let in; `None` if it was.
+    fn fault(&self) -> Option<&Fault> {
+        None
     }
     /// The server that is asked, once there is one.
     fn server(&self) -> Option<Cow<'_, [u8]>> {

@@ -68,6 +68,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
         address: None,
         port: None,
         tls: None,
+        bare: false,
         introduction: Introduced::default(),
         observe: None,
         disable_on_404: false,

@@ -134,8 +134,8 @@ pub struct Server {
     pub config: model::Server,
     /// The TLS towards it.
     pub tls: Option<Arc<Connector>>,
-    /// The TLS of its checks, where it is not that of its traffic.
-    pub check_tls: Option<Arc<Connector>>,
+    /// The TLS of each connection of its check, where it is not that of its traffic.
+    pub check_tls: Vec<Option<Arc<Connector>>>,
     /// Its counters.
     pub counters: Arc<ServerCounters>,
     /// How quickly it has answered of late.
@@ -190,7 +190,8 @@ impl Server {
         let checked = backend.check_of(&config);
         let check = checked.map(|c| (c.rise.max(1), c.fall.max(1)));
         let tls = config.tls.clone();
-        let check_tls = checked.and_then(|check| check.own_tls(config.tls.as_ref()));
+        let check_tls = checked.map_or_else(Vec::new, |check| check.all_tls(config.tls.as_ref()));
+        let check_before = |at: usize| before.and_then(|before| before.check_tls.get(at)?.as_ref());
         Some(Self {
             name: config.name.as_str().into(),
             backend: Arc::clone(among.name),
@@ -203,10 +204,11 @@ impl Server {
                     |b| Arc::clone(&b.at),
                 ),
             tls: connector(tls, before.and_then(|before| before.tls.as_ref())),
-            check_tls: connector(
-                check_tls,
-                before.and_then(|before| before.check_tls.as_ref()),
-            ),
+            check_tls: check_tls
+                .into_iter()
+                .enumerate()
+                .map(|(at, options)| connector(options, check_before(at)))
+                .collect(),
             counters: before.map_or_else(Arc::default, |b| Arc::clone(&b.counters)),
             latency: before.map_or_else(Arc::default, |b| Arc::clone(&b.latency)),
             observer: before.map_or_else(Arc::default, |b| Arc::clone(&b.observer)),
@@ -276,7 +278,7 @@ impl Server {
 
     /// All the TLS there is towards it, its traffic's first.
     pub fn connectors(&self) -> impl Iterator<Item = &Arc<Connector>> {
-        self.tls.iter().chain(&self.check_tls)
+        self.tls.iter().chain(self.check_tls.iter().flatten())
     }
 
     /// Its health; `None` if it is not checked, and then it counts as up.

@@ -1,14 +1,14 @@
 //! Answers in full, of `return`, `deny` and `tarpit`.
 
 use super::{
-    rules::{Action, format, literal},
+    rules::{Action, Side, format, literal},
     says::Says,
     value::{Map, Value},
 };
 
 /// `return [status N] …`
 pub(super) fn returned(action: &Action<'_>, says: &mut Says) -> Option<Value> {
-    let mut map = answer(action, says)?;
+    let mut map = answer(action, "200", says)?;
     if map.get("status").is_none() {
         map.set("status", Value::plain(200, action.span));
     }
@@ -16,8 +16,13 @@ pub(super) fn returned(action: &Action<'_>, says: &mut Says) -> Option<Value> {
 }
 
 /// `deny [deny_status N] …`, `tarpit …`: what the key has for its value.
-pub(super) fn refusal(action: &Action<'_>, says: &mut Says) -> Option<Value> {
-    let map = answer(action, says)?;
+pub(super) fn refusal(action: &Action<'_>, side: Side, says: &mut Says) -> Option<Value> {
+    let usual = match (action.text(0), side) {
+        ("tarpit", _) => "500",
+        (_, Side::Response) => "502",
+        _ => "403",
+    };
+    let map = answer(action, usual, says)?;
     Some(match (map.get("status"), map.0.len()) {
         (None, 0) => Value::plain("true", action.span),
         (Some(status), 1) => status.clone(),
@@ -26,8 +31,8 @@ pub(super) fn refusal(action: &Action<'_>, says: &mut Says) -> Option<Value> {
 }
 
 /// `[status N] [content-type T] [default-errorfiles|errorfile X|errorfiles S|string X|lf-string X|file X|lf-file X]
-/// [hdr NAME VALUE]…`
-fn answer(action: &Action<'_>, says: &mut Says) -> Option<Map> {
+/// [hdr NAME VALUE]…`, of the status `usual` unless it says another.
+fn answer(action: &Action<'_>, usual: &str, says: &mut Says) -> Option<Map> {
     let mut inner = Map::default();
     let mut fields: Option<(Map, crate::config::source::Span)> = None;
     let mut section = None;
@@ -74,11 +79,6 @@ fn answer(action: &Action<'_>, says: &mut Says) -> Option<Map> {
     }
     if let Some(name) = section {
         let status = inner.get("status").and_then(Value::as_text);
-        let usual = match action.text(0) {
-            "deny" => "403",
-            "tarpit" => "500",
-            _ => "200",
-        };
         let status = status.unwrap_or(usual);
         let pages = says.bases.pages.get(&name.text);
         let page = pages.and_then(|pages| pages.get(status)).cloned();
@@ -87,7 +87,7 @@ fn answer(action: &Action<'_>, says: &mut Says) -> Option<Map> {
                 "there is no page for {status} in `http-errors {}`",
                 name.text
             );
-            says.error(name.span, message, "write it before its first use");
+            says.error(name.span, message, "add it there, or write another status");
             return None;
         };
         inner.set("page", page);
@@ -99,6 +99,19 @@ fn answer(action: &Action<'_>, says: &mut Says) -> Option<Map> {
         }
         Some((fields, span)) => inner.set("headers", Value::map(fields, span)),
         None => {}
+    }
+    let bodies = ["body", "file", "template_file"];
+    if let Some(kind) = inner.get("content_type")
+        && bodies.iter().all(|key| inner.get(key).is_none())
+    {
+        let span = kind.span;
+        let message = "`content-type` has no effect without a text or a file, as in HAProxy";
+        says.warn(span, message);
+        inner.remove("content_type");
+        // It makes an answer of its own of it all the same, which is empty.
+        if inner.get("page").is_none() && inner.get("headers").is_none() {
+            inner.set("headers", Value::map(Map::default(), span));
+        }
     }
     Some(inner)
 }

@@ -8,6 +8,7 @@ use super::{
     halves::{mode, prepare},
     inherit::{complete, less, without_idle_hash},
     lines::{self, Line, SECTIONS},
+    log,
     order::ordered,
     proxy::{Kind, Proxy},
     resolvers,
@@ -87,14 +88,22 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     // Each `defaults` with its name, and the proxies that have it.
     let mut defaults: Vec<(String, Section<'_>, Proxy)> = Vec::new();
     let mut proxies: Vec<(Proxy, Option<usize>)> = Vec::new();
-    for section in sections(&found.lines, &mut says) {
+    let sections = sections(&found.lines, &mut says);
+    // Wherever they are written: HAProxy looks at them once all has been read.
+    for section in sections
+        .iter()
+        .filter(|section| section.head.keyword() == "http-errors")
+    {
+        http_errors(section, &mut says);
+    }
+    for section in sections {
         let head = section.head;
         match head.keyword() {
             "global" => section
                 .lines
                 .iter()
                 .for_each(|line| global.line(line, &mut says)),
-            "http-errors" => http_errors(&section, &mut says),
+            "http-errors" => {}
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
                 let (name, from) = match (head.text(1), head.text(2)) {
@@ -137,6 +146,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             _ => unknown(head, &mut says),
         }
     }
+    let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
+    log::of_proxies(&mut global, logging, &mut says);
     let mut root = Map::default();
     root.set_at(
         "global",

@@ -9,7 +9,10 @@ use super::{
 use crate::config::source::Span;
 
 mod connections;
+mod link;
 mod protocols;
+
+use link::Link;
 
 /// Options that say how servers are checked; a later one takes the place of an earlier one.
 pub(super) const OPTIONS: &[&str] = &[
@@ -53,6 +56,8 @@ struct Rules {
     steps: Vec<Value>,
     /// A `connect` has been read.
     connects: bool,
+    /// What it says of what comes before the check's own bytes.
+    link: Link,
     /// The first line.
     span: Option<Span>,
     /// Further connections.
@@ -472,36 +477,31 @@ impl Check {
         if keys.get("type").is_none() {
             keys.set("type", Value::plain("tcp", span));
         }
-        let secure = server.check_ssl || server.keys.get("tls").is_some();
-        for further in keys.list_mut("then") {
-            let What::Map(further) = &mut further.what else {
-                continue;
-            };
-            if secure && further.get("type").and_then(Value::as_text) == Some("http") {
-                further.set("type", Value::plain("https", span));
-            }
-            for name in ["port", "address"] {
-                if let (None, Some(value)) = (further.get(name), server.check.get(name)) {
-                    further.set(name, value.clone());
-                }
-            }
-        }
-        if secure {
-            match keys.get("type").map(|value| &value.what) {
-                Some(What::Text { text, .. }) if text == "http" => {
-                    keys.set("type", Value::plain("https", span));
-                }
-                // It goes over the server's TLS by itself.
-                _ if keys.get("steps").is_some() => {}
-                _ => keys.set("type", Value::plain("ssl", span)),
-            }
-        }
         for key in &server.check.0 {
             // Where a `connect` goes it has the last word on.
             if matches!(key.name.as_str(), "port" | "address") && keys.get(&key.name).is_some() {
                 continue;
             }
             keys.set_at(&key.name, key.span, key.value.clone());
+        }
+        let rules = match self.way {
+            Way::Http => Some(&self.http),
+            Way::Tcp => Some(&self.tcp),
+            Way::Connect | Way::Other => None,
+        };
+        let link = rules.map_or_else(Link::default, |rules| rules.link.clone());
+        link.apply(&mut keys, server, span);
+        let further = rules.into_iter().flat_map(|rules| &rules.then);
+        for (rules, value) in further.zip(keys.list_mut("then")) {
+            let What::Map(keys) = &mut value.what else {
+                continue;
+            };
+            for name in ["port", "address", "send_proxy"] {
+                if let (None, Some(value)) = (keys.get(name), server.check.get(name)) {
+                    keys.set(name, value.clone());
+                }
+            }
+            rules.link.apply(keys, server, span);
         }
         keys
     }

@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    log,
     says::Says,
     value::{Map, Value},
     versions::tls_options,
@@ -158,7 +159,12 @@ impl Global {
             "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
-            "log" => self.log(line, says),
+            "log" => {
+                if let Some(target) = log::target(line, says) {
+                    self.keys.push("log", target);
+                    self.logs = true;
+                }
+            }
             "stats" => self.stats(line, says),
             "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
                 says.unsupported(line.span(), keyword);
@@ -177,65 +183,6 @@ impl Global {
         }
     }
 
-    /// `log ADDRESS [len N] [format F] FACILITY [LEVEL [MINLEVEL]]`
-    fn log(&mut self, line: &Line, says: &mut Says) {
-        let Some(address) = says.need(line, 1, "an address") else {
-            return;
-        };
-        let span = line.span_of(1);
-        let target = match address {
-            "stdout" | "stderr" | "fd@1" | "fd@2" => "stderr".to_owned(),
-            path if path.starts_with('/') => format!("unix:{path}"),
-            path if path.starts_with("unix@") => path.replacen("unix@", "unix:", 1),
-            other if other.starts_with("ring@") || other.starts_with("fd@") => {
-                says.unsupported(span, other);
-                return;
-            }
-            other => {
-                let other = ["udp@", "udp4@", "udp6@", "ipv4@", "ipv6@"]
-                    .iter()
-                    .find_map(|prefix| other.strip_prefix(prefix))
-                    .unwrap_or(other);
-                match other.strip_prefix("tcp@") {
-                    Some(address) => format!("tcp://{address}"),
-                    None => format!("udp://{other}"),
-                }
-            }
-        };
-        let mut at = 2;
-        while matches!(line.text(at), "len" | "format" | "sample" | "profile") {
-            if line.text(at) != "format"
-                || !matches!(
-                    line.text(at + 1),
-                    "rfc3164" | "raw" | "local" | "short" | "timed"
-                )
-            {
-                says.warn(
-                    line.span_of(at),
-                    format!("`{}` of a log is left out", line.text(at)),
-                );
-            }
-            at += 2;
-        }
-        let mut map = Map::default();
-        map.set("target", Value::text(target, span));
-        if !line.text(at).is_empty() {
-            map.set("facility", Value::plain(line.text(at), line.span_of(at)));
-        }
-        if !line.text(at + 1).is_empty() {
-            map.set(
-                "level",
-                Value::plain(line.text(at + 1), line.span_of(at + 1)),
-            );
-        }
-        if !line.text(at + 2).is_empty() {
-            let message = "the least level of a log is left out: lb sends levels as they are";
-            says.warn(line.span_of(at + 2), message);
-        }
-        self.keys.push("log", Value::map(map, line.span()));
-        self.logs = true;
-    }
-
     /// `stats socket PATH …`, `stats timeout …`
     fn stats(&mut self, line: &Line, says: &mut Says) {
         match line.text(1) {
@@ -245,7 +192,8 @@ impl Global {
         }
     }
 
-    /// `stats socket ADDRESS [level LEVEL] [mode MODE] [user USER] [group GROUP]`
+    /// `stats socket ADDRESS [level LEVEL] [mode MODE] [user USER] [group GROUP]`. Of the words of a bind that say who gets in
+    /// none is passed over: a socket without them would be open to more than it was.
     fn socket(&mut self, line: &Line, says: &mut Says) {
         let address = line.text(2);
         let path = address.strip_prefix("unix@").unwrap_or(address);
@@ -284,8 +232,14 @@ impl Global {
                     };
                     map.set(name, Value::text(value, line.span_of(at)));
                 }
-                // `expose-fd listeners` is for HAProxy's way to reload; what else there is changes nothing here.
-                _ => continue,
+                // `expose-fd listeners` is for HAProxy's way to reload; the others change nothing of what is answered.
+                "expose-fd" if value == "listeners" => {}
+                "name" | "severity-output" | "backlog" | "maxconn" | "process" | "thread" => {}
+                other => {
+                    let what = format!("stats socket … {other}");
+                    says.unsupported(line.span_of(at - 1), &what);
+                    return;
+                }
             }
             at += 1;
         }

@@ -115,7 +115,7 @@ impl Proxy {
         };
         let Some(pages) = says.bases.pages.get(name).cloned() else {
             let message = format!("there is no `http-errors {name}`");
-            says.error(line.span_of(1), message, "write it before its first use");
+            says.error(line.span_of(1), message, "add it, or remove this line");
             return;
         };
         let wanted: Vec<&str> = line

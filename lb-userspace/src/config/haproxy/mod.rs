@@ -16,6 +16,7 @@ mod halves;
 mod inherit;
 mod keywords;
 mod lines;
+mod log;
 mod more;
 mod one;
 mod operators;

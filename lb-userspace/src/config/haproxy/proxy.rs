@@ -4,6 +4,7 @@ use super::{
     acl::Acls,
     check::Check,
     lines::Line,
+    log,
     rules::{self, Side},
     says::Says,
     sections,
@@ -77,6 +78,8 @@ pub(super) struct Proxy {
     pub(super) is_tcp: bool,
     /// `log global`, or a log of its own.
     pub(super) logs: bool,
+    /// Its own.
+    pub(super) own_logs: Vec<Value>,
 }
 
 impl Proxy {
@@ -111,6 +114,7 @@ impl Proxy {
             // HAProxy's own default.
             is_tcp: true,
             logs: false,
+            own_logs: Vec::new(),
         }
     }
 
@@ -189,14 +193,14 @@ impl Proxy {
                 };
                 self.option(&line, false, says);
             }
-            "no" if line.text(1) == "log" => self.logs = false,
+            "no" if line.text(1) == "log" => {
+                self.logs = false;
+                self.own_logs.clear();
+            }
             "log" => {
                 self.logs = true;
                 if line.text(1) != "global" {
-                    says.warn(
-                        line.span_of(1),
-                        "a proxy's own `log` is left out: its lines go where `global` sends all of them",
-                    );
+                    self.own_logs.extend(log::target(line, says));
                 }
             }
             "log-format" if self.fits(line, true, says) => {

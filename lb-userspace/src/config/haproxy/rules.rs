@@ -261,9 +261,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             map = redirect(action, format, says)?;
         }
         "deny" | "tarpit" if side == Side::Request => {
-            map.set(keyword, answers::refusal(action, says)?);
+            map.set(keyword, answers::refusal(action, side, says)?);
         }
-        "deny" if side == Side::Response => map.set("deny", answers::refusal(action, says)?),
+        "deny" if side == Side::Response => map.set("deny", answers::refusal(action, side, says)?),
         "return" if side != Side::After => map.set("return", answers::returned(action, says)?),
         "auth" if side == Side::Request => {
             let realm = action.after("realm").map(|word| word.text.as_str());

@@ -276,7 +276,7 @@ pub(super) struct Server {
     /// Keys of `agent_check:`.
     pub(super) agent_keys: Map,
     /// Keys of `tls:`, which count once `ssl` stands there, before them or behind.
-    tls: Map,
+    pub(super) tls: Map,
     ssl: Option<Span>,
 }
 

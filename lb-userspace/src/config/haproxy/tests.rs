@@ -3,6 +3,8 @@
 use super::{Options, import};
 use crate::config::{self, Config, Source};
 
+mod checks;
+mod logs;
 mod meaning;
 mod names;
 mod operators;

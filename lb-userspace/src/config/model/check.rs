@@ -28,6 +28,8 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// TLS of its own.
     pub tls: Option<ServerOptions>,
+    /// No TLS, whatever the server's traffic has.
+    pub bare: bool,
     /// The PROXY header before it.
     pub introduction: Introduced,
     /// What traffic says of a server's health.
@@ -47,6 +49,13 @@ impl HealthCheck {
         self.port.is_none() && self.address.is_none()
     }
 
+    /// The TLS that each connection of a check needs, its `then` included, of a server that is reached by `traffic`; `None`
+    /// where it is that one, or none.
+    pub fn all_tls(&self, traffic: Option<&ServerOptions>) -> Vec<Option<ServerOptions>> {
+        let all = std::iter::once(self).chain(&self.then);
+        all.map(|check| check.own_tls(traffic)).collect()
+    }
+
     /// The TLS that checks of a server need that is reached by `traffic`, where it is not that one.
     pub fn own_tls(&self, traffic: Option<&ServerOptions>) -> Option<ServerOptions> {
         let (secure, h2) = match &self.kind {
@@ -56,6 +65,9 @@ impl HealthCheck {
             CheckKind::Grpc { .. } => (false, true),
             _ => (false, false),
         };
+        if self.bare {
+            return None;
+        }
         let own = self.tls.clone().or_else(|| {
             let traffic = traffic.filter(|_| secure || (h2 && self.goes_to_server()));
             traffic.cloned().map(|mut tls| {

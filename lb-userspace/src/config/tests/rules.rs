@@ -206,6 +206,27 @@ backends:
         ],
     },
     Case {
+        name: "types of what is no body, and pages that are none",
+        text: r#"frontends:
+  f:
+    bind: "*:80"
+    rules:
+      - { if: { path: /a }, deny: { content_type: text/x } }
+      - { if: { path: /b }, return: { status: 404, page: true, content_type: text/x } }
+      - { if: { path: /c }, return: { status: 404, page: false } }
+      - { if: { path: /d }, return: { status: 404, page: } }
+    default_backend: c
+backends:
+  c: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:37 error: `content_type` has no effect without a body => add `body`, `file` or `template_file`, or remove it",
+            "6:64 error: `content_type` has no effect beside `page`, which has its own => remove it, or `page`",
+            "7:52 error: `page: false` has no effect: there is no page unless it says so => remove it, or write `true` or a file's name",
+            "8:56 error: `page` has no value => write one, or remove the key",
+        ],
+    },
+    Case {
         name: "arrays of counters",
         text: r#"frontends:
   f:

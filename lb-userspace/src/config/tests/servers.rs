@@ -89,4 +89,34 @@ backends:
             "9:57 error: `max_queue` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
         ],
     },
+    Case {
+        name: "further connections of a check",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: app }
+backends:
+  app:
+    health_check:
+      type: tcp
+      disable_on_404: true
+      then:
+        - { type: http, interval: 2s, observe: layer7, disable_on_404: true, then: [], uri: /x, colour: red }
+        - { type: none }
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+  none:
+    health_check: { type: tcp, send_state: true, then: { type: tcp, port: 81, tls: false } }
+    servers: [{ name: s1, address: "192.0.2.1:80", health_check: { type: https, tls: false } }]
+"#,
+        found: &[
+            "9:25 error: unknown key `interval` in a check of `then` => write it beside `then`: it holds for all of them",
+            "9:39 error: unknown key `observe` in a check of `then` => write it beside `then`: it holds for all of them",
+            "9:56 error: unknown key `disable_on_404` in a check of `then` => write it beside `then`: it holds for all of them",
+            "9:78 error: unknown key `then` in a check of `then` => write it beside `then`: it holds for all of them",
+            "9:88 error: unknown key `uri` in a check of `then` => it is `path`",
+            "9:97 error: unknown key `colour` in a check of `then` => it takes `type`, `port`, `address`, `tls`, `send_proxy`, `service`, `method`, `path`, `version`, `host`, `headers`, `send`, `expect` or `steps`",
+            "10:11 error: `type: none` below `then` asks nothing => remove it",
+            "13:32 error: `send_state` has no effect in this check => write `type: http`, or remove it",
+            "13:79 error: `tls: false` has no effect beside a `port` or an `address`: there is no TLS there => remove it",
+            "14:81 error: `type: https` and `tls: false` exclude one another => write `type: http`, or remove it",
+        ],
+    },
 ];

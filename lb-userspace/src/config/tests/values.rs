@@ -450,7 +450,6 @@ backends:
             "9:32 error: `path` has no effect in this check => write `type: http`, or remove it",
             "9:41 error: unknown key `inter` in `health_check` => it is `interval`",
             "12:33 error: `path` has no effect in this check => write `type: http`, or remove it",
-            "12:42 error: `tls: false` has no effect in a check => remove it: a check is TLS where the server's `tls` is or it has one of its own",
             "12:66 error: `send_proxy` cannot be `v3` => did you mean `v1`? It takes `true`, `v1`, `v2` or `false`",
             "15:34 error: `service` has no effect in this check => write `type: grpc`, or remove it",
             "15:46 error: `tls` has no effect in this check => remove it",

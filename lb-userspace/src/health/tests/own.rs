@@ -195,3 +195,51 @@ fn checks_of_other_protocols_tell_good_servers_from_bad_ones() {
     );
     assert!(!passed(&elsewhere, echo));
 }
+
+/// Answers by what is asked for, and says what of it it was told.
+fn by_path(heads: &Arc<Mutex<Vec<String>>>) -> SocketAddr {
+    let heads = Arc::clone(heads);
+    server(move |mut stream| {
+        let mut head = [0; 1024];
+        let length = stream.read(&mut head).unwrap_or(0);
+        let head = String::from_utf8_lossy(&head[..length]).into_owned();
+        let status = head.split([' ', '/']).nth(2).unwrap_or("500").to_owned();
+        if let Ok(mut heads) = heads.lock() {
+            heads.push(head);
+        }
+        let _ = stream.write_all(format!("HTTP/1.0 {status} x\r\n\r\n").as_bytes());
+    })
+}
+
+#[test]
+fn the_last_connection_of_a_check_says_whether_its_server_wants_anybody_new() {
+    for (first, last, settled) in [
+        (200, 404, "NOLB"),
+        (404, 200, "UP"),
+        (404, 404, "NOLB"),
+        (404, 500, "DOWN"),
+    ] {
+        let heads = Arc::default();
+        let address = by_path(&heads);
+        let yaml = format!(
+            "frontends: {{ f: {{ bind: '127.0.0.1:1', default_backend: app }} }}\nbackends:\n  app:\n    health_check: {{ \
+             type: http, path: /{first}, expect: {{ status: 200 }}, interval: 20ms, fall: 1, disable_on_404: true, send_state: \
+             true, then: {{ type: http, path: /{last}, expect: {{ status: 200 }} }} }}\n    servers: [{{ name: s, address: \
+             '{address}' }}]\n"
+        );
+        let topology = run_until(&yaml, |topology| {
+            status(topology, "s") == settled && seen(topology, "s").is_some()
+        });
+        let found = seen(&topology, "s").unwrap();
+        let wanted = match settled {
+            "NOLB" => CheckStatus::L7Okc,
+            "UP" => CheckStatus::L7Ok,
+            _ => CheckStatus::L7Sts,
+        };
+        assert_eq!(found, wanted, "{first} {last}");
+        let heads: Vec<String> = heads.lock().unwrap().clone();
+        assert!(heads.iter().any(|head| head.contains(&format!("/{last} "))));
+        let told = |head: &String| head.contains("x-haproxy-server-state: ");
+        assert!(heads.iter().all(told), "{heads:?}");
+    }
+}

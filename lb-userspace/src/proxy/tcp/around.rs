@@ -85,8 +85,8 @@ impl World for Around<'_> {
         http::name_part(self.tls?, issuer, name, which)
     }
 
-    fn fault(&self) -> Fault {
-        self.fault.cloned().unwrap_or_default()
+    fn fault(&self) -> Option<&Fault> {
+        self.fault
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -16,17 +16,6 @@ pub struct Fault {
     pub tls: Option<(i64, String)>,
 }
 
-impl Default for Fault {
-    /// Nothing did.
-    fn default() -> Self {
-        Self {
-            code: 0,
-            text: "Success".to_owned(),
-            tls: None,
-        }
-    }
-}
-
 /// What of it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPart {
@@ -60,14 +49,18 @@ impl FaultPart {
 
     pub(super) fn sample<'a>(self, scene: &Scene<'a>) -> Option<Value<'a>> {
         let fault = scene.world.fault();
+        let tls = fault.and_then(|fault| fault.tls.as_ref());
         Some(match self {
-            Self::Code => Value::Int(fault.code),
-            Self::Text => Value::Str(fault.text.into_bytes().into()),
-            Self::TlsCode => match fault.tls {
-                Some((code, _)) => Value::Int(code),
+            Self::Code => Value::Int(fault.map_or(0, |fault| fault.code)),
+            Self::Text => {
+                let text = fault.map_or("Success", |fault| &fault.text);
+                Value::Str(text.as_bytes().into())
+            }
+            Self::TlsCode => match tls {
+                Some((code, _)) => Value::Int(*code),
                 None => scene.world.tls(TlsFact::Used).map(|_| Value::Int(0))?,
             },
-            Self::TlsText => Value::Str(fault.tls?.1.into_bytes().into()),
+            Self::TlsText => Value::Str(tls?.1.as_bytes().into()),
         })
     }
 }

@@ -16,11 +16,18 @@ impl Rules {
     pub(super) fn last(&mut self, asks: bool, span: Span) -> &mut Rules {
         let last = self.then.last().unwrap_or(self);
         if asks && last.keys.get("expect").is_some() {
-            self.then.push(Rules {
+            let mut further = Rules {
                 connects: true,
+                link: last.link.clone(),
                 span: Some(span),
                 ..Rules::default()
-            });
+            };
+            for name in ["port", "address"] {
+                if let Some(value) = last.keys.get(name) {
+                    further.keys.set(name, value.clone());
+                }
+            }
+            self.then.push(further);
         }
         match self.then.len() {
             0 => self,
@@ -55,6 +62,7 @@ impl Rules {
             return;
         }
         self.connects = true;
+        self.link.own = true;
         let mut words = line.words.iter().skip(2);
         while let Some(word) = words.next() {
             let span = word.span;
@@ -76,22 +84,19 @@ impl Rules {
                             }
                         }
                         "addr" => self.keys.set("address", text),
-                        "sni" => self.keys.inner("tls", span).set("sni", text),
+                        "sni" => self.link.tls.set("sni", text),
                         _ => {
                             let names = value.text.split(',');
                             let names = names.map(|name| Value::text(name, value.span));
                             let list = Value::list(names.collect(), value.span);
-                            self.keys.inner("tls", span).set("alpn", list);
+                            self.link.tls.set("alpn", list);
                         }
                     }
                 }
-                "ssl" => {
-                    // HAProxy verifies nothing here unless the server says so.
-                    let tls = self.keys.inner("tls", span);
-                    tls.set("verify", Value::plain("none", span));
-                }
-                "send-proxy" => self.keys.set("send_proxy", Value::plain("true", span)),
-                "default" | "linger" => {}
+                "ssl" => self.link.secure = true,
+                "send-proxy" => self.link.introduced = true,
+                "default" => self.link.own = false,
+                "linger" => {}
                 "comment" => {
                     let _ = words.next();
                 }

@@ -1,7 +1,7 @@
-//! `stats admin`.
+//! `stats admin` and `stats socket`.
 
-use super::reread;
-use crate::config::model::StatsAdmin;
+use super::{imported, reread};
+use crate::config::model::{AdminLevel, StatsAdmin};
 
 #[test]
 fn who_may_change_servers_is_read_where_it_comes_to_addresses() {
@@ -34,4 +34,41 @@ fn who_may_change_servers_is_read_where_it_comes_to_addresses() {
         "nobody",
         "left out, with a warning"
     );
+}
+
+#[test]
+fn no_socket_is_open_to_more_than_it_was() {
+    let text = |words: &str| {
+        format!(
+            "global\n    stats socket {words}\nlisten stats\n    mode http\n    bind 127.0.0.1:1080\n    stats enable\n"
+        )
+    };
+    let config = reread(&text(
+        "/run/a.sock mode 660 level admin name x severity-output number expose-fd listeners backlog 10 process 1 thread 1 maxconn 5 user www",
+    ));
+    let [socket] = config.global.admin_sockets.as_slice() else {
+        panic!("{:?}", config.global.admin_sockets);
+    };
+    assert_eq!(socket.level, AdminLevel::Admin);
+    assert_eq!(socket.permissions.mode, Some(0o660));
+    assert_eq!(socket.permissions.user.as_deref(), Some("www"));
+    for (words, place, what) in [
+        (
+            "*:9999 ssl crt x.pem verify required ca-file y.pem level admin",
+            "2:25",
+            "ssl",
+        ),
+        ("*:9999 accept-proxy", "2:25", "accept-proxy"),
+        ("*:9999 level admin interface eth0", "2:37", "interface"),
+        ("/run/a.sock expose-fd all", "2:30", "expose-fd"),
+    ] {
+        let (yaml, said) = imported(&text(words));
+        assert_eq!(
+            said,
+            [format!(
+                "{place} error: unsupported: `stats socket … {what}` has no counterpart in lb yet"
+            )]
+        );
+        assert!(!yaml.contains("admin_socket"), "{yaml}");
+    }
 }

@@ -1,0 +1,85 @@
+//! The connections of checks.
+
+use super::imported;
+
+/// `health_check` of a backend with these lines and a server with these words.
+fn check(lines: &str, server: &str) -> String {
+    let text = format!(
+        "frontend f\n mode http\n bind :80\n default_backend b\nbackend b\n mode http\n{lines} server s 192.0.2.1:80 check {server}\n"
+    );
+    let (yaml, said) = imported(&text);
+    assert_eq!(said, [""; 0], "{text}");
+    let (_, found) = yaml.split_once("health_check:").expect("it is checked");
+    let (found, _) = found.split_once("    servers:").expect("it has a server");
+    found.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_connect_is_tls_where_it_or_with_default_the_server_says_so() {
+    let http = |connect: &str, server: &str| {
+        check(&format!(" option httpchk\n{connect}"), server).replace("method: OPTIONS", "…")
+    };
+    let none = "ssl verify none";
+    let connect = " http-check connect\n";
+    assert_eq!(http("", none), "{ type: https, … }");
+    assert_eq!(http(connect, none), "{ type: http, …, tls: false }");
+    assert_eq!(http(connect, "check-ssl verify none"), "{ type: http, … }");
+    assert_eq!(
+        http(" http-check connect default\n", none),
+        "{ type: https, … }"
+    );
+    assert_eq!(
+        http(" http-check connect ssl\n", none),
+        "{ type: https, …, tls: { verify: none } }"
+    );
+    assert_eq!(
+        http(
+            " http-check connect ssl sni a.example\n",
+            "ssl verify required ca-file ca.pem sni str(b.example)"
+        ),
+        "{ type: https, …, tls: { verify: required, ca: ca.pem, sni: a.example } }"
+    );
+    assert_eq!(
+        http(" http-check connect sni a.example\n", none),
+        "{ type: http, …, tls: false }",
+        "a name alone makes nothing TLS"
+    );
+    assert_eq!(
+        http(" http-check connect port 81\n", none),
+        "{ type: http, …, port: 81 }"
+    );
+    assert_eq!(
+        http(" http-check connect default port 81\n", none),
+        "{ type: https, …, port: 81 }"
+    );
+    assert_eq!(
+        http("", "ssl verify none port 81"),
+        "{ type: http, …, port: 81 }"
+    );
+    assert_eq!(
+        http("", "check-ssl verify none"),
+        "{ type: https, …, tls: { verify: none } }"
+    );
+    assert_eq!(
+        http(connect, "ssl verify none send-proxy"),
+        "{ type: http, …, send_proxy: false, tls: false }"
+    );
+    assert_eq!(
+        http(
+            " http-check connect default\n",
+            "ssl verify none send-proxy"
+        ),
+        "{ type: https, … }"
+    );
+}
+
+#[test]
+fn each_connection_of_a_check_is_what_its_own_connect_says() {
+    let lines = " option tcp-check\n tcp-check connect ssl\n tcp-check send a\n tcp-check connect default port 81\n tcp-check send b\n \
+                 tcp-check connect send-proxy\n tcp-check send c\n";
+    assert_eq!(
+        check(lines, "ssl verify none"),
+        "type: tcp steps: - { send: a } then: - { type: tcp, port: 81, steps: [{ send: b }], tls: { verify: none } } - { type: \
+         tcp, steps: [{ send: c }], send_proxy: true, tls: false } tls: { verify: none }"
+    );
+}
