@@ -254,7 +254,12 @@ fn sockets_that_are_passed_on_are_matched_by_their_address() {
     let address = listener.local_addr().unwrap();
     let path = place.path.join("in.sock");
     let unix = UnixListener::bind(&path).unwrap();
-    let config = place.configure("lb.yaml", "", &address.to_string());
+    // A stop that ignores newcomers for a while does so no longer than it lasts.
+    let drain = format!(
+        "  health_file: {{ path: {}/health, drain: 50ms, linger: 50ms }}",
+        place.path.display()
+    );
+    let config = place.configure("lb.yaml", &drain, &address.to_string());
     let text = fs::read_to_string(&config).unwrap().replace(
         "frontends:\n",
         &format!(
@@ -275,7 +280,7 @@ fn sockets_that_are_passed_on_are_matched_by_their_address() {
     assert_eq!(daemon.terminate(), Some(0));
     assert!(path.exists(), "the name is the service manager's");
     // Its sockets are open still, and the next daemon goes on with them.
-    let waiting = TcpStream::connect(address).unwrap();
+    let waiting = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
     let daemon = activated(&place, descriptors.to_vec());
     waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(round_trip(waiting));

@@ -164,6 +164,11 @@ impl Worker {
         *self.thread.stop.borrow() > Stop::Running
     }
 
+    /// Whether nobody new is to be let in, and listeners do not close yet.
+    pub(super) fn is_quiet(&self) -> bool {
+        *self.thread.stop.borrow() == Stop::Quiet
+    }
+
     /// Resolves once nobody new is to be let in. Who waits does not keep this view.
     pub(super) fn quiet(&self) -> impl Future<Output = ()> + use<> {
         let thread = Rc::clone(&self.thread);

@@ -1,7 +1,7 @@
 //! A listener that does not answer: the first packet of a connection is dropped as if it had been lost, so that its sender
 //! repeats it after a second. Until then the address is another host's, and that one answers.
 
-use std::{io, net::TcpListener};
+use std::{io, net::TcpListener, rc::Rc};
 
 use socket2::{SockFilter, SockRef};
 
@@ -15,12 +15,40 @@ const FLAGS: u32 = 13;
 const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
 
+/// Has `listener` answer again. A socket that others hold too, as a service manager does those that it passes on, keeps its
+/// filter beyond the process that has given it one.
+pub(super) fn nobody(listener: &TcpListener) {
+    // An error means that there is none.
+    let _ = SockRef::from(listener).detach_filter();
+}
+
+/// A listener that ignores newcomers for as long as this is there.
+#[derive(Debug)]
+pub(super) struct Ignoring(Rc<TcpListener>);
+
+impl Ignoring {
+    /// See [`newcomers`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn begin(listener: &Rc<TcpListener>) -> io::Result<Self> {
+        newcomers(listener)?;
+        Ok(Self(Rc::clone(listener)))
+    }
+}
+
+impl Drop for Ignoring {
+    fn drop(&mut self) {
+        nobody(&self.0);
+    }
+}
+
 /// Drops what wants to open a connection. Handshakes that are under way go on; connections that are accepted later have the
 /// same filter, which nothing of theirs meets.
 ///
 /// # Errors
 /// The kernel refuses, or the listener is no TCP socket's, in which case there is nothing to drop.
-pub(super) fn newcomers(listener: &TcpListener) -> io::Result<()> {
+fn newcomers(listener: &TcpListener) -> io::Result<()> {
     SockRef::from(listener).attach_filter(&[
         SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
         SockFilter::new(AND, 0, 0, SYN | ACK),

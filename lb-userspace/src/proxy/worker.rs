@@ -176,12 +176,15 @@ impl Drop for Place {
 /// Accepts until the stop begins, or until it is the only one that has an end, and the listener's queue is empty.
 pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
     listening(&post, &listener);
+    // One that was passed on may have a filter of a process that has not ended well.
+    ignore::nobody(&listener);
     let Some(mut listener) = watched(&post, listener) else {
         return;
     };
     let mut burst = 0;
     let mut failing = false;
     let mut quiet = false;
+    let mut _ignoring = None;
     loop {
         // Readiness first, place second, accept third: an idle listener holds no place, and a connection without one
         // waits in the kernel's queue.
@@ -205,8 +208,12 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
             () = post.ended() => return,
             () = post.quiet(), if !quiet => {
                 quiet = true;
-                if let Err(error) = ignore::newcomers(listener.get_ref()) {
-                    tracing::debug!("a listener goes on answering: {error}");
+                // A stop that goes on to its end at once is quiet too, and closes the listener.
+                if post.spot().worker.is_quiet() {
+                    match ignore::Ignoring::begin(listener.get_ref()) {
+                        Ok(ignoring) => _ignoring = Some(ignoring),
+                        Err(error) => tracing::debug!("a listener goes on answering: {error}"),
+                    }
                 }
                 continue;
             }
