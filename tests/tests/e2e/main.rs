@@ -38,6 +38,7 @@ mod services;
 mod setup;
 mod spoofed;
 mod stats;
+mod systemd;
 mod tutorial;
 mod units;
 mod unprivileged;
