@@ -118,6 +118,10 @@ impl Handle {
     pub fn own(&self) {
         if let Some(file) = &self.file {
             file.own();
+            // Whoever connects is told who has listened last: the process before may be gone.
+            if let Err(error) = rustix::net::listen(&self.listener, BACKLOG) {
+                tracing::debug!("the admin socket is another process's by name: {error}");
+            }
         }
     }
 
