@@ -15,6 +15,7 @@ mod daemon;
 
 mod changes;
 mod goes;
+mod killed;
 mod operated;
 mod refused;
 mod stays;

@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     daemon::{Daemon, PATIENCE, free},
+    killed::{between, without_python},
     world::{Client, Server, ask, file, name, stat, wait_until},
 };
 
@@ -55,7 +56,7 @@ impl Upgraded {
     }
 
     /// The process that answers on the admin socket.
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         let info = self.0.ask("show info\n");
         let line = info.lines().find_map(|line| line.strip_prefix("Pid: "));
         line.unwrap().parse().unwrap()
@@ -251,61 +252,18 @@ fn what_comes_to_nothing_changes_nothing() {
     assert_eq!(name(&ask(other, "/")), "one", "the file is the new one's");
 }
 
-/// Stands between both processes, and keeps to itself that the new one is ready.
-const SILENT: &str = r#"#!/usr/bin/env python3
-import array, ctypes, json, os, socket, struct, subprocess, sys, threading
-old = socket.socket(fileno=0)
-ours, theirs = socket.socketpair()
-# Goes with this process.
-end = lambda: ctypes.CDLL(None).prctl(1, 9)
-subprocess.Popen(["LB", *sys.argv[1:]], stdin=theirs, preexec_fn=end)
-theirs.close()
-def exactly(count):
-    data, fds = b"", array.array("i")
-    while len(data) < count:
-        more, control, _, _ = old.recvmsg(count - len(data), 65536)
-        if not more:
-            os._exit(0)
-        data += more
-        for level, kind, part in control:
-            fds.frombytes(part)
-    return data, fds
-def pass_on():
-    while True:
-        # Descriptors come with the length.
-        length, fds = exactly(4)
-        text, _ = exactly(struct.unpack(">I", length)[0])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
-        ours.sendmsg([length], rights)
-        ours.sendall(text)
-        for fd in fds:
-            os.close(fd)
-threading.Thread(target=pass_on, daemon=True).start()
-replies = ours.makefile("rb")
-while length := replies.read(4):
-    text = replies.read(struct.unpack(">I", length)[0])
-    if json.loads(text) == "Ready":
-        open(os.path.dirname(sys.argv[0]) + "/ready", "w").close()
-    else:
-        old.sendall(length + text)
-"#;
-
 #[test]
 fn who_comes_while_the_new_one_fails_is_served_to_the_end() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: python3 is missing");
+    if without_python() {
         return;
     }
     let one = Server::start("one");
     let at = free();
     let lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
-    let silent = lb.script("");
-    let text = SILENT.replace("LB", env!("CARGO_BIN_EXE_lb"));
-    fs::write(&silent, text).unwrap();
-    let (pid, ready) = (lb.pid(), lb.0.folder.join("ready"));
-    let silent = silent.to_str().unwrap();
+    let silent = between(&lb.0.folder, "Ready", "hold");
+    let (pid, ready) = (lb.pid(), lb.0.folder.join("there"));
     thread::scope(|scope| {
-        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", silent]));
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", &silent]));
         wait_until("the new one is ready", || ready.exists());
         let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(at)).collect();
         for client in &mut clients {

@@ -163,6 +163,11 @@ impl Running {
             },
             request = stop => Err((GiveError::Stopping, Some(request))),
         };
+        let done = match done {
+            // Its last word.
+            Ok(_) if new.process.status().is_some() => Err((new.ended().await, None)),
+            done => done,
+        };
         match done {
             Ok(left) => (Ok(self.leave_to(new, left).await), None),
             Err((error, request)) => {

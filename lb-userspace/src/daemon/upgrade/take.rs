@@ -204,22 +204,38 @@ impl Predecessor {
     }
 
     /// All that may be refused is had: takes over what it knows. From then on it is not waited for in vain: should it go
-    /// away, this process serves all the same.
+    /// away, this process serves all the same, of what it has been told.
     ///
     /// # Errors
-    /// It goes away, or says what must not be left out and is not understood.
+    /// It says what must not be left out and is not understood.
     pub(in crate::daemon) fn take_states(&self, shared: &Shared) -> Result<(), UpgradeError> {
-        self.channel.send(&Message::Prepared, &[])?;
         let mut states = States::default();
+        // One that has gone is heard of below.
+        let _ = self.channel.send(&Message::Prepared, &[]);
         loop {
-            let Some(heard) = self.channel.receive()? else {
-                return Err(UpgradeError::Broken("it has gone".to_owned()));
-            };
-            if let Next::End = states.hear(heard, shared)? {
-                break;
+            match self.channel.receive() {
+                Ok(Some(heard)) => {
+                    if let Next::End = states.hear(heard, shared)? {
+                        break;
+                    }
+                }
+                Ok(None) => {
+                    self.has_gone();
+                    break;
+                }
+                Err(error) if gone(&error) => {
+                    self.has_gone();
+                    break;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         states.settle(&shared.topology)
+    }
+
+    fn has_gone(&self) {
+        let pid = self.hello.pid;
+        tracing::warn!("the lb before (pid {pid}) has ended before it had told all that it knew");
     }
 
     /// Whether it can be let go: not if its kernel path would have no agent, although the file wants one.
@@ -440,6 +456,12 @@ impl States {
             tracing::warn!("the table {name} is made otherwise than before, and begins empty");
         }
     }
+}
+
+/// Whether an error means that nobody is there any more.
+fn gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind())
 }
 
 fn broken(unknown: Unknown) -> UpgradeError {
