@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Stands between both processes of an upgrade, as the binary of the new one, and passes on what they say up to a message named
-# WHEN. Then it does what DO says: "hold" keeps that message and all after it to itself, "old" kills the old process, "new" the
-# new one before it has come, "both" both. A file named `there` beside it says that it has come to that.
+# WHEN. Then it does what DO says: "hold" keeps that message and all after it to itself, "old" kills the old process
+# and "new" the new one before the message has come, "both" both. A file named `there` beside it says that it has come to that.
 import array, ctypes, json, os, signal, socket, struct, subprocess, sys, threading
 
 folder = os.path.dirname(os.path.abspath(sys.argv[0]))
@@ -54,7 +54,7 @@ def pass_on(source, sink):
                 there = True
                 kill("DO", name)
             # What it was about to say it has not said.
-            if there and "DO" != "old":
+            if there and ("DO" != "old" or source is old):
                 continue
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
         try:

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     process::{Command, Stdio},
 };
@@ -102,6 +102,9 @@ impl World {
     /// A daemon is started anew, and serves.
     #[track_caller]
     fn starts(&self, what: &str) {
+        // A process that ends has no arguments any more, and its sockets for a moment yet.
+        let socket = self.lb.0.folder.join("admin.sock");
+        wait_until(what, || UnixStream::connect(&socket).is_err());
         let started = Command::new(env!("CARGO_BIN_EXE_lb"))
             .args(["run", "--daemon", "--config"])
             .arg(self.lb.0.folder.join("lb.yaml"))

@@ -338,6 +338,55 @@ fn wishes_wait_for_an_upgrade_and_a_stop_ends_it() {
 }
 
 #[test]
+fn who_asks_amid_an_upgrade_is_answered_by_whoever_comes_of_it() {
+    let one = Server::start("one");
+    let at = free();
+    let rest = file(at, "", "", &[&one]);
+    let lb = Upgraded::start(at, "", &rest);
+    // A conversation that goes on: what it sets is set, or it is told.
+    let mut conversation =
+        std::os::unix::net::UnixStream::connect(lb.0.folder.join("admin.sock")).unwrap();
+    conversation.set_read_timeout(Some(PATIENCE)).unwrap();
+    conversation.write_all(b"prompt\n").unwrap();
+    let mut prompt = [0; 3];
+    conversation.read_exact(&mut prompt).unwrap();
+    let slow = lb.script(&format!(
+        "until [ -e \"$(dirname \"$0\")/go\" ]; do sleep 0.01; done; exec {} \"$@\"",
+        env!("CARGO_BIN_EXE_lb")
+    ));
+    let slow = slow.to_str().unwrap();
+    let (old, limit) = (lb.pid(), "maxconn: 77");
+    thread::scope(|scope| {
+        let upgrades = [(); 2].map(|()| scope.spawn(|| lb.run(&["upgrade", "--binary", slow])));
+        lb.0.logged("upgrading to ");
+        // It has not read the file yet, and neither has who asks to.
+        lb.0.write(&whole(limit, &rest));
+        let reload = scope.spawn(|| lb.run(&["reload"]));
+        fs::write(lb.0.folder.join("go"), "").unwrap();
+        let (said, good) = reload.join().unwrap();
+        assert!(good, "{said}");
+        let upgrades = upgrades.map(|upgrade| upgrade.join().unwrap());
+        // The other has come to one whose place was taken, or to whoever took it.
+        let good = upgrades.iter().filter(|(_, good)| *good).count();
+        assert!(good >= 1, "{upgrades:?}");
+        for (said, good) in &upgrades {
+            assert!(
+                *good || said.contains("has taken over: ask again"),
+                "{said}"
+            );
+        }
+    });
+    let new = lb.pid();
+    assert_ne!(new, old);
+    assert!(lb.0.ask("show info\n").contains("Maxconn: 77\n"));
+    let _ = conversation.write_all(b"set weight app/one 9\n");
+    let mut said = String::new();
+    conversation.read_to_string(&mut said).unwrap();
+    assert!(said.is_empty() || said.contains("ask again"), "{said}");
+    assert_eq!(stat(&lb.0, "app", "one", "weight"), "1");
+}
+
+#[test]
 fn a_stop_ends_those_before_as_well() {
     let one = Server::start("one");
     let at = free();
