@@ -134,3 +134,70 @@ fn whom_root_has_become_is_succeeded() {
         .given_to_nobody();
     is_succeeded(&lab, builder);
 }
+
+/// What stands between both processes, as the new one's binary.
+const BETWEEN: &str = include_str!("../../../lb-userspace/tests/reload/between.py");
+
+#[test]
+fn flows_outlive_whoever_is_killed_amid_it() {
+    if skip::without_lb() || skip::without_tool("python3") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+    let answers = |daemon: &Daemon<'_>| {
+        let status = daemon.status().ok();
+        status.and_then(|status| status["process"]["pid"].as_u64())
+    };
+    // The last of each are amid what the two say of the kernel path: before it is told, before and after its agent is another.
+    for (when, what) in [
+        ("Prepared", "new"),
+        ("Ready", "new"),
+        ("Commit", "new"),
+        ("Serving", "new"),
+        ("Told", "old"),
+        ("Ready", "old"),
+        ("Serving", "old"),
+        ("Told", "both"),
+        ("Ready", "both"),
+    ] {
+        let turn = format!("{when}, {what}");
+        let between = runnable(&daemon, "between", |path| {
+            let text = BETWEEN.replace("LB", binary().to_str().unwrap());
+            fs::write(path, text.replace("WHEN", when).replace("DO", what)).unwrap();
+        });
+        let before = answers(&daemon);
+        let there = daemon.folder().join("there");
+        let _ = fs::remove_file(&there);
+        refused(&daemon, &["--binary", between.to_str().unwrap()]);
+        assert!(there.exists(), "{turn}");
+        match what {
+            "new" => {}
+            "old" => wait::until_true(&turn, || answers(&daemon).is_some()).unwrap(),
+            _ => {
+                let gone = || std::os::unix::net::UnixStream::connect(daemon.socket()).is_err();
+                wait::until_true(&turn, gone).unwrap();
+                daemon.start().unwrap();
+            }
+        }
+        let after = answers(&daemon);
+        assert_eq!(
+            after == before,
+            what == "new",
+            "{turn}: {before:?}, {after:?}"
+        );
+        kernel_takes_over(&lab, &daemon);
+        for stream in &mut held {
+            client::echo(stream, b"still there?").unwrap();
+        }
+        let load = Load::to(service(&lab)).connections(100).parallel(4);
+        let userspace = accepted_in_userspace(&lab);
+        let tally = load.run(lab.client());
+        assert_eq!(tally.failures, Vec::<String>::new(), "{turn}");
+        assert_eq!(accepted_in_userspace(&lab), userspace, "{turn}");
+    }
+}
