@@ -16,9 +16,10 @@ mod live;
 mod options;
 mod resolver;
 mod session;
+mod tickets;
 mod trust;
 
-pub use acceptor::{Acceptor, check as check_bind};
+pub use acceptor::{Acceptor, CarriedTls, check as check_bind};
 pub use connector::{Connector, check as check_server};
 pub use error::{Remark, TlsError};
 pub use files::Overrides;

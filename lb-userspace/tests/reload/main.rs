@@ -13,6 +13,7 @@ mod certificates;
 #[allow(dead_code, reason = "shared with other tests")]
 mod daemon;
 
+mod carried;
 mod changes;
 mod goes;
 mod killed;

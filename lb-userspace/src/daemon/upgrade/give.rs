@@ -33,6 +33,7 @@ use crate::{
     },
     fastpath::succession::{self, Legacy},
     proxy::Shared,
+    tls::CarriedTls,
     topology::carried::Sent,
 };
 
@@ -92,6 +93,9 @@ impl Successor {
 pub(super) struct Told {
     sent: Sent,
     accepted: (u64, u64),
+    /// Maps, in their order, as far as they were changed then.
+    maps: Vec<u64>,
+    tls: Vec<(String, CarriedTls)>,
 }
 
 impl Told {
@@ -113,6 +117,26 @@ impl Told {
                 errors: now.1.saturating_sub(before.1),
             };
             channel.send(&message, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Tells what was changed of what files say.
+    fn tell_changes(&mut self, channel: &Channel, shared: &Shared) -> io::Result<()> {
+        let mut result = Ok(());
+        self.maps.resize(shared.topology.maps.len(), 0);
+        for (map, seen) in shared.topology.maps.iter().zip(&mut self.maps) {
+            *seen = map.carry(*seen, MANY, |part| {
+                if result.is_ok() {
+                    result = channel.send(&Message::Map(part), &[]);
+                }
+            });
+        }
+        result?;
+        let tls = shared.topology.tls_states();
+        if tls != self.tls {
+            self.tls.clone_from(&tls);
+            channel.send(&Message::Tls(tls), &[])?;
         }
         Ok(())
     }
@@ -287,9 +311,9 @@ impl Running {
                 channel.send(&Message::Kernel(denied), &[lock.as_fd()])?;
             }
             tell_states(channel, &shared)?;
-            told.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tell(channel, &shared)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.tell(channel, &shared)?;
+            told.tell_changes(channel, &shared)?;
             tell_tables(channel, &shared)?;
             channel.send(&Message::Told, &[])
         })
@@ -303,9 +327,9 @@ impl Running {
         new.tell(move |channel| {
             // What has been found out meanwhile.
             tell_states(channel, &shared)?;
-            told.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tell(channel, &shared)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.tell(channel, &shared)?;
+            told.tell_changes(channel, &shared)?;
             channel.send(&Message::Commit, &[])
         })
         .await?;

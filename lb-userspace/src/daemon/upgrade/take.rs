@@ -26,6 +26,7 @@ use crate::{
     fastpath::succession::{self, Legacy},
     observe::{path::SharedPathStatus, stats::Sources},
     proxy::{Lent, Shared},
+    rules::CarriedMap,
     topology::{
         Clock, Topology,
         carried::{self, BackendState, FrontendState, ServerState},
@@ -84,6 +85,8 @@ struct States {
     servers: Vec<ServerState>,
     frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
+    /// Of a map that is not whole yet.
+    map: Option<CarriedMap>,
 }
 
 impl Predecessor {
@@ -410,6 +413,8 @@ impl States {
                 shared.accept_errors.add(errors);
             }
             Message::Table(part) => self.take_table(part, &shared.topology),
+            Message::Map(part) => self.take_map(part, &shared.topology),
+            Message::Tls(states) => shared.topology.take_tls(&states),
             Message::Kernel(denied) => {
                 if let Some(lock) = descriptors.into_iter().next() {
                     Legacy { lock, denied }.take_over();
@@ -426,6 +431,31 @@ impl States {
             .take_states(&self.servers, &self.backends)
             .and_then(|()| topology.take_frontends(&self.frontends))
             .map_err(UpgradeError::State)
+    }
+
+    fn take_map(&mut self, part: CarriedMap, topology: &Topology) {
+        let whole = match self.map.take() {
+            Some(mut begun) if begun.path == part.path => {
+                begun.append(part);
+                begun
+            }
+            _ => part,
+        };
+        if !whole.last {
+            self.map = Some(whole);
+            return;
+        }
+        // One that the file has no longer is nobody's.
+        let Some(map) = topology.maps.iter().find(|map| whole.is_of(map)) else {
+            return;
+        };
+        let why = match map.take(&whole) {
+            Ok(true) => return,
+            Ok(false) => "the file has changed".to_owned(),
+            Err(problem) => problem.message,
+        };
+        let path = whole.path.display();
+        tracing::warn!("what was changed of {path} while lb ran is left out: {why}");
     }
 
     fn take_table(&self, mut part: crate::rules::CarriedTable, topology: &Topology) {
