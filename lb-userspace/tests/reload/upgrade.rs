@@ -11,6 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        mpsc,
     },
     thread,
 };
@@ -472,10 +473,16 @@ fn datagrams_go_on() {
     let at = free();
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
+    let (asks, asked) = mpsc::channel();
+    let late = server.try_clone().unwrap();
     thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((length, from)) = server.recv_from(&mut buffer) {
-            let _ = server.send_to(&buffer[..length], from);
+            // One is answered later, by the test.
+            let _ = match &buffer[..length] {
+                b"late" => asks.send(from).map(|()| 0).map_err(|_| ()),
+                text => server.send_to(text, from).map_err(|_| ()),
+            };
         }
     });
     let one = Server::start("one");
@@ -502,4 +509,13 @@ fn datagrams_go_on() {
     round_trip("one");
     lb.upgrade();
     round_trip("two");
+    // Who is answered once another process reads what comes.
+    client.send(b"late").unwrap();
+    let from = asked.recv_timeout(PATIENCE).unwrap();
+    lb.upgrade();
+    late.send_to(b"at last", from).unwrap();
+    let mut buffer = [0; 64];
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"at last");
+    round_trip("three");
 }
