@@ -1,12 +1,13 @@
 //! `global.health_file`: what `lb health` says, kept in a file for keepalived's `track_file`.
 //!
 //! The file holds a number, as `track_file` wants it: 0 while the data path forwards, 1 when it does not. It is replaced
-//! whole, so nobody reads half of one. A process that is killed leaves it as it was: `track_process` watches for that.
+//! whole, so nobody reads half of one, and written over if the disk is full. A process that is killed leaves it as it was: `track_process` watches for that.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::written::{mend, replace, write_over};
 use crate::{
     admin::health::{View, verdict},
     config::model::HealthFile,
@@ -41,7 +42,7 @@ pub(super) async fn keep(file: HealthFile, sources: Sources) {
             continue;
         }
         let text = if now.is_ok() { "0\n" } else { "1\n" };
-        match replace(&file.path, text) {
+        match write(&file.path, text) {
             Ok(()) => {
                 match &now {
                     Ok(why) => tracing::info!("health file: forwarding ({why})"),
@@ -53,7 +54,8 @@ pub(super) async fn keep(file: HealthFile, sources: Sources) {
             Err(error) if !unwritten => {
                 let path = file.path.display();
                 tracing::error!(
-                    "health file {path}: cannot be written: {error}: make its directory writable for lb"
+                    "health file {path}: cannot be written: {error}: {}",
+                    mend(&error)
                 );
                 unwritten = true;
             }
@@ -67,17 +69,11 @@ pub(super) async fn keep(file: HealthFile, sources: Sources) {
 pub(super) fn fail(file: Option<&HealthFile>) {
     if let Some(file) = file {
         // There is nobody left to tell.
-        let _ = replace(&file.path, "1\n");
+        let _ = write(&file.path, "1\n");
     }
 }
 
-/// Writes a file whole, in the place of the one that is there.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}", std::process::id()));
-    let beside = path.with_file_name(name);
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path).inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
+/// Two bytes for two others need no room: a full disk is no reason for an address to stay.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text).or_else(|_| write_over(path, text))
 }

@@ -42,6 +42,7 @@ mod stats_file;
 mod stop;
 mod upgrade;
 mod watch;
+mod written;
 
 use amend::Amendments;
 use pidfile::Pidfile;

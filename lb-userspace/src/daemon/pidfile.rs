@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::written::{self, write_over};
+
 /// A written pidfile, removed when dropped.
 #[derive(Debug)]
 pub(super) struct Pidfile {
@@ -13,7 +15,7 @@ pub(super) struct Pidfile {
 
 /// A pidfile that cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("pidfile {}: cannot be written: {source}: make its directory, or name another file in global.pidfile", path.display())]
+#[error("pidfile {}: cannot be written: {source}: {}, or name another file in global.pidfile", path.display(), mend(source))]
 pub struct PidfileError {
     path: PathBuf,
     source: io::Error,
@@ -25,7 +27,7 @@ impl Pidfile {
     /// # Errors
     /// The system's.
     pub(super) fn write(path: &Path) -> Result<Self, PidfileError> {
-        fs::write(path, own())
+        write_over(path, &own())
             .map(|()| Self {
                 path: path.to_owned(),
             })
@@ -33,6 +35,13 @@ impl Pidfile {
                 path: path.to_owned(),
                 source,
             })
+    }
+}
+
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "make its directory",
+        _ => written::mend(error),
     }
 }
 

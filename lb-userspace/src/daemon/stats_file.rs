@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::health_file::replace;
+use super::written::{mend, replace};
 use crate::{
     observe::stats::Sources,
     topology::{Topology, counters::Numbers},
@@ -85,8 +85,9 @@ pub(super) fn write(path: &Path, topology: &Topology) {
     let text = serde_json::to_string(&saved).unwrap_or_default();
     if let Err(error) = replace(path, &text) {
         tracing::error!(
-            "stats file {}: cannot be written: {error}: make its directory writable for lb",
-            path.display()
+            "stats file {}: cannot be written: {error}: {}",
+            path.display(),
+            mend(&error)
         );
     }
 }
