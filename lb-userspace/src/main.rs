@@ -149,6 +149,7 @@ enum CheckFormat {
 }
 
 fn main() -> ExitCode {
+    daemon::be_keeper();
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),

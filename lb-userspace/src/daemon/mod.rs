@@ -49,7 +49,7 @@ use pidfile::Pidfile;
 use running::Running;
 use sandbox::Sandbox;
 use signals::Signals;
-pub use upgrade::{Predecessor, UpgradeError};
+pub use upgrade::{Predecessor, UpgradeError, be_keeper};
 
 use crate::{
     admin::{

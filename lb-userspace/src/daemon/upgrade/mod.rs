@@ -27,6 +27,7 @@ mod trust;
 use channel::{Channel, Heard};
 pub(super) use give::Successor;
 pub(super) use last::serve_last;
+pub use process::be_keeper;
 pub(super) use take::Left;
 pub use take::{Predecessor, UpgradeError};
 

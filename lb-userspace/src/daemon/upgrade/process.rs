@@ -2,20 +2,30 @@
 //! main process that is another's for one that cannot be waited for. It would kill it where it ought to let it stop, and not
 //! notice that it has crashed.
 //!
-//! So its parent is a *keeper*, a copy of this process that does nothing but wait for it and end as it has ended. Once the new
+//! So its parent is a *keeper*, a process of lb's that does nothing but wait for it and end as it has ended. Once the new
 //! process serves, the keeper goes, and the new one becomes a child of the service manager, or of process 1.
 
 use std::{
+    env,
+    ffi::CStr,
     io::{self, PipeReader, Read},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     process::{Child, Command, ExitStatus},
+    ptr,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
+
+use super::VARIABLE;
+
+/// What [`VARIABLE`] says to a keeper.
+const KEEPS: &str = "keeps";
+/// Both.
+const KEEPER: &CStr = c"LB_UPGRADE=keeps";
 
 /// A process that was started, and its keeper.
 pub(super) struct Process {
@@ -98,7 +108,8 @@ fn keep(pipe: RawFd) -> io::Result<()> {
         pid => pid,
     };
     let number = pid.to_ne_bytes();
-    // SAFETY: system calls on plain numbers, and on memory that is there for as long as they take.
+    // SAFETY: system calls on plain numbers, on text that is always there, and on memory that is there for as long as they
+    // take.
     unsafe {
         // Should its parent be killed, it is not to stand in the way of the service manager.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -110,8 +121,31 @@ fn keep(pipe: RawFd) -> io::Result<()> {
                 libc::close(fd);
             }
         }
-        let mut status = 0;
-        while libc::waitpid(pid, &raw mut status, 0) < 0 {
+        // Others mean the two that serve.
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        // As a copy of a process with much memory it would have that one copy each page that it writes to. A binary of unit tests
+        // is no keeper.
+        if cfg!(not(test)) {
+            let arguments = [c"lb-keeper".as_ptr(), ptr::null()];
+            let environment = [KEEPER.as_ptr(), ptr::null()];
+            libc::execve(
+                c"/proc/self/exe".as_ptr(),
+                arguments.as_ptr(),
+                environment.as_ptr(),
+            );
+        }
+        wait()
+    }
+}
+
+/// Waits for the one child that there is, and ends as it has ended.
+fn wait() -> ! {
+    let mut status = 0;
+    // SAFETY: system calls on plain numbers, and on memory that is there for as long as they take.
+    unsafe {
+        while libc::waitpid(-1, &raw mut status, 0) < 0 {
             if *libc::__errno_location() != libc::EINTR {
                 libc::_exit(1);
             }
@@ -128,6 +162,13 @@ fn keep(pipe: RawFd) -> io::Result<()> {
             libc::raise(signal);
         }
         libc::_exit(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Is a keeper and nothing else, if this process was started to be one.
+pub fn be_keeper() {
+    if env::var_os(VARIABLE).is_some_and(|value| value == KEEPS) {
+        wait();
     }
 }
 
@@ -150,6 +191,12 @@ mod tests {
         let (mut process, runtime) = run(script);
         runtime.block_on(process.ended());
         process.status().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_keeper_is_told_by_the_variable() {
+        let told = format!("{VARIABLE}={KEEPS}");
+        assert_eq!(KEEPER.to_str().unwrap(), told);
     }
 
     #[test]
