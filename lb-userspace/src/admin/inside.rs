@@ -24,7 +24,9 @@ type Said = Result<String, String>;
 pub(super) async fn answer(sources: &Sources, sessions: &Sessions, words: &[&str]) -> Option<Said> {
     Some(match *words {
         ["show", "fd", ref rest @ ..] => {
-            let wanted = rest.first().map(|text| text.parse::<u32>().unwrap_or(0));
+            let wanted = rest
+                .first()
+                .map(|text| text.parse::<u32>().unwrap_or(u32::MAX));
             let topology = sources.topology();
             // There may be many.
             let work = move || descriptors(&topology, wanted);
