@@ -216,11 +216,11 @@ impl Daemon {
         topology
             .load_tls()
             .map_err(|(whose, error)| StartError::Tls(whose, error))?;
-        if before.is_none()
-            && let Some(path) = &global.stats_file
-        {
-            stats_file::read(path, &topology);
+        if let Some(rates) = before.as_ref().and_then(|before| before.amendments.rates()) {
+            topology.rates.set(rates);
         }
+        let kept = global.stats_file.as_ref().filter(|_| before.is_none());
+        let curves = kept.and_then(|path| stats_file::read(path, &topology));
         let listeners = match &mut before {
             Some(before) => Listeners::open_with(&topology, workers, &mut before.listeners)?,
             None => Listeners::open(&topology, workers)?,
@@ -257,6 +257,9 @@ impl Daemon {
             SharedPathStatus::default(),
             log.clone(),
         );
+        if let Some(curves) = curves {
+            curves.restore(&sources.history);
+        }
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
         shared.show(&sources);
         if let Some(before) = &before {
@@ -384,7 +387,7 @@ impl Daemon {
                 fast_path.finish(keep).await;
             }
             if let Some(path) = &stats_file {
-                stats_file::write(path, &sources.topology());
+                stats_file::write(path, &sources.topology(), &sources.history);
             }
             for admin in running.admin.drain(..) {
                 admin.close();

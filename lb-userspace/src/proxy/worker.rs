@@ -230,7 +230,8 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         let (turn, place) = tokio::select! {
             biased;
             both = async {
-                let turn = frontend.turn(worker.shared.topology.clock).await;
+                let topology = &worker.shared.topology;
+                let turn = frontend.turn(bind, &topology.rates, topology.clock).await;
                 (turn, Place::take(&worker.shared, &frontend).await)
             } => both,
             () = worker.stopping() => return,
