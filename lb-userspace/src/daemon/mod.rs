@@ -374,9 +374,10 @@ impl Daemon {
                 if let Some(kept) = kept {
                     kept.abort();
                 }
-                upgrade::serve_last(successor, signals, running).await;
+                let elsewhere = upgrade::serve_last(successor, signals, running).await;
                 // Whoever has asked for the upgrade, above all.
-                let _ = tokio::time::timeout(LAST_ANSWERS, all(&mut answering)).await;
+                let last = tokio::time::timeout(LAST_ANSWERS, all(&mut answering));
+                running.refusing(&elsewhere, last).await;
                 tracing::info!("the last connection from before the upgrade has ended");
                 return Ok(());
             }
@@ -393,7 +394,8 @@ impl Daemon {
                 admin.close();
             }
             // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
-            let _ = tokio::time::timeout(A_MOMENT, all(&mut answering)).await;
+            let last = tokio::time::timeout(A_MOMENT, all(&mut answering));
+            running.refusing(stop::STOPPING, last).await;
             tracing::info!("lb has stopped");
             Ok(())
         });
