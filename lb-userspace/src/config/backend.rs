@@ -10,6 +10,7 @@ use super::{
     errorfiles,
     forwarding::{self, ForwardingDraft},
     frontend, health, inspect, introduction,
+    logging::{self, LogDraft},
     model::{OnMarkedDown, Protocol},
     resolvers, rules,
     source::Spanned,
@@ -44,6 +45,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         return BackendDraft {
             name,
             mode: None,
+            log: LogDraft::default(),
             forwarding: ForwardingDraft::default(),
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
@@ -57,6 +59,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         };
     };
     let mode = frontend::mode(d, &mut table);
+    let log = logging::of_proxy(d, &mut table);
     let forwarding = forwarding::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
     let proxy = defaults::proxy(d, &mut table);
@@ -105,6 +108,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     BackendDraft {
         name,
         mode,
+        log,
         forwarding,
         timeouts,
         proxy,

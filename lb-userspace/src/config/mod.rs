@@ -36,6 +36,7 @@ mod introduction;
 mod limits;
 mod listening;
 mod log_format;
+mod logging;
 pub mod model;
 mod monitor;
 mod observe;
@@ -230,6 +231,7 @@ fn decode(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
         default_check: None,
+        log_files: Vec::new(),
         resolvers: Vec::new(),
     };
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
@@ -265,6 +267,7 @@ fn decode(
         Some(draft) if found.errors() == 0 => {
             let mut places = draft.places.clone();
             places.tls = d.tls;
+            places.log_files = d.log_files;
             places.names = host::names::places(&draft);
             Ok(Loaded {
                 config: Config {

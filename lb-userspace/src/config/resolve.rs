@@ -7,10 +7,11 @@ use lb_common::slots;
 use super::{
     accepting,
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
-    dynamic_cookie, forwarding, log_format,
+    dynamic_cookie, forwarding,
+    logging::{self, Known},
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        InitAddr, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
+        InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
         has_fixed_weights,
     },
     timeouts, tls,
@@ -42,12 +43,30 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         stats,
         ..
     } = draft;
+    let mut logs = Vec::new();
+    let known = Known {
+        global: &global.log,
+        tag: global.log_tag.as_ref(),
+        hostname: global.log_hostname.as_ref(),
+    };
+    logs.extend(
+        backends
+            .iter()
+            .filter_map(|b| logging::messages(&b.name.value, &b.log, &defaults.log_options, known)),
+    );
+    let frontends = frontends
+        .into_iter()
+        .map(|f| {
+            let (name, own) = (&f.name.value, &f.log_options);
+            let (options, log) = logging::sessions(name, own, &defaults.log_options, known);
+            logs.extend(log);
+            Arc::new(frontend(f, options, &defaults))
+        })
+        .collect();
     Config {
         global,
-        frontends: frontends
-            .into_iter()
-            .map(|f| Arc::new(frontend(f, &defaults)))
-            .collect(),
+        frontends,
+        logs,
         backends: backends
             .into_iter()
             .map(|b| {
@@ -135,7 +154,7 @@ pub(super) fn forward(backend: &BackendDraft, mode: Mode, defaults: &DefaultsDra
     }
 }
 
-fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
+fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDraft) -> Frontend {
     let mode = frontend_mode(&draft, defaults);
     let follows_mode = match mode {
         Mode::Http => AccessLog::Http,
@@ -176,7 +195,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
         trust: forwarding::resolve_trust(draft.trust, &defaults.trust, mode),
         captures: Arc::new(draft.captures),
-        log_options: log_format::resolve(draft.log_options, defaults.log_options),
+        log_options,
         log_format: draft
             .log_format
             .map(|format| format.value)

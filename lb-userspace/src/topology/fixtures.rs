@@ -144,7 +144,10 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
 /// A whole configuration in userspace alone.
 pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
     Config {
+        logs: Vec::new(),
         global: Global {
+            log_tag: None,
+            log_hostname: None,
             threads: std::num::NonZeroUsize::new(1),
             maxconn: None,
             user: None,

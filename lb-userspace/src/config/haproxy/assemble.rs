@@ -58,6 +58,7 @@ const OF_DEFAULTS: &[&str] = &[
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
+    "log_tag",
     "forwarded_for",
     "forwarded",
     "timeouts",
@@ -147,7 +148,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
         }
     }
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
-    log::of_proxies(&mut global, logging, &mut says);
+    log::agree(&mut global, logging);
+    let anybody = global.logs || proxies.iter().any(|(proxy, _)| !proxy.logs.is_empty());
     let mut root = Map::default();
     root.set_at(
         "global",
@@ -164,10 +166,13 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     if !resolvers_of.is_empty() {
         root.set("resolvers", Value::map(resolvers_of, Span::at(1, 1, 1)));
     }
-    let common = common(&defaults, &proxies);
+    let common = common(&defaults, &proxies, &global);
     let mut out = Out::default();
     for (proxy, _) in &proxies {
-        out.add(proxy, common.as_ref(), global.logs, &mut says);
+        let of_defaults = common.as_ref().and_then(|(common, _)| common.get("log"));
+        let log = log::of_proxy(proxy, &global, anybody)
+            .or_else(|| of_defaults.map(|log| Value::plain("true", log.span)));
+        out.add(proxy, common.as_ref(), log.as_ref(), &mut says);
     }
     for name in proxies.iter().flat_map(|(proxy, _)| &proxy.stick_tables) {
         remember_servers(&mut out.frontends, name);
@@ -306,6 +311,7 @@ fn global_value(
 fn common(
     defaults: &[(String, Section<'_>, Proxy)],
     proxies: &[(Proxy, Option<usize>)],
+    global: &Global,
 ) -> Option<(Map, Span)> {
     let (_, first) = proxies.first()?;
     let from = (*first)?;
@@ -341,6 +347,10 @@ fn common(
     if !proxy.is_tcp {
         complete(&mut map, None);
     }
+    let all = proxies.iter().map(|(proxy, _)| proxy);
+    if let Some(log) = log::of_defaults(proxy, all, global) {
+        map.set("log", log);
+    }
     if let Some(check) = proxy.default_check() {
         map.set("health_check", check);
     }
@@ -356,7 +366,14 @@ struct Out {
 }
 
 impl Out {
-    fn add(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, logs: bool, says: &mut Says) {
+    fn add(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        log: Option<&Value>,
+        says: &mut Says,
+    ) {
+        let silent = log.is_some_and(|log| log.as_text() == Some("false"));
         let asks_for_stats = proxy.stats.get("uri").is_some()
             || proxy.stats.get("enable").is_some()
             || proxy.stats.get("auth").is_some();
@@ -375,35 +392,37 @@ impl Out {
             );
         }
         if proxy.kind.has_front() {
-            if logs && proxy.logs && proxy.front.get("log_format").is_none() {
+            if !proxy.logs.is_empty() && !silent && proxy.front.get("log_format").is_none() {
                 let option = if proxy.is_tcp { "tcplog" } else { "httplog" };
                 let message = format!(
                     "HAProxy's lines tell who connected and no more without `option {option}`: lb's are as with it"
                 );
                 says.warn(proxy.span, message);
             }
-            self.frontend(proxy, common, logs && !proxy.logs, asks_for_stats);
+            self.frontend(proxy, common, log, asks_for_stats);
         }
         if proxy.kind.has_back() {
-            self.backend(proxy, common, says);
+            self.backend(proxy, common, log, says);
         }
     }
 
-    /// `silent`: HAProxy would write nothing of it, while others are logged.
     fn frontend(
         &mut self,
         proxy: &Proxy,
         common: Option<&(Map, Span)>,
-        silent: bool,
+        log: Option<&Value>,
         shows_stats: bool,
     ) {
         let mut map = proxy.front.clone();
         if shows_stats {
             map.set("stats", Value::map(page(proxy), proxy.span));
         }
-        if silent {
-            map.set("log", Value::plain("false", proxy.span));
-            map.remove("log_format");
+        if let Some(log) = log {
+            map.set("log", log.clone());
+            // HAProxy would write nothing of it, while others are logged.
+            if log.as_text() == Some("false") {
+                map.remove("log_format");
+            }
         }
         let monitored = map.get("monitor").map(|monitor| monitor.span);
         if let (Some(span), Some(first)) = (monitored, proxy.fails.first()) {
@@ -445,8 +464,17 @@ impl Out {
             .set(&proxy.name, Value::map(ordered(map), proxy.span));
     }
 
-    fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
+    fn backend(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        log: Option<&Value>,
+        says: &mut Says,
+    ) {
         let mut map = proxy.back.clone();
+        if let Some(log) = log {
+            map.set("log", log.clone());
+        }
         prepare(&mut map, proxy);
         without_idle_hash(&mut map);
         // Those of a `listen` are its frontend's, but for the ones that choose a server.

@@ -18,8 +18,8 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        BodySeen, Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene,
-        SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
+        BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView, RuleSet,
+        Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -40,9 +40,9 @@ impl Remembered {
         self.state.is_sent_once()
     }
 
-    /// Whether the request gets no line of the log.
-    pub(in super::super) fn is_silent(&self) -> bool {
-        self.state.is_silent()
+    /// What a rule says of the level of the request's line.
+    pub(in super::super) fn log_level(&self) -> Option<LogLevel> {
+        self.state.log_level()
     }
 }
 
