@@ -14,7 +14,7 @@ use super::{
     model::{OnMarkedDown, Protocol},
     resolvers, rules,
     source::Spanned,
-    stick, stick_table,
+    stats, stick, stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -51,6 +51,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
             sticks: Vec::new(),
+            stats: None,
             inspect: [None, None],
             errorfiles: None,
             servers: Vec::new(),
@@ -69,6 +70,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let inspect = [table.take("inspect"), table.take("inspect_response")]
         .map(|entry| inspect::decode(d, entry, &name.value));
     let rules = rules::decode(d, &mut table, &name.value, false);
+    let stats = stats::of_proxy(d, &mut table, &name.value);
     let errorfiles = errorfiles::decode(d, &mut table);
     // What is in the file is among `servers` by now.
     let from_file = table.take("servers_from").is_some();
@@ -114,6 +116,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         proxy,
         rules,
         sticks,
+        stats,
         inspect,
         errorfiles,
         servers,

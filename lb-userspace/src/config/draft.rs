@@ -11,7 +11,7 @@ use super::{
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
         ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Shows, Stats,
         StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
@@ -175,6 +175,7 @@ pub(super) struct BackendDraft {
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    pub(super) stats: Option<Spanned<Stats>>,
     /// `inspect` and `inspect_response`.
     pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
@@ -258,4 +259,5 @@ pub(super) struct StatsDraft {
     pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics: Metrics,
     pub(super) admin: StatsAdmin,
+    pub(super) shows: Shows,
 }

@@ -73,7 +73,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let monitor = monitor::decode(d, &mut table);
-    let stats = stats::of_frontend(d, &mut table);
+    let stats = stats::of_proxy(d, &mut table, &name.value);
     table.finish(
         d,
         &["compression"],

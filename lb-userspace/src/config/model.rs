@@ -398,6 +398,8 @@ pub struct Backend {
     pub forward: Forward,
     /// What becomes of a new connection that the kernel cannot take.
     pub overflow: Overflow,
+    /// The statistics, among its traffic.
+    pub stats: Option<Stats>,
     /// Stickiness (mode http).
     pub cookie: Option<Cookie>,
     /// How servers are checked; `None` is no check at all.
@@ -500,6 +502,31 @@ pub struct Stats {
     pub metrics: Metrics,
     /// Who may change servers by the page.
     pub admin: StatsAdmin,
+    /// What the page says of itself.
+    pub shows: Shows,
+    /// Who may look, of a frontend's or a backend's page.
+    pub rules: RuleSet,
+}
+
+/// What a page of statistics shows.
+#[derive(Debug, Clone, Default)]
+pub struct Shows {
+    /// The proxies of these names alone.
+    pub scope: Option<Vec<String>>,
+    /// Not which version of lb this is.
+    pub hide_version: bool,
+    /// Another name than the host's own.
+    pub node: Option<String>,
+    /// What it is of.
+    pub description: Option<String>,
+}
+
+impl Shows {
+    /// Whether it shows the proxy called `name`.
+    pub fn wants(&self, name: &str) -> bool {
+        let scope = self.scope.as_ref();
+        scope.is_none_or(|scope| scope.iter().any(|known| known == name))
+    }
 }
 
 /// `metrics` of `stats:`.
@@ -521,7 +548,7 @@ impl Default for Metrics {
 }
 
 /// `stats.admin`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub enum StatsAdmin {
     /// Nobody.
     #[default]
@@ -530,13 +557,16 @@ pub enum StatsAdmin {
     Everybody,
     /// Who may look and comes from one of these.
     From(Vec<Prefix>),
+    /// Whose request has this condition hold, of a frontend's or a backend's page.
+    If(Box<Condition>),
 }
 
 impl StatsAdmin {
-    /// Whether a client with this address may; one of a unix socket has none.
-    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+    /// Whether a client with this address may; one of a unix socket has none. `holds`: whether the condition does.
+    pub fn allows(&self, address: Option<IpAddr>, holds: bool) -> bool {
         match self {
             Self::Nobody => false,
+            Self::If(_) => holds,
             Self::Everybody => true,
             Self::From(prefixes) => address.is_some_and(|address| {
                 let address = address.to_canonical();

@@ -86,6 +86,8 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             auth: s.auth,
             metrics: s.metrics,
             admin: s.admin,
+            shows: s.shows,
+            rules: RuleSet::default(),
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
@@ -308,6 +310,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         balance_arguments: balance.map_or_else(Default::default, |balance| balance.arguments),
         forward,
         overflow,
+        stats: draft.stats.map(|stats| stats.value),
         cookie: sticky.clone(),
         health_check: health_check.and_then(|check| check.value),
         servers: draft

@@ -80,6 +80,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
 /// A backend of mode tcp with a TCP check.
 pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Backend {
     Backend {
+        stats: None,
         name: name.into(),
         mode: Mode::Tcp,
         balance,

@@ -14,6 +14,7 @@ use super::{
     resolvers,
     says::Says,
     sections::{http_errors, remember_servers, unknown, userlist},
+    statistics,
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -362,6 +363,7 @@ fn common(
 struct Out {
     frontends: Map,
     backends: Map,
+    /// Our own endpoint.
     stats: Option<Value>,
 }
 
@@ -380,17 +382,17 @@ impl Out {
         let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
         proxy.tell_endless(says);
         proxy.tell_late(says);
-        if asks_for_stats && proxy.kind.has_front() && proxy.servers.is_empty() && !routes {
-            self.stats(proxy, says);
+        if asks_for_stats
+            && proxy.kind.has_front()
+            && proxy.servers.is_empty()
+            && !routes
+            && self.stats.is_none()
+            && statistics::is_endpoint(proxy)
+        {
+            self.stats = Some(statistics::endpoint(proxy, says));
             return;
         }
-        if asks_for_stats && proxy.kind == Kind::Backend {
-            says.error(
-                proxy.span,
-                format!("`{}` shows statistics as a backend", proxy.name),
-                "give them to a frontend or a `listen`",
-            );
-        }
+        let bare = asks_for_stats && proxy.servers.is_empty() && !routes;
         if proxy.kind.has_front() {
             if !proxy.logs.is_empty() && !silent && proxy.front.get("log_format").is_none() {
                 let option = if proxy.is_tcp { "tcplog" } else { "httplog" };
@@ -401,8 +403,9 @@ impl Out {
             }
             self.frontend(proxy, common, log, asks_for_stats);
         }
-        if proxy.kind.has_back() {
-            self.backend(proxy, common, log, says);
+        if proxy.kind.has_back() && !(bare && proxy.kind == Kind::Listen) {
+            let shows_stats = asks_for_stats && proxy.kind == Kind::Backend;
+            self.backend(proxy, common, log, shows_stats, says);
         }
     }
 
@@ -415,7 +418,7 @@ impl Out {
     ) {
         let mut map = proxy.front.clone();
         if shows_stats {
-            map.set("stats", Value::map(page(proxy), proxy.span));
+            map.set("stats", Value::map(statistics::page(proxy), proxy.span));
         }
         if let Some(log) = log {
             map.set("log", log.clone());
@@ -441,7 +444,8 @@ impl Out {
         }
         prepare(&mut map, proxy);
         // One without servers too: who comes so far is told that there is none.
-        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
+        let bare = shows_stats && proxy.servers.is_empty() && proxy.rules().is_none();
+        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() && !bare {
             map.set(
                 "default_backend",
                 Value::text(proxy.name.as_str(), proxy.span),
@@ -469,9 +473,13 @@ impl Out {
         proxy: &Proxy,
         common: Option<&(Map, Span)>,
         log: Option<&Value>,
+        shows_stats: bool,
         says: &mut Says,
     ) {
         let mut map = proxy.back.clone();
+        if shows_stats {
+            map.set("stats", Value::map(statistics::page(proxy), proxy.span));
+        }
         if let Some(log) = log {
             map.set("log", log.clone());
         }
@@ -543,51 +551,4 @@ impl Out {
         self.backends
             .set(&proxy.name, Value::map(ordered(map), proxy.span));
     }
-
-    /// A `listen` that shows statistics and nothing else.
-    fn stats(&mut self, proxy: &Proxy, says: &mut Says) {
-        if self.stats.is_some() {
-            says.error(
-                proxy.span,
-                "statistics are shown at a second place",
-                "keep one: lb has one stats endpoint",
-            );
-            return;
-        }
-        let mut map = Map::default();
-        let binds = match proxy.front.get("bind").map(|value| &value.what) {
-            Some(What::List(items)) => items.as_slice(),
-            _ => &[],
-        };
-        match binds {
-            [one] => map.set("bind", one.clone()),
-            [] => says.error(
-                proxy.span,
-                "statistics without a `bind`",
-                "write `bind *:1080`",
-            ),
-            [_, second, ..] => says.error(
-                second.span,
-                "statistics at a second address",
-                "keep one `bind`",
-            ),
-        }
-        map.0.extend(page(proxy).0);
-        self.stats = Some(Value::map(map, proxy.span));
-    }
-}
-
-/// What `stats` says of the page.
-fn page(proxy: &Proxy) -> Map {
-    let keys = proxy.stats.0.iter().filter(|key| key.name != "enable");
-    let mut map = Map(keys.cloned().collect());
-    if map.get("uri").is_none() {
-        // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
-        map.set("uri", Value::text("/haproxy?stats", proxy.span));
-    }
-    if map.get("auth").is_some() && map.get("realm").is_none() {
-        // `STATS_DEFAULT_REALM`, by which browsers know passwords.
-        map.set("realm", Value::text("HAProxy Statistics", proxy.span));
-    }
-    map
 }

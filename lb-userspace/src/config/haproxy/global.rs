@@ -10,7 +10,6 @@ use super::{
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
-    "description",
     "strict-limits",
     "node",
     "expose-experimental-directives",
@@ -171,6 +170,10 @@ impl Global {
                     name => Value::text(name, line.span_of(1)),
                 };
                 self.keys.set("log_send_hostname", name);
+            }
+            "description" => {
+                let words: Vec<&str> = line.words.iter().skip(1).map(|w| &*w.text).collect();
+                says.bases.description = Some(words.join(" "));
             }
             "stats" => self.stats(line, says),
             "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
