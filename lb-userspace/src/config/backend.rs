@@ -184,6 +184,10 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
     let health_check = table
         .take("health_check")
         .and_then(|own| health::of_server(d, own, check));
+    let track = table.take("track").and_then(|e| {
+        let text = d.text(&e.value, "`track`")?;
+        Some(Spanned::new(text, e.value.span))
+    });
     table.finish(
         d,
         &[],
@@ -204,6 +208,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         address: address?,
         cookie,
         health_check,
+        track,
         keys,
     })
 }

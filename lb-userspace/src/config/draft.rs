@@ -194,6 +194,8 @@ pub(super) struct ServerDraft {
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
+    /// `BACKEND/SERVER`, or the name of one beside it.
+    pub(super) track: Option<Spanned<String>>,
     pub(super) keys: ServerKeys,
 }
 

@@ -60,6 +60,7 @@ mod stick_table;
 mod table;
 mod timeouts;
 mod tls;
+mod tracking;
 mod traps;
 mod tree;
 mod udp;
@@ -258,6 +259,7 @@ fn decode(
             .iter()
             .any(|found| found.severity == Severity::Error);
         d.diagnostics.extend(cross::check(draft, broken));
+        tracking::check(draft, &mut d.diagnostics);
         if !broken {
             stick_table::check(&mut d, draft);
         }

@@ -14,7 +14,7 @@ use super::{
         InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
         has_fixed_weights,
     },
-    timeouts, tls,
+    timeouts, tls, tracking,
 };
 use crate::rules::{Expr, Registry, RuleSet};
 
@@ -316,7 +316,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, mode, sticky.as_ref(), &default_server))
+            .map(|s| server(s, &draft.name.value, mode, sticky.as_ref(), &default_server))
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -358,6 +358,7 @@ pub(super) fn default_server(
 
 fn server(
     draft: ServerDraft,
+    backend: &str,
     mode: Mode,
     sticky: Option<&Cookie>,
     default_server: &ServerKeys,
@@ -395,9 +396,13 @@ fn server(
         disabled: keys.disabled.unwrap_or(false),
         cookie,
         // `type: none` of its own is no check.
-        check: keys.check.is_none_or(|check| check.value)
+        check: draft.track.is_none()
+            && keys.check.is_none_or(|check| check.value)
             && !matches!(&draft.health_check, Some(own) if own.value.is_none()),
         health_check: draft.health_check.and_then(|own| own.value),
+        track: draft
+            .track
+            .map(|track| tracking::named(&track.value, backend)),
         agent_check: keys.agent_check,
         slowstart: keys
             .slowstart

@@ -200,6 +200,7 @@ impl Topology {
                 live.turn.store(state.turn, Relaxed);
             }
         }
+        self.settle();
         self.notifier.changed();
         Ok(())
     }

@@ -30,6 +30,7 @@ pub(crate) fn timeouts() -> Timeouts {
 /// A server of weight 1 at `address`.
 pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
+        track: None,
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
         init_addr: Vec::new(),

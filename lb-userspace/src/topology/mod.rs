@@ -29,6 +29,7 @@ pub mod queue;
 mod remembered;
 pub mod server;
 pub mod table;
+mod tracking;
 
 pub use asking::Asking;
 pub use backend::{Backend, Unavailable, Visit};
@@ -87,6 +88,7 @@ impl Topology {
         for backend in &topology.backends {
             backend.take_over(None);
         }
+        topology.settle();
         topology
     }
 
@@ -101,6 +103,7 @@ impl Topology {
         for backend in &self.backends {
             backend.take_over(before.backend(&backend.name));
         }
+        self.settle();
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
@@ -123,6 +126,7 @@ impl Topology {
                 Arc::new(Backend::new(b, clock, &notifier, before))
             })
             .collect();
+        Self::link(&backends);
         let by_name = named(&backends);
         let running: HashMap<&str, &Frontend> = before.map_or_else(HashMap::new, |before| {
             let frontends = before.frontends.iter();

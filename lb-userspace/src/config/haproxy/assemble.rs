@@ -525,10 +525,16 @@ impl Out {
         }
         for server in &proxy.servers {
             let mut keys = server.keys.clone();
-            if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
+            let follows = keys.get("track").is_some();
+            if follows && let Some((true, span)) = server.checked {
+                let mend = "remove one of both: its state is either its own or the other's";
+                says.error(span, "`check` of a server that has `track`", mend);
+            }
+            if checks.is_some() && !follows && !server.checked.is_some_and(|(on, _)| on) {
                 keys.set("check", Value::plain("false", proxy.span));
             }
-            if let Some(own) = proxy.check.of_server(server, checks.as_ref()) {
+            let own = proxy.check.of_server(server, checks.as_ref());
+            if let Some(own) = own.filter(|_| !follows) {
                 keys.set("health_check", own);
             }
             match (server.agent, server.agent_keys.get("port")) {
