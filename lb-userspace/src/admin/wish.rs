@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::upgrade::Asked;
+use super::{setting::Setting, upgrade::Asked};
 use crate::config::model;
 
 /// What parts the result from what is to be read, as HAProxy's `reload` has it.
@@ -56,6 +56,8 @@ pub enum Amendment {
     },
     /// The process has another bound of connections.
     Maxconn(u32),
+    /// The configuration says something else.
+    Set(Setting),
 }
 
 /// What may be wished for.

@@ -98,7 +98,7 @@ fn give(config: &Config, identity: &Identity, opened: Opened<'_>) {
     if let Some(pidfile) = &global.pidfile {
         identity.own(pidfile);
     }
-    for target in &global.log {
+    for target in config.log_targets() {
         if let LogDestination::File(path) = &target.target {
             identity.own(path);
         }

@@ -56,7 +56,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, Rule};
+pub use action::{Edit, End, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};

@@ -21,8 +21,9 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    listed::Changes,
     live::Live,
-    options::{BindOptions, ClientAuth, Version},
+    options::{BindOptions, CertificateFiles, ClientAuth, Version},
     resolver::Resolver,
     tickets::{CarriedKeys, Secret, Tickets},
     trust::Clients,
@@ -35,6 +36,8 @@ pub struct Acceptor {
     options: BindOptions,
     live: Live<Loaded>,
     tickets: Mutex<Option<Ticketer>>,
+    /// What operators have made of the list of its certificates.
+    pub(super) changes: Mutex<Changes>,
 }
 
 /// What of it the files do not say, for the process that takes this one's place.
@@ -80,7 +83,12 @@ impl Acceptor {
             options,
             live: Live::new(),
             tickets: Mutex::new(None),
+            changes: Mutex::default(),
         }
+    }
+
+    pub(super) fn options(&self) -> &BindOptions {
+        &self.options
     }
 
     /// Whether it has read its files.
@@ -116,12 +124,17 @@ impl Acceptor {
 
     /// The files of its certificates.
     pub fn certificate_files(&self) -> Vec<PathBuf> {
-        let files = Reader::default().certificates(&self.options.certificates);
-        files
-            .unwrap_or_default()
-            .into_iter()
-            .map(|files| files.cert)
-            .collect()
+        let files = self.listed(&mut Reader::default());
+        let files = files.unwrap_or_default().into_iter();
+        files.map(|files| files.cert).collect()
+    }
+
+    /// What it reads for one of its files now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &Path) -> Result<Vec<u8>, TlsError> {
+        self.live.bytes(file)
     }
 
     /// When each of the certificates that it serves expires, in seconds since 1970.
@@ -133,8 +146,8 @@ impl Acceptor {
     /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
     /// place of the old one wherever that is, and without one the old key stays.
     pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
-        let certificates = Reader::default().certificates(&self.options.certificates);
-        let separate = certificates
+        let separate = self
+            .listed(&mut Reader::default())
             .unwrap_or_default()
             .into_iter()
             .find(|files| files.cert == file)
@@ -193,7 +206,7 @@ impl Acceptor {
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
-        let (certificates, expiries) = certificates(&self.options, reader)?;
+        let (certificates, expiries) = certificates(self.listed(reader)?, reader)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut client_ca = Vec::new();
         let verifier = match (&self.options.client_ca, self.options.client_auth) {
@@ -307,11 +320,28 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     Ok(remarks)
 }
 
+/// Whether `pem` is a certificate with its key, which could be served.
+///
+/// # Errors
+/// Why not.
+pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
+    let overrides = Overrides::from([(path.to_owned(), pem.to_vec())]);
+    let mut reader = Reader {
+        overrides: Some(&overrides),
+        seen: Vec::new(),
+    };
+    let files = CertificateFiles {
+        cert: path.to_owned(),
+        key: None,
+        ocsp: None,
+    };
+    Certificate::load(&files, &mut reader).map(drop)
+}
+
 fn certificates(
-    options: &BindOptions,
+    files: Vec<CertificateFiles>,
     reader: &mut Reader<'_>,
 ) -> Result<(Vec<Certificate>, Expiries), TlsError> {
-    let files = reader.certificates(&options.certificates)?;
     let loaded = files.iter().map(|files| Certificate::load(files, reader));
     let loaded: Vec<Certificate> = loaded.collect::<Result<_, _>>()?;
     let names = files.iter().map(|files| files.cert.clone());

@@ -201,6 +201,7 @@ impl Topology {
                 live.turn.store(state.turn, Relaxed);
             }
         }
+        self.settle();
         self.notifier.changed();
         Ok(())
     }

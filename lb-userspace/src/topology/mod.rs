@@ -26,9 +26,12 @@ pub mod observation;
 pub mod pace;
 pub mod peer;
 pub mod queue;
+pub mod rates;
 mod remembered;
+pub mod resolving;
 pub mod server;
 pub mod table;
+mod tracking;
 
 pub use asking::Asking;
 pub use backend::{Backend, Unavailable, Visit};
@@ -41,6 +44,8 @@ pub use limit::Limit;
 pub use observation::Observation;
 pub use pace::Pace;
 pub use peer::Peer;
+pub use rates::Rates;
+pub use resolving::Resolving;
 pub use server::{AdminState, Connection, Elsewhere, Health, Server, Slots};
 
 use crate::{
@@ -69,6 +74,10 @@ pub struct Topology {
     pub clock: Clock,
     /// Messages that were none.
     pub invalid_events: Arc<invalid::Events>,
+    /// How much the whole process accepts, as operators will it.
+    pub rates: Arc<Rates>,
+    /// What DNS servers have answered.
+    pub resolving: Arc<Resolving>,
     notifier: Arc<events::Notifier>,
 }
 
@@ -87,6 +96,7 @@ impl Topology {
         for backend in &topology.backends {
             backend.take_over(None);
         }
+        topology.settle();
         topology
     }
 
@@ -101,6 +111,7 @@ impl Topology {
         for backend in &self.backends {
             backend.take_over(before.backend(&backend.name));
         }
+        self.settle();
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
@@ -123,6 +134,7 @@ impl Topology {
                 Arc::new(Backend::new(b, clock, &notifier, before))
             })
             .collect();
+        Self::link(&backends);
         let by_name = named(&backends);
         let running: HashMap<&str, &Frontend> = before.map_or_else(HashMap::new, |before| {
             let frontends = before.frontends.iter();
@@ -164,6 +176,8 @@ impl Topology {
             stats,
             clock,
             invalid_events: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_events)),
+            rates: before.map_or_else(Arc::default, |b| Arc::clone(&b.rates)),
+            resolving: before.map_or_else(Arc::default, |b| Arc::clone(&b.resolving)),
             notifier,
         }
     }

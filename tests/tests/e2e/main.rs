@@ -29,6 +29,7 @@ mod lifecycle;
 mod matrix;
 mod maxconn;
 mod names;
+mod operated;
 mod oracle;
 mod pmtu;
 mod privileges;

@@ -276,7 +276,7 @@ impl Running {
             confined: self.confined,
             kernel_path: self.fast_path.is_some(),
         };
-        let amendments = self.amendments.carried();
+        let amendments = self.amendments.carried(&self.shared.topology.rates);
         new.tell(move |channel| {
             channel.send(&Message::Hello(hello), &[])?;
             if let Some(amendments) = amendments {
