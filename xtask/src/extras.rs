@@ -10,7 +10,7 @@ use crate::packages;
 use crate::progress::Progress;
 
 /// Programs by what they are called, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("haproxy", "haproxy"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("keepalived", "keepalived"),
+    ("systemctl", "systemd"),
 ];
 
 /// What Python has in packages of their own, for the libraries of the tests.
