@@ -67,6 +67,7 @@ pub(super) async fn answer(
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let mut exchange = client.exchange();
     exchange.is_statistics = true;
+    client.frontend().counters.intercepted.inc();
     exchange.terminate(Cause::Local, Phase::Request);
     Some(Answer {
         status: parts.status,
