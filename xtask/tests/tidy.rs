@@ -124,6 +124,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("timeouts.rs", &["timeouts"]),
     ("cookie.rs", &["cookie"]),
     ("health.rs", &["health_check"]),
+    ("logging.rs", &["frontends", "global", "backends"]),
     ("log_format.rs", &["frontends"]),
     ("connections.rs", &["frontends", "backends"]),
     ("monitor.rs", &["frontends"]),

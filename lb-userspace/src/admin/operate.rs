@@ -107,6 +107,9 @@ fn set_server(sources: &Sources, words: &[&str]) -> Result<String, String> {
             done
         }
         "health" => {
+            if server.tracked().is_some() {
+                return Err("cannot change health on a tracking server.".to_owned());
+            }
             match rest.first() {
                 Some(&"up") => backend.set_health(&server, true),
                 Some(&"down") => backend.set_health(&server, false),

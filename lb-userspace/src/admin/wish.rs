@@ -14,6 +14,9 @@ use crate::config::model;
 /// What parts the result from what is to be read, as HAProxy's `reload` has it.
 const RULE: &str = "--";
 
+/// The end of what is said to who wishes something of a process whose place another has taken.
+pub const ASK_AGAIN: &str = "has taken over: ask again";
+
 /// What is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {

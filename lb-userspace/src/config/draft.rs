@@ -7,10 +7,11 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
+    logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
         ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Shows, Stats,
         StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
@@ -41,8 +42,8 @@ pub(super) struct Places {
     pub(super) admin_socket: Option<Span>,
     /// One for each of `HealthFile::backends`.
     pub(super) health_backends: Vec<Span>,
-    /// One for each of `Global::log`, if written.
-    pub(super) log: Vec<Span>,
+    /// Files that lines go to.
+    pub(super) log_files: LogFiles,
     pub(super) attach: Option<Span>,
     /// One for each of `FastPath::interfaces`.
     pub(super) interfaces: Vec<Span>,
@@ -62,8 +63,7 @@ pub(super) struct DefaultsDraft {
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
-    /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 4],
+    pub(super) log_options: LogDraft,
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) timeouts: TimeoutsDraft,
@@ -144,8 +144,7 @@ pub(super) struct FrontendDraft {
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
-    /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 4],
+    pub(super) log_options: LogDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
@@ -169,12 +168,14 @@ pub(super) struct RuleDraft {
 pub(super) struct BackendDraft {
     pub(super) name: Spanned<String>,
     pub(super) mode: Option<Spanned<Mode>>,
+    pub(super) log: LogDraft,
     /// Its own alone: what `defaults` says reaches requests by their frontend.
     pub(super) forwarding: ForwardingDraft,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    pub(super) stats: Option<Spanned<Stats>>,
     /// `inspect` and `inspect_response`.
     pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
@@ -193,6 +194,8 @@ pub(super) struct ServerDraft {
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
+    /// `BACKEND/SERVER`, or the name of one beside it.
+    pub(super) track: Option<Spanned<String>>,
     pub(super) keys: ServerKeys,
 }
 
@@ -258,4 +261,5 @@ pub(super) struct StatsDraft {
     pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics: Metrics,
     pub(super) admin: StatsAdmin,
+    pub(super) shows: Shows,
 }

@@ -59,7 +59,7 @@ use crate::{
     },
     config::{
         Config, haproxy,
-        model::{Bind, OnStop},
+        model::{Bind, LogTo, OnStop},
     },
     health::message,
     observe::{
@@ -231,7 +231,7 @@ impl Daemon {
             None => (Vec::new(), binds.to_vec()),
         };
         stats.extend(endpoint::listen(&missing)?);
-        let log = Opened::open(&bridge::targets(&global.log))?;
+        let log = Opened::open_all(&bridge::targets(&global.log), &config.logs)?;
         let admin = admin_sockets(&config, before.as_mut(), lent)?;
         let pidfile = match &before {
             // Until it has taken over, the service is the other process.
@@ -374,9 +374,10 @@ impl Daemon {
                 if let Some(kept) = kept {
                     kept.abort();
                 }
-                upgrade::serve_last(successor, signals, running).await;
+                let elsewhere = upgrade::serve_last(successor, signals, running).await;
                 // Whoever has asked for the upgrade, above all.
-                let _ = tokio::time::timeout(LAST_ANSWERS, all(&mut answering)).await;
+                let last = tokio::time::timeout(LAST_ANSWERS, all(&mut answering));
+                running.refusing(&elsewhere, last).await;
                 tracing::info!("the last connection from before the upgrade has ended");
                 return Ok(());
             }
@@ -393,7 +394,8 @@ impl Daemon {
                 admin.close();
             }
             // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
-            let _ = tokio::time::timeout(A_MOMENT, all(&mut answering)).await;
+            let last = tokio::time::timeout(A_MOMENT, all(&mut answering));
+            running.refusing(stop::STOPPING, last).await;
             tracing::info!("lb has stopped");
             Ok(())
         });
@@ -489,7 +491,7 @@ async fn log_events(mut events: broadcast::Receiver<Event>, log: Sink) {
         match events.recv().await {
             Ok(event) => {
                 let (level, text) = message::message(&event);
-                log.event(level, &text);
+                log.event_of(LogTo::backend(&event.backend), level, &text);
             }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!("{missed} changes of servers' states came too fast to be logged");

@@ -439,7 +439,12 @@ fn serve(
         // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {
             Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,
-            Mode::Http => Box::pin(http::serve(worker, client)).await,
+            Mode::Http => {
+                let http_2 = Box::pin(http::serve(worker, client)).await;
+                if let Some(arrival) = http_2 {
+                    Box::pin(http::serve_http_2(arrival)).await;
+                }
+            }
         }
     };
     tokio::task::spawn_local(async move { sessions::serve(&entered, serving).await });

@@ -210,7 +210,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
             let name = value.map(|name| name.into_text().into_owned());
             state.servers.extend(name);
         }
-        Edit::Silence => state.silent = true,
+        Edit::LogLevel(level) => state.log_level = Some(*level),
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
                 let begin = match state.is_session {

@@ -10,9 +10,10 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -24,17 +25,37 @@ use super::{
     live::Live,
     options::{BindOptions, CertificateFiles, ClientAuth, Version},
     resolver::Resolver,
+    tickets::{CarriedKeys, Secret, Tickets},
     trust::Clients,
 };
+use crate::watched::Stamp;
 
 /// The TLS of one bind, shared by all workers.
 #[derive(Debug)]
 pub struct Acceptor {
     options: BindOptions,
     live: Live<Loaded>,
-    tickets: Mutex<Option<Tickets>>,
+    tickets: Mutex<Option<Ticketer>>,
     /// What operators have made of the list of its certificates.
     pub(super) changes: Mutex<Changes>,
+}
+
+/// What of it the files do not say, for the process that takes this one's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedTls {
+    /// What the file says of it, as text.
+    options: String,
+    /// What stands for files, which were like this.
+    exchanged: Vec<(PathBuf, Stamp, Secret)>,
+    /// Keys of tickets, and whose certificates of clients those stand for.
+    tickets: Option<(Vec<u8>, CarriedKeys)>,
+}
+
+impl CarriedTls {
+    /// Files that something else stands for.
+    pub fn exchanged(&self) -> impl Iterator<Item = &Path> {
+        self.exchanged.iter().map(|(path, ..)| path.as_path())
+    }
 }
 
 /// What was made of its files.
@@ -50,9 +71,9 @@ type Expiries = Vec<(PathBuf, i64)>;
 /// The keys of session tickets: one set for all workers of a bind, exchanged every six hours. A ticket stands for a
 /// client's certificate too, so it holds at no other bind, and not after the CA has changed.
 #[derive(Debug, Clone)]
-struct Tickets {
+struct Ticketer {
     client_ca: Vec<u8>,
-    producer: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
 }
 
 impl Acceptor {
@@ -224,18 +245,62 @@ impl Acceptor {
         })
     }
 
-    fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
-        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tickets) = tickets.as_ref().filter(|t| t.client_ca == client_ca) {
-            return Ok(Arc::clone(&tickets.producer));
+    fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<Tickets>, TlsError> {
+        let mut ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ticketer) = ticketer.as_ref().filter(|t| t.client_ca == client_ca) {
+            return Ok(Arc::clone(&ticketer.tickets));
         }
-        let producer =
-            aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Library(error.to_string()))?;
-        *tickets = Some(Tickets {
+        let none = || TlsError::Library("there are no random numbers to be had".to_owned());
+        let tickets = Arc::new(Tickets::new().ok_or_else(none)?);
+        *ticketer = Some(Ticketer {
             client_ca,
-            producer: Arc::clone(&producer),
+            tickets: Arc::clone(&tickets),
         });
-        Ok(producer)
+        Ok(tickets)
+    }
+
+    /// What of it the files do not say.
+    pub fn carried(&self) -> CarriedTls {
+        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticketer = ticketer.as_ref();
+        let exchanged = self.live.exchanged().into_iter();
+        CarriedTls {
+            options: format!("{:?}", self.options),
+            exchanged: exchanged
+                .map(|(path, stamp, bytes)| (path, stamp, Secret(bytes)))
+                .collect(),
+            tickets: ticketer.map(|t| (t.client_ca.clone(), t.tickets.carried())),
+        }
+    }
+
+    /// Goes on as the process did whose place this one takes: by its tickets, if they say the same here, and with what was
+    /// exchanged, of files that have not changed since.
+    ///
+    /// # Errors
+    /// What cannot be used any more.
+    pub fn take(&self, carried: &CarriedTls) -> Result<(), TlsError> {
+        let mut files = Overrides::new();
+        for (path, stamp, bytes) in &carried.exchanged {
+            if self.live.is_as(path, *stamp) {
+                files.insert(path.clone(), bytes.0.clone());
+            } else {
+                tracing::warn!(
+                    "what was exchanged for {} over the admin socket is left out: the file has changed, or is used no more",
+                    path.display()
+                );
+            }
+        }
+        if !files.is_empty() && self.live.differs(&files) {
+            self.replace(&files)?;
+        }
+        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(ticketer), Some((client_ca, keys))) = (&*ticketer, &carried.tickets)
+            && ticketer.client_ca == *client_ca
+            && carried.options == format!("{:?}", self.options)
+        {
+            ticketer.tickets.take(keys);
+        }
+        Ok(())
     }
 }
 

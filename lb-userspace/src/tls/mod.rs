@@ -18,9 +18,10 @@ mod live;
 mod options;
 mod resolver;
 mod session;
+mod tickets;
 mod trust;
 
-pub use acceptor::{Acceptor, check as check_bind, try_pem};
+pub use acceptor::{Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
 pub use details::describe;
 pub use error::{Remark, TlsError};

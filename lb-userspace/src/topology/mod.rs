@@ -31,6 +31,7 @@ mod remembered;
 pub mod resolving;
 pub mod server;
 pub mod table;
+mod tracking;
 
 pub use asking::Asking;
 pub use backend::{Backend, Unavailable, Visit};
@@ -95,6 +96,7 @@ impl Topology {
         for backend in &topology.backends {
             backend.take_over(None);
         }
+        topology.settle();
         topology
     }
 
@@ -109,6 +111,7 @@ impl Topology {
         for backend in &self.backends {
             backend.take_over(before.backend(&backend.name));
         }
+        self.settle();
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
@@ -131,6 +134,7 @@ impl Topology {
                 Arc::new(Backend::new(b, clock, &notifier, before))
             })
             .collect();
+        Self::link(&backends);
         let by_name = named(&backends);
         let running: HashMap<&str, &Frontend> = before.map_or_else(HashMap::new, |before| {
             let frontends = before.frontends.iter();

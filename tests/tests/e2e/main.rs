@@ -39,6 +39,7 @@ mod services;
 mod setup;
 mod spoofed;
 mod stats;
+mod systemd;
 mod tutorial;
 mod units;
 mod unprivileged;

@@ -20,6 +20,8 @@ pub(super) struct Says {
 pub(super) struct Bases {
     pub(super) certificates: Option<String>,
     pub(super) authorities: Option<String>,
+    /// `description` of `global`.
+    pub(super) description: Option<String>,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
     /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.

@@ -66,7 +66,6 @@ const WITH_VALUE: &[&str] = &[
     "severity-output",
     "socks4",
     "tls-ticket-keys",
-    "track",
 ];
 
 /// An address of a `bind` line as ours; a port range or several addresses are several.
@@ -314,6 +313,13 @@ impl Server {
         while let Some(option) = words.next() {
             let span = option.span;
             match option.text.as_str() {
+                "track" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    self.keys
+                        .set("track", Value::text(value.text.as_str(), value.span));
+                }
                 "check" => self.checked = Some((true, span)),
                 "no-check" => self.checked = Some((false, span)),
                 "backup" | "disabled" => self.keys.set(&option.text, Value::plain("true", span)),

@@ -36,6 +36,8 @@ pub struct Server {
     pub check: bool,
     /// Its own check, where it is not the backend's.
     pub health_check: Option<HealthCheck>,
+    /// The server whose state it follows instead, by backend and name.
+    pub track: Option<(String, String)>,
     /// The agent that is asked beside the check.
     pub agent_check: Option<HealthCheck>,
     /// After it has come up, its weight rises over this time.

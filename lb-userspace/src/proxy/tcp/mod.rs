@@ -18,7 +18,7 @@ use super::{
     sessions,
 };
 use crate::{
-    config::model::{AccessLog, Timeouts},
+    config::model::{AccessLog, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
     rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
@@ -182,7 +182,11 @@ fn finish(
     outcome: &Outcome,
 ) {
     let state = state.borrow();
-    if !state.is_silent() {
+    let options = LogOptions {
+        level: state.log_level(),
+        ..client.frontend().config.log_options
+    };
+    if worker.shared.log.wants(&options) {
         let samples = match &client.frontend().config.log_format {
             AccessLog::Custom(line) if line.wants.samples => {
                 let world = Around {
@@ -204,6 +208,7 @@ fn finish(
         let found = Found {
             samples: &samples,
             captured: state.captured(),
+            level: options.level,
         };
         session(worker, &client).log(backend.map(|b| &**b), trace, outcome, found);
     }

@@ -314,6 +314,7 @@ impl Server {
                 body: body.as_deref().map_err(|unread| *unread),
                 client: Some(client),
                 secure,
+                admitted: false,
             })
         };
         if !takes_long {
@@ -383,6 +384,8 @@ mod tests {
             auth: None,
             metrics: Default::default(),
             admin: Default::default(),
+            shows: Default::default(),
+            rules: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
         let client = std::thread::spawn(move || client(address));
