@@ -17,6 +17,7 @@ use crate::{
 
 /// Something that the configuration is to say otherwise. What it does not know of it another version must not leave out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
     /// The backend's name.
     pub backend: String,

@@ -197,9 +197,14 @@ fn status(row: &Row) -> Cell {
 
 fn check(row: &Row) -> String {
     let status = text(row.check_status.as_deref());
-    match row.check_code {
+    let found = match row.check_code {
         Some(code) => format!("{status}/{code}"),
         None => status.to_owned(),
+    };
+    match (row.bck, found.is_empty()) {
+        (Some(1), true) => "backup".to_owned(),
+        (Some(1), false) => format!("{found}, backup"),
+        _ => found,
     }
 }
 
@@ -328,6 +333,7 @@ mod tests {
         has(&["http-in http", "userspace mode http"]);
         has(&["w1 UP 1 0 0 0 L7OK/200 192.0.2.11:8080"]);
         has(&["w2 DOWN", "L4CON"]);
+        has(&["w5 UP", ", backup 192.0.2.15:8080"]);
         has(&["dropped: no_neighbour 7 What it means."]);
         assert!(!text.contains("ttl_exceeded"));
         assert!(!text.contains('\u{1b}'));

@@ -257,6 +257,7 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
                 Some(admin) => admin == AdminState::Maint,
                 None => by_agent && maintained(),
             };
+            server.set_last_agent(&result);
             if wish.says_state {
                 backend.record_agent(server, result);
             }

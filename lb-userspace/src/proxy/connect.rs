@@ -114,6 +114,7 @@ impl Way {
             own,
             http_1,
         } = self;
+        server.counters.connects.inc();
         if server.tls.is_none() && server.config.send_proxy.is_none() {
             return Ok(connect(&server.address(), server.config.source, timeout)
                 .await?

@@ -265,6 +265,8 @@ pub struct FrontendCounters {
     pub denied_responses: Counter,
     /// `dses`: connections that rules have not let in.
     pub denied_sessions: Counter,
+    /// `intercepted`: requests that rules or the statistics have answered.
+    pub intercepted: Counter,
     /// `ereq`: requests that were none, or that the client broke off.
     pub request_errors: Counter,
     /// Requests and responses (mode http).
@@ -331,6 +333,8 @@ pub struct ServerCounters {
     pub bytes_out: Counter,
     /// `dresp`: its responses denied.
     pub denied_responses: Counter,
+    /// `connect`: attempts to connect to it; the other requests went by connections that there were.
+    pub connects: Counter,
     /// `econ`: connections that it did not take.
     pub connect_errors: Counter,
     /// `eresp`: responses that were none, or that it broke off.

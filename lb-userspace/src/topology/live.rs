@@ -41,6 +41,8 @@ pub(super) struct Live {
     pub(super) userspace_slots: AtomicU32,
     /// What the last check found.
     pub(super) last_check: ArcSwapOption<CheckResult>,
+    /// What its agent has said the last time.
+    last_agent: ArcSwapOption<CheckResult>,
     /// When it last became up or ceased to be.
     pub(super) last_change_ms: AtomicU64,
     /// Time spent down before the present spell.
@@ -75,6 +77,7 @@ impl Live {
             kernel_slots: AtomicU32::new(0),
             userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
             last_check: ArcSwapOption::empty(),
+            last_agent: ArcSwapOption::empty(),
             last_change_ms: AtomicU64::new(0),
             downtime_ms: AtomicU64::new(0),
             last_session_ms: AtomicU64::new(NEVER),
@@ -144,6 +147,16 @@ impl Server {
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
             && ours.protocol == theirs.protocol
+    }
+
+    /// What its agent has said the last time; `None` before the first.
+    pub fn last_agent(&self) -> Option<Arc<CheckResult>> {
+        self.live.last_agent.load_full()
+    }
+
+    /// Its agent has said that.
+    pub fn set_last_agent(&self, result: &CheckResult) {
+        self.live.last_agent.store(Some(Arc::new(result.clone())));
     }
 
     /// It takes no new flows from now on, and carries on with those that it has.

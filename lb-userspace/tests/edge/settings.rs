@@ -33,6 +33,9 @@ resolvers r
   hold valid 20ms
 frontend f
   bind ADDRESS
+  http-request return status 200 if { path /r }
+  http-request redirect location /s if { path /s }
+  http-request deny if { path /d }
   default_backend b
 frontend tls
   bind TLS ssl crt FOLDER/certs
@@ -240,6 +243,23 @@ fn what_the_configuration_is_made_to_say_is_answered_as_haproxy_does() {
         }
     }
     assert!(differ.is_empty(), "\n{}", differ.join("\n"));
+    // What is answered without a server.
+    let intercepted = |at: SocketAddr, socket: &Path| {
+        for path in ["/r", "/s", "/s", "/d"] {
+            let mut stream = TcpStream::connect(at).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            stream.read_to_string(&mut String::new()).unwrap();
+        }
+        let table = ask(socket, "show stat f 1 -1\n");
+        let mut lines = table.lines().map(|line| line.split(','));
+        let at = lines.next().unwrap().position(|name| name == "intercepted");
+        lines.next().unwrap().nth(at.unwrap()).unwrap().to_owned()
+    };
+    let theirs_and_ours = [theirs.address, ours.address];
+    for (at, socket) in theirs_and_ours.into_iter().zip(&sockets) {
+        assert_eq!(intercepted(at, socket), "3");
+    }
     // Values of cookies.
     let both = |command: &str| {
         for socket in &sockets {

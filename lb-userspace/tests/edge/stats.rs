@@ -199,6 +199,9 @@ stats: {{ bind: '{stats}' }}
     first.ended();
     let second = Daemon::start(first.folder.clone(), &text, front);
     assert_eq!(counted(), before);
+    let metrics = curl(&[&format!("http://{stats}/metrics")]).0;
+    let histogram = "lb_backend_total_time_seconds_count{backend=\"web\",path=\"userspace\"} 3\n";
+    assert!(metrics.contains(histogram), "{metrics}");
     curl(&[&url]);
     assert_eq!(counted()[0], 4);
     drop(second);

@@ -141,10 +141,16 @@ fn what_is_known_goes_along() {
     let at = free();
     let table = "stick_table: { key: ip, size: 1000, expire: 1h, store: [http_req_cnt] }\n\
                  rules:\n  - { track: source }";
-    let rest = file(at, table, "", &[&one, &two]);
+    let cookie = "cookie: { name: C, dynamic: true, dynamic_cookie_key: key }";
+    let rest = file(at, table, cookie, &[&one, &two]);
     let lb = Upgraded::start(at, "", &rest);
+    let of_the_file = stat(&lb.0, "app", "two", "cookie");
+    assert_ne!(of_the_file, "");
     lb.0.ask("set server app/one state drain\n");
     lb.0.ask("set weight app/two 9\n");
+    lb.0.ask("set rate-limit sessions global 12345\n");
+    lb.0.ask("disable dynamic-cookie backend app\n");
+    lb.0.ask("set dynamic-cookie-key backend app other\n");
     lb.0.ask("set table web key 192.0.2.7 data.http_req_cnt 41\n");
     for _ in 0..3 {
         ask(at, "/");
@@ -159,6 +165,11 @@ fn what_is_known_goes_along() {
     lb.upgrade();
     assert_eq!(stat(&lb.0, "app", "one", "status"), "DRAIN");
     assert_eq!(of("weight"), "9");
+    assert!(lb.0.ask("show info\n").contains("\nSessRateLimit: 12345\n"));
+    assert_eq!(of("cookie"), "");
+    lb.0.ask("enable dynamic-cookie backend app\n");
+    assert_ne!(of("cookie"), "");
+    assert_ne!(of("cookie"), of_the_file, "it is computed of the other key");
     for (before, after) in before.iter().zip(columns.map(of)) {
         assert_eq!(*before, after);
     }

@@ -87,7 +87,7 @@ pub(super) fn frontend(
     };
     if frontend.config.mode == Mode::Http {
         responses(&mut row, &counters.http);
-        row.intercepted = Some(0);
+        row.intercepted = Some(counters.intercepted.value());
         row.cache_lookups = Some(0);
         row.cache_hits = Some(0);
     }
@@ -196,6 +196,9 @@ pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> Backend
         ..no_compression()
     };
     times(&mut row, &counters.times);
+    let of_servers = backend.servers.iter().map(|server| connects(server));
+    let (made, spared) = of_servers.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    (row.connect, row.reuse) = (Some(made), Some(spared));
     if backend.config.mode == Mode::Http {
         responses(&mut row, &counters.http);
     }
@@ -269,6 +272,8 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         responses(&mut row, &counters.http);
     }
     check(&mut row, server, now);
+    agent(&mut row, server);
+    (row.connect, row.reuse) = (Some(connects(server).0), Some(connects(server).1));
     Member { row, kernel }
 }
 
@@ -296,6 +301,35 @@ fn check(row: &mut Row, server: &Server, now: u64) {
         // HAProxy's word for "no result yet".
         None => row.check_status = Some("INI".into()),
     }
+}
+
+/// The columns of a server that has an agent.
+fn agent(row: &mut Row, server: &Server) {
+    if server.config.agent_check.is_none() || !server.agent_enabled() {
+        return;
+    }
+    // One word of it is enough.
+    row.agent_rise = Some(1);
+    row.agent_fall = Some(1);
+    row.agent_health = Some(u64::from(!server.is_down_by_agent()));
+    match server.last_agent() {
+        Some(result) => {
+            row.agent_status = Some(result.status.name().into());
+            row.agent_code = result.code.map(u64::from);
+            row.agent_duration = Some(millis(result.duration));
+            row.agent_desc = Some(result.status.description().into());
+            row.last_agt = text(&result.info).filter(|info| !info.is_empty());
+        }
+        None => row.agent_status = Some("INI".into()),
+    }
+}
+
+/// Attempts to connect to a server, and how often that was not necessary.
+fn connects(server: &Server) -> (u64, u64) {
+    let counters = &server.counters;
+    let (sessions, made) = (counters.connections.value(), counters.connects.value());
+    let kernel = counters.kernel.connections.value();
+    (made + kernel, sessions.saturating_sub(made))
 }
 
 fn responses(row: &mut Row, http: &HttpCounters) {

@@ -50,7 +50,7 @@ impl FrontendCounters {
     /// Has `f` look at each counter.
     pub fn each(&self, f: Each<'_>) {
         each!(self, f, sum: [
-            connections, bytes_in, bytes_out, denied_requests, denied_responses, denied_sessions, request_errors,
+            connections, bytes_in, bytes_out, denied_requests, denied_responses, denied_sessions, request_errors, intercepted,
         ], max: [max_current]);
         self.connection_rate.each(f, "connection_rate_max");
         self.http.each(f);
@@ -75,7 +75,7 @@ impl ServerCounters {
     /// Has `f` look at each counter.
     pub fn each(&self, f: Each<'_>) {
         each!(self, f, sum: [
-            connections, bytes_in, bytes_out, denied_responses, connect_errors, response_errors, retries,
+            connections, bytes_in, bytes_out, denied_responses, connects, connect_errors, response_errors, retries,
             redispatches, client_aborts, server_aborts, balanced, checks_failed, observed_failures, times_down,
         ], max: [max_current]);
         self.connection_rate.each(f, "connection_rate_max");

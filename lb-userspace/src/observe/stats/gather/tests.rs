@@ -18,8 +18,6 @@ const UNCHECKED_SERVER: &str = "tdef,t1,0,0,0,1,,1,79,642,,0,,0,0,0,0,no check,1
 
 /// What HAProxy fills in and nothing here measures.
 const NOT_MEASURED: &[&str] = &[
-    "connect",
-    "reuse",
     "cache_lookups",
     "cache_hits",
     "srv_icur",
@@ -96,6 +94,40 @@ fn kernel_and_userspace_traffic_are_one_row() {
     assert_eq!(frontend.scur, Some(20));
     let backend = row(&snapshot, "tcp_servers", "BACKEND");
     assert_eq!((backend.stot, backend.scur), (Some(900), Some(20)));
+}
+
+#[test]
+fn an_agent_and_connections_have_their_columns() {
+    let mut backend = fixtures::backend(
+        "b",
+        Balance::RoundRobin,
+        vec![fixtures::server("s1", "192.0.2.1:80")],
+    );
+    backend.servers[0].agent_check = Some(fixtures::tcp_check());
+    let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+    let b = topology.backend("b").expect("it is there");
+    let own = || super::backend(b, 0, &topology.clock).servers[0].row.clone();
+    assert_eq!(own().agent_status.as_deref(), Some("INI"));
+    b.servers[0].set_last_agent(&crate::topology::CheckResult {
+        status: crate::topology::CheckStatus::L7Sts,
+        code: None,
+        duration: Duration::from_millis(3),
+        info: "is being mended".into(),
+        at: std::time::Instant::now(),
+    });
+    b.set_agent(&b.servers[0], false);
+    let counters = &b.servers[0].counters;
+    counters.connections.add(7);
+    counters.connects.add(3);
+    counters.kernel.connections.set(10);
+    let row = own();
+    assert_eq!(row.agent_status.as_deref(), Some("L7STS"));
+    assert_eq!(row.last_agt.as_deref(), Some("is being mended"));
+    assert_eq!(
+        (row.agent_rise, row.agent_fall, row.agent_health),
+        (Some(1), Some(1), Some(0))
+    );
+    assert_eq!((row.connect, row.reuse), (Some(13), Some(4)));
 }
 
 #[test]

@@ -387,6 +387,7 @@ impl Way<'_> {
                 }
                 Outcome::Answer(reply) => {
                     client.exchange().terminate(Cause::Local, Phase::Request);
+                    client.frontend().counters.intercepted.inc();
                     return Err(Failure::Answer(Box::new(client.reply(reply))));
                 }
                 Outcome::Await(wait) => self.wait_for_body(wait, head).await?,

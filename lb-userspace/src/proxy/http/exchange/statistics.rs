@@ -135,6 +135,7 @@ async fn answer(
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    client.frontend().counters.intercepted.inc();
     client.exchange().terminate(Cause::Local, Phase::Request);
     Some(Answer {
         status: parts.status,
