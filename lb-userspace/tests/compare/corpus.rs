@@ -222,5 +222,6 @@ macro_rules! groups {
 }
 
 groups!(
-    routing, tls, headers, limits, answers, logging, balancing, sticky, timing, checks, tcp, syntax
+    routing, tls, headers, limits, answers, logging, balancing, sticky, timing, checks, tcp,
+    syntax, lives
 );

@@ -77,7 +77,7 @@ pub enum Plain {
     /// The port of a host, else 0.
     PortOnly,
     /// In quotes, for JSON.
-    JsonEscape,
+    JsonEscape(json::Input),
 }
 
 /// A change to a sample.
@@ -387,10 +387,7 @@ impl Plain {
                     std::str::from_utf8(port).ok()?.parse().unwrap_or(0),
                 ));
             }
-            Self::JsonEscape => {
-                let text = serde_json::to_string(&String::from_utf8_lossy(&from)).ok()?;
-                text.as_bytes()[1..text.len() - 1].to_vec().into()
-            }
+            Self::JsonEscape(input) => json::escape(&from, input)?.into(),
         }))
     }
 }

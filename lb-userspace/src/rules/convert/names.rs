@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Converter, Digest, Math, Operand, Plain, Query, more, time};
+use super::{Converter, Digest, Math, Operand, Plain, Query, json::Input, more, time};
 use crate::rules::{
     args::Call,
     map::{Map, Output},
@@ -232,7 +232,10 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
             (Converter::Plain(Plain::UrlDecode { form }), 1)
         }
         "url_enc" => (Converter::Plain(Plain::UrlEncode), 1),
-        "json" => (Converter::Plain(Plain::JsonEscape), 1),
+        "json" => {
+            let input = Input::named(call.optional(0).unwrap_or("ascii"))?;
+            (Converter::Plain(Plain::JsonEscape(input)), 1)
+        }
         "ltrim" | "rtrim" => {
             let end = call.name == "rtrim";
             let of = call
