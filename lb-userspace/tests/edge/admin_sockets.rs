@@ -83,6 +83,8 @@ fn hostile_clients_are_survived() {
     let servers = [server("one"), server("two")];
     let daemon = Daemon::start(folder.clone(), &fill(MOVED, &folder, at, servers), at);
     let socket = folder.join("admin.sock");
+    // It is served from now on.
+    daemon.ask("show info\n");
     // More than are served at a time, and as many as may wait, say nothing, half a line, or noise; then they go.
     let held: Vec<UnixStream> = (0..90_u8)
         .map(|number| {
