@@ -60,7 +60,8 @@ impl Drop for Peer {
 fn thousands_of_idle_connections_take_little_memory() {
     let folder = Daemon::folder();
     let ca = Authority::new();
-    write(&folder, "site.pem", &ca.issue(&["site.example"]).both());
+    let both = ca.issue(&["site.example"]).both();
+    write(&folder, "site.pem", &both);
     let pem = folder.join("site.pem").display().to_string();
     let (app, _) = server();
     let mut roots = rustls::RootCertStore::empty();
@@ -73,7 +74,8 @@ fn thousands_of_idle_connections_take_little_memory() {
         .with_no_client_auth();
     let mut http_2 = tls.clone();
     http_2.alpn_protocols = vec![b"h2".to_vec()];
-    let tls = [Arc::new(tls), Arc::new(http_2)];
+    let (tls, http_2) = (Arc::new(tls), Arc::new(http_2));
+    let ways = |plain, secure| [(plain, None), (secure, Some(&tls)), (secure, Some(&http_2))];
     // A proxy reckons with two descriptors for each.
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     let most = most.map_or(10_000, |limit| {
@@ -89,9 +91,10 @@ fn thousands_of_idle_connections_take_little_memory() {
          timeout connect 5s\nfrontend f\n  bind {plain}\n  bind {secure} ssl crt {pem} alpn h2,http/1.1\n  default_backend b\n\
          backend b\n  server s {app}\n"
     );
-    if let Some(peer) = start("haproxy", &["-db", "-f"], &folder, &haproxy, plain) {
-        report("haproxy", peer.0.id(), plain, secure, &tls, count);
-    }
+    report("haproxy", ways(plain, secure), count, || {
+        let peer = start("haproxy", &["-db", "-f"], &folder, &haproxy, plain)?;
+        Some((peer.0.id(), peer))
+    });
     let (plain, secure) = (free(), free());
     let path = folder.display();
     let nginx = format!(
@@ -103,26 +106,28 @@ fn thousands_of_idle_connections_take_little_memory() {
          ssl_certificate {pem}; ssl_certificate_key {pem};\n\
          location / {{ proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ''; }} }} }}\n"
     );
-    if let Some(peer) = start("nginx", &["-c"], &folder, &nginx, plain) {
-        report("nginx", peer.0.id(), plain, secure, &tls, count);
-    }
+    report("nginx", ways(plain, secure), count, || {
+        let peer = start("nginx", &["-c"], &folder, &nginx, plain)?;
+        Some((peer.0.id(), peer))
+    });
 
     let (plain, secure) = (free(), free());
     let binary = std::env::var("LB_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lb").to_owned());
-    let daemon = Daemon::start_binary(
-        binary.as_ref(),
-        folder,
-        &format!(
-            "frontends:
+    let config = format!(
+        "frontends:
   plain: {{ bind: '{plain}', timeouts: {{ client: 600s }}, default_backend: app }}
   tls: {{ bind: {{ address: '{secure}', tls: {{ certificates: site.pem }} }}, timeouts: {{ client: 600s }}, default_backend: app }}
 backends:
   app: {{ servers: [{{ name: s1, address: '{app}' }}] }}
 "
-        ),
-        plain,
     );
-    let [plain, tls, http_2] = report("lb", daemon.pid(), plain, secure, &tls, count);
+    let lb = report("lb", ways(plain, secure), count, || {
+        let folder = Daemon::folder();
+        write(&folder, "site.pem", &both);
+        let daemon = Daemon::start_binary(binary.as_ref(), folder, &config, plain);
+        Some((daemon.pid(), daemon))
+    });
+    let [plain, tls, http_2] = lb.unwrap();
     if cfg!(debug_assertions) && std::env::var_os("LB_BIN").is_none() {
         return;
     }
@@ -166,25 +171,22 @@ fn start(
     Some(peer)
 }
 
-/// Prints what a connection costs `name`, and gives it in bytes: as it is, over TLS, and there on HTTP/2.
-fn report(
+/// Prints what a connection costs `name`, and gives it in bytes: as it is, over TLS, and there on HTTP/2. For each a new
+/// process is started: what an earlier one has left in memory would hide what is taken.
+fn report<P>(
     name: &str,
-    pid: u32,
-    plain: SocketAddr,
-    secure: SocketAddr,
-    [tls, http_2]: &[Arc<ClientConfig>; 2],
+    ways: [(SocketAddr, Option<&Arc<ClientConfig>>); 3],
     count: u64,
-) -> [u64; 3] {
-    let bare = each(pid, count, || open(plain, None));
-    let over_tls = each(pid, count, || open(secure, Some(tls)));
-    let http_2 = each(pid, count, || open(secure, Some(http_2)));
-    println!(
-        "{name:8} {:>6} plain {:>6} TLS {:>6} TLS with HTTP/2",
-        kib(bare),
-        kib(over_tls),
-        kib(http_2)
-    );
-    [bare, over_tls, http_2]
+    mut start: impl FnMut() -> Option<(u32, P)>,
+) -> Option<[u64; 3]> {
+    let mut taken = [0; 3];
+    for (taken, (at, tls)) in taken.iter_mut().zip(ways) {
+        let (pid, _running) = start()?;
+        *taken = each(pid, count, || open(at, tls));
+    }
+    let [bare, over_tls, http_2] = taken.map(kib);
+    println!("{name:8} {bare:>6} plain {over_tls:>6} TLS {http_2:>6} TLS with HTTP/2");
+    Some(taken)
 }
 
 fn kib(bytes: u64) -> String {
@@ -199,7 +201,6 @@ fn each(pid: u32, count: u64, mut open: impl FnMut() -> Idle) -> u64 {
     let idle: Vec<Idle> = (0..count).map(|_| open()).collect();
     let taken = settled(pid).saturating_sub(before);
     drop(idle);
-    settled(pid);
     taken / count
 }
 
