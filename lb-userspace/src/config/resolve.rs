@@ -16,7 +16,10 @@ use super::{
     },
     timeouts, tls, tracking,
 };
-use crate::rules::{Expr, Registry, RuleSet};
+use crate::{
+    rules::{Expr, Registry, RuleSet},
+    tls::ServerOptions,
+};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
@@ -363,6 +366,7 @@ fn server(
     sticky: Option<&Cookie>,
     default_server: &ServerKeys,
 ) -> Server {
+    let unused = default_server.tls.clone().and_then(|tls| tls.value);
     let keys = draft.keys.or(default_server);
     let own = draft.cookie.map(|cookie| cookie.value);
     let cookie = sticky.and_then(|sticky| {
@@ -372,6 +376,12 @@ fn server(
     let (protocol, offered) = spoken(&keys);
     let resolve = keys.resolve.and_then(|resolve| resolve.value);
     let init_addr = keys.init_addr.map(|ways| ways.value);
+    let speaks = |mut tls: ServerOptions| {
+        if mode == Mode::Http && tls.alpn.is_empty() {
+            tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
+        }
+        tls
+    };
     Server {
         name: draft.name.value,
         // A name that is followed may be one that nobody knows yet.
@@ -410,12 +420,10 @@ fn server(
             .filter(|time| !time.is_zero()),
         protocol,
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
-        tls: keys.tls.and_then(|tls| tls.value).map(|mut tls| {
-            if mode == Mode::Http && tls.alpn.is_empty() {
-                tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
-            }
-            tls
-        }),
+        tls_off: unused
+            .filter(|_| keys.tls.as_ref().is_some_and(|tls| tls.value.is_none()))
+            .map(speaks),
+        tls: keys.tls.and_then(|tls| tls.value).map(speaks),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
     }
 }

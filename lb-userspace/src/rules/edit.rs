@@ -16,6 +16,7 @@ use super::{
     template,
     value::{Kind, Value},
 };
+use crate::percent;
 
 /// Changes a request.
 pub(super) fn request(
@@ -401,12 +402,5 @@ fn encoded(text: Vec<u8>, besides: &[u8]) -> Vec<u8> {
     if text.iter().all(|&b| stays(b)) {
         return text;
     }
-    let mut safe = Vec::with_capacity(text.len() + 8);
-    for b in text {
-        match stays(b) {
-            true => safe.push(b),
-            false => safe.extend(format!("%{b:02X}").bytes()),
-        }
-    }
-    safe
+    percent::encoded(&text, stays)
 }

@@ -70,7 +70,7 @@ pub use fetch::{
 };
 pub use limit::Limiter;
 pub use live::{Change, Live};
-pub use map::{Line, Map, Output, Which, halves};
+pub use map::{CarriedMap, Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network, regex};
 pub use named::Named;
 pub use normalize::Normalizer;

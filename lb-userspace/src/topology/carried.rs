@@ -21,6 +21,7 @@ use crate::config::model;
 
 mod figures;
 mod frontends;
+mod tls;
 
 pub use figures::{Figure, Sent, Spread, Subject, add, add_spreads};
 pub use frontends::FrontendState;

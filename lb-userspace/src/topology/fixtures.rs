@@ -52,6 +52,7 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         health_check: None,
         agent_check: None,
         tls: None,
+        tls_off: None,
         send_proxy: None,
     }
 }

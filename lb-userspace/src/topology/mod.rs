@@ -26,7 +26,9 @@ pub mod observation;
 pub mod pace;
 pub mod peer;
 pub mod queue;
+pub mod rates;
 mod remembered;
+pub mod resolving;
 pub mod server;
 pub mod table;
 mod tracking;
@@ -42,6 +44,8 @@ pub use limit::Limit;
 pub use observation::Observation;
 pub use pace::Pace;
 pub use peer::Peer;
+pub use rates::Rates;
+pub use resolving::Resolving;
 pub use server::{AdminState, Connection, Elsewhere, Health, Server, Slots};
 
 use crate::{
@@ -70,6 +74,10 @@ pub struct Topology {
     pub clock: Clock,
     /// Messages that were none.
     pub invalid_events: Arc<invalid::Events>,
+    /// How much the whole process accepts, as operators will it.
+    pub rates: Arc<Rates>,
+    /// What DNS servers have answered.
+    pub resolving: Arc<Resolving>,
     notifier: Arc<events::Notifier>,
 }
 
@@ -168,6 +176,8 @@ impl Topology {
             stats,
             clock,
             invalid_events: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_events)),
+            rates: before.map_or_else(Arc::default, |b| Arc::clone(&b.rates)),
+            resolving: before.map_or_else(Arc::default, |b| Arc::clone(&b.resolving)),
             notifier,
         }
     }

@@ -52,6 +52,8 @@ pub struct Server {
     pub source: Option<SocketAddr>,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
+    /// The TLS that it would have if operators switched it on.
+    pub tls_off: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.
     pub send_proxy: Option<ProxyVersion>,
 }

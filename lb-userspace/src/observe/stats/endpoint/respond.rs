@@ -69,9 +69,10 @@ impl Endpoint {
     }
 
     /// Whether it takes long to answer such a request, so that the thread should do something else meanwhile: to find out
-    /// whether it may be answered, or to write down many servers.
+    /// whether it may be answered, to write down many servers, or to look who asks most in large tables.
     pub fn takes_long(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        if self.route(uri) == Route::Health {
+        let route = self.route(uri);
+        if route == Route::Health {
             return false;
         }
         let users = self.config.auth.as_ref();
@@ -79,7 +80,8 @@ impl Endpoint {
             headers.contains_key(header::AUTHORIZATION) && users.is_some_and(|u| u.is_slow());
         let topology = self.sources.topology();
         let servers: usize = topology.backends.iter().map(|b| b.servers.len()).sum();
-        asks || servers > MANY_SERVERS
+        let shows_clients = matches!(route, Route::Stats { .. }) && !topology.tables.is_empty();
+        asks || servers > MANY_SERVERS || shows_clients
     }
 
     /// How much of a request's body is wanted.
