@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn expressions_are_read_too() {
-        let line = line_of("%[src] %{+Q}[var(txn.a),json(\"]\")]x").unwrap();
+        let line = line_of("%[src] %{+Q}[var(txn.a),concat(\"]\")]x").unwrap();
         let texts: Vec<&str> = line
             .pieces
             .iter()
@@ -135,7 +135,7 @@ mod tests {
                 Piece::Field(..) => "",
             })
             .collect();
-        assert_eq!(texts, ["src", " ", "var(txn.a),json(\"]\")", "x"]);
+        assert_eq!(texts, ["src", " ", "var(txn.a),concat(\"]\")", "x"]);
         assert!(line.wants.samples && line.wants.destination && !line.wants.local);
         assert!(line_of("%bi %rt").unwrap().wants.local);
         assert_eq!(line_of("%ci").unwrap().wants, Default::default());

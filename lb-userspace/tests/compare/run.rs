@@ -248,13 +248,13 @@ impl World {
     /// Carries all cases out.
     fn side(&self, setup: &Setup, side: Side, settle: &Option<Settle>) -> Carried {
         let ip = address(number());
-        let sockets: Vec<(&'static str, SocketAddr)> = SOCKETS
+        // All at a time: one that is let go of may be given out again.
+        let free = SOCKETS.map(|name| (name, TcpListener::bind((ip, 0)).unwrap()));
+        let sockets: Vec<(&'static str, SocketAddr)> = free
             .iter()
-            .map(|&name| {
-                let free = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-                (name, free)
-            })
+            .map(|(name, free)| (*name, free.local_addr().unwrap()))
             .collect();
+        drop(free);
         let fill = |text: &str| {
             let mut text = text.replace("{dir}", &self.folder.display().to_string());
             for (name, address) in self.servers.iter().chain(&sockets) {

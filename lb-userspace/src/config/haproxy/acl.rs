@@ -6,7 +6,7 @@ use super::{
     value::{Map, Value, What},
     words::Word,
 };
-use crate::config::source::Span;
+use crate::{config::source::Span, rules::suggest};
 
 /// Named conditions of a proxy.
 #[derive(Debug, Default, Clone)]
@@ -138,11 +138,17 @@ impl Acls {
                 term
             } else {
                 let message = format!("there is no acl `{text}` in this proxy");
-                says.error(
-                    word.span,
-                    message,
-                    format!("declare it above: `acl {text} CRITERION VALUE`"),
-                );
+                let own = self.named.iter().map(|(name, ..)| name.as_str());
+                let known = own.chain(PREDEFINED.iter().map(|(name, ..)| *name));
+                let mend = match (text, suggest::nearest(text, known)) {
+                    ("|", _) => "write `||` or `or` between alternatives".to_owned(),
+                    ("&" | "&&" | "and", _) => {
+                        "remove it: what stands side by side has to hold together".to_owned()
+                    }
+                    (_, Some(near)) => format!("did you mean `{near}`?"),
+                    (_, None) => format!("declare it above: `acl {text} CRITERION VALUE`"),
+                };
+                says.error(word.span, message, mend);
                 return None;
             };
             terms.push(if negated { not(term) } else { term });
@@ -169,6 +175,40 @@ pub(super) fn condition_at(line: &Line) -> Option<usize> {
         .position(|word| matches!(word.text.as_str(), "if" | "unless"))
 }
 
+impl Acls {
+    /// Whether a line ends with a condition that nobody has introduced with `if`: the name of an acl, or `{ … }`. Says so.
+    pub(super) fn lacks_if(&self, line: &Line, says: &mut Says) -> bool {
+        if condition_at(line).is_some() {
+            return false;
+        }
+        let Some(last) = line.words.last() else {
+            return false;
+        };
+        let name = last.text.trim_start_matches('!');
+        let opens = |text: &str| matches!(text, "{" | "!{");
+        let ends = name == "}" && line.words.iter().any(|word| opens(&word.text));
+        // Anywhere else a word may be called like an acl.
+        let expects = match line.keyword() {
+            "use_backend" => line.words.len() > 2,
+            _ => matches!(
+                line.text(1),
+                "deny" | "tarpit" | "allow" | "reject" | "silent-drop"
+            ),
+        };
+        let known = self.named.iter().any(|(known, ..)| known == name)
+            || PREDEFINED.iter().any(|(known, ..)| *known == name);
+        if !(ends || (expects && known)) {
+            return false;
+        }
+        let mend = match ends {
+            true => "write `if` or `unless` before `{`".to_owned(),
+            false => format!("write `if {}`", last.text),
+        };
+        says.error(last.span, "a condition without `if` or `unless`", mend);
+        true
+    }
+}
+
 fn predefined(name: &str, span: Span) -> Option<Value> {
     let found = |(of, how, values): (&str, &str, &[&str])| {
         let mut map = Map::default();
@@ -183,6 +223,11 @@ fn predefined(name: &str, span: Span) -> Option<Value> {
         keyed("expr", Value::map(map, span))
     };
     let (_, of, how, values) = PREDEFINED.iter().find(|(known, ..)| *known == name)?;
+    // What has a word of its own here.
+    if *of == "method" {
+        let values = values.iter().map(|value| Value::text(*value, span));
+        return Some(keyed("method", one_or_list(values.collect(), span)));
+    }
     Some(found((of, how, values)))
 }
 

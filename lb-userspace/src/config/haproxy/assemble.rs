@@ -17,10 +17,13 @@ use super::{
     statistics,
     value::{Map, Value, What},
 };
-use crate::config::{
-    decode::Environment,
-    diagnostic::Diagnostic,
-    source::{Source, Span},
+use crate::{
+    config::{
+        decode::Environment,
+        diagnostic::Diagnostic,
+        source::{Source, Span},
+    },
+    rules::suggest,
 };
 
 /// What was read.
@@ -85,6 +88,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
         ..Says::default()
     };
     let mut global = Global::default();
+    // Where the first `global` is.
+    let mut begin = None;
     let mut userlists = Map::default();
     let mut resolvers_of = Map::default();
     // Each `defaults` with its name, and the proxies that have it.
@@ -101,10 +106,13 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     for section in sections {
         let head = section.head;
         match head.keyword() {
-            "global" => section
-                .lines
-                .iter()
-                .for_each(|line| global.line(line, &mut says)),
+            "global" => {
+                begin.get_or_insert(head.span());
+                section
+                    .lines
+                    .iter()
+                    .for_each(|line| global.line(line, &mut says));
+            }
             "http-errors" => {}
             "userlist" => userlist(&section, &mut userlists, &mut says),
             "defaults" => {
@@ -142,6 +150,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
                 let Some(found) = proxy(&section, &defaults, &mut says) else {
                     continue;
                 };
+                twice(&found.0, &proxies, &mut says);
                 proxies.push(found);
             }
             "resolvers" => resolvers::section(&section, &mut resolvers_of, &mut says),
@@ -150,11 +159,11 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     }
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
     log::agree(&mut global, logging);
-    let anybody = global.logs || proxies.iter().any(|(proxy, _)| !proxy.logs.is_empty());
+    let anybody = global.logs || proxies.iter().any(|(proxy, _)| log::has_own(proxy));
     let mut root = Map::default();
     root.set_at(
         "global",
-        Span::at(1, 1, 1),
+        begin.unwrap_or(Span::at(1, 1, 1)),
         global_value(global.keys.clone(), &found.directives, options, &mut says),
     );
     if !userlists.is_empty() {
@@ -205,6 +214,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
 
 fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
     let mut found: Vec<Section<'l>> = Vec::new();
+    // The lines after it are those of the same section.
+    let mut told = false;
     for line in lines {
         if SECTIONS.contains(&line.keyword()) {
             found.push(Section {
@@ -215,12 +226,19 @@ fn sections<'l>(lines: &'l [Line], says: &mut Says) -> Vec<Section<'l>> {
         } else if let Some(section) = found.last_mut() {
             section.lines.push(line);
         } else {
+            if told {
+                continue;
+            }
+            told = true;
             let message = format!("`{}` before any section", line.keyword());
-            says.error(
-                line.span(),
-                message,
-                "begin with `global`, `defaults`, `frontend`, `backend` or `listen`",
-            );
+            let near = suggest::nearest(line.keyword(), SECTIONS.iter().copied());
+            let mend = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    "begin with `global`, `defaults`, `frontend`, `backend` or `listen`".to_owned()
+                }
+            };
+            says.error(line.span(), message, mend);
         }
     }
     found
@@ -278,6 +296,23 @@ fn proxy(
     proxy.own_lines_follow(&section.lines);
     section.lines.iter().for_each(|line| proxy.line(line, says));
     Some((proxy, from))
+}
+
+/// Says of a proxy that there is one of its name that is the same thing.
+fn twice(proxy: &Proxy, before: &[(Proxy, Option<usize>)], says: &mut Says) {
+    let is_same = |other: &&(Proxy, Option<usize>)| {
+        let other = &other.0;
+        other.name == proxy.name
+            && (other.kind.has_front() && proxy.kind.has_front()
+                || other.kind.has_back() && proxy.kind.has_back())
+    };
+    if let Some((other, _)) = before.iter().find(is_same) {
+        let message = format!("a second proxy is called `{}`", proxy.name);
+        let diagnostic = Diagnostic::error(proxy.span, message)
+            .also(other.span, "the first one is here")
+            .mend("give each a name of its own");
+        says.diagnostics.push(diagnostic);
+    }
 }
 
 /// `global:`, with the keys of ours that comments set.

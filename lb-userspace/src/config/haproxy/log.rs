@@ -107,6 +107,12 @@ impl Proxy {
     }
 }
 
+/// Whether it has a target of its own.
+pub(super) fn has_own(proxy: &Proxy) -> bool {
+    let is_own = |wanted: &Wanted| matches!(wanted, Wanted::Own(_));
+    proxy.logs.iter().any(is_own)
+}
+
 /// What lb says of where a proxy's lines go: `log:`, and nothing where these are simply the targets of `global`.
 pub(super) fn of_proxy(proxy: &Proxy, global: &Global, anybody: bool) -> Option<Value> {
     let own: Vec<Value> = proxy
@@ -168,8 +174,6 @@ pub(super) fn of_defaults<'p>(
     mut proxies: impl Iterator<Item = &'p Proxy>,
     global: &Global,
 ) -> Option<Value> {
-    let is_own = |wanted: &Wanted| matches!(wanted, Wanted::Own(_));
-    let some = proxies.any(|proxy| proxy.logs.iter().any(is_own));
-    let own = some && defaults.logs.iter().any(is_own);
+    let own = proxies.any(has_own) && has_own(defaults);
     own.then(|| of_proxy(defaults, global, true)).flatten()
 }

@@ -35,6 +35,7 @@ mod tcp;
 mod template;
 mod value;
 mod versions;
+mod vocabulary;
 mod words;
 mod yaml;
 

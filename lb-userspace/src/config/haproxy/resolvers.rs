@@ -167,6 +167,11 @@ pub(super) fn server_address(text: &str, span: Span, says: &mut Says) -> Option<
             says.unsupported(span, "a server's port relative to the client's");
             None
         }
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            let message = format!("`{port}` is no port");
+            says.error(span, message, "write a number from 1 to 65535");
+            None
+        }
         _ => {
             says.error(
                 span,

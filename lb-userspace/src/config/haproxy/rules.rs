@@ -58,6 +58,9 @@ impl<'l> Action<'l> {
 /// `http-request ACTION [if COND]` and `http-response …`
 pub(super) fn http(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Option<Value> {
     says.need(line, 1, "an action")?;
+    if acls.lacks_if(line, says) {
+        return None;
+    }
     let at = acl::condition_at(line);
     let action = Action {
         words: &line.words[1..at.unwrap_or(line.words.len())],
@@ -75,6 +78,9 @@ pub(super) fn http(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Opt
 
 /// `redirect location X [if COND]`
 pub(super) fn redirect_line(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
+    if acls.lacks_if(line, says) {
+        return None;
+    }
     let at = acl::condition_at(line);
     let action = Action {
         words: &line.words[..at.unwrap_or(line.words.len())],
@@ -88,6 +94,9 @@ pub(super) fn redirect_line(line: &Line, acls: &Acls, says: &mut Says) -> Option
 /// `use_backend NAME [if COND]`
 pub(super) fn use_backend(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> {
     let name = says.need(line, 1, "a backend's name")?;
+    if acls.lacks_if(line, says) {
+        return None;
+    }
     let mut does = Map::default();
     does.set_at(
         "use_backend",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     lines::Line,
     value::{Map, Value},
+    vocabulary,
 };
 use crate::config::{diagnostic::Diagnostic, source::Span};
 
@@ -68,6 +69,20 @@ impl Says {
 
     /// A keyword of HAProxy's that lb has nothing for.
     pub(super) fn unsupported(&mut self, span: Span, what: &str) {
+        // What is no word of HAProxy's is a slip of the pen.
+        if let Some(near) = vocabulary::meant(what) {
+            let word = what.rsplit(' ').next().unwrap_or(what);
+            let after = what.strip_suffix(word).unwrap_or_default().trim_end();
+            let message = match after.trim_end_matches(" …") {
+                "" => format!("there is no keyword `{word}`"),
+                after => format!("there is no `{word}` of `{after}`"),
+            };
+            let mend = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "HAProxy's manual has all there are; remove what is none".to_owned(),
+            };
+            return self.error(span, message, mend);
+        }
         let message = format!("unsupported: `{what}` has no counterpart in lb yet");
         self.error(span, message, "remove it, or keep HAProxy for this proxy");
     }

@@ -7,6 +7,7 @@ use super::{
     source,
     value::{Map, Value},
     versions::versions,
+    vocabulary,
     words::Word,
 };
 use crate::config::source::Span;
@@ -253,10 +254,8 @@ fn certificate(tls: &mut Map, file: &Word, says: &Says) {
         tls.set("certificates", Value::text(path.as_str(), file.span));
         return;
     }
-    let mut pair = Map::default();
-    pair.set("cert", Value::text(path.as_str(), file.span));
-    pair.set("key", Value::text(path.as_str(), file.span));
-    tls.push("certificates", Value::map(pair, file.span));
+    // Each has both, the certificate and its key; one alone is no list.
+    tls.another("certificates", Value::text(path, file.span));
 }
 
 /// What a `server` or `default-server` line says.
@@ -544,6 +543,13 @@ impl Server {
                 }
                 other => {
                     says.unsupported(span, &format!("server … {other}"));
+                    // The value of what is misspelt is no word.
+                    let next = words.words.get(words.at).map(|word| word.text.as_str());
+                    let is_known =
+                        |word: &str| vocabulary::meant(&format!("server … {word}")).is_none();
+                    if !is_known(other) && next.is_some_and(|next| !is_known(next)) {
+                        words.at += 1;
+                    }
                     words.at += usize::from(WITH_VALUE.contains(&other));
                 }
             }

@@ -234,7 +234,7 @@ fn a_folder_of_haproxys_files_is_read_as_one() {
     let place = folder.join("20-web.cfg");
     assert!(
         said.starts_with(&format!(
-            "{}:4:3: error: unsupported: `bogus`",
+            "{}:4:3: error: there is no keyword `bogus`",
             place.display()
         )),
         "{said}"
