@@ -7,7 +7,7 @@ use super::{
     dynamic, errors, frontends, help, info,
     kernel::{self, Wire},
     level::{self, DENIED},
-    maps, operate, process, reload, servers, sessions, stat, tables, upgrade,
+    maps, operate, process, reload, servers, sessions, stat, tables, upgrade, variables,
     versions::Versions,
     wish::Wishes,
 };
@@ -130,6 +130,7 @@ impl Desk {
             .or_else(|| self.versions.answer(&topology, words, payload))
             .or_else(|| maps::answer(&topology, words, payload))
             .or_else(|| tables::answer(&topology, words))
+            .or_else(|| variables::answer(&topology, words, caller.experimental))
             .or_else(|| frontends::answer(&self.sources, words))
             .or_else(|| operate::answer(&self.sources, words))
             .or_else(|| process::answer(&self.sources, words))

@@ -11,6 +11,7 @@ use super::{
     command,
     desk::{Caller, Desk},
     kernel::Wire,
+    variables,
 };
 use crate::config::model::AdminLevel;
 
@@ -122,6 +123,7 @@ fn is_bare(words: &[&str], said: &str) -> bool {
     ];
     ALWAYS.contains(&said)
         || matches!(words, ["add" | "del", "server", ..]) && OF_SERVERS.contains(&said)
+        || variables::is_bare(words, said)
 }
 
 async fn close(mut stream: Box<dyn Wire>) -> io::Result<()> {

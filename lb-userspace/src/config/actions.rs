@@ -508,7 +508,7 @@ pub(super) fn header_name(d: &mut Decoder<'_>, text: &str, span: Span) -> Option
     }
 }
 
-fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::VarId> {
+fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::Var> {
     match d.registry.var(name) {
         Ok(id) => Some(id),
         Err(problem) => {

@@ -16,6 +16,7 @@ use super::{
         Attach, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
         SnatAddresses,
     },
+    process,
     source::Spanned,
     tree::{Entry, Kind, Node},
     units::Problem,
@@ -137,6 +138,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
             .iter()
             .filter_map(|node| Some((log_target(d, node)?, node.span)));
         (global.log, places.log) = read.unzip();
+    }
+    if let Some(e) = table.take("set_var") {
+        process::decode(d, e);
     }
     if let Some(e) = table.take("fast_path") {
         global.fast_path = fast_path(d, e, places);

@@ -51,7 +51,7 @@ pub use server::{OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{
-    rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
+    rules::{Captures, Condition, Handle, Map, Process, RuleSet, Stick, Template, Users},
     tls::BindOptions,
     watched::Stamp,
 };
@@ -73,6 +73,8 @@ pub struct Config {
     pub tables: Vec<Arc<Handle>>,
     /// The names of rules' variables, in the order of their numbers.
     pub variables: Vec<String>,
+    /// The variables that the whole process has.
+    pub process: Process,
     /// Files of servers beside it.
     pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.

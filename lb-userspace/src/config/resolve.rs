@@ -71,6 +71,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
         variables: registry.variables().to_vec(),
+        process: registry.process().clone(),
         server_files: Default::default(),
         outline: super::model::Outline::default(),
     }

@@ -15,7 +15,7 @@ use super::{
     live::{Change, Live},
     named::Named,
     normalize::Normalizer,
-    scene::VarId,
+    process::Var,
     table::{Data, Handle},
     template::Template,
 };
@@ -182,9 +182,9 @@ pub enum Edit {
     /// `set_log_level: silent`.
     Silence,
     /// `set_var`.
-    SetVar(VarId, Template),
+    SetVar(Var, Template),
     /// `unset_var`.
-    UnsetVar(VarId),
+    UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
     UseServer(Template),
     /// `force_persist`, or if it is not that `ignore_persist`.

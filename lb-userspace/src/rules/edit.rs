@@ -198,8 +198,10 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
 
 fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
     match edit {
-        Edit::SetVar(var, _) => state.set_var(*var, value),
-        Edit::UnsetVar(var) => state.set_var(*var, None),
+        // What has no value changes nothing, as in HAProxy.
+        Edit::SetVar(_, _) if value.is_none() => {}
+        Edit::SetVar(var, _) => var.set(state, value),
+        Edit::UnsetVar(var) => var.set(state, None),
         // The first that says so.
         Edit::Persist(force) => {
             state.persist.get_or_insert(*force);

@@ -8,7 +8,7 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `value` | values, types, casts |
-//! | `scene` | what an expression sees; variables and tracked counters |
+//! | `scene`, `process` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
 //! | `matching`, `condition` | what a sample has to be; all, any, not |
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
@@ -38,6 +38,7 @@ mod matching;
 mod named;
 mod normalize;
 mod problem;
+mod process;
 mod registry;
 mod reply;
 mod run;
@@ -75,6 +76,7 @@ pub use matching::{How, Matcher, Range, network, regex};
 pub use named::Named;
 pub use normalize::Normalizer;
 pub use problem::Problem;
+pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
 pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, RuleSet, Verdict};

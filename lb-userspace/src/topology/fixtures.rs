@@ -174,6 +174,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         stats: None,
         maps: Vec::new(),
         tables: Vec::new(),
+        process: crate::rules::Process::default(),
         variables: Vec::new(),
         server_files: Default::default(),
         outline: Default::default(),

@@ -2,7 +2,7 @@
 
 use super::{
     lines::Line,
-    log,
+    log, rules,
     says::Says,
     value::{Map, Value},
     versions::tls_options,
@@ -166,6 +166,7 @@ impl Global {
                 }
             }
             "stats" => self.stats(line, says),
+            "set-var" | "set-var-fmt" => self.set_var(line, says),
             "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
                 says.unsupported(line.span(), keyword);
             }
@@ -181,6 +182,22 @@ impl Global {
                 None => says.unsupported(line.span(), keyword),
             },
         }
+    }
+
+    /// `set-var proc.NAME EXPRESSION`, `set-var-fmt proc.NAME FORMAT`
+    fn set_var(&mut self, line: &Line, says: &mut Says) {
+        let Some(value) = says.need(line, 2, "a variable and a value") else {
+            return;
+        };
+        let text = match line.keyword() {
+            "set-var" => format!("%[{value}]"),
+            _ => rules::format(value),
+        };
+        self.keys.inner("set_var", line.span()).set_at(
+            line.text(1),
+            line.span_of(1),
+            Value::text(text, line.span_of(2)),
+        );
     }
 
     /// `stats socket PATH …`, `stats timeout …`

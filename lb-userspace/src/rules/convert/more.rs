@@ -9,8 +9,9 @@ use super::{Converter, hash};
 use crate::rules::{
     args::Call,
     problem::Problem,
+    process::Var,
     registry::Registry,
-    scene::{Scene, VarId},
+    scene::Scene,
     value::{Kind, Value},
 };
 
@@ -33,7 +34,7 @@ pub enum More {
     /// `hmac`.
     Hmac(hmac::Algorithm, Secret),
     /// `secure_memcmp`.
-    Same(VarId),
+    Same(Var),
     /// `cut_crlf`.
     CutLine,
     /// `debug`: as it is, and told on the way.
@@ -46,7 +47,7 @@ pub enum Secret {
     /// As it is written.
     Fixed(Vec<u8>),
     /// What the variable has, in base64.
-    Var(VarId),
+    Var(Var),
 }
 
 impl More {
@@ -86,7 +87,7 @@ impl More {
                 let key = match secret {
                     Secret::Fixed(key) => hmac::Key::new(*algorithm, key),
                     Secret::Var(var) => {
-                        let text = scene.state.var(*var)?.borrowed().into_text();
+                        let text = var.get(scene.state)?.into_text();
                         hmac::Key::new(*algorithm, &STANDARD.decode(text).ok()?)
                     }
                 };
@@ -94,7 +95,7 @@ impl More {
                 Value::Bin(tag.as_ref().to_vec().into())
             }
             Self::Same(var) => {
-                let other = scene.state.var(*var)?.borrowed().into_bytes();
+                let other = var.get(scene.state)?.into_bytes();
                 let bytes = value.into_bytes();
                 let same = constant_time::verify_slices_are_equal(&bytes, &other);
                 Value::Bool(same.is_ok())

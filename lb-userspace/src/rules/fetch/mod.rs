@@ -21,7 +21,8 @@ use http::{HeaderName, Method, Version};
 use super::{
     auth::Users,
     body::BodyPart,
-    scene::{Fact, Scene, TlsFact, VarId},
+    process::Var,
+    scene::{Fact, Scene, TlsFact},
     table::Data,
     value::{Kind, Value},
 };
@@ -110,7 +111,7 @@ pub enum Fetch {
     /// `status`.
     Status,
     /// `var`.
-    Var(VarId),
+    Var(Var),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -420,7 +421,7 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(id) => scene.state.var(*id)?.borrowed(),
+            Self::Var(var) => var.get(scene.state)?,
             Self::Counter {
                 of,
                 data,

@@ -342,7 +342,7 @@ fn a_variable_made_of_itself_stays_bounded() {
     let id = registry.var("sess.x").unwrap();
     let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
     let rules = RuleSet::new(vec![Rule {
-        edits: vec![Edit::SetVar(id, twice)],
+        edits: vec![Edit::SetVar(id.clone(), twice)],
         ..Rule::default()
     }]);
     let (mut state, mut later) = (State::default(), Later::default());
@@ -350,7 +350,7 @@ fn a_variable_made_of_itself_stays_bounded() {
         let mut request = head("GET", "/", &[]);
         rules.request(0, &mut request, &mut state, &mut later, &Fixed);
     }
-    let length = state.var(id).unwrap().borrowed().into_text().len();
+    let length = id.get(&state).unwrap().into_text().len();
     assert_eq!(length, 256 << 10);
 }
 
