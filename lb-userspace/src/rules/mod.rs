@@ -87,7 +87,7 @@ pub use scene::{
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
-pub use text::{Style, Token, tokens};
+pub use text::{Style, Token, tokens, unquoted};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

@@ -2,7 +2,7 @@
 
 use super::{
     lines::Line,
-    log, rules,
+    log,
     says::Says,
     value::{Map, Value},
     versions::tls_options,
@@ -191,7 +191,7 @@ impl Global {
         };
         let text = match line.keyword() {
             "set-var" => format!("%[{value}]"),
-            _ => rules::format(value),
+            _ => value.to_owned(),
         };
         self.keys.inner("set_var", line.span()).set_at(
             line.text(1),

@@ -8,6 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{Converter, hash};
 use crate::rules::{
     args::Call,
+    fetch::Side,
     problem::Problem,
     process::Var,
     registry::Registry,
@@ -35,6 +36,8 @@ pub enum More {
     Hmac(hmac::Algorithm, Secret),
     /// `secure_memcmp`.
     Same(Var),
+    /// `capture-req(N)`, `capture-res(N)`: as it is, and kept for the log on the way.
+    Keep(Side, usize),
     /// `cut_crlf`.
     CutLine,
     /// `debug`: as it is, and told on the way.
@@ -100,6 +103,13 @@ impl More {
                 let same = constant_time::verify_slices_are_equal(&bytes, &other);
                 Value::Bool(same.is_ok())
             }
+            Self::Keep(side, place) => {
+                let text = value.borrowed().into_text();
+                if !scene.state.captured()?.note(*side, *place, &text) {
+                    return None;
+                }
+                Value::Str(text.into_owned().into())
+            }
             Self::Tell(prefix) => {
                 let text = value.borrowed().into_text();
                 tracing::debug!("{prefix}: {}", text.escape_ascii());
@@ -115,7 +125,10 @@ impl More {
     }
 
     pub(super) fn is_pure(&self) -> bool {
-        !matches!(self, Self::Same(_) | Self::Hmac(_, Secret::Var(_)))
+        !matches!(
+            self,
+            Self::Same(_) | Self::Hmac(_, Secret::Var(_)) | Self::Keep(..)
+        )
     }
 
     pub(super) fn kinds(&self) -> (Option<Kind>, Option<Kind>) {
@@ -125,7 +138,7 @@ impl More {
             Self::Network => (Kind::Int, Kind::Bin),
             Self::Hmac(..) => (Kind::Bin, Kind::Bin),
             Self::Same(_) => (Kind::Bin, Kind::Bool),
-            Self::CutLine => (Kind::Str, Kind::Str),
+            Self::CutLine | Self::Keep(..) => (Kind::Str, Kind::Str),
         };
         (Some(takes), Some(makes))
     }
@@ -161,6 +174,18 @@ pub(super) fn parse(
         }
         "htonl" => (More::Network, 0),
         "cut_crlf" => (More::CutLine, 0),
+        "capture-req" | "capture-res" => {
+            let side = match call.name.as_str() {
+                "capture-req" => Side::Request,
+                _ => Side::Response,
+            };
+            let place = usize::try_from(call.number(0)?.unwrap_or(-1));
+            let place = place.map_err(|_| {
+                let message = format!("`{}` without a place", call.name);
+                Problem::new(message, format!("write `{}(0)`", call.name))
+            })?;
+            (More::Keep(side, place), 1)
+        }
         "debug" => {
             let prefix = call.optional(0).unwrap_or("debug").to_owned();
             (More::Tell(prefix), 2)

@@ -439,5 +439,7 @@ const NAMES: &[&str] = &[
     "be2hex",
     "htonl",
     "cut_crlf",
+    "capture-req",
+    "capture-res",
     "debug",
 ];
