@@ -14,7 +14,7 @@ use super::{
     units::{self, Problem},
 };
 use crate::rules::{
-    Change, Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
+    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, action::HeaderOp, is_framing,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -265,7 +265,7 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         }
         found.push((e.key_span, make(template)));
     }
-    type Replace = fn(regex::bytes::Regex, Template) -> Edit;
+    type Replace = fn(Regex, Template) -> Edit;
     let replaced: [(Option<&Entry>, Replace); 3] = [
         (table.take("replace_path"), Edit::ReplacePath),
         (table.take("replace_pathq"), Edit::ReplacePathQuery),
@@ -344,12 +344,12 @@ fn set_status(d: &mut Decoder<'_>, entry: &Entry) -> Option<Edit> {
 }
 
 /// `{ regex: …, with: … }`
-fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(regex::bytes::Regex, Template)> {
+fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(Regex, Template)> {
     let mut table = d.table(node, node.span, what)?;
     let pattern = match table.take("regex") {
         Some(e) => d
             .line(&e.value, "`regex`")
-            .and_then(|text| match regex(&text, false) {
+            .and_then(|text| match Regex::new(&text, false) {
                 Ok(regex) => Some(regex),
                 Err(problem) => {
                     d.wrong(e.value.span, problem);

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
 use hyper::ext::ReasonPhrase;
-use regex::bytes::Regex;
 
 use super::{
     auth::Users,
@@ -16,6 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     process::Var,
+    regex::Regex,
     table::{Data, Handle},
     template::Template,
 };

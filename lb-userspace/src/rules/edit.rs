@@ -7,10 +7,10 @@ use http::{
     uri::{Parts, PathAndQuery},
 };
 use hyper::ext::ReasonPhrase;
-use regex::bytes::Regex;
 
 use super::{
     action::{Edit, HeaderOp},
+    regex::Regex,
     scene::{RequestView, ResponseView, Scene, State, World},
     table::Tracked,
     template,
@@ -317,13 +317,7 @@ fn delete(prefix: &str, headers: &mut HeaderMap) {
 
 /// What the whole of `text` becomes, as HAProxy's replace-… rules have it; `None` if nothing in it matches.
 fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    let captures = regex.captures(text)?;
-    let mut whole = Vec::with_capacity(text.len() + by.len());
-    captures.expand(
-        &template::replacement(&String::from_utf8_lossy(by)),
-        &mut whole,
-    );
-    Some(whole)
+    regex.expanded(text, &template::replacement(&String::from_utf8_lossy(by)))
 }
 
 /// A field's value. Control characters, which would end it, are left out.

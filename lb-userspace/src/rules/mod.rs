@@ -10,7 +10,7 @@
 //! | `value` | values, types, casts |
 //! | `scene`, `process` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
-//! | `matching`, `condition` | what a sample has to be; all, any, not |
+//! | `matching`, `regex`, `condition` | what a sample has to be; all, any, not |
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `normalize` | targets in one of their spellings |
@@ -39,6 +39,7 @@ mod named;
 mod normalize;
 mod problem;
 mod process;
+mod regex;
 mod registry;
 mod reply;
 mod run;
@@ -72,11 +73,12 @@ pub use fetch::{
 pub use limit::Limiter;
 pub use live::{Change, Live};
 pub use map::{Line, Map, Output, Which, halves};
-pub use matching::{How, Matcher, Range, network, regex};
+pub use matching::{How, Matcher, Range, network};
 pub use named::Named;
 pub use normalize::Normalizer;
 pub use problem::Problem;
 pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, RuleSet, Verdict};

@@ -6,7 +6,7 @@ use super::{
     Options,
     global::Global,
     halves::{mode, prepare},
-    inherit::{complete, less, without_idle_hash},
+    inherit::{complete, less, without_idle, without_idle_hash},
     lines::{self, Line, SECTIONS},
     log,
     order::ordered,
@@ -487,8 +487,11 @@ impl Out {
         if checks.is_some() {
             proxy.check.tell_lost(says);
         }
+        let common_cookie = common.is_some_and(|(common, _)| common.get("cookie").is_some());
+        let has_cookie = map.get("cookie").is_some() || common_cookie;
         for server in &proxy.servers {
             let mut keys = server.keys.clone();
+            without_idle(&mut keys, &map, has_cookie, says);
             if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
                 keys.set("check", Value::plain("false", proxy.span));
             }

@@ -137,14 +137,18 @@ impl Global {
                     self.keys.set(keyword, Value::text(text, line.span_of(1)));
                 }
             }
-            "uid" | "gid" => says.error(
-                line.span(),
-                format!("`{keyword}` takes a number, lb a name"),
-                format!(
-                    "write `{} NAME`",
-                    if keyword == "uid" { "user" } else { "group" }
-                ),
-            ),
+            "uid" | "gid" => {
+                let key = if keyword == "uid" { "user" } else { "group" };
+                if says.need(line, 1, "a number").is_some()
+                    && let Some(number) = says.number(line.text(1), line.span_of(1))
+                {
+                    self.keys.set(key, number);
+                }
+            }
+            "ssl-server-verify" => {
+                let none = line.text(1) == "none";
+                says.bases.trusts_servers = none;
+            }
             "daemon" => says.warn(
                 line.span(),
                 "lb stays in the foreground unless it is started with `--daemon`",
@@ -167,9 +171,8 @@ impl Global {
             }
             "stats" => self.stats(line, says),
             "set-var" | "set-var-fmt" => self.set_var(line, says),
-            "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
-                says.unsupported(line.span(), keyword);
-            }
+            // What is read below sees it already.
+            "setenv" | "presetenv" | "unsetenv" | "resetenv" => {}
             _ if SILENT.contains(&keyword) => {}
             _ if keyword.starts_with("tune.") => {
                 says.warn(

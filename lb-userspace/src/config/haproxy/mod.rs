@@ -33,6 +33,7 @@ mod source;
 mod tcp;
 mod template;
 mod value;
+mod variables;
 mod versions;
 mod words;
 mod yaml;

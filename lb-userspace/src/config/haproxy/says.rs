@@ -20,6 +20,8 @@ pub(super) struct Says {
 pub(super) struct Bases {
     pub(super) certificates: Option<String>,
     pub(super) authorities: Option<String>,
+    /// `ssl-server-verify none`: servers that do not say otherwise are taken for whom they say they are.
+    pub(super) trusts_servers: bool,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
     /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.

@@ -303,6 +303,9 @@ impl Server {
             server.keys.remove("init_addr");
         }
         if let Some(span) = server.ssl {
+            if says.bases.trusts_servers && server.tls.get("verify").is_none() {
+                server.tls.set("verify", Value::plain("none", span));
+            }
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
         Some(server)

@@ -32,7 +32,7 @@ backends:
 "#,
         found: &[
             "7:15 error: there is no condition `ap` => did you mean `api`?",
-            "8:29 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; look-around and backreferences are not in it",
+            "8:29 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; `\\` before a character takes it as it is",
             "9:25 error: `name` is missing in `header` => write `header: { name: …, value: … }`",
             "10:29 error: there is no converter `lowr` => did you mean `lower`?",
             "11:25 error: `10.0.0.0/40` is no address and no network => write an address or a network: `192.0.2.0/24`",

@@ -13,11 +13,11 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use regex::bytes::Regex;
 
 use super::{
     map::Map,
     process::Var,
+    regex::Regex,
     scene::Scene,
     table::{Data, Handle, Key},
     value::{Kind, Value, masked},
@@ -26,7 +26,7 @@ use super::{
 pub(super) use hash::Digest;
 pub(super) use hash::unhex;
 use json::Query;
-use more::More;
+pub(in crate::rules) use more::More;
 pub(super) use names::parse;
 
 /// A number that is written, or a variable's.
@@ -185,11 +185,10 @@ impl Converter {
             Self::Trim { of, end } => Value::Str(text::trim(value.into_text(), of, *end)),
             Self::Replace { regex, by, all } => {
                 let text = value.into_text();
-                if !regex.is_match(&text) {
-                    return Some(Value::Str(text));
-                }
-                let limit = usize::from(!*all);
-                Value::Str(regex.replacen(&text, limit, &by[..]).into_owned().into())
+                Value::Str(match regex.replaced(&text, by, *all) {
+                    Some(replaced) => replaced.into(),
+                    None => text,
+                })
             }
             Self::Field {
                 index,

@@ -38,6 +38,8 @@ pub enum More {
     Same(Var),
     /// `capture-req(N)`, `capture-res(N)`: as it is, and kept for the log on the way.
     Keep(Side, usize),
+    /// `base32+src`, `url32+src`: four bytes of a number, and those of the client's address.
+    BesideSource,
     /// `cut_crlf`.
     CutLine,
     /// `debug`: as it is, and told on the way.
@@ -81,6 +83,13 @@ impl More {
                     })
                     .collect();
                 Value::Str(texts.join(&separator[..]).into())
+            }
+            Self::BesideSource => {
+                let number = value.as_int()?.cast_unsigned() as u32;
+                let source = Value::Ip(scene.world.source()?.ip().to_canonical());
+                let mut bytes = number.to_be_bytes().to_vec();
+                bytes.extend_from_slice(&source.into_bytes());
+                Value::Bin(bytes.into())
             }
             Self::Network => {
                 let number = value.as_int()?.cast_unsigned() as u32;
@@ -127,7 +136,7 @@ impl More {
     pub(super) fn is_pure(&self) -> bool {
         !matches!(
             self,
-            Self::Same(_) | Self::Hmac(_, Secret::Var(_)) | Self::Keep(..)
+            Self::Same(_) | Self::Hmac(_, Secret::Var(_)) | Self::Keep(..) | Self::BesideSource
         )
     }
 
@@ -135,7 +144,7 @@ impl More {
         let (takes, makes) = match self {
             Self::Tell(_) => return (None, None),
             Self::BigEndian { .. } => (Kind::Bin, Kind::Str),
-            Self::Network => (Kind::Int, Kind::Bin),
+            Self::Network | Self::BesideSource => (Kind::Int, Kind::Bin),
             Self::Hmac(..) => (Kind::Bin, Kind::Bin),
             Self::Same(_) => (Kind::Bin, Kind::Bool),
             Self::CutLine | Self::Keep(..) => (Kind::Str, Kind::Str),

@@ -50,7 +50,10 @@ fn the_first_rule_that_ends_the_list_decides_and_edits_are_seen_below() {
         Rule {
             condition: when("path", How::Prefix, "/old/"),
             edits: vec![
-                Edit::ReplacePath(regex("^/old/(.*)", false).unwrap(), template("/new/\\1")),
+                Edit::ReplacePath(
+                    Regex::new("^/old/(.*)", false).unwrap(),
+                    template("/new/\\1"),
+                ),
                 Edit::Header(
                     "x-was".parse().unwrap(),
                     HeaderOp::Set(template("%[path] of %[host]%%")),
@@ -124,7 +127,7 @@ fn fields_are_changed_and_never_split() {
             .collect::<Vec<_>>()
     };
     let replace = |pattern: &str, whole| HeaderOp::Replace {
-        regex: regex(pattern, false).unwrap(),
+        regex: Regex::new(pattern, false).unwrap(),
         by: template("<\\1>"),
         whole,
     };
