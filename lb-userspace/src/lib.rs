@@ -10,6 +10,7 @@ pub mod fastpath;
 pub mod health;
 pub mod names;
 pub mod observe;
+mod percent;
 pub mod proxy;
 pub mod rules;
 pub mod socket_file;

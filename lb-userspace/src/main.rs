@@ -189,8 +189,9 @@ fn run(args: &RunArgs) -> ExitCode {
         return ExitCode::FAILURE;
     };
     if args.daemon {
-        let stderr = |log: &LogTarget| log.target == LogDestination::Stderr;
-        if config.global.log.iter().all(stderr) {
+        let stderr =
+            |log: &LogTarget| matches!(log.target, LogDestination::Stdout | LogDestination::Stderr);
+        if config.log_targets().all(stderr) {
             eprintln!(
                 "lb: warning: nothing is logged once lb is in the background: name another target in global.log"
             );

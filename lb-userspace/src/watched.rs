@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// What changes when a file does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stamp {
     inode: u64,
     length: u64,
@@ -54,6 +56,12 @@ impl Watched {
     /// Its files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.seen.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// How one of them was.
+    pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+        let mut each = self.seen.iter();
+        each.find_map(|(seen, stamp)| (seen == path).then_some(*stamp))
     }
 
     /// Those that are not as they were, whether or not they are being written just now.

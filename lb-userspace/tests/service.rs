@@ -328,6 +328,69 @@ fn the_background_is_entered_once_it_serves() {
 }
 
 #[test]
+fn the_pidfile_names_whoever_serves() {
+    let place = Place::new();
+    let output = place.lb().arg("--daemon").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let lb = |command: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lb"))
+            .args([command, "--socket"])
+            .arg(place.path.join("admin.sock"))
+            .output();
+        output.unwrap()
+    };
+    let mut before = place.pid().unwrap();
+    for _ in 0..2 {
+        let mut stays = TcpStream::connect(place.address).unwrap();
+        assert!(round_trip(&stays));
+        let upgrade = lb("upgrade");
+        assert!(upgrade.status.success(), "{}", said(&upgrade));
+        let pid = place.pid().unwrap();
+        assert_ne!(pid, before);
+        assert!(lives(pid) && lives(before) && round_trip(&mut stays));
+        let second = place.lb().arg("--daemon").output().unwrap();
+        assert_eq!(second.status.code(), Some(1));
+        let words = said(&second);
+        assert!(
+            words.contains(&format!("another lb (pid {pid})")),
+            "{words}"
+        );
+        assert_eq!(place.pid(), Some(pid));
+        drop(stays);
+        until("the one before ends", || !lives(before));
+        assert_eq!(place.pid(), Some(pid), "it leaves the other's file alone");
+        assert!(place.serves());
+        // No terminal's, and nobody's child but the first process's.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        assert_eq!(fields.split(' ').nth(4), Some("0"), "{stat}");
+        before = pid;
+    }
+    // One that comes to nothing writes nothing.
+    let config = place.path.join("lb.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}nonsense\n")).unwrap();
+    let upgrade = lb("upgrade");
+    assert!(!upgrade.status.success(), "{}", said(&upgrade));
+    assert_eq!(place.pid(), Some(before));
+    fs::write(&config, text).unwrap();
+
+    signal(before, libc::SIGTERM);
+    until("it ends", || !lives(before));
+    assert!(!place.path.join("lb.pid").exists());
+    assert!(!place.path.join("admin.sock").exists());
+    let again = place.lb().arg("--daemon").output().unwrap();
+    assert!(again.status.success(), "{}", said(&again));
+    let upgrade = lb("upgrade");
+    assert!(upgrade.status.success(), "{}", said(&upgrade));
+    let pid = place.pid().unwrap();
+    let stop = lb("stop");
+    assert!(stop.status.success(), "{}", said(&stop));
+    until("it ends", || !lives(pid));
+    assert!(!place.path.join("lb.pid").exists());
+}
+
+#[test]
 fn what_does_not_come_to_serving_is_told_before_the_terminal_is_left() {
     let place = Place::new();
     let holder = TcpListener::bind(place.address).unwrap();

@@ -19,6 +19,7 @@ pub mod raw;
 pub mod scratch;
 pub mod server;
 pub mod skip;
+pub mod systemd;
 pub mod tag;
 pub mod tools;
 pub mod wait;

@@ -10,6 +10,7 @@ mod counts;
 mod demo;
 mod env;
 mod error;
+mod extras;
 mod kernels;
 mod packages;
 mod progress;
@@ -38,7 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Find or install what building the kernel program needs
+    /// Find or install what building the kernel program needs, and what some tests would be skipped without
     Setup,
     /// Build the kernel program and lb with it inside: target/release/lb
     Build(build::Args),

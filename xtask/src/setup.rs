@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: the kernel program's toolchain, and nothing else.
+//! `cargo xtask setup`: the kernel program's toolchain, and what some tests would be skipped without.
 
 use std::process::ExitCode;
 
 use crate::error::Error;
+use crate::extras;
 use crate::progress::Progress;
 use crate::toolchain;
 use crate::workspace::Workspace;
@@ -18,6 +19,7 @@ pub(crate) fn setup(workspace: &Workspace, progress: &mut Progress) -> Result<Ex
         compiler.llvm
     ));
     progress.say(&format!("linker:   {}", toolchain.linker.display()));
+    extras::install(progress, workspace.target());
     progress.say(&format!(
         "ready in {}; next: cargo xtask build",
         progress.elapsed()

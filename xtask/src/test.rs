@@ -142,7 +142,7 @@ impl Tests<'_> {
             "lb-tests",
         ];
         let command = self.runner(&CRATES, name);
-        self.count("unit tests", "every crate's own tests", command, false)?;
+        self.count("unit tests", "every crate's own tests", command, true)?;
         if self.nextest {
             let mut examples = build::host(self.workspace, &["test"]);
             examples.arg("--doc").args(CRATES).args(name);

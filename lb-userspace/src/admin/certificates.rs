@@ -1,27 +1,37 @@
-//! HAProxy's runtime commands that exchange certificates: `set`, `commit`, `abort` and `show ssl cert`. What is set is
+//! HAProxy's runtime commands about certificates: `new`, `set`, `commit`, `abort`, `del` and `show ssl cert`. What is set is
 //! tried at once and used at the commit; there is one such transaction at a time.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    tls::{Acceptor, Overrides},
+    tls::{self, Acceptor, Overrides},
     topology::Topology,
 };
 
-/// What was set and not committed yet.
+mod lists;
+
+/// What was set and not committed yet, and certificates that nothing uses.
 #[derive(Debug, Default)]
-pub(super) struct Transactions(Mutex<Option<Transaction>>);
+pub(super) struct Transactions(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    ongoing: Option<Transaction>,
+    /// Certificates that operators have made, or taken out of lists, until a list has them; `None` as long as they are empty.
+    stored: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
 
 #[derive(Debug)]
 struct Transaction {
     /// As the operator wrote it.
     name: String,
     file: PathBuf,
+    pem: Vec<u8>,
     /// What stands for which file, for each bind that uses it.
     staged: Vec<(Arc<Acceptor>, Overrides)>,
 }
@@ -34,55 +44,74 @@ impl Transactions {
         words: &[&str],
         payload: Option<&[u8]>,
     ) -> Option<Result<String, String>> {
+        let state = || self.state();
         Some(match *words {
             ["set", "ssl", "cert", name] => match payload {
-                Some(payload) => self.set(topology, name, payload),
+                Some(payload) => state().set(topology, name, payload),
                 None => Err(EXPECTS.to_owned()),
             },
             ["set", "ssl", "cert", ..] => Err(EXPECTS.to_owned()),
-            ["commit", "ssl", "cert", name] => self.commit(name),
-            ["abort", "ssl", "cert", name] => self.abort(name),
-            ["commit" | "abort", "ssl", "cert", ..] => {
-                Err(format!("'{} ssl cert' expects a filename", words[0]))
+            ["commit", "ssl", "cert", name] => state().commit(name),
+            ["abort", "ssl", "cert", name] => state().abort(name),
+            [verb @ ("commit" | "abort" | "new"), "ssl", "cert", ..] if words.len() < 4 => {
+                Err(format!("'{verb} ssl cert' expects a filename"))
             }
-            ["show", "ssl", "cert"] => Ok(self.list(topology)),
+            ["new", "ssl", "cert", name, ..] => state().create(topology, name),
+            ["del", "ssl", "cert", ref rest @ ..] => match rest.first() {
+                Some(name) => state().delete(topology, name),
+                None => Err("'del ssl cert' expects a certificate name".to_owned()),
+            },
+            ["show", "ssl", "cert"] => Ok(state().list(topology)),
+            ["show", "ssl", "cert", name, ..] => state().describe(topology, name),
+            [verb, "ssl", "crt-list", ref rest @ ..] => {
+                return lists::answer(&mut state(), topology, (verb, rest), payload);
+            }
+            ["show", "ssl", "ca-file"] => Ok(lists::authorities(topology)),
             _ => return None,
         })
     }
 
-    fn set(&self, topology: &Topology, name: &str, payload: &[u8]) -> Result<String, String> {
-        let mut ongoing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = find(topology, name)?;
-        if let Some(other) = ongoing.as_ref().filter(|other| other.file != file) {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // It is changed in single steps.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn set(&mut self, topology: &Topology, name: &str, payload: &[u8]) -> Result<String, String> {
+        let file = self.find(topology, name)?;
+        if let Some(other) = self.ongoing.as_ref().filter(|other| other.file != file) {
             return Err(format!(
                 "The ongoing transaction is about '{}' but you are trying to set '{name}'\nCan't update {name}!",
                 other.name
             ));
         }
+        let refused = |error| format!("{error}\nCan't load the payload\nCan't update {name}!");
         let mut staged = Vec::new();
         for acceptor in acceptors(topology).filter(|acceptor| acceptor.uses(&file)) {
             let files = acceptor.stage(&file, payload);
-            acceptor.try_out(&files).map_err(|error| {
-                format!("{error}\nCan't load the payload\nCan't update {name}!")
-            })?;
+            acceptor.try_out(&files).map_err(refused)?;
             staged.push((Arc::clone(acceptor), files));
         }
-        let verb = if ongoing.is_some() {
+        if staged.is_empty() {
+            tls::try_pem(&file, payload).map_err(refused)?;
+        }
+        let verb = if self.ongoing.is_some() {
             "updated"
         } else {
             "created"
         };
-        *ongoing = Some(Transaction {
+        self.ongoing = Some(Transaction {
             name: name.to_owned(),
             file,
+            pem: payload.to_vec(),
             staged,
         });
         Ok(format!("Transaction {verb} for certificate {name}!\n"))
     }
 
-    fn commit(&self, name: &str) -> Result<String, String> {
-        let mut ongoing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(transaction) = ongoing.as_ref() else {
+    fn commit(&mut self, name: &str) -> Result<String, String> {
+        let Some(transaction) = self.ongoing.as_ref() else {
             return Err(format!("No ongoing transaction! !\nCan't commit {name}!"));
         };
         if !is_called(&transaction.file, name) {
@@ -98,66 +127,146 @@ impl Transactions {
                 .map_err(|error| format!("{error}\nCan't commit {name}!"))?;
             out.push('.');
         }
-        *ongoing = None;
+        if let Some(stored) = self.stored.get_mut(&transaction.file) {
+            *stored = Some(transaction.pem.clone());
+        }
+        self.ongoing = None;
         out.push_str("\nSuccess!\n");
         Ok(out)
     }
 
-    fn abort(&self, name: &str) -> Result<String, String> {
-        let mut ongoing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match ongoing.as_ref() {
+    fn abort(&mut self, name: &str) -> Result<String, String> {
+        match self.ongoing.as_ref() {
             None => Err("No ongoing transaction!".to_owned()),
             Some(transaction) if !is_called(&transaction.file, name) => Err(format!(
                 "The ongoing transaction is about '{}' but you are trying to abort a transaction for '{name}'",
                 transaction.name
             )),
             Some(_) => {
-                *ongoing = None;
+                self.ongoing = None;
                 Ok(format!("Transaction aborted for certificate '{name}'!\n"))
             }
         }
     }
 
+    fn create(&mut self, topology: &Topology, name: &str) -> Result<String, String> {
+        if self.files(topology).contains(Path::new(name)) {
+            return Err(format!("Certificate '{name}' already exists!"));
+        }
+        if self.stored.len() >= MOST_STORED {
+            return Err(format!(
+                "Can't create '{name}': there are {MOST_STORED} certificates that nothing uses; delete some."
+            ));
+        }
+        self.stored.insert(name.into(), None);
+        Ok(format!("New empty certificate store '{name}'!\n"))
+    }
+
+    fn delete(&mut self, topology: &Topology, name: &str) -> Result<String, String> {
+        let cannot = |why: &str| {
+            Err(format!(
+                "Can't remove the certificate: certificate '{name}' {why}!\n"
+            ))
+        };
+        if used(topology).iter().any(|file| is_called(file, name)) {
+            return cannot("in use, can't be deleted");
+        }
+        match self.stored.remove(Path::new(name)) {
+            Some(_) => {
+                let about = |transaction: &mut Transaction| transaction.file == Path::new(name);
+                drop(self.ongoing.take_if(about));
+                Ok(format!("Certificate '{name}' deleted!\n"))
+            }
+            None => cannot("doesn't exist"),
+        }
+    }
+
     fn list(&self, topology: &Topology) -> String {
         let mut out = String::new();
-        if let Some(transaction) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(transaction) = &self.ongoing {
+            // A String takes everything, here and below.
             let _ = writeln!(out, "# transaction\n*{}", transaction.name);
         }
         out.push_str("# filename\n");
-        for file in files(topology) {
-            // A String takes everything.
+        for file in self.files(topology) {
             let _ = writeln!(out, "{}", file.display());
         }
         out
     }
+
+    fn describe(&self, topology: &Topology, name: &str) -> Result<String, String> {
+        let unknown = || {
+            "Can't display the certificate: Not found or the certificate is a bundle!".to_owned()
+        };
+        let staged = name.strip_prefix('*');
+        let file = match (staged, &self.ongoing) {
+            (None, _) => {
+                let files = self.files(topology).into_iter();
+                let mut files = files.filter(|file| is_called(file, name));
+                files.next().ok_or_else(unknown)?
+            }
+            (Some(name), Some(ongoing)) if is_called(&ongoing.file, name) => ongoing.file.clone(),
+            _ => return Err(unknown()),
+        };
+        let by = acceptors(topology).find(|acceptor| acceptor.certificate_files().contains(&file));
+        let pem = match (&self.ongoing, by) {
+            (Some(ongoing), _) if staged.is_some() => Some(ongoing.pem.clone()),
+            (_, Some(by)) => by.bytes(&file).ok(),
+            (_, None) => self.stored.get(&file).cloned().flatten(),
+        };
+        let status = match (by, &pem) {
+            (_, None) => "Empty",
+            (Some(_), _) if staged.is_none() => "Used",
+            _ => "Unused",
+        };
+        let mut out = format!("Filename: {name}\nStatus: {status}\n");
+        if let Some(pem) = pem {
+            let lines = tls::describe(&file, &pem);
+            out.push_str(&lines.map_err(|error| error.to_string())?);
+        }
+        out.push_str("OCSP Response Key: \n");
+        Ok(out)
+    }
+
+    /// All certificates that there are.
+    fn files(&self, topology: &Topology) -> BTreeSet<PathBuf> {
+        let mut files = used(topology);
+        files.extend(self.stored.keys().cloned());
+        files
+    }
+
+    /// The one certificate that `name` means: its whole path, or the end of it.
+    fn find(&self, topology: &Topology, name: &str) -> Result<PathBuf, String> {
+        let files = self.files(topology);
+        if let Some(file) = files.get(Path::new(name)) {
+            return Ok(file.clone());
+        }
+        let mut found = files.into_iter().filter(|file| is_called(file, name));
+        match (found.next(), found.next()) {
+            (Some(file), None) => Ok(file),
+            (None, _) => Err(format!(
+                "Can't replace a certificate which is not referenced by the configuration!\nCan't update {name}!"
+            )),
+            (Some(_), Some(_)) => Err(format!(
+                "Several certificates end in '{name}': write the whole path.\nCan't update {name}!"
+            )),
+        }
+    }
 }
 
 const EXPECTS: &str = "'set ssl cert expects a filename and a certificate as a payload";
+/// Most certificates that are kept for nobody.
+const MOST_STORED: usize = 10_000;
 
 fn acceptors(topology: &Topology) -> impl Iterator<Item = &Arc<Acceptor>> {
     topology.acceptors().map(|(_, acceptor)| acceptor)
 }
 
-fn files(topology: &Topology) -> BTreeSet<PathBuf> {
+/// Those that binds use.
+fn used(topology: &Topology) -> BTreeSet<PathBuf> {
     acceptors(topology)
         .flat_map(|acceptor| acceptor.certificate_files())
         .collect()
-}
-
-/// The one certificate that `name` means: its whole path, or the end of it.
-fn find(topology: &Topology, name: &str) -> Result<PathBuf, String> {
-    let mut found = files(topology)
-        .into_iter()
-        .filter(|file| is_called(file, name));
-    match (found.next(), found.next()) {
-        (Some(file), None) => Ok(file),
-        (None, _) => Err(format!(
-            "Can't replace a certificate which is not referenced by the configuration!\nCan't update {name}!"
-        )),
-        (Some(_), Some(_)) => Err(format!(
-            "Several certificates end in '{name}': write the whole path.\nCan't update {name}!"
-        )),
-    }
 }
 
 fn is_called(file: &Path, name: &str) -> bool {

@@ -11,6 +11,9 @@ use std::{
 /// Where the daemon's socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
 
+/// What a process says that another has taken the place of to who has come to it before.
+pub(super) const ELSEWHERE: &str = "Another process of lb has taken over: ask again.";
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -56,6 +59,15 @@ pub fn ask(path: &Path, line: &str) -> Result<String, ClientError> {
 /// # Errors
 /// Nobody answers at `path`.
 pub fn ask_within(path: &Path, line: &str, patience: Duration) -> Result<String, ClientError> {
+    loop {
+        let answer = ask_once(path, line, patience)?;
+        if answer.trim_end() != ELSEWHERE {
+            return Ok(answer);
+        }
+    }
+}
+
+fn ask_once(path: &Path, line: &str, patience: Duration) -> Result<String, ClientError> {
     let mut stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
         path: path.to_owned(),
         source,

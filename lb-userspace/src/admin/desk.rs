@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{
     certificates::Transactions,
-    dynamic, errors, frontends, help, info,
+    dynamic, errors, frontends, help, info, inside,
     kernel::{self, Wire},
     level::{self, DENIED},
-    maps, operate, process, reload, servers, sessions, stat, tables, upgrade, variables,
+    maps, operate, process, rates, reload, servers, sessions, setting, stat, tables, upgrade,
+    variables,
     versions::Versions,
     wish::Wishes,
 };
@@ -112,6 +113,12 @@ impl Desk {
         if let Some(said) = dynamic::answer(&self.sources, &self.wishes, words).await {
             return Ok(said);
         }
+        if let Some(said) = setting::answer(&self.sources, &self.wishes, words).await {
+            return Ok(said);
+        }
+        if let Some(said) = inside::answer(&self.sources, &self.sessions, words).await {
+            return Ok(said);
+        }
         if let Some(said) = sessions::answer(&self.sources, &self.sessions, words).await {
             return Ok(said);
         }
@@ -123,19 +130,37 @@ impl Desk {
             }
             None => {}
         }
+        if maps::about(words).is_some() {
+            return Ok(self.of_maps(words, payload).await);
+        }
         let topology = self.sources.topology();
         let said = self
             .transactions
             .answer(&topology, words, payload)
-            .or_else(|| self.versions.answer(&topology, words, payload))
-            .or_else(|| maps::answer(&topology, words, payload))
             .or_else(|| tables::answer(&topology, words))
             .or_else(|| variables::answer(&topology, words, caller.experimental))
             .or_else(|| frontends::answer(&self.sources, words))
+            .or_else(|| rates::answer(&topology.rates, words))
             .or_else(|| operate::answer(&self.sources, words))
             .or_else(|| process::answer(&self.sources, words))
             .or_else(|| self.shown(words));
         Ok(said.unwrap_or_else(|| Err(help::unknown(words))))
+    }
+
+    /// What is asked of maps, which may have a million lines: elsewhere, lest others wait.
+    async fn of_maps(&self, words: &[&str], payload: Option<&[u8]>) -> Said {
+        let (topology, versions) = (self.sources.topology(), Arc::clone(&self.versions));
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let payload = payload.map(<[u8]>::to_vec);
+        let work = move || {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let said = versions
+                .answer(&topology, &words, payload.as_deref())
+                .or_else(|| maps::answer(&topology, &words, payload.as_deref()));
+            said.unwrap_or_else(|| Err(help::unknown(&words)))
+        };
+        let said = tokio::task::spawn_blocking(work).await;
+        said.unwrap_or_else(|_| Err("lb has not got to an end with that.".to_owned()))
     }
 
     fn shown(&self, words: &[&str]) -> Option<Said> {

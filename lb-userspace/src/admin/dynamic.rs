@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{self, model},
     observe::stats::Sources,
-    topology::AdminState,
+    topology::{AdminState, Server},
 };
 
 /// The answer to one of these; `None` if it is none.
@@ -78,6 +78,10 @@ pub(crate) fn added(
             (None, check) => check,
         };
     }
+    let key = backend.cookie.as_ref().and_then(|c| c.dynamic_key.as_ref());
+    if let (None, Some(key)) = (&server.cookie, key) {
+        server.cookie = config::dynamic_cookie(key, &server.address);
+    }
     // As with HAProxy nothing goes there until somebody says so.
     server.disabled = true;
     Ok(server)
@@ -89,17 +93,26 @@ fn says_pace(words: &[&str]) -> bool {
 }
 
 fn delete(sources: &Sources, name: Option<&&str>) -> Result<Amendment, String> {
+    // Whether it may be is looked at when it is: until then it may be taken out of maintenance.
     let (backend, server) = operate::find(sources, name)?;
+    Ok(Amendment::Delete {
+        backend: backend.name.to_string(),
+        server: server.name.to_string(),
+    })
+}
+
+/// Whether a server may be deleted just now.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn deletable(server: &Server) -> Result<(), String> {
     if server.admin() != AdminState::Maint {
         return Err("Only servers in maintenance mode can be deleted.".to_owned());
     }
     if server.active() > 0 {
         return Err("Server still has connections attached to it, cannot remove it.".to_owned());
     }
-    Ok(Amendment::Delete {
-        backend: backend.name.to_string(),
-        server: server.name.to_string(),
-    })
+    Ok(())
 }
 
 fn maxconn(sources: &Sources, text: Option<&&str>) -> Result<Amendment, String> {

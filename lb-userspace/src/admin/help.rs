@@ -21,6 +21,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "add a line to a map (or a payload), until its file changes on the disk",
     ),
     ("add server <bk>/<srv>", "create a new server"),
+    (
+        "add ssl crt-list <list> <cert>",
+        "add a certificate to those of a folder",
+    ),
     ("clear acl [@<ver>] <acl>", "remove all patterns of a file"),
     (
         "clear counters [all]",
@@ -50,7 +54,19 @@ const COMMANDS: &[(&str, &str)] = &[
         "del server <bk>/<srv>",
         "remove a server that is in maintenance",
     ),
+    (
+        "del ssl cert <certfile>",
+        "delete an unused certificate file",
+    ),
+    (
+        "del ssl crt-list <list> <cert>",
+        "take a certificate from those of a folder",
+    ),
     ("disable agent", "disable agent checks"),
+    (
+        "disable dynamic-cookie backend <bk>",
+        "disable dynamic cookies on a specific backend",
+    ),
     (
         "disable frontend <frontend>",
         "temporarily disable specific frontend",
@@ -61,6 +77,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "disable a server for maintenance (use 'set server' instead)",
     ),
     ("enable agent", "enable agent checks"),
+    (
+        "enable dynamic-cookie backend <bk>",
+        "enable dynamic cookies on a specific backend",
+    ),
     ("enable frontend <frontend>", "re-enable specific frontend"),
     ("enable health", "enable health checks"),
     (
@@ -78,6 +98,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("get weight <bk>/<srv>", "report a server's current weight"),
     (
+        "new ssl cert <certfile>",
+        "create a new certificate file to be used in a crt-list or a directory",
+    ),
+    (
         "operator",
         "lower the level of the current CLI session to operator",
     ),
@@ -87,6 +111,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("prepare map <map>", "begin a new version of a map"),
     ("reload", "read the configuration again"),
+    (
+        "set dynamic-cookie-key backend <bk> <k>",
+        "change a backend secret key for dynamic cookies",
+    ),
     (
         "set map <map> [<key>|#<ref>] <value>",
         "have a map's line lead to something else",
@@ -104,8 +132,12 @@ const COMMANDS: &[(&str, &str)] = &[
         "change a server's maxconn setting",
     ),
     (
+        "set rate-limit <setting> <value>",
+        "change a rate limiting value",
+    ),
+    (
         "set server <bk>/<srv> [opts]",
-        "change a server's state, weight or address",
+        "change a server's state, weight, address or ssl",
     ),
     (
         "set ssl cert <certfile> <payload>",
@@ -129,6 +161,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "list the files of patterns, or one's lines",
     ),
     (
+        "show activity",
+        "show per-thread activity stats (for support/developers)",
+    ),
+    (
         "show backend",
         "list backends in the current running config",
     ),
@@ -147,6 +183,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "report last request and/or response errors for each proxy",
     ),
     (
+        "show fd [num]",
+        "dump list of file descriptors in use or a specific one",
+    ),
+    (
         "show flows [json] [<filter>]",
         "list the kernel's flows (frontend, backend, server, client, limit)",
     ),
@@ -156,6 +196,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("show map [@<ver>] [<map>]", "list the maps, or one's lines"),
     ("show pools", "report information about the memory usage"),
+    (
+        "show resolvers [id]",
+        "dumps counters from all resolvers section and associated name servers",
+    ),
     (
         "show servers conn [<backend>]",
         "dump server connections status (all or for a single backend)",
@@ -168,7 +212,15 @@ const COMMANDS: &[(&str, &str)] = &[
         "show sess [id]",
         "report the list of current sessions or dump this exact session",
     ),
-    ("show ssl cert", "list the certificates that binds use"),
+    ("show ssl ca-file", "display the SSL CA files used"),
+    (
+        "show ssl cert [<certfile>]",
+        "display the SSL certificates used in memory, or the details of a file",
+    ),
+    (
+        "show ssl crt-list [-n] [<list>]",
+        "show the list of crt-lists or the content of a crt-list file <list>",
+    ),
     ("show startup-logs", "report logs emitted during startup"),
     (
         "show stat [desc|json|no-maint|typed|up]*",
@@ -182,6 +234,7 @@ const COMMANDS: &[(&str, &str)] = &[
         "show table <table> [<filter>]*",
         "report table usage stats or dump this table's contents (filter: data/key)",
     ),
+    ("show threads", "show some threads debugging information"),
     ("show version", "show version of the current process"),
     ("shutdown frontend <frontend>", "stop a specific frontend"),
     ("shutdown session [id]", "kill a specific session"),

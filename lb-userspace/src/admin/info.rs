@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::typed::{Datum, Form, Tag};
 use crate::observe::{
     log::clock::Calendar,
-    stats::{Row, Sources},
+    stats::{self, Row, Sources},
 };
 
 /// What tools look for before they go on: haproxyadmin speaks to nobody of another name.
@@ -88,7 +88,7 @@ fn lines(sources: &Sources) -> Vec<Line> {
         .iter()
         .map(|f| f.config.binds.len())
         .sum();
-    let memory = resident();
+    let memory = stats::resident();
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let text = |text: &dyn std::fmt::Display| Datum::Text(text.to_string());
     let number = |number: u64| Datum::Number(number.into());
@@ -280,7 +280,7 @@ fn lines(sources: &Sources) -> Vec<Line> {
         "ConnRateLimit",
         "CLP",
         "u32",
-        number(0),
+        number(topology.rates.connections.rate().into()),
         "Limit of ConnRate, 0 for none",
     );
     line(
@@ -304,7 +304,7 @@ fn lines(sources: &Sources) -> Vec<Line> {
         "SessRateLimit",
         "CLP",
         "u32",
-        number(0),
+        number(topology.rates.sessions.rate().into()),
         "Limit of SessRate, 0 for none",
     );
     line(
@@ -314,6 +314,14 @@ fn lines(sources: &Sources) -> Vec<Line> {
         "u32",
         number(most(|row| row.rate_max)),
         "Highest rate of sessions of a frontend",
+    );
+    line(
+        33,
+        "SslRateLimit",
+        "CLP",
+        "u32",
+        number(topology.rates.tls.rate().into()),
+        "Limit of connections with TLS in a second, 0 for none",
     );
     line(
         42,
@@ -485,18 +493,6 @@ fn lines(sources: &Sources) -> Vec<Line> {
     );
     line(71, "Tainted", "SGP", "str", text(&0), "Always 0");
     lines
-}
-
-/// Bytes of memory that the process has.
-pub(super) fn resident() -> u64 {
-    // The second number of statm, in pages.
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| {
-            let pages = text.split_whitespace().nth(1)?;
-            pages.parse::<u64>().ok()
-        });
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// The date of the program's file, as `2026/11/27`.

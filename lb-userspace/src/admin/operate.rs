@@ -107,6 +107,9 @@ fn set_server(sources: &Sources, words: &[&str]) -> Result<String, String> {
             done
         }
         "health" => {
+            if server.tracked().is_some() {
+                return Err("cannot change health on a tracking server.".to_owned());
+            }
             match rest.first() {
                 Some(&"up") => backend.set_health(&server, true),
                 Some(&"down") => backend.set_health(&server, false),
@@ -137,15 +140,6 @@ fn set_server(sources: &Sources, words: &[&str]) -> Result<String, String> {
         what @ ("agent-addr" | "agent-port" | "agent-send") => agent(&server, what, rest),
         what @ ("check-addr" | "check-port") => check(&backend, &server, what, rest),
         "addr" => addr(&backend, &server, rest),
-        "fqdn" => Err(match rest.first() {
-            None => "set server <b>/<s> fqdn requires a FQDN.",
-            Some(_) => "set server <b>/<s> fqdn failed because the name of a server is the file's.",
-        }
-        .to_owned()),
-        "ssl" => Err(
-            "'set server <srv> ssl' cannot be set.  default-server should define ssl settings"
-                .to_owned(),
-        ),
         _ => Err(USAGE.to_owned()),
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{env, fmt::Write};
 
-use super::info;
-use crate::observe::stats::Sources;
+use crate::observe::stats::{self, Sources};
 
 /// The answer to one of these; `None` if it is none.
 pub(super) fn answer(sources: &Sources, words: &[&str]) -> Option<Result<String, String>> {
@@ -46,7 +45,7 @@ fn environment(name: Option<&&str>) -> Result<String, String> {
 
 /// There are no pools: memory is the allocator's.
 fn pools() -> String {
-    let bytes = info::resident();
+    let bytes = stats::resident();
     format!(
         "Dumping pools usage. Use SIGQUIT to flush them.\n\
          Total: 0 pools, {bytes} bytes allocated, {bytes} used (~0 by thread caches).\n"

@@ -7,11 +7,14 @@ use clap::Args;
 use super::{
     cli::{Daemon, fail},
     client,
-    wish::{Again, What, Wishes, print, told, wish},
+    wish::{ASK_AGAIN, Again, What, Wishes, print, told, wish},
 };
 
 /// How long a reload may take: a file of a hundred thousand servers has to be read, and certificates with it.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// So many upgrades are outlasted, each of which makes it another process's business.
+const UPGRADES: u32 = 10;
 
 /// Arguments of `lb reload`.
 #[derive(Debug, Clone, Args)]
@@ -24,11 +27,16 @@ pub struct ReloadArgs {
 impl ReloadArgs {
     /// Has the daemon read its configuration again, and prints what has become of it.
     pub fn run(&self) -> ExitCode {
-        match client::ask_within(&self.daemon.socket, "reload", PATIENCE) {
-            // What is wrong with a file has its place before it.
-            Ok(answer) => print(&answer, ""),
-            Err(error) => fail(&error),
+        for _ in 0..UPGRADES {
+            match client::ask_within(&self.daemon.socket, "reload", PATIENCE) {
+                // Whoever has taken over has perhaps read the file before it was written.
+                Ok(answer) if answer.trim_end().ends_with(ASK_AGAIN) => {}
+                // What is wrong with a file has its place before it.
+                Ok(answer) => return print(&answer, ""),
+                Err(error) => return fail(&error),
+            }
         }
+        fail(&"one process after the other takes over")
     }
 }
 

@@ -95,12 +95,21 @@ pub struct Handle {
 
 /// Whether clients are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Serving {
+pub(super) enum Serving {
     Yes,
-    /// They wait: another process may take them.
+    /// They wait, for another process may take them; so do those who speak, for what they want would be nobody's.
     NotNow,
-    /// Another process does.
+    /// Another process does, and those who speak are to ask there.
+    Elsewhere,
+    /// The daemon is about to end.
     NoMore,
+}
+
+impl Serving {
+    /// Whether nobody is to come any more.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Elsewhere | Self::NoMore)
+    }
 }
 
 impl Handle {
@@ -118,6 +127,10 @@ impl Handle {
     pub fn own(&self) {
         if let Some(file) = &self.file {
             file.own();
+            // Whoever connects is told who has listened last: the process before may be gone.
+            if let Err(error) = rustix::net::listen(&self.listener, BACKLOG) {
+                tracing::debug!("the admin socket is another process's by name: {error}");
+            }
         }
     }
 
@@ -129,7 +142,7 @@ impl Handle {
         self.listener.try_clone()
     }
 
-    /// Clients wait from now on.
+    /// Clients wait from now on, and conversations with their next command.
     pub fn pause(&self) {
         self.serving.send_replace(Serving::NotNow);
     }
@@ -144,12 +157,12 @@ impl Handle {
         self.serving.send_replace(Serving::NoMore);
     }
 
-    /// Clients, and the file, are another process's from now on. Those who have come are answered.
+    /// Clients, and the file, are another process's from now on. What has been asked is answered.
     pub fn hand_over(self) {
         if let Some(file) = &self.file {
             file.leave();
         }
-        self.serving.send_replace(Serving::NoMore);
+        self.serving.send_replace(Serving::Elsewhere);
     }
 }
 
@@ -324,15 +337,15 @@ impl AdminSocket {
                     Err(_) => break,
                 },
                 accepted = listener.accept(), if now == Serving::Yes => accepted,
-                () = std::future::ready(()), if now == Serving::NoMore => break,
+                () = std::future::ready(()), if now.is_over() => break,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let desk = desk.clone();
+                    let (desk, serving) = (desk.clone(), serving.clone());
                     clients.spawn(async move {
                         let _place = place;
                         // A client that goes away or dawdles misses its answer; nobody else is concerned.
-                        let _ = talk::serve(stream, &desk, (level, peer)).await;
+                        let _ = talk::serve(stream, &desk, (level, peer), serving).await;
                     });
                 }
                 Err(error) => {

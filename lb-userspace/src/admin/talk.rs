@@ -4,13 +4,16 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
     time::timeout,
 };
 
 use super::{
+    client::ELSEWHERE,
     command,
     desk::{Caller, Desk},
     kernel::Wire,
+    socket::Serving,
     variables,
 };
 use crate::config::model::AdminLevel;
@@ -33,6 +36,7 @@ pub(super) async fn serve(
     mut stream: Box<dyn Wire>,
     desk: &Desk,
     (level, peer): (AdminLevel, Option<u32>),
+    mut serving: watch::Receiver<Serving>,
 ) -> io::Result<()> {
     let mut caller = Caller::new(level, peer, PATIENCE);
     let mut reader = Reader::default();
@@ -42,7 +46,13 @@ pub(super) async fn serve(
         if answered && !caller.interactive && !reader.has_line() {
             break;
         }
-        let line = match timeout(caller.patience, reader.line(&mut *stream)).await? {
+        let line = tokio::select! {
+            biased;
+            line = timeout(caller.patience, reader.line(&mut *stream)) => line?,
+            // Whoever says nothing just now.
+            true = is_elsewhere(&mut serving), if answered => break,
+        };
+        let line = match line {
             Ok(Some(line)) => line,
             Ok(None) => break,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -87,6 +97,14 @@ pub(super) async fn serve(
                 ["quit", ..] => return close(stream).await,
                 _ => {}
             }
+            if serving
+                .wait_for(|serving| *serving != Serving::NotNow)
+                .await
+                .is_ok_and(|serving| *serving == Serving::Elsewhere)
+            {
+                say(&mut *stream, &format!("{ELSEWHERE}\n\n")).await?;
+                return close(stream).await;
+            }
             let said = desk
                 .answer(&mut caller, words, payload.as_deref(), &mut *stream)
                 .await?;
@@ -101,6 +119,18 @@ pub(super) async fn serve(
         }
     }
     close(stream).await
+}
+
+/// Resolves once another process is to be asked; never if that does not come.
+async fn is_elsewhere(serving: &mut watch::Receiver<Serving>) -> bool {
+    let elsewhere = serving
+        .wait_for(|serving| *serving == Serving::Elsewhere)
+        .await
+        .is_ok();
+    if !elsewhere {
+        std::future::pending::<()>().await;
+    }
+    true
 }
 
 /// Whether HAProxy ends an answer with its line alone, without an empty one.

@@ -1,7 +1,6 @@
 //! `lb upgrade`: another binary takes the running daemon's place, with no connection lost.
 
 use std::{
-    fmt::Write as _,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     process::ExitCode,
@@ -15,6 +14,7 @@ use super::{
     client,
     wish::{What, Wishes, print, told, wish},
 };
+use crate::percent::{self, Plus};
 
 /// How long the new process may take until it serves, unless told otherwise. A file with many names takes as long as DNS.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,30 +68,12 @@ impl UpgradeArgs {
 
 /// A path as one word: what could be taken for something else as `%20`.
 fn escaped(path: &[u8]) -> String {
-    let mut out = String::new();
-    for &byte in path {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'+' => out.push(byte.into()),
-            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
-            // A String takes everything.
-            byte => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    out
+    let stays = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b'+');
+    String::from_utf8_lossy(&percent::encoded(path, stays)).into_owned()
 }
 
 fn unescaped(word: &str) -> Option<PathBuf> {
-    let mut bytes = Vec::new();
-    let mut rest = word.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? << 4 | digit()?).ok()?
-            }
-            byte => byte,
-        });
-    }
+    let bytes = percent::decoded(word.as_bytes(), Plus::Itself)?;
     Some(std::ffi::OsString::from_vec(bytes).into())
 }
 

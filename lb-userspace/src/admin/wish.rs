@@ -8,11 +8,14 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::upgrade::Asked;
+use super::{setting::Setting, upgrade::Asked};
 use crate::config::model;
 
 /// What parts the result from what is to be read, as HAProxy's `reload` has it.
 const RULE: &str = "--";
+
+/// The end of what is said to who wishes something of a process whose place another has taken.
+pub const ASK_AGAIN: &str = "has taken over: ask again";
 
 /// What is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub enum Amendment {
     },
     /// The process has another bound of connections.
     Maxconn(u32),
+    /// The configuration says something else.
+    Set(Setting),
 }
 
 /// What may be wished for.

@@ -8,6 +8,7 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
+    logging,
     source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
@@ -98,11 +99,9 @@ fn logged(d: &mut Decoder<'_>, table: &mut Table<'_>, side: Side, found: &mut Ve
         let edit = capture::action(d, e, side);
         found.extend(edit.map(|edit| (e.key_span, edit)));
     }
-    if let Some(e) = table.take("set_log_level")
-        && d.choice(&e.value, "`set_log_level`", &[("silent", ())], &[])
-            .is_some()
-    {
-        found.push((e.key_span, Edit::Silence));
+    if let Some(e) = table.take("set_log_level") {
+        let level = logging::level(d, e);
+        found.extend(level.map(|level| (e.key_span, Edit::LogLevel(level))));
     }
 }
 

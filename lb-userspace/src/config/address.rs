@@ -208,7 +208,7 @@ pub(super) fn server_or_name(text: &str) -> Result<Address, Problem> {
 }
 
 /// Whether a text can be a name in the DNS.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         let mut bytes = label.bytes();
         (1..=63).contains(&label.len())

@@ -10,10 +10,11 @@ use super::{
     errorfiles,
     forwarding::{self, ForwardingDraft},
     frontend, health, inspect, introduction,
+    logging::{self, LogDraft},
     model::{OnMarkedDown, Protocol},
     resolvers, rules,
     source::Spanned,
-    stick, stick_table,
+    stats, stick, stick_table,
     table::Table,
     timeouts::{self, Owner},
     tls,
@@ -44,11 +45,13 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         return BackendDraft {
             name,
             mode: None,
+            log: LogDraft::default(),
             forwarding: ForwardingDraft::default(),
             timeouts: TimeoutsDraft::default(),
             proxy: ProxyDraft::default(),
             rules: Vec::new(),
             sticks: Vec::new(),
+            stats: None,
             inspect: [None, None],
             errorfiles: None,
             servers: Vec::new(),
@@ -57,6 +60,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         };
     };
     let mode = frontend::mode(d, &mut table);
+    let log = logging::of_proxy(d, &mut table);
     let forwarding = forwarding::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
     let proxy = defaults::proxy(d, &mut table);
@@ -66,6 +70,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let inspect = [table.take("inspect"), table.take("inspect_response")]
         .map(|entry| inspect::decode(d, entry, &name.value));
     let rules = rules::decode(d, &mut table, &name.value, false);
+    let stats = stats::of_proxy(d, &mut table, &name.value);
     let errorfiles = errorfiles::decode(d, &mut table);
     // What is in the file is among `servers` by now.
     let from_file = table.take("servers_from").is_some();
@@ -105,11 +110,13 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     BackendDraft {
         name,
         mode,
+        log,
         forwarding,
         timeouts,
         proxy,
         rules,
         sticks,
+        stats,
         inspect,
         errorfiles,
         servers,
@@ -177,6 +184,10 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
     let health_check = table
         .take("health_check")
         .and_then(|own| health::of_server(d, own, check));
+    let track = table.take("track").and_then(|e| {
+        let text = d.text(&e.value, "`track`")?;
+        Some(Spanned::new(text, e.value.span))
+    });
     table.finish(
         d,
         &[],
@@ -197,6 +208,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         address: address?,
         cookie,
         health_check,
+        track,
         keys,
     })
 }
@@ -262,6 +274,9 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),
+        proxy_options: table
+            .take("proxy_v2_options")
+            .map(|e| introduction::options(d, e)),
         resolve: resolvers::resolve(d, table),
         init_addr: resolvers::init_addr(d, table),
         agent_check: table.take("agent_check").and_then(|e| health::agent(d, e)),

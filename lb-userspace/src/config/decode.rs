@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     diagnostic::Diagnostic,
+    logging::LogFiles,
     model::Resolvers,
     plain::reads_as,
     source::{Span, Spanned},
@@ -49,6 +50,8 @@ pub(super) struct Decoder<'a> {
     pub(super) resolvers: Vec<Arc<Resolvers>>,
     /// `defaults.health_check`, which servers may change parts of.
     pub(super) default_check: Option<Entry>,
+    /// Files that log lines go to.
+    pub(super) log_files: LogFiles,
 }
 
 /// Text with where it came from.

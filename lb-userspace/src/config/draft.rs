@@ -7,11 +7,12 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
+    logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
         ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Stats,
-        StatsAdmin, UniqueId,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve, RetryOn,
+        Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -41,8 +42,8 @@ pub(super) struct Places {
     pub(super) admin_socket: Option<Span>,
     /// One for each of `HealthFile::backends`.
     pub(super) health_backends: Vec<Span>,
-    /// One for each of `Global::log`, if written.
-    pub(super) log: Vec<Span>,
+    /// Files that lines go to.
+    pub(super) log_files: LogFiles,
     pub(super) attach: Option<Span>,
     /// One for each of `FastPath::interfaces`.
     pub(super) interfaces: Vec<Span>,
@@ -62,8 +63,7 @@ pub(super) struct DefaultsDraft {
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
-    /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 4],
+    pub(super) log_options: LogDraft,
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
     pub(super) timeouts: TimeoutsDraft,
@@ -144,8 +144,7 @@ pub(super) struct FrontendDraft {
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
-    /// See [`super::log_format::options`].
-    pub(super) log_options: [Option<bool>; 4],
+    pub(super) log_options: LogDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
@@ -169,12 +168,14 @@ pub(super) struct RuleDraft {
 pub(super) struct BackendDraft {
     pub(super) name: Spanned<String>,
     pub(super) mode: Option<Spanned<Mode>>,
+    pub(super) log: LogDraft,
     /// Its own alone: what `defaults` says reaches requests by their frontend.
     pub(super) forwarding: ForwardingDraft,
     pub(super) timeouts: TimeoutsDraft,
     pub(super) proxy: ProxyDraft,
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
+    pub(super) stats: Option<Spanned<Stats>>,
     /// `inspect` and `inspect_response`.
     pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
@@ -193,6 +194,8 @@ pub(super) struct ServerDraft {
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.
     pub(super) health_check: Option<Spanned<Option<HealthCheck>>>,
+    /// `BACKEND/SERVER`, or the name of one beside it.
+    pub(super) track: Option<Spanned<String>>,
     pub(super) keys: ServerKeys,
 }
 
@@ -216,6 +219,7 @@ pub(super) struct ServerKeys {
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
+    pub(super) proxy_options: Option<ProxyOptions>,
     pub(super) agent_check: Option<HealthCheck>,
     /// The inner `None` is `false`.
     pub(super) resolve: Option<Spanned<Option<Resolve>>>,
@@ -241,6 +245,7 @@ impl ServerKeys {
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),
+            proxy_options: self.proxy_options.or(other.proxy_options),
             agent_check: self.agent_check.or(other.agent_check),
             resolve: self.resolve.or(other.resolve),
             init_addr: self.init_addr.or(other.init_addr),
@@ -258,4 +263,5 @@ pub(super) struct StatsDraft {
     pub(super) auth: Option<Arc<Users>>,
     pub(super) metrics: Metrics,
     pub(super) admin: StatsAdmin,
+    pub(super) shows: Shows,
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::model::Address;
 
 /// The value of the server at `address`; as HAProxy's, one behind a unix socket has none.
-pub(super) fn value(key: &str, address: &Address) -> Option<String> {
+pub(crate) fn value(key: &str, address: &Address) -> Option<String> {
     let address = address.inet()?;
     let mut bytes = key.as_bytes().to_vec();
     match address.ip() {

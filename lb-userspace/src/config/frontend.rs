@@ -8,7 +8,7 @@ use super::{
     address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, forwarding, inspect, introduction, log_format,
+    errorfiles, forwarding, inspect, introduction, log_format, logging,
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules, sieve,
     source::Spanned,
@@ -68,14 +68,14 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
     let error_log_format = log_format::of_errors(d, &mut table);
-    let log_options = log_format::options(d, &mut table);
+    let log_options = logging::of_sessions(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let monitor = monitor::decode(d, &mut table);
     // Whoever monitors is answered.
     let routes = routes || monitor.is_some();
-    let stats = stats::of_frontend(d, &mut table);
+    let stats = stats::of_proxy(d, &mut table, &name.value);
     table.finish(
         d,
         &["compression"],

@@ -1,7 +1,7 @@
 //! `global:`
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroUsize,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use super::{
     address, admin,
     decode::Decoder,
     draft::Places,
+    logging,
     model::{
         Attach, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
         SnatAddresses,
@@ -21,28 +22,13 @@ use super::{
     tree::{Entry, Kind, Node},
     units::Problem,
 };
-use crate::rules::suggest;
 
-/// HAProxy's names of the syslog facilities, by number (RFC 5424 §6.2.1).
-const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2",
-    "ftp", "ntp", "audit", "alert", "cron2", "local0", "local1", "local2", "local3", "local4",
-    "local5", "local6", "local7",
-];
-/// HAProxy's names of the syslog severities, by number.
-const LEVELS: [&str; 8] = [
-    "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
-];
 /// `local0`, HAProxy's usual choice.
 const DEFAULT_FACILITY: u8 = 16;
-/// `debug`: as in HAProxy, a target without a level gets everything.
-const ALL_LEVELS: u8 = 7;
 /// `notice`: without `log`, changes of state go to standard error and requests do not.
 const STDERR_LEVEL: u8 = 5;
 /// The admin socket where the file says nothing else.
 const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
-/// Syslog over UDP (RFC 5426 §3.3).
-const SYSLOG_PORT: u16 = 514;
 /// Longest interface name (IFNAMSIZ less its NUL).
 const MAX_INTERFACE: usize = 15;
 
@@ -60,12 +46,14 @@ impl Default for Global {
             admin_sockets: vec![admin::default(Path::new(DEFAULT_SOCKET))],
             watch_config: false,
             health_file: None,
-            log: vec![LogTarget {
-                target: LogDestination::Stderr,
-                facility: DEFAULT_FACILITY,
-                level: STDERR_LEVEL,
-                format: LogFormat::Text,
-            }],
+            log: vec![LogTarget::new(
+                LogDestination::Stderr,
+                DEFAULT_FACILITY,
+                STDERR_LEVEL,
+                LogFormat::Text,
+            )],
+            log_tag: None,
+            log_hostname: None,
             fast_path: FastPath::default(),
         }
     }
@@ -133,12 +121,19 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
         global.health_file = health_file(d, e, places);
     }
     if let Some(e) = table.take("log") {
-        let read = d
+        global.log = d
             .list(&e.value, "`log`")
             .iter()
-            .filter_map(|node| Some((log_target(d, node)?, node.span)));
-        (global.log, places.log) = read.unzip();
+            .filter_map(|node| logging::target(d, node))
+            .collect();
     }
+    global.log_tag = logging::tag(d, &mut table);
+    global.log_hostname = logging::hostname(d, &mut table);
+    logging::complete(
+        &mut global.log,
+        global.log_tag.as_ref(),
+        global.log_hostname.as_ref(),
+    );
     if let Some(e) = table.take("set_var") {
         process::decode(d, e);
     }
@@ -209,108 +204,6 @@ const HINTS: &[(&str, &str)] = &[
     ("stats", "write `stats:` at the top level"),
     ("hard-stop-after", "it is `grace`"),
 ];
-
-fn log_target(d: &mut Decoder<'_>, node: &Node) -> Option<LogTarget> {
-    if let Kind::Scalar(text) = &node.kind
-        && !node.is_null()
-    {
-        let mend = format!("write `{{ target: \"{}\" }}`", text.text);
-        d.error(
-            node.span,
-            "an entry of `log` must be a mapping, this is a single value",
-            mend,
-        );
-        return None;
-    }
-    let mut table = d.table(node, node.span, "an entry of `log`")?;
-    let target = match table.take("target") {
-        Some(e) => {
-            let base = d.base;
-            d.parsed(&e.value, "`target`", |text| destination(text, base))
-                .map(|t| t.value)
-        }
-        None => {
-            d.missing(
-                &table,
-                "target",
-                "write `{ target: stderr }` or `{ target: \"udp://127.0.0.1:514\" }`",
-            );
-            None
-        }
-    };
-    let facility = match table.take("facility") {
-        Some(e) => d.choice(&e.value, "`facility`", &numbered(&FACILITIES), &[]),
-        None => Some(DEFAULT_FACILITY),
-    };
-    let level = match table.take("level") {
-        Some(e) => d.choice(&e.value, "`level`", &numbered(&LEVELS), &[]),
-        None => Some(ALL_LEVELS),
-    };
-    let format = match table.take("format") {
-        Some(e) => d.choice(
-            &e.value,
-            "`format`",
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-            &[],
-        ),
-        None => Some(LogFormat::Text),
-    };
-    table.finish(d, &[], &[]);
-    Some(LogTarget {
-        target: target?,
-        facility: facility?,
-        level: level?,
-        format: format?,
-    })
-}
-
-fn numbered<'a>(names: &[&'a str]) -> Vec<(&'a str, u8)> {
-    names.iter().copied().zip(0u8..).collect()
-}
-
-fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
-    let forms = "write `stderr`, `journald`, `\"udp://ADDR:PORT\"`, `\"tcp://ADDR:PORT\"`, `unix:/dev/log` or the path of a file";
-    if text == "stderr" {
-        return Ok(LogDestination::Stderr);
-    }
-    if text == "journald" {
-        return Ok(LogDestination::Journald);
-    }
-    let socket = |address| match address::ip(address) {
-        Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
-        None => address::endpoint(address),
-    };
-    if let Some(address) = text.strip_prefix("udp://") {
-        return socket(address).map(LogDestination::Udp);
-    }
-    if let Some(address) = text.strip_prefix("tcp://") {
-        return socket(address).map(LogDestination::Tcp);
-    }
-    if text.contains("://") {
-        return Err(Problem::new(
-            format!("`{text}` is no place that logs can go to"),
-            forms,
-        ));
-    }
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(LogDestination::Unix(base.join(path)));
-    }
-    match text {
-        "/dev/log" => Ok(LogDestination::Unix(PathBuf::from(text))),
-        _ if text.ends_with('/') => Err(Problem::new(
-            format!("`{text}` is a folder"),
-            "write the path of a file",
-        )),
-        _ if text.contains('/') => Ok(LogDestination::File(base.join(text))),
-        _ => Err(Problem::new(
-            format!("`{text}` is no place that logs can go to"),
-            match suggest::nearest(text, ["stderr", "journald"]) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("{forms} (a file beside this one: `./{text}`)"),
-            },
-        )),
-    }
-}
 
 fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPath {
     let mut path = FastPath::default();

@@ -18,7 +18,7 @@ use rustix::thread::CapabilitySet;
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Severity},
-    model::{Attach, FastPath, Forward, LogDestination, Mode, SnatAddresses},
+    model::{Attach, FastPath, Forward, Mode, SnatAddresses},
     source::Span,
 };
 use crate::{
@@ -144,11 +144,8 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
 fn folders(loaded: &Loaded, host: &dyn Host, found: &mut Vec<Diagnostic>) {
     let (global, places) = (&loaded.config.global, &loaded.places);
     let mut wanted: Vec<(&PathBuf, Option<Span>, Severity)> = Vec::new();
-    for (index, target) in global.log.iter().enumerate() {
-        if let LogDestination::File(path) | LogDestination::Unix(path) = &target.target {
-            wanted.push((path, places.log.get(index).copied(), Severity::Error));
-        }
-    }
+    let log = places.log_files.iter();
+    wanted.extend(log.map(|(path, span)| (path, Some(*span), Severity::Error)));
     wanted.extend(
         global
             .pidfile

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     decode::Decoder,
-    model::{AccessLog, Field, LogLine, LogOptions, Piece, Sample},
+    model::{AccessLog, Field, LogLine, Piece, Sample},
     source::Spanned,
     table::Table,
     tree::Kind,
@@ -63,28 +63,6 @@ pub(super) fn of_errors(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Sp
             d.problem(e.value.span, "`error_log_format`", problem);
             None
         }
-    }
-}
-
-/// `dontlognull`, `dontlog_normal` and `log_separate_errors`, each where it is said.
-pub(super) fn options(d: &mut Decoder<'_>, table: &mut Table<'_>) -> [Option<bool>; 4] {
-    [
-        table.take("dontlognull"),
-        table.take("dontlog_normal"),
-        table.take("log_separate_errors"),
-        table.take("log"),
-    ]
-    .map(|e| e.and_then(|e| d.boolean(&e.value, &format!("`{}`", e.key))))
-}
-
-/// A frontend's own options, else those of `defaults`.
-pub(super) fn resolve(own: [Option<bool>; 4], inherited: [Option<bool>; 4]) -> LogOptions {
-    let of = |at: usize| own[at].or(inherited[at]).unwrap_or(false);
-    LogOptions {
-        no_null: of(0),
-        no_normal: of(1),
-        separate_errors: of(2),
-        off: own[3].or(inherited[3]) == Some(false),
     }
 }
 

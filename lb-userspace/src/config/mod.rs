@@ -36,6 +36,7 @@ mod introduction;
 mod limits;
 mod listening;
 mod log_format;
+mod logging;
 pub mod model;
 mod monitor;
 mod observe;
@@ -60,6 +61,7 @@ mod stick_table;
 mod table;
 mod timeouts;
 mod tls;
+mod tracking;
 mod traps;
 mod tree;
 mod udp;
@@ -73,9 +75,11 @@ mod tests;
 
 use std::{fs::File, io::Read, path::Path};
 
+pub(crate) use address::is_host;
 pub use check::{Format, Report, check, check_again, check_command};
 pub use decode::Environment;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub(crate) use dynamic_cookie::value as dynamic_cookie;
 pub use model::Config;
 pub use source::{Position, Source, Span};
 
@@ -231,6 +235,7 @@ fn decode(
         diagnostics: parsed.diagnostics,
         tls: Vec::new(),
         default_check: None,
+        log_files: Vec::new(),
         resolvers: Vec::new(),
     };
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
@@ -257,6 +262,7 @@ fn decode(
             .iter()
             .any(|found| found.severity == Severity::Error);
         d.diagnostics.extend(cross::check(draft, broken));
+        tracking::check(draft, &mut d.diagnostics);
         if !broken {
             stick_table::check(&mut d, draft);
         }
@@ -266,6 +272,7 @@ fn decode(
         Some(draft) if found.errors() == 0 => {
             let mut places = draft.places.clone();
             places.tls = d.tls;
+            places.log_files = d.log_files;
             places.names = host::names::places(&draft);
             Ok(Loaded {
                 config: Config {

@@ -4,12 +4,7 @@
 //! merged in, addresses are parsed. It holds no state; what changes while running lives in [`crate::topology`].
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
-    ops::RangeInclusive,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
+    net::IpAddr, num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration,
 };
 
 mod accepting;
@@ -22,6 +17,7 @@ mod cookie;
 mod forwarding;
 mod inspect;
 mod log_line;
+mod logging;
 mod names;
 mod prefix;
 mod retry_on;
@@ -44,6 +40,7 @@ pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use inspect::Inspect;
 pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
@@ -67,6 +64,8 @@ pub struct Config {
     pub backends: Vec<Arc<Backend>>,
     /// The stats endpoint, if configured.
     pub stats: Option<Stats>,
+    /// The targets of proxies that log elsewhere than `global` says.
+    pub logs: Vec<ProxyLog>,
     /// Files that expressions look values up in.
     pub maps: Vec<Arc<Map>>,
     /// Tables that rules count in.
@@ -94,6 +93,12 @@ impl Config {
     /// The backend called `name`.
     pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
         self.backends.iter().find(|b| b.name == name)
+    }
+
+    /// All targets of log lines, those of `global` first.
+    pub fn log_targets(&self) -> impl Iterator<Item = &LogTarget> {
+        let own = self.logs.iter().flat_map(|log| &log.targets);
+        self.global.log.iter().chain(own)
     }
 }
 
@@ -124,6 +129,10 @@ pub struct Global {
     pub health_file: Option<HealthFile>,
     /// Where log lines go.
     pub log: Vec<LogTarget>,
+    /// What its lines are called, and those of proxies that have no name of their own for them.
+    pub log_tag: Option<Arc<str>>,
+    /// The host that lines are said to be of.
+    pub log_hostname: Option<Arc<str>>,
     /// The in-kernel path.
     pub fast_path: FastPath,
 }
@@ -185,45 +194,6 @@ pub enum OnStop {
     Detach,
     /// Flows outlive it.
     Keep,
-}
-
-/// One entry of `global.log`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LogTarget {
-    /// Where to.
-    pub target: LogDestination,
-    /// Syslog facility, 0–23 (RFC 5424 §6.2.1).
-    pub facility: u8,
-    /// Least severe level still sent, 0 (emerg) – 7 (debug).
-    pub level: u8,
-    /// Text as HAProxy writes it, or JSON.
-    pub format: LogFormat,
-}
-
-/// Where a log line goes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LogDestination {
-    /// RFC 3164 datagrams.
-    Udp(SocketAddr),
-    /// RFC 3164 lines in a stream.
-    Tcp(SocketAddr),
-    /// systemd's journal, in its own protocol.
-    Journald,
-    /// Standard error.
-    Stderr,
-    /// Appended to a file.
-    File(PathBuf),
-    /// A unix datagram socket such as /dev/log.
-    Unix(PathBuf),
-}
-
-/// How a log line is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// HAProxy's text.
-    Text,
-    /// A JSON object a line.
-    Json,
 }
 
 /// `mode`
@@ -323,19 +293,6 @@ impl AccessLog {
     }
 }
 
-/// Which sessions are logged, and how urgently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LogOptions {
-    /// None of them.
-    pub off: bool,
-    /// Not those in which the client sent nothing.
-    pub no_null: bool,
-    /// Not those that went well.
-    pub no_normal: bool,
-    /// Those that did not go well are errors instead of information.
-    pub separate_errors: bool,
-}
-
 /// One address that a frontend listens on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Bind {
@@ -378,6 +335,23 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
+}
+
+/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProxyOptions {
+    /// Whether the client came by TLS, of which version, and whether it has shown a certificate.
+    pub ssl: bool,
+    /// The name in the certificate.
+    pub cert_cn: bool,
+    /// The cipher suite.
+    pub ssl_cipher: bool,
+    /// The name that the client's TLS asked for.
+    pub authority: bool,
+    /// A checksum.
+    pub crc32c: bool,
+    /// The request's unique id.
+    pub unique_id: bool,
 }
 
 /// What a bind speaks below the application.
@@ -443,6 +417,8 @@ pub struct Backend {
     pub forward: Forward,
     /// What becomes of a new connection that the kernel cannot take.
     pub overflow: Overflow,
+    /// The statistics, among its traffic.
+    pub stats: Option<Stats>,
     /// Stickiness (mode http).
     pub cookie: Option<Cookie>,
     /// How servers are checked; `None` is no check at all.
@@ -545,6 +521,31 @@ pub struct Stats {
     pub metrics: Metrics,
     /// Who may change servers by the page.
     pub admin: StatsAdmin,
+    /// What the page says of itself.
+    pub shows: Shows,
+    /// Who may look, of a frontend's or a backend's page.
+    pub rules: RuleSet,
+}
+
+/// What a page of statistics shows.
+#[derive(Debug, Clone, Default)]
+pub struct Shows {
+    /// The proxies of these names alone.
+    pub scope: Option<Vec<String>>,
+    /// Not which version of lb this is.
+    pub hide_version: bool,
+    /// Another name than the host's own.
+    pub node: Option<String>,
+    /// What it is of.
+    pub description: Option<String>,
+}
+
+impl Shows {
+    /// Whether it shows the proxy called `name`.
+    pub fn wants(&self, name: &str) -> bool {
+        let scope = self.scope.as_ref();
+        scope.is_none_or(|scope| scope.iter().any(|known| known == name))
+    }
 }
 
 /// `metrics` of `stats:`.
@@ -566,7 +567,7 @@ impl Default for Metrics {
 }
 
 /// `stats.admin`
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub enum StatsAdmin {
     /// Nobody.
     #[default]
@@ -575,13 +576,16 @@ pub enum StatsAdmin {
     Everybody,
     /// Who may look and comes from one of these.
     From(Vec<Prefix>),
+    /// Whose request has this condition hold, of a frontend's or a backend's page.
+    If(Box<Condition>),
 }
 
 impl StatsAdmin {
-    /// Whether a client with this address may; one of a unix socket has none.
-    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+    /// Whether a client with this address may; one of a unix socket has none. `holds`: whether the condition does.
+    pub fn allows(&self, address: Option<IpAddr>, holds: bool) -> bool {
         match self {
             Self::Nobody => false,
+            Self::If(_) => holds,
             Self::Everybody => true,
             Self::From(prefixes) => address.is_some_and(|address| {
                 let address = address.to_canonical();

@@ -96,6 +96,11 @@ pub(super) fn check(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
     {
         return;
     }
+    // One may be there for its checks alone.
+    for backend in &draft.backends {
+        let tracks = backend.servers.iter().filter_map(|s| s.track.as_ref());
+        used.extend(tracks.filter_map(|track| Some(track.value.split_once('/')?.0)));
+    }
     for backend in draft
         .backends
         .iter()

@@ -7,15 +7,19 @@ use lb_common::slots;
 use super::{
     accepting,
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
-    dynamic_cookie, forwarding, log_format,
+    dynamic_cookie, forwarding,
+    logging::{self, Known},
     model::{
         AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        InitAddr, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
+        InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
         has_fixed_weights,
     },
-    timeouts, tls,
+    timeouts, tls, tracking,
 };
-use crate::rules::{Expr, Registry, RuleSet};
+use crate::{
+    rules::{Expr, Registry, RuleSet},
+    tls::ServerOptions,
+};
 
 /// HAProxy's default.
 const RETRIES: u32 = 3;
@@ -42,12 +46,30 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         stats,
         ..
     } = draft;
+    let mut logs = Vec::new();
+    let known = Known {
+        global: &global.log,
+        tag: global.log_tag.as_ref(),
+        hostname: global.log_hostname.as_ref(),
+    };
+    logs.extend(
+        backends
+            .iter()
+            .filter_map(|b| logging::messages(&b.name.value, &b.log, &defaults.log_options, known)),
+    );
+    let frontends = frontends
+        .into_iter()
+        .map(|f| {
+            let (name, own) = (&f.name.value, &f.log_options);
+            let (options, log) = logging::sessions(name, own, &defaults.log_options, known);
+            logs.extend(log);
+            Arc::new(frontend(f, options, &defaults))
+        })
+        .collect();
     Config {
         global,
-        frontends: frontends
-            .into_iter()
-            .map(|f| Arc::new(frontend(f, &defaults)))
-            .collect(),
+        frontends,
+        logs,
         backends: backends
             .into_iter()
             .map(|b| {
@@ -67,6 +89,8 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             auth: s.auth,
             metrics: s.metrics,
             admin: s.admin,
+            shows: s.shows,
+            rules: RuleSet::default(),
         }),
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
@@ -136,7 +160,7 @@ pub(super) fn forward(backend: &BackendDraft, mode: Mode, defaults: &DefaultsDra
     }
 }
 
-fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
+fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDraft) -> Frontend {
     let mode = frontend_mode(&draft, defaults);
     let follows_mode = match mode {
         Mode::Http => AccessLog::Http,
@@ -177,7 +201,7 @@ fn frontend(draft: FrontendDraft, defaults: &DefaultsDraft) -> Frontend {
         forwarding: forwarding::resolve(&draft.forwarding, Some(&defaults.forwarding), mode),
         trust: forwarding::resolve_trust(draft.trust, &defaults.trust, mode),
         captures: Arc::new(draft.captures),
-        log_options: log_format::resolve(draft.log_options, defaults.log_options),
+        log_options,
         log_format: draft
             .log_format
             .map(|format| format.value)
@@ -290,12 +314,13 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         balance_arguments: balance.map_or_else(Default::default, |balance| balance.arguments),
         forward,
         overflow,
+        stats: draft.stats.map(|stats| stats.value),
         cookie: sticky.clone(),
         health_check: health_check.and_then(|check| check.value),
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, mode, sticky.as_ref(), &default_server))
+            .map(|s| server(s, &draft.name.value, mode, sticky.as_ref(), &default_server))
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -337,10 +362,12 @@ pub(super) fn default_server(
 
 fn server(
     draft: ServerDraft,
+    backend: &str,
     mode: Mode,
     sticky: Option<&Cookie>,
     default_server: &ServerKeys,
 ) -> Server {
+    let unused = default_server.tls.clone().and_then(|tls| tls.value);
     let keys = draft.keys.or(default_server);
     let own = draft.cookie.map(|cookie| cookie.value);
     let cookie = sticky.and_then(|sticky| {
@@ -350,6 +377,12 @@ fn server(
     let (protocol, offered) = spoken(&keys);
     let resolve = keys.resolve.and_then(|resolve| resolve.value);
     let init_addr = keys.init_addr.map(|ways| ways.value);
+    let speaks = |mut tls: ServerOptions| {
+        if mode == Mode::Http && tls.alpn.is_empty() {
+            tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
+        }
+        tls
+    };
     Server {
         name: draft.name.value,
         // A name that is followed may be one that nobody knows yet.
@@ -374,9 +407,13 @@ fn server(
         disabled: keys.disabled.unwrap_or(false),
         cookie,
         // `type: none` of its own is no check.
-        check: keys.check.is_none_or(|check| check.value)
+        check: draft.track.is_none()
+            && keys.check.is_none_or(|check| check.value)
             && !matches!(&draft.health_check, Some(own) if own.value.is_none()),
         health_check: draft.health_check.and_then(|own| own.value),
+        track: draft
+            .track
+            .map(|track| tracking::named(&track.value, backend)),
         agent_check: keys.agent_check,
         slowstart: keys
             .slowstart
@@ -384,12 +421,11 @@ fn server(
             .filter(|time| !time.is_zero()),
         protocol,
         on_marked_down: keys.on_marked_down.unwrap_or(OnMarkedDown::Nothing),
-        tls: keys.tls.and_then(|tls| tls.value).map(|mut tls| {
-            if mode == Mode::Http && tls.alpn.is_empty() {
-                tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
-            }
-            tls
-        }),
+        tls_off: unused
+            .filter(|_| keys.tls.as_ref().is_some_and(|tls| tls.value.is_none()))
+            .map(speaks),
+        tls: keys.tls.and_then(|tls| tls.value).map(speaks),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
+        proxy_options: keys.proxy_options.unwrap_or_default(),
     }
 }

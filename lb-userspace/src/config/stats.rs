@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    address,
+    address, conditions,
     decode::Decoder,
     draft::StatsDraft,
     frontend,
-    model::{Metrics, Stats, StatsAdmin, Transport},
+    model::{Metrics, Shows, Stats, StatsAdmin, Transport},
+    rules,
     source::Spanned,
     table::Table,
     tree::{Entry, Kind},
     users::users,
 };
+use crate::rules::{End, RuleSet, Side};
+
 /// What the statistics are served over.
 const HTTP_1: &str = "http/1.1";
 
@@ -55,8 +58,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         uri,
         refresh,
         realm,
+        shows,
     } = page(d, &mut table);
-    let admin = admin(d, &mut table);
+    let admin = admin(d, &mut table, false);
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
     let metrics = metrics(d, &mut table, written.is_some());
@@ -76,6 +80,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
         auth,
         metrics,
         admin,
+        shows,
     })
 }
 
@@ -110,6 +115,7 @@ struct Page {
     uri: String,
     refresh: Option<Duration>,
     realm: String,
+    shows: Shows,
 }
 
 fn page(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Page {
@@ -155,20 +161,47 @@ fn page(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Page {
         uri: uri.unwrap_or_else(|| "/stats".to_owned()),
         refresh,
         realm: realm.unwrap_or_else(|| "LB Statistics".to_owned()),
+        shows: shows(d, table),
     }
 }
 
-/// Reads `stats` of a frontend: the page among its traffic.
-pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<Stats>> {
+fn shows(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Shows {
+    let scope = table.take("scope").map(|e| {
+        let nodes = d.one_or_more(&e.value).iter();
+        nodes
+            .filter_map(|node| d.text(node, "a proxy's name"))
+            .collect()
+    });
+    let hide_version = table
+        .take("hide_version")
+        .and_then(|e| d.boolean(&e.value, "`hide_version`"));
+    Shows {
+        scope,
+        hide_version: hide_version.unwrap_or_default(),
+        node: table.take("node").and_then(|e| d.line(&e.value, "`node`")),
+        description: table
+            .take("description")
+            .and_then(|e| d.line(&e.value, "`description`")),
+    }
+}
+
+/// Reads `stats` of a frontend or a backend: the page among its traffic.
+pub(super) fn of_proxy(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    owner: &str,
+) -> Option<Spanned<Stats>> {
     let e = table.take("stats")?;
     let mut inner = d.table(&e.value, e.key_span, "`stats`")?;
     let Page {
         uri,
         refresh,
         realm,
+        shows,
     } = page(d, &mut inner);
-    let admin = admin(d, &mut inner);
+    let admin = admin(d, &mut inner, true);
     let auth = inner.take("auth").and_then(|e| users(d, e)).map(Arc::new);
+    let rules = guards(d, &mut inner, owner, auth.is_some());
     inner.finish(
         d,
         &[],
@@ -182,12 +215,44 @@ pub(super) fn of_frontend(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<
         auth,
         metrics: Metrics::default(),
         admin,
+        shows,
+        rules,
     };
     Some(Spanned::new(stats, e.key_span))
 }
 
-/// `admin`: `true`, `false`, or the addresses that may change servers.
-fn admin(d: &mut Decoder<'_>, table: &mut Table<'_>) -> StatsAdmin {
+/// `rules`: who may look, beside or instead of those with a password.
+fn guards(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str, has_users: bool) -> RuleSet {
+    let rules = rules::decode(d, table, owner, false);
+    if let Some(rule) = rules.first().filter(|_| has_users) {
+        d.error(
+            rule.span,
+            "`rules` beside `auth`: both say who may look",
+            "ask for the password by a rule: `{ auth: { userlist: NAME } }`",
+        );
+    }
+    for draft in &rules {
+        let rule = &draft.rule;
+        let only_judges = rule.edits.is_empty()
+            && rule.response.is_none()
+            && rule.after.is_none()
+            && matches!(
+                rule.end,
+                None | Some(End::Allow | End::Deny { .. } | End::Return(_))
+            );
+        if !only_judges {
+            d.error(
+                draft.span,
+                "a rule of `stats` that does more than say who may look",
+                "write `allow`, `deny`, `auth` or `return` there, and all else among the rules of the frontend or the backend",
+            );
+        }
+    }
+    RuleSet::new(rules.into_iter().map(|rule| rule.rule).collect())
+}
+
+/// `admin`: `true`, `false`, the addresses that may change servers, or `conditional`ly a condition.
+fn admin(d: &mut Decoder<'_>, table: &mut Table<'_>, conditional: bool) -> StatsAdmin {
     let Some(e) = table.take("admin") else {
         return StatsAdmin::Nobody;
     };
@@ -202,6 +267,14 @@ fn admin(d: &mut Decoder<'_>, table: &mut Table<'_>) -> StatsAdmin {
     let Some(mut inner) = d.table(&e.value, e.key_span, "`admin`") else {
         return StatsAdmin::Nobody;
     };
+    if conditional && let Some(e) = inner.take("if") {
+        let condition = conditions::condition(d, &e.value, e.key_span, Side::Request);
+        inner.finish(d, &[], &[("from", "write `source` below `if`")]);
+        return match condition {
+            Some(condition) => StatsAdmin::If(Box::new(condition)),
+            None => StatsAdmin::Nobody,
+        };
+    }
     let mend = "write `admin: true`, or `{ from: [192.0.2.0/24] }`";
     let from = match inner.take("from") {
         Some(from) => {

@@ -5,12 +5,20 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use settings::Settings;
+
 use super::{reload::Prepared, running::Running};
 use crate::{
-    admin::{added, wish::Amendment},
+    admin::{
+        added, deletable,
+        setting::{Of, Setting},
+        wish::Amendment,
+    },
     config::{Config, model},
-    topology::{AdminState, Topology, carried::FileSays},
+    topology::{AdminState, Rates, Topology, carried::FileSays},
 };
+
+mod settings;
 
 /// A server that operators have added.
 #[derive(Debug, Clone)]
@@ -31,6 +39,19 @@ pub(super) struct Carried {
     added: Vec<(String, String, Vec<String>)>,
     deleted: Vec<CarriedAway>,
     maxconn: Option<(u32, Option<u32>)>,
+    /// What the configuration says otherwise, each with what the file said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<(Setting, String)>,
+    /// Connections, sessions and those with TLS in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rates: Option<[u32; 3]>,
+}
+
+impl Carried {
+    /// How many connections, sessions and those with TLS are accepted in a second.
+    pub(super) fn rates(&self) -> Option<[u32; 3]> {
+        self.rates
+    }
 }
 
 /// A server that was deleted.
@@ -53,6 +74,7 @@ pub(super) struct Amendments {
     deleted: Vec<(String, model::Server)>,
     /// The bound, and what the file said of it then.
     maxconn: Option<(u32, Option<u32>)>,
+    settings: Settings,
 }
 
 impl Amendments {
@@ -96,17 +118,24 @@ impl Amendments {
                 !known
             },
         );
+        lost.extend(self.settings.apply(config));
         lost
     }
 
     /// What the process that takes this one's place is told; `None` if there is nothing to tell.
-    pub(super) fn carried(&self) -> Option<Carried> {
+    pub(super) fn carried(&self, rates: &Rates) -> Option<Carried> {
         let Self {
             added,
             deleted,
             maxconn,
+            settings,
         } = self;
-        let nothing = added.is_empty() && deleted.is_empty() && maxconn.is_none();
+        let rates = Some(rates.all().map(|pace| pace.rate())).filter(|all| *all != [0; 3]);
+        let nothing = added.is_empty()
+            && deleted.is_empty()
+            && maxconn.is_none()
+            && settings.0.is_empty()
+            && rates.is_none();
         let added = added
             .iter()
             .map(|a| (a.backend.clone(), a.server.name.clone(), a.words.clone()));
@@ -121,6 +150,8 @@ impl Amendments {
             added: added.collect(),
             deleted: deleted.collect(),
             maxconn: *maxconn,
+            settings: settings.0.clone(),
+            rates,
         })
     }
 
@@ -168,6 +199,7 @@ impl Amendments {
             }
         }
         all.maxconn = carried.maxconn;
+        all.settings = Settings(carried.settings.clone());
         Ok((all, lost))
     }
 
@@ -211,6 +243,7 @@ impl Running {
                 self.bound(max);
                 Ok(String::new())
             }
+            Amendment::Set(setting) => self.set(setting).await,
         }
     }
 
@@ -250,6 +283,10 @@ impl Running {
 
     async fn delete(&mut self, backend: &str, name: &str) -> Result<String, String> {
         let mut was = None;
+        let topology = self.sources.topology();
+        if let Some(server) = topology.server(backend, name) {
+            deletable(server)?;
+        }
         self.change_servers(backend, |servers| {
             let at = servers.iter().position(|server| server.name == name);
             was = Some(servers.remove(at.ok_or("No such server.")?));
@@ -275,15 +312,48 @@ impl Running {
         backend: &str,
         change: impl FnOnce(&mut Vec<model::Server>) -> Result<(), String>,
     ) -> Result<(), String> {
+        self.change_backend(backend, |backend| change(&mut backend.servers))
+            .await
+    }
+
+    /// Has the configuration say something else.
+    async fn set(&mut self, setting: Setting) -> Result<String, String> {
+        let topology = self.sources.topology();
+        let (mut file, mut told) = (None, String::new());
+        self.change_backend(&setting.backend, |backend| {
+            file = setting.said(backend);
+            told = setting.apply(backend)?;
+            if let Of::Name { server, .. } = &setting.of
+                && let Some(running) = topology.server(&backend.name, server)
+                && let Some(known) = backend.servers.iter_mut().find(|s| s.name == *server)
+            {
+                // It stays where it is until the name has led elsewhere.
+                known.initial = running.address().inet();
+            }
+            Ok(())
+        })
+        .await?;
+        if let Some(file) = file {
+            self.amendments.settings.keep(setting, file);
+        }
+        Ok(told)
+    }
+
+    /// Runs the present configuration with another backend in the place of one.
+    async fn change_backend(
+        &mut self,
+        backend: &str,
+        change: impl FnOnce(&mut model::Backend) -> Result<(), String>,
+    ) -> Result<(), String> {
         let mut config = Config::clone(self.config());
         let known = config
             .backends
             .iter_mut()
             .find(|known| known.name == *backend);
         let known = known.ok_or("No such backend.")?;
-        let mut result = Ok(());
-        edit(known, |servers| result = change(servers));
-        result?;
+        let mut new = model::Backend::clone(known);
+        change(&mut new)?;
+        *known = Arc::new(new);
         let config = Arc::new(config);
         let topology: Topology = self.shared.topology.next(&config);
         topology

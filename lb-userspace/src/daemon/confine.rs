@@ -39,9 +39,10 @@ pub(super) fn confine(
     opened: Opened<'_>,
     before: Option<&Predecessor>,
 ) -> Result<Sandbox, StartError> {
-    let kernel_path = fast_path::is_wanted(config);
+    let has = before.is_some_and(Predecessor::has_kernel_path);
+    let kernel_path = fast_path::is_wanted(config, has);
     // The folder of one that is there is locked by it, and prepared.
-    if kernel_path && before.is_none_or(|before| !before.has_kernel_path()) {
+    if kernel_path && !has {
         fastpath::prepare(config, identity.map(Identity::owner))?;
     }
     if let Some(identity) = identity {
@@ -97,7 +98,7 @@ fn give(config: &Config, identity: &Identity, opened: Opened<'_>) {
     if let Some(pidfile) = &global.pidfile {
         identity.own(pidfile);
     }
-    for target in &global.log {
+    for target in config.log_targets() {
         if let LogDestination::File(path) = &target.target {
             identity.own(path);
         }

@@ -12,9 +12,9 @@ use crate::{
     topology::Topology,
 };
 
-/// Whether the kernel is to forward, or does still and is to end it.
-pub(super) fn is_wanted(config: &Config) -> bool {
-    config.global.fast_path.attach != Attach::Off || is_left_over(config)
+/// Whether the kernel is to forward, or does still and is to end it: the process before has it, or one that is gone.
+pub(super) fn is_wanted(config: &Config, before: bool) -> bool {
+    config.global.fast_path.attach != Attach::Off || before || is_left_over(config)
 }
 
 /// Attaches the kernel path as the file wants it, and publishes which way each frontend takes. `None` where userspace

@@ -59,7 +59,7 @@ use crate::{
     },
     config::{
         Config, haproxy,
-        model::{Bind, OnStop},
+        model::{Bind, LogTo, OnStop},
     },
     health::message,
     observe::{
@@ -216,11 +216,11 @@ impl Daemon {
         topology
             .load_tls()
             .map_err(|(whose, error)| StartError::Tls(whose, error))?;
-        if before.is_none()
-            && let Some(path) = &global.stats_file
-        {
-            stats_file::read(path, &topology);
+        if let Some(rates) = before.as_ref().and_then(|before| before.amendments.rates()) {
+            topology.rates.set(rates);
         }
+        let kept = global.stats_file.as_ref().filter(|_| before.is_none());
+        let curves = kept.and_then(|path| stats_file::read(path, &topology));
         let listeners = match &mut before {
             Some(before) => Listeners::open_with(&topology, workers, &mut before.listeners)?,
             None => Listeners::open(&topology, workers)?,
@@ -231,7 +231,7 @@ impl Daemon {
             None => (Vec::new(), binds.to_vec()),
         };
         stats.extend(endpoint::listen(&missing)?);
-        let log = Opened::open(&bridge::targets(&global.log))?;
+        let log = Opened::open_all(&bridge::targets(&global.log), &config.logs)?;
         let admin = admin_sockets(&config, before.as_mut(), lent)?;
         let pidfile = match &before {
             // Until it has taken over, the service is the other process.
@@ -257,6 +257,9 @@ impl Daemon {
             SharedPathStatus::default(),
             log.clone(),
         );
+        if let Some(curves) = curves {
+            curves.restore(&sources.history);
+        }
         let shared = Arc::new(Shared::new(topology, Arc::clone(&config), log, maxconn));
         shared.show(&sources);
         if let Some(before) = &before {
@@ -371,9 +374,10 @@ impl Daemon {
                 if let Some(kept) = kept {
                     kept.abort();
                 }
-                upgrade::serve_last(successor, signals, running).await;
+                let elsewhere = upgrade::serve_last(successor, signals, running).await;
                 // Whoever has asked for the upgrade, above all.
-                let _ = tokio::time::timeout(LAST_ANSWERS, all(&mut answering)).await;
+                let last = tokio::time::timeout(LAST_ANSWERS, all(&mut answering));
+                running.refusing(&elsewhere, last).await;
                 tracing::info!("the last connection from before the upgrade has ended");
                 return Ok(());
             }
@@ -384,13 +388,14 @@ impl Daemon {
                 fast_path.finish(keep).await;
             }
             if let Some(path) = &stats_file {
-                stats_file::write(path, &sources.topology());
+                stats_file::write(path, &sources.topology(), &sources.history);
             }
             for admin in running.admin.drain(..) {
                 admin.close();
             }
             // Whoever was told that there is a stop, as a rule. One that says nothing is not waited for.
-            let _ = tokio::time::timeout(A_MOMENT, all(&mut answering)).await;
+            let last = tokio::time::timeout(A_MOMENT, all(&mut answering));
+            running.refusing(stop::STOPPING, last).await;
             tracing::info!("lb has stopped");
             Ok(())
         });
@@ -486,7 +491,7 @@ async fn log_events(mut events: broadcast::Receiver<Event>, log: Sink) {
         match events.recv().await {
             Ok(event) => {
                 let (level, text) = message::message(&event);
-                log.event(level, &text);
+                log.event_of(LogTo::backend(&event.backend), level, &text);
             }
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!("{missed} changes of servers' states came too fast to be logged");

@@ -197,9 +197,13 @@ impl Running {
         let binds = config.stats.iter().flat_map(|stats| &stats.binds);
         let missing = self.stats.missing(&binds.cloned().collect::<Vec<_>>());
         let stats = endpoint::listen(&missing).map_err(StartError::from)?;
-        let log = match global.log == self.config().global.log {
+        let before = self.config();
+        let log = match global.log == before.global.log && config.logs == before.logs {
             true => None,
-            false => Some(Opened::open(&bridge::targets(&global.log)).map_err(StartError::from)?),
+            false => {
+                let opened = Opened::open_all(&bridge::targets(&global.log), &config.logs);
+                Some(opened.map_err(StartError::from)?)
+            }
         };
         // The last: who connects to one from now on is to be served.
         let listeners = self.proxy.open_more(&topology).map_err(StartError::from)?;

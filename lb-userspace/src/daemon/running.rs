@@ -156,6 +156,20 @@ impl Running {
         }
     }
 
+    /// Grants no wish any more, and says why, for as long as `last` takes.
+    pub(super) async fn refusing(&mut self, why: &str, last: impl Future) {
+        let refuse = async {
+            // It holds a sender itself: this ends with `last` alone.
+            while let Some(wish) = self.wished.recv().await {
+                wish.refuse(why.to_owned());
+            }
+        };
+        tokio::select! {
+            _ = last => {}
+            () = refuse => {}
+        }
+    }
+
     /// Another configuration is run from now on: that of `shared`.
     pub(super) fn change(&mut self, shared: Arc<Shared>) {
         self.config = Arc::clone(&shared.config);

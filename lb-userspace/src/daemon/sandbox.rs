@@ -59,7 +59,7 @@ pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf>
     folders.extend(global.pidfile.as_deref().map(parent));
     folders.extend(global.stats_file.as_deref().map(parent));
     folders.extend(global.health_file.as_ref().map(|file| parent(&file.path)));
-    folders.extend(global.log.iter().filter_map(|log| match &log.target {
+    folders.extend(config.log_targets().filter_map(|log| match &log.target {
         LogDestination::File(path) => Some(parent(path)),
         _ => None,
     }));

@@ -43,8 +43,8 @@ pub(super) struct Kernel {
     pub registry: Registry,
     /// The settings that were fixed when the maps were made.
     pub fixed: Settings,
-    /// The registry's version as it stands in its map.
-    written: u64,
+    /// The registry's version as it stands in its map, if one does.
+    written: Option<u64>,
     /// Whether the maps were there before, with flows perhaps.
     pub taken_over: bool,
 }
@@ -92,7 +92,7 @@ impl Kernel {
             None => (Registry::default(), fixed(&capacity)?),
         };
         Ok(Self {
-            written: registry.version(),
+            written: taken_over.then(|| registry.version()),
             programs,
             tracing: None,
             packets,
@@ -250,7 +250,7 @@ impl Kernel {
     /// Writes the registry if it changed, so that it never lags behind what refers to it: into one half of its map and
     /// the other in turn, so that dying over it leaves the one before.
     pub(super) fn write_registry(&mut self) -> Result<(), FastPathError> {
-        if self.registry.version() == self.written {
+        if self.written == Some(self.registry.version()) {
             return Ok(());
         }
         let half = self.maps.registry.len() / 2;
@@ -272,7 +272,7 @@ impl Kernel {
             chunk.0[..part.len()].copy_from_slice(part);
             self.maps.registry.set(first + at as u32, chunk, 0)?;
         }
-        self.written = self.registry.version();
+        self.written = Some(self.registry.version());
         Ok(())
     }
 

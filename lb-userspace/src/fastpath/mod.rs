@@ -219,9 +219,10 @@ pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathErro
     }
 }
 
-/// Whether an earlier agent left a kernel path at the configured place.
+/// Whether an earlier agent left a kernel path at the configured place, and is none of another lb's that is at work.
 pub fn is_left_over(config: &Config) -> bool {
-    pins::Pins::at(&config.global.fast_path.pin_path).has_maps()
+    let pins = pins::Pins::at(&config.global.fast_path.pin_path);
+    pins.has_maps() && !pins.is_in_use()
 }
 
 /// Where the agent keeps what it reserved: beside the admin socket, since bpffs holds no ordinary files.

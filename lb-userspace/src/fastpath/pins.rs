@@ -248,14 +248,20 @@ impl Pins {
         if let Some(lock) = succession::lock_of(&file) {
             return Ok(lock);
         }
-        // SAFETY: the descriptor is open; flock has no other preconditions.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        if !locked(&file) {
             return Err(FastPathError::InUse {
                 path: self.shown.clone(),
                 holder: holder(&file),
             });
         }
         Ok(file)
+    }
+
+    /// Whether another agent has taken the folder, and has not handed it on to this process.
+    pub(super) fn is_in_use(&self) -> bool {
+        let folder = fs::File::open(&self.folder);
+        // A lock that is had goes with the descriptor.
+        folder.is_ok_and(|folder| !succession::has_lock_of(&folder) && !locked(&folder))
     }
 
     fn maps(&self) -> PathBuf {
@@ -265,6 +271,12 @@ impl Pins {
     fn links(&self) -> PathBuf {
         self.folder.join("links")
     }
+}
+
+/// Locks a file, unless another has.
+fn locked(file: &fs::File) -> bool {
+    // SAFETY: the descriptor is open; flock has no other preconditions.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
 /// The process that has locked a file, as /proc/locks tells.

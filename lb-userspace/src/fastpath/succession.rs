@@ -46,10 +46,18 @@ impl Legacy {
 
 /// The lock that was handed on, if it is that of `folder`.
 pub(super) fn lock_of(folder: &File) -> Option<File> {
-    let mut lock = LOCK.lock().ok()?;
-    let (ours, theirs) = (lock.as_ref()?.metadata().ok()?, folder.metadata().ok()?);
-    let same = (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino());
-    lock.take_if(|_| same)
+    LOCK.lock().ok()?.take_if(|lock| is_of(lock, folder))
+}
+
+/// Whether there is one.
+pub(super) fn has_lock_of(folder: &File) -> bool {
+    let lock = LOCK.lock();
+    lock.is_ok_and(|lock| lock.as_ref().is_some_and(|lock| is_of(lock, folder)))
+}
+
+fn is_of(lock: &File, folder: &File) -> bool {
+    let both = lock.metadata().ok().zip(folder.metadata().ok());
+    both.is_some_and(|(ours, theirs)| (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
 }
 
 /// What operators had denied under the agent before.

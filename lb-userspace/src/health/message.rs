@@ -22,34 +22,37 @@ pub fn message(event: &Event) -> (Level, String) {
         EventKind::NoServer => Level::Emerg,
         EventKind::Down => {
             line.push_str("is DOWN");
-            reason(&mut line, event.check.as_deref());
+            why(&mut line, event);
             left(&mut line, event);
             Level::Alert
         }
         EventKind::Up => {
             line.push_str("is UP");
-            reason(&mut line, event.check.as_deref());
+            why(&mut line, event);
             online(&mut line, event);
             Level::Notice
         }
         EventKind::Stopping => {
             line.push_str("is stopping");
-            reason(&mut line, event.check.as_deref());
+            why(&mut line, event);
             online(&mut line, event);
             Level::Notice
         }
         EventKind::Maint { was_up: true } => {
             line.push_str("is going DOWN for maintenance");
+            via(&mut line, event);
             left(&mut line, event);
             Level::Alert
         }
         EventKind::Maint { was_up: false } => {
             line.push_str("was DOWN and now enters maintenance");
+            via(&mut line, event);
             Level::Notice
         }
         EventKind::LeftMaint { draining } => {
             let state = if draining { "DRAIN" } else { "READY" };
-            let _ = write!(line, "is UP/{state} (leaving forced maintenance)");
+            let forced = if event.via.is_some() { "" } else { "forced " };
+            let _ = write!(line, "is UP/{state} (leaving {forced}maintenance)");
             Level::Notice
         }
         EventKind::Moved {
@@ -77,6 +80,7 @@ pub fn message(event: &Event) -> (Level, String) {
         }
         EventKind::Drain => {
             line.push_str("enters drain state");
+            via(&mut line, event);
             match event.healthy {
                 true => online(&mut line, event),
                 false => left(&mut line, event),
@@ -91,6 +95,21 @@ pub fn message(event: &Event) -> (Level, String) {
     };
     line.push('.');
     (level, line)
+}
+
+/// ` via app/one`, or what its own check has found.
+fn why(line: &mut String, event: &Event) {
+    match event.via {
+        Some(_) => via(line, event),
+        None => reason(line, event.check.as_deref()),
+    }
+}
+
+fn via(line: &mut String, event: &Event) {
+    if let Some(via) = &event.via {
+        line.push_str(" via ");
+        line.push_str(via);
+    }
 }
 
 /// `, reason: Layer7 wrong status, code: 503, info: "Service Unavailable", check duration: 4ms`
@@ -279,6 +298,79 @@ mod tests {
                 "Server b/s2 was DOWN and now enters maintenance.",
                 "Server b/s1 is going DOWN for maintenance. 0 active and 1 backup servers left. Running on backup. 0 sessions active, 0 requeued, 0 remaining in queue.",
                 "Server b/s1 is UP/DRAIN (leaving forced maintenance).",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_follows_another_is_told_of_with_it() {
+        let mut one = fixtures::backend(
+            "one",
+            Balance::RoundRobin,
+            vec![fixtures::server("s", "192.0.2.1:80")],
+        );
+        one.health_check = Some(fixtures::tcp_check());
+        let follows = |name: &str, backend: &str, server: &str| {
+            let mut follower = fixtures::server(name, "192.0.2.2:80");
+            follower.track = Some((backend.to_owned(), server.to_owned()));
+            follower
+        };
+        let servers = vec![
+            follows("t", "one", "s"),
+            follows("u", "two", "t"),
+            fixtures::server("v", "192.0.2.3:80"),
+        ];
+        let mut two = fixtures::backend("two", Balance::RoundRobin, servers);
+        two.health_check = None;
+        let topology = Topology::new(&fixtures::config(Vec::new(), vec![one, two]));
+        let mut events = topology.events();
+        let mut told = || {
+            let mut all = Vec::new();
+            while let Ok(event) = events.try_recv() {
+                all.push(message(&event).1);
+            }
+            all
+        };
+        let result = CheckResult {
+            status: CheckStatus::L4Con,
+            code: None,
+            duration: Duration::ZERO,
+            info: String::new(),
+            at: Instant::now(),
+        };
+        let s = &topology.backends[0].servers[0];
+        topology.backends[0].record_check(s, result, |_| 0);
+        let rest = "0 sessions active, 0 requeued, 0 remaining in queue.";
+        let down = told();
+        assert_eq!(down[1], "backend one has no server available!");
+        assert_eq!(
+            down[2..],
+            [
+                format!(
+                    "Server two/t is DOWN via one/s. 2 active and 0 backup servers left. {rest}"
+                ),
+                format!(
+                    "Server two/u is DOWN via two/t. 1 active and 0 backup servers left. {rest}"
+                ),
+            ]
+        );
+        let one = &topology.backends[0];
+        one.set_admin(&one.servers[0], AdminState::Maint);
+        assert_eq!(
+            told(),
+            [
+                "Server one/s was DOWN and now enters maintenance.",
+                "Server two/t was DOWN and now enters maintenance via one/s.",
+                "Server two/u was DOWN and now enters maintenance via two/t.",
+            ]
+        );
+        one.set_admin(&one.servers[0], AdminState::Ready);
+        assert_eq!(
+            told(),
+            [
+                "Server one/s is UP/READY (leaving forced maintenance).",
+                "Server two/t is UP/READY (leaving maintenance).",
+                "Server two/u is UP/READY (leaving maintenance).",
             ]
         );
     }

@@ -4,6 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,10 @@ use tokio::{
 };
 
 use super::message::{self, Answer, Kind, NoAnswer};
-use crate::config::model::{Nameserver, Resolvers};
+use crate::{
+    config::model::{Nameserver, Resolvers},
+    topology::{Resolving, resolving::Asked},
+};
 
 /// The servers that the system asks.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -23,15 +27,15 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Whom to ask, and how.
 #[derive(Debug, Clone)]
 pub struct Asker {
-    servers: Vec<Nameserver>,
+    servers: Vec<(Nameserver, Arc<Asked>)>,
     retries: u32,
     patience: Duration,
     payload: u16,
 }
 
 impl Asker {
-    /// Of `resolvers`; the system's file is read now.
-    pub fn new(resolvers: &Resolvers) -> Self {
+    /// Of `resolvers`, counting in `resolving`; the system's file is read now.
+    pub fn new(resolvers: &Resolvers, resolving: &Resolving) -> Self {
         let mut servers = resolvers.nameservers.clone();
         if resolvers.system {
             match std::fs::read_to_string(RESOLV_CONF) {
@@ -42,8 +46,12 @@ impl Asker {
         if servers.is_empty() {
             tracing::warn!("resolvers {} have no DNS server to ask", resolvers.name);
         }
+        let counted = servers.into_iter().map(|server| {
+            let asked = resolving.of(&resolvers.name, server.address);
+            (server, asked)
+        });
         Self {
-            servers,
+            servers: counted.collect(),
             retries: resolvers.retries,
             patience: resolvers.retry,
             payload: resolvers.payload,
@@ -68,12 +76,22 @@ impl Asker {
 
     async fn once(&self, name: &str, kind: Kind) -> Result<Answer, NoAnswer> {
         let mut asked = JoinSet::new();
-        for server in &self.servers {
+        for (server, counters) in &self.servers {
             let (server, name) = (*server, name.to_owned());
             let (patience, payload) = (self.patience, self.payload);
+            let counters = Arc::clone(counters);
             asked.spawn(async move {
-                let answered = timeout(patience, one(server, &name, kind, payload));
-                answered.await.unwrap_or(Err(NoAnswer::Timeout))
+                let answered = timeout(patience, one(server, &name, kind, payload, &counters));
+                let answered = answered.await.unwrap_or(Err(NoAnswer::Timeout));
+                match &answered {
+                    Ok(_) => &counters.valid,
+                    Err(NoAnswer::NoName) => &counters.no_name,
+                    Err(NoAnswer::Refused) => &counters.refused,
+                    Err(NoAnswer::Timeout) => &counters.timeouts,
+                    Err(NoAnswer::Truncated | NoAnswer::Other) => &counters.other,
+                }
+                .inc();
+                answered
             });
         }
         let mut bad = NoAnswer::Timeout;
@@ -92,14 +110,24 @@ impl Asker {
     }
 }
 
-async fn one(server: Nameserver, name: &str, kind: Kind, payload: u16) -> Result<Answer, NoAnswer> {
+async fn one(
+    server: Nameserver,
+    name: &str,
+    kind: Kind,
+    payload: u16,
+    counters: &Asked,
+) -> Result<Answer, NoAnswer> {
     let id = random();
     let question = message::question(id, name, kind, payload);
-    let failed = |_: io::Error| NoAnswer::Other;
+    counters.sent.inc();
+    let failed = |_: io::Error| {
+        counters.send_errors.inc();
+        NoAnswer::Other
+    };
     if !server.tcp {
         let bytes = by_udp(server.address, &question, id, payload);
         match message::answer(&bytes.await.map_err(failed)?, id, name, kind) {
-            Err(NoAnswer::Truncated) => {}
+            Err(NoAnswer::Truncated) => counters.truncated.inc(),
             done => return done,
         }
     }

@@ -57,7 +57,8 @@ impl Names {
         }
         let mut tasks = JoinSet::new();
         for ((resolvers, name), members) in groups {
-            tasks.spawn(follow(resolvers, name, members));
+            let asker = Asker::new(&resolvers, &topology.resolving);
+            tasks.spawn(follow(asker, resolvers, name, members));
         }
         Self { _tasks: tasks }
     }
@@ -70,8 +71,7 @@ struct Members {
 }
 
 /// Follows a name for ever.
-async fn follow(resolvers: Arc<Resolvers>, name: Arc<str>, members: Vec<Members>) {
-    let asker = Asker::new(&resolvers);
+async fn follow(asker: Asker, resolvers: Arc<Resolvers>, name: Arc<str>, members: Vec<Members>) {
     // Servers of one name may differ in what they prefer, but what they have in common is asked once.
     let prefers_v4 = members.iter().flat_map(|m| &m.servers).any(|server| {
         let resolve = server.config.resolve.as_ref();

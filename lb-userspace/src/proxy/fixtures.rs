@@ -42,12 +42,7 @@ impl Harness {
         let number = NUMBER.fetch_add(1, Relaxed);
         let log =
             std::env::temp_dir().join(format!("lb-proxy-test-{}-{number}.log", std::process::id()));
-        let target = LogTarget {
-            target: LogDestination::File(log.clone()),
-            facility: 16,
-            level: 7,
-            format: LogFormat::Text,
-        };
+        let target = LogTarget::new(LogDestination::File(log.clone()), 16, 7, LogFormat::Text);
         let (sink, writer) = Sink::start(&[target]).unwrap();
         let listeners = Listeners::open(&topology, workers).unwrap();
         let first = &listeners[0];

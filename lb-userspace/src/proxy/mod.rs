@@ -53,7 +53,7 @@ pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
 use crate::{
-    config::Config,
+    config::{Config, model::Stats},
     observe::{
         log::Sink,
         sessions::{Asked, Sessions},
@@ -81,7 +81,7 @@ pub struct Shared {
     /// Connections accepted, all frontends together.
     pub accepted: Arc<Counter>,
     /// By frontend, the statistics that it shows; set before the first connection.
-    pub statistics: OnceLock<Vec<Option<Arc<Endpoint>>>>,
+    pub statistics: OnceLock<Pages>,
     /// Connections that could not be accepted, most often for want of file descriptors.
     pub accept_errors: Arc<Counter>,
     /// Frontends by name.
@@ -183,12 +183,31 @@ fn kept(before: &Topology, after: &Topology) -> HashMap<(usize, usize), (usize, 
 impl Shared {
     /// Gives the frontends that show statistics those of `sources`, once.
     pub fn show(&self, sources: &Sources) {
-        let frontends = self.topology.frontends.iter().map(|frontend| {
-            let config = frontend.config.stats.clone()?;
+        let page = |config: &Option<Stats>| {
+            let config = config.clone()?;
             Some(Arc::new(Endpoint::new(config, sources.clone())))
+        };
+        let (frontends, backends) = (&self.topology.frontends, &self.topology.backends);
+        self.statistics.get_or_init(|| Pages {
+            frontends: frontends
+                .iter()
+                .map(|one| page(&one.config.stats))
+                .collect(),
+            backends: backends
+                .iter()
+                .filter_map(|one| Some((one.name.to_string(), page(&one.config.stats)?)))
+                .collect(),
         });
-        self.statistics.get_or_init(|| frontends.collect());
     }
+}
+
+/// The statistics among the traffic, of each frontend and backend that shows them.
+#[derive(Debug)]
+pub struct Pages {
+    /// By the frontend's index.
+    pub frontends: Vec<Option<Arc<Endpoint>>>,
+    /// By the backend's name.
+    pub backends: HashMap<String, Arc<Endpoint>>,
 }
 
 /// How long a reload waits for listeners to be closed.

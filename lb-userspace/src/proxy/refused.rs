@@ -93,7 +93,7 @@ pub(super) fn log(worker: &Worker, frontend: &Arc<Frontend>, comer: &Comer, refu
     let log = &worker.shared.log;
     let config = &frontend.config;
     let options = config.log_options;
-    if !log.wants_access() || options.off || (options.no_null && refused.is_null()) {
+    if !log.wants(&options) || (options.no_null && refused.is_null()) {
         return;
     }
     let Some(format) = &config.error_log_format else {
@@ -103,7 +103,7 @@ pub(super) fn log(worker: &Worker, frontend: &Arc<Frontend>, comer: &Comer, refu
         };
         let (client, at) = (comer.client, comer.accepted_at);
         let line = entrance_failed(client, at, &frontend.name, comer.bind, refused);
-        return log.event(level, &line);
+        return log.event_of(options.to, level, &line);
     };
     let fault = refused.fault();
     let samples = samples(worker, frontend, comer, &fault, format);

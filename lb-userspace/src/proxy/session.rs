@@ -4,10 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Shared, dispatch::Trace};
 use crate::{
+    config::model::LogOptions,
     observe::log::{
         Active, Cause, Common, Extra, Path, Phase, ServerField, TcpRecord, Termination,
     },
-    rules::{Captured, Value},
+    rules::{Captured, LogLevel, Value},
     topology::{Backend, Frontend, Peer, Server},
 };
 
@@ -47,6 +48,8 @@ pub(super) struct Found<'a> {
     pub(super) samples: &'a [Option<Value<'static>>],
     /// What rules kept.
     pub(super) captured: Option<&'a Captured>,
+    /// What one says of the line's level.
+    pub(super) level: Option<LogLevel>,
 }
 
 impl Outcome {
@@ -129,7 +132,10 @@ impl Session<'_> {
         shared.log.tcp(&TcpRecord {
             common: Common {
                 format: &frontend.config.log_format,
-                options: frontend.config.log_options,
+                options: LogOptions {
+                    level: found.level,
+                    ..frontend.config.log_options
+                },
                 client: self.client,
                 accepted: self.accepted_at,
                 frontend: &frontend.name,

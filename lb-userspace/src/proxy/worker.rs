@@ -230,7 +230,8 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         let (turn, place) = tokio::select! {
             biased;
             both = async {
-                let turn = frontend.turn(worker.shared.topology.clock).await;
+                let topology = &worker.shared.topology;
+                let turn = frontend.turn(bind, &topology.rates, topology.clock).await;
                 (turn, Place::take(&worker.shared, &frontend).await)
             } => both,
             () = worker.stopping() => return,
@@ -438,7 +439,12 @@ fn serve(
         // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {
             Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,
-            Mode::Http => Box::pin(http::serve(worker, client)).await,
+            Mode::Http => {
+                let http_2 = Box::pin(http::serve(worker, client)).await;
+                if let Some(arrival) = http_2 {
+                    Box::pin(http::serve_http_2(arrival)).await;
+                }
+            }
         }
     };
     tokio::task::spawn_local(async move { sessions::serve(&entered, serving).await });

@@ -20,6 +20,15 @@ use super::{
     template::Template,
 };
 
+/// `set_log_level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// No line.
+    Silent,
+    /// A line of this level, 0–7.
+    Is(u8),
+}
+
 /// A rule: if its condition holds, its edits are made, and one of its ends may end the list.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
@@ -179,8 +188,8 @@ pub enum Edit {
     SetSource(Template),
     /// `set_src_port`.
     SetSourcePort(Template),
-    /// `set_log_level: silent`.
-    Silence,
+    /// `set_log_level`.
+    LogLevel(LogLevel),
     /// `set_var`.
     SetVar(Var, Template),
     /// `unset_var`.
@@ -247,7 +256,7 @@ impl Edit {
                 | Self::EarlyHint(..)
                 | Self::SetSource(_)
                 | Self::SetSourcePort(_)
-                | Self::Silence
+                | Self::LogLevel(_)
         )
     }
 
@@ -287,7 +296,7 @@ impl Edit {
             | Self::DeleteHeaders(_)
             | Self::SetStatus(..)
             | Self::Normalize(_)
-            | Self::Silence
+            | Self::LogLevel(_)
             | Self::UnsetVar(_)
             | Self::SendOnce
             | Self::Persist(_)

@@ -16,6 +16,7 @@ use super::{
     template,
     value::{Kind, Value},
 };
+use crate::percent;
 
 /// Changes a request.
 pub(super) fn request(
@@ -211,7 +212,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
             let name = value.map(|name| name.into_text().into_owned());
             state.servers.extend(name);
         }
-        Edit::Silence => state.silent = true,
+        Edit::LogLevel(level) => state.log_level = Some(*level),
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
                 let begin = match state.is_session {
@@ -397,12 +398,5 @@ fn encoded(text: Vec<u8>, besides: &[u8]) -> Vec<u8> {
     if text.iter().all(|&b| stays(b)) {
         return text;
     }
-    let mut safe = Vec::with_capacity(text.len() + 8);
-    for b in text {
-        match stays(b) {
-            true => safe.push(b),
-            false => safe.extend(format!("%{b:02X}").bytes()),
-        }
-    }
-    safe
+    percent::encoded(&text, stays)
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     map::Map,
     problem::Problem,
@@ -10,7 +12,7 @@ use super::{
 };
 
 /// Ways of matching; HAProxy's `-m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum How {
     /// `found`: there is one.
     Found,

@@ -58,7 +58,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, Rule};
+pub use action::{Edit, End, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
@@ -72,7 +72,7 @@ pub use fetch::{
 };
 pub use limit::Limiter;
 pub use live::{Change, Live};
-pub use map::{Line, Map, Output, Which, halves};
+pub use map::{CarriedMap, Line, Map, Output, Which, halves};
 pub use matching::{How, Matcher, Range, network};
 pub use named::Named;
 pub use normalize::Normalizer;

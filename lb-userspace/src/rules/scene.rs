@@ -9,6 +9,7 @@ use http::{
 };
 
 use super::{
+    action::LogLevel,
     auth::Users,
     body::BodySeen,
     capture::Captured,
@@ -316,8 +317,8 @@ pub struct State {
     pub(super) sent_once: bool,
     /// Whether a server that the client stays on is asked even if it is down, or not even if it is up.
     pub(super) persist: Option<bool>,
-    /// The request gets no line of the log.
-    pub(super) silent: bool,
+    /// How urgent the request's line is, if it has one.
+    pub(super) log_level: Option<LogLevel>,
     /// The servers that rules name, by name: the first that can be used is.
     pub(super) servers: Vec<Vec<u8>>,
     /// What the client is told before the answer, message by message.
@@ -415,9 +416,9 @@ impl State {
         self.persist
     }
 
-    /// Whether a rule says that the request gets no line of the log.
-    pub fn is_silent(&self) -> bool {
-        self.silent
+    /// What a rule says of the level of the request's line.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        self.log_level
     }
 
     /// Keeps a field for the client to get before the answer.
@@ -540,7 +541,7 @@ impl State {
         self.tracked.clear();
         self.captured = None;
         self.sent_once = false;
-        self.silent = false;
+        self.log_level = None;
         self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;

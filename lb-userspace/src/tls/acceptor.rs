@@ -10,9 +10,10 @@ use std::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -20,18 +21,41 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    listed::Changes,
     live::Live,
-    options::{BindOptions, ClientAuth, Version},
+    options::{BindOptions, CertificateFiles, ClientAuth, Version},
     resolver::Resolver,
+    tickets::{CarriedKeys, Secret, Tickets},
     trust::Clients,
 };
+use crate::watched::Stamp;
 
 /// The TLS of one bind, shared by all workers.
 #[derive(Debug)]
 pub struct Acceptor {
     options: BindOptions,
     live: Live<Loaded>,
-    tickets: Mutex<Option<Tickets>>,
+    tickets: Mutex<Option<Ticketer>>,
+    /// What operators have made of the list of its certificates.
+    pub(super) changes: Mutex<Changes>,
+}
+
+/// What of it the files do not say, for the process that takes this one's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedTls {
+    /// What the file says of it, as text.
+    options: String,
+    /// What stands for files, which were like this.
+    exchanged: Vec<(PathBuf, Stamp, Secret)>,
+    /// Keys of tickets, and whose certificates of clients those stand for.
+    tickets: Option<(Vec<u8>, CarriedKeys)>,
+}
+
+impl CarriedTls {
+    /// Files that something else stands for.
+    pub fn exchanged(&self) -> impl Iterator<Item = &Path> {
+        self.exchanged.iter().map(|(path, ..)| path.as_path())
+    }
 }
 
 /// What was made of its files.
@@ -47,9 +71,9 @@ type Expiries = Vec<(PathBuf, i64)>;
 /// The keys of session tickets: one set for all workers of a bind, exchanged every six hours. A ticket stands for a
 /// client's certificate too, so it holds at no other bind, and not after the CA has changed.
 #[derive(Debug, Clone)]
-struct Tickets {
+struct Ticketer {
     client_ca: Vec<u8>,
-    producer: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
 }
 
 impl Acceptor {
@@ -59,7 +83,12 @@ impl Acceptor {
             options,
             live: Live::new(),
             tickets: Mutex::new(None),
+            changes: Mutex::default(),
         }
+    }
+
+    pub(super) fn options(&self) -> &BindOptions {
+        &self.options
     }
 
     /// Whether it has read its files.
@@ -95,12 +124,17 @@ impl Acceptor {
 
     /// The files of its certificates.
     pub fn certificate_files(&self) -> Vec<PathBuf> {
-        let files = Reader::default().certificates(&self.options.certificates);
-        files
-            .unwrap_or_default()
-            .into_iter()
-            .map(|files| files.cert)
-            .collect()
+        let files = self.listed(&mut Reader::default());
+        let files = files.unwrap_or_default().into_iter();
+        files.map(|files| files.cert).collect()
+    }
+
+    /// What it reads for one of its files now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &Path) -> Result<Vec<u8>, TlsError> {
+        self.live.bytes(file)
     }
 
     /// When each of the certificates that it serves expires, in seconds since 1970.
@@ -112,8 +146,8 @@ impl Acceptor {
     /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
     /// place of the old one wherever that is, and without one the old key stays.
     pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
-        let certificates = Reader::default().certificates(&self.options.certificates);
-        let separate = certificates
+        let separate = self
+            .listed(&mut Reader::default())
             .unwrap_or_default()
             .into_iter()
             .find(|files| files.cert == file)
@@ -172,7 +206,7 @@ impl Acceptor {
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
-        let (certificates, expiries) = certificates(&self.options, reader)?;
+        let (certificates, expiries) = certificates(self.listed(reader)?, reader)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut client_ca = Vec::new();
         let verifier = match (&self.options.client_ca, self.options.client_auth) {
@@ -211,18 +245,62 @@ impl Acceptor {
         })
     }
 
-    fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
-        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tickets) = tickets.as_ref().filter(|t| t.client_ca == client_ca) {
-            return Ok(Arc::clone(&tickets.producer));
+    fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<Tickets>, TlsError> {
+        let mut ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ticketer) = ticketer.as_ref().filter(|t| t.client_ca == client_ca) {
+            return Ok(Arc::clone(&ticketer.tickets));
         }
-        let producer =
-            aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Library(error.to_string()))?;
-        *tickets = Some(Tickets {
+        let none = || TlsError::Library("there are no random numbers to be had".to_owned());
+        let tickets = Arc::new(Tickets::new().ok_or_else(none)?);
+        *ticketer = Some(Ticketer {
             client_ca,
-            producer: Arc::clone(&producer),
+            tickets: Arc::clone(&tickets),
         });
-        Ok(producer)
+        Ok(tickets)
+    }
+
+    /// What of it the files do not say.
+    pub fn carried(&self) -> CarriedTls {
+        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticketer = ticketer.as_ref();
+        let exchanged = self.live.exchanged().into_iter();
+        CarriedTls {
+            options: format!("{:?}", self.options),
+            exchanged: exchanged
+                .map(|(path, stamp, bytes)| (path, stamp, Secret(bytes)))
+                .collect(),
+            tickets: ticketer.map(|t| (t.client_ca.clone(), t.tickets.carried())),
+        }
+    }
+
+    /// Goes on as the process did whose place this one takes: by its tickets, if they say the same here, and with what was
+    /// exchanged, of files that have not changed since.
+    ///
+    /// # Errors
+    /// What cannot be used any more.
+    pub fn take(&self, carried: &CarriedTls) -> Result<(), TlsError> {
+        let mut files = Overrides::new();
+        for (path, stamp, bytes) in &carried.exchanged {
+            if self.live.is_as(path, *stamp) {
+                files.insert(path.clone(), bytes.0.clone());
+            } else {
+                tracing::warn!(
+                    "what was exchanged for {} over the admin socket is left out: the file has changed, or is used no more",
+                    path.display()
+                );
+            }
+        }
+        if !files.is_empty() && self.live.differs(&files) {
+            self.replace(&files)?;
+        }
+        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(ticketer), Some((client_ca, keys))) = (&*ticketer, &carried.tickets)
+            && ticketer.client_ca == *client_ca
+            && carried.options == format!("{:?}", self.options)
+        {
+            ticketer.tickets.take(keys);
+        }
+        Ok(())
     }
 }
 
@@ -242,11 +320,28 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     Ok(remarks)
 }
 
+/// Whether `pem` is a certificate with its key, which could be served.
+///
+/// # Errors
+/// Why not.
+pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
+    let overrides = Overrides::from([(path.to_owned(), pem.to_vec())]);
+    let mut reader = Reader {
+        overrides: Some(&overrides),
+        seen: Vec::new(),
+    };
+    let files = CertificateFiles {
+        cert: path.to_owned(),
+        key: None,
+        ocsp: None,
+    };
+    Certificate::load(&files, &mut reader).map(drop)
+}
+
 fn certificates(
-    options: &BindOptions,
+    files: Vec<CertificateFiles>,
     reader: &mut Reader<'_>,
 ) -> Result<(Vec<Certificate>, Expiries), TlsError> {
-    let files = reader.certificates(&options.certificates)?;
     let loaded = files.iter().map(|files| Certificate::load(files, reader));
     let loaded: Vec<Certificate> = loaded.collect::<Result<_, _>>()?;
     let names = files.iter().map(|files| files.cert.clone());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -111,6 +111,28 @@ impl<T> Live<T> {
             seen: Vec::new(),
         };
         reader.read(path)
+    }
+
+    /// What stands for files, and how those were when it came to that.
+    pub(super) fn exchanged(&self) -> Vec<(PathBuf, Stamp, Vec<u8>)> {
+        let control = self.control();
+        let each = control.overrides.iter().filter_map(|(path, bytes)| {
+            let stamp = control.files.stamp(path)?;
+            Some((path.clone(), stamp, bytes.clone()))
+        });
+        each.collect()
+    }
+
+    /// Whether `path` is one of its files, and was like this when it was read.
+    pub(super) fn is_as(&self, path: &Path, stamp: Stamp) -> bool {
+        self.control().files.stamp(path) == Some(stamp)
+    }
+
+    /// Whether something else stands for one of these files, or nothing.
+    pub(super) fn differs(&self, files: &Overrides) -> bool {
+        let control = self.control();
+        let mut each = files.iter();
+        each.any(|(path, bytes)| control.overrides.get(path) != Some(bytes))
     }
 
     /// Makes it anew with `files` in the place of what is on the disk. Nothing changes if that fails.

@@ -10,16 +10,20 @@
 mod acceptor;
 mod certificate;
 mod connector;
+mod details;
 mod error;
 mod files;
+mod listed;
 mod live;
 mod options;
 mod resolver;
 mod session;
+mod tickets;
 mod trust;
 
-pub use acceptor::{Acceptor, check as check_bind};
+pub use acceptor::{Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
+pub use details::describe;
 pub use error::{Remark, TlsError};
 pub use files::Overrides;
 pub use options::{

@@ -395,14 +395,36 @@ impl Backend {
     /// Applies `change` to a server, then brings the table, the clocks and the subscribers up to date. What somebody finds
     /// out who began under an earlier configuration is said of the server as the present one has it.
     fn change(&self, server: &Arc<Server>, change: impl FnOnce(&Server) -> Option<EventKind>) {
+        self.change_by(server, false, change);
+    }
+
+    /// The same because the server that it follows has changed.
+    pub(super) fn change_via(
+        &self,
+        server: &Arc<Server>,
+        change: impl FnOnce(&Server) -> Option<EventKind>,
+    ) {
+        self.change_by(server, true, change);
+    }
+
+    fn change_by(
+        &self,
+        server: &Arc<Server>,
+        via: bool,
+        change: impl FnOnce(&Server) -> Option<EventKind>,
+    ) {
         let generations = self.lock();
         let newest = generations.last().and_then(Weak::upgrade);
         let present = newest.as_deref().unwrap_or(self);
         let there = present.server(&server.name);
-        match there.filter(|there| there.is_same(server)) {
-            Some(server) => present.change_locked(&generations, server, change),
-            None => self.change_locked(&generations, server, change),
-        }
+        let (backend, server) = match there.filter(|there| there.is_same(server)) {
+            Some(there) => (present, there),
+            None => (self, server),
+        };
+        backend.change_locked(&generations, server, via, change);
+        drop(generations);
+        // Theirs is another lock.
+        server.tell_followers();
     }
 
     /// The writers' lock is held, `generations` is what it guards.
@@ -410,6 +432,7 @@ impl Backend {
         &self,
         generations: &[Weak<Self>],
         server: &Arc<Server>,
+        via: bool,
         change: impl FnOnce(&Server) -> Option<EventKind>,
     ) {
         let state = |server: &Server| {
@@ -445,12 +468,13 @@ impl Backend {
             self.notifier.changed();
         }
         if let Some(kind) = kind {
-            self.announce(kind, Some(server), requeued);
+            let via = server.tracked().filter(|_| via);
+            self.announce(kind, Some(server), via, requeued);
         }
         if backend_was_up != self.is_up() {
             self.live.last_change_ms.store(now_ms, Relaxed);
             if backend_was_up {
-                self.announce(EventKind::NoServer, None, 0);
+                self.announce(EventKind::NoServer, None, None, 0);
             }
         }
     }
@@ -461,12 +485,19 @@ impl Backend {
             .store(Arc::new(Table::build(&self.config, &self.servers)));
     }
 
-    fn announce(&self, kind: EventKind, server: Option<&Arc<Server>>, requeued: u32) {
+    fn announce(
+        &self,
+        kind: EventKind,
+        server: Option<&Arc<Server>>,
+        via: Option<String>,
+        requeued: u32,
+    ) {
         let (active_servers, backup_servers) = self.servers_up();
         self.notifier.announce(Event {
             kind,
             backend: Arc::clone(&self.name),
             server: server.cloned(),
+            via,
             healthy: server.is_some_and(|s| s.is_healthy()),
             check: server.and_then(|s| s.last_check()),
             active_servers,

@@ -21,6 +21,7 @@ use crate::config::model;
 
 mod figures;
 mod frontends;
+mod tls;
 
 pub use figures::{Figure, Sent, Spread, Subject, add, add_spreads};
 pub use frontends::FrontendState;
@@ -200,6 +201,7 @@ impl Topology {
                 live.turn.store(state.turn, Relaxed);
             }
         }
+        self.settle();
         self.notifier.changed();
         Ok(())
     }

@@ -15,6 +15,8 @@ pub struct Event {
     pub backend: Arc<str>,
     /// The server, unless the event is the backend's.
     pub server: Option<Arc<Server>>,
+    /// The server whose state it follows, if this is why.
+    pub via: Option<String>,
     /// Whether the server was up by its checks when this happened.
     pub healthy: bool,
     /// The last check; the one that caused it, if it is [`EventKind::Down`] or [`EventKind::Up`].

@@ -30,6 +30,7 @@ pub(crate) fn timeouts() -> Timeouts {
 /// A server of weight 1 at `address`.
 pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
+        track: None,
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
         init_addr: Vec::new(),
@@ -51,7 +52,9 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         health_check: None,
         agent_check: None,
         tls: None,
+        tls_off: None,
         send_proxy: None,
+        proxy_options: crate::config::model::ProxyOptions::default(),
     }
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
 /// A backend of mode tcp with a TCP check.
 pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Backend {
     Backend {
+        stats: None,
         name: name.into(),
         mode: Mode::Tcp,
         balance,
@@ -144,7 +148,10 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
 /// A whole configuration in userspace alone.
 pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
     Config {
+        logs: Vec::new(),
         global: Global {
+            log_tag: None,
+            log_hostname: None,
             threads: std::num::NonZeroUsize::new(1),
             maxconn: None,
             user: None,

@@ -3,8 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Backend, Clock, Pace, counters::FrontendCounters, gate::Gate, invalid::LastInvalid,
+    Backend, Clock, Pace, Rates,
+    counters::FrontendCounters,
+    gate::Gate,
+    invalid::LastInvalid,
     limit::Limit,
+    rates::{Passing, Turn},
 };
 use crate::{config::model, tls::Acceptor};
 
@@ -117,15 +121,15 @@ impl Frontend {
         })
     }
 
-    /// Waits until `rate_limit_sessions` lets another connection be accepted.
-    pub async fn turn(&self, clock: Clock) -> Turn {
-        let Some(pace) = &self.pace else {
-            return Turn(None);
+    /// Waits until `rate_limit_sessions` and the bounds of the process let another connection be accepted, by the bind at
+    /// `bind`.
+    pub async fn turn(&self, bind: usize, rates: &Arc<Rates>, clock: Clock) -> Turn {
+        let passing = Passing {
+            own: self.pace.as_ref(),
+            process: rates,
+            tls: self.acceptor(bind).is_some(),
         };
-        while let Err(wait) = pace.pass(clock.start().elapsed()) {
-            tokio::time::sleep(wait).await;
-        }
-        Turn(Some(Arc::clone(pace)))
+        passing.turn(clock).await
     }
 
     /// Counts a connection accepted at `now_ms` of the topology's clock.
@@ -141,25 +145,6 @@ impl fmt::Debug for Frontend {
             .field("name", &self.name)
             .field("current", &self.current())
             .finish_non_exhaustive()
-    }
-}
-
-/// Leave to accept a connection; given back when dropped, for there may be none.
-#[derive(Debug)]
-pub struct Turn(Option<Arc<Pace>>);
-
-impl Turn {
-    /// A connection has come of it.
-    pub fn spend(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(pace) = &self.0 {
-            pace.give_back();
-        }
     }
 }
 
@@ -225,8 +210,8 @@ mod tests {
         frontend.accepting.rate = Some(1);
         let topology = Topology::new(&fixtures::config(vec![frontend], vec![backend]));
         let frontend = topology.frontend("f").unwrap();
-        drop(frontend.turn(topology.clock).await);
-        let mut next = pin!(frontend.turn(topology.clock));
+        drop(frontend.turn(0, &topology.rates, topology.clock).await);
+        let mut next = pin!(frontend.turn(0, &topology.rates, topology.clock));
         let next = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(next, Poll::Ready(_)), "it would wait for a second");
     }

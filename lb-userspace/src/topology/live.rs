@@ -27,6 +27,8 @@ pub(super) struct Live {
     pub(super) agent_down: AtomicBool,
     /// Its check was told that it wants nobody new.
     pub(super) stopping: AtomicBool,
+    /// How the server is that it follows.
+    pub(super) via: AtomicU8,
     /// [`AdminState`].
     pub(super) admin: AtomicU8,
     /// The operator's weight.
@@ -65,6 +67,7 @@ impl Live {
         Self {
             agent_down: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            via: AtomicU8::new(0),
             level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),
             admin: AtomicU8::new(admin as u8),
             weight: AtomicU16::new(config.weight),
@@ -140,6 +143,7 @@ impl Server {
             && ours.source == theirs.source
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
+            && ours.proxy_options == theirs.proxy_options
             && ours.protocol == theirs.protocol
     }
 

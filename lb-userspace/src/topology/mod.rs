@@ -26,9 +26,12 @@ pub mod observation;
 pub mod pace;
 pub mod peer;
 pub mod queue;
+pub mod rates;
 mod remembered;
+pub mod resolving;
 pub mod server;
 pub mod table;
+mod tracking;
 
 pub use asking::Asking;
 pub use backend::{Backend, Unavailable, Visit};
@@ -41,6 +44,8 @@ pub use limit::Limit;
 pub use observation::Observation;
 pub use pace::Pace;
 pub use peer::Peer;
+pub use rates::Rates;
+pub use resolving::Resolving;
 pub use server::{AdminState, Connection, Elsewhere, Health, Server, Slots};
 
 use crate::{
@@ -72,6 +77,10 @@ pub struct Topology {
     pub clock: Clock,
     /// Messages that were none.
     pub invalid_events: Arc<invalid::Events>,
+    /// How much the whole process accepts, as operators will it.
+    pub rates: Arc<Rates>,
+    /// What DNS servers have answered.
+    pub resolving: Arc<Resolving>,
     notifier: Arc<events::Notifier>,
 }
 
@@ -91,6 +100,7 @@ impl Topology {
             backend.take_over(None);
         }
         topology.process.begin();
+        topology.settle();
         topology
     }
 
@@ -105,6 +115,7 @@ impl Topology {
         for backend in &self.backends {
             backend.take_over(before.backend(&backend.name));
         }
+        self.settle();
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
@@ -128,6 +139,7 @@ impl Topology {
                 Arc::new(Backend::new(b, clock, &notifier, before))
             })
             .collect();
+        Self::link(&backends);
         let by_name = named(&backends);
         let running: HashMap<&str, &Frontend> = before.map_or_else(HashMap::new, |before| {
             let frontends = before.frontends.iter();
@@ -173,6 +185,8 @@ impl Topology {
             stats,
             clock,
             invalid_events: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_events)),
+            rates: before.map_or_else(Arc::default, |b| Arc::clone(&b.rates)),
+            resolving: before.map_or_else(Arc::default, |b| Arc::clone(&b.resolving)),
             notifier,
         }
     }

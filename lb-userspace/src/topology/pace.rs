@@ -1,14 +1,15 @@
 //! So many a second and no more: exact between threads, by one number.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 /// Lets `rate` pass in a second, that many at once after a pause (the generic cell rate algorithm, ITU-T I.371).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pace {
-    rate: u32,
+    /// 0 is no bound.
+    rate: AtomicU32,
     /// Nanoseconds of the clock at which all that have passed are paid for.
     paid: AtomicU64,
 }
@@ -16,17 +17,27 @@ pub struct Pace {
 const SECOND: u64 = 1_000_000_000;
 
 impl Pace {
-    /// Of `rate` a second.
+    /// Of `rate` a second; 0 is no bound.
     pub fn new(rate: u32) -> Self {
         Self {
-            rate: rate.max(1),
+            rate: AtomicU32::new(rate),
             paid: AtomicU64::new(0),
         }
     }
 
-    /// How many pass in a second.
+    /// How many pass in a second; 0 is no bound.
     pub fn rate(&self) -> u32 {
-        self.rate
+        self.rate.load(Relaxed)
+    }
+
+    /// So many pass from now on.
+    pub fn set_rate(&self, rate: u32) {
+        self.rate.store(rate, Relaxed);
+    }
+
+    /// Nanoseconds that each of those takes who pass; `None` if there is no bound.
+    fn each(&self) -> Option<u64> {
+        SECOND.checked_div(u64::from(self.rate()))
     }
 
     /// Lets one pass at `now` of the clock, or says how long it has to wait before it asks again.
@@ -34,8 +45,10 @@ impl Pace {
     /// # Errors
     /// How long.
     pub fn pass(&self, now: Duration) -> Result<(), Duration> {
+        let Some(each) = self.each() else {
+            return Ok(());
+        };
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let each = SECOND / u64::from(self.rate);
         let passed = self.paid.fetch_update(Relaxed, Relaxed, |paid| {
             let next = paid.max(now).saturating_add(each);
             (next <= now.saturating_add(SECOND)).then_some(next)
@@ -48,9 +61,10 @@ impl Pace {
 
     /// One that has passed was nobody.
     pub fn give_back(&self) {
-        let each = SECOND / u64::from(self.rate);
-        // Never below 0: what has passed was added before, and each gives back once.
-        self.paid.fetch_sub(each, Relaxed);
+        let Some(each) = self.each() else { return };
+        // What has passed was added before, but perhaps at another rate.
+        let less = |paid: u64| Some(paid.saturating_sub(each));
+        let (Ok(_) | Err(_)) = self.paid.fetch_update(Relaxed, Relaxed, less);
     }
 }
 
@@ -72,5 +86,11 @@ mod tests {
         pace.give_back();
         let passed = (0..10).filter(|_| at(9_000).is_ok()).count();
         assert_eq!(passed, 1, "what was given back is there again");
+        pace.set_rate(0);
+        assert!((0..100).all(|_| at(9_000).is_ok()), "there is no bound");
+        pace.set_rate(2);
+        pace.give_back();
+        let passed = (0..10).filter(|_| at(20_000).is_ok()).count();
+        assert_eq!(passed, 2);
     }
 }

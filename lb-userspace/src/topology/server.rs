@@ -23,6 +23,7 @@ use super::{
     live::{Live, Whereabouts},
     observation::Observer,
     queue::Queue,
+    tracking::{Links, State},
 };
 use crate::{
     config::model::{self, Address, Observe},
@@ -31,6 +32,7 @@ use crate::{
 
 mod orders;
 mod sessions;
+mod state;
 
 pub(super) use orders::Orders;
 pub use orders::{Elsewhere, OrdersState};
@@ -152,6 +154,8 @@ pub struct Server {
     pub(super) check: Option<(u32, u32)>,
     /// What changes while it runs, and outlives a configuration.
     pub(super) live: Arc<Live>,
+    /// Whom it follows, and who follows it.
+    pub(super) links: Links,
     /// What weights are multiplied by for balancing, so that parts of them can be told.
     scale: u16,
     /// A server that it stands in for may want its sessions to end.
@@ -221,6 +225,7 @@ impl Server {
                 || Arc::new(Live::new(&config, check)),
                 |b| Arc::clone(&b.live),
             ),
+            links: Links::default(),
             // One scale for all servers of a backend: weights are compared.
             scale: match backend.servers.iter().any(|s| s.slowstart.is_some()) {
                 true => SLOW_START_SCALE,
@@ -310,7 +315,7 @@ impl Server {
 
     /// Whether checks and its agent let it count as up, whatever the operator says.
     pub fn is_healthy(&self) -> bool {
-        !self.is_down_by_agent() && self.is_up_by_checks()
+        !self.is_down_by_agent() && self.is_up_by_checks() && self.via() != State::Down
     }
 
     fn is_up_by_checks(&self) -> bool {
@@ -343,6 +348,7 @@ impl Server {
         if !self.is_up()
             || self.admin() != AdminState::Ready
             || self.is_stopping()
+            || self.drains_via()
             || self.live.is_retired()
         {
             return 0;
@@ -374,53 +380,6 @@ impl Server {
     /// Sets the part of its weight that it has; whether that is another than before.
     pub(super) fn set_throttle(&self, percent: u8) -> bool {
         self.live.throttle.swap(percent, SeqCst) != percent
-    }
-
-    /// Up by health, not in maintenance and somewhere: it may carry traffic.
-    pub fn is_up(&self) -> bool {
-        self.admin() != AdminState::Maint && self.is_healthy() && self.is_resolved()
-    }
-
-    /// New flows may go there.
-    pub fn is_eligible(&self) -> bool {
-        self.effective_weight() > 0
-    }
-
-    /// Holders of its cookie may go there: a draining server keeps them, one that is down or in maintenance does not.
-    pub fn is_usable_by_cookie(&self) -> bool {
-        self.is_up()
-    }
-
-    /// Whether it takes no new flows by the operator's will, but carries on with the ones it has.
-    pub fn is_draining(&self) -> bool {
-        self.admin() == AdminState::Drain
-            || (self.admin() == AdminState::Ready && self.weight() == 0)
-    }
-
-    /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `NOLB`, `MAINT`,
-    /// `MAINT (resolution)`, `DOWN (agent)`, `no check`.
-    pub fn status(&self) -> String {
-        if self.admin() == AdminState::Maint {
-            return "MAINT".into();
-        }
-        if !self.is_resolved() {
-            return "MAINT (resolution)".into();
-        }
-        if self.is_down_by_agent() && self.is_up_by_checks() {
-            return "DOWN (agent)".into();
-        }
-        let drain = self.admin() == AdminState::Drain;
-        match self.health() {
-            Some(health) if health.is_up() && drain => {
-                health.to_string().replacen("UP", "DRAIN", 1)
-            }
-            Some(health) if health.is_up() && self.is_stopping() => {
-                health.to_string().replacen("UP", "NOLB", 1)
-            }
-            Some(health) => health.to_string(),
-            None if drain => "DRAIN".into(),
-            None => "no check".into(),
-        }
     }
 
     /// What the last check found; `None` before the first.

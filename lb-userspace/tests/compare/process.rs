@@ -59,8 +59,18 @@ impl Proxy {
             _ => folder.join(format!("{name}.log")),
         };
         fs::write(&config, text).unwrap();
+        // What is written to either is one log.
+        let both = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&errors)
+            .unwrap();
         let (mut command, stdout) = match side {
-            Side::Ours | Side::Read => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
+            Side::Ours => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
+            Side::Read => (
+                Command::new(env!("CARGO_BIN_EXE_lb")),
+                both.try_clone().unwrap().into(),
+            ),
             Side::Theirs => (
                 Command::new("haproxy"),
                 fs::File::create(&log).unwrap().into(),
@@ -75,7 +85,7 @@ impl Proxy {
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(fs::File::create(&errors).unwrap())
+            .stderr(both)
             .spawn()
             .unwrap();
         let mut proxy = Proxy { side, child, log };

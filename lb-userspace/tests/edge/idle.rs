@@ -26,8 +26,15 @@ use crate::{
 
 /// Most bytes that an idle connection may take.
 const MOST: u64 = 6 * 1024;
-/// The same over TLS.
+/// The same over TLS, on either version of HTTP.
 const MOST_TLS: u64 = 24 * 1024;
+
+/// What a client of HTTP/2 begins with, and a request: GET / of site.example.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
+    \x00\x00\x11\x01\x05\x00\x00\x00\x01\x82\x87\x84\x41\x0csite.example";
+/// The answer to the other's settings.
+const SETTINGS_ACK: &[u8] = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00";
 
 /// What keeps a connection open.
 enum Idle {
@@ -64,7 +71,9 @@ fn thousands_of_idle_connections_take_little_memory() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tls = Arc::new(tls);
+    let mut http_2 = tls.clone();
+    http_2.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = [Arc::new(tls), Arc::new(http_2)];
     // A proxy reckons with two descriptors for each.
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     let most = most.map_or(10_000, |limit| {
@@ -77,7 +86,7 @@ fn thousands_of_idle_connections_take_little_memory() {
     let (plain, secure) = (free(), free());
     let haproxy = format!(
         "global\n  maxconn {maxconn}\n  nbthread 2\ndefaults\n  mode http\n  timeout client 600s\n  timeout server 600s\n  \
-         timeout connect 5s\nfrontend f\n  bind {plain}\n  bind {secure} ssl crt {pem}\n  default_backend b\n\
+         timeout connect 5s\nfrontend f\n  bind {plain}\n  bind {secure} ssl crt {pem} alpn h2,http/1.1\n  default_backend b\n\
          backend b\n  server s {app}\n"
     );
     if let Some(peer) = start("haproxy", &["-db", "-f"], &folder, &haproxy, plain) {
@@ -90,7 +99,7 @@ fn thousands_of_idle_connections_take_little_memory() {
          events {{ worker_connections 19000; }}\nhttp {{ access_log off; keepalive_timeout 600s;\n\
          client_body_temp_path {path}/c; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f;\n\
          uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
-         upstream b {{ server {app}; keepalive 16; }}\nserver {{ listen {plain}; listen {secure} ssl;\n\
+         upstream b {{ server {app}; keepalive 16; }}\nserver {{ listen {plain}; listen {secure} ssl http2;\n\
          ssl_certificate {pem}; ssl_certificate_key {pem};\n\
          location / {{ proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ''; }} }} }}\n"
     );
@@ -113,12 +122,13 @@ backends:
         ),
         plain,
     );
-    let (plain, tls) = report("lb", daemon.pid(), plain, secure, &tls, count);
+    let [plain, tls, http_2] = report("lb", daemon.pid(), plain, secure, &tls, count);
     if cfg!(debug_assertions) && std::env::var_os("LB_BIN").is_none() {
         return;
     }
     assert!(plain <= MOST, "{plain} bytes each");
     assert!(tls <= MOST_TLS, "{tls} bytes each over TLS");
+    assert!(http_2 <= MOST_TLS, "{http_2} bytes each over TLS on HTTP/2");
 }
 
 /// Starts a peer with `config`; `None` if it is not there.
@@ -156,19 +166,25 @@ fn start(
     Some(peer)
 }
 
-/// Prints what a connection costs `name`, and gives it in bytes: as it is, and over TLS.
+/// Prints what a connection costs `name`, and gives it in bytes: as it is, over TLS, and there on HTTP/2.
 fn report(
     name: &str,
     pid: u32,
     plain: SocketAddr,
     secure: SocketAddr,
-    tls: &Arc<ClientConfig>,
+    [tls, http_2]: &[Arc<ClientConfig>; 2],
     count: u64,
-) -> (u64, u64) {
+) -> [u64; 3] {
     let bare = each(pid, count, || open(plain, None));
     let over_tls = each(pid, count, || open(secure, Some(tls)));
-    println!("{name:8} {:>6} plain {:>6} TLS", kib(bare), kib(over_tls));
-    (bare, over_tls)
+    let http_2 = each(pid, count, || open(secure, Some(http_2)));
+    println!(
+        "{name:8} {:>6} plain {:>6} TLS {:>6} TLS with HTTP/2",
+        kib(bare),
+        kib(over_tls),
+        kib(http_2)
+    );
+    [bare, over_tls, http_2]
 }
 
 fn kib(bytes: u64) -> String {
@@ -227,8 +243,32 @@ fn open(at: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Idle {
     let name = ServerName::try_from("site.example").unwrap();
     let client = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut stream = Box::new(StreamOwned::new(client, stream));
-    ask(&mut stream);
+    match config.alpn_protocols.is_empty() {
+        true => ask(&mut stream),
+        false => ask_http_2(&mut stream),
+    }
     Idle::Tls(stream)
+}
+
+fn ask_http_2(stream: &mut (impl Read + Write)) {
+    stream.write_all(HTTP_2).unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).unwrap();
+        let [.., kind, flags, _, _, _, stream_id] = head;
+        match (kind, flags) {
+            // Settings.
+            (4, 0) => stream.write_all(SETTINGS_ACK).unwrap(),
+            // Headers or data that end the stream.
+            (0 | 1, flags) if stream_id == 1 && flags & 1 != 0 => return,
+            // A reset, or a farewell.
+            (3 | 7, _) => panic!("refused: {head:?} {payload:?}"),
+            _ => {}
+        }
+    }
 }
 
 fn ask(stream: &mut (impl Read + Write)) {

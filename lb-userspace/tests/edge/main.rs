@@ -35,6 +35,7 @@ mod python;
 mod runtime;
 mod server;
 mod servers_file;
+mod settings;
 mod stats;
 mod terminated;
 mod tools;

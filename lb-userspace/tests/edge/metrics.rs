@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -43,11 +44,17 @@ fn requests(at: SocketAddr, number: usize) {
     }
 }
 
+/// Prometheus' own tool: that of the machine, or what `cargo xtask setup` keeps.
 fn promtool(arguments: &[&str], input: &str) -> Option<String> {
-    if !installed("promtool") {
-        return None;
-    }
-    let mut child = Command::new("promtool")
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let kept = cache.or(home).map(|cache| cache.join("lb/bin/promtool"));
+    let program = match kept.filter(|kept| kept.is_file()) {
+        Some(kept) => kept,
+        None if installed("promtool") => "promtool".into(),
+        None => return None,
+    };
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -163,24 +170,72 @@ fn prometheus_own_linter_finds_nothing() {
     assert!(said.contains("SUCCESS"), "{said}");
 }
 
-/// Clock ticks, hundredths of a second, that the process has used.
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields = stat.rsplit_once(')').unwrap().1;
-    let fields = fields.split_ascii_whitespace().skip(11).take(2);
-    fields.map(|field| field.parse::<u64>().unwrap()).sum()
+/// Nanoseconds of processor time that the process's threads have used, those that serve clients left out and by themselves.
+fn used(pid: u32) -> (u64, u64) {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let (mut rest, mut serving) = (0, 0);
+    for task in tasks {
+        let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let ran = read("schedstat");
+        let ran = ran
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse::<u64>().ok());
+        match read("comm").starts_with("lb-worker") {
+            true => serving += ran.unwrap_or(0),
+            false => rest += ran.unwrap_or(0),
+        }
+    }
+    (rest, serving)
 }
 
-/// Prints what scraping 100 backends of 10 servers costs the daemon. Twenty scrapes a second instead of one, since the
-/// account is in hundredths of a second.
+/// Asks for `target` over a connection that stays.
+fn once(stream: &mut TcpStream, target: &str) -> Vec<u8> {
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let length: usize = length.split('\r').next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// As many requests as one core of clients makes.
+fn load(at: SocketAddr) -> Option<Killed> {
+    if !installed("wrk") {
+        return None;
+    }
+    let child = Command::new("taskset")
+        .args(["-c", "1", "wrk", "-t1", "-c64", "-d600s"])
+        .arg(format!("http://{at}/"))
+        .stdout(Stdio::null())
+        .spawn();
+    Some(Killed(child.unwrap()))
+}
+
+/// Prints what a scrape a second of 100 backends of 10 servers costs the daemon, idle and while it serves all it can.
 #[test]
 #[ignore = "prints times, which are this machine's"]
 fn what_scraping_costs() {
     const SECONDS: u32 = 10;
-    const TIMES: u32 = 20;
     let (web, stats) = (free(), free());
     let mut rest = format!(
-        "frontends:\n  web: {{ mode: http, bind: '{web}', default_backend: b0 }}\nbackends:\n"
+        "frontends:\n  web: {{ mode: http, bind: '{web}', default_backend: b0, rules: [{{ return: {{ status: 200, body: ok }} }}] }}\nbackends:\n"
     );
     for backend in 0..100 {
         write!(rest, "  b{backend}: {{ mode: http, servers: [").unwrap();
@@ -199,52 +254,42 @@ fn what_scraping_costs() {
     let daemon = Daemon::start_binary(binary.as_ref(), Daemon::folder(), &rest, web);
     let mut stream = TcpStream::connect(stats).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut once = |target: &str| {
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
+    // Of a core, in a second: what serves clients, and all else.
+    let mut shares = |target: Option<&str>| {
+        let before = used(daemon.pid());
+        let begun = Instant::now();
+        for second in 1..=SECONDS {
+            // Not to be closed for silence.
+            let target = target.unwrap_or("/healthz");
+            once(&mut stream, target);
+            let next = Duration::from_secs(second.into());
+            thread::sleep(next.saturating_sub(begun.elapsed()));
         }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
-        let length = head.split("content-length: ").nth(1).unwrap();
-        let length: usize = length.split('\r').next().unwrap().parse().unwrap();
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        body
+        let (after, took) = (used(daemon.pid()), begun.elapsed().as_nanos() as f64);
+        [
+            (after.0 - before.0) as f64 / took * 100.0,
+            (after.1 - before.1) as f64 / took * 100.0,
+        ]
     };
-    for target in [
-        "/metrics",
-        "/metrics?scope=global&scope=frontend&scope=backend",
-    ] {
-        let body = once(target);
-        let series = body
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.starts_with(b"#"))
-            .count();
-        let idle = ticks(daemon.pid());
-        // Half of the time: a connection that is silent for longer is closed.
-        thread::sleep(Duration::from_secs(SECONDS.into()) / 2);
-        let before = ticks(daemon.pid());
-        let idle = (before - idle) * 2;
-        for second in 0..SECONDS {
-            let begun = Instant::now();
-            for _ in 0..TIMES {
-                once(target);
-            }
-            let rest = Duration::from_secs(1).saturating_sub(begun.elapsed());
-            thread::sleep(if second + 1 < SECONDS {
-                rest
-            } else {
-                Duration::ZERO
-            });
+    for loaded in [false, true] {
+        let _load = match loaded {
+            true => load(web),
+            false => None,
+        };
+        if loaded && _load.is_none() {
+            return;
         }
-        let used = (ticks(daemon.pid()) - before).saturating_sub(idle);
-        println!(
-            "{target}: {series} series, {} KiB, {:.2} % of a core at a scrape a second",
-            body.len() / 1024,
-            used as f64 / f64::from(SECONDS * TIMES)
-        );
+        let [alone, _] = shares(None);
+        for target in [
+            "/metrics",
+            "/metrics?scope=global&scope=frontend&scope=backend",
+            "/stats;csv",
+        ] {
+            let [with, serving] = shares(Some(target));
+            println!(
+                "{target} each second, while clients take {serving:.0} % of a core: {:.2} % of a core",
+                with - alone
+            );
+        }
     }
 }

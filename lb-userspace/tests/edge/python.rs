@@ -18,10 +18,11 @@ use crate::{
 };
 
 /// What is installed, so that everybody tests the same.
-const LIBRARIES: [&str; 4] = [
+const LIBRARIES: [&str; 5] = [
     "grpcio==1.85.3",
     "websockets==17.4",
     "haproxyadmin==0.2.4",
+    "haproxyctl==0.3.1",
     "six==1.17.0",
 ];
 

@@ -60,6 +60,25 @@ fn haproxyadmin_sees_and_changes_what_runs() {
 }
 
 #[test]
+fn haproxyctl_lists_weighs_and_disables() {
+    let Some(python) = python() else {
+        return;
+    };
+    let at = free();
+    // It does not see names of one letter.
+    let config = CONFIG
+        .replace(" f: ", " front: ")
+        .replace("default_backend: b ", "default_backend: back ")
+        .replace(" b: ", " back: ")
+        .replace("ADDRESS", &at.to_string())
+        .replace("STATS", &free().to_string());
+    let daemon = Daemon::start(Daemon::folder(), &config, at);
+    if !script(&python, "drive_haproxyctl.py", &daemon) {
+        eprintln!("skipped: neither Python 2 nor 2to3 is there for haproxyctl");
+    }
+}
+
+#[test]
 fn hatop_disables_and_enables_a_server() {
     if !installed("python3") || !installed("hatop") {
         return;

@@ -13,8 +13,10 @@ mod certificates;
 #[allow(dead_code, reason = "shared with other tests")]
 mod daemon;
 
+mod carried;
 mod changes;
 mod goes;
+mod killed;
 mod operated;
 mod refused;
 mod stays;

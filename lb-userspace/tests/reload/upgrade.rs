@@ -11,12 +11,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        mpsc,
     },
     thread,
 };
 
 use crate::{
     daemon::{Daemon, PATIENCE, free},
+    killed::{between, without_python},
     world::{Client, Server, ask, file, name, stat, wait_until},
 };
 
@@ -55,7 +57,7 @@ impl Upgraded {
     }
 
     /// The process that answers on the admin socket.
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         let info = self.0.ask("show info\n");
         let line = info.lines().find_map(|line| line.strip_prefix("Pid: "));
         line.unwrap().parse().unwrap()
@@ -251,61 +253,18 @@ fn what_comes_to_nothing_changes_nothing() {
     assert_eq!(name(&ask(other, "/")), "one", "the file is the new one's");
 }
 
-/// Stands between both processes, and keeps to itself that the new one is ready.
-const SILENT: &str = r#"#!/usr/bin/env python3
-import array, ctypes, json, os, socket, struct, subprocess, sys, threading
-old = socket.socket(fileno=0)
-ours, theirs = socket.socketpair()
-# Goes with this process.
-end = lambda: ctypes.CDLL(None).prctl(1, 9)
-subprocess.Popen(["LB", *sys.argv[1:]], stdin=theirs, preexec_fn=end)
-theirs.close()
-def exactly(count):
-    data, fds = b"", array.array("i")
-    while len(data) < count:
-        more, control, _, _ = old.recvmsg(count - len(data), 65536)
-        if not more:
-            os._exit(0)
-        data += more
-        for level, kind, part in control:
-            fds.frombytes(part)
-    return data, fds
-def pass_on():
-    while True:
-        # Descriptors come with the length.
-        length, fds = exactly(4)
-        text, _ = exactly(struct.unpack(">I", length)[0])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if fds else []
-        ours.sendmsg([length], rights)
-        ours.sendall(text)
-        for fd in fds:
-            os.close(fd)
-threading.Thread(target=pass_on, daemon=True).start()
-replies = ours.makefile("rb")
-while length := replies.read(4):
-    text = replies.read(struct.unpack(">I", length)[0])
-    if json.loads(text) == "Ready":
-        open(os.path.dirname(sys.argv[0]) + "/ready", "w").close()
-    else:
-        old.sendall(length + text)
-"#;
-
 #[test]
 fn who_comes_while_the_new_one_fails_is_served_to_the_end() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: python3 is missing");
+    if without_python() {
         return;
     }
     let one = Server::start("one");
     let at = free();
     let lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
-    let silent = lb.script("");
-    let text = SILENT.replace("LB", env!("CARGO_BIN_EXE_lb"));
-    fs::write(&silent, text).unwrap();
-    let (pid, ready) = (lb.pid(), lb.0.folder.join("ready"));
-    let silent = silent.to_str().unwrap();
+    let silent = between(&lb.0.folder, "Ready", "hold");
+    let (pid, ready) = (lb.pid(), lb.0.folder.join("there"));
     thread::scope(|scope| {
-        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", silent]));
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--timeout", "4", "--binary", &silent]));
         wait_until("the new one is ready", || ready.exists());
         let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(at)).collect();
         for client in &mut clients {
@@ -377,6 +336,55 @@ fn wishes_wait_for_an_upgrade_and_a_stop_ends_it() {
     let pid = fs::read_to_string(pid).unwrap();
     let left = PathBuf::from(format!("/proc/{}", pid.trim()));
     wait_until("nothing is left", || !left.exists());
+}
+
+#[test]
+fn who_asks_amid_an_upgrade_is_answered_by_whoever_comes_of_it() {
+    let one = Server::start("one");
+    let at = free();
+    let rest = file(at, "", "", &[&one]);
+    let lb = Upgraded::start(at, "", &rest);
+    // A conversation that goes on: what it sets is set, or it is told.
+    let mut conversation =
+        std::os::unix::net::UnixStream::connect(lb.0.folder.join("admin.sock")).unwrap();
+    conversation.set_read_timeout(Some(PATIENCE)).unwrap();
+    conversation.write_all(b"prompt\n").unwrap();
+    let mut prompt = [0; 3];
+    conversation.read_exact(&mut prompt).unwrap();
+    let slow = lb.script(&format!(
+        "until [ -e \"$(dirname \"$0\")/go\" ]; do sleep 0.01; done; exec {} \"$@\"",
+        env!("CARGO_BIN_EXE_lb")
+    ));
+    let slow = slow.to_str().unwrap();
+    let (old, limit) = (lb.pid(), "maxconn: 77");
+    thread::scope(|scope| {
+        let upgrades = [(); 2].map(|()| scope.spawn(|| lb.run(&["upgrade", "--binary", slow])));
+        lb.0.logged("upgrading to ");
+        // It has not read the file yet, and neither has who asks to.
+        lb.0.write(&whole(limit, &rest));
+        let reload = scope.spawn(|| lb.run(&["reload"]));
+        fs::write(lb.0.folder.join("go"), "").unwrap();
+        let (said, good) = reload.join().unwrap();
+        assert!(good, "{said}");
+        let upgrades = upgrades.map(|upgrade| upgrade.join().unwrap());
+        // The other has come to one whose place was taken, or to whoever took it.
+        let good = upgrades.iter().filter(|(_, good)| *good).count();
+        assert!(good >= 1, "{upgrades:?}");
+        for (said, good) in &upgrades {
+            assert!(
+                *good || said.contains("has taken over: ask again"),
+                "{said}"
+            );
+        }
+    });
+    let new = lb.pid();
+    assert_ne!(new, old);
+    assert!(lb.0.ask("show info\n").contains("Maxconn: 77\n"));
+    let _ = conversation.write_all(b"set weight app/one 9\n");
+    let mut said = String::new();
+    conversation.read_to_string(&mut said).unwrap();
+    assert!(said.is_empty() || said.contains("ask again"), "{said}");
+    assert_eq!(stat(&lb.0, "app", "one", "weight"), "1");
 }
 
 #[test]
@@ -465,10 +473,16 @@ fn datagrams_go_on() {
     let at = free();
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
+    let (asks, asked) = mpsc::channel();
+    let late = server.try_clone().unwrap();
     thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((length, from)) = server.recv_from(&mut buffer) {
-            let _ = server.send_to(&buffer[..length], from);
+            // One is answered later, by the test.
+            let _ = match &buffer[..length] {
+                b"late" => asks.send(from).map(|()| 0).map_err(|_| ()),
+                text => server.send_to(text, from).map_err(|_| ()),
+            };
         }
     });
     let one = Server::start("one");
@@ -495,4 +509,13 @@ fn datagrams_go_on() {
     round_trip("one");
     lb.upgrade();
     round_trip("two");
+    // Who is answered once another process reads what comes.
+    client.send(b"late").unwrap();
+    let from = asked.recv_timeout(PATIENCE).unwrap();
+    lb.upgrade();
+    late.send_to(b"at last", from).unwrap();
+    let mut buffer = [0; 64];
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"at last");
+    round_trip("three");
 }

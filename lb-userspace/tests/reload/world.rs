@@ -187,6 +187,13 @@ impl Client {
         assert_eq!(back, bytes);
     }
 
+    /// The next byte; `None` at the end, however it has come.
+    pub(crate) fn byte_or_reset(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        let read = self.reader.read(&mut byte).unwrap_or(0);
+        (read > 0).then_some(byte[0])
+    }
+
     /// The next byte; `None` at the end.
     pub(crate) fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];

@@ -1,7 +1,7 @@
 //! What crashes, stalls and careless operators leave behind, and that the kernel path copes with it.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -346,6 +346,14 @@ fn a_second_agent_on_the_same_pins_is_refused_wherever_its_socket_is() {
     let refused = second.start_with(|_| None::<()>).unwrap_err().to_string();
     let first = format!("another lb (pid {}) is running", daemon.pid().unwrap());
     assert!(refused.contains(&first), "{refused}");
+    kernel_takes_over(&lab, &daemon);
+    assert_eq!(counter(&daemon, "no_flow"), 0);
+    // One that wants no kernel path has no use for what is the other's, and leaves it alone.
+    edit(&second, "attach: xdp", "attach: off");
+    second.start().unwrap();
+    let beside = SocketAddr::from((lab.service_addr(), 81));
+    client::connect(lab.client(), beside, None).unwrap();
+    drop(second);
     kernel_takes_over(&lab, &daemon);
     assert_eq!(counter(&daemon, "no_flow"), 0);
 }

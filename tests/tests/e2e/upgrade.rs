@@ -1,18 +1,26 @@
 //! Another process takes the daemon's place, with the rights that this one has kept, and the kernel path with its flows.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
 
-use lb_tests::client::{self, Load};
+use lb_tests::client::{self, Account, Datagrams, Load, Steady};
 use lb_tests::daemon::{Builder, binary};
-use lb_tests::server::Protocol;
+use lb_tests::server::{Protocol, Server, UdpServer};
 use lb_tests::{Daemon, Lab, skip, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kernel::kernel_takes_over;
+use crate::kernel::{kernel_takes_over, reasons};
 use crate::privileges::{ALL, assert_confined, reserved, without_user};
-use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service, tcp};
+
+/// Where datagrams go.
+const DNS: u16 = 53;
 
 /// A file in the daemon's folder that anybody may run.
 fn runnable(daemon: &Daemon<'_>, name: &str, write: impl Fn(&Path)) -> PathBuf {
@@ -133,4 +141,156 @@ fn whom_root_has_become_is_succeeded() {
         .closed_pins()
         .given_to_nobody();
     is_succeeded(&lab, builder);
+}
+
+/// Streams of bytes and of datagrams, each with its server, over some upgrades: all is the kernel's.
+fn nothing_is_noticed(lab: &Lab, forward: &str) {
+    let dns = SocketAddr::from((lab.service_addr(), DNS));
+    let mut servers = Vec::new();
+    let mut datagrams = Vec::new();
+    let mut lists = [String::new(), String::new()];
+    for i in 0..lab.servers() {
+        // With `dsr` they have the service's address.
+        let [tcp, udp] = match forward {
+            "dsr" => [service(lab), dns],
+            _ => [BACKEND, DNS].map(|port| (lab.server_addr(i), port).into()),
+        };
+        let name = format!("s{}", i + 1);
+        servers.push(Server::start(lab.server(i), &name, Protocol::Echo, tcp).unwrap());
+        datagrams.push(UdpServer::start(lab.server(i), &name, udp).unwrap());
+        for (list, at) in lists.iter_mut().zip([tcp, udp]) {
+            let at = SocketAddr::from((lab.server_addr(i), at.port()));
+            let _ = write!(list, "{{ name: {name}, address: \"{at}\" }}, ");
+        }
+    }
+    let [tcp, udp] = lists;
+    let body = format!(
+        "frontends:\n  web: {{ mode: tcp, bind: \"{}\", default_backend: web }}\n  \
+         dns: {{ mode: tcp, bind: \"udp:{dns}\", default_backend: dns }}\n\
+         backends:\n  web: {{ mode: tcp, forward: {forward}, servers: [{tcp}] }}\n  \
+         dns: {{ mode: tcp, forward: {forward}, servers: [{udp}] }}\n",
+        service(lab)
+    );
+    let daemon = Daemon::builder(lab, &body).start().unwrap();
+    kernel_takes_over(lab, &daemon);
+    let streams = Steady::start(held(lab, 20), Duration::from_millis(10));
+    let over = AtomicBool::new(false);
+    let begun = AtomicBool::new(false);
+    let userspace = accepted_in_userspace(lab);
+    let account = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut sum = Account::default();
+            while !over.load(Relaxed) && sum.failures.is_empty() {
+                let account = Datagrams::to(dns).flows(64).each(200).run(lab.client());
+                begun.store(true, Relaxed);
+                sum.sent += account.sent;
+                sum.lost += account.lost;
+                sum.failures.extend(account.failures);
+            }
+            sum
+        });
+        wait::until_true("datagrams", || begun.load(Relaxed)).unwrap();
+        for _ in 0..3 {
+            let rounds = streams.rounds();
+            daemon.upgrade().unwrap();
+            wait::until_true("streams go on", || streams.rounds() > rounds + 20).unwrap();
+        }
+        over.store(true, Relaxed);
+        load.join().unwrap()
+    });
+    assert_eq!(account.failures, Vec::<String>::new(), "{forward}");
+    assert_eq!(
+        account.lost,
+        0,
+        "{forward}: of {}; {}",
+        account.sent,
+        reasons(&daemon)
+    );
+    let streams = streams.stop();
+    assert_eq!(streams.failures, Vec::<String>::new(), "{forward}");
+    assert_eq!(streams.streams.len(), 20);
+    assert_eq!(accepted_in_userspace(lab), userspace, "{forward}");
+}
+
+#[test]
+fn flows_of_both_kinds_notice_nothing_with_fullnat() {
+    if skip::without_lb() {
+        return;
+    }
+    nothing_is_noticed(&Lab::builder().build().unwrap(), "fullnat");
+}
+
+#[test]
+fn flows_of_both_kinds_notice_nothing_with_dsr() {
+    if skip::without_lb() {
+        return;
+    }
+    nothing_is_noticed(&Lab::builder().one_armed().build().unwrap(), "dsr");
+}
+
+/// What stands between both processes, as the new one's binary.
+const BETWEEN: &str = include_str!("../../../lb-userspace/tests/reload/between.py");
+
+#[test]
+fn flows_outlive_whoever_is_killed_amid_it() {
+    if skip::without_lb() || skip::without_tool("python3") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+    let answers = |daemon: &Daemon<'_>| {
+        let status = daemon.status().ok();
+        status.and_then(|status| status["process"]["pid"].as_u64())
+    };
+    // The last of each are amid what the two say of the kernel path: before it is told, before and after its agent is another.
+    for (when, what) in [
+        ("Prepared", "new"),
+        ("Ready", "new"),
+        ("Commit", "new"),
+        ("Serving", "new"),
+        ("Told", "old"),
+        ("Ready", "old"),
+        ("Serving", "old"),
+        ("Told", "both"),
+        ("Ready", "both"),
+    ] {
+        let turn = format!("{when}, {what}");
+        let between = runnable(&daemon, "between", |path| {
+            let text = BETWEEN.replace("LB", binary().to_str().unwrap());
+            fs::write(path, text.replace("WHEN", when).replace("DO", what)).unwrap();
+        });
+        let before = answers(&daemon);
+        let there = daemon.folder().join("there");
+        let _ = fs::remove_file(&there);
+        refused(&daemon, &["--binary", between.to_str().unwrap()]);
+        assert!(there.exists(), "{turn}");
+        match what {
+            "new" => {}
+            "old" => wait::until_true(&turn, || answers(&daemon).is_some()).unwrap(),
+            _ => {
+                let gone = || std::os::unix::net::UnixStream::connect(daemon.socket()).is_err();
+                wait::until_true(&turn, gone).unwrap();
+                daemon.start().unwrap();
+            }
+        }
+        let after = answers(&daemon);
+        assert_eq!(
+            after == before,
+            what == "new",
+            "{turn}: {before:?}, {after:?}"
+        );
+        kernel_takes_over(&lab, &daemon);
+        for stream in &mut held {
+            client::echo(stream, b"still there?").unwrap();
+        }
+        let load = Load::to(service(&lab)).connections(100).parallel(4);
+        let userspace = accepted_in_userspace(&lab);
+        let tally = load.run(lab.client());
+        assert_eq!(tally.failures, Vec::<String>::new(), "{turn}");
+        assert_eq!(accepted_in_userspace(&lab), userspace, "{turn}");
+    }
 }

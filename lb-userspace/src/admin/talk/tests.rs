@@ -18,8 +18,9 @@ fn talk_as(level: AdminLevel, text: &[u8]) -> String {
             drop(writing);
         };
         let mut answer = Vec::new();
+        let (_serving, told) = watch::channel(Serving::Yes);
         let (_, _, read) = tokio::join!(
-            serve(Box::new(theirs), &desk, (level, None)),
+            serve(Box::new(theirs), &desk, (level, None), told),
             asking,
             reading.read_to_end(&mut answer)
         );
@@ -324,4 +325,52 @@ fn variables_of_the_process_are_set_and_told() {
         ),
         "Permission denied\n\nPermission denied\n\n"
     );
+}
+
+#[test]
+fn a_command_waits_for_an_upgrade_and_is_left_to_the_next_process() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let (ours, theirs) = tokio::net::UnixStream::pair().expect("a pair");
+        let wishes = tokio::sync::mpsc::unbounded_channel().0;
+        let desk = Desk::new(fixture::sources(), wishes, Sessions::default(), Vec::new());
+        let (serving, told) = watch::channel(Serving::Yes);
+        let (mut reading, mut writing) = ours.into_split();
+        let conversation = tokio::spawn(async move {
+            let caller = (AdminLevel::Admin, None);
+            serve(Box::new(theirs), &desk, caller, told).await
+        });
+        let mut heard = String::new();
+        let mut say = async |text: &str, until: &str| {
+            writing.write_all(text.as_bytes()).await.expect("written");
+            let mut buffer = [0; 256];
+            while !heard.ends_with(until) {
+                let length = reading.read(&mut buffer).await.expect("read");
+                assert!(length > 0, "{heard:?}");
+                heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+            std::mem::take(&mut heard)
+        };
+        say("prompt\n", "> ").await;
+        // An upgrade that comes to nothing: the command has waited.
+        serving.send_replace(Serving::NotNow);
+        let waits = async {
+            tokio::task::yield_now().await;
+            serving.send_replace(Serving::Yes);
+        };
+        let (said, ()) = tokio::join!(say("get weight web/w1\n", "> "), waits);
+        assert!(said.contains("1 (initial 1)"), "{said}");
+        // One that does not.
+        serving.send_replace(Serving::NotNow);
+        let leaves = async {
+            tokio::task::yield_now().await;
+            serving.send_replace(Serving::Elsewhere);
+        };
+        let (said, ()) = tokio::join!(say("set weight web/w1 9\n", "\n\n"), leaves);
+        assert!(said.ends_with(&format!("{ELSEWHERE}\n\n")), "{said}");
+        conversation.await.expect("ended").expect("a good end");
+    });
 }

@@ -14,6 +14,7 @@ use super::{
     resolvers,
     says::Says,
     sections::{http_errors, remember_servers, unknown, userlist},
+    statistics,
     value::{Map, Value, What},
 };
 use crate::config::{
@@ -58,6 +59,7 @@ const OF_DEFAULTS: &[&str] = &[
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
+    "log_tag",
     "forwarded_for",
     "forwarded",
     "timeouts",
@@ -147,7 +149,8 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
         }
     }
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
-    log::of_proxies(&mut global, logging, &mut says);
+    log::agree(&mut global, logging);
+    let anybody = global.logs || proxies.iter().any(|(proxy, _)| !proxy.logs.is_empty());
     let mut root = Map::default();
     root.set_at(
         "global",
@@ -164,10 +167,13 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     if !resolvers_of.is_empty() {
         root.set("resolvers", Value::map(resolvers_of, Span::at(1, 1, 1)));
     }
-    let common = common(&defaults, &proxies);
+    let common = common(&defaults, &proxies, &global);
     let mut out = Out::default();
     for (proxy, _) in &proxies {
-        out.add(proxy, common.as_ref(), global.logs, &mut says);
+        let of_defaults = common.as_ref().and_then(|(common, _)| common.get("log"));
+        let log = log::of_proxy(proxy, &global, anybody)
+            .or_else(|| of_defaults.map(|log| Value::plain("true", log.span)));
+        out.add(proxy, common.as_ref(), log.as_ref(), &mut says);
     }
     for name in proxies.iter().flat_map(|(proxy, _)| &proxy.stick_tables) {
         remember_servers(&mut out.frontends, name);
@@ -306,6 +312,7 @@ fn global_value(
 fn common(
     defaults: &[(String, Section<'_>, Proxy)],
     proxies: &[(Proxy, Option<usize>)],
+    global: &Global,
 ) -> Option<(Map, Span)> {
     let (_, first) = proxies.first()?;
     let from = (*first)?;
@@ -341,6 +348,10 @@ fn common(
     if !proxy.is_tcp {
         complete(&mut map, None);
     }
+    let all = proxies.iter().map(|(proxy, _)| proxy);
+    if let Some(log) = log::of_defaults(proxy, all, global) {
+        map.set("log", log);
+    }
     if let Some(check) = proxy.default_check() {
         map.set("health_check", check);
     }
@@ -352,58 +363,69 @@ fn common(
 struct Out {
     frontends: Map,
     backends: Map,
+    /// Our own endpoint.
     stats: Option<Value>,
 }
 
 impl Out {
-    fn add(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, logs: bool, says: &mut Says) {
+    fn add(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        log: Option<&Value>,
+        says: &mut Says,
+    ) {
+        let silent = log.is_some_and(|log| log.as_text() == Some("false"));
         let asks_for_stats = proxy.stats.get("uri").is_some()
             || proxy.stats.get("enable").is_some()
             || proxy.stats.get("auth").is_some();
         let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
         proxy.tell_endless(says);
         proxy.tell_late(says);
-        if asks_for_stats && proxy.kind.has_front() && proxy.servers.is_empty() && !routes {
-            self.stats(proxy, says);
+        if asks_for_stats
+            && proxy.kind.has_front()
+            && proxy.servers.is_empty()
+            && !routes
+            && self.stats.is_none()
+            && statistics::is_endpoint(proxy)
+        {
+            self.stats = Some(statistics::endpoint(proxy, says));
             return;
         }
-        if asks_for_stats && proxy.kind == Kind::Backend {
-            says.error(
-                proxy.span,
-                format!("`{}` shows statistics as a backend", proxy.name),
-                "give them to a frontend or a `listen`",
-            );
-        }
+        let bare = asks_for_stats && proxy.servers.is_empty() && !routes;
         if proxy.kind.has_front() {
-            if logs && proxy.logs && proxy.front.get("log_format").is_none() {
+            if !proxy.logs.is_empty() && !silent && proxy.front.get("log_format").is_none() {
                 let option = if proxy.is_tcp { "tcplog" } else { "httplog" };
                 let message = format!(
                     "HAProxy's lines tell who connected and no more without `option {option}`: lb's are as with it"
                 );
                 says.warn(proxy.span, message);
             }
-            self.frontend(proxy, common, logs && !proxy.logs, asks_for_stats);
+            self.frontend(proxy, common, log, asks_for_stats);
         }
-        if proxy.kind.has_back() {
-            self.backend(proxy, common, says);
+        if proxy.kind.has_back() && !(bare && proxy.kind == Kind::Listen) {
+            let shows_stats = asks_for_stats && proxy.kind == Kind::Backend;
+            self.backend(proxy, common, log, shows_stats, says);
         }
     }
 
-    /// `silent`: HAProxy would write nothing of it, while others are logged.
     fn frontend(
         &mut self,
         proxy: &Proxy,
         common: Option<&(Map, Span)>,
-        silent: bool,
+        log: Option<&Value>,
         shows_stats: bool,
     ) {
         let mut map = proxy.front.clone();
         if shows_stats {
-            map.set("stats", Value::map(page(proxy), proxy.span));
+            map.set("stats", Value::map(statistics::page(proxy), proxy.span));
         }
-        if silent {
-            map.set("log", Value::plain("false", proxy.span));
-            map.remove("log_format");
+        if let Some(log) = log {
+            map.set("log", log.clone());
+            // HAProxy would write nothing of it, while others are logged.
+            if log.as_text() == Some("false") {
+                map.remove("log_format");
+            }
         }
         let monitored = map.get("monitor").map(|monitor| monitor.span);
         if let (Some(span), Some(first)) = (monitored, proxy.fails.first()) {
@@ -422,7 +444,8 @@ impl Out {
         }
         prepare(&mut map, proxy);
         // One without servers too: who comes so far is told that there is none.
-        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() {
+        let bare = shows_stats && proxy.servers.is_empty() && proxy.rules().is_none();
+        if proxy.kind == Kind::Listen && map.get("default_backend").is_none() && !bare {
             map.set(
                 "default_backend",
                 Value::text(proxy.name.as_str(), proxy.span),
@@ -445,8 +468,21 @@ impl Out {
             .set(&proxy.name, Value::map(ordered(map), proxy.span));
     }
 
-    fn backend(&mut self, proxy: &Proxy, common: Option<&(Map, Span)>, says: &mut Says) {
+    fn backend(
+        &mut self,
+        proxy: &Proxy,
+        common: Option<&(Map, Span)>,
+        log: Option<&Value>,
+        shows_stats: bool,
+        says: &mut Says,
+    ) {
         let mut map = proxy.back.clone();
+        if shows_stats {
+            map.set("stats", Value::map(statistics::page(proxy), proxy.span));
+        }
+        if let Some(log) = log {
+            map.set("log", log.clone());
+        }
         prepare(&mut map, proxy);
         without_idle_hash(&mut map);
         // Those of a `listen` are its frontend's, but for the ones that choose a server.
@@ -492,10 +528,16 @@ impl Out {
         for server in &proxy.servers {
             let mut keys = server.keys.clone();
             without_idle(&mut keys, &map, has_cookie, says);
-            if checks.is_some() && !server.checked.is_some_and(|(on, _)| on) {
+            let follows = keys.get("track").is_some();
+            if follows && let Some((true, span)) = server.checked {
+                let mend = "remove one of both: its state is either its own or the other's";
+                says.error(span, "`check` of a server that has `track`", mend);
+            }
+            if checks.is_some() && !follows && !server.checked.is_some_and(|(on, _)| on) {
                 keys.set("check", Value::plain("false", proxy.span));
             }
-            if let Some(own) = proxy.check.of_server(server, checks.as_ref()) {
+            let own = proxy.check.of_server(server, checks.as_ref());
+            if let Some(own) = own.filter(|_| !follows) {
                 keys.set("health_check", own);
             }
             match (server.agent, server.agent_keys.get("port")) {
@@ -518,51 +560,4 @@ impl Out {
         self.backends
             .set(&proxy.name, Value::map(ordered(map), proxy.span));
     }
-
-    /// A `listen` that shows statistics and nothing else.
-    fn stats(&mut self, proxy: &Proxy, says: &mut Says) {
-        if self.stats.is_some() {
-            says.error(
-                proxy.span,
-                "statistics are shown at a second place",
-                "keep one: lb has one stats endpoint",
-            );
-            return;
-        }
-        let mut map = Map::default();
-        let binds = match proxy.front.get("bind").map(|value| &value.what) {
-            Some(What::List(items)) => items.as_slice(),
-            _ => &[],
-        };
-        match binds {
-            [one] => map.set("bind", one.clone()),
-            [] => says.error(
-                proxy.span,
-                "statistics without a `bind`",
-                "write `bind *:1080`",
-            ),
-            [_, second, ..] => says.error(
-                second.span,
-                "statistics at a second address",
-                "keep one `bind`",
-            ),
-        }
-        map.0.extend(page(proxy).0);
-        self.stats = Some(Value::map(map, proxy.span));
-    }
-}
-
-/// What `stats` says of the page.
-fn page(proxy: &Proxy) -> Map {
-    let keys = proxy.stats.0.iter().filter(|key| key.name != "enable");
-    let mut map = Map(keys.cloned().collect());
-    if map.get("uri").is_none() {
-        // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
-        map.set("uri", Value::text("/haproxy?stats", proxy.span));
-    }
-    if map.get("auth").is_some() && map.get("realm").is_none() {
-        // `STATS_DEFAULT_REALM`, by which browsers know passwords.
-        map.set("realm", Value::text("HAProxy Statistics", proxy.span));
-    }
-    map
 }

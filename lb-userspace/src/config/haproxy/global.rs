@@ -10,7 +10,6 @@ use super::{
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
-    "description",
     "strict-limits",
     "node",
     "expose-experimental-directives",
@@ -99,11 +98,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("server-state-file", "lb keeps no such file yet"),
     ("server-state-base", "lb keeps no such file yet"),
     ("localpeer", "lb has no peers yet"),
-    ("log-tag", "the tag is `lb`"),
-    (
-        "log-send-hostname",
-        "lb sends the host's name as the kernel has it",
-    ),
     ("unix-bind", "write `mode`, `user` and `group` on each bind"),
 ];
 
@@ -168,6 +162,22 @@ impl Global {
                     self.keys.push("log", target);
                     self.logs = true;
                 }
+            }
+            "log-tag" => {
+                if let Some(tag) = says.need(line, 1, "a tag") {
+                    self.keys.set("log_tag", Value::text(tag, line.span_of(1)));
+                }
+            }
+            "log-send-hostname" => {
+                let name = match line.text(1) {
+                    "" => Value::plain("true", line.span()),
+                    name => Value::text(name, line.span_of(1)),
+                };
+                self.keys.set("log_send_hostname", name);
+            }
+            "description" => {
+                let words: Vec<&str> = line.words.iter().skip(1).map(|w| &*w.text).collect();
+                says.bases.description = Some(words.join(" "));
             }
             "stats" => self.stats(line, says),
             "set-var" | "set-var-fmt" => self.set_var(line, says),

@@ -3,7 +3,6 @@
 use super::{
     acl,
     lines::Line,
-    operators,
     proxy::Proxy,
     says::{Says, duration},
     value::{Map, Value, What},
@@ -357,49 +356,6 @@ impl Proxy {
             map.set("dynamic_cookie_key", key.clone());
         }
         self.back.set("cookie", Value::map(map, span));
-    }
-
-    pub(super) fn stats(&mut self, line: &Line, says: &mut Says) {
-        let span = line.span_of(1);
-        let rest = |at: usize| line.text(at).to_owned();
-        match line.text(1) {
-            "enable" => self.stats.set("enable", Value::plain("true", span)),
-            "uri" => self.stats.set("uri", Value::text(rest(2), line.span_of(2))),
-            "refresh" => {
-                // Seconds unless a unit is there.
-                let text = rest(2);
-                let text = if text.parse::<u64>().is_ok() {
-                    format!("{text}s")
-                } else {
-                    text
-                };
-                if let Some(time) = says.duration(&text, line.span_of(2)) {
-                    self.stats.set("refresh", time);
-                }
-            }
-            "realm" => self
-                .stats
-                .set("realm", Value::text(rest(2), line.span_of(2))),
-            "auth" => match line.text(2).split_once(':') {
-                Some((user, password)) if !user.is_empty() => {
-                    let value = Value::text(password, line.span_of(2));
-                    self.stats.inner("auth", span).set(user, value);
-                }
-                _ => says.error(
-                    line.span(),
-                    "`stats auth` without a user and a password",
-                    "write `stats auth USER:PASSWORD`",
-                ),
-            },
-            "admin" => {
-                if let Some(admin) = operators::admin(line, &self.acls, says) {
-                    self.stats.set("admin", admin);
-                }
-            }
-            "hide-version" | "show-legends" | "show-node" | "show-desc" | "show-modules" => {}
-            "scope" | "http-request" => says.unsupported(span, &format!("stats {}", line.text(1))),
-            other => says.unsupported(span, &format!("stats {other}")),
-        }
     }
 }
 

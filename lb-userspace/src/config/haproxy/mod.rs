@@ -30,6 +30,7 @@ mod says;
 mod sections;
 mod server;
 mod source;
+mod statistics;
 mod tcp;
 mod template;
 mod value;

@@ -55,13 +55,11 @@ pub(super) fn action(
                 Some(())
             })
         }
-        ("set-log-level", _) => action.need(1, "a level", says).and_then(|level| {
-            if level.text != "silent" {
-                says.unsupported(level.span, &format!("set-log-level {}", level.text));
-                return None;
-            }
-            map.set("set_log_level", Value::plain("silent", level.span));
-            Some(())
+        ("set-log-level", _) => action.need(1, "a level", says).map(|level| {
+            map.set(
+                "set_log_level",
+                Value::plain(level.text.as_str(), level.span),
+            );
         }),
         ("strict-mode", _) => {
             let message = "`strict-mode` is left out: lb has no change that it cannot make";

@@ -1,7 +1,5 @@
-//! `stats admin if COND`: who may change servers by the page of statistics.
-//!
-//! The condition is looked at where no rule runs, so only such are read as come to "everybody", "nobody" or "these
-//! addresses".
+//! `stats admin if COND`: who may change servers by the page of statistics. Where that comes to "everybody", "nobody" or
+//! "these addresses", it is said so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,12 +38,9 @@ pub(super) fn admin(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> 
             Some(Value::map(map, span))
         }
         None => {
-            says.warn(
-                line.span(),
-                "`stats admin` is left out: its condition is none of TRUE, LOCALHOST and `src`; servers are changed by \
-                 `lb server` and the admin socket",
-            );
-            None
+            let mut map = Map::default();
+            map.set("if", condition);
+            Some(Value::map(map, span))
         }
     }
 }

@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "send_name_header",
     "cookie",
     "log",
+    "log_tag",
     "log_format",
     "error_log_format",
     "dontlognull",

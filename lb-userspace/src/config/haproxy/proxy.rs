@@ -76,10 +76,8 @@ pub(super) struct Proxy {
     /// `stats` keywords.
     pub(super) stats: Map,
     pub(super) is_tcp: bool,
-    /// `log global`, or a log of its own.
-    pub(super) logs: bool,
-    /// Its own.
-    pub(super) own_logs: Vec<Value>,
+    /// `log` lines.
+    pub(super) logs: Vec<log::Wanted>,
 }
 
 impl Proxy {
@@ -113,8 +111,7 @@ impl Proxy {
             stats: Map::default(),
             // HAProxy's own default.
             is_tcp: true,
-            logs: false,
-            own_logs: Vec::new(),
+            logs: Vec::new(),
         }
     }
 
@@ -194,13 +191,14 @@ impl Proxy {
                 self.option(&line, false, says);
             }
             "no" if line.text(1) == "log" => {
-                self.logs = false;
-                self.own_logs.clear();
+                self.logs.clear();
             }
-            "log" => {
-                self.logs = true;
-                if line.text(1) != "global" {
-                    self.own_logs.extend(log::target(line, says));
+            "log" => self.log(line, says),
+            "log-tag" => {
+                if let Some(tag) = says.need(line, 1, "a tag") {
+                    let tag = Value::text(tag, line.span_of(1));
+                    self.front.set("log_tag", tag.clone());
+                    self.back.set("log_tag", tag);
                 }
             }
             "log-format" if self.fits(line, true, says) => {
@@ -312,8 +310,7 @@ impl Proxy {
             "backlog" | "rate-limit" if self.fits(line, true, says) => self.accepting(line, says),
             "fullconn" | "source" | "http-send-name-header" | "backlog" | "rate-limit" => {}
             "description" | "id" | "guid" | "enabled" | "max-keep-alive-queue" => {}
-            "log-tag"
-            | "grace"
+            "grace"
             | "load-server-state-from-file"
             | "server-state-file-name"
             | "max-session-srv-conns"

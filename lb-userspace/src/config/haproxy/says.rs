@@ -22,6 +22,8 @@ pub(super) struct Bases {
     pub(super) authorities: Option<String>,
     /// `ssl-server-verify none`: servers that do not say otherwise are taken for whom they say they are.
     pub(super) trusts_servers: bool,
+    /// `description` of `global`.
+    pub(super) description: Option<String>,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
     /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.

@@ -107,7 +107,7 @@ listen stats
 global:
   maxconn: 30000
   log:
-    - { target: \"udp://127.0.0.1\", facility: local0, level: info }
+    - { target: \"udp://127.0.0.1\", level: info }
   fast_path: { attach: off }
 
 defaults:

@@ -29,6 +29,8 @@ pub struct Cookie {
     pub maxlife: Option<Duration>,
     /// Servers without a value of their own get one that is computed of this.
     pub dynamic_key: Option<String>,
+    /// The key that operators may have that computed of.
+    pub unused_key: Option<String>,
 }
 
 impl Cookie {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Address, HealthCheck, InitAddr, ProxyVersion, Resolve};
+use super::{Address, HealthCheck, InitAddr, ProxyOptions, ProxyVersion, Resolve};
 use crate::tls::ServerOptions;
 
 /// A server of a backend.
@@ -36,6 +36,8 @@ pub struct Server {
     pub check: bool,
     /// Its own check, where it is not the backend's.
     pub health_check: Option<HealthCheck>,
+    /// The server whose state it follows instead, by backend and name.
+    pub track: Option<(String, String)>,
     /// The agent that is asked beside the check.
     pub agent_check: Option<HealthCheck>,
     /// After it has come up, its weight rises over this time.
@@ -50,8 +52,12 @@ pub struct Server {
     pub source: Option<SocketAddr>,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
+    /// The TLS that it would have if operators switched it on.
+    pub tls_off: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.
     pub send_proxy: Option<ProxyVersion>,
+    /// What it tells besides.
+    pub proxy_options: ProxyOptions,
 }
 
 /// `protocol`

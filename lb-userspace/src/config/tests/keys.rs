@@ -22,7 +22,7 @@ backends:
 "#,
         found: &[
             "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
-            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `stats_file`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log`, `set_var` or `fast_path`",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `stats_file`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log`, `log_tag`, `log_send_hostname`, `set_var` or `fast_path`",
             "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
             "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
         ],
@@ -164,7 +164,7 @@ backends:
 stats: { bind: "*:1080", auth: { admin: "$6$salt$hash" } }
 "#,
         found: &[
-            r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            r#"1:27 error: `target`: `tls://192.0.2.1` is no place that logs can go to => write `stderr`, `stdout`, `fd@3`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
             "2:25 error: `log_format`: header fields are gone when the line is written, and `hdr(host)` asks for them => keep what you need below `capture` and write `%hr` or `%[capture.req.hdr(0)]`, or in a variable: `set_var: { txn.name: … }` and `%[var(txn.name)]`",
             "4:26 error: unsupported: abstract unix sockets are not built yet => write a path such as `unix:/run/app.sock`",
             r#"4:41 error: unsupported: HTTP/3 frontends are not built yet => write a TCP address such as `"*:80"`"#,

@@ -302,11 +302,11 @@ backends:
 "#,
         found: &[
             "3:17 error: `target`: `stdrr` is no place that logs can go to => did you mean `stderr`?",
-            r#"4:17 error: `target`: `tls://127.0.0.1:514` is no place that logs can go to => write `stderr`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
+            r#"4:17 error: `target`: `tls://127.0.0.1:514` is no place that logs can go to => write `stderr`, `stdout`, `fd@3`, `journald`, `"udp://ADDR:PORT"`, `"tcp://ADDR:PORT"`, `unix:/dev/log` or the path of a file"#,
             "5:17 error: `target`: `loghost` is a host name, which is looked up for servers alone => write its IP address",
             "5:48 error: `facility` cannot be `local8` => did you mean `local0`?",
             "5:63 error: `level` cannot be `warn` => write `emerg`, `alert`, `crit`, `err`, `warning`, `notice`, `info` or `debug`",
-            "5:77 error: `format` cannot be `xml` => write `text` or `json`",
+            "5:77 error: `format` cannot be `xml` => write `text`, `json`, `local`, `rfc3164`, `rfc5424`, `priority`, `short`, `timed`, `iso` or `raw`",
             r#"6:7 error: `target` is missing in an entry of `log` => write `{ target: stderr }` or `{ target: "udp://127.0.0.1:514" }`"#,
             r#"7:7 error: an entry of `log` must be a mapping, this is a single value => write `{ target: "stderr" }`"#,
             "8:17 error: `target`: `/var/log/` is a folder => write the path of a file",

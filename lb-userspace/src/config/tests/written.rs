@@ -151,6 +151,7 @@ fn log_lines_of_ones_own() {
             no_null: true,
             no_normal: true,
             separate_errors: false,
+            ..LogOptions::default()
         }
     );
 }

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     daemon::amend,
     fastpath::DenyChanges,
-    rules::CarriedTable,
+    rules::{CarriedMap, CarriedTable},
+    tls::CarriedTls,
     topology::carried::{BackendState, Figure, FrontendState, ServerState, Spread},
 };
 
@@ -70,6 +71,10 @@ pub(super) enum Message {
     },
     /// A part of what a table holds.
     Table(CarriedTable),
+    /// A part of what a map says, if its file says something else.
+    Map(CarriedMap),
+    /// Of binds with TLS, by their addresses: keys of tickets, and exchanged certificates.
+    Tls(Vec<(String, CarriedTls)>),
     /// The kernel path's; its lock comes along.
     Kernel(DenyChanges),
     /// That was all that there is to know.

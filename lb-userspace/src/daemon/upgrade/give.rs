@@ -10,19 +10,20 @@ use std::{
         unix::{fs::MetadataExt, process::CommandExt},
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::{io::unix::AsyncFd, sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     VALUE, VARIABLE,
     channel::{Channel, FORMAT, Heard, Hello, MANY, MOST_SOCKETS, Message, Passed},
     listen, monotonic,
+    process::Process,
+    trust::Rights,
 };
 use crate::{
     admin::upgrade::Asked,
@@ -32,13 +33,12 @@ use crate::{
     },
     fastpath::succession::{self, Legacy},
     proxy::Shared,
+    tls::CarriedTls,
     topology::carried::Sent,
 };
 
 /// So much of what the new process says is kept, for whoever asked for it.
 const MOST_SAID: usize = 64 * 1024;
-/// Who may do everything.
-const ROOT: u32 = 0;
 /// How long one that was killed may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -52,6 +52,11 @@ enum GiveError {
          for its own user), and without it the file must belong to root, and nobody else may be able to write it"
     )]
     NotTrusted(String),
+    #[error(
+        "lb is process 1 here, the first of a container: with its end all others end too; start another container instead, or \
+         start lb by an init (`docker run --init`)"
+    )]
+    First,
     #[error("the new lb ended before it served ({0})")]
     Ended(String),
     #[error(
@@ -73,8 +78,6 @@ pub(in crate::daemon) struct Successor {
     pub(super) channel: Channel,
     pub(super) heard: mpsc::UnboundedReceiver<Heard>,
     pub(super) told: Arc<Mutex<Told>>,
-    /// Kept, so that nobody else gets its number as long as it is not looked after.
-    _child: Child,
 }
 
 impl Successor {
@@ -90,6 +93,9 @@ impl Successor {
 pub(super) struct Told {
     sent: Sent,
     accepted: (u64, u64),
+    /// Maps, in their order, as far as they were changed then.
+    maps: Vec<u64>,
+    tls: Vec<(String, CarriedTls)>,
 }
 
 impl Told {
@@ -114,6 +120,26 @@ impl Told {
         }
         Ok(())
     }
+
+    /// Tells what was changed of what files say.
+    fn tell_changes(&mut self, channel: &Channel, shared: &Shared) -> io::Result<()> {
+        let mut result = Ok(());
+        self.maps.resize(shared.topology.maps.len(), 0);
+        for (map, seen) in shared.topology.maps.iter().zip(&mut self.maps) {
+            *seen = map.carry(*seen, MANY, |part| {
+                if result.is_ok() {
+                    result = channel.send(&Message::Map(part), &[]);
+                }
+            });
+        }
+        result?;
+        let tls = shared.topology.tls_states();
+        if tls != self.tls {
+            self.tls.clone_from(&tls);
+            channel.send(&Message::Tls(tls), &[])?;
+        }
+        Ok(())
+    }
 }
 
 /// A path, with the device and inode that are there.
@@ -121,8 +147,7 @@ type File = (PathBuf, u64, u64);
 
 /// A process that may take this one's place.
 struct New {
-    child: Child,
-    exited: Option<AsyncFd<OwnedFd>>,
+    process: Process,
     channel: Channel,
     heard: mpsc::UnboundedReceiver<Heard>,
     said: Arc<Mutex<String>>,
@@ -162,6 +187,11 @@ impl Running {
             },
             request = stop => Err((GiveError::Stopping, Some(request))),
         };
+        let done = match done {
+            // Its last word.
+            Ok(_) if new.process.status().is_some() => Err((new.ended().await, None)),
+            done => done,
+        };
         match done {
             Ok(left) => (Ok(self.leave_to(new, left).await), None),
             Err((error, request)) => {
@@ -181,6 +211,9 @@ impl Running {
             path: path.display().to_string(),
             source,
         };
+        if std::process::id() == 1 {
+            return Err(GiveError::First);
+        }
         // Opened, so that what was looked at is what is started.
         let file = fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
@@ -211,7 +244,7 @@ impl Running {
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::from(OwnedFd::from(writer)));
-        let child = command.spawn().map_err(failed)?;
+        let process = Process::start(&mut command).map_err(failed)?;
         // Our copies of its ends.
         drop(command);
         let said = Arc::new(Mutex::new(String::new()));
@@ -220,13 +253,8 @@ impl Running {
         // Ends with the other end.
         let _ = reading.spawn(move || keep(reader, &into));
         let heard = listen(&channel).map_err(failed)?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let exited = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         Ok(New {
-            // SAFETY: an `OwnedFd` names the same descriptor at each call, and is dropped only after the `AsyncFd` around it
-            // has let go of it.
-            exited: exited.and_then(|fd| unsafe { AsyncFd::register(fd) }.ok()),
-            child,
+            process,
             channel,
             heard,
             said,
@@ -248,7 +276,7 @@ impl Running {
             confined: self.confined,
             kernel_path: self.fast_path.is_some(),
         };
-        let amendments = self.amendments.carried();
+        let amendments = self.amendments.carried(&self.shared.topology.rates);
         new.tell(move |channel| {
             channel.send(&Message::Hello(hello), &[])?;
             if let Some(amendments) = amendments {
@@ -283,9 +311,9 @@ impl Running {
                 channel.send(&Message::Kernel(denied), &[lock.as_fd()])?;
             }
             tell_states(channel, &shared)?;
-            told.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tell(channel, &shared)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.tell(channel, &shared)?;
+            told.tell_changes(channel, &shared)?;
             tell_tables(channel, &shared)?;
             channel.send(&Message::Told, &[])
         })
@@ -299,9 +327,9 @@ impl Running {
         new.tell(move |channel| {
             // What has been found out meanwhile.
             tell_states(channel, &shared)?;
-            told.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tell(channel, &shared)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.tell(channel, &shared)?;
+            told.tell_changes(channel, &shared)?;
             channel.send(&Message::Commit, &[])
         })
         .await?;
@@ -341,7 +369,8 @@ impl Running {
 
     /// The new process does everything: this one listens on nothing any more.
     async fn leave_to(&mut self, new: New, left: HashSet<String>) -> Successor {
-        let pid = new.child.id();
+        // Before it is called the main process: that is to be a child of whoever hears it.
+        let pid = new.process.release();
         notify::hand_over(pid);
         self.proxy.hand_over(left).await;
         if let Err(error) = self.stats.follow(None, Vec::new()) {
@@ -355,20 +384,14 @@ impl Running {
             channel: new.channel,
             heard: new.heard,
             told: new.told,
-            _child: new.child,
         }
     }
 
     /// The new process has come to nothing: it ends, and what was left to it goes on here. What it has said.
     async fn go_on(&mut self, mut new: New) -> String {
-        let _ = new.child.kill();
-        let ended = async {
-            if let Some(exited) = &new.exited {
-                let _ = exited.readable().await;
-            }
-        };
-        let _ = tokio::time::timeout(GONE, ended).await;
-        let _ = new.child.try_wait();
+        new.process.kill();
+        let _ = tokio::time::timeout(GONE, new.process.ended()).await;
+        let _ = new.process.status();
         // Only now: one that lives yet would take it for this one's end, and take over.
         new.channel.shut();
         if let Some(agent) = new.agent.take() {
@@ -420,16 +443,10 @@ impl New {
         &mut self,
         wanted: impl FnOnce(Message) -> Option<T>,
     ) -> Result<T, GiveError> {
-        let exited = async {
-            match &self.exited {
-                Some(exited) => drop(exited.readable().await),
-                None => std::future::pending().await,
-            }
-        };
         let heard = tokio::select! {
             biased;
             heard = self.heard.recv() => heard,
-            () = exited => None,
+            () = self.process.ended() => None,
         };
         let Some(heard) = heard else {
             return Err(self.ended().await);
@@ -449,17 +466,12 @@ impl New {
 
     /// It says nothing more: how it has ended, if it has.
     async fn ended(&mut self) -> GiveError {
-        let exited = async {
-            if let Some(exited) = &self.exited {
-                let _ = exited.readable().await;
-            }
-        };
         // One that has only closed its end is none either.
-        let _ = tokio::time::timeout(Duration::from_secs(1), exited).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.process.ended()).await;
         // Its last words may be on their way yet.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        GiveError::Ended(match self.child.try_wait() {
-            Ok(Some(status)) => status.to_string(),
+        GiveError::Ended(match self.process.status() {
+            Some(status) => status.to_string(),
             _ => "it has closed its end".to_owned(),
         })
     }
@@ -470,43 +482,6 @@ fn serving(message: Message) -> Option<HashSet<String>> {
     match message {
         Message::Serving { left } => Some(left.into_iter().collect()),
         _ => None,
-    }
-}
-
-/// What whoever has a binary started as this process gains by it.
-#[derive(Debug, Clone, Copy)]
-struct Rights {
-    user: u32,
-    capabilities: bool,
-}
-
-impl Rights {
-    /// Those of this process.
-    fn own() -> Self {
-        let none = rustix::thread::capabilities(None)
-            .is_ok_and(|sets| sets.permitted.is_empty() && sets.effective.is_empty());
-        Self {
-            user: rustix::process::geteuid().as_raw(),
-            capabilities: !none,
-        }
-    }
-
-    /// Whether they can run whatever they like with these rights as it is.
-    fn may_name(self, peer: Option<u32>) -> bool {
-        match peer {
-            Some(ROOT) => true,
-            Some(peer) => peer == self.user && !self.capabilities,
-            None => false,
-        }
-    }
-
-    /// Whether whoever asks may have a binary of this owner and mode started: not if that is a way to rights that they have
-    /// not. To use the admin socket is no right to run anything.
-    fn trust(self, asked: &Asked, owner: u32, mode: u32) -> bool {
-        // Of the user's own capabilities a file that the user can write would be a way to get them.
-        let well_owned = owner == ROOT || owner == self.user && !self.capabilities;
-        // A program of root's that reads what it is to do somewhere is none of lb.
-        self.may_name(asked.peer) || asked.binary.is_none() && well_owned && mode & 0o022 == 0
     }
 }
 
@@ -551,39 +526,5 @@ fn keep(mut reader: io::PipeReader, into: &Mutex<String>) {
         if into.len() < MOST_SAID {
             into.push_str(&said);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_has_lbs_rights_names_a_binary() {
-        const LB: u32 = 990;
-        const OTHER: u32 = 1000;
-        let may = |capabilities, peer, named: bool, owner, mode| {
-            let asked = Asked {
-                binary: named.then(|| "/opt/other".into()),
-                timeout: GONE,
-                peer,
-            };
-            let user = LB;
-            Rights { user, capabilities }.trust(&asked, owner, mode)
-        };
-        for capabilities in [false, true] {
-            assert!(may(capabilities, Some(ROOT), true, OTHER, 0o777));
-            // Nobody is known over TCP.
-            for peer in [Some(OTHER), None] {
-                assert!(!may(capabilities, peer, true, ROOT, 0o755), "{peer:?}");
-                assert!(may(capabilities, peer, false, ROOT, 0o755), "{peer:?}");
-                assert!(!may(capabilities, peer, false, ROOT, 0o775), "{peer:?}");
-                assert!(!may(capabilities, peer, false, OTHER, 0o755), "{peer:?}");
-            }
-        }
-        assert!(may(false, Some(LB), true, OTHER, 0o777));
-        assert!(!may(true, Some(LB), true, ROOT, 0o755));
-        assert!(may(false, Some(OTHER), false, LB, 0o755));
-        assert!(!may(true, Some(LB), false, LB, 0o755));
     }
 }

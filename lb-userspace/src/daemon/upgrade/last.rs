@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{Successor, channel::Message};
 use crate::{
+    admin::wish::ASK_AGAIN,
     daemon::{
         running::Running,
         signals::{Request, Signals},
@@ -17,12 +18,13 @@ use crate::{
 /// Between two words about what is left.
 const WORD: Duration = Duration::from_secs(1);
 
-/// Serves what has been accepted to its end, for `grace` at the most.
+/// Serves what has been accepted to its end, for `grace` at the most. What those are told who wish for something still.
 pub(in crate::daemon) async fn serve_last(
     mut successor: Successor,
     signals: &mut Signals,
     running: &mut Running,
-) {
+) -> String {
+    let elsewhere = format!("process {} {ASK_AGAIN}", successor.pid);
     let grace = running.config().global.grace;
     tracing::info!(
         "process {} has taken over; {} connections are served to their end here, for {grace:?} at most",
@@ -76,7 +78,7 @@ pub(in crate::daemon) async fn serve_last(
                 None => heard = false,
             },
             Some(wish) = running.wished.recv() => {
-                wish.refuse(format!("process {} has taken over: ask again", successor.pid));
+                wish.refuse(elsewhere.clone());
             }
             _ = words.tick(), if !silent => {
                 // Half of a word would be taken for another's begin: that was the last one then.
@@ -87,6 +89,7 @@ pub(in crate::daemon) async fn serve_last(
     if !silent {
         let _ = tell(&successor, running, 0);
     }
+    elsewhere
 }
 
 /// Tells the new process what has been counted, and how many are left. One that does not listen, or is gone, misses it.

@@ -20,7 +20,9 @@ use tokio::sync::mpsc;
 mod channel;
 mod give;
 mod last;
+mod process;
 mod take;
+mod trust;
 
 use channel::{Channel, Heard};
 pub(super) use give::Successor;

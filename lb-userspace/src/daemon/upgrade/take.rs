@@ -26,6 +26,7 @@ use crate::{
     fastpath::succession::{self, Legacy},
     observe::{path::SharedPathStatus, stats::Sources},
     proxy::{Lent, Shared},
+    rules::CarriedMap,
     topology::{
         Clock, Topology,
         carried::{self, BackendState, FrontendState, ServerState},
@@ -84,6 +85,8 @@ struct States {
     servers: Vec<ServerState>,
     frontends: Vec<FrontendState>,
     backends: Vec<BackendState>,
+    /// Of a map that is not whole yet.
+    map: Option<CarriedMap>,
 }
 
 impl Predecessor {
@@ -204,22 +207,38 @@ impl Predecessor {
     }
 
     /// All that may be refused is had: takes over what it knows. From then on it is not waited for in vain: should it go
-    /// away, this process serves all the same.
+    /// away, this process serves all the same, of what it has been told.
     ///
     /// # Errors
-    /// It goes away, or says what must not be left out and is not understood.
+    /// It says what must not be left out and is not understood.
     pub(in crate::daemon) fn take_states(&self, shared: &Shared) -> Result<(), UpgradeError> {
-        self.channel.send(&Message::Prepared, &[])?;
         let mut states = States::default();
+        // One that has gone is heard of below.
+        let _ = self.channel.send(&Message::Prepared, &[]);
         loop {
-            let Some(heard) = self.channel.receive()? else {
-                return Err(UpgradeError::Broken("it has gone".to_owned()));
-            };
-            if let Next::End = states.hear(heard, shared)? {
-                break;
+            match self.channel.receive() {
+                Ok(Some(heard)) => {
+                    if let Next::End = states.hear(heard, shared)? {
+                        break;
+                    }
+                }
+                Ok(None) => {
+                    self.has_gone();
+                    break;
+                }
+                Err(error) if gone(&error) => {
+                    self.has_gone();
+                    break;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         states.settle(&shared.topology)
+    }
+
+    fn has_gone(&self) {
+        let pid = self.hello.pid;
+        tracing::warn!("the lb before (pid {pid}) has ended before it had told all that it knew");
     }
 
     /// Whether it can be let go: not if its kernel path would have no agent, although the file wants one.
@@ -394,6 +413,8 @@ impl States {
                 shared.accept_errors.add(errors);
             }
             Message::Table(part) => self.take_table(part, &shared.topology),
+            Message::Map(part) => self.take_map(part, &shared.topology),
+            Message::Tls(states) => shared.topology.take_tls(&states),
             Message::Kernel(denied) => {
                 if let Some(lock) = descriptors.into_iter().next() {
                     Legacy { lock, denied }.take_over();
@@ -410,6 +431,31 @@ impl States {
             .take_states(&self.servers, &self.backends)
             .and_then(|()| topology.take_frontends(&self.frontends))
             .map_err(UpgradeError::State)
+    }
+
+    fn take_map(&mut self, part: CarriedMap, topology: &Topology) {
+        let whole = match self.map.take() {
+            Some(mut begun) if begun.path == part.path => {
+                begun.append(part);
+                begun
+            }
+            _ => part,
+        };
+        if !whole.last {
+            self.map = Some(whole);
+            return;
+        }
+        // One that the file has no longer is nobody's.
+        let Some(map) = topology.maps.iter().find(|map| whole.is_of(map)) else {
+            return;
+        };
+        let why = match map.take(&whole) {
+            Ok(true) => return,
+            Ok(false) => "the file has changed".to_owned(),
+            Err(problem) => problem.message,
+        };
+        let path = whole.path.display();
+        tracing::warn!("what was changed of {path} while lb ran is left out: {why}");
     }
 
     fn take_table(&self, mut part: crate::rules::CarriedTable, topology: &Topology) {
@@ -440,6 +486,12 @@ impl States {
             tracing::warn!("the table {name} is made otherwise than before, and begins empty");
         }
     }
+}
+
+/// Whether an error means that nobody is there any more.
+fn gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind())
 }
 
 fn broken(unknown: Unknown) -> UpgradeError {

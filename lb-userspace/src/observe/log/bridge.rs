@@ -18,12 +18,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, layer::Context, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use super::{
-    level::Level,
-    rfc3164::push_line,
-    sink::{Line, Sink},
-    target::stamp,
-};
+use super::{level::Level, rfc3164::push_line, sink::Sink, target::stamp};
 use crate::config::model::{LogDestination, LogFormat, LogTarget};
 
 /// Environment variable that sets what the daemon itself says, in `RUST_LOG`'s syntax (`debug`, `lb::health=trace`).
@@ -59,12 +54,12 @@ fn with_debugging(configured: &[LogTarget], debugging: bool) -> Vec<LogTarget> {
     let mut targets = configured.to_vec();
     if debugging {
         targets.retain(|target| target.target != LogDestination::Stderr);
-        targets.push(LogTarget {
-            target: LogDestination::Stderr,
-            facility: 16,
-            level: Level::Debug as u8,
-            format: LogFormat::Text,
-        });
+        targets.push(LogTarget::new(
+            LogDestination::Stderr,
+            16,
+            Level::Debug as u8,
+            LogFormat::Text,
+        ));
     }
     targets
 }
@@ -81,15 +76,7 @@ impl<S: Subscriber> Layer<S> for Bridge {
             Some(sink) => sink.event(level, &text),
             None => {
                 let mut out = String::new();
-                stamp(
-                    &mut out,
-                    &Line {
-                        level,
-                        at: SystemTime::now(),
-                        text: None,
-                        json: None,
-                    },
-                );
+                stamp(&mut out, SystemTime::now(), level);
                 push_line(&mut out, &text);
                 // Without standard error there is nowhere left to say so.
                 let _ = std::io::stderr().write_all(out.as_bytes());
@@ -143,12 +130,12 @@ mod tests {
 
     #[test]
     fn debugging_opens_standard_error_to_everything() {
-        let configured = [LogTarget {
-            target: LogDestination::Stderr,
-            facility: 16,
-            level: Level::Err as u8,
-            format: LogFormat::Json,
-        }];
+        let configured = [LogTarget::new(
+            LogDestination::Stderr,
+            16,
+            Level::Err as u8,
+            LogFormat::Json,
+        )];
         assert_eq!(with_debugging(&configured, false), configured);
         let debugging = with_debugging(&configured, true);
         assert_eq!(debugging.len(), 1);

@@ -37,6 +37,12 @@ impl Level {
         Self::Debug,
     ];
 
+    /// That of a number; what exceeds them is the least.
+    pub fn of(number: u8) -> Self {
+        let at = usize::from(number).min(Self::ALL.len() - 1);
+        Self::ALL[at]
+    }
+
     /// HAProxy's name of it.
     pub const fn name(self) -> &'static str {
         match self {

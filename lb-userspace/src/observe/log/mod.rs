@@ -18,6 +18,7 @@ pub mod rfc3164;
 pub mod sink;
 mod stream;
 pub mod target;
+mod targets;
 pub mod tcplog;
 pub mod termination;
 

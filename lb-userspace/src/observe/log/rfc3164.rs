@@ -1,63 +1,151 @@
-//! The BSD syslog frame (RFC 3164) as HAProxy writes it: priority, local time, tag, no host name.
+//! What a line has in front: a syslog frame, of RFC 3164 as HAProxy writes it (priority, local time, tag, no host name), or
+//! one of HAProxy's other formats.
 
 use std::{
     fmt::Write,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{clock::Calendar, level::Level};
+use crate::config::model::{LogFormat, LogTarget};
 
 /// The tag before the process id.
 pub const TAG: &str = "lb";
 
 /// What a line has in front, kept as long as it stays the same: most lines of a second have the same.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Front {
-    /// What it was made of: facility, level, second, process.
-    of: Option<(u8, Level, u64, u32)>,
+    format: LogFormat,
+    facility: u8,
+    tag: Arc<str>,
+    host: Option<Arc<str>>,
+    /// What it was made of: level, second, process.
+    of: Option<(Level, u64, u32)>,
     text: String,
 }
 
 impl Front {
-    /// Appends `<PRI>Mmm dd hh:mm:ss lb[PID]: MESSAGE` and a line end to `out`.
+    /// That of a target's lines. What says nothing of it has a frame of RFC 3164.
+    pub fn new(target: &LogTarget) -> Self {
+        let format = match (target.format, &target.host) {
+            (LogFormat::Text | LogFormat::Json, None) => LogFormat::Local,
+            (LogFormat::Text | LogFormat::Json, Some(_)) => LogFormat::Rfc3164,
+            (other, _) => other,
+        };
+        Self {
+            format,
+            facility: target.facility,
+            tag: target.tag.clone().unwrap_or_else(|| TAG.into()),
+            host: target.host.clone(),
+            of: None,
+            text: String::new(),
+        }
+    }
+
+    /// Whose lines these are.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Appends what comes before `message`, the message and a line end to `out`, such as
+    /// `<PRI>Mmm dd hh:mm:ss lb[PID]: MESSAGE`.
     ///
-    /// `facility` is 0–23. The line end is HAProxy's: receivers strip it, and it separates lines where one does not.
+    /// The line end is HAProxy's: receivers strip it, and it separates lines where one does not.
     pub fn frame(
         &mut self,
         out: &mut String,
-        facility: u8,
         level: Level,
         at: SystemTime,
         pid: u32,
         message: &str,
     ) {
-        let second = at
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let of = Some((facility, level, second, pid));
-        if self.of != of {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let of = Some((level, since.as_secs(), pid));
+        let has_fraction = matches!(
+            self.format,
+            LogFormat::Rfc5424 | LogFormat::Timed | LogFormat::Iso
+        );
+        if self.of != of || has_fraction {
             self.of = of;
-            front(&mut self.text, facility, level, at, pid);
+            self.write(level, at, since.subsec_micros(), pid);
         }
         out.push_str(&self.text);
         push_line(out, message);
     }
+
+    fn write(&mut self, level: Level, at: SystemTime, micros: u32, pid: u32) {
+        let priority = u16::from(self.facility) * 8 + level as u16;
+        let severity = level as u8;
+        let (tag, host) = (&*self.tag, self.host.as_deref());
+        let at = Calendar::local(at);
+        let out = &mut self.text;
+        out.clear();
+        // A String takes everything.
+        let _ = match self.format {
+            LogFormat::Raw => Ok(()),
+            LogFormat::Priority => write!(out, "<{priority}>"),
+            LogFormat::Short => write!(out, "<{severity}>"),
+            LogFormat::Timed => write!(out, "<{severity}>{} ", Iso(at, micros)),
+            LogFormat::Iso => write!(out, "{} ", Iso(at, micros)),
+            LogFormat::Rfc5424 => write!(
+                out,
+                "<{priority}>1 {} {} {tag} {pid} - - ",
+                Iso(at, micros),
+                host.unwrap_or("-")
+            ),
+            LogFormat::Rfc3164 => write!(
+                out,
+                "<{priority}>{} {} {tag}[{pid}]: ",
+                Bsd(at),
+                host.unwrap_or("localhost")
+            ),
+            LogFormat::Local | LogFormat::Text | LogFormat::Json => {
+                write!(out, "<{priority}>{} {tag}[{pid}]: ", Bsd(at))
+            }
+        };
+    }
 }
 
-fn front(out: &mut String, facility: u8, level: Level, at: SystemTime, pid: u32) {
-    out.clear();
-    let priority = u16::from(facility) * 8 + level as u16;
-    let at = Calendar::local(at);
-    // A String takes everything.
-    let _ = write!(
-        out,
-        "<{priority}>{} {:2} {:02}:{:02}:{:02} {TAG}[{pid}]: ",
-        at.month_name(),
-        at.day,
-        at.hour,
-        at.minute,
-        at.second
-    );
+/// `Nov 27 15:08:11`
+struct Bsd(Calendar);
+
+impl std::fmt::Display for Bsd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = &self.0;
+        write!(
+            f,
+            "{} {:2} {:02}:{:02}:{:02}",
+            at.month_name(),
+            at.day,
+            at.hour,
+            at.minute,
+            at.second
+        )
+    }
+}
+
+/// `2026-11-27T15:08:14.325611+00:00`, as HAProxy writes it.
+struct Iso(Calendar, u32);
+
+impl std::fmt::Display for Iso {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(at, micros) = self;
+        let sign = if at.offset < 0 { '-' } else { '+' };
+        let minutes = at.offset.unsigned_abs() / 60;
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{micros:06}{sign}{:02}:{:02}",
+            at.year,
+            at.month + 1,
+            at.day,
+            at.hour,
+            at.minute,
+            at.second,
+            minutes / 60,
+            minutes % 60
+        )
+    }
 }
 
 /// Appends `message` so that it stays one line, and ends it.
@@ -80,44 +168,81 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::model::LogDestination;
+
+    fn front(format: LogFormat, tag: Option<&str>, host: Option<&str>) -> Front {
+        Front::new(&LogTarget {
+            tag: tag.map(Into::into),
+            host: host.map(Into::into),
+            ..LogTarget::new(LogDestination::Stderr, 16, 7, format)
+        })
+    }
 
     #[test]
     fn priority_is_facility_times_eight_plus_level() {
-        let (mut front, mut out) = (Front::default(), String::new());
+        let (mut front, mut out) = (front(LogFormat::Text, None, None), String::new());
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_420);
-        front.frame(&mut out, 16, Level::Info, at, 42, "hello");
+        front.frame(&mut out, Level::Info, at, 42, "hello");
         assert!(out.starts_with("<134>Nov "), "{out}");
         assert!(out.ends_with(" lb[42]: hello\n"), "{out}");
         assert_eq!(out.len(), "<134>Nov 22 23:40:07 lb[42]: hello\n".len());
         out.clear();
-        front.frame(&mut out, 16, Level::Emerg, at, 42, "x");
+        front.frame(&mut out, Level::Emerg, at, 42, "x");
         assert!(out.starts_with("<128>"));
         out.clear();
-        front.frame(
-            &mut out,
-            16,
-            Level::Emerg,
-            at + Duration::from_secs(1),
-            42,
-            "x",
-        );
+        front.frame(&mut out, Level::Emerg, at + Duration::from_secs(1), 42, "x");
         assert!(
             out.ends_with(":21 lb[42]: x\n") || !out.contains(":20 "),
             "{out}"
         );
     }
 
+    /// As HAProxy 2.6 wrote them, without the times.
+    #[test]
+    fn formats_are_haproxys() {
+        use LogFormat::{Iso, Local, Priority, Raw, Rfc3164, Rfc5424, Short, Text, Timed};
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_400_420_325_611);
+        let of = |format, tag, host| {
+            let mut out = String::new();
+            front(format, tag, host).frame(&mut out, Level::Info, at, 7, "text");
+            let digits: String = out
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '9' } else { c })
+                .collect();
+            digits.replace("+99:99", "Z").replace("-99:99", "Z")
+        };
+        let (bsd, iso) = ("Nov 99 99:99:99", "9999-99-99T99:99:99.999999Z");
+        assert_eq!(
+            of(Local, None, Some("h")),
+            format!("<999>{bsd} lb[9]: text\n")
+        );
+        assert_eq!(
+            of(Text, Some("t"), Some("h")),
+            format!("<999>{bsd} h t[9]: text\n")
+        );
+        assert_eq!(
+            of(Rfc3164, None, None),
+            format!("<999>{bsd} localhost lb[9]: text\n")
+        );
+        assert_eq!(
+            of(Rfc5424, None, None),
+            format!("<999>9 {iso} - lb 9 - - text\n")
+        );
+        assert_eq!(
+            of(Rfc5424, Some("t"), Some("h")),
+            format!("<999>9 {iso} h t 9 - - text\n")
+        );
+        assert_eq!(of(Priority, None, None), "<999>text\n");
+        assert_eq!(of(Short, None, None), "<9>text\n");
+        assert_eq!(of(Timed, None, None), format!("<9>{iso} text\n"));
+        assert_eq!(of(Iso, None, None), format!("{iso} text\n"));
+        assert_eq!(of(Raw, Some("t"), Some("h")), "text\n");
+    }
+
     #[test]
     fn a_message_stays_one_line() {
-        let mut out = String::new();
-        Front::default().frame(
-            &mut out,
-            16,
-            Level::Info,
-            SystemTime::UNIX_EPOCH,
-            1,
-            "a\nb\r",
-        );
+        let (mut front, mut out) = (front(LogFormat::Text, None, None), String::new());
+        front.frame(&mut out, Level::Info, SystemTime::UNIX_EPOCH, 1, "a\nb\r");
         assert!(out.ends_with(": a b \n"));
     }
 }

@@ -16,10 +16,14 @@ use super::{
     level::Level,
     record::{Common, HttpRecord, TcpRecord},
     target::{Target, TargetError},
+    targets::Targets,
     tcplog,
     termination::Cause,
 };
-use crate::config::model::{AccessLog, LogDestination, LogFormat, LogTarget};
+use crate::{
+    config::model::{AccessLog, LogDestination, LogFormat, LogOptions, LogTarget, LogTo, ProxyLog},
+    rules::LogLevel,
+};
 
 /// Lines that may wait. At a hundred thousand a second this is what a stalled receiver may cost before lines are lost.
 const QUEUE: usize = 16 * 1024;
@@ -38,6 +42,7 @@ const USUAL_LINE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) level: Level,
+    pub(super) to: LogTo,
     pub(super) at: SystemTime,
     /// For targets that want text, if any does.
     pub(super) text: Option<Box<str>>,
@@ -59,8 +64,10 @@ struct Shared {
     text_level: AtomicI16,
     /// The same for JSON targets.
     json_level: AtomicI16,
+    /// Whether a proxy's own target wants JSON.
+    json: AtomicBool,
     /// What lines go to from now on, until the thread has taken it.
-    next: Mutex<Option<Vec<Target>>>,
+    next: Mutex<Option<Targets>>,
     stop: AtomicBool,
     /// The thread is about to park, or has.
     idle: AtomicBool,
@@ -99,6 +106,7 @@ impl Sink {
         self.shared
             .json_level
             .store(targets.json_level, Ordering::Relaxed);
+        self.shared.json.store(targets.json, Ordering::Relaxed);
     }
 
     /// Logs a finished request.
@@ -107,7 +115,7 @@ impl Sink {
             return;
         };
         self.access(
-            level,
+            (level, &record.common.options),
             |out| match record.common.format {
                 AccessLog::Http => httplog::write(out, record),
                 AccessLog::Tcp => tcplog::write(
@@ -133,7 +141,7 @@ impl Sink {
             return;
         };
         self.access(
-            level,
+            (level, &record.common.options),
             |out| match record.common.format {
                 // A connection has no request, so that `http` on a TCP frontend means the TCP line.
                 AccessLog::Http | AccessLog::Tcp => tcplog::write(out, record),
@@ -149,13 +157,20 @@ impl Sink {
 
     /// Logs a message of the daemon, such as a server's change of state.
     pub fn event(&self, level: Level, message: &str) {
+        self.event_of(LogTo::GLOBAL, level, message);
+    }
+
+    /// The same of a proxy, to whose targets it goes if it has its own.
+    pub fn event_of(&self, to: LogTo, level: Level, message: &str) {
         let at = SystemTime::now();
+        let wanted = self.wanted(to, level);
         self.push(Line {
             level,
+            to,
             at,
-            text: self.wants_text(level).then(|| message.into()),
-            json: self
-                .wants_json(level)
+            text: wanted.text.then(|| message.into()),
+            json: wanted
+                .json
                 .then(|| json::event(level, at, message).into_boxed_str()),
         });
     }
@@ -174,39 +189,59 @@ impl Sink {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody may want the lines of requests and connections: those of errors may be more urgent than others.
-    pub fn wants_access(&self) -> bool {
-        self.wants_text(Level::Err) || self.wants_json(Level::Err)
+    /// Whether anybody may want the line of a request or a connection: that of an error may be more urgent than others.
+    pub fn wants(&self, options: &LogOptions) -> bool {
+        let level = match options.level {
+            _ if options.off => return false,
+            Some(LogLevel::Silent) => return false,
+            Some(LogLevel::Is(level)) => Level::of(level),
+            None => Level::Err,
+        };
+        if options.least.is_some_and(|least| level as u8 > least) {
+            return false;
+        }
+        let wanted = self.wanted(options.to, level);
+        wanted.text || wanted.json
     }
 
-    fn wants_text(&self, level: Level) -> bool {
-        level as i16 <= self.shared.text_level.load(Ordering::Relaxed)
-    }
-
-    fn wants_json(&self, level: Level) -> bool {
-        level as i16 <= self.shared.json_level.load(Ordering::Relaxed)
+    /// In which forms a line is wanted. A proxy's own targets are known to the thread alone: what none of them takes is
+    /// dropped there.
+    fn wanted(&self, to: LogTo, level: Level) -> Wanted {
+        let of = |limit: &AtomicI16| level as i16 <= limit.load(Ordering::Relaxed);
+        if to == LogTo::GLOBAL {
+            return Wanted {
+                text: of(&self.shared.text_level),
+                json: of(&self.shared.json_level),
+            };
+        }
+        Wanted {
+            text: true,
+            json: of(&self.shared.json_level) || self.shared.json.load(Ordering::Relaxed),
+        }
     }
 
     fn access(
         &self,
-        level: Level,
+        (level, options): (Level, &LogOptions),
         text: impl FnOnce(&mut String) -> std::fmt::Result,
         json: impl FnOnce() -> String,
     ) {
-        let (wants_text, wants_json) = (self.wants_text(level), self.wants_json(level));
-        if !wants_text && !wants_json {
+        let wanted = self.wanted(options.to, level);
+        let taken = options.least.is_none_or(|least| level as u8 <= least);
+        if !taken || (!wanted.text && !wanted.json) {
             return;
         }
         self.push(Line {
             level,
+            to: options.to,
             at: SystemTime::now(),
-            text: wants_text.then(|| {
+            text: wanted.text.then(|| {
                 let mut out = String::with_capacity(USUAL_LINE);
                 // A String takes everything.
                 let _ = text(&mut out);
                 out.into_boxed_str()
             }),
-            json: wants_json.then(|| json().into_boxed_str()),
+            json: wanted.json.then(|| json().into_boxed_str()),
         });
     }
 
@@ -228,10 +263,17 @@ impl Sink {
     }
 }
 
+/// In which forms a line is wanted.
+struct Wanted {
+    text: bool,
+    json: bool,
+}
+
 /// Targets that are open, and nothing yet that writes to them.
 #[derive(Debug)]
 pub struct Opened {
-    targets: Vec<Target>,
+    targets: Targets,
+    json: bool,
     text_level: i16,
     json_level: i16,
 }
@@ -242,32 +284,41 @@ impl Opened {
     /// # Errors
     /// A target that cannot be opened.
     pub fn open(targets: &[LogTarget]) -> Result<Self, StartError> {
-        let fallback = [LogTarget {
-            target: LogDestination::Stderr,
-            facility: 16,
-            level: Level::Notice as u8,
-            format: LogFormat::Text,
-        }];
+        Self::open_all(targets, &[])
+    }
+
+    /// The same with the targets of proxies.
+    ///
+    /// # Errors
+    /// A target that cannot be opened.
+    pub fn open_all(targets: &[LogTarget], proxies: &[ProxyLog]) -> Result<Self, StartError> {
+        let fallback = [LogTarget::new(
+            LogDestination::Stderr,
+            16,
+            Level::Notice as u8,
+            LogFormat::Text,
+        )];
         let targets = if targets.is_empty() {
             &fallback
         } else {
             targets
         };
-        let wanted = |format| {
+        let wanted = |json| {
             targets
                 .iter()
-                .filter(|target| target.format == format)
+                .filter(|target| (target.format == LogFormat::Json) == json)
                 .map(|target| i16::from(target.level))
                 .max()
                 .unwrap_or(-1)
         };
         Ok(Self {
-            targets: targets
+            targets: Targets::open(targets, proxies)?,
+            json: proxies
                 .iter()
-                .map(Target::open)
-                .collect::<Result<Vec<_>, _>>()?,
-            text_level: wanted(LogFormat::Text),
-            json_level: wanted(LogFormat::Json),
+                .flat_map(|proxy| &proxy.targets)
+                .any(|target| target.format == LogFormat::Json),
+            text_level: wanted(false),
+            json_level: wanted(true),
         })
     }
 
@@ -279,6 +330,7 @@ impl Opened {
         let shared = Arc::new(Shared {
             text_level: AtomicI16::new(self.text_level),
             json_level: AtomicI16::new(self.json_level),
+            json: AtomicBool::new(self.json),
             next: Mutex::new(None),
             stop: AtomicBool::new(false),
             idle: AtomicBool::new(false),
@@ -323,9 +375,11 @@ fn level_of(common: &Common<'_>, status: Option<u16>) -> Option<Level> {
         || common.retries > 0
         || !matches!(common.termination.cause, Cause::Normal | Cause::Local)
         || status.is_some_and(|status| status >= 500);
-    match failed {
-        true if options.separate_errors => Some(Level::Err),
-        false if options.no_normal => None,
+    match (options.level, failed) {
+        (_, false) if options.no_normal => None,
+        (Some(LogLevel::Silent), _) => None,
+        (Some(LogLevel::Is(level)), _) => Some(Level::of(level)),
+        (None, true) if options.separate_errors => Some(Level::Err),
         _ => Some(Level::Info),
     }
 }
@@ -359,13 +413,13 @@ impl Drop for Writer {
     }
 }
 
-fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec<Target>) {
+fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Targets) {
     let pid = std::process::id();
     loop {
         let stopping = shared.stop.load(Ordering::SeqCst);
         let next = shared.next.lock();
         if let Some(next) = next.unwrap_or_else(PoisonError::into_inner).take() {
-            for target in &mut targets {
+            for target in targets.open_mut() {
                 // What a stream does not take at once is lost with it.
                 target.flush();
             }
@@ -377,9 +431,7 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
             match lines.try_recv() {
                 Ok(line) => {
                     wrote = true;
-                    for target in &mut targets {
-                        failed += target.add(&line, pid);
-                    }
+                    failed += targets.add(&line, pid);
                     written += 1;
                 }
                 Err(TryRecvError::Empty) => break,
@@ -389,7 +441,7 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
                 }
             }
         }
-        for target in &mut targets {
+        for target in targets.open_mut() {
             failed += target.send();
         }
         shared.failed.fetch_add(failed, Ordering::Relaxed);
@@ -399,12 +451,13 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Vec
         }
         // What a stream did not take at once.
         let waiting = targets
+            .open_mut()
             .iter_mut()
             .filter_map(|target| target.flush().then_some(()))
             .count();
         if stopping {
             let deadline = Instant::now() + LAST;
-            while targets.iter_mut().any(Target::flush) && Instant::now() < deadline {
+            while targets.open_mut().iter_mut().any(Target::flush) && Instant::now() < deadline {
                 thread::sleep(BATCH);
             }
             return;

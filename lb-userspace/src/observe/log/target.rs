@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::{fs::MetadataExt, net::UnixDatagram},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -15,6 +15,7 @@ use super::{
     batch::Batch,
     clock::Calendar,
     journal,
+    level::Level,
     rfc3164::{Front, push_line},
     sink::Line,
     stream::Stream,
@@ -51,7 +52,9 @@ pub enum TargetError {
 pub(super) struct Target {
     facility: u8,
     level: u8,
+    min_level: u8,
     format: LogFormat,
+    len: Option<usize>,
     output: Output,
     front: Front,
     batch: Batch,
@@ -74,8 +77,11 @@ enum Output {
         to: SocketAddrAny,
     },
     Stream(Stream),
+    Stdout,
     Stderr,
     File(LogFile),
+    /// What it was started with, opened anew: it is another's to close.
+    Descriptor(File),
 }
 
 impl Target {
@@ -102,48 +108,65 @@ impl Target {
                 })?;
                 Output::Journal { socket, to }
             }
+            LogDestination::Stdout => Output::Stdout,
             LogDestination::Stderr => Output::Stderr,
+            LogDestination::Descriptor(number) => {
+                let path = PathBuf::from(format!("/dev/fd/{number}"));
+                let opened = OpenOptions::new().append(true).open(&path);
+                Output::Descriptor(opened.map_err(|source| TargetError::File { path, source })?)
+            }
             LogDestination::File(path) => Output::File(LogFile::open(path.clone())?),
         };
         Ok(Self {
             facility: target.facility,
             level: target.level,
+            min_level: target.min_level,
             format: target.format,
+            len: target.len,
             output,
-            front: Front::default(),
+            front: Front::new(target),
             batch: Batch::default(),
         })
     }
 
-    /// Takes `line` if it is severe enough for this target. Returns how many lines could not be sent to make room for it.
+    /// Whether lines of `level` are severe enough for this target.
+    pub(super) fn wants(&self, level: Level) -> bool {
+        level as u8 <= self.level
+    }
+
+    /// Takes `line`. Returns how many lines could not be sent to make room for it.
     pub(super) fn add(&mut self, line: &Line, pid: u32) -> u64 {
-        if line.level as u8 > self.level {
-            return 0;
-        }
         let message = match self.format {
-            LogFormat::Text => &line.text,
             LogFormat::Json => &line.json,
+            _ => &line.text,
         };
+        let level = Level::of((line.level as u8).max(self.min_level));
         let Some(message) = message else {
             return 0;
         };
-        let (facility, front) = (self.facility, &mut self.front);
-        match &self.output {
-            Output::Journal { .. } => self
+        let (facility, front, len) = (self.facility, &mut self.front, self.len);
+        let is_syslog = matches!(
+            self.output,
+            Output::Udp { .. } | Output::Unix { .. } | Output::Stream(_)
+        );
+        let is_named = !matches!(self.format, LogFormat::Text | LogFormat::Json);
+        match (&self.output, self.format) {
+            (Output::Journal { .. }, _) => self
                 .batch
-                .add(|out| journal::entry(out, facility, line.level, pid, message)),
-            Output::Udp { .. } | Output::Unix { .. } | Output::Stream(_) => self
-                .batch
-                .add(|out| front.frame(out, facility, line.level, line.at, pid, message)),
-            Output::Stderr | Output::File(_) => {
-                let stamped = self.format == LogFormat::Text;
-                self.batch.add(|out| {
-                    if stamped {
-                        stamp(out, line);
-                    }
-                    push_line(out, message);
-                });
-            }
+                .add(|out| journal::entry(out, (facility, level), front.tag(), pid, message)),
+            _ if is_syslog || is_named => self.batch.add(|out| {
+                let begin = out.len();
+                front.frame(out, level, line.at, pid, message);
+                cut(out, begin, len);
+            }),
+            (_, format) => self.batch.add(|out| {
+                let begin = out.len();
+                if format == LogFormat::Text {
+                    stamp(out, line.at, level);
+                }
+                push_line(out, message);
+                cut(out, begin, len);
+            }),
         }
         if self.batch.is_full() { self.send() } else { 0 }
     }
@@ -162,7 +185,9 @@ impl Target {
             } => batch.send_udp(socket, *to, together),
             Output::Unix { socket, to } | Output::Journal { socket, to } => batch.send(socket, to),
             Output::Stream(stream) => batch.each(|line| stream.send(line)),
+            Output::Stdout => batch.write(&mut io::stdout().lock()),
             Output::Stderr => batch.write(&mut io::stderr().lock()),
+            Output::Descriptor(file) => batch.write(file),
             Output::File(file) => batch.write(file.current()),
         }
     }
@@ -176,10 +201,22 @@ impl Target {
     }
 }
 
+/// Cuts the line from `begin` on to `len` bytes, its end not among them.
+fn cut(out: &mut String, begin: usize, len: Option<usize>) {
+    let Some(len) = len else { return };
+    let end = begin.saturating_add(len);
+    if out.len() <= end + 1 {
+        return;
+    }
+    let end = (begin..=end).rev().find(|&end| out.is_char_boundary(end));
+    out.truncate(end.unwrap_or(begin));
+    out.push('\n');
+}
+
 /// `2026-11-23 02:30:20.251 notice  `, the beginning of a text line that no syslog daemon stamps.
-pub(super) fn stamp(out: &mut String, line: &Line) {
+pub(super) fn stamp(out: &mut String, at: SystemTime, level: Level) {
     use std::fmt::Write as _;
-    let at = Calendar::local(line.at);
+    let at = Calendar::local(at);
     // A String takes everything.
     let _ = write!(
         out,
@@ -191,7 +228,7 @@ pub(super) fn stamp(out: &mut String, line: &Line) {
         at.minute,
         at.second,
         at.millisecond,
-        line.level
+        level
     );
 }
 

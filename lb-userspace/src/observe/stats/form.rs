@@ -1,5 +1,7 @@
 //! `application/x-www-form-urlencoded`: what forms send and queries hold.
 
+use crate::percent::{self, Plus};
+
 /// The names and values of `text`, in their order.
 pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = (String, String)> {
     text.split(|&b| b == b'&')
@@ -12,39 +14,13 @@ pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = (String, String)> {
 }
 
 fn plain(text: &[u8]) -> String {
-    let digit = |at: usize| char::from(*text.get(at)?).to_digit(16);
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        at += 1;
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => match (digit(at), digit(at + 1)) {
-                // Two digits of four bits fit.
-                (Some(high), Some(low)) => {
-                    out.push((high << 4 | low) as u8);
-                    at += 2;
-                }
-                _ => out.push(byte),
-            },
-            _ => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&percent::decoded_as_far(text, Plus::Blank)).into_owned()
 }
 
 /// `text` as a value that both a path and a query can hold.
 pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    let escaped = percent::encoded(text.as_bytes(), percent::is_unreserved);
+    String::from_utf8_lossy(&escaped).into_owned()
 }
 
 #[cfg(test)]

@@ -237,6 +237,7 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
             u64::from(server.current_weight())
         }),
         throttle: server.throttle().map(u64::from),
+        tracked: server.tracked().map(Into::into),
         act: Some(u64::from(!server.config.backup)),
         bck: Some(u64::from(server.config.backup)),
         lastchg: Some(since(now, server.last_change_ms())),

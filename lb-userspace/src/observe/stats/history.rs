@@ -1,10 +1,11 @@
 //! The last minutes and the last hour of each proxy, for the page's small curves.
 //!
 //! Looked at once a second: two rings of points for each proxy that the file has and one pair for all frontends together,
-//! some 3 KiB a proxy however long it runs. A proxy's points go on through a reload, by its name.
+//! some 3 KiB a proxy however long it runs. A proxy's points go on through a reload, by its name, and through a restart where
+//! there is a file that keeps them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -103,10 +104,51 @@ impl History {
         self.lock().backends.get(name).map(Series::curves)
     }
 
+    /// All of it, for a file.
+    pub fn save(&self) -> Saved {
+        let kept = self.lock();
+        let named = |series: &HashMap<Arc<str>, Series>| {
+            let curves = series
+                .iter()
+                .map(|(name, s)| (name.to_string(), s.curves()));
+            curves.collect()
+        };
+        Saved {
+            total: kept.total.curves(),
+            frontends: named(&kept.frontends),
+            backends: named(&kept.backends),
+        }
+    }
+
+    /// Has again what was saved, followed by a gap of so many seconds in which nobody looked.
+    pub fn restore(&self, saved: &Saved, gap: u64) {
+        let mut kept = self.lock();
+        kept.total.restore(&saved.total, gap);
+        let Kept {
+            frontends,
+            backends,
+            ..
+        } = &mut *kept;
+        for (kept, saved) in [(frontends, &saved.frontends), (backends, &saved.backends)] {
+            for (name, curves) in saved {
+                let series = kept.entry(name.as_str().into()).or_default();
+                series.restore(curves, gap);
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         // Nothing is half done in it that a reader could not bear.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What outlives the process: curves by names of proxies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Saved {
+    total: Curves,
+    frontends: BTreeMap<String, Curves>,
+    backends: BTreeMap<String, Curves>,
 }
 
 /// What a proxy has done and has, at one moment.
@@ -192,6 +234,11 @@ impl Series {
         self.hour.take(second);
     }
 
+    fn restore(&mut self, curves: &Curves, gap: u64) {
+        self.recent.restore(&curves.recent, gap);
+        self.hour.restore(&curves.hour, gap);
+    }
+
     fn curves(&self) -> Curves {
         Curves {
             recent: self.recent.curve(),
@@ -274,6 +321,28 @@ impl<const N: usize, const STEP: u32> Ring<N, STEP> {
             *oldest = point;
             self.next = (self.next + 1) % N;
         }
+    }
+
+    fn restore(&mut self, curve: &Curve, gap: u64) {
+        // What another version has kept in other steps is none of ours.
+        if curve.step != STEP || curve.length != N {
+            return;
+        }
+        let gap = usize::try_from(gap / u64::from(STEP)).unwrap_or(N).min(N);
+        let latency = curve.latency_ms.iter().map(|millis| millis.unwrap_or(NONE));
+        let rest = curve.sessions.iter().zip(&curve.errors).zip(latency);
+        let points = curve.arrived.iter().zip(rest);
+        let points = points.map(|(&arrived, ((&sessions, &errors), latency))| Point {
+            arrived,
+            sessions,
+            errors,
+            latency,
+        });
+        let points: Vec<Point> = points
+            .chain(std::iter::repeat_n(Point::EMPTY, gap))
+            .collect();
+        self.points = points[points.len().saturating_sub(N)..].to_vec();
+        self.next = 0;
     }
 
     fn curve(&self) -> Curve {
@@ -371,6 +440,31 @@ mod tests {
             "the kernel's flows are among them"
         );
         assert_eq!(history.total().hour.arrived.last(), Some(&60));
+    }
+
+    #[test]
+    fn curves_go_on_after_a_restart_with_a_gap() {
+        let sources = fixture::sources();
+        let topology = sources.topology();
+        let (before, after) = (History::default(), History::default());
+        let web = topology.backend("web").expect("it is there");
+        look(&before, &topology, 1);
+        web.counters.connections.add(7);
+        look(&before, &topology, RECENT_STEP * 3);
+        after.restore(&before.save(), 7);
+        web.counters.connections.add(100);
+        look(&after, &topology, 1);
+        web.counters.connections.add(2);
+        look(&after, &topology, RECENT_STEP);
+        let curve = after.backend("web").expect("it was seen").recent;
+        assert_eq!(curve.arrived, [7, 0, 0, 0, 0, 2]);
+        let total = after.total().recent;
+        assert_eq!(total.arrived.len(), 6);
+        let full = History::default();
+        full.restore(&before.save(), 100_000);
+        assert_eq!(full.total().hour.arrived, [0; HOUR_POINTS]);
+        look(&full, &topology, 1 + HOUR_STEP * 3);
+        assert_eq!(full.total().hour.arrived.len(), HOUR_POINTS);
     }
 
     #[test]

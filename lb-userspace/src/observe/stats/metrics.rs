@@ -17,6 +17,7 @@ mod usage;
 
 pub use asked::{Asked, BadScope};
 pub use encoder::Format;
+pub use usage::resident;
 
 use encoder::Encoder;
 use single::Facts;

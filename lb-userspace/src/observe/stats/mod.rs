@@ -14,6 +14,7 @@ pub mod top;
 
 pub use gather::FIRST_PROXY;
 pub use history::History;
+pub use metrics::resident;
 pub use process::Process;
 pub use row::Row;
 pub use snapshot::{Snapshot, Sources};

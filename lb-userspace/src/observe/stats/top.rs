@@ -87,14 +87,26 @@ impl Top {
     /// The first clients of each source that has any. Somebody looks at them.
     pub fn clients(&self, topology: &Topology) -> Vec<Clients> {
         let now = Instant::now();
-        let mut found = self.lock();
-        found.looked = Some(now);
-        if is_old(found.tables.as_ref().map(|(at, _)| *at), now) {
+        let old = {
+            let mut found = self.lock();
+            found.looked = Some(now);
+            let old = is_old(found.tables.as_ref().map(|(at, _)| *at), now);
+            if let Some((at, _)) = found.tables.as_mut().filter(|_| old) {
+                // Whoever else looks meanwhile has to make do with what there is.
+                *at = now;
+            }
+            old
+        };
+        if old {
+            // Without the lock, which the main thread takes too.
             let clock = topology.clock.now_ms();
             let tables = topology.tables.iter();
-            let tables = tables.filter_map(|handle| of_table(handle, clock));
-            found.tables = Some((now, tables.collect()));
+            let tables: Vec<_> = tables
+                .filter_map(|handle| of_table(handle, clock))
+                .collect();
+            self.lock().tables = Some((now, tables));
         }
+        let found = self.lock();
         let tables = found.tables.iter().flat_map(|(_, tables)| tables);
         let kernel = found.kernel.iter().flat_map(|(_, kernel)| kernel);
         let all = tables.chain(kernel);

@@ -46,10 +46,10 @@ mod tunnel;
 mod upstream;
 
 pub(in crate::proxy) use exchange::facts::{fact, name_part, tls_fact};
+pub(in crate::proxy) use h2::serve as serve_http_2;
 pub use local::Local;
 pub use plan::Plan;
-pub use serve::serve;
-pub(in crate::proxy) use serve::vanish;
+pub(in crate::proxy) use serve::{serve, vanish};
 pub(in crate::proxy) use upstream::Place;
 
 #[cfg(test)]

@@ -49,10 +49,14 @@ pub(super) enum End {
     Failed(hyper::Error),
 }
 
-/// Serves a client's connection until it ends. Never fails: what goes wrong is answered, logged and counted.
+/// Serves a client's connection until it ends, or until it turns out to speak HTTP/2. Never fails: what goes wrong is
+/// answered, logged and counted.
 ///
 /// What is large is boxed, so that a connection is small while it is parked.
-pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
+pub(in crate::proxy) async fn serve(
+    worker: Rc<Worker>,
+    accepted: proxy::Client,
+) -> Option<Box<h2::Arrival>> {
     let mut client = Rc::new(Client::new(worker, &accepted));
     // Its places in the counts are held until the end.
     let proxy::Client {
@@ -61,8 +65,17 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
         destination: told,
         ..
     } = accepted;
+    let http_2 = |client, stream, read, place| {
+        Some(Box::new(h2::Arrival {
+            client,
+            stream,
+            read,
+            place,
+            told,
+        }))
+    };
     if stream.alpn() == Some(b"h2") {
-        return Box::pin(h2::serve(client, stream, Bytes::new(), (place, told))).await;
+        return http_2(client, stream, Bytes::new(), place);
     }
     // TLS may have read more than its handshake.
     let mut parked = !stream.is_tls();
@@ -78,7 +91,10 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
                 client = client.renewed(|peer| destination(told, peer, &stream), &mut place);
                 continue;
             }
-            Some(end) => return Box::pin(close(&client, stream, end, &[])).await,
+            Some(end) => {
+                Box::pin(close(&client, stream, end, &[])).await;
+                return None;
+            }
         }
         let next = Box::pin(requests(&client, stream, read)).await;
         match next {
@@ -93,10 +109,8 @@ pub async fn serve(worker: Rc<Worker>, accepted: proxy::Client) {
                 parked = read.is_empty() && !stream.is_tls();
             }
             // Not from within: what HTTP/1 takes need not stay with it.
-            Next::Http2(stream, read) => {
-                return Box::pin(h2::serve(client, stream, read, (place, told))).await;
-            }
-            Next::Ended => return,
+            Next::Http2(stream, read) => return http_2(client, stream, read, place),
+            Next::Ended => return None,
         }
     }
 }

@@ -18,10 +18,11 @@ use super::{
     sessions,
 };
 use crate::{
-    config::model::{AccessLog, Timeouts},
+    config::model::{AccessLog, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
     rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
+    wire::told::told,
 };
 
 mod around;
@@ -182,7 +183,11 @@ fn finish(
     outcome: &Outcome,
 ) {
     let state = state.borrow();
-    if !state.is_silent() {
+    let options = LogOptions {
+        level: state.log_level(),
+        ..client.frontend().config.log_options
+    };
+    if worker.shared.log.wants(&options) {
         let samples = match &client.frontend().config.log_format {
             AccessLog::Custom(line) if line.wants.samples => {
                 let world = Around {
@@ -204,6 +209,7 @@ fn finish(
         let found = Found {
             samples: &samples,
             captured: state.captured(),
+            level: options.level,
         };
         session(worker, &client).log(backend.map(|b| &**b), trace, outcome, found);
     }
@@ -256,6 +262,7 @@ async fn reach(
                     &server,
                     || client.ends(),
                     || client.server_name().map(Into::into),
+                    |options| told(options, client.tls.as_deref(), None),
                     None,
                 );
                 Way {

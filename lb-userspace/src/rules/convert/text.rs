@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use crate::percent::{self, Plus};
+
 /// A part, borrowed where the whole is.
 pub(super) fn slice(text: Cow<'_, [u8]>, range: Range<usize>) -> Cow<'_, [u8]> {
     if range == (0..text.len()) {
@@ -68,37 +70,19 @@ pub(super) fn url_decode(text: Cow<'_, [u8]>, form: bool) -> Option<Cow<'_, [u8]
     if !text.iter().any(changes) {
         return Some(text);
     }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = &text[..];
-    while let Some((&b, after)) = rest.split_first() {
-        rest = after;
-        match b {
-            b'%' => {
-                let (digits, after) = rest.split_at_checked(2)?;
-                decoded.extend(super::unhex(digits)?);
-                rest = after;
-            }
-            b'+' if form => decoded.push(b' '),
-            b => decoded.push(b),
-        }
-    }
-    Some(Cow::Owned(decoded))
+    let plus = match form {
+        true => Plus::Blank,
+        false => Plus::Itself,
+    };
+    percent::decoded(&text, plus).map(Cow::Owned)
 }
 
 /// RFC 3986 section 2.3: unreserved characters stay.
 pub(super) fn url_encode(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let stays = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    if text.iter().all(|&b| stays(b)) {
+    if text.iter().all(|&b| percent::is_unreserved(b)) {
         return text;
     }
-    let mut encoded = Vec::with_capacity(text.len() * 3);
-    for &b in text.iter() {
-        match stays(b) {
-            true => encoded.push(b),
-            false => encoded.extend(format!("%{b:02X}").bytes()),
-        }
-    }
-    Cow::Owned(encoded)
+    Cow::Owned(percent::encoded(&text, percent::is_unreserved))
 }
 
 /// Where the colon before a host's port is.

@@ -1,6 +1,6 @@
 //! The connections of checks.
 
-use super::imported;
+use super::{imported, reread};
 
 /// `health_check` of a backend with these lines and a server with these words.
 fn check(lines: &str, server: &str) -> String {
@@ -82,4 +82,37 @@ fn each_connection_of_a_check_is_what_its_own_connect_says() {
         "type: tcp steps: - { send: a } then: - { type: tcp, port: 81, steps: [{ send: b }], tls: { verify: none } } - { type: \
          tcp, steps: [{ send: c }], send_proxy: true, tls: false } tls: { verify: none }"
     );
+}
+
+#[test]
+fn a_server_that_follows_another_has_no_check() {
+    let text = |more: &str| {
+        format!(
+            "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nfrontend f\n bind :80\n \
+             default_backend b\nbackend a\n option httpchk\n server s 192.0.2.1:80 check\nbackend b\n option \
+             httpchk\n server t 192.0.2.2:80 track a/s{more}\n server u 192.0.2.3:80 check\n server v 192.0.2.4:80 track t\n"
+        )
+    };
+    let (yaml, said) = imported(&text(""));
+    assert_eq!(said, [""; 0]);
+    let config = reread(&text(""));
+    assert!(
+        yaml.contains("- { name: t, address: \"192.0.2.2:80\", track: a/s }"),
+        "{yaml}"
+    );
+    let servers = &config.backends[1].servers;
+    let track: Vec<_> = servers
+        .iter()
+        .map(|s| s.track.as_ref().map(|(b, s)| format!("{b}/{s}")))
+        .collect();
+    assert_eq!(
+        track,
+        [Some("a/s".to_owned()), None, Some("b/t".to_owned())]
+    );
+    assert_eq!(
+        servers.iter().map(|s| s.check).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+    let (_, said) = imported(&text(" check"));
+    assert_eq!(said, ["14:34 error: `check` of a server that has `track`"]);
 }

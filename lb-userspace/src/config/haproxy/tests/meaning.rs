@@ -336,7 +336,6 @@ fn what_would_be_lost_is_told() {
     assert_eq!(
         all,
         [
-            "warning: the least level of a log is left out: lb sends levels as they are",
             "warning: HAProxy's lines tell who connected and no more without `option httplog`: lb's are as with it",
         ]
     );

@@ -11,6 +11,7 @@ fn who_may_change_servers_is_read_where_it_comes_to_addresses() {
         match reread(&text).stats.expect("it is there").admin {
             StatsAdmin::Nobody => "nobody".to_owned(),
             StatsAdmin::Everybody => "everybody".to_owned(),
+            StatsAdmin::If(_) => "whoever a condition lets".to_owned(),
             StatsAdmin::From(list) => {
                 let list: Vec<String> = list.iter().map(ToString::to_string).collect();
                 list.join(" ")
@@ -29,11 +30,45 @@ fn who_may_change_servers_is_read_where_it_comes_to_addresses() {
         admin(named),
         "192.0.2.0/24 198.51.100.7/32 127.0.0.0/8 ::1/128"
     );
+}
+
+#[test]
+fn a_page_that_asks_for_more_is_a_frontends() {
+    let stats = |lines: &str| {
+        let text =
+            format!("listen page\n    mode http\n    bind *:1080\n    stats enable\n{lines}");
+        let config = reread(&text);
+        assert!(
+            config.stats.is_none() && config.backends.is_empty(),
+            "{lines}"
+        );
+        config.frontends[0].stats.clone().expect("it is there")
+    };
+    let page = stats("    stats admin if METH_GET\n");
+    assert!(matches!(page.admin, StatsAdmin::If(_)));
+    let page =
+        stats("    stats http-request deny if METH_GET\n    stats scope .\n    stats scope x\n");
+    assert!(!page.rules.is_empty());
     assert_eq!(
-        admin("    stats admin if METH_GET\n"),
-        "nobody",
-        "left out, with a warning"
+        page.shows.scope.as_deref(),
+        Some(["page".to_owned(), "x".to_owned()].as_slice())
     );
+    let two = "listen a\n mode http\n bind :1\n bind :2\n stats enable\n stats hide-version\n stats show-node n\n stats \
+               show-desc of all\nlisten b\n mode http\n bind :3\n stats enable\n stats uri /b\n";
+    let config = reread(two);
+    let first = config.stats.expect("the first is the endpoint");
+    assert_eq!(
+        (first.binds.len(), first.uri.as_str()),
+        (2, "/haproxy?stats")
+    );
+    assert!(first.shows.hide_version);
+    assert_eq!(first.shows.node.as_deref(), Some("n"));
+    assert_eq!(first.shows.description.as_deref(), Some("of all"));
+    let second = config.frontends[0]
+        .stats
+        .as_ref()
+        .map(|stats| stats.uri.as_str());
+    assert_eq!(second, Some("/b"));
 }
 
 #[test]

@@ -5,12 +5,7 @@ use crate::config::model::LogOptions;
 use crate::observe::log::{CookieSeen, CookieSet, Path, RequestLine};
 
 fn target(target: LogDestination, level: Level, format: LogFormat) -> LogTarget {
-    LogTarget {
-        target,
-        facility: 16,
-        level: level as u8,
-        format,
-    }
+    LogTarget::new(target, 16, level as u8, format)
 }
 
 fn temporary(name: &str) -> PathBuf {
@@ -284,6 +279,7 @@ fn a_frontend_says_which_sessions_it_wants_logged() {
         no_null,
         no_normal,
         separate_errors,
+        ..LogOptions::default()
     };
     let log = |options, bytes_in, record: HttpRecord<'static>| {
         sink.http(&HttpRecord {
@@ -312,4 +308,51 @@ fn a_frontend_says_which_sessions_it_wants_logged() {
         .collect();
     assert_eq!(seen, ["err 502", "info 200", "info 502"], "{written}");
     let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn proxies_have_targets_of_their_own() {
+    let file = |name: &str| LogDestination::File(temporary(name));
+    let raw = |name: &str| LogTarget::new(file(name), 16, 7, LogFormat::Raw);
+    let (all, own, half) = (raw("all"), raw("own"), raw("half"));
+    let half = LogTarget {
+        sample: Some(crate::config::model::LogSample { wanted: 1, of: 2 }),
+        len: Some(9),
+        ..half
+    };
+    let proxies = [
+        ProxyLog {
+            to: LogTo::frontend("a"),
+            targets: vec![own.clone(), half.clone()],
+        },
+        ProxyLog {
+            to: LogTo::backend("silent"),
+            targets: Vec::new(),
+        },
+    ];
+    let opened = Opened::open_all(std::slice::from_ref(&all), &proxies).expect("opened");
+    let (sink, writer) = opened.start().expect("started");
+    for number in 1..=3 {
+        let text = format!("number {number} of a");
+        sink.event_of(LogTo::frontend("a"), Level::Info, &text);
+    }
+    sink.event_of(
+        LogTo::frontend("b"),
+        Level::Info,
+        "of one that says nothing",
+    );
+    sink.event_of(LogTo::backend("silent"), Level::Alert, "of nobody");
+    sink.event(Level::Debug, "of all");
+    drop((sink, writer));
+    let read = |target: &LogTarget| match &target.target {
+        LogDestination::File(path) => {
+            let text = std::fs::read_to_string(path).expect("written");
+            let _ = std::fs::remove_file(path);
+            text
+        }
+        _ => String::new(),
+    };
+    assert_eq!(read(&all), "of one that says nothing\nof all\n");
+    assert_eq!(read(&own), "number 1 of a\nnumber 2 of a\nnumber 3 of a\n");
+    assert_eq!(read(&half), "number 1 \nnumber 3 \n");
 }

@@ -19,6 +19,7 @@ use super::{
     Unread,
 };
 use crate::{
+    config::model::Shows,
     observe::log::Level,
     rules::credentials,
     topology::{AdminState, Backend, Server, Topology},
@@ -121,6 +122,8 @@ pub(super) struct Wish<'a> {
     pub(super) body: Result<&'a [u8], Unread>,
     /// Whether the configuration lets its sender.
     pub(super) allowed: bool,
+    /// Which proxies are shown: no others are changed.
+    pub(super) shows: &'a Shows,
     /// Where it comes from, for the log.
     pub(super) client: Option<IpAddr>,
 }
@@ -168,7 +171,7 @@ pub(super) fn act(sources: &Sources, wish: &Wish<'_>) -> Told {
     }
     let topology = sources.topology();
     let (Some(backend), Some(action)) = (
-        backend(&topology, field("b")),
+        backend(&topology, field("b")).filter(|backend| wish.shows.wants(&backend.name)),
         action(field("action"), field("weight")),
     ) else {
         return Told::Unclear;
@@ -340,7 +343,9 @@ mod tests {
     }
 
     fn asked(sources: &Sources, headers: &HeaderMap, body: &str, allowed: bool) -> Told {
+        let shows = Shows::default();
         let wish = Wish {
+            shows: &shows,
             headers,
             body: Ok(body.as_bytes()),
             allowed,
@@ -371,7 +376,9 @@ mod tests {
             (Unread::TooLong, Told::TooLong),
             (Unread::BrokenOff, Told::Unclear),
         ] {
+            let shows = Shows::default();
             let wish = Wish {
+                shows: &shows,
                 headers: &headers,
                 body: Err(unread),
                 allowed: true,

@@ -20,18 +20,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Mutex, Notify, Semaphore},
+    sync::{Mutex, Notify},
     task::JoinSet,
     time::timeout,
 };
 
-use super::{Asked, Endpoint, Unread};
+use super::{
+    Asked, Endpoint, Unread,
+    places::{Place, Places},
+};
 use crate::{
     config::model::{Address, Bind},
     tls::Acceptor,
 };
 
-/// Connections served at a time; further ones wait in the kernel's backlog.
+/// Connections served at a time; further ones take the place of silent ones, or wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
 /// A request's head has to be complete within this; also the longest a connection may idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,7 +115,7 @@ fn listen_on(address: SocketAddr, both_families: bool) -> io::Result<TcpListener
 /// time and IO.
 #[derive(Debug)]
 pub struct Serving {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     slow: Arc<Mutex<()>>,
     accepting: HashMap<Seat, Accepting>,
     tasks: JoinSet<()>,
@@ -129,7 +132,7 @@ struct Accepting {
 impl Default for Serving {
     fn default() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Arc::new(Places::new(MAX_CONNECTIONS)),
             slow: Arc::default(),
             accepting: HashMap::new(),
             tasks: JoinSet::new(),
@@ -221,12 +224,11 @@ struct Server {
 async fn accept(
     listener: Arc<tokio::net::TcpListener>,
     server: Arc<ArcSwap<Server>>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     end: Arc<Notify>,
 ) {
     let mut connections = JoinSet::new();
-    // The semaphore is never closed, so this only ends with the task.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    loop {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -234,10 +236,17 @@ async fn accept(
         };
         match accepted {
             Ok((stream, client)) => {
+                let place = tokio::select! {
+                    biased;
+                    place = places.take() => place,
+                    () = end.notified() => break,
+                };
                 let server = server.load_full();
                 connections.spawn(async move {
-                    let _place = place;
-                    server.serve(stream, client.ip()).await;
+                    tokio::select! {
+                        () = server.serve(stream, client.ip(), &place) => {}
+                        () = place.asked_to_leave() => {}
+                    }
                 });
             }
             Err(error) => {
@@ -252,20 +261,27 @@ async fn accept(
 }
 
 impl Server {
-    async fn serve(&self, stream: TcpStream, client: IpAddr) {
+    async fn serve(&self, stream: TcpStream, client: IpAddr, place: &Place) {
         let Some(acceptor) = &self.acceptor else {
-            return self.connection(stream, client).await;
+            return self.connection(stream, client, place).await;
         };
         // A client without a handshake gets nothing, not even a line in the log: anybody can be one.
         if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            self.connection(stream, client).await;
+            self.connection(stream, client, place).await;
         }
     }
 
-    async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr) {
+    async fn connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        client: IpAddr,
+        place: &Place,
+    ) {
         let service = service_fn(
             |request: hyper::Request<hyper::body::Incoming>| async move {
-                Ok::<_, Infallible>(self.respond(request, client).await)
+                let response = self.respond(request, client, place).await;
+                place.silent();
+                Ok::<_, Infallible>(response)
             },
         );
         let serving = http1::Builder::new()
@@ -281,10 +297,13 @@ impl Server {
         &self,
         request: hyper::Request<hyper::body::Incoming>,
         client: IpAddr,
+        place: &Place,
     ) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let endpoint = Arc::clone(&self.endpoint);
         let body = read(body, endpoint.wants_body(&head.method, &head.uri)).await;
+        // Who dawdles over a body is as good as silent.
+        place.busy();
         let takes_long = endpoint.takes_long(&head.uri, &head.headers);
         let secure = self.acceptor.is_some();
         let respond = move || {
@@ -295,6 +314,7 @@ impl Server {
                 body: body.as_deref().map_err(|unread| *unread),
                 client: Some(client),
                 secure,
+                admitted: false,
             })
         };
         if !takes_long {
@@ -364,6 +384,8 @@ mod tests {
             auth: None,
             metrics: Default::default(),
             admin: Default::default(),
+            shows: Default::default(),
+            rules: Default::default(),
         };
         let endpoint = Arc::new(Endpoint::new(config, fixture::sources()));
         let client = std::thread::spawn(move || client(address));
@@ -421,7 +443,7 @@ mod tests {
     #[test]
     fn idle_clients_leave_room_for_others() {
         let answer = while_served(|address| {
-            let _idle: Vec<_> = (0..MAX_CONNECTIONS / 2)
+            let _idle: Vec<_> = (0..MAX_CONNECTIONS * 2)
                 .map(|_| net::TcpStream::connect(address).expect("connected"))
                 .collect();
             ask(address, "GET /healthz HTTP/1.0\r\n\r\n")

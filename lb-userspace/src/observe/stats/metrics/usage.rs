@@ -26,11 +26,11 @@ impl Usage {
     /// Of this process.
     pub(super) fn read() -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let (virtual_memory, resident) = memory().unzip();
         Self {
             cpu: cpu(&stat),
-            resident: bytes(&status, "VmRSS:"),
-            virtual_memory: bytes(&status, "VmSize:"),
+            resident,
+            virtual_memory,
             descriptors: descriptors(),
             descriptors_limit: getrlimit(Resource::Nofile).current,
         }
@@ -45,11 +45,18 @@ fn cpu(stat: &str) -> Duration {
     Duration::from_millis(ticks * (1000 / USER_HZ))
 }
 
-/// A line of proc_pid_status(5) that is in kB.
-fn bytes(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+/// Bytes of address space, and of them those that are resident: the first two numbers of proc_pid_statm(5), in pages.
+fn memory() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let mut numbers = text.split_ascii_whitespace();
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    let mut bytes = || Some(numbers.next()?.parse::<u64>().ok()? * page);
+    Some((bytes()?, bytes()?))
+}
+
+/// Bytes of memory that are resident, 0 if the kernel does not tell.
+pub fn resident() -> u64 {
+    memory().map_or(0, |(_, resident)| resident)
 }
 
 /// Since Linux 6.2 the folder's size is their number. Before, they are counted, which takes its time where there are many.

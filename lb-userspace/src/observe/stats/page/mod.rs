@@ -16,6 +16,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::snapshot::{ProcessFacts, Snapshot};
+use crate::config::model::Shows;
 
 pub use view::{Told, View};
 
@@ -42,6 +43,8 @@ pub struct Page<'a> {
     pub refresh: Option<Duration>,
     /// What the reader wants to see.
     pub view: &'a View,
+    /// What it says of itself.
+    pub shows: &'a Shows,
     /// What a change of servers has to bring along; `None` where nothing may be changed.
     pub token: Option<&'a str>,
 }
@@ -62,7 +65,7 @@ pub fn render(snapshot: &Snapshot, page: &Page<'_>) -> String {
             body data-live=(page.view.link(page.uri, ";live")) {
                 a.skip href="#proxies" { "Skip to the proxies" }
                 header {
-                    (facts(&snapshot.process))
+                    (facts(&snapshot.process, page))
                     (links(page))
                 }
                 (toolbar(page))
@@ -80,7 +83,7 @@ pub fn render(snapshot: &Snapshot, page: &Page<'_>) -> String {
 
 /// What changes of the page: what its script asks for.
 pub fn fragment(snapshot: &Snapshot, page: &Page<'_>) -> String {
-    html! { (facts(&snapshot.process)) (live(snapshot, page)) }.into_string()
+    html! { (facts(&snapshot.process, page)) (live(snapshot, page)) }.into_string()
 }
 
 fn live(snapshot: &Snapshot, page: &Page<'_>) -> Markup {
@@ -97,7 +100,7 @@ fn live(snapshot: &Snapshot, page: &Page<'_>) -> Markup {
     }
 }
 
-fn facts(process: &ProcessFacts) -> Markup {
+fn facts(process: &ProcessFacts, page: &Page<'_>) -> Markup {
     html! {
         div #facts {
             h1 {
@@ -105,6 +108,7 @@ fn facts(process: &ProcessFacts) -> Markup {
                 " " small { "on " (process.node) }
                 @if process.stopping { strong.stopping { "stopping" } }
             }
+            @if let Some(description) = &page.shows.description { p.about { (description) } }
             dl {
                 (fact("Process", &process.pid.to_string()))
                 (fact("Up", &format::time(process.uptime)))

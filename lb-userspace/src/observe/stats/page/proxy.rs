@@ -11,6 +11,10 @@ use crate::observe::{
     },
 };
 
+/// Rows that a table of servers has at first; the script shows more as the reader comes near its end. To draw a thousand takes
+/// browsers over a second.
+const AT_ONCE: usize = 100;
+
 /// All proxies that are wanted.
 pub(super) fn all(snapshot: &Snapshot, page: &Page<'_>) -> Markup {
     let wanted = |row: &Row| page.view.wants_proxy(table::text(row.pxname.as_deref()));
@@ -66,8 +70,10 @@ fn backend(backend: &BackendStats, page: &Page<'_>) -> Markup {
         .map(|server| &server.row)
         .filter(|row| page.view.wants_server(table::text(row.status.as_deref())));
     let rows = html! {
-        @for row in servers {
-            (table::line(table::text(row.svname.as_deref()), table::state_class(row), row, admin.map(|_| name)))
+        @for (at, row) in servers.enumerate() {
+            @let class = table::state_class(row);
+            @let class = if at < AT_ONCE { class.to_owned() } else { format!("{class} later") };
+            (table::line(table::text(row.svname.as_deref()), &class, row, admin.map(|_| name)))
         }
         (table::line("Backend", if down { "backend down" } else { "backend" }, row, None))
     };
@@ -97,12 +103,21 @@ fn backend(backend: &BackendStats, page: &Page<'_>) -> Markup {
                     input type="hidden" name="b" value=(name);
                     input type="hidden" name="token" value=(token);
                     (table::table(name, rows))
+                    (rest(backend.servers.len()))
                     (actions(name))
                 }
             } @else {
                 (table::table(name, rows))
+                (rest(backend.servers.len()))
             }
         }
+    }
+}
+
+/// Where rows are left out until the reader comes there, what shows them all; the script says how many.
+fn rest(servers: usize) -> Markup {
+    html! {
+        @if servers > AT_ONCE { p.rest hidden data-first=(AT_ONCE) { button type="button" {} } }
     }
 }
 

@@ -36,6 +36,18 @@
     return typeof a === 'number' ? -1 : 1;
   };
   const name = (row) => row.cells[0].textContent;
+  // Long tables begin with their first rows; of each, how many are wanted by now.
+  const cuts = matchMedia('(scripting: enabled)').matches;
+  const wished = new Map();
+  const limit = (proxy, rest) => (cuts && rest ? wished.get(proxy.id) || Number(rest.dataset.first) : Infinity);
+  const more = (rest, rows) => {
+    const proxy = rest.closest('.proxy');
+    wished.set(proxy.id, limit(proxy, rest) + rows);
+    again();
+  };
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) more(target, 200);
+  }, { rootMargin: '800px' });
 
   // Brings a part of the page, present or to come, into the form that the reader has chosen.
   const prepare = (root) => {
@@ -67,13 +79,20 @@
         servers.forEach((row, at) => { if (body.rows[at] !== row) body.insertBefore(row, body.rows[at]); });
       }
       const whole = proxy.querySelector('h3').textContent.toLowerCase().includes(words);
+      const rest = proxy.querySelector('.rest');
+      const most = limit(proxy, rest);
       let seen = 0;
       for (const row of servers) {
         const good = /^(up|backup|nocheck)/.test(row.className);
         const text = (name(row) + ' ' + row.cells[22].textContent).toLowerCase();
         const hit = (whole || text.includes(words)) && (wanted === '' || (wanted === 'good') === good);
         row.hidden = !hit;
+        row.classList.toggle('later', hit && seen >= most);
         seen += hit;
+      }
+      if (rest) {
+        rest.hidden = seen <= most;
+        rest.firstElementChild.textContent = `${most} of ${seen} servers. Show all`;
       }
       const alone = servers.length === 0 && whole && (wanted === '' || wanted === proxy.dataset.state);
       const own = servers.length > 0 && wanted === '' && whole;
@@ -131,6 +150,7 @@
     if (!live) throw new Error('another page');
     children($('facts'), fresh.getElementById('facts'));
     children($('live'), prepare(live));
+    for (const rest of document.querySelectorAll('.rest')) near.observe(rest);
   };
 
   let timer = 0;
@@ -166,7 +186,10 @@
 
   for (const part of document.querySelectorAll('.scripted')) part.hidden = false;
   const all = () => document.querySelectorAll('.proxy');
-  const again = () => prepare(document);
+  const again = () => {
+    prepare(document);
+    for (const rest of document.querySelectorAll('.rest')) near.observe(rest);
+  };
   for (const [field, key] of [[filter, 'filter'], [states, 'states']]) {
     if (!field) continue;
     field.value = field.value || kept.get(key) || '';
@@ -189,6 +212,8 @@
     for (const proxy of all()) proxy.open = !open;
   });
   document.addEventListener('click', (event) => {
+    const rest = event.target.closest('.rest');
+    if (rest) more(rest, Infinity);
     const button = event.target.closest('thead button');
     if (!button) return;
     const column = Number(button.dataset.column);

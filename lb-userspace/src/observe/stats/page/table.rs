@@ -128,7 +128,8 @@ fn status(row: &Row) -> String {
 /// `L7OK/200 in 0ms`.
 fn last_check(row: &Row) -> String {
     let Some(status) = row.check_status.as_deref() else {
-        return String::new();
+        let via = row.tracked.as_deref();
+        return via.map_or_else(String::new, |via| format!("via {via}"));
     };
     let code = row
         .check_code
@@ -158,7 +159,7 @@ pub(super) fn state_class(row: &Row) -> &'static str {
     let status = text(row.status.as_deref());
     let backup = row.bck == Some(1);
     match status {
-        "MAINT" => "maint",
+        _ if status.starts_with("MAINT") => "maint",
         "DOWN" => "down",
         "no check" => "nocheck",
         "UP" if backup => "backup",

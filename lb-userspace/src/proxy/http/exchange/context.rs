@@ -13,6 +13,7 @@ use http::{Method, Uri, Version, request};
 
 use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
+    config::model::LogOptions,
     observe::log::{Cause, CookieSeen, CookieSet, Phase, Termination},
     proxy::{dispatch::Trace, sessions},
     topology::{Backend, Connection, Observation, Server, Visit},
@@ -270,10 +271,13 @@ impl Exchange {
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
         let remembered = client.rules.borrow();
-        let silent = remembered.as_ref().is_some_and(|rules| rules.is_silent());
+        let options = LogOptions {
+            level: remembered.as_ref().and_then(|rules| rules.log_level()),
+            ..client.frontend().config.log_options
+        };
         drop(remembered);
-        if client.worker.shared.log.wants_access() && !silent && !self.unlogged {
-            self.log(client, total, bytes_in, bytes_out);
+        if client.worker.shared.log.wants(&options) && !self.unlogged {
+            self.log(client, options, total, (bytes_in, bytes_out));
         }
         super::rules::count_end(client, self.status, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {

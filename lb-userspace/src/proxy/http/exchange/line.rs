@@ -13,14 +13,20 @@ use super::{
     rules::{Memory, Surroundings},
 };
 use crate::{
-    config::model::{AccessLog, LogLine},
+    config::model::{AccessLog, LogLine, LogOptions},
     observe::log::{Active, Common, Extra, HttpRecord, RequestLine, ServerField, Termination},
     rules::{RequestView, ResponseView, Scene, Value},
 };
 
 impl Exchange {
     /// Hands what is known to the log.
-    pub(super) fn log(&self, client: &Client, total: Duration, bytes_in: u64, bytes_out: u64) {
+    pub(super) fn log(
+        &self,
+        client: &Client,
+        options: LogOptions,
+        total: Duration,
+        (bytes_in, bytes_out): (u64, u64),
+    ) {
         let config = &client.frontend().config;
         let format = match (&self.request, &config.error_log_format) {
             (None, Some(format)) => format,
@@ -73,7 +79,7 @@ impl Exchange {
         let record = HttpRecord {
             common: Common {
                 format,
-                options: config.log_options,
+                options,
                 client: client.source(),
                 accepted: SystemTime::now() - total,
                 frontend: &client.frontend().name,

@@ -12,14 +12,14 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, name_part, tls_fact},
-    slow, statistics,
+    slow,
 };
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        BodySeen, Captured, Data, Denial, Fact, Later, Outcome, RequestView, RuleSet, Scene,
-        SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
+        BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView, RuleSet,
+        Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -40,9 +40,9 @@ impl Remembered {
         self.state.is_sent_once()
     }
 
-    /// Whether the request gets no line of the log.
-    pub(in super::super) fn is_silent(&self) -> bool {
-        self.state.is_silent()
+    /// What a rule says of the level of the request's line.
+    pub(in super::super) fn log_level(&self) -> Option<LogLevel> {
+        self.state.log_level()
     }
 }
 
@@ -90,9 +90,7 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
-    if let Some(answer) = statistics::answer(client, head, way.body).await {
-        return Err(Failure::Answer(Box::new(answer)));
-    }
+    way.statistics(None, plan, head).await?;
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
@@ -104,6 +102,7 @@ pub(super) async fn route<'p>(
         way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
+    way.statistics(Some(&target.backend), plan, head).await?;
     match way.touched {
         true if !forward::keeps_host(&head.headers) => {
             client.exchange().terminate(Cause::Internal, Phase::Request);
@@ -318,21 +317,23 @@ fn count(tracked: &Tracked, status: Option<u16>, bytes_in: u64, bytes_out: u64, 
 
 /// Whose rules.
 #[derive(Clone, Copy)]
-enum Side<'a> {
+pub(super) enum Side<'a> {
     Frontend,
     Backend(&'a Arc<Backend>),
+    /// Of the statistics, of the frontend or the backend.
+    Page(Option<&'a Arc<Backend>>),
 }
 
-struct Way<'a> {
-    client: &'a Rc<Client>,
+pub(super) struct Way<'a> {
+    pub(super) client: &'a Rc<Client>,
     /// The request may have been changed.
     touched: bool,
-    body: &'a mut Inbound,
+    pub(super) body: &'a mut Inbound,
 }
 
 impl Way<'_> {
     /// The backend that a list leads to; `None` if it leads on.
-    async fn walk<'p>(
+    pub(super) async fn walk<'p>(
         &mut self,
         rules: &RuleSet,
         side: Side<'_>,
@@ -358,7 +359,10 @@ impl Way<'_> {
                     frontend,
                     backend,
                 } = &mut *memory.remembered;
+                // Nothing comes of them later.
+                let mut none = Later::default();
                 let (later, at) = match side {
+                    Side::Page(at) => (&mut none, at),
                     Side::Frontend => (frontend, None),
                     Side::Backend(at) => (backend, Some(at)),
                 };
@@ -453,7 +457,7 @@ impl Way<'_> {
 
     fn count_denied(&self, side: Side<'_>) {
         self.client.frontend().counters.denied_requests.inc();
-        if let Side::Backend(_) = side
+        if let Side::Backend(_) | Side::Page(Some(_)) = side
             && let Some(backend) = self.client.exchange().backend()
         {
             backend.counters.denied_requests.inc();

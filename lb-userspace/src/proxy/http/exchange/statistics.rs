@@ -1,4 +1,4 @@
-//! Statistics within a frontend that carries traffic.
+//! Statistics within a frontend or a backend that carries traffic.
 
 use std::sync::Arc;
 
@@ -6,27 +6,96 @@ use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_LENGTH, request};
 
 use super::{
-    super::{answer::Answer, body::Inbound},
-    Client, slow,
+    super::{answer::Answer, body::Inbound, plan::Plan},
+    Client, Failure,
+    rules::{Memory, Side, Surroundings, Way},
+    slow,
 };
-use crate::observe::{
-    log::{Cause, Phase},
-    stats::endpoint::{Asked, Unread},
+use crate::{
+    config::model::StatsAdmin,
+    observe::{
+        log::{Cause, Phase},
+        stats::endpoint::{Asked, Endpoint, Unread},
+    },
+    rules::{RequestView, Scene},
+    topology::Backend,
 };
 
-/// The answer to a request for the frontend's statistics; `None` if it is for something else.
-pub(super) async fn answer(
-    client: &Client,
+impl Way<'_> {
+    /// Answers a request for the page of statistics, if its rules let it.
+    pub(super) async fn statistics(
+        &mut self,
+        backend: Option<&Arc<Backend>>,
+        plan: &Plan,
+        head: &mut request::Parts,
+    ) -> Result<(), Failure> {
+        let client = self.client;
+        let Some(endpoint) = page(client, backend.map(|backend| &**backend), head) else {
+            return Ok(());
+        };
+        client.exchange().is_statistics = true;
+        let config = endpoint.config();
+        if !config.rules.is_empty() {
+            self.walk(&config.rules, Side::Page(backend), plan, head)
+                .await?;
+        }
+        let admitted = match &config.admin {
+            StatsAdmin::If(condition) => {
+                let memory = Memory::of(client);
+                let world = Surroundings {
+                    client,
+                    backend,
+                    id: memory.remembered.id.as_deref(),
+                    exchange: None,
+                };
+                condition.holds(&Scene {
+                    request: Some(RequestView::new(head)),
+                    response: None,
+                    state: &memory.remembered.state,
+                    world: &world,
+                })
+            }
+            _ => false,
+        };
+        match answer(client, endpoint, head, self.body, admitted).await {
+            Some(answer) => Err(Failure::Answer(Box::new(answer))),
+            None => {
+                client.exchange().is_statistics = false;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The page that a request is for, of the frontend or, once it has come so far, of the backend.
+fn page<'c>(
+    client: &'c Client,
+    backend: Option<&Backend>,
     head: &request::Parts,
-    body: &mut Inbound,
-) -> Option<Answer> {
-    let config = client.frontend().config.stats.as_ref()?;
+) -> Option<&'c Arc<Endpoint>> {
+    let config = match backend {
+        None => client.frontend().config.stats.as_ref()?,
+        Some(backend) => backend.config.stats.as_ref()?,
+    };
     let target = head.uri.path_and_query()?.as_str();
     if !target.starts_with(&config.uri) {
         return None;
     }
-    let endpoints = client.worker.shared.statistics.get()?;
-    let endpoint = endpoints.get(client.frontend().index)?.as_ref()?;
+    let pages = client.worker.shared.statistics.get()?;
+    match backend {
+        None => pages.frontends.get(client.frontend().index)?.as_ref(),
+        Some(backend) => pages.backends.get(&*backend.name),
+    }
+}
+
+/// The answer to a request for it; `None` if it is for something else.
+async fn answer(
+    client: &Client,
+    endpoint: &Arc<Endpoint>,
+    head: &request::Parts,
+    body: &mut Inbound,
+    admitted: bool,
+) -> Option<Answer> {
     let wanted = endpoint.wants_body(&head.method, &head.uri);
     let body = match wanted {
         0 => Ok(Bytes::new()),
@@ -55,6 +124,7 @@ pub(super) async fn answer(
             body: body.as_deref().map_err(|unread| *unread),
             client: from,
             secure,
+            admitted,
         })
     };
     let response = match takes_long {
@@ -65,9 +135,7 @@ pub(super) async fn answer(
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let mut exchange = client.exchange();
-    exchange.is_statistics = true;
-    exchange.terminate(Cause::Local, Phase::Request);
+    client.exchange().terminate(Cause::Local, Phase::Request);
     Some(Answer {
         status: parts.status,
         reason: None,

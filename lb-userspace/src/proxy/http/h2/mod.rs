@@ -30,7 +30,8 @@ pub(super) use bytestream::Bytestream;
 pub(super) use connect::carry;
 pub(super) use head::is_upgrade;
 pub(super) use received::Received;
-pub(super) use serve::{begins, serve};
+pub(super) use serve::begins;
+pub(in crate::proxy) use serve::{Arrival, serve};
 pub(super) use upstream::{Chosen, Lease, NotAsked, Pool};
 
 /// Requests that may be under way on a connection, on either side: HAProxy's `tune.h2.max-concurrent-streams`.

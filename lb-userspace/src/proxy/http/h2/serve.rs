@@ -95,16 +95,29 @@ impl Connection {
     }
 }
 
-/// Serves a client that speaks HTTP/2; `read` is what was read of it already, `place` where it is counted, and
-/// `destination` what a PROXY header has said.
-pub(in super::super) async fn serve(
-    client: Rc<Client>,
-    stream: Stream,
-    read: Bytes,
-    (mut place, destination): (Place, Option<SocketAddr>),
-) {
+/// A client's connection that speaks HTTP/2.
+pub(in crate::proxy) struct Arrival {
+    pub(in super::super) client: Rc<Client>,
+    pub(in super::super) stream: Stream,
+    /// What was read of it already.
+    pub(in super::super) read: Bytes,
+    /// Where it is counted.
+    pub(in super::super) place: Place,
+    /// Where it connected to, as a PROXY header has said.
+    pub(in super::super) told: Option<SocketAddr>,
+}
+
+/// Serves a client until its connection ends.
+pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
+    let Arrival {
+        client,
+        stream,
+        read,
+        mut place,
+        told,
+    } = *arrival;
     let now = client.now();
-    let told = worker::destination(destination, client.peer, &stream);
+    let told = worker::destination(told, client.peer, &stream);
     let connection = Rc::new(Connection {
         client: RefCell::new(Rc::clone(&client)),
         streams: Cell::new(0),
@@ -115,19 +128,13 @@ pub(in super::super) async fn serve(
             count: 0,
         }),
     });
-    let io = Io::new(stream, read, Rc::clone(&connection));
-    let handshake = server::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(MAX_HEAD)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .enable_connect_protocol()
-        .handshake(io);
-    let timeouts = &client.frontend().config.timeouts;
-    let patience = timeouts.http_request.min(timeouts.client);
-    let Ok(Ok(mut wire)) = tokio::time::timeout(patience, handshake).await else {
+    // Boxed, so that what it takes does not stay.
+    let Some(mut wire) = Box::pin(shake_hands(
+        &client,
+        Io::new(stream, read, Rc::clone(&connection)),
+    ))
+    .await
+    else {
         return;
     };
     drop(client);
@@ -143,6 +150,22 @@ pub(in super::super) async fn serve(
         }
     }
     let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_closed(cx))).await;
+}
+
+/// Exchanges the first words; `None` if the client has none, or not in time.
+async fn shake_hands(client: &Client, io: Io) -> Option<server::Connection<Io, Bytes>> {
+    let handshake = server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .enable_connect_protocol()
+        .handshake(io);
+    let timeouts = &client.frontend().config.timeouts;
+    let patience = timeouts.http_request.min(timeouts.client);
+    tokio::time::timeout(patience, handshake).await.ok()?.ok()
 }
 
 /// What has become of a connection.

@@ -56,6 +56,8 @@ pub(super) fn begin(
             see_end(unread).await;
         }
     };
+    // A request's state is large, and the runtime moves what it is given several times.
+    let serving = Box::pin(serving);
     tokio::task::spawn_local(sessions::along(sessions::present(), serving));
 }
 

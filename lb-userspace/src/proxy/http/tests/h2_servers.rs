@@ -110,7 +110,10 @@ fn a_connection_that_cannot_be_made_is_tried_once_for_all_that_wait() {
         client.write_all(GET_AND_CLOSE.as_bytes()).unwrap();
     }
     let requests = &harness.shared.topology.frontends[0].counters.http.requests;
-    wait_until("all wait", || requests.value() == u64::from(CLIENTS));
+    wait_until("all have come", || requests.value() == u64::from(CLIENTS));
+    // They are counted before they wait. Who is served after that has seen the worker done with them.
+    let answer = harness.ask("?\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     all_wait.send(()).unwrap();
     for client in &mut clients {
         let answer = read_all(client);
@@ -118,5 +121,7 @@ fn a_connection_that_cannot_be_made_is_tried_once_for_all_that_wait() {
     }
     assert_eq!(ACCEPTED.load(SeqCst), 1);
     drop(clients);
-    assert_eq!(cleaned(rules), ["b/s0 503 SC-- GET / HTTP/1.1"; 6]);
+    let mut logged = cleaned(rules);
+    logged.retain(|line| !line.ends_with("<BADREQ>"));
+    assert_eq!(logged, ["b/s0 503 SC-- GET / HTTP/1.1"; 6]);
 }

@@ -1,0 +1,193 @@
+//! The new process, which is to be nobody's child: a service manager waits for the end of its own children alone, and takes a
+//! main process that is another's for one that cannot be waited for. It would kill it where it ought to let it stop, and not
+//! notice that it has crashed.
+//!
+//! So its parent is a *keeper*, a copy of this process that does nothing but wait for it and end as it has ended. Once the new
+//! process serves, the keeper goes, and the new one becomes a child of the service manager, or of process 1.
+
+use std::{
+    io::{self, PipeReader, Read},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, ExitStatus},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+
+/// A process that was started, and its keeper.
+pub(super) struct Process {
+    pid: u32,
+    /// Itself, whoever has its number.
+    handle: Option<OwnedFd>,
+    keeper: Child,
+    /// Readable once the keeper has ended, and so the process.
+    ended: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Process {
+    /// Starts it. To be called by the thread that lives as long as this process does: the keeper goes with that.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let number = writer.as_raw_fd();
+        // SAFETY: nothing but system calls is done between fork and exec, on a descriptor that is open until then.
+        unsafe { command.pre_exec(move || keep(number)) };
+        let keeper = command.spawn()?;
+        drop(writer);
+        let pid = pid(reader)?;
+        let open = |pid: u32| {
+            let pid = Pid::from_raw(pid.cast_signed())?;
+            pidfd_open(pid, PidfdFlags::empty()).ok()
+        };
+        let ended = open(keeper.id());
+        Ok(Self {
+            handle: open(pid),
+            pid,
+            keeper,
+            // SAFETY: an `OwnedFd` names the same descriptor at each call, and is dropped only after the `AsyncFd` around it
+            // has let go of it.
+            ended: ended.and_then(|fd| unsafe { AsyncFd::register(fd) }.ok()),
+        })
+    }
+
+    /// Resolves once it has ended.
+    pub(super) async fn ended(&self) {
+        match &self.ended {
+            Some(ended) => drop(ended.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub(super) fn status(&mut self) -> Option<ExitStatus> {
+        self.keeper.try_wait().ok().flatten()
+    }
+
+    /// Kills it; the keeper follows.
+    pub(super) fn kill(&self) {
+        if let Some(handle) = &self.handle {
+            let _ = pidfd_send_signal(handle.as_fd(), Signal::KILL);
+        }
+    }
+
+    /// It is nobody's child any more. Its number.
+    pub(super) fn release(mut self) -> u32 {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+        self.pid
+    }
+}
+
+/// The number that the keeper has written.
+fn pid(mut reader: PipeReader) -> io::Result<u32> {
+    let mut number = [0; 4];
+    reader.read_exact(&mut number)?;
+    Ok(u32::from_ne_bytes(number))
+}
+
+/// Becomes two processes: one returns, the other keeps it and tells its number by `pipe`.
+///
+/// Called between fork and exec, in a copy of a process that had threads: nothing here may allocate or take a lock.
+fn keep(pipe: RawFd) -> io::Result<()> {
+    // SAFETY: this copy has one thread, and both go on by system calls alone, with memory of their own.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => return Ok(()),
+        pid => pid,
+    };
+    let number = pid.to_ne_bytes();
+    // SAFETY: system calls on plain numbers, and on memory that is there for as long as they take.
+    unsafe {
+        // Should its parent be killed, it is not to stand in the way of the service manager.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::write(pipe, number.as_ptr().cast(), number.len());
+        // Above all its copies of the other process's end of the channel, and of what tells whether there was an exec.
+        if libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, 0u32) != 0 {
+            let most = libc::sysconf(libc::_SC_OPEN_MAX);
+            for fd in 0..i32::try_from(most).unwrap_or(i32::MAX) {
+                libc::close(fd);
+            }
+        }
+        let mut status = 0;
+        while libc::waitpid(pid, &raw mut status, 0) < 0 {
+            if *libc::__errno_location() != libc::EINTR {
+                libc::_exit(1);
+            }
+        }
+        if libc::WIFSIGNALED(status) {
+            let signal = libc::WTERMSIG(status);
+            // Whoever dumps core has done so.
+            let none = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+        libc::_exit(libc::WEXITSTATUS(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> (Process, tokio::runtime::Runtime) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _runtime = runtime.enter();
+        let process = Process::start(Command::new("sh").args(["-c", script])).unwrap();
+        drop(_runtime);
+        (process, runtime)
+    }
+
+    fn ends(script: &str) -> String {
+        let (mut process, runtime) = run(script);
+        runtime.block_on(process.ended());
+        process.status().unwrap().to_string()
+    }
+
+    #[test]
+    fn how_it_ends_is_known() {
+        assert_eq!(ends("exit 7"), "exit status: 7");
+        assert_eq!(ends("kill -9 $$"), "signal: 9 (SIGKILL)");
+        let missing = Process::start(&mut Command::new("/nonexistent/lb"));
+        let error = missing.err().map(|error| error.kind());
+        assert_eq!(error, Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn what_is_killed_is_gone() {
+        let (mut process, runtime) = run("exec sleep 600");
+        assert!(process.status().is_none());
+        process.kill();
+        runtime.block_on(process.ended());
+        assert_eq!(process.status().unwrap().to_string(), "signal: 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn what_is_released_is_no_child() {
+        let (process, _runtime) = run("exec sleep 600");
+        let parent = |pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let (_, rest) = stat.rsplit_once(')').unwrap();
+            rest.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u32>()
+                .unwrap()
+        };
+        let (keeper, pid) = (process.keeper.id(), process.pid);
+        assert_eq!(parent(pid), keeper);
+        assert_eq!(parent(keeper), std::process::id());
+        assert_eq!(process.release(), pid);
+        assert!(![keeper, std::process::id()].contains(&parent(pid)));
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+}

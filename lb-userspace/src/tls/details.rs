@@ -1,0 +1,89 @@
+//! A certificate as `show ssl cert` describes it, in HAProxy's words.
+
+use std::{fmt::Write, path::Path};
+
+use aws_lc_rs::digest;
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+    public_key::PublicKey,
+    time::ASN1Time,
+};
+
+use super::{certificate::distinguished_name, error::TlsError, files};
+
+/// The lines that describe the certificate in `pem`, which is what the file at `path` is taken to hold.
+///
+/// # Errors
+/// It holds none.
+pub fn describe(path: &Path, pem: &[u8]) -> Result<String, TlsError> {
+    let chain = files::chain(path, pem)?;
+    let mut out = String::new();
+    for (at, der) in chain.iter().enumerate() {
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| TlsError::Broken {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        let of = if at == 0 { "" } else { "Chain " };
+        if at == 0 {
+            leaf(&mut out, &parsed, der);
+        }
+        // A String takes everything, here and below.
+        let _ = writeln!(out, "{of}Subject: {}", distinguished_name(parsed.subject()));
+        let _ = writeln!(out, "{of}Issuer: {}", distinguished_name(parsed.issuer()));
+    }
+    Ok(out)
+}
+
+fn leaf(out: &mut String, certificate: &X509Certificate<'_>, der: &[u8]) {
+    let serial = certificate.raw_serial();
+    // A byte in front keeps a number from being read as a negative one.
+    let serial = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty());
+    let validity = certificate.validity();
+    let _ = writeln!(
+        out,
+        "Serial: {}",
+        hex(serial.unwrap_or(certificate.raw_serial()))
+    );
+    let _ = writeln!(out, "notBefore: {}", date(&validity.not_before));
+    let _ = writeln!(out, "notAfter: {}", date(&validity.not_after));
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let names = names.iter().map(|name| match name {
+        GeneralName::DNSName(name) => format!("DNS:{name}"),
+        // HAProxy leaves the others out, but not what parts them.
+        _ => String::new(),
+    });
+    let names: Vec<String> = names.collect();
+    let _ = writeln!(out, "Subject Alternative Name: {}", names.join(", "));
+    let _ = writeln!(out, "Algorithm: {}", algorithm(certificate));
+    let print = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der);
+    let _ = writeln!(out, "SHA1 FingerPrint: {}", hex(print.as_ref()));
+}
+
+fn algorithm(certificate: &X509Certificate<'_>) -> String {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => format!("RSA{}", key.key_size()),
+        Ok(PublicKey::EC(point)) => format!("EC{}", point.key_size()),
+        _ => String::new(),
+    }
+}
+
+/// `Nov 27 15:06:32 2026 GMT`
+fn date(time: &ASN1Time) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let at = time.to_datetime();
+    let month = MONTHS[usize::from(u8::from(at.month())) - 1];
+    let (hour, minute, second) = at.to_hms();
+    format!(
+        "{month} {:>2} {hour:02}:{minute:02}:{second:02} {} GMT",
+        at.day(),
+        at.year()
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
