@@ -5,8 +5,12 @@ use std::{ffi::CString, mem::MaybeUninit, ptr};
 /// Space for the strings of a passwd or group entry; large groups have long member lists.
 const ENTRY_SIZE: usize = 1 << 20;
 
-/// The user called `name`: its number, and that of its group.
+/// The user called `name`: its number, and that of its group. A number is that user, whatever it is called, and of the group
+/// of that number.
 pub fn user(name: &str) -> Option<(libc::uid_t, libc::gid_t)> {
+    if let Ok(number) = name.parse() {
+        return Some((number, number));
+    }
     let name = CString::new(name).ok()?;
     let mut buffer = vec![0; ENTRY_SIZE];
     let mut entry = MaybeUninit::<libc::passwd>::uninit();
@@ -25,8 +29,11 @@ pub fn user(name: &str) -> Option<(libc::uid_t, libc::gid_t)> {
     unsafe { found.as_ref() }.map(|entry| (entry.pw_uid, entry.pw_gid))
 }
 
-/// The number of the group called `name`.
+/// The number of the group called `name`, or that is written there.
 pub fn group(name: &str) -> Option<libc::gid_t> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
     let name = CString::new(name).ok()?;
     let mut buffer = vec![0; ENTRY_SIZE];
     let mut entry = MaybeUninit::<libc::group>::uninit();

@@ -8,6 +8,7 @@ use super::{
     kernel::{self, Wire},
     level::{self, DENIED},
     maps, operate, process, rates, reload, servers, sessions, setting, stat, tables, upgrade,
+    variables,
     versions::Versions,
     wish::Wishes,
 };
@@ -137,6 +138,7 @@ impl Desk {
             .transactions
             .answer(&topology, words, payload)
             .or_else(|| tables::answer(&topology, words))
+            .or_else(|| variables::answer(&topology, words, caller.experimental))
             .or_else(|| frontends::answer(&self.sources, words))
             .or_else(|| rates::answer(&topology.rates, words))
             .or_else(|| operate::answer(&self.sources, words))

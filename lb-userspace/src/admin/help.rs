@@ -92,6 +92,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "report the pattern that a value matches",
     ),
     ("get map <map> <key>", "report what a value leads to"),
+    (
+        "get var <name>",
+        "retrieve contents of a process-wide variable",
+    ),
     ("get weight <bk>/<srv>", "report a server's current weight"),
     (
         "new ssl cert <certfile>",
@@ -144,6 +148,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "make or change an entry of a stick table",
     ),
     ("set timeout [cli] <delay>", "change a timeout setting"),
+    (
+        "set var <name> [fmt|expr] {<fmt>|<expr>}",
+        "set variable from an expression or a format",
+    ),
     (
         "set weight <bk>/<srv>  (DEPRECATED)",
         "change a server's weight (use 'set server' instead)",

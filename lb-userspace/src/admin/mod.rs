@@ -34,6 +34,7 @@ pub mod top;
 pub mod tune;
 mod typed;
 pub mod upgrade;
+mod variables;
 mod versions;
 pub mod wish;
 

@@ -14,6 +14,7 @@ use super::{
     desk::{Caller, Desk},
     kernel::Wire,
     socket::Serving,
+    variables,
 };
 use crate::config::model::AdminLevel;
 
@@ -152,6 +153,7 @@ fn is_bare(words: &[&str], said: &str) -> bool {
     ];
     ALWAYS.contains(&said)
         || matches!(words, ["add" | "del", "server", ..]) && OF_SERVERS.contains(&said)
+        || variables::is_bare(words, said)
 }
 
 async fn close(mut stream: Box<dyn Wire>) -> io::Result<()> {

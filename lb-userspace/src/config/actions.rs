@@ -15,7 +15,7 @@ use super::{
     units::{self, Problem},
 };
 use crate::rules::{
-    Change, Data, Edit, Normalizer, Side, TRACKED, Template, action::HeaderOp, is_framing, regex,
+    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, action::HeaderOp, is_framing,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -264,7 +264,7 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         }
         found.push((e.key_span, make(template)));
     }
-    type Replace = fn(regex::bytes::Regex, Template) -> Edit;
+    type Replace = fn(Regex, Template) -> Edit;
     let replaced: [(Option<&Entry>, Replace); 3] = [
         (table.take("replace_path"), Edit::ReplacePath),
         (table.take("replace_pathq"), Edit::ReplacePathQuery),
@@ -343,12 +343,12 @@ fn set_status(d: &mut Decoder<'_>, entry: &Entry) -> Option<Edit> {
 }
 
 /// `{ regex: …, with: … }`
-fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(regex::bytes::Regex, Template)> {
+fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(Regex, Template)> {
     let mut table = d.table(node, node.span, what)?;
     let pattern = match table.take("regex") {
         Some(e) => d
             .line(&e.value, "`regex`")
-            .and_then(|text| match regex(&text, false) {
+            .and_then(|text| match Regex::new(&text, false) {
                 Ok(regex) => Some(regex),
                 Err(problem) => {
                     d.wrong(e.value.span, problem);
@@ -507,7 +507,7 @@ pub(super) fn header_name(d: &mut Decoder<'_>, text: &str, span: Span) -> Option
     }
 }
 
-fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::VarId> {
+fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::Var> {
     match d.registry.var(name) {
         Ok(id) => Some(id),
         Err(problem) => {

@@ -274,6 +274,9 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),
+        proxy_options: table
+            .take("proxy_v2_options")
+            .map(|e| introduction::options(d, e)),
         resolve: resolvers::resolve(d, table),
         init_addr: resolvers::init_addr(d, table),
         agent_check: table.take("agent_check").and_then(|e| health::agent(d, e)),

@@ -11,8 +11,8 @@ use super::{
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
         ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyVersion, Resolve, RetryOn, Shows, Stats,
-        StatsAdmin, UniqueId,
+        Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve, RetryOn,
+        Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -219,6 +219,7 @@ pub(super) struct ServerKeys {
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
+    pub(super) proxy_options: Option<ProxyOptions>,
     pub(super) agent_check: Option<HealthCheck>,
     /// The inner `None` is `false`.
     pub(super) resolve: Option<Spanned<Option<Resolve>>>,
@@ -244,6 +245,7 @@ impl ServerKeys {
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
             send_proxy: self.send_proxy.or(other.send_proxy),
+            proxy_options: self.proxy_options.or(other.proxy_options),
             agent_check: self.agent_check.or(other.agent_check),
             resolve: self.resolve.or(other.resolve),
             init_addr: self.init_addr.or(other.init_addr),

@@ -226,18 +226,10 @@ pub(super) fn bytes(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Vec<
 
 fn regex(d: &mut Decoder<'_>, node: &Node) -> Option<Content> {
     let text = d.text(node, "`regex`")?;
-    match regex::bytes::Regex::new(&text) {
-        Ok(regex) => Some(Content::Regex(Pattern(regex))),
-        Err(error) => {
-            // The last line says what; those before it draw the place.
-            let said = error.to_string();
-            let said = said.lines().last().unwrap_or_default();
-            let said = said.trim_start_matches("error: ");
-            d.error(
-                node.span,
-                format!("`{text}` is no regular expression: {said}"),
-                "write one of the syntax of the crate `regex`; `\\` before a character takes it as it is",
-            );
+    match Pattern::new(&text) {
+        Ok(pattern) => Some(Content::Regex(pattern)),
+        Err(problem) => {
+            d.wrong(node.span, problem);
             None
         }
     }

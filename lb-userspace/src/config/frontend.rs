@@ -73,6 +73,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let monitor = monitor::decode(d, &mut table);
+    // Whoever monitors is answered.
+    let routes = routes || monitor.is_some();
     let stats = stats::of_proxy(d, &mut table, &name.value);
     table.finish(
         d,

@@ -17,6 +17,7 @@ use super::{
         Attach, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
         SnatAddresses,
     },
+    process,
     source::Spanned,
     tree::{Entry, Kind, Node},
     units::Problem,
@@ -133,6 +134,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
         global.log_tag.as_ref(),
         global.log_hostname.as_ref(),
     );
+    if let Some(e) = table.take("set_var") {
+        process::decode(d, e);
+    }
     if let Some(e) = table.take("fast_path") {
         global.fast_path = fast_path(d, e, places);
     }

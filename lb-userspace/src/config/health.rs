@@ -519,7 +519,7 @@ pub(super) fn headers(d: &mut Decoder<'_>, entry: &Entry) -> Vec<(String, String
                 format!("`{}` cannot be the name of a header", e.key),
                 "write a name such as `X-Check`",
             );
-        } else if ["content-length", "transfer-encoding", "connection"]
+        } else if ["content-length", "transfer-encoding"]
             .contains(&e.key.to_ascii_lowercase().as_str())
         {
             d.error(

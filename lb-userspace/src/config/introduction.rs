@@ -3,7 +3,7 @@
 use super::{
     address,
     decode::Decoder,
-    model::{AcceptProxy, Introduced, ProxyVersion},
+    model::{AcceptProxy, Introduced, ProxyOptions, ProxyVersion},
     source::Spanned,
     tree::{Entry, Kind},
 };
@@ -58,6 +58,28 @@ pub(super) fn send_proxy(
     ];
     d.choice(&entry.value, "`send_proxy`", &choices, &[])
         .map(|version| Spanned::new(version, entry.key_span))
+}
+
+/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
+pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> ProxyOptions {
+    type Option = fn(&mut ProxyOptions) -> &mut bool;
+    let choices: [(&str, Option); 6] = [
+        ("ssl", |of| &mut of.ssl),
+        ("cert-cn", |of| &mut of.cert_cn),
+        ("ssl-cipher", |of| &mut of.ssl_cipher),
+        ("authority", |of| &mut of.authority),
+        ("crc32c", |of| &mut of.crc32c),
+        ("unique-id", |of| &mut of.unique_id),
+    ];
+    let mut options = ProxyOptions::default();
+    for node in d.one_or_more(&entry.value) {
+        if let Some(option) = d.choice(node, "`proxy_v2_options`", &choices, &[]) {
+            *option(&mut options) = true;
+        }
+    }
+    // The others are told of TLS.
+    options.ssl |= options.cert_cn || options.ssl_cipher;
+    options
 }
 
 /// `send_proxy` of a check.

@@ -44,6 +44,7 @@ pub mod outline;
 pub mod path;
 mod patterns;
 mod plain;
+mod process;
 #[cfg(test)]
 mod record;
 mod references;

@@ -48,7 +48,7 @@ pub use server::{OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{
-    rules::{Captures, Condition, Handle, Map, RuleSet, Stick, Template, Users},
+    rules::{Captures, Condition, Handle, Map, Process, RuleSet, Stick, Template, Users},
     tls::BindOptions,
     watched::Stamp,
 };
@@ -72,6 +72,8 @@ pub struct Config {
     pub tables: Vec<Arc<Handle>>,
     /// The names of rules' variables, in the order of their numbers.
     pub variables: Vec<String>,
+    /// The variables that the whole process has.
+    pub process: Process,
     /// Files of servers beside it.
     pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.
@@ -333,6 +335,23 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
+}
+
+/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProxyOptions {
+    /// Whether the client came by TLS, of which version, and whether it has shown a certificate.
+    pub ssl: bool,
+    /// The name in the certificate.
+    pub cert_cn: bool,
+    /// The cipher suite.
+    pub ssl_cipher: bool,
+    /// The name that the client's TLS asked for.
+    pub authority: bool,
+    /// A checksum.
+    pub crc32c: bool,
+    /// The request's unique id.
+    pub unique_id: bool,
 }
 
 /// What a bind speaks below the application.

@@ -95,6 +95,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         maps: registry.maps().to_vec(),
         tables: registry.tables().to_vec(),
         variables: registry.variables().to_vec(),
+        process: registry.process().clone(),
         server_files: Default::default(),
         outline: super::model::Outline::default(),
     }
@@ -425,5 +426,6 @@ fn server(
             .map(speaks),
         tls: keys.tls.and_then(|tls| tls.value).map(speaks),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
+        proxy_options: keys.proxy_options.unwrap_or_default(),
     }
 }

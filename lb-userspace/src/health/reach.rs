@@ -90,6 +90,7 @@ impl Reach {
         let introduction = self.introduction.map(|version| Introduction {
             version,
             whom: Whom::Ourselves,
+            told: &[],
         });
         let tls = self.tls.as_deref().map(|connector| Handshake {
             connector,

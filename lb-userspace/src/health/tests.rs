@@ -296,9 +296,7 @@ fn text(text: &str) -> Content {
 
 #[test]
 fn what_an_answer_says_can_be_looked_at() {
-    let regex = Content::Regex(Pattern(
-        regex::bytes::Regex::new("state=(up|warm)$").unwrap(),
-    ));
+    let regex = Content::Regex(Pattern::new("state=(up|warm)$").unwrap());
     let header = || Content::Header("X-Ready".into(), "yes".into());
     let good = "HTTP/1.1 500 Oops\r\nx-ready: yes\r\ncontent-length: 15\r\n\r\nready, state=up";
     let chunked =

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::{Stream, header::Ends};
 use crate::{
-    config::model::Address,
+    config::model::{Address, ProxyOptions, ProxyVersion},
     topology::Server,
     wire::{
         dial::{self, Handshake, Unready},
@@ -75,6 +75,8 @@ pub struct Way {
 pub struct Own {
     /// The ends that its PROXY header tells of; it tells of none for clients without an address.
     ends: Option<Ends>,
+    /// What that header tells besides.
+    told: Box<[u8]>,
     /// The name that TLS asks for.
     host: Option<Box<str>>,
     /// Whose it is, where nobody else may have it.
@@ -83,19 +85,26 @@ pub struct Own {
 
 impl Own {
     /// What is different at `server` for a client with these `ends` that asks for `host`, for this `client` alone if it is
-    /// named.
+    /// named. `told` makes what a header of version 2 tells besides.
     pub fn of(
         server: &Server,
         ends: impl FnOnce() -> Option<Ends>,
         host: impl FnOnce() -> Option<Box<str>>,
+        told: impl FnOnce(ProxyOptions) -> Vec<u8>,
         client: Option<u64>,
     ) -> Option<Box<Self>> {
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
+        let tells = server.config.send_proxy == Some(ProxyVersion::V2);
+        let options = server.config.proxy_options;
         (wants_host || introduces || client.is_some()).then(|| {
             Box::new(Self {
                 client,
                 ends: introduces.then(ends).flatten(),
+                told: match tells {
+                    true => told(options).into(),
+                    false => Box::default(),
+                },
                 host: wants_host.then(host).flatten(),
             })
         })
@@ -123,9 +132,11 @@ impl Way {
         let whole = Box::pin(async {
             let own = own.as_deref();
             let introduction = server.config.send_proxy.and_then(|version| {
+                let own = own?;
                 Some(Introduction {
                     version,
-                    whom: own?.ends.map_or(Whom::Unnamed, Whom::Client),
+                    told: &own.told,
+                    whom: own.ends.map_or(Whom::Unnamed, Whom::Client),
                 })
             });
             let address = server.address();

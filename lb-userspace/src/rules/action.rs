@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, StatusCode};
 use hyper::ext::ReasonPhrase;
-use regex::bytes::Regex;
 
 use super::{
     auth::Users,
@@ -15,7 +14,8 @@ use super::{
     live::{Change, Live},
     named::Named,
     normalize::Normalizer,
-    scene::VarId,
+    process::Var,
+    regex::Regex,
     table::{Data, Handle},
     template::Template,
 };
@@ -191,9 +191,9 @@ pub enum Edit {
     /// `set_log_level`.
     LogLevel(LogLevel),
     /// `set_var`.
-    SetVar(VarId, Template),
+    SetVar(Var, Template),
     /// `unset_var`.
-    UnsetVar(VarId),
+    UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
     UseServer(Template),
     /// `force_persist`, or if it is not that `ignore_persist`.

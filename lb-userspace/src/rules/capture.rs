@@ -1,6 +1,6 @@
 //! What a frontend keeps of messages for its log: HAProxy's `capture`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 use http::{
     HeaderMap, HeaderName,
@@ -53,6 +53,9 @@ impl Captures {
     }
 }
 
+/// A text for a place.
+type Noted = (Side, usize, Box<[u8]>);
+
 /// What was kept of one request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
@@ -61,6 +64,8 @@ pub struct Captured {
     response: Vec<Option<Box<[u8]>>>,
     request_cookie: Option<Box<[u8]>>,
     response_cookie: Option<Box<[u8]>>,
+    /// What expressions have put into places, which change nothing else.
+    noted: RefCell<Vec<Noted>>,
 }
 
 impl Captured {
@@ -80,6 +85,7 @@ impl Captured {
             response: vec![None; captures.response.len()],
             request_cookie: cookie,
             response_cookie: None,
+            noted: RefCell::default(),
             captures: Arc::clone(captures),
         }
     }
@@ -98,6 +104,8 @@ impl Captured {
 
     /// Puts a text into a place, if there is one of this number.
     pub fn put(&mut self, side: Side, place: usize, text: &[u8]) {
+        let noted = self.noted.get_mut();
+        noted.retain(|(of, at, _)| (*of, *at) != (side, place));
         let slots = match side {
             Side::Request => &mut self.request,
             Side::Response => &mut self.response,
@@ -108,17 +116,45 @@ impl Captured {
         }
     }
 
+    /// The same by an expression; whether there is such a place.
+    pub fn note(&self, side: Side, place: usize, text: &[u8]) -> bool {
+        let Some(slot) = self.captures.of(side).get(place) else {
+            return false;
+        };
+        let mut noted = self.noted.borrow_mut();
+        noted.retain(|(of, at, _)| (*of, *at) != (side, place));
+        noted.push((side, place, cut(text, slot.len)));
+        true
+    }
+
     /// What is in a place.
-    pub fn get(&self, side: Side, place: usize) -> Option<&[u8]> {
-        self.all(side).get(place)?.as_deref()
+    pub fn get(&self, side: Side, place: usize) -> Option<Cow<'_, [u8]>> {
+        match self.all(side) {
+            Cow::Borrowed(all) => all.get(place)?.as_deref().map(Cow::Borrowed),
+            Cow::Owned(mut all) => all
+                .get_mut(place)?
+                .take()
+                .map(|kept| kept.into_vec().into()),
+        }
     }
 
     /// All places of a side.
-    pub fn all(&self, side: Side) -> &[Option<Box<[u8]>>] {
-        match side {
+    pub fn all(&self, side: Side) -> Cow<'_, [Option<Box<[u8]>>]> {
+        let kept = match side {
             Side::Request => &self.request,
             Side::Response => &self.response,
+        };
+        let noted = self.noted.borrow();
+        if noted.is_empty() {
+            return Cow::Borrowed(kept);
         }
+        let mut all = kept.clone();
+        for (_, place, text) in noted.iter().filter(|(of, ..)| *of == side) {
+            if let Some(kept) = all.get_mut(*place) {
+                *kept = Some(text.clone());
+            }
+        }
+        Cow::Owned(all)
     }
 
     /// The cookie, `NAME=VALUE`.
@@ -197,11 +233,14 @@ mod tests {
         let mut kept = Captured::of_request(&captures, &request);
         kept.put(Side::Request, 2, b"abcdef");
         kept.put(Side::Request, 3, b"nowhere");
-        let of = |kept: &Captured, side, place| text(kept.get(side, place));
+        let of = |kept: &Captured, side, place| text(kept.get(side, place).as_deref());
         assert_eq!(of(&kept, Side::Request, 0).as_deref(), Some("seco"));
         assert_eq!(of(&kept, Side::Request, 1), None);
         assert_eq!(of(&kept, Side::Request, 2).as_deref(), Some("abc"));
         assert_eq!(of(&kept, Side::Response, 0), None);
+        assert!(kept.note(Side::Request, 2, b"ghijk") && !kept.note(Side::Request, 3, b""));
+        assert_eq!(of(&kept, Side::Request, 2).as_deref(), Some("ghi"));
+        assert_eq!(of(&kept, Side::Request, 0).as_deref(), Some("seco"));
         assert_eq!(
             text(kept.cookie(Side::Request)).as_deref(),
             Some("SESSION=1")

@@ -7,10 +7,10 @@ use http::{
     uri::{Parts, PathAndQuery},
 };
 use hyper::ext::ReasonPhrase;
-use regex::bytes::Regex;
 
 use super::{
     action::{Edit, HeaderOp},
+    regex::Regex,
     scene::{RequestView, ResponseView, Scene, State, World},
     table::Tracked,
     template,
@@ -199,8 +199,10 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
 
 fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
     match edit {
-        Edit::SetVar(var, _) => state.set_var(*var, value),
-        Edit::UnsetVar(var) => state.set_var(*var, None),
+        // What has no value changes nothing, as in HAProxy.
+        Edit::SetVar(_, _) if value.is_none() => {}
+        Edit::SetVar(var, _) => var.set(state, value),
+        Edit::UnsetVar(var) => var.set(state, None),
         // The first that says so.
         Edit::Persist(force) => {
             state.persist.get_or_insert(*force);
@@ -316,13 +318,7 @@ fn delete(prefix: &str, headers: &mut HeaderMap) {
 
 /// What the whole of `text` becomes, as HAProxy's replace-… rules have it; `None` if nothing in it matches.
 fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    let captures = regex.captures(text)?;
-    let mut whole = Vec::with_capacity(text.len() + by.len());
-    captures.expand(
-        &template::replacement(&String::from_utf8_lossy(by)),
-        &mut whole,
-    );
-    Some(whole)
+    regex.expanded(text, &template::replacement(&String::from_utf8_lossy(by)))
 }
 
 /// A field's value. Control characters, which would end it, are left out.

@@ -9,6 +9,7 @@ use super::{
     fetch::{self, Fetch},
     matching::How,
     problem::Problem,
+    process::Var,
     registry::Registry,
     scene::{Scene, TlsFact},
     value::{Kind, Value},
@@ -168,6 +169,18 @@ impl Expr {
                 | Fetch::Constant(_)
         );
         known && self.converters.iter().all(Converter::is_pure)
+    }
+
+    /// Whether it looks at nothing but the process: there is such a thing without a connection.
+    pub fn is_of_process(&self) -> bool {
+        matches!(
+            self.fetch,
+            Fetch::Constant(_)
+                | Fetch::Var(Var::Process(_))
+                | Fetch::Date { .. }
+                | Fetch::Random(_)
+                | Fetch::Uuid
+        )
     }
 
     /// Its value.

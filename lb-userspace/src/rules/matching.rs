@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::{
     map::Map,
     problem::Problem,
+    regex::Regex,
     value::{Kind, Value, bits, masked},
 };
 
@@ -158,25 +158,6 @@ pub fn network(text: &str) -> Result<(IpAddr, u8), Problem> {
     Ok((masked(address, length), length))
 }
 
-/// A regular expression in the syntax of Rust's regex crate, which has no look-around and no backreferences, and takes
-/// linear time whatever is sent.
-pub fn regex(pattern: &str, ignore_case: bool) -> Result<Regex, Problem> {
-    RegexBuilder::new(pattern)
-        .case_insensitive(ignore_case)
-        .unicode(false)
-        .size_limit(4 << 20)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            let last = last.trim_start_matches("error: ");
-            Problem::new(
-                format!("`{pattern}` is no regular expression: {last}"),
-                "see https://docs.rs/regex for the syntax; look-around and backreferences are not in it",
-            )
-        })
-}
-
 /// What values are looked up by, each with what it leads to; a set where it is `()`.
 #[derive(Debug, Clone)]
 pub struct Patterns<T> {
@@ -244,7 +225,7 @@ impl<T> Patterns<T> {
                 self.networks[at].1.entry(bits(address)).or_insert(leads_to);
             }
             How::Regex => {
-                let regex = regex(text, self.ignore_case)?;
+                let regex = Regex::new(text, self.ignore_case)?;
                 self.regexes.push((regex, leads_to));
             }
             How::Exact => {

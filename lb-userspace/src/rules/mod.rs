@@ -8,9 +8,9 @@
 //! | file | idea |
 //! | --- | --- |
 //! | `value` | values, types, casts |
-//! | `scene` | what an expression sees; variables and tracked counters |
+//! | `scene`, `process` | what an expression sees; variables and tracked counters |
 //! | `args`, `expr`, `fetch/`, `convert/` | expressions and their text form |
-//! | `matching`, `condition` | what a sample has to be; all, any, not |
+//! | `matching`, `regex`, `condition` | what a sample has to be; all, any, not |
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `normalize` | targets in one of their spellings |
@@ -38,6 +38,8 @@ mod matching;
 mod named;
 mod normalize;
 mod problem;
+mod process;
+mod regex;
 mod registry;
 mod reply;
 mod run;
@@ -71,10 +73,12 @@ pub use fetch::{
 pub use limit::Limiter;
 pub use live::{Change, Live};
 pub use map::{CarriedMap, Line, Map, Output, Which, halves};
-pub use matching::{How, Matcher, Range, network, regex};
+pub use matching::{How, Matcher, Range, network};
 pub use named::Named;
 pub use normalize::Normalizer;
 pub use problem::Problem;
+pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
@@ -85,7 +89,7 @@ pub use scene::{
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
-pub use text::{Style, Token, tokens};
+pub use text::{Style, Token, tokens, unquoted};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

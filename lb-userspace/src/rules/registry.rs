@@ -12,8 +12,10 @@ use super::{
     map::{Map, Output},
     matching::How,
     problem::Problem,
+    process::{Process, Shared, Var},
     scene::{Fact, Scope, VarId},
     table::Handle,
+    template::Template,
 };
 
 /// What a configuration's expressions refer to.
@@ -24,6 +26,7 @@ pub struct Registry<'a> {
     tables: Vec<Arc<Handle>>,
     files: Vec<Arc<Live>>,
     variables: Vec<String>,
+    process: Process,
     users: Vec<(String, Arc<Users>)>,
     conditions: Vec<(String, Arc<Condition>)>,
     facts: Vec<Fact>,
@@ -40,6 +43,7 @@ impl<'a> Registry<'a> {
             tables: Vec::new(),
             files: Vec::new(),
             variables: Vec::new(),
+            process: Process::default(),
             users: Vec::new(),
             conditions: Vec::new(),
             facts: Vec::new(),
@@ -136,17 +140,28 @@ impl<'a> Registry<'a> {
         &self.variables
     }
 
+    /// The variables of the process, and what they are set to first.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Sets one of them before anything else is done.
+    pub fn set_first(&mut self, var: Var, value: Template) {
+        self.process.first.push((var, value));
+    }
+
     /// A variable: `txn.name`.
-    pub fn var(&mut self, name: &str) -> Result<VarId, Problem> {
-        let mend = "write `sess.`, `txn.`, `req.` or `res.` and a name";
+    pub fn var(&mut self, name: &str) -> Result<Var, Problem> {
+        let mend = "write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name";
         let (scope, rest) = name
             .split_once('.')
             .ok_or_else(|| Problem::new(format!("the variable `{name}` has no scope"), mend))?;
         let scope = match scope {
-            "sess" => Scope::Session,
-            "txn" => Scope::Transaction,
-            "req" => Scope::Request,
-            "res" => Scope::Response,
+            "proc" => None,
+            "sess" => Some(Scope::Session),
+            "txn" => Some(Scope::Transaction),
+            "req" => Some(Scope::Request),
+            "res" => Some(Scope::Response),
             _ => {
                 return Err(Problem::new(
                     format!("`{scope}` is no scope of a variable"),
@@ -161,13 +176,26 @@ impl<'a> Registry<'a> {
                 "write letters, digits, `_` and `.`",
             ));
         }
+        let Some(scope) = scope else {
+            let found = self
+                .process
+                .named
+                .iter()
+                .find(|shared| shared.name() == rest);
+            let shared = found.map(Arc::clone).unwrap_or_else(|| {
+                let shared = Arc::new(Shared::new(rest));
+                self.process.named.push(Arc::clone(&shared));
+                shared
+            });
+            return Ok(Var::Process(shared));
+        };
         let found = self.variables.iter().position(|known| known == rest);
         let index = found.unwrap_or_else(|| {
             self.variables.push(rest.to_owned());
             self.variables.len() - 1
         });
         u16::try_from(index)
-            .map(|index| VarId { index, scope })
+            .map(|index| Var::Own(VarId { index, scope }))
             .map_err(|_| Problem::new("there are too many variables", "use fewer"))
     }
 

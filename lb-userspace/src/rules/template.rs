@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     expr::Expr,
-    fetch::Fetch,
+    fetch::{Fetch, LinePart, LogPart, Side},
     problem::Problem,
     registry::Registry,
     scene::Scene,
@@ -42,6 +42,12 @@ const VARIABLES: &[(&str, &str)] = &[
     ("ST", "status"),
     ("ID", "unique-id"),
     ("Ts", "date"),
+    ("T", "date,utime(\"%d/%b/%Y:%H:%M:%S +0000\")"),
+    ("trg", "date,utime(\"%d/%b/%Y:%H:%M:%S +0000\")"),
+    ("Tl", "date,ltime(\"%d/%b/%Y:%H:%M:%S %z\")"),
+    ("trl", "date,ltime(\"%d/%b/%Y:%H:%M:%S %z\")"),
+    ("fc", "fe_conn"),
+    ("bc", "be_conn"),
     ("pid", "pid"),
     ("H", "hostname"),
     ("sslv", "ssl_fc_protocol"),
@@ -141,6 +147,20 @@ impl Template {
 fn variable(name: &str, registry: &mut Registry<'_>) -> Result<Expr, Problem> {
     if name == "rt" {
         return Ok(Expr::new(Fetch::RequestNumber));
+    }
+    let of = match name {
+        "r" => Some(Fetch::Line(LinePart::Whole)),
+        "HQ" => Some(Fetch::Line(LinePart::Query)),
+        "s" => Some(Fetch::Log(LogPart::Server)),
+        "ft" => Some(Fetch::Log(LogPart::Transport)),
+        "hr" => Some(Fetch::Log(LogPart::Captures(Side::Request, false))),
+        "hrl" => Some(Fetch::Log(LogPart::Captures(Side::Request, true))),
+        "hs" => Some(Fetch::Log(LogPart::Captures(Side::Response, false))),
+        "hsl" => Some(Fetch::Log(LogPart::Captures(Side::Response, true))),
+        _ => None,
+    };
+    if let Some(fetch) = of {
+        return Ok(Expr::new(fetch));
     }
     match VARIABLES.iter().find(|(known, _)| *known == name) {
         Some((_, expression)) => Expr::parse(expression, registry),

@@ -137,6 +137,63 @@ pub fn tokens(text: &str, one_blank: bool) -> Result<Vec<Token<'_>>, Problem> {
     Ok(tokens)
 }
 
+/// The same text, but that quotes are written around variables alone, and around expressions none: so HAProxy writes fields and
+/// answers, unlike log lines. What is no text stays as it is.
+pub fn unquoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut all) = (text, false);
+    while let Some(at) = rest.find('%') {
+        let (before, behind) = (&rest[..=at], &rest[at + 1..]);
+        out.push_str(before);
+        rest = behind;
+        if let Some(after) = rest.strip_prefix('%') {
+            out.push('%');
+            rest = after;
+            continue;
+        }
+        let (options, after) = match rest.strip_prefix('{').and_then(|r| r.split_once('}')) {
+            Some((options, after)) => (Some(options), after),
+            None => (None, rest),
+        };
+        let style = Style {
+            quote: all,
+            ..Style::default()
+        };
+        let quote = style.with(options.unwrap_or("+M")).is_ok_and(|s| s.quote);
+        match after.strip_prefix('[') {
+            Some(inside) if quote => {
+                let others = options.unwrap_or_default().split(',').map(str::trim);
+                let others = others.filter(|option| !matches!(*option, "" | "Q" | "+Q"));
+                let mut kept: Vec<&str> = others.collect();
+                kept.extend(all.then_some("-Q"));
+                if !kept.is_empty() {
+                    out.push_str(&format!("{{{}}}", kept.join(",")));
+                }
+                let end = closing(inside).map_or(inside.len(), |end| end + 1);
+                out.push('[');
+                out.push_str(&inside[..end]);
+                rest = &inside[end..];
+            }
+            Some(inside) => {
+                let end = closing(inside).map_or(inside.len(), |end| end + 1);
+                let end = rest.len() - inside.len() + end;
+                out.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+            None => {
+                let name = after.find(|c: char| !c.is_ascii_alphanumeric());
+                if &after[..name.unwrap_or(after.len())] == "o" {
+                    all = quote;
+                }
+                out.push_str(&rest[..rest.len() - after.len()]);
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// The expression that `%[` has opened, and what follows its bracket.
 fn bracketed(text: &str) -> Result<(&str, &str), Problem> {
     match closing(text) {
@@ -170,6 +227,30 @@ fn closing(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_taken_from_expressions_alone() {
+        for (text, unquoted_text) in [
+            ("a%%{+Q}[b] %[src]", "a%%{+Q}[b] %[src]"),
+            ("%{+Q}[src] %{+Q}ci", "%[src] %{+Q}ci"),
+            (
+                "%{Q,+E}[src,x(\"]\")]%{-E}[src]",
+                "%{+E}[src,x(\"]\")]%{-E}[src]",
+            ),
+            (
+                "%{+Q}o %[src]%ci%{+X}[src]",
+                "%{+Q}o %{-Q}[src]%ci%{+X,-Q}[src]",
+            ),
+            (
+                "%{+Q}o%{-Q}o %[src,date(%Y)]%[b",
+                "%{+Q}o%{-Q}o %[src,date(%Y)]%[b",
+            ),
+            ("%{+Q", "%{+Q"),
+            ("100% %", "100% %"),
+        ] {
+            assert_eq!(unquoted(text), unquoted_text);
+        }
+    }
 
     #[test]
     fn a_text_is_taken_apart() {

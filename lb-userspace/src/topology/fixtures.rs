@@ -54,6 +54,7 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         tls: None,
         tls_off: None,
         send_proxy: None,
+        proxy_options: crate::config::model::ProxyOptions::default(),
     }
 }
 
@@ -180,6 +181,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         stats: None,
         maps: Vec::new(),
         tables: Vec::new(),
+        process: crate::rules::Process::default(),
         variables: Vec::new(),
         server_files: Default::default(),
         outline: Default::default(),

@@ -146,6 +146,7 @@ impl Server {
             && ours.source == theirs.source
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
+            && ours.proxy_options == theirs.proxy_options
             && ours.protocol == theirs.protocol
     }
 

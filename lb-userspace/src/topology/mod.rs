@@ -53,7 +53,7 @@ use crate::{
         Config,
         model::{self, Address},
     },
-    rules::{Handle, Map},
+    rules::{Handle, Map, Process, Variables},
     tls::{Acceptor, BindOptions, Overrides, TlsError},
 };
 
@@ -68,6 +68,9 @@ pub struct Topology {
     pub maps: Vec<Arc<Map>>,
     /// Tables that rules count in.
     pub tables: Vec<Arc<Handle>>,
+    /// The values of the variables that the whole process has.
+    pub variables: Arc<Variables>,
+    process: Process,
     /// What the stats endpoint listens on, with the TLS of each bind that has it.
     pub stats: Vec<(model::Bind, Option<Arc<Acceptor>>)>,
     /// The clock that live state is kept in.
@@ -96,6 +99,7 @@ impl Topology {
         for backend in &topology.backends {
             backend.take_over(None);
         }
+        topology.process.begin();
         topology.settle();
         topology
     }
@@ -115,6 +119,7 @@ impl Topology {
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
+        self.process.begin();
         self.notifier.changed();
     }
 
@@ -168,11 +173,15 @@ impl Topology {
         if let Some(before) = before {
             remembered::keep(before, config);
         }
+        let variables = before.map_or_else(Arc::default, |b| Arc::clone(&b.variables));
+        variables.bind(&config.process.named);
         Self {
             frontends,
             backends,
             maps: config.maps.clone(),
             tables: config.tables.clone(),
+            variables,
+            process: config.process.clone(),
             stats,
             clock,
             invalid_events: before.map_or_else(Arc::default, |b| Arc::clone(&b.invalid_events)),

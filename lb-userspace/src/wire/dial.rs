@@ -112,7 +112,7 @@ pub struct Handshake<'a> {
 /// See [`Unready`].
 pub async fn prepare(
     mut stream: TcpStream,
-    introduction: Option<header::Introduction>,
+    introduction: Option<header::Introduction<'_>>,
     tls: Option<Handshake<'_>>,
 ) -> Result<Stream, Unready> {
     if let Some(introduction) = introduction {

@@ -173,11 +173,13 @@ fn canonical(address: IpAddr, port: u16) -> SocketAddr {
 
 /// What a header is to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Introduction {
+pub struct Introduction<'a> {
     /// How.
     pub version: ProxyVersion,
     /// Of whom.
     pub whom: Whom,
+    /// What version 2 tells besides the ends of a client, as [`super::told::told`] makes it.
+    pub told: &'a [u8],
 }
 
 /// Whom a header introduces.
@@ -191,7 +193,7 @@ pub enum Whom {
     Ourselves,
 }
 
-impl Introduction {
+impl Introduction<'_> {
     /// The header for a connection to a server. One of our own is what HAProxy makes of its checks: the LOCAL command,
     /// and in version 1, which has none, the connection itself, if that has addresses.
     pub(super) fn bytes(self, stream: &TcpStream) -> Vec<u8> {
@@ -207,6 +209,11 @@ impl Introduction {
             Whom::Ourselves | Whom::Unnamed => None,
         };
         match (ends, self.version) {
+            (Some(ends), ProxyVersion::V2) => {
+                let mut header = write(ProxyVersion::V2, ends);
+                super::told::complete(&mut header, FIXED, self.told);
+                header
+            }
             (Some(ends), version) => write(version, ends),
             (None, ProxyVersion::V2) => [SIGNATURE.as_slice(), b"\x20\0\0\0"].concat(),
             (None, ProxyVersion::V1) => b"PROXY UNKNOWN\r\n".to_vec(),

@@ -4,5 +4,6 @@
 pub mod dial;
 pub mod header;
 pub mod stream;
+pub mod told;
 
 pub use stream::Stream;

@@ -289,6 +289,44 @@ fn noise_is_survived() {
     assert_eq!(talk_as(AdminLevel::Admin, b""), "");
 }
 
+/// Level, mode, values of each type and complaints are as HAProxy has them.
+#[test]
+fn variables_of_the_process_are_set_and_told() {
+    let all = |lines: &str| talk_as(AdminLevel::Admin, lines.as_bytes());
+    let restricted = "This command is restricted to experimental mode only.\n\n";
+    assert_eq!(all("set var proc.x int(1)\n"), restricted);
+    assert_eq!(all("get var proc.x\n"), "Variable not found.\n\n");
+    let on = "experimental-mode on;set var ";
+    let missing = "Missing process-wide variable identifier.\n\n";
+    assert_eq!(all("get var\n"), missing);
+    for (what, said) in [
+        ("proc.x int(40),add(2)", "proc.x: type=sint value=<42>\n"),
+        ("proc.x expr str(a)", "proc.x: type=str value=<a>\n"),
+        (
+            "proc.x fmt a\\ %[int(7)]%%",
+            "proc.x: type=str value=<a 7%>\n",
+        ),
+        ("proc.x bool(true)", "proc.x: type=bool value=<1>\n"),
+        ("proc.x ipv6(::1)", "proc.x: type=ipv6 value=<::1>\n"),
+        ("proc.x bin(414200)", "proc.x: type=bin value=<AB>\n"),
+    ] {
+        let said = format!("\n\n{said}");
+        assert_eq!(all(&format!("{on}{what};get var proc.x\n")), said, "{what}");
+    }
+    let foreign = "cannot set variable 'txn.x', only scope 'proc' is permitted here.\n";
+    assert_eq!(
+        all(&format!("{on}txn.x int(1)\n")),
+        format!("\n'set var': {foreign}")
+    );
+    assert_eq!(
+        talk_as(
+            AdminLevel::Operator,
+            b"experimental-mode on;set var proc.x int(1)\n"
+        ),
+        "Permission denied\n\nPermission denied\n\n"
+    );
+}
+
 #[test]
 fn a_command_waits_for_an_upgrade_and_is_left_to_the_next_process() {
     let runtime = tokio::runtime::Builder::new_current_thread()

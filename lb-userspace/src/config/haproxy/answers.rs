@@ -82,6 +82,10 @@ fn answer(action: &Action<'_>, usual: &str, says: &mut Says) -> Option<Map> {
         let status = status.unwrap_or(usual);
         let pages = says.bases.pages.get(&name.text);
         let page = pages.and_then(|pages| pages.get(status)).cloned();
+        if page.is_none() && matches!(action.text(0), "deny" | "tarpit") {
+            // The usual one then.
+            return Some(inner);
+        }
         let Some(page) = page else {
             let message = format!(
                 "there is no page for {status} in `http-errors {}`",

@@ -6,7 +6,7 @@ use super::{
     Options,
     global::Global,
     halves::{mode, prepare},
-    inherit::{complete, less, without_idle_hash},
+    inherit::{complete, less, without_idle, without_idle_hash},
     lines::{self, Line, SECTIONS},
     log,
     order::ordered,
@@ -558,8 +558,11 @@ impl Out {
         if checks.is_some() {
             proxy.check.tell_lost(says);
         }
+        let common_cookie = common.is_some_and(|(common, _)| common.get("cookie").is_some());
+        let has_cookie = map.get("cookie").is_some() || common_cookie;
         for server in &proxy.servers {
             let mut keys = server.keys.clone();
+            without_idle(&mut keys, &map, has_cookie, says);
             let follows = keys.get("track").is_some();
             if follows && let Some((true, span)) = server.checked {
                 let mend = "remove one of both: its state is either its own or the other's";

@@ -131,14 +131,18 @@ impl Global {
                     self.keys.set(keyword, Value::text(text, line.span_of(1)));
                 }
             }
-            "uid" | "gid" => says.error(
-                line.span(),
-                format!("`{keyword}` takes a number, lb a name"),
-                format!(
-                    "write `{} NAME`",
-                    if keyword == "uid" { "user" } else { "group" }
-                ),
-            ),
+            "uid" | "gid" => {
+                let key = if keyword == "uid" { "user" } else { "group" };
+                if says.need(line, 1, "a number").is_some()
+                    && let Some(number) = says.number(line.text(1), line.span_of(1))
+                {
+                    self.keys.set(key, number);
+                }
+            }
+            "ssl-server-verify" => {
+                let none = line.text(1) == "none";
+                says.bases.trusts_servers = none;
+            }
             "daemon" => says.warn(
                 line.span(),
                 "lb stays in the foreground unless it is started with `--daemon`",
@@ -176,9 +180,9 @@ impl Global {
                 says.bases.description = Some(words.join(" "));
             }
             "stats" => self.stats(line, says),
-            "setenv" | "presetenv" | "unsetenv" | "resetenv" => {
-                says.unsupported(line.span(), keyword);
-            }
+            "set-var" | "set-var-fmt" => self.set_var(line, says),
+            // What is read below sees it already.
+            "setenv" | "presetenv" | "unsetenv" | "resetenv" => {}
             _ if SILENT.contains(&keyword) => {}
             _ if keyword.starts_with("tune.") => {
                 says.warn(
@@ -191,6 +195,22 @@ impl Global {
                 None => says.unsupported(line.span(), keyword),
             },
         }
+    }
+
+    /// `set-var proc.NAME EXPRESSION`, `set-var-fmt proc.NAME FORMAT`
+    fn set_var(&mut self, line: &Line, says: &mut Says) {
+        let Some(value) = says.need(line, 2, "a variable and a value") else {
+            return;
+        };
+        let text = match line.keyword() {
+            "set-var" => format!("%[{value}]"),
+            _ => value.to_owned(),
+        };
+        self.keys.inner("set_var", line.span()).set_at(
+            line.text(1),
+            line.span_of(1),
+            Value::text(text, line.span_of(2)),
+        );
     }
 
     /// `stats socket PATH …`, `stats timeout …`

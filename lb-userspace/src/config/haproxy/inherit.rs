@@ -1,6 +1,9 @@
 //! What goes without saying in either language, and what `defaults` say already.
 
-use super::value::{Map, Value, What};
+use super::{
+    says::Says,
+    value::{Map, Value, What},
+};
 use crate::config::source::Span;
 
 /// How long a request's head may take without `timeout http-request`: as long as a client may be silent, while lb has
@@ -53,6 +56,32 @@ pub(super) fn less(map: &mut Map, common: Option<&(Map, Span)>) {
             (_, Some(value)) => !value.is_same(&key.value),
             (_, None) => true,
         });
+}
+
+/// Takes out of a server what has no effect in its backend: HAProxy takes no notice of that, lb would refuse it.
+pub(super) fn without_idle(keys: &mut Map, backend: &Map, has_cookie: bool, says: &mut Says) {
+    let of = |key: &str| backend.get(key).and_then(Value::as_text);
+    let balance = of("balance").unwrap_or_default().split(' ').next();
+    let fixed = match balance {
+        Some("source" | "uri" | "url_param" | "hdr") => of("hash_type") != Some("consistent"),
+        balance => balance == Some("static-rr"),
+    };
+    let mut idle = |key: &str, why: &str| {
+        if let Some(value) = keys.get(key) {
+            let message = format!("`{key}` has no effect {why}, as in HAProxy");
+            says.warn(value.span, message);
+            keys.remove(key);
+        }
+    };
+    if fixed {
+        idle(
+            "slowstart",
+            "where each step would move clients to other servers",
+        );
+    }
+    if !has_cookie {
+        idle("cookie", "without a `cookie` of the backend");
+    }
 }
 
 /// Takes out how hashes are made where none is: HAProxy takes no notice of that, lb would refuse it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    predicate,
+    predicate, variables,
     words::{self, Word},
 };
 use crate::config::{
@@ -100,13 +100,14 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
     let mut blocks: Vec<Block> = Vec::new();
     let mut section = String::new();
     let mut waiting = Vec::new();
+    let mut changed = variables::Variables::new(environment);
     for number in 1..=source.line_count() {
         let text = source.line(number).unwrap_or_default();
         let lookup = |name: &str| match name {
             ".FILE" => Some(source.file_of(number).0.to_owned()),
             ".LINE" => Some(source.file_of(number).1.to_string()),
             ".SECTION" => Some(section.clone()),
-            name => environment(name),
+            name => changed.get(name),
         };
         let counts = blocks.last().is_none_or(|block| block.counts);
         let cut = match words::split(text, number, &lookup) {
@@ -151,7 +152,11 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
         if let Some(comment) = cut.comment {
             found.beside.insert(number, comment.trim().to_owned());
         }
-        found.lines.push(Line { words: cut.words });
+        let line = Line { words: cut.words };
+        if section_is_global(&found.lines, &line) {
+            changed.line(&line);
+        }
+        found.lines.push(line);
     }
     for block in blocks {
         found.diagnostics.push(
@@ -160,6 +165,15 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
         );
     }
     found
+}
+
+/// Whether a line is one of `global`.
+fn section_is_global(above: &[Line], line: &Line) -> bool {
+    if !variables::KEYWORDS.contains(&line.keyword()) {
+        return false;
+    }
+    let mut heads = above.iter().rev().map(Line::keyword);
+    heads.find(|keyword| SECTIONS.contains(keyword)) == Some("global")
 }
 
 /// `.if` and its siblings.

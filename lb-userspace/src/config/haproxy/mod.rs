@@ -34,6 +34,7 @@ mod statistics;
 mod tcp;
 mod template;
 mod value;
+mod variables;
 mod versions;
 mod vocabulary;
 mod words;

@@ -9,7 +9,7 @@ use super::{
     value::{Key, Map, Value, What},
     words::Word,
 };
-use crate::config::source::Span;
+use crate::{config::source::Span, rules::unquoted};
 
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,7 +303,8 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             let value = action.need(1, "a value", says)?;
             let text = match keyword {
                 "set-var" => format!("%[{}]", value.text),
-                _ => format(&value.text),
+                // As in a line of the log there are quotes wherever they are asked for.
+                _ => value.text.clone(),
             };
             map.inner("set_var", action.span).set_at(
                 name,
@@ -515,9 +516,9 @@ fn expression(value: &Value) -> Option<&str> {
 }
 
 /// A log-format string as a text of ours, which is the same but for quotes around expressions: HAProxy writes them into
-/// logs alone.
+/// logs and variables alone.
 pub(super) fn format(text: &str) -> String {
-    text.replace("%{+Q}[", "%[")
+    unquoted(text)
 }
 
 /// A text without expressions as one of ours, in which a `%` is written twice.

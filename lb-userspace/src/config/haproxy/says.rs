@@ -21,6 +21,8 @@ pub(super) struct Says {
 pub(super) struct Bases {
     pub(super) certificates: Option<String>,
     pub(super) authorities: Option<String>,
+    /// `ssl-server-verify none`: servers that do not say otherwise are taken for whom they say they are.
+    pub(super) trusts_servers: bool,
     /// `description` of `global`.
     pub(super) description: Option<String>,
     /// Pages of each `http-errors` section, by status.

@@ -62,7 +62,6 @@ const WITH_VALUE: &[&str] = &[
     "crt-ignore-err",
     "crt-list",
     "namespace",
-    "proxy-v2-options",
     "redir",
     "severity-output",
     "socks4",
@@ -301,9 +300,20 @@ impl Server {
             server.keys.remove("init_addr");
         }
         if let Some(span) = server.ssl {
+            if says.bases.trusts_servers && server.tls.get("verify").is_none() {
+                server.tls.set("verify", Value::plain("none", span));
+            }
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
         Some(server)
+    }
+
+    /// What a PROXY header is to tell besides.
+    fn tell(&mut self, what: &str, span: Span) {
+        let known = self.keys.list_mut("proxy_v2_options");
+        if !known.iter().any(|other| other.as_text() == Some(what)) {
+            self.keys.push("proxy_v2_options", Value::plain(what, span));
+        }
     }
 
     /// Options of either line.
@@ -413,7 +423,31 @@ impl Server {
                 "check-ssl" => self.check_ssl = true,
                 "no-check-ssl" => self.check_ssl = false,
                 "check-send-proxy" => self.check.set("send_proxy", Value::plain("true", span)),
-                "no-send-proxy" | "no-send-proxy-v2" => self.keys.remove("send_proxy"),
+                "no-send-proxy"
+                | "no-send-proxy-v2"
+                | "no-send-proxy-v2-ssl"
+                | "no-send-proxy-v2-ssl-cn" => self.keys.remove("send_proxy"),
+                "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
+                    self.keys.set("send_proxy", Value::plain("v2", span));
+                    self.tell("ssl", span);
+                    if option.text.ends_with("-cn") {
+                        self.tell("cert-cn", span);
+                    }
+                }
+                "proxy-v2-options" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    for name in value.text.split(',') {
+                        match name {
+                            "cert-sig" | "cert-key" => {
+                                let what = format!("server … proxy-v2-options {name}");
+                                says.unsupported(value.span, &what);
+                            }
+                            name => self.tell(name, value.span),
+                        }
+                    }
+                }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),
                 "no-tfo" | "tls-tickets" => {}
                 "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),

@@ -33,13 +33,13 @@ impl Proxy {
                 .stats
                 .set("realm", Value::text(rest(2), line.span_of(2))),
             "auth" => match line.text(2).split_once(':') {
-                Some((user, password)) => {
+                Some((user, password)) if !user.is_empty() => {
                     let value = Value::text(password, line.span_of(2));
                     self.stats.inner("auth", span).set(user, value);
                 }
-                None => says.error(
+                _ => says.error(
                     line.span(),
-                    "`stats auth` without a password",
+                    "`stats auth` without a user and a password",
                     "write `stats auth USER:PASSWORD`",
                 ),
             },

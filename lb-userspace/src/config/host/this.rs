@@ -8,8 +8,16 @@ use super::Host;
 #[derive(Debug, Clone, Copy)]
 pub struct ThisHost;
 
+/// Whether it is the number of a user or a group, which need no name.
+fn is_number(name: &str) -> bool {
+    name.parse::<u32>().is_ok()
+}
+
 impl Host for ThisHost {
     fn has_user(&self, name: &str) -> bool {
+        if is_number(name) {
+            return true;
+        }
         let Ok(name) = CString::new(name) else {
             return false;
         };
@@ -24,6 +32,9 @@ impl Host for ThisHost {
     }
 
     fn has_group(&self, name: &str) -> bool {
+        if is_number(name) {
+            return true;
+        }
         let Ok(name) = CString::new(name) else {
             return false;
         };

@@ -3,7 +3,10 @@
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use super::ProxyVersion;
-use crate::tls::ServerOptions;
+use crate::{
+    rules::{Problem, Regex},
+    tls::ServerOptions,
+};
 
 /// `health_check:` with its defaults merged in.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +184,17 @@ pub enum Content {
 
 /// A regular expression, compiled.
 #[derive(Debug, Clone)]
-pub struct Pattern(pub regex::bytes::Regex);
+pub struct Pattern(pub Regex);
+
+impl Pattern {
+    /// Compiles one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn new(pattern: &str) -> Result<Self, Problem> {
+        Regex::new(pattern, false).map(Self)
+    }
+}
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Address, HealthCheck, InitAddr, ProxyVersion, Resolve};
+use super::{Address, HealthCheck, InitAddr, ProxyOptions, ProxyVersion, Resolve};
 use crate::tls::ServerOptions;
 
 /// A server of a backend.
@@ -56,6 +56,8 @@ pub struct Server {
     pub tls_off: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.
     pub send_proxy: Option<ProxyVersion>,
+    /// What it tells besides.
+    pub proxy_options: ProxyOptions,
 }
 
 /// `protocol`

@@ -32,7 +32,7 @@ backends:
 "#,
         found: &[
             "7:15 error: there is no condition `ap` => did you mean `api`?",
-            "8:29 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; look-around and backreferences are not in it",
+            "8:29 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; `\\` before a character takes it as it is",
             "9:25 error: `name` is missing in `header` => write `header: { name: …, value: … }`",
             "10:29 error: there is no converter `lowr` => did you mean `lower`?",
             "11:25 error: `10.0.0.0/40` is no address and no network => write an address or a network: `192.0.2.0/24`",
@@ -86,7 +86,7 @@ backends:
             "15:30 error: `src` is no key to count requests by => write `source`, `header:NAME`, `cookie:NAME` or `%[…]`",
             "15:41 error: `rate`: `100` is no rate => write requests and a time: `\"100/1s\"`, `\"5/1m\"`",
             "16:26 error: there is no list of users `nobody` => add it: `userlists: { nobody: { USER: PASSWORD } }`",
-            "17:22 error: the variable `x` has no scope => write `sess.`, `txn.`, `req.` or `res.` and a name",
+            "17:22 error: the variable `x` has no scope => write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name",
             "18:22 error: a rule can only end the list in one way => write another rule for this",
             "19:23 error: a response is redirected to a `location` alone => write `redirect: { location: … }`",
             "20:9 error: `if` beside `response` with `always` has no effect: there may be no request => write the condition below `response`: `response: { always: true, if: { … }, … }`",

@@ -70,9 +70,11 @@ pub fn write(out: &mut impl Write, line: &LogLine, facts: Facts<'_>) -> fmt::Res
             Piece::Field(field, style) => match kept(*field) {
                 Some((side, list)) => {
                     let captured = facts.common.extra.captured;
-                    let all = captured.map_or(&[][..], |captured| captured.all(side));
+                    let all = captured
+                        .map(|captured| captured.all(side))
+                        .unwrap_or_default();
                     if !all.is_empty() {
-                        captures(out, all, list, *style)?;
+                        captures(out, &all, list, *style)?;
                         divided = false;
                     }
                 }

@@ -60,7 +60,7 @@ pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
             .map(|captured| captured.all(side))
             .filter(|kept| !kept.is_empty())
         {
-            captured_fields(out, kept, false)?;
+            captured_fields(out, &kept, false)?;
             out.write_char(' ')?;
         }
     }

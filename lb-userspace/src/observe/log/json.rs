@@ -171,10 +171,21 @@ fn captured_fields<'a>(common: &Common<'a>, side: Side) -> Vec<Option<Cow<'a, st
     let Some(captured) = common.extra.captured else {
         return Vec::new();
     };
-    let texts = captured.all(side).iter();
-    texts
-        .map(|text| text.as_deref().map(String::from_utf8_lossy))
-        .collect()
+    let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    match captured.all(side) {
+        Cow::Borrowed(all) => {
+            let texts = all.iter();
+            texts
+                .map(|text| text.as_deref().map(String::from_utf8_lossy))
+                .collect()
+        }
+        Cow::Owned(all) => {
+            let texts = all.iter();
+            texts
+                .map(|text| text.as_deref().map(|text| lossy(text).into()))
+                .collect()
+        }
+    }
 }
 
 fn captured_cookie<'a>(common: &Common<'a>, side: Side) -> Option<Cow<'a, str>> {

@@ -22,6 +22,7 @@ use crate::{
     observe::log::{Cause, Phase, Termination},
     rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
     topology::{Backend, Connection},
+    wire::told::told,
 };
 
 mod around;
@@ -261,6 +262,7 @@ async fn reach(
                     &server,
                     || client.ends(),
                     || client.server_name().map(Into::into),
+                    |options| told(options, client.tls.as_deref(), None),
                     None,
                 );
                 Way {

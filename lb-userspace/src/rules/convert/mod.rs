@@ -13,11 +13,12 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use regex::bytes::Regex;
 
 use super::{
     map::Map,
-    scene::{Scene, VarId},
+    process::Var,
+    regex::Regex,
+    scene::Scene,
     table::{Data, Handle, Key},
     value::{Kind, Value, masked},
 };
@@ -25,16 +26,16 @@ use super::{
 pub(super) use hash::Digest;
 pub(super) use hash::unhex;
 use json::Query;
-use more::More;
+pub(in crate::rules) use more::More;
 pub(super) use names::parse;
 
 /// A number that is written, or a variable's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Operand {
     /// As it is written.
     Number(i64),
     /// What the variable is then.
-    Var(VarId),
+    Var(Var),
 }
 
 /// Calculations with two numbers.
@@ -119,7 +120,7 @@ pub enum Converter {
     /// `length`.
     Length,
     /// `concat`.
-    Concat(Vec<u8>, Option<VarId>, Vec<u8>),
+    Concat(Vec<u8>, Option<Var>, Vec<u8>),
     /// `map…`.
     Map(Arc<Map>, Option<Value<'static>>),
     /// `iif`.
@@ -166,7 +167,7 @@ pub enum Converter {
     /// `json_query`.
     Json(Query),
     /// `strcmp`.
-    Compare(VarId),
+    Compare(Var),
     /// One of the rarer ones.
     More(More),
     /// `in_table`.
@@ -184,11 +185,10 @@ impl Converter {
             Self::Trim { of, end } => Value::Str(text::trim(value.into_text(), of, *end)),
             Self::Replace { regex, by, all } => {
                 let text = value.into_text();
-                if !regex.is_match(&text) {
-                    return Some(Value::Str(text));
-                }
-                let limit = usize::from(!*all);
-                Value::Str(regex.replacen(&text, limit, &by[..]).into_owned().into())
+                Value::Str(match regex.replaced(&text, by, *all) {
+                    Some(replaced) => replaced.into(),
+                    None => text,
+                })
             }
             Self::Field {
                 index,
@@ -214,7 +214,7 @@ impl Converter {
             Self::Concat(before, var, after) => {
                 let mut text = value.into_text().into_owned();
                 text.extend_from_slice(before);
-                if let Some(value) = var.and_then(|var| scene.state.var(var)) {
+                if let Some(value) = var.as_ref().and_then(|var| var.get(scene.state)) {
                     text.extend_from_slice(&value.borrowed().into_text());
                 }
                 text.extend_from_slice(after);
@@ -250,7 +250,7 @@ impl Converter {
             Self::Math(math, operand) => {
                 let operand = match operand {
                     Operand::Number(number) => *number,
-                    Operand::Var(var) => scene.state.var(*var)?.as_int()?,
+                    Operand::Var(var) => var.get(scene.state)?.as_int()?,
                 };
                 Value::Int(math.apply(value.as_int()?, operand))
             }
@@ -277,7 +277,7 @@ impl Converter {
             }
             Self::Json(query) => query.apply(&value.into_text())?,
             Self::Compare(var) => {
-                let other = scene.state.var(*var)?.borrowed().into_text();
+                let other = var.get(scene.state)?.into_text();
                 Value::Int(value.into_text().cmp(&other) as i64)
             }
             Self::More(more) => more.apply(value, scene)?,

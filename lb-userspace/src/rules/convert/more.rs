@@ -8,9 +8,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{Converter, hash};
 use crate::rules::{
     args::Call,
+    fetch::Side,
     problem::Problem,
+    process::Var,
     registry::Registry,
-    scene::{Scene, VarId},
+    scene::Scene,
     value::{Kind, Value},
 };
 
@@ -33,7 +35,11 @@ pub enum More {
     /// `hmac`.
     Hmac(hmac::Algorithm, Secret),
     /// `secure_memcmp`.
-    Same(VarId),
+    Same(Var),
+    /// `capture-req(N)`, `capture-res(N)`: as it is, and kept for the log on the way.
+    Keep(Side, usize),
+    /// `base32+src`, `url32+src`: four bytes of a number, and those of the client's address.
+    BesideSource,
     /// `cut_crlf`.
     CutLine,
     /// `debug`: as it is, and told on the way.
@@ -46,7 +52,7 @@ pub enum Secret {
     /// As it is written.
     Fixed(Vec<u8>),
     /// What the variable has, in base64.
-    Var(VarId),
+    Var(Var),
 }
 
 impl More {
@@ -78,6 +84,13 @@ impl More {
                     .collect();
                 Value::Str(texts.join(&separator[..]).into())
             }
+            Self::BesideSource => {
+                let number = value.as_int()?.cast_unsigned() as u32;
+                let source = Value::Ip(scene.world.source()?.ip().to_canonical());
+                let mut bytes = number.to_be_bytes().to_vec();
+                bytes.extend_from_slice(&source.into_bytes());
+                Value::Bin(bytes.into())
+            }
             Self::Network => {
                 let number = value.as_int()?.cast_unsigned() as u32;
                 Value::Bin(Cow::Owned(number.to_be_bytes().to_vec()))
@@ -86,7 +99,7 @@ impl More {
                 let key = match secret {
                     Secret::Fixed(key) => hmac::Key::new(*algorithm, key),
                     Secret::Var(var) => {
-                        let text = scene.state.var(*var)?.borrowed().into_text();
+                        let text = var.get(scene.state)?.into_text();
                         hmac::Key::new(*algorithm, &STANDARD.decode(text).ok()?)
                     }
                 };
@@ -94,10 +107,17 @@ impl More {
                 Value::Bin(tag.as_ref().to_vec().into())
             }
             Self::Same(var) => {
-                let other = scene.state.var(*var)?.borrowed().into_bytes();
+                let other = var.get(scene.state)?.into_bytes();
                 let bytes = value.into_bytes();
                 let same = constant_time::verify_slices_are_equal(&bytes, &other);
                 Value::Bool(same.is_ok())
+            }
+            Self::Keep(side, place) => {
+                let text = value.borrowed().into_text();
+                if !scene.state.captured()?.note(*side, *place, &text) {
+                    return None;
+                }
+                Value::Str(text.into_owned().into())
             }
             Self::Tell(prefix) => {
                 let text = value.borrowed().into_text();
@@ -114,17 +134,20 @@ impl More {
     }
 
     pub(super) fn is_pure(&self) -> bool {
-        !matches!(self, Self::Same(_) | Self::Hmac(_, Secret::Var(_)))
+        !matches!(
+            self,
+            Self::Same(_) | Self::Hmac(_, Secret::Var(_)) | Self::Keep(..) | Self::BesideSource
+        )
     }
 
     pub(super) fn kinds(&self) -> (Option<Kind>, Option<Kind>) {
         let (takes, makes) = match self {
             Self::Tell(_) => return (None, None),
             Self::BigEndian { .. } => (Kind::Bin, Kind::Str),
-            Self::Network => (Kind::Int, Kind::Bin),
+            Self::Network | Self::BesideSource => (Kind::Int, Kind::Bin),
             Self::Hmac(..) => (Kind::Bin, Kind::Bin),
             Self::Same(_) => (Kind::Bin, Kind::Bool),
-            Self::CutLine => (Kind::Str, Kind::Str),
+            Self::CutLine | Self::Keep(..) => (Kind::Str, Kind::Str),
         };
         (Some(takes), Some(makes))
     }
@@ -160,6 +183,18 @@ pub(super) fn parse(
         }
         "htonl" => (More::Network, 0),
         "cut_crlf" => (More::CutLine, 0),
+        "capture-req" | "capture-res" => {
+            let side = match call.name.as_str() {
+                "capture-req" => Side::Request,
+                _ => Side::Response,
+            };
+            let place = usize::try_from(call.number(0)?.unwrap_or(-1));
+            let place = place.map_err(|_| {
+                let message = format!("`{}` without a place", call.name);
+                Problem::new(message, format!("write `{}(0)`", call.name))
+            })?;
+            (More::Keep(side, place), 1)
+        }
         "debug" => {
             let prefix = call.optional(0).unwrap_or("debug").to_owned();
             (More::Tell(prefix), 2)

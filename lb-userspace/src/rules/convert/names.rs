@@ -6,8 +6,9 @@ use super::{Converter, Digest, Math, Operand, Plain, Query, json::Input, more, t
 use crate::rules::{
     args::Call,
     map::{Map, Output},
-    matching::{How, regex},
+    matching::How,
     problem::Problem,
+    regex::Regex,
     registry::Registry,
     suggest,
     table::Data,
@@ -256,7 +257,7 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
             }
             let pattern = call.need(0, "a regular expression")?;
             let by = template::replacement(call.args.get(1).map_or("", String::as_str));
-            let regex = regex(pattern, flags.contains('i'))?;
+            let regex = Regex::new(pattern, flags.contains('i'))?;
             let all = flags.contains('g');
             (Converter::Replace { regex, by, all }, 3)
         }
@@ -442,5 +443,7 @@ const NAMES: &[&str] = &[
     "be2hex",
     "htonl",
     "cut_crlf",
+    "capture-req",
+    "capture-res",
     "debug",
 ];

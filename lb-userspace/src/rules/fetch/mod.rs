@@ -7,6 +7,7 @@ mod counter;
 mod fault;
 mod header;
 pub mod hello;
+mod log;
 mod names;
 pub(super) mod payload;
 mod request;
@@ -21,7 +22,8 @@ use http::{HeaderName, Method, Version};
 use super::{
     auth::Users,
     body::BodyPart,
-    scene::{Fact, Scene, TlsFact, VarId},
+    process::Var,
+    scene::{Fact, Scene, TlsFact},
     table::Data,
     value::{Kind, Value},
 };
@@ -30,9 +32,10 @@ use counter::{Counted, Operation};
 pub use fault::Fault;
 use fault::FaultPart;
 use header::Occurrence;
+pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
-use request::LinePart;
+pub(in crate::rules) use request::LinePart;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,7 @@ pub enum Fetch {
     /// `status`.
     Status,
     /// `var`.
-    Var(VarId),
+    Var(Var),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -139,6 +142,8 @@ pub enum Fetch {
     Captured(Side, usize),
     /// `capture.req.method`, `capture.req.uri`, `capture.req.ver`: as the client sent it.
     Line(LinePart),
+    /// What HAProxy has a variable for alone.
+    Log(LogPart),
     /// `fc_http_major`: 1 or 2.
     Major,
     /// `capture.res.ver`.
@@ -420,30 +425,15 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(id) => scene.state.var(*id)?.borrowed(),
+            Self::Var(var) => var.get(scene.state)?,
             Self::Counter {
                 of,
                 data,
                 operation,
             } => Value::Int(of.sample(*data, *operation, scene)?),
-            Self::Captured(side, place) => bytes(scene.state.captured()?.get(*side, *place)?),
-            Self::Line(part) => {
-                let (method, uri, version) = world.request_line()?;
-                Value::Str(Cow::Owned(match part {
-                    LinePart::Method => method.as_str().as_bytes().to_vec(),
-                    LinePart::Uri => match uri.path_and_query() {
-                        Some(path) if uri.authority().is_none() => {
-                            path.as_str().as_bytes().to_vec()
-                        }
-                        _ => uri.to_string().into_bytes(),
-                    },
-                    LinePart::Version => {
-                        // HAProxy knows of 1.0 and 1.1 there.
-                        let old = matches!(version, Version::HTTP_09 | Version::HTTP_10);
-                        format!("HTTP/1.{}", u8::from(!old)).into_bytes()
-                    }
-                }))
-            }
+            Self::Captured(side, place) => Value::Str(scene.state.captured()?.get(*side, *place)?),
+            Self::Line(part) => part.sample(scene)?,
+            Self::Log(part) => part.sample(scene)?,
             Self::ResponseVersion => Value::text(match scene.response?.version {
                 // That of an answer of ours, of which nothing was captured.
                 Version::HTTP_09 => return None,

@@ -11,7 +11,7 @@ use super::{
 use crate::rules::{
     args::Call,
     body::BodyPart,
-    convert::{Converter, Digest},
+    convert::{Converter, Digest, More},
     matching::How,
     named::Named,
     problem::Problem,
@@ -56,6 +56,20 @@ pub(in crate::rules) fn alias(call: &mut Call) -> Vec<Converter> {
         "url32" => (
             "host_and_target",
             vec![Converter::Digest(Digest::Sdbm(true))],
+        ),
+        "url32+src" => (
+            "host_and_target",
+            vec![
+                Converter::Digest(Digest::Sdbm(true)),
+                Converter::More(More::BesideSource),
+            ],
+        ),
+        "base32+src" => (
+            "base",
+            vec![
+                Converter::Digest(Digest::Sdbm(true)),
+                Converter::More(More::BesideSource),
+            ],
         ),
         "base32" => ("base", vec![Converter::Digest(Digest::Sdbm(true))]),
         "urlp_val" | "url_param_val" => ("urlp", vec![Converter::Cast(Kind::Int)]),
@@ -498,6 +512,8 @@ const NAMES: &[&str] = &[
     "http_auth_group",
     "fc_http_major",
     "base32",
+    "base32+src",
+    "url32+src",
     "urlp_val",
     "req.cook_val",
     "res.cook_val",

@@ -2,12 +2,12 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap,
+    HeaderMap, Version,
     header::{AUTHORIZATION, COOKIE, SET_COOKIE},
 };
 
 use super::Side;
-use crate::rules::cookies::Pairs;
+use crate::rules::{cookies::Pairs, scene::Scene, value::Value};
 
 /// A part of a request's line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,31 @@ pub enum LinePart {
     Uri,
     /// `HTTP/1.1`.
     Version,
+    /// All of it.
+    Whole,
+    /// The query with its question mark.
+    Query,
+}
+
+impl LinePart {
+    pub(super) fn sample<'a>(self, scene: &Scene<'a>) -> Option<Value<'a>> {
+        let (method, uri, version) = scene.world.request_line()?;
+        let target = || match uri.path_and_query() {
+            Some(path) if uri.authority().is_none() => path.as_str().to_owned(),
+            _ => uri.to_string(),
+        };
+        // HAProxy knows of 1.0 and 1.1 there.
+        let old = matches!(version, Version::HTTP_09 | Version::HTTP_10);
+        let version = || format!("HTTP/1.{}", u8::from(!old));
+        let text = match self {
+            Self::Method => method.as_str().to_owned(),
+            Self::Uri => target(),
+            Self::Version => version(),
+            Self::Whole => format!("{method} {} {}", target(), version()),
+            Self::Query => uri.query().map(|query| format!("?{query}"))?,
+        };
+        Some(Value::Str(text.into_bytes().into()))
+    }
 }
 
 /// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.

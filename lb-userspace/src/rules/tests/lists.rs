@@ -50,7 +50,10 @@ fn the_first_rule_that_ends_the_list_decides_and_edits_are_seen_below() {
         Rule {
             condition: when("path", How::Prefix, "/old/"),
             edits: vec![
-                Edit::ReplacePath(regex("^/old/(.*)", false).unwrap(), template("/new/\\1")),
+                Edit::ReplacePath(
+                    Regex::new("^/old/(.*)", false).unwrap(),
+                    template("/new/\\1"),
+                ),
                 Edit::Header(
                     "x-was".parse().unwrap(),
                     HeaderOp::Set(template("%[path] of %[host]%%")),
@@ -124,7 +127,7 @@ fn fields_are_changed_and_never_split() {
             .collect::<Vec<_>>()
     };
     let replace = |pattern: &str, whole| HeaderOp::Replace {
-        regex: regex(pattern, false).unwrap(),
+        regex: Regex::new(pattern, false).unwrap(),
         by: template("<\\1>"),
         whole,
     };
@@ -342,7 +345,7 @@ fn a_variable_made_of_itself_stays_bounded() {
     let id = registry.var("sess.x").unwrap();
     let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
     let rules = RuleSet::new(vec![Rule {
-        edits: vec![Edit::SetVar(id, twice)],
+        edits: vec![Edit::SetVar(id.clone(), twice)],
         ..Rule::default()
     }]);
     let (mut state, mut later) = (State::default(), Later::default());
@@ -350,7 +353,7 @@ fn a_variable_made_of_itself_stays_bounded() {
         let mut request = head("GET", "/", &[]);
         rules.request(0, &mut request, &mut state, &mut later, &Fixed);
     }
-    let length = state.var(id).unwrap().borrowed().into_text().len();
+    let length = id.get(&state).unwrap().into_text().len();
     assert_eq!(length, 256 << 10);
 }
 

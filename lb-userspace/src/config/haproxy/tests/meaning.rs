@@ -309,7 +309,7 @@ fn what_would_be_lost_is_told() {
             "error: unsupported: `balance hdr … use_domain_only` has no counterpart in lb yet",
         ),
         (
-            " http-response deny status 502 errorfiles site",
+            " http-response return status 502 errorfiles site",
             "error: there is no page for 502 in `http-errors site`",
         ),
         (

@@ -31,6 +31,7 @@ use crate::{
     },
     rules::host_name,
     topology::{Asking, Connection, Observation, Server},
+    wire::told::told,
 };
 
 /// A server's answer.
@@ -240,7 +241,12 @@ async fn reach(
         };
         let alone = target.backend.config.connections.never_shared;
         let alone = alone.then(|| client.identity());
-        let own = Own::of(server, || client.ends(), || host(request), alone);
+        let tell = |options| {
+            let remembered = client.rules.borrow();
+            let id = remembered.as_ref().and_then(|of| of.id.as_deref());
+            told(options, client.tls.as_deref(), id)
+        };
+        let own = Own::of(server, || client.ends(), || host(request), tell, alone);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
