@@ -129,3 +129,31 @@ fn a_server_that_goes_keeps_what_it_has_and_gets_nobody_new() {
     take(&daemon, &file(at, "", "", &[&two, &one]));
     assert_eq!(stat(&daemon, "app", "one", "stot"), "0");
 }
+
+#[test]
+fn whoever_has_just_come_is_answered_by_a_daemon_that_stops() {
+    let one = Server::start("one");
+    // A request is waited for a second at most, which a busy machine may take for itself.
+    let answered = (0..10).any(|_| {
+        let (mut daemon, at) = web(&[&one]);
+        let mut kept = Client::connect(at);
+        kept.get("/");
+        let mut fresh = Client::connect(at);
+        daemon.stop();
+        wait_until("nobody new is let in", || TcpStream::connect(at).is_err());
+        assert!(kept.byte().is_none(), "one that was served ends at once");
+        fresh.send("/", "");
+        let mut head = [0; 12];
+        let answered = fresh.stream.read_exact(&mut head).is_ok() && &head == b"HTTP/1.1 200";
+        drop(fresh);
+        // Who says nothing is not waited for.
+        daemon.ended();
+        answered
+    });
+    assert!(answered);
+    let (mut daemon, at) = web(&[&one]);
+    let mut silent = Client::connect(at);
+    daemon.stop();
+    assert!(silent.byte().is_none());
+    daemon.ended();
+}

@@ -229,7 +229,8 @@ where
             stopping = true;
             Pin::new(&mut *connection).graceful_shutdown();
         }
-        let moves = |client: &Client| moves && !stopping && client.is_between_requests();
+        let moves = moves && !stopping;
+        let moves = |client: &Client| moves && client.is_between_requests();
         if moves(client) {
             return Poll::Ready(End::Superseded);
         }
@@ -240,13 +241,23 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => {}
             }
+            // A newcomer has said something, or is none any more.
+            if !stopping && client.is_leaving() {
+                stopping = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+                continue;
+            }
             if moves(client) {
                 return Poll::Ready(End::Superseded);
             }
+            let leaves = client.leaves_at().filter(|_| !stopping);
             let deadline = client.deadline();
+            let deadline = leaves.map_or(deadline, |leaves| {
+                Some(deadline.map_or(leaves, |at| at.min(leaves)))
+            });
             let park = client
                 .idle_since()
-                .filter(|_| stays != Some(client.requests()))
+                .filter(|_| stays != Some(client.requests()) && leaves.is_none())
                 .map(|since| since + park::AFTER);
             let next = park.map_or(deadline, |park| deadline.map(|at| at.min(park)));
             if !timer.poll(next, client, cx) {
@@ -254,6 +265,9 @@ where
             }
             if park.is_some() && deadline.is_some_and(|at| client.now() < at) {
                 return Poll::Ready(End::Idle);
+            }
+            if leaves.is_some() && client.is_leaving() {
+                continue;
             }
             // An exchange answers for itself, once; if it does not, hyper is not asking it, since the client does not
             // take what there is.

@@ -4,10 +4,14 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
+    time::{Duration, Instant},
 };
 
 use super::{Client, Phase, Upload, Whose};
 use crate::{proxy::worker::Place, rules::SessionVars, topology::Peer};
+
+/// A connection is new for so long.
+const NEWCOMER: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Whether there is a newer configuration under which it can go on: one that has its frontend.
@@ -19,9 +23,28 @@ impl Client {
 
     /// Whether it is to end after the request that it is at: all stops, or its frontend is there no longer.
     pub(in super::super) fn is_leaving(&self) -> bool {
+        (self.worker.http.is_quiet() && !self.is_new())
+            || self.is_over()
+                && self
+                    .newcomer_until()
+                    .is_none_or(|until| self.now() >= until)
+    }
+
+    /// Whether nobody is served any more after the request that it is at.
+    fn is_over(&self) -> bool {
         self.worker.http.is_stopping()
-            || (self.worker.http.is_quiet() && !self.is_new())
             || (self.worker.http.is_superseded() && self.worker.successor(&self.frontend).is_none())
+    }
+
+    /// Until when a request is waited for that is on its way, for all that can be known: whoever has just come would find the
+    /// connection reset.
+    fn newcomer_until(&self) -> Option<Instant> {
+        self.is_new().then(|| self.since.get() + NEWCOMER)
+    }
+
+    /// When it is no newcomer any more, if that matters.
+    pub(in super::super) fn leaves_at(&self) -> Option<Instant> {
+        self.newcomer_until().filter(|_| self.is_over())
     }
 
     /// Whether nothing of a request or of an answer is under way.
