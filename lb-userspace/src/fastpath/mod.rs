@@ -57,6 +57,7 @@ use succession::Legacy;
 use crate::{
     capabilities::{self, Capability},
     config::Config,
+    config::model::Attach,
     observe::{log::Sink, path::SharedPathStatus},
     topology::Topology,
 };
@@ -209,8 +210,10 @@ pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathErro
         pins.lock()?;
         owner.map_or(Ok(()), |owner| pins.give_to(owner))
     });
+    let wanted = config.global.fast_path.attach != Attach::Off;
     match prepared {
-        Err(error @ FastPathError::InUse { .. }) => Err(error),
+        // What was left over may have found another who cares for it.
+        Err(error @ FastPathError::InUse { .. }) if wanted => Err(error),
         Err(error) => {
             tracing::debug!("the kernel path's folder: {error}");
             Ok(())
