@@ -134,10 +134,11 @@ impl Told {
         }
         result?;
         let tls = shared.topology.tls_states();
-        if tls != self.tls {
-            self.tls.clone_from(&tls);
-            channel.send(&Message::Tls(tls), &[])?;
+        // One at a time: each may have thousands of certificates.
+        for state in tls.iter().filter(|state| !self.tls.contains(state)) {
+            channel.send(&Message::Tls(vec![state.clone()]), &[])?;
         }
+        self.tls = tls;
         Ok(())
     }
 }
