@@ -3,8 +3,8 @@
 use super::{
     lines::Line,
     says::Says,
-    server::Options,
     value::{Map, Value},
+    words::Options,
 };
 use crate::config::source::Span;
 

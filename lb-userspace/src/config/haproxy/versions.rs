@@ -2,9 +2,8 @@
 
 use super::{
     says::Says,
-    server::Options,
     value::{Map, Value},
-    words::Word,
+    words::{Options, Word},
 };
 
 /// Options about TLS that `bind` and `ssl-default-bind-options` share: versions for the most part. Whether it is one.
