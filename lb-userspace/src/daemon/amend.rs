@@ -1,7 +1,7 @@
 //! What operators have made of the configuration while it runs: servers that were added and deleted, and the process's bound
 //! of connections. A reload keeps it as long as the file does not say something else of the same.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,13 @@ impl Amendments {
     /// server that was added, or says of one that was deleted something new, the file it is.
     pub(super) fn apply(&mut self, config: &mut Config) -> Vec<String> {
         let mut lost = Vec::new();
+        let servers = config.backends.iter().flat_map(|backend| &backend.servers);
+        let followed: HashSet<(String, String)> = servers.filter_map(|s| s.track.clone()).collect();
         self.deleted.retain(|(name, was)| {
+            // Whoever follows it by now would be up whatever it is.
+            if followed.contains(&(name.clone(), was.name.clone())) {
+                return false;
+            }
             let backend = config
                 .backends
                 .iter_mut()
@@ -378,5 +384,36 @@ impl Running {
         self.amendments.maxconn = Some((max, self.config().global.maxconn));
         self.shared.sessions.set_max(Some(max));
         self.sources.process.set_maxconn(Some(max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::model::Balance, topology::fixtures};
+
+    #[test]
+    fn who_was_deleted_comes_back_if_somebody_follows_it() {
+        let one = fixtures::server("one", "192.0.2.1:80");
+        let mut two = fixtures::server("two", "192.0.2.2:80");
+        let config = |two: &model::Server| {
+            let servers = vec![one.clone(), two.clone()];
+            let backend = fixtures::backend("b", Balance::RoundRobin, servers);
+            fixtures::config(Vec::new(), vec![backend])
+        };
+        let mut amendments = Amendments {
+            deleted: vec![("b".to_owned(), one.clone())],
+            ..Amendments::default()
+        };
+        let mut there = |two: &model::Server| {
+            let mut config = config(two);
+            assert!(amendments.apply(&mut config).is_empty());
+            config.backends[0].servers.len()
+        };
+        assert_eq!(there(&two), 1);
+        two.track = Some(("b".to_owned(), "one".to_owned()));
+        assert_eq!(there(&two), 2);
+        two.track = None;
+        assert_eq!(there(&two), 2, "it is the file's again");
     }
 }
