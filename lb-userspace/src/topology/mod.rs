@@ -17,6 +17,7 @@ pub mod counters;
 pub mod events;
 pub mod frontend;
 pub mod gate;
+mod hashing;
 pub mod histogram;
 pub mod invalid;
 pub mod latency;

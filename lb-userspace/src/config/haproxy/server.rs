@@ -2,13 +2,14 @@
 
 use super::{
     lines::Line,
+    options_of::Options,
     resolvers,
     says::{Says, below},
     source,
     value::{Map, Value},
     versions::versions,
     vocabulary,
-    words::{Options, Word},
+    words::Word,
 };
 use crate::config::source::Span;
 

@@ -2,9 +2,9 @@
 
 use super::{
     lines::Line,
+    options_of::Options,
     says::Says,
     value::{Map, Value},
-    words::Options,
 };
 use crate::config::source::Span;
 

@@ -1,9 +1,10 @@
 //! Options about versions of TLS.
 
 use super::{
+    options_of::Options,
     says::Says,
     value::{Map, Value},
-    words::{Options, Word},
+    words::Word,
 };
 
 /// Options about TLS that `bind` and `ssl-default-bind-options` share: versions for the most part. Whether it is one.
