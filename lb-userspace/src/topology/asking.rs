@@ -8,7 +8,7 @@ use lb_common::hash::mix;
 use super::Peer;
 use crate::{
     config::model::{self, Balance},
-    rules::parameter,
+    rules::{parameter, rdp},
 };
 
 /// Who asks for a server, and for what.
@@ -56,6 +56,21 @@ impl Asking {
         Self {
             client: client.inet(),
             hash: key.filter(|key| !key.is_empty()).map(hash),
+        }
+    }
+}
+
+impl Asking {
+    /// A connection of `client` to `backend` that has brought `bytes` so far.
+    pub fn of_bytes(client: Peer, backend: &model::Backend, bytes: &[u8]) -> Self {
+        let name = backend.balance_arguments.name.as_bytes();
+        let key = match backend.balance {
+            Balance::RdpCookie => rdp::value(bytes, name),
+            _ => None,
+        };
+        Self {
+            client: client.inet(),
+            hash: key.map(hash),
         }
     }
 }

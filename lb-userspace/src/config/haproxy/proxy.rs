@@ -266,6 +266,7 @@ impl Proxy {
                     self.back.set("hash_balance_factor", number);
                 }
             }
+            "persist" if self.fits(line, false, says) => self.persist(line, says),
             "cookie" if self.fits(line, false, says) => self.cookie(line, says),
             "dynamic-cookie-key" if self.fits(line, false, says) => {
                 if let Some(key) = says.need(line, 1, "a key") {
@@ -321,9 +322,8 @@ impl Proxy {
             | "srvtcpka-idle"
             | "srvtcpka-intvl"
             | "monitor-net"
-            | "persist"
             | "bind-process" => match line.keyword() {
-                other @ ("monitor-net" | "persist") => says.unsupported(span, other),
+                other @ "monitor-net" => says.unsupported(span, other),
                 _ => says.warn(
                     span,
                     format!("`{}` is left out: lb does without", line.keyword()),
@@ -342,6 +342,7 @@ impl Proxy {
             | "hash-type"
             | "hash-balance-factor"
             | "cookie"
+            | "persist"
             | "dynamic-cookie-key"
             | "retries"
             | "retry-on"

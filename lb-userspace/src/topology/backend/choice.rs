@@ -97,7 +97,7 @@ impl Backend {
             Balance::Random => self.random(table, exclude).map(at),
             Balance::Source => by(asking.client.map(|client| table.source_slot(client.ip()))),
             Balance::Maglev => by(asking.client.map(|client| table.endpoint_slot(client))),
-            Balance::Uri | Balance::UrlParam | Balance::Hdr => {
+            Balance::Uri | Balance::UrlParam | Balance::Hdr | Balance::RdpCookie => {
                 by(asking.hash.map(|hash| table.slot(hash)))
             }
         }
