@@ -68,6 +68,8 @@ pub(super) struct Proxy {
     contents: Vec<Value>,
     /// `tcp-request content` and `tcp-response content` of mode tcp.
     bytes: Bytes,
+    /// Who has to send a PROXY header, by `tcp-request connection`.
+    pub(super) expected: Option<Value>,
     /// When `tcp-request content` has ended already.
     accepted: Vec<Value>,
     default_server: Server,
@@ -104,6 +106,7 @@ impl Proxy {
             sessions: Vec::new(),
             contents: Vec::new(),
             bytes: Bytes::default(),
+            expected: None,
             accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
@@ -124,6 +127,7 @@ impl Proxy {
                 for value in server::bind(line, says) {
                     self.front.push("bind", value);
                 }
+                self.tell_expected();
             }
             "maxconn" if self.fits(line, true, says) => {
                 if line.text(1) == "0" {
@@ -415,6 +419,9 @@ impl Proxy {
     /// `tcp-request LAYER …`
     fn tcp_request(&mut self, line: &Line, says: &mut Says) {
         match line.text(1) {
+            "connection" if self.fits(line, true, says) && line.text(2) == "expect-proxy" => {
+                self.expect_proxy(line, says);
+            }
             "connection" if self.fits(line, true, says) => self
                 .connections
                 .extend(tcp::connection(line, &self.acls, says)),
