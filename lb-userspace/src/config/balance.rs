@@ -17,6 +17,9 @@ const MOST_DRAWS: u32 = 256;
 /// Longest part of a path that is hashed, and most folders.
 const MOST_URI: u32 = 65_535;
 
+/// The cookie that RDP clients send of themselves: who it is.
+const RDP_COOKIE: &str = "mstshash";
+
 /// `balance`: a word with its arguments as HAProxy writes them, or a mapping of `algorithm` and arguments.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft> {
     let choices = Balance::ALL.map(|algorithm| (algorithm.name(), algorithm));
@@ -69,13 +72,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft>
     {
         arguments.draws = draws;
     }
-    let named = [Balance::UrlParam, Balance::Hdr];
+    let named = [Balance::UrlParam, Balance::Hdr, Balance::RdpCookie];
     match argument(d, table.take("name"), algorithm, &named) {
         Some(e) => {
             arguments.name = d
                 .line(&e.value, "`name`")
                 .filter(|name| is_name(d, &e.value, algorithm, name))?;
         }
+        None if algorithm == Some(Balance::RdpCookie) => arguments.name = RDP_COOKIE.to_owned(),
         None if algorithm.is_some_and(|algorithm| named.contains(&algorithm)) => {
             let word = algorithm.map_or("", Balance::name);
             let mend = format!("write `balance: {{ algorithm: {word}, name: … }}`");
@@ -134,7 +138,7 @@ fn table_size(d: &mut Decoder<'_>, e: &Entry) -> Option<Spanned<u32>> {
 /// Whether an algorithm can look for what is called `name`.
 fn is_name(d: &mut Decoder<'_>, node: &Node, algorithm: Option<Balance>, name: &str) -> bool {
     let good = match algorithm {
-        Some(Balance::Hdr) => is_token(name),
+        Some(Balance::Hdr | Balance::RdpCookie) => is_token(name),
         _ => !name.is_empty() && !name.contains(['&', '=', '#', ' ']),
     };
     if !good {
@@ -168,6 +172,13 @@ fn spoken<'a>(
                     &format!("write `balance: {word} NAME`"),
                 );
             };
+            if !is_name(d, node, Some(algorithm), name) {
+                return None;
+            }
+            arguments.name = name.to_owned();
+        }
+        Balance::RdpCookie => {
+            let name = words.next().unwrap_or(RDP_COOKIE);
             if !is_name(d, node, Some(algorithm), name) {
                 return None;
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::HeaderName;
 
 use super::{
-    actions, address,
+    actions, address, cookie,
     decode::Decoder,
     model::{ConnectionMode, Connections, Mode},
     source::Spanned,
@@ -18,6 +18,7 @@ pub(super) struct ConnectionsDraft {
     /// Of requests, with its key.
     never_shared: Option<Spanned<bool>>,
     persist: Option<Spanned<bool>>,
+    rdp_cookie: Option<Spanned<String>>,
     all_backups: Option<bool>,
     abort_on_close: Option<Spanned<bool>>,
     pub(super) fullconn: Option<Spanned<u32>>,
@@ -48,6 +49,15 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsD
         persist: table.take("persist").and_then(|e| {
             let on = d.boolean(&e.value, "`persist`")?;
             Some(Spanned::new(on, e.key_span))
+        }),
+        rdp_cookie: table.take("persist_rdp_cookie").and_then(|e| {
+            let name = d.text(&e.value, "`persist_rdp_cookie`")?;
+            if !cookie::is_token(&name) {
+                let message = format!("`{name}` cannot be the name of a cookie");
+                d.error(e.value.span, message, "write `msts`");
+                return None;
+            }
+            Some(Spanned::new(name, e.key_span))
         }),
         all_backups: table
             .take("all_backups")
@@ -97,6 +107,11 @@ impl ConnectionsDraft {
         never.into_iter().chain(persist).chain(name).chain(leave)
     }
 
+    /// Where the key stands that is about RDP.
+    pub(super) fn of_rdp(&self) -> Option<super::source::Span> {
+        self.rdp_cookie.as_ref().map(|name| name.span)
+    }
+
     /// A backend's own, else what `defaults` says.
     pub(super) fn resolve(
         &self,
@@ -112,6 +127,10 @@ impl ConnectionsDraft {
             mode: of_requests.filter(|_| http).unwrap_or_default(),
             never_shared: value(self.never_shared, defaults.never_shared),
             persist: value(self.persist, defaults.persist),
+            rdp_cookie: (self.rdp_cookie.clone())
+                .or_else(|| defaults.rdp_cookie.clone())
+                .filter(|_| !http)
+                .map(|name| name.value),
             abort_on_close: value(self.abort_on_close, defaults.abort_on_close),
             fullconn: self.fullconn.or(defaults.fullconn).map(|full| full.value),
             name_header: self

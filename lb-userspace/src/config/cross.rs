@@ -208,11 +208,33 @@ fn bytes_of_requests(rules: &[RuleDraft], found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// Clients of mode http that are to stay by bytes.
+fn bytes_of_sticks(backend: &BackendDraft, found: &mut Vec<Diagnostic>) {
+    for stick in &backend.sticks {
+        let mut asks = stick.value.key.payload().is_some();
+        if let Some(condition) = &stick.value.condition {
+            condition.each_expr(&mut |expr| asks |= expr.payload().is_some());
+        }
+        if asks {
+            let message = "`stick` asks for a connection's bytes, which mode tcp looks at";
+            let mend = "ask for the request, as in `req.hdr(NAME)`";
+            found.push(Diagnostic::error(stick.span, message).mend(mend));
+        }
+    }
+}
+
 /// Keys of a backend that its mode or other keys give no meaning.
 fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
     let mode = backend_mode(backend, draft);
     let name = &backend.name.value;
     let own = &backend.proxy;
+    if mode == Mode::Http {
+        bytes_of_sticks(backend, found);
+        if let Some(span) = own.connections.of_rdp() {
+            let message = "`persist_rdp_cookie` looks at bytes, which mode tcp alone does";
+            found.push(Diagnostic::error(span, message).mend("remove it, or write `mode: tcp`"));
+        }
+    }
     if mode == Mode::Tcp {
         if let Some(cookie) = &own.cookie {
             found.push(
@@ -238,9 +260,12 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         let trust = TrustDraft::default();
         forwarding::without_requests(&backend.forwarding, &trust, "remove it", found);
         for stick in &backend.sticks {
-            let of_connection = |expr: &Expr| expr.is_of_connection() && !expr.asks(TlsFact::Sni);
-            let mut fits =
-                of_connection(&stick.value.key) && stick.value.remembers != Remember::OfResponse;
+            let of_answer = stick.value.remembers == Remember::OfResponse;
+            let of_connection = |expr: &Expr| {
+                let bytes = expr.is_of_stream() || (of_answer && expr.payload() == Some(true));
+                bytes && !expr.asks(TlsFact::Sni)
+            };
+            let mut fits = of_connection(&stick.value.key);
             if let Some(condition) = &stick.value.condition {
                 condition.each_expr(&mut |expr| fits &= of_connection(expr));
             }
@@ -250,7 +275,7 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
                 let mend = "write `balance: source`, which keeps a client on its server";
                 found.push(Diagnostic::error(stick.span, message).mend(mend));
             } else if !fits {
-                let message = "in mode tcp clients stay by `src`, `dst` and `dst_port` alone, not by what they say";
+                let message = "in mode tcp clients stay by their connections and the bytes in them, there are no requests";
                 found.push(Diagnostic::error(stick.span, message).mend("write `on: src`"));
             }
         }
@@ -370,6 +395,14 @@ fn balancing(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagnostic>)
             )
             .mend("write `balance: source`, or another that looks at no request"),
         );
+    }
+    if let Some(balance) = balance
+        && algorithm == Balance::RdpCookie
+        && backend_mode(backend, draft) == Mode::Http
+    {
+        let message = format!("`balance: rdp-cookie` needs mode tcp, `{name}` is in mode http");
+        let mend = "write `balance: hdr NAME`, or another that looks at requests";
+        found.push(Diagnostic::error(balance.span, message).mend(mend));
     }
     if let Some(size) = balance.and_then(|balance| balance.table_size.as_ref()) {
         let servers = backend.servers.len();

@@ -67,6 +67,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
         };
         return Err(format!("server {name}/{} says {what}", server.name));
     }
+    if backend.connections.rdp_cookie.is_some() {
+        return Err(format!("backend {name} says persist_rdp_cookie"));
+    }
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));
     }
@@ -116,7 +119,8 @@ fn userspace_balance(backend: &Backend) -> Option<String> {
         | Balance::First
         | Balance::Uri
         | Balance::UrlParam
-        | Balance::Hdr => Some(format!("balance: {}", backend.balance.name())),
+        | Balance::Hdr
+        | Balance::RdpCookie => Some(format!("balance: {}", backend.balance.name())),
     }
 }
 

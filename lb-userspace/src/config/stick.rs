@@ -45,7 +45,9 @@ pub(super) fn decode(
         let Some((key, name)) = expression(d, e).zip(name) else {
             continue;
         };
-        if remembers != Remember::OfResponse && key.needs_response() {
+        if remembers != Remember::OfResponse
+            && (key.needs_response() || key.payload() == Some(true))
+        {
             let message = format!(
                 "`{}` sees the request alone, there is no response yet",
                 e.key

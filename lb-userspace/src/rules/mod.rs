@@ -70,6 +70,7 @@ pub use expr::Expr;
 pub use fetch::{
     Fault, Fetch, Side, credentials, hello, host_name, parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
+    rdp,
 };
 pub use limit::Limiter;
 pub use live::{Change, Live};

@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri, header::HOST};
 use super::{Peer, hashing::hash};
 use crate::{
     config::model::{self, Balance},
-    rules::parameter,
+    rules::{parameter, rdp},
 };
 
 /// Who asks for a server, and for what.
@@ -57,6 +57,21 @@ impl Asking {
             hash: key
                 .filter(|key| !key.is_empty())
                 .map(|key| hash(backend.hashing, key)),
+        }
+    }
+}
+
+impl Asking {
+    /// A connection of `client` to `backend` that has brought `bytes` so far.
+    pub fn of_bytes(client: Peer, backend: &model::Backend, bytes: &[u8]) -> Self {
+        let name = backend.balance_arguments.name.as_bytes();
+        let key = match backend.balance {
+            Balance::RdpCookie => rdp::value(bytes, name),
+            _ => None,
+        };
+        Self {
+            client: client.inet(),
+            hash: key.map(|key| hash(backend.hashing, key)),
         }
     }
 }

@@ -20,6 +20,7 @@ const PREDEFINED: &[(&str, &str, &str, &[&str])] = &[
     ("FALSE", "always_false", "", &[]),
     ("TRUE", "always_true", "", &[]),
     ("HTTP", "req.proto_http", "", &[]),
+    ("RDP_COOKIE", "req.rdp_cookie_cnt", "value", &["gt 0"]),
     ("REQ_CONTENT", "req.len", "value", &["gt 0"]),
     ("WAIT_END", "wait_end", "", &[]),
     ("LOCALHOST", "src", "network", &["127.0.0.1/8", "::1"]),

@@ -72,6 +72,7 @@ const OF_DEFAULTS: &[&str] = &[
     "connection_mode",
     "http_reuse",
     "persist",
+    "persist_rdp_cookie",
     "all_backups",
     "abort_on_close",
     "backlog",

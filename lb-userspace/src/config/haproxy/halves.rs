@@ -31,6 +31,8 @@ pub(super) fn mode(proxy: &Proxy) -> Value {
 pub(super) fn prepare(map: &mut Map, proxy: &Proxy) {
     map.set("mode", mode(proxy));
     if !proxy.is_tcp {
+        // HAProxy reads it over in mode http.
+        map.remove("persist_rdp_cookie");
         return;
     }
     OF_HTTP.iter().for_each(|key| map.remove(key));

@@ -214,6 +214,13 @@ impl Proxy {
             return;
         };
         let mut map = Map::default();
+        // Bytes are those of the side that the rule is about.
+        let expression = match (key, expression.split_once('(')) {
+            ("store_response", Some((name @ ("payload" | "payload_lv"), rest))) => {
+                format!("res.{name}({rest}")
+            }
+            _ => expression.to_owned(),
+        };
         map.set(key, Value::text(expression, line.span_of(2)));
         let at = acl::condition_at(line);
         let rest = &line.words[3..at.unwrap_or(line.words.len()).max(3)];
@@ -253,6 +260,8 @@ impl Proxy {
         }
         let text = if let Some(name) = argument("hdr") {
             format!("hdr {name}")
+        } else if let Some(name) = argument("rdp-cookie") {
+            format!("rdp-cookie {name}")
         } else if let Some(draws) = argument("random") {
             format!("random {draws}")
         } else {
@@ -267,10 +276,7 @@ impl Proxy {
                     says.unsupported(span, "balance url_param … check_post");
                     return;
                 }
-                [
-                    "rdp-cookie" | "log-hash" | "hash" | "sticky" | "log-sticky",
-                    ..,
-                ] => {
+                ["log-hash" | "hash" | "sticky" | "log-sticky", ..] => {
                     says.unsupported(span, &format!("balance {algorithm}"));
                     return;
                 }
@@ -278,6 +284,29 @@ impl Proxy {
             }
         };
         self.back.set("balance", Value::plain(text, span));
+    }
+
+    /// `persist rdp-cookie[(NAME)]`
+    pub(super) fn persist(&mut self, line: &Line, says: &mut Says) {
+        let word = line.text(1);
+        let name = match word.strip_prefix("rdp-cookie") {
+            Some("") => Some("msts"),
+            Some(rest) => rest
+                .strip_prefix('(')
+                .and_then(|rest| rest.strip_suffix(')')),
+            None => None,
+        };
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let value = Value::text(name, line.span_of(1));
+                self.back.set("persist_rdp_cookie", value);
+            }
+            None => says.error(
+                line.span(),
+                format!("`persist` keeps nobody by `{word}`"),
+                "write `persist rdp-cookie`, or `option persist`",
+            ),
+        }
     }
 
     pub(super) fn cookie(&mut self, line: &Line, says: &mut Says) {

@@ -121,6 +121,10 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
                 continue;
             }
         };
+        if let Some(span) = cut.cut.filter(|_| counts) {
+            let message = "`\\x00` ends the word, in HAProxy as well: what follows it is lost";
+            found.diagnostics.push(Diagnostic::warning(span, message));
+        }
         let Some(first) = cut.words.first() else {
             if let Some(comment) = cut.comment.filter(|_| counts) {
                 let indent = text.chars().take_while(|c| c.is_whitespace()).count();

@@ -11,6 +11,7 @@ mod acl;
 mod answers;
 mod assemble;
 mod check;
+mod expected;
 mod global;
 mod halves;
 mod inherit;

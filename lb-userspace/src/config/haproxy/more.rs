@@ -20,6 +20,13 @@ pub(super) fn action(
             map.set(&key, Value::plain("true", action.span));
             Some(())
         }
+        // lb takes no early data: whoever has come so far has shaken hands.
+        ("wait-for-handshake", Side::Request) => return Some(None),
+        ("set-nice", Side::Request | Side::Response) => {
+            let message = "`set-nice` is left out: each worker serves whoever is ready in turn";
+            says.warn(action.span, message);
+            return Some(None);
+        }
         ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
         ("wait-for-body", Side::Request) => wait_for_body(action, &mut map, says),
         ("set-src" | "set-src-port", Side::Request) => {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Whom a condition lets in.
-enum Who {
+pub(super) enum Who {
     Everybody,
     Nobody,
     From(Vec<Value>),
@@ -45,7 +45,7 @@ pub(super) fn admin(line: &Line, acls: &Acls, says: &mut Says) -> Option<Value> 
     }
 }
 
-fn who(condition: &Value, acls: &Acls) -> Option<Who> {
+pub(super) fn who(condition: &Value, acls: &Acls) -> Option<Who> {
     match &condition.what {
         What::Text { text, .. } if text == "TRUE" => Some(Who::Everybody),
         What::Text { text, .. } => any(acls.criteria(text)?, acls),

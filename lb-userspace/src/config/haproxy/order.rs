@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "connection_mode",
     "http_reuse",
     "persist",
+    "persist_rdp_cookie",
     "all_backups",
     "abort_on_close",
     "send_name_header",

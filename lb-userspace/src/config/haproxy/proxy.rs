@@ -68,6 +68,8 @@ pub(super) struct Proxy {
     contents: Vec<Value>,
     /// `tcp-request content` and `tcp-response content` of mode tcp.
     bytes: Bytes,
+    /// Who has to send a PROXY header, by `tcp-request connection`.
+    pub(super) expected: Option<Value>,
     /// When `tcp-request content` has ended already.
     accepted: Vec<Value>,
     default_server: Server,
@@ -104,6 +106,7 @@ impl Proxy {
             sessions: Vec::new(),
             contents: Vec::new(),
             bytes: Bytes::default(),
+            expected: None,
             accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
@@ -124,6 +127,7 @@ impl Proxy {
                 for value in server::bind(line, says) {
                     self.front.push("bind", value);
                 }
+                self.tell_expected();
             }
             "maxconn" if self.fits(line, true, says) => {
                 if line.text(1) == "0" {
@@ -261,6 +265,7 @@ impl Proxy {
                     self.back.set("hash_balance_factor", number);
                 }
             }
+            "persist" if self.fits(line, false, says) => self.persist(line, says),
             "cookie" if self.fits(line, false, says) => self.cookie(line, says),
             "dynamic-cookie-key" if self.fits(line, false, says) => {
                 if let Some(key) = says.need(line, 1, "a key") {
@@ -316,9 +321,8 @@ impl Proxy {
             | "srvtcpka-idle"
             | "srvtcpka-intvl"
             | "monitor-net"
-            | "persist"
             | "bind-process" => match line.keyword() {
-                other @ ("monitor-net" | "persist") => says.unsupported(span, other),
+                other @ "monitor-net" => says.unsupported(span, other),
                 _ => says.warn(
                     span,
                     format!("`{}` is left out: lb does without", line.keyword()),
@@ -337,6 +341,7 @@ impl Proxy {
             | "hash-type"
             | "hash-balance-factor"
             | "cookie"
+            | "persist"
             | "dynamic-cookie-key"
             | "retries"
             | "retry-on"
@@ -409,6 +414,9 @@ impl Proxy {
     /// `tcp-request LAYER …`
     fn tcp_request(&mut self, line: &Line, says: &mut Says) {
         match line.text(1) {
+            "connection" if self.fits(line, true, says) && line.text(2) == "expect-proxy" => {
+                self.expect_proxy(line, says);
+            }
             "connection" if self.fits(line, true, says) => self
                 .connections
                 .extend(tcp::connection(line, &self.acls, says)),

@@ -16,6 +16,8 @@ pub(super) struct Word {
 pub(super) struct Words {
     pub(super) words: Vec<Word>,
     pub(super) comment: Option<String>,
+    /// The first word that `\x00` has cut.
+    pub(super) cut: Option<Span>,
 }
 
 /// What is wrong with a line.
@@ -39,11 +41,13 @@ pub(super) fn split(line: &str, number: usize, lookup: Lookup<'_>) -> Result<Wor
         lookup,
         word: None,
         words: Vec::new(),
+        cut: None,
     };
     let comment = cutter.run()?;
     Ok(Words {
         words: cutter.words,
         comment,
+        cut: cutter.cut,
     })
 }
 
@@ -55,6 +59,7 @@ struct Cutter<'a> {
     /// The word that is being read, and where it began.
     word: Option<(String, usize)>,
     words: Vec<Word>,
+    cut: Option<Span>,
 }
 
 impl Cutter<'_> {
@@ -102,9 +107,14 @@ impl Cutter<'_> {
 
     /// Ends the word, which did not have the last `more` characters read.
     fn finish_before(&mut self, more: usize) {
-        if let Some((text, begin)) = self.word.take() {
+        if let Some((mut text, begin)) = self.word.take() {
             let length = self.at.saturating_sub(more + begin).max(1);
             let span = Span::at(self.number, begin + 1, length);
+            // HAProxy's words end there, however much follows.
+            if let Some(end) = text.find('\0') {
+                text.truncate(end);
+                self.cut.get_or_insert(span);
+            }
             self.words.push(Word { text, span });
         }
     }
@@ -178,9 +188,7 @@ impl Cutter<'_> {
             't' => '\t',
             'x' => {
                 let digits: String = self.chars[self.at..].iter().take(2).collect();
-                let byte = u8::from_str_radix(&digits, 16)
-                    .ok()
-                    .filter(|b| b.is_ascii() && *b != 0);
+                let byte = u8::from_str_radix(&digits, 16).ok().filter(u8::is_ascii);
                 let Some(byte) = byte.filter(|_| digits.len() == 2) else {
                     self.at += digits.chars().count();
                     return self.bad(
@@ -293,6 +301,7 @@ mod tests {
         assert_eq!(words(r"a \# b#c"), ["a", "#", "b"]);
         assert_eq!(words(r#"'a#b' "c#d""#), ["a#b", "c#d"]);
         assert_eq!(words(r"^/x\.png$ \x41\n"), [r"^/x\.png$", "A\n"]);
+        assert_eq!(words(r"a\x00b c"), ["a", "c"]);
         assert_eq!(words(r#"'' """#), ["", ""]);
     }
 

@@ -27,11 +27,13 @@ pub enum Balance {
     UrlParam,
     /// Hash of a header.
     Hdr,
+    /// Hash of the cookie that an RDP client begins with.
+    RdpCookie,
 }
 
 impl Balance {
     /// All of them, in the order that messages list them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RoundRobin,
         Self::StaticRr,
         Self::LeastConn,
@@ -43,6 +45,7 @@ impl Balance {
         Self::Uri,
         Self::UrlParam,
         Self::Hdr,
+        Self::RdpCookie,
     ];
 
     /// Its name in the configuration.
@@ -59,6 +62,7 @@ impl Balance {
             Self::Uri => "uri",
             Self::UrlParam => "url_param",
             Self::Hdr => "hdr",
+            Self::RdpCookie => "rdp-cookie",
         }
     }
 
@@ -69,7 +73,7 @@ impl Balance {
 
     /// Whether `hash_type` says how its hash becomes a server.
     pub const fn has_hash_type(self) -> bool {
-        self.needs_request() || matches!(self, Self::Source)
+        self.needs_request() || matches!(self, Self::Source | Self::RdpCookie)
     }
 }
 
@@ -82,7 +86,7 @@ pub struct BalanceArguments {
     pub depth: Option<u32>,
     /// [`Balance::Uri`]: so many bytes.
     pub len: Option<u32>,
-    /// The parameter of [`Balance::UrlParam`] or the header of [`Balance::Hdr`].
+    /// The parameter of [`Balance::UrlParam`], the header of [`Balance::Hdr`] or the cookie of [`Balance::RdpCookie`].
     pub name: String,
     /// How many [`Balance::Random`] draws.
     pub draws: u32,

@@ -23,6 +23,8 @@ pub struct Connections {
     pub never_shared: bool,
     /// A cookie's server is asked even where it is down.
     pub persist: bool,
+    /// The cookie by which an RDP client names its server.
+    pub rdp_cookie: Option<String>,
     /// All backup servers that are up are used when no other is, instead of the first.
     pub all_backups: bool,
     /// A request is given up whose client has left before its answer.

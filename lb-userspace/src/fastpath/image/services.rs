@@ -160,7 +160,8 @@ fn algorithm(balance: Balance) -> u8 {
         | Balance::First
         | Balance::Uri
         | Balance::UrlParam
-        | Balance::Hdr => algorithm::ROUND_ROBIN,
+        | Balance::Hdr
+        | Balance::RdpCookie => algorithm::ROUND_ROBIN,
     }
 }
 

@@ -20,8 +20,8 @@ use super::{
 use crate::{
     config::model::{AccessLog, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Content, Counted, Data, Expr, Scene, Seen, State, Value, stick},
-    topology::{Backend, Connection},
+    rules::{Content, Counted, Data, Expr, Remember, Scene, Seen, State, Value, World as _, stick},
+    topology::{Asking, Backend, Connection},
     wire::told::told,
 };
 
@@ -113,7 +113,8 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
             }
         }
         let waited = client.accepted.elapsed();
-        match reach(&worker, &client, &backend, &mut trace).await {
+        let brought = (&state, &early);
+        match reach(&worker, &client, &backend, brought, &mut trace).await {
             Ok((slot, stream)) => {
                 if early.looked {
                     trace.queued = trace.queued.map(|queued| queued + waited);
@@ -242,16 +243,19 @@ async fn reach(
     worker: &Worker,
     client: &Client,
     backend: &Arc<Backend>,
+    (state, early): (&RefCell<State>, &Early),
     trace: &mut Trace,
 ) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
     let clock = worker.shared.topology.clock;
     let now = clock.at(client.accepted);
-    let (preferred, remembering) = route::remembered(worker, client, backend, now);
+    let (preferred, remembering) =
+        route::remembered(worker, client, backend, (&state.borrow(), early), now);
+    let asking = Asking::of_bytes(client.address, &backend.config, &early.bytes);
     let reached = {
         let to_server = dispatch(
             backend,
-            client.address,
+            asking,
             preferred.as_ref(),
             clock,
             Instant::now,
@@ -366,7 +370,10 @@ async fn carry(
     // Whether what the server said was dropped, and if so, silently.
     let dropped = Cell::new(None);
     let source = client.address.inet();
-    let destination = match rules.is_empty() {
+    let mut sticks = backend.config.sticks.iter();
+    let learns = sticks.any(|stick| stick.remembers == Remember::OfResponse);
+    let looks = learns || !rules.is_empty();
+    let destination = match !looks {
         true => None,
         false => client.destination().inet(),
     };
@@ -387,6 +394,16 @@ async fn carry(
         let verdict = rules
             .rules
             .content(&mut counted, &mut state.borrow_mut(), &world);
+        if learns && (verdict == Content::Pass || (verdict == Content::Wait && seen.is_final)) {
+            let scene = Scene {
+                request: None,
+                response: None,
+                state: &state.borrow(),
+                world: &world,
+            };
+            let remembering = stick::look_at_response(&backend.config.sticks, &scene);
+            stick::remember(remembering, server.id, world.now_ms());
+        }
         if let Content::Drop(silent) = verdict {
             dropped.set(Some(silent));
         }
@@ -394,7 +411,7 @@ async fn carry(
     };
     let before = Before {
         early: std::mem::take(&mut early.bytes),
-        gate: (!rules.is_empty()).then(|| Gate::new(rules.delay, judge)),
+        gate: looks.then(|| Gate::new(rules.delay, judge)),
     };
     let present = sessions::present();
     sessions::note(Some(server));

@@ -11,7 +11,7 @@ use crate::{
         Condition, End, Scene, State, Template, TlsFact,
         action::Target,
         hello::{self, Hello, LONGEST},
-        stick,
+        rdp, stick,
     },
     topology::{Backend, Server, Topology},
 };
@@ -142,25 +142,40 @@ impl Plan {
 pub(super) fn remembered(
     worker: &Worker,
     client: &Client,
-    backend: &Backend,
+    backend: &Arc<Backend>,
+    (state, early): (&State, &Early),
     now: u64,
 ) -> (Option<Arc<Server>>, Vec<stick::Remembering>) {
     let sticks = &backend.config.sticks;
+    let named = named_by_rdp(backend, &early.bytes);
     if sticks.is_empty() {
-        return (None, Vec::new());
+        return (named, Vec::new());
     }
-    let world = Around::of(worker, client);
-    let state = State::default();
+    let world = Around {
+        backend: Some(backend),
+        request: early.seen(),
+        ..Around::of(worker, client)
+    };
     let scene = Scene {
         request: None,
         response: None,
-        state: &state,
+        state,
         world: &world,
     };
-    stick::look(sticks, &scene, now, |id| {
+    let (found, remembering) = stick::look(sticks, &scene, now, |id| {
         let server = backend.server_by_id(id)?;
         server.is_usable_by_cookie().then(|| Arc::clone(server))
-    })
+    });
+    (named.or(found), remembering)
+}
+
+/// The server that an RDP client names.
+fn named_by_rdp(backend: &Backend, bytes: &[u8]) -> Option<Arc<Server>> {
+    let name = backend.config.connections.rdp_cookie.as_ref()?;
+    let address = rdp::server(rdp::value(bytes, name.as_bytes())?)?;
+    let mut servers = backend.servers.iter();
+    let named = servers.find(|server| server.peer().inet() == Some(address.into()))?;
+    named.is_usable_by_cookie().then(|| Arc::clone(named))
 }
 
 /// The name that a client asks for whose TLS is not ours.

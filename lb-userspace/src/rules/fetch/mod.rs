@@ -10,6 +10,7 @@ pub mod hello;
 mod log;
 mod names;
 pub(super) mod payload;
+pub mod rdp;
 mod request;
 
 use std::{

@@ -552,6 +552,8 @@ const NAMES: &[&str] = &[
     "res.payload_lv",
     "req.ssl_hello_type",
     "res.ssl_hello_type",
+    "req.rdp_cookie",
+    "req.rdp_cookie_cnt",
     "req.proto_http",
     "wait_end",
 ];

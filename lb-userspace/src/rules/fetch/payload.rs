@@ -1,6 +1,6 @@
 //! Samples of what a connection of mode tcp has brought so far, before it is known to be all that matters.
 
-use super::{Side, hello};
+use super::{Side, hello, rdp};
 use crate::rules::{
     args::Call,
     problem::Problem,
@@ -50,6 +50,13 @@ pub enum Payload {
     },
     /// `req.ssl_hello_type`: 1 for what a TLS client says first, 2 for what a server does.
     HelloType(Side),
+    /// `req.rdp_cookie`: what an RDP client begins with; no name is any.
+    Rdp {
+        /// The cookie's name.
+        name: String,
+        /// Whether it is there, in place of its value.
+        count: bool,
+    },
     /// `req.proto_http`: whether it is the whole head of a request.
     IsHttp,
     /// `wait_end`: nothing more is waited for.
@@ -85,6 +92,8 @@ impl Payload {
             None => match call.name.as_str() {
                 "req_len" => (Side::Request, "len"),
                 "req_ssl_hello_type" => (Side::Request, "ssl_hello_type"),
+                "rdp_cookie" | "req_rdp_cookie" => (Side::Request, "rdp_cookie"),
+                "rdp_cookie_cnt" | "req_rdp_cookie_cnt" => (Side::Request, "rdp_cookie_cnt"),
                 "req_proto_http" => (Side::Request, "proto_http"),
                 "wait_end" => return Ok(Some((Self::End, 0))),
                 name @ ("payload" | "payload_lv") => (Side::Request, name),
@@ -143,6 +152,13 @@ impl Payload {
                 )
             }
             ("ssl_hello_type", _) => (Self::HelloType(side), 0),
+            (name @ ("rdp_cookie" | "rdp_cookie_cnt"), Side::Request) => {
+                let cookie = Self::Rdp {
+                    name: call.optional(0).unwrap_or_default().trim().to_owned(),
+                    count: name == "rdp_cookie_cnt",
+                };
+                (cookie, 1)
+            }
             ("proto_http", Side::Request) => (Self::IsHttp, 0),
             _ => return Ok(None),
         }))
@@ -151,7 +167,8 @@ impl Payload {
     /// The type of its values.
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Length(_) | Self::HelloType(_) => Kind::Int,
+            Self::Length(_) | Self::HelloType(_) | Self::Rdp { count: true, .. } => Kind::Int,
+            Self::Rdp { count: false, .. } => Kind::Str,
             Self::Bytes { .. } | Self::Counted { .. } => Kind::Bin,
             Self::IsHttp | Self::End => Kind::Bool,
         }
@@ -171,7 +188,7 @@ impl Payload {
             | Self::HelloType(side)
             | Self::Bytes { side, .. }
             | Self::Counted { side, .. } => Some(*side),
-            Self::IsHttp => Some(Side::Request),
+            Self::IsHttp | Self::Rdp { .. } => Some(Side::Request),
             Self::End => None,
         }
     }
@@ -254,6 +271,12 @@ impl Payload {
                 }
             }
             Self::HelloType(_) => hello_type(all),
+            Self::Rdp { name, count } => match (rdp::cookie(all, name.as_bytes()), count) {
+                (rdp::Cookie::NotYet, _) => Found::NotYet,
+                (rdp::Cookie::Is(value), false) => Found::Is(Value::Str(value.into())),
+                (rdp::Cookie::Never, false) => Found::Never,
+                (found, true) => Found::Is(Value::Int((found != rdp::Cookie::Never).into())),
+            },
             Self::IsHttp => is_http(all),
             Self::End => match seen.is_final {
                 true => Found::Is(Value::Bool(true)),

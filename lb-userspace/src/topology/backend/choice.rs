@@ -106,7 +106,7 @@ impl Backend {
             }
             Balance::Source => by(asking.client.map(|client| table.source_slot(client.ip()))),
             Balance::Maglev => by(asking.client.map(|client| table.endpoint_slot(client))),
-            Balance::Uri | Balance::UrlParam | Balance::Hdr => {
+            Balance::Uri | Balance::UrlParam | Balance::Hdr | Balance::RdpCookie => {
                 by(asking.hash.map(|hash| match self.config.is_consistent() {
                     // The upper half is the better mixed one, and not every function mixes well.
                     true => table.slot((mix(u64::from(hash)) >> 32) as u32),

@@ -182,3 +182,39 @@ fn each_rule_counts_once_in_whichever_round_it_holds() {
     client.read_exact(&mut [0; 4]).unwrap();
     assert_eq!(counted(), Some((1, 1)));
 }
+
+#[test]
+fn rdp_clients_go_where_their_cookie_says() {
+    let servers = [named("one"), named("two")];
+    let text = format!(
+        "frontend f\n bind *:80\n tcp-request inspect-delay 20s\n tcp-request content accept if RDP_COOKIE\n \
+         default_backend b\nbackend b\n balance rdp-cookie(user)\n persist rdp-cookie\n server s {}\n server t {}\n",
+        servers[0], servers[1]
+    );
+    let harness = harness(&text, None);
+    let ask = |cookie: &str| {
+        let mut client = harness.connect();
+        let text = format!("01234567890Cookie: {cookie}\r\n");
+        client.write_all(text.as_bytes()).unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        said
+    };
+    for (server, name) in servers.iter().zip(["one", "two"]) {
+        let port = server.port().swap_bytes();
+        for _ in 0..3 {
+            assert_eq!(ask(&format!("msts=16777343.{port}.0000")), name);
+        }
+    }
+    // By a hash everybody stays, and not all in one place.
+    let users: Vec<String> = (0..16).map(|n| ask(&format!("user=u{n}"))).collect();
+    let again: Vec<String> = (0..16).map(|n| ask(&format!("user=u{n}"))).collect();
+    assert_eq!(users, again);
+    assert!(
+        ["one", "two"]
+            .iter()
+            .all(|one| users.iter().any(|user| user == one))
+    );
+    // Who says nothing of the kind is balanced in turn.
+    assert_ne!(ask("other=1"), ask("other=1"));
+}

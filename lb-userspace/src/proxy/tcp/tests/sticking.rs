@@ -71,8 +71,15 @@ fn what_mode_tcp_cannot_tell_is_refused() {
         }
     };
     assert_eq!(said("on: src", "*:80", "server_id"), "");
-    assert!(said("on: path", "*:80", "server_id").contains("stay by `src`"));
-    assert!(said("store_response: src", "*:80", "server_id").contains("stay by `src`"));
+    assert!(said("on: path", "*:80", "server_id").contains("there are no requests"));
+    assert!(
+        said("store_response: 'res.hdr(a)'", "*:80", "server_id").contains("there are no requests")
+    );
+    assert_eq!(
+        said("store_response: 'res.payload(0,1)'", "*:80", "server_id"),
+        ""
+    );
+    assert!(said("on: 'res.payload(0,1)'", "*:80", "server_id").contains("no response yet"));
     assert!(said("on: src", "udp:*:80", "server_id").contains("of datagrams"));
     assert!(said("on: src", "*:80", "gpc0").contains("remembers no servers"));
     assert!(said("on: src, match: src", "*:80", "server_id").contains("has one of"));
