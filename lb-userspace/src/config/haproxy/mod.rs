@@ -13,6 +13,7 @@ mod assemble;
 mod check;
 mod global;
 mod halves;
+mod http_error;
 mod inherit;
 mod keywords;
 mod lines;
