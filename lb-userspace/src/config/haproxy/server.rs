@@ -539,6 +539,7 @@ impl Server {
                     let argument = words.next();
                     resolvers::option(&option.text, argument, span, &mut self.keys, says);
                 }
+                _ if versions(option, &mut words, &mut self.tls, says) => {}
                 other => {
                     says.unsupported(span, &format!("server … {other}"));
                     // The value of what is misspelt is no word.
