@@ -82,7 +82,16 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
         return None;
     };
     if let Kind::Mapping(_) = &entry.value.kind {
-        return Some((status, elsewhere(d, entry)?));
+        let table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
+        let page = match table
+            .entries()
+            .iter()
+            .any(|e| matches!(e.key.as_str(), "body" | "file"))
+        {
+            true => written(d, status, table),
+            false => elsewhere(d, table),
+        };
+        return Some((status, page?));
     }
     let what = format!("`{status}`");
     Some((status, file(d, status, &entry.value, &what)?))
@@ -117,8 +126,7 @@ pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node, what: &str) ->
 }
 
 /// `{ location: URL, code: 302 }`: the client is sent there.
-fn elsewhere(d: &mut Decoder<'_>, entry: &Entry) -> Option<Page> {
-    let mut table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
+fn elsewhere(d: &mut Decoder<'_>, mut table: Table<'_>) -> Option<Page> {
     let location = match table.take("location") {
         Some(e) => {
             let text = d.line(&e.value, "`location`")?;
@@ -151,6 +159,80 @@ fn elsewhere(d: &mut Decoder<'_>, entry: &Entry) -> Option<Page> {
         headers,
         body: Bytes::new(),
     })
+}
+
+/// `{ body: TEXT, content_type: text/html, headers: { NAME: VALUE } }`, or with `file` for `body`: as it stands there.
+fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Page> {
+    let mut headers = HeaderMap::new();
+    let mut good = true;
+    let (body, file) = (table.take("body"), table.take("file"));
+    if let (Some(_), Some(file)) = (body, file) {
+        let message = "`file` beside `body`: a page is one or the other";
+        d.error(file.key_span, message, "remove one of them");
+        good = false;
+    }
+    let mut kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    let body = match (body, file) {
+        (Some(e), _) => Bytes::from(d.text(&e.value, "`body`")?),
+        (None, Some(e)) => {
+            let path = d.path(&e.value, "`file`")?;
+            kind = HeaderValue::from_static(type_of(&path));
+            read(d, &path, e.value.span)?
+        }
+        (None, None) => Bytes::new(),
+    };
+    let field = |d: &mut Decoder<'_>, key: &str, node: &Node| {
+        let text = d.line(node, &format!("`{key}`"))?;
+        let value = HeaderValue::from_str(&text).ok();
+        if value.is_none() {
+            let message = format!("`{key}` has characters that no header can carry");
+            d.error(node.span, message, "write plain text");
+        }
+        value
+    };
+    if let Some(e) = table.take("headers") {
+        let fields = d.table(&e.value, e.key_span, "`headers`")?;
+        for e in fields.entries() {
+            let name = HeaderName::from_bytes(e.key.as_bytes()).ok();
+            match name.filter(|name| !is_framing(name)) {
+                Some(name) => {
+                    let nodes = match &e.value.kind {
+                        Kind::Sequence(nodes) => nodes.as_slice(),
+                        _ => std::slice::from_ref(&e.value),
+                    };
+                    for node in nodes {
+                        match field(d, &e.key, node) {
+                            Some(value) => _ = headers.append(&name, value),
+                            None => good = false,
+                        }
+                    }
+                }
+                None => {
+                    let message = format!("`{}` is no header field of a page", e.key);
+                    d.error(e.key_span, message, "write a name such as `Retry-After`");
+                    good = false;
+                }
+            }
+        }
+    }
+    if let Some(e) = table.take("content_type") {
+        kind = field(d, &e.key, &e.value)?;
+    }
+    table.finish(
+        d,
+        &[],
+        &[("string", "it is `body`"), ("hdr", "it is `headers`")],
+    );
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    Some(Page {
+        status: StatusCode::from_u16(status).ok()?,
+        reason: None,
+        headers,
+        body,
+    })
+    .filter(|_| good)
 }
 
 /// A whole message, as HAProxy's errorfiles are.

@@ -88,15 +88,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             ("verify", "it is `client_auth: none | optional | required`"),
         ],
     );
-    if let (Some(min), Some(max)) = (&min, &max)
-        && min.value > max.value
-    {
-        d.error(
-            max.span,
-            "`max_version` is older than `min_version`",
-            "exchange them, or remove one",
-        );
-    }
+    in_order(d, min.as_ref(), max.as_ref());
     match (&client_auth, &client_ca) {
         (Some(auth), None) if auth.value != ClientAuth::None => d.error(
             auth.span,
@@ -152,6 +144,19 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
     }
     d.tls.push(Wanted::Bind(options.clone(), entry.value.span));
     Some(options)
+}
+
+/// Says that versions exclude each other.
+fn in_order(d: &mut Decoder<'_>, min: Option<&Spanned<Version>>, max: Option<&Spanned<Version>>) {
+    if let (Some(min), Some(max)) = (min, max)
+        && min.value > max.value
+    {
+        d.error(
+            max.span,
+            "`max_version` is older than `min_version`",
+            "exchange them, or remove one",
+        );
+    }
 }
 
 /// `certificates`: a list of files, one file, or a folder.
@@ -298,6 +303,11 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         if let Some(e) = table.take("client_cert") {
             options.client_cert = certificate(d, &e.value, "`client_cert`");
         }
+        let min = table.take("min_version").and_then(|e| version(d, e));
+        let max = table.take("max_version").and_then(|e| version(d, e));
+        in_order(d, min.as_ref(), max.as_ref());
+        options.min_version = min.map_or(Version::Tls12, |min| min.value);
+        options.max_version = max.map_or(Version::Tls13, |max| max.value);
         table.finish(
             d,
             &[],
@@ -309,7 +319,6 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
                     "verifyhost",
                     "a server is verified by its `sni`, else by its address",
                 ),
-                ("min_version", "versions 1.2 and 1.3 are spoken to servers"),
             ],
         );
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
@@ -356,15 +356,20 @@ fn certificates(
     Ok((loaded, expiries))
 }
 
+/// The library's versions from one to another.
+pub(super) fn versions(min: Version, max: Version) -> Vec<&'static SupportedProtocolVersion> {
+    [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (min..=max).contains(version))
+        .map(|(_, version)| version)
+        .collect()
+}
+
 fn builder(
     options: &BindOptions,
     provider: Arc<CryptoProvider>,
 ) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
-    let versions: Vec<_> = [(Version::Tls13, &TLS13), (Version::Tls12, &TLS12)]
-        .into_iter()
-        .filter(|(version, _)| (options.min_version..=options.max_version).contains(version))
-        .map(|(_, version)| version)
-        .collect();
+    let versions = versions(options.min_version, options.max_version);
     ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
         .map_err(|error| TlsError::Library(error.to_string()))

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    acceptor::roots,
+    acceptor::{roots, versions},
     certificate::Certificate,
     error::TlsError,
     files::{self, Overrides, Reader},
@@ -138,7 +138,7 @@ impl Connector {
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&versions(options.min_version, options.max_version))
             .map_err(library)?
             .dangerous()
             .with_custom_certificate_verifier(verifier);

@@ -72,6 +72,10 @@ pub struct ServerOptions {
     pub alpn: Vec<String>,
     /// The certificate that we show.
     pub client_cert: Option<CertificateFiles>,
+    /// Oldest version spoken.
+    pub min_version: Version,
+    /// Newest version spoken.
+    pub max_version: Version,
 }
 
 impl Default for ServerOptions {
@@ -83,6 +87,8 @@ impl Default for ServerOptions {
             name: ServerName::Address,
             alpn: Vec::new(),
             client_cert: None,
+            min_version: Version::Tls12,
+            max_version: Version::Tls13,
         }
     }
 }

@@ -36,6 +36,8 @@ fn server(ca: PathBuf, name: &str) -> ServerOptions {
         name: ServerName::Fixed(name.into()),
         alpn: Vec::new(),
         client_cert: None,
+        min_version: Version::Tls12,
+        max_version: Version::Tls13,
     }
 }
 
@@ -203,6 +205,28 @@ fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
         ..server(stranger, "other.example")
     };
     shake(&acceptor, blind).unwrap();
+}
+
+#[test]
+fn a_server_is_spoken_to_in_the_versions_that_are_wanted() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let cert = scratch.write("a.pem", ca.issue(&["a.example"]).both());
+    let old = loaded(BindOptions {
+        max_version: Version::Tls12,
+        ..options(Certificates::Path(cert))
+    });
+    let newer = ServerOptions {
+        min_version: Version::Tls13,
+        ..server(trusted.clone(), "a.example")
+    };
+    shake(&old, newer).unwrap_err();
+    let older = ServerOptions {
+        max_version: Version::Tls12,
+        ..server(trusted, "a.example")
+    };
+    shake(&old, older).unwrap();
 }
 
 #[test]

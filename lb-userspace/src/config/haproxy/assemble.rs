@@ -158,6 +158,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             _ => unknown(head, &mut says),
         }
     }
+    proxies.retain_mut(|(proxy, _)| proxy.is_left(&mut says));
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
     log::agree(&mut global, logging);
     let anybody = global.logs || proxies.iter().any(|(proxy, _)| log::has_own(proxy));

@@ -1,7 +1,8 @@
 //! What a proxy's mode says of its keys.
 
 use super::{
-    proxy::Proxy,
+    proxy::{Kind, Proxy},
+    says::Says,
     value::{Map, Value, What},
 };
 
@@ -21,6 +22,31 @@ const OF_HTTP: &[&str] = &[
     "monitor",
     "stats",
 ];
+
+impl Proxy {
+    /// Leaves of it what `disabled` does, and says whether that is anything: nothing listens there, and who is sent there
+    /// finds no server.
+    pub(super) fn is_left(&mut self, says: &mut Says) -> bool {
+        let Some(span) = self.disabled else {
+            return true;
+        };
+        if self.kind.has_front() {
+            let message = format!("nothing listens for `{}`: it is disabled", self.name);
+            says.warn(span, message);
+        }
+        if self.kind == Kind::Frontend || self.kind == Kind::Listen && self.servers.is_empty() {
+            return false;
+        }
+        self.kind = Kind::Backend;
+        self.front = Map::default();
+        self.routes.clear();
+        for server in &mut self.servers {
+            let disabled = Value::plain("true", span);
+            server.keys.set("disabled", disabled);
+        }
+        true
+    }
+}
 
 /// Its mode.
 pub(super) fn mode(proxy: &Proxy) -> Value {

@@ -7,6 +7,7 @@ use super::{
     says::{Says, duration},
     value::{Map, Value, What},
 };
+use crate::config::source::Span;
 
 /// Options of `cookie` that are for cookies of the balancer's own.
 const OF_INSERT: &[&str] = &[
@@ -90,7 +91,7 @@ impl Proxy {
             return;
         };
         let value = Value::text(file, line.span_of(2));
-        self.page(line.text(1), line, value);
+        self.page(line.text(1), line.span_of(1), line, value);
     }
 
     /// `errorloc CODE URL`, `errorloc302`, `errorloc303`
@@ -104,7 +105,7 @@ impl Proxy {
             map.set("code", Value::plain("303", line.span_of(0)));
         }
         let value = Value::map(map, line.span());
-        self.page(line.text(1), line, value);
+        self.page(line.text(1), line.span_of(1), line, value);
     }
 
     /// `errorfiles NAME [CODE …]`: pages of an `http-errors` section.
@@ -125,20 +126,20 @@ impl Proxy {
             .collect();
         for page in pages.0 {
             if wanted.is_empty() || wanted.contains(&page.name.as_str()) {
-                self.page(&page.name, line, page.value);
+                self.page(&page.name, line.span_of(1), line, page.value);
             }
         }
     }
 
     /// A page for a status.
-    fn page(&mut self, status: &str, line: &Line, value: Value) {
+    pub(super) fn page(&mut self, status: &str, at: Span, line: &Line, value: Value) {
         let of = if self.kind.has_front() {
             &mut self.front
         } else {
             &mut self.back
         };
         of.inner("errorfiles", line.span())
-            .set_at(status, line.span_of(1), value);
+            .set_at(status, at, value);
     }
 
     /// `monitor-uri URI`, `monitor fail if COND`

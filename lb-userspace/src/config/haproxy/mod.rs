@@ -14,6 +14,7 @@ mod check;
 mod expected;
 mod global;
 mod halves;
+mod http_error;
 mod inherit;
 mod keywords;
 mod lines;

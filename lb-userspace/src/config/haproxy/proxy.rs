@@ -51,7 +51,7 @@ pub(super) struct Proxy {
     pub(super) acls: Acls,
     request: Vec<Value>,
     redirects: Vec<Value>,
-    routes: Vec<Value>,
+    pub(super) routes: Vec<Value>,
     response: Vec<Value>,
     /// Tables in which it remembers servers.
     pub(super) stick_tables: Vec<String>,
@@ -78,6 +78,8 @@ pub(super) struct Proxy {
     /// `stats` keywords.
     pub(super) stats: Map,
     pub(super) is_tcp: bool,
+    /// `disabled`: it takes nothing, and nothing is sent by it.
+    pub(super) disabled: Option<Span>,
     /// `log` lines.
     pub(super) logs: Vec<log::Wanted>,
 }
@@ -114,6 +116,7 @@ impl Proxy {
             stats: Map::default(),
             // HAProxy's own default.
             is_tcp: true,
+            disabled: None,
             logs: Vec::new(),
         }
     }
@@ -220,6 +223,7 @@ impl Proxy {
             "error-log-format" => {}
             "capture" | "declare" if self.fits(line, true, says) => self.capture(line, says),
             "errorfile" => self.errorfile(line, says),
+            "http-error" => self.http_error(line, says),
             "errorfiles" => self.errorfiles(line, says),
             "errorloc" | "errorloc302" | "errorloc303" => self.errorloc(line, says),
             "monitor-uri" | "monitor" if self.fits(line, true, says) => self.monitor(line, says),
@@ -309,7 +313,9 @@ impl Proxy {
             }
             "backlog" | "rate-limit" if self.fits(line, true, says) => self.accepting(line, says),
             "fullconn" | "source" | "http-send-name-header" | "backlog" | "rate-limit" => {}
-            "description" | "id" | "guid" | "enabled" | "max-keep-alive-queue" => {}
+            "disabled" => self.disabled = Some(span),
+            "enabled" => self.disabled = None,
+            "description" | "id" | "guid" | "max-keep-alive-queue" => {}
             "grace"
             | "load-server-state-from-file"
             | "server-state-file-name"

@@ -300,19 +300,15 @@ impl Server {
                 "check" => self.checked = Some((true, span)),
                 "no-check" => self.checked = Some((false, span)),
                 "backup" | "disabled" => self.keys.set(&option.text, Value::plain("true", span)),
-                "no-backup" | "enabled" => self.keys.remove(if option.text == "enabled" {
-                    "disabled"
-                } else {
-                    "backup"
-                }),
+                "no-backup" => self.keys.remove("backup"),
+                "enabled" => self.keys.remove("disabled"),
                 "weight" | "maxconn" | "minconn" | "maxqueue" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    let key = if option.text == "maxqueue" {
-                        "max_queue"
-                    } else {
-                        &option.text
+                    let key = match option.text.as_str() {
+                        "maxqueue" => "max_queue",
+                        key => key,
                     };
                     // HAProxy's 0 is no limit, which is no key here.
                     if option.text != "weight" && value.text == "0" {
@@ -543,6 +539,7 @@ impl Server {
                     let argument = words.next();
                     resolvers::option(&option.text, argument, span, &mut self.keys, says);
                 }
+                _ if versions(option, &mut words, &mut self.tls, says) => {}
                 other => {
                     says.unsupported(span, &format!("server … {other}"));
                     // The value of what is misspelt is no word.
