@@ -27,7 +27,10 @@ use super::{
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
-use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
+use crate::{
+    observe::log::{Cause, CookieSeen, CookieSet, Phase},
+    rules::Awaited,
+};
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -230,7 +233,9 @@ async fn switch(
         server,
         rest: Rest {
             early,
-            idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
+            idle: rules::patience(client, Awaited::Tunnel)
+                .or(target.backend.config.timeouts.tunnel)
+                .unwrap_or(TUNNEL),
             shut_down,
         },
     })));
@@ -288,7 +293,7 @@ fn answer(
         };
         return Ok(Response::from_parts(head, body));
     }
-    client.wait_for(Wait::Body(target.backend.config.timeouts.server));
+    client.wait_for(Wait::Body(rules::of_server(client, target)));
     Ok(Response::from_parts(
         head,
         ResponseBody::server(client, incoming, Some(lease)),
