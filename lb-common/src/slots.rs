@@ -32,6 +32,29 @@ pub fn interleave(weights: &[u16]) -> Vec<u16> {
         .collect()
 }
 
+/// The order of HAProxy's tables for hashes: at each slot the first ordinal of those that are due most often, in whole
+/// turns. The length is that of [`interleave`].
+pub fn in_order(weights: &[u16]) -> Vec<u16> {
+    let reduced = reduced(weights);
+    let total: i64 = reduced.iter().map(|w| i64::from(*w)).sum();
+    let mut due = vec![0i64; reduced.len()];
+    (0..total)
+        .map(|_| {
+            let mut chosen: Option<(usize, i64)> = None;
+            for (i, weight) in reduced.iter().enumerate() {
+                due[i] += i64::from(*weight);
+                let turns = (due[i] + total) / total;
+                if *weight > 0 && chosen.is_none_or(|(_, most)| turns > most) {
+                    chosen = Some((i, turns));
+                }
+            }
+            let chosen = chosen.map_or(0, |(i, _)| i);
+            due[chosen] -= total;
+            chosen as u16
+        })
+        .collect()
+}
+
 /// Weights over their greatest common divisor, their sum at most [`MAX_SLOTS`], none that was above 0 made 0.
 fn reduced(weights: &[u16]) -> Vec<u32> {
     let divisor = weights.iter().fold(0, |a, b| gcd(a, u32::from(*b))).max(1);
@@ -162,6 +185,17 @@ mod tests {
     use super::*;
     use crate::hash;
     use proptest::prelude::*;
+
+    #[test]
+    fn ties_of_a_map_of_haproxys_go_to_the_first() {
+        assert_eq!(in_order(&[1, 1]), [0, 1]);
+        assert_eq!(in_order(&[4, 2]), [0, 1, 0]);
+        assert_eq!(in_order(&[0, 3]), [1]);
+        assert!(in_order(&[0, 0]).is_empty());
+        let shares = in_order(&[3, 5]);
+        assert_eq!(shares.iter().filter(|ordinal| **ordinal == 0).count(), 3);
+        assert_eq!(shares.len(), 8);
+    }
 
     #[test]
     fn two_to_one_to_one() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    tls::{self, Acceptor, Overrides},
+    tls::{self, Acceptor, Overrides, TlsError},
     topology::Topology,
 };
 
@@ -32,8 +32,6 @@ struct Transaction {
     name: String,
     file: PathBuf,
     pem: Vec<u8>,
-    /// What stands for which file, for each bind that uses it.
-    staged: Vec<(Arc<Acceptor>, Overrides)>,
 }
 
 impl Transactions {
@@ -51,7 +49,7 @@ impl Transactions {
                 None => Err(EXPECTS.to_owned()),
             },
             ["set", "ssl", "cert", ..] => Err(EXPECTS.to_owned()),
-            ["commit", "ssl", "cert", name] => state().commit(name),
+            ["commit", "ssl", "cert", name] => state().commit(topology, name),
             ["abort", "ssl", "cert", name] => state().abort(name),
             [verb @ ("commit" | "abort" | "new"), "ssl", "cert", ..] if words.len() < 4 => {
                 Err(format!("'{verb} ssl cert' expects a filename"))
@@ -87,13 +85,10 @@ impl State {
             ));
         }
         let refused = |error| format!("{error}\nCan't load the payload\nCan't update {name}!");
-        let mut staged = Vec::new();
-        for acceptor in acceptors(topology).filter(|acceptor| acceptor.uses(&file)) {
-            let files = acceptor.stage(&file, payload);
-            acceptor.try_out(&files).map_err(refused)?;
-            staged.push((Arc::clone(acceptor), files));
-        }
-        if staged.is_empty() {
+        if staged(topology, &file, payload)
+            .map_err(refused)?
+            .is_empty()
+        {
             tls::try_pem(&file, payload).map_err(refused)?;
         }
         let verb = if self.ongoing.is_some() {
@@ -105,12 +100,11 @@ impl State {
             name: name.to_owned(),
             file,
             pem: payload.to_vec(),
-            staged,
         });
         Ok(format!("Transaction {verb} for certificate {name}!\n"))
     }
 
-    fn commit(&mut self, name: &str) -> Result<String, String> {
+    fn commit(&mut self, topology: &Topology, name: &str) -> Result<String, String> {
         let Some(transaction) = self.ongoing.as_ref() else {
             return Err(format!("No ongoing transaction! !\nCan't commit {name}!"));
         };
@@ -120,11 +114,12 @@ impl State {
                 transaction.name
             ));
         }
+        let refused = |error| format!("{error}\nCan't commit {name}!");
         let mut out = format!("Committing {name}");
-        for (acceptor, files) in &transaction.staged {
-            acceptor
-                .replace(files)
-                .map_err(|error| format!("{error}\nCan't commit {name}!"))?;
+        // There may have been a reload since, and binds are others: all of them take it, or none.
+        let staged = staged(topology, &transaction.file, &transaction.pem).map_err(refused)?;
+        for (acceptor, files) in staged {
+            acceptor.replace(&files).map_err(refused)?;
             out.push('.');
         }
         if let Some(stored) = self.stored.get_mut(&transaction.file) {
@@ -260,6 +255,20 @@ const MOST_STORED: usize = 10_000;
 
 fn acceptors(topology: &Topology) -> impl Iterator<Item = &Arc<Acceptor>> {
     topology.acceptors().map(|(_, acceptor)| acceptor)
+}
+
+/// What stands for which file if `pem` is to stand for `file`, for each bind that uses that; each could.
+fn staged<'a>(
+    topology: &'a Topology,
+    file: &Path,
+    pem: &[u8],
+) -> Result<Vec<(&'a Arc<Acceptor>, Overrides)>, TlsError> {
+    let using = acceptors(topology).filter(|acceptor| acceptor.uses(file));
+    let staged = using.map(|acceptor| {
+        let files = acceptor.stage(file, pem);
+        acceptor.try_out(&files).map(|()| (acceptor, files))
+    });
+    staged.collect()
 }
 
 /// Those that binds use.

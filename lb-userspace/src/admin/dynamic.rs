@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{self, model},
     observe::stats::Sources,
-    topology::{AdminState, Server},
+    topology::Server,
 };
 
 /// The answer to one of these; `None` if it is none.
@@ -61,6 +61,9 @@ pub(crate) fn added(
     rest: &[&str],
 ) -> Result<model::Server, String> {
     let http = backend.mode == model::Mode::Http;
+    if rest.contains(&"track") {
+        return Err("'track' is for servers of the file.".to_owned());
+    }
     let config::haproxy::OneServer { mut server, check } =
         config::haproxy::one_server(name, rest, http)?;
     if server.check && server.health_check.is_none() {
@@ -106,7 +109,13 @@ fn delete(sources: &Sources, name: Option<&&str>) -> Result<Amendment, String> {
 /// # Errors
 /// Why not.
 pub(crate) fn deletable(server: &Server) -> Result<(), String> {
-    if server.admin() != AdminState::Maint {
+    if server.is_followed() {
+        return Err(
+            "This server cannot be removed at runtime due to other configuration elements pointing to it."
+                .to_owned(),
+        );
+    }
+    if !server.is_in_maintenance() {
         return Err("Only servers in maintenance mode can be deleted.".to_owned());
     }
     if server.active() > 0 {

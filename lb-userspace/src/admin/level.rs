@@ -25,6 +25,9 @@ pub(super) fn needed(words: &[&str]) -> Level {
             ..,
         ] => Level::Operator,
         ["trace", ..] => Level::Operator,
+        // Names of files are nobody's business who only watches.
+        ["show", "ssl", "crt-list", ..] => Level::Admin,
+        ["show", "ssl", "cert" | "ca-file", ..] => Level::Operator,
         ["set", "timeout" | "severity-output", ..] => Level::User,
         [
             "abort" | "add" | "clear" | "commit" | "del" | "disable" | "enable" | "new" | "prepare"

@@ -149,6 +149,7 @@ fn is_bare(words: &[&str], said: &str) -> bool {
         "No such backend.",
         "No such server.",
         "Only servers in maintenance mode can be deleted.",
+        "This server cannot be removed at runtime due to other configuration elements pointing to it.",
         "Server deleted.",
     ];
     ALWAYS.contains(&said)

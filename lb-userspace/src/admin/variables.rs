@@ -1,6 +1,6 @@
 //! HAProxy's runtime commands about variables of the process.
 
-use std::{net::IpAddr, path::Path};
+use std::net::IpAddr;
 
 use super::level::DENIED;
 use crate::{
@@ -62,7 +62,7 @@ fn get(topology: &Topology, words: &[&str]) -> Result<String, String> {
 /// `set var proc.NAME [expr] EXPRESSION`, `set var proc.NAME fmt FORMAT`
 fn set(topology: &Topology, words: &[&str]) -> Result<String, String> {
     let (name, rest) = words.split_first().ok_or(UNNAMED)?;
-    let mut registry = Registry::new(Path::new("."));
+    let mut registry = Registry::without_files();
     let told = |problem: crate::rules::Problem| problem.message;
     let text = match *rest {
         [] => return Err("Missing either 'expr', 'fmt' or expression.".to_owned()),

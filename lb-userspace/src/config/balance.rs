@@ -6,7 +6,7 @@ use super::{
     cookie::is_token,
     decode::Decoder,
     draft::BalanceDraft,
-    model::{Balance, BalanceArguments, HashType},
+    model::{Balance, BalanceArguments, HashFunction, HashType, Hashing},
     source::Spanned,
     table::Table,
     tree::{Entry, Kind, Node},
@@ -233,15 +233,57 @@ fn spoken<'a>(
     }
 }
 
-/// `hash_type`
-pub(super) fn hash_type(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<HashType>> {
+/// `hash_type`: HAProxy's words for how a hash becomes a server, how it is made, and whether it is mixed once more.
+pub(super) fn hash_type(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+) -> Option<Spanned<(HashType, Hashing)>> {
     let e = table.take("hash_type")?;
-    let choices = [
-        ("map-based", HashType::MapBased),
-        ("consistent", HashType::Consistent),
-    ];
-    d.choice(&e.value, "`hash_type`", &choices, &[])
-        .map(|hash_type| Spanned::new(hash_type, e.key_span))
+    let text = d.word(&e.value, "`hash_type`")?;
+    let mut words = text.split_whitespace();
+    let hash_type = match words.next() {
+        Some("map-based") => HashType::MapBased,
+        Some("consistent") => HashType::Consistent,
+        _ => {
+            let choices = [
+                ("map-based", HashType::MapBased),
+                ("consistent", HashType::Consistent),
+            ];
+            d.choice(&e.value, "`hash_type`", &choices, &[])?
+        }
+    };
+    let mut hashing = Hashing {
+        function: HashFunction::Sdbm,
+        // HAProxy's default, unless a function is named.
+        avalanche: hash_type == HashType::Consistent,
+    };
+    if let Some(word) = words.next() {
+        hashing.avalanche = false;
+        hashing.function = match word {
+            "sdbm" => HashFunction::Sdbm,
+            "djb2" => HashFunction::Djb2,
+            "wt6" => HashFunction::Wt6,
+            "crc32" => HashFunction::Crc32,
+            "none" => HashFunction::None,
+            _ => {
+                d.error(
+                    e.value.span,
+                    format!("`{word}` is no hash function"),
+                    "write `sdbm`, `djb2`, `wt6`, `crc32` or `none`",
+                );
+                return None;
+            }
+        };
+    }
+    if let Some(word) = words.next() {
+        if word != "avalanche" || words.next().is_some() {
+            let text = format!("`hash_type` does not take `{word}` there");
+            d.error(e.value.span, text, "write `avalanche` or nothing");
+            return None;
+        }
+        hashing.avalanche = true;
+    }
+    Some(Spanned::new((hash_type, hashing), e.key_span))
 }
 
 /// `hash_balance_factor`: 0 is none, and at 100 percent or less some request would find no server.

@@ -461,7 +461,7 @@ fn hash_type(
     let own = backend.proxy.hash_type.as_ref();
     let hash_type = own
         .or(draft.defaults.proxy.hash_type.as_ref())
-        .map_or(HashType::MapBased, |hash_type| hash_type.value);
+        .map_or(HashType::MapBased, |hash_type| hash_type.value.0);
     if let Some(own) = own.filter(|_| !algorithm.has_hash_type()) {
         let message = format!(
             "`hash_type` has no effect with `balance: {}`",

@@ -10,9 +10,9 @@ use super::{
     logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, HealthCheck, InitAddr, Inspect, Metrics, Mode,
-        Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve, RetryOn,
-        Shows, Stats, StatsAdmin, UniqueId,
+        ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck, InitAddr, Inspect, Metrics,
+        Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve,
+        RetryOn, Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -75,7 +75,7 @@ pub(super) struct DefaultsDraft {
 #[derive(Debug, Default)]
 pub(super) struct ProxyDraft {
     pub(super) balance: Option<BalanceDraft>,
-    pub(super) hash_type: Option<Spanned<HashType>>,
+    pub(super) hash_type: Option<Spanned<(HashType, Hashing)>>,
     /// The inner `None` is 0.
     pub(super) hash_balance_factor: Option<Spanned<Option<u16>>>,
     pub(super) forward: Option<Spanned<Forward>>,

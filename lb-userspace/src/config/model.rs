@@ -31,7 +31,7 @@ pub use accepting::Accepting;
 pub use address::{Address, LONGEST_PATH, Permissions};
 pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
-pub use balance::{Balance, BalanceArguments, HashType};
+pub use balance::{Balance, BalanceArguments, HashFunction, HashType, Hashing};
 pub use check::{
     CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
 };
@@ -409,6 +409,8 @@ pub struct Backend {
     pub balance_arguments: BalanceArguments,
     /// How a hash becomes a server.
     pub hash_type: HashType,
+    /// The rest of it: how the hash is made.
+    pub hashing: Hashing,
     /// Percent of the mean load that a server may have before a consistent hash passes it over.
     pub hash_balance_factor: Option<u16>,
     /// Slots of the table of a consistent algorithm, a prime up to 65,537.

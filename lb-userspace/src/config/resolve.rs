@@ -281,10 +281,10 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
     let algorithm = balance
         .as_ref()
         .map_or(Balance::RoundRobin, |balance| balance.algorithm);
-    let hash_type = own
+    let (hash_type, hashing) = own
         .hash_type
         .or(inherited.hash_type)
-        .map_or(HashType::MapBased, |hash_type| hash_type.value);
+        .map_or_else(Default::default, |hash_type| hash_type.value);
     let hash_balance_factor = own
         .hash_balance_factor
         .or(inherited.hash_balance_factor)
@@ -306,6 +306,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         inspect_response,
         balance: algorithm,
         hash_type,
+        hashing,
         hash_balance_factor,
         table_size: balance
             .as_ref()

@@ -15,7 +15,7 @@ use crate::{
         wish::Amendment,
     },
     config::{Config, model},
-    topology::{AdminState, Rates, Topology, carried::FileSays},
+    topology::{AdminState, Topology, carried::FileSays},
 };
 
 mod settings;
@@ -123,14 +123,14 @@ impl Amendments {
     }
 
     /// What the process that takes this one's place is told; `None` if there is nothing to tell.
-    pub(super) fn carried(&self, rates: &Rates) -> Option<Carried> {
+    pub(super) fn carried(&self, rates: [u32; 3]) -> Option<Carried> {
         let Self {
             added,
             deleted,
             maxconn,
             settings,
         } = self;
-        let rates = Some(rates.all().map(|pace| pace.rate())).filter(|all| *all != [0; 3]);
+        let rates = Some(rates).filter(|all| *all != [0; 3]);
         let nothing = added.is_empty()
             && deleted.is_empty()
             && maxconn.is_none()

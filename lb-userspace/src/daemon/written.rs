@@ -12,7 +12,14 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}", std::process::id()));
     let beside = path.with_file_name(name);
-    fs::write(&beside, text)
+    // Whoever else may write there may have put a link in its place, to a file that is not theirs.
+    let _ = fs::remove_file(&beside);
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&beside);
+    created
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&beside, path))
         .inspect_err(|_| {
             let _ = fs::remove_file(&beside);
@@ -51,6 +58,21 @@ pub(super) fn mend(error: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_way_leads_nowhere() {
+        let folder = std::env::temp_dir().join(format!("lb-written-link-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, other) = (folder.join("file"), folder.join("other"));
+        fs::write(&other, "another's").unwrap();
+        let beside = folder.join(format!("file.{}", std::process::id()));
+        std::os::unix::fs::symlink(&other, &beside).unwrap();
+        replace(&path, "ours").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "another's");
+        assert!(path.symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn what_cannot_be_replaced_is_written_over() {

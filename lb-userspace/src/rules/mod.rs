@@ -66,6 +66,7 @@ pub use capture::{Captured, Captures, CookieSlot, Slot};
 pub use condition::{Condition, Judged, Test};
 pub use content::{Content, Counted};
 pub use convert::Converter;
+pub(crate) use convert::{Digest, avalanche};
 pub use expr::Expr;
 pub use fetch::{
     Fault, Fetch, Side, credentials, hello, host_name, parameter,

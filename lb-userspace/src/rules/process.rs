@@ -121,6 +121,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether both were read from the file at once.
+    pub fn is_read_with(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<Shared>, &Arc<Shared>)| Arc::ptr_eq(one, other);
+        self.named.len() == other.named.len() && self.named.iter().zip(&other.named).all(same)
+    }
+
     /// Sets what is to be set first. They are bound.
     pub fn begin(&self) {
         let mut state = State::default();

@@ -32,6 +32,8 @@ pub struct Registry<'a> {
     facts: Vec<Fact>,
     /// The proxy whose keys are being read.
     owner: Option<String>,
+    /// Whether files may be read.
+    reads_files: bool,
 }
 
 impl<'a> Registry<'a> {
@@ -48,7 +50,21 @@ impl<'a> Registry<'a> {
             conditions: Vec::new(),
             facts: Vec::new(),
             owner: None,
+            reads_files: true,
         }
+    }
+
+    /// One for what is said while lb runs: whoever says it has no right to read files as lb, and some of those never end.
+    pub fn without_files() -> Self {
+        Self {
+            reads_files: false,
+            ..Self::new(Path::new(""))
+        }
+    }
+
+    /// Whether files may be read.
+    pub(super) fn reads_files(&self) -> bool {
+        self.reads_files
     }
 
     /// A path of the file.

@@ -21,7 +21,7 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
-    listed::Changes,
+    listed::{CarriedList, Changes},
     live::Live,
     options::{BindOptions, CertificateFiles, ClientAuth, Version},
     resolver::Resolver,
@@ -49,6 +49,9 @@ pub struct CarriedTls {
     exchanged: Vec<(PathBuf, Stamp, Secret)>,
     /// Keys of tickets, and whose certificates of clients those stand for.
     tickets: Option<(Vec<u8>, CarriedKeys)>,
+    /// What was made of the list of certificates; the oldest versions do not say it.
+    #[serde(default)]
+    list: CarriedList,
 }
 
 impl CarriedTls {
@@ -270,6 +273,7 @@ impl Acceptor {
                 .map(|(path, stamp, bytes)| (path, stamp, Secret(bytes)))
                 .collect(),
             tickets: ticketer.map(|t| (t.client_ca.clone(), t.tickets.carried())),
+            list: self.listed_otherwise(),
         }
     }
 
@@ -281,7 +285,8 @@ impl Acceptor {
     pub fn take(&self, carried: &CarriedTls) -> Result<(), TlsError> {
         let mut files = Overrides::new();
         for (path, stamp, bytes) in &carried.exchanged {
-            if self.live.is_as(path, *stamp) {
+            let is_added = carried.list.added.contains(path) && Stamp::of(path) == *stamp;
+            if is_added || self.live.is_as(path, *stamp) {
                 files.insert(path.clone(), bytes.0.clone());
             } else {
                 tracing::warn!(
@@ -290,7 +295,9 @@ impl Acceptor {
                 );
             }
         }
-        if !files.is_empty() && self.live.differs(&files) {
+        if carried.list != self.listed_otherwise() {
+            self.list_as(&carried.list, &files)?;
+        } else if !files.is_empty() && self.live.differs(&files) {
             self.replace(&files)?;
         }
         let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);

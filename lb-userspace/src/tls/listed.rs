@@ -6,12 +6,21 @@ use std::{
     sync::PoisonError,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     acceptor::Acceptor,
     error::TlsError,
     files::{Overrides, Reader},
     options::{CertificateFiles, Certificates},
 };
+
+/// What operators have made of a folder, as another process is told it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct CarriedList {
+    pub(super) added: Vec<PathBuf>,
+    pub(super) removed: Vec<PathBuf>,
+}
 
 /// What operators have made of a folder.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +57,36 @@ impl Acceptor {
             }
         }
         Ok(files)
+    }
+
+    /// What operators have made of the list, for another process: what was added, and what was taken out.
+    pub(super) fn listed_otherwise(&self) -> CarriedList {
+        let changes = self.changes();
+        let added = changes.added.iter().map(|files| files.cert.clone());
+        CarriedList {
+            added: added.collect(),
+            removed: changes.removed.iter().cloned().collect(),
+        }
+    }
+
+    /// Lists what another process has listed, where `files` are what stands for files.
+    ///
+    /// # Errors
+    /// It cannot be loaded; nothing has changed then.
+    pub(super) fn list_as(&self, list: &CarriedList, files: &Overrides) -> Result<(), TlsError> {
+        let here = |path: &&PathBuf| self.folder().is_some_and(|f| path.parent() == Some(f));
+        let added = list.added.iter().filter(here);
+        let added = added.filter(|path| files.contains_key(*path));
+        let added = added.map(|path| CertificateFiles {
+            cert: path.clone(),
+            key: None,
+            ocsp: None,
+        });
+        let now = Changes {
+            added: added.collect(),
+            removed: list.removed.iter().cloned().collect(),
+        };
+        self.change(files, || *self.changes() = now)
     }
 
     /// Serves another certificate, which is `pem`, from now on.

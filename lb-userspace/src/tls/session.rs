@@ -84,6 +84,23 @@ impl ClientCertificate {
     }
 }
 
+#[cfg(test)]
+impl ClientCertificate {
+    /// One of which only a name is known.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            subject: format!("/CN={name}"),
+            issuer: String::new(),
+            parts: [vec![("CN".to_owned(), name.to_owned())], Vec::new()],
+            not_before: None,
+            not_after: None,
+            serial: String::new(),
+            sha1: String::new(),
+            sha256: String::new(),
+        }
+    }
+}
+
 impl ClientCertificate {
     /// A part of the subject, or of the issuer, by its name in any case: the first is 1, the last -1.
     pub fn part(&self, issuer: bool, name: &str, which: i64) -> Option<&str> {

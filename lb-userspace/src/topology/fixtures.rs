@@ -89,6 +89,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
         balance,
         balance_arguments: BalanceArguments::default(),
         hash_type: HashType::MapBased,
+        hashing: crate::config::model::Hashing::default(),
         hash_balance_factor: None,
         table_size: 65_537,
         forward: Forward::FullNat,

@@ -17,6 +17,7 @@ pub mod counters;
 pub mod events;
 pub mod frontend;
 pub mod gate;
+mod hashing;
 pub mod histogram;
 pub mod invalid;
 pub mod latency;
@@ -119,7 +120,10 @@ impl Topology {
         for frontend in &self.frontends {
             frontend.take_over(before.frontend(&frontend.name));
         }
-        self.process.begin();
+        // What operators amend, such as a server that comes, is no reload: what was set meanwhile stays.
+        if !self.process.is_read_with(&before.process) {
+            self.process.begin();
+        }
         self.notifier.changed();
     }
 

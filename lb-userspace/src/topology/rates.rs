@@ -20,9 +20,12 @@ impl Rates {
     pub fn all(&self) -> [&Pace; 3] {
         [&self.connections, &self.sessions, &self.tls]
     }
-}
 
-impl Rates {
+    /// How many each lets pass in a second, in the same order.
+    pub fn now(&self) -> [u32; 3] {
+        self.all().map(Pace::rate)
+    }
+
     /// They are these from now on, in the same order.
     pub fn set(&self, rates: [u32; 3]) {
         for (pace, rate) in self.all().into_iter().zip(rates) {

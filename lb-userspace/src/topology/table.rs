@@ -53,6 +53,8 @@ impl Table {
         let slots = if config.is_consistent() {
             let keys: Vec<u64> = chosen.iter().map(|s| key(&s.address())).collect();
             slots::maglev(&keys, &weights, config.table_size)
+        } else if config.has_map_of_haproxy() {
+            slots::in_order(&weights)
         } else {
             slots::interleave(&weights)
         };
@@ -123,6 +125,11 @@ impl Table {
                 hash::endpoint_v6(high, low, port)
             }
         })
+    }
+
+    /// The slot that a hash falls on as in HAProxy: the remainder.
+    pub fn remainder_slot(&self, hash: u32) -> usize {
+        (hash as usize).checked_rem(self.len()).unwrap_or_default()
     }
 
     /// The slot that a hash falls on.

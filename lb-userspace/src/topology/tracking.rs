@@ -48,6 +48,21 @@ impl Server {
         Some(format!("{}/{}", followed.backend, followed.name))
     }
 
+    /// Whether others follow it.
+    pub fn is_followed(&self) -> bool {
+        let followers = self.links.followers.get().into_iter().flatten();
+        followers
+            .filter(|(_, follower)| follower.strong_count() > 0)
+            .count()
+            > 0
+    }
+
+    /// Whether nothing goes there because an operator will have it so, here or at a server that it follows, or because
+    /// nobody knows where it is.
+    pub fn is_in_maintenance(&self) -> bool {
+        self.state() == State::Maint
+    }
+
     /// What it has seen of the server that it follows; one that follows nobody is as itself is.
     pub(super) fn via(&self) -> State {
         State::from_u8(self.live.via.load(SeqCst))

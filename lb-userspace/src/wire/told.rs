@@ -12,9 +12,11 @@ const TLS_VERSION: u8 = 0x21;
 const TLS_NAME: u8 = 0x22;
 const TLS_CIPHER: u8 = 0x23;
 
-/// The client came by TLS, has shown a certificate with this connection, and with this session.
+/// The client came by TLS, has shown a certificate with this connection, and with this session: one that goes on has shown
+/// its own with an earlier connection.
 const BY_TLS: u8 = 0x01;
-const CERTIFICATE: u8 = 0x02 | 0x04;
+const BY_CONNECTION: u8 = 0x02;
+const BY_SESSION: u8 = 0x04;
 
 /// Adds a type, a length and a value.
 fn add(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
@@ -48,7 +50,10 @@ pub fn told(options: ProxyOptions, session: Option<&Session>, id: Option<&[u8]>)
             inner[0] = BY_TLS;
             add(&mut inner, TLS_VERSION, session.version.as_bytes());
             if let Some(client) = &session.client {
-                inner[0] |= CERTIFICATE;
+                inner[0] |= BY_SESSION;
+                if !session.resumed {
+                    inner[0] |= BY_CONNECTION;
+                }
                 let name = client.part(false, "CN", 1).filter(|_| options.cert_cn);
                 if let Some(name) = name {
                     add(&mut inner, TLS_NAME, name.as_bytes());
@@ -91,6 +96,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::ClientCertificate;
 
     #[test]
     fn a_checksum_is_that_of_the_header_with_none() {
@@ -135,6 +141,18 @@ mod tests {
             ]
             .concat()
         );
+        let client = Some(Box::new(ClientCertificate::named("c")));
+        let session = |resumed| Session {
+            client: client.clone(),
+            resumed,
+            ..session.clone()
+        };
+        for (resumed, flags) in [(false, 7), (true, 5)] {
+            let bytes = told(all, Some(&session(resumed)), None);
+            assert_eq!(bytes[23 + 3], flags, "{resumed}");
+            assert!(bytes.windows(4).any(|part| part == b"\x22\0\x01c"));
+        }
+        let session = session(false);
         assert_eq!(told(all, None, None), b"\x20\0\x05\0\0\0\0\0");
         assert_eq!(
             told(ProxyOptions::default(), Some(&session), None),

@@ -38,6 +38,10 @@ fn sockets_have_levels_modes_and_addresses() {
         "user\n\nPermission denied\n\n"
     );
     assert!(ask(&watch, "show stat\n").starts_with("# pxname,"));
+    for command in ["cert", "ca-file", "crt-list"] {
+        let said = ask(&watch, &format!("show ssl {command}\n"));
+        assert_eq!(said, "Permission denied\n\n", "{command}");
+    }
     let mut remote = TcpStream::connect(tcp).unwrap();
     remote
         .write_all(b"show cli level;show cli sockets;disable server b/s1\n")

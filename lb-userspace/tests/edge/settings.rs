@@ -21,6 +21,7 @@ use crate::{
 const FILE: &str = "
 global
   stats socket SOCKET level admin
+  set-var proc.x str(file)
 defaults
   timeout connect 5s
   timeout client 30s
@@ -49,6 +50,9 @@ backend named
   server n1 app.example:1 resolvers r init-addr none resolve-prefer ipv4
 backend secure
   server t1 SERVER2 ssl verify none
+backend follows
+  server f1 SERVER1 check inter 1h
+  server f2 SERVER1 track f1
 ";
 
 /// Asked of both one after the other; the answers are the same, but for frontends' names in the last.
@@ -85,6 +89,14 @@ set server secure/t1 ssl off
 set server secure/t1 ssl off
 set server secure/t1 ssl on
 set server b/s1 ssl on
+disable server follows/f1
+del server follows/f1
+del server follows/f2
+experimental-mode on; set var proc.x str(operator)
+add server b/n1 127.0.0.1:1
+get var proc.x
+experimental-mode on; set var proc.y str(root),map_str(/etc/passwd)
+get var proc.y
 new ssl cert
 new ssl cert FOLDER/certs/a.pem
 new ssl cert FOLDER/certs/n.pem

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # Stands between both processes of an upgrade, as the binary of the new one, and passes on what they say up to a message named
 # WHEN. Then it does what DO says: "hold" keeps that message and all after it to itself, "old" kills the old process
-# and "new" the new one before the message has come, "both" both. A file named `there` beside it says that it has come to that.
-import array, ctypes, json, os, signal, socket, struct, subprocess, sys, threading
+# and "new" the new one before the message has come, "both" both, and "wait" holds it until there is a file named `go`. A file named `there` beside it says that it has come to that.
+import array, ctypes, json, os, signal, socket, struct, subprocess, sys, threading, time
 
 folder = os.path.dirname(os.path.abspath(sys.argv[0]))
 old = socket.socket(fileno=0)
@@ -49,8 +49,12 @@ def pass_on(source, sink):
         name = message if isinstance(message, str) else next(iter(message))
         if name == "Hello":
             pid = message["Hello"]["pid"]
+        if name == "WHEN" and "DO" == "wait":
+            open(folder + "/there", "w").close()
+            while not os.path.exists(folder + "/go"):
+                time.sleep(0.005)
         with lock:
-            if name == "WHEN" and not there:
+            if name == "WHEN" and "DO" != "wait" and not there:
                 there = True
                 kill("DO", name)
             # What it was about to say it has not said.

@@ -127,7 +127,11 @@ impl Visitor {
 
     /// Asks for something: whether the session went on, and the certificate.
     fn visits(&self) -> (bool, CertificateDer<'static>) {
-        let host = "a.example".try_into().unwrap();
+        self.visits_by("a.example")
+    }
+
+    fn visits_by(&self, host: &'static str) -> (bool, CertificateDer<'static>) {
+        let host = host.try_into().unwrap();
         let client = ClientConnection::new(Arc::clone(&self.config), host).unwrap();
         let stream = TcpStream::connect(self.at).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -226,6 +230,68 @@ fn sessions_of_tls_go_on_and_exchanged_certificates_stay() {
     fs::write(&file, first.both()).unwrap();
     lb.upgrade();
     assert!(is(&first), "the new process has read another file");
+}
+
+/// Has `made` stand for a certificate's file.
+fn exchange(lb: &Upgraded, file: &str, made: &Made) {
+    let set = format!("set ssl cert {file} <<\n{}\n", made.both().trim_end());
+    let said = lb.0.ask(&set);
+    assert!(said.contains("Transaction created"), "{said}");
+    let said = lb.0.ask(&format!("commit ssl cert {file}\n"));
+    assert!(said.contains("Success!"), "{said}");
+}
+
+#[test]
+fn what_was_made_of_a_folder_of_certificates_goes_along() {
+    let one = Server::start("one");
+    let at = free();
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let certs = folder.join("certs");
+    fs::create_dir(&certs).unwrap();
+    let [a, b, n] = ["a.example", "b.example", "n.example"].map(|name| ca.issue(&[name]));
+    fs::write(certs.join("a.pem"), a.both()).unwrap();
+    fs::write(certs.join("b.pem"), b.both()).unwrap();
+    let rest = tls(at, &one, "").replace("FOLDER/a.pem", "FOLDER/certs");
+    let lb = Upgraded(Daemon::start(folder, &whole("", &rest), at));
+    lb.0.ask("show version\n");
+    let (list, file) = (certs.display(), certs.join("n.pem").display().to_string());
+    lb.0.ask(&format!("new ssl cert {file}\n"));
+    exchange(&lb, &file, &n);
+    let said = lb.0.ask(&format!("add ssl crt-list {list} {file}\n"));
+    assert!(said.contains("Success!"), "{said}");
+    let said = lb.0.ask(&format!("del ssl crt-list {list} {list}/b.pem\n"));
+    assert!(said.contains("deleted in crtlist"), "{said}");
+    let listed = lb.0.ask(&format!("show ssl crt-list {list}\n"));
+    for _ in 0..2 {
+        lb.upgrade();
+        assert_eq!(lb.0.ask(&format!("show ssl crt-list {list}\n")), listed);
+        let visitor = Visitor::new(&ca, at, &rustls::version::TLS13);
+        assert!(visitor.visits_by("n.example").1 == der(&n));
+    }
+}
+
+#[test]
+fn a_transaction_is_about_the_binds_that_there_are_at_its_end() {
+    let one = Server::start("one");
+    let at = free();
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let file = folder.join("a.pem").display().to_string();
+    let [first, second] = [(); 2].map(|()| ca.issue(&["a.example"]));
+    fs::write(&file, first.both()).unwrap();
+    let lb = Upgraded(Daemon::start(folder, &whole("", &tls(at, &one, "")), at));
+    lb.0.ask(&format!(
+        "set ssl cert {file} <<\n{}\n",
+        second.both().trim_end()
+    ));
+    lb.0.write(&whole("", &tls(at, &one, ", min_version: '1.3'")));
+    let said = lb.0.ask("reload\n");
+    assert!(said.starts_with("Success=1\n"), "{said}");
+    let said = lb.0.ask(&format!("commit ssl cert {file}\n"));
+    assert!(said.contains("Success!"), "{said}");
+    let visitor = Visitor::new(&ca, at, &rustls::version::TLS13);
+    assert!(visitor.visits().1 == der(&second));
 }
 
 fn der(made: &Made) -> CertificateDer<'static> {

@@ -126,8 +126,8 @@ fn what_an_operator_has_added_is_refused_rather_than_lost() {
     let at = free();
     let rest = file(at, "", "", &[&one]);
     let lb = Upgraded::start(at, "", &rest);
-    lb.0.ask(&format!("add server app/two {} cookie c\n", one.at));
-    // A cookie is for mode http alone.
+    lb.0.ask(&format!("add server app/two {} proto h2\n", one.at));
+    // HTTP/2 is for mode http alone.
     lb.0.write(&whole(
         "",
         &rest

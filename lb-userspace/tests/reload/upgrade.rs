@@ -291,6 +291,29 @@ fn who_comes_while_the_new_one_fails_is_served_to_the_end() {
 }
 
 #[test]
+fn what_operators_change_while_it_goes_on_goes_along() {
+    if without_python() {
+        return;
+    }
+    let one = Server::start("one");
+    let at = free();
+    let lb = Upgraded::start(at, "", &file(at, "", "", &[&one]));
+    lb.0.ask("set rate-limit sessions global 12345\n");
+    let slow = between(&lb.0.folder, "Ready", "wait");
+    let ready = lb.0.folder.join("there");
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| lb.run(&["upgrade", "--binary", &slow]));
+        wait_until("the new one is ready", || ready.exists());
+        lb.0.ask("set rate-limit sessions global 54321\n");
+        fs::write(lb.0.folder.join("go"), "").unwrap();
+        let (said, good) = asked.join().unwrap();
+        assert!(good, "{said}");
+    });
+    let info = lb.0.ask("show info\n");
+    assert!(info.contains("\nSessRateLimit: 54321\n"), "{info}");
+}
+
+#[test]
 fn more_threads_and_fewer_share_what_is_listened_on() {
     let one = Server::start("one");
     let at = free();

@@ -63,7 +63,9 @@ pub(super) fn without_idle(keys: &mut Map, backend: &Map, has_cookie: bool, says
     let of = |key: &str| backend.get(key).and_then(Value::as_text);
     let balance = of("balance").unwrap_or_default().split(' ').next();
     let fixed = match balance {
-        Some("source" | "uri" | "url_param" | "hdr") => of("hash_type") != Some("consistent"),
+        Some("source" | "uri" | "url_param" | "hdr") => {
+            !of("hash_type").is_some_and(|text| text.starts_with("consistent"))
+        }
         balance => balance == Some("static-rr"),
     };
     let mut idle = |key: &str, why: &str| {

@@ -22,6 +22,7 @@ mod more;
 mod one;
 mod operators;
 mod options;
+mod options_of;
 mod order;
 mod predicate;
 mod proxy;

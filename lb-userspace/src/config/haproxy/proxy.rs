@@ -255,15 +255,10 @@ impl Proxy {
             "stick" if self.fits(line, false, says) => self.stick(line, says),
             "balance" if self.fits(line, false, says) => self.balance(line, says),
             "hash-type" if self.fits(line, false, says) => {
-                let method = line.text(1);
+                let words = line.words.iter().skip(1).map(|word| word.text.as_str());
+                let method = words.collect::<Vec<_>>().join(" ");
                 self.back
                     .set("hash_type", Value::plain(method, line.span_of(1)));
-                if line.words.len() > 2 {
-                    says.warn(
-                        line.span_of(2),
-                        "the hash function is left out: lb has one of its own",
-                    );
-                }
             }
             "hash-balance-factor" if self.fits(line, false, says) => {
                 if let Some(number) = says.number(line.text(1), line.span_of(1)) {

@@ -2,8 +2,8 @@
 
 use super::{
     lines::Line,
+    options_of::Options,
     says::Says,
-    server::Options,
     value::{Map, Value},
 };
 use crate::config::source::Span;

@@ -132,10 +132,6 @@ pub(super) fn is_endpoint(proxy: &Proxy) -> bool {
 pub(super) fn page(proxy: &Proxy) -> Map {
     let keys = proxy.stats.0.iter().filter(|key| key.name != "enable");
     let mut map = Map(keys.cloned().collect());
-    if map.get("rules").is_some() {
-        // As HAProxy has it, which warns of them.
-        map.remove("auth");
-    }
     if map.get("uri").is_none() {
         // `stats uri` unless it is said: `STATS_DEFAULT_URI`.
         map.set("uri", Value::text("/haproxy?stats", proxy.span));

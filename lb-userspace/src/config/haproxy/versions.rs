@@ -1,8 +1,8 @@
 //! Options about versions of TLS.
 
 use super::{
+    options_of::Options,
     says::Says,
-    server::Options,
     value::{Map, Value},
     words::Word,
 };

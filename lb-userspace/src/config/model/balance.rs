@@ -119,7 +119,39 @@ pub enum HashType {
     Consistent,
 }
 
+/// The function in `hash_type`: how a key becomes a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HashFunction {
+    /// HAProxy's default.
+    #[default]
+    Sdbm,
+    /// Daniel J. Bernstein's.
+    Djb2,
+    /// Willy Tarreau's.
+    Wt6,
+    /// Ethernet's.
+    Crc32,
+    /// The key is a number already.
+    None,
+}
+
+/// How a key becomes a number, for [`HashType`] to make a server of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hashing {
+    /// The function.
+    pub function: HashFunction,
+    /// Whether its result is mixed once more.
+    pub avalanche: bool,
+}
+
 impl Backend {
+    /// Whether it chooses by a hash just as HAProxy does: the kernel path has no part in it.
+    pub fn has_map_of_haproxy(&self) -> bool {
+        self.mode == super::Mode::Http
+            && self.balance.has_hash_type()
+            && self.hash_type == HashType::MapBased
+    }
+
     /// Whether its table is one of which little moves when a server comes or goes.
     pub fn is_consistent(&self) -> bool {
         self.balance == Balance::Maglev

@@ -75,6 +75,8 @@ pub(super) enum Message {
     Map(CarriedMap),
     /// Of binds with TLS, by their addresses: keys of tickets, and exchanged certificates.
     Tls(Vec<(String, CarriedTls)>),
+    /// Connections, sessions and those with TLS in a second, if they are others than [`Message::Amendments`] said.
+    Rates([u32; 3]),
     /// The kernel path's; its lock comes along.
     Kernel(DenyChanges),
     /// That was all that there is to know.

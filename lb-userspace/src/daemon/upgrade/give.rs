@@ -96,6 +96,8 @@ pub(super) struct Told {
     /// Maps, in their order, as far as they were changed then.
     maps: Vec<u64>,
     tls: Vec<(String, CarriedTls)>,
+    /// How many connections, sessions and those with TLS are accepted in a second.
+    rates: [u32; 3],
 }
 
 impl Told {
@@ -134,9 +136,15 @@ impl Told {
         }
         result?;
         let tls = shared.topology.tls_states();
-        if tls != self.tls {
-            self.tls.clone_from(&tls);
-            channel.send(&Message::Tls(tls), &[])?;
+        // One at a time: each may have thousands of certificates.
+        for state in tls.iter().filter(|state| !self.tls.contains(state)) {
+            channel.send(&Message::Tls(vec![state.clone()]), &[])?;
+        }
+        self.tls = tls;
+        let rates = shared.topology.rates.now();
+        if rates != self.rates {
+            self.rates = rates;
+            channel.send(&Message::Rates(rates), &[])?;
         }
         Ok(())
     }
@@ -276,7 +284,12 @@ impl Running {
             confined: self.confined,
             kernel_path: self.fast_path.is_some(),
         };
-        let amendments = self.amendments.carried(&self.shared.topology.rates);
+        let rates = self.shared.topology.rates.now();
+        let amendments = self.amendments.carried(rates);
+        new.told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rates = rates;
         new.tell(move |channel| {
             channel.send(&Message::Hello(hello), &[])?;
             if let Some(amendments) = amendments {

@@ -122,7 +122,13 @@ fn keep(pipe: RawFd) -> io::Result<()> {
             }
         }
         // Others mean the two that serve.
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
+        for signal in [
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGHUP,
+            libc::SIGUSR1,
+            libc::SIGUSR2,
+        ] {
             libc::signal(signal, libc::SIG_IGN);
         }
         // As a copy of a process with much memory it would have that one copy each page that it writes to. A binary of unit tests
@@ -211,6 +217,30 @@ mod tests {
     #[test]
     fn what_is_killed_is_gone() {
         let (mut process, runtime) = run("exec sleep 600");
+        assert!(process.status().is_none());
+        process.kill();
+        runtime.block_on(process.ended());
+        assert_eq!(process.status().unwrap().to_string(), "signal: 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn signals_to_all_do_not_end_a_keeper() {
+        let (mut process, runtime) = run("exec sleep 600");
+        let keeper = Pid::from_raw(process.keeper.id().cast_signed()).unwrap();
+        let status = format!("/proc/{}/status", process.keeper.id());
+        // It may not have come so far as to ignore them yet.
+        let ignores = || {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let set = line.map_or(0, |set| u64::from_str_radix(set.trim(), 16).unwrap());
+            set & 1 << (libc::SIGUSR2 - 1) != 0
+        };
+        while !ignores() {
+            std::thread::yield_now();
+        }
+        for signal in [Signal::TERM, Signal::HUP, Signal::USR1, Signal::USR2] {
+            rustix::process::kill_process(keeper, signal).unwrap();
+        }
         assert!(process.status().is_none());
         process.kill();
         runtime.block_on(process.ended());

@@ -415,6 +415,7 @@ impl States {
             Message::Table(part) => self.take_table(part, &shared.topology),
             Message::Map(part) => self.take_map(part, &shared.topology),
             Message::Tls(states) => shared.topology.take_tls(&states),
+            Message::Rates(rates) => shared.topology.rates.set(rates),
             Message::Kernel(denied) => {
                 if let Some(lock) = descriptors.into_iter().next() {
                     Legacy { lock, denied }.take_over();

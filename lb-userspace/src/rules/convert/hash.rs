@@ -39,6 +39,14 @@ impl Digest {
         }
     }
 
+    /// Of those that make a number of 32 bits, the number; 0 of others.
+    pub(crate) fn number(self, bytes: &[u8]) -> u32 {
+        match self.apply(bytes) {
+            Value::Int(number) => number as u32,
+            _ => 0,
+        }
+    }
+
     pub(super) fn apply(self, bytes: &[u8]) -> Value<'static> {
         Value::Int(match self {
             Self::Sha1 => return bin(Sha1::digest(bytes).as_slice()),
@@ -101,7 +109,7 @@ fn wt6(bytes: &[u8]) -> u32 {
 }
 
 /// Bob Jenkins's full avalanche, as HAProxy has it.
-fn avalanche(hash: u32, wanted: bool) -> u32 {
+pub(crate) fn avalanche(hash: u32, wanted: bool) -> u32 {
     if !wanted {
         return hash;
     }

@@ -23,8 +23,8 @@ use super::{
     value::{Kind, Value, masked},
 };
 
-pub(super) use hash::Digest;
 pub(super) use hash::unhex;
+pub(crate) use hash::{Digest, avalanche};
 use json::Query;
 pub(in crate::rules) use more::More;
 pub(super) use names::parse;

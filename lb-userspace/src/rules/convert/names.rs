@@ -202,6 +202,11 @@ fn lookup(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         Some(_) => return Ok(None),
     };
     call.most(2)?;
+    if !registry.reads_files() {
+        return Err(Problem::bare(format!(
+            "invalid args in converter '{name}' : map: cannot load map at runtime"
+        )));
+    }
     let map: Arc<Map> = registry.map(call.need(0, "a file")?, how, output)?;
     let default = match call.optional(1) {
         None => None,

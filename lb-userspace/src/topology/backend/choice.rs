@@ -1,13 +1,16 @@
 //! Which server a new flow goes to.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use lb_common::hash::mix;
 
 use super::{Backend, Unavailable};
 use crate::{
     config::model::Balance,
-    topology::{Asking, Connection, Server, server::Claim, table::Table},
+    topology::{Asking, Connection, Server, hashing::of_address, server::Claim, table::Table},
 };
 
 /// A server that was chosen, and what must still hold when its slot is taken.
@@ -95,10 +98,20 @@ impl Backend {
             Balance::LeastTime => self.least_time(table, exclude).map(at),
             Balance::First => self.first(table, exclude).map(Picked::Any),
             Balance::Random => self.random(table, exclude).map(at),
+            Balance::Source if self.config.has_map_of_haproxy() => {
+                let hash = |client: SocketAddr| of_address(self.config.hashing, client.ip());
+                by(asking
+                    .client
+                    .map(|client| table.remainder_slot(hash(client))))
+            }
             Balance::Source => by(asking.client.map(|client| table.source_slot(client.ip()))),
             Balance::Maglev => by(asking.client.map(|client| table.endpoint_slot(client))),
             Balance::Uri | Balance::UrlParam | Balance::Hdr | Balance::RdpCookie => {
-                by(asking.hash.map(|hash| table.slot(hash)))
+                by(asking.hash.map(|hash| match self.config.is_consistent() {
+                    // The upper half is the better mixed one, and not every function mixes well.
+                    true => table.slot((mix(u64::from(hash)) >> 32) as u32),
+                    false => table.remainder_slot(hash),
+                }))
             }
         }
     }

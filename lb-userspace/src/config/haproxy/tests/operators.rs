@@ -1,7 +1,10 @@
 //! `stats admin` and `stats socket`.
 
 use super::{imported, reread};
-use crate::config::model::{AdminLevel, StatsAdmin};
+use crate::config::{
+    self,
+    model::{AdminLevel, StatsAdmin},
+};
 
 #[test]
 fn who_may_change_servers_is_read_where_it_comes_to_addresses() {
@@ -69,6 +72,17 @@ fn a_page_that_asks_for_more_is_a_frontends() {
         .as_ref()
         .map(|stats| stats.uri.as_str());
     assert_eq!(second, Some("/b"));
+}
+
+#[test]
+fn no_password_of_a_page_is_left_out() {
+    let text = "frontend f\n mode http\n bind :80\n stats enable\n stats auth a:b\n stats http-request allow if METH_GET\n";
+    let (yaml, _) = imported(text);
+    let read = config::parse("lb.yaml", &yaml, &|_| None);
+    // HAProxy refuses it as well.
+    let said = read.err().map(|found| found.to_string());
+    let said = said.unwrap_or_default();
+    assert!(said.contains("`rules` beside `auth`"), "{said}\n{yaml}");
 }
 
 #[test]

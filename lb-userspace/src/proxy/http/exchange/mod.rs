@@ -5,6 +5,7 @@ pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
 mod monitor;
+mod patience;
 mod persist;
 pub(super) mod rules;
 mod send;
@@ -233,7 +234,7 @@ async fn switch(
         server,
         rest: Rest {
             early,
-            idle: rules::patience(client, Awaited::Tunnel)
+            idle: patience::of_rules(client, Awaited::Tunnel)
                 .or(target.backend.config.timeouts.tunnel)
                 .unwrap_or(TUNNEL),
             shut_down,
@@ -293,7 +294,7 @@ fn answer(
         };
         return Ok(Response::from_parts(head, body));
     }
-    client.wait_for(Wait::Body(rules::of_server(client, target)));
+    client.wait_for(Wait::Body(patience::of_server(client, target)));
     Ok(Response::from_parts(
         head,
         ResponseBody::server(client, incoming, Some(lease)),

@@ -1,6 +1,6 @@
 //! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
 
-use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
     HeaderValue, Method, Response, StatusCode, Uri, Version,
@@ -42,7 +42,7 @@ impl Remembered {
     }
 
     /// How long the request waits where a rule says so.
-    pub(in super::super) fn patience(&self, of: Awaited) -> Option<Duration> {
+    pub(in super::super) fn patience(&self, of: Awaited) -> Option<std::time::Duration> {
         self.state.patience(of)
     }
 
@@ -50,17 +50,6 @@ impl Remembered {
     pub(in super::super) fn log_level(&self) -> Option<LogLevel> {
         self.state.log_level()
     }
-}
-
-/// How long the client's request waits where a rule says so.
-pub(super) fn patience(client: &Client, of: Awaited) -> Option<Duration> {
-    let remembered = client.rules.borrow();
-    remembered.as_ref().and_then(|rules| rules.patience(of))
-}
-
-/// How long the server may take.
-pub(super) fn of_server(client: &Client, target: &Target) -> Duration {
-    patience(client, Awaited::Server).unwrap_or(target.backend.config.timeouts.server)
 }
 
 /// What rules remember while they look at it: of the request, and of the connection that others share.
