@@ -107,6 +107,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("frontend.rs", &["frontends"]),
     ("rules.rs", &["rules", "The file", "frontends"]),
     ("inspect.rs", &["rules"]),
+    ("patience.rs", &["rules"]),
     ("sieve.rs", &["rules", "frontends"]),
     ("users.rs", &["The file"]),
     ("errorfiles.rs", &["frontends", "backends"]),

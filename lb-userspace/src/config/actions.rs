@@ -8,7 +8,7 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
-    logging,
+    logging, patience,
     source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
@@ -48,6 +48,7 @@ pub(super) fn edits(
                     None => {}
                 }
             }
+            patience::decode(d, table, &mut found);
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),

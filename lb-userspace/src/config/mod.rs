@@ -42,6 +42,7 @@ mod monitor;
 mod observe;
 pub mod outline;
 pub mod path;
+mod patience;
 mod patterns;
 mod plain;
 mod process;

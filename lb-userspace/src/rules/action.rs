@@ -14,6 +14,7 @@ use super::{
     live::{Change, Live},
     named::Named,
     normalize::Normalizer,
+    patience::{Awaited, Patience},
     process::Var,
     regex::Regex,
     table::{Data, Handle},
@@ -190,6 +191,8 @@ pub enum Edit {
     SetSourcePort(Template),
     /// `set_log_level`.
     LogLevel(LogLevel),
+    /// `set_timeout`.
+    SetTimeout(Awaited, Patience),
     /// `set_var`.
     SetVar(Var, Template),
     /// `unset_var`.
@@ -257,6 +260,7 @@ impl Edit {
                 | Self::SetSource(_)
                 | Self::SetSourcePort(_)
                 | Self::LogLevel(_)
+                | Self::SetTimeout(..)
         )
     }
 
@@ -284,6 +288,7 @@ impl Edit {
             | Self::SetUri(t)
             | Self::SetMethod(t)
             | Self::SetVar(_, t)
+            | Self::SetTimeout(_, Patience::Asked(t))
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)
@@ -297,6 +302,7 @@ impl Edit {
             | Self::SetStatus(..)
             | Self::Normalize(_)
             | Self::LogLevel(_)
+            | Self::SetTimeout(_, Patience::Is(_))
             | Self::UnsetVar(_)
             | Self::SendOnce
             | Self::Persist(_)

@@ -188,6 +188,7 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
             None
         }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
+        Edit::SetTimeout(_, patience) => patience.value(scene),
         Edit::SetVar(_, value)
         | Edit::SetNumber(_, _, value)
         | Edit::CountBy(_, _, value)
@@ -212,6 +213,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
             let name = value.map(|name| name.into_text().into_owned());
             state.servers.extend(name);
         }
+        Edit::SetTimeout(of, _) => state.patiences.set(*of, value),
         Edit::LogLevel(level) => state.log_level = Some(*level),
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {

@@ -1,6 +1,6 @@
 //! What an expression sees: a request and perhaps its response, the connection, and what is remembered between rules.
 
-use std::{borrow::Cow, cell::RefCell, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
@@ -15,6 +15,7 @@ use super::{
     capture::Captured,
     fetch::{Fault, Side, credentials, payload::Seen},
     named::Named,
+    patience::{Awaited, Patiences},
     table::Tracked,
     value::Value,
 };
@@ -319,6 +320,8 @@ pub struct State {
     pub(super) persist: Option<bool>,
     /// How urgent the request's line is, if it has one.
     pub(super) log_level: Option<LogLevel>,
+    /// How long the request waits where a rule says so.
+    pub(super) patiences: Patiences,
     /// The servers that rules name, by name: the first that can be used is.
     pub(super) servers: Vec<Vec<u8>>,
     /// What the client is told before the answer, message by message.
@@ -414,6 +417,11 @@ impl State {
     /// Whether rules say of the server that the client stays on that it is asked even if it is down, or not even if it is up.
     pub fn persist(&self) -> Option<bool> {
         self.persist
+    }
+
+    /// How long the request waits where a rule says so.
+    pub fn patience(&self, of: Awaited) -> Option<Duration> {
+        self.patiences.get(of)
     }
 
     /// What a rule says of the level of the request's line.
@@ -542,6 +550,7 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.log_level = None;
+        self.patiences = Patiences::default();
         self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;

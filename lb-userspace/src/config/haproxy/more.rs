@@ -68,6 +68,7 @@ pub(super) fn action(
                 Value::plain(level.text.as_str(), level.span),
             );
         }),
+        ("set-timeout", Side::Request) => set_timeout(action, &mut map, says),
         ("strict-mode", _) => {
             let message = "`strict-mode` is left out: lb has no change that it cannot make";
             says.warn(action.span(0), message);
@@ -171,5 +172,21 @@ fn set_status(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()>
             map.set("set_status", Value::map(inner, action.span));
         }
     }
+    Some(())
+}
+
+/// `set-timeout server|tunnel TIME|EXPRESSION`
+fn set_timeout(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()> {
+    let of = action.need(1, "`server` or `tunnel`", says)?;
+    let time = action.need(2, "a time", says)?;
+    if !matches!(of.text.as_str(), "server" | "tunnel") {
+        says.unsupported(of.span, &format!("http-request set-timeout … {}", of.text));
+        return None;
+    }
+    let value = match time.text.starts_with(|c: char| c.is_ascii_digit()) {
+        true => says.duration(&time.text, time.span)?,
+        false => Value::text(format!("%[{}]", time.text), time.span),
+    };
+    map.inner("set_timeout", action.span).set(&of.text, value);
     Some(())
 }

@@ -5,6 +5,7 @@ pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
 mod monitor;
+mod patience;
 mod persist;
 pub(super) mod rules;
 mod send;
@@ -27,7 +28,10 @@ use super::{
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
-use crate::observe::log::{Cause, CookieSeen, CookieSet, Phase};
+use crate::{
+    observe::log::{Cause, CookieSeen, CookieSet, Phase},
+    rules::Awaited,
+};
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -230,7 +234,9 @@ async fn switch(
         server,
         rest: Rest {
             early,
-            idle: target.backend.config.timeouts.tunnel.unwrap_or(TUNNEL),
+            idle: patience::of_rules(client, Awaited::Tunnel)
+                .or(target.backend.config.timeouts.tunnel)
+                .unwrap_or(TUNNEL),
             shut_down,
         },
     })));
@@ -288,7 +294,7 @@ fn answer(
         };
         return Ok(Response::from_parts(head, body));
     }
-    client.wait_for(Wait::Body(target.backend.config.timeouts.server));
+    client.wait_for(Wait::Body(patience::of_server(client, target)));
     Ok(Response::from_parts(
         head,
         ResponseBody::server(client, incoming, Some(lease)),

@@ -18,8 +18,9 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView, RuleSet,
-        Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World, action::WaitForBody,
+        Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
+        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
+        action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -38,6 +39,11 @@ impl Remembered {
     /// Whether the request is sent to a server once at most.
     pub(in super::super) fn is_sent_once(&self) -> bool {
         self.state.is_sent_once()
+    }
+
+    /// How long the request waits where a rule says so.
+    pub(in super::super) fn patience(&self, of: Awaited) -> Option<std::time::Duration> {
+        self.state.patience(of)
     }
 
     /// What a rule says of the level of the request's line.

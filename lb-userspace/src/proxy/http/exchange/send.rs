@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, persist};
+use super::{Failure, leaving, patience, persist};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -353,7 +353,7 @@ async fn send(
     let connected = client.now();
     client.exchange().stage = Phase::Headers;
     client.server_active();
-    client.wait_for(Wait::Response(target.backend.config.timeouts.server));
+    client.wait_for(Wait::Response(patience::of_server(client, target)));
     let understands = request.version() != Version::HTTP_10;
     let outcome = match lease.http1() {
         Ok(upstream) => {

@@ -1,0 +1,31 @@
+//! `set_timeout` of a rule.
+
+use std::time::Duration;
+
+use super::{decode::Decoder, source::Span, table::Table, tree::Kind};
+use crate::rules::{Awaited, Edit, Patience};
+
+/// Reads it: times, or expressions that come to milliseconds.
+pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    let Some(e) = table.take("set_timeout") else {
+        return;
+    };
+    let Some(mut inner) = d.table(&e.value, e.key_span, "`set_timeout`") else {
+        return;
+    };
+    for (entry, of) in [
+        (inner.take("server"), Awaited::Server),
+        (inner.take("tunnel"), Awaited::Tunnel),
+    ] {
+        let Some(e) = entry else { continue };
+        let name = format!("`{}`", e.key);
+        let patience = match matches!(&e.value.kind, Kind::Scalar(one) if one.text.contains("%[")) {
+            true => d.template(&e.value, &name).map(Patience::Asked),
+            false => d
+                .duration(&e.value, &name, Duration::from_millis(1))
+                .map(Patience::Is),
+        };
+        found.extend(patience.map(|patience| (e.key_span, Edit::SetTimeout(of, patience))));
+    }
+    inner.finish(d, &[], &[]);
+}
