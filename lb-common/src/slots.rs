@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn ties_of_a_map_of_haproxys_go_to_the_first() {
         assert_eq!(in_order(&[1, 1]), [0, 1]);
-        assert_eq!(in_order(&[4, 2]), [0, 1, 0]);
+        assert_eq!(in_order(&[4, 2]), [0, 0, 1]);
         assert_eq!(in_order(&[0, 3]), [1]);
         assert!(in_order(&[0, 0]).is_empty());
         let shares = in_order(&[3, 5]);

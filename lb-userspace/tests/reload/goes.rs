@@ -142,9 +142,13 @@ fn whoever_has_just_come_is_answered_by_a_daemon_that_stops() {
         daemon.stop();
         wait_until("nobody new is let in", || TcpStream::connect(at).is_err());
         assert!(kept.byte().is_none(), "one that was served ends at once");
-        fresh.send("/", "");
         let mut head = [0; 12];
-        let answered = fresh.stream.read_exact(&mut head).is_ok() && &head == b"HTTP/1.1 200";
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let asked = fresh.stream.write_all(request);
+        let answered = asked
+            .and_then(|()| fresh.stream.read_exact(&mut head))
+            .is_ok()
+            && &head == b"HTTP/1.1 200";
         drop(fresh);
         // Who says nothing is not waited for.
         daemon.ended();

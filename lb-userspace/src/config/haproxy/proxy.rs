@@ -176,7 +176,7 @@ impl Proxy {
             "force-persist" | "ignore-persist" => {}
             "log-format-sd" if self.fits(line, true, says) => says.warn(
                 span,
-                "`log-format-sd` is left out: it is for logs of RFC 5424, of which lb writes none",
+                "`log-format-sd` is left out: lines of RFC 5424 have no structured data",
             ),
             "log-format-sd" => {}
             kind @ ("compression" | "email-alert") => sections::read_over(line, kind, says),
