@@ -51,8 +51,17 @@ pub(super) async fn wait(client: &Client, stream: &Stream) -> Option<End> {
         if client.is_leaving() {
             return Poll::Ready(Some(End::Closed));
         }
-        if timer.poll(client.deadline(), client, cx) {
-            return Poll::Ready(Some(End::TimedOut));
+        // A newcomer may still have a request on its way when all stops, for a moment.
+        let leaves = client.leaves_at();
+        let deadline = client.deadline();
+        let next = leaves.map_or(deadline, |leaves| {
+            Some(deadline.map_or(leaves, |at| at.min(leaves)))
+        });
+        if timer.poll(next, client, cx) {
+            return Poll::Ready(Some(match leaves.is_some() && client.is_leaving() {
+                true => End::Closed,
+                false => End::TimedOut,
+            }));
         }
         Poll::Pending
     })
