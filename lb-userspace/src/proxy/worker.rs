@@ -203,9 +203,13 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         }
         let ready = tokio::select! {
             biased;
-            ready = listener.readable() => ready,
+            ready = listener.readable() => Some(ready),
             () = gate.is(false) => continue,
-            () = post.ended() => return,
+            // What the kernel has let in is served, whether or not the runtime has been told of it by now.
+            () = post.ended() => match is_knocked_at(listener.get_ref()) {
+                true => None,
+                false => return,
+            },
             () = post.quiet(), if !quiet => {
                 quiet = true;
                 // A stop that goes on to its end at once is quiet too, and closes the listener.
@@ -218,7 +222,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
                 continue;
             }
         };
-        let Ok(mut ready) = ready else { return };
+        let Ok(ready) = ready.transpose() else { return };
         let Spot {
             worker,
             frontend,
@@ -241,7 +245,15 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         let by_unix = frontend.config.binds.get(bind);
         let by_unix = by_unix.is_some_and(|bind| bind.address.is_unix());
         let by_unix = by_unix.then(|| Peer::Unix(u32::try_from(bind + 1).unwrap_or(u32::MAX)));
-        match ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)) {
+        let accepted = match ready {
+            Some(mut ready) => ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)),
+            None => match accept_one(listener.get_ref(), by_unix) {
+                // Another who listens there has taken it.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                accepted => Ok(accepted),
+            },
+        };
+        match accepted {
             Ok(Ok((stream, address))) => {
                 failing = false;
                 turn.spend();
@@ -269,6 +281,14 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
             }
         }
     }
+}
+
+/// Whether a connection waits to be accepted.
+fn is_knocked_at(listener: &TcpListener) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(listener, PollFlags::IN)];
+    let now = Timespec::default();
+    poll(&mut asked, Some(&now)).is_ok_and(|_| asked[0].revents().contains(PollFlags::IN))
 }
 
 /// Waits until operators let somebody in again; `false` if the listener is to close instead. Whoever knocks meanwhile is
