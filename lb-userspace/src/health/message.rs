@@ -304,25 +304,7 @@ mod tests {
 
     #[test]
     fn who_follows_another_is_told_of_with_it() {
-        let mut one = fixtures::backend(
-            "one",
-            Balance::RoundRobin,
-            vec![fixtures::server("s", "192.0.2.1:80")],
-        );
-        one.health_check = Some(fixtures::tcp_check());
-        let follows = |name: &str, backend: &str, server: &str| {
-            let mut follower = fixtures::server(name, "192.0.2.2:80");
-            follower.track = Some((backend.to_owned(), server.to_owned()));
-            follower
-        };
-        let servers = vec![
-            follows("t", "one", "s"),
-            follows("u", "two", "t"),
-            fixtures::server("v", "192.0.2.3:80"),
-        ];
-        let mut two = fixtures::backend("two", Balance::RoundRobin, servers);
-        two.health_check = None;
-        let topology = Topology::new(&fixtures::config(Vec::new(), vec![one, two]));
+        let topology = fixtures::followed();
         let mut events = topology.events();
         let mut told = || {
             let mut all = Vec::new();

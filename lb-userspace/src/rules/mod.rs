@@ -69,7 +69,7 @@ pub use convert::Converter;
 pub(crate) use convert::{Digest, avalanche};
 pub use expr::Expr;
 pub use fetch::{
-    Fault, Fetch, Side, credentials, hello, host_name, parameter,
+    Fault, Fetch, Side, credentials, first_value, hello, host_name, parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
     rdp,
 };

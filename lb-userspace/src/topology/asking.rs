@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri, header::HOST};
 use super::{Peer, hashing::hash};
 use crate::{
     config::model::{self, Balance},
-    rules::{parameter, rdp},
+    rules::{first_value, parameter, rdp},
 };
 
 /// Who asks for a server, and for what.
@@ -108,22 +108,6 @@ fn header<'a>(headers: &'a HeaderMap, uri: &'a Uri, name: &str) -> Option<&'a [u
             .filter(|_| host)
             .map(|a| a.as_str().as_bytes())
     })
-}
-
-/// What a field's value has before a comma that is not quoted.
-fn first_value(value: &[u8]) -> &[u8] {
-    let (mut quoted, mut escaped) = (false, false);
-    let end = value.iter().position(|&byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' => return !quoted,
-            _ => {}
-        }
-        false
-    });
-    value[..end.unwrap_or(value.len())].trim_ascii()
 }
 
 #[cfg(test)]

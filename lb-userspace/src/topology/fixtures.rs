@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use super::Topology;
 use crate::config::{
     Config,
     model::{
@@ -187,4 +188,27 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         server_files: Default::default(),
         outline: Default::default(),
     }
+}
+
+/// `one/s` is checked, `two/t` follows it, `two/u` follows that, `two/v` nobody.
+pub(crate) fn followed() -> Topology {
+    let mut one = backend(
+        "one",
+        Balance::RoundRobin,
+        vec![server("s", "192.0.2.1:80")],
+    );
+    one.health_check = Some(tcp_check());
+    let follows = |name: &str, backend: &str, tracked: &str| {
+        let mut follower = server(name, "192.0.2.2:80");
+        follower.track = Some((backend.to_owned(), tracked.to_owned()));
+        follower
+    };
+    let servers = vec![
+        follows("u", "two", "t"),
+        follows("t", "one", "s"),
+        server("v", "192.0.2.3:80"),
+    ];
+    let mut two = backend("two", Balance::RoundRobin, servers);
+    two.health_check = None;
+    Topology::new(&config(Vec::new(), vec![one, two]))
 }

@@ -173,33 +173,7 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::model::Balance,
-        topology::{CheckResult, CheckStatus, fixtures},
-    };
-
-    /// `one/s` is checked, `two/t` follows it, `two/u` follows that, `two/v` nobody.
-    fn topology() -> Topology {
-        let mut one = fixtures::backend(
-            "one",
-            Balance::RoundRobin,
-            vec![fixtures::server("s", "192.0.2.1:80")],
-        );
-        one.health_check = Some(fixtures::tcp_check());
-        let follows = |name: &str, backend: &str, server: &str| {
-            let mut follower = fixtures::server(name, "192.0.2.2:80");
-            follower.track = Some((backend.to_owned(), server.to_owned()));
-            follower
-        };
-        let servers = vec![
-            follows("u", "two", "t"),
-            follows("t", "one", "s"),
-            fixtures::server("v", "192.0.2.3:80"),
-        ];
-        let mut two = fixtures::backend("two", Balance::RoundRobin, servers);
-        two.health_check = None;
-        Topology::new(&fixtures::config(Vec::new(), vec![one, two]))
-    }
+    use crate::topology::{CheckResult, CheckStatus, fixtures};
 
     fn states(topology: &Topology) -> [String; 4] {
         [("one", "s"), ("two", "t"), ("two", "u"), ("two", "v")]
@@ -220,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_chain_is_as_its_end_is() {
-        let topology = topology();
+        let topology = fixtures::followed();
         assert_eq!(states(&topology), ["UP 1/3", "UP", "UP", "no check"]);
         check(&topology, CheckStatus::L4Con, 0);
         assert_eq!(states(&topology), ["DOWN", "DOWN", "DOWN", "no check"]);
@@ -262,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_next_configuration_goes_on_where_this_one_is() {
-        let topology = topology();
+        let topology = fixtures::followed();
         check(&topology, CheckStatus::L4Con, 0);
         let mut backends: Vec<_> = topology
             .backends

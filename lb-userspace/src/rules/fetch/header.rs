@@ -33,6 +33,15 @@ pub(super) fn each<'a>(
     })
 }
 
+/// The first of a field's values.
+pub fn first_value(field: &[u8]) -> &[u8] {
+    let mut values = Values {
+        rest: Some(field),
+        whole: false,
+    };
+    values.next().unwrap_or_default()
+}
+
 /// One of the values.
 pub(super) fn nth<'a>(
     headers: &'a HeaderMap,

@@ -544,7 +544,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-pub use header::host_name;
+pub use header::{first_value, host_name};
 pub use request::credentials;
 pub use request::parameter;
 pub(in crate::rules) use request::parameters;
