@@ -370,7 +370,10 @@ fn ask(lab: &Lab, side: Side) -> (Vec<Outcome>, Vec<String>) {
             .collect();
         words.join(" ")
     });
-    (outcomes, lines.collect())
+    // Each of their threads writes for itself: who is answered first may be told of second.
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    (outcomes, lines)
 }
 
 #[test]
