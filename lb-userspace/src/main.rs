@@ -255,20 +255,45 @@ fn completions(shell: clap_complete::Shell) -> ExitCode {
     written(&text)
 }
 
-/// The page of lb, then those of its commands, as one file of roff.
+/// What the manual says besides what the commands say of themselves.
+const MANUAL_END: &str = r#".SH "EXIT STATUS"
+0 done, 1 it failed (a configuration that is not valid included), 2 wrong usage.
+.SH SIGNALS
+.TP
+TERM, INT, USR1
+Graceful stop within \fIglobal.grace\fR; another TERM or INT stops at once.
+.TP
+HUP, USR2
+The configuration is read again, as by \fBlb reload\fR.
+.SH FILES
+.TP
+\fI/etc/lb/lb.yaml\fR
+The configuration; \fBlb schema\fR prints its JSON Schema.
+.TP
+\fI/run/lb/admin.sock\fR
+The admin socket, which takes HAProxy's runtime commands as well.
+"#;
+
+/// The page of lb, with a section for each command, as one file of roff: there are no pages beside it.
 fn manual() -> ExitCode {
     let command = Cli::command();
+    let man = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
-    let rendered = clap_mangen::Man::new(command.clone())
-        .render(&mut text)
-        .and_then(|()| commands_manual(&command, "lb", &mut text));
+    let rendered = man
+        .render_title(&mut text)
+        .and_then(|()| man.render_name_section(&mut text))
+        .and_then(|()| man.render_synopsis_section(&mut text))
+        .and_then(|()| man.render_options_section(&mut text))
+        .and_then(|()| commands_manual(&command, "lb", &mut text))
+        .and_then(|()| text.write_all(MANUAL_END.as_bytes()))
+        .and_then(|()| man.render_version_section(&mut text));
     match rendered {
         Ok(()) => written(&text),
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// The pages of the commands below `command`, which is called `name`, and of those below them.
+/// Sections about the commands below `command`, which is called `name`, and about those below them.
 fn commands_manual(command: &clap::Command, name: &str, text: &mut Vec<u8>) -> io::Result<()> {
     for command in command.get_subcommands() {
         if command.get_name() == "help" {
@@ -276,9 +301,16 @@ fn commands_manual(command: &clap::Command, name: &str, text: &mut Vec<u8>) -> i
         }
         let name = format!("{name} {}", command.get_name());
         let man = clap_mangen::Man::new(command.clone().bin_name(&name));
-        man.render_name_section(text)?;
-        man.render_synopsis_section(text)?;
-        man.render_options_section(text)?;
+        let mut part = Vec::new();
+        man.render_description_section(&mut part)?;
+        man.render_synopsis_section(&mut part)?;
+        man.render_options_section(&mut part)?;
+        // What is a page's section of its own is a part of the command's here.
+        let part = String::from_utf8_lossy(&part)
+            .replacen(".SH DESCRIPTION", &format!(".SH \"{name}\""), 1)
+            .replace(".SH SYNOPSIS\n", ".PP\n")
+            .replace(".SH OPTIONS", ".SS Options");
+        text.write_all(part.as_bytes())?;
         commands_manual(command, &name, text)?;
     }
     Ok(())

@@ -4,8 +4,11 @@
 //! Made by hand so that the harness needs neither an object file nor a loader. Layouts are those of `union bpf_attr` in
 //! include/uapi/linux/bpf.h.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::{Context, Result};
 
@@ -16,7 +19,9 @@ pub use insn::{Alu, Code, Insn, Label, Size, When, call, exit, mov};
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -67,6 +72,44 @@ struct LinkAttr {
     target_ifindex: u32,
     attach_type: u32,
     flags: u32,
+}
+
+/// `union bpf_attr` for BPF_OBJ_GET.
+#[repr(C)]
+struct GetAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Detaches a pinned link by force, as `bpftool link detach` does.
+///
+/// # Errors
+/// When there is no such link, or not to be detached.
+pub fn detach(pin: &Path) -> Result<()> {
+    let name = CString::new(pin.as_os_str().as_bytes()).context(|| "name a pin")?;
+    let attr = GetAttr {
+        pathname: name.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    let link = bpf(BPF_OBJ_GET, &attr).context(|| "open a pinned link")?;
+    let fd = link.as_raw_fd() as u32;
+    // It answers 0, which is no descriptor.
+    // SAFETY: `union bpf_attr` begins with the link's descriptor, and the kernel writes nothing.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_LINK_DETACH,
+            &raw const fd,
+            size_of::<u32>(),
+        )
+    };
+    let done = match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    done.context(|| "detach a link")
 }
 
 /// `union bpf_attr` for BPF_PROG_TEST_RUN.

@@ -28,6 +28,14 @@ pub enum ClientError {
         /// The system's reason.
         source: io::Error,
     },
+    /// It says nothing: stopped, or at a loss.
+    #[error("lb at {} has not answered for {patience:?}", path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// It broke off.
     #[error("lb at {} broke off: {source}", path.display())]
     Talk {
@@ -72,9 +80,15 @@ fn ask_once(path: &Path, line: &str, patience: Duration) -> Result<String, Clien
         path: path.to_owned(),
         source,
     })?;
-    talk(&mut stream, line, patience).map_err(|source| ClientError::Talk {
-        path: path.to_owned(),
-        source,
+    talk(&mut stream, line, patience).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => ClientError::Silent {
+            path: path.to_owned(),
+            patience,
+        },
+        _ => ClientError::Talk {
+            path: path.to_owned(),
+            source,
+        },
     })
 }
 

@@ -1,6 +1,6 @@
 //! `lb health`: whether the data path really forwards, for keepalived, BIRD and probes.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -12,6 +12,9 @@ use crate::observe::{
     path::PathStatus,
     stats::{Snapshot, snapshot::BackendStats},
 };
+
+/// How long an answer may take: whoever asks is to learn of an agent that hangs before its own patience is at an end.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments of `lb health`.
 #[derive(Debug, Clone, Args)]
@@ -28,7 +31,7 @@ impl HealthArgs {
     /// Says so in a sentence; the exit code is the answer.
     pub fn run(&self) -> ExitCode {
         let path = &self.daemon.socket;
-        let answer = match client::ask(path, "show status json") {
+        let answer = match client::ask_within(path, "show status json", PATIENCE) {
             Ok(answer) => answer,
             Err(error) => return fail(&error),
         };

@@ -78,6 +78,8 @@ const FEW_LANES: usize = 256;
 const SOCKET_TICKS: u32 = 100;
 /// Ticks between looks at what drivers can do: a veth gains and loses with its other end.
 const RETRY_TICKS: u32 = 20;
+/// Ticks between looks at whether the program is attached still: nobody tells when it is detached by another's hand.
+const LOST_TICKS: u32 = 5;
 /// How long segments of no flow are dropped after an address has moved here: the flows of the node that had it are
 /// opened anew by their clients' next segments, or their servers' (a TCP retransmission or two).
 const SETTLING: Duration = Duration::from_secs(3);
@@ -279,7 +281,8 @@ impl Agent {
                 .image()
                 .weights_now(&self.topology, &mut self.kernel.registry, &room);
         self.synced.apply_weights(&mut self.kernel.maps, weights)?;
-        if count.is_multiple_of(RETRY_TICKS) {
+        let lost = count.is_multiple_of(LOST_TICKS) && self.forget_lost()?;
+        if lost || count.is_multiple_of(RETRY_TICKS) {
             let before = self.attached.clone();
             self.attach()?;
             self.behind |= before != self.attached;

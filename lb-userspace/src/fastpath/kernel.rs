@@ -170,6 +170,19 @@ impl Kernel {
         Ok(())
     }
 
+    /// Forgets what somebody else has detached, so that it can be attached anew; the interfaces.
+    pub(super) fn forget_lost(&mut self) -> Result<Vec<u32>, FastPathError> {
+        let links = self.links.iter().map(|(ifindex, hook)| (*ifindex, *hook));
+        let lost: Vec<_> = links
+            .filter(|(ifindex, hook)| hooks::is_lost(&self.pins, *ifindex, *hook))
+            .collect();
+        for (ifindex, hook) in &lost {
+            self.links.remove(ifindex);
+            hooks::detach(&self.pins, *ifindex, *hook)?;
+        }
+        Ok(lost.into_iter().map(|(ifindex, _)| ifindex).collect())
+    }
+
     /// Interfaces that the program is attached to, and how.
     pub(super) fn attached(&self) -> impl Iterator<Item = (u32, Hook)> {
         self.links.iter().map(|(ifindex, hook)| (*ifindex, *hook))

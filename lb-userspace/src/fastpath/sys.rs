@@ -1,8 +1,13 @@
 //! The bpf(2) commands that aya has no safe form of for these maps and programs.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
 };
 
 /// `BPF_PROG_TEST_RUN` (`include/uapi/linux/bpf.h`).
@@ -13,6 +18,56 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const F_LOCK: u64 = 4;
 /// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6.
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_OBJ_GET`.
+const OBJ_GET: libc::c_long = 7;
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// The interface that a pinned XDP or TCX link is attached to: 0 once somebody has detached it, though it is still pinned.
+///
+/// # Errors
+/// What the kernel says, for one that nothing is pinned at.
+pub(super) fn link_ifindex(path: &Path) -> io::Result<u32> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct GetInfo {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    /// The first part of `struct bpf_link_info`; both kinds of links begin with the interface.
+    #[repr(C, align(8))]
+    #[derive(Default)]
+    struct Info {
+        head: [u32; 4],
+        ifindex: u32,
+    }
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Get {
+        pathname: name.as_ptr() as u64,
+        ..Get::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the name outlives the call.
+    let link = unsafe { bpf_answered(OBJ_GET, &mut attr)? };
+    // SAFETY: the kernel has just made it, for nobody else.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let mut info = Info::default();
+    let mut attr = GetInfo {
+        bpf_fd: link.as_raw_fd() as u32,
+        info_len: size_of::<Info>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: likewise; `info` has as many bytes as may be written.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
+    Ok(info.ifindex)
+}
 
 /// Runs a program once with `data` as its packet; returns its verdict.
 ///
@@ -138,6 +193,13 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
 /// `attr` is laid out as the command wants it and what it points to is valid for the call.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
     // SAFETY: by contract.
+    unsafe { bpf_answered(command, attr).map(drop) }
+}
+
+/// # Safety
+/// As for [`bpf`].
+unsafe fn bpf_answered<T>(command: libc::c_long, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: by contract.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -149,6 +211,6 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(())
+        Ok(result as RawFd)
     }
 }

@@ -58,8 +58,15 @@ fn completions_and_manual_know_every_command() {
         .iter()
         .chain(&["server drain", "deny add", "import haproxy"])
     {
-        assert!(manual.contains(&format!("lb {name}")), "{name}");
+        assert!(
+            manual.contains(&format!("\n.SH \"lb {name}\"\n")),
+            "{name}: {manual}"
+        );
     }
+    for other in ["lb-run(1)", "lb-server(1)"] {
+        assert!(!manual.contains(other), "there is no page {other}");
+    }
+    assert!(manual.contains("\n.SH \"EXIT STATUS\"\n"));
     assert!(manual.contains("--interval"));
 }
 

@@ -12,7 +12,7 @@ use lb_common::load::ActiveBlock;
 use lb_common::tcp;
 use lb_tests::client::{self, Load};
 use lb_tests::server::Protocol;
-use lb_tests::{Daemon, Lab, link, skip, wait};
+use lb_tests::{Daemon, Lab, bpf, link, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_takes_over};
@@ -281,6 +281,44 @@ fn connections_live_through_an_interface_that_goes_down_and_up() {
         }
     }
     kernel_takes_over(&lab, &daemon);
+}
+
+#[test]
+fn a_program_that_somebody_detaches_is_attached_again() {
+    if skip::without_lb() {
+        return;
+    }
+    for attach in ["xdp", "tc"] {
+        let lab = Lab::builder().build().unwrap();
+        let _servers = servers(&lab, Protocol::Echo);
+        let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+            .fast_path(&format!("attach: {attach}, max_flows: 100000"))
+            .start()
+            .unwrap();
+        kernel_takes_over(&lab, &daemon);
+        let mut held = held(&lab, 5);
+        let links = fs::read_dir(daemon.pin_path().join("v2/links")).unwrap();
+        let links: Vec<PathBuf> = links.map(|link| link.unwrap().path()).collect();
+        // A filter, of kernels before 6.6, has no link.
+        if links
+            .iter()
+            .any(|link| link.to_string_lossy().contains("clsact"))
+        {
+            continue;
+        }
+        assert!(links.len() >= 2, "{links:?}");
+        for link in &links {
+            bpf::detach(link).unwrap();
+        }
+        wait::until_true("the log to say so", || {
+            let log = daemon.log();
+            log.matches("it is attached again").count() == links.len()
+        })
+        .unwrap_or_else(|error| panic!("{error}; {}", daemon.log()));
+        kernel_takes_over(&lab, &daemon);
+        // Nothing but the interfaces had lost them.
+        assert_alive(&mut held);
+    }
 }
 
 #[test]

@@ -77,6 +77,20 @@ impl Agent {
         Ok(())
     }
 
+    /// Forgets attachments that somebody else has ended; whether there were any.
+    pub(super) fn forget_lost(&mut self) -> Result<bool, FastPathError> {
+        let lost = self.kernel.forget_lost()?;
+        for ifindex in &lost {
+            if let Some(interface) = self.interfaces.remove(ifindex) {
+                tracing::warn!(
+                    "interface {}: somebody has detached the kernel program, it is attached again",
+                    interface.name
+                );
+            }
+        }
+        Ok(!lost.is_empty())
+    }
+
     /// What is known of each interface that the program is wanted on.
     fn candidates(&mut self, view: &View, wanted: &BTreeSet<u32>) -> Vec<Candidate> {
         let config = &self.config.global.fast_path;

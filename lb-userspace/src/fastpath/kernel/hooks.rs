@@ -13,7 +13,7 @@ use aya::programs::{
 };
 
 use super::{
-    super::{error::FastPathError, pins::Pins},
+    super::{error::FastPathError, pins::Pins, sys},
     programs::Programs,
 };
 
@@ -167,6 +167,18 @@ fn replace_filter(tc: &mut SchedClassifier, name: &str) -> Result<(), FastPathEr
     let id = tc.attach_to_link(filter(name)?)?;
     std::mem::forget(tc.take_link(id)?);
     Ok(())
+}
+
+/// Whether somebody else has detached what is pinned. A filter, which has no link, is not looked after.
+pub(super) fn is_lost(pins: &Pins, ifindex: u32, hook: Hook) -> bool {
+    match hook {
+        Hook::Xdp | Hook::XdpGeneric | Hook::Tcx => {
+            let path = pins.link(hook.name(), ifindex);
+            // A kernel that cannot be asked has said nothing.
+            sys::link_ifindex(&path).is_ok_and(|at| at == 0)
+        }
+        Hook::Clsact => false,
+    }
 }
 
 /// Detaches and removes the pin.
