@@ -73,7 +73,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rules", &["watched", "percent"]),
     ("topology", &["config", "rules", "tls"]),
-    ("config", &["watched", "rules", "tls", "capabilities"]),
+    (
+        "config",
+        &["watched", "rules", "tls", "capabilities", "accounts"],
+    ),
     ("wire", &["config", "tls"]),
     ("tls", &["watched"]),
 ];

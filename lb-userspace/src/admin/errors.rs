@@ -156,16 +156,7 @@ fn dump(out: &mut String, bytes: &[u8]) {
 /// `27/Nov/2026:03:39:14.172`, local time.
 fn date(at: SystemTime) -> String {
     let at = Calendar::local(at);
-    format!(
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}.{:03}",
-        at.day,
-        at.month_name(),
-        at.year,
-        at.hour,
-        at.minute,
-        at.second,
-        at.millisecond
-    )
+    format!("{}.{:03}", at.clf(), at.millisecond)
 }
 
 #[cfg(test)]

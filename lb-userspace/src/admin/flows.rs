@@ -61,10 +61,8 @@ pub fn packet(row: &TraceRow) -> String {
         _ => String::new(),
     };
     format!(
-        "{:02}:{:02}:{:02}.{:03} {} {} {} > {} {} {} bytes{flow}: {}: {} ({})",
-        time.hour,
-        time.minute,
-        time.second,
+        "{}.{:03} {} {} {} > {} {} {} bytes{flow}: {}: {} ({})",
+        time.time(),
         time.millisecond,
         row.interface,
         row.protocol,

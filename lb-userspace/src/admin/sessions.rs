@@ -155,16 +155,7 @@ fn age(seconds: u64) -> String {
 
 fn date(at: SystemTime) -> String {
     let at = Calendar::local(at);
-    format!(
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}.{:06}",
-        at.day,
-        at.month_name(),
-        at.year,
-        at.hour,
-        at.minute,
-        at.second,
-        u32::from(at.millisecond) * 1000
-    )
+    format!("{}.{:06}", at.clf(), u32::from(at.millisecond) * 1000)
 }
 
 async fn shut_down(sessions: &Sessions, word: Option<&&str>) -> Result<String, String> {

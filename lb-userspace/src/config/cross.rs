@@ -236,6 +236,11 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         }
     }
     if mode == Mode::Tcp {
+        if let Some(stats) = &backend.stats {
+            let message = format!("`stats` needs mode http, `{name}` is in mode tcp");
+            let mend = "remove it; `stats` of the whole file has a port of its own";
+            found.push(Diagnostic::error(stats.span, message).mend(mend));
+        }
         if let Some(cookie) = &own.cookie {
             found.push(
                 Diagnostic::error(

@@ -219,7 +219,7 @@ pub(super) struct ServerKeys {
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
-    pub(super) proxy_options: Option<ProxyOptions>,
+    pub(super) proxy_options: Option<Spanned<ProxyOptions>>,
     pub(super) agent_check: Option<HealthCheck>,
     /// The inner `None` is `false`.
     pub(super) resolve: Option<Spanned<Option<Resolve>>>,

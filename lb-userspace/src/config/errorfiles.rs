@@ -196,11 +196,7 @@ fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Pag
             let name = HeaderName::from_bytes(e.key.as_bytes()).ok();
             match name.filter(|name| !is_framing(name)) {
                 Some(name) => {
-                    let nodes = match &e.value.kind {
-                        Kind::Sequence(nodes) => nodes.as_slice(),
-                        _ => std::slice::from_ref(&e.value),
-                    };
-                    for node in nodes {
+                    for node in d.one_or_more(&e.value) {
                         match field(d, &e.key, node) {
                             Some(value) => _ = headers.append(&name, value),
                             None => good = false,

@@ -23,8 +23,6 @@ use super::{
     units::Problem,
 };
 
-/// `local0`, HAProxy's usual choice.
-const DEFAULT_FACILITY: u8 = 16;
 /// `notice`: without `log`, changes of state go to standard error and requests do not.
 const STDERR_LEVEL: u8 = 5;
 /// The admin socket where the file says nothing else.
@@ -48,7 +46,7 @@ impl Default for Global {
             health_file: None,
             log: vec![LogTarget::new(
                 LogDestination::Stderr,
-                DEFAULT_FACILITY,
+                logging::DEFAULT_FACILITY,
                 STDERR_LEVEL,
                 LogFormat::Text,
             )],

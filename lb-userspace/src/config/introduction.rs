@@ -3,7 +3,10 @@
 use super::{
     address,
     decode::Decoder,
+    diagnostic::Diagnostic,
+    draft::{Draft, ServerKeys},
     model::{AcceptProxy, Introduced, ProxyOptions, ProxyVersion},
+    resolve::default_server,
     source::Spanned,
     tree::{Entry, Kind},
 };
@@ -60,8 +63,34 @@ pub(super) fn send_proxy(
         .map(|version| Spanned::new(version, entry.key_span))
 }
 
+/// Says of `proxy_v2_options` that there is no header to tell it.
+pub(super) fn check(draft: &Draft, found: &mut Vec<Diagnostic>) {
+    for backend in &draft.backends {
+        let own = &backend.proxy;
+        let default = default_server(
+            own.default_server.clone(),
+            own.on_marked_down,
+            &draft.defaults,
+        );
+        let tells = |keys: &ServerKeys| {
+            let version = keys.send_proxy.or(default.send_proxy);
+            version.is_some_and(|version| version.value == Some(ProxyVersion::V2))
+        };
+        let all = || backend.servers.iter().map(|server| &server.keys);
+        let idle = all().filter(|keys| !tells(keys));
+        let of_all = [&own.default_server].into_iter();
+        let idle = idle.chain(of_all.filter(|_| !all().any(tells)));
+        let options = idle.filter_map(|keys| keys.proxy_options);
+        for options in options.filter(|options| options.value != ProxyOptions::default()) {
+            let message = "`proxy_v2_options` has no effect without `send_proxy: v2`";
+            let mend = "write that beside it, or remove it";
+            found.push(Diagnostic::error(options.span, message).mend(mend));
+        }
+    }
+}
+
 /// `proxy_v2_options`: what a header of version 2 tells besides the ends.
-pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> ProxyOptions {
+pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> Spanned<ProxyOptions> {
     type Option = fn(&mut ProxyOptions) -> &mut bool;
     let choices: [(&str, Option); 6] = [
         ("ssl", |of| &mut of.ssl),
@@ -79,7 +108,7 @@ pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> ProxyOptions {
     }
     // The others are told of TLS.
     options.ssl |= options.cert_cn || options.ssl_cipher;
-    options
+    Spanned::new(options, entry.key_span)
 }
 
 /// `send_proxy` of a check.

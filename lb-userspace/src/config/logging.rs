@@ -17,17 +17,21 @@ use super::{
 };
 use crate::rules::{LogLevel, suggest};
 
-/// HAProxy's names of syslog facilities, in the order of their numbers.
+/// HAProxy's names of the syslog facilities, by number (RFC 5424 §6.2.1).
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "auth2",
     "ftp", "ntp", "audit", "alert", "cron2", "local0", "local1", "local2", "local3", "local4",
     "local5", "local6", "local7",
 ];
-const DEFAULT_FACILITY: u8 = 16;
+/// `local0`, HAProxy's usual choice.
+pub(super) const DEFAULT_FACILITY: u8 = 16;
+/// HAProxy's names of the syslog severities, by number.
 const LEVELS: [&str; 8] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
 ];
+/// `debug`: as in HAProxy, a target without a level gets everything.
 const ALL_LEVELS: u8 = 7;
+/// Syslog over UDP (RFC 5426 §3.3).
 const SYSLOG_PORT: u16 = 514;
 /// What fits a datagram.
 const LONGEST: usize = 65_000;
@@ -171,10 +175,6 @@ pub(super) fn sessions(
         off,
         level: None,
         to: log.as_ref().map_or(LogTo::GLOBAL, |log| log.to),
-        least: log.as_ref().map(|log| {
-            let levels = log.targets.iter().map(|target| target.level);
-            levels.max().unwrap_or(0)
-        }),
     };
     (options, log)
 }

@@ -264,6 +264,7 @@ fn decode(
             .any(|found| found.severity == Severity::Error);
         d.diagnostics.extend(cross::check(draft, broken));
         tracking::check(draft, &mut d.diagnostics);
+        introduction::check(draft, &mut d.diagnostics);
         if !broken {
             stick_table::check(&mut d, draft);
         }

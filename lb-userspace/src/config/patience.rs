@@ -27,5 +27,9 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec
         };
         found.extend(patience.map(|patience| (e.key_span, Edit::SetTimeout(of, patience))));
     }
+    if inner.entries().is_empty() {
+        let message = "`set_timeout` says of nothing how long it waits";
+        d.error(e.key_span, message, "write `server` or `tunnel` and a time");
+    }
     inner.finish(d, &[], &[]);
 }

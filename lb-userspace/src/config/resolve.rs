@@ -427,6 +427,9 @@ fn server(
             .map(speaks),
         tls: keys.tls.and_then(|tls| tls.value).map(speaks),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
-        proxy_options: keys.proxy_options.unwrap_or_default(),
+        proxy_options: keys
+            .proxy_options
+            .map(|options| options.value)
+            .unwrap_or_default(),
     }
 }

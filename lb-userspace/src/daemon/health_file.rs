@@ -1,7 +1,8 @@
 //! `global.health_file`: what `lb health` says, kept in a file for keepalived's `track_file`.
 //!
 //! The file holds a number, as `track_file` wants it: 0 while the data path forwards, 1 when it does not. It is replaced
-//! whole, so nobody reads half of one, and written over if the disk is full. A process that is killed leaves it as it was: `track_process` watches for that.
+//! whole, so nobody reads half of one, and written over if the disk is full. A process that is killed leaves it as it was:
+//! `track_process` watches for that.
 
 use std::{io, path::Path, time::Duration};
 

@@ -10,7 +10,7 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-use super::{certificate::distinguished_name, error::TlsError, files};
+use super::{certificate::distinguished_name, error::TlsError, files, session::hex};
 
 /// The lines that describe the certificate in `pem`, which is what the file at `path` is taken to hold.
 ///
@@ -71,19 +71,13 @@ fn algorithm(certificate: &X509Certificate<'_>) -> String {
 
 /// `Nov 27 15:06:32 2026 GMT`
 fn date(time: &ASN1Time) -> String {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
     let at = time.to_datetime();
-    let month = MONTHS[usize::from(u8::from(at.month())) - 1];
+    let month = at.month().to_string();
+    let month = month.get(..3).unwrap_or(&month);
     let (hour, minute, second) = at.to_hms();
     format!(
         "{month} {:>2} {hour:02}:{minute:02}:{second:02} {} GMT",
         at.day(),
         at.year()
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }

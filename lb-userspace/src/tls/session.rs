@@ -133,7 +133,8 @@ fn utc(time: x509_parser::time::ASN1Time) -> Option<String> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In capital letters, as openssl does.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 

@@ -59,9 +59,7 @@ impl Asking {
                 .map(|key| hash(backend.hashing, key)),
         }
     }
-}
 
-impl Asking {
     /// A connection of `client` to `backend` that has brought `bytes` so far.
     pub fn of_bytes(client: Peer, backend: &model::Backend, bytes: &[u8]) -> Self {
         let name = backend.balance_arguments.name.as_bytes();

@@ -50,11 +50,8 @@ impl Server {
 
     /// Whether others follow it.
     pub fn is_followed(&self) -> bool {
-        let followers = self.links.followers.get().into_iter().flatten();
-        followers
-            .filter(|(_, follower)| follower.strong_count() > 0)
-            .count()
-            > 0
+        let mut followers = self.links.followers.get().into_iter().flatten();
+        followers.any(|(_, follower)| follower.strong_count() > 0)
     }
 
     /// Whether nothing goes there because an operator will have it so, here or at a server that it follows, or because

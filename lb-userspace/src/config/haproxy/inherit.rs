@@ -4,7 +4,10 @@ use super::{
     says::Says,
     value::{Map, Value, What},
 };
-use crate::config::source::Span;
+use crate::config::{
+    model::{Balance, HashType, has_fixed_weights},
+    source::Span,
+};
 
 /// How long a request's head may take without `timeout http-request`: as long as a client may be silent, while lb has
 /// a time of its own for it.
@@ -60,44 +63,50 @@ pub(super) fn less(map: &mut Map, common: Option<&(Map, Span)>) {
 
 /// Takes out of a server what has no effect in its backend: HAProxy takes no notice of that, lb would refuse it.
 pub(super) fn without_idle(keys: &mut Map, backend: &Map, has_cookie: bool, says: &mut Says) {
-    let of = |key: &str| backend.get(key).and_then(Value::as_text);
-    let balance = of("balance").unwrap_or_default().split(' ').next();
-    let fixed = match balance {
-        Some("source" | "uri" | "url_param" | "hdr") => {
-            !of("hash_type").is_some_and(|text| text.starts_with("consistent"))
-        }
-        balance => balance == Some("static-rr"),
-    };
+    let (balance, hash_type) = balancing(backend);
+    let introduces = keys.get("send_proxy").and_then(Value::as_text) == Some("v2");
     let mut idle = |key: &str, why: &str| {
         if let Some(value) = keys.get(key) {
-            let message = format!("`{key}` has no effect {why}, as in HAProxy");
+            let word = key.replace('_', "-");
+            let message = format!("`{word}` has no effect {why}, as in HAProxy");
             says.warn(value.span, message);
             keys.remove(key);
         }
     };
-    if fixed {
-        idle(
-            "slowstart",
-            "where each step would move clients to other servers",
-        );
+    if has_fixed_weights(balance, hash_type) {
+        let why = match balance.has_hash_type() {
+            true => "where each step would move clients to other servers",
+            false => "where weights are fixed or have no effect",
+        };
+        idle("slowstart", why);
     }
     if !has_cookie {
         idle("cookie", "without a `cookie` of the backend");
+    }
+    if !introduces {
+        idle("proxy_v2_options", "without `send-proxy-v2`");
     }
 }
 
 /// Takes out how hashes are made where none is: HAProxy takes no notice of that, lb would refuse it.
 pub(super) fn without_idle_hash(map: &mut Map) {
-    let balance = map
-        .get("balance")
-        .and_then(Value::as_text)
-        .unwrap_or_default();
-    let hashes = ["source", "uri", "url_param", "hdr"];
-    if !hashes
-        .iter()
-        .any(|name| balance.split(' ').next() == Some(*name))
-    {
+    if !balancing(map).0.has_hash_type() {
         map.remove("hash_type");
         map.remove("hash_balance_factor");
     }
+}
+
+/// How a backend balances. What is misspelt is told of by whoever reads the value.
+fn balancing(backend: &Map) -> (Balance, HashType) {
+    let word = |key: &str| {
+        let text = backend.get(key).and_then(Value::as_text);
+        text.and_then(|text| text.split(' ').next())
+    };
+    let mut all = Balance::ALL.into_iter();
+    let balance = all.find(|balance| word("balance") == Some(balance.name()));
+    let hash_type = match word("hash_type") {
+        Some("consistent") => HashType::Consistent,
+        _ => HashType::MapBased,
+    };
+    (balance.unwrap_or(Balance::RoundRobin), hash_type)
 }

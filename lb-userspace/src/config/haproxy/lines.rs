@@ -133,7 +133,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
                         ours.trim().to_owned(),
                         Span::at(number, indent + 1, text.trim().chars().count()),
                     )),
-                    None => waiting.push(comment.trim().to_owned()),
+                    None => waiting.push(remark(&comment)),
                 }
             }
             continue;
@@ -154,7 +154,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
             found.above.insert(number, std::mem::take(&mut waiting));
         }
         if let Some(comment) = cut.comment {
-            found.beside.insert(number, comment.trim().to_owned());
+            found.beside.insert(number, remark(&comment));
         }
         let line = Line { words: cut.words };
         if section_is_global(&found.lines, &line) {
@@ -169,6 +169,12 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
         );
     }
     found
+}
+
+/// A comment as YAML can have it.
+fn remark(comment: &str) -> String {
+    let text = comment.chars().filter(|c| *c == '\t' || !c.is_control());
+    text.collect::<String>().trim().to_owned()
 }
 
 /// Whether a line is one of `global`.

@@ -4,6 +4,7 @@ use super::{Options, import};
 use crate::config::{self, Config, Source};
 
 mod checks;
+mod idle;
 mod logs;
 mod meaning;
 mod names;

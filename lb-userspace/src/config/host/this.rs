@@ -3,49 +3,19 @@
 use std::{ffi::CString, fs, ops::RangeInclusive, path::Path};
 
 use super::Host;
+use crate::accounts;
 
 /// The host that this process runs on.
 #[derive(Debug, Clone, Copy)]
 pub struct ThisHost;
 
-/// Whether it is the number of a user or a group, which need no name.
-fn is_number(name: &str) -> bool {
-    name.parse::<u32>().is_ok()
-}
-
 impl Host for ThisHost {
     fn has_user(&self, name: &str) -> bool {
-        if is_number(name) {
-            return true;
-        }
-        let Ok(name) = CString::new(name) else {
-            return false;
-        };
-        // SAFETY: passwd is plain old data of pointers and integers, for which zero is a value.
-        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        look_up(|buffer, size| {
-            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
-            unsafe { libc::getpwnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
-        });
-        !found.is_null()
+        accounts::user(name).is_some()
     }
 
     fn has_group(&self, name: &str) -> bool {
-        if is_number(name) {
-            return true;
-        }
-        let Ok(name) = CString::new(name) else {
-            return false;
-        };
-        // SAFETY: group is plain old data of pointers and integers, for which zero is a value.
-        let mut entry: libc::group = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        look_up(|buffer, size| {
-            // SAFETY: the name ends in NUL, `buffer` has `size` bytes, and all of them outlive the call.
-            unsafe { libc::getgrnam_r(name.as_ptr(), &mut entry, buffer, size, &mut found) }
-        });
-        !found.is_null()
+        accounts::group(name).is_some()
     }
 
     fn has_interface(&self, name: &str) -> bool {
@@ -123,18 +93,6 @@ fn total_memory(meminfo: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
-}
-
-/// Calls one of the `*nam_r` functions with a buffer that is large enough.
-fn look_up(mut call: impl FnMut(*mut libc::c_char, usize) -> libc::c_int) {
-    let mut size = 1 << 10;
-    while size <= 1 << 20 {
-        let mut buffer = vec![0; size];
-        if call(buffer.as_mut_ptr(), size) != libc::ERANGE {
-            return;
-        }
-        size *= 4;
-    }
 }
 
 /// Local ports of the sockets in a state, of a table as /proc/net/tcp and /proc/net/udp have it.

@@ -135,8 +135,6 @@ pub struct LogOptions {
     pub level: Option<LogLevel>,
     /// Where its line goes.
     pub to: LogTo,
-    /// The least severe level that anybody there takes, if these are targets of its own.
-    pub least: Option<u8>,
 }
 
 /// Whose targets a line goes to: a proxy's, or those of `global`. A proxy is known by a number made of its name, so that what

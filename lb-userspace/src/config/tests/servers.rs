@@ -39,6 +39,32 @@ backends:
         ],
     },
     Case {
+        name: "introductions, and statistics where there are no requests",
+        text: r#"frontends:
+  web: { mode: http, bind: "*:80", default_backend: app, rules: [{ set_timeout: {} }] }
+  raw: { mode: tcp, bind: "*:81", default_backend: raw }
+backends:
+  app:
+    mode: http
+    default_server: { send_proxy: v2, proxy_v2_options: crc32c }
+    servers:
+      - { name: s1, address: "192.0.2.1:80", proxy_v2_options: ssl }
+      - { name: s2, address: "192.0.2.2:80", proxy_v2_options: ssl, send_proxy: v1 }
+  raw:
+    mode: tcp
+    stats: { uri: /stats }
+    default_server: { proxy_v2_options: [ssl, crc32c] }
+    servers:
+      - { name: s1, address: "192.0.2.1:80" }
+"#,
+        found: &[
+            "2:68 error: `set_timeout` says of nothing how long it waits => write `server` or `tunnel` and a time",
+            "10:46 error: `proxy_v2_options` has no effect without `send_proxy: v2` => write that beside it, or remove it",
+            "13:5 error: `stats` needs mode http, `raw` is in mode tcp => remove it; `stats` of the whole file has a port of its own",
+            "14:23 error: `proxy_v2_options` has no effect without `send_proxy: v2` => write that beside it, or remove it",
+        ],
+    },
+    Case {
         name: "names",
         text: r#"resolvers:
   none: {}

@@ -1,10 +1,9 @@
 //! `lb upgrade`: another process of lb, of another version as a rule, takes this one's place, and nobody notices.
 //!
 //! The running process starts the new one and tells it all that it needs by a pair of sockets ([`channel`]): first what is
-//! listened on, then, once the new one has all that may be refused, its state. Once the
-//! kernel path is the new one's own, the old one stops doing what only one may do, lets the new one begin with that, and
-//! leaves the sockets to it: only then, when nothing can come between any more, does the new one accept. What the old one has
-//! accepted it serves to the end.
+//! listened on, then, once the new one has all that may be refused, its state. Once the kernel path is the new one's own,
+//! the old one stops doing what only one may do, lets the new one begin with that, and leaves the sockets to it: only then,
+//! when nothing can come between any more, does the new one accept. What the old one has accepted it serves to the end.
 //!
 //! Whatever goes wrong before that, the new process is ended and the old one goes on: [`give`] is the old one's part,
 //! [`take`] the new one's, [`last`] what is left of the old one.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    fmt::{self, Display},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -58,6 +59,39 @@ impl Calendar {
             millisecond,
             ..break_down(seconds, 0)
         }
+    }
+
+    /// `23/Nov/2026:02:30:20`, as HAProxy's lines have it.
+    pub fn clf(&self) -> impl Display {
+        let (day, month, year, time) = (self.day, self.month_name(), self.year, self.time());
+        fmt::from_fn(move |f| write!(f, "{day:02}/{month}/{year:04}:{time}"))
+    }
+
+    /// `2026-11-23`
+    pub fn date(&self) -> impl Display {
+        let Self {
+            year, month, day, ..
+        } = *self;
+        fmt::from_fn(move |f| write!(f, "{year:04}-{:02}-{day:02}", month + 1))
+    }
+
+    /// `02:30:20`
+    pub fn time(&self) -> impl Display {
+        let Self {
+            hour,
+            minute,
+            second,
+            ..
+        } = *self;
+        fmt::from_fn(move |f| write!(f, "{hour:02}:{minute:02}:{second:02}"))
+    }
+
+    /// `+01:00`, or with nothing for a colon `+0100`.
+    pub fn zone(&self, colon: &'static str) -> impl Display {
+        let sign = if self.offset < 0 { '-' } else { '+' };
+        let minutes = self.offset.unsigned_abs() / 60;
+        let (hours, minutes) = (minutes / 60, minutes % 60);
+        fmt::from_fn(move |f| write!(f, "{sign}{hours:02}{colon}{minutes:02}"))
     }
 
     /// The English abbreviation of the month.
@@ -118,5 +152,21 @@ mod tests {
         assert_eq!(now.millisecond, 490);
         assert_eq!((now.second + 1) % 60, next.second);
         assert_eq!(now.year, 2026);
+    }
+
+    #[test]
+    fn its_parts_are_written_in_each_way() {
+        let at = Calendar {
+            offset: -(3 * 3600 + 1800),
+            ..Calendar::utc(UNIX_EPOCH + Duration::from_secs(1_795_739_494))
+        };
+        assert_eq!(at.clf().to_string(), "27/Nov/2026:00:31:34");
+        assert_eq!(at.date().to_string(), "2026-11-27");
+        assert_eq!(at.time().to_string(), "00:31:34");
+        assert_eq!(at.zone(":").to_string(), "-03:30");
+        assert_eq!(
+            Calendar { offset: 3600, ..at }.zone("").to_string(),
+            "+0100"
+        );
     }
 }

@@ -391,29 +391,12 @@ fn since_epoch(at: SystemTime) -> Duration {
 /// `23/Nov/2026:02:30:20 +0100`
 fn local(out: &mut impl Write, at: SystemTime) -> fmt::Result {
     let at = Calendar::local(at);
-    let minutes = at.offset.abs() / 60;
-    let sign = if at.offset < 0 { '-' } else { '+' };
-    seconds(out, &at)?;
-    write!(out, " {sign}{:02}{:02}", minutes / 60, minutes % 60)
+    write!(out, "{} {}", at.clf(), at.zone(""))
 }
 
 /// `23/Nov/2026:01:30:20 +0000`
 fn utc(out: &mut impl Write, at: SystemTime) -> fmt::Result {
-    seconds(out, &Calendar::utc(at))?;
-    out.write_str(" +0000")
-}
-
-fn seconds(out: &mut impl Write, at: &Calendar) -> fmt::Result {
-    write!(
-        out,
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}",
-        at.day,
-        at.month_name(),
-        at.year,
-        at.hour,
-        at.minute,
-        at.second
-    )
+    write!(out, "{} +0000", Calendar::utc(at).clf())
 }
 
 #[cfg(test)]

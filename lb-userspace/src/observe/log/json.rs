@@ -167,25 +167,13 @@ impl<'a> Access<'a> {
     }
 }
 
-fn captured_fields<'a>(common: &Common<'a>, side: Side) -> Vec<Option<Cow<'a, str>>> {
+fn captured_fields(common: &Common<'_>, side: Side) -> Vec<Option<String>> {
     let Some(captured) = common.extra.captured else {
         return Vec::new();
     };
-    let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-    match captured.all(side) {
-        Cow::Borrowed(all) => {
-            let texts = all.iter();
-            texts
-                .map(|text| text.as_deref().map(String::from_utf8_lossy))
-                .collect()
-        }
-        Cow::Owned(all) => {
-            let texts = all.iter();
-            texts
-                .map(|text| text.as_deref().map(|text| lossy(text).into()))
-                .collect()
-        }
-    }
+    let text = |kept: &[u8]| String::from_utf8_lossy(kept).into_owned();
+    let all = captured.all(side);
+    all.iter().map(|kept| kept.as_deref().map(text)).collect()
 }
 
 fn captured_cookie<'a>(common: &Common<'a>, side: Side) -> Option<Cow<'a, str>> {
@@ -196,24 +184,13 @@ fn captured_cookie<'a>(common: &Common<'a>, side: Side) -> Option<Cow<'a, str>> 
 /// `2026-11-23T02:30:20.251+01:00` (RFC 3339), local time.
 fn rfc3339(at: SystemTime) -> String {
     let at = Calendar::local(at);
-    let mut out = String::with_capacity(29);
-    let minutes = at.offset / 60;
-    // A String takes everything.
-    let _ = write!(
-        out,
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}{}{:02}:{:02}",
-        at.year,
-        at.month + 1,
-        at.day,
-        at.hour,
-        at.minute,
-        at.second,
+    format!(
+        "{}T{}.{:03}{}",
+        at.date(),
+        at.time(),
         at.millisecond,
-        if minutes < 0 { '-' } else { '+' },
-        minutes.abs() / 60,
-        minutes.abs() % 60,
-    );
-    out
+        at.zone(":")
+    )
 }
 
 /// Strings, numbers and options always encode, so that an error cannot arise; it would leave an empty line.

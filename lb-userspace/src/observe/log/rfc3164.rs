@@ -2,7 +2,7 @@
 //! one of HAProxy's other formats.
 
 use std::{
-    fmt::Write,
+    fmt::{self, Display, Write},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -86,66 +86,37 @@ impl Front {
             LogFormat::Raw => Ok(()),
             LogFormat::Priority => write!(out, "<{priority}>"),
             LogFormat::Short => write!(out, "<{severity}>"),
-            LogFormat::Timed => write!(out, "<{severity}>{} ", Iso(at, micros)),
-            LogFormat::Iso => write!(out, "{} ", Iso(at, micros)),
+            LogFormat::Timed => write!(out, "<{severity}>{} ", iso(&at, micros)),
+            LogFormat::Iso => write!(out, "{} ", iso(&at, micros)),
             LogFormat::Rfc5424 => write!(
                 out,
                 "<{priority}>1 {} {} {tag} {pid} - - ",
-                Iso(at, micros),
+                iso(&at, micros),
                 host.unwrap_or("-")
             ),
             LogFormat::Rfc3164 => write!(
                 out,
                 "<{priority}>{} {} {tag}[{pid}]: ",
-                Bsd(at),
+                bsd(&at),
                 host.unwrap_or("localhost")
             ),
             LogFormat::Local | LogFormat::Text | LogFormat::Json => {
-                write!(out, "<{priority}>{} {tag}[{pid}]: ", Bsd(at))
+                write!(out, "<{priority}>{} {tag}[{pid}]: ", bsd(&at))
             }
         };
     }
 }
 
 /// `Nov 27 15:08:11`
-struct Bsd(Calendar);
-
-impl std::fmt::Display for Bsd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at = &self.0;
-        write!(
-            f,
-            "{} {:2} {:02}:{:02}:{:02}",
-            at.month_name(),
-            at.day,
-            at.hour,
-            at.minute,
-            at.second
-        )
-    }
+fn bsd(at: &Calendar) -> impl Display {
+    let (month, day, time) = (at.month_name(), at.day, at.time());
+    fmt::from_fn(move |f| write!(f, "{month} {day:2} {time}"))
 }
 
 /// `2026-11-27T15:08:14.325611+00:00`, as HAProxy writes it.
-struct Iso(Calendar, u32);
-
-impl std::fmt::Display for Iso {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self(at, micros) = self;
-        let sign = if at.offset < 0 { '-' } else { '+' };
-        let minutes = at.offset.unsigned_abs() / 60;
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{micros:06}{sign}{:02}:{:02}",
-            at.year,
-            at.month + 1,
-            at.day,
-            at.hour,
-            at.minute,
-            at.second,
-            minutes / 60,
-            minutes % 60
-        )
-    }
+fn iso(at: &Calendar, micros: u32) -> impl Display {
+    let (date, time, zone) = (at.date(), at.time(), at.zone(":"));
+    fmt::from_fn(move |f| write!(f, "{date}T{time}.{micros:06}{zone}"))
 }
 
 /// Appends `message` so that it stays one line, and ends it.

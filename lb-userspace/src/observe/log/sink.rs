@@ -3,12 +3,14 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
         mpsc::{self, Receiver, SyncSender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
     time::{Duration, Instant, SystemTime},
 };
+
+use arc_swap::ArcSwap;
 
 use super::{
     custom::{self, Facts},
@@ -16,7 +18,7 @@ use super::{
     level::Level,
     record::{Common, HttpRecord, TcpRecord},
     target::{Target, TargetError},
-    targets::Targets,
+    targets::{Forms, Targets, Wanted},
     tcplog,
     termination::Cause,
 };
@@ -60,12 +62,8 @@ pub struct Sink {
 
 #[derive(Debug)]
 struct Shared {
-    /// Least severe level that a text target wants; -1 if there is none.
-    text_level: AtomicI16,
-    /// The same for JSON targets.
-    json_level: AtomicI16,
-    /// Whether a proxy's own target wants JSON.
-    json: AtomicBool,
+    /// What anybody takes of whose lines: no others are made.
+    wanted: ArcSwap<Wanted>,
     /// What lines go to from now on, until the thread has taken it.
     next: Mutex<Option<Targets>>,
     stop: AtomicBool,
@@ -100,13 +98,7 @@ impl Sink {
     pub fn retarget(&self, targets: Opened) {
         let next = self.shared.next.lock();
         *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.targets);
-        self.shared
-            .text_level
-            .store(targets.text_level, Ordering::Relaxed);
-        self.shared
-            .json_level
-            .store(targets.json_level, Ordering::Relaxed);
-        self.shared.json.store(targets.json, Ordering::Relaxed);
+        self.shared.wanted.store(Arc::new(targets.wanted));
     }
 
     /// Logs a finished request.
@@ -197,27 +189,11 @@ impl Sink {
             Some(LogLevel::Is(level)) => Level::of(level),
             None => Level::Err,
         };
-        if options.least.is_some_and(|least| level as u8 > least) {
-            return false;
-        }
-        let wanted = self.wanted(options.to, level);
-        wanted.text || wanted.json
+        self.wanted(options.to, level) != Forms::default()
     }
 
-    /// In which forms a line is wanted. A proxy's own targets are known to the thread alone: what none of them takes is
-    /// dropped there.
-    fn wanted(&self, to: LogTo, level: Level) -> Wanted {
-        let of = |limit: &AtomicI16| level as i16 <= limit.load(Ordering::Relaxed);
-        if to == LogTo::GLOBAL {
-            return Wanted {
-                text: of(&self.shared.text_level),
-                json: of(&self.shared.json_level),
-            };
-        }
-        Wanted {
-            text: true,
-            json: of(&self.shared.json_level) || self.shared.json.load(Ordering::Relaxed),
-        }
+    fn wanted(&self, to: LogTo, level: Level) -> Forms {
+        self.shared.wanted.load().of(to, level)
     }
 
     fn access(
@@ -227,8 +203,7 @@ impl Sink {
         json: impl FnOnce() -> String,
     ) {
         let wanted = self.wanted(options.to, level);
-        let taken = options.least.is_none_or(|least| level as u8 <= least);
-        if !taken || (!wanted.text && !wanted.json) {
+        if wanted == Forms::default() {
             return;
         }
         self.push(Line {
@@ -263,19 +238,11 @@ impl Sink {
     }
 }
 
-/// In which forms a line is wanted.
-struct Wanted {
-    text: bool,
-    json: bool,
-}
-
 /// Targets that are open, and nothing yet that writes to them.
 #[derive(Debug)]
 pub struct Opened {
     targets: Targets,
-    json: bool,
-    text_level: i16,
-    json_level: i16,
+    wanted: Wanted,
 }
 
 impl Opened {
@@ -303,22 +270,9 @@ impl Opened {
         } else {
             targets
         };
-        let wanted = |json| {
-            targets
-                .iter()
-                .filter(|target| (target.format == LogFormat::Json) == json)
-                .map(|target| i16::from(target.level))
-                .max()
-                .unwrap_or(-1)
-        };
         Ok(Self {
             targets: Targets::open(targets, proxies)?,
-            json: proxies
-                .iter()
-                .flat_map(|proxy| &proxy.targets)
-                .any(|target| target.format == LogFormat::Json),
-            text_level: wanted(false),
-            json_level: wanted(true),
+            wanted: Wanted::new(targets, proxies),
         })
     }
 
@@ -328,9 +282,7 @@ impl Opened {
     /// There is no thread to be had.
     pub fn start(self) -> Result<(Sink, Writer), StartError> {
         let shared = Arc::new(Shared {
-            text_level: AtomicI16::new(self.text_level),
-            json_level: AtomicI16::new(self.json_level),
-            json: AtomicBool::new(self.json),
+            wanted: ArcSwap::from_pointee(self.wanted),
             next: Mutex::new(None),
             stop: AtomicBool::new(false),
             idle: AtomicBool::new(false),

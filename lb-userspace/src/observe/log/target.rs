@@ -220,15 +220,10 @@ pub(super) fn stamp(out: &mut String, at: SystemTime, level: Level) {
     // A String takes everything.
     let _ = write!(
         out,
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03} {:7} ",
-        at.year,
-        at.month + 1,
-        at.day,
-        at.hour,
-        at.minute,
-        at.second,
+        "{} {}.{:03} {level:7} ",
+        at.date(),
+        at.time(),
         at.millisecond,
-        level
     );
 }
 

@@ -1,14 +1,72 @@
-//! All destinations, and which of them whose lines go to. Used by the log thread alone.
+//! All destinations, which of them whose lines go to, and what these take.
 
 use std::collections::HashMap;
 
 use super::{
+    level::Level,
     sink::Line,
     target::{Target, TargetError},
 };
-use crate::config::model::{LogSample, LogTarget, LogTo, ProxyLog};
+use crate::config::model::{LogFormat, LogSample, LogTarget, LogTo, ProxyLog};
 
-/// Open destinations. What several proxies say alike is open once.
+/// In which forms a line is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Forms {
+    pub(super) text: bool,
+    pub(super) json: bool,
+}
+
+/// What is wanted of whose lines, for those who make them.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    global: Least,
+    own: HashMap<LogTo, Least>,
+}
+
+/// The least severe levels that somebody's targets want, as text and as JSON; `None` if none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Least {
+    text: Option<u8>,
+    json: Option<u8>,
+}
+
+impl Least {
+    fn of(targets: &[LogTarget]) -> Self {
+        let of = |json| {
+            let form = |target: &&LogTarget| (target.format == LogFormat::Json) == json;
+            targets.iter().filter(form).map(|target| target.level).max()
+        };
+        Self {
+            text: of(false),
+            json: of(true),
+        }
+    }
+}
+
+impl Wanted {
+    pub(super) fn new(global: &[LogTarget], proxies: &[ProxyLog]) -> Self {
+        let own = proxies.iter();
+        Self {
+            global: Least::of(global),
+            own: own
+                .map(|proxy| (proxy.to, Least::of(&proxy.targets)))
+                .collect(),
+        }
+    }
+
+    /// Of a line of this level.
+    pub(super) fn of(&self, to: LogTo, level: Level) -> Forms {
+        // A proxy that is no more, or has none of its own, has those of `global`.
+        let least = self.own.get(&to).unwrap_or(&self.global);
+        let wanted = |least: Option<u8>| least.is_some_and(|least| level as u8 <= least);
+        Forms {
+            text: wanted(least.text),
+            json: wanted(least.json),
+        }
+    }
+}
+
+/// Open destinations, for the log thread alone. What several proxies say alike is open once.
 #[derive(Debug)]
 pub(super) struct Targets {
     open: Vec<Target>,
@@ -101,5 +159,37 @@ impl Targets {
             }
         }
         failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::LogDestination;
+
+    #[test]
+    fn lines_are_made_as_whoever_gets_them_wants_them() {
+        let target = |level, format| LogTarget::new(LogDestination::Stderr, 16, level, format);
+        let (text, json) = (
+            target(Level::Notice as u8, LogFormat::Iso),
+            target(Level::Info as u8, LogFormat::Json),
+        );
+        let own = |name, targets| ProxyLog {
+            to: LogTo::frontend(name),
+            targets,
+        };
+        let proxies = [own("json", vec![json]), own("none", Vec::new())];
+        let wanted = Wanted::new(&[text], &proxies);
+        let of = |to, level| {
+            let Forms { text, json } = wanted.of(to, level);
+            (text, json)
+        };
+        let frontend = LogTo::frontend;
+        assert_eq!(of(LogTo::GLOBAL, Level::Notice), (true, false));
+        assert_eq!(of(LogTo::GLOBAL, Level::Info), (false, false));
+        assert_eq!(of(frontend("other"), Level::Notice), (true, false));
+        assert_eq!(of(frontend("json"), Level::Info), (false, true));
+        assert_eq!(of(frontend("json"), Level::Debug), (false, false));
+        assert_eq!(of(frontend("none"), Level::Emerg), (false, false));
     }
 }

@@ -41,17 +41,7 @@ pub fn write(out: &mut impl Write, record: &TcpRecord<'_>) -> fmt::Result {
 /// `23/Nov/2026:02:30:20.251`, local time.
 pub(super) fn accept_date(out: &mut impl Write, at: SystemTime) -> fmt::Result {
     let at = Calendar::local(at);
-    write!(
-        out,
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}.{:03}",
-        at.day,
-        at.month_name(),
-        at.year,
-        at.hour,
-        at.minute,
-        at.second,
-        at.millisecond
-    )
+    write!(out, "{}.{:03}", at.clf(), at.millisecond)
 }
 
 /// A duration in whole milliseconds, or `-1` for a phase that was never reached.

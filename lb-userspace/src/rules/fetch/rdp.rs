@@ -18,10 +18,10 @@ pub enum Cookie<'a> {
 
 /// Looks in the first bytes of a connection for the cookie of this name, or for any where the name is empty.
 pub fn cookie<'a>(all: &'a [u8], name: &[u8]) -> Cookie<'a> {
-    let Some(rest) = all.get(BEFORE..).filter(|rest| rest.len() > LABEL.len()) else {
-        return Cookie::NotYet;
-    };
-    let Some((label, mut rest)) = rest.split_at_checked(LABEL.len()) else {
+    let both = all
+        .get(BEFORE..)
+        .and_then(|rest| rest.split_at_checked(LABEL.len()));
+    let Some((label, mut rest @ [_, ..])) = both else {
         return Cookie::NotYet;
     };
     if !label.eq_ignore_ascii_case(LABEL) {

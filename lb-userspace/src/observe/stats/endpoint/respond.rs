@@ -122,6 +122,11 @@ impl Endpoint {
         matches!(route, Route::Stats { .. }).then(|| self.answer(route, asked))
     }
 
+    /// Whether a request is for the page in one of its forms.
+    pub fn is_page(&self, uri: &Uri) -> bool {
+        matches!(self.route(uri), Route::Stats { .. })
+    }
+
     fn route(&self, uri: &Uri) -> Route {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         route(target, &self.config.uri)

@@ -82,13 +82,15 @@ fn page<'c>(
         return None;
     }
     let pages = client.worker.shared.statistics.get()?;
-    match backend {
-        None => pages.frontends.get(client.frontend().index)?.as_ref(),
-        Some(backend) => pages.backends.get(&*backend.name),
-    }
+    let endpoint = match backend {
+        None => pages.frontends.get(client.frontend().index)?.as_ref()?,
+        Some(backend) => pages.backends.get(&*backend.name)?,
+    };
+    // Rules of the page are none of what only begins like its address.
+    endpoint.is_page(&head.uri).then_some(endpoint)
 }
 
-/// The answer to a request for it; `None` if it is for something else.
+/// The answer to a request for it; `None` if there is nobody to give one any more.
 async fn answer(
     client: &Client,
     endpoint: &Arc<Endpoint>,
