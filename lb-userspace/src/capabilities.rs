@@ -50,7 +50,8 @@ impl Capability {
                 "to spare the verifier mispredicted branches, with which the kernel program is too complex for it"
             }
             Self::NetAdmin => {
-                "to load network programs, to attach them, to ask for neighbours and to reserve source ports"
+                "to load network programs, to attach them, to ask for neighbours and to reserve source ports; for sockets with \
+                 marks or addresses of others"
             }
             Self::NetRaw => {
                 "to end connections in the kernel by a reset, and to hear of packets too big for the way to servers of ipip"

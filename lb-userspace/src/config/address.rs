@@ -28,6 +28,7 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
             text: written.to_owned(),
             tls: None,
             accept_proxy: None,
+            sockets: Default::default(),
         });
     }
     let (transport, text) = match (text.strip_prefix("tcp:"), text.strip_prefix("udp:")) {
@@ -74,6 +75,7 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
         .to_owned(),
         tls: None,
         accept_proxy: None,
+        sockets: Default::default(),
     })
 }
 

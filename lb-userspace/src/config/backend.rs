@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    address, conditions, connections, cookie,
+    address, conditions, cookie,
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
@@ -11,8 +11,8 @@ use super::{
     forwarding::{self, ForwardingDraft},
     frontend, health, inspect, introduction,
     logging::{self, LogDraft},
-    model::{OnMarkedDown, Protocol},
-    resolvers, rules,
+    model::{Habits, OnMarkedDown, Protocol},
+    resolvers, rules, sockets,
     source::Spanned,
     stats, stick, stick_table,
     table::Table,
@@ -52,6 +52,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             rules: Vec::new(),
             sticks: Vec::new(),
             stats: None,
+            habits: Habits::default(),
             inspect: [None, None],
             errorfiles: None,
             servers: Vec::new(),
@@ -72,6 +73,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let rules = rules::decode(d, &mut table, &name.value, false);
     let stats = stats::of_proxy(d, &mut table, &name.value);
     let errorfiles = errorfiles::decode(d, &mut table);
+    let habits = sockets::habits(d, &mut table);
     // What is in the file is among `servers` by now.
     let from_file = table.take("servers_from").is_some();
     let servers = table.take("servers");
@@ -117,6 +119,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         rules,
         sticks,
         stats,
+        habits,
         inspect,
         errorfiles,
         servers,
@@ -241,7 +244,19 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
             d.number(&e.value, "`minconn`", 1..=u32::MAX)
                 .map(|least| Spanned::new(least, e.key_span))
         }),
-        source: connections::source(d, table),
+        source: sockets::source(d, table),
+        user_timeout: table
+            .take("user_timeout")
+            .and_then(|e| d.duration(&e.value, "`user_timeout`", Duration::from_millis(1))),
+        fast_open: table
+            .take("fast_open")
+            .and_then(|e| d.boolean(&e.value, "`fast_open`")),
+        sticks: table
+            .take("stick")
+            .and_then(|e| d.boolean(&e.value, "`stick`")),
+        max_reuse: table
+            .take("max_reuse")
+            .and_then(|e| d.number(&e.value, "`max_reuse`", 0..=u32::MAX)),
         on_marked_up: table.take("on_marked_up").and_then(|e| {
             let choices = [("shutdown-backup-sessions", true), ("none", false)];
             d.choice(&e.value, "`on_marked_up`", &choices, &[])

@@ -1,13 +1,12 @@
 //! `connection_mode`, `http_reuse`, `persist`, `all_backups`: how connections are kept and shared.
 
-use std::net::SocketAddr;
-
 use http::HeaderName;
 
 use super::{
-    actions, address, cookie,
+    actions, cookie,
     decode::Decoder,
     model::{ConnectionMode, Connections, Mode},
+    sockets::{self, Source},
     source::Spanned,
     table::Table,
 };
@@ -23,7 +22,8 @@ pub(super) struct ConnectionsDraft {
     abort_on_close: Option<Spanned<bool>>,
     pub(super) fullconn: Option<Spanned<u32>>,
     name_header: Option<Spanned<HeaderName>>,
-    source: Option<SocketAddr>,
+    prefer_last: Option<Spanned<bool>>,
+    source: Option<Source>,
 }
 
 /// `connection_mode`, which frontends have too.
@@ -75,26 +75,18 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsD
             let name = actions::header_name(d, &name, e.value.span)?;
             Some(Spanned::new(name, e.key_span))
         }),
-        source: source(d, table),
+        prefer_last: table.take("prefer_last_server").and_then(|e| {
+            let on = d.boolean(&e.value, "`prefer_last_server`")?;
+            Some(Spanned::new(on, e.key_span))
+        }),
+        source: sockets::source(d, table),
     }
-}
-
-/// `source`: an address of this host, perhaps with a port.
-pub(super) fn source(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<SocketAddr> {
-    let e = table.take("source")?;
-    let read = d.parsed(&e.value, "`source`", |text| {
-        if let Some(ip) = address::ip(text) {
-            return Ok((ip, 0).into());
-        }
-        address::endpoint(text)
-    });
-    read.map(|address| address.value)
 }
 
 impl ConnectionsDraft {
     /// Where connections to its servers come from, where they do not say so themselves.
-    pub(super) fn source(&self, defaults: &Self) -> Option<SocketAddr> {
-        self.source.or(defaults.source)
+    pub(super) fn source(&self, defaults: &Self) -> Option<Source> {
+        self.source.clone().or_else(|| defaults.source.clone())
     }
 
     /// Where keys stand that are about requests.
@@ -104,7 +96,9 @@ impl ConnectionsDraft {
         let name = self.name_header.as_ref();
         let name = name.map(|key| (key.span, "send_name_header"));
         let leave = self.abort_on_close.map(|key| (key.span, "abort_on_close"));
-        never.into_iter().chain(persist).chain(name).chain(leave)
+        let last = self.prefer_last.map(|key| (key.span, "prefer_last_server"));
+        let all = never.into_iter().chain(persist).chain(name);
+        all.chain(leave).chain(last)
     }
 
     /// Where the key stands that is about RDP.
@@ -131,6 +125,7 @@ impl ConnectionsDraft {
                 .or_else(|| defaults.rdp_cookie.clone())
                 .filter(|_| !http)
                 .map(|name| name.value),
+            prefer_last: value(self.prefer_last, defaults.prefer_last),
             abort_on_close: value(self.abort_on_close, defaults.abort_on_close),
             fullconn: self.fullconn.or(defaults.fullconn).map(|full| full.value),
             name_header: self

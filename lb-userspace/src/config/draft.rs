@@ -2,7 +2,7 @@
 //!
 //! `Option` means that the file is silent; spans are kept where a later check may have to point.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     connections::ConnectionsDraft,
@@ -10,10 +10,11 @@ use super::{
     logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck, InitAddr, Inspect, Metrics,
-        Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve,
-        RetryOn, Shows, Stats, StatsAdmin, UniqueId,
+        ErrorFiles, Forward, Global, Habits, HashType, Hashing, HealthCheck, InitAddr, Inspect,
+        Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion,
+        Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
     },
+    sockets::Source,
     source::{Span, Spanned},
     tls::Wanted,
 };
@@ -119,6 +120,8 @@ pub(super) struct TimeoutsDraft {
     pub(super) tarpit: Option<Duration>,
     pub(super) tunnel: Option<Duration>,
     pub(super) check: Option<Duration>,
+    pub(super) client_fin: Option<Duration>,
+    pub(super) server_fin: Option<Duration>,
 }
 
 /// One entry of `frontends:`.
@@ -148,6 +151,8 @@ pub(super) struct FrontendDraft {
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
+    pub(super) habits: Habits,
+    pub(super) h2_upgrade: Option<Spanned<bool>>,
     pub(super) monitor: Option<Spanned<Monitor>>,
     pub(super) stats: Option<Spanned<Stats>>,
     /// A backend was named, though perhaps in a way that could not be read.
@@ -176,6 +181,7 @@ pub(super) struct BackendDraft {
     pub(super) rules: Vec<RuleDraft>,
     pub(super) sticks: Vec<Spanned<Stick>>,
     pub(super) stats: Option<Spanned<Stats>>,
+    pub(super) habits: Habits,
     /// `inspect` and `inspect_response`.
     pub(super) inspect: [Option<Spanned<Inspect>>; 2],
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
@@ -206,7 +212,11 @@ pub(super) struct ServerKeys {
     pub(super) maxconn: Option<u32>,
     pub(super) max_queue: Option<Spanned<u32>>,
     pub(super) minconn: Option<Spanned<u32>>,
-    pub(super) source: Option<SocketAddr>,
+    pub(super) source: Option<Source>,
+    pub(super) user_timeout: Option<Duration>,
+    pub(super) fast_open: Option<bool>,
+    pub(super) sticks: Option<bool>,
+    pub(super) max_reuse: Option<u32>,
     pub(super) on_marked_up: Option<bool>,
     pub(super) backup: Option<bool>,
     pub(super) disabled: Option<bool>,
@@ -236,6 +246,10 @@ impl ServerKeys {
             max_queue: self.max_queue.or(other.max_queue),
             minconn: self.minconn.or(other.minconn),
             source: self.source.or(other.source),
+            user_timeout: self.user_timeout.or(other.user_timeout),
+            fast_open: self.fast_open.or(other.fast_open),
+            sticks: self.sticks.or(other.sticks),
+            max_reuse: self.max_reuse.or(other.max_reuse),
             on_marked_up: self.on_marked_up.or(other.on_marked_up),
             backup: self.backup.or(other.backup),
             disabled: self.disabled.or(other.disabled),

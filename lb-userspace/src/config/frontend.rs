@@ -10,7 +10,7 @@ use super::{
     draft::FrontendDraft,
     errorfiles, forwarding, inspect, introduction, log_format, logging,
     model::{Bind, Mode, Transport, UniqueId},
-    monitor, rules, sieve,
+    monitor, rules, sieve, sockets,
     source::Spanned,
     stats, stick_table,
     table::Table,
@@ -73,6 +73,11 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let monitor = monitor::decode(d, &mut table);
+    let habits = sockets::habits(d, &mut table);
+    let h2_upgrade = table.take("h2_upgrade").and_then(|e| {
+        let on = d.boolean(&e.value, "`h2_upgrade`")?;
+        Some(Spanned::new(on, e.key_span))
+    });
     // Whoever monitors is answered.
     let routes = routes || monitor.is_some();
     let stats = stats::of_proxy(d, &mut table, &name.value);
@@ -124,6 +129,8 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         errorfiles,
         unique_id,
         connection_mode,
+        habits,
+        h2_upgrade,
         monitor,
         stats,
         routes,
@@ -210,8 +217,9 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
             .take("accept_proxy")
             .and_then(|e| introduction::accept_proxy(d, e));
         unix::permissions(d, &mut table, &mut bind.value);
+        sockets::of_bind(d, &mut table, &mut bind.value);
     }
-    table.finish(d, &["interface", "transparent"], &[]);
+    table.finish(d, &[], &[]);
     if let Some(bind) = bind
         .as_ref()
         .filter(|bind| bind.value.transport == Transport::Udp && bind.value.has_preamble())

@@ -4,6 +4,7 @@ use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft, ServerDraft},
     resolve::default_server,
+    sockets::Source,
 };
 
 /// Tells of limits that limit nothing.
@@ -29,14 +30,13 @@ pub(super) fn check(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagn
         let keys = server.keys.clone().or(&defaults);
         let source = keys
             .source
+            .clone()
             .or(proxy.connections.source(&draft.defaults.proxy.connections));
-        if let (Some(source), Some(ip)) = (source, server.address.value.ip())
-            && source.is_ipv4() != ip.is_ipv4()
-        {
+        let strange = |source: &Source| source.stranger_to(&server.address.value);
+        if let Some(stranger) = source.as_ref().and_then(strange) {
             let message = format!(
-                "`{}` cannot be reached from `{}`, which is of another family",
+                "`{}` cannot be reached from `{stranger}`, which is of another family",
                 server.name.value,
-                source.ip()
             );
             found.push(
                 Diagnostic::error(server.address.span, message)

@@ -55,6 +55,7 @@ mod retry_on;
 mod rules;
 mod servers_from;
 mod sieve;
+mod sockets;
 mod source;
 mod stats;
 mod stick;

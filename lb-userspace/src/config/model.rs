@@ -22,6 +22,8 @@ mod names;
 mod prefix;
 mod retry_on;
 mod server;
+mod sockets;
+mod timeouts;
 
 pub use super::{
     errorfiles::{ErrorFiles, Page},
@@ -45,6 +47,8 @@ pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
 pub use server::{OnMarkedDown, Protocol, Server};
+pub use sockets::{Dialling, Habits, KeepAlive, Sockets, Spoof};
+pub use timeouts::Timeouts;
 
 use super::source::Source;
 use crate::{
@@ -246,6 +250,10 @@ pub struct Frontend {
     pub connection_mode: ConnectionMode,
     /// How they are taken.
     pub accepting: Accepting,
+    /// What its clients' sockets are like.
+    pub habits: Habits,
+    /// Whether clients may begin HTTP/2 without having agreed on it.
+    pub h2_upgrade: bool,
     /// A page of its own that says whether it is well.
     pub monitor: Option<Monitor>,
     /// The statistics, among its traffic.
@@ -310,6 +318,8 @@ pub struct Bind {
     pub tls: Option<BindOptions>,
     /// From whom a PROXY header is taken.
     pub accept_proxy: Option<AcceptProxy>,
+    /// What else there is to say of its sockets.
+    pub sockets: Sockets,
 }
 
 impl Bind {
@@ -361,39 +371,6 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
-}
-
-/// `timeouts:` with HAProxy's meanings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Reaching a server.
-    pub connect: Duration,
-    /// Client idle.
-    pub client: Duration,
-    /// Server idle.
-    pub server: Duration,
-    /// A whole request head.
-    pub http_request: Duration,
-    /// Idle between requests.
-    pub http_keep_alive: Duration,
-    /// Waiting for a server's slot.
-    pub queue: Duration,
-    /// Before the answer of a `tarpit`.
-    pub tarpit: Duration,
-    /// Idle of a tunnel; `None` if the file does not set it (then 1 h for tunnels).
-    pub tunnel: Option<Duration>,
-    /// A health check; `None` if the file does not set it (then the check's interval).
-    pub check: Option<Duration>,
-}
-
-impl Timeouts {
-    /// Idle time of a kernel flow from `frontend` to `backend`: `tunnel` if the file sets it, else the larger of
-    /// `client` and `server`.
-    pub fn kernel_idle(frontend: &Timeouts, backend: &Timeouts) -> Duration {
-        backend
-            .tunnel
-            .unwrap_or_else(|| frontend.client.max(backend.server))
-    }
 }
 
 /// A backend.

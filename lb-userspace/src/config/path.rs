@@ -56,14 +56,13 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if !backend.inspect.is_empty() || !backend.inspect_response.is_empty() {
         return Err(format!("the rules of backend {name} need userspace"));
     }
-    if let Some(server) = backend
-        .servers
-        .iter()
-        .find(|server| server.minconn.is_some() || server.source.is_some())
-    {
+    if let Some(server) = backend.servers.iter().find(|server| {
+        server.minconn.is_some() || server.source.is_some() || server.dialling != Default::default()
+    }) {
         let what = match server.source {
             Some(_) => "source",
-            None => "minconn",
+            None if server.minconn.is_some() => "minconn",
+            None => "how its connections are made",
         };
         return Err(format!("server {name}/{} says {what}", server.name));
     }

@@ -10,9 +10,9 @@ use super::{
     dynamic_cookie, forwarding,
     logging::{self, Known},
     model::{
-        AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
-        has_fixed_weights,
+        AccessLog, Backend, Balance, Bind, Config, Cookie, Dialling, ErrorFiles, Forward, Frontend,
+        Habits, HashType, InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn,
+        Server, Stats, has_fixed_weights,
     },
     timeouts, tls, tracking,
 };
@@ -221,6 +221,8 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
             .or(defaults.proxy.connection_mode)
             .filter(|_| mode == Mode::Http)
             .map_or_else(Default::default, |mode| mode.value),
+        habits: draft.habits,
+        h2_upgrade: draft.h2_upgrade.is_none_or(|on| on.value),
         monitor: draft.monitor.map(|monitor| monitor.value),
         stats: draft.stats.map(|stats| stats.value),
         name: draft.name.value,
@@ -292,7 +294,8 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         .filter(|_| algorithm.has_hash_type() && hash_type == HashType::Consistent);
     let source = own.connections.source(&inherited.connections);
     let mut default_server = default_server(own.default_server, own.on_marked_down, defaults);
-    default_server.source = default_server.source.or(source);
+    default_server.source = default_server.source.take().or(source);
+    let habits = draft.habits;
     if has_fixed_weights(algorithm, hash_type) {
         // Only what `defaults` says for others can be left here: each step would move clients.
         default_server.slowstart = None;
@@ -321,7 +324,12 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         servers: draft
             .servers
             .into_iter()
-            .map(|s| server(s, &draft.name.value, mode, sticky.as_ref(), &default_server))
+            .map(|s| {
+                let mut server =
+                    server(s, &draft.name.value, mode, sticky.as_ref(), &default_server);
+                server.dialling.habits = habits;
+                server
+            })
             .collect(),
         retries: own.retries.or(inherited.retries).unwrap_or(RETRIES),
         redispatch: own.redispatch.or(inherited.redispatch).flatten(),
@@ -378,6 +386,7 @@ fn server(
     let (protocol, offered) = spoken(&keys);
     let resolve = keys.resolve.and_then(|resolve| resolve.value);
     let init_addr = keys.init_addr.map(|ways| ways.value);
+    let source = keys.source.unwrap_or_default();
     let speaks = |mut tls: ServerOptions| {
         if mode == Mode::Http && tls.alpn.is_empty() {
             tls.alpn = offered.iter().map(|&name| name.to_owned()).collect();
@@ -402,7 +411,16 @@ fn server(
             .minconn
             .map(|least| least.value)
             .filter(|least| Some(*least) < keys.maxconn),
-        source: keys.source,
+        source: source.address,
+        dialling: Dialling {
+            habits: Habits::default(),
+            user_timeout: keys.user_timeout,
+            fast_open: keys.fast_open.unwrap_or(false),
+            interface: source.interface,
+            spoof: source.spoof,
+        },
+        sticks: keys.sticks.unwrap_or(true),
+        max_reuse: keys.max_reuse,
         on_marked_up: keys.on_marked_up.unwrap_or(false),
         backup: keys.backup.unwrap_or(false),
         disabled: keys.disabled.unwrap_or(false),

@@ -40,9 +40,11 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
     draft.tarpit = read("tarpit", &frontend, "the frontend");
     draft.tunnel = read("tunnel", &backend, "the backend");
     draft.check = read("check", &backend, "the backend");
+    draft.client_fin = read("client_fin", &frontend, "the frontend");
+    draft.server_fin = read("server_fin", &backend, "the backend");
     table.finish(
         d,
-        &["client_fin", "server_fin"],
+        &[],
         &[
             ("http-request", "it is `http_request`"),
             ("http-keep-alive", "it is `http_keep_alive`"),
@@ -79,5 +81,7 @@ pub(super) fn resolve(own: &TimeoutsDraft, defaults: &TimeoutsDraft) -> Timeouts
         tarpit: own.tarpit.or(defaults.tarpit).unwrap_or(connect),
         tunnel: own.tunnel.or(defaults.tunnel),
         check: own.check.or(defaults.check),
+        client_fin: own.client_fin.or(defaults.client_fin),
+        server_fin: own.server_fin.or(defaults.server_fin),
     }
 }

@@ -50,13 +50,13 @@ pub(super) fn confine(
     }
     if before.is_some_and(Predecessor::is_confined) {
         // A domain is inherited by what is executed, and another one upon it could only take more away.
-        privileges::settle(identity, kernel_path)?;
+        privileges::settle(identity, kernel_path, config.rules_networks())?;
         return Ok(sandbox::inherited());
     }
     let pins = kernel_path.then_some(config.global.fast_path.pin_path.as_path());
     let folders = sandbox::folders(config, pins);
     let sandbox = sandbox::prepare(&folders, pins);
-    privileges::settle(identity, kernel_path)?;
+    privileges::settle(identity, kernel_path, config.rules_networks())?;
     if let Some(identity) = identity {
         let pins = pins.unwrap_or(Path::new(""));
         identity.complain(folders.iter().filter(|folder| folder.as_path() != pins));

@@ -3,8 +3,8 @@
 //!
 //! Capabilities are a thread's own, so all of this comes before the first thread is made.
 //!
-//! What is kept, of what there is: CAP_NET_BIND_SERVICE, for low ports of another configuration and of UDP flows; and with a
-//! kernel path what it lives on. They are ambient too, so that an lb that this one starts as its successor has them.
+//! What is kept, of what there is: CAP_NET_BIND_SERVICE, for low ports of another configuration and of UDP flows; with a kernel
+//! path what it lives on; and CAP_NET_ADMIN and CAP_NET_RAW where sockets are to have addresses of others, marks or interfaces. They are ambient too, so that an lb that this one starts as its successor has them.
 
 use std::{
     io,
@@ -181,6 +181,7 @@ impl Identity {
 pub(super) fn settle(
     identity: Option<&Identity>,
     kernel_path: bool,
+    networks: bool,
 ) -> Result<(), PrivilegesError> {
     let refused = |error: Errno| PrivilegesError::Capabilities(error.into());
     if let Some(identity) = identity {
@@ -190,17 +191,21 @@ pub(super) fn settle(
     }
     if !rustix::process::geteuid().is_root() {
         let held = capabilities(None).map_err(refused)?.permitted;
-        keep(kept(held, kernel_path)).map_err(refused)?;
+        keep(kept(held, kernel_path, networks)).map_err(refused)?;
     }
     set_no_new_privs(true).map_err(refused)
 }
 
 /// What is kept of `held`.
-fn kept(held: CapabilitySet, kernel_path: bool) -> CapabilitySet {
-    let wanted = if kernel_path {
-        set(&Capability::ALL)
-    } else {
-        set(&[Capability::NetBindService])
+fn kept(held: CapabilitySet, kernel_path: bool, networks: bool) -> CapabilitySet {
+    let wanted = match (kernel_path, networks) {
+        (true, _) => set(&Capability::ALL),
+        (false, true) => set(&[
+            Capability::NetBindService,
+            Capability::NetAdmin,
+            Capability::NetRaw,
+        ]),
+        (false, false) => set(&[Capability::NetBindService]),
     };
     held & wanted
 }
@@ -279,10 +284,13 @@ mod tests {
     #[test]
     fn nothing_is_kept_that_was_not_there_or_is_not_needed() {
         let all = CapabilitySet::all();
-        assert_eq!(kept(all, true), set(&Capability::ALL));
-        assert_eq!(kept(all, false), CapabilitySet::NET_BIND_SERVICE);
+        assert_eq!(kept(all, true, false), set(&Capability::ALL));
+        assert_eq!(kept(all, false, false), CapabilitySet::NET_BIND_SERVICE);
+        let networks = kept(all, false, true);
+        assert!(networks.contains(CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW));
+        assert!(!networks.contains(CapabilitySet::BPF));
         let some = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN;
-        assert_eq!(kept(some, true), CapabilitySet::BPF);
-        assert_eq!(kept(some, false), CapabilitySet::empty());
+        assert_eq!(kept(some, true, true), CapabilitySet::BPF);
+        assert_eq!(kept(some, false, false), CapabilitySet::empty());
     }
 }

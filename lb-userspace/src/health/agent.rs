@@ -1,7 +1,5 @@
 //! The check that asks an agent beside the server, in HAProxy's words: one line, such as `up 75%` or `drain # upgrade`.
 
-use std::net::SocketAddr;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, timeout_at},
@@ -11,6 +9,7 @@ use super::{finding::Finding, tcp};
 use crate::{
     config::model::Address,
     topology::{AdminState, CheckStatus},
+    wire::dial::Origin,
 };
 
 /// An agent's line is no longer than this.
@@ -30,11 +29,11 @@ pub(super) struct Wish {
 /// Asks the agent at `address`.
 pub(super) async fn check(
     address: &Address,
-    source: Option<SocketAddr>,
+    origin: Origin<'_>,
     send: &[u8],
     deadline: Instant,
 ) -> (Finding, Wish) {
-    let mut stream = match tcp::connect(address, source, deadline).await {
+    let mut stream = match tcp::connect(address, origin, deadline).await {
         Ok(stream) => stream,
         Err(finding) => return (finding, Wish::default()),
     };

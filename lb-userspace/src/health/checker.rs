@@ -143,7 +143,7 @@ impl Stage {
                 let elsewhere = self.reach.agent();
                 let send = elsewhere.send.as_ref().unwrap_or(send);
                 let (finding, wished) =
-                    agent::check(&self.reach.address(), self.reach.source(), send, deadline).await;
+                    agent::check(&self.reach.address(), self.reach.origin(), send, deadline).await;
                 *wish = wished;
                 finding
             }

@@ -1,6 +1,6 @@
 //! The way to a server that is checked: what its traffic meets, a check meets too.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -11,7 +11,7 @@ use crate::{
     topology::{CheckStatus, Elsewhere, Server, Topology},
     wire::{
         Stream,
-        dial::{self, Handshake, Unready},
+        dial::{self, Handshake, Origin, Unready},
         header::{Introduction, Whom},
     },
 };
@@ -62,9 +62,13 @@ impl Reach {
         self.server.agent_elsewhere()
     }
 
-    /// Where it comes from, if that is said.
-    pub(super) fn source(&self) -> Option<SocketAddr> {
-        self.server.config.source
+    /// Where it comes from: never a client.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        Origin {
+            source: self.server.config.source,
+            options: Some(&self.server.config.dialling),
+            ..Origin::default()
+        }
     }
 
     /// The same without TLS.
@@ -86,7 +90,7 @@ impl Reach {
     /// Connects.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
         let address = self.address();
-        let stream = tcp::connect(&address, self.source(), deadline).await?;
+        let stream = tcp::connect(&address, self.origin(), deadline).await?;
         let introduction = self.introduction.map(|version| Introduction {
             version,
             whom: Whom::Ourselves,

@@ -1,13 +1,17 @@
 //! The check that only connects.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{finding::Finding, reach::Reach};
-use crate::{config::model::Address, topology::CheckStatus, wire::dial};
+use crate::{
+    config::model::Address,
+    topology::CheckStatus,
+    wire::dial::{self, Origin},
+};
 
 /// Connects and resets the connection: the server's queue is rid of it at once, and neither side is left with a
 /// TIME_WAIT for each check.
@@ -29,10 +33,10 @@ pub(super) async fn check(reach: &Reach, deadline: Instant) -> Finding {
 /// A connection, or what to report instead.
 pub(super) async fn connect(
     address: &Address,
-    source: Option<SocketAddr>,
+    origin: Origin<'_>,
     deadline: Instant,
 ) -> Result<TcpStream, Finding> {
-    match tokio::time::timeout_at(deadline, dial::connect(address, source)).await {
+    match tokio::time::timeout_at(deadline, dial::connect(address, origin)).await {
         Err(_elapsed) => Err(Finding::new(CheckStatus::L4Tout)),
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(&error)),

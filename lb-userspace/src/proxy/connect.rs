@@ -1,15 +1,21 @@
 //! Opening a connection to a server.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use http::HeaderName;
 use tokio::net::TcpStream;
 
 use super::{Stream, header::Ends};
 use crate::{
-    config::model::{Address, ProxyOptions, ProxyVersion},
+    config::model::{Address, ProxyOptions, ProxyVersion, Spoof},
     topology::Server,
     wire::{
-        dial::{self, Handshake, Unready},
+        dial::{self, Handshake, Origin, Unready},
         header::{Introduction, Whom},
     },
 };
@@ -68,6 +74,8 @@ pub struct Way {
     pub own: Option<Box<Own>>,
     /// HTTP/1 is to be spoken, whatever else its TLS could agree on.
     pub http_1: bool,
+    /// What is to be sent is there already.
+    pub speaks: bool,
 }
 
 /// What makes a connection to a server one that not every client may use.
@@ -81,26 +89,38 @@ pub struct Own {
     host: Option<Box<str>>,
     /// Whose it is, where nobody else may have it.
     client: Option<u64>,
+    /// The address that it comes from, which is none of ours.
+    from: Option<SocketAddr>,
 }
 
 impl Own {
     /// What is different at `server` for a client with these `ends` that asks for `host`, for this `client` alone if it is
-    /// named. `told` makes what a header of version 2 tells besides.
+    /// named. `told` makes what a header of version 2 tells besides, `field` finds the address in a field of the request.
     pub fn of(
         server: &Server,
-        ends: impl FnOnce() -> Option<Ends>,
+        ends: impl Fn() -> Option<Ends>,
         host: impl FnOnce() -> Option<Box<str>>,
         told: impl FnOnce(ProxyOptions) -> Vec<u8>,
+        field: impl FnOnce(&HeaderName, i32) -> Option<IpAddr>,
         client: Option<u64>,
     ) -> Option<Box<Self>> {
+        let source = || ends().map(|ends| ends.source);
+        let from = match &server.config.dialling.spoof {
+            None => None,
+            Some(Spoof::Client) => source(),
+            Some(Spoof::ClientAddress) => source().map(|source| (source.ip(), 0).into()),
+            Some(Spoof::Address(address)) => Some(*address),
+            Some(Spoof::Field(name, which)) => field(name, *which).map(|ip| (ip, 0).into()),
+        };
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         let tells = server.config.send_proxy == Some(ProxyVersion::V2);
         let options = server.config.proxy_options;
-        (wants_host || introduces || client.is_some()).then(|| {
+        (wants_host || introduces || client.is_some() || from.is_some()).then(|| {
             Box::new(Self {
                 client,
-                ends: introduces.then(ends).flatten(),
+                from,
+                ends: introduces.then(&ends).flatten(),
                 told: match tells {
                     true => told(options).into(),
                     false => Box::default(),
@@ -108,6 +128,13 @@ impl Own {
                 host: wants_host.then(host).flatten(),
             })
         })
+    }
+}
+
+impl Own {
+    /// Whether it is for the one who is called `client`, and nobody else.
+    pub fn is_of(&self, client: u64) -> bool {
+        self.client == Some(client)
     }
 }
 
@@ -122,12 +149,19 @@ impl Way {
             timeout,
             own,
             http_1,
+            speaks,
         } = self;
         server.counters.connects.inc();
-        if server.tls.is_none() && server.config.send_proxy.is_none() {
-            return Ok(connect(&server.address(), server.config.source, timeout)
-                .await?
-                .into());
+        let bare = server.tls.is_none() && server.config.send_proxy.is_none();
+        let from = own.as_ref().and_then(|own| own.from);
+        let origin = Origin {
+            source: from.or(server.config.source),
+            foreign: from.is_some(),
+            options: Some(&server.config.dialling),
+            speaks: !bare || speaks,
+        };
+        if bare {
+            return Ok(connect(&server.address(), origin, timeout).await?.into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
@@ -140,7 +174,7 @@ impl Way {
                 })
             });
             let address = server.address();
-            let stream = dial::connect(&address, server.config.source).await?;
+            let stream = dial::connect(&address, origin).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,
                 address: address.certified(),
@@ -163,16 +197,16 @@ impl Way {
     }
 }
 
-/// Connects to `address` from `source` as [`dial::connect`] does, within `timeout`.
+/// Connects to `address` from `origin` as [`dial::connect`] does, within `timeout`.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(
     address: &Address,
-    source: Option<SocketAddr>,
+    origin: Origin<'_>,
     timeout: Duration,
 ) -> Result<TcpStream, ConnectError> {
-    match tokio::time::timeout(timeout, dial::connect(address, source)).await {
+    match tokio::time::timeout(timeout, dial::connect(address, origin)).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(ConnectError::Timeout),
     }

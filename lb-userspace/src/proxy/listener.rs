@@ -20,6 +20,7 @@ use crate::{
     config::model::{Address, Bind, Transport},
     socket_file::{self, Access, SocketFile, SocketFileError},
     topology::{Frontend, Topology},
+    wire::sockopt,
 };
 
 /// Connections that the kernel holds for us until they are accepted; the kernel lowers it to `net.core.somaxconn`.
@@ -169,8 +170,10 @@ pub enum ListenError {
 }
 
 /// How many connections the kernel is to keep for a frontend.
-pub(super) fn backlog(frontend: &Frontend) -> i32 {
-    let wanted = frontend.config.accepting.backlog;
+pub(super) fn backlog(frontend: &Frontend, bind: usize) -> i32 {
+    let own = frontend.config.binds.get(bind);
+    let own = own.and_then(|bind| bind.sockets.backlog);
+    let wanted = own.or(frontend.config.accepting.backlog);
     wanted.map_or(BACKLOG, |wanted| i32::try_from(wanted).unwrap_or(i32::MAX))
 }
 
@@ -226,7 +229,7 @@ impl Listeners {
                 let explain = |source: io::Error| explain(&frontend.name, bind, source);
                 let mut passed = lent.take(&seat.text());
                 // Another process takes all who come, until it is known that this one serves.
-                let backlog_now = passed.is_empty().then(|| backlog(frontend));
+                let backlog_now = passed.is_empty().then(|| backlog(frontend, index));
                 let mut file = None;
                 if passed.is_empty() {
                     passed = inherited.of(bind);
@@ -238,6 +241,9 @@ impl Listeners {
                         beside(bind, backlog_now)
                     });
                     for (worker, socket) in sockets.map_err(explain)? {
+                        if bind.transport == Transport::Tcp && !bind.address.is_unix() {
+                            sockopt::listening(&socket, &bind.sockets);
+                        }
                         let (worker, frontend) = (&mut all[worker], Arc::clone(frontend));
                         if let Some(file) = &file {
                             let file = (frontend.index, index, Arc::clone(file));
@@ -260,7 +266,7 @@ impl Listeners {
                     // The file has none.
                     Address::Name(..) => continue,
                     Address::Unix(path) => {
-                        let (socket, file) = listen_on_file(frontend, bind, path)?;
+                        let (socket, file) = listen_on_file(frontend, index, bind, path)?;
                         let file = Arc::new(file);
                         for worker in &mut all {
                             // One socket for all: a path has no SO_REUSEPORT. Whoever is first takes the connection.
@@ -278,7 +284,7 @@ impl Listeners {
                     || ports_lent.contains(&(bind.transport, bind.address.port()));
                 let address = claim_address(bind, asked, shares).map_err(explain)?;
                 for worker in &mut all {
-                    let backlog = backlog(frontend);
+                    let backlog = backlog(frontend, index);
                     let frontend = Arc::clone(frontend);
                     let socket = bound(bind, address, true).map_err(explain)?;
                     match bind.transport {
@@ -351,18 +357,23 @@ fn bound(bind: &Bind, address: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_reuse_address(true)?;
         // Accepted sockets inherit it: answers leave at once instead of waiting for the client's ACK.
         socket.set_tcp_nodelay(true)?;
+        sockopt::before_bind(&socket, &bind.sockets, address.is_ipv6())?;
     }
     socket.bind(&address.into())?;
+    if bind.transport == Transport::Tcp {
+        sockopt::listening(&socket, &bind.sockets);
+    }
     Ok(socket)
 }
 
 fn listen_on_file(
     frontend: &Frontend,
+    index: usize,
     bind: &Bind,
     path: &Path,
 ) -> Result<(OwnedFd, SocketFile), ListenError> {
     let access = access(frontend, bind)?;
-    SocketFile::listen(path, access, backlog(frontend))
+    SocketFile::listen(path, access, backlog(frontend, index))
         .map_err(|source| unix(frontend, bind, source))
 }
 
@@ -443,47 +454,4 @@ fn explain(frontend: &str, bind: &Bind, source: io::Error) -> ListenError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::model::Balance,
-        topology::{Topology, fixtures},
-    };
-
-    fn topology(bind: SocketAddr) -> Topology {
-        let backend = fixtures::backend("b", Balance::RoundRobin, Vec::new());
-        Topology::new(&fixtures::config(
-            vec![fixtures::frontend("f", bind, "b")],
-            vec![backend],
-        ))
-    }
-
-    #[test]
-    fn every_worker_listens_on_the_same_port() {
-        let listeners = Listeners::open(&topology(([127, 0, 0, 1], 0).into()), 3).unwrap();
-        let ports: Vec<u16> = listeners
-            .iter()
-            .map(|l| l.sockets[0].1.local_addr().unwrap().port())
-            .collect();
-        assert_eq!(ports.len(), 3);
-        assert!(
-            ports[0] != 0 && ports.iter().all(|&port| port == ports[0]),
-            "{ports:?}"
-        );
-    }
-
-    #[test]
-    fn a_port_in_use_is_refused_even_if_its_holder_would_share_it() {
-        let holder = Listeners::open(&topology(([127, 0, 0, 1], 0).into()), 1).unwrap();
-        let taken = holder[0].sockets[0].1.local_addr().unwrap();
-        let error = Listeners::open(&topology(taken), 1).unwrap_err();
-        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
-        assert!(error.to_string().contains(&taken.to_string()), "{error}");
-    }
-
-    #[test]
-    fn an_address_of_another_host_is_named() {
-        let error = Listeners::open(&topology(([192, 0, 2, 1], 0).into()), 1).unwrap_err();
-        assert!(matches!(error, ListenError::NotOurs { .. }), "{error}");
-    }
-}
+mod tests;

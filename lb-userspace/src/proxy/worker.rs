@@ -26,10 +26,11 @@ use super::{
     sessions, sieve, tcp,
 };
 use crate::{
-    config::model::{Bind, Mode},
+    config::model::{Bind, Habits, Mode},
     rules::SessionVars,
     tls::Session,
     topology::{Accepted, Frontend, Limit, Peer},
+    wire::sockopt,
 };
 
 /// Pause after an accept failed for want of descriptors or memory, which only time can mend.
@@ -139,8 +140,12 @@ impl Place {
     }
 
     /// Takes both if there is room.
-    pub(super) fn try_take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Option<Self> {
-        let accepted = frontend.enter()?;
+    pub(super) fn try_take(
+        shared: &Arc<Shared>,
+        frontend: &Arc<Frontend>,
+        bind: usize,
+    ) -> Option<Self> {
+        let accepted = frontend.enter(bind)?;
         shared.sessions.try_take()?;
         Some(Self {
             accepted,
@@ -149,10 +154,10 @@ impl Place {
     }
 
     /// Takes both, waiting for room.
-    async fn take(shared: &Arc<Shared>, frontend: &Arc<Frontend>) -> Self {
+    async fn take(shared: &Arc<Shared>, frontend: &Arc<Frontend>, bind: usize) -> Self {
         loop {
-            let Some(accepted) = frontend.enter() else {
-                frontend.room().await;
+            let Some(accepted) = frontend.enter(bind) else {
+                frontend.room(bind).await;
                 continue;
             };
             if shared.sessions.try_take().is_some() {
@@ -236,7 +241,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
             both = async {
                 let topology = &worker.shared.topology;
                 let turn = frontend.turn(bind, &topology.rates, topology.clock).await;
-                (turn, Place::take(&worker.shared, &frontend).await)
+                (turn, Place::take(&worker.shared, &frontend, bind).await)
             } => both,
             () = worker.stopping() => return,
             // Perhaps there is more room now.
@@ -314,7 +319,7 @@ async fn paused(post: &Post, listener: &TcpListener) -> bool {
         }
         let gate = Arc::clone(frontend.gate());
         if gate.is_open() {
-            let backlog = super::listener::backlog(&frontend);
+            let backlog = super::listener::backlog(&frontend, post.spot().bind);
             if refuses()
                 && let Err(error) = rustix::net::listen(listener, backlog)
             {
@@ -342,7 +347,7 @@ fn listening(post: &Post, listener: &TcpListener) {
         return;
     }
     if rustix::net::sockopt::socket_acceptconn(listener) == Ok(false)
-        && let Err(error) = rustix::net::listen(listener, super::listener::backlog(&frontend))
+        && let Err(error) = rustix::net::listen(listener, super::listener::backlog(&frontend, bind))
     {
         tracing::error!("frontend {}: cannot listen: {error}", frontend.name);
     }
@@ -425,6 +430,10 @@ fn serve(
             return;
         }
     };
+    let habits = &frontend.config.habits;
+    if *habits != Habits::default() {
+        sockopt::habits(&stream, habits);
+    }
     let mode = frontend.config.mode;
     let preamble = frontend
         .config

@@ -25,6 +25,8 @@ pub(crate) fn timeouts() -> Timeouts {
         tarpit: Duration::from_secs(5),
         tunnel: None,
         check: None,
+        client_fin: None,
+        server_fin: None,
     }
 }
 
@@ -42,6 +44,9 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         max_queue: None,
         minconn: None,
         source: None,
+        dialling: Default::default(),
+        sticks: true,
+        max_reuse: None,
         on_marked_up: false,
         backup: false,
         disabled: false,
@@ -125,6 +130,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             text: bind.to_string(),
             tls: None,
             accept_proxy: None,
+            sockets: Default::default(),
         }],
         maxconn: None,
         rules: crate::rules::RuleSet::default(),
@@ -142,6 +148,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         unique_id: None,
         connection_mode: Default::default(),
         accepting: Default::default(),
+        habits: Default::default(),
+        h2_upgrade: true,
         monitor: None,
         stats: None,
     }

@@ -26,6 +26,8 @@ pub struct Frontend {
     pub invalid_request: Arc<LastInvalid>,
     default_backend: Option<Arc<Backend>>,
     limit: Arc<Limit>,
+    /// Of each bind that has one of its own.
+    limits: Vec<Option<Arc<Limit>>>,
     gate: Arc<Gate>,
     pace: Option<Arc<Pace>>,
     /// One for each bind that has TLS.
@@ -57,6 +59,7 @@ impl Frontend {
                 || Arc::new(Limit::new(config.maxconn)),
                 |before| Arc::clone(&before.limit),
             ),
+            limits: limits(config, before),
             gate: before.map_or_else(Arc::default, |before| Arc::clone(&before.gate)),
             pace,
             acceptors: config.binds.iter().map(acceptor).collect(),
@@ -68,6 +71,9 @@ impl Frontend {
     pub(super) fn take_over(&self, before: Option<&Arc<Self>>) {
         if before.is_none_or(|before| before.config.maxconn != self.config.maxconn) {
             self.limit.set_max(self.config.maxconn);
+        }
+        for (bind, own) in self.config.binds.iter().zip(&self.limits) {
+            own.iter().for_each(|own| own.set_max(bind.sockets.maxconn));
         }
     }
 
@@ -107,17 +113,29 @@ impl Frontend {
         self.limit.current()
     }
 
-    /// Waits until `maxconn` may leave room for another connection.
-    pub async fn room(&self) {
+    /// Waits until `maxconn` may leave room for another connection by the bind at `bind`.
+    pub async fn room(&self, bind: usize) {
+        if let Some(own) = self.limits.get(bind).and_then(Option::as_ref) {
+            own.room().await;
+        }
         self.limit.room().await;
     }
 
-    /// Takes a place for a connection, given back when the guard is dropped; `None` if `maxconn` leaves none.
-    pub fn enter(self: &Arc<Self>) -> Option<Accepted> {
-        let current = self.limit.try_take()?;
+    /// Takes a place for a connection by the bind at `bind`, given back when the guard is dropped; `None` if `maxconn`
+    /// leaves none.
+    pub fn enter(self: &Arc<Self>, bind: usize) -> Option<Accepted> {
+        let own = self.limits.get(bind).and_then(Option::as_ref);
+        if let Some(own) = own {
+            own.try_take()?;
+        }
+        let Some(current) = self.limit.try_take() else {
+            own.inspect(|own| own.give_back());
+            return None;
+        };
         self.counters.max_current.raise(u64::from(current));
         Some(Accepted {
             frontend: Arc::clone(self),
+            own: own.cloned(),
         })
     }
 
@@ -152,6 +170,8 @@ impl fmt::Debug for Frontend {
 #[derive(Debug)]
 pub struct Accepted {
     frontend: Arc<Frontend>,
+    /// The limit of the bind that it came by.
+    own: Option<Arc<Limit>>,
 }
 
 impl Accepted {
@@ -171,7 +191,22 @@ impl Accepted {
 impl Drop for Accepted {
     fn drop(&mut self) {
         self.frontend.limit.give_back();
+        self.own.iter().for_each(|own| own.give_back());
     }
+}
+
+/// The limits of binds that have one; who came by a bind of the same address before counts.
+fn limits(config: &model::Frontend, before: Option<&Frontend>) -> Vec<Option<Arc<Limit>>> {
+    let of = |bind: &model::Bind| {
+        let max = bind.sockets.maxconn?;
+        let before = before.and_then(|before| {
+            let mut binds = before.config.binds.iter();
+            let at = binds.position(|other| other.address == bind.address)?;
+            before.limits.get(at)?.clone()
+        });
+        Some(before.unwrap_or_else(|| Arc::new(Limit::new(Some(max)))))
+    };
+    config.binds.iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -194,13 +229,36 @@ mod tests {
         let topology = Topology::new(&fixtures::config(vec![frontend], vec![backend]));
         let frontend = topology.frontend("f").unwrap();
         assert_eq!(frontend.default_backend().map(|b| &*b.name), Some("b"));
-        let held = [frontend.enter(), frontend.enter()];
+        let held = [frontend.enter(0), frontend.enter(0)];
         assert!(held.iter().all(Option::is_some));
-        assert!(frontend.enter().is_none(), "maxconn is 2");
+        assert!(frontend.enter(0).is_none(), "maxconn is 2");
         drop(held);
         assert_eq!(frontend.current(), 0);
-        assert!(frontend.enter().is_some());
+        assert!(frontend.enter(0).is_some());
         assert_eq!(frontend.counters.max_current.value(), 2);
+    }
+
+    #[test]
+    fn a_bind_may_have_a_bound_of_its_own() {
+        let backend = fixtures::backend("b", Balance::RoundRobin, Vec::new());
+        let mut frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
+        frontend.maxconn = Some(3);
+        let mut second = frontend.binds[0].clone();
+        frontend.binds[0].sockets.maxconn = Some(1);
+        second.address = std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into();
+        frontend.binds.push(second);
+        let topology = Topology::new(&fixtures::config(vec![frontend], vec![backend]));
+        let frontend = topology.frontend("f").unwrap();
+        let first = frontend.enter(0);
+        assert!(first.is_some());
+        assert!(frontend.enter(0).is_none(), "its own is 1");
+        let others = [frontend.enter(1), frontend.enter(1)];
+        assert!(others.iter().all(Option::is_some));
+        assert!(frontend.enter(1).is_none(), "all are 3");
+        drop(first);
+        assert!(frontend.enter(0).is_some());
+        drop(others);
+        assert_eq!(frontend.current(), 0);
     }
 
     #[tokio::test]

@@ -144,6 +144,7 @@ impl Server {
         let (ours, theirs) = (&self.config, &other.config);
         Arc::ptr_eq(&self.at, &other.at)
             && ours.source == theirs.source
+            && ours.dialling == theirs.dialling
             && ours.tls == theirs.tls
             && ours.send_proxy == theirs.send_proxy
             && ours.proxy_options == theirs.proxy_options

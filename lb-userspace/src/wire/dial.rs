@@ -3,19 +3,22 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
     path::Path,
 };
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::TlsStream;
 
-use super::{Stream, header};
-use crate::{config::model::Address, tls::Connector};
+use super::{Stream, header, sockopt};
+use crate::{
+    config::model::{Address, Dialling},
+    tls::Connector,
+};
 
 /// Why the server did not become reachable after it was connected to.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +31,27 @@ pub enum Unready {
     Tls(io::Error),
 }
 
-/// Connects to `address`, from `source` if it is given; over TCP, TCP_NODELAY is set.
+/// Where a connection comes from, and what its socket is like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// The address, and the port if that is not 0; `None`: what the system chooses.
+    pub source: Option<SocketAddr>,
+    /// The address is not this host's.
+    pub foreign: bool,
+    /// The rest.
+    pub options: Option<&'a Dialling>,
+    /// Whoever connects speaks first, so that the first segment may carry what is said.
+    pub speaks: bool,
+}
+
+/// Connects to `address` from `origin`; over TCP, TCP_NODELAY is set.
 ///
 /// Without a source the socket is not bound first: connect(2) then takes a source port that is free for this destination,
 /// as it does with IP_BIND_ADDRESS_NO_PORT.
 ///
 /// # Errors
 /// What the system says.
-pub async fn connect(address: &Address, source: Option<SocketAddr>) -> io::Result<TcpStream> {
+pub async fn connect(address: &Address, origin: Origin<'_>) -> io::Result<TcpStream> {
     let address = match address {
         Address::Inet(address) => *address,
         Address::Unix(path) => return unix(path),
@@ -47,35 +63,30 @@ pub async fn connect(address: &Address, source: Option<SocketAddr>) -> io::Resul
         false => TcpSocket::new_v6(),
     }?;
     socket.set_nodelay(true)?;
-    if let Some(source) = source {
+    if let Some(options) = origin.options {
+        sockopt::habits(&socket, &options.habits);
+        if let Some(time) = options.user_timeout {
+            SockRef::from(&socket).set_tcp_user_timeout(Some(time))?;
+        }
+        if let Some(name) = &options.interface {
+            SockRef::from(&socket).bind_device(Some(name.as_bytes()))?;
+        }
+        if options.fast_open && origin.speaks {
+            sockopt::fast_open(&socket);
+        }
+    }
+    if let Some(source) = origin.source {
+        if origin.foreign {
+            sockopt::foreign(&socket, source.is_ipv6())?;
+        }
         match source.port() {
-            0 => late_port(&socket)?,
+            0 => sockopt::late_port(&socket)?,
             // As HAProxy, so that the port is had again at once.
             _ => socket.set_reuseaddr(true)?,
         }
         socket.bind(source)?;
     }
     socket.connect(address).await
-}
-
-/// The port is chosen by connect(2), which knows where to: one is free for each destination (ip(7),
-/// IP_BIND_ADDRESS_NO_PORT).
-fn late_port(socket: &TcpSocket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option takes an int, `on` is one and outlives the call, and the length is its.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// Connects to the unix socket at `path`. It does so at once or not at all: a socket whose backlog is full is EAGAIN.

@@ -3,6 +3,7 @@
 use super::{
     proxy::{Kind, Proxy},
     says::Says,
+    sockets,
     value::{Map, Value, What},
 };
 
@@ -18,6 +19,8 @@ const OF_HTTP: &[&str] = &[
     "http_reuse",
     "persist",
     "abort_on_close",
+    "prefer_last_server",
+    "h2_upgrade",
     "send_name_header",
     "monitor",
     "stats",
@@ -56,6 +59,7 @@ pub(super) fn mode(proxy: &Proxy) -> Value {
 /// What holds for either half of a proxy.
 pub(super) fn prepare(map: &mut Map, proxy: &Proxy) {
     map.set("mode", mode(proxy));
+    sockets::finish(map);
     if !proxy.is_tcp {
         // HAProxy reads it over in mode http.
         map.remove("persist_rdp_cookie");

@@ -32,6 +32,7 @@ mod rules;
 mod says;
 mod sections;
 mod server;
+mod sockets;
 mod source;
 mod statistics;
 mod tcp;

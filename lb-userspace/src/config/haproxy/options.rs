@@ -41,6 +41,10 @@ impl Proxy {
         let Some(time) = says.duration(text, span) else {
             return;
         };
+        if matches!(name, "client-fin" | "server-fin") && time.as_text() == Some("0ms") {
+            // Which is none of its own.
+            return;
+        }
         if time.as_text() == Some("0ms") {
             let message =
                 format!("`timeout {name} 0` has no end in HAProxy: lb has no such timeout");
@@ -60,21 +64,21 @@ impl Proxy {
         };
         let key = name.replace('-', "_");
         match name {
-            "client" | "http-request" | "http-keep-alive" | "tarpit" => {
+            "client" | "http-request" | "http-keep-alive" | "tarpit" | "client-fin" => {
                 if self.kind.has_front() {
                     self.front.inner("timeouts", line.span()).set(&key, time);
                 } else {
                     elsewhere(says, "frontend");
                 }
             }
-            "connect" | "server" | "queue" | "tunnel" | "check" => {
+            "connect" | "server" | "queue" | "tunnel" | "check" | "server-fin" => {
                 if self.kind.has_back() {
                     self.back.inner("timeouts", line.span()).set(&key, time);
                 } else {
                     elsewhere(says, "backend");
                 }
             }
-            "client-fin" | "server-fin" | "client-hs" => {
+            "client-hs" => {
                 says.warn(
                     line.span(),
                     format!("`timeout {name}` is left out: the others stand for it"),
@@ -129,9 +133,16 @@ impl Proxy {
             mode @ ("http-keep-alive" | "http-server-close" | "httpclose" | "forceclose") => {
                 self.connection_mode(mode, on, line);
             }
-            "allbackups" | "persist" | "abortonclose" => {
+            _ if self.habit(line, on) => {}
+            "disable-h2-upgrade" => {
+                if self.kind.has_front() {
+                    self.front.set("h2_upgrade", Value::plain(!on, span));
+                }
+            }
+            "allbackups" | "persist" | "abortonclose" | "prefer-last-server" => {
                 let key = match line.text(1) {
                     "persist" => "persist",
+                    "prefer-last-server" => "prefer_last_server",
                     "abortonclose" => "abort_on_close",
                     _ => "all_backups",
                 };
@@ -148,24 +159,18 @@ impl Proxy {
             | "splice-auto"
             | "splice-request"
             | "splice-response"
-            | "clitcpka"
-            | "srvtcpka"
-            | "tcpka"
             | "socket-stats"
             | "logasap"
             | "contstats"
             | "log-health-checks"
             | "accept-invalid-http-request"
             | "accept-invalid-http-response"
-            | "nolinger"
             | "http-no-delay"
             | "idle-close-on-response"
-            | "prefer-last-server"
             | "http-ignore-probes"
             | "http-use-proxy-header"
             | "h1-case-adjust-bogus-client"
             | "h1-case-adjust-bogus-server"
-            | "independent-streams"
             | "use-small-buffers" => match line.text(1) {
                 "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect" | "splice-auto"
                 | "splice-request" | "splice-response" | "contstats" | "log-health-checks"
@@ -184,9 +189,7 @@ impl Proxy {
             | "transparent"
             | "nginx"
             | "http-restrict-req-hdr-names"
-            | "checkcache"
-            | "disable-h2-upgrade"
-            | "srvtcpka-cnt" => {
+            | "checkcache" => {
                 if on {
                     says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));
                 }

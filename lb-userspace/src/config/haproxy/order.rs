@@ -1,4 +1,4 @@
-//! The order of keys in what is imported.
+//! The order of keys in what is imported, and which of them stand in `defaults:`.
 
 use super::value::{Key, Map};
 
@@ -11,6 +11,8 @@ const ORDER: &[&str] = &[
     "rate_limit_sessions",
     "fullconn",
     "source",
+    "sockets",
+    "h2_upgrade",
     "balance",
     "hash_type",
     "hash_balance_factor",
@@ -23,6 +25,7 @@ const ORDER: &[&str] = &[
     "persist_rdp_cookie",
     "all_backups",
     "abort_on_close",
+    "prefer_last_server",
     "send_name_header",
     "cookie",
     "log",
@@ -49,6 +52,41 @@ const ORDER: &[&str] = &[
     "rules",
     "default_backend",
     "servers",
+];
+
+/// Keys that our `defaults:` may have.
+pub(super) const OF_DEFAULTS: &[&str] = &[
+    "mode",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "log_format",
+    "error_log_format",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "log_tag",
+    "forwarded_for",
+    "forwarded",
+    "timeouts",
+    "errorfiles",
+    "health_check",
+    "cookie",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "persist_rdp_cookie",
+    "all_backups",
+    "abort_on_close",
+    "prefer_last_server",
+    "backlog",
+    "rate_limit_sessions",
+    "fullconn",
+    "source",
+    "send_name_header",
 ];
 
 /// The same keys in that order.

@@ -316,16 +316,17 @@ impl Proxy {
             "disabled" => self.disabled = Some(span),
             "enabled" => self.disabled = None,
             "description" | "id" | "guid" | "max-keep-alive-queue" => {}
+            keyword if keyword.starts_with("clitcpka-") && self.fits(line, true, says) => {
+                self.keepalive(line, says);
+            }
+            keyword if keyword.starts_with("srvtcpka-") && self.fits(line, false, says) => {
+                self.keepalive(line, says);
+            }
+            keyword if keyword.starts_with("clitcpka-") || keyword.starts_with("srvtcpka-") => {}
             "grace"
             | "load-server-state-from-file"
             | "server-state-file-name"
             | "max-session-srv-conns"
-            | "clitcpka-cnt"
-            | "clitcpka-idle"
-            | "clitcpka-intvl"
-            | "srvtcpka-cnt"
-            | "srvtcpka-idle"
-            | "srvtcpka-intvl"
             | "monitor-net"
             | "bind-process" => match line.keyword() {
                 other @ "monitor-net" => says.unsupported(span, other),

@@ -5,7 +5,7 @@ use super::{
     options_of::Options,
     resolvers,
     says::{Says, below},
-    source,
+    sockets, source,
     value::{Map, Value},
     versions::versions,
     vocabulary,
@@ -135,9 +135,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                     .collect();
                 tls.set("alpn", Value::list(names, list.span));
             }
-            "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "defer-accept"
-            | "backlog" | "nice" | "maxconn" | "id" | "process" | "thread" | "shards"
-            | "tcp-ut" | "mss" | "level" | "proto" => {
+            _ if sockets::of_bind(option, &mut words, &mut options, says) => {}
+            "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "id" | "process"
+            | "thread" | "shards" | "level" | "proto" => {
                 if words.argument(option, says).is_none() {
                     continue;
                 }
@@ -155,12 +155,6 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 let _ = words.argument(option, says);
             }
             "accept-proxy" => options.set("accept_proxy", Value::plain("true", span)),
-            "interface" => {
-                let Some(name) = words.argument(option, says) else {
-                    continue;
-                };
-                options.set("interface", Value::text(name.text.as_str(), name.span));
-            }
             "mode" | "user" | "group" | "uid" | "gid" => {
                 let Some(value) = words.argument(option, says) else {
                     continue;
@@ -172,7 +166,6 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
             }
-            "transparent" => options.set("transparent", Value::plain("true", span)),
             other => {
                 says.unsupported(span, &format!("bind … {other}"));
                 words.at += usize::from(WITH_VALUE.contains(&other));
@@ -290,6 +283,7 @@ impl Server {
         while let Some(option) = words.next() {
             let span = option.span;
             match option.text.as_str() {
+                _ if sockets::of_server(option, &mut words, &mut self.keys, says) => {}
                 "track" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
@@ -413,7 +407,7 @@ impl Server {
                     }
                 }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),
-                "no-tfo" | "tls-tickets" => {}
+                "tls-tickets" => {}
                 "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),
                 "send-proxy-v2" => self.keys.set("send_proxy", Value::plain("v2", span)),
                 "ssl" => self.ssl = Some(span),
@@ -517,7 +511,7 @@ impl Server {
                     }
                 }
                 "id" | "ciphers" | "ciphersuites" | "pool-max-conn" | "pool-low-conn"
-                | "pool-purge-delay" | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
+                | "pool-purge-delay" | "shard" | "log-proto" | "ws" => {
                     let _ = words.argument(option, says);
                     if option.text != "id" {
                         says.warn(
@@ -526,15 +520,8 @@ impl Server {
                         );
                     }
                 }
-                "non-stick" | "tfo" | "no-ssl-reuse" | "no-tls-tickets" | "no-sslv3"
-                | "no-tlsv10" | "no-tlsv11" | "ssl-reuse" => {
-                    if option.text == "non-stick" || option.text == "tfo" {
-                        says.warn(
-                            span,
-                            format!("`{}` is left out: lb does without", option.text),
-                        );
-                    }
-                }
+                "no-ssl-reuse" | "no-tls-tickets" | "no-sslv3" | "no-tlsv10" | "no-tlsv11"
+                | "ssl-reuse" => {}
                 "resolvers" | "resolve-prefer" | "resolve-net" | "resolve-opts" | "init-addr" => {
                     let argument = words.next();
                     resolvers::option(&option.text, argument, span, &mut self.keys, says);

@@ -27,6 +27,8 @@ pub struct Connections {
     pub rdp_cookie: Option<String>,
     /// All backup servers that are up are used when no other is, instead of the first.
     pub all_backups: bool,
+    /// What a client asks next goes to the server that it has a connection of its own to.
+    pub prefer_last: bool,
     /// A request is given up whose client has left before its answer.
     pub abort_on_close: bool,
     /// Sessions from which on servers with `minconn` may have their whole `maxconn`.

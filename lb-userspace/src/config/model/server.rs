@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Address, HealthCheck, InitAddr, ProxyOptions, ProxyVersion, Resolve};
+use super::{Address, Dialling, HealthCheck, InitAddr, ProxyOptions, ProxyVersion, Resolve};
 use crate::tls::ServerOptions;
 
 /// A server of a backend.
@@ -50,6 +50,12 @@ pub struct Server {
     pub on_marked_up: bool,
     /// The address that its connections come from, and their port if it is not 0; `None`: what the system chooses.
     pub source: Option<SocketAddr>,
+    /// What else there is to say of its connections.
+    pub dialling: Dialling,
+    /// Whether tables remember it.
+    pub sticks: bool,
+    /// How often a connection may be used again; `None` is unbounded.
+    pub max_reuse: Option<u32>,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
     /// The TLS that it would have if operators switched it on.

@@ -161,7 +161,11 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
         End::Closed if let Some(tunnel) = client.tunnel.take() => {
             Box::pin(tunnel.run(client, stream, parts.read_buf)).await;
         }
-        End::Failed(_) if client.is_new() && h2::begins(&parts.read_buf) => {
+        End::Failed(_)
+            if client.is_new()
+                && h2::begins(&parts.read_buf)
+                && client.frontend().config.h2_upgrade =>
+        {
             return Next::Http2(stream, parts.read_buf);
         }
         end => close(client, stream, end, &parts.read_buf).await,

@@ -35,7 +35,7 @@ pub(super) struct Rest {
     /// What the server has sent after its answer already.
     pub(super) early: Bytes,
     /// How long nothing may move.
-    pub(super) idle: Duration,
+    pub(super) idle: Idle,
     /// Resolves if the server's sessions are to end.
     pub(super) shut_down: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -72,7 +72,7 @@ async fn sockets(
     rest: Rest,
 ) {
     let mut bytes = (0, 0);
-    let begun = tokio::time::timeout(rest.idle, async {
+    let begun = tokio::time::timeout(rest.idle.client, async {
         if !unread.is_empty() {
             server.write_all(&unread).await?;
         }
@@ -92,10 +92,7 @@ async fn sockets(
                 &client.worker.tcp,
                 &mut stream,
                 &mut server,
-                Idle {
-                    client: rest.idle,
-                    server: rest.idle,
-                },
+                rest.idle,
                 Before::default(),
                 rest.shut_down,
                 |bytes_in, bytes_out| {

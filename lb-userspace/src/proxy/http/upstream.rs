@@ -318,6 +318,19 @@ impl Pool {
         }
     }
 
+    /// The server of the backend at `backend` to which the one who is called `client` has an idle connection of its own, the
+    /// one that was used last.
+    pub(super) fn last_of(&self, backend: usize, client: u64) -> Option<usize> {
+        let idle = self.idle.borrow();
+        let servers = idle.get(backend)?.iter().enumerate();
+        let found = servers.filter_map(|(server, connections)| {
+            let mut own = connections.iter().rev();
+            let own = own.find(|c| c.own.as_ref().is_some_and(|own| own.is_of(client)))?;
+            Some((own.idle_since, server))
+        });
+        found.max().map(|(_, server)| server)
+    }
+
     /// Takes over what another one holds that the configuration of `worker` can use: from now on that one puts nothing by.
     pub(super) fn inherit(&self, before: &Self, worker: &Rc<Worker>) {
         let servers = before.idle.take();

@@ -267,10 +267,12 @@ async fn reach(
                     || client.ends(),
                     || client.server_name().map(Into::into),
                     |options| told(options, client.tls.as_deref(), None),
+                    |_, _| None,
                     None,
                 );
                 Way {
                     http_1: false,
+                    speaks: !early.bytes.is_empty(),
                     server,
                     timeout,
                     own,
@@ -287,7 +289,10 @@ async fn reach(
     };
     match reached {
         Some(Ok(reached)) => {
-            stick::remember(remembering, reached.0.server().id, now);
+            let server = reached.0.server();
+            if server.config.sticks {
+                stick::remember(remembering, server.id, now);
+            }
             Ok(reached)
         }
         Some(Err(error)) => Err(failure(&error)),
@@ -364,7 +369,11 @@ async fn carry(
     (state, early): (&RefCell<State>, &mut Early),
 ) -> Outcome {
     let (frontend, server) = (Arc::clone(client.frontend()), slot.server());
-    let idle = idle(&frontend.config.timeouts, &backend.config.timeouts);
+    let idle = Idle {
+        client_alone: frontend.config.habits.independent,
+        server_alone: server.config.dialling.habits.independent,
+        ..idle(&frontend.config.timeouts, &backend.config.timeouts)
+    };
     let rules = &backend.config.inspect_response;
     let mut counted = Counted::default();
     // Whether what the server said was dropped, and if so, silently.
@@ -394,7 +403,10 @@ async fn carry(
         let verdict = rules
             .rules
             .content(&mut counted, &mut state.borrow_mut(), &world);
-        if learns && (verdict == Content::Pass || (verdict == Content::Wait && seen.is_final)) {
+        if learns
+            && server.config.sticks
+            && (verdict == Content::Pass || (verdict == Content::Wait && seen.is_final))
+        {
             let scene = Scene {
                 request: None,
                 response: None,
@@ -449,6 +461,14 @@ async fn carry(
         for stream in [&client.stream, &stream] {
             let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
         }
+    } else {
+        // What is to be reset says that it ends all the same.
+        let habits = [&frontend.config.habits, &server.config.dialling.habits];
+        for (stream, habits) in [&client.stream, &stream].into_iter().zip(habits) {
+            if habits.resets {
+                let _ = SockRef::from(stream.tcp()).shutdown(std::net::Shutdown::Write);
+            }
+        }
     }
     outcome
 }
@@ -458,6 +478,10 @@ fn idle(frontend: &Timeouts, backend: &Timeouts) -> Idle {
     Idle {
         client: backend.tunnel.unwrap_or(frontend.client),
         server: backend.tunnel.unwrap_or(backend.server),
+        client_fin: frontend.client_fin,
+        server_fin: backend.server_fin,
+        client_alone: false,
+        server_alone: false,
     }
 }
 

@@ -37,6 +37,28 @@ pub struct Idle {
     pub client: Duration,
     /// While the server is.
     pub server: Duration,
+    /// While the client is, and has been told that no more comes for it.
+    pub client_fin: Option<Duration>,
+    /// The same of the server.
+    pub server_fin: Option<Duration>,
+    /// What the client is told does not lengthen its time to speak.
+    pub client_alone: bool,
+    /// The same of the server.
+    pub server_alone: bool,
+}
+
+impl Idle {
+    /// The same for both sides, and nothing else.
+    pub const fn both(time: Duration) -> Self {
+        Self {
+            client: time,
+            server: time,
+            client_fin: None,
+            server_fin: None,
+            client_alone: false,
+            server_alone: false,
+        }
+    }
 }
 
 /// What comes before the bytes of a relay, and what looks at them.
@@ -88,8 +110,12 @@ struct Relay<'a> {
     idle: Idle,
     /// When something last moved.
     moved: Instant,
+    /// When something of the client's last moved, and of the server's.
+    spoke: (Instant, Instant),
     /// What the timer was set to when it was last set.
     limit: Duration,
+    /// From when on that is counted.
+    counted_from: Instant,
     /// The server broke off, but what it had sent is still on its way to the client.
     server_broke: bool,
     /// Until rules have decided what becomes of what the server says.
@@ -115,6 +141,8 @@ impl<'a> Relay<'a> {
             downward: Direction::new(from_server, to_client, local),
             idle,
             moved: now,
+            spoke: (now, now),
+            counted_from: now,
             limit: idle.client.min(idle.server),
             server_broke: false,
             counted: (0, 0),
@@ -129,6 +157,12 @@ impl<'a> Relay<'a> {
         }
         if before != (self.upward.progress, self.downward.progress) {
             self.moved = Instant::now();
+            if before.0 != self.upward.progress {
+                self.spoke.0 = self.moved;
+            }
+            if before.1 != self.downward.progress {
+                self.spoke.1 = self.moved;
+            }
         }
         self.poll_idle(cx, timer)
     }
@@ -205,28 +239,60 @@ impl<'a> Relay<'a> {
 
     /// Whose time it is: a side is waited for if data is expected from it, or has to be taken by it.
     fn poll_idle(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Termination> {
-        let client = self.upward.reads() || self.downward.writes();
-        let server = self.downward.reads() || self.upward.writes();
-        let (limit, cause) = match (client, server) {
-            (true, true) if self.idle.server < self.idle.client => {
-                (self.idle.server, Cause::ServerTimeout)
-            }
-            (false, true) => (self.idle.server, Cause::ServerTimeout),
-            _ => (self.idle.client, Cause::ClientTimeout),
-        };
-        if limit != self.limit {
+        let (limit, since, cause) = self.limit();
+        if limit != self.limit || since < self.counted_from {
             self.limit = limit;
-            timer.as_mut().reset((self.moved + limit).into());
+            timer.as_mut().reset((since + limit).into());
         }
+        self.counted_from = since;
         // The timer is set once and looked at when it fires, not moved at each packet.
         while timer.as_mut().poll(cx).is_ready() {
-            let due = self.moved + limit;
+            let due = since + limit;
             if Instant::now() >= due {
                 return Poll::Ready(Termination::new(cause, self.phase()));
             }
             timer.as_mut().reset(due.into());
         }
         Poll::Pending
+    }
+
+    /// How long may pass, from when on, and whose fault it is then.
+    fn limit(&self) -> (Duration, Instant, Cause) {
+        let idle = &self.idle;
+        // Who has been told that nothing more comes has another time to end as well.
+        let time = |all: Duration, fin: Option<Duration>, ended: bool| match fin {
+            Some(fin) if ended => fin,
+            _ => all,
+        };
+        let (to_client, to_server) = (self.downward.is_done(), self.upward.is_done());
+        let client_time = time(idle.client, idle.client_fin, to_client);
+        let server_time = time(idle.server, idle.server_fin, to_server);
+        let client = self.upward.reads() || self.downward.writes();
+        let server = self.downward.reads() || self.upward.writes();
+        let (limit, since, cause) = match (client, server) {
+            (true, true) if server_time < client_time => {
+                (server_time, self.moved, Cause::ServerTimeout)
+            }
+            (false, true) => (server_time, self.moved, Cause::ServerTimeout),
+            _ => (client_time, self.moved, Cause::ClientTimeout),
+        };
+        let mut first = (limit, since, cause);
+        let alone = [
+            (
+                idle.client_alone && self.upward.reads(),
+                (client_time, self.spoke.0, Cause::ClientTimeout),
+            ),
+            (
+                idle.server_alone && self.downward.reads(),
+                (server_time, self.spoke.1, Cause::ServerTimeout),
+            ),
+        ];
+        for (counts, other) in alone {
+            if counts && other.1 + other.0 < first.1 + first.0 {
+                first = other;
+            }
+        }
+        first
     }
 
     fn broken(&self, cause: Cause) -> Termination {

@@ -202,7 +202,7 @@ impl Relay {
             return;
         }
         let shared = &worker.shared;
-        let place = Place::try_take(shared, &frontend);
+        let place = Place::try_take(shared, &frontend, self.post.spot().bind);
         let Some(place) = place.filter(|_| !self.local.budget.is_spent()) else {
             frontend.counters.request_errors.inc();
             self.evict();

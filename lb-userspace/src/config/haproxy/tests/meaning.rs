@@ -317,8 +317,8 @@ fn what_would_be_lost_is_told() {
             "error: unsupported: `cookie … postonly` has no counterpart in lb yet",
         ),
         (
-            " option prefer-last-server",
-            "warning: `option prefer-last-server` is left out: lb does without",
+            " option logasap",
+            "warning: `option logasap` is left out: lb does without",
         ),
         (
             " http-request set-path /a?b",

@@ -365,6 +365,7 @@ mod tests {
             text: address.to_string(),
             tls: None,
             accept_proxy: None,
+            sockets: Default::default(),
         }
     }
 

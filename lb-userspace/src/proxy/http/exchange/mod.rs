@@ -5,6 +5,7 @@ pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
 mod monitor;
+mod own;
 mod patience;
 mod persist;
 pub(super) mod rules;
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, CookieSeen, CookieSet, Phase},
+    proxy::tcp::relay::Idle,
     rules::Awaited,
 };
 
@@ -234,9 +236,16 @@ async fn switch(
         server,
         rest: Rest {
             early,
-            idle: patience::of_rules(client, Awaited::Tunnel)
-                .or(target.backend.config.timeouts.tunnel)
-                .unwrap_or(TUNNEL),
+            idle: {
+                let timeouts = &target.backend.config.timeouts;
+                let time = patience::of_rules(client, Awaited::Tunnel).or(timeouts.tunnel);
+                Idle {
+                    client_fin: client.frontend().config.timeouts.client_fin,
+                    server_fin: timeouts.server_fin,
+                    client_alone: client.frontend().config.habits.independent,
+                    ..Idle::both(time.unwrap_or(TUNNEL))
+                }
+            },
             shut_down,
         },
     })));

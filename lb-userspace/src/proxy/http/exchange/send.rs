@@ -8,15 +8,15 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, patience, persist};
+use super::{Failure, leaving, own, patience, persist};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
     proxy::{
-        connect::{ConnectError, Own, Way},
+        connect::{ConnectError, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
             body::{Inbound, RequestBody},
@@ -29,9 +29,7 @@ use crate::{
         },
         retry::{self, Next},
     },
-    rules::host_name,
     topology::{Asking, Connection, Observation, Server},
-    wire::told::told,
 };
 
 /// A server's answer.
@@ -60,7 +58,7 @@ pub(super) async fn run(
         forced: persist::said(client) == Some(true),
         ..Trace::default()
     };
-    let mut preferred = holder.clone();
+    let mut preferred = holder.clone().or_else(|| own::last(client, target));
     client.watch_for_leaving(target.backend.config.connections.abort_on_close);
     let retry_on = &target.backend.config.retry_on;
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
@@ -239,19 +237,13 @@ async fn reach(
             server: server.index as u32,
             moves: server.moves(),
         };
-        let alone = target.backend.config.connections.never_shared;
-        let alone = alone.then(|| client.identity());
-        let tell = |options| {
-            let remembered = client.rules.borrow();
-            let id = remembered.as_ref().and_then(|of| of.id.as_deref());
-            told(options, client.tls.as_deref(), id)
-        };
-        let own = Own::of(server, || client.ends(), || host(request), tell, alone);
+        let own = own::of(client, target, server, request);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
             own,
             http_1: upgrade,
+            speaks: true,
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
@@ -303,16 +295,6 @@ async fn reach(
         to_server,
     )
     .await
-}
-
-/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
-fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
-    let written = match request.uri().authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => request.headers().get(HOST)?.as_bytes(),
-    };
-    let name = host_name(written);
-    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
 }
 
 /// No server, none in time, or none that could be reached.

@@ -55,8 +55,12 @@ pub(super) fn store<B>(
     if config.sticks.is_empty() {
         return;
     }
-    let id = client.exchange().server().map(|server| server.id);
-    let Some(id) = id else { return };
+    let exchange = client.exchange();
+    let server = exchange.server().filter(|server| server.config.sticks);
+    let Some(id) = server.map(|server| server.id) else {
+        return;
+    };
+    drop(exchange);
     {
         let memory = Memory::of(client);
         let world = surroundings(client, target, &memory);

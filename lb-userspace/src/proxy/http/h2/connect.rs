@@ -193,7 +193,7 @@ pub(in super::super) async fn carry(
         biased;
         done = both(upward, downward) => done,
         () = shut_down => Err(Cause::Down),
-        () = silence(&moved, idle) => Err(Cause::ClientTimeout),
+        () = silence(&moved, idle.client) => Err(Cause::ClientTimeout),
     };
     if let Err(cause) = ended {
         client.exchange().terminate(cause, Phase::Data);

@@ -41,8 +41,10 @@ struct Connection {
     /// Our end of it.
     local: Option<SocketAddr>,
     active: Cell<usize>,
-    /// It has carried a request.
-    used: Cell<bool>,
+    /// Requests that it has carried.
+    carried: Cell<u32>,
+    /// The most that it may.
+    most: u32,
     /// It is to carry no more requests.
     used_up: Cell<bool>,
     /// What asks whether the server is there; its settings have come before it answers.
@@ -55,7 +57,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(stream: Stream) -> Result<Rc<Self>, h2::Error> {
+    async fn open(stream: Stream, most: u32) -> Result<Rc<Self>, h2::Error> {
         let scheme = match stream.is_tls() {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
@@ -80,7 +82,8 @@ impl Connection {
             scheme,
             local,
             active: Cell::new(0),
-            used: Cell::new(false),
+            carried: Cell::new(0),
+            most,
             used_up: Cell::new(false),
             ping: RefCell::new(ping),
             pinged: Cell::new(false),
@@ -126,7 +129,12 @@ impl Connection {
 
     fn has_room(&self) -> bool {
         let most = self.sender.current_max_send_streams().min(STREAMS as usize);
-        self.active.get() < most.max(1)
+        self.active.get() < most.max(1) && !self.is_worn()
+    }
+
+    /// Whether it has carried as much as it may.
+    fn is_worn(&self) -> bool {
+        self.carried.get() >= self.most
     }
 }
 
@@ -138,6 +146,8 @@ struct Connections {
     opening: RefCell<Option<Rc<Opening>>>,
     /// The server may choose, and has chosen HTTP/1 last time.
     chose_http_1: Cell<bool>,
+    /// The most requests that each may carry, if that is bounded.
+    most: Cell<Option<u32>>,
 }
 
 /// A connection that is being made, for all that wait for it.
@@ -162,14 +172,14 @@ impl Connections {
     /// Room for a request on one of them.
     fn free(&self) -> Option<Lease> {
         let mut open = self.open.borrow_mut();
-        open.retain(|connection| connection.is_open());
+        open.retain(|connection| connection.is_open() && !connection.is_worn());
         // The newest first, so that what is too much falls idle.
         let mut free = open.iter().rev().filter(|connection| connection.has_room());
         free.next().map(Lease::new)
     }
 
     async fn open(&self, stream: Stream) -> Result<Rc<Connection>, ConnectError> {
-        let connection = Connection::open(stream)
+        let connection = Connection::open(stream, self.most.get().unwrap_or(u32::MAX))
             .await
             .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
         self.open.borrow_mut().push(Rc::clone(&connection));
@@ -192,6 +202,8 @@ impl Connections {
     /// In a task of its own: it is for all that wait, so it goes on though the one that has begun it leaves, and has its
     /// own time.
     fn opening(self: &Rc<Self>, way: Way, chooses: bool) -> Rc<Opening> {
+        let again = way.server.config.max_reuse;
+        self.most.set(again.map(|again| again.saturating_add(1)));
         let mut opening = self.opening.borrow_mut();
         if let Some(opening) = &*opening {
             return Rc::clone(opening);
@@ -383,7 +395,10 @@ impl Lease {
         connection.active.set(connection.active.get() + 1);
         Self {
             connection: Rc::clone(connection),
-            fresh: !connection.used.replace(true),
+            fresh: connection
+                .carried
+                .replace(connection.carried.get().saturating_add(1))
+                == 0,
             upload: None,
             switching: None,
         }

@@ -53,6 +53,21 @@ fn a_request_that_cannot_be_sent_is_not_the_servers_fault() {
 }
 
 #[test]
+fn a_connection_is_used_again_as_often_as_it_may_be() {
+    for (most, wanted) in [(None, 1), (Some(1), 2), (Some(0), 4)] {
+        let harness = Harness::new(&[h2_server(repeat)], |_, backend| {
+            backend.servers[0].protocol = Protocol::H2;
+            backend.servers[0].max_reuse = most;
+        });
+        let again = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3);
+        let answer = harness.ask(&format!("{again}{GET_AND_CLOSE}"));
+        assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 4, "{answer}");
+        let server = &harness.shared.topology.backends[0].servers[0];
+        assert_eq!(server.counters.connects.value(), wanted, "{most:?}");
+    }
+}
+
+#[test]
 fn a_request_that_the_server_does_not_take_is_sent_once_more() {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let address = h2_server(async |request, mut respond| {

@@ -1,0 +1,171 @@
+//! Options of sockets: of those that are listened on, of clients' connections, and of those to servers.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::config::model::{Habits, KeepAlive, Sockets};
+
+/// How long a connection that has brought nothing is left to the kernel with `defer_accept`: HAProxy's second.
+const DEFERRED: libc::c_int = 1;
+/// Connections that TCP Fast Open may keep before their handshakes are done.
+const FAST_OPEN: libc::c_int = 1024;
+
+/// Sets an option that is a whole number.
+fn set(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: these options take an int, `value` is one and outlives the call, and the length is its.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What has to be said before a socket of TCP is bound.
+///
+/// # Errors
+/// The system refuses: there is no such interface, or no right to bind addresses of others.
+pub fn before_bind(
+    socket: &(impl AsFd + AsRawFd),
+    options: &Sockets,
+    ipv6: bool,
+) -> io::Result<()> {
+    if let Some(name) = &options.interface {
+        SockRef::from(socket).bind_device(Some(name.as_bytes()))?;
+    }
+    if options.transparent {
+        foreign(socket, ipv6)?;
+    }
+    Ok(())
+}
+
+/// What a socket of TCP that is listened on is to be like, also of one that is listened on already. What the system does not
+/// know goes unsaid, as in HAProxy.
+pub fn listening(socket: &(impl AsFd + AsRawFd), options: &Sockets) {
+    let tcp = |option, value| set(socket, libc::IPPROTO_TCP, option, value);
+    let mut done = Ok(());
+    match options.mss {
+        Some(size) if size > 0 => done = tcp(libc::TCP_MAXSEG, size),
+        // Of the one that the system would have, as HAProxy reckons it.
+        Some(less) => {
+            let usual = SockRef::from(socket).tcp_mss().unwrap_or(536);
+            let size = i32::try_from(usual).unwrap_or(536).saturating_add(less);
+            done = tcp(libc::TCP_MAXSEG, size.max(88));
+        }
+        None => {}
+    }
+    if let Some(time) = options.user_timeout {
+        done = done.and(SockRef::from(socket).set_tcp_user_timeout(Some(time)));
+    }
+    if options.defer_accept {
+        done = done.and(tcp(libc::TCP_DEFER_ACCEPT, DEFERRED));
+    }
+    if options.fast_open {
+        done = done.and(tcp(libc::TCP_FASTOPEN, FAST_OPEN));
+    }
+    if let Err(error) = done {
+        tracing::warn!("a listening socket goes without an option: {error}");
+    }
+}
+
+/// The socket may be bound to an address that is none of this host's.
+///
+/// # Errors
+/// The system refuses: it takes CAP_NET_ADMIN or CAP_NET_RAW.
+pub fn foreign(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
+    match ipv6 {
+        false => set(socket, libc::SOL_IP, libc::IP_TRANSPARENT, 1),
+        true => set(socket, libc::SOL_IPV6, libc::IPV6_TRANSPARENT, 1),
+    }
+}
+
+/// What a connection's socket is to be like.
+pub fn habits(socket: &(impl AsFd + AsRawFd), habits: &Habits) {
+    let socket = SockRef::from(socket);
+    if let Some(keepalive) = habits.keepalive {
+        let done = socket
+            .set_keepalive(true)
+            .and_then(|()| socket.set_tcp_keepalive(&times(keepalive)));
+        if let Err(error) = done {
+            tracing::debug!("a connection goes without keepalive: {error}");
+        }
+    }
+    if habits.resets {
+        // It counts once the socket is closed; whoever says FIN before that is heard.
+        let _ = socket.set_linger(Some(Duration::ZERO));
+    }
+}
+
+fn times(wanted: KeepAlive) -> TcpKeepalive {
+    let mut times = TcpKeepalive::new();
+    if let Some(idle) = wanted.idle {
+        times = times.with_time(idle);
+    }
+    if let Some(interval) = wanted.interval {
+        times = times.with_interval(interval);
+    }
+    if let Some(count) = wanted.count {
+        times = times.with_retries(count);
+    }
+    times
+}
+
+/// The first segment carries what is written first.
+pub fn fast_open(socket: &impl AsRawFd) {
+    if let Err(error) = set(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1) {
+        tracing::debug!("a connection begins without TCP Fast Open: {error}");
+    }
+}
+
+/// The port is chosen by connect(2), which knows where to: one is free for each destination (ip(7),
+/// IP_BIND_ADDRESS_NO_PORT).
+///
+/// # Errors
+/// The system refuses.
+pub fn late_port(socket: &impl AsRawFd) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// The mark that a connection's packets have in this host's filters and routing rules.
+///
+/// # Errors
+/// The system refuses: it takes CAP_NET_ADMIN.
+pub fn mark(socket: &impl AsRawFd, mark: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+}
+
+/// The type of service of a connection's packets, or their traffic class in IPv6.
+///
+/// # Errors
+/// The system refuses.
+pub fn tos(socket: &impl AsRawFd, local: SocketAddr, tos: u8) -> io::Result<()> {
+    let value = libc::c_int::from(tos);
+    match local {
+        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_TOS, value),
+        SocketAddr::V6(of) => {
+            // An IPv4 client of an IPv6 socket has the other header.
+            if of.ip().to_ipv4_mapped().is_some() {
+                return set(socket, libc::IPPROTO_IP, libc::IP_TOS, value);
+            }
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, value)
+        }
+    }
+}
