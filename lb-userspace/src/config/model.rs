@@ -484,7 +484,7 @@ pub enum Overflow {
 }
 
 /// `stats:`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Stats {
     /// Where it listens.
     pub binds: Vec<Bind>,

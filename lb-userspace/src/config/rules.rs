@@ -452,6 +452,15 @@ fn ends(
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
     }
+    if let Some(e) = table.take("metrics") {
+        match d.boolean(&e.value, "`metrics`") {
+            Some(true) => found.push((e.key_span, End::Metrics)),
+            Some(false) => {
+                d.error(e.key_span, "`metrics: false` does nothing", "remove it");
+            }
+            None => {}
+        }
+    }
     for (entry, silent) in [
         (table.take("reject"), false),
         (table.take("silent_drop"), true),

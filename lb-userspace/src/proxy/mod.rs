@@ -189,6 +189,7 @@ impl Shared {
         };
         let (frontends, backends) = (&self.topology.frontends, &self.topology.backends);
         self.statistics.get_or_init(|| Pages {
+            metrics: Arc::new(Endpoint::new(Stats::default(), sources.clone())),
             frontends: frontends
                 .iter()
                 .map(|one| page(&one.config.stats))
@@ -204,6 +205,8 @@ impl Shared {
 /// The statistics among the traffic, of each frontend and backend that shows them.
 #[derive(Debug)]
 pub struct Pages {
+    /// What rules answer with by `metrics`.
+    pub metrics: Arc<Endpoint>,
     /// By the frontend's index.
     pub frontends: Vec<Option<Arc<Endpoint>>>,
     /// By the backend's name.

@@ -350,6 +350,8 @@ pub enum End {
     },
     /// `return`.
     Return(Box<Return>),
+    /// `metrics`: the figures of Prometheus' kind.
+    Metrics,
     /// `allow`: of what follows, only what chooses a backend counts.
     Allow,
     /// `reject`, `silent_drop`: the connection ends without an answer.

@@ -45,6 +45,8 @@ pub enum Outcome<'r> {
     Answer(Reply),
     /// It is refused; the body is that of the status.
     Deny(Denial),
+    /// It gets the metrics.
+    Metrics,
     /// The connection ends; if it is so, silently.
     Drop(bool),
     /// More of the body has to come before the rule at which it is gone on.
@@ -288,6 +290,7 @@ impl RuleSet {
                     None => continue,
                 },
                 Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
+                Some(End::Metrics) => Outcome::Metrics,
                 Some(End::Drop { silent }) => Outcome::Drop(*silent),
                 Some(End::Deny {
                     status,

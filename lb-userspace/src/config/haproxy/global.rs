@@ -26,6 +26,7 @@ const SILENT: &[&str] = &[
     "nogetaddrinfo",
     "noreuseport",
     "numa-cpu-mapping",
+    "fd-hard-limit",
     "no",
 ];
 
@@ -98,7 +99,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("server-state-file", "lb keeps no such file yet"),
     ("server-state-base", "lb keeps no such file yet"),
     ("localpeer", "lb has no peers yet"),
-    ("unix-bind", "write `mode`, `user` and `group` on each bind"),
 ];
 
 /// What `global` sets for the reading of the rest.
@@ -152,6 +152,7 @@ impl Global {
                     self.keys.set("grace", time);
                 }
             }
+            "unix-bind" => unix_bind(line, says),
             "crt-base" => says.bases.certificates = Some(line.text(1).to_owned()),
             "ca-base" => says.bases.authorities = Some(line.text(1).to_owned()),
             "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
@@ -275,5 +276,25 @@ impl Global {
         }
         map.set("level", Value::plain(level, line.span()));
         self.keys.push("admin_socket", Value::map(map, line.span()));
+    }
+}
+
+/// `unix-bind [prefix PATH] [mode MODE] [user USER] [group GROUP] …`
+fn unix_bind(line: &Line, says: &mut Says) {
+    let mut at = 1;
+    while at < line.words.len() {
+        let (name, span) = (line.text(at), line.span_of(at));
+        let Some(value) = says.need(line, at + 1, "a value") else {
+            return;
+        };
+        let text = Value::text(value, line.span_of(at + 1));
+        match name {
+            "prefix" => says.bases.unix_prefix = value.to_owned(),
+            "mode" => says.bases.unix.set("mode", text),
+            "user" | "uid" => says.bases.unix.set("user", text),
+            "group" | "gid" => says.bases.unix.set("group", text),
+            other => says.unsupported(span, &format!("unix-bind {other}")),
+        }
+        at += 2;
     }
 }

@@ -62,6 +62,19 @@ pub(super) fn action(
                 Some(())
             })
         }
+        ("use-service", Side::Request) => action.need(1, "a service", says).and_then(|name| {
+            if name.text == "prometheus-exporter" {
+                map.set("metrics", Value::plain("true", name.span));
+                return Some(());
+            }
+            let message = match name.text.strip_prefix("lua.") {
+                Some(_) => format!("`{}` is a program in Lua, which lb does not run", name.text),
+                None => format!("there is no service `{}`", name.text),
+            };
+            let mend = "have a server answer: `use_backend`, or `http-request return`";
+            says.error(name.span, message, mend);
+            None
+        }),
         ("set-log-level", _) => action.need(1, "a level", says).map(|level| {
             map.set(
                 "set_log_level",

@@ -180,9 +180,7 @@ impl Proxy {
             ),
             "log-format-sd" => {}
             kind @ ("compression" | "email-alert") => sections::read_over(line, kind, says),
-            "filter" if matches!(line.text(1), "compression" | "cache" | "trace") => {
-                sections::read_over(line, "filter", says);
-            }
+            "filter" => sections::filter(line, says),
             "tcp-request" => self.tcp_request(line, says),
             "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {

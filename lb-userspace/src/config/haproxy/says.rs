@@ -27,6 +27,9 @@ pub(super) struct Bases {
     pub(super) description: Option<String>,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
+    /// `unix-bind`: keys of unix sockets' binds that do not say these themselves, and what their paths begin with.
+    pub(super) unix: Map,
+    pub(super) unix_prefix: String,
     /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.
     pub(super) tls: Map,
 }

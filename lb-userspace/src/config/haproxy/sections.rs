@@ -15,6 +15,35 @@ pub(super) fn read_over(line: &Line, what: &str, says: &mut Says) {
     );
 }
 
+/// `filter NAME …`
+pub(super) fn filter(line: &Line, says: &mut Says) {
+    match line.text(1) {
+        "compression" | "cache" | "trace" => read_over(line, "filter", says),
+        name @ ("spoe" | "fcgi-app" | "opentracing") => {
+            let (message, mend) = match name {
+                "spoe" => (
+                    "lb asks no agents of HAProxy's SPOE",
+                    "have a server beside lb look at requests, and keep HAProxy for this proxy until then",
+                ),
+                "fcgi-app" => (
+                    "lb speaks no FastCGI",
+                    "put a server of HTTP before the application, such as nginx or php-fpm's own",
+                ),
+                _ => (
+                    "lb sends no traces",
+                    "remove it: the log and the metrics have what is measured",
+                ),
+            };
+            says.error(line.span(), format!("`filter {name}`: {message}"), mend);
+        }
+        other => says.error(
+            line.span_of(1),
+            format!("there is no filter `{other}`"),
+            "remove it",
+        ),
+    }
+}
+
 /// A section that lb has nothing for.
 pub(super) fn unknown(head: &Line, says: &mut Says) {
     match head.keyword() {

@@ -194,13 +194,23 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
         None => {}
     }
     let value = |address: String| {
+        let mut options = options.clone();
+        let mut address = address;
+        if let Some(path) = address.strip_prefix("unix:") {
+            for key in &says.bases.unix.0 {
+                if options.get(&key.name).is_none() {
+                    options.set(&key.name, key.value.clone());
+                }
+            }
+            address = format!("unix:{}{path}", says.bases.unix_prefix);
+        }
         let address = Value::text(address, word.span);
         if options.is_empty() {
             return address;
         }
         let mut map = Map::default();
         map.set("address", address);
-        map.0.extend(options.0.clone());
+        map.0.extend(options.0);
         Value::map(map, line.span())
     };
     addresses.into_iter().map(value).collect()

@@ -130,7 +130,9 @@ impl<'a> Access<'a> {
             backend: common.backend,
             server: match common.server {
                 super::ServerField::Name(name) => Some(name),
-                super::ServerField::None | super::ServerField::Stats => None,
+                super::ServerField::None
+                | super::ServerField::Metrics
+                | super::ServerField::Stats => None,
             },
             path: None,
             method: None,

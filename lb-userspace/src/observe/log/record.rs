@@ -94,6 +94,8 @@ pub enum ServerField<'a> {
     Name(&'a str),
     /// No server was chosen or none was available: `<NOSRV>`.
     None,
+    /// The metrics answered: `<PROMEX>`.
+    Metrics,
     /// The stats page answered: `<STATS>`.
     Stats,
 }
@@ -104,6 +106,7 @@ impl<'a> ServerField<'a> {
         match self {
             Self::Name(name) => name,
             Self::None => "<NOSRV>",
+            Self::Metrics => "<PROMEX>",
             Self::Stats => "<STATS>",
         }
     }

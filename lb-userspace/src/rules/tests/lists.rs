@@ -24,6 +24,7 @@ fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
         Outcome::Await(_) => "waits".to_owned(),
         Outcome::Verify(_) => "verify".to_owned(),
+        Outcome::Metrics => "metrics".to_owned(),
         Outcome::Drop(silent) => format!("drop {silent}"),
         Outcome::Continue => "continue".into(),
         Outcome::Backend(Target::Named(named)) => named.name().to_owned(),

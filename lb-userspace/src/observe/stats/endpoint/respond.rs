@@ -122,6 +122,12 @@ impl Endpoint {
         matches!(route, Route::Stats { .. }).then(|| self.answer(route, asked))
     }
 
+    /// The metrics, whatever the request's path and method are.
+    pub fn metrics_of(&self, asked: &Asked<'_>) -> Response<Bytes> {
+        let query = asked.uri.query().unwrap_or_default();
+        compressed(self.metrics(query, asked.headers), asked.headers)
+    }
+
     /// Whether a request is for the page in one of its forms.
     pub fn is_page(&self, uri: &Uri) -> bool {
         matches!(self.route(uri), Route::Stats { .. })

@@ -14,7 +14,7 @@ use http::{Method, Uri, Version, request};
 use super::super::{client::Client, cookie::dates::Dates};
 use crate::{
     config::model::LogOptions,
-    observe::log::{Cause, CookieSeen, CookieSet, Phase, Termination},
+    observe::log::{Cause, CookieSeen, CookieSet, Phase, ServerField, Termination},
     proxy::{dispatch::Trace, sessions},
     topology::{Backend, Connection, Observation, Server, Visit},
 };
@@ -48,8 +48,8 @@ pub(in super::super) struct Exchange {
     /// The connection's bytes in at the end of the exchange before, and bytes out.
     bytes_in: u64,
     bytes_out: u64,
-    /// It was for the statistics.
-    pub(super) is_statistics: bool,
+    /// Who has answered where no server did.
+    pub(super) nobody: ServerField<'static>,
     /// It is nobody's business.
     pub(super) unlogged: bool,
     /// A rule has denied it, which is counted by itself.
@@ -89,7 +89,7 @@ impl Exchange {
             cookie_dates: Dates::default(),
             bytes_in: 0,
             bytes_out: 0,
-            is_statistics: false,
+            nobody: ServerField::None,
             unlogged: false,
             denied: false,
             uncounted: false,
@@ -279,9 +279,9 @@ impl Exchange {
         if client.worker.shared.log.wants(&options) && !self.unlogged {
             self.log(client, options, total, (bytes_in, bytes_out));
         }
-        super::rules::count_end(client, self.status, bytes_in, bytes_out);
+        super::tally::count_end(client, self.status, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
-            super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
+            super::tally::finish(client, remembered, self.status, bytes_in, bytes_out);
         }
         self.visit = None;
         self.server = None;

@@ -72,10 +72,7 @@ impl Exchange {
                 Some(path) if uri.authority().is_none() => Cow::Borrowed(path.as_str()),
                 _ => Cow::Owned(uri.to_string()),
             });
-        let nobody = match self.is_statistics {
-            true => ServerField::Stats,
-            false => ServerField::None,
-        };
+        let nobody = self.nobody;
         let record = HttpRecord {
             common: Common {
                 format,

@@ -13,6 +13,7 @@ mod send;
 mod slow;
 mod statistics;
 mod stick;
+mod tally;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -80,7 +81,7 @@ pub(super) async fn serve(
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     client.begin();
-    rules::count_request(&client);
+    tally::count_request(&client);
     let frontend = &client.frontend().counters.http;
     frontend.requests.inc();
     frontend

@@ -18,9 +18,8 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
-        action::WaitForBody,
+        Awaited, BodySeen, Captured, Denial, Fact, Later, LogLevel, Outcome, RequestView, RuleSet,
+        Scene, SessionVars, State, TlsFact, Value, Verdict, World, action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -32,7 +31,7 @@ pub(in super::super) struct Remembered {
     /// What the request is called.
     pub(super) id: Option<Box<[u8]>>,
     pub(super) frontend: Later,
-    backend: Later,
+    pub(super) backend: Later,
 }
 
 impl Remembered {
@@ -263,64 +262,6 @@ pub(super) fn after(client: &Client, head: &mut response::Parts) {
     frontend.after(of_frontend, head, state, &world);
 }
 
-/// The exchange is over: counts it for whoever tracks it.
-pub(in super::super) fn finish(
-    client: &Client,
-    remembered: &mut Remembered,
-    status: Option<u16>,
-    bytes_in: u64,
-    bytes_out: u64,
-) {
-    let now = client.worker.shared.topology.clock.at(client.now());
-    for tracked in remembered.state.all_tracked() {
-        count(tracked, status, bytes_in, bytes_out, now);
-    }
-    remembered.state.next();
-    remembered.id = None;
-    remembered.frontend = Later::default();
-    remembered.backend = Later::default();
-}
-
-/// Counts a request for whatever its connection follows.
-pub(super) fn count_request(client: &Client) {
-    let session = client.session.borrow();
-    for tracked in session.all_tracked() {
-        tracked.count_request(client.worker.shared.topology.clock.at(client.now()));
-    }
-}
-
-/// Counts the end of an exchange for whatever its connection follows.
-pub(super) fn count_end(client: &Client, status: Option<u16>, bytes_in: u64, bytes_out: u64) {
-    let session = client.session.borrow();
-    for tracked in session.all_tracked() {
-        let now = client.worker.shared.topology.clock.at(client.now());
-        count(tracked, status, bytes_in, bytes_out, now);
-    }
-}
-
-fn count(tracked: &Tracked, status: Option<u16>, bytes_in: u64, bytes_out: u64, now: u64) {
-    match status {
-        Some(400..=499) => {
-            tracked.add(Data::HttpErrCnt, 1, now);
-            tracked.add(Data::HttpErrRate, 1, now);
-        }
-        Some(status @ 500..=599) if status != 501 && status != 505 => {
-            tracked.add(Data::HttpFailCnt, 1, now);
-            tracked.add(Data::HttpFailRate, 1, now);
-        }
-        _ => {}
-    }
-    for (data, n) in [
-        (Data::BytesInCnt, bytes_in),
-        (Data::BytesInRate, bytes_in),
-        (Data::BytesOutCnt, bytes_out),
-        (Data::BytesOutRate, bytes_out),
-    ] {
-        tracked.add(data, n, now);
-    }
-    tracked.touch(now);
-}
-
 /// Whose rules.
 #[derive(Clone, Copy)]
 pub(super) enum Side<'a> {
@@ -399,6 +340,7 @@ impl Way<'_> {
                 Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
                 Outcome::Verify(unknown) => slow::verify(client, unknown).await,
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
+                Outcome::Metrics => return Err(self.metrics(head).await),
                 Outcome::Drop(silent) => {
                     self.count_denied(side);
                     if silent {

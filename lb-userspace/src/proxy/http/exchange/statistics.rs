@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, header::CONTENT_LENGTH, request};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, request};
 
 use super::{
     super::{answer::Answer, body::Inbound, plan::Plan},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::model::StatsAdmin,
     observe::{
-        log::{Cause, Phase},
+        log::{Cause, Phase, ServerField},
         stats::endpoint::{Asked, Endpoint, Unread},
     },
     rules::{RequestView, Scene},
@@ -33,7 +33,7 @@ impl Way<'_> {
         let Some(endpoint) = page(client, backend.map(|backend| &**backend), head) else {
             return Ok(());
         };
-        client.exchange().is_statistics = true;
+        client.exchange().nobody = ServerField::Stats;
         let config = endpoint.config();
         if !config.rules.is_empty() {
             self.walk(&config.rules, Side::Page(backend), plan, head)
@@ -60,9 +60,42 @@ impl Way<'_> {
         match answer(client, endpoint, head, self.body, admitted).await {
             Some(answer) => Err(Failure::Answer(Box::new(answer))),
             None => {
-                client.exchange().is_statistics = false;
+                client.exchange().nobody = ServerField::None;
                 Ok(())
             }
+        }
+    }
+}
+
+impl Way<'_> {
+    /// The answer of a rule's `metrics`.
+    pub(super) async fn metrics(&self, head: &request::Parts) -> Failure {
+        let client = self.client;
+        let Some(pages) = client.worker.shared.statistics.get() else {
+            return Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let endpoint = Arc::clone(&pages.metrics);
+        let takes_long = endpoint.takes_long(&head.uri, &head.headers);
+        let (method, uri, headers) = (head.method.clone(), head.uri.clone(), head.headers.clone());
+        let written = move || {
+            endpoint.metrics_of(&Asked {
+                method: &method,
+                uri: &uri,
+                headers: &headers,
+                body: Ok(&[]),
+                client: None,
+                secure: false,
+                admitted: false,
+            })
+        };
+        let response = match takes_long {
+            true => slow::aside(written).await,
+            false => Some(written()),
+        };
+        client.exchange().nobody = ServerField::Metrics;
+        match response {
+            Some(response) => Failure::Answer(Box::new(local(client, response))),
+            None => Failure::Close(None),
         }
     }
 }
@@ -133,16 +166,21 @@ async fn answer(
         true => slow::aside(page).await?,
         false => page(),
     }?;
+    Some(local(client, response))
+}
+
+/// A response of ours as an answer, counted as one.
+fn local(client: &Client, response: Response<Bytes>) -> Answer {
     let (mut parts, body) = response.into_parts();
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     client.frontend().counters.intercepted.inc();
     client.exchange().terminate(Cause::Local, Phase::Request);
-    Some(Answer {
+    Answer {
         status: parts.status,
         reason: None,
         headers: parts.headers,
         body,
-    })
+    }
 }
