@@ -12,24 +12,26 @@ pub(super) const VOCABULARY: &[(&str, &str)] = &[
     (
         "global",
         "busy-polling ca-base chroot close-spread-time cpu-map crt-base crt-list daemon default-path \
-         description expose-experimental-directives external-check fd-hard-limit gid grace group h1-accept- \
-         payload-with-any-method h1-case-adjust h1-case-adjust-file hard-stop-after httpclient.resolvers.id \
-         httpclient.resolvers.prefer httpclient.ssl.ca-file httpclient.ssl.verify insecure-fork-wanted \
-         insecure-setuid-wanted issuers-chain-path localpeer log log-send-hostname log-tag lua-load lua-load- \
-         per-thread lua-prepend-path master-worker max-spread-checks maxconn maxconnrate maxpipes maxsessrate \
-         maxsslconn maxsslrate mworker-max-reloads nbthread no-memory-trimming node noepoll nogetaddrinfo \
-         nopoll noreuseport nosplice numa-cpu-mapping pidfile pp2-never-send-local presetenv profiling.tasks \
-         quiet resetenv server-state-base server-state-file set-dumpable set-var set-var-fmt setenv spread- \
-         checks ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default- \
-         bind-options ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-options \
-         ssl-dh-param-file ssl-load-extra-del-ext ssl-load-extra-files ssl-mode-async ssl-propquery ssl- \
-         provider ssl-provider-path ssl-skip-self-issued-ca stats strict-limits thread-group thread-groups \
-         tune.fail-alloc tune.fd.edge-triggered tune.h2.header-table-size tune.h2.initial-window-size \
-         tune.h2.max-concurrent-streams tune.h2.max-frame-size tune.idle-pool.shared tune.listener.multi- \
-         queue tune.lua.forced-yield tune.lua.maxmem tune.lua.service-timeout tune.lua.session-timeout \
-         tune.lua.task-timeout tune.peers.max-updates-at-once tune.pool-high-fd-ratio tune.pool-low-fd-ratio \
-         tune.sched.low-latency tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist- \
-         size tune.ssl.default-dh-param tune.ssl.force-private-cache tune.ssl.hard-maxrecord tune.ssl.keylog \
+         description expose-experimental-directives external-check fd-hard-limit gid grace group \
+         h1-accept-payload-with-any-method h1-case-adjust h1-case-adjust-file hard-stop-after \
+         httpclient.resolvers.id httpclient.resolvers.prefer httpclient.ssl.ca-file httpclient.ssl.verify \
+         insecure-fork-wanted insecure-setuid-wanted issuers-chain-path localpeer log log-send-hostname \
+         log-tag lua-load lua-load-per-thread lua-prepend-path master-worker max-spread-checks maxconn \
+         maxconnrate maxpipes maxsessrate maxsslconn maxsslrate mworker-max-reloads nbthread \
+         no-memory-trimming node noepoll nogetaddrinfo nopoll noreuseport nosplice numa-cpu-mapping pidfile \
+         pp2-never-send-local presetenv profiling.tasks quiet resetenv server-state-base server-state-file \
+         set-dumpable set-var set-var-fmt setenv spread-checks ssl-default-bind-ciphers \
+         ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default-bind-options \
+         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-options \
+         ssl-dh-param-file ssl-load-extra-del-ext ssl-load-extra-files ssl-mode-async ssl-propquery \
+         ssl-provider ssl-provider-path ssl-skip-self-issued-ca stats strict-limits thread-group \
+         thread-groups tune.fail-alloc tune.fd.edge-triggered tune.h2.header-table-size \
+         tune.h2.initial-window-size tune.h2.max-concurrent-streams tune.h2.max-frame-size \
+         tune.idle-pool.shared tune.listener.multi-queue tune.lua.forced-yield tune.lua.maxmem \
+         tune.lua.service-timeout tune.lua.session-timeout tune.lua.task-timeout \
+         tune.peers.max-updates-at-once tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.sched.low-latency \
+         tune.ssl.cachesize tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size \
+         tune.ssl.default-dh-param tune.ssl.force-private-cache tune.ssl.hard-maxrecord tune.ssl.keylog \
          tune.ssl.lifetime tune.ssl.maxrecord tune.ssl.ssl-ctx-cache-size tune.vars.check-max-size \
          tune.vars.global-max-size tune.vars.proc-max-size tune.vars.reqres-max-size tune.vars.sess-max-size \
          tune.vars.txn-max-size uid ulimit-n unix-bind unsetenv user zero-warning",
