@@ -132,7 +132,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("log_format.rs", &["frontends"]),
     ("connections.rs", &["frontends", "backends"]),
     ("monitor.rs", &["frontends"]),
-    ("sockets.rs", &["frontends", "backends"]),
+    ("sockets.rs", &["frontends", "backends", "rules"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),

@@ -227,7 +227,7 @@ fn addr(backend: &Backend, server: &Arc<Server>, words: &[&str]) -> Result<Strin
     let invalid = || format!("Invalid addr '{text}' {BY}");
     let ip: IpAddr = text.parse().map_err(|_| invalid())?;
     let now = server.address();
-    if now.is_unix() {
+    if now.is_unix() || now.asked().is_some() {
         return Err(format!("unknown addr family of '{now}' {BY}"));
     }
     let (was_ip, was_port) = (now.ip(), now.port().unwrap_or(0));

@@ -8,7 +8,7 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
-    logging, patience,
+    logging, patience, sockets,
     source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
@@ -91,6 +91,9 @@ pub(super) fn of_bytes(
 ) -> Vec<Edit> {
     let mut found = remembered(d, table, owner);
     logged(d, table, side, &mut found);
+    if side == Side::Request {
+        names(d, table, &mut found);
+    }
     in_order(found)
 }
 
@@ -155,6 +158,7 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
             found.extend(live(d, node, &e.key, change).map(|edit| (e.key_span, edit)));
         }
     }
+    sockets::packets(d, table, &mut found);
     if let Some(e) = table.take("set_gpt0")
         && let Some(mut inner) = d.table(&e.value, e.key_span, "`set_gpt0`")
     {
@@ -286,12 +290,14 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
     }
 }
 
-/// Who the client is.
+/// Who the client is, and where it goes.
 fn names(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
     type Make = fn(Template) -> Edit;
-    let whole: [(Option<&Entry>, Make); 2] = [
+    let whole: [(Option<&Entry>, Make); 4] = [
         (table.take("set_src"), Edit::SetSource),
         (table.take("set_src_port"), Edit::SetSourcePort),
+        (table.take("set_dst"), Edit::SetDestination),
+        (table.take("set_dst_port"), Edit::SetDestinationPort),
     ];
     for (entry, make) in whole {
         let Some(e) = entry else { continue };

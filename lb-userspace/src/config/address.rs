@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    model::{Address, Bind, LONGEST_PATH, Permissions, Prefix, Transport},
+    model::{Address, Asked, AskedPort, Bind, LONGEST_PATH, Permissions, Prefix, Transport},
     units::Problem,
 };
 
@@ -191,6 +191,9 @@ pub(super) fn server_or_name(text: &str) -> Result<Address, Problem> {
             )),
         };
     }
+    if let Some(asked) = asked(text) {
+        return asked.map(Address::Asked);
+    }
     if let Ok((host, port)) = split(text, "\"192.0.2.10:80\"")
         && ip(host).is_none()
         && host.contains(|c: char| c.is_ascii_alphabetic())
@@ -207,6 +210,42 @@ pub(super) fn server_or_name(text: &str) -> Result<Address, Problem> {
         };
     }
     server(text)
+}
+
+/// `*`, `*:80`, `*:+1000`, `192.0.2.10:+0`: where the client asked to go, as far as nothing else is said.
+fn asked(text: &str) -> Option<Result<Asked, Problem>> {
+    let (host, port) = match text {
+        "*" => ("*", None),
+        _ => {
+            let (host, port) = text.rsplit_once(':')?;
+            (host, Some(port))
+        }
+    };
+    let moves = |port: &str| port.starts_with(['+', '-']);
+    if host != "*" && !port.is_some_and(moves) {
+        return None;
+    }
+    let ip = match host {
+        "*" => None,
+        host => Some(ip(host)?),
+    };
+    let port = match port {
+        None => AskedPort::Moved(0),
+        Some(by) if moves(by) => match by.parse::<i32>() {
+            Ok(by) if by.abs() <= 65_535 => AskedPort::Moved(by),
+            _ => {
+                return Some(Err(Problem::new(
+                    format!("`{by}` moves no port"),
+                    "write a number from -65535 to +65535",
+                )));
+            }
+        },
+        Some(port) => match self::port(port) {
+            Ok(port) => AskedPort::Is(port),
+            Err(problem) => return Some(Err(problem)),
+        },
+    };
+    Some(Ok(Asked { ip, port }))
 }
 
 /// Whether a text can be a name in the DNS.

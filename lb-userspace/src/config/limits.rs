@@ -3,7 +3,8 @@
 use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft, ServerDraft},
-    resolve::default_server,
+    model::{AskedPort, Transport},
+    resolve::{default_server, users},
     sockets::Source,
 };
 
@@ -43,6 +44,7 @@ pub(super) fn check(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagn
                     .mend("write a `source` of the server's family"),
             );
         }
+        asked_for(server, backend, draft, found);
         if let Some(least) = keys.minconn
             && keys.maxconn.is_none_or(|most| most < least.value)
         {
@@ -75,5 +77,48 @@ pub(super) fn check(backend: &BackendDraft, draft: &Draft, found: &mut Vec<Diagn
                 .mend("write `maxconn` as well, or remove it"),
             );
         }
+    }
+}
+
+/// A server that is where clients ask to go: nobody asks on behalf of a check, or of datagrams.
+fn asked_for(
+    server: &ServerDraft,
+    backend: &BackendDraft,
+    draft: &Draft,
+    found: &mut Vec<Diagnostic>,
+) {
+    let Some(asked) = server.address.value.asked() else {
+        return;
+    };
+    let name = &server.name.value;
+    let (own, inherited) = (&backend.proxy, &draft.defaults.proxy);
+    let check = server.health_check.as_ref().or(own.health_check.as_ref());
+    let check = check.or(inherited.health_check.as_ref());
+    let check = check.and_then(|check| check.value.as_ref());
+    let defaults = default_server(
+        own.default_server.clone(),
+        own.on_marked_down,
+        &draft.defaults,
+    );
+    let keys = server.keys.clone().or(&defaults);
+    let is_checked = server.track.is_none() && keys.check.is_none_or(|check| check.value);
+    if let Some(check) = check.filter(|_| is_checked) {
+        let no_port = check.port.is_none() && !matches!(asked.port, AskedPort::Is(_));
+        let no_address = check.address.is_none() && asked.ip.is_none();
+        if no_port || no_address {
+            let message =
+                format!("where `{name}` is depends on the client: its check knows no address");
+            let mend = "give the check an `address` and a `port`, or write `check: false`";
+            found.push(Diagnostic::error(server.address.span, message).mend(mend));
+        }
+    }
+    let mut binds = users(&backend.name.value, draft).flat_map(|frontend| &frontend.binds);
+    if let Some(bind) = binds.find(|bind| bind.value.transport == Transport::Udp) {
+        let message = format!(
+            "datagrams of `{}` cannot reach server `{name}`, which has no address of its own",
+            bind.value.text
+        );
+        let mend = "give the server's address and port";
+        found.push(Diagnostic::error(server.address.span, message).mend(mend));
     }
 }

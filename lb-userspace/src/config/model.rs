@@ -30,7 +30,7 @@ pub use super::{
     outline::Outline,
 };
 pub use accepting::Accepting;
-pub use address::{Address, LONGEST_PATH, Permissions};
+pub use address::{Address, Asked, AskedPort, LONGEST_PATH, Permissions};
 pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashFunction, HashType, Hashing};

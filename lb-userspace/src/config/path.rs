@@ -79,6 +79,13 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
             server.name
         ));
     }
+    let asked = |server: &&Server| server.address.asked().is_some();
+    if let Some(server) = backend.servers.iter().find(asked) {
+        return Err(format!(
+            "server {name}/{} is where each client asked to go, which userspace finds out",
+            server.name
+        ));
+    }
     if let Some(what) = userspace_balance(backend) {
         return Err(format!("backend {name} says {what}"));
     }

@@ -10,10 +10,12 @@ use super::{
     actions, address,
     decode::Decoder,
     model::{Address, Bind, Habits, KeepAlive, Sockets, Spoof, Transport},
+    source::Span,
     table::Table,
     tree::{Entry, Kind},
     units::Problem,
 };
+use crate::rules::Edit;
 
 /// Most that listen(2) takes.
 const MOST_BACKLOG: u32 = i32::MAX as u32;
@@ -138,6 +140,34 @@ fn keepalive(d: &mut Decoder<'_>, e: &Entry) -> Option<KeepAlive> {
     };
     inner.finish(d, &[], &[]);
     Some(found)
+}
+
+/// `set_mark` and `set_tos` of rules: what is sent to the client.
+pub(super) fn packets(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edit)>) {
+    let number = |most: u32| {
+        move |text: &str| {
+            let number = match text.strip_prefix("0x") {
+                Some(digits) => u32::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            };
+            number.filter(|number| *number <= most).ok_or_else(|| {
+                Problem::new(
+                    format!("`{text}` is no number up to {most}"),
+                    "write digits, or `0x` and hexadecimal ones",
+                )
+            })
+        }
+    };
+    if let Some(e) = table.take("set_mark")
+        && let Some(mark) = d.parsed(&e.value, "`set_mark`", number(u32::MAX))
+    {
+        found.push((e.key_span, Edit::SetMark(mark.value)));
+    }
+    if let Some(e) = table.take("set_tos")
+        && let Some(tos) = d.parsed(&e.value, "`set_tos`", number(255))
+    {
+        found.push((e.key_span, Edit::SetTos(tos.value as u8)));
+    }
 }
 
 /// What `source` says, if it says more than an address: the address, the interface and whose address it is instead.

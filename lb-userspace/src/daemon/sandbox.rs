@@ -66,7 +66,7 @@ pub(super) fn folders(config: &Config, pins: Option<&Path>) -> BTreeSet<PathBuf>
     let binds = config.frontends.iter().flat_map(|frontend| &frontend.binds);
     folders.extend(binds.filter_map(|bind| match &bind.address {
         Address::Unix(path) => Some(parent(path)),
-        Address::Inet(_) | Address::Name(..) => None,
+        Address::Inet(_) | Address::Name(..) | Address::Asked(_) => None,
     }));
     folders.extend(pins.map(Path::to_owned));
     folders

@@ -54,7 +54,8 @@ fn told(target: &Target) -> String {
     let address = server.address();
     let (host, port) = match address.inet() {
         Some(address) => (address.ip().to_string(), address.port()),
-        None => ("unix".to_owned(), 0),
+        None if address.is_unix() => ("unix".to_owned(), 0),
+        None => (address.to_string(), 0),
     };
     let sum: u32 = backend
         .servers

@@ -91,6 +91,8 @@ pub struct Own {
     client: Option<u64>,
     /// The address that it comes from, which is none of ours.
     from: Option<SocketAddr>,
+    /// Where it goes, where the client has a say in that.
+    to: Option<SocketAddr>,
 }
 
 impl Own {
@@ -112,22 +114,29 @@ impl Own {
             Some(Spoof::Address(address)) => Some(*address),
             Some(Spoof::Field(name, which)) => field(name, *which).map(|ip| (ip, 0).into()),
         };
+        let address = server.address();
+        let to = address
+            .asked()
+            .and_then(|asked| asked.of(ends()?.destination));
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         let tells = server.config.send_proxy == Some(ProxyVersion::V2);
         let options = server.config.proxy_options;
-        (wants_host || introduces || client.is_some() || from.is_some()).then(|| {
-            Box::new(Self {
-                client,
-                from,
-                ends: introduces.then(&ends).flatten(),
-                told: match tells {
-                    true => told(options).into(),
-                    false => Box::default(),
-                },
-                host: wants_host.then(host).flatten(),
-            })
-        })
+        (wants_host || introduces || client.is_some() || from.is_some() || to.is_some()).then(
+            || {
+                Box::new(Self {
+                    client,
+                    from,
+                    to,
+                    ends: introduces.then(&ends).flatten(),
+                    told: match tells {
+                        true => told(options).into(),
+                        false => Box::default(),
+                    },
+                    host: wants_host.then(host).flatten(),
+                })
+            },
+        )
     }
 }
 
@@ -154,6 +163,8 @@ impl Way {
         server.counters.connects.inc();
         let bare = server.tls.is_none() && server.config.send_proxy.is_none();
         let from = own.as_ref().and_then(|own| own.from);
+        let to = own.as_ref().and_then(|own| own.to);
+        let address = to.map_or_else(|| server.address(), Address::Inet);
         let origin = Origin {
             source: from.or(server.config.source),
             foreign: from.is_some(),
@@ -161,7 +172,7 @@ impl Way {
             speaks: !bare || speaks,
         };
         if bare {
-            return Ok(connect(&server.address(), origin, timeout).await?.into());
+            return Ok(connect(&address, origin, timeout).await?.into());
         }
         let whole = Box::pin(async {
             let own = own.as_deref();
@@ -173,7 +184,6 @@ impl Way {
                     whom: own.ends.map_or(Whom::Unnamed, Whom::Client),
                 })
             });
-            let address = server.address();
             let stream = dial::connect(&address, origin).await?;
             let tls = server.tls.as_deref().map(|connector| Handshake {
                 connector,

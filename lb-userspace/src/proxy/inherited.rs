@@ -116,7 +116,7 @@ impl Inherited {
             Address::Inet(address) => Name::Inet(*address),
             Address::Unix(path) => Name::Unix(path.to_path_buf()),
             // Only servers have names.
-            Address::Name(..) => return Vec::new(),
+            Address::Name(..) | Address::Asked(_) => return Vec::new(),
         };
         let found = self.0.extract_if(.., |(name, transport, _)| {
             *name == wanted && *transport == bind.transport

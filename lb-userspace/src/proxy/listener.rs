@@ -71,7 +71,7 @@ impl Seat {
             Address::Inet(address) => address.to_string(),
             Address::Unix(path) => path.display().to_string(),
             // Only servers have names.
-            Address::Name(..) => String::new(),
+            Address::Name(..) | Address::Asked(_) => String::new(),
         };
         let both = if self.both_families { " v4v6" } else { "" };
         format!("{transport} {address}{both} #{}", self.nth)
@@ -264,7 +264,7 @@ impl Listeners {
                 let asked = match &bind.address {
                     Address::Inet(address) => *address,
                     // The file has none.
-                    Address::Name(..) => continue,
+                    Address::Name(..) | Address::Asked(_) => continue,
                     Address::Unix(path) => {
                         let (socket, file) = listen_on_file(frontend, index, bind, path)?;
                         let file = Arc::new(file);

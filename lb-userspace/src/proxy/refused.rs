@@ -1,6 +1,7 @@
 //! Why connections are not let in, and the lines that tell it: HAProxy's words, or those of `error_log_format`.
 
 use std::{
+    cell::Cell,
     io,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -174,8 +175,9 @@ fn samples(
     };
     let world = Around {
         worker,
-        source: comer.client.inet(),
-        destination: comer.destination.inet(),
+        source: Cell::new(comer.client.inet()),
+        destination: Cell::new(comer.destination.inet()),
+        socket: None,
         frontend,
         tls: None,
         backend: None,

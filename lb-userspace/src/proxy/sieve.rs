@@ -5,7 +5,10 @@ use std::{borrow::Cow, cell::Cell, net::SocketAddr, time::Duration};
 use socket2::SockRef;
 
 use super::{Client, Worker, header::Ends, http};
-use crate::rules::{Fact, State, TlsFact, Value, World};
+use crate::{
+    rules::{Fact, State, TlsFact, Value, World},
+    wire::sockopt,
+};
 
 /// The client, if rules do not keep it out; with what they remember of it. Who is kept out has no line of the log, as
 /// HAProxy has it: a flood would fill it.
@@ -20,13 +23,15 @@ pub(super) fn let_in(worker: &Worker, mut client: Client) -> Option<Client> {
         client: &client,
         ends: client.ends(),
         renamed: Cell::new(None),
+        redirected: Cell::new(None),
     };
     let kept_out = rules.connection(&mut state, &world);
-    let renamed = world.renamed.get();
+    let (renamed, redirected) = (world.renamed.get(), world.redirected.get());
     let Some(silent) = kept_out else {
         if let Some(source) = renamed {
             client.address = source.into();
         }
+        client.destination = redirected.or(client.destination);
         *client.session.borrow_mut() = state.into_session();
         return Some(client);
     };
@@ -47,6 +52,8 @@ struct Surroundings<'a> {
     ends: Option<Ends>,
     /// Who a rule says it is.
     renamed: Cell<Option<SocketAddr>>,
+    /// Where it says that it goes.
+    redirected: Cell<Option<SocketAddr>>,
 }
 
 impl World for Surroundings<'_> {
@@ -59,7 +66,21 @@ impl World for Surroundings<'_> {
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        self.ends.map(|ends| ends.destination)
+        let known = self.redirected.get();
+        known.or_else(|| self.ends.map(|ends| ends.destination))
+    }
+
+    fn set_destination(&self, destination: SocketAddr) {
+        self.redirected.set(Some(destination));
+    }
+
+    fn mark(&self, mark: u32) {
+        sockopt::told("a mark", sockopt::mark(self.client.stream.tcp(), mark));
+    }
+
+    fn tos(&self, tos: u8) {
+        let done = sockopt::tos(self.client.stream.tcp(), tos);
+        sockopt::told("a type of service", done);
     }
 
     fn frontend(&self) -> &str {

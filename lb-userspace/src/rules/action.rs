@@ -189,6 +189,14 @@ pub enum Edit {
     SetSource(Template),
     /// `set_src_port`.
     SetSourcePort(Template),
+    /// `set_dst`: an address.
+    SetDestination(Template),
+    /// `set_dst_port`.
+    SetDestinationPort(Template),
+    /// `set_mark`.
+    SetMark(u32),
+    /// `set_tos`.
+    SetTos(u8),
     /// `set_log_level`.
     LogLevel(LogLevel),
     /// `set_timeout`.
@@ -259,6 +267,10 @@ impl Edit {
                 | Self::EarlyHint(..)
                 | Self::SetSource(_)
                 | Self::SetSourcePort(_)
+                | Self::SetDestination(_)
+                | Self::SetDestinationPort(_)
+                | Self::SetMark(_)
+                | Self::SetTos(_)
                 | Self::LogLevel(_)
                 | Self::SetTimeout(..)
         )
@@ -284,6 +296,8 @@ impl Edit {
             | Self::UseServer(t)
             | Self::SetSource(t)
             | Self::SetSourcePort(t)
+            | Self::SetDestination(t)
+            | Self::SetDestinationPort(t)
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
@@ -302,6 +316,8 @@ impl Edit {
             | Self::SetStatus(..)
             | Self::Normalize(_)
             | Self::LogLevel(_)
+            | Self::SetMark(_)
+            | Self::SetTos(_)
             | Self::SetTimeout(_, Patience::Is(_))
             | Self::UnsetVar(_)
             | Self::SendOnce

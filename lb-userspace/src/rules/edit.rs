@@ -89,7 +89,10 @@ pub(super) fn request(
                 set_path_and_query(head, target);
             }
         }
-        Edit::SetSource(_) | Edit::SetSourcePort(_) => rename(edit, &scene),
+        Edit::SetSource(_)
+        | Edit::SetSourcePort(_)
+        | Edit::SetDestination(_)
+        | Edit::SetDestinationPort(_) => rename(edit, &scene),
         Edit::EarlyHint(name, value) => {
             let value = field_value(value.render(&scene));
             state.hint(name.clone(), value);
@@ -143,7 +146,11 @@ pub(super) fn connection(edit: &Edit, state: &mut State, world: &dyn World) {
         state,
         world,
     };
-    if let Edit::SetSource(_) | Edit::SetSourcePort(_) = edit {
+    if let Edit::SetSource(_)
+    | Edit::SetSourcePort(_)
+    | Edit::SetDestination(_)
+    | Edit::SetDestinationPort(_) = edit
+    {
         return rename(edit, &scene);
     }
     remember(edit, scene_state(&scene, edit), state, world);
@@ -164,6 +171,18 @@ fn rename(edit: &Edit, scene: &Scene<'_>) {
             // A port without an address names nobody.
             if let (Some(port), Some(source)) = (port, world.source()) {
                 world.set_source(SocketAddr::new(source.ip(), port));
+            }
+        }
+        Edit::SetDestination(address) => {
+            if let Some(Value::Ip(ip)) = address.value(scene).and_then(|v| v.cast(Kind::Ip)) {
+                let port = world.destination().map_or(0, |there| there.port());
+                world.set_destination(SocketAddr::new(ip.to_canonical(), port));
+            }
+        }
+        Edit::SetDestinationPort(port) => {
+            let port = address_port(port.value(scene));
+            if let (Some(port), Some(there)) = (port, world.destination()) {
+                world.set_destination(SocketAddr::new(there.ip(), port));
             }
         }
         _ => {}
@@ -215,6 +234,8 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         }
         Edit::SetTimeout(of, _) => state.patiences.set(*of, value),
         Edit::LogLevel(level) => state.log_level = Some(*level),
+        Edit::SetMark(mark) => world.mark(*mark),
+        Edit::SetTos(tos) => world.tos(*tos),
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {
                 let begin = match state.is_session {

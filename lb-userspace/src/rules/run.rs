@@ -170,6 +170,18 @@ impl RuleSet {
         self.asks_for_body
     }
 
+    /// Whether some rule gives packets a mark.
+    pub fn marks(&self) -> bool {
+        let marks = |edit: &Edit| matches!(edit, Edit::SetMark(_));
+        self.rules.iter().any(|rule| {
+            let parts = rule.response.iter().chain(&rule.after);
+            rule.edits
+                .iter()
+                .chain(parts.flat_map(|part| &part.edits))
+                .any(marks)
+        })
+    }
+
     /// The rules.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

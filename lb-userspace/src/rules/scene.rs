@@ -101,6 +101,12 @@ pub trait World {
     fn set_source(&self, _source: SocketAddr) {}
     /// The address that the client connected to.
     fn destination(&self) -> Option<SocketAddr>;
+    /// A rule has named another one.
+    fn set_destination(&self, _destination: SocketAddr) {}
+    /// What is sent to the client gets this mark.
+    fn mark(&self, _mark: u32) {}
+    /// What is sent to the client gets this type of service.
+    fn tos(&self, _tos: u8) {}
     /// The frontend's name.
     fn frontend(&self) -> &str;
     /// The backend's name, once there is one.

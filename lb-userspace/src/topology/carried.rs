@@ -247,6 +247,7 @@ impl Server {
             return Ok(());
         }
         if !self.config.address.is_unix()
+            && self.config.address.asked().is_none()
             && let Some(address) = state.address
             && self.address().inet() != Some(address)
         {

@@ -148,6 +148,12 @@ fn key(address: &Address) -> u64 {
         }
         // Nothing is sent there.
         Address::Name(..) => return 0,
+        Address::Asked(asked) => {
+            let text = asked.to_string();
+            return text
+                .bytes()
+                .fold(0, |sum, byte| hash::mix(sum ^ u64::from(byte)));
+        }
     };
     let bits = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),

@@ -56,7 +56,7 @@ pub async fn connect(address: &Address, origin: Origin<'_>) -> io::Result<TcpStr
         Address::Inet(address) => *address,
         Address::Unix(path) => return unix(path),
         // It is not chosen; one that was may have lost its address meanwhile.
-        Address::Name(..) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        Address::Name(..) | Address::Asked(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
     };
     let socket = match address.is_ipv4() {
         true => TcpSocket::new_v4(),

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
@@ -156,16 +155,16 @@ pub fn mark(socket: &impl AsRawFd, mark: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// The system refuses.
-pub fn tos(socket: &impl AsRawFd, local: SocketAddr, tos: u8) -> io::Result<()> {
+pub fn tos(socket: &impl AsRawFd, tos: u8) -> io::Result<()> {
     let value = libc::c_int::from(tos);
-    match local {
-        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_TOS, value),
-        SocketAddr::V6(of) => {
-            // An IPv4 client of an IPv6 socket has the other header.
-            if of.ip().to_ipv4_mapped().is_some() {
-                return set(socket, libc::IPPROTO_IP, libc::IP_TOS, value);
-            }
-            set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, value)
-        }
+    // A socket of IPv6 may have an IPv4 client; one of IPv4 knows nothing of the other.
+    let class = set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, value);
+    set(socket, libc::IPPROTO_IP, libc::IP_TOS, value).or(class)
+}
+
+/// Says what could not be done, which is no reason to stop: HAProxy goes on as well.
+pub fn told(what: &str, done: io::Result<()>) {
+    if let Err(error) = done {
+        tracing::debug!("a connection goes on without {what}: {error}");
     }
 }

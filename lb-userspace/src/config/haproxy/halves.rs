@@ -30,6 +30,7 @@ impl Proxy {
     /// Leaves of it what `disabled` does, and says whether that is anything: nothing listens there, and who is sent there
     /// finds no server.
     pub(super) fn is_left(&mut self, says: &mut Says) -> bool {
+        self.settle_dispatch();
         let Some(span) = self.disabled else {
             return true;
         };

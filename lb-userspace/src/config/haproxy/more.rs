@@ -29,7 +29,15 @@ pub(super) fn action(
         }
         ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
         ("wait-for-body", Side::Request) => wait_for_body(action, &mut map, says),
-        ("set-src" | "set-src-port", Side::Request) => {
+        ("set-mark" | "set-tos", Side::Request | Side::Response) => {
+            let key = keyword.replace('-', "_");
+            action.need(1, "a number", says).map(|value| {
+                // `0X` is for nobody but C.
+                let text = value.text.replace("0X", "0x");
+                map.set(&key, Value::plain(text, value.span));
+            })
+        }
+        ("set-src" | "set-src-port" | "set-dst" | "set-dst-port", Side::Request) => {
             let key = keyword.replace('-', "_");
             action.need(1, "an expression", says).map(|value| {
                 let text = format!("%[{}]", value.text);

@@ -185,9 +185,17 @@ impl Proxy {
                 ),
                 _ => {}
             },
-            "http_proxy"
-            | "transparent"
-            | "nginx"
+            "transparent" => match on {
+                true if self.kind.has_back() => self.dispatch(line, says),
+                true => {}
+                false => self.dispatch = None,
+            },
+            "http_proxy" if on => says.error(
+                line.span_of(1),
+                "`option http_proxy` is no more: HAProxy 2.6 refuses it too",
+                "write `server s 0.0.0.0` and `http-request set-dst`, with `do-resolve` for names",
+            ),
+            "nginx"
             | "http-restrict-req-hdr-names"
             | "checkcache" => {
                 if on {

@@ -72,8 +72,10 @@ pub(super) struct Proxy {
     pub(super) expected: Option<Value>,
     /// When `tcp-request content` has ended already.
     accepted: Vec<Value>,
-    default_server: Server,
+    pub(super) default_server: Server,
     pub(super) servers: Vec<Server>,
+    /// Where everybody goes without one.
+    pub(super) dispatch: Option<Server>,
     pub(super) check: Check,
     /// `stats` keywords.
     pub(super) stats: Map,
@@ -112,6 +114,7 @@ impl Proxy {
             accepted: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
+            dispatch: None,
             check: Check::default(),
             stats: Map::default(),
             // HAProxy's own default.
@@ -181,6 +184,8 @@ impl Proxy {
             "log-format-sd" => {}
             kind @ ("compression" | "email-alert") => sections::read_over(line, kind, says),
             "filter" => sections::filter(line, says),
+            "dispatch" | "transparent" if self.fits(line, false, says) => self.dispatch(line, says),
+            "dispatch" | "transparent" => {}
             "tcp-request" => self.tcp_request(line, says),
             "tcp-response" if self.fits(line, false, says) => self.tcp_response(line, says),
             "http-after-response" => {

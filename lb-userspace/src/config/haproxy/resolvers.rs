@@ -138,7 +138,41 @@ pub(super) fn finish(keys: &mut Map) {
 pub(super) fn is_name(text: &str) -> bool {
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
-    !text.starts_with('/') && !text.contains('@') && host.parse::<std::net::IpAddr>().is_err()
+    !text.starts_with('/')
+        && !text.contains('@')
+        && !matches!(host, "" | "*" | "0")
+        && host.parse::<std::net::IpAddr>().is_err()
+}
+
+/// An address of a server that is as a whole or in part where the client asked to go: `0.0.0.0`, `*:80`, `192.0.2.1`,
+/// `192.0.2.1:+1000`.
+fn asked(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return None;
+    }
+    let bare: Option<std::net::IpAddr> = text.trim_matches(['[', ']']).parse().ok();
+    let (host, port) = match text.rsplit_once(':') {
+        _ if bare.is_some() => (text, "0"),
+        Some((host, port)) => (host, port),
+        None => (text, "0"),
+    };
+    let any = matches!(host, "" | "*" | "0" | "0.0.0.0" | "::" | "[::]");
+    let host = match (
+        any,
+        host.trim_matches(['[', ']']).parse::<std::net::IpAddr>(),
+    ) {
+        (true, _) => "*".to_owned(),
+        (false, Ok(std::net::IpAddr::V4(ip))) => ip.to_string(),
+        (false, Ok(std::net::IpAddr::V6(ip))) => format!("[{ip}]"),
+        (false, Err(_)) => return None,
+    };
+    let moves = port.starts_with(['+', '-']);
+    match (any, moves, port) {
+        (true, false, "0" | "") => Some("*".to_owned()),
+        (false, false, "0" | "") => Some(format!("{host}:+0")),
+        (_, true, port) | (true, false, port) => Some(format!("{host}:{port}")),
+        (false, false, _) => None,
+    }
 }
 
 /// A server's address as ours.
@@ -157,16 +191,15 @@ pub(super) fn server_address(text: &str, span: Span, says: &mut Says) -> Option<
         says.unsupported(span, text);
         return None;
     }
+    if let Some(asked) = asked(text) {
+        return Some(asked);
+    }
     match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Some(match host {
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
             host => format!("{host}:{port}"),
         }),
         None if text.starts_with('_') => Some(text.to_owned()),
-        Some((_, port)) if port.starts_with(['+', '-']) => {
-            says.unsupported(span, "a server's port relative to the client's");
-            None
-        }
         Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
             let message = format!("`{port}` is no port");
             says.error(span, message, "write a number from 1 to 65535");

@@ -128,6 +128,37 @@ impl Proxy {
         true
     }
 
+    /// `dispatch ADDRESS:PORT`, `transparent`, `option transparent`: a server that has no name there.
+    pub(super) fn dispatch(&mut self, line: &Line, says: &mut Says) {
+        let word = |text: &str| Word {
+            text: text.to_owned(),
+            ..line.words[0].clone()
+        };
+        let mut words = vec![line.words[0].clone()];
+        if line.keyword() == "dispatch" {
+            if says.need(line, 1, "an address and a port").is_none() {
+                return;
+            }
+            words.extend([word("dispatch"), line.words[1].clone()]);
+        } else {
+            words.extend([word("transparent"), word("*")]);
+        }
+        self.dispatch = self.default_server.read(&Line { words }, says);
+    }
+
+    /// Sends everybody there whom no cookie sends to a server.
+    pub(super) fn settle_dispatch(&mut self) {
+        let Some(dispatch) = self.dispatch.take() else {
+            return;
+        };
+        for server in &mut self.servers {
+            // They keep who has their cookie, and take nobody new.
+            let span = server.keys.0.first().map_or(self.span, |key| key.span);
+            server.keys.set("weight", Value::plain(0, span));
+        }
+        self.servers.push(dispatch);
+    }
+
     /// `clitcpka-idle TIME`, `clitcpka-intvl TIME`, `clitcpka-cnt N` and the same of servers.
     pub(super) fn keepalive(&mut self, line: &Line, says: &mut Says) {
         let (whose, what) = match line.keyword().split_once('-') {

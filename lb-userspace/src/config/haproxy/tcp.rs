@@ -50,7 +50,9 @@ pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
         name @ ("accept" | "reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", action.span));
         }
-        "set-src" | "set-src-port" => map = action_map(&action, Side::Request, says)?,
+        "set-src" | "set-src-port" | "set-dst" | "set-dst-port" | "set-mark" | "set-tos" => {
+            map = action_map(&action, Side::Request, says)?;
+        }
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)
@@ -64,7 +66,12 @@ pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Op
         name @ ("accept" | "reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", action.span));
         }
-        "capture" | "set-log-level" => map = action_map(&action, side, says)?,
+        "set-src" | "set-src-port" | "set-dst" | "set-dst-port" if side == Side::Request => {
+            map = action_map(&action, side, says)?;
+        }
+        "capture" | "set-log-level" | "set-mark" | "set-tos" => {
+            map = action_map(&action, side, says)?;
+        }
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)
@@ -99,7 +106,8 @@ pub(super) fn content(
         name @ ("reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", span));
         }
-        "capture" => map.0.extend(action_map(&action, Side::Request, says)?.0),
+        "capture" | "set-src" | "set-src-port" | "set-dst" | "set-dst-port" | "set-mark"
+        | "set-tos" => map.0.extend(action_map(&action, Side::Request, says)?.0),
         _ => map.0.extend(remembered(&action, says)?.0),
     }
     Some(Value::map(map, span))

@@ -393,7 +393,7 @@ frontend f
 backend b
  mode http
  option external-check user x
- server s 192.0.2.1
+ server s app.example
  server t 192.0.2.1:80 bogus
 ";
     let (_, said) = imported(text);
@@ -407,7 +407,7 @@ backend b
             "9:15 error: unsupported: `http-request lua.x` has no counterpart in lb yet",
             "10:19 error: there is no acl `nobody` in this proxy",
             "14:9 error: unsupported: `option external-check` has no counterpart in lb yet",
-            "15:11 error: `192.0.2.1` has no port: HAProxy then takes the one the client connected to, lb does not",
+            "15:11 error: `app.example` has no port: HAProxy then takes the one the client connected to, lb does not",
             "16:24 error: there is no `bogus` of `server`",
         ]
     );

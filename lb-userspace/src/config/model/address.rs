@@ -19,6 +19,53 @@ pub enum Address {
     Unix(Arc<Path>),
     /// A host name and a port, whose address is yet to be found out; without a port the name of SRV records.
     Name(Arc<str>, Option<u16>),
+    /// Where the client asked to go, as far as it says nothing else.
+    Asked(Asked),
+}
+
+/// A server's address that is wholly or in part the one that the client connected to, or that a rule has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// The address, where it is not the client's.
+    pub ip: Option<IpAddr>,
+    /// The port.
+    pub port: AskedPort,
+}
+
+/// A port of [`Asked`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AskedPort {
+    /// This one.
+    Is(u16),
+    /// So much above the one that the client asked for, or below.
+    Moved(i32),
+}
+
+impl Asked {
+    /// For a client that asked for `destination`; `None` if there is no such port.
+    pub fn of(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        let port = match self.port {
+            AskedPort::Is(port) => port,
+            AskedPort::Moved(by) => u16::try_from(i32::from(destination.port()) + by).ok()?,
+        };
+        let ip = self.ip.unwrap_or(destination.ip());
+        (port != 0 && !ip.is_unspecified()).then_some(SocketAddr::new(ip, port))
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            None => f.write_str("*")?,
+            Some(IpAddr::V4(ip)) => ip.fmt(f)?,
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
+        }
+        match self.port {
+            AskedPort::Is(port) => write!(f, ":{port}"),
+            AskedPort::Moved(0) if self.ip.is_none() => Ok(()),
+            AskedPort::Moved(by) => write!(f, ":{by:+}"),
+        }
+    }
 }
 
 impl Address {
@@ -26,13 +73,16 @@ impl Address {
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
             Self::Inet(address) => Some(*address),
-            Self::Unix(_) | Self::Name(..) => None,
+            Self::Unix(_) | Self::Name(..) | Self::Asked(_) => None,
         }
     }
 
     /// The address alone.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.inet().map(|address| address.ip())
+        match self {
+            Self::Asked(asked) => asked.ip,
+            _ => self.inet().map(|address| address.ip()),
+        }
     }
 
     /// The port alone.
@@ -40,7 +90,19 @@ impl Address {
         match self {
             Self::Inet(address) => Some(address.port()),
             Self::Name(_, port) => *port,
-            Self::Unix(_) => None,
+            Self::Asked(Asked {
+                port: AskedPort::Is(port),
+                ..
+            }) => Some(*port),
+            Self::Unix(_) | Self::Asked(_) => None,
+        }
+    }
+
+    /// What of it is the client's to say.
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Self::Asked(asked) => Some(asked),
+            _ => None,
         }
     }
 
@@ -48,7 +110,7 @@ impl Address {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
-            Self::Inet(_) | Self::Name(..) => None,
+            Self::Inet(_) | Self::Name(..) | Self::Asked(_) => None,
         }
     }
 
@@ -80,7 +142,7 @@ impl Address {
     /// What a request's authority may be where nobody has named one.
     pub fn authority(&self) -> String {
         match self {
-            Self::Inet(_) | Self::Name(..) => self.to_string(),
+            Self::Inet(_) | Self::Name(..) | Self::Asked(_) => self.to_string(),
             Self::Unix(_) => "localhost".into(),
         }
     }
@@ -96,6 +158,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
+            Self::Asked(asked) => asked.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Name(host, Some(port)) => write!(f, "{host}:{port}"),
             Self::Name(host, None) => f.write_str(host),

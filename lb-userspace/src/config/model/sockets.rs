@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::HeaderName;
 
 use super::{Bind, Config, Server};
+use crate::rules::RuleSet;
 
 /// What a bind says of its sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -73,7 +74,17 @@ impl Config {
             server.dialling.spoof.is_some() || server.dialling.interface.is_some()
         };
         let mut servers = self.backends.iter().flat_map(|backend| &backend.servers);
-        binds.any(of_bind) || servers.any(of_server)
+        let marks = |sets: [&RuleSet; 3]| sets.into_iter().any(RuleSet::marks);
+        let frontends = self.frontends.iter();
+        let backends = self.backends.iter();
+        binds.any(of_bind)
+            || servers.any(of_server)
+            || frontends
+                .map(|f| [&f.rules, &f.connection_rules, &f.inspect.rules])
+                .any(marks)
+            || backends
+                .map(|b| [&b.rules, &b.inspect.rules, &b.inspect_response.rules])
+                .any(marks)
     }
 }
 

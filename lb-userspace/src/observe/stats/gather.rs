@@ -257,6 +257,9 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         addr: Some(match server.address().inet() {
             Some(address) => address.to_string().into(),
             None if server.config.address.is_name() => "".into(),
+            None if server.config.address.asked().is_some() => {
+                server.config.address.to_string().into()
+            }
             None => "unix".into(),
         }),
         cookie: server.config.cookie.as_deref().and_then(text),

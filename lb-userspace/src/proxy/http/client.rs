@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     ops::Deref,
+    os::fd::{AsRawFd, RawFd},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -29,6 +30,7 @@ use crate::{
 };
 
 mod connections;
+mod deadline;
 mod leaving;
 mod moving;
 
@@ -82,6 +84,8 @@ pub(super) struct Client {
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// The status of the answer with which to close.
     pub(super) refusal: Cell<Option<StatusCode>>,
+    /// Where a rule says that the present request goes.
+    redirected: Cell<Option<SocketAddr>>,
     exchange: RefCell<Exchange>,
 }
 
@@ -104,6 +108,8 @@ pub(super) struct Whose {
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
+    /// The connection's descriptor, for rules that change its options: it is open as long as requests are served.
+    socket: RawFd,
 }
 
 impl Deref for Client {
@@ -192,6 +198,7 @@ impl Client {
             idle_from: Cell::new(began),
             session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
+            socket: accepted.stream.tcp().as_raw_fd(),
         };
         Self::begun(Rc::new(whose), now, false)
     }
@@ -226,6 +233,7 @@ impl Client {
             unread: Cell::new(None),
             tunnel: Cell::new(None),
             refusal: Cell::new(None),
+            redirected: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
         }
     }
@@ -248,7 +256,7 @@ impl Client {
     pub(super) fn ends(&self) -> Option<Ends> {
         Some(Ends {
             source: self.peer.inet()?,
-            destination: self.destination.inet()?,
+            destination: self.reached().inet()?,
         })
     }
 
@@ -413,6 +421,7 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         self.source.set(None);
         self.renamed.set(false);
+        self.redirected.set(None);
         self.number.set(None);
         self.upload.set(Upload::Done);
         self.interim.set(false);
@@ -541,54 +550,6 @@ impl Client {
     /// Something passed between us and the server.
     pub(super) fn server_active(&self) {
         self.server_active.set(self.now());
-    }
-
-    /// When the timeout that runs now runs out.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let timeouts = self.timeouts();
-        match self.phase() {
-            Phase::Idle if self.is_new() => {
-                Some(self.since.get() + timeouts.http_request.min(timeouts.client))
-            }
-            Phase::Idle => Some(self.since.get() + timeouts.http_keep_alive.min(timeouts.client)),
-            Phase::Head => Some(self.since.get() + timeouts.http_request),
-            Phase::Flushing => Some(self.client_active.get() + timeouts.client),
-            Phase::Serving | Phase::Answering => {
-                let timeout = self.exchange_deadline().map(|(at, _)| at);
-                match self.held.get() {
-                    None => timeout,
-                    Some(held) => Some(timeout.map_or(held, |at| at.min(held))),
-                }
-            }
-        }
-    }
-
-    /// When the exchange's timeout runs out, and whose it is.
-    fn exchange_deadline(&self) -> Option<(Instant, Expired)> {
-        let client = || {
-            (
-                self.client_active.get() + self.timeouts().client,
-                Expired::Client,
-            )
-        };
-        let server = |timeout| (self.server_active.get() + timeout, Expired::Server);
-        match self.wait.get() {
-            Wait::Nothing => self.is_blocked().then(client),
-            // While the client has to send, its time counts; the server is not asked yet.
-            Wait::Response(timeout) if self.upload() == Upload::Waiting => {
-                let (client, server) = (client(), server(timeout));
-                Some(if client.0 < server.0 { client } else { server })
-            }
-            Wait::Body(_) if self.is_blocked() => Some(client()),
-            Wait::Response(timeout) | Wait::Body(timeout) => Some(server(timeout)),
-        }
-    }
-
-    /// Whether the exchange's time has run out.
-    pub(super) fn expired(&self) -> Option<Expired> {
-        self.exchange_deadline()
-            .filter(|&(at, _)| self.now() >= at)
-            .map(|(_, whose)| whose)
     }
 }
 

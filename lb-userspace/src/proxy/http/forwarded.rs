@@ -222,7 +222,7 @@ fn append_forwarded(
     let element = rfc7239::Element {
         proto: what.proto.then(|| scheme(client)),
         host: host.and_then(|host| host.to_str().ok()),
-        by: what.by.then_some((client.destination.inet(), what.by_port)),
+        by: what.by.then_some((client.reached().inet(), what.by_port)),
         for_: what
             .for_
             .then_some((client.speaker().inet(), what.for_port)),

@@ -166,7 +166,12 @@ impl Plan {
                 .backends
                 .iter()
                 .flat_map(|backend| &backend.servers)
-                .any(|server| server.config.send_proxy.is_some()),
+                .any(|server| {
+                    let config = &server.config;
+                    config.send_proxy.is_some()
+                        || config.address.asked().is_some()
+                        || config.dialling.spoof.is_some()
+                }),
         }
     }
 

@@ -5,6 +5,7 @@ mod dropping;
 mod h2_clients;
 mod h2_servers;
 mod interim;
+mod packets;
 mod queueing;
 use std::{
     io::{Read, Write},

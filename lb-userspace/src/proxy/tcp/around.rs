@@ -1,6 +1,13 @@
 //! What expressions see of a connection of mode tcp.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    net::SocketAddr,
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{Client, Worker};
 use crate::{
@@ -8,13 +15,16 @@ use crate::{
     rules::{Fact, Fault, Seen, Side, TlsFact, Value, World},
     tls::Session,
     topology::{Backend, Frontend},
+    wire::sockopt,
 };
 
 /// A connection, and the process around it.
 pub(in crate::proxy) struct Around<'a> {
     pub(in crate::proxy) worker: &'a Worker,
-    pub(in crate::proxy) source: Option<SocketAddr>,
-    pub(in crate::proxy) destination: Option<SocketAddr>,
+    pub(in crate::proxy) source: Cell<Option<SocketAddr>>,
+    pub(in crate::proxy) destination: Cell<Option<SocketAddr>>,
+    /// Its descriptor, as long as it is served.
+    pub(in crate::proxy) socket: Option<RawFd>,
     pub(in crate::proxy) frontend: &'a Arc<Frontend>,
     /// TLS that ends here.
     pub(in crate::proxy) tls: Option<&'a Session>,
@@ -34,8 +44,9 @@ impl<'a> Around<'a> {
     pub(in crate::proxy) fn of(worker: &'a Worker, client: &'a Client) -> Self {
         Self {
             worker,
-            source: client.address.inet(),
-            destination: client.destination().inet(),
+            source: Cell::new(client.address.inet()),
+            destination: Cell::new(client.destination().inet()),
+            socket: Some(client.stream.tcp().as_raw_fd()),
             frontend: client.frontend(),
             tls: client.tls.as_deref(),
             backend: None,
@@ -49,11 +60,31 @@ impl<'a> Around<'a> {
 
 impl World for Around<'_> {
     fn source(&self) -> Option<SocketAddr> {
-        self.source
+        self.source.get()
+    }
+
+    fn set_source(&self, source: SocketAddr) {
+        self.source.set(Some(source));
+    }
+
+    fn set_destination(&self, destination: SocketAddr) {
+        self.destination.set(Some(destination));
+    }
+
+    fn mark(&self, mark: u32) {
+        if let Some(socket) = self.socket {
+            sockopt::told("a mark", sockopt::mark(&socket, mark));
+        }
+    }
+
+    fn tos(&self, tos: u8) {
+        if let Some(socket) = self.socket {
+            sockopt::told("a type of service", sockopt::tos(&socket, tos));
+        }
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        self.destination
+        self.destination.get()
     }
 
     fn frontend(&self) -> &str {

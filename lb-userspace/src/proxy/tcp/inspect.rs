@@ -138,6 +138,7 @@ pub(super) async fn inspect(
     loop {
         let is_final =
             inspect.delay.is_zero() || early.ended || early.is_full() || Instant::now() >= deadline;
+        let named;
         let verdict = {
             let seen = Seen {
                 bytes: &early.bytes,
@@ -148,9 +149,21 @@ pub(super) async fn inspect(
                 request: Some(seen),
                 ..Around::of(worker, client)
             };
-            let mut state = state.borrow_mut();
-            inspect.rules.content(&mut counted, &mut state, &world)
+            let verdict = {
+                let mut state = state.borrow_mut();
+                inspect.rules.content(&mut counted, &mut state, &world)
+            };
+            let (source, destination) = (world.source.get(), world.destination.get());
+            named = (source, destination);
+            verdict
         };
+        // Who it is and where it goes from here on, as rules say.
+        if let Some(source) = named.0 {
+            client.address = source.into();
+        }
+        if named.1 != client.destination().inet() {
+            client.destination = named.1;
+        }
         match verdict {
             Content::Drop(silent) => {
                 early.vanishes = silent;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    os::fd::AsRawFd,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -379,6 +380,7 @@ async fn carry(
     // Whether what the server said was dropped, and if so, silently.
     let dropped = Cell::new(None);
     let source = client.address.inet();
+    let socket = client.stream.tcp().as_raw_fd();
     let mut sticks = backend.config.sticks.iter();
     let learns = sticks.any(|stick| stick.remembers == Remember::OfResponse);
     let looks = learns || !rules.is_empty();
@@ -391,8 +393,9 @@ async fn carry(
         let world = Around {
             fault: None,
             worker,
-            source,
-            destination,
+            source: Cell::new(source),
+            destination: Cell::new(destination),
+            socket: Some(socket),
             frontend: &frontend,
             tls,
             backend: Some(backend),

@@ -1,9 +1,12 @@
 //! What becomes of a client's connection and of those to servers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use super::Client;
-use crate::config::model::ConnectionMode;
+use super::{Client, Peer};
+use crate::{config::model::ConnectionMode, wire::sockopt};
 
 impl Client {
     /// Whether the client's connection ends with the request: its frontend's word alone.
@@ -35,5 +38,25 @@ impl Client {
         let number = number.unwrap_or_else(|| self.worker.shared.http.next_number());
         self.number.set(Some(number));
         number
+    }
+
+    /// Where the present request was to go: where its connection was opened to, or what a rule says.
+    pub(in super::super) fn reached(&self) -> Peer {
+        self.redirected.get().map_or(self.destination, Peer::Inet)
+    }
+
+    /// A rule says where it goes.
+    pub(in super::super) fn redirect(&self, destination: SocketAddr) {
+        self.redirected.set(Some(destination));
+    }
+
+    /// Gives its packets a mark.
+    pub(in super::super) fn mark(&self, mark: u32) {
+        sockopt::told("a mark", sockopt::mark(&self.socket, mark));
+    }
+
+    /// Gives its packets a type of service.
+    pub(in super::super) fn tos(&self, tos: u8) {
+        sockopt::told("a type of service", sockopt::tos(&self.socket, tos));
     }
 }

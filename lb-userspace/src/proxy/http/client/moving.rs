@@ -99,6 +99,7 @@ impl Client {
             idle_from: Cell::new(self.idle_from.get()),
             worker,
             frontend,
+            socket: self.socket,
         })
     }
 }

@@ -50,7 +50,7 @@ impl Exchange {
             samples: &samples,
             handshake,
             idle,
-            destination: wants.destination.then_some(client.destination),
+            destination: wants.destination.then_some(client.reached()),
             local: self.local,
             server: self.server.as_ref().map(|server| server.peer()),
             id: remembered.and_then(|remembered| remembered.id.as_deref()),

@@ -466,7 +466,19 @@ impl World for Surroundings<'_> {
     }
 
     fn destination(&self) -> Option<SocketAddr> {
-        self.client.destination.inet()
+        self.client.reached().inet()
+    }
+
+    fn set_destination(&self, destination: SocketAddr) {
+        self.client.redirect(destination);
+    }
+
+    fn mark(&self, mark: u32) {
+        self.client.mark(mark);
+    }
+
+    fn tos(&self, tos: u8) {
+        self.client.tos(tos);
     }
 
     fn frontend(&self) -> &str {
