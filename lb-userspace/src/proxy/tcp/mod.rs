@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod around;
+mod bell;
 mod direction;
 mod inspect;
 mod pipe;
