@@ -15,7 +15,8 @@ use super::{
     units::{self, Problem},
 };
 use crate::rules::{
-    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, action::HeaderOp, is_framing,
+    Change, Data, Edit, FieldNames, Normalizer, Only, Regex, Side, TRACKED, Template,
+    action::HeaderOp, is_framing,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -118,10 +119,21 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
     {
         for var in vars.entries() {
             let value = d.template(&var.value, "the variable");
-            let id = variable(d, &var.key, var.key_span);
+            let (name, conditions) = match var.key.split_once(',') {
+                Some((name, conditions)) => (name, conditions),
+                None => (var.key.as_str(), ""),
+            };
+            let id = variable(d, name, var.key_span);
+            let only = match Only::parse(conditions) {
+                Ok(only) => only,
+                Err(problem) => {
+                    d.wrong(var.key_span, problem);
+                    continue;
+                }
+            };
             found.extend(
                 id.zip(value)
-                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, value))),
+                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, only, value))),
             );
         }
     }
@@ -432,6 +444,32 @@ fn sides(entry: &Entry) -> Option<(Option<&Entry>, Option<&Entry>)> {
     Some((part("request"), part("response")))
 }
 
+/// The names that `X-*`, `*-Id`, `*Debug*` and `/REGEX/` stand for; `None` where that is one name alone.
+fn several(text: &str) -> Option<Result<FieldNames, crate::rules::Problem>> {
+    if let Some(pattern) = text
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'))
+    {
+        return Some(Regex::new(pattern, true).map(FieldNames::Like));
+    }
+    let text = text.to_ascii_lowercase();
+    let (front, rest) = match text.strip_prefix('*') {
+        Some(rest) => (true, rest),
+        None => (false, text.as_str()),
+    };
+    let (back, rest) = match rest.strip_suffix('*') {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let rest = Some(rest.to_owned()).filter(|rest| !rest.is_empty())?;
+    Some(Ok(match (front, back) {
+        (false, false) => return None,
+        (false, true) => FieldNames::Beginning(rest),
+        (true, false) => FieldNames::Ending(rest),
+        (true, true) => FieldNames::With(rest),
+    }))
+}
+
 fn header_edits(
     d: &mut Decoder<'_>,
     key: &str,
@@ -444,11 +482,10 @@ fn header_edits(
             let Some(name) = d.text(node, "`del_header`") else {
                 continue;
             };
-            match name.strip_suffix('*') {
-                Some(prefix) if !prefix.is_empty() => {
-                    found.push((node.span, Edit::DeleteHeaders(prefix.to_ascii_lowercase())));
-                }
-                _ => found.extend(
+            match several(&name) {
+                Some(Ok(names)) => found.push((node.span, Edit::DeleteHeaders(names))),
+                Some(Err(problem)) => d.wrong(node.span, problem),
+                None => found.extend(
                     header_name(d, &name, node.span)
                         .map(|name| (node.span, Edit::Header(name, HeaderOp::Delete))),
                 ),

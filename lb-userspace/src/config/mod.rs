@@ -242,7 +242,7 @@ fn decode(
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
     #[cfg(test)]
     root.iter().for_each(record::root);
-    let draft = match &root {
+    let mut draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -255,9 +255,10 @@ fn decode(
             None
         }
     };
-    if let Some(draft) = &draft
+    if let Some(draft) = &mut draft
         && parsed.complete
     {
+        listening::divide(draft);
         let broken = d
             .diagnostics
             .iter()

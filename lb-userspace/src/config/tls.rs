@@ -1,12 +1,12 @@
 //! `tls:` of binds and servers.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft},
-    model::{Mode, Transport},
+    model::{ComputedName, Mode, Transport},
     resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
     tree::{Entry, Kind, Node},
@@ -330,12 +330,28 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     Some(Spanned::new(Some(options), entry.key_span))
 }
 
+/// The expression that `sni` of a server's `tls` asks for its name, if it is one.
+pub(super) fn server_name_of_client(d: &mut Decoder<'_>, tls: &Entry) -> Option<ComputedName> {
+    let Kind::Mapping(keys) = &tls.value.kind else {
+        return None;
+    };
+    let sni = &keys.iter().find(|e| e.key == "sni")?.value;
+    match &sni.kind {
+        Kind::Scalar(text) if text.text.contains("%[") && text.text != "%[host]" => {
+            let template = d.template(sni, "`sni`").map(Arc::new)?;
+            let text = text.text.clone();
+            Some(ComputedName { text, template })
+        }
+        _ => None,
+    }
+}
+
 fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
     let Some(name) = d.line(&entry.value, "`sni`") else {
         return ServerName::Address;
     };
-    if name == "%[host]" {
-        return ServerName::Host;
+    if name.contains("%[") {
+        return ServerName::OfClient;
     }
     match rustls::pki_types::ServerName::try_from(name.as_str()) {
         Ok(_) => ServerName::Fixed(name.to_ascii_lowercase()),
@@ -343,7 +359,7 @@ fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
             d.error(
                 entry.value.span,
                 format!("`{name}` is no name of a server"),
-                "write a host name, or `\"%[host]\"` for that of the request",
+                "write a host name, or an expression such as `\"%[host]\"`, the request's",
             );
             ServerName::Address
         }

@@ -15,7 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
-    process::Var,
+    process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
     template::Template,
@@ -158,13 +158,39 @@ pub enum HeaderOp {
     },
 }
 
+/// Which names of header fields `del_header` means, in lower case.
+#[derive(Debug, Clone)]
+pub enum FieldNames {
+    /// `"X-*"`
+    Beginning(String),
+    /// `"*-Id"`
+    Ending(String),
+    /// `"*Debug*"`
+    With(String),
+    /// `"/^x-(a|b)$/"`
+    Like(Regex),
+}
+
+impl FieldNames {
+    /// Whether a name is one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        match self {
+            Self::Beginning(text) => name.starts_with(text),
+            Self::Ending(text) => name.ends_with(text),
+            Self::With(text) => name.contains(text),
+            Self::Like(regex) => regex.is_match(name.as_bytes()),
+        }
+    }
+}
+
 /// A change that goes on with the list.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
     Header(HeaderName, HeaderOp),
-    /// `del_header` of all names that begin so.
-    DeleteHeaders(String),
+    /// `del_header` of more than one name.
+    DeleteHeaders(FieldNames),
     /// `set_path`.
     SetPath(Template),
     /// `replace_path`.
@@ -193,8 +219,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
-    /// `set_var`.
-    SetVar(Var, Template),
+    /// `set_var`, perhaps only in some cases.
+    SetVar(Var, Only, Template),
     /// `unset_var`.
     UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
@@ -287,7 +313,7 @@ impl Edit {
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
-            | Self::SetVar(_, t)
+            | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }

@@ -59,7 +59,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, LogLevel, Rule};
+pub use action::{Edit, End, FieldNames, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
@@ -81,7 +81,7 @@ pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
 pub use problem::Problem;
-pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
 pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;

@@ -78,9 +78,9 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
-    /// Whether a connection depends on the request's host.
+    /// Whether a connection depends on the name that is said for its client.
     pub fn wants_host(&self) -> bool {
-        self.options.name == ServerName::Host
+        self.options.name == ServerName::OfClient
     }
 
     /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address. Of the
@@ -101,7 +101,7 @@ impl Connector {
             .ok_or_else(|| io::Error::other("TLS to this server was not set up"))?;
         let name = match &self.options.name {
             ServerName::Fixed(name) => Some(name.as_str()),
-            ServerName::Host => host,
+            ServerName::OfClient => host,
             ServerName::Address => None,
         };
         let name = name

@@ -100,6 +100,6 @@ pub enum ServerName {
     Address,
     /// This one.
     Fixed(String),
-    /// The request's host, without its port.
-    Host,
+    /// What whoever connects says: it depends on the client.
+    OfClient,
 }

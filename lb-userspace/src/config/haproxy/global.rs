@@ -1,12 +1,14 @@
 //! `global`
 
 use super::{
+    Options,
     lines::Line,
     log,
     says::Says,
     value::{Map, Value},
     versions::tls_options,
 };
+use crate::config::source::Span;
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
@@ -276,4 +278,32 @@ impl Global {
         map.set("level", Value::plain(level, line.span()));
         self.keys.push("admin_socket", Value::map(map, line.span()));
     }
+}
+
+/// `global:`, with the keys of ours that comments set.
+pub(super) fn value(
+    mut keys: Map,
+    directives: &[(String, Span)],
+    options: &Options,
+    says: &mut Says,
+) -> Value {
+    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
+    let attach = options.fast_path.as_deref().unwrap_or("off");
+    keys.inner("fast_path", span)
+        .set("attach", Value::plain(attach, span));
+    for (text, span) in directives {
+        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
+            ["fast_path", key, value] => {
+                keys.inner("fast_path", *span)
+                    .set(key, Value::plain(value, *span));
+            }
+            _ => says.error(
+                *span,
+                format!("`lb: {text}` says nothing"),
+                "write `# lb: fast_path KEY VALUE`",
+            ),
+        }
+    }
+    Value::map(keys, span)
 }

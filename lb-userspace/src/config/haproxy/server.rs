@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    lookup,
     options_of::Options,
     resolvers,
     says::{Says, below},
@@ -69,7 +70,10 @@ fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
             "" | "*" | "0.0.0.0" => "*".to_owned(),
             "::" | "[::]" => "[::]".to_owned(),
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-            host => host.to_owned(),
+            host => match lookup::address(host, word.span, says) {
+                Some(address) => address,
+                None => continue,
+            },
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         match (first.parse::<u16>(), last.parse::<u16>()) {
@@ -193,10 +197,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             says.bases.bound_tls(&mut tls);
             options.set_at("tls", span, Value::map(tls, span));
         }
-        None if !tls.is_empty() => says.error(
+        None if !tls.is_empty() => says.warn(
             line.span(),
-            "a certificate without `ssl`",
-            "write `ssl` before `crt`, or remove both",
+            "no TLS is spoken here: options of TLS have no effect without `ssl`, as in HAProxy",
         ),
         None => {}
     }
@@ -474,8 +477,9 @@ impl Server {
                         ) => {
                             self.named_by(Value::text("%[host]", value.span), says);
                         }
-                        (None, other) => {
-                            says.unsupported(value.span, &format!("server … sni {other}"));
+                        (None, expression) => {
+                            let name = format!("%[{expression}]");
+                            self.named_by(Value::text(name, value.span), says);
                         }
                     }
                 }

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, patience, persist};
+use super::{Failure, leaving, patience, persist, rules};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -29,7 +29,7 @@ use crate::{
         },
         retry::{self, Next},
     },
-    rules::host_name,
+    rules::{RequestView, Template, host_name},
     topology::{Asking, Connection, Observation, Server},
     wire::told::told,
 };
@@ -246,7 +246,11 @@ async fn reach(
             let id = remembered.as_ref().and_then(|of| of.id.as_deref());
             told(options, client.tls.as_deref(), id)
         };
-        let own = Own::of(server, || client.ends(), || host(request), tell, alone);
+        let name = || match &server.config.server_name {
+            Some(asked) => asked_name(client, target, &asked.template, request),
+            None => host(request),
+        };
+        let own = Own::of(server, || client.ends(), name, tell, alone);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
@@ -303,6 +307,24 @@ async fn reach(
         to_server,
     )
     .await
+}
+
+/// What `sni` asks, as a name.
+fn asked_name(
+    client: &Client,
+    target: &Target,
+    asked: &Template,
+    request: &Request<RequestBody>,
+) -> Option<Box<str>> {
+    let view = RequestView {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+    };
+    let name = rules::text(client, target, asked, view);
+    let name = str::from_utf8(&name).ok()?;
+    (!name.is_empty()).then(|| name.into())
 }
 
 /// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
