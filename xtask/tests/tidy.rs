@@ -115,6 +115,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("users.rs", &["The file"]),
     ("errorfiles.rs", &["frontends", "backends"]),
     ("actions.rs", &["rules"]),
+    ("fields.rs", &["rules"]),
     ("answers.rs", &["rules"]),
     ("stick_table.rs", &["frontends", "rules"]),
     ("conditions.rs", &["rules"]),

@@ -25,6 +25,7 @@ mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod fields;
 mod forwarding;
 mod frontend;
 mod global;

@@ -19,7 +19,7 @@ use crate::{
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, Template, TlsFact, Tracked, Value, Verdict, World,
+        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
         action::WaitForBody,
     },
     topology::{Backend, Server},
@@ -117,28 +117,6 @@ pub(super) async fn route<'p>(
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
-}
-
-/// A text about a request that goes to `target`.
-pub(super) fn text(
-    client: &Client,
-    target: &Target,
-    text: &Template,
-    request: RequestView<'_>,
-) -> Vec<u8> {
-    let memory = Memory::of(client);
-    let world = Surroundings {
-        client,
-        backend: Some(&target.backend),
-        id: memory.remembered.id.as_deref(),
-        exchange: None,
-    };
-    text.render(&Scene {
-        request: Some(request),
-        response: None,
-        state: &memory.remembered.state,
-        world: &world,
-    })
 }
 
 /// The server that a rule of the backend names, the first that can be used.

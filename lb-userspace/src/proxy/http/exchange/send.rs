@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, patience, persist, rules};
+use super::{Failure, leaving, naming, patience, persist};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -29,7 +29,6 @@ use crate::{
         },
         retry::{self, Next},
     },
-    rules::{RequestView, Template, host_name},
     topology::{Asking, Connection, Observation, Server},
     wire::told::told,
 };
@@ -246,10 +245,7 @@ async fn reach(
             let id = remembered.as_ref().and_then(|of| of.id.as_deref());
             told(options, client.tls.as_deref(), id)
         };
-        let name = || match &server.config.server_name {
-            Some(asked) => asked_name(client, target, &asked.template, request),
-            None => host(request),
-        };
+        let name = || naming::server_name(client, target, server, request);
         let own = Own::of(server, || client.ends(), name, tell, alone);
         let way = |own| Way {
             server: Arc::clone(server),
@@ -307,34 +303,6 @@ async fn reach(
         to_server,
     )
     .await
-}
-
-/// What `sni` asks, as a name.
-fn asked_name(
-    client: &Client,
-    target: &Target,
-    asked: &Template,
-    request: &Request<RequestBody>,
-) -> Option<Box<str>> {
-    let view = RequestView {
-        method: request.method(),
-        uri: request.uri(),
-        version: request.version(),
-        headers: request.headers(),
-    };
-    let name = rules::text(client, target, asked, view);
-    let name = str::from_utf8(&name).ok()?;
-    (!name.is_empty()).then(|| name.into())
-}
-
-/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
-fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
-    let written = match request.uri().authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => request.headers().get(HOST)?.as_bytes(),
-    };
-    let name = host_name(written);
-    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
 }
 
 /// No server, none in time, or none that could be reached.
