@@ -29,6 +29,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         accepting: accepting::decode(d, &mut table),
         log_format: log_format::decode(d, &mut table),
         error_log_format: log_format::of_errors(d, &mut table),
+        log_format_sd: log_format::structured(d, &mut table),
         log_options: logging::of_sessions(d, &mut table),
         forwarding: forwarding::decode(d, &mut table),
         trust: forwarding::trust(d, &mut table),

@@ -68,6 +68,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
     let error_log_format = log_format::of_errors(d, &mut table);
+    let log_format_sd = log_format::structured(d, &mut table);
     let log_options = logging::of_sessions(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
@@ -120,6 +121,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         trust,
         log_format,
         error_log_format,
+        log_format_sd,
         log_options,
         errorfiles,
         unique_id,

@@ -39,7 +39,7 @@ pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use inspect::Inspect;
-pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
@@ -234,6 +234,8 @@ pub struct Frontend {
     pub log_format: AccessLog,
     /// The line of what never came to a request or a server.
     pub error_log_format: Option<AccessLog>,
+    /// Structured data of its lines, for targets whose format has any.
+    pub log_format_sd: Option<Arc<LogLine>>,
     /// What is kept of requests and responses for it.
     pub captures: Arc<Captures>,
     /// Which sessions are logged.
@@ -268,29 +270,6 @@ pub struct UniqueId {
     pub format: Template,
     /// The field that tells the server.
     pub header: Option<http::HeaderName>,
-}
-
-/// `log_format`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// HAProxy's `option httplog`.
-    Http,
-    /// HAProxy's `option tcplog`.
-    Tcp,
-    /// One JSON object.
-    Json,
-    /// A line of the user's own.
-    Custom(Arc<LogLine>),
-}
-
-impl AccessLog {
-    /// What has to be found out for its lines.
-    pub fn wants(&self) -> Wants {
-        match self {
-            Self::Custom(line) => line.wants,
-            Self::Http | Self::Tcp | Self::Json => Wants::default(),
-        }
-    }
 }
 
 /// One address that a frontend listens on.

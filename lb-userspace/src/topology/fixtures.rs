@@ -136,6 +136,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
         trust: None,
         log_format: AccessLog::Tcp,
         error_log_format: None,
+        log_format_sd: None,
         captures: Default::default(),
         log_options: LogOptions::default(),
         errorfiles: Default::default(),

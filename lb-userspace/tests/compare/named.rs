@@ -54,6 +54,7 @@ const LINES: &[&str] = &[
     "errorloc303",
     "http-errors",
     "log-format",
+    "log-format-sd",
     "unique-id-format",
     "unique-id-header",
     "capture request header",

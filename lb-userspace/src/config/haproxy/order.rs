@@ -1,4 +1,4 @@
-//! The order of keys in what is imported.
+//! The order of keys in what is imported, and which `defaults` may have.
 
 use super::value::{Key, Map};
 
@@ -29,6 +29,7 @@ const ORDER: &[&str] = &[
     "log_tag",
     "log_format",
     "error_log_format",
+    "log_format_sd",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
@@ -49,6 +50,41 @@ const ORDER: &[&str] = &[
     "rules",
     "default_backend",
     "servers",
+];
+
+/// Keys that our `defaults:` may have.
+pub(super) const OF_DEFAULTS: &[&str] = &[
+    "mode",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "log_format",
+    "error_log_format",
+    "log_format_sd",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "log_tag",
+    "forwarded_for",
+    "forwarded",
+    "timeouts",
+    "errorfiles",
+    "health_check",
+    "cookie",
+    "connection_mode",
+    "http_reuse",
+    "persist",
+    "persist_rdp_cookie",
+    "all_backups",
+    "abort_on_close",
+    "backlog",
+    "rate_limit_sessions",
+    "fullconn",
+    "source",
+    "send_name_header",
 ];
 
 /// The same keys in that order.

@@ -81,7 +81,7 @@ pub enum LogFormat {
     Local,
     /// The same with the host's name.
     Rfc3164,
-    /// `<PRI>1 DATE HOST TAG PID - - `
+    /// `<PRI>1 DATE HOST TAG PID - - `, or structured data instead of the second dash
     Rfc5424,
     /// `<PRI>`
     Priority,

@@ -10,12 +10,12 @@ use std::{
 use super::{
     clock::Calendar,
     httplog::{captured_field, captured_fields, escape_byte, text_of},
-    record::{Common, HttpRecord, RequestLine},
+    record::{Common, HttpRecord, RequestLine, Structured},
     tcplog::{Retries, accept_date, millis, timer},
 };
 use crate::{
     config::model::{Field, LogLine, Piece},
-    rules::{Side, Style},
+    rules::{Side, Style, Value},
     topology::Peer,
 };
 
@@ -52,7 +52,27 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
 /// # Errors
 /// Only those of `out`.
 pub fn write(out: &mut impl Write, line: &LogLine, facts: Facts<'_>) -> fmt::Result {
-    let mut samples = facts.common.extra.samples.iter();
+    write_with(out, line, facts.common.extra.samples, facts)
+}
+
+/// Writes the structured data, if there is any.
+///
+/// # Errors
+/// Only those of `out`.
+pub fn structured(out: &mut impl Write, facts: Facts<'_>) -> fmt::Result {
+    match facts.common.extra.structured {
+        Some(Structured { line, samples }) => write_with(out, line, samples, facts),
+        None => Ok(()),
+    }
+}
+
+fn write_with(
+    out: &mut impl Write,
+    line: &LogLine,
+    samples: &[Option<Value<'static>>],
+    facts: Facts<'_>,
+) -> fmt::Result {
+    let mut samples = samples.iter();
     // Blanks on both sides of what writes nothing are one, and the line begins with none.
     let mut divided = true;
     for piece in &line.pieces {
@@ -342,7 +362,10 @@ fn request(
     };
     for byte in parts.iter().flat_map(|part| part.bytes()) {
         match byte {
-            _ if style.escape => escaped(out, byte)?,
+            b'\\' | b']' if style.escape => {
+                out.write_char('\\')?;
+                out.write_char(char::from(byte))?;
+            }
             b' ' if field == Field::Request => out.write_char(' ')?,
             _ => escape_byte(out, byte)?,
         }
@@ -369,18 +392,6 @@ fn bytes(out: &mut impl Write, bytes: Option<&[u8]>, style: Style) -> fmt::Resul
         None if style.mandatory && !style.quote => out.write_char('-'),
         None => Ok(()),
         Some(bytes) => text_of(out, bytes, style.escape),
-    }
-}
-
-/// A byte for `+E`.
-fn escaped(out: &mut impl Write, byte: u8) -> fmt::Result {
-    match byte {
-        b'"' | b'\\' | b']' => {
-            out.write_char('\\')?;
-            out.write_char(char::from(byte))
-        }
-        b' '..=b'~' => out.write_char(char::from(byte)),
-        _ => escape_byte(out, byte),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     sessions,
 };
 use crate::{
-    config::model::{AccessLog, LogOptions, Timeouts},
+    config::model::{LogLine, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
     rules::{Content, Counted, Data, Expr, Remember, Scene, Seen, State, Value, World as _, stick},
     topology::{Asking, Backend, Connection},
@@ -189,26 +189,28 @@ fn finish(
         ..client.frontend().config.log_options
     };
     if worker.shared.log.wants(&options) {
-        let samples = match &client.frontend().config.log_format {
-            AccessLog::Custom(line) if line.wants.samples => {
-                let world = Around {
-                    backend,
-                    request: early.seen(),
-                    ..Around::of(worker, &client)
-                };
-                let scene = Scene {
-                    request: None,
-                    response: None,
-                    state: &state,
-                    world: &world,
-                };
-                let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
-                line.samples().map(sample).collect()
-            }
-            _ => Vec::new(),
+        let config = &client.frontend().config;
+        let samples = |line: Option<&LogLine>| -> Vec<Option<Value<'static>>> {
+            let Some(line) = line.filter(|line| line.wants.samples) else {
+                return Vec::new();
+            };
+            let world = Around {
+                backend,
+                request: early.seen(),
+                ..Around::of(worker, &client)
+            };
+            let scene = Scene {
+                request: None,
+                response: None,
+                state: &state,
+                world: &world,
+            };
+            let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
+            line.samples().map(sample).collect()
         };
         let found = Found {
-            samples: &samples,
+            samples: &samples(config.log_format.line()),
+            structured: &samples(config.log_format_sd.as_deref()),
             captured: state.captured(),
             level: options.level,
         };
@@ -228,7 +230,6 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         destination: client
             .frontend()
             .config
-            .log_format
             .wants()
             .destination
             .then(|| client.destination()),
