@@ -85,7 +85,7 @@ pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
 pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;
-pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
+pub use run::{Denial, Later, Outcome, Reached, RuleSet, Verdict};
 pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
     VarId, World,

@@ -175,6 +175,9 @@ const LINES: &[&str] = &[
     "tcp-request content",
     "tcp-request inspect-delay",
     "tcp-response content",
+    "tcp-response content close",
+    "http-response wait-for-body",
+    "http-response silent-drop",
     "tcp-response inspect-delay",
 ];
 

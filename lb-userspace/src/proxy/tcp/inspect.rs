@@ -157,7 +157,7 @@ pub(super) async fn inspect(
                 return Err(Ended::Dropped);
             }
             Content::Wait if !is_final => {}
-            Content::Pass | Content::Wait => return Ok(()),
+            Content::Pass | Content::Wait | Content::Close => return Ok(()),
         }
         let idle = heard + patience;
         tokio::select! {

@@ -1,11 +1,13 @@
 //! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
 
+mod response;
+
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
     HeaderValue, Method, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT},
-    request, response,
+    request,
 };
 
 use super::{
@@ -19,11 +21,12 @@ use crate::{
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
-        action::WaitForBody,
+        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, World, action::WaitForBody,
     },
     topology::{Backend, Server},
 };
+
+pub(super) use response::{Responding, Turn, after, respond};
 
 /// What rules have left of a request.
 #[derive(Debug, Default)]
@@ -166,101 +169,6 @@ fn name(client: &Client, head: &mut request::Parts) {
         head.headers.insert(header.clone(), value);
     }
     remembered.id = Some(id.into());
-}
-
-/// Carries out what rules do with a response; the fields that it has then.
-pub(super) fn respond(
-    client: &Rc<Client>,
-    target: &Target,
-    head: &mut response::Parts,
-    fields: Fields,
-) -> Result<Fields, Failure> {
-    if let Some(remembered) = client.rules.borrow_mut().as_mut()
-        && let Some(captured) = remembered.state.captured_mut()
-    {
-        captured.response(&head.headers);
-    }
-    let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
-        !remembered.frontend.is_empty() || !remembered.backend.is_empty()
-    });
-    if !any {
-        return Ok(fields);
-    }
-    let mut memory = Memory::of(client);
-    let remembered = &mut *memory.remembered;
-    let world = Surroundings {
-        client,
-        backend: Some(&target.backend),
-        id: remembered.id.as_deref(),
-        exchange: None,
-    };
-    let state = &mut remembered.state;
-    let done = target
-        .backend
-        .config
-        .rules
-        .response(&remembered.backend, head, state, &world)
-        .and_then(|()| {
-            let rules = &client.frontend().config.rules;
-            rules.response(&remembered.frontend, head, state, &world)
-        });
-    match done {
-        Ok(()) => Ok(Fields::of(&head.headers)),
-        Err(Verdict::Answer(reply)) => {
-            let mut exchange = client.exchange();
-            exchange.terminate(Cause::Local, Phase::Headers);
-            exchange.responded = None;
-            drop(exchange);
-            Err(Failure::Answer(Box::new(client.reply(*reply))))
-        }
-        Err(Verdict::Deny(status, answer)) => {
-            client.frontend().counters.denied_responses.inc();
-            target.backend.counters.denied_responses.inc();
-            let mut exchange = client.exchange();
-            if let Some(server) = exchange.server() {
-                server.counters.denied_responses.inc();
-            }
-            exchange.terminate(Cause::Proxy, Phase::Headers);
-            // The client gets no answer of the server's.
-            exchange.responded = None;
-            drop(exchange);
-            Err(match answer {
-                Some(reply) => Failure::Answer(Box::new(client.reply(*reply))),
-                None => Failure::Status(status),
-            })
-        }
-    }
-}
-
-/// Does with the answer that the client gets, whoever's it is, what rules want to be done in the end. A refusal that ends
-/// the connection, of what was no request, is none.
-pub(super) fn after(client: &Client, head: &mut response::Parts) {
-    let frontend = &client.frontend().config.rules;
-    let backend = client.exchange().backend().cloned();
-    let of_backend = backend
-        .as_ref()
-        .map(|backend| &backend.config.rules)
-        .filter(|rules| rules.has_after());
-    if of_backend.is_none() && !frontend.has_after() {
-        return;
-    }
-    let mut memory = Memory::of(client);
-    let Remembered {
-        state,
-        id,
-        frontend: of_frontend,
-        backend: later,
-    } = &mut *memory.remembered;
-    let world = Surroundings {
-        client,
-        backend: backend.as_ref(),
-        id: id.as_deref(),
-        exchange: None,
-    };
-    if let Some(rules) = of_backend {
-        rules.after(later, head, state, &world);
-    }
-    frontend.after(of_frontend, head, state, &world);
 }
 
 /// The exchange is over: counts it for whoever tracks it.
