@@ -24,7 +24,7 @@ mod retry_on;
 mod server;
 
 pub use super::{
-    errorfiles::{ErrorFiles, Page},
+    errorfiles::{ErrorFiles, Filled, Page},
     outline::Outline,
 };
 pub use accepting::Accepting;

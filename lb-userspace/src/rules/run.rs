@@ -53,6 +53,17 @@ pub enum Outcome<'r> {
     Verify(Unknown),
 }
 
+impl Outcome<'_> {
+    /// Whether the client may get an answer of ours that is a page.
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Deny(_) | Self::Await(_) => true,
+            Self::Answer(reply) => reply.page,
+            _ => false,
+        }
+    }
+}
+
 /// What the client gets instead of a server's answer.
 #[derive(Debug)]
 pub enum Verdict {

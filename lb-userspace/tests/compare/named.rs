@@ -53,6 +53,7 @@ const LINES: &[&str] = &[
     "errorloc302",
     "errorloc303",
     "http-errors",
+    "http-error",
     "log-format",
     "log-format-sd",
     "unique-id-format",

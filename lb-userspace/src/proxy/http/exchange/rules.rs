@@ -14,7 +14,7 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, name_part, tls_fact},
-    slow,
+    page, slow,
 };
 use crate::{
     observe::log::{Cause, Phase},
@@ -34,6 +34,8 @@ pub(in super::super) struct Remembered {
     pub(super) state: State,
     /// What the request is called.
     pub(super) id: Option<Box<[u8]>>,
+    /// The request, where a page of an error may ask for it.
+    pub(super) shown: Option<Box<request::Parts>>,
     pub(super) frontend: Later,
     backend: Later,
 }
@@ -100,6 +102,7 @@ pub(super) async fn route<'p>(
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
     way.statistics(None, plan, head).await?;
+    page::keep(client, head);
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
@@ -112,6 +115,7 @@ pub(super) async fn route<'p>(
             .await?;
     }
     way.statistics(Some(&target.backend), plan, head).await?;
+    page::keep(client, head);
     match way.touched {
         true if !forward::keeps_host(&head.headers) => {
             client.exchange().terminate(Cause::Internal, Phase::Request);
@@ -185,6 +189,7 @@ pub(in super::super) fn finish(
     }
     remembered.state.next();
     remembered.id = None;
+    remembered.shown = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();
 }
@@ -272,6 +277,7 @@ impl Way<'_> {
                     id,
                     frontend,
                     backend,
+                    ..
                 } = &mut *memory.remembered;
                 // Nothing comes of them later.
                 let mut none = Later::default();
@@ -290,6 +296,9 @@ impl Way<'_> {
             };
             from = next;
             self.hint(head.version);
+            if outcome.answers() {
+                page::keep(client, head);
+            }
             match outcome {
                 Outcome::Continue => return Ok(None),
                 Outcome::Backend(target) => return Ok(plan.resolve(target)),

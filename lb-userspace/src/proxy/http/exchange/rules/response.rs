@@ -68,6 +68,8 @@ pub(in super::super) fn respond(
         let reached = reached.frontend.get_or_insert_default();
         done = rules.response(reached, &remembered.frontend, head, state, &world);
     }
+    // A page may look at what is remembered.
+    drop(memory);
     match done {
         Ok(Some(wait)) => Ok(Turn::Await(wait)),
         Ok(None) => Ok(Turn::Done(Fields::of(&head.headers))),
@@ -123,6 +125,7 @@ pub(in super::super) fn after(client: &Client, head: &mut response::Parts) {
         id,
         frontend: of_frontend,
         backend: later,
+        ..
     } = &mut *memory.remembered;
     let world = Surroundings {
         client,
