@@ -138,6 +138,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     let of_fields = captures.cookie.is_some()
         || (captures.request.iter().chain(&captures.response)).any(|slot| slot.header.is_some());
     let captures_span = frontend.captures_span.filter(|_| of_fields);
+    let http = frontend.http.places().map(|(span, key)| (Some(span), key));
     for (span, key) in [
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
@@ -148,7 +149,10 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         ),
         (frontend.monitor.as_ref().map(|m| m.span), "monitor"),
         (frontend.stats.as_ref().map(|s| s.span), "stats"),
-    ] {
+    ]
+    .into_iter()
+    .chain(http)
+    {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");
             found.push(Diagnostic::error(span, message).mend(mend));
@@ -300,7 +304,8 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         let mode = own
             .connection_mode
             .map(|mode| (mode.span, "connection_mode"));
-        for (span, key) in own.connections.of_requests().chain(mode) {
+        let http = own.http.places();
+        for (span, key) in own.connections.of_requests().chain(mode).chain(http) {
             let message = format!("`{key}` has no effect in mode tcp");
             found.push(Diagnostic::error(span, message).mend("remove it"));
         }

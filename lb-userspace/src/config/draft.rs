@@ -7,6 +7,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
+    http_options::HttpOptionsDraft,
     logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
@@ -95,6 +96,7 @@ pub(super) struct ProxyDraft {
     pub(super) on_marked_down: Option<OnMarkedDown>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) connections: ConnectionsDraft,
+    pub(super) http: HttpOptionsDraft,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,
 }
@@ -149,6 +151,7 @@ pub(super) struct FrontendDraft {
     pub(super) log_options: LogDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
+    pub(super) http: HttpOptionsDraft,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) monitor: Option<Spanned<Monitor>>,
     pub(super) stats: Option<Spanned<Stats>>,

@@ -8,7 +8,7 @@ use super::{
     address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, forwarding, inspect, introduction, log_format, logging,
+    errorfiles, forwarding, http_options, inspect, introduction, log_format, logging,
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules, sieve,
     source::Spanned,
@@ -73,6 +73,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
+    let http = http_options::decode(d, &mut table, Owner::Frontend);
     let monitor = monitor::decode(d, &mut table);
     // Whoever monitors is answered.
     let routes = routes || monitor.is_some();
@@ -126,6 +127,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         errorfiles,
         unique_id,
         connection_mode,
+        http,
         monitor,
         stats,
         routes,

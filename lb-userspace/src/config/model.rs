@@ -15,6 +15,7 @@ mod check;
 mod connections;
 mod cookie;
 mod forwarding;
+mod http_options;
 mod inspect;
 mod log_line;
 mod logging;
@@ -38,6 +39,7 @@ pub use check::{
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use http_options::{HeaderNames, HttpOptions};
 pub use inspect::Inspect;
 pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
@@ -246,6 +248,8 @@ pub struct Frontend {
     pub unique_id: Option<UniqueId>,
     /// Whether connections outlive a request.
     pub connection_mode: ConnectionMode,
+    /// What it makes of its clients.
+    pub http: HttpOptions,
     /// How they are taken.
     pub accepting: Accepting,
     /// A page of its own that says whether it is well.
@@ -422,6 +426,8 @@ pub struct Backend {
     pub errorfiles: ErrorFiles,
     /// How connections are kept and shared.
     pub connections: Connections,
+    /// What it makes of requests and its servers.
+    pub http: HttpOptions,
     /// Tables that keep clients on their server.
     pub sticks: Vec<Stick>,
     /// Rules of what clients say (mode tcp).

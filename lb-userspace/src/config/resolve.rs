@@ -226,6 +226,7 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
             .or(defaults.proxy.connection_mode)
             .filter(|_| mode == Mode::Http)
             .map_or_else(Default::default, |mode| mode.value),
+        http: draft.http.resolve(&defaults.proxy.http, mode),
         monitor: draft.monitor.map(|monitor| monitor.value),
         stats: draft.stats.map(|stats| stats.value),
         name: draft.name.value,
@@ -339,6 +340,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
         sticks: draft.sticks.into_iter().map(|stick| stick.value).collect(),
+        http: own.http.resolve(&inherited.http, mode),
         connections: own.connections.resolve(
             &inherited.connections,
             own.connection_mode

@@ -44,6 +44,8 @@ pub struct Outcome {
 /// What its line has of expressions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Found<'a> {
+    /// It is not over yet, or would not have been waited for.
+    pub(super) asap: bool,
     /// What those in the line come to.
     pub(super) samples: &'a [Option<Value<'static>>],
     /// The same of its structured data.
@@ -144,6 +146,7 @@ impl Session<'_> {
                 format: &frontend.config.log_format,
                 options: LogOptions {
                     level: found.level,
+                    asap: found.asap,
                     ..frontend.config.log_options
                 },
                 client: self.client,

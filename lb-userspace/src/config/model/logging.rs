@@ -131,6 +131,8 @@ pub struct LogOptions {
     pub no_normal: bool,
     /// Those that did not go well are errors instead of information.
     pub separate_errors: bool,
+    /// As soon as the answer's head, or the connection to the server, is there: what is not known yet has a `+` before it.
+    pub asap: bool,
     /// What a rule says of this one's level.
     pub level: Option<LogLevel>,
     /// Where its line goes.

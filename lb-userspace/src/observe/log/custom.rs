@@ -165,6 +165,7 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
     let Facts { common, http } = facts;
     let (active, extra) = (&common.active, &common.extra);
     let whole = extra.handshake + extra.idle + common.total;
+    let so_far = common.so_far();
     match field {
         Field::ClientIp => peer(out, Some(common.client), Part::Ip, style),
         Field::ClientPort => peer(out, Some(common.client), Part::Port, style),
@@ -186,9 +187,9 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::ConnectTime => timer(out, common.connected),
         Field::ResponseTime => timer(out, http.and_then(|http| http.responded)),
         Field::DataTime => timer(out, data(common, http)),
-        Field::ActiveTime => write!(out, "{}", millis(common.total)),
-        Field::TotalTime => write!(out, "{}", millis(whole)),
-        Field::UserTime => write!(out, "{}", millis(whole - extra.idle)),
+        Field::ActiveTime => write!(out, "{so_far}{}", millis(common.total)),
+        Field::TotalTime => write!(out, "{so_far}{}", millis(whole)),
+        Field::UserTime => write!(out, "{so_far}{}", millis(whole - extra.idle)),
         Field::HandshakeTime => write!(out, "{}", millis(extra.handshake)),
         Field::IdleTime => write!(out, "{}", millis(extra.idle)),
         Field::HeadTime => timer(
@@ -200,7 +201,7 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
             Some(status) => write!(out, "{status}"),
             None => out.write_str("-1"),
         },
-        Field::BytesOut => write!(out, "{}", common.bytes_out),
+        Field::BytesOut => write!(out, "{so_far}{}", common.bytes_out),
         Field::BytesIn => write!(out, "{}", common.bytes_in),
         Field::RequestCookie | Field::ResponseCookie => {
             let side = match field {

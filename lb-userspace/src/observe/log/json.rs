@@ -167,11 +167,11 @@ impl<'a> Access<'a> {
     }
 }
 
-fn captured_fields<'a>(common: &Common<'a>, side: Side) -> Vec<Option<Cow<'a, str>>> {
+fn captured_fields(common: &Common<'_>, side: Side) -> Vec<Option<String>> {
     let Some(captured) = common.extra.captured else {
         return Vec::new();
     };
-    let text = |kept: &[u8]| Cow::Owned(String::from_utf8_lossy(kept).into_owned());
+    let text = |kept: &[u8]| String::from_utf8_lossy(kept).into_owned();
     let all = captured.all(side);
     all.iter().map(|kept| kept.as_deref().map(text)).collect()
 }

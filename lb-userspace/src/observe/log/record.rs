@@ -60,6 +60,16 @@ pub struct Common<'a> {
     pub extra: Extra<'a>,
 }
 
+impl Common<'_> {
+    /// What stands before figures that are not final.
+    pub(super) fn so_far(&self) -> &'static str {
+        match self.options.asap {
+            true => "+",
+            false => "",
+        }
+    }
+}
+
 /// What only some lines are about, and whoever fills a record leaves out where nobody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Extra<'a> {

@@ -40,6 +40,8 @@ pub(super) struct Early {
     deadline: Option<Instant>,
     /// The connection is to end without a word to the other end.
     pub(super) vanishes: bool,
+    /// Its line has been written.
+    pub(super) logged: bool,
 }
 
 impl Early {

@@ -119,6 +119,12 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
                 if early.looked {
                     trace.queued = trace.queued.map(|queued| queued + waited);
                 }
+                if frontend.config.log_options.asap {
+                    let so_far = Outcome::nothing(Termination::NORMAL);
+                    let of = (Some(&backend), &early);
+                    log(&worker, &client, &state, of, &trace, &so_far);
+                    early.logged = true;
+                }
                 let rules = (&state, &mut early);
                 carry(&worker, &mut client, &backend, &slot, stream, rules).await
             }
@@ -174,10 +180,27 @@ fn refused(
     }
 }
 
-/// Writes the session's line, unless a rule has it silent, and lets go of the client.
+/// Writes the session's line, unless that has been done, and lets go of the client.
 fn finish(
     worker: &Worker,
     client: Client,
+    state: &RefCell<State>,
+    (backend, early): (Option<&Arc<Backend>>, &Early),
+    trace: &Trace,
+    outcome: &Outcome,
+) {
+    if !early.logged {
+        log(worker, &client, state, (backend, early), trace, outcome);
+    }
+    if early.vanishes {
+        crate::proxy::http::vanish(client.stream);
+    }
+}
+
+/// Writes the session's line, unless a rule has it silent.
+fn log(
+    worker: &Worker,
+    client: &Client,
     state: &RefCell<State>,
     (backend, early): (Option<&Arc<Backend>>, &Early),
     trace: &Trace,
@@ -197,7 +220,7 @@ fn finish(
             let world = Around {
                 backend,
                 request: early.seen(),
-                ..Around::of(worker, &client)
+                ..Around::of(worker, client)
             };
             let scene = Scene {
                 request: None,
@@ -213,12 +236,9 @@ fn finish(
             structured: &samples(config.log_format_sd.as_deref()),
             captured: state.captured(),
             level: options.level,
+            asap: options.asap,
         };
-        session(worker, &client).log(backend.map(|b| &**b), trace, outcome, found);
-    }
-    drop(state);
-    if early.vanishes {
-        crate::proxy::http::vanish(client.stream);
+        session(worker, client).log(backend.map(|b| &**b), trace, outcome, found);
     }
 }
 

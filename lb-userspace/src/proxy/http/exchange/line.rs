@@ -103,7 +103,10 @@ impl Exchange {
                     process: client.worker.shared.sessions.current(),
                     frontend: client.frontend().current(),
                     // HAProxy logs a request once it is no longer counted at its backend.
-                    backend: backend.map_or(0, |backend| backend.current().saturating_sub(1)),
+                    backend: backend.map_or(0, |backend| {
+                        let this = u32::from(!options.asap);
+                        backend.current().saturating_sub(this)
+                    }),
                     server: self
                         .server
                         .as_ref()

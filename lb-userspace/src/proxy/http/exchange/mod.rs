@@ -121,7 +121,10 @@ pub(super) async fn serve(
         forward::say_whether_kept(response.headers_mut(), false);
     }
     let status = meant.unwrap_or_else(|| response.status());
-    client.exchange().status = Some(status.as_u16());
+    let mut exchange = client.exchange();
+    exchange.status = Some(status.as_u16());
+    exchange.log_early(&client);
+    drop(exchange);
     client.answering();
     Ok(response)
 }

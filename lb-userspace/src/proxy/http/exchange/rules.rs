@@ -5,7 +5,7 @@ mod response;
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
-    HeaderValue, Method, Response, StatusCode, Uri, Version,
+    HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT},
     request,
 };
@@ -17,6 +17,7 @@ use super::{
     page, slow,
 };
 use crate::{
+    config::model::HeaderNames,
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
@@ -101,6 +102,7 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
+    way.screen(client.frontend().config.http.names, Side::Frontend, head)?;
     way.statistics(None, plan, head).await?;
     page::keep(client, head);
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
@@ -114,6 +116,8 @@ pub(super) async fn route<'p>(
         way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
+    let of_backend = Side::Backend(&target.backend);
+    way.screen(target.backend.config.http.names, of_backend, head)?;
     way.statistics(Some(&target.backend), plan, head).await?;
     page::keep(client, head);
     match way.touched {
@@ -328,6 +332,44 @@ impl Way<'_> {
                 }
             }
         }
+    }
+
+    /// Does with fields of other names than those of plain letters what is to be done.
+    fn screen(
+        &mut self,
+        names: HeaderNames,
+        side: Side<'_>,
+        head: &mut request::Parts,
+    ) -> Result<(), Failure> {
+        if names == HeaderNames::Preserve {
+            return Ok(());
+        }
+        let plain = |name: &HeaderName| {
+            let mut bytes = name.as_str().bytes();
+            bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let others: Vec<HeaderName> = head
+            .headers
+            .keys()
+            .filter(|name| !plain(name))
+            .cloned()
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        if names == HeaderNames::Reject {
+            page::keep(self.client, head);
+            self.count_denied(side);
+            let mut exchange = self.client.exchange();
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.denied = true;
+            return Err(Failure::Status(StatusCode::FORBIDDEN));
+        }
+        for name in others {
+            head.headers.remove(name);
+        }
+        self.touched = true;
+        Ok(())
     }
 
     /// Waits for the body, for which whoever waits for `100 Continue` has to be told to go on.
