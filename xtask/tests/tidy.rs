@@ -132,6 +132,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("logging.rs", &["frontends", "global", "backends"]),
     ("log_format.rs", &["frontends"]),
     ("connections.rs", &["frontends", "backends"]),
+    ("http_options.rs", &["frontends", "backends"]),
     ("monitor.rs", &["frontends"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),

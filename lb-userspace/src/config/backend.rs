@@ -63,7 +63,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let log = logging::of_proxy(d, &mut table);
     let forwarding = forwarding::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
-    let proxy = defaults::proxy(d, &mut table);
+    let proxy = defaults::proxy(d, &mut table, Owner::Backend);
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
     let sticks = stick::decode(d, &mut table, &name.value);

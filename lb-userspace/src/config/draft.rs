@@ -7,12 +7,13 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
+    http_options::HttpOptionsDraft,
     logging::{LogDraft, LogFiles},
     model::{
         Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ComputedName,
         ConnectionMode, Cookie, ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck,
-        InitAddr, Inspect, Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions,
-        ProxyVersion, Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
+        InitAddr, Inspect, LogLine, Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
+        ProxyOptions, ProxyVersion, Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -63,6 +64,7 @@ pub(super) struct DefaultsDraft {
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
+    pub(super) log_format_sd: Option<Spanned<Arc<LogLine>>>,
     pub(super) log_options: LogDraft,
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
@@ -94,6 +96,7 @@ pub(super) struct ProxyDraft {
     pub(super) on_marked_down: Option<OnMarkedDown>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) connections: ConnectionsDraft,
+    pub(super) http: HttpOptionsDraft,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,
 }
@@ -144,9 +147,11 @@ pub(super) struct FrontendDraft {
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
+    pub(super) log_format_sd: Option<Spanned<Arc<LogLine>>>,
     pub(super) log_options: LogDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
+    pub(super) http: HttpOptionsDraft,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) monitor: Option<Spanned<Monitor>>,
     pub(super) stats: Option<Spanned<Stats>>,

@@ -32,6 +32,7 @@ mod global;
 pub mod haproxy;
 mod health;
 pub mod host;
+mod http_options;
 mod inspect;
 mod introduction;
 mod limits;

@@ -209,6 +209,8 @@ fn response(
         part.condition = inner
             .take("if")
             .and_then(|e| conditions::condition(d, &e.value, e.key_span, Side::Response));
+        let wait = inner.take("wait_for_body");
+        part.wait = wait.and_then(|e| wait_for_body(d, e));
         edits.extend(actions::edits(d, &mut inner, Side::Response, owner));
         edits.extend(fields::headers(d, &mut inner).0);
         always = inner
@@ -216,6 +218,10 @@ fn response(
             .and_then(|e| d.boolean(&e.value, "`always`"))
             == Some(true);
         part.end = response_end(d, &mut inner, always);
+        if let Some(e) = wait.filter(|_| always) {
+            let message = "what is done `always` waits for no body";
+            d.error(e.key_span, message, "remove `always`, or `wait_for_body`");
+        }
         if inner.entries().is_empty() {
             d.error(
                 e.key_span,
@@ -234,7 +240,7 @@ fn response(
     }
     part.edits = edits;
     let part = part.finish();
-    let empty = part.edits.is_empty() && part.end.is_none();
+    let empty = part.edits.is_empty() && part.end.is_none() && part.wait.is_none();
     ((!empty).then_some(part), always)
 }
 
@@ -262,6 +268,10 @@ fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Opt
     }
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
+    }
+    if let Some(e) = table.take("silent_drop") {
+        let on = d.boolean(&e.value, "`silent_drop`") == Some(true);
+        found.extend(on.then_some((e.key_span, End::Drop { silent: true })));
     }
     for (span, _) in found.iter().filter(|_| always) {
         d.error(

@@ -109,6 +109,8 @@ pub struct WaitForBody {
 pub struct ResponsePart {
     /// Looked at when the response is there.
     pub condition: Option<Condition>,
+    /// What has to have come of its body first.
+    pub wait: Option<WaitForBody>,
     /// Changes to the response.
     pub edits: Vec<Edit>,
     /// What ends the list: another answer instead, or nothing more.
@@ -378,11 +380,13 @@ pub enum End {
     Return(Box<Return>),
     /// `allow`: of what follows, only what chooses a backend counts.
     Allow,
-    /// `reject`, `silent_drop`: the connection ends without an answer.
+    /// `reject`, `silent_drop`: the connection ends without an answer, or without the server's.
     Drop {
         /// Nor does the client learn that it has ended.
         silent: bool,
     },
+    /// `close` of what a server says first: it says no more, and the client gets what it has said.
+    Close,
 }
 
 impl End {

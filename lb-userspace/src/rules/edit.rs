@@ -126,8 +126,11 @@ pub(super) fn response(
         Edit::SetStatus(status, reason) => {
             head.status = *status;
             head.extensions.remove::<ReasonPhrase>();
-            let reason = reason.clone().map(ReasonPhrase::try_from);
-            if let Some(Ok(reason)) = reason {
+            let reason = match reason {
+                Some(own) => ReasonPhrase::try_from(own.clone()).ok(),
+                None => super::reason(*status),
+            };
+            if let Some(reason) = reason {
                 head.extensions.insert(reason);
             }
         }
@@ -327,7 +330,7 @@ fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A field's value. Control characters, which would end it, are left out.
-pub(super) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
     text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))

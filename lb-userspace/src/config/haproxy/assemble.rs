@@ -9,7 +9,7 @@ use super::{
     inherit::{complete, less, without_idle, without_idle_hash},
     lines::{self, Line, SECTIONS},
     log,
-    order::ordered,
+    order::{OF_DEFAULTS, ordered},
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
@@ -47,40 +47,6 @@ pub(super) struct Section<'l> {
     /// How many of them are those of the `defaults` that these come from.
     above: usize,
 }
-
-/// Keys that our `defaults:` may have.
-const OF_DEFAULTS: &[&str] = &[
-    "mode",
-    "maxconn",
-    "balance",
-    "hash_type",
-    "hash_balance_factor",
-    "retries",
-    "redispatch",
-    "log_format",
-    "error_log_format",
-    "dontlognull",
-    "dontlog_normal",
-    "log_separate_errors",
-    "log_tag",
-    "forwarded_for",
-    "forwarded",
-    "timeouts",
-    "errorfiles",
-    "health_check",
-    "cookie",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "persist_rdp_cookie",
-    "all_backups",
-    "abort_on_close",
-    "backlog",
-    "rate_limit_sessions",
-    "fullconn",
-    "source",
-    "send_name_header",
-];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
     let found = lines::read(source, environment);
@@ -440,6 +406,7 @@ impl Out {
             // HAProxy would write nothing of it, while others are logged.
             if log.as_text() == Some("false") {
                 map.remove("log_format");
+                map.remove("log_format_sd");
             }
         }
         let monitored = map.get("monitor").map(|monitor| monitor.span);

@@ -201,6 +201,12 @@ impl<'a> Relay<'a> {
         match gate.poll(cx, self.downward.gathered(), ended) {
             Content::Wait => self.gate = Some(gate),
             Content::Pass => {}
+            Content::Close => {
+                // What it has said already goes to the client.
+                self.upward.give_up();
+                self.downward.end();
+                cx.waker().wake_by_ref();
+            }
             Content::Drop(_) => {
                 return Poll::Ready(Termination::new(Cause::Proxy, Phase::Data));
             }

@@ -235,6 +235,7 @@ fn response_parts_see_the_request_as_it_was_sent() {
                 )],
                 end: None,
                 needs_request: true,
+                wait: None,
             }),
             ..Rule::default()
         },
@@ -252,7 +253,13 @@ fn response_parts_see_the_request_as_it_was_sent() {
         let response = http::Response::builder().status(status).body(()).unwrap();
         let mut response = response.into_parts().0;
         rules
-            .response(&later, &mut response, &mut state, &Fixed)
+            .response(
+                &mut Reached::default(),
+                &later,
+                &mut response,
+                &mut state,
+                &Fixed,
+            )
             .unwrap();
         let got = response
             .headers
@@ -324,6 +331,7 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
                 edits: vec![set("x-answered")],
                 end: None,
                 needs_request: false,
+                wait: None,
             }),
             ..Rule::default()
         },
@@ -334,7 +342,13 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
     assert_eq!(request.headers["x-second"], "1");
     let mut response = http::Response::new(()).into_parts().0;
     rules
-        .response(&later, &mut response, &mut state, &Fixed)
+        .response(
+            &mut Reached::default(),
+            &later,
+            &mut response,
+            &mut state,
+            &Fixed,
+        )
         .unwrap();
     assert_eq!(response.headers["x-answered"], "1");
 }
