@@ -12,7 +12,8 @@ use super::{
     tree::{Entry, Kind, Node},
 };
 use crate::tls::{
-    BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
+    BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
+    ServerOptions, Version,
 };
 
 /// What a connection in mode http may agree on by ALPN.
@@ -42,9 +43,11 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         return None;
     }
     let mut table = d.table(&entry.value, entry.key_span, "`tls`")?;
-    let certificates = match table.take("certificates") {
-        Some(e) => certificates(d, e),
-        None => {
+    let lists = table.take("crt_list").map(|e| lists(d, e));
+    let certificates = match (table.take("certificates"), &lists) {
+        (Some(e), _) => certificates(d, e),
+        (None, Some(_)) => Some(Certificates::default()),
+        (None, None) => {
             d.missing(
                 &table,
                 "certificates",
@@ -53,6 +56,8 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             None
         }
     };
+    let strict_sni = table.take("strict_sni");
+    let strict_sni = strict_sni.and_then(|e| d.boolean(&e.value, "`strict_sni`"));
     let ocsp = table
         .take("ocsp")
         .and_then(|e| Some((d.path(&e.value, "`ocsp`")?, e.key_span)));
@@ -80,6 +85,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         &[
             ("cert", "it is `certificates: [{ cert: FILE, key: FILE }]`"),
             ("crt", "it is `certificates: FILE-OR-FOLDER`"),
+            ("crt-list", "it is `crt_list: FILE`"),
             (
                 "ciphers",
                 "there is nothing to choose: all suites are AEAD with forward secrecy",
@@ -89,7 +95,9 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         ],
     );
     in_order(d, min.as_ref(), max.as_ref());
+    // A line of a list may name its own, or ask where the bind does not.
     match (&client_auth, &client_ca) {
+        _ if lists.is_some() => {}
         (Some(auth), None) if auth.value != ClientAuth::None => d.error(
             auth.span,
             "`client_auth` has no `client_ca` to verify by",
@@ -133,9 +141,11 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
     };
     let options = BindOptions {
         certificates,
+        lists: lists.unwrap_or_default(),
+        strict_sni: strict_sni.unwrap_or(false),
         alpn,
-        min_version: min.map_or(Version::Tls12, |min| min.value),
-        max_version: max.map_or(Version::Tls13, |max| max.value),
+        min_version: min.map(|min| min.value),
+        max_version: max.map(|max| max.value),
         client_auth: client_auth.map_or(ClientAuth::None, |auth| auth.value),
         client_ca: client_ca.map(|ca| ca.value),
     };
@@ -184,6 +194,46 @@ fn certificates(d: &mut Decoder<'_>, entry: &Entry) -> Option<Certificates> {
     read.into_iter()
         .collect::<Option<Vec<_>>>()
         .map(Certificates::Files)
+}
+
+/// `crt_list`: a file, several, or mappings that say where what they name is.
+fn lists(d: &mut Decoder<'_>, entry: &Entry) -> Vec<CertificateList> {
+    let nodes = d.one_or_more(&entry.value);
+    if nodes.is_empty() {
+        d.error(
+            entry.value.span,
+            "`crt_list` is empty",
+            "name a file, or remove the key",
+        );
+    }
+    let lists = nodes.iter().filter_map(|node| list(d, node));
+    lists.collect()
+}
+
+fn list(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<CertificateList> {
+    if let Kind::Scalar(_) = &node.kind {
+        return Some(CertificateList {
+            file: d.path(node, "`crt_list`")?,
+            base: None,
+            ca_base: None,
+        });
+    }
+    let mut table = d.table(node, node.span, "`crt_list`")?;
+    let file = match table.take("file") {
+        Some(e) => d.path(&e.value, "`file`"),
+        None => {
+            d.missing(&table, "file", "write `{ file: FILE, base: FOLDER }`");
+            None
+        }
+    };
+    let base = table.take("base").map(|e| d.path(&e.value, "`base`"));
+    let ca_base = table.take("ca_base").map(|e| d.path(&e.value, "`ca_base`"));
+    table.finish(d, &[], &[]);
+    Some(CertificateList {
+        file: file?,
+        base: base.map_or(Some(None), |base| base.map(Some))?,
+        ca_base: ca_base.map_or(Some(None), |base| base.map(Some))?,
+    })
 }
 
 /// `{ cert, key, ocsp }`, or one file that has both.

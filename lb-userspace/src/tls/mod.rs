@@ -10,6 +10,7 @@
 mod acceptor;
 mod certificate;
 mod connector;
+mod crt_list;
 mod details;
 mod error;
 mod files;
@@ -21,13 +22,15 @@ mod session;
 mod tickets;
 mod trust;
 
-pub use acceptor::{Acceptor, CarriedTls, check as check_bind, try_pem};
+pub use acceptor::{Accepted, Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
 pub use details::describe;
 pub use error::{Remark, TlsError};
 pub use files::Overrides;
+pub use listed::Shown;
 pub use options::{
-    BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
+    BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
+    ServerOptions, Version,
 };
 pub use session::{ClientCertificate, Session};
 

@@ -3,20 +3,35 @@
 use std::path::PathBuf;
 
 /// `tls:` of a bind.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct BindOptions {
     /// Where the certificates are.
     pub certificates: Certificates,
+    /// Lists of further certificates, each line with names that it is for and options of its own.
+    pub lists: Vec<CertificateList>,
+    /// Who asks for a name that no certificate has, or for none, is refused.
+    pub strict_sni: bool,
     /// Protocols offered by ALPN, the preferred ones first.
     pub alpn: Vec<String>,
-    /// Oldest version taken.
-    pub min_version: Version,
-    /// Newest version taken.
-    pub max_version: Version,
+    /// Oldest version taken; `None`: TLS 1.2.
+    pub min_version: Option<Version>,
+    /// Newest version taken; `None`: TLS 1.3.
+    pub max_version: Option<Version>,
     /// Whether clients show certificates.
     pub client_auth: ClientAuth,
     /// Whose certificates of clients are taken.
     pub client_ca: Option<PathBuf>,
+}
+
+/// `crt_list`: a file of HAProxy's, a certificate a line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CertificateList {
+    /// The file.
+    pub file: PathBuf,
+    /// Where certificates are whose names in it do not begin with `/`; `None`: beside it.
+    pub base: Option<PathBuf>,
+    /// Where CAs and revocation lists are, likewise.
+    pub ca_base: Option<PathBuf>,
 }
 
 /// `certificates`
@@ -26,6 +41,13 @@ pub enum Certificates {
     Files(Vec<CertificateFiles>),
     /// One file with chain and key, or all in a folder, in the order of their names.
     Path(PathBuf),
+}
+
+impl Default for Certificates {
+    /// None.
+    fn default() -> Self {
+        Self::Files(Vec::new())
+    }
 }
 
 /// A certificate's files.
@@ -48,10 +70,21 @@ pub enum Version {
     Tls13,
 }
 
+impl Version {
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLSv1.2",
+            Self::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
 /// `client_auth`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ClientAuth {
     /// Nobody is asked.
+    #[default]
     None,
     /// Who shows a certificate must show a good one.
     Optional,

@@ -14,6 +14,7 @@ mod certificates;
 mod checks;
 mod clients;
 mod command_line;
+mod crt_lists;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

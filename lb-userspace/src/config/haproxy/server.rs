@@ -5,7 +5,7 @@ use super::{
     options_of::Options,
     resolvers,
     says::{Says, below},
-    source,
+    secured, source,
     value::{Map, Value},
     versions::versions,
     vocabulary,
@@ -28,7 +28,6 @@ const WITH_VALUE: &[&str] = &[
     "check-sni",
     "crl-file",
     "crt-ignore-err",
-    "crt-list",
     "namespace",
     "redir",
     "severity-output",
@@ -104,37 +103,8 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
         let span = option.span;
         match option.text.as_str() {
             _ if versions(option, &mut words, &mut tls, says) => {}
+            _ if secured::bind(option, &mut words, &mut tls, says) => {}
             "ssl" => ssl = Some(span),
-            "crt" => {
-                let Some(file) = words.argument(option, says) else {
-                    continue;
-                };
-                certificate(&mut tls, file, says);
-            }
-            "ca-file" | "ca-verify-file" => {
-                let Some(file) = words.argument(option, says) else {
-                    continue;
-                };
-                let path = below(says.bases.authorities.as_ref(), &file.text);
-                tls.set("client_ca", Value::text(path, file.span));
-            }
-            "verify" => {
-                let Some(how) = words.argument(option, says) else {
-                    continue;
-                };
-                tls.set("client_auth", Value::plain(&how.text, how.span));
-            }
-            "alpn" => {
-                let Some(list) = words.argument(option, says) else {
-                    continue;
-                };
-                let names: Vec<Value> = list
-                    .text
-                    .split(',')
-                    .map(|name| Value::text(name.trim(), list.span))
-                    .collect();
-                tls.set("alpn", Value::list(names, list.span));
-            }
             "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "defer-accept"
             | "backlog" | "nice" | "maxconn" | "id" | "process" | "thread" | "shards"
             | "tcp-ut" | "mss" | "level" | "proto" => {
@@ -179,15 +149,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             }
         }
     }
-    // Without `verify` clients are not asked for certificates, whoever is named that might have signed them.
-    let asks = tls.get("client_auth").and_then(Value::as_text);
-    if asks.is_none_or(|how| how == "none") {
-        if let Some(authority) = tls.get("client_ca") {
-            let message = "`ca-file` has no effect without `verify required` or `verify optional`, as in HAProxy";
-            says.warn(authority.span, message);
-        }
-        tls.remove("client_ca");
-    }
+    secured::finish(&mut tls, says);
     match ssl {
         Some(span) => {
             says.bases.bound_tls(&mut tls);
@@ -211,18 +173,6 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
         Value::map(map, line.span())
     };
     addresses.into_iter().map(value).collect()
-}
-
-/// A file with certificate and key, or a folder of such.
-fn certificate(tls: &mut Map, file: &Word, says: &Says) {
-    let path = below(says.bases.certificates.as_ref(), &file.text);
-    let is_folder = path.ends_with('/') || std::path::Path::new(&path).is_dir();
-    if is_folder {
-        tls.set("certificates", Value::text(path.as_str(), file.span));
-        return;
-    }
-    // Each has both, the certificate and its key; one alone is no list.
-    tls.another("certificates", Value::text(path, file.span));
 }
 
 /// What a `server` or `default-server` line says.
