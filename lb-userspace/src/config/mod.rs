@@ -59,6 +59,7 @@ mod source;
 mod stats;
 mod stick;
 mod stick_table;
+mod suites;
 mod table;
 mod timeouts;
 mod tls;
@@ -70,6 +71,7 @@ mod units;
 mod unix;
 mod users;
 mod variables;
+mod verified;
 
 #[cfg(test)]
 mod tests;

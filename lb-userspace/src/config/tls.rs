@@ -9,7 +9,9 @@ use super::{
     model::{Mode, Transport},
     resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
+    suites,
     tree::{Entry, Kind, Node},
+    verified::Verified,
 };
 use crate::tls::{
     BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
@@ -79,6 +81,12 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         let auth = d.choice(&e.value, "`client_auth`", &choices, &[])?;
         Some(Spanned::new(auth, e.value.span))
     });
+    let verified = Verified::take(d, &mut table);
+    let policy = suites::policy(d, &mut table);
+    let client_order = table
+        .take("prefer_client_ciphers")
+        .and_then(|e| d.boolean(&e.value, "`prefer_client_ciphers`"));
+    let tickets = suites::tickets(d, &mut table);
     table.finish(
         d,
         &[],
@@ -86,10 +94,6 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             ("cert", "it is `certificates: [{ cert: FILE, key: FILE }]`"),
             ("crt", "it is `certificates: FILE-OR-FOLDER`"),
             ("crt-list", "it is `crt_list: FILE`"),
-            (
-                "ciphers",
-                "there is nothing to choose: all suites are AEAD with forward secrecy",
-            ),
             ("ca", "it is `client_ca`"),
             ("verify", "it is `client_auth: none | optional | required`"),
         ],
@@ -98,6 +102,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
     // A line of a list may name its own, or ask where the bind does not.
     match (&client_auth, &client_ca) {
         _ if lists.is_some() => {}
+        (Some(_), None) if verified.further_ca.is_some() => {}
         (Some(auth), None) if auth.value != ClientAuth::None => d.error(
             auth.span,
             "`client_auth` has no `client_ca` to verify by",
@@ -114,6 +119,18 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             "remove it, or write `client_auth: required`",
         ),
         _ => {}
+    }
+    let asks = client_auth
+        .as_ref()
+        .is_some_and(|auth| auth.value != ClientAuth::None);
+    if !asks && lists.is_none() {
+        for (key, span) in verified.spans() {
+            d.error(
+                span,
+                format!("`{key}` without `client_auth` has no effect"),
+                "write `client_auth: required` or `optional`",
+            );
+        }
     }
     let certificates = match (certificates?, ocsp) {
         (certificates, None) => certificates,
@@ -144,10 +161,17 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         lists: lists.unwrap_or_default(),
         strict_sni: strict_sni.unwrap_or(false),
         alpn,
+        policy,
+        client_order: client_order.unwrap_or(false),
+        tickets,
         min_version: min.map(|min| min.value),
         max_version: max.map(|max| max.value),
         client_auth: client_auth.map_or(ClientAuth::None, |auth| auth.value),
         client_ca: client_ca.map(|ca| ca.value),
+        ignored: verified.ignored(),
+        client_ca_verify: verified.further_ca.map(|ca| ca.value),
+        no_ca_names: verified.names.is_some_and(|told| !told.value),
+        client_crl: verified.revoked.map(|crl| crl.value),
     };
     if d.diagnostics.len() > before {
         return None;
@@ -344,6 +368,16 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
                 );
             }
         }
+        if let Some(e) = table.take("crl") {
+            options.crl = d.path(&e.value, "`crl`");
+            if !options.verify {
+                d.error(
+                    e.key_span,
+                    "`crl` has no effect: `verify` is none",
+                    "remove one of them",
+                );
+            }
+        }
         if let Some(e) = table.take("sni") {
             options.name = server_name(d, e);
         }
@@ -352,6 +386,13 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         }
         if let Some(e) = table.take("client_cert") {
             options.client_cert = certificate(d, &e.value, "`client_cert`");
+        }
+        options.policy = suites::policy(d, &mut table);
+        if let Some(e) = table.take("tickets") {
+            options.tickets = d.boolean(&e.value, "`tickets`").unwrap_or(true);
+        }
+        if let Some(e) = table.take("resume") {
+            options.resume = d.boolean(&e.value, "`resume`").unwrap_or(true);
         }
         let min = table.take("min_version").and_then(|e| version(d, e));
         let max = table.take("max_version").and_then(|e| version(d, e));

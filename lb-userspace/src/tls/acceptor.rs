@@ -9,8 +9,11 @@ use std::{
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
-    crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    crypto::CryptoProvider,
+    server::{
+        NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
@@ -24,10 +27,10 @@ use super::{
     files::{self, Overrides, Reader},
     listed::{CarriedList, Changes},
     live::Live,
-    options::{BindOptions, CertificateFiles, Certificates, ClientAuth, Version},
+    options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
     resolver::{Entry, Resolver},
     session::Session,
-    tickets::{CarriedKeys, Secret, Tickets},
+    tickets::{CarriedKeys, Given, Secret, Tickets},
     trust::Clients,
 };
 use crate::watched::Stamp;
@@ -80,14 +83,22 @@ pub struct Accepted {
     pub stream: TlsStream<TcpStream>,
     /// The certificate that was served, which a resumed session has not asked for again.
     pub ours: Arc<CertifiedKey>,
+    /// Whose certificates were taken.
+    clients: Option<Arc<Clients>>,
 }
 
 impl Accepted {
     /// What is known of it.
     pub fn session(&self) -> Session {
-        Session::of(self.stream.get_ref().1)
+        let connection = self.stream.get_ref().1;
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let verdict = self.clients.as_ref().map(|clients| clients.verdict(chain));
+        Session::of(connection, verdict.unwrap_or_default())
     }
 }
+
+/// Sessions that are kept without tickets: HAProxy's `tune.ssl.cachesize`.
+const KEPT_SESSIONS: usize = 20_000;
 
 /// What a client is told that asks for a name which no certificate has: `unrecognized_name` (RFC 6066, section 3), a record of
 /// an alert. rustls has other words for it.
@@ -240,15 +251,20 @@ impl Acceptor {
             ));
         };
         let ours = Arc::clone(&entry.certified);
+        let clients = entry.clients.clone();
         let stream = start.into_stream(Arc::clone(&entry.config)).await?;
-        Ok(Accepted { stream, ours })
+        Ok(Accepted {
+            stream,
+            ours,
+            clients,
+        })
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
         let mut entries = Vec::new();
         let mut expiries = Expiries::new();
         // Options that certificates have in common are made once.
-        let mut kinds: Vec<(BindOptions, ServerConfig)> = Vec::new();
+        let mut kinds: Vec<(BindOptions, ServerConfig, Option<Arc<Clients>>)> = Vec::new();
         let mut trusts = Vec::new();
         // Which options are the same is no matter of where certificates are.
         let bind = BindOptions {
@@ -262,11 +278,12 @@ impl Acceptor {
             let certified = certificate.certified;
             let only = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
             let options = listed.options(&bind);
-            let terms = match kinds.iter().position(|(known, _)| *known == options) {
+            let terms = match kinds.iter().position(|(known, ..)| *known == options) {
                 Some(at) => at,
                 None => {
-                    let made = self.terms(&options, reader, &mut trusts, Arc::clone(&only))?;
-                    kinds.push((options, made));
+                    let (made, clients) =
+                        self.terms(&options, reader, &mut trusts, Arc::clone(&only))?;
+                    kinds.push((options, made, clients));
                     kinds.len() - 1
                 }
             };
@@ -281,6 +298,7 @@ impl Acceptor {
             entries.push(Entry {
                 certified,
                 config: Arc::new(config),
+                clients: kinds[terms].2.clone(),
                 names: names.unwrap_or(certificate.names),
                 terms,
             });
@@ -292,36 +310,26 @@ impl Acceptor {
         })
     }
 
-    /// What certificates with these options are served by. Notes whose certificates of clients it takes.
+    /// What certificates with these options are served by, and whose certificates of clients are taken then. Notes the files
+    /// of those.
     fn terms(
         &self,
         options: &BindOptions,
         reader: &mut Reader<'_>,
         trusts: &mut Vec<Vec<u8>>,
         certificate: Arc<SingleCertAndKey>,
-    ) -> Result<ServerConfig, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut client_ca = Vec::new();
-        let verifier = match (&options.client_ca, options.client_auth) {
-            (Some(path), auth @ (ClientAuth::Optional | ClientAuth::Required)) => {
-                client_ca = reader.read(path)?;
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    roots(path, &client_ca)?,
-                    Arc::clone(&provider),
-                );
-                let builder = match auth {
-                    ClientAuth::Required => builder,
-                    _ => builder.allow_unauthenticated(),
-                };
-                let chains = builder
-                    .build()
-                    .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Clients::new(chains, files::chain(path, &client_ca)?))
+    ) -> Result<(ServerConfig, Option<Arc<Clients>>), TlsError> {
+        let provider = options.policy.provider()?;
+        let mut trust = Vec::new();
+        let clients = match options.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Optional | ClientAuth::Required => {
+                Some(clients(options, reader, &provider, &mut trust)?)
             }
-            (None, ClientAuth::Optional | ClientAuth::Required) => {
-                return Err(TlsError::NoClientCa);
-            }
-            (_, ClientAuth::None) => WebPkiClientVerifier::no_client_auth(),
+        };
+        let verifier: Arc<dyn ClientCertVerifier> = match &clients {
+            Some(clients) => Arc::clone(clients) as _,
+            None => WebPkiClientVerifier::no_client_auth(),
         };
         let mut config = builder(options, provider)?
             .with_client_cert_verifier(verifier)
@@ -331,11 +339,27 @@ impl Acceptor {
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
-        // Tickets alone: a cache would be a lock that all workers share.
+        config.ignore_client_order = options.policy.orders() && !options.client_order;
+        // Tickets alone: a cache is a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = self.ticketer(client_ca.clone())?;
-        trusts.push(client_ca);
-        Ok(config)
+        match &options.tickets {
+            TicketKeys::Own => {
+                config.ticketer = self.ticketer(trust.clone())?;
+                trusts.push(trust);
+            }
+            TicketKeys::File(path) => {
+                let text = reader.read(path)?;
+                let given = Given::read(&String::from_utf8_lossy(&text));
+                config.ticketer = Arc::new(given.map_err(|why| TlsError::TicketKeys {
+                    path: path.clone(),
+                    why,
+                })?);
+            }
+            TicketKeys::None => {
+                config.session_storage = ServerSessionMemoryCache::new(KEPT_SESSIONS);
+            }
+        }
+        Ok((config, clients))
     }
 
     /// The keys of tickets of those whose clients are trusted for this.
@@ -421,6 +445,7 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     let mut reader = Reader::default();
     let now = SystemTime::now();
     let mut remarks = Vec::new();
+    remarks.extend(options.policy.remarks());
     let acceptor = Acceptor::new(options.clone());
     for listed in acceptor.listed(&mut reader)? {
         let certificate = Certificate::load(&listed.files, &mut reader)?;
@@ -446,6 +471,64 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
         ocsp: None,
     };
     Certificate::load(&files, &mut reader).map(drop)
+}
+
+/// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.
+fn clients(
+    options: &BindOptions,
+    reader: &mut Reader<'_>,
+    provider: &Arc<CryptoProvider>,
+    trust: &mut Vec<u8>,
+) -> Result<Arc<Clients>, TlsError> {
+    let mut told = RootCertStore::empty();
+    let mut all = RootCertStore::empty();
+    let mut pinned = Vec::new();
+    let named = [
+        (&options.client_ca, !options.no_ca_names),
+        (&options.client_ca_verify, false),
+    ];
+    for (path, tell) in named {
+        let Some(path) = path else { continue };
+        let pem = reader.read(path)?;
+        let roots = roots(path, &pem)?;
+        if tell {
+            told.roots.extend(roots.roots.iter().cloned());
+        }
+        all.roots.extend(roots.roots.iter().cloned());
+        pinned.extend(files::chain(path, &pem)?);
+        trust.extend(pem);
+    }
+    if all.is_empty() {
+        return Err(TlsError::NoClientCa);
+    }
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(all), Arc::clone(provider))
+            .clear_root_hint_subjects()
+            .add_root_hint_subjects(told.subjects());
+    let mut revoked = Vec::new();
+    if let Some(path) = &options.client_crl {
+        let pem = reader.read(path)?;
+        revoked = files::revoked(path, &pem)?;
+        trust.extend(pem);
+        // As OpenSSL has it, a list that should be there and is too old is no list.
+        builder = builder
+            .with_crls(revoked.clone())
+            .enforce_revocation_expiration();
+    }
+    if options.client_auth == ClientAuth::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let chains = builder
+        .build()
+        .map_err(|error| TlsError::Library(error.to_string()))?;
+    let ignored = options.ignored;
+    Ok(Arc::new(Clients::new(
+        chains,
+        pinned,
+        revoked,
+        ignored,
+        Arc::clone(provider),
+    )))
 }
 
 /// The library's versions from one to another.

@@ -7,6 +7,7 @@ use super::{
     error::TlsError,
     files::Reader,
     options::{BindOptions, CertificateList, ClientAuth, Version},
+    policy::Policy,
 };
 
 /// HAProxy's own limit of a line.
@@ -34,6 +35,10 @@ pub(super) struct Settings {
     max: Option<Version>,
     auth: Option<ClientAuth>,
     ca: Option<PathBuf>,
+    ca_verify: Option<PathBuf>,
+    crl: Option<PathBuf>,
+    no_ca_names: bool,
+    policy: Policy,
 }
 
 impl Settings {
@@ -47,6 +52,10 @@ impl Settings {
         options.max_version = self.max.or(options.max_version);
         options.client_auth = self.auth.unwrap_or(options.client_auth);
         options.client_ca = self.ca.clone().or(options.client_ca);
+        options.client_ca_verify = self.ca_verify.clone().or(options.client_ca_verify);
+        options.client_crl = self.crl.clone().or(options.client_crl);
+        options.no_ca_names |= self.no_ca_names;
+        options.policy = self.policy.or(options.policy);
         options
     }
 }
@@ -171,10 +180,38 @@ fn settings(text: &str, base: &Path) -> Result<Settings, String> {
                 });
                 shown.push((2, format!("verify {how}")));
             }
-            "ca-file" => {
+            "ca-file" | "ca-verify-file" | "crl-file" => {
                 let file = base.join(value()?);
-                shown.push((5, format!("ca-file {}", file.display())));
-                settings.ca = Some(file);
+                let (place, slot) = match option {
+                    "ca-file" => (5, &mut settings.ca),
+                    "crl-file" => (6, &mut settings.crl),
+                    // HAProxy does not show these.
+                    _ => {
+                        settings.ca_verify = Some(file);
+                        continue;
+                    }
+                };
+                shown.push((place, format!("{option} {}", file.display())));
+                *slot = Some(file);
+            }
+            "no-ca-names" => {
+                settings.no_ca_names = true;
+                shown.push((3, option.to_owned()));
+            }
+            // What lb does without, as on a bind.
+            "allow-0rtt" => shown.push((4, option.to_owned())),
+            "npn" => shown.push((0, format!("npn {}", value()?))),
+            "ciphers" | "ciphersuites" | "curves" | "ecdhe" => {
+                let list = value()?;
+                let named = || list.split(':').map(str::to_owned).collect();
+                let (place, slot) = match option {
+                    "ciphers" => (7, &mut settings.policy.ciphers),
+                    "ciphersuites" => (8, &mut settings.policy.suites),
+                    "curves" => (9, &mut settings.policy.curves),
+                    _ => (10, &mut settings.policy.curves),
+                };
+                *slot = Some(named());
+                shown.push((place, format!("{option} {list}")));
             }
             "ssl-min-ver" | "ssl-max-ver" => {
                 let name = value()?;
@@ -193,7 +230,7 @@ fn settings(text: &str, base: &Path) -> Result<Settings, String> {
                     true => settings.min = version,
                     false => settings.max = version,
                 }
-                shown.push((10 + usize::from(!is_min), format!("{option} {name}")));
+                shown.push((11 + usize::from(!is_min), format!("{option} {name}")));
             }
             other => return Err(format!("there is no option `{other}` of a certificate")),
         }

@@ -17,10 +17,12 @@ mod files;
 mod listed;
 mod live;
 mod options;
+mod policy;
 mod resolver;
 mod session;
 mod tickets;
 mod trust;
+mod verdict;
 
 pub use acceptor::{Accepted, Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
@@ -30,9 +32,11 @@ pub use files::Overrides;
 pub use listed::Shown;
 pub use options::{
     BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
-    ServerOptions, Version,
+    ServerOptions, TicketKeys, Version,
 };
+pub use policy::{Policy, is_known as is_known_suite};
 pub use session::{ClientCertificate, Session};
+pub use verdict::{Ignored, Verdict};
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::{policy::Policy, verdict::Ignored};
+
 /// `tls:` of a bind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct BindOptions {
@@ -13,6 +15,12 @@ pub struct BindOptions {
     pub strict_sni: bool,
     /// Protocols offered by ALPN, the preferred ones first.
     pub alpn: Vec<String>,
+    /// Suites and curves.
+    pub policy: Policy,
+    /// Among suites that both know the client chooses, whatever their order here.
+    pub client_order: bool,
+    /// What clients go on with their sessions by.
+    pub tickets: TicketKeys,
     /// Oldest version taken; `None`: TLS 1.2.
     pub min_version: Option<Version>,
     /// Newest version taken; `None`: TLS 1.3.
@@ -21,6 +29,14 @@ pub struct BindOptions {
     pub client_auth: ClientAuth,
     /// Whose certificates of clients are taken.
     pub client_ca: Option<PathBuf>,
+    /// Whose are taken besides, which clients are not told.
+    pub client_ca_verify: Option<PathBuf>,
+    /// Clients are not told whose are taken.
+    pub no_ca_names: bool,
+    /// Certificates that are taken no more.
+    pub client_crl: Option<PathBuf>,
+    /// What may be wrong with a client's certificate, and with those above it.
+    pub ignored: [Ignored; 2],
 }
 
 /// `crt_list`: a file of HAProxy's, a certificate a line.
@@ -80,6 +96,18 @@ impl Version {
     }
 }
 
+/// `tickets`, `ticket_keys`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum TicketKeys {
+    /// Keys that nobody else has.
+    #[default]
+    Own,
+    /// Keys of a file, so that others have them, too.
+    File(PathBuf),
+    /// Sessions are kept here, and clients have their names alone.
+    None,
+}
+
 /// `client_auth`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ClientAuth {
@@ -99,10 +127,18 @@ pub struct ServerOptions {
     pub verify: bool,
     /// Who may have signed it; `None`: whom the system trusts.
     pub ca: Option<PathBuf>,
+    /// Certificates that are taken no more.
+    pub crl: Option<PathBuf>,
     /// The name that it is asked for and verified by.
     pub name: ServerName,
     /// Protocols offered by ALPN.
     pub alpn: Vec<String>,
+    /// Suites and curves.
+    pub policy: Policy,
+    /// Sessions are gone on with.
+    pub resume: bool,
+    /// By tickets, too, where TLS 1.2 has sessions without.
+    pub tickets: bool,
     /// The certificate that we show.
     pub client_cert: Option<CertificateFiles>,
     /// Oldest version spoken.
@@ -117,8 +153,12 @@ impl Default for ServerOptions {
         Self {
             verify: true,
             ca: None,
+            crl: None,
             name: ServerName::Address,
             alpn: Vec::new(),
+            policy: Policy::default(),
+            resume: true,
+            tickets: true,
             client_cert: None,
             min_version: Version::Tls12,
             max_version: Version::Tls13,

@@ -7,6 +7,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use super::trust::Clients;
+
 /// Certificates of one name, ECDSA before RSA: smaller and faster, for those who know it.
 type Choice = Vec<usize>;
 
@@ -15,6 +17,8 @@ type Choice = Vec<usize>;
 pub(super) struct Entry {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) config: Arc<ServerConfig>,
+    /// Whose certificates of clients are taken with it.
+    pub(super) clients: Option<Arc<Clients>>,
     /// Lower-case names that it is for, `*.` in front for wildcards, `!` for those that a wildcard is not for.
     pub(super) names: Vec<String>,
     /// Which of the bind's options it has: those of an equal number are the same.

@@ -27,13 +27,9 @@ fn options(certificates: Certificates) -> BindOptions {
 
 fn server(ca: PathBuf, name: &str) -> ServerOptions {
     ServerOptions {
-        verify: true,
         ca: Some(ca),
         name: ServerName::Fixed(name.into()),
-        alpn: Vec::new(),
-        client_cert: None,
-        min_version: Version::Tls12,
-        max_version: Version::Tls13,
+        ..ServerOptions::default()
     }
 }
 
