@@ -139,6 +139,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),
+    ("verified.rs", &["tls"]),
+    ("suites.rs", &["tls"]),
     ("unix.rs", &["frontends"]),
     ("when.rs", &["health_check"]),
     ("accepting.rs", &["frontends", "defaults"]),

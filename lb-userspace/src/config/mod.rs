@@ -61,6 +61,7 @@ mod source;
 mod stats;
 mod stick;
 mod stick_table;
+mod suites;
 mod table;
 mod timeouts;
 mod tls;
@@ -72,6 +73,7 @@ mod units;
 mod unix;
 mod users;
 mod variables;
+mod verified;
 
 #[cfg(test)]
 mod tests;

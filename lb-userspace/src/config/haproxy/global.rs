@@ -5,6 +5,7 @@ use super::{
     lines::Line,
     log,
     says::Says,
+    secured,
     value::{Map, Value},
     versions::tls_options,
 };
@@ -45,24 +46,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("maxconnrate", "lb has no such limit"),
     ("maxsessrate", "lb has no such limit"),
     ("maxsslrate", "lb has no such limit"),
-    (
-        "ssl-default-bind-ciphers",
-        "rustls chooses among its own, all of them sound",
-    ),
-    (
-        "ssl-default-bind-ciphersuites",
-        "rustls chooses among its own, all of them sound",
-    ),
-    ("ssl-default-bind-curves", "rustls chooses among its own"),
-    (
-        "ssl-default-server-ciphers",
-        "rustls chooses among its own, all of them sound",
-    ),
-    (
-        "ssl-default-server-ciphersuites",
-        "rustls chooses among its own, all of them sound",
-    ),
-    ("ssl-default-server-options", "TLS 1.2 and 1.3 are offered"),
     ("ssl-dh-param-file", "there is no DHE in rustls"),
     ("ssl-engine", "rustls is used"),
     ("ssl-mode-async", "rustls is used"),
@@ -156,7 +139,30 @@ impl Global {
             }
             "crt-base" => says.bases.certificates = Some(line.text(1).to_owned()),
             "ca-base" => says.bases.authorities = Some(line.text(1).to_owned()),
-            "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
+            "ssl-default-bind-options" | "ssl-default-server-options" => {
+                let options = tls_options(line, says);
+                let of_binds = keyword == "ssl-default-bind-options";
+                for key in options.0 {
+                    match of_binds {
+                        true => says.bases.tls.set_at(&key.name, key.span, key.value),
+                        false => says.bases.server_tls.set_at(&key.name, key.span, key.value),
+                    }
+                }
+            }
+            "ssl-default-bind-ciphers"
+            | "ssl-default-bind-ciphersuites"
+            | "ssl-default-bind-curves"
+            | "ssl-default-server-ciphers"
+            | "ssl-default-server-ciphersuites" => {
+                if says.need(line, 1, "a list").is_some()
+                    && let Some((key, list)) = secured::suites(&line.words[0], &line.words[1], says)
+                {
+                    match keyword.contains("-bind-") {
+                        true => says.bases.tls.set(key, list),
+                        false => says.bases.server_tls.set(key, list),
+                    }
+                }
+            }
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
             "log" => {

@@ -32,6 +32,7 @@ mod resolvers;
 mod rules;
 mod says;
 mod sections;
+mod secured;
 mod server;
 mod source;
 mod statistics;

@@ -227,7 +227,10 @@ impl Fetch {
                 TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
                     Kind::Bool
                 }
-                TlsFact::Verify => Kind::Int,
+                TlsFact::Verify
+                | TlsFact::Error
+                | TlsFact::AuthorityError
+                | TlsFact::AuthorityDepth => Kind::Int,
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
