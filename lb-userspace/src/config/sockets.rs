@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    actions, address,
+    address,
     decode::Decoder,
+    fields,
     model::{Address, Bind, Habits, KeepAlive, Sockets, Spoof, Transport},
     source::Span,
     table::Table,
@@ -215,7 +216,7 @@ pub(super) fn source(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Sourc
         let name = match of.take("header") {
             Some(e) => {
                 let name = d.text(&e.value, "`header`")?;
-                actions::header_name(d, &name, e.value.span)
+                fields::header_name(d, &name, e.value.span)
             }
             None => {
                 d.missing(&of, "header", "write `{ header: X-Forwarded-For }`");

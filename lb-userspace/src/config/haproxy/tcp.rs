@@ -72,6 +72,9 @@ pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Op
         "capture" | "set-log-level" | "set-mark" | "set-tos" => {
             map = action_map(&action, side, says)?;
         }
+        "close" if side == Side::Response => {
+            map.set("close", Value::plain("true", action.span));
+        }
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)

@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Request, header::HOST};
+use http::{HeaderMap, HeaderName, Request};
 
-use super::{Client, RequestBody, Target};
-use crate::{proxy::connect::Own, rules::host_name, topology::Server, wire::told::told};
+use super::{Client, RequestBody, Target, naming};
+use crate::{proxy::connect::Own, topology::Server, wire::told::told};
 
 /// For `request` of `client` at `server`.
 pub(super) fn of(
@@ -25,21 +25,11 @@ pub(super) fn of(
     Own::of(
         server,
         || client.ends(),
-        || host(request),
+        || naming::server_name(client, target, server, request),
         tell,
         field,
         alone,
     )
-}
-
-/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
-fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
-    let written = match request.uri().authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => request.headers().get(HOST)?.as_bytes(),
-    };
-    let name = host_name(written);
-    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
 }
 
 /// The address in a field, of those that commas divide: which one, from 1, or backwards from -1. No address is none.

@@ -342,7 +342,8 @@ async fn send(
             if client.connection_mode() > ConnectionMode::KeepAlive
                 && !h2::is_upgrade(request.headers())
             {
-                upstream.close_after(&mut request);
+                let told = !target.backend.config.http.pretend_keep_alive;
+                upstream.close_after(&mut request, told);
             }
             let mut response = pin!(upstream.send(request, !covered));
             // The response comes by driving the connection; it need wake nobody itself.

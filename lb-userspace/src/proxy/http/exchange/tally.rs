@@ -17,6 +17,7 @@ pub(super) fn finish(
     }
     remembered.state.next();
     remembered.id = None;
+    remembered.shown = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();
 }
