@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "observe",
+            "names",
             "rules",
             "topology",
             "config",
@@ -145,7 +146,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("unix.rs", &["frontends"]),
     ("when.rs", &["health_check"]),
     ("accepting.rs", &["frontends", "defaults"]),
-    ("resolvers.rs", &["resolvers", "backends"]),
+    ("resolvers.rs", &["resolvers", "backends", "rules"]),
 ];
 
 /// What nobody can hold in the head; most files are far shorter.

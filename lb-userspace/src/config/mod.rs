@@ -285,6 +285,7 @@ fn decode(
             Ok(Loaded {
                 config: Config {
                     server_files,
+                    resolvers: d.resolvers.clone(),
                     outline: root.as_deref().map(outline::of).unwrap_or_default(),
                     ..resolve::resolve(draft, &d.registry)
                 },

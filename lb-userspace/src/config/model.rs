@@ -80,6 +80,8 @@ pub struct Config {
     pub variables: Vec<String>,
     /// The variables that the whole process has.
     pub process: Process,
+    /// Whom names are asked of.
+    pub resolvers: Vec<Arc<Resolvers>>,
     /// Files of servers beside it.
     pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.

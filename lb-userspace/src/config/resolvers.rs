@@ -14,7 +14,7 @@ use super::{
     tree::{Entry, Kind, Node},
     units::Problem,
 };
-use crate::rules::suggest;
+use crate::rules::{action::Lookup, suggest};
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -214,6 +214,48 @@ fn named(d: &mut Decoder<'_>, node: &Node, name: &str) -> Option<Arc<Resolvers>>
         d.error(node.span, format!("there are no resolvers `{name}`"), mend);
     }
     found
+}
+
+/// `do_resolve` of a rule.
+pub(super) fn lookup(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Box<Lookup>> {
+    let e = table.take("do_resolve")?;
+    let mut inner = d.table(&e.value, e.key_span, "`do_resolve`")?;
+    let example = "write `{ name: \"%[req.hdr(host),host_only]\", var: txn.address }`";
+    let (name, var) = (inner.take("name"), inner.take("var"));
+    for (missing, key) in [(name.is_none(), "name"), (var.is_none(), "var")] {
+        if missing {
+            d.missing(&inner, key, example);
+        }
+    }
+    let name = name.and_then(|e| d.template(&e.value, "`name`"));
+    let var = var.and_then(|e| {
+        let text = d.text(&e.value, "`var`")?;
+        match d.registry.var(&text) {
+            Ok(var) => Some(var),
+            Err(problem) => {
+                d.wrong(e.value.span, problem);
+                None
+            }
+        }
+    });
+    let resolvers = match inner.take("resolvers") {
+        Some(e) => {
+            let name = d.text(&e.value, "`resolvers`");
+            name.and_then(|name| named(d, &e.value, &name))
+        }
+        None => named(d, &e.value, Resolvers::DEFAULT),
+    };
+    let families = [("ipv4", true), ("ipv6", false)];
+    let prefers_v4 = inner
+        .take("prefer")
+        .and_then(|e| d.choice(&e.value, "`prefer`", &families, &[]));
+    inner.finish(d, &[], &[]);
+    Some(Box::new(Lookup {
+        name: name?,
+        var: var?,
+        resolvers: resolvers?.name.as_str().into(),
+        prefers_v4: prefers_v4.unwrap_or(false),
+    }))
 }
 
 /// `init_addr` of a server: ways, tried one after the other.

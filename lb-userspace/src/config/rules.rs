@@ -8,7 +8,7 @@ use super::{
     actions, answers, conditions,
     decode::Decoder,
     draft::RuleDraft,
-    fields,
+    fields, resolvers,
     source::Spanned,
     table::Table,
     tree::{Entry, Kind, Node},
@@ -83,6 +83,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     rule.wait = table
         .take("wait_for_body")
         .and_then(|e| wait_for_body(d, e));
+    rule.lookup = resolvers::lookup(d, &mut table);
     if let Some(e) = table.take("use_server") {
         if routes {
             d.error(
@@ -126,6 +127,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     ends(d, &mut table, &mut rule, &mut use_backend, routes);
     let does_nothing = rule.edits.is_empty()
         && rule.wait.is_none()
+        && rule.lookup.is_none()
         && rule.gates.is_empty()
         && rule.end.is_none()
         && rule.response.is_none()

@@ -104,6 +104,14 @@ async fn follow(asker: Asker, resolvers: Arc<Resolvers>, name: Arc<str>, members
     }
 }
 
+/// An address of a name, of the family that is preferred if it has one; `None` if it has none.
+pub async fn first_address(asker: &Asker, name: &str, prefers_v4: bool) -> Option<IpAddr> {
+    match addresses_of(asker, name, prefers_v4).await.ok()? {
+        Answer::Addresses(found) => found.first().copied(),
+        Answer::Services(_) => None,
+    }
+}
+
 /// The addresses of a name: of the family that is preferred, or of the other if it has none of that.
 async fn addresses_of(asker: &Asker, name: &str, prefers_v4: bool) -> Result<Answer, NoAnswer> {
     let kinds = match prefers_v4 {

@@ -37,6 +37,8 @@ pub struct Rule {
     pub condition: Option<Condition>,
     /// What has to have come of the body first.
     pub wait: Option<WaitForBody>,
+    /// A name whose address is to be known first.
+    pub lookup: Option<Box<Lookup>>,
     /// Changes to the request, and other things that go on.
     pub edits: Vec<Edit>,
     /// What may refuse.
@@ -62,6 +64,7 @@ impl Rule {
         }
         known
             && self.wait.is_none()
+            && self.lookup.is_none()
             && self.edits.is_empty()
             && self.gates.is_empty()
             && self.response.is_none()
@@ -82,6 +85,9 @@ impl Rule {
         for edit in parts.flat_map(|part| &part.edits).chain(&self.edits) {
             edit.each_template(&mut |template| template.expressions().for_each(&mut *visit));
         }
+        if let Some(lookup) = &self.lookup {
+            lookup.name.expressions().for_each(&mut *visit);
+        }
         for gate in &self.gates {
             if let Gate::RateLimit { key, .. } = gate {
                 key.expressions().for_each(&mut *visit);
@@ -93,6 +99,19 @@ impl Rule {
             end.each_template(&mut |template| template.expressions().for_each(&mut *visit));
         }
     }
+}
+
+/// `do_resolve`: a name whose address is found out.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The name.
+    pub name: Template,
+    /// Where the address is remembered.
+    pub var: Var,
+    /// By whose servers: the name of resolvers.
+    pub resolvers: Arc<str>,
+    /// An IPv4 address goes before an IPv6 one.
+    pub prefers_v4: bool,
 }
 
 /// `wait_for_body`

@@ -9,7 +9,7 @@ use http::{
 };
 
 use super::{
-    action::{Edit, End, Gate, ResponsePart, Rule, Target, WaitForBody},
+    action::{Edit, End, Gate, Lookup, ResponsePart, Rule, Target, WaitForBody},
     auth::Users,
     edit,
     limit::Limiter,
@@ -51,6 +51,8 @@ pub enum Outcome<'r> {
     Drop(bool),
     /// More of the body has to come before the rule at which it is gone on.
     Await(WaitForBody),
+    /// The address of this name has to be found out before the rule at which it is gone on.
+    Resolve(&'r Lookup, Vec<u8>),
     /// This has to be found out, which takes long, before the rule at which it is gone on: [`State::check`].
     Verify(Unknown),
 }
@@ -244,6 +246,7 @@ impl RuleSet {
     ) -> (Outcome<'_>, usize) {
         self.keep(head, later);
         let awaited = state.awaited.take();
+        let looked_up = state.looked_up.take();
         for (at, rule) in self.rules.iter().enumerate().skip(from) {
             if rule.after.is_some() {
                 if let Some(unknown) = self.unknown(at, head, state) {
@@ -255,6 +258,7 @@ impl RuleSet {
                 && rule.edits.is_empty()
                 && rule.gates.is_empty()
                 && rule.wait.is_none()
+                && rule.lookup.is_none()
                 && rule.end.is_none();
             let routes = matches!(rule.end, Some(End::Backend(_)));
             if later.allowed && !for_response_alone && !routes {
@@ -281,6 +285,18 @@ impl RuleSet {
             {
                 state.awaited = Some(at);
                 return (Outcome::Await(wait), at);
+            }
+            if let Some(lookup) = &rule.lookup
+                && looked_up != Some(at)
+            {
+                (state.awaited, state.looked_up) = (awaited, Some(at));
+                let name = lookup.name.render(&Scene {
+                    request: Some(RequestView::new(head)),
+                    response: None,
+                    state,
+                    world,
+                });
+                return (Outcome::Resolve(lookup, name), at);
             }
             if let Some(response) = &rule.response {
                 later.rules.push(u32::try_from(at).unwrap_or(u32::MAX));

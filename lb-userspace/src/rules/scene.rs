@@ -1,6 +1,12 @@
 //! What an expression sees: a request and perhaps its response, the connection, and what is remembered between rules.
 
-use std::{borrow::Cow, cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
@@ -9,7 +15,7 @@ use http::{
 };
 
 use super::{
-    action::LogLevel,
+    action::{LogLevel, Lookup},
     auth::Users,
     body::BodySeen,
     capture::Captured,
@@ -344,6 +350,8 @@ pub struct State {
     body: BodySeen,
     /// The place in its list of the rule for which it was waited.
     pub(super) awaited: Option<usize>,
+    /// The rule whose name has been looked up.
+    pub(super) looked_up: Option<usize>,
     /// What was found of an Authorization field, for lists of users of whom that takes long.
     checked: Vec<(Arc<Users>, HeaderValue, bool)>,
     /// Passwords that take long are verified elsewhere, not where they are asked for.
@@ -556,6 +564,11 @@ impl State {
         self.vars.is_empty() && self.tracked.is_empty() && self.captured.is_none()
     }
 
+    /// A name that a rule has looked up has this address.
+    pub fn found(&mut self, wanted: &Lookup, address: IpAddr) {
+        wanted.var.set(self, Some(Value::Ip(address)));
+    }
+
     /// The request is over.
     pub fn next(&mut self) {
         self.tracked.clear();
@@ -566,6 +579,7 @@ impl State {
         self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;
+        self.looked_up = None;
         self.checked.clear();
         self.hints.clear();
         self.servers.clear();

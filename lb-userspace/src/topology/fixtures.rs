@@ -197,6 +197,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         tables: Vec::new(),
         process: crate::rules::Process::default(),
         variables: Vec::new(),
+        resolvers: Vec::new(),
         server_files: Default::default(),
         outline: Default::default(),
     }

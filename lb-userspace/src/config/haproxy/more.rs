@@ -211,3 +211,35 @@ fn set_timeout(action: &Action<'_>, map: &mut Map, says: &mut Says) -> Option<()
     map.inner("set_timeout", action.span).set(&of.text, value);
     Some(())
 }
+
+/// `do-resolve(VAR,RESOLVERS[,ipv4|ipv6]) EXPRESSION`
+pub(super) fn lookup(inner: Option<&str>, action: &Action<'_>, says: &mut Says) -> Option<Value> {
+    let parts: Vec<&str> = inner
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .collect();
+    let (var, resolvers, family) = match parts.as_slice() {
+        [var, resolvers] => (*var, *resolvers, None),
+        [var, resolvers, family] => (*var, *resolvers, Some(*family)),
+        _ => {
+            let message = "`do-resolve` without a variable and resolvers";
+            says.error(
+                action.span(0),
+                message,
+                "write `do-resolve(txn.address,NAME)`",
+            );
+            return None;
+        }
+    };
+    let name = action.need(1, "an expression", says)?;
+    let span = action.span(0);
+    let mut map = Map::default();
+    map.set("name", Value::text(format!("%[{}]", name.text), name.span));
+    map.set("var", Value::text(var, span));
+    map.set("resolvers", Value::text(resolvers, span));
+    if let Some(family) = family {
+        map.set("prefer", Value::plain(family, span));
+    }
+    Some(Value::map(map, action.span))
+}

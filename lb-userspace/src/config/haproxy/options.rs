@@ -203,6 +203,20 @@ impl Proxy {
                 "`option http_proxy` is no more: HAProxy 2.6 refuses it too",
                 "write `server s 0.0.0.0` and `http-request set-dst`, with `do-resolve` for names",
             ),
+            // Which programs are run, and what a server of SPOE says, is nothing that lb knows.
+            name @ ("external-check" | "spop-check") => {
+                if on {
+                    let what = match name {
+                        "spop-check" => "speaks no SPOP",
+                        _ => "runs no programs as checks yet",
+                    };
+                    says.error(
+                        line.span_of(1),
+                        format!("unsupported: `option {name}` has no counterpart in lb yet, which {what}"),
+                        "write `option tcp-check` or `option httpchk`, or have an agent answer with `agent-check`",
+                    );
+                }
+            }
             "nginx" | "checkcache" => {
                 if on {
                     says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));

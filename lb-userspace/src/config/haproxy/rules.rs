@@ -315,6 +315,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
                 Value::text(text, value.span),
             );
         }
+        "do-resolve" if side == Side::Request => {
+            map.set("do_resolve", more::lookup(inner, action, says)?);
+        }
         "unset-var" => map.set(
             "unset_var",
             Value::text(inner.unwrap_or_default(), action.span(0)),

@@ -109,6 +109,9 @@ pub(super) fn content(
         name @ ("reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", span));
         }
+        name if name.starts_with("do-resolve(") => {
+            map.0.extend(action_map(&action, Side::Request, says)?.0);
+        }
         "capture" | "set-src" | "set-src-port" | "set-dst" | "set-dst-port" | "set-mark"
         | "set-tos" => map.0.extend(action_map(&action, Side::Request, says)?.0),
         _ => map.0.extend(remembered(&action, says)?.0),

@@ -406,7 +406,7 @@ backend b
             "8:2 warning: `server` has no effect in a frontend: it is a backend's",
             "9:15 error: unsupported: `http-request lua.x` has no counterpart in lb yet",
             "10:19 error: there is no acl `nobody` in this proxy",
-            "14:9 error: unsupported: `option external-check` has no counterpart in lb yet",
+            "14:9 error: unsupported: `option external-check` has no counterpart in lb yet, which runs no programs as checks yet",
             "15:11 error: `app.example` has no port: HAProxy then takes the one the client connected to, lb does not",
             "16:24 error: there is no `bogus` of `server`",
         ]

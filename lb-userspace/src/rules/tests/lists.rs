@@ -23,6 +23,7 @@ fn outcome(rules: &RuleSet, head: &mut request::Parts) -> String {
     let (mut state, mut later) = (State::default(), Later::default());
     match rules.request(0, head, &mut state, &mut later, &Fixed).0 {
         Outcome::Await(_) => "waits".to_owned(),
+        Outcome::Resolve(..) => "resolves".to_owned(),
         Outcome::Verify(_) => "verify".to_owned(),
         Outcome::Metrics => "metrics".to_owned(),
         Outcome::Drop(silent) => format!("drop {silent}"),

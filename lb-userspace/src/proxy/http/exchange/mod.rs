@@ -10,6 +10,7 @@ mod own;
 pub(super) mod page;
 mod patience;
 mod persist;
+mod resolving;
 pub(super) mod rules;
 mod send;
 mod slow;

@@ -14,7 +14,7 @@ use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{fact, name_part, tls_fact},
-    page, slow,
+    page, resolving, slow,
 };
 use crate::{
     config::model::HeaderNames,
@@ -259,6 +259,9 @@ impl Way<'_> {
                     return Err(Failure::Answer(Box::new(client.reply(reply))));
                 }
                 Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
+                Outcome::Resolve(wanted, name) => {
+                    resolving::look_up(client, wanted, &name).await;
+                }
                 Outcome::Verify(unknown) => slow::verify(client, unknown).await,
                 Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
                 Outcome::Metrics => return Err(self.metrics(head).await),
