@@ -15,6 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
+    priority::PriorityPart,
     process::Var,
     regex::Regex,
     table::{Data, Handle},
@@ -195,6 +196,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
+    /// `set_priority`.
+    SetPriority(PriorityPart, Template),
     /// `set_var`.
     SetVar(Var, Template),
     /// `unset_var`.
@@ -263,6 +266,7 @@ impl Edit {
                 | Self::SetSourcePort(_)
                 | Self::LogLevel(_)
                 | Self::SetTimeout(..)
+                | Self::SetPriority(..)
         )
     }
 
@@ -291,6 +295,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, t)
             | Self::SetTimeout(_, Patience::Asked(t))
+            | Self::SetPriority(_, t)
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)
