@@ -52,6 +52,8 @@ const LINES: &[&str] = &[
     "errorloc",
     "errorloc302",
     "errorloc303",
+    "spread-checks",
+    "max-spread-checks",
     "http-errors",
     "http-error",
     "log-format",
