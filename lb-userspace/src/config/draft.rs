@@ -10,10 +10,10 @@ use super::{
     http_options::HttpOptionsDraft,
     logging::{LogDraft, LogFiles},
     model::{
-        Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck, InitAddr, Inspect, LogLine,
-        Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion,
-        Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
+        Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ComputedName,
+        ConnectionMode, Cookie, ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck,
+        InitAddr, Inspect, LogLine, Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
+        ProxyOptions, ProxyVersion, Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -222,6 +222,8 @@ pub(super) struct ServerKeys {
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// The inner `None` is `false`.
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
+    /// What `sni` of that `tls` asks, if it asks anything but the host.
+    pub(super) server_name: Option<Option<ComputedName>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
     pub(super) proxy_options: Option<Spanned<ProxyOptions>>,
@@ -249,6 +251,7 @@ impl ServerKeys {
             protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
+            server_name: self.server_name.or(other.server_name),
             send_proxy: self.send_proxy.or(other.send_proxy),
             proxy_options: self.proxy_options.or(other.proxy_options),
             agent_check: self.agent_check.or(other.agent_check),

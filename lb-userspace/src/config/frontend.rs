@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::{
-    accepting,
-    actions::header_name,
-    address, capture, conditions, connections,
+    accepting, address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, forwarding, http_options, inspect, introduction, log_format, logging,
+    errorfiles,
+    fields::header_name,
+    forwarding, http_options, inspect, introduction, log_format, logging,
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules, sieve,
     source::Spanned,

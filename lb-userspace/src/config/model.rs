@@ -47,7 +47,7 @@ pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, L
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
-pub use server::{OnMarkedDown, Protocol, Server};
+pub use server::{ComputedName, OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{

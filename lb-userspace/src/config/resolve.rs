@@ -444,6 +444,7 @@ fn server(
             .filter(|_| keys.tls.as_ref().is_some_and(|tls| tls.value.is_none()))
             .map(speaks),
         tls: keys.tls.and_then(|tls| tls.value).map(speaks),
+        server_name: keys.server_name.flatten(),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
         proxy_options: keys
             .proxy_options

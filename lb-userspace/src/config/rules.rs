@@ -8,6 +8,7 @@ use super::{
     actions, answers, conditions,
     decode::Decoder,
     draft::RuleDraft,
+    fields,
     source::Spanned,
     table::Table,
     tree::{Entry, Kind, Node},
@@ -93,14 +94,14 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         let name = d.template(&e.value, "`use_server`");
         rule.edits.extend(name.map(Edit::UseServer));
     }
-    let (headers, of_response) = actions::headers(d, &mut table);
+    let (headers, of_response) = fields::headers(d, &mut table);
     rule.edits.extend(headers);
     if let Some(e) = table.take("request")
         && let Some(mut part) = d.table(&e.value, e.key_span, "`request`")
     {
         rule.edits
             .extend(actions::edits(d, &mut part, Side::Request, owner));
-        rule.edits.extend(actions::headers(d, &mut part).0);
+        rule.edits.extend(fields::headers(d, &mut part).0);
         part.finish(
             d,
             &[],
@@ -211,7 +212,7 @@ fn response(
         let wait = inner.take("wait_for_body");
         part.wait = wait.and_then(|e| wait_for_body(d, e));
         edits.extend(actions::edits(d, &mut inner, Side::Response, owner));
-        edits.extend(actions::headers(d, &mut inner).0);
+        edits.extend(fields::headers(d, &mut inner).0);
         always = inner
             .take("always")
             .and_then(|e| d.boolean(&e.value, "`always`"))

@@ -16,7 +16,7 @@ use super::{
     normalize::Normalizer,
     patience::{Awaited, Patience},
     priority::PriorityPart,
-    process::Var,
+    process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
     template::Template,
@@ -72,6 +72,20 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing but name a server, by what a connection of mode tcp is or brings.
+    pub fn names_servers(&self) -> bool {
+        let mut known = true;
+        self.each_expr(&mut |expr| known &= expr.is_of_stream());
+        let names = |edit: &Edit| matches!(edit, Edit::UseServer(_));
+        known
+            && self.wait.is_none()
+            && self.gates.is_empty()
+            && self.end.is_none()
+            && self.response.is_none()
+            && self.after.is_none()
+            && self.edits.iter().all(names)
+    }
+
     /// Calls `visit` with each expression in its condition and its edits.
     pub fn each_expr(&self, visit: &mut dyn FnMut(&super::Expr)) {
         let parts = [self.response.as_ref(), self.after.as_ref()];
@@ -161,13 +175,39 @@ pub enum HeaderOp {
     },
 }
 
+/// Which names of header fields `del_header` means, in lower case.
+#[derive(Debug, Clone)]
+pub enum FieldNames {
+    /// `"X-*"`
+    Beginning(String),
+    /// `"*-Id"`
+    Ending(String),
+    /// `"*Debug*"`
+    With(String),
+    /// `"/^x-(a|b)$/"`
+    Like(Regex),
+}
+
+impl FieldNames {
+    /// Whether a name is one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        match self {
+            Self::Beginning(text) => name.starts_with(text),
+            Self::Ending(text) => name.ends_with(text),
+            Self::With(text) => name.contains(text),
+            Self::Like(regex) => regex.is_match(name.as_bytes()),
+        }
+    }
+}
+
 /// A change that goes on with the list.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
     Header(HeaderName, HeaderOp),
-    /// `del_header` of all names that begin so.
-    DeleteHeaders(String),
+    /// `del_header` of more than one name.
+    DeleteHeaders(FieldNames),
     /// `set_path`.
     SetPath(Template),
     /// `replace_path`.
@@ -198,8 +238,8 @@ pub enum Edit {
     SetTimeout(Awaited, Patience),
     /// `set_priority`.
     SetPriority(PriorityPart, Template),
-    /// `set_var`.
-    SetVar(Var, Template),
+    /// `set_var`, perhaps only in some cases.
+    SetVar(Var, Only, Template),
     /// `unset_var`.
     UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
@@ -293,7 +333,7 @@ impl Edit {
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
-            | Self::SetVar(_, t)
+            | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
             | Self::SetPriority(_, t)
             | Self::Track { key: t, .. }

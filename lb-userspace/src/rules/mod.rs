@@ -62,7 +62,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, LogLevel, Rule};
+pub use action::{Edit, End, FieldNames, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
@@ -86,7 +86,7 @@ pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
 pub use priority::{Priority, PriorityPart};
 pub use problem::Problem;
-pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
 pub use reason::reason;
 pub use regex::Regex;
 pub use registry::Registry;

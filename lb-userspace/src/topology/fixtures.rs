@@ -54,6 +54,7 @@ pub(crate) fn server(name: &str, address: &str) -> Server {
         agent_check: None,
         tls: None,
         tls_off: None,
+        server_name: None,
         send_proxy: None,
         proxy_options: crate::config::model::ProxyOptions::default(),
     }

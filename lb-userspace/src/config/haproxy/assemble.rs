@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Options,
-    global::Global,
-    halves::{mode, prepare},
+    global::{self, Global},
+    halves::{leads_somewhere, mode, prepare},
     inherit::{complete, less, without_idle, without_idle_hash},
     lines::{self, Line, SECTIONS},
     log,
@@ -124,6 +124,9 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             _ => unknown(head, &mut says),
         }
     }
+    for (proxy, _) in &mut proxies {
+        proxy.without_requests(&mut says);
+    }
     proxies.retain_mut(|(proxy, _)| proxy.is_left(&mut says));
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
     log::agree(&mut global, logging);
@@ -132,7 +135,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     root.set_at(
         "global",
         begin.unwrap_or(Span::at(1, 1, 1)),
-        global_value(global.keys.clone(), &found.directives, options, &mut says),
+        global::value(global.keys.clone(), &found.directives, options, &mut says),
     );
     if !userlists.is_empty() {
         let span = userlists
@@ -161,8 +164,10 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     {
         root.set("defaults", Value::map(ordered(map), span));
     }
+    let is_lonely = out.frontends.is_empty() && out.stats.is_none();
     for (key, map) in [("frontends", out.frontends), ("backends", out.backends)] {
-        if !map.is_empty() {
+        // Nobody can come, and that was said.
+        if !map.is_empty() || is_lonely && key == "frontends" {
             root.set(key, Value::map(map, Span::at(1, 1, 1)));
         }
     }
@@ -283,34 +288,6 @@ fn twice(proxy: &Proxy, before: &[(Proxy, Option<usize>)], says: &mut Says) {
     }
 }
 
-/// `global:`, with the keys of ours that comments set.
-fn global_value(
-    mut keys: Map,
-    directives: &[(String, Span)],
-    options: &Options,
-    says: &mut Says,
-) -> Value {
-    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
-    let attach = options.fast_path.as_deref().unwrap_or("off");
-    keys.inner("fast_path", span)
-        .set("attach", Value::plain(attach, span));
-    for (text, span) in directives {
-        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
-            ["fast_path", key, value] => {
-                keys.inner("fast_path", *span)
-                    .set(key, Value::plain(value, *span));
-            }
-            _ => says.error(
-                *span,
-                format!("`lb: {text}` says nothing"),
-                "write `# lb: fast_path KEY VALUE`",
-            ),
-        }
-    }
-    Value::map(keys, span)
-}
-
 /// What all proxies have from one `defaults`, if they have one and the same.
 fn common(
     defaults: &[(String, Section<'_>, Proxy)],
@@ -404,7 +381,7 @@ impl Out {
                 );
                 says.warn(proxy.span, message);
             }
-            self.frontend(proxy, common, log, asks_for_stats);
+            self.frontend(proxy, common, log, asks_for_stats, says);
         }
         if proxy.kind.has_back() && !(bare && proxy.kind == Kind::Listen) {
             let shows_stats = asks_for_stats && proxy.kind == Kind::Backend;
@@ -418,6 +395,7 @@ impl Out {
         common: Option<&(Map, Span)>,
         log: Option<&Value>,
         shows_stats: bool,
+        says: &mut Says,
     ) {
         let mut map = proxy.front.clone();
         if shows_stats {
@@ -464,8 +442,17 @@ impl Out {
         if let Some(inspect) = proxy.inspect(false) {
             map.set("inspect", inspect);
         }
-        if let Some(rules) = proxy.rules() {
-            map.set("rules", rules);
+        match proxy.rules() {
+            Some(rules) => map.set("rules", rules),
+            None if !leads_somewhere(&map) => {
+                let message = format!(
+                    "`{}` leads to no backend: whoever comes is told that there is no server",
+                    proxy.name
+                );
+                says.warn(proxy.span, message);
+                map.set("rules", Value::list(Vec::new(), proxy.span));
+            }
+            None => {}
         }
         less(&mut map, common);
         self.frontends

@@ -7,6 +7,7 @@ use super::{
     says::Says,
     value::{Map, Value, What},
 };
+use crate::{config::address::first_of, rules::network};
 
 impl Proxy {
     /// `backlog N`, `rate-limit sessions N`
@@ -285,7 +286,7 @@ impl Proxy {
         if let Some(except) = except {
             let mut test = Map::default();
             test.set("of", Value::text("dst", except.span));
-            test.set("value", Value::text(except.text.as_str(), except.span));
+            test.set("value", Value::text(net(&except.text), except.span));
             let mut inner = Map::default();
             inner.set("expr", Value::map(test, except.span));
             let mut not = Map::default();
@@ -299,6 +300,14 @@ impl Proxy {
     }
 }
 
+/// A network without what is set beyond its length, which HAProxy reads over.
+fn net(text: &str) -> String {
+    match network(text) {
+        Ok((address, length)) => format!("{}/{length}", first_of(address, length)),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// `option forwardfor [except NET] [header NAME] [if-none]`
 fn forwarded_for(line: &Line, on: bool, says: &mut Says) -> Value {
     let span = line.span();
@@ -309,7 +318,7 @@ fn forwarded_for(line: &Line, on: bool, says: &mut Says) -> Value {
             "except" => {
                 map.push(
                     "except",
-                    Value::text(line.text(at + 1), line.span_of(at + 1)),
+                    Value::text(net(line.text(at + 1)), line.span_of(at + 1)),
                 );
                 at += 1;
             }

@@ -49,10 +49,10 @@ pub(super) struct Proxy {
     /// Keys of the backend.
     pub(super) back: Map,
     pub(super) acls: Acls,
-    request: Vec<Value>,
-    redirects: Vec<Value>,
+    pub(super) request: Vec<Value>,
+    pub(super) redirects: Vec<Value>,
     pub(super) routes: Vec<Value>,
-    response: Vec<Value>,
+    pub(super) response: Vec<Value>,
     /// Tables in which it remembers servers.
     pub(super) stick_tables: Vec<String>,
     /// Conditions of `monitor fail`.
@@ -61,7 +61,7 @@ pub(super) struct Proxy {
     pub(super) buffered: Option<Span>,
     /// What `option originalto` amounts to.
     pub(super) original: Option<Value>,
-    after: Vec<Value>,
+    pub(super) after: Vec<Value>,
     use_servers: Vec<Value>,
     connections: Vec<Value>,
     sessions: Vec<Value>,

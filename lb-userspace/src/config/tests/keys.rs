@@ -148,7 +148,7 @@ backends:
             "7:105 error: `maxlife` must be at least 4000ms, not `3s` => write a longer duration",
             "7:109 error: unknown key `attr` in `cookie` => it is `same_site`",
             "10:24 error: `dynamic_cookie_key` has no effect without `dynamic: true` => add it, or remove this",
-            "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite` or `prefix`",
+            "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite`, `prefix` or `passive`",
         ],
     },
     Case {

@@ -20,12 +20,16 @@ use super::{
 use crate::{
     config::model::{LogLine, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Content, Counted, Data, Expr, Remember, Scene, Seen, State, Value, World as _, stick},
+    rules::{
+        Content, Counted, Data, Expr, Remember, Scene, Seen, State, Template, Value, World as _,
+        stick,
+    },
     topology::{Asking, Backend, Connection},
     wire::told::told,
 };
 
 mod around;
+mod bell;
 mod direction;
 mod inspect;
 mod pipe;
@@ -287,7 +291,13 @@ async fn reach(
                 let own = Own::of(
                     &server,
                     || client.ends(),
-                    || client.server_name().map(Into::into),
+                    || match &server.config.server_name {
+                        Some(asked) => {
+                            let seen = (&*state.borrow(), early);
+                            asked_name(worker, client, backend, seen, &asked.template)
+                        }
+                        None => client.server_name().map(Into::into),
+                    },
                     |options| told(options, client.tls.as_deref(), None),
                     None,
                 );
@@ -322,6 +332,29 @@ async fn reach(
             Err(Outcome::nothing(Termination::new(Cause::Client, phase)))
         }
     }
+}
+
+/// What `sni` asks, as a name.
+fn asked_name(
+    worker: &Worker,
+    client: &Client,
+    backend: &Arc<Backend>,
+    (state, early): (&State, &Early),
+    asked: &Template,
+) -> Option<Box<str>> {
+    let world = Around {
+        backend: Some(backend),
+        request: early.seen(),
+        ..Around::of(worker, client)
+    };
+    let name = asked.render(&Scene {
+        request: None,
+        response: None,
+        state,
+        world: &world,
+    });
+    let name = str::from_utf8(&name).ok()?;
+    (!name.is_empty()).then(|| name.into())
 }
 
 /// Resolves when the peer has reset the connection; a mere FIN is no reset.

@@ -115,7 +115,7 @@ pub enum Fetch {
     /// `status`.
     Status,
     /// `var`.
-    Var(Var),
+    Var(Var, Option<Box<str>>),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -230,7 +230,10 @@ impl Fetch {
                 TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
                     Kind::Bool
                 }
-                TlsFact::Verify => Kind::Int,
+                TlsFact::Verify
+                | TlsFact::Error
+                | TlsFact::AuthorityError
+                | TlsFact::AuthorityDepth => Kind::Int,
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
@@ -429,7 +432,10 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(var) => var.get(scene.state)?,
+            Self::Var(var, otherwise) => match (var.get(scene.state), otherwise) {
+                (Some(value), _) => value,
+                (None, otherwise) => Value::text(otherwise.as_deref()?),
+            },
             Self::Counter {
                 of,
                 data,

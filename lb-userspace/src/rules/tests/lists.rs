@@ -301,7 +301,7 @@ fn variables_keep_their_type() {
     .unwrap();
     let rules = RuleSet::new(vec![Rule {
         edits: vec![
-            Edit::SetVar(id, number),
+            Edit::SetVar(id, Only::default(), number),
             Edit::Header("x-n".parse().unwrap(), HeaderOp::Set(seen)),
         ],
         ..Rule::default()
@@ -359,7 +359,7 @@ fn a_variable_made_of_itself_stays_bounded() {
     let id = registry.var("sess.x").unwrap();
     let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
     let rules = RuleSet::new(vec![Rule {
-        edits: vec![Edit::SetVar(id.clone(), twice)],
+        edits: vec![Edit::SetVar(id.clone(), Only::default(), twice)],
         ..Rule::default()
     }]);
     let (mut state, mut later) = (State::default(), Later::default());

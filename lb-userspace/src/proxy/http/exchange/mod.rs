@@ -5,6 +5,7 @@ pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
 mod monitor;
+mod naming;
 pub(super) mod page;
 mod patience;
 mod persist;
