@@ -59,6 +59,7 @@ pub(super) async fn run(
     );
     let mut trace = Trace {
         forced: persist::said(client) == Some(true),
+        priority: patience::priority(client),
         ..Trace::default()
     };
     let mut preferred = holder.clone();
