@@ -346,6 +346,10 @@ pub struct ProxyOptions {
     pub cert_cn: bool,
     /// The cipher suite.
     pub ssl_cipher: bool,
+    /// Kind and length of the key of our certificate.
+    pub cert_key: bool,
+    /// What that is signed by.
+    pub cert_sig: bool,
     /// The name that the client's TLS asked for.
     pub authority: bool,
     /// A checksum.

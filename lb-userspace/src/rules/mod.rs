@@ -87,8 +87,8 @@ pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
 pub use scene::{
-    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
-    VarId, World,
+    CertificatePart, Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED,
+    TlsFact, Unknown, VarId, Whose, World,
 };
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};

@@ -109,8 +109,14 @@ pub trait World {
     fn fact(&self, fact: &Fact) -> Option<i64>;
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
-    /// A part of the name in the client's certificate, or in its issuer's.
-    fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
+    /// A part of the name in a certificate, or in its issuer's.
+    fn name_part(
+        &self,
+        _whose: Whose,
+        _issuer: bool,
+        _name: &str,
+        _which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
         None
     }
     /// Why the connection was not let in; `None` if it was.
@@ -236,22 +242,77 @@ pub enum TlsFact {
     AuthorityError,
     /// `ssl_c_ca_err_depth`: how far up that was.
     AuthorityDepth,
-    /// `ssl_c_s_dn`.
-    Subject,
-    /// `ssl_c_i_dn`.
-    Issuer,
-    /// `ssl_c_sha1`.
-    Sha1,
-    /// `ssl_c_sha256`.
-    Sha256,
-    /// `ssl_c_serial`.
-    Serial,
+    /// `ssl_fc_alg_keysize`, `ssl_fc_use_keysize`.
+    KeySize,
+    /// `ssl_c_…`, `ssl_f_…`: of a certificate.
+    Of(Whose, CertificatePart),
     /// `ssl_fc_is_resumed`: whether it goes on from an earlier handshake.
     Resumed,
-    /// `ssl_c_notbefore`.
+}
+
+/// A certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The client's.
+    Client,
+    /// Ours, which the client has got.
+    Ours,
+}
+
+/// What may be asked of one, by what follows `ssl_c_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificatePart {
+    /// `s_dn`.
+    Subject,
+    /// `i_dn`.
+    Issuer,
+    /// `sha1`.
+    Sha1,
+    /// `sha256`.
+    Sha256,
+    /// `serial`.
+    Serial,
+    /// `notbefore`.
     NotBefore,
-    /// `ssl_c_notafter`.
+    /// `notafter`.
     NotAfter,
+    /// `der`.
+    Der,
+    /// `chain_der`.
+    Chain,
+    /// `key_alg`.
+    KeyKind,
+    /// `sig_alg`.
+    SignatureKind,
+    /// `version`.
+    Version,
+}
+
+impl CertificatePart {
+    /// By its name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "sha1" => Self::Sha1,
+            "sha256" => Self::Sha256,
+            "serial" => Self::Serial,
+            "notbefore" => Self::NotBefore,
+            "notafter" => Self::NotAfter,
+            "der" => Self::Der,
+            "chain_der" => Self::Chain,
+            "key_alg" => Self::KeyKind,
+            "sig_alg" => Self::SignatureKind,
+            "version" => Self::Version,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is bytes.
+    pub(super) fn is_bytes(self) -> bool {
+        matches!(
+            self,
+            Self::Sha1 | Self::Sha256 | Self::Serial | Self::Der | Self::Chain
+        )
+    }
 }
 
 /// A variable's index in the registry.

@@ -14,7 +14,7 @@ use rustls::{
         NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
         danger::ClientCertVerifier,
     },
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ use super::{
     live::Live,
     options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
     resolver::{Entry, Resolver},
-    session::Session,
+    session::{ClientCertificate, Session},
     tickets::{CarriedKeys, Given, Secret, Tickets},
     trust::Clients,
 };
@@ -82,7 +82,7 @@ pub struct Accepted {
     /// The connection.
     pub stream: TlsStream<TcpStream>,
     /// The certificate that was served, which a resumed session has not asked for again.
-    pub ours: Arc<CertifiedKey>,
+    ours: Option<Arc<ClientCertificate>>,
     /// Whose certificates were taken.
     clients: Option<Arc<Clients>>,
 }
@@ -93,7 +93,7 @@ impl Accepted {
         let connection = self.stream.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
         let verdict = self.clients.as_ref().map(|clients| clients.verdict(chain));
-        Session::of(connection, verdict.unwrap_or_default())
+        Session::of(connection, verdict.unwrap_or_default(), self.ours.clone())
     }
 }
 
@@ -250,7 +250,7 @@ impl Acceptor {
                 "no certificate has the name that is asked for",
             ));
         };
-        let ours = Arc::clone(&entry.certified);
+        let ours = entry.known.clone();
         let clients = entry.clients.clone();
         let stream = start.into_stream(Arc::clone(&entry.config)).await?;
         Ok(Accepted {
@@ -296,6 +296,7 @@ impl Acceptor {
                 lower.collect()
             });
             entries.push(Entry {
+                known: ClientCertificate::read(&certified.cert).map(Arc::new),
                 certified,
                 config: Arc::new(config),
                 clients: kinds[terms].2.clone(),

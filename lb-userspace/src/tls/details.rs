@@ -6,11 +6,15 @@ use aws_lc_rs::digest;
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
-    public_key::PublicKey,
     time::ASN1Time,
 };
 
-use super::{certificate::distinguished_name, error::TlsError, files, session::hex};
+use super::{
+    certificate::distinguished_name,
+    error::TlsError,
+    files,
+    session::{hex, key},
+};
 
 /// The lines that describe the certificate in `pem`, which is what the file at `path` is taken to hold.
 ///
@@ -56,17 +60,9 @@ fn leaf(out: &mut String, certificate: &X509Certificate<'_>, der: &[u8]) {
     });
     let names: Vec<String> = names.collect();
     let _ = writeln!(out, "Subject Alternative Name: {}", names.join(", "));
-    let _ = writeln!(out, "Algorithm: {}", algorithm(certificate));
+    let _ = writeln!(out, "Algorithm: {}", key(certificate));
     let print = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der);
     let _ = writeln!(out, "SHA1 FingerPrint: {}", hex(print.as_ref()));
-}
-
-fn algorithm(certificate: &X509Certificate<'_>) -> String {
-    match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => format!("RSA{}", key.key_size()),
-        Ok(PublicKey::EC(point)) => format!("EC{}", point.key_size()),
-        _ => String::new(),
-    }
 }
 
 /// `Nov 27 15:06:32 2026 GMT`

@@ -350,13 +350,7 @@ impl Server {
                         continue;
                     };
                     for name in value.text.split(',') {
-                        match name {
-                            "cert-sig" | "cert-key" => {
-                                let what = format!("server … proxy-v2-options {name}");
-                                says.unsupported(value.span, &what);
-                            }
-                            name => self.tell(name, value.span),
-                        }
+                        self.tell(name, value.span);
                     }
                 }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),

@@ -24,7 +24,7 @@ use super::{
     auth::Users,
     body::BodyPart,
     process::Var,
-    scene::{Fact, Scene, TlsFact},
+    scene::{CertificatePart, Fact, Scene, TlsFact, Whose},
     table::Data,
     value::{Kind, Value},
 };
@@ -165,6 +165,8 @@ pub enum Fetch {
     Groups(std::sync::Arc<Users>),
     /// `ssl_c_s_dn(CN)`, `ssl_c_i_dn(CN)`.
     NamePart {
+        /// Which certificate it is.
+        whose: Whose,
         /// Of the issuer.
         issuer: bool,
         /// Which.
@@ -230,8 +232,10 @@ impl Fetch {
                 TlsFact::Verify
                 | TlsFact::Error
                 | TlsFact::AuthorityError
-                | TlsFact::AuthorityDepth => Kind::Int,
-                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
+                | TlsFact::AuthorityDepth
+                | TlsFact::KeySize
+                | TlsFact::Of(_, CertificatePart::Version) => Kind::Int,
+                TlsFact::Of(_, part) if part.is_bytes() => Kind::Bin,
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
@@ -461,10 +465,11 @@ impl Fetch {
                 }
             }
             Self::NamePart {
+                whose,
                 issuer,
                 name,
                 which,
-            } => Value::Str(world.name_part(*issuer, name, *which)?),
+            } => Value::Str(world.name_part(*whose, *issuer, name, *which)?),
             Self::HostAndTarget => {
                 let view = request?;
                 let mut whole = view.host().unwrap_or_default().to_vec();
