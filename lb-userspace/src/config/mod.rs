@@ -25,12 +25,14 @@ mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod fields;
 mod forwarding;
 mod frontend;
 mod global;
 pub mod haproxy;
 mod health;
 pub mod host;
+mod http_options;
 mod inspect;
 mod introduction;
 mod limits;
@@ -244,7 +246,7 @@ fn decode(
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
     #[cfg(test)]
     root.iter().for_each(record::root);
-    let draft = match &root {
+    let mut draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -257,9 +259,10 @@ fn decode(
             None
         }
     };
-    if let Some(draft) = &draft
+    if let Some(draft) = &mut draft
         && parsed.complete
     {
+        listening::divide(draft);
         let broken = d
             .diagnostics
             .iter()

@@ -15,7 +15,9 @@ mod check;
 mod connections;
 mod cookie;
 mod forwarding;
+mod http_options;
 mod inspect;
+mod introduction;
 mod log_line;
 mod logging;
 mod names;
@@ -24,7 +26,7 @@ mod retry_on;
 mod server;
 
 pub use super::{
-    errorfiles::{ErrorFiles, Page},
+    errorfiles::{ErrorFiles, Filled, Page},
     outline::Outline,
 };
 pub use accepting::Accepting;
@@ -38,13 +40,15 @@ pub use check::{
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use http_options::{HeaderNames, HttpOptions};
 pub use inspect::Inspect;
-pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use introduction::ProxyOptions;
+pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
-pub use server::{OnMarkedDown, Protocol, Server};
+pub use server::{ComputedName, OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{
@@ -234,6 +238,8 @@ pub struct Frontend {
     pub log_format: AccessLog,
     /// The line of what never came to a request or a server.
     pub error_log_format: Option<AccessLog>,
+    /// Structured data of its lines, for targets whose format has any.
+    pub log_format_sd: Option<Arc<LogLine>>,
     /// What is kept of requests and responses for it.
     pub captures: Arc<Captures>,
     /// Which sessions are logged.
@@ -244,6 +250,8 @@ pub struct Frontend {
     pub unique_id: Option<UniqueId>,
     /// Whether connections outlive a request.
     pub connection_mode: ConnectionMode,
+    /// What it makes of its clients.
+    pub http: HttpOptions,
     /// How they are taken.
     pub accepting: Accepting,
     /// A page of its own that says whether it is well.
@@ -268,29 +276,6 @@ pub struct UniqueId {
     pub format: Template,
     /// The field that tells the server.
     pub header: Option<http::HeaderName>,
-}
-
-/// `log_format`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// HAProxy's `option httplog`.
-    Http,
-    /// HAProxy's `option tcplog`.
-    Tcp,
-    /// One JSON object.
-    Json,
-    /// A line of the user's own.
-    Custom(Arc<LogLine>),
-}
-
-impl AccessLog {
-    /// What has to be found out for its lines.
-    pub fn wants(&self) -> Wants {
-        match self {
-            Self::Custom(line) => line.wants,
-            Self::Http | Self::Tcp | Self::Json => Wants::default(),
-        }
-    }
 }
 
 /// One address that a frontend listens on.
@@ -335,27 +320,6 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
-}
-
-/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProxyOptions {
-    /// Whether the client came by TLS, of which version, and whether it has shown a certificate.
-    pub ssl: bool,
-    /// The name in the certificate.
-    pub cert_cn: bool,
-    /// The cipher suite.
-    pub ssl_cipher: bool,
-    /// Kind and length of the key of our certificate.
-    pub cert_key: bool,
-    /// What that is signed by.
-    pub cert_sig: bool,
-    /// The name that the client's TLS asked for.
-    pub authority: bool,
-    /// A checksum.
-    pub crc32c: bool,
-    /// The request's unique id.
-    pub unique_id: bool,
 }
 
 /// What a bind speaks below the application.
@@ -447,6 +411,8 @@ pub struct Backend {
     pub errorfiles: ErrorFiles,
     /// How connections are kept and shared.
     pub connections: Connections,
+    /// What it makes of requests and its servers.
+    pub http: HttpOptions,
     /// Tables that keep clients on their server.
     pub sticks: Vec<Stick>,
     /// Rules of what clients say (mode tcp).

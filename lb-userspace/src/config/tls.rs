@@ -1,12 +1,12 @@
 //! `tls:` of binds and servers.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft},
-    model::{Mode, Transport},
+    model::{ComputedName, Mode, Transport},
     resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
     suites,
@@ -87,6 +87,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         .take("prefer_client_ciphers")
         .and_then(|e| d.boolean(&e.value, "`prefer_client_ciphers`"));
     let tickets = suites::tickets(d, &mut table);
+    let (issuers, skip_self_issued) = suites::issuers(d, &mut table);
     table.finish(
         d,
         &[],
@@ -160,6 +161,8 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         certificates,
         lists: lists.unwrap_or_default(),
         strict_sni: strict_sni.unwrap_or(false),
+        issuers,
+        skip_self_issued,
         alpn,
         policy,
         client_order: client_order.unwrap_or(false),
@@ -421,12 +424,28 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     Some(Spanned::new(Some(options), entry.key_span))
 }
 
+/// The expression that `sni` of a server's `tls` asks for its name, if it is one.
+pub(super) fn server_name_of_client(d: &mut Decoder<'_>, tls: &Entry) -> Option<ComputedName> {
+    let Kind::Mapping(keys) = &tls.value.kind else {
+        return None;
+    };
+    let sni = &keys.iter().find(|e| e.key == "sni")?.value;
+    match &sni.kind {
+        Kind::Scalar(text) if text.text.contains("%[") && text.text != "%[host]" => {
+            let template = d.template(sni, "`sni`").map(Arc::new)?;
+            let text = text.text.clone();
+            Some(ComputedName { text, template })
+        }
+        _ => None,
+    }
+}
+
 fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
     let Some(name) = d.line(&entry.value, "`sni`") else {
         return ServerName::Address;
     };
-    if name == "%[host]" {
-        return ServerName::Host;
+    if name.contains("%[") {
+        return ServerName::OfClient;
     }
     match rustls::pki_types::ServerName::try_from(name.as_str()) {
         Ok(_) => ServerName::Fixed(name.to_ascii_lowercase()),
@@ -434,7 +453,7 @@ fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
             d.error(
                 entry.value.span,
                 format!("`{name}` is no name of a server"),
-                "write a host name, or `\"%[host]\"` for that of the request",
+                "write a host name, or an expression such as `\"%[host]\"`, the request's",
             );
             ServerName::Address
         }

@@ -15,7 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
-    process::Var,
+    process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
     template::Template,
@@ -109,6 +109,8 @@ pub struct WaitForBody {
 pub struct ResponsePart {
     /// Looked at when the response is there.
     pub condition: Option<Condition>,
+    /// What has to have come of its body first.
+    pub wait: Option<WaitForBody>,
     /// Changes to the response.
     pub edits: Vec<Edit>,
     /// What ends the list: another answer instead, or nothing more.
@@ -158,13 +160,39 @@ pub enum HeaderOp {
     },
 }
 
+/// Which names of header fields `del_header` means, in lower case.
+#[derive(Debug, Clone)]
+pub enum FieldNames {
+    /// `"X-*"`
+    Beginning(String),
+    /// `"*-Id"`
+    Ending(String),
+    /// `"*Debug*"`
+    With(String),
+    /// `"/^x-(a|b)$/"`
+    Like(Regex),
+}
+
+impl FieldNames {
+    /// Whether a name is one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        match self {
+            Self::Beginning(text) => name.starts_with(text),
+            Self::Ending(text) => name.ends_with(text),
+            Self::With(text) => name.contains(text),
+            Self::Like(regex) => regex.is_match(name.as_bytes()),
+        }
+    }
+}
+
 /// A change that goes on with the list.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
     Header(HeaderName, HeaderOp),
-    /// `del_header` of all names that begin so.
-    DeleteHeaders(String),
+    /// `del_header` of more than one name.
+    DeleteHeaders(FieldNames),
     /// `set_path`.
     SetPath(Template),
     /// `replace_path`.
@@ -193,8 +221,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
-    /// `set_var`.
-    SetVar(Var, Template),
+    /// `set_var`, perhaps only in some cases.
+    SetVar(Var, Only, Template),
     /// `unset_var`.
     UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
@@ -287,7 +315,7 @@ impl Edit {
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
-            | Self::SetVar(_, t)
+            | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
@@ -352,11 +380,13 @@ pub enum End {
     Return(Box<Return>),
     /// `allow`: of what follows, only what chooses a backend counts.
     Allow,
-    /// `reject`, `silent_drop`: the connection ends without an answer.
+    /// `reject`, `silent_drop`: the connection ends without an answer, or without the server's.
     Drop {
         /// Nor does the client learn that it has ended.
         silent: bool,
     },
+    /// `close` of what a server says first: it says no more, and the client gets what it has said.
+    Close,
 }
 
 impl End {

@@ -9,7 +9,7 @@ use http::{
 use hyper::ext::ReasonPhrase;
 
 use super::{
-    action::{Edit, HeaderOp},
+    action::{Edit, FieldNames, HeaderOp},
     regex::Regex,
     scene::{RequestView, ResponseView, Scene, State, World},
     table::Tracked,
@@ -36,7 +36,7 @@ pub(super) fn request(
             let change = prepare(operation, name, &head.headers, &scene);
             carry_out(change, name, &mut head.headers);
         }
-        Edit::DeleteHeaders(prefix) => delete(prefix, &mut head.headers),
+        Edit::DeleteHeaders(names) => delete(names, &mut head.headers),
         Edit::SetPath(path) => {
             let path = path.render(&scene);
             set_target(head, Some(path), None);
@@ -122,12 +122,15 @@ pub(super) fn response(
             let change = prepare(operation, name, &head.headers, &scene);
             carry_out(change, name, &mut head.headers);
         }
-        Edit::DeleteHeaders(prefix) => delete(prefix, &mut head.headers),
+        Edit::DeleteHeaders(names) => delete(names, &mut head.headers),
         Edit::SetStatus(status, reason) => {
             head.status = *status;
             head.extensions.remove::<ReasonPhrase>();
-            let reason = reason.clone().map(ReasonPhrase::try_from);
-            if let Some(Ok(reason)) = reason {
+            let reason = match reason {
+                Some(own) => ReasonPhrase::try_from(own.clone()).ok(),
+                None => super::reason(*status),
+            };
+            if let Some(reason) = reason {
                 head.extensions.insert(reason);
             }
         }
@@ -189,7 +192,7 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
         }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetTimeout(_, patience) => patience.value(scene),
-        Edit::SetVar(_, value)
+        Edit::SetVar(_, _, value)
         | Edit::SetNumber(_, _, value)
         | Edit::CountBy(_, _, value)
         | Edit::Capture { value, .. } => value.value(scene),
@@ -201,8 +204,11 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
 fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
     match edit {
         // What has no value changes nothing, as in HAProxy.
-        Edit::SetVar(_, _) if value.is_none() => {}
-        Edit::SetVar(var, _) => var.set(state, value),
+        Edit::SetVar(_, _, _) if value.is_none() => {}
+        Edit::SetVar(var, only, _) if only.allows(var, var.get(state).as_ref(), value.as_ref()) => {
+            var.set(state, value);
+        }
+        Edit::SetVar(_, _, _) => {}
         Edit::UnsetVar(var) => var.set(state, None),
         // The first that says so.
         Edit::Persist(force) => {
@@ -307,13 +313,13 @@ fn carry_out(change: Change, name: &HeaderName, headers: &mut HeaderMap) {
     }
 }
 
-fn delete(prefix: &str, headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers
+fn delete(names: &FieldNames, headers: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().starts_with(prefix) && !super::is_framing(name))
+        .filter(|name| names.has(name) && !super::is_framing(name))
         .cloned()
         .collect();
-    for name in names {
+    for name in gone {
         headers.remove(name);
     }
 }
@@ -324,7 +330,7 @@ fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A field's value. Control characters, which would end it, are left out.
-pub(super) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
     text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))

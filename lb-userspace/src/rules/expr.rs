@@ -11,7 +11,8 @@ use super::{
     problem::Problem,
     process::Var,
     registry::Registry,
-    scene::{Scene, TlsFact},
+    scene::Scene,
+    tls_fact::TlsFact,
     value::{Kind, Value},
 };
 
@@ -176,7 +177,7 @@ impl Expr {
         matches!(
             self.fetch,
             Fetch::Constant(_)
-                | Fetch::Var(Var::Process(_))
+                | Fetch::Var(Var::Process(_), _)
                 | Fetch::Date { .. }
                 | Fetch::Random(_)
                 | Fetch::Uuid

@@ -40,6 +40,7 @@ mod normalize;
 mod patience;
 mod problem;
 mod process;
+mod reason;
 mod regex;
 mod registry;
 mod reply;
@@ -50,6 +51,7 @@ pub mod suggest;
 mod table;
 mod template;
 mod text;
+mod tls_fact;
 mod value;
 
 #[cfg(test)]
@@ -59,7 +61,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, LogLevel, Rule};
+pub use action::{Edit, End, FieldNames, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
@@ -67,6 +69,7 @@ pub use condition::{Condition, Judged, Test};
 pub use content::{Content, Counted};
 pub use convert::Converter;
 pub(crate) use convert::{Digest, avalanche};
+pub(crate) use edit::field_value;
 pub use expr::Expr;
 pub use fetch::{
     Fault, Fetch, Side, credentials, first_value, hello, host_name, parameter,
@@ -81,19 +84,21 @@ pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
 pub use problem::Problem;
-pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
+pub use reason::reason;
 pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;
-pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
+pub use run::{Denial, Later, Outcome, Reached, RuleSet, Verdict};
 pub use scene::{
-    CertificatePart, Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED,
-    TlsFact, Unknown, VarId, Whose, World,
+    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, Unknown, VarId,
+    World,
 };
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens, unquoted};
+pub use tls_fact::{CertificatePart, TlsFact, Whose};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

@@ -4,6 +4,7 @@
 //! [`Variables`] has the values, by name: they outlive the configuration.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -12,8 +13,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
-    scene::{Fact, Scene, State, TlsFact, VarId, World},
+    problem::Problem,
+    scene::{Fact, Scene, State, VarId, World},
     template::Template,
+    tls_fact::TlsFact,
     value::Value,
 };
 
@@ -45,6 +48,81 @@ impl Var {
                 }
             }
         }
+    }
+}
+
+/// In which cases alone a variable is set: HAProxy's conditions of `set-var`, all of which have to hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Only(u8);
+
+impl Only {
+    const EXISTS: u8 = 1;
+    const NOT_EXISTS: u8 = 1 << 1;
+    const EMPTY: u8 = 1 << 2;
+    const NOT_EMPTY: u8 = 1 << 3;
+    const SET: u8 = 1 << 4;
+    const NOT_SET: u8 = 1 << 5;
+    const GREATER: u8 = 1 << 6;
+    const LESS: u8 = 1 << 7;
+
+    /// Reads `ifexists,ifgt`; nothing is no condition.
+    ///
+    /// # Errors
+    /// The word that is none.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let mut words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+        words.try_fold(Self::default(), |Self(sofar), word| {
+            let bit = match word {
+                "ifexists" => Self::EXISTS,
+                "ifnotexists" => Self::NOT_EXISTS,
+                "ifempty" => Self::EMPTY,
+                "ifnotempty" => Self::NOT_EMPTY,
+                "ifset" => Self::SET,
+                "ifnotset" => Self::NOT_SET,
+                "ifgt" => Self::GREATER,
+                "iflt" => Self::LESS,
+                _ => {
+                    return Err(Problem::new(
+                        format!("`{word}` is no condition of a variable"),
+                        "write `ifexists`, `ifnotexists`, `ifempty`, `ifnotempty`, `ifset`, `ifnotset`, `ifgt` or `iflt`",
+                    ));
+                }
+            };
+            Ok(Self(sofar | bit))
+        })
+    }
+
+    /// Whether `var`, which is `old`, becomes `new`. Variables of the process exist before they are set, and what are no
+    /// numbers are not compared.
+    pub(super) fn allows(
+        self,
+        var: &Var,
+        old: Option<&Value<'_>>,
+        new: Option<&Value<'_>>,
+    ) -> bool {
+        let Self(conditions) = self;
+        let wanted = |bit: u8| conditions & bit != 0;
+        if conditions == 0 {
+            return true;
+        }
+        let exists = old.is_some() || matches!(var, Var::Process(_));
+        let is_empty = match new {
+            Some(Value::Str(text) | Value::Bin(text)) => text.is_empty(),
+            _ => false,
+        };
+        let order = match (old, new) {
+            (Some(Value::Int(old)), Some(Value::Int(new))) => Some(old.cmp(new)),
+            _ => None,
+        };
+        let is = |wanted: Ordering| order.is_none_or(|order| order == wanted);
+        (!wanted(Self::EXISTS) || exists)
+            && (!wanted(Self::NOT_EXISTS) || !exists)
+            && (!wanted(Self::EMPTY) || is_empty)
+            && (!wanted(Self::NOT_EMPTY) || !is_empty)
+            && (!wanted(Self::SET) || old.is_some())
+            && (!wanted(Self::NOT_SET) || old.is_none())
+            && (!wanted(Self::GREATER) || is(Ordering::Greater))
+            && (!wanted(Self::LESS) || is(Ordering::Less))
     }
 }
 

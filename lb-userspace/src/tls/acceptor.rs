@@ -25,6 +25,7 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    issuers::Issuers,
     listed::{CarriedList, Changes},
     live::Live,
     options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
@@ -272,8 +273,9 @@ impl Acceptor {
             lists: Vec::new(),
             ..self.options.clone()
         };
+        let issuers = Issuers::read(bind.issuers.as_deref(), bind.skip_self_issued, reader)?;
         for listed in self.listed(reader)? {
-            let certificate = Certificate::load(&listed.files, reader)?;
+            let certificate = Certificate::load(&listed.files, &issuers, reader)?;
             expiries.push((listed.files.cert.clone(), certificate.expires()));
             let certified = certificate.certified;
             let only = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
@@ -449,7 +451,7 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     remarks.extend(options.policy.remarks());
     let acceptor = Acceptor::new(options.clone());
     for listed in acceptor.listed(&mut reader)? {
-        let certificate = Certificate::load(&listed.files, &mut reader)?;
+        let certificate = Certificate::load(&listed.files, &Issuers::default(), &mut reader)?;
         remarks.extend(certificate.remark(&listed.files.cert, now));
     }
     acceptor.load()?;
@@ -471,7 +473,7 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
         key: None,
         ocsp: None,
     };
-    Certificate::load(&files, &mut reader).map(drop)
+    Certificate::load(&files, &Issuers::default(), &mut reader).map(drop)
 }
 
 /// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.

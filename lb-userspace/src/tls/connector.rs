@@ -16,6 +16,7 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    issuers::Issuers,
     live::Live,
     options::{ServerName, ServerOptions},
     trust::{Anybody, Servers},
@@ -77,9 +78,9 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
-    /// Whether a connection depends on the request's host.
+    /// Whether a connection depends on the name that is said for its client.
     pub fn wants_host(&self) -> bool {
-        self.options.name == ServerName::Host
+        self.options.name == ServerName::OfClient
     }
 
     /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address. Of the
@@ -100,7 +101,7 @@ impl Connector {
             .ok_or_else(|| io::Error::other("TLS to this server was not set up"))?;
         let name = match &self.options.name {
             ServerName::Fixed(name) => Some(name.as_str()),
-            ServerName::Host => host,
+            ServerName::OfClient => host,
             ServerName::Address => None,
         };
         let name = name
@@ -152,7 +153,7 @@ impl Connector {
         let mut config = match &options.client_cert {
             None => builder.with_no_client_auth(),
             Some(files) => {
-                let certificate = Certificate::load(files, reader)?;
+                let certificate = Certificate::load(files, &Issuers::default(), reader)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
                     certificate.certified,
                 )))

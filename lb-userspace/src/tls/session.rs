@@ -183,7 +183,7 @@ fn utc(time: x509_parser::time::ASN1Time) -> Option<String> {
 }
 
 /// OpenSSL's short name of an algorithm, its number where it has none here.
-fn kind(algorithm: &AlgorithmIdentifier<'_>) -> String {
+pub(super) fn kind(algorithm: &AlgorithmIdentifier<'_>) -> String {
     let oid = algorithm.algorithm.to_id_string();
     let names = [
         ("1.2.840.113549.1.1.1", "rsaEncryption"),

@@ -1,6 +1,7 @@
 //! `global`
 
 use super::{
+    Options,
     lines::Line,
     log,
     says::Says,
@@ -8,6 +9,7 @@ use super::{
     value::{Map, Value},
     versions::tls_options,
 };
+use crate::config::source::Span;
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
@@ -47,7 +49,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("ssl-dh-param-file", "there is no DHE in rustls"),
     ("ssl-engine", "rustls is used"),
     ("ssl-mode-async", "rustls is used"),
-    ("ssl-load-extra-files", "certificates are named one by one"),
     ("hard-stop-after", "it is `global.grace`"),
     ("lua-load", "there is no Lua in lb"),
     ("lua-load-per-thread", "there is no Lua in lb"),
@@ -161,6 +162,27 @@ impl Global {
                     }
                 }
             }
+            "issuers-chain-path" => {
+                if let Some(path) = says.need(line, 1, "a folder") {
+                    let folder = Value::text(path, line.span_of(1));
+                    says.bases.tls.set("issuers", folder);
+                }
+            }
+            "ssl-skip-self-issued-ca" => {
+                let yes = Value::plain("true", line.span());
+                says.bases.tls.set("skip_self_issued", yes);
+            }
+            // Keys and OCSP responses are found beside a certificate, with its extension or without, and certificates of each
+            // kind in its place; timestamps (`sctl`) are of versions before 1.3.
+            "ssl-load-extra-files" => {
+                if line.words.iter().any(|word| word.text == "sctl") {
+                    says.warn(
+                        line.span(),
+                        "`sctl` is left out: rustls sends no such timestamps",
+                    );
+                }
+            }
+            "ssl-load-extra-del-ext" => {}
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
             "log" => {
@@ -282,4 +304,32 @@ impl Global {
         map.set("level", Value::plain(level, line.span()));
         self.keys.push("admin_socket", Value::map(map, line.span()));
     }
+}
+
+/// `global:`, with the keys of ours that comments set.
+pub(super) fn value(
+    mut keys: Map,
+    directives: &[(String, Span)],
+    options: &Options,
+    says: &mut Says,
+) -> Value {
+    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
+    let attach = options.fast_path.as_deref().unwrap_or("off");
+    keys.inner("fast_path", span)
+        .set("attach", Value::plain(attach, span));
+    for (text, span) in directives {
+        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
+            ["fast_path", key, value] => {
+                keys.inner("fast_path", *span)
+                    .set(key, Value::plain(value, *span));
+            }
+            _ => says.error(
+                *span,
+                format!("`lb: {text}` says nothing"),
+                "write `# lb: fast_path KEY VALUE`",
+            ),
+        }
+    }
+    Value::map(keys, span)
 }

@@ -19,6 +19,7 @@ mod inherit;
 mod keywords;
 mod lines;
 mod log;
+mod lookup;
 mod more;
 mod one;
 mod operators;

@@ -204,6 +204,9 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
             let field = action.need(1, "a field's name", says)?;
             let name = match (action.text(2), action.text(3)) {
                 ("-m", "beg") => format!("{}*", field.text),
+                ("-m", "end") => format!("*{}", field.text),
+                ("-m", "sub") => format!("*{}*", field.text),
+                ("-m", "reg") => format!("/{}/", field.text),
                 ("", _) | ("-m", "str") => field.text.clone(),
                 _ => {
                     says.unsupported(

@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    lookup,
     options_of::Options,
     resolvers,
     says::{Says, below},
@@ -24,7 +25,6 @@ const WITH_VALUE: &[&str] = &[
     "ca-sign-pass",
     "namespace",
     "redir",
-    "severity-output",
     "socks4",
 ];
 
@@ -61,7 +61,10 @@ fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
             "" | "*" | "0.0.0.0" => "*".to_owned(),
             "::" | "[::]" => "[::]".to_owned(),
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-            host => host.to_owned(),
+            host => match lookup::address(host, word.span, says) {
+                Some(address) => address,
+                None => continue,
+            },
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         match (first.parse::<u16>(), last.parse::<u16>()) {
@@ -134,6 +137,27 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
             }
+            // Of an address of IPv4 it says nothing.
+            "v6only" if addresses.iter().any(|address| address.starts_with('[')) => {
+                options.set("v6only", Value::plain("true", span));
+            }
+            "v6only" => {}
+            "severity-output" | "expose-fd" => {
+                let _ = words.argument(option, says);
+                let message = format!(
+                    "`{}` is left out: it is of `stats socket`, as in HAProxy",
+                    option.text
+                );
+                says.warn(span, message);
+            }
+            "namespace" => {
+                let _ = words.argument(option, says);
+                says.error(
+                    span,
+                    "unsupported: `bind … namespace`: lb listens in the network namespace that it runs in alone",
+                    "run an lb of its own in that namespace: `ip netns exec NAME lb run`",
+                );
+            }
             "transparent" => options.set("transparent", Value::plain("true", span)),
             other => {
                 says.unsupported(span, &format!("bind … {other}"));
@@ -147,10 +171,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             says.bases.bound_tls(&mut tls);
             options.set_at("tls", span, Value::map(tls, span));
         }
-        None if !tls.is_empty() => says.error(
+        None if !tls.is_empty() => says.warn(
             line.span(),
-            "a certificate without `ssl`",
-            "write `ssl` before `crt`, or remove both",
+            "no TLS is spoken here: options of TLS have no effect without `ssl`, as in HAProxy",
         ),
         None => {}
     }
@@ -419,8 +442,9 @@ impl Server {
                         ) => {
                             self.named_by(Value::text("%[host]", value.span), says);
                         }
-                        (None, other) => {
-                            says.unsupported(value.span, &format!("server … sni {other}"));
+                        (None, expression) => {
+                            let name = format!("%[{expression}]");
+                            self.named_by(Value::text(name, value.span), says);
                         }
                     }
                 }

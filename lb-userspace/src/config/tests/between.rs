@@ -74,7 +74,7 @@ backends:
   web: { bind: ["*:80", "192.0.2.1:80"], default_backend: app }
   api: { bind: "0.0.0.0:80", default_backend: app }
   v6: { bind: "[::]:81", default_backend: app }
-  v4: { bind: "*:81", default_backend: app }
+  v4: { bind: ["*:81", "[::]:81"], default_backend: app }
 backends:
   app:
     servers:
@@ -83,7 +83,7 @@ stats: { bind: "192.0.2.1:80" }
 "#,
         found: &[
             "3:16 error: `0.0.0.0:80` is bound twice => choose another port or address, or remove one",
-            "5:15 error: `[::]:81` and `*:81` take the same IPv4 port => choose another port or address, or remove one",
+            "5:24 error: `[::]:81` is bound twice => choose another port or address, or remove one",
             "10:16 error: `192.0.2.1:80` is bound twice => choose another port or address, or remove one",
         ],
     },

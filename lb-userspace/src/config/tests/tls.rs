@@ -73,7 +73,10 @@ backends:
     let tls = |at: usize| servers[at].tls.as_ref().unwrap();
     assert_eq!((tls(0).verify, &tls(0).name), (true, &ServerName::Address));
     assert_eq!(tls(0).alpn, ["http/1.1"]);
-    assert_eq!((tls(1).verify, &tls(1).name), (false, &ServerName::Host));
+    assert_eq!(
+        (tls(1).verify, &tls(1).name),
+        (false, &ServerName::OfClient)
+    );
     assert_eq!(tls(2).name, ServerName::Fixed("app.example".into()));
     assert!(tls(2).client_cert.is_some());
     assert_eq!(servers[3].tls, None);
@@ -185,7 +188,7 @@ stats: { bind: { address: "127.0.0.1:1", accept_proxy: true, tls: { certificates
             "3:22 error: mode http cannot speak `foo` => write `alpn: [h2, http/1.1]`, or use mode tcp",
             "7:23 error: neither TLS nor a PROXY header comes before datagrams => remove `tls` and `accept_proxy`, or listen on TCP",
             "13:67 error: `ca` has no effect: `verify` is none => remove one of them",
-            "14:58 error: `no name` is no name of a server => write a host name, or `\"%[host]\"` for that of the request",
+            "14:58 error: `no name` is no name of a server => write a host name, or an expression such as `\"%[host]\"`, the request's",
             "15:58 error: `send_proxy` cannot be `true` => write `v1`, `v2` or `false`",
             "20:23 error: `send_proxy` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
             "21:53 error: `tls` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",

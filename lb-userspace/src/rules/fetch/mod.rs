@@ -24,8 +24,9 @@ use super::{
     auth::Users,
     body::BodyPart,
     process::Var,
-    scene::{CertificatePart, Fact, Scene, TlsFact, Whose},
+    scene::{Fact, Scene},
     table::Data,
+    tls_fact::{CertificatePart, TlsFact, Whose},
     value::{Kind, Value},
 };
 
@@ -114,7 +115,7 @@ pub enum Fetch {
     /// `status`.
     Status,
     /// `var`.
-    Var(Var),
+    Var(Var, Option<Box<str>>),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -433,7 +434,10 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(var) => var.get(scene.state)?,
+            Self::Var(var, otherwise) => match (var.get(scene.state), otherwise) {
+                (Some(value), _) => value,
+                (None, otherwise) => Value::text(otherwise.as_deref()?),
+            },
             Self::Counter {
                 of,
                 data,

@@ -330,7 +330,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
         "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
         "var" => {
             let id = registry.var(call.need(0, "a variable's name")?)?;
-            return Ok((Fetch::Var(id), 1));
+            return Ok((Fetch::Var(id, call.optional(1).map(Into::into)), 2));
         }
         "rand" => {
             let range = call.number(0)?.unwrap_or(1 << 32).clamp(1, u32::MAX.into());
