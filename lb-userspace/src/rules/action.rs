@@ -71,6 +71,20 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing but name a server, by what a connection of mode tcp is or brings.
+    pub fn names_servers(&self) -> bool {
+        let mut known = true;
+        self.each_expr(&mut |expr| known &= expr.is_of_stream());
+        let names = |edit: &Edit| matches!(edit, Edit::UseServer(_));
+        known
+            && self.wait.is_none()
+            && self.gates.is_empty()
+            && self.end.is_none()
+            && self.response.is_none()
+            && self.after.is_none()
+            && self.edits.iter().all(names)
+    }
+
     /// Calls `visit` with each expression in its condition and its edits.
     pub fn each_expr(&self, visit: &mut dyn FnMut(&super::Expr)) {
         let parts = [self.response.as_ref(), self.after.as_ref()];

@@ -452,12 +452,7 @@ impl Server {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    let names: Vec<Value> = value
-                        .text
-                        .split(',')
-                        .map(|name| Value::text(name, value.span))
-                        .collect();
-                    self.tls.set("alpn", Value::list(names, value.span));
+                    secured::protocols(&value.text, value.span, &mut self.tls, says);
                 }
                 "proto" => {
                     let Some(value) = words.argument(option, says) else {
