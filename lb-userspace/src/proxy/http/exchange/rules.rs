@@ -23,7 +23,8 @@ use crate::{
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, World, action::WaitForBody,
+        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Whose, World,
+        action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -528,8 +529,14 @@ impl World for Surroundings<'_> {
         tls_fact(self.client.tls.as_deref()?, fact)
     }
 
-    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
-        name_part(self.client.tls.as_deref()?, issuer, name, which)
+    fn name_part(
+        &self,
+        whose: Whose,
+        issuer: bool,
+        name: &str,
+        which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
+        name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {
