@@ -46,6 +46,7 @@ pub(super) fn edits(
                 }
             }
             patience::decode(d, table, &mut found);
+            patience::priority(d, table, &mut found);
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),
@@ -90,6 +91,7 @@ pub(super) fn of_bytes(
     logged(d, table, side, &mut found);
     if side == Side::Request {
         names(d, table, &mut found);
+        patience::priority(d, table, &mut found);
     }
     in_order(found)
 }

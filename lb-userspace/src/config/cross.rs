@@ -296,9 +296,11 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         for frontend in users(name, draft) {
             inspect::datagrams(frontend, Some(backend), found);
         }
-        if let Some(rule) = backend.rules.first() {
-            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
-            let mend = "write `mode: http`, or remove them";
+        if let Some(rule) = backend.rules.iter().find(|rule| !rule.rule.names_servers()) {
+            let message = format!(
+                "rules of a backend in mode tcp are `use_server` by what a connection is and brings, and `{name}` is in mode tcp"
+            );
+            let mend = "write `mode: http`, or remove it";
             found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
         let mode = own

@@ -75,6 +75,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if backend.connections.rdp_cookie.is_some() {
         return Err(format!("backend {name} says persist_rdp_cookie"));
     }
+    if !backend.rules.is_empty() {
+        return Err(format!("backend {name} says use_server"));
+    }
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));
     }

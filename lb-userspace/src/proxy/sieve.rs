@@ -6,7 +6,7 @@ use socket2::SockRef;
 
 use super::{Client, Worker, header::Ends, http};
 use crate::{
-    rules::{Fact, State, TlsFact, Value, World},
+    rules::{Fact, State, TlsFact, Value, Whose, World},
     wire::sockopt,
 };
 
@@ -105,8 +105,14 @@ impl World for Surroundings<'_> {
         http::tls_fact(self.client.tls.as_deref()?, fact)
     }
 
-    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
-        http::name_part(self.client.tls.as_deref()?, issuer, name, which)
+    fn name_part(
+        &self,
+        whose: Whose,
+        issuer: bool,
+        name: &str,
+        which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -15,6 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
+    priority::PriorityPart,
     process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
@@ -74,6 +75,20 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing but name a server, by what a connection of mode tcp is or brings.
+    pub fn names_servers(&self) -> bool {
+        let mut known = true;
+        self.each_expr(&mut |expr| known &= expr.is_of_stream());
+        let names = |edit: &Edit| matches!(edit, Edit::UseServer(_));
+        known
+            && self.wait.is_none()
+            && self.gates.is_empty()
+            && self.end.is_none()
+            && self.response.is_none()
+            && self.after.is_none()
+            && self.edits.iter().all(names)
+    }
+
     /// Calls `visit` with each expression in its condition and its edits.
     pub fn each_expr(&self, visit: &mut dyn FnMut(&super::Expr)) {
         let parts = [self.response.as_ref(), self.after.as_ref()];
@@ -115,7 +130,7 @@ pub struct Lookup {
 }
 
 /// `wait_for_body`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitForBody {
     /// For so long; `None`: as long as for a head.
     pub time: Option<Duration>,
@@ -248,6 +263,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
+    /// `set_priority`.
+    SetPriority(PriorityPart, Template),
     /// `set_var`, perhaps only in some cases.
     SetVar(Var, Only, Template),
     /// `unset_var`.
@@ -320,6 +337,7 @@ impl Edit {
                 | Self::SetTos(_)
                 | Self::LogLevel(_)
                 | Self::SetTimeout(..)
+                | Self::SetPriority(..)
         )
     }
 
@@ -350,6 +368,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
+            | Self::SetPriority(_, t)
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)

@@ -189,6 +189,18 @@ impl RuleSet {
         }
     }
 
+    /// The servers that rules name which hold, in their order.
+    pub fn servers(&self, scene: &Scene<'_>) -> impl Iterator<Item = Vec<u8>> {
+        let holds = |rule: &&Rule| rule.condition.as_ref().is_none_or(|c| c.holds(scene));
+        let named = self.rules.iter().filter(holds);
+        named
+            .flat_map(|rule| &rule.edits)
+            .filter_map(|edit| match edit {
+                Edit::UseServer(name) => Some(name.render(scene)),
+                _ => None,
+            })
+    }
+
     /// Whether some rule looks at the request's body: whoever carries the list out shows it what has come.
     pub fn asks_for_body(&self) -> bool {
         self.asks_for_body

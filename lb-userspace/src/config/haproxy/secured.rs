@@ -1,6 +1,6 @@
 //! What `bind` and `server` say of TLS.
 
-use crate::tls::is_known_suite;
+use crate::{config::source::Span, tls::is_known_suite};
 
 use super::{
     options_of::Options,
@@ -78,13 +78,27 @@ pub(super) fn bind(option: &Word, words: &mut Options<'_>, tls: &mut Map, says: 
         }
         "alpn" => {
             if let Some((list, at)) = argument(words, says) {
-                let names = list.split(',').map(|name| Value::text(name.trim(), at));
-                tls.set("alpn", Value::list(names.collect(), at));
+                protocols(&list, at, tls, says);
             }
         }
         _ => return false,
     }
     true
+}
+
+/// `alpn` of a list of names, without those that lb has nothing for and clients have others beside.
+pub(super) fn protocols(list: &str, at: Span, tls: &mut Map, says: &mut Says) {
+    let mut names = Vec::new();
+    for name in list.split(',').map(str::trim) {
+        match name {
+            "h3" => says.warn(at, "`h3` is left out: lb has no HTTP/3 yet"),
+            "http/1.0" => says.warn(at, "`http/1.0` is left out: who speaks it needs no ALPN"),
+            name => names.push(Value::text(name, at)),
+        }
+    }
+    if !names.is_empty() {
+        tls.set("alpn", Value::list(names, at));
+    }
 }
 
 /// The key that an option about suites or curves is, and those of its list that there are. The others are told of.

@@ -25,7 +25,6 @@ const WITH_VALUE: &[&str] = &[
     "ca-sign-pass",
     "namespace",
     "redir",
-    "severity-output",
     "socks4",
 ];
 
@@ -131,6 +130,27 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                     key => key,
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
+            }
+            // Of an address of IPv4 it says nothing.
+            "v6only" if addresses.iter().any(|address| address.starts_with('[')) => {
+                options.set("v6only", Value::plain("true", span));
+            }
+            "v6only" => {}
+            "severity-output" | "expose-fd" => {
+                let _ = words.argument(option, says);
+                let message = format!(
+                    "`{}` is left out: it is of `stats socket`, as in HAProxy",
+                    option.text
+                );
+                says.warn(span, message);
+            }
+            "namespace" => {
+                let _ = words.argument(option, says);
+                says.error(
+                    span,
+                    "unsupported: `bind … namespace`: lb listens in the network namespace that it runs in alone",
+                    "run an lb of its own in that namespace: `ip netns exec NAME lb run`",
+                );
             }
             other => {
                 says.unsupported(span, &format!("bind … {other}"));
@@ -357,13 +377,7 @@ impl Server {
                         continue;
                     };
                     for name in value.text.split(',') {
-                        match name {
-                            "cert-sig" | "cert-key" => {
-                                let what = format!("server … proxy-v2-options {name}");
-                                says.unsupported(value.span, &what);
-                            }
-                            name => self.tell(name, value.span),
-                        }
+                        self.tell(name, value.span);
                     }
                 }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),
@@ -441,12 +455,7 @@ impl Server {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    let names: Vec<Value> = value
-                        .text
-                        .split(',')
-                        .map(|name| Value::text(name, value.span))
-                        .collect();
-                    self.tls.set("alpn", Value::list(names, value.span));
+                    secured::protocols(&value.text, value.span, &mut self.tls, says);
                 }
                 "proto" => {
                     let Some(value) = words.argument(option, says) else {

@@ -75,6 +75,9 @@ pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Op
         "close" if side == Side::Response => {
             map.set("close", Value::plain("true", action.span));
         }
+        "set-priority-class" | "set-priority-offset" if side == Side::Request => {
+            map = action_map(&action, side, says)?;
+        }
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)
@@ -112,8 +115,17 @@ pub(super) fn content(
         name if name.starts_with("do-resolve(") => {
             map.0.extend(action_map(&action, Side::Request, says)?.0);
         }
-        "capture" | "set-src" | "set-src-port" | "set-dst" | "set-dst-port" | "set-mark"
-        | "set-tos" => map.0.extend(action_map(&action, Side::Request, says)?.0),
+        "capture"
+        | "set-src"
+        | "set-src-port"
+        | "set-dst"
+        | "set-dst-port"
+        | "set-mark"
+        | "set-tos"
+        | "set-priority-class"
+        | "set-priority-offset" => {
+            map.0.extend(action_map(&action, Side::Request, says)?.0);
+        }
         _ => map.0.extend(remembered(&action, says)?.0),
     }
     Some(Value::map(map, span))

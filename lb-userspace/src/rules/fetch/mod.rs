@@ -23,9 +23,11 @@ use http::{HeaderName, Method, Version};
 use super::{
     auth::Users,
     body::BodyPart,
+    priority::PriorityPart,
     process::Var,
-    scene::{Fact, Scene, TlsFact},
+    scene::{Fact, Scene},
     table::Data,
+    tls_fact::{CertificatePart, TlsFact, Whose},
     value::{Kind, Value},
 };
 
@@ -153,6 +155,8 @@ pub enum Fetch {
     RequestNumber,
     /// `uuid`.
     Uuid,
+    /// `prio_class`, `prio_offset`.
+    Priority(PriorityPart),
     /// `unique-id`.
     UniqueId,
     /// `fe_name`.
@@ -165,6 +169,8 @@ pub enum Fetch {
     Groups(std::sync::Arc<Users>),
     /// `ssl_c_s_dn(CN)`, `ssl_c_i_dn(CN)`.
     NamePart {
+        /// Which certificate it is.
+        whose: Whose,
         /// Of the issuer.
         issuer: bool,
         /// Which.
@@ -230,8 +236,10 @@ impl Fetch {
                 TlsFact::Verify
                 | TlsFact::Error
                 | TlsFact::AuthorityError
-                | TlsFact::AuthorityDepth => Kind::Int,
-                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
+                | TlsFact::AuthorityDepth
+                | TlsFact::KeySize
+                | TlsFact::Of(_, CertificatePart::Version) => Kind::Int,
+                TlsFact::Of(_, part) if part.is_bytes() => Kind::Bin,
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
@@ -464,10 +472,11 @@ impl Fetch {
                 }
             }
             Self::NamePart {
+                whose,
                 issuer,
                 name,
                 which,
-            } => Value::Str(world.name_part(*issuer, name, *which)?),
+            } => Value::Str(world.name_part(*whose, *issuer, name, *which)?),
             Self::HostAndTarget => {
                 let view = request?;
                 let mut whole = view.host().unwrap_or_default().to_vec();
@@ -529,6 +538,7 @@ impl Fetch {
             Self::Uuid => Value::Str(Cow::Owned(
                 uuid(world.random(), world.random()).into_bytes(),
             )),
+            Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
             Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
