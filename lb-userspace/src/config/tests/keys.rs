@@ -69,7 +69,7 @@ stats: { bind: "*:1080", admin: { to: x } }
 "#,
         found: &[
             "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends`, `drain` or `linger`",
-            "5:31 error: unknown key `strict` in a bind => it takes `address`, `tls`, `accept_proxy`, `mode`, `user`, `group`, `maxconn`, `backlog`, `mss`, `user_timeout`, `defer_accept`, `fast_open`, `interface` or `transparent`",
+            "5:31 error: unknown key `strict` in a bind => it takes `address`, `tls`, `accept_proxy`, `mode`, `user`, `group`, `maxconn`, `backlog`, `mss`, `user_timeout`, `defer_accept`, `fast_open`, `interface`, `transparent` or `v6only`",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
