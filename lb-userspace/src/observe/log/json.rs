@@ -1,6 +1,6 @@
 //! Log lines as one JSON object each: the facts of HAProxy's lines under long names.
 
-use std::{borrow::Cow, fmt::Write, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use serde::Serialize;
 
@@ -97,9 +97,9 @@ struct Access<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky_cookie: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    captured_request_headers: Vec<Option<Cow<'a, str>>>,
+    captured_request_headers: Vec<Option<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    captured_response_headers: Vec<Option<Cow<'a, str>>>,
+    captured_response_headers: Vec<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     captured_request_cookie: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
