@@ -15,7 +15,8 @@ use super::{
     units::{self, Problem},
 };
 use crate::rules::{
-    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, action::HeaderOp, is_framing,
+    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, Unless, action::HeaderOp,
+    is_framing,
 };
 
 /// Most places of an array of counters: HAProxy's.
@@ -118,10 +119,14 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
     {
         for var in vars.entries() {
             let value = d.template(&var.value, "the variable");
-            let id = variable(d, &var.key, var.key_span);
+            let mut words = var.key.split(',');
+            let name = words.next().unwrap_or_default();
+            let id = variable(d, name, var.key_span);
+            let unless = words.map(Unless::parse).collect::<Result<Vec<_>, _>>();
+            let unless = unless.map_err(|problem| d.wrong(var.key_span, problem));
+            let set = id.zip(value).zip(unless.ok());
             found.extend(
-                id.zip(value)
-                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, value))),
+                set.map(|((id, value), unless)| (var.key_span, Edit::SetVar(id, value, unless))),
             );
         }
     }

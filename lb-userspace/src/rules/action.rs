@@ -15,7 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
-    process::Var,
+    process::{Unless, Var},
     regex::Regex,
     table::{Data, Handle},
     template::Template,
@@ -193,8 +193,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
-    /// `set_var`.
-    SetVar(Var, Template),
+    /// `set_var`, and what may be against it.
+    SetVar(Var, Template, Vec<Unless>),
     /// `unset_var`.
     UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
@@ -287,7 +287,7 @@ impl Edit {
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
-            | Self::SetVar(_, t)
+            | Self::SetVar(_, t, _)
             | Self::SetTimeout(_, Patience::Asked(t))
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }

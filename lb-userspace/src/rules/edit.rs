@@ -189,7 +189,7 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
         }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetTimeout(_, patience) => patience.value(scene),
-        Edit::SetVar(_, value)
+        Edit::SetVar(_, value, _)
         | Edit::SetNumber(_, _, value)
         | Edit::CountBy(_, _, value)
         | Edit::Capture { value, .. } => value.value(scene),
@@ -201,8 +201,12 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
 fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
     match edit {
         // What has no value changes nothing, as in HAProxy.
-        Edit::SetVar(_, _) if value.is_none() => {}
-        Edit::SetVar(var, _) => var.set(state, value),
+        Edit::SetVar(var, _, unless) => {
+            let Some(value) = value else { return };
+            if !unless.iter().any(|one| one.forbids(var, &value, state)) {
+                var.set(state, Some(value));
+            }
+        }
         Edit::UnsetVar(var) => var.set(state, None),
         // The first that says so.
         Edit::Persist(force) => {

@@ -69,7 +69,9 @@ pub use convert::Converter;
 pub(crate) use convert::{Digest, avalanche};
 pub use expr::Expr;
 pub use fetch::{
-    Fault, Fetch, Side, credentials, first_value, hello, host_name, parameter,
+    Fault, Fetch, Side, credentials, first_value, hello, host_name,
+    link::{Asked, Link, Links, TcpPart},
+    parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
     rdp,
 };
@@ -81,7 +83,7 @@ pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
 pub use problem::Problem;
-pub use process::{Process, Shared, Var, Variables, out_of_nowhere};
+pub use process::{Process, Shared, Unless, Var, Variables, out_of_nowhere};
 pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;

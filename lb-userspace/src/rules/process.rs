@@ -4,6 +4,7 @@
 //! [`Variables`] has the values, by name: they outlive the configuration.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -12,6 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::{
+    problem::Problem,
     scene::{Fact, Scene, State, TlsFact, VarId, World},
     template::Template,
     value::Value,
@@ -30,8 +32,20 @@ impl Var {
     /// Its value.
     pub fn get<'a>(&self, state: &'a State) -> Option<Value<'a>> {
         match self {
-            Self::Own(id) => state.var(*id).map(Value::borrowed),
+            Self::Own(id) => state.var(*id),
             Self::Process(shared) => shared.slot.get()?.get(),
+        }
+    }
+
+    /// Sets it while an expression is asked; `None` forgets it.
+    pub(super) fn write(&self, state: &State, value: Option<Value<'static>>) {
+        match self {
+            Self::Own(id) => state.write_var(*id, value),
+            Self::Process(shared) => {
+                if let Some(slot) = shared.slot.get() {
+                    slot.set(value);
+                }
+            }
         }
     }
 
@@ -44,6 +58,66 @@ impl Var {
                     slot.set(value);
                 }
             }
+        }
+    }
+}
+
+/// Why a variable is not set: HAProxy's conditions of `set-var`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unless {
+    /// `ifexists`: there is none of that name yet.
+    Missing,
+    /// `ifnotexists`: there is.
+    Existing,
+    /// `ifempty`: the value is not empty.
+    NotEmpty,
+    /// `ifnotempty`: it is.
+    Empty,
+    /// `ifset`: it has no value.
+    NotSet,
+    /// `ifnotset`: it has one.
+    Set,
+    /// `ifgt`: what it has is not greater than the value.
+    NotGreater,
+    /// `iflt`: what it has is not less.
+    NotLess,
+}
+
+impl Unless {
+    /// By HAProxy's names, which say when it is set.
+    pub fn parse(name: &str) -> Result<Self, Problem> {
+        Ok(match name.trim() {
+            "ifexists" => Self::Missing,
+            "ifnotexists" => Self::Existing,
+            "ifempty" => Self::NotEmpty,
+            "ifnotempty" => Self::Empty,
+            "ifset" => Self::NotSet,
+            "ifnotset" => Self::Set,
+            "ifgt" => Self::NotGreater,
+            "iflt" => Self::NotLess,
+            other => {
+                return Err(Problem::new(
+                    format!("`{other}` is no condition of a variable"),
+                    "write ifexists, ifnotexists, ifempty, ifnotempty, ifset, ifnotset, ifgt or iflt",
+                ));
+            }
+        })
+    }
+
+    /// Whether it keeps `value` from becoming that of `var`.
+    pub(super) fn forbids(self, var: &Var, value: &Value<'_>, state: &State) -> bool {
+        let is_empty = || matches!(value, Value::Str(text) | Value::Bin(text) if text.is_empty());
+        let compared = || {
+            let before = var.get(state)?.as_int()?;
+            Some(before.cmp(&value.as_int()?))
+        };
+        match self {
+            Self::Missing | Self::NotSet => var.get(state).is_none(),
+            Self::Existing | Self::Set => var.get(state).is_some(),
+            Self::NotEmpty => !is_empty(),
+            Self::Empty => is_empty(),
+            Self::NotGreater => compared() != Some(Ordering::Greater),
+            Self::NotLess => compared() != Some(Ordering::Less),
         }
     }
 }

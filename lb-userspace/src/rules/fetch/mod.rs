@@ -5,8 +5,10 @@
 
 mod counter;
 mod fault;
+mod head;
 mod header;
 pub mod hello;
+pub(in crate::rules) mod link;
 mod log;
 mod names;
 pub(super) mod payload;
@@ -32,7 +34,9 @@ use super::{
 use counter::{Counted, Operation};
 pub use fault::Fault;
 use fault::FaultPart;
+use head::HeadPart;
 use header::Occurrence;
+use link::Link;
 pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
@@ -199,6 +203,10 @@ pub enum Fetch {
     Body(BodyPart),
     /// `fc_err` and the like.
     Fault(FaultPart),
+    /// Rarer parts of a message's head.
+    Head(HeadPart),
+    /// What is known of the connections on either side.
+    Link(Link),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
 }
@@ -234,6 +242,8 @@ impl Fetch {
             Self::Payload(payload) => payload.kind(),
             Self::Fault(part) => part.kind(),
             Self::Body(part) => part.kind(),
+            Self::Head(part) => part.kind(),
+            Self::Link(link) => link.kind(),
             _ => Kind::Str,
         }
     }
@@ -259,6 +269,8 @@ impl Fetch {
     pub fn needs_response(&self) -> bool {
         match self {
             Self::Status | Self::ResponseVersion => true,
+            Self::Head(part) => part.side() == Side::Response,
+            Self::Link(link) => link.of_server(),
             Self::Version(side)
             | Self::HeaderNames(side, _)
             | Self::Fields(side)
@@ -286,6 +298,7 @@ impl Fetch {
             | Self::Authority { .. }
             | Self::Body(_)
             | Self::Credentials { .. } => true,
+            Self::Head(part) => part.side() == Side::Request,
             Self::Version(side)
             | Self::HeaderNames(side, _)
             | Self::Fields(side)
@@ -312,6 +325,7 @@ impl Fetch {
                 | Self::HeaderNames(..)
                 | Self::Cookie(..)
                 | Self::Credentials { .. }
+                | Self::Head(_)
         )
     }
 
@@ -500,6 +514,8 @@ impl Fetch {
                 })
             }
             Self::Body(part) => part.sample(scene.state.body())?,
+            Self::Head(part) => part.sample(scene)?,
+            Self::Link(link) => link.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Fault(part) => part.sample(scene)?,

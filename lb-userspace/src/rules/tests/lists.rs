@@ -294,7 +294,7 @@ fn variables_keep_their_type() {
     .unwrap();
     let rules = RuleSet::new(vec![Rule {
         edits: vec![
-            Edit::SetVar(id, number),
+            Edit::SetVar(id, number, Vec::new()),
             Edit::Header("x-n".parse().unwrap(), HeaderOp::Set(seen)),
         ],
         ..Rule::default()
@@ -345,7 +345,7 @@ fn a_variable_made_of_itself_stays_bounded() {
     let id = registry.var("sess.x").unwrap();
     let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
     let rules = RuleSet::new(vec![Rule {
-        edits: vec![Edit::SetVar(id.clone(), twice)],
+        edits: vec![Edit::SetVar(id.clone(), twice, Vec::new())],
         ..Rule::default()
     }]);
     let (mut state, mut later) = (State::default(), Later::default());

@@ -4,6 +4,7 @@ pub(super) mod context;
 pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
+mod links;
 mod monitor;
 mod patience;
 mod persist;

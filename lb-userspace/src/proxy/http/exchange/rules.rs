@@ -11,15 +11,15 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{fact, name_part, tls_fact},
-    slow,
+    facts::{self, fact, name_part, tls_fact},
+    links, slow,
 };
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
+        Asked, Awaited, BodySeen, Captured, Data, Denial, Fact, Later, Link, LogLevel, Outcome,
+        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
         action::WaitForBody,
     },
     topology::{Backend, Server},
@@ -544,6 +544,15 @@ impl World for Surroundings<'_> {
             self.backend,
             self.now_ms(),
         )
+    }
+
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        let topology = &self.client.worker.shared.topology;
+        facts::named(topology, what, name, self.backend)
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        links::link(self, what)
     }
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
