@@ -57,7 +57,7 @@ pub use timeouts::Timeouts;
 
 use super::source::Source;
 use crate::{
-    rules::{Captures, Condition, Handle, Map, Process, RuleSet, Stick, Template, Users},
+    rules::{Captures, Condition, Handle, Links, Map, Process, RuleSet, Stick, Template, Users},
     tls::BindOptions,
     watched::Stamp,
 };
@@ -85,6 +85,8 @@ pub struct Config {
     pub process: Process,
     /// Whom names are asked of.
     pub resolvers: Vec<Arc<Resolvers>>,
+    /// What rules ask of connections that has to be remembered.
+    pub links: Links,
     /// Files of servers beside it.
     pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.

@@ -99,6 +99,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         variables: registry.variables().to_vec(),
         process: registry.process().clone(),
         resolvers: Vec::new(),
+        links: registry.links(),
         server_files: Default::default(),
         outline: super::model::Outline::default(),
     }

@@ -6,7 +6,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     ops::Deref,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -32,6 +32,7 @@ mod connections;
 mod deadline;
 mod leaving;
 mod moving;
+mod states;
 
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
@@ -94,6 +95,10 @@ pub(super) struct Whose {
     pub(super) peer: Peer,
     /// Where it connected to, for whoever wants to be told.
     pub(super) destination: Peer,
+    /// Whether a PROXY header came first.
+    pub(super) introduced: bool,
+    /// Its socket, where rules ask what the kernel knows of it.
+    pub(super) socket: Option<Rc<OwnedFd>>,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests that want it.
@@ -108,7 +113,7 @@ pub(super) struct Whose {
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
     /// The connection's descriptor, for rules that change its options: it is open as long as requests are served.
-    socket: RawFd,
+    descriptor: RawFd,
 }
 
 impl Deref for Client {
@@ -120,56 +125,7 @@ impl Deref for Client {
 }
 
 pub(super) use leaving::Leaving;
-
-/// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No byte of the next request has come.
-    Idle,
-    /// Some bytes of a request's head have come.
-    Head,
-    /// A request is being served, and nothing of the answer was given to hyper.
-    Serving,
-    /// Our answer is on its way.
-    Answering,
-    /// All of our answer was given to hyper; it remains to be flushed.
-    Flushing,
-}
-
-/// What an exchange waits for, and so which timeout runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// Nothing that has its time here; reaching a server keeps its own.
-    Nothing,
-    /// The head of the server's response.
-    Response(Duration),
-    /// The rest of the server's response.
-    Body(Duration),
-}
-
-/// How far the request's body has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upload {
-    /// There is none, or all of it has come.
-    Done,
-    /// The client has to send more.
-    Waiting,
-    /// The server has to take what came.
-    Sending,
-    /// The client closed in the middle.
-    Aborted,
-    /// What the client sent is no body.
-    Malformed,
-}
-
-/// Whose time has run out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expired {
-    /// The client's.
-    Client,
-    /// The server's.
-    Server,
-}
+pub(super) use states::{Expired, Phase, Upload, Wait};
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
@@ -186,10 +142,16 @@ impl Client {
                 // Nobody is told, so nobody need be asked.
                 false => peer,
             };
+        let socket = match worker.shared.config.links.socket {
+            true => accepted.stream.tcp().as_fd().try_clone_to_owned().ok(),
+            false => None,
+        };
         let whose = Whose {
             worker,
             peer,
             destination,
+            introduced: accepted.introduced,
+            socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
             forwarded_for: OnceCell::new(),
@@ -197,7 +159,7 @@ impl Client {
             idle_from: Cell::new(began),
             session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
-            socket: accepted.stream.tcp().as_raw_fd(),
+            descriptor: accepted.stream.tcp().as_raw_fd(),
         };
         Self::begun(Rc::new(whose), now, false)
     }

@@ -5,10 +5,14 @@
 
 mod counter;
 mod fault;
+mod head;
 mod header;
 pub mod hello;
+pub(in crate::rules) mod link;
+mod list;
 mod log;
 mod names;
+mod needs;
 pub(super) mod payload;
 pub mod rdp;
 mod request;
@@ -34,7 +38,9 @@ use super::{
 use counter::{Counted, Operation};
 pub use fault::Fault;
 use fault::FaultPart;
+use head::HeadPart;
 use header::Occurrence;
+use link::Link;
 pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
@@ -205,6 +211,10 @@ pub enum Fetch {
     Body(BodyPart),
     /// `fc_err` and the like.
     Fault(FaultPart),
+    /// Rarer parts of a message's head.
+    Head(HeadPart),
+    /// What is known of the connections on either side.
+    Link(Link),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
 }
@@ -245,85 +255,10 @@ impl Fetch {
             Self::Payload(payload) => payload.kind(),
             Self::Fault(part) => part.kind(),
             Self::Body(part) => part.kind(),
+            Self::Head(part) => part.kind(),
+            Self::Link(link) => link.kind(),
             _ => Kind::Str,
         }
-    }
-
-    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
-    pub fn payload(&self) -> Option<bool> {
-        match self {
-            Self::Payload(payload) => payload.is_of_response(),
-            _ => None,
-        }
-    }
-
-    /// Whether more bytes of the connection may change its value, or bring it.
-    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
-        match self {
-            Self::Payload(payload) => payload.may_change(scene),
-            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a response.
-    pub fn needs_response(&self) -> bool {
-        match self {
-            Self::Status | Self::ResponseVersion => true,
-            Self::Version(side)
-            | Self::HeaderNames(side, _)
-            | Self::Fields(side)
-            | Self::Cookie(side, _) => *side == Side::Response,
-            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Response,
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a request.
-    pub fn needs_request(&self) -> bool {
-        match self {
-            Self::Method
-            | Self::Path
-            | Self::PathQuery
-            | Self::Url
-            | Self::Base
-            | Self::Query
-            | Self::Parameter { .. }
-            | Self::Host
-            | Self::CookieCount(_)
-            | Self::Auth(_)
-            | Self::Groups(_)
-            | Self::HostAndTarget
-            | Self::Authority { .. }
-            | Self::Body(_)
-            | Self::Credentials { .. } => true,
-            Self::Version(side)
-            | Self::HeaderNames(side, _)
-            | Self::Fields(side)
-            | Self::Cookie(side, _) => *side == Side::Request,
-            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a message's fields, which are gone when the line for the log is written.
-    pub fn needs_fields(&self) -> bool {
-        matches!(
-            self,
-            Self::Base
-                | Self::Host
-                | Self::CookieCount(_)
-                | Self::Auth(_)
-                | Self::Groups(_)
-                | Self::HostAndTarget
-                | Self::Fields(_)
-                | Self::Body(_)
-                | Self::Header { .. }
-                | Self::HeaderCount { .. }
-                | Self::HeaderNames(..)
-                | Self::Cookie(..)
-                | Self::Credentials { .. }
-        )
     }
 
     /// Whether it has more than one value, of which conditions take any.
@@ -515,6 +450,8 @@ impl Fetch {
                 })
             }
             Self::Body(part) => part.sample(scene.state.body())?,
+            Self::Head(part) => part.sample(scene)?,
+            Self::Link(link) => link.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Fault(part) => part.sample(scene)?,
@@ -536,7 +473,7 @@ impl Fetch {
             }),
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
-                uuid(world.random(), world.random()).into_bytes(),
+                request::uuid(world.random(), world.random()).into_bytes(),
             )),
             Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
             Self::UniqueId => Value::Str(world.unique_id()?),
@@ -577,19 +514,6 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_3 => "3.0",
         _ => "1.1",
     }
-}
-
-/// RFC 9562, version 4.
-fn uuid(high: u64, low: u64) -> String {
-    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
 }
 
 /// The well-known methods by name, so that none has to be made.

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    CertificatePart, Fact, FaultPart, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value,
-    Whose, counter::counter, payload::Payload,
+    CertificatePart, Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side,
+    TlsFact, Value, Whose, counter::counter, list, payload::Payload,
 };
 use crate::rules::{
     PriorityPart,
@@ -44,6 +44,12 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
     }
     if let Some((part, most)) = BodyPart::parse(call)? {
         return Ok((Fetch::Body(part), most));
+    }
+    if let Some((part, most)) = HeadPart::parse(call)? {
+        return Ok((Fetch::Head(part), most));
+    }
+    if let Some((link, most)) = Link::parse(call, registry)? {
+        return Ok((Fetch::Link(link), most));
     }
     if let Some((payload, most)) = Payload::parse(call)? {
         return Ok((Fetch::Payload(payload), most));
@@ -96,10 +102,10 @@ const OLD: &[(&str, &str)] = &[
 /// Those without arguments.
 fn simple(name: &str) -> Option<Fetch> {
     Some(match name {
-        "src" | "fc_src" => Fetch::Source,
-        "src_port" | "fc_src_port" => Fetch::SourcePort,
-        "dst" | "fc_dst" => Fetch::Destination,
-        "dst_port" | "fc_dst_port" => Fetch::DestinationPort,
+        "src" => Fetch::Source,
+        "src_port" => Fetch::SourcePort,
+        "dst" => Fetch::Destination,
+        "dst_port" => Fetch::DestinationPort,
         "always_true" => Fetch::Constant(Value::Bool(true)),
         "always_false" => Fetch::Constant(Value::Bool(false)),
         "method" => Fetch::Method,
@@ -283,9 +289,16 @@ fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
             Value::Str(name.trim_end().as_bytes().to_vec().into())
         }
         "pid" => Value::Int(i64::from(std::process::id())),
+        // There is one process, and nobody measures how long tasks take.
+        "nbproc" | "proc" => Value::Int(1),
+        "lat_ns_avg" | "lat_ns_tot" | "cpu_ns_avg" | "cpu_ns_tot" => Value::Int(0),
+        "meth" => Value::Str(call.need(0, "a method")?.to_owned().into_bytes().into()),
         _ => return Ok(None),
     };
-    let most = usize::from(!matches!(call.name.as_str(), "hostname" | "pid"));
+    let most = usize::from(matches!(
+        call.name.as_str(),
+        "int" | "bool" | "str" | "ipv4" | "ipv6" | "bin" | "env" | "meth"
+    ));
     Ok(Some((Fetch::Constant(value), most)))
 }
 
@@ -329,7 +342,9 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
         "srv_is_up" => server().map(|(b, s)| Fact::ServerUp(b, s))?,
         "srv_conn" => server().map(|(b, s)| Fact::ServerConnections(b, s))?,
         "srv_conn_free" => server().map(|(b, s)| Fact::ServerFree(b, s))?,
-        "srv_weight" => server().map(|(b, s)| Fact::ServerWeight(b, s))?,
+        "srv_iweight" => server().map(|(b, s)| Fact::ServerInitialWeight(b, s))?,
+        "srv_sess_rate" => server().map(|(b, s)| Fact::ServerRate(b, s))?,
+        "srv_weight" | "srv_uweight" => server().map(|(b, s)| Fact::ServerWeight(b, s))?,
         "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
         "var" => {
             let id = registry.var(call.need(0, "a variable's name")?)?;
@@ -395,7 +410,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((fetch, 1));
         }
         unknown => {
-            let near = suggest::nearest(unknown, NAMES.iter().copied());
+            let near = suggest::nearest(unknown, list::NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),
@@ -440,161 +455,3 @@ pub(in crate::rules) fn shorthand(name: &str) -> Option<(&str, How)> {
     ];
     known.contains(&fetch).then_some((fetch, how))
 }
-
-/// For "did you mean".
-const NAMES: &[&str] = &[
-    "src",
-    "src_port",
-    "dst",
-    "dst_port",
-    "method",
-    "path",
-    "pathq",
-    "url",
-    "base",
-    "query",
-    "host",
-    "scheme",
-    "status",
-    "req.ver",
-    "res.ver",
-    "req.hdr",
-    "req.fhdr",
-    "res.hdr",
-    "res.fhdr",
-    "hdr",
-    "req.hdr_cnt",
-    "res.hdr_cnt",
-    "req.hdr_names",
-    "req.cook",
-    "res.cook",
-    "req.cook_cnt",
-    "urlp",
-    "url_param",
-    "int",
-    "bool",
-    "str",
-    "ipv4",
-    "ipv6",
-    "bin",
-    "env",
-    "hostname",
-    "pid",
-    "nbsrv",
-    "connslots",
-    "be_conn",
-    "be_conn_free",
-    "be_sess_rate",
-    "queue",
-    "avg_queue",
-    "fe_conn",
-    "fe_sess_rate",
-    "fe_req_rate",
-    "srv_is_up",
-    "srv_conn",
-    "srv_conn_free",
-    "srv_weight",
-    "srv_queue",
-    "var",
-    "rand",
-    "date",
-    "uuid",
-    "prio_class",
-    "prio_offset",
-    "capture.req.hdr",
-    "capture.res.hdr",
-    "capture.req.method",
-    "capture.req.uri",
-    "capture.req.ver",
-    "capture.res.ver",
-    "unique-id",
-    "fe_name",
-    "be_name",
-    "http_auth",
-    "http_auth_user",
-    "http_auth_pass",
-    "always_true",
-    "always_false",
-    "ssl_fc",
-    "ssl_fc_sni",
-    "ssl_fc_protocol",
-    "ssl_fc_cipher",
-    "ssl_fc_alpn",
-    "ssl_fc_has_sni",
-    "ssl_fc_is_resumed",
-    "ssl_c_notbefore",
-    "ssl_c_notafter",
-    "url32",
-    "url_ip",
-    "url_port",
-    "srv_name",
-    "req.hdrs",
-    "res.hdrs",
-    "table_cnt",
-    "table_avl",
-    "http_auth_group",
-    "fc_http_major",
-    "base32",
-    "base32+src",
-    "url32+src",
-    "urlp_val",
-    "req.cook_val",
-    "res.cook_val",
-    "ssl_c_used",
-    "ssl_c_verify",
-    "ssl_c_err",
-    "ssl_c_ca_err",
-    "ssl_c_ca_err_depth",
-    "ssl_c_der",
-    "ssl_c_chain_der",
-    "ssl_c_key_alg",
-    "ssl_c_sig_alg",
-    "ssl_c_version",
-    "ssl_f_der",
-    "ssl_f_i_dn",
-    "ssl_f_key_alg",
-    "ssl_f_notafter",
-    "ssl_f_notbefore",
-    "ssl_f_s_dn",
-    "ssl_f_serial",
-    "ssl_f_sha1",
-    "ssl_f_sig_alg",
-    "ssl_f_version",
-    "ssl_fc_alg_keysize",
-    "ssl_fc_use_keysize",
-    "fc_err",
-    "fc_err_str",
-    "ssl_fc_err",
-    "ssl_fc_err_str",
-    "ssl_c_s_dn",
-    "ssl_c_i_dn",
-    "ssl_c_sha1",
-    "ssl_c_sha256",
-    "ssl_c_serial",
-    "sc_http_req_rate",
-    "sc_http_req_cnt",
-    "sc_http_err_rate",
-    "sc_conn_cur",
-    "sc_conn_rate",
-    "sc_gpc0_rate",
-    "sc_get_gpc0",
-    "sc_tracked",
-    "src_http_req_rate",
-    "src_conn_cur",
-    "req.body",
-    "req.body_len",
-    "req.body_size",
-    "req.body_param",
-    "req.len",
-    "res.len",
-    "req.payload",
-    "res.payload",
-    "req.payload_lv",
-    "res.payload_lv",
-    "req.ssl_hello_type",
-    "res.ssl_hello_type",
-    "req.rdp_cookie",
-    "req.rdp_cookie_cnt",
-    "req.proto_http",
-    "wait_end",
-];

@@ -52,11 +52,11 @@ impl Client {
 
     /// Gives its packets a mark.
     pub(in super::super) fn mark(&self, mark: u32) {
-        sockopt::told("a mark", sockopt::mark(&self.socket, mark));
+        sockopt::told("a mark", sockopt::mark(&self.descriptor, mark));
     }
 
     /// Gives its packets a type of service.
     pub(in super::super) fn tos(&self, tos: u8) {
-        sockopt::told("a type of service", sockopt::tos(&self.socket, tos));
+        sockopt::told("a type of service", sockopt::tos(&self.descriptor, tos));
     }
 }

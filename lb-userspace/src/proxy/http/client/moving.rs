@@ -92,6 +92,8 @@ impl Client {
                 true => destination(self.peer),
                 false => self.peer,
             },
+            introduced: self.introduced,
+            socket: self.socket.clone(),
             tls: self.tls.clone(),
             identity,
             forwarded_for: OnceCell::new(),
@@ -99,7 +101,7 @@ impl Client {
             idle_from: Cell::new(self.idle_from.get()),
             worker,
             frontend,
-            socket: self.socket,
+            descriptor: self.descriptor,
         })
     }
 }

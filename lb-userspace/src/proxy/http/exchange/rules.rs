@@ -14,16 +14,17 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{fact, name_part, tls_fact},
-    page, resolving, slow,
+    facts::{self, fact, name_part, tls_fact},
+    links, page, resolving, slow,
 };
 use crate::{
     config::model::HeaderNames,
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Awaited, BodySeen, Captured, Denial, Fact, Later, LogLevel, Outcome, RequestView, RuleSet,
-        Scene, SessionVars, State, TlsFact, Value, Whose, World, action::WaitForBody,
+        Asked, Awaited, BodySeen, Captured, Denial, Fact, Later, Link, LogLevel, Outcome,
+        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Value, Whose, World,
+        action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -420,6 +421,7 @@ impl Way<'_> {
             Some(reply) => client.reply(*reply),
             None => client.answer(denial.status),
         };
+        answer.meant = Some(denial.status);
         if let Some((name, value)) = denial.header {
             answer.headers.insert(name, value);
         }
@@ -481,6 +483,15 @@ impl World for Surroundings<'_> {
         )
     }
 
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        let topology = &self.client.worker.shared.topology;
+        facts::named(topology, what, name, self.backend)
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        links::link(self, what)
+    }
+
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
         tls_fact(self.client.tls.as_deref()?, fact)
     }
@@ -496,14 +507,10 @@ impl World for Surroundings<'_> {
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {
-        let name = |exchange: &Exchange| {
+        self.of_exchange(|exchange| {
             let server = exchange.server()?;
             Some(Cow::Owned(server.name.as_bytes().to_vec()))
-        };
-        match self.exchange {
-            Some(exchange) => name(exchange),
-            None => name(&self.client.exchange()),
-        }
+        })
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
@@ -511,10 +518,7 @@ impl World for Surroundings<'_> {
     }
 
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
-        match self.exchange {
-            Some(exchange) => exchange.request.clone(),
-            None => self.client.exchange().request.clone(),
-        }
+        self.of_exchange(|exchange| exchange.request.clone())
     }
 
     fn request_number(&self) -> u64 {

@@ -182,5 +182,7 @@ fn local(client: &Client, response: Response<Bytes>) -> Answer {
         reason: None,
         headers: parts.headers,
         body,
+        silent: false,
+        meant: None,
     }
 }
