@@ -35,7 +35,8 @@ pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashFunction, HashType, Hashing};
 pub use check::{
-    CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
+    CheckKind, CheckSpread, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError,
+    Pattern, Step,
 };
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
@@ -119,6 +120,8 @@ pub struct Global {
     pub group: Option<String>,
     /// Where the process id is written.
     pub pidfile: Option<PathBuf>,
+    /// How regularly servers are checked.
+    pub check_spread: CheckSpread,
     /// Where statistics are kept for the next start.
     pub stats_file: Option<PathBuf>,
     /// How long a graceful stop lets connections run.

@@ -14,6 +14,7 @@
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `normalize` | targets in one of their spellings |
+//! | `priority` | whose turn it is in a queue |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `stick` | clients that stay on their server by what a table remembers |
 //! | `registry` | what expressions refer to by name |
@@ -38,6 +39,7 @@ mod matching;
 mod named;
 mod normalize;
 mod patience;
+mod priority;
 mod problem;
 mod process;
 mod reason;
@@ -83,6 +85,7 @@ pub use matching::{How, Matcher, Range, network};
 pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
+pub use priority::{Priority, PriorityPart};
 pub use problem::Problem;
 pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
 pub use reason::reason;

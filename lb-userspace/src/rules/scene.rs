@@ -16,6 +16,7 @@ use super::{
     fetch::{Fault, Side, credentials, payload::Seen},
     named::Named,
     patience::{Awaited, Patiences},
+    priority::Priority,
     table::Tracked,
     tls_fact::{TlsFact, Whose},
     value::Value,
@@ -292,6 +293,8 @@ pub struct State {
     pub(super) log_level: Option<LogLevel>,
     /// How long the request waits where a rule says so.
     pub(super) patiences: Patiences,
+    /// Its place in queues.
+    pub(super) priority: Priority,
     /// The servers that rules name, by name: the first that can be used is.
     pub(super) servers: Vec<Vec<u8>>,
     /// What the client is told before the answer, message by message.
@@ -392,6 +395,11 @@ impl State {
     /// How long the request waits where a rule says so.
     pub fn patience(&self, of: Awaited) -> Option<Duration> {
         self.patiences.get(of)
+    }
+
+    /// Its place in queues.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// What a rule says of the level of the request's line.
@@ -521,6 +529,7 @@ impl State {
         self.sent_once = false;
         self.log_level = None;
         self.patiences = Patiences::default();
+        self.priority = Priority::default();
         self.persist = None;
         self.body = BodySeen::default();
         self.awaited = None;

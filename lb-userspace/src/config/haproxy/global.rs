@@ -40,8 +40,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("master-worker", "lb is one process"),
     ("ulimit-n", "the limit follows `maxconn`"),
     ("maxpipes", "pipes are made as they are needed"),
-    ("spread-checks", "checks are spread by themselves"),
-    ("max-spread-checks", "checks are spread by themselves"),
     ("maxsslconn", "`maxconn` counts all connections"),
     ("maxconnrate", "lb has no such limit"),
     ("maxsessrate", "lb has no such limit"),
@@ -103,6 +101,17 @@ impl Global {
                     && let Some(number) = says.number(line.text(1), line.span_of(1))
                 {
                     self.keys.set("maxconn", number);
+                }
+            }
+            "spread-checks" => {
+                if let Some(number) = says.number(line.text(1), line.span_of(1)) {
+                    self.keys.set("spread_checks", number);
+                }
+            }
+            // Whatever their interval is, unless it is said.
+            "max-spread-checks" => {
+                if let Some(time) = says.duration(line.text(1), line.span_of(1)) {
+                    self.keys.set("max_spread_checks", time);
                 }
             }
             "nbthread" => {

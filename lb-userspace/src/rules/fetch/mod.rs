@@ -23,6 +23,7 @@ use http::{HeaderName, Method, Version};
 use super::{
     auth::Users,
     body::BodyPart,
+    priority::PriorityPart,
     process::Var,
     scene::{Fact, Scene},
     table::Data,
@@ -154,6 +155,8 @@ pub enum Fetch {
     RequestNumber,
     /// `uuid`.
     Uuid,
+    /// `prio_class`, `prio_offset`.
+    Priority(PriorityPart),
     /// `unique-id`.
     UniqueId,
     /// `fe_name`.
@@ -535,6 +538,7 @@ impl Fetch {
             Self::Uuid => Value::Str(Cow::Owned(
                 uuid(world.random(), world.random()).into_bytes(),
             )),
+            Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
             Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),

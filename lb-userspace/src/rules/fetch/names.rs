@@ -9,6 +9,7 @@ use super::{
     Whose, counter::counter, payload::Payload,
 };
 use crate::rules::{
+    PriorityPart,
     args::Call,
     body::BodyPart,
     convert::{Converter, Digest, More},
@@ -113,6 +114,8 @@ fn simple(name: &str) -> Option<Fetch> {
         "req.ver" | "req_ver" => Fetch::Version(Side::Request),
         "res.ver" | "resp_ver" => Fetch::Version(Side::Response),
         "uuid" => Fetch::Uuid,
+        "prio_class" => Fetch::Priority(PriorityPart::Class),
+        "prio_offset" => Fetch::Priority(PriorityPart::Offset),
         "capture.req.method" => Fetch::Line(LinePart::Method),
         "capture.req.uri" => Fetch::Line(LinePart::Uri),
         "capture.req.ver" => Fetch::Line(LinePart::Version),
@@ -496,6 +499,8 @@ const NAMES: &[&str] = &[
     "rand",
     "date",
     "uuid",
+    "prio_class",
+    "prio_offset",
     "capture.req.hdr",
     "capture.res.hdr",
     "capture.req.method",
