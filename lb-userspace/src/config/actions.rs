@@ -8,7 +8,7 @@ use super::{
     answers::status,
     capture,
     decode::Decoder,
-    logging, patience,
+    deleted, logging, patience,
     source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
@@ -445,21 +445,7 @@ fn header_edits(
 ) -> Vec<(Span, Edit)> {
     let mut found = Vec::new();
     if key == "del_header" {
-        for node in d.one_or_more(node) {
-            let Some(name) = d.text(node, "`del_header`") else {
-                continue;
-            };
-            match name.strip_suffix('*') {
-                Some(prefix) if !prefix.is_empty() => {
-                    found.push((node.span, Edit::DeleteHeaders(prefix.to_ascii_lowercase())));
-                }
-                _ => found.extend(
-                    header_name(d, &name, node.span)
-                        .map(|name| (node.span, Edit::Header(name, HeaderOp::Delete))),
-                ),
-            }
-        }
-        return found;
+        return deleted::edits(d, node);
     }
     let Some(table) = d.table(node, place, format!("`{key}`")) else {
         return found;

@@ -31,6 +31,8 @@ pub struct Page {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// There is none: the connection ends without an answer.
+    pub silent: bool,
 }
 
 impl ErrorFiles {
@@ -110,6 +112,7 @@ pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node, what: &str) ->
                 status,
                 reason: None,
                 headers,
+                silent: bytes.is_empty(),
                 body: bytes,
             })
         }
@@ -158,6 +161,7 @@ fn elsewhere(d: &mut Decoder<'_>, mut table: Table<'_>) -> Option<Page> {
         reason: None,
         headers,
         body: Bytes::new(),
+        silent: false,
     })
 }
 
@@ -227,6 +231,7 @@ fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Pag
         reason: None,
         headers,
         body,
+        silent: false,
     })
     .filter(|_| good)
 }
@@ -262,5 +267,6 @@ fn message(bytes: &Bytes) -> Option<Page> {
         reason,
         headers,
         body,
+        silent: false,
     })
 }

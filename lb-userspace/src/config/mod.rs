@@ -20,6 +20,7 @@ mod cookie;
 mod cross;
 mod decode;
 mod defaults;
+mod deleted;
 mod diagnostic;
 mod draft;
 mod dynamic_cookie;

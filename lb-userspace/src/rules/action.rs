@@ -158,13 +158,39 @@ pub enum HeaderOp {
     },
 }
 
+/// Names of fields, in lower case.
+#[derive(Debug, Clone)]
+pub enum Names {
+    /// Those that begin so.
+    Prefix(String),
+    /// Those that end so.
+    Suffix(String),
+    /// Those that have it somewhere.
+    Part(String),
+    /// Those that it matches.
+    Regex(Regex),
+}
+
+impl Names {
+    /// Whether a name is one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        match self {
+            Self::Prefix(prefix) => name.starts_with(prefix),
+            Self::Suffix(suffix) => name.ends_with(suffix),
+            Self::Part(part) => name.contains(part),
+            Self::Regex(regex) => regex.is_match(name.as_bytes()),
+        }
+    }
+}
+
 /// A change that goes on with the list.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
     Header(HeaderName, HeaderOp),
-    /// `del_header` of all names that begin so.
-    DeleteHeaders(String),
+    /// `del_header` of all names of a kind.
+    DeleteHeaders(Names),
     /// `set_path`.
     SetPath(Template),
     /// `replace_path`.

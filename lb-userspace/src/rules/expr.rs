@@ -175,7 +175,7 @@ impl Expr {
         matches!(
             self.fetch,
             Fetch::Constant(_)
-                | Fetch::Var(Var::Process(_))
+                | Fetch::Var(Var::Process(_), _)
                 | Fetch::Date { .. }
                 | Fetch::Random(_)
                 | Fetch::Uuid

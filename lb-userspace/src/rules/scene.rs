@@ -24,8 +24,10 @@ use super::{
     value::Value,
 };
 
+mod session;
 mod unknown;
 
+pub use session::SessionVars;
 pub use unknown::Unknown;
 
 /// A request as conditions see it, borrowed.
@@ -295,36 +297,6 @@ pub enum Scope {
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
 pub const TRACKED: usize = 12;
 
-/// What lives as long as a connection, while no rule of a request looks at it: variables, and entries that it follows.
-#[derive(Debug, Default)]
-pub struct SessionVars {
-    vars: Vec<(VarId, Value<'static>)>,
-    tracked: Vec<(u8, Tracked)>,
-}
-
-impl SessionVars {
-    /// The same under another configuration, which has `after` for variables where this one had `before`. What it does not
-    /// know is forgotten.
-    pub fn renamed(mut self, before: &[String], after: &[String]) -> Self {
-        if before == after {
-            return self;
-        }
-        self.vars.retain_mut(|(id, _)| {
-            let name = before.get(usize::from(id.index));
-            let known = name.and_then(|name| after.iter().position(|known| known == name));
-            let index = known.and_then(|index| u16::try_from(index).ok());
-            id.index = index.unwrap_or_default();
-            index.is_some()
-        });
-        self
-    }
-
-    /// The entries that the connection follows.
-    pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
-        self.tracked.iter().map(|(_, tracked)| tracked)
-    }
-}
-
 /// What is remembered between rules: variables and tracked entries. Of a connection's, what lives longer than a request
 /// is kept by [`State::next`].
 #[derive(Debug, Default)]
@@ -574,6 +546,12 @@ impl State {
             && self.written.borrow().is_empty()
             && self.tracked.is_empty()
             && self.captured.is_none()
+    }
+
+    /// The request is with the server, or answered: its variables are forgotten.
+    pub fn end_request(&mut self) {
+        self.settle();
+        self.vars.retain(|(var, _)| var.scope != Scope::Request);
     }
 
     /// The request is over.

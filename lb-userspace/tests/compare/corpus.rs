@@ -227,5 +227,5 @@ macro_rules! groups {
 
 groups!(
     routing, tls, headers, limits, answers, logging, balancing, sticky, timing, checks, tcp,
-    syntax, lives
+    syntax, lives, snippets
 );

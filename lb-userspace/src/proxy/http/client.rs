@@ -311,7 +311,9 @@ impl Client {
             .backend()
             .and_then(|backend| backend.config.errorfiles.page(code))
             .or_else(|| self.frontend().config.errorfiles.page(code));
-        page.map_or_else(|| Answer::standard(status), Answer::from)
+        let mut answer = page.map_or_else(|| Answer::standard(status), Answer::from);
+        answer.meant = Some(status);
+        answer
     }
 
     /// `n` bytes came from the client.

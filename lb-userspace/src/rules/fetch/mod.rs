@@ -117,8 +117,8 @@ pub enum Fetch {
     CookieCount(String),
     /// `status`.
     Status,
-    /// `var`.
-    Var(Var),
+    /// `var`, and what there is without a value.
+    Var(Var, Option<Value<'static>>),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -440,7 +440,9 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(var) => var.get(scene.state)?,
+            Self::Var(var, otherwise) => var
+                .get(scene.state)
+                .or_else(|| otherwise.as_ref().map(Value::borrowed))?,
             Self::Counter {
                 of,
                 data,

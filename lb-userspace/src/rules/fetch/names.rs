@@ -332,7 +332,9 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
         "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
         "var" => {
             let id = registry.var(call.need(0, "a variable's name")?)?;
-            return Ok((Fetch::Var(id), 1));
+            let otherwise = call.args.get(1);
+            let otherwise = otherwise.map(|text| Value::Str(text.clone().into_bytes().into()));
+            return Ok((Fetch::Var(id, otherwise), 2));
         }
         "rand" => {
             let range = call.number(0)?.unwrap_or(1 << 32).clamp(1, u32::MAX.into());

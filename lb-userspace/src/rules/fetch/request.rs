@@ -84,10 +84,13 @@ pub(super) fn cookies<'a>(
             Side::Request => usize::MAX,
             Side::Response => 1,
         };
+        let end = line.as_bytes().as_ptr_range().end;
         Pairs::new(line.as_bytes())
             .take(pairs)
             .filter(move |pair| pair.name == name.as_bytes())
             .filter_map(|pair| pair.value)
+            // What has no value at a field's very end is no cookie to HAProxy.
+            .filter(move |value| !value.is_empty() || value.as_ptr() != end)
     })
 }
 

@@ -47,7 +47,17 @@ pub(in crate::proxy) fn fact(
             let usable = usable(backend).max(1);
             (queued(backend) + usable - 1) / usable
         }
-        Fact::Slots(b) | Fact::BackendFree(b) => {
+        Fact::Slots(b) => {
+            let backend = backend_of(b.as_ref())?;
+            let up = backend.servers.iter().filter(|server| server.is_eligible());
+            // The same where a queue has none.
+            let slots = up.map(|server| {
+                let room = i64::from(server.config.max_queue?) - i64::from(server.queue.len());
+                Some(free(server)? + room.max(0))
+            });
+            slots.sum::<Option<i64>>().unwrap_or(-1)
+        }
+        Fact::BackendFree(b) => {
             let backend = backend_of(b.as_ref())?;
             // HAProxy says -1 where a server has no limit, since nothing can be told then.
             let free = backend
@@ -188,8 +198,9 @@ pub(in crate::proxy) fn name_part<'s>(
 /// Servers that new requests may go to.
 fn usable(backend: &Backend) -> i64 {
     let count = match backend.servers_up() {
-        // Of the spares one is used at a time.
-        (0, spares) => spares.min(1),
+        // Of the spares one is used at a time, unless all are.
+        (0, spares) if !backend.config.connections.all_backups => spares.min(1),
+        (0, spares) => spares,
         (count, _) => count,
     };
     i64::try_from(count).unwrap_or(i64::MAX)

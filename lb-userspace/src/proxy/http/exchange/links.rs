@@ -14,7 +14,7 @@ use crate::{
 
 impl Surroundings<'_> {
     /// Asks the exchange, whoever has it.
-    fn of_exchange<T>(&self, ask: impl FnOnce(&Exchange) -> T) -> T {
+    pub(super) fn of_exchange<T>(&self, ask: impl FnOnce(&Exchange) -> T) -> T {
         match self.exchange {
             Some(exchange) => ask(exchange),
             None => ask(&self.client.exchange()),

@@ -187,6 +187,7 @@ pub(super) fn respond(
         return Ok(fields);
     }
     let mut memory = Memory::of(client);
+    memory.remembered.state.end_request();
     let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
@@ -245,6 +246,7 @@ pub(super) fn after(client: &Client, head: &mut response::Parts) {
         return;
     }
     let mut memory = Memory::of(client);
+    memory.remembered.state.end_request();
     let Remembered {
         state,
         id,
@@ -497,6 +499,7 @@ impl Way<'_> {
             Some(reply) => client.reply(*reply),
             None => client.answer(denial.status),
         };
+        answer.meant = Some(denial.status);
         if let Some((name, value)) = denial.header {
             answer.headers.insert(name, value);
         }
@@ -564,14 +567,10 @@ impl World for Surroundings<'_> {
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {
-        let name = |exchange: &Exchange| {
+        self.of_exchange(|exchange| {
             let server = exchange.server()?;
             Some(Cow::Owned(server.name.as_bytes().to_vec()))
-        };
-        match self.exchange {
-            Some(exchange) => name(exchange),
-            None => name(&self.client.exchange()),
-        }
+        })
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
@@ -579,10 +578,7 @@ impl World for Surroundings<'_> {
     }
 
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
-        match self.exchange {
-            Some(exchange) => exchange.request.clone(),
-            None => self.client.exchange().request.clone(),
-        }
+        self.of_exchange(|exchange| exchange.request.clone())
     }
 
     fn request_number(&self) -> u64 {
