@@ -2,22 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderName, header::HOST};
-
 use super::{
     answers::status,
     capture,
     decode::Decoder,
-    deleted, logging, patience,
+    fields::header_name,
+    logging, patience,
     source::{Span, Spanned},
     table::Table,
     tree::{Entry, Kind, Node},
     units::{self, Problem},
 };
-use crate::rules::{
-    Change, Data, Edit, Normalizer, Regex, Side, TRACKED, Template, Unless, action::HeaderOp,
-    is_framing,
-};
+use crate::rules::{Change, Data, Edit, Normalizer, Only, Regex, Side, TRACKED, Template};
 
 /// Most places of an array of counters: HAProxy's.
 pub(super) const MOST_PLACES: u8 = 100;
@@ -119,14 +115,21 @@ fn remembered(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: &str) -> Vec<(S
     {
         for var in vars.entries() {
             let value = d.template(&var.value, "the variable");
-            let mut words = var.key.split(',');
-            let name = words.next().unwrap_or_default();
+            let (name, conditions) = match var.key.split_once(',') {
+                Some((name, conditions)) => (name, conditions),
+                None => (var.key.as_str(), ""),
+            };
             let id = variable(d, name, var.key_span);
-            let unless = words.map(Unless::parse).collect::<Result<Vec<_>, _>>();
-            let unless = unless.map_err(|problem| d.wrong(var.key_span, problem));
-            let set = id.zip(value).zip(unless.ok());
+            let only = match Only::parse(conditions) {
+                Ok(only) => only,
+                Err(problem) => {
+                    d.wrong(var.key_span, problem);
+                    continue;
+                }
+            };
             found.extend(
-                set.map(|((id, value), unless)| (var.key_span, Edit::SetVar(id, value, unless))),
+                id.zip(value)
+                    .map(|(id, value)| (var.key_span, Edit::SetVar(id, only, value))),
             );
         }
     }
@@ -349,7 +352,7 @@ fn set_status(d: &mut Decoder<'_>, entry: &Entry) -> Option<Edit> {
 }
 
 /// `{ regex: …, with: … }`
-fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(Regex, Template)> {
+pub(super) fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(Regex, Template)> {
     let mut table = d.table(node, node.span, what)?;
     let pattern = match table.take("regex") {
         Some(e) => d
@@ -387,116 +390,6 @@ fn pair(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<(Regex, Template
         &[("match", "it is `regex`"), ("replace", "it is `with`")],
     );
     pattern.zip(by)
-}
-
-/// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`: those of the message that the mapping is
-/// about, and those that say `response`.
-pub(super) fn headers(d: &mut Decoder<'_>, table: &mut Table<'_>) -> (Vec<Edit>, Vec<Edit>) {
-    let mut found: [Vec<(Span, Edit)>; 2] = [Vec::new(), Vec::new()];
-    let entries = [
-        table.take("set_header"),
-        table.take("add_header"),
-        table.take("del_header"),
-        table.take("replace_header"),
-        table.take("replace_value"),
-    ];
-    for e in entries.into_iter().flatten() {
-        let sides = sides(e);
-        match sides {
-            Some((request, response)) => {
-                for (index, part) in [request, response].into_iter().enumerate() {
-                    if let Some(part) = part {
-                        found[index].extend(header_edits(d, &e.key, &part.value, e.key_span));
-                    }
-                }
-            }
-            None => found[0].extend(header_edits(d, &e.key, &e.value, e.key_span)),
-        }
-    }
-    found
-        .iter_mut()
-        .for_each(|edits| edits.sort_by_key(|(span, _)| *span));
-    let [request, response] = found;
-    let bare = |edits: Vec<(Span, Edit)>| edits.into_iter().map(|(_, edit)| edit).collect();
-    (bare(request), bare(response))
-}
-
-/// The parts of `{ request: …, response: … }`, if it is that.
-fn sides(entry: &Entry) -> Option<(Option<&Entry>, Option<&Entry>)> {
-    let Kind::Mapping(entries) = &entry.value.kind else {
-        return None;
-    };
-    let is_side = |e: &Entry| {
-        matches!(e.key.as_str(), "request" | "response") && !matches!(e.value.kind, Kind::Scalar(_))
-            || matches!(e.key.as_str(), "request" | "response") && entry.key == "del_header"
-    };
-    if entries.is_empty() || !entries.iter().all(is_side) {
-        return None;
-    }
-    let part = |side: &str| entries.iter().find(|e| e.key == side);
-    Some((part("request"), part("response")))
-}
-
-fn header_edits(
-    d: &mut Decoder<'_>,
-    key: &str,
-    node: &std::rc::Rc<Node>,
-    place: Span,
-) -> Vec<(Span, Edit)> {
-    let mut found = Vec::new();
-    if key == "del_header" {
-        return deleted::edits(d, node);
-    }
-    let Some(table) = d.table(node, place, format!("`{key}`")) else {
-        return found;
-    };
-    if table.entries().is_empty() {
-        d.error(
-            place,
-            format!("`{key}` names no header field"),
-            "write `{ NAME: VALUE }`",
-        );
-    }
-    for e in table.entries() {
-        let name = header_name(d, &e.key, e.key_span);
-        if key == "add_header" && name == Some(HOST) {
-            let message = "a request has one Host";
-            d.error(e.key_span, message, "write `set_header`, which replaces it");
-        }
-        let what = format!("`{}`", e.key);
-        let operation = match key {
-            "set_header" => d.template(&e.value, &what).map(HeaderOp::Set),
-            "add_header" => d.template(&e.value, &what).map(HeaderOp::Add),
-            _ => pair(d, &e.value, &what).map(|(regex, by)| HeaderOp::Replace {
-                regex,
-                by,
-                whole: key == "replace_header",
-            }),
-        };
-        found.extend(
-            name.zip(operation)
-                .map(|(name, op)| (e.key_span, Edit::Header(name, op))),
-        );
-    }
-    found
-}
-
-/// A field's name, of those that are not ours alone.
-pub(super) fn header_name(d: &mut Decoder<'_>, text: &str, span: Span) -> Option<HeaderName> {
-    match HeaderName::from_bytes(text.as_bytes()) {
-        Ok(name) if is_framing(&name) => {
-            let message =
-                format!("`{text}` says where a message ends or what becomes of its connection");
-            d.error(span, message, "leave it to the balancer");
-            None
-        }
-        Ok(name) => Some(name),
-        Err(_) => {
-            let message = format!("`{text}` cannot be a header field's name");
-            d.error(span, message, "write letters, digits and `-`");
-            None
-        }
-    }
 }
 
 fn variable(d: &mut Decoder<'_>, name: &str, span: Span) -> Option<crate::rules::Var> {

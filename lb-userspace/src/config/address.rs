@@ -157,7 +157,7 @@ pub(super) fn prefix(text: &str) -> Result<Prefix, Problem> {
 }
 
 /// The first address of a prefix.
-fn first_of(address: IpAddr, length: u8) -> IpAddr {
+pub(super) fn first_of(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(ip) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);

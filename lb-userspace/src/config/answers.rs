@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
-    actions::header_name,
     decode::Decoder,
     errorfiles,
+    fields::header_name,
     source::Span,
     table::Table,
     tree::{Entry, Kind, Node},

@@ -63,7 +63,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     let log = logging::of_proxy(d, &mut table);
     let forwarding = forwarding::decode(d, &mut table);
     let timeouts = timeouts::decode(d, table.take("timeouts"), Owner::Backend);
-    let proxy = defaults::proxy(d, &mut table);
+    let proxy = defaults::proxy(d, &mut table, Owner::Backend);
     stick_table::decode(d, &mut table, &name.value);
     conditions::acls(d, &mut table);
     let sticks = stick::decode(d, &mut table, &name.value);
@@ -226,6 +226,7 @@ pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
 
 /// Keys that a server has and that `default_server` may give.
 fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
+    let tls = table.take("tls");
     ServerKeys {
         weight: table
             .take("weight")
@@ -270,7 +271,8 @@ fn server_keys(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ServerKeys {
                 .map(|protocol| Spanned::new(protocol, e.key_span))
         }),
         on_marked_down: on_marked_down(d, table),
-        tls: table.take("tls").and_then(|e| tls::server(d, e)),
+        server_name: tls.map(|e| tls::server_name_of_client(d, e)),
+        tls: tls.and_then(|e| tls::server(d, e)),
         send_proxy: table
             .take("send_proxy")
             .and_then(|e| introduction::send_proxy(d, e)),

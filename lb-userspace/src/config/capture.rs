@@ -1,8 +1,8 @@
 //! `capture:` of a frontend: what of messages is kept for the log; and the rules that keep more.
 
 use super::{
-    actions::header_name,
     decode::Decoder,
+    fields::header_name,
     source::Spanned,
     table::Table,
     tree::{Entry, Node},

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use http::HeaderName;
 
 use super::{
-    actions, address, cookie,
+    address, cookie,
     decode::Decoder,
+    fields,
     model::{ConnectionMode, Connections, Mode},
     source::Spanned,
     table::Table,
@@ -72,7 +73,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsD
         }),
         name_header: table.take("send_name_header").and_then(|e| {
             let name = d.text(&e.value, "`send_name_header`")?;
-            let name = actions::header_name(d, &name, e.value.span)?;
+            let name = fields::header_name(d, &name, e.value.span)?;
             Some(Spanned::new(name, e.key_span))
         }),
         source: source(d, table),

@@ -42,6 +42,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cooki
             ("insert", CookieMode::Insert),
             ("rewrite", CookieMode::Rewrite),
             ("prefix", CookieMode::Prefix),
+            ("passive", CookieMode::Passive),
         ];
         d.choice(&e.value, "`mode`", &modes, &[])
     });
@@ -125,7 +126,7 @@ fn flag(d: &mut Decoder<'_>, e: Option<&Entry>, mode: Option<CookieMode>, too: b
     let on = d
         .boolean(&e.value, &format!("`{}`", e.key))
         .unwrap_or(false);
-    if on && (!too || mode == Some(CookieMode::Rewrite)) {
+    if on && (!too || matches!(mode, Some(CookieMode::Rewrite | CookieMode::Passive))) {
         inserted(d, e, mode);
     }
     on

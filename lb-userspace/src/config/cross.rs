@@ -138,6 +138,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     let of_fields = captures.cookie.is_some()
         || (captures.request.iter().chain(&captures.response)).any(|slot| slot.header.is_some());
     let captures_span = frontend.captures_span.filter(|_| of_fields);
+    let http = frontend.http.places().map(|(span, key)| (Some(span), key));
     for (span, key) in [
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
         (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
@@ -148,7 +149,10 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         ),
         (frontend.monitor.as_ref().map(|m| m.span), "monitor"),
         (frontend.stats.as_ref().map(|s| s.span), "stats"),
-    ] {
+    ]
+    .into_iter()
+    .chain(http)
+    {
         if let Some(span) = span {
             let message = format!("`{key}` has no effect in mode tcp");
             found.push(Diagnostic::error(span, message).mend(mend));
@@ -164,25 +168,30 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
                 .mend("write `log_format: tcp`"),
         );
     }
-    if let Some(format) = &frontend.log_format
-        && let AccessLog::Custom(line) = &format.value
-        && line.wants.samples
-    {
+    let of_session = match &frontend.log_format {
+        Some(Spanned {
+            value: AccessLog::Custom(line),
+            span,
+        }) => Some(("log_format", line, span)),
+        _ => None,
+    };
+    let structured = frontend.log_format_sd.as_ref();
+    let structured = structured.map(|line| ("log_format_sd", &line.value, &line.span));
+    let lines = of_session.into_iter().chain(structured);
+    for (key, line, span) in lines.filter(|(_, line, _)| line.wants.samples) {
         let udp = |bind: &Spanned<Bind>| bind.value.transport == Transport::Udp;
         let message = if frontend.binds.iter().any(udp) {
-            "expressions in `log_format` are not asked of datagrams"
+            format!("expressions in `{key}` are not asked of datagrams")
         } else if line
             .samples()
             .any(|expr| expr.needs_request() || expr.needs_response())
         {
-            "`log_format` asks for requests, and there are none in mode tcp"
+            format!("`{key}` asks for requests, and there are none in mode tcp")
         } else {
-            ""
+            continue;
         };
-        if !message.is_empty() {
-            let mend = "write HAProxy's variables alone, such as `%ci` and `%fp`";
-            found.push(Diagnostic::error(format.span, message).mend(mend));
-        }
+        let mend = "write HAProxy's variables alone, such as `%ci` and `%fp`";
+        found.push(Diagnostic::error(*span, message).mend(mend));
     }
     for (set, key) in [
         (frontend.timeouts.http_request, "http_request"),
@@ -290,15 +299,18 @@ fn backend_keys(backend: &BackendDraft, draft: &Draft, broken: bool, found: &mut
         for frontend in users(name, draft) {
             inspect::datagrams(frontend, Some(backend), found);
         }
-        if let Some(rule) = backend.rules.first() {
-            let message = format!("rules of a backend need mode http, `{name}` is in mode tcp");
-            let mend = "write `mode: http`, or remove them";
+        if let Some(rule) = backend.rules.iter().find(|rule| !rule.rule.names_servers()) {
+            let message = format!(
+                "rules of a backend in mode tcp are `use_server` by what a connection is and brings, and `{name}` is in mode tcp"
+            );
+            let mend = "write `mode: http`, or remove it";
             found.push(Diagnostic::error(rule.span, message).mend(mend));
         }
         let mode = own
             .connection_mode
             .map(|mode| (mode.span, "connection_mode"));
-        for (span, key) in own.connections.of_requests().chain(mode) {
+        let http = own.http.places();
+        for (span, key) in own.connections.of_requests().chain(mode).chain(http) {
             let message = format!("`{key}` has no effect in mode tcp");
             found.push(Diagnostic::error(span, message).mend("remove it"));
         }

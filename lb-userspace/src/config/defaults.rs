@@ -4,7 +4,7 @@ use super::{
     accepting, backend, balance, connections, cookie,
     decode::Decoder,
     draft::{DefaultsDraft, ProxyDraft},
-    errorfiles, forwarding, frontend, health, log_format, logging,
+    errorfiles, forwarding, frontend, health, http_options, log_format, logging,
     model::{Forward, Overflow},
     retry_on,
     source::Spanned,
@@ -29,12 +29,13 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
         accepting: accepting::decode(d, &mut table),
         log_format: log_format::decode(d, &mut table),
         error_log_format: log_format::of_errors(d, &mut table),
+        log_format_sd: log_format::structured(d, &mut table),
         log_options: logging::of_sessions(d, &mut table),
         forwarding: forwarding::decode(d, &mut table),
         trust: forwarding::trust(d, &mut table),
         timeouts: timeouts::decode(d, table.take("timeouts"), Owner::Defaults),
         errorfiles: errorfiles::decode(d, &mut table),
-        proxy: proxy(d, &mut table),
+        proxy: proxy(d, &mut table, Owner::Defaults),
     };
     d.default_check = table.take("health_check").cloned();
     table.finish(
@@ -53,7 +54,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>) -> DefaultsDraf
 }
 
 /// Keys that a backend has and that `defaults` may give.
-pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
+pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>, owner: Owner) -> ProxyDraft {
     let (cookie, health_check) = (table.take("cookie"), table.take("health_check"));
     ProxyDraft {
         cookie_written: cookie.is_some(),
@@ -88,6 +89,7 @@ pub(super) fn proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ProxyDraft {
         on_marked_down: backend::on_marked_down(d, table),
         connection_mode: connections::mode(d, table),
         connections: connections::decode(d, table),
+        http: http_options::decode(d, table, owner),
         default_server: table
             .take("default_server")
             .map_or_else(Default::default, |e| backend::default_server(d, e)),

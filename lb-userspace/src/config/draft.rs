@@ -7,12 +7,13 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     connections::ConnectionsDraft,
     forwarding::{ForwardingDraft, TrustDraft},
+    http_options::HttpOptionsDraft,
     logging::{LogDraft, LogFiles},
     model::{
-        Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ConnectionMode, Cookie,
-        ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck, InitAddr, Inspect, Metrics,
-        Mode, Monitor, OnMarkedDown, Overflow, Protocol, ProxyOptions, ProxyVersion, Resolve,
-        RetryOn, Shows, Stats, StatsAdmin, UniqueId,
+        Accepting, AccessLog, Address, Balance, BalanceArguments, Bind, ComputedName,
+        ConnectionMode, Cookie, ErrorFiles, Forward, Global, HashType, Hashing, HealthCheck,
+        InitAddr, Inspect, LogLine, Metrics, Mode, Monitor, OnMarkedDown, Overflow, Protocol,
+        ProxyOptions, ProxyVersion, Resolve, RetryOn, Shows, Stats, StatsAdmin, UniqueId,
     },
     source::{Span, Spanned},
     tls::Wanted,
@@ -63,6 +64,7 @@ pub(super) struct DefaultsDraft {
     pub(super) accepting: Accepting,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
+    pub(super) log_format_sd: Option<Spanned<Arc<LogLine>>>,
     pub(super) log_options: LogDraft,
     pub(super) forwarding: ForwardingDraft,
     pub(super) trust: TrustDraft,
@@ -94,6 +96,7 @@ pub(super) struct ProxyDraft {
     pub(super) on_marked_down: Option<OnMarkedDown>,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) connections: ConnectionsDraft,
+    pub(super) http: HttpOptionsDraft,
     /// What its servers have unless they say otherwise.
     pub(super) default_server: ServerKeys,
 }
@@ -144,9 +147,11 @@ pub(super) struct FrontendDraft {
     pub(super) trust: TrustDraft,
     pub(super) log_format: Option<Spanned<AccessLog>>,
     pub(super) error_log_format: Option<Spanned<AccessLog>>,
+    pub(super) log_format_sd: Option<Spanned<Arc<LogLine>>>,
     pub(super) log_options: LogDraft,
     pub(super) errorfiles: Option<Spanned<ErrorFiles>>,
     pub(super) unique_id: Option<Spanned<UniqueId>>,
+    pub(super) http: HttpOptionsDraft,
     pub(super) connection_mode: Option<Spanned<ConnectionMode>>,
     pub(super) monitor: Option<Spanned<Monitor>>,
     pub(super) stats: Option<Spanned<Stats>>,
@@ -217,6 +222,8 @@ pub(super) struct ServerKeys {
     pub(super) on_marked_down: Option<OnMarkedDown>,
     /// The inner `None` is `false`.
     pub(super) tls: Option<Spanned<Option<ServerOptions>>>,
+    /// What `sni` of that `tls` asks, if it asks anything but the host.
+    pub(super) server_name: Option<Option<ComputedName>>,
     /// The inner `None` is `false`.
     pub(super) send_proxy: Option<Spanned<Option<ProxyVersion>>>,
     pub(super) proxy_options: Option<Spanned<ProxyOptions>>,
@@ -244,6 +251,7 @@ impl ServerKeys {
             protocol: self.protocol.or(other.protocol),
             on_marked_down: self.on_marked_down.or(other.on_marked_down),
             tls: self.tls.or(other.tls),
+            server_name: self.server_name.or(other.server_name),
             send_proxy: self.send_proxy.or(other.send_proxy),
             proxy_options: self.proxy_options.or(other.proxy_options),
             agent_check: self.agent_check.or(other.agent_check),

@@ -1,5 +1,7 @@
 //! `errorfiles:`: pages of one's own for the answers that the balancer gives by itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -14,11 +16,11 @@ use super::{
     table::Table,
     tree::{Entry, Kind, Node},
 };
-use crate::rules::is_framing;
+use crate::rules::{Template, is_framing, reason};
 
-/// Pages by the status that they stand for.
+/// Pages by the status that they stand for; `None` is the usual one.
 #[derive(Debug, Clone, Default)]
-pub struct ErrorFiles(Vec<(u16, Page)>);
+pub struct ErrorFiles(Vec<(u16, Option<Page>)>);
 
 /// A page.
 #[derive(Debug, Clone)]
@@ -33,15 +35,30 @@ pub struct Page {
     pub body: Bytes,
     /// There is none: the connection ends without an answer.
     pub silent: bool,
+    /// What of it is made anew each time.
+    pub filled: Option<Arc<Filled>>,
+}
+
+/// What of a page has expressions in it.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// Fields.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// Its body, in place of the other, and what that is.
+    pub body: Option<(Template, HeaderValue)>,
 }
 
 impl ErrorFiles {
-    /// The page for a status.
-    pub fn page(&self, status: u16) -> Option<&Page> {
-        self.0
-            .iter()
-            .find(|(of, _)| *of == status)
-            .map(|(_, page)| page)
+    /// The page for a status, if anything is said of it: `None` is the usual one.
+    pub fn page(&self, status: u16) -> Option<Option<&Page>> {
+        let found = self.0.iter().find(|(of, _)| *of == status);
+        found.map(|(_, page)| page.as_ref())
+    }
+
+    /// Whether any of them has expressions in it.
+    pub fn any_filled(&self) -> bool {
+        let mut pages = self.0.iter().filter_map(|(_, page)| page.as_ref());
+        pages.any(|page| page.filled.is_some())
     }
 
     /// What is written, if it is, and what `defaults` says for other statuses.
@@ -72,7 +89,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spann
     Some(Spanned::new(ErrorFiles(pages), e.key_span))
 }
 
-fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
+fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Option<Page>)> {
     let status = entry
         .key
         .parse::<u16>()
@@ -85,18 +102,22 @@ fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Page)> {
     };
     if let Kind::Mapping(_) = &entry.value.kind {
         let table = d.table(&entry.value, entry.key_span, format!("`{}`", entry.key))?;
-        let page = match table
-            .entries()
-            .iter()
-            .any(|e| matches!(e.key.as_str(), "body" | "file"))
-        {
+        let page = match table.entries().iter().any(|e| {
+            matches!(
+                e.key.as_str(),
+                "body" | "file" | "template" | "template_file"
+            )
+        }) {
             true => written(d, status, table),
             false => elsewhere(d, table),
         };
-        return Some((status, page?));
+        return Some((status, Some(page?)));
+    }
+    if matches!(&entry.value.kind, Kind::Scalar(text) if text.plain && text.text == "false") {
+        return Some((status, None));
     }
     let what = format!("`{status}`");
-    Some((status, file(d, status, &entry.value, &what)?))
+    Some((status, Some(file(d, status, &entry.value, &what)?)))
 }
 
 /// A file that is the page for a status; `what` is its key.
@@ -114,6 +135,7 @@ pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node, what: &str) ->
                 headers,
                 silent: bytes.is_empty(),
                 body: bytes,
+                filled: None,
             })
         }
     };
@@ -162,28 +184,47 @@ fn elsewhere(d: &mut Decoder<'_>, mut table: Table<'_>) -> Option<Page> {
         headers,
         body: Bytes::new(),
         silent: false,
+        filled: None,
     })
 }
 
-/// `{ body: TEXT, content_type: text/html, headers: { NAME: VALUE } }`, or with `file` for `body`: as it stands there.
+/// `{ body: TEXT, content_type: text/html, headers: { NAME: VALUE } }`, or with `file` for `body`: as it stands there; or with
+/// `template` or `template_file`, in which there are expressions.
 fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Page> {
     let mut headers = HeaderMap::new();
     let mut good = true;
-    let (body, file) = (table.take("body"), table.take("file"));
-    if let (Some(_), Some(file)) = (body, file) {
-        let message = "`file` beside `body`: a page is one or the other";
-        d.error(file.key_span, message, "remove one of them");
+    let bodies = ["body", "file", "template", "template_file"].map(|key| table.take(key));
+    let mut bodies = bodies.into_iter().flatten();
+    let body = bodies.next();
+    if let (Some(body), Some(second)) = (body, bodies.next()) {
+        let (key, other) = (&second.key, &body.key);
+        let message = format!("`{key}` beside `{other}`: a page is one or the other");
+        d.error(second.key_span, message, "remove one of them");
         good = false;
     }
     let mut kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    let body = match (body, file) {
-        (Some(e), _) => Bytes::from(d.text(&e.value, "`body`")?),
-        (None, Some(e)) => {
-            let path = d.path(&e.value, "`file`")?;
-            kind = HeaderValue::from_static(type_of(&path));
-            read(d, &path, e.value.span)?
+    let mut filled = Filled::default();
+    let mut template = None;
+    let body = match body {
+        None => Bytes::new(),
+        Some(e) if e.key == "body" => Bytes::from(d.text(&e.value, "`body`")?),
+        Some(e) if e.key == "template" => {
+            template = Some(d.template(&e.value, "`template`")?);
+            Bytes::new()
         }
-        (None, None) => Bytes::new(),
+        Some(e) => {
+            let path = d.path(&e.value, &format!("`{}`", e.key))?;
+            kind = HeaderValue::from_static(type_of(&path));
+            let bytes = read(d, &path, e.value.span)?;
+            match e.key.as_str() {
+                "file" => bytes,
+                _ => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    template = Some(d.template_of(e.value.span, &text)?);
+                    Bytes::new()
+                }
+            }
+        }
     };
     let field = |d: &mut Decoder<'_>, key: &str, node: &Node| {
         let text = d.line(node, &format!("`{key}`"))?;
@@ -201,9 +242,22 @@ fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Pag
             match name.filter(|name| !is_framing(name)) {
                 Some(name) => {
                     for node in d.one_or_more(&e.value) {
-                        match field(d, &e.key, node) {
-                            Some(value) => _ = headers.append(&name, value),
-                            None => good = false,
+                        let value = d.template(node, &format!("`{}`", e.key));
+                        let literal = value.as_ref().and_then(Template::as_literal);
+                        match literal.map(HeaderValue::from_str) {
+                            Some(Ok(value)) => _ = headers.append(&name, value),
+                            Some(Err(_)) => {
+                                let message =
+                                    format!("`{}` has characters that no header can carry", e.key);
+                                d.error(node.span, message, "write plain text");
+                                good = false;
+                            }
+                            None => {
+                                good &= value.is_some();
+                                filled
+                                    .headers
+                                    .extend(value.map(|value| (name.clone(), value)));
+                            }
                         }
                     }
                 }
@@ -224,14 +278,17 @@ fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Pag
         &[("string", "it is `body`"), ("hdr", "it is `headers`")],
     );
     if !body.is_empty() {
-        headers.insert(CONTENT_TYPE, kind);
+        headers.insert(CONTENT_TYPE, kind.clone());
     }
+    filled.body = template.map(|template| (template, kind));
+    let any = filled.body.is_some() || !filled.headers.is_empty();
     Some(Page {
         status: StatusCode::from_u16(status).ok()?,
-        reason: None,
+        reason: StatusCode::from_u16(status).ok().and_then(reason),
         headers,
         body,
         silent: false,
+        filled: any.then(|| Arc::new(filled)),
     })
     .filter(|_| good)
 }
@@ -268,5 +325,6 @@ fn message(bytes: &Bytes) -> Option<Page> {
         headers,
         body,
         silent: false,
+        filled: None,
     })
 }

@@ -3,10 +3,10 @@
 use http::HeaderName;
 
 use super::{
-    actions::header_name,
     address,
     decode::Decoder,
     diagnostic::Diagnostic,
+    fields::header_name,
     model::{Forwarded, ForwardedFor, Forwarding, Mode, Prefix, Trust},
     source::{Span, Spanned},
     table::Table,

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::{
-    accepting,
-    actions::header_name,
-    address, capture, conditions, connections,
+    accepting, address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles, forwarding, inspect, introduction, log_format, logging,
+    errorfiles,
+    fields::header_name,
+    forwarding, http_options, inspect, introduction, log_format, logging,
     model::{Bind, Mode, Transport, UniqueId},
     monitor, rules, sieve,
     source::Spanned,
@@ -68,10 +68,12 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let trust = forwarding::trust(d, &mut table);
     let log_format = log_format::decode(d, &mut table);
     let error_log_format = log_format::of_errors(d, &mut table);
+    let log_format_sd = log_format::structured(d, &mut table);
     let log_options = logging::of_sessions(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
     let unique_id = unique_id(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
+    let http = http_options::decode(d, &mut table, Owner::Frontend);
     let monitor = monitor::decode(d, &mut table);
     // Whoever monitors is answered.
     let routes = routes || monitor.is_some();
@@ -120,10 +122,12 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         trust,
         log_format,
         error_log_format,
+        log_format_sd,
         log_options,
         errorfiles,
         unique_id,
         connection_mode,
+        http,
         monitor,
         stats,
         routes,

@@ -1,7 +1,7 @@
 //! Addresses and ports between sections: each is bound once, and suits what the kernel does with its connections.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -163,6 +163,24 @@ fn ports(
     }
 }
 
+/// Has what listens on `[::]` leave IPv4 to what listens on `*` at the same port, whichever of them stands first.
+pub(super) fn divide(draft: &mut Draft) {
+    let frontends = draft.frontends.iter_mut().flat_map(|f| &mut f.binds);
+    let mut all: Vec<&mut Spanned<Bind>> = frontends
+        .chain(draft.stats.iter_mut().flat_map(|s| &mut s.binds))
+        .collect();
+    let every_ipv4 = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let place = |bind: &Bind| (bind.address.port(), bind.transport);
+    let taken: HashSet<_> = all
+        .iter()
+        .filter(|bind| bind.value.address.ip() == every_ipv4)
+        .map(|bind| place(&bind.value))
+        .collect();
+    for bind in &mut all {
+        bind.value.both_families &= !taken.contains(&place(&bind.value));
+    }
+}
+
 /// Every listening address once, and none among the ports that full NAT takes.
 pub(super) fn binds(draft: &Draft, found: &mut Vec<Diagnostic>) {
     let frontends = draft.frontends.iter().flat_map(|f| &f.binds);
@@ -181,15 +199,9 @@ pub(super) fn binds(draft: &Draft, found: &mut Vec<Diagnostic>) {
         let same_port = by_port.entry((port, bind.value.transport)).or_default();
         if let Some(first) = same_port
             .iter()
-            .find(|other| conflict(&other.value, &bind.value))
+            .find(|other| other.value.address == bind.value.address)
         {
-            let message = match first.value.address == bind.value.address {
-                true => format!("`{}` is bound twice", bind.value.text),
-                false => format!(
-                    "`{}` and `{}` take the same IPv4 port",
-                    first.value.text, bind.value.text
-                ),
-            };
+            let message = format!("`{}` is bound twice", bind.value.text);
             found.push(
                 Diagnostic::error(bind.span, message)
                     .also(first.span, "the first one is here")
@@ -217,31 +229,5 @@ pub(super) fn binds(draft: &Draft, found: &mut Vec<Diagnostic>) {
             }
             found.push(diagnostic);
         }
-    }
-}
-
-/// `*:80` beside `192.0.2.1:80` is fine: the kernel prefers the exact address.
-fn conflict(a: &Bind, b: &Bind) -> bool {
-    let every_ipv4 = |bind: &Bind| match bind.address.ip() {
-        Some(IpAddr::V4(ip)) => ip.is_unspecified(),
-        Some(IpAddr::V6(_)) => bind.both_families,
-        None => false,
-    };
-    a.address == b.address || (every_ipv4(a) && every_ipv4(b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::address;
-    use super::*;
-
-    #[test]
-    fn wildcards_conflict_with_each_other_only() {
-        let bind = |text: &str| address::bind(text).unwrap();
-        assert!(conflict(&bind("*:80"), &bind("0.0.0.0:80")));
-        assert!(conflict(&bind("*:80"), &bind("[::]:80")));
-        assert!(!conflict(&bind("*:80"), &bind("192.0.2.1:80")));
-        assert!(!conflict(&bind("[::]:80"), &bind("[::1]:80")));
-        assert!(conflict(&bind("[::1]:80"), &bind("[::1]:80")));
     }
 }

@@ -50,17 +50,32 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spann
 
 /// Reads `error_log_format`: a line.
 pub(super) fn of_errors(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<AccessLog>> {
-    let e = table.take("error_log_format")?;
-    let text = d.word(&e.value, "`error_log_format`")?;
+    let line = line(d, table, "error_log_format")?;
+    Some(Spanned::new(AccessLog::Custom(line.value), line.span))
+}
+
+/// Reads `log_format_sd`: the structured data of lines of RFC 5424.
+pub(super) fn structured(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+) -> Option<Spanned<Arc<LogLine>>> {
+    line(d, table, "log_format_sd")
+}
+
+fn line(
+    d: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    key: &'static str,
+) -> Option<Spanned<Arc<LogLine>>> {
+    let e = table.take(key)?;
+    let what = format!("`{key}`");
+    let text = d.word(&e.value, &what)?;
     let read = parse(&text, &mut d.registry);
     d.note(e.value.span);
     match read {
-        Ok(line) => Some(Spanned::new(
-            AccessLog::Custom(Arc::new(line)),
-            e.value.span,
-        )),
+        Ok(line) => Some(Spanned::new(Arc::new(line), e.value.span)),
         Err(problem) => {
-            d.problem(e.value.span, "`error_log_format`", problem);
+            d.problem(e.value.span, &what, problem);
             None
         }
     }

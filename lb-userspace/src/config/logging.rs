@@ -41,8 +41,8 @@ const SHORTEST: usize = 80;
 /// What a frontend, a backend or `defaults` says of its log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogDraft {
-    /// `dontlognull`, `dontlog_normal`, `log_separate_errors`.
-    options: [Option<bool>; 3],
+    /// `dontlognull`, `dontlog_normal`, `log_separate_errors`, `log_asap`.
+    options: [Option<bool>; 4],
     to: Option<Wanted>,
     tag: Option<Arc<str>>,
 }
@@ -69,6 +69,7 @@ pub(super) fn of_sessions(d: &mut Decoder<'_>, table: &mut Table<'_>) -> LogDraf
         table.take("dontlognull"),
         table.take("dontlog_normal"),
         table.take("log_separate_errors"),
+        table.take("log_asap"),
     ]
     .map(|e| e.and_then(|e| d.boolean(&e.value, &format!("`{}`", e.key))));
     LogDraft {
@@ -80,7 +81,7 @@ pub(super) fn of_sessions(d: &mut Decoder<'_>, table: &mut Table<'_>) -> LogDraf
 /// Reads what a backend says: where the changes of its servers' states are told.
 pub(super) fn of_proxy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> LogDraft {
     LogDraft {
-        options: [None; 3],
+        options: [None; 4],
         to: table.take("log").and_then(|e| wanted(d, e)),
         tag: tag(d, table),
     }
@@ -172,6 +173,7 @@ pub(super) fn sessions(
         no_null: of(0),
         no_normal: of(1),
         separate_errors: of(2),
+        asap: of(3),
         off,
         level: None,
         to: log.as_ref().map_or(LogTo::GLOBAL, |log| log.to),

@@ -20,18 +20,19 @@ mod cookie;
 mod cross;
 mod decode;
 mod defaults;
-mod deleted;
 mod diagnostic;
 mod draft;
 mod dynamic_cookie;
 mod errorfiles;
 mod expect;
+mod fields;
 mod forwarding;
 mod frontend;
 mod global;
 pub mod haproxy;
 mod health;
 pub mod host;
+mod http_options;
 mod inspect;
 mod introduction;
 mod limits;
@@ -60,6 +61,7 @@ mod source;
 mod stats;
 mod stick;
 mod stick_table;
+mod suites;
 mod table;
 mod timeouts;
 mod tls;
@@ -71,6 +73,7 @@ mod units;
 mod unix;
 mod users;
 mod variables;
+mod verified;
 
 #[cfg(test)]
 mod tests;
@@ -243,7 +246,7 @@ fn decode(
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
     #[cfg(test)]
     root.iter().for_each(record::root);
-    let draft = match &root {
+    let mut draft = match &root {
         Some(root) => sections(&mut d, root),
         None => {
             if d.diagnostics.is_empty() {
@@ -256,9 +259,10 @@ fn decode(
             None
         }
     };
-    if let Some(draft) = &draft
+    if let Some(draft) = &mut draft
         && parsed.complete
     {
+        listening::divide(draft);
         let broken = d
             .diagnostics
             .iter()

@@ -15,6 +15,7 @@ mod check;
 mod connections;
 mod cookie;
 mod forwarding;
+mod http_options;
 mod inspect;
 mod log_line;
 mod logging;
@@ -24,7 +25,7 @@ mod retry_on;
 mod server;
 
 pub use super::{
-    errorfiles::{ErrorFiles, Page},
+    errorfiles::{ErrorFiles, Filled, Page},
     outline::Outline,
 };
 pub use accepting::Accepting;
@@ -38,13 +39,14 @@ pub use check::{
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
+pub use http_options::{HeaderNames, HttpOptions};
 pub use inspect::Inspect;
-pub use log_line::{Field, LogLine, Piece, Sample, Wants};
+pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
 pub use prefix::Prefix;
 pub use retry_on::{RetryOn, STATUSES};
-pub use server::{OnMarkedDown, Protocol, Server};
+pub use server::{ComputedName, OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{
@@ -236,6 +238,8 @@ pub struct Frontend {
     pub log_format: AccessLog,
     /// The line of what never came to a request or a server.
     pub error_log_format: Option<AccessLog>,
+    /// Structured data of its lines, for targets whose format has any.
+    pub log_format_sd: Option<Arc<LogLine>>,
     /// What is kept of requests and responses for it.
     pub captures: Arc<Captures>,
     /// Which sessions are logged.
@@ -246,6 +250,8 @@ pub struct Frontend {
     pub unique_id: Option<UniqueId>,
     /// Whether connections outlive a request.
     pub connection_mode: ConnectionMode,
+    /// What it makes of its clients.
+    pub http: HttpOptions,
     /// How they are taken.
     pub accepting: Accepting,
     /// A page of its own that says whether it is well.
@@ -270,29 +276,6 @@ pub struct UniqueId {
     pub format: Template,
     /// The field that tells the server.
     pub header: Option<http::HeaderName>,
-}
-
-/// `log_format`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// HAProxy's `option httplog`.
-    Http,
-    /// HAProxy's `option tcplog`.
-    Tcp,
-    /// One JSON object.
-    Json,
-    /// A line of the user's own.
-    Custom(Arc<LogLine>),
-}
-
-impl AccessLog {
-    /// What has to be found out for its lines.
-    pub fn wants(&self) -> Wants {
-        match self {
-            Self::Custom(line) => line.wants,
-            Self::Http | Self::Tcp | Self::Json => Wants::default(),
-        }
-    }
 }
 
 /// One address that a frontend listens on.
@@ -445,6 +428,8 @@ pub struct Backend {
     pub errorfiles: ErrorFiles,
     /// How connections are kept and shared.
     pub connections: Connections,
+    /// What it makes of requests and its servers.
+    pub http: HttpOptions,
     /// Tables that keep clients on their server.
     pub sticks: Vec<Stick>,
     /// Rules of what clients say (mode tcp).

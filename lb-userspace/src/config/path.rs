@@ -24,6 +24,12 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.log_format.wants().samples {
         return Err("the expressions in its log_format need userspace".into());
     }
+    if frontend.wants().samples {
+        return Err("the expressions in its log_format_sd need userspace".into());
+    }
+    if frontend.log_options.asap {
+        return Err("its log_asap needs userspace".into());
+    }
     if frontend.accepting.rate.is_some() {
         return Err("its rate_limit_sessions needs userspace".into());
     }
@@ -69,6 +75,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     }
     if backend.connections.rdp_cookie.is_some() {
         return Err(format!("backend {name} says persist_rdp_cookie"));
+    }
+    if !backend.rules.is_empty() {
+        return Err(format!("backend {name} says use_server"));
     }
     if !backend.sticks.is_empty() {
         return Err(format!("backend {name} says stick"));

@@ -178,6 +178,10 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
         AccessLog::Tcp | AccessLog::Json => false,
     };
     let inherited = inherited.filter(|format| mode == Mode::Http || !of_requests(format));
+    let structured = defaults.log_format_sd.as_ref().map(|line| &line.value);
+    let structured = structured
+        .filter(|line| mode == Mode::Http || !line.samples().any(Expr::needs_request))
+        .cloned();
     Frontend {
         mode,
         binds: draft
@@ -212,6 +216,7 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
             .error_log_format
             .or_else(|| defaults.error_log_format.clone())
             .map(|format| format.value),
+        log_format_sd: draft.log_format_sd.map(|line| line.value).or(structured),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, defaults.errorfiles.as_ref()),
         unique_id: draft
             .unique_id
@@ -222,6 +227,7 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
             .or(defaults.proxy.connection_mode)
             .filter(|_| mode == Mode::Http)
             .map_or_else(Default::default, |mode| mode.value),
+        http: draft.http.resolve(&defaults.proxy.http, mode),
         monitor: draft.monitor.map(|monitor| monitor.value),
         stats: draft.stats.map(|stats| stats.value),
         name: draft.name.value,
@@ -335,6 +341,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, None),
         sticks: draft.sticks.into_iter().map(|stick| stick.value).collect(),
+        http: own.http.resolve(&inherited.http, mode),
         connections: own.connections.resolve(
             &inherited.connections,
             own.connection_mode
@@ -427,6 +434,7 @@ fn server(
             .filter(|_| keys.tls.as_ref().is_some_and(|tls| tls.value.is_none()))
             .map(speaks),
         tls: keys.tls.and_then(|tls| tls.value).map(speaks),
+        server_name: keys.server_name.flatten(),
         send_proxy: keys.send_proxy.and_then(|version| version.value),
         proxy_options: keys
             .proxy_options

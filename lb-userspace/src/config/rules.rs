@@ -8,6 +8,7 @@ use super::{
     actions, answers, conditions,
     decode::Decoder,
     draft::RuleDraft,
+    fields,
     source::Spanned,
     table::Table,
     tree::{Entry, Kind, Node},
@@ -93,14 +94,14 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         let name = d.template(&e.value, "`use_server`");
         rule.edits.extend(name.map(Edit::UseServer));
     }
-    let (headers, of_response) = actions::headers(d, &mut table);
+    let (headers, of_response) = fields::headers(d, &mut table);
     rule.edits.extend(headers);
     if let Some(e) = table.take("request")
         && let Some(mut part) = d.table(&e.value, e.key_span, "`request`")
     {
         rule.edits
             .extend(actions::edits(d, &mut part, Side::Request, owner));
-        rule.edits.extend(actions::headers(d, &mut part).0);
+        rule.edits.extend(fields::headers(d, &mut part).0);
         part.finish(
             d,
             &[],
@@ -226,13 +227,19 @@ fn response(
         part.condition = inner
             .take("if")
             .and_then(|e| conditions::condition(d, &e.value, e.key_span, Side::Response));
+        let wait = inner.take("wait_for_body");
+        part.wait = wait.and_then(|e| wait_for_body(d, e));
         edits.extend(actions::edits(d, &mut inner, Side::Response, owner));
-        edits.extend(actions::headers(d, &mut inner).0);
+        edits.extend(fields::headers(d, &mut inner).0);
         always = inner
             .take("always")
             .and_then(|e| d.boolean(&e.value, "`always`"))
             == Some(true);
         part.end = response_end(d, &mut inner, always);
+        if let Some(e) = wait.filter(|_| always) {
+            let message = "what is done `always` waits for no body";
+            d.error(e.key_span, message, "remove `always`, or `wait_for_body`");
+        }
         if inner.entries().is_empty() {
             d.error(
                 e.key_span,
@@ -251,7 +258,7 @@ fn response(
     }
     part.edits = edits;
     let part = part.finish();
-    let empty = part.edits.is_empty() && part.end.is_none();
+    let empty = part.edits.is_empty() && part.end.is_none() && part.wait.is_none();
     ((!empty).then_some(part), always)
 }
 
@@ -279,6 +286,10 @@ fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Opt
     }
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
+    }
+    if let Some(e) = table.take("silent_drop") {
+        let on = d.boolean(&e.value, "`silent_drop`") == Some(true);
+        found.extend(on.then_some((e.key_span, End::Drop { silent: true })));
     }
     for (span, _) in found.iter().filter(|_| always) {
         d.error(

@@ -61,8 +61,17 @@ pub(super) fn sieve(
         (table.take("accept"), End::Allow),
         (table.take("reject"), End::Drop { silent: false }),
         (table.take("silent_drop"), End::Drop { silent: true }),
+        (table.take("close"), End::Close),
     ] {
         let Some(e) = entry else { continue };
+        if e.key == "close" && stage != Stage::Bytes(Side::Response) {
+            let message = "`close` is for what servers say";
+            d.error(
+                e.key_span,
+                message,
+                "write `reject: true`, or it below `inspect_response`",
+            );
+        }
         match d.boolean(&e.value, &format!("`{}`", e.key)) {
             Some(true) => found.push((e.key_span, end)),
             Some(false) => {

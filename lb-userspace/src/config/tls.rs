@@ -1,18 +1,21 @@
 //! `tls:` of binds and servers.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft},
-    model::{Mode, Transport},
+    model::{ComputedName, Mode, Transport},
     resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
+    suites,
     tree::{Entry, Kind, Node},
+    verified::Verified,
 };
 use crate::tls::{
-    BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
+    BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
+    ServerOptions, Version,
 };
 
 /// What a connection in mode http may agree on by ALPN.
@@ -42,9 +45,11 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         return None;
     }
     let mut table = d.table(&entry.value, entry.key_span, "`tls`")?;
-    let certificates = match table.take("certificates") {
-        Some(e) => certificates(d, e),
-        None => {
+    let lists = table.take("crt_list").map(|e| lists(d, e));
+    let certificates = match (table.take("certificates"), &lists) {
+        (Some(e), _) => certificates(d, e),
+        (None, Some(_)) => Some(Certificates::default()),
+        (None, None) => {
             d.missing(
                 &table,
                 "certificates",
@@ -53,6 +58,8 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             None
         }
     };
+    let strict_sni = table.take("strict_sni");
+    let strict_sni = strict_sni.and_then(|e| d.boolean(&e.value, "`strict_sni`"));
     let ocsp = table
         .take("ocsp")
         .and_then(|e| Some((d.path(&e.value, "`ocsp`")?, e.key_span)));
@@ -74,22 +81,28 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         let auth = d.choice(&e.value, "`client_auth`", &choices, &[])?;
         Some(Spanned::new(auth, e.value.span))
     });
+    let verified = Verified::take(d, &mut table);
+    let policy = suites::policy(d, &mut table);
+    let client_order = table
+        .take("prefer_client_ciphers")
+        .and_then(|e| d.boolean(&e.value, "`prefer_client_ciphers`"));
+    let tickets = suites::tickets(d, &mut table);
     table.finish(
         d,
         &[],
         &[
             ("cert", "it is `certificates: [{ cert: FILE, key: FILE }]`"),
             ("crt", "it is `certificates: FILE-OR-FOLDER`"),
-            (
-                "ciphers",
-                "there is nothing to choose: all suites are AEAD with forward secrecy",
-            ),
+            ("crt-list", "it is `crt_list: FILE`"),
             ("ca", "it is `client_ca`"),
             ("verify", "it is `client_auth: none | optional | required`"),
         ],
     );
     in_order(d, min.as_ref(), max.as_ref());
+    // A line of a list may name its own, or ask where the bind does not.
     match (&client_auth, &client_ca) {
+        _ if lists.is_some() => {}
+        (Some(_), None) if verified.further_ca.is_some() => {}
         (Some(auth), None) if auth.value != ClientAuth::None => d.error(
             auth.span,
             "`client_auth` has no `client_ca` to verify by",
@@ -106,6 +119,18 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
             "remove it, or write `client_auth: required`",
         ),
         _ => {}
+    }
+    let asks = client_auth
+        .as_ref()
+        .is_some_and(|auth| auth.value != ClientAuth::None);
+    if !asks && lists.is_none() {
+        for (key, span) in verified.spans() {
+            d.error(
+                span,
+                format!("`{key}` without `client_auth` has no effect"),
+                "write `client_auth: required` or `optional`",
+            );
+        }
     }
     let certificates = match (certificates?, ocsp) {
         (certificates, None) => certificates,
@@ -133,11 +158,20 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
     };
     let options = BindOptions {
         certificates,
+        lists: lists.unwrap_or_default(),
+        strict_sni: strict_sni.unwrap_or(false),
         alpn,
-        min_version: min.map_or(Version::Tls12, |min| min.value),
-        max_version: max.map_or(Version::Tls13, |max| max.value),
+        policy,
+        client_order: client_order.unwrap_or(false),
+        tickets,
+        min_version: min.map(|min| min.value),
+        max_version: max.map(|max| max.value),
         client_auth: client_auth.map_or(ClientAuth::None, |auth| auth.value),
         client_ca: client_ca.map(|ca| ca.value),
+        ignored: verified.ignored(),
+        client_ca_verify: verified.further_ca.map(|ca| ca.value),
+        no_ca_names: verified.names.is_some_and(|told| !told.value),
+        client_crl: verified.revoked.map(|crl| crl.value),
     };
     if d.diagnostics.len() > before {
         return None;
@@ -184,6 +218,46 @@ fn certificates(d: &mut Decoder<'_>, entry: &Entry) -> Option<Certificates> {
     read.into_iter()
         .collect::<Option<Vec<_>>>()
         .map(Certificates::Files)
+}
+
+/// `crt_list`: a file, several, or mappings that say where what they name is.
+fn lists(d: &mut Decoder<'_>, entry: &Entry) -> Vec<CertificateList> {
+    let nodes = d.one_or_more(&entry.value);
+    if nodes.is_empty() {
+        d.error(
+            entry.value.span,
+            "`crt_list` is empty",
+            "name a file, or remove the key",
+        );
+    }
+    let lists = nodes.iter().filter_map(|node| list(d, node));
+    lists.collect()
+}
+
+fn list(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<CertificateList> {
+    if let Kind::Scalar(_) = &node.kind {
+        return Some(CertificateList {
+            file: d.path(node, "`crt_list`")?,
+            base: None,
+            ca_base: None,
+        });
+    }
+    let mut table = d.table(node, node.span, "`crt_list`")?;
+    let file = match table.take("file") {
+        Some(e) => d.path(&e.value, "`file`"),
+        None => {
+            d.missing(&table, "file", "write `{ file: FILE, base: FOLDER }`");
+            None
+        }
+    };
+    let base = table.take("base").map(|e| d.path(&e.value, "`base`"));
+    let ca_base = table.take("ca_base").map(|e| d.path(&e.value, "`ca_base`"));
+    table.finish(d, &[], &[]);
+    Some(CertificateList {
+        file: file?,
+        base: base.map_or(Some(None), |base| base.map(Some))?,
+        ca_base: ca_base.map_or(Some(None), |base| base.map(Some))?,
+    })
 }
 
 /// `{ cert, key, ocsp }`, or one file that has both.
@@ -294,6 +368,16 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
                 );
             }
         }
+        if let Some(e) = table.take("crl") {
+            options.crl = d.path(&e.value, "`crl`");
+            if !options.verify {
+                d.error(
+                    e.key_span,
+                    "`crl` has no effect: `verify` is none",
+                    "remove one of them",
+                );
+            }
+        }
         if let Some(e) = table.take("sni") {
             options.name = server_name(d, e);
         }
@@ -302,6 +386,13 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         }
         if let Some(e) = table.take("client_cert") {
             options.client_cert = certificate(d, &e.value, "`client_cert`");
+        }
+        options.policy = suites::policy(d, &mut table);
+        if let Some(e) = table.take("tickets") {
+            options.tickets = d.boolean(&e.value, "`tickets`").unwrap_or(true);
+        }
+        if let Some(e) = table.take("resume") {
+            options.resume = d.boolean(&e.value, "`resume`").unwrap_or(true);
         }
         let min = table.take("min_version").and_then(|e| version(d, e));
         let max = table.take("max_version").and_then(|e| version(d, e));
@@ -330,12 +421,28 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
     Some(Spanned::new(Some(options), entry.key_span))
 }
 
+/// The expression that `sni` of a server's `tls` asks for its name, if it is one.
+pub(super) fn server_name_of_client(d: &mut Decoder<'_>, tls: &Entry) -> Option<ComputedName> {
+    let Kind::Mapping(keys) = &tls.value.kind else {
+        return None;
+    };
+    let sni = &keys.iter().find(|e| e.key == "sni")?.value;
+    match &sni.kind {
+        Kind::Scalar(text) if text.text.contains("%[") && text.text != "%[host]" => {
+            let template = d.template(sni, "`sni`").map(Arc::new)?;
+            let text = text.text.clone();
+            Some(ComputedName { text, template })
+        }
+        _ => None,
+    }
+}
+
 fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
     let Some(name) = d.line(&entry.value, "`sni`") else {
         return ServerName::Address;
     };
-    if name == "%[host]" {
-        return ServerName::Host;
+    if name.contains("%[") {
+        return ServerName::OfClient;
     }
     match rustls::pki_types::ServerName::try_from(name.as_str()) {
         Ok(_) => ServerName::Fixed(name.to_ascii_lowercase()),
@@ -343,7 +450,7 @@ fn server_name(d: &mut Decoder<'_>, entry: &Entry) -> ServerName {
             d.error(
                 entry.value.span,
                 format!("`{name}` is no name of a server"),
-                "write a host name, or `\"%[host]\"` for that of the request",
+                "write a host name, or an expression such as `\"%[host]\"`, the request's",
             );
             ServerName::Address
         }

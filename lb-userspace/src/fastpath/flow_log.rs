@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     observe::log::{
-        Active, Cause, Common, Extra, Path, Phase, ServerField, Sink, TcpRecord, Termination,
+        Active, Cause, Common, Extra, Path, Phase, ServerField, Sink, Structured, TcpRecord,
+        Termination,
     },
     topology::{Backend, Frontend, Peer, Topology},
 };
@@ -74,6 +75,7 @@ fn write_one(
     let server_now = topology.server(backend_name, server);
     let of_server = server_now.map_or(0, |server| server.active());
     let is_up = server_now.is_some_and(|server| server.is_up());
+    let structured = frontend.config.log_format_sd.as_deref();
     log.tcp(&TcpRecord {
         common: Common {
             format: &frontend.config.log_format,
@@ -104,7 +106,10 @@ fn write_one(
             redispatched: false,
             server_queue: 0,
             backend_queue: 0,
-            extra: Extra::default(),
+            extra: Extra {
+                structured: structured.map(|line| Structured { line, samples: &[] }),
+                ..Extra::default()
+            },
         },
         path: Path::Kernel,
     });

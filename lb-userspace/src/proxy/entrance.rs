@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::model::{AcceptProxy, Bind, Mode},
-    tls::{Acceptor, Session},
+    tls::Acceptor,
     topology::Peer,
 };
 
@@ -123,14 +123,14 @@ async fn handshake(client: Client, acceptor: &Acceptor) -> Result<Client, Refuse
     let Stream::Plain(stream) = stream else {
         return Err(Refused::Tls(io::Error::other("it is TLS already")));
     };
-    let stream = acceptor
+    let accepted = acceptor
         .accept(stream)
         .await
         .map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Refused::TlsEmpty,
             _ => Refused::Tls(error),
         })?;
-    let session = Session::of(stream.get_ref().1);
-    let stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
+    let session = accepted.session();
+    let stream = Stream::Tls(Box::new(TlsStream::Server(accepted.stream)));
     Ok(client(stream, Rc::new(session)))
 }

@@ -8,10 +8,10 @@ use std::{
 
 use super::{Worker, header::HeaderError, tcp::Around};
 use crate::{
-    config::model::{AccessLog, LogOptions},
+    config::model::{LogLine, LogOptions},
     observe::log::{
         Active, Cause, Common, CookieSeen, CookieSet, Extra, HttpRecord, Level, Phase, ServerField,
-        Termination, entrance_failed,
+        Structured, Termination, entrance_failed,
     },
     rules::{Expr, Fault, Scene, State, Value},
     topology::{Frontend, Peer},
@@ -106,9 +106,11 @@ pub(super) fn log(worker: &Worker, frontend: &Arc<Frontend>, comer: &Comer, refu
         return log.event_of(options.to, level, &line);
     };
     let fault = refused.fault();
-    let samples = samples(worker, frontend, comer, &fault, format);
+    let samples = |line| samples(worker, frontend, comer, &fault, line);
+    let structured = config.log_format_sd.as_deref();
+    let (samples, of_structured) = (samples(format.line()), samples(structured));
     let plan = &worker.shared.http;
-    let wants = format.wants();
+    let wants = config.wants_of(format);
     log.http(&HttpRecord {
         common: Common {
             format,
@@ -139,6 +141,10 @@ pub(super) fn log(worker: &Worker, frontend: &Arc<Frontend>, comer: &Comer, refu
             backend_queue: 0,
             extra: Extra {
                 samples: &samples,
+                structured: structured.map(|line| Structured {
+                    line,
+                    samples: &of_structured,
+                }),
                 handshake: Duration::ZERO,
                 destination: Some(comer.destination),
                 lines: match wants.lines {
@@ -167,9 +173,9 @@ fn samples(
     frontend: &Arc<Frontend>,
     comer: &Comer,
     fault: &Fault,
-    format: &AccessLog,
+    line: Option<&LogLine>,
 ) -> Vec<Option<Value<'static>>> {
-    let AccessLog::Custom(line) = format else {
+    let Some(line) = line.filter(|line| line.wants.samples) else {
         return Vec::new();
     };
     let world = Around {

@@ -6,7 +6,7 @@ use super::{Shared, dispatch::Trace};
 use crate::{
     config::model::LogOptions,
     observe::log::{
-        Active, Cause, Common, Extra, Path, Phase, ServerField, TcpRecord, Termination,
+        Active, Cause, Common, Extra, Path, Phase, ServerField, Structured, TcpRecord, Termination,
     },
     rules::{Captured, LogLevel, Value},
     topology::{Backend, Frontend, Peer, Server},
@@ -44,8 +44,12 @@ pub struct Outcome {
 /// What its line has of expressions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Found<'a> {
+    /// It is not over yet, or would not have been waited for.
+    pub(super) asap: bool,
     /// What those in the line come to.
     pub(super) samples: &'a [Option<Value<'static>>],
+    /// The same of its structured data.
+    pub(super) structured: &'a [Option<Value<'static>>],
     /// What rules kept.
     pub(super) captured: Option<&'a Captured>,
     /// What one says of the line's level.
@@ -113,9 +117,17 @@ impl Session<'_> {
             tls,
             ..
         } = self;
-        let wants = frontend.config.log_format.wants();
+        let wants = frontend.config.wants();
         let extra = Extra {
             samples: found.samples,
+            structured: frontend
+                .config
+                .log_format_sd
+                .as_deref()
+                .map(|line| Structured {
+                    line,
+                    samples: found.structured,
+                }),
             captured: found.captured,
             destination: self.destination,
             server: trace.server.as_ref().map(|server| server.peer()),
@@ -134,6 +146,7 @@ impl Session<'_> {
                 format: &frontend.config.log_format,
                 options: LogOptions {
                     level: found.level,
+                    asap: found.asap,
                     ..frontend.config.log_options
                 },
                 client: self.client,

@@ -15,7 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
-    process::{Unless, Var},
+    process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
     template::Template,
@@ -71,6 +71,20 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing but name a server, by what a connection of mode tcp is or brings.
+    pub fn names_servers(&self) -> bool {
+        let mut known = true;
+        self.each_expr(&mut |expr| known &= expr.is_of_stream());
+        let names = |edit: &Edit| matches!(edit, Edit::UseServer(_));
+        known
+            && self.wait.is_none()
+            && self.gates.is_empty()
+            && self.end.is_none()
+            && self.response.is_none()
+            && self.after.is_none()
+            && self.edits.iter().all(names)
+    }
+
     /// Calls `visit` with each expression in its condition and its edits.
     pub fn each_expr(&self, visit: &mut dyn FnMut(&super::Expr)) {
         let parts = [self.response.as_ref(), self.after.as_ref()];
@@ -109,6 +123,8 @@ pub struct WaitForBody {
 pub struct ResponsePart {
     /// Looked at when the response is there.
     pub condition: Option<Condition>,
+    /// What has to have come of its body first.
+    pub wait: Option<WaitForBody>,
     /// Changes to the response.
     pub edits: Vec<Edit>,
     /// What ends the list: another answer instead, or nothing more.
@@ -158,28 +174,28 @@ pub enum HeaderOp {
     },
 }
 
-/// Names of fields, in lower case.
+/// Which names of header fields `del_header` means, in lower case.
 #[derive(Debug, Clone)]
-pub enum Names {
-    /// Those that begin so.
-    Prefix(String),
-    /// Those that end so.
-    Suffix(String),
-    /// Those that have it somewhere.
-    Part(String),
-    /// Those that it matches.
-    Regex(Regex),
+pub enum FieldNames {
+    /// `"X-*"`
+    Beginning(String),
+    /// `"*-Id"`
+    Ending(String),
+    /// `"*Debug*"`
+    With(String),
+    /// `"/^x-(a|b)$/"`
+    Like(Regex),
 }
 
-impl Names {
+impl FieldNames {
     /// Whether a name is one of them.
     pub fn has(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         match self {
-            Self::Prefix(prefix) => name.starts_with(prefix),
-            Self::Suffix(suffix) => name.ends_with(suffix),
-            Self::Part(part) => name.contains(part),
-            Self::Regex(regex) => regex.is_match(name.as_bytes()),
+            Self::Beginning(text) => name.starts_with(text),
+            Self::Ending(text) => name.ends_with(text),
+            Self::With(text) => name.contains(text),
+            Self::Like(regex) => regex.is_match(name.as_bytes()),
         }
     }
 }
@@ -189,8 +205,8 @@ impl Names {
 pub enum Edit {
     /// `set_header`, `add_header`, `del_header`, `replace_header`, `replace_value`.
     Header(HeaderName, HeaderOp),
-    /// `del_header` of all names of a kind.
-    DeleteHeaders(Names),
+    /// `del_header` of more than one name.
+    DeleteHeaders(FieldNames),
     /// `set_path`.
     SetPath(Template),
     /// `replace_path`.
@@ -219,8 +235,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
-    /// `set_var`, and what may be against it.
-    SetVar(Var, Template, Vec<Unless>),
+    /// `set_var`, perhaps only in some cases.
+    SetVar(Var, Only, Template),
     /// `unset_var`.
     UnsetVar(Var),
     /// `use_server` of a backend: the server of this name, if it can be used.
@@ -313,7 +329,7 @@ impl Edit {
             | Self::SetQuery(t)
             | Self::SetUri(t)
             | Self::SetMethod(t)
-            | Self::SetVar(_, t, _)
+            | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
@@ -378,11 +394,13 @@ pub enum End {
     Return(Box<Return>),
     /// `allow`: of what follows, only what chooses a backend counts.
     Allow,
-    /// `reject`, `silent_drop`: the connection ends without an answer.
+    /// `reject`, `silent_drop`: the connection ends without an answer, or without the server's.
     Drop {
         /// Nor does the client learn that it has ended.
         silent: bool,
     },
+    /// `close` of what a server says first: it says no more, and the client gets what it has said.
+    Close,
 }
 
 impl End {

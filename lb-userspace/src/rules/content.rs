@@ -17,6 +17,8 @@ pub enum Content {
     Wait,
     /// It ends; if it is so, silently.
     Drop(bool),
+    /// The server says no more.
+    Close,
 }
 
 /// The rules of a list that have counted, by their places: none does so twice for one connection.
@@ -54,6 +56,7 @@ impl RuleSet {
             match &rule.end {
                 Some(End::Allow) => return Content::Pass,
                 Some(End::Drop { silent }) => return Content::Drop(*silent),
+                Some(End::Close) => return Content::Close,
                 _ => {}
             }
         }

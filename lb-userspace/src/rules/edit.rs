@@ -11,7 +11,7 @@ use http::{
 use hyper::ext::ReasonPhrase;
 
 use super::{
-    action::{Edit, HeaderOp, Names},
+    action::{Edit, FieldNames, HeaderOp},
     regex::Regex,
     scene::{RequestView, ResponseView, Scene, State, World},
     table::Tracked,
@@ -128,8 +128,11 @@ pub(super) fn response(
         Edit::SetStatus(status, reason) => {
             head.status = *status;
             head.extensions.remove::<ReasonPhrase>();
-            let reason = reason.clone().map(ReasonPhrase::try_from);
-            if let Some(Ok(reason)) = reason {
+            let reason = match reason {
+                Some(own) => ReasonPhrase::try_from(own.clone()).ok(),
+                None => super::reason(*status),
+            };
+            if let Some(reason) = reason {
                 head.extensions.insert(reason);
             }
         }
@@ -191,7 +194,7 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
         }
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetTimeout(_, patience) => patience.value(scene),
-        Edit::SetVar(_, value, _)
+        Edit::SetVar(_, _, value)
         | Edit::SetNumber(_, _, value)
         | Edit::CountBy(_, _, value)
         | Edit::Capture { value, .. } => value.value(scene),
@@ -203,12 +206,11 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
 fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world: &dyn World) {
     match edit {
         // What has no value changes nothing, as in HAProxy.
-        Edit::SetVar(var, _, unless) => {
-            let Some(value) = value else { return };
-            if !unless.iter().any(|one| one.forbids(var, &value, state)) {
-                var.set(state, Some(value));
-            }
+        Edit::SetVar(_, _, _) if value.is_none() => {}
+        Edit::SetVar(var, only, _) if only.allows(var, var.get(state).as_ref(), value.as_ref()) => {
+            var.set(state, value);
         }
+        Edit::SetVar(_, _, _) => {}
         Edit::UnsetVar(var) => var.set(state, None),
         // The first that says so.
         Edit::Persist(force) => {
@@ -313,13 +315,13 @@ fn carry_out(change: Change, name: &HeaderName, headers: &mut HeaderMap) {
     }
 }
 
-fn delete(of: &Names, headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers
+fn delete(names: &FieldNames, headers: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| of.has(name) && !super::is_framing(name))
+        .filter(|name| names.has(name) && !super::is_framing(name))
         .cloned()
         .collect();
-    for name in names {
+    for name in gone {
         headers.remove(name);
     }
 }
@@ -330,7 +332,7 @@ fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A field's value. Control characters, which would end it, are left out.
-pub(super) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
     text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))

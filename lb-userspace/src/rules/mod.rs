@@ -40,6 +40,7 @@ mod normalize;
 mod patience;
 mod problem;
 mod process;
+mod reason;
 mod regex;
 mod registry;
 mod reply;
@@ -59,7 +60,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use http::HeaderName;
 
-pub use action::{Edit, End, LogLevel, Rule};
+pub use action::{Edit, End, FieldNames, LogLevel, Rule};
 pub use auth::Users;
 pub use body::BodySeen;
 pub use capture::{Captured, Captures, CookieSlot, Slot};
@@ -67,6 +68,7 @@ pub use condition::{Condition, Judged, Test};
 pub use content::{Content, Counted};
 pub use convert::Converter;
 pub(crate) use convert::{Digest, avalanche};
+pub(crate) use edit::field_value;
 pub use expr::Expr;
 pub use fetch::{
     Fault, Fetch, Side, credentials, first_value, hello, host_name,
@@ -83,11 +85,12 @@ pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
 pub use problem::Problem;
-pub use process::{Process, Shared, Unless, Var, Variables, out_of_nowhere};
+pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
+pub use reason::reason;
 pub use regex::Regex;
 pub use registry::Registry;
 pub use reply::Reply;
-pub use run::{Denial, Later, Outcome, RuleSet, Verdict};
+pub use run::{Denial, Later, Outcome, Reached, RuleSet, Verdict};
 pub use scene::{
     Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
     VarId, World,

@@ -62,63 +62,78 @@ impl Var {
     }
 }
 
-/// Why a variable is not set: HAProxy's conditions of `set-var`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unless {
-    /// `ifexists`: there is none of that name yet.
-    Missing,
-    /// `ifnotexists`: there is.
-    Existing,
-    /// `ifempty`: the value is not empty.
-    NotEmpty,
-    /// `ifnotempty`: it is.
-    Empty,
-    /// `ifset`: it has no value.
-    NotSet,
-    /// `ifnotset`: it has one.
-    Set,
-    /// `ifgt`: what it has is not greater than the value.
-    NotGreater,
-    /// `iflt`: what it has is not less.
-    NotLess,
-}
+/// In which cases alone a variable is set: HAProxy's conditions of `set-var`, all of which have to hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Only(u8);
 
-impl Unless {
-    /// By HAProxy's names, which say when it is set.
-    pub fn parse(name: &str) -> Result<Self, Problem> {
-        Ok(match name.trim() {
-            "ifexists" => Self::Missing,
-            "ifnotexists" => Self::Existing,
-            "ifempty" => Self::NotEmpty,
-            "ifnotempty" => Self::Empty,
-            "ifset" => Self::NotSet,
-            "ifnotset" => Self::Set,
-            "ifgt" => Self::NotGreater,
-            "iflt" => Self::NotLess,
-            other => {
-                return Err(Problem::new(
-                    format!("`{other}` is no condition of a variable"),
-                    "write ifexists, ifnotexists, ifempty, ifnotempty, ifset, ifnotset, ifgt or iflt",
-                ));
-            }
+impl Only {
+    const EXISTS: u8 = 1;
+    const NOT_EXISTS: u8 = 1 << 1;
+    const EMPTY: u8 = 1 << 2;
+    const NOT_EMPTY: u8 = 1 << 3;
+    const SET: u8 = 1 << 4;
+    const NOT_SET: u8 = 1 << 5;
+    const GREATER: u8 = 1 << 6;
+    const LESS: u8 = 1 << 7;
+
+    /// Reads `ifexists,ifgt`; nothing is no condition.
+    ///
+    /// # Errors
+    /// The word that is none.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let mut words = text.split(',').map(str::trim).filter(|w| !w.is_empty());
+        words.try_fold(Self::default(), |Self(sofar), word| {
+            let bit = match word {
+                "ifexists" => Self::EXISTS,
+                "ifnotexists" => Self::NOT_EXISTS,
+                "ifempty" => Self::EMPTY,
+                "ifnotempty" => Self::NOT_EMPTY,
+                "ifset" => Self::SET,
+                "ifnotset" => Self::NOT_SET,
+                "ifgt" => Self::GREATER,
+                "iflt" => Self::LESS,
+                _ => {
+                    return Err(Problem::new(
+                        format!("`{word}` is no condition of a variable"),
+                        "write `ifexists`, `ifnotexists`, `ifempty`, `ifnotempty`, `ifset`, `ifnotset`, `ifgt` or `iflt`",
+                    ));
+                }
+            };
+            Ok(Self(sofar | bit))
         })
     }
 
-    /// Whether it keeps `value` from becoming that of `var`.
-    pub(super) fn forbids(self, var: &Var, value: &Value<'_>, state: &State) -> bool {
-        let is_empty = || matches!(value, Value::Str(text) | Value::Bin(text) if text.is_empty());
-        let compared = || {
-            let before = var.get(state)?.as_int()?;
-            Some(before.cmp(&value.as_int()?))
-        };
-        match self {
-            Self::Missing | Self::NotSet => var.get(state).is_none(),
-            Self::Existing | Self::Set => var.get(state).is_some(),
-            Self::NotEmpty => !is_empty(),
-            Self::Empty => is_empty(),
-            Self::NotGreater => compared() != Some(Ordering::Greater),
-            Self::NotLess => compared() != Some(Ordering::Less),
+    /// Whether `var`, which is `old`, becomes `new`. Variables of the process exist before they are set, and what are no
+    /// numbers are not compared.
+    pub(super) fn allows(
+        self,
+        var: &Var,
+        old: Option<&Value<'_>>,
+        new: Option<&Value<'_>>,
+    ) -> bool {
+        let Self(conditions) = self;
+        let wanted = |bit: u8| conditions & bit != 0;
+        if conditions == 0 {
+            return true;
         }
+        let exists = old.is_some() || matches!(var, Var::Process(_));
+        let is_empty = match new {
+            Some(Value::Str(text) | Value::Bin(text)) => text.is_empty(),
+            _ => false,
+        };
+        let order = match (old, new) {
+            (Some(Value::Int(old)), Some(Value::Int(new))) => Some(old.cmp(new)),
+            _ => None,
+        };
+        let is = |wanted: Ordering| order.is_none_or(|order| order == wanted);
+        (!wanted(Self::EXISTS) || exists)
+            && (!wanted(Self::NOT_EXISTS) || !exists)
+            && (!wanted(Self::EMPTY) || is_empty)
+            && (!wanted(Self::NOT_EMPTY) || !is_empty)
+            && (!wanted(Self::SET) || old.is_some())
+            && (!wanted(Self::NOT_SET) || old.is_none())
+            && (!wanted(Self::GREATER) || is(Ordering::Greater))
+            && (!wanted(Self::LESS) || is(Ordering::Less))
     }
 }
 

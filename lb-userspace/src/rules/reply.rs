@@ -10,6 +10,7 @@ use hyper::ext::ReasonPhrase;
 use super::{
     action::{Body, Location, Redirect, Return},
     edit,
+    reason::reason,
     scene::Scene,
 };
 
@@ -88,7 +89,11 @@ pub(super) fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Option<Reply
 pub(super) fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 2);
     for (name, value) in &answer.headers {
-        headers.append(name.clone(), edit::field_value(value.render(scene)));
+        let value = value.render(scene);
+        // As HAProxy has it.
+        if !value.is_empty() {
+            headers.append(name.clone(), edit::field_value(value));
+        }
     }
     let body = match &answer.body {
         None => Bytes::new(),
@@ -109,7 +114,7 @@ pub(super) fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {
     }
     Reply {
         status: answer.status,
-        reason: answer.reason.clone(),
+        reason: answer.reason.clone().or_else(|| reason(answer.status)),
         page: matches!(answer.body, Some((Body::Page, _))),
         headers,
         body,

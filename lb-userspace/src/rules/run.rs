@@ -53,6 +53,17 @@ pub enum Outcome<'r> {
     Verify(Unknown),
 }
 
+impl Outcome<'_> {
+    /// Whether the client may get an answer of ours that is a page.
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Deny(_) | Self::Await(_) => true,
+            Self::Answer(reply) => reply.page,
+            _ => false,
+        }
+    }
+}
+
 /// What the client gets instead of a server's answer.
 #[derive(Debug)]
 pub enum Verdict {
@@ -60,6 +71,17 @@ pub enum Verdict {
     Deny(StatusCode, Option<Box<Reply>>),
     /// This one.
     Answer(Box<Reply>),
+    /// None: the connection ends without a word.
+    Vanish,
+}
+
+/// How far a list has been carried out for a response.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// The next of those that apply.
+    next: usize,
+    /// It holds, and what it waits for has come.
+    waited: bool,
 }
 
 /// A refusal.
@@ -161,6 +183,18 @@ impl RuleSet {
             slow_users: rules.iter().map(slow_users).collect(),
             rules,
         }
+    }
+
+    /// The servers that rules name which hold, in their order.
+    pub fn servers(&self, scene: &Scene<'_>) -> impl Iterator<Item = Vec<u8>> {
+        let holds = |rule: &&Rule| rule.condition.as_ref().is_none_or(|c| c.holds(scene));
+        let named = self.rules.iter().filter(holds);
+        named
+            .flat_map(|rule| &rule.edits)
+            .filter_map(|edit| match edit {
+                Edit::UseServer(name) => Some(name.render(scene)),
+                _ => None,
+            })
     }
 
     /// Whether some rule looks at the request's body: whoever carries the list out shows it what has come.
@@ -289,6 +323,7 @@ impl RuleSet {
                 },
                 Some(End::Return(answer)) => Outcome::Answer(returned(answer, &scene)),
                 Some(End::Drop { silent }) => Outcome::Drop(*silent),
+                Some(End::Close) => continue,
                 Some(End::Deny {
                     status,
                     tarpit,
@@ -312,25 +347,40 @@ impl RuleSet {
         Unknown::of(users, &head.headers)
     }
 
-    /// Carries the response parts out that the request's way through the list has come by.
+    /// Carries the response parts out that the request's way through the list has come by, from where that has been
+    /// `reached`. Returns what has to have come of its body before it can go on.
     ///
     /// # Errors
     /// The response is not passed on: the client gets this instead.
     pub fn response(
         &self,
+        reached: &mut Reached,
         later: &Later,
         head: &mut response::Parts,
         state: &mut State,
         world: &dyn World,
-    ) -> Result<(), Verdict> {
+    ) -> Result<Option<WaitForBody>, Verdict> {
         let request = later.original.as_ref().map(|original| original.view());
-        let rules = later
-            .rules
-            .iter()
-            .filter_map(|at| self.rules.get(*at as usize));
-        for part in rules.filter_map(|rule| rule.response.as_ref()) {
-            if !change(part, request, head, state, world) {
+        let first = reached.next;
+        let places = later.rules.iter().enumerate().skip(first);
+        let parts = places.filter_map(|(place, at)| {
+            let rule = self.rules.get(*at as usize)?;
+            Some((place, rule.response.as_ref()?))
+        });
+        for (place, part) in parts {
+            let waited = place == first && std::mem::take(&mut reached.waited);
+            if !waited && !applies(part, request, head, state, world) {
                 continue;
+            }
+            if let Some(wait) = part.wait.filter(|_| !waited) {
+                *reached = Reached {
+                    next: place,
+                    waited: true,
+                };
+                return Ok(Some(wait));
+            }
+            for edit in &part.edits {
+                edit::response(edit, head, request, state, world);
             }
             let scene = Scene {
                 request,
@@ -348,11 +398,12 @@ impl RuleSet {
                     None => continue,
                 },
                 Some(End::Return(answer)) => Verdict::Answer(returned(answer, &scene).into()),
-                Some(End::Allow) => return Ok(()),
+                Some(End::Drop { .. }) => Verdict::Vanish,
+                Some(End::Allow) => return Ok(None),
                 _ => continue,
             });
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Carries the list out for a connection that has brought no request yet. `Some` if it is not let in; true: silently.
@@ -396,8 +447,11 @@ impl RuleSet {
     ) {
         let request = later.original.as_ref().map(|original| original.view());
         for part in self.rules.iter().filter_map(|rule| rule.after.as_ref()) {
-            if !change(part, request, head, state, world) {
+            if !applies(part, request, head, state, world) {
                 continue;
+            }
+            for edit in &part.edits {
+                edit::response(edit, head, request, state, world);
             }
             if let Some(End::Allow) = part.end {
                 return;
@@ -406,12 +460,12 @@ impl RuleSet {
     }
 }
 
-/// Carries the edits of a part out that is about a response; whether its condition held.
-fn change(
+/// Whether the condition of a part that is about a response holds.
+fn applies(
     part: &ResponsePart,
     request: Option<RequestView<'_>>,
-    head: &mut response::Parts,
-    state: &mut State,
+    head: &response::Parts,
+    state: &State,
     world: &dyn World,
 ) -> bool {
     let scene = Scene {
@@ -421,13 +475,7 @@ fn change(
         world,
     };
     let holds = |condition: &super::Condition| condition.holds(&scene);
-    if !part.condition.as_ref().is_none_or(holds) {
-        return false;
-    }
-    for edit in &part.edits {
-        edit::response(edit, head, request, state, world);
-    }
-    true
+    part.condition.as_ref().is_none_or(holds)
 }
 
 impl Later {

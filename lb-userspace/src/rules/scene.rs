@@ -252,8 +252,14 @@ pub enum TlsFact {
     Alpn,
     /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
     CertificateUsed,
-    /// `ssl_c_verify`: 0 if it is valid.
+    /// `ssl_c_verify`: OpenSSL's number of the last error that was passed over; 0 if there was none.
     Verify,
+    /// `ssl_c_err`: the first error of the certificate itself.
+    Error,
+    /// `ssl_c_ca_err`: the first error of a CA's.
+    AuthorityError,
+    /// `ssl_c_ca_err_depth`: how far up that was.
+    AuthorityDepth,
     /// `ssl_c_s_dn`.
     Subject,
     /// `ssl_c_i_dn`.

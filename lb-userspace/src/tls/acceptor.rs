@@ -9,13 +9,17 @@ use std::{
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
-    crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    crypto::CryptoProvider,
+    server::{
+        NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     certificate::Certificate,
@@ -23,9 +27,10 @@ use super::{
     files::{self, Overrides, Reader},
     listed::{CarriedList, Changes},
     live::Live,
-    options::{BindOptions, CertificateFiles, ClientAuth, Version},
-    resolver::Resolver,
-    tickets::{CarriedKeys, Secret, Tickets},
+    options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
+    resolver::{Entry, Resolver},
+    session::Session,
+    tickets::{CarriedKeys, Given, Secret, Tickets},
     trust::Clients,
 };
 use crate::watched::Stamp;
@@ -35,7 +40,7 @@ use crate::watched::Stamp;
 pub struct Acceptor {
     options: BindOptions,
     live: Live<Loaded>,
-    tickets: Mutex<Option<Ticketer>>,
+    tickets: Mutex<Vec<Ticketer>>,
     /// What operators have made of the list of its certificates.
     pub(super) changes: Mutex<Changes>,
 }
@@ -49,6 +54,9 @@ pub struct CarriedTls {
     exchanged: Vec<(PathBuf, Stamp, Secret)>,
     /// Keys of tickets, and whose certificates of clients those stand for.
     tickets: Option<(Vec<u8>, CarriedKeys)>,
+    /// Those of certificates with other options.
+    #[serde(default)]
+    more_tickets: Vec<(Vec<u8>, CarriedKeys)>,
     /// What was made of the list of certificates; the oldest versions do not say it.
     #[serde(default)]
     list: CarriedList,
@@ -64,9 +72,37 @@ impl CarriedTls {
 /// What was made of its files.
 #[derive(Debug)]
 struct Loaded {
-    config: Arc<ServerConfig>,
+    certificates: Resolver,
     expiries: Expiries,
 }
+
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// The certificate that was served, which a resumed session has not asked for again.
+    pub ours: Arc<CertifiedKey>,
+    /// Whose certificates were taken.
+    clients: Option<Arc<Clients>>,
+}
+
+impl Accepted {
+    /// What is known of it.
+    pub fn session(&self) -> Session {
+        let connection = self.stream.get_ref().1;
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let verdict = self.clients.as_ref().map(|clients| clients.verdict(chain));
+        Session::of(connection, verdict.unwrap_or_default())
+    }
+}
+
+/// Sessions that are kept without tickets: HAProxy's `tune.ssl.cachesize`.
+const KEPT_SESSIONS: usize = 20_000;
+
+/// What a client is told that asks for a name which no certificate has: `unrecognized_name` (RFC 6066, section 3), a record of
+/// an alert. rustls has other words for it.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Files of certificates, and the seconds since 1970 after which they are valid no more.
 type Expiries = Vec<(PathBuf, i64)>;
@@ -85,7 +121,7 @@ impl Acceptor {
         Self {
             options,
             live: Live::new(),
-            tickets: Mutex::new(None),
+            tickets: Mutex::default(),
             changes: Mutex::default(),
         }
     }
@@ -129,7 +165,7 @@ impl Acceptor {
     pub fn certificate_files(&self) -> Vec<PathBuf> {
         let files = self.listed(&mut Reader::default());
         let files = files.unwrap_or_default().into_iter();
-        files.map(|files| files.cert).collect()
+        files.map(|listed| listed.files.cert).collect()
     }
 
     /// What it reads for one of its files now.
@@ -153,6 +189,7 @@ impl Acceptor {
             .listed(&mut Reader::default())
             .unwrap_or_default()
             .into_iter()
+            .map(|listed| listed.files)
             .find(|files| files.cert == file)
             .and_then(|files| files.key);
         let mut bytes = pem.to_vec();
@@ -198,81 +235,168 @@ impl Acceptor {
     ///
     /// # Errors
     /// It failed, or the client left.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let loaded = self
             .live
             .current()
             .ok_or_else(|| io::Error::other("no certificate was loaded"))?;
-        TlsAcceptor::from(Arc::clone(&loaded.config))
-            .accept(stream)
-            .await
+        let mut start = LazyConfigAcceptor::new(Default::default(), stream).await?;
+        let Some(entry) = loaded.certificates.for_hello(&start.client_hello()) else {
+            // Whether it arrives changes nothing.
+            let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
+            let _ = start.io.shutdown().await;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "no certificate has the name that is asked for",
+            ));
+        };
+        let ours = Arc::clone(&entry.certified);
+        let clients = entry.clients.clone();
+        let stream = start.into_stream(Arc::clone(&entry.config)).await?;
+        Ok(Accepted {
+            stream,
+            ours,
+            clients,
+        })
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
-        let (certificates, expiries) = certificates(self.listed(reader)?, reader)?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut client_ca = Vec::new();
-        let verifier = match (&self.options.client_ca, self.options.client_auth) {
-            (Some(path), auth @ (ClientAuth::Optional | ClientAuth::Required)) => {
-                client_ca = reader.read(path)?;
-                let builder = WebPkiClientVerifier::builder_with_provider(
-                    roots(path, &client_ca)?,
-                    Arc::clone(&provider),
-                );
-                let builder = match auth {
-                    ClientAuth::Required => builder,
-                    _ => builder.allow_unauthenticated(),
-                };
-                let chains = builder
-                    .build()
-                    .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Clients::new(chains, files::chain(path, &client_ca)?))
-            }
-            _ => WebPkiClientVerifier::no_client_auth(),
+        let mut entries = Vec::new();
+        let mut expiries = Expiries::new();
+        // Options that certificates have in common are made once.
+        let mut kinds: Vec<(BindOptions, ServerConfig, Option<Arc<Clients>>)> = Vec::new();
+        let mut trusts = Vec::new();
+        // Which options are the same is no matter of where certificates are.
+        let bind = BindOptions {
+            certificates: Certificates::default(),
+            lists: Vec::new(),
+            ..self.options.clone()
         };
-        let mut config = builder(&self.options, provider)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Resolver::new(&certificates)));
-        config.alpn_protocols = self
-            .options
-            .alpn
-            .iter()
-            .map(|protocol| protocol.as_bytes().to_vec())
-            .collect();
-        // Tickets alone: a cache would be a lock that all workers share.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = self.ticketer(client_ca)?;
+        for listed in self.listed(reader)? {
+            let certificate = Certificate::load(&listed.files, reader)?;
+            expiries.push((listed.files.cert.clone(), certificate.expires()));
+            let certified = certificate.certified;
+            let only = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
+            let options = listed.options(&bind);
+            let terms = match kinds.iter().position(|(known, ..)| *known == options) {
+                Some(at) => at,
+                None => {
+                    let (made, clients) =
+                        self.terms(&options, reader, &mut trusts, Arc::clone(&only))?;
+                    kinds.push((options, made, clients));
+                    kinds.len() - 1
+                }
+            };
+            let mut config = kinds[terms].1.clone();
+            config.cert_resolver = only;
+            let filters = listed.line.map(|(_, line)| line.filters);
+            let filters = filters.filter(|filters| !filters.is_empty());
+            let names = filters.map(|filters| {
+                let lower = filters.iter().map(|name| name.to_ascii_lowercase());
+                lower.collect()
+            });
+            entries.push(Entry {
+                certified,
+                config: Arc::new(config),
+                clients: kinds[terms].2.clone(),
+                names: names.unwrap_or(certificate.names),
+                terms,
+            });
+        }
+        self.forget_tickets(&trusts);
         Ok(Loaded {
-            config: Arc::new(config),
+            certificates: Resolver::new(entries, self.options.strict_sni),
             expiries,
         })
     }
 
+    /// What certificates with these options are served by, and whose certificates of clients are taken then. Notes the files
+    /// of those.
+    fn terms(
+        &self,
+        options: &BindOptions,
+        reader: &mut Reader<'_>,
+        trusts: &mut Vec<Vec<u8>>,
+        certificate: Arc<SingleCertAndKey>,
+    ) -> Result<(ServerConfig, Option<Arc<Clients>>), TlsError> {
+        let provider = options.policy.provider()?;
+        let mut trust = Vec::new();
+        let clients = match options.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Optional | ClientAuth::Required => {
+                Some(clients(options, reader, &provider, &mut trust)?)
+            }
+        };
+        let verifier: Arc<dyn ClientCertVerifier> = match &clients {
+            Some(clients) => Arc::clone(clients) as _,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = builder(options, provider)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(certificate);
+        config.alpn_protocols = options
+            .alpn
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        config.ignore_client_order = options.policy.orders() && !options.client_order;
+        // Tickets alone: a cache is a lock that all workers share.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        match &options.tickets {
+            TicketKeys::Own => {
+                config.ticketer = self.ticketer(trust.clone())?;
+                trusts.push(trust);
+            }
+            TicketKeys::File(path) => {
+                let text = reader.read(path)?;
+                let given = Given::read(&String::from_utf8_lossy(&text));
+                config.ticketer = Arc::new(given.map_err(|why| TlsError::TicketKeys {
+                    path: path.clone(),
+                    why,
+                })?);
+            }
+            TicketKeys::None => {
+                config.session_storage = ServerSessionMemoryCache::new(KEPT_SESSIONS);
+            }
+        }
+        Ok((config, clients))
+    }
+
+    /// The keys of tickets of those whose clients are trusted for this.
     fn ticketer(&self, client_ca: Vec<u8>) -> Result<Arc<Tickets>, TlsError> {
-        let mut ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ticketer) = ticketer.as_ref().filter(|t| t.client_ca == client_ca) {
+        let mut all = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ticketer) = all.iter().find(|t| t.client_ca == client_ca) {
             return Ok(Arc::clone(&ticketer.tickets));
         }
         let none = || TlsError::Library("there are no random numbers to be had".to_owned());
         let tickets = Arc::new(Tickets::new().ok_or_else(none)?);
-        *ticketer = Some(Ticketer {
+        all.push(Ticketer {
             client_ca,
             tickets: Arc::clone(&tickets),
         });
         Ok(tickets)
     }
 
+    /// Those of whom nobody is of these are forgotten.
+    fn forget_tickets(&self, trusts: &[Vec<u8>]) {
+        let mut all = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|ticketer| trusts.contains(&ticketer.client_ca));
+    }
+
     /// What of it the files do not say.
     pub fn carried(&self) -> CarriedTls {
-        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticketer = ticketer.as_ref();
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tickets = tickets
+            .iter()
+            .map(|t| (t.client_ca.clone(), t.tickets.carried()));
         let exchanged = self.live.exchanged().into_iter();
         CarriedTls {
             options: format!("{:?}", self.options),
             exchanged: exchanged
                 .map(|(path, stamp, bytes)| (path, stamp, Secret(bytes)))
                 .collect(),
-            tickets: ticketer.map(|t| (t.client_ca.clone(), t.tickets.carried())),
+            tickets: tickets.next(),
+            more_tickets: tickets.collect(),
             list: self.listed_otherwise(),
         }
     }
@@ -300,12 +424,14 @@ impl Acceptor {
         } else if !files.is_empty() && self.live.differs(&files) {
             self.replace(&files)?;
         }
-        let ticketer = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(ticketer), Some((client_ca, keys))) = (&*ticketer, &carried.tickets)
-            && ticketer.client_ca == *client_ca
-            && carried.options == format!("{:?}", self.options)
-        {
-            ticketer.tickets.take(keys);
+        if carried.options != format!("{:?}", self.options) {
+            return Ok(());
+        }
+        let tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (client_ca, keys) in carried.tickets.iter().chain(&carried.more_tickets) {
+            if let Some(known) = tickets.iter().find(|t| t.client_ca == *client_ca) {
+                known.tickets.take(keys);
+            }
         }
         Ok(())
     }
@@ -319,11 +445,13 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     let mut reader = Reader::default();
     let now = SystemTime::now();
     let mut remarks = Vec::new();
-    for files in reader.certificates(&options.certificates)? {
-        let certificate = Certificate::load(&files, &mut reader)?;
-        remarks.extend(certificate.remark(&files.cert, now));
+    remarks.extend(options.policy.remarks());
+    let acceptor = Acceptor::new(options.clone());
+    for listed in acceptor.listed(&mut reader)? {
+        let certificate = Certificate::load(&listed.files, &mut reader)?;
+        remarks.extend(certificate.remark(&listed.files.cert, now));
     }
-    Acceptor::new(options.clone()).load()?;
+    acceptor.load()?;
     Ok(remarks)
 }
 
@@ -345,15 +473,62 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
     Certificate::load(&files, &mut reader).map(drop)
 }
 
-fn certificates(
-    files: Vec<CertificateFiles>,
+/// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.
+fn clients(
+    options: &BindOptions,
     reader: &mut Reader<'_>,
-) -> Result<(Vec<Certificate>, Expiries), TlsError> {
-    let loaded = files.iter().map(|files| Certificate::load(files, reader));
-    let loaded: Vec<Certificate> = loaded.collect::<Result<_, _>>()?;
-    let names = files.iter().map(|files| files.cert.clone());
-    let expiries = names.zip(loaded.iter().map(Certificate::expires)).collect();
-    Ok((loaded, expiries))
+    provider: &Arc<CryptoProvider>,
+    trust: &mut Vec<u8>,
+) -> Result<Arc<Clients>, TlsError> {
+    let mut told = RootCertStore::empty();
+    let mut all = RootCertStore::empty();
+    let mut pinned = Vec::new();
+    let named = [
+        (&options.client_ca, !options.no_ca_names),
+        (&options.client_ca_verify, false),
+    ];
+    for (path, tell) in named {
+        let Some(path) = path else { continue };
+        let pem = reader.read(path)?;
+        let roots = roots(path, &pem)?;
+        if tell {
+            told.roots.extend(roots.roots.iter().cloned());
+        }
+        all.roots.extend(roots.roots.iter().cloned());
+        pinned.extend(files::chain(path, &pem)?);
+        trust.extend(pem);
+    }
+    if all.is_empty() {
+        return Err(TlsError::NoClientCa);
+    }
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(all), Arc::clone(provider))
+            .clear_root_hint_subjects()
+            .add_root_hint_subjects(told.subjects());
+    let mut revoked = Vec::new();
+    if let Some(path) = &options.client_crl {
+        let pem = reader.read(path)?;
+        revoked = files::revoked(path, &pem)?;
+        trust.extend(pem);
+        // As OpenSSL has it, a list that should be there and is too old is no list.
+        builder = builder
+            .with_crls(revoked.clone())
+            .enforce_revocation_expiration();
+    }
+    if options.client_auth == ClientAuth::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let chains = builder
+        .build()
+        .map_err(|error| TlsError::Library(error.to_string()))?;
+    let ignored = options.ignored;
+    Ok(Arc::new(Clients::new(
+        chains,
+        pinned,
+        revoked,
+        ignored,
+        Arc::clone(provider),
+    )))
 }
 
 /// The library's versions from one to another.
@@ -369,7 +544,13 @@ fn builder(
     options: &BindOptions,
     provider: Arc<CryptoProvider>,
 ) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, TlsError> {
-    let versions = versions(options.min_version, options.max_version);
+    let versions = versions(
+        options.min_version.unwrap_or(Version::Tls12),
+        options.max_version.unwrap_or(Version::Tls13),
+    );
+    if versions.is_empty() {
+        return Err(TlsError::NoVersion);
+    }
     ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
         .map_err(|error| TlsError::Library(error.to_string()))

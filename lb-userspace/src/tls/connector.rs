@@ -4,8 +4,7 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use rustls::{
     ClientConfig, Error as LibraryError, RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
-    crypto::aws_lc_rs,
+    client::{Resumption, Tls12Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::ServerName as Name,
     sign::SingleCertAndKey,
 };
@@ -15,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{
     acceptor::{roots, versions},
     certificate::Certificate,
-    error::TlsError,
+    error::{Remark, TlsError},
     files::{self, Overrides, Reader},
     live::Live,
     options::{ServerName, ServerOptions},
@@ -78,9 +77,9 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
-    /// Whether a connection depends on the request's host.
+    /// Whether a connection depends on the name that is said for its client.
     pub fn wants_host(&self) -> bool {
-        self.options.name == ServerName::Host
+        self.options.name == ServerName::OfClient
     }
 
     /// The handshake with the server at `address`, by the name that the file gives, else `host`, else the address. Of the
@@ -101,7 +100,7 @@ impl Connector {
             .ok_or_else(|| io::Error::other("TLS to this server was not set up"))?;
         let name = match &self.options.name {
             ServerName::Fixed(name) => Some(name.as_str()),
-            ServerName::Host => host,
+            ServerName::OfClient => host,
             ServerName::Address => None,
         };
         let name = name
@@ -119,7 +118,7 @@ impl Connector {
     fn config(&self, reader: &mut Reader<'_>) -> Result<ClientConfig, TlsError> {
         let options = &self.options;
         let library = |error: LibraryError| TlsError::Library(error.to_string());
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = options.policy.provider()?;
         let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
             (false, _) => Arc::new(Anybody::new(Arc::clone(&provider))),
             (true, ca) => {
@@ -130,10 +129,18 @@ impl Connector {
                     }
                     None => (system_roots()?, Vec::new()),
                 };
-                let chains =
-                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                        .build()
-                        .map_err(|error| TlsError::Library(error.to_string()))?;
+                let mut chains =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                let mut pinned = pinned;
+                if let Some(path) = &options.crl {
+                    // As OpenSSL has it, a list that should be there and is too old is no list.
+                    let revoked = files::revoked(path, &reader.read(path)?)?;
+                    chains = chains.with_crls(revoked).enforce_revocation_expiration();
+                    pinned.clear();
+                }
+                let chains = chains
+                    .build()
+                    .map_err(|error| TlsError::Library(error.to_string()))?;
                 Arc::new(Servers::new(chains, pinned))
             }
         };
@@ -151,6 +158,11 @@ impl Connector {
                 )))
             }
         };
+        config.resumption = match (options.resume, options.tickets) {
+            (false, _) => Resumption::disabled(),
+            (true, true) => Resumption::default(),
+            (true, false) => Resumption::default().tls12_resumption(Tls12Resumption::SessionIdOnly),
+        };
         config.alpn_protocols = options
             .alpn
             .iter()
@@ -160,12 +172,13 @@ impl Connector {
     }
 }
 
-/// Reads what `options` names as [`Connector::load`] would.
+/// Reads what `options` names as [`Connector::load`] would, and says what else there is to say.
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(options: &ServerOptions) -> Result<(), TlsError> {
-    Connector::new(options.clone()).load()
+pub fn check(options: &ServerOptions) -> Result<Vec<Remark>, TlsError> {
+    Connector::new(options.clone()).load()?;
+    Ok(options.policy.remarks())
 }
 
 /// Whom this host trusts. What of it cannot be read is left out, as everybody does.

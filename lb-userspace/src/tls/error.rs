@@ -46,6 +46,36 @@ pub enum TlsError {
         /// In which way.
         why: String,
     },
+    /// A line of a list of certificates.
+    #[error("`{}` is wrong at line {line}: {why}", path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In which way.
+        why: String,
+    },
+    /// Nobody who may have signed clients' certificates.
+    #[error("clients are to show certificates, but no CA is named to verify them by")]
+    NoClientCa,
+    /// A choice of suites or curves that has none of those there are.
+    #[error("nothing is left of `{0}`: lb has none of what it names")]
+    NoneLeft(&'static str),
+    /// Files of keys of tickets.
+    #[error("`{}` has no keys of tickets: {why}", path.display())]
+    TicketKeys {
+        /// The file.
+        path: PathBuf,
+        /// In which way.
+        why: String,
+    },
+    /// Limits of versions that exclude each other.
+    #[error("no version of TLS is left: the oldest is newer than the newest")]
+    NoVersion,
+    /// Neither a certificate nor a list that has one.
+    #[error("there is no certificate to serve")]
+    NoneListed,
     /// Nobody whom this host trusts.
     #[error("this host has no CA certificates to verify servers with")]
     NoRoots,
@@ -99,6 +129,19 @@ impl TlsError {
                 "name the key that the certificate was made for; `openssl x509 -noout -pubkey` and `openssl pkey -pubout` show the same for both".into()
             }
             Self::Broken { .. } => "`openssl x509 -noout -text -in FILE` shows what OpenSSL makes of it".into(),
+            Self::List { .. } => {
+                "write a certificate, options in brackets, and names: `site.pem [alpn h2] *.example.org`".into()
+            }
+            Self::NoClientCa => "name one: `ca-file FILE` beside `verify`, or for the whole bind".into(),
+            Self::NoneLeft("curves") => "name one of X25519, P-256, P-384 and X25519MLKEM768, or remove it".into(),
+            Self::NoneLeft(_) => {
+                "name suites with ECDHE and AES-GCM or ChaCha20, the only ones that there are, or remove it".into()
+            }
+            Self::TicketKeys { .. } => {
+                "write three lines of `openssl rand -base64 80 | tr -d '\\n'` or more, the last but one being used".into()
+            }
+            Self::NoVersion => "let the limits of a list's line and of its bind agree".into(),
+            Self::NoneListed => "name one, or let a list name one".into(),
             Self::NoRoots => "install them (`apt install ca-certificates`), or name a file: `tls: { ca: FILE }`".into(),
             Self::Library(_) => "see docs/configuration.md for what TLS can do here".into(),
         }

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject,
+};
 
 use super::{
     error::TlsError,
@@ -106,6 +108,23 @@ pub(super) fn chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     match chain.is_empty() {
         true => Err(TlsError::NoCertificate(path.to_owned())),
         false => Ok(chain),
+    }
+}
+
+/// The lists of revoked certificates in a file, which has at least one.
+pub(super) fn revoked(
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| broken(path, error))?;
+    match lists.is_empty() {
+        true => Err(TlsError::Broken {
+            path: path.to_owned(),
+            why: "it has no list of revoked certificates in PEM".into(),
+        }),
+        false => Ok(lists),
     }
 }
 

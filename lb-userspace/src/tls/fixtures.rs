@@ -56,10 +56,12 @@ impl Made {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::called("Test CA")
+    }
+
+    pub(crate) fn called(name: &str) -> Self {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Test CA");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -74,6 +76,29 @@ impl Authority {
     )]
     pub(crate) fn der(&self) -> rustls::pki_types::CertificateDer<'static> {
         self.0.der().clone()
+    }
+
+    /// A list of the certificates that are taken no more, by their serial numbers.
+    #[allow(
+        dead_code,
+        reason = "this file is shared with tests of the whole daemon"
+    )]
+    pub(crate) fn revoke(&self, serials: &[u64], until: i32) -> String {
+        let revoked = serials.iter().map(|&serial| rcgen::RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 2),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
     /// An ECDSA certificate for `names`.

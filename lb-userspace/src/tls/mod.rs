@@ -10,26 +10,33 @@
 mod acceptor;
 mod certificate;
 mod connector;
+mod crt_list;
 mod details;
 mod error;
 mod files;
 mod listed;
 mod live;
 mod options;
+mod policy;
 mod resolver;
 mod session;
 mod tickets;
 mod trust;
+mod verdict;
 
-pub use acceptor::{Acceptor, CarriedTls, check as check_bind, try_pem};
+pub use acceptor::{Accepted, Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
 pub use details::describe;
 pub use error::{Remark, TlsError};
 pub use files::Overrides;
+pub use listed::Shown;
 pub use options::{
-    BindOptions, CertificateFiles, Certificates, ClientAuth, ServerName, ServerOptions, Version,
+    BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
+    ServerOptions, TicketKeys, Version,
 };
+pub use policy::{Policy, is_known as is_known_suite};
 pub use session::{ClientCertificate, Session};
+pub use verdict::{Ignored, Verdict};
 
 #[cfg(test)]
 pub(crate) mod fixtures;

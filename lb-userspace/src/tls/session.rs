@@ -4,7 +4,10 @@ use aws_lc_rs::digest;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::certificate::{distinguished_name, parts};
+use super::{
+    certificate::{distinguished_name, parts},
+    verdict::Verdict,
+};
 
 /// A client's TLS connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Session {
     pub resumed: bool,
     /// The client's certificate, if it has shown one.
     pub client: Option<Box<ClientCertificate>>,
+    /// What was wrong with that and was passed over.
+    pub verdict: Verdict,
 }
 
 /// A verified certificate of a client's.
@@ -46,9 +51,19 @@ pub struct ClientCertificate {
 
 impl Session {
     /// Of a connection whose handshake is done.
-    pub fn of(connection: &ServerConnection) -> Self {
+    pub(super) fn of(connection: &ServerConnection, verdict: Verdict) -> Self {
         let certificate = connection.peer_certificates().and_then(<[_]>::first);
+        let resumed = matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed));
+        let last = verdict.last;
         Self {
+            // As HAProxy, which looks at no certificate again: the result alone goes with a session.
+            verdict: match resumed {
+                true => Verdict {
+                    last,
+                    ..Verdict::default()
+                },
+                false => verdict,
+            },
             server_name: connection
                 .server_name()
                 .map(|name| name.to_ascii_lowercase().into()),
@@ -60,7 +75,7 @@ impl Session {
                 .negotiated_cipher_suite()
                 .map_or("", |suite| openssl_name(suite.suite())),
             alpn: connection.alpn_protocol().map(Into::into),
-            resumed: matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed)),
+            resumed,
             client: certificate
                 .and_then(|der| ClientCertificate::read(der))
                 .map(Box::new),
@@ -138,7 +153,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn openssl_name(suite: rustls::CipherSuite) -> &'static str {
+pub(super) fn openssl_name(suite: rustls::CipherSuite) -> &'static str {
     use rustls::CipherSuite as S;
     match suite {
         S::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",

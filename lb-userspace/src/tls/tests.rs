@@ -21,23 +21,15 @@ fn files(cert: PathBuf, key: Option<PathBuf>) -> CertificateFiles {
 fn options(certificates: Certificates) -> BindOptions {
     BindOptions {
         certificates,
-        alpn: Vec::new(),
-        min_version: Version::Tls12,
-        max_version: Version::Tls13,
-        client_auth: ClientAuth::None,
-        client_ca: None,
+        ..BindOptions::default()
     }
 }
 
 fn server(ca: PathBuf, name: &str) -> ServerOptions {
     ServerOptions {
-        verify: true,
         ca: Some(ca),
         name: ServerName::Fixed(name.into()),
-        alpn: Vec::new(),
-        client_cert: None,
-        min_version: Version::Tls12,
-        max_version: Version::Tls13,
+        ..ServerOptions::default()
     }
 }
 
@@ -59,10 +51,11 @@ fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, 
         let acceptor = Arc::clone(acceptor);
         let serving = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = acceptor.accept(stream).await.map_err(|e| e.to_string())?;
+            let mut accepted = acceptor.accept(stream).await.map_err(|e| e.to_string())?;
+            let stream = &mut accepted.stream;
             stream.write_all(b"x").await.map_err(|e| e.to_string())?;
             stream.shutdown().await.map_err(|e| e.to_string())?;
-            Ok::<_, String>(Session::of(stream.get_ref().1))
+            Ok::<_, String>(accepted.session())
         });
         let connector = Connector::new(connector);
         connector.load().unwrap();
@@ -214,7 +207,7 @@ fn a_server_is_spoken_to_in_the_versions_that_are_wanted() {
     let trusted = scratch.write("ca.pem", ca.pem());
     let cert = scratch.write("a.pem", ca.issue(&["a.example"]).both());
     let old = loaded(BindOptions {
-        max_version: Version::Tls12,
+        max_version: Some(Version::Tls12),
         ..options(Certificates::Path(cert))
     });
     let newer = ServerOptions {

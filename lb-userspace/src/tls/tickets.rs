@@ -12,8 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    hmac, rand,
+    digest, hmac, rand,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rustls::server::ProducesTickets;
 use serde::{Deserialize, Serialize};
 
@@ -167,37 +168,103 @@ impl Tickets {
     }
 
     fn seal(&self, plain: &[u8], now: u64) -> Option<Vec<u8>> {
+        self.keys(now).current.seal(plain)
+    }
+
+    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
         let keys = self.keys(now);
-        let key = &keys.current;
+        let each = [Some(&keys.current), keys.previous.as_ref()];
+        open(each.into_iter().flatten(), ticket)
+    }
+}
+
+impl Key {
+    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut salt = [0; SALT];
         rand::fill(&mut salt).ok()?;
         let mut sealed = plain.to_vec();
         // A key of its own has one nonce.
         let nonce = Nonce::assume_unique_for_key([0; 12]);
-        let sealing = key.sealing(&salt)?;
+        let sealing = self.sealing(&salt)?;
         sealing
-            .seal_in_place_append_tag(nonce, Aad::from(&key.name), &mut sealed)
+            .seal_in_place_append_tag(nonce, Aad::from(&self.name), &mut sealed)
             .ok()?;
-        Some([&key.name[..], &salt, &sealed].concat())
+        Some([&self.name[..], &salt, &sealed].concat())
+    }
+}
+
+fn open<'k>(mut keys: impl Iterator<Item = &'k Key>, ticket: &[u8]) -> Option<Vec<u8>> {
+    let (name, rest) = ticket.split_first_chunk::<NAME>()?;
+    let (salt, sealed) = rest.split_first_chunk::<SALT>()?;
+    let key = keys.find(|key| key.name == *name)?;
+    let mut sealed = sealed.to_vec();
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    let opening = key.sealing(salt)?;
+    let plain = opening
+        .open_in_place(nonce, Aad::from(name), &mut sealed)
+        .ok()?;
+    let length = plain.len();
+    sealed.truncate(length);
+    Some(sealed)
+}
+
+/// Keys of a file of HAProxy's (`tls-ticket-keys`): lines of 48 or 80 bytes in base64, a name of 16 and what the key is made
+/// of. The last three count; new tickets are of the last but one. Whoever has the same file reads them: another lb, not HAProxy,
+/// whose sessions are OpenSSL's.
+pub(super) struct Given(Vec<Key>);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Given")
+    }
+}
+
+/// As many of a file's keys count.
+const COUNTED: usize = 3;
+
+impl Given {
+    /// Those in `text`.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        let mut length = None;
+        for (at, line) in text.lines().enumerate() {
+            let bytes = BASE64.decode(line.trim()).unwrap_or_default();
+            let same = length.is_none_or(|length| length == bytes.len());
+            let (true, 48 | 80) = (same, bytes.len()) else {
+                return Err(format!("line {} is no 48 or 80 bytes in base64", at + 1));
+            };
+            length = Some(bytes.len());
+            let Some((name, secret)) = bytes.split_first_chunk::<NAME>() else {
+                continue;
+            };
+            let made = digest::digest(&digest::SHA256, secret);
+            let mut key = [0; KEY];
+            key.copy_from_slice(made.as_ref());
+            keys.push(Key::of(*name, key));
+        }
+        if keys.len() < COUNTED {
+            return Err(format!("it has {} of at least {COUNTED} keys", keys.len()));
+        }
+        keys.drain(..keys.len() - COUNTED);
+        Ok(Self(keys))
+    }
+}
+
+impl ProducesTickets for Given {
+    fn enabled(&self) -> bool {
+        true
     }
 
-    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
-        let (name, rest) = ticket.split_first_chunk::<NAME>()?;
-        let (salt, sealed) = rest.split_first_chunk::<SALT>()?;
-        let keys = self.keys(now);
-        let mut each = [Some(&keys.current), keys.previous.as_ref()]
-            .into_iter()
-            .flatten();
-        let key = each.find(|key| key.name == *name)?;
-        let mut sealed = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key([0; 12]);
-        let opening = key.sealing(salt)?;
-        let plain = opening
-            .open_in_place(nonce, Aad::from(name), &mut sealed)
-            .ok()?;
-        let length = plain.len();
-        sealed.truncate(length);
-        Some(sealed)
+    fn lifetime(&self) -> u32 {
+        LIFETIME
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.get(COUNTED - 2)?.seal(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        open(self.0.iter(), cipher)
     }
 }
 
@@ -266,6 +333,31 @@ mod tests {
         assert!(tickets.open(&ticket, after(2)).is_none());
         // Nobody came for a day.
         assert!(tickets.open(&next, after(9)).is_none());
+    }
+
+    #[test]
+    fn keys_of_a_file_read_each_others_tickets() {
+        let line = |byte: u8, length| BASE64.encode(vec![byte; length]);
+        let lines = [1, 2, 3, 4].map(|byte| line(byte, 80)).join("\n");
+        let keys = Given::read(&lines).unwrap();
+        let ticket = keys.encrypt(b"a session").unwrap();
+        assert_eq!(ticket[..NAME], [3; NAME], "the last but one");
+        let later = [2, 3, 4, 5].map(|byte| line(byte, 80)).join("\n");
+        let later = Given::read(&later).unwrap();
+        assert_eq!(later.decrypt(&ticket).unwrap(), b"a session");
+        let other = Given::read(&[5, 6, 7].map(|byte| line(byte, 48)).join("\n")).unwrap();
+        assert!(other.decrypt(&ticket).is_none());
+        for (text, said) in [
+            (String::new(), "it has 0 of at least 3 keys"),
+            (line(1, 80), "it has 1 of at least 3 keys"),
+            (
+                format!("{}\n{}", line(1, 80), line(2, 48)),
+                "line 2 is no 48 or 80 bytes in base64",
+            ),
+            ("x".to_owned(), "line 1 is no 48 or 80 bytes in base64"),
+        ] {
+            assert_eq!(Given::read(&text).err().unwrap(), said, "{text}");
+        }
     }
 
     #[test]

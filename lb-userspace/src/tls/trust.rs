@@ -11,14 +11,17 @@ use rustls::{
         verify_server_name,
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName as Name, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName as Name, UnixTime},
     server::{
         ParsedCertificate,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
 
-use super::certificate::validity;
+use super::{
+    certificate::validity,
+    verdict::{Ignored, Judge, Verdict, is_ignored},
+};
 
 /// Whose chain ends at a CA of the file, or who is in it.
 ///
@@ -93,19 +96,69 @@ fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Librar
     }
 }
 
-/// The same of clients.
+/// The same of clients. Some of what is wrong with a certificate may be passed over.
 #[derive(Debug)]
 pub(super) struct Clients {
     chains: Arc<dyn ClientCertVerifier>,
     pinned: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// What of the certificate itself, and of those above it.
+    ignored: [Ignored; 2],
+    provider: Arc<CryptoProvider>,
 }
 
 impl Clients {
     pub(super) fn new(
         chains: Arc<dyn ClientCertVerifier>,
         pinned: Vec<CertificateDer<'static>>,
+        revoked: Vec<CertificateRevocationListDer<'static>>,
+        ignored: [Ignored; 2],
+        provider: Arc<CryptoProvider>,
     ) -> Self {
-        Self { chains, pinned }
+        Self {
+            chains,
+            pinned,
+            revoked,
+            ignored,
+            provider,
+        }
+    }
+
+    /// What is wrong with a chain that was taken.
+    pub(super) fn verdict(&self, chain: &[CertificateDer<'_>]) -> Verdict {
+        let Some((certificate, between)) = chain.split_first() else {
+            return Verdict::default();
+        };
+        let now = UnixTime::now();
+        let good = self.ignored.iter().all(|ignored| ignored.is_empty())
+            || self.good(certificate, between, now).is_ok();
+        match good {
+            true => Verdict::default(),
+            false => Verdict::of(&self.judge(now).found(chain)),
+        }
+    }
+
+    fn good(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, LibraryError> {
+        let listed = self.pinned.contains(certificate);
+        if !listed || !self.revoked.is_empty() {
+            return self.chains.verify_client_cert(certificate, between, now);
+        }
+        in_date(certificate, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn judge(&self, now: UnixTime) -> Judge<'_> {
+        Judge {
+            trusted: &self.pinned,
+            revoked: &self.revoked,
+            provider: &self.provider,
+            now,
+        }
     }
 }
 
@@ -128,11 +181,18 @@ impl ClientCertVerifier for Clients {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, LibraryError> {
-        if !self.pinned.contains(certificate) {
-            return self.chains.verify_client_cert(certificate, between, now);
+        let verified = self.good(certificate, between, now);
+        let [of_certificate, of_authorities] = self.ignored;
+        if verified.is_ok() || self.ignored.iter().all(|ignored| ignored.is_empty()) {
+            return verified;
         }
-        in_date(certificate, now)?;
-        Ok(ClientCertVerified::assertion())
+        let mut chain = vec![certificate.clone()];
+        chain.extend(between.iter().cloned());
+        let found = self.judge(now).found(&chain);
+        match is_ignored(&found, of_certificate, of_authorities) {
+            true => Ok(ClientCertVerified::assertion()),
+            false => verified,
+        }
     }
 
     fn verify_tls12_signature(

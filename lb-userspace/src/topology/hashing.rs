@@ -11,7 +11,7 @@ pub(super) fn hash(hashing: Hashing, key: &[u8]) -> u32 {
         HashFunction::Sdbm => Digest::Sdbm(false).number(key),
         HashFunction::Djb2 => Digest::Djb2(false).number(key),
         HashFunction::Wt6 => Digest::Wt6(false).number(key),
-        HashFunction::Crc32 => Digest::Crc32.number(key),
+        HashFunction::Crc32 => Digest::Crc32(false).number(key),
         HashFunction::None => leading_number(key),
     };
     avalanche(number, hashing.avalanche)

@@ -125,6 +125,7 @@ mod tests {
             alpn: Some((*b"http/1.1").into()),
             resumed: false,
             client: None,
+            verdict: Default::default(),
         };
         let all = ProxyOptions {
             ssl: true,

@@ -12,8 +12,10 @@ mod browser;
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
 mod checks;
+mod client_errors;
 mod clients;
 mod command_line;
+mod crt_lists;
 mod daemon;
 #[path = "../../src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -35,6 +37,7 @@ mod python;
 mod runtime;
 mod server;
 mod servers_file;
+mod sessions;
 mod settings;
 mod stats;
 mod terminated;

@@ -146,7 +146,7 @@ show resolvers zz
 user; set rate-limit connections global 5; new ssl cert x; enable dynamic-cookie backend b
 ";
 
-struct Killed(Child);
+pub(crate) struct Killed(pub(crate) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::{
     Options,
-    global::Global,
-    halves::{mode, prepare},
+    global::{self, Global},
+    halves::{leads_somewhere, mode, prepare},
     inherit::{complete, less, without_idle, without_idle_hash},
     lines::{self, Line, SECTIONS},
     log,
-    order::ordered,
+    order::{OF_DEFAULTS, ordered},
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
@@ -47,40 +47,6 @@ pub(super) struct Section<'l> {
     /// How many of them are those of the `defaults` that these come from.
     above: usize,
 }
-
-/// Keys that our `defaults:` may have.
-const OF_DEFAULTS: &[&str] = &[
-    "mode",
-    "maxconn",
-    "balance",
-    "hash_type",
-    "hash_balance_factor",
-    "retries",
-    "redispatch",
-    "log_format",
-    "error_log_format",
-    "dontlognull",
-    "dontlog_normal",
-    "log_separate_errors",
-    "log_tag",
-    "forwarded_for",
-    "forwarded",
-    "timeouts",
-    "errorfiles",
-    "health_check",
-    "cookie",
-    "connection_mode",
-    "http_reuse",
-    "persist",
-    "persist_rdp_cookie",
-    "all_backups",
-    "abort_on_close",
-    "backlog",
-    "rate_limit_sessions",
-    "fullconn",
-    "source",
-    "send_name_header",
-];
 
 pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Options) -> Read {
     let found = lines::read(source, environment);
@@ -158,6 +124,9 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
             _ => unknown(head, &mut says),
         }
     }
+    for (proxy, _) in &mut proxies {
+        proxy.without_requests(&mut says);
+    }
     proxies.retain_mut(|(proxy, _)| proxy.is_left(&mut says));
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
     log::agree(&mut global, logging);
@@ -166,7 +135,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     root.set_at(
         "global",
         begin.unwrap_or(Span::at(1, 1, 1)),
-        global_value(global.keys.clone(), &found.directives, options, &mut says),
+        global::value(global.keys.clone(), &found.directives, options, &mut says),
     );
     if !userlists.is_empty() {
         let span = userlists
@@ -195,8 +164,10 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     {
         root.set("defaults", Value::map(ordered(map), span));
     }
+    let is_lonely = out.frontends.is_empty() && out.stats.is_none();
     for (key, map) in [("frontends", out.frontends), ("backends", out.backends)] {
-        if !map.is_empty() {
+        // Nobody can come, and that was said.
+        if !map.is_empty() || is_lonely && key == "frontends" {
             root.set(key, Value::map(map, Span::at(1, 1, 1)));
         }
     }
@@ -317,34 +288,6 @@ fn twice(proxy: &Proxy, before: &[(Proxy, Option<usize>)], says: &mut Says) {
     }
 }
 
-/// `global:`, with the keys of ours that comments set.
-fn global_value(
-    mut keys: Map,
-    directives: &[(String, Span)],
-    options: &Options,
-    says: &mut Says,
-) -> Value {
-    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
-    let attach = options.fast_path.as_deref().unwrap_or("off");
-    keys.inner("fast_path", span)
-        .set("attach", Value::plain(attach, span));
-    for (text, span) in directives {
-        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
-            ["fast_path", key, value] => {
-                keys.inner("fast_path", *span)
-                    .set(key, Value::plain(value, *span));
-            }
-            _ => says.error(
-                *span,
-                format!("`lb: {text}` says nothing"),
-                "write `# lb: fast_path KEY VALUE`",
-            ),
-        }
-    }
-    Value::map(keys, span)
-}
-
 /// What all proxies have from one `defaults`, if they have one and the same.
 fn common(
     defaults: &[(String, Section<'_>, Proxy)],
@@ -438,7 +381,7 @@ impl Out {
                 );
                 says.warn(proxy.span, message);
             }
-            self.frontend(proxy, common, log, asks_for_stats);
+            self.frontend(proxy, common, log, asks_for_stats, says);
         }
         if proxy.kind.has_back() && !(bare && proxy.kind == Kind::Listen) {
             let shows_stats = asks_for_stats && proxy.kind == Kind::Backend;
@@ -452,6 +395,7 @@ impl Out {
         common: Option<&(Map, Span)>,
         log: Option<&Value>,
         shows_stats: bool,
+        says: &mut Says,
     ) {
         let mut map = proxy.front.clone();
         if shows_stats {
@@ -462,6 +406,7 @@ impl Out {
             // HAProxy would write nothing of it, while others are logged.
             if log.as_text() == Some("false") {
                 map.remove("log_format");
+                map.remove("log_format_sd");
             }
         }
         let monitored = map.get("monitor").map(|monitor| monitor.span);
@@ -497,8 +442,17 @@ impl Out {
         if let Some(inspect) = proxy.inspect(false) {
             map.set("inspect", inspect);
         }
-        if let Some(rules) = proxy.rules() {
-            map.set("rules", rules);
+        match proxy.rules() {
+            Some(rules) => map.set("rules", rules),
+            None if !leads_somewhere(&map) => {
+                let message = format!(
+                    "`{}` leads to no backend: whoever comes is told that there is no server",
+                    proxy.name
+                );
+                says.warn(proxy.span, message);
+                map.set("rules", Value::list(Vec::new(), proxy.span));
+            }
+            None => {}
         }
         less(&mut map, common);
         self.frontends

@@ -1,12 +1,15 @@
 //! `global`
 
 use super::{
+    Options,
     lines::Line,
     log,
     says::Says,
+    secured,
     value::{Map, Value},
     versions::tls_options,
 };
+use crate::config::source::Span;
 
 /// Words that change nothing a user would see, or what lb does by itself: read over in silence.
 const SILENT: &[&str] = &[
@@ -43,24 +46,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("maxconnrate", "lb has no such limit"),
     ("maxsessrate", "lb has no such limit"),
     ("maxsslrate", "lb has no such limit"),
-    (
-        "ssl-default-bind-ciphers",
-        "rustls chooses among its own, all of them sound",
-    ),
-    (
-        "ssl-default-bind-ciphersuites",
-        "rustls chooses among its own, all of them sound",
-    ),
-    ("ssl-default-bind-curves", "rustls chooses among its own"),
-    (
-        "ssl-default-server-ciphers",
-        "rustls chooses among its own, all of them sound",
-    ),
-    (
-        "ssl-default-server-ciphersuites",
-        "rustls chooses among its own, all of them sound",
-    ),
-    ("ssl-default-server-options", "TLS 1.2 and 1.3 are offered"),
     ("ssl-dh-param-file", "there is no DHE in rustls"),
     ("ssl-engine", "rustls is used"),
     ("ssl-mode-async", "rustls is used"),
@@ -154,7 +139,30 @@ impl Global {
             }
             "crt-base" => says.bases.certificates = Some(line.text(1).to_owned()),
             "ca-base" => says.bases.authorities = Some(line.text(1).to_owned()),
-            "ssl-default-bind-options" => says.bases.tls = tls_options(&line.words[1..], says),
+            "ssl-default-bind-options" | "ssl-default-server-options" => {
+                let options = tls_options(line, says);
+                let of_binds = keyword == "ssl-default-bind-options";
+                for key in options.0 {
+                    match of_binds {
+                        true => says.bases.tls.set_at(&key.name, key.span, key.value),
+                        false => says.bases.server_tls.set_at(&key.name, key.span, key.value),
+                    }
+                }
+            }
+            "ssl-default-bind-ciphers"
+            | "ssl-default-bind-ciphersuites"
+            | "ssl-default-bind-curves"
+            | "ssl-default-server-ciphers"
+            | "ssl-default-server-ciphersuites" => {
+                if says.need(line, 1, "a list").is_some()
+                    && let Some((key, list)) = secured::suites(&line.words[0], &line.words[1], says)
+                {
+                    match keyword.contains("-bind-") {
+                        true => says.bases.tls.set(key, list),
+                        false => says.bases.server_tls.set(key, list),
+                    }
+                }
+            }
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
             "log" => {
@@ -276,4 +284,32 @@ impl Global {
         map.set("level", Value::plain(level, line.span()));
         self.keys.push("admin_socket", Value::map(map, line.span()));
     }
+}
+
+/// `global:`, with the keys of ours that comments set.
+pub(super) fn value(
+    mut keys: Map,
+    directives: &[(String, Span)],
+    options: &Options,
+    says: &mut Says,
+) -> Value {
+    let span = keys.0.first().map_or(Span::at(1, 1, 1), |key| key.span);
+    let attach = options.fast_path.as_deref().unwrap_or("off");
+    keys.inner("fast_path", span)
+        .set("attach", Value::plain(attach, span));
+    for (text, span) in directives {
+        match text.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            ["fast_path", "attach", _] if options.fast_path.is_some() => {}
+            ["fast_path", key, value] => {
+                keys.inner("fast_path", *span)
+                    .set(key, Value::plain(value, *span));
+            }
+            _ => says.error(
+                *span,
+                format!("`lb: {text}` says nothing"),
+                "write `# lb: fast_path KEY VALUE`",
+            ),
+        }
+    }
+    Value::map(keys, span)
 }

@@ -16,6 +16,9 @@ const OF_HTTP: &[&str] = &[
     "forwarded",
     "connection_mode",
     "http_reuse",
+    "ignore_probes",
+    "pretend_keep_alive",
+    "restrict_header_names",
     "persist",
     "abort_on_close",
     "send_name_header",
@@ -28,7 +31,7 @@ impl Proxy {
     /// finds no server.
     pub(super) fn is_left(&mut self, says: &mut Says) -> bool {
         let Some(span) = self.disabled else {
-            return true;
+            return self.is_reached(says);
         };
         if self.kind.has_front() {
             let message = format!("nothing listens for `{}`: it is disabled", self.name);
@@ -46,6 +49,50 @@ impl Proxy {
         }
         true
     }
+}
+
+impl Proxy {
+    /// Leaves of one that nobody can connect to what others send to it, and says whether that is anything.
+    fn is_reached(&mut self, says: &mut Says) -> bool {
+        if !self.kind.has_front() || self.front.get("bind").is_some() {
+            return true;
+        }
+        let is_backend = self.kind == Kind::Listen && !self.servers.is_empty();
+        if !is_backend {
+            let message = format!("nobody comes to `{}`: it has no `bind`", self.name);
+            says.warn(self.span, message);
+        }
+        self.kind = Kind::Backend;
+        self.front = Map::default();
+        self.routes.clear();
+        is_backend
+    }
+
+    /// Leaves rules of requests out in mode tcp, where HAProxy asks none of them.
+    pub(super) fn without_requests(&mut self, says: &mut Says) {
+        if !self.is_tcp {
+            return;
+        }
+        let of_requests = [
+            &mut self.request,
+            &mut self.redirects,
+            &mut self.response,
+            &mut self.after,
+        ];
+        for rules in of_requests {
+            for rule in rules.drain(..) {
+                let message = format!("this rule is left out: `{}` is in mode tcp", self.name);
+                says.warn(rule.span, message);
+            }
+        }
+        self.original = None;
+    }
+}
+
+/// Whether somebody answers who comes to a frontend.
+pub(super) fn leads_somewhere(front: &Map) -> bool {
+    let ways = ["default_backend", "rules", "stats", "monitor"];
+    ways.iter().any(|way| front.get(way).is_some())
 }
 
 /// Its mode.

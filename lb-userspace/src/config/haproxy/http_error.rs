@@ -3,12 +3,14 @@
 use super::{
     lines::Line,
     proxy::Proxy,
+    rules::format,
     says::Says,
     value::{Key, Map, Value},
 };
 
 impl Proxy {
-    /// `http-error status N [content-type T] [errorfile F|errorfiles S|file F|string X] [hdr NAME VALUE]…`
+    /// `http-error status N [content-type T] [default-errorfiles|errorfile F|errorfiles S|file F|lf-file F|string X|lf-string X]
+    /// [hdr NAME VALUE]…`
     pub(super) fn http_error(&mut self, line: &Line, says: &mut Says) {
         let span = line.span();
         let (mut status, mut kept, mut section) = (None, None, None);
@@ -17,8 +19,8 @@ impl Proxy {
         while let Some(word) = line.words.get(at) {
             at += 1;
             if word.text == "default-errorfiles" {
-                says.unsupported(word.span, "http-error … default-errorfiles");
-                return;
+                kept = Some(Value::plain("false", word.span));
+                continue;
             }
             let what = format!("a value of `{}`", word.text);
             if says.need(line, at, &what).is_none() {
@@ -33,6 +35,8 @@ impl Proxy {
                 "content-type" => map.set("content_type", value),
                 "string" => map.set("body", value),
                 "file" => map.set("file", value),
+                "lf-string" => map.set("template", Value::text(format(text), argument.span)),
+                "lf-file" => map.set("template_file", value),
                 "errorfile" => kept = Some(value),
                 "errorfiles" => section = Some(argument),
                 "hdr" => {
@@ -41,11 +45,7 @@ impl Proxy {
                     }
                     let value = &line.words[at];
                     at += 1;
-                    if value.text.replace("%%", "").contains('%') {
-                        says.unsupported(value.span, "http-error … hdr with an expression");
-                        return;
-                    }
-                    let value = Value::text(value.text.replace("%%", "%"), value.span);
+                    let value = Value::text(format(&value.text), value.span);
                     let same = |key: &&Key| key.name.eq_ignore_ascii_case(text);
                     let before = fields.0.iter().find(same).map(|key| key.name.clone());
                     match before {
@@ -85,7 +85,8 @@ impl Proxy {
                 page
             }
             None => {
-                let has_text = map.get("body").is_some() || map.get("file").is_some();
+                let bodies = ["body", "file", "template", "template_file"];
+                let has_text = bodies.iter().any(|key| map.get(key).is_some());
                 if has_text && map.get("content_type").is_none() {
                     let message = "`http-error` with a text and without its kind";
                     says.error(span, message, "write `content-type text/html` before it");

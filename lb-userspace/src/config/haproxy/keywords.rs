@@ -183,6 +183,10 @@ impl Proxy {
                         map.push("store", Value::text(with_unit(data), span));
                     }
                 }
+                "peers" => says.warn(
+                    word.span,
+                    "`peers` of a stick table is left out: lb has no peers yet, and each process a table of its own",
+                ),
                 "nopurge" => {
                     says.unsupported(word.span, "stick-table nopurge");
                     at -= 1;
@@ -281,7 +285,11 @@ impl Proxy {
                     says.unsupported(span, &format!("balance {algorithm}"));
                     return;
                 }
-                words => words.join(" "),
+                // Schemes and hosts are none of what lb looks at.
+                words => {
+                    let words = words.iter().filter(|word| **word != "path-only");
+                    words.copied().collect::<Vec<_>>().join(" ")
+                }
             }
         };
         self.back.set("balance", Value::plain(text, span));
@@ -363,11 +371,7 @@ impl Proxy {
             at += 1;
         }
         if map.get("mode").is_none() {
-            says.error(
-                span,
-                "`cookie` without a mode: HAProxy then only reads it, lb does not",
-                "write `insert`, `rewrite` or `prefix`",
-            );
+            map.set("mode", Value::plain("passive", span));
         }
         let mode = map.get("mode").and_then(Value::as_text);
         if mode.is_some_and(|mode| mode != "insert") {

@@ -1,8 +1,11 @@
 //! `log`, of `global` and of proxies.
 
+use std::net::IpAddr;
+
 use super::{
     global::Global,
     lines::Line,
+    lookup,
     proxy::Proxy,
     says::Says,
     value::{Map, Value},
@@ -49,9 +52,22 @@ pub(super) fn target(line: &Line, says: &mut Says) -> Option<Value> {
             let tcp = ["tcp@", "tcp4@", "tcp6@"]
                 .iter()
                 .find_map(|prefix| other.strip_prefix(prefix));
-            match tcp {
-                Some(address) => format!("tcp://{address}"),
-                None => format!("udp://{other}"),
+            let (scheme, place) = match tcp {
+                Some(place) => ("tcp", place),
+                None => ("udp", other),
+            };
+            // An address of IPv6 may go without brackets, and then without a port.
+            let (host, port) = match place.rsplit_once(':') {
+                Some((host, port)) if place.parse::<IpAddr>().is_err() => (host, Some(port)),
+                _ => (place, None),
+            };
+            let host = match place.parse::<IpAddr>() {
+                Ok(_) => place.to_owned(),
+                Err(_) => lookup::address(host, span, says)?,
+            };
+            match port {
+                Some(port) => format!("{scheme}://{host}:{port}"),
+                None => format!("{scheme}://{host}"),
             }
         }
     };

@@ -15,7 +15,7 @@ pub(super) fn action(
 ) -> Option<Option<Map>> {
     let mut map = Map::default();
     let done = match (keyword, side) {
-        ("reject" | "silent-drop", Side::Request) => {
+        ("reject", Side::Request) | ("silent-drop", Side::Request | Side::Response) => {
             let key = keyword.replace('-', "_");
             map.set(&key, Value::plain("true", action.span));
             Some(())
@@ -28,7 +28,7 @@ pub(super) fn action(
             return Some(None);
         }
         ("set-status", Side::Response | Side::After) => set_status(action, &mut map, says),
-        ("wait-for-body", Side::Request) => wait_for_body(action, &mut map, says),
+        ("wait-for-body", Side::Request | Side::Response) => wait_for_body(action, &mut map, says),
         ("set-src" | "set-src-port", Side::Request) => {
             let key = keyword.replace('-', "_");
             action.need(1, "an expression", says).map(|value| {

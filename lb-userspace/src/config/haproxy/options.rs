@@ -7,6 +7,7 @@ use super::{
     says::Says,
     value::{Map, Value, What},
 };
+use crate::{config::address::first_of, rules::network};
 
 impl Proxy {
     /// `backlog N`, `rate-limit sessions N`
@@ -99,6 +100,20 @@ impl Proxy {
             "dontlognull" => self.front.set("dontlognull", flag()),
             "dontlog-normal" => self.front.set("dontlog_normal", flag()),
             "log-separate-errors" => self.front.set("log_separate_errors", flag()),
+            "logasap" => self.front.set("log_asap", flag()),
+            "http-ignore-probes" => self.front.set("ignore_probes", flag()),
+            "http-pretend-keepalive" => self.back.set("pretend_keep_alive", flag()),
+            "http-restrict-req-hdr-names" => {
+                if let Some(how) = says.need(line, 2, "`preserve`, `delete` or `reject`") {
+                    let how = Value::plain(how, line.span_of(2));
+                    if self.kind.has_front() {
+                        self.front.set("restrict_header_names", how.clone());
+                    }
+                    if self.kind.has_back() {
+                        self.back.set("restrict_header_names", how);
+                    }
+                }
+            }
             "forwardfor" => {
                 let value = forwarded_for(line, on, says);
                 if self.kind.has_front() {
@@ -142,8 +157,7 @@ impl Proxy {
             "originalto" => self.originalto(line, on, says),
             // What lb does, or what makes no difference to anybody.
             "http-buffer-request" => self.buffered = on.then(|| line.span()),
-            "http-pretend-keepalive"
-            | "tcp-smart-accept"
+            "tcp-smart-accept"
             | "tcp-smart-connect"
             | "splice-auto"
             | "splice-request"
@@ -152,7 +166,6 @@ impl Proxy {
             | "srvtcpka"
             | "tcpka"
             | "socket-stats"
-            | "logasap"
             | "contstats"
             | "log-health-checks"
             | "accept-invalid-http-request"
@@ -161,7 +174,6 @@ impl Proxy {
             | "http-no-delay"
             | "idle-close-on-response"
             | "prefer-last-server"
-            | "http-ignore-probes"
             | "http-use-proxy-header"
             | "h1-case-adjust-bogus-client"
             | "h1-case-adjust-bogus-server"
@@ -170,22 +182,13 @@ impl Proxy {
                 "socket-stats" | "tcp-smart-accept" | "tcp-smart-connect" | "splice-auto"
                 | "splice-request" | "splice-response" | "contstats" | "log-health-checks"
                 | "http-no-delay" => {}
-                "http-pretend-keepalive" if on => says.warn(
-                    span,
-                    "`option http-pretend-keepalive` is left out: a server is told that its connection ends",
-                ),
                 other if on => says.warn(
                     span,
                     format!("`option {other}` is left out: lb does without"),
                 ),
                 _ => {}
             },
-            "http_proxy"
-            | "transparent"
-            | "nginx"
-            | "http-restrict-req-hdr-names"
-            | "checkcache"
-            | "disable-h2-upgrade"
+            "http_proxy" | "transparent" | "nginx" | "checkcache" | "disable-h2-upgrade"
             | "srvtcpka-cnt" => {
                 if on {
                     says.unsupported(line.span_of(1), &format!("option {}", line.text(1)));
@@ -193,7 +196,8 @@ impl Proxy {
             }
             other if check::OPTIONS.contains(&other) && !on => {
                 let message = format!("`no option {other}` is nothing, as in HAProxy");
-                let mend = "write another way of checking instead: `option tcp-check` only connects";
+                let mend =
+                    "write another way of checking instead: `option tcp-check` only connects";
                 says.error(span, message, mend);
             }
             other => {
@@ -282,7 +286,7 @@ impl Proxy {
         if let Some(except) = except {
             let mut test = Map::default();
             test.set("of", Value::text("dst", except.span));
-            test.set("value", Value::text(except.text.as_str(), except.span));
+            test.set("value", Value::text(net(&except.text), except.span));
             let mut inner = Map::default();
             inner.set("expr", Value::map(test, except.span));
             let mut not = Map::default();
@@ -296,6 +300,14 @@ impl Proxy {
     }
 }
 
+/// A network without what is set beyond its length, which HAProxy reads over.
+fn net(text: &str) -> String {
+    match network(text) {
+        Ok((address, length)) => format!("{}/{length}", first_of(address, length)),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// `option forwardfor [except NET] [header NAME] [if-none]`
 fn forwarded_for(line: &Line, on: bool, says: &mut Says) -> Value {
     let span = line.span();
@@ -306,7 +318,7 @@ fn forwarded_for(line: &Line, on: bool, says: &mut Says) -> Value {
             "except" => {
                 map.push(
                     "except",
-                    Value::text(line.text(at + 1), line.span_of(at + 1)),
+                    Value::text(net(line.text(at + 1)), line.span_of(at + 1)),
                 );
                 at += 1;
             }

@@ -1,4 +1,4 @@
-//! The order of keys in what is imported.
+//! The order of keys in what is imported, and which `defaults` may have.
 
 use super::value::{Key, Map};
 
@@ -19,6 +19,9 @@ const ORDER: &[&str] = &[
     "retry_on",
     "connection_mode",
     "http_reuse",
+    "ignore_probes",
+    "pretend_keep_alive",
+    "restrict_header_names",
     "persist",
     "persist_rdp_cookie",
     "all_backups",
@@ -29,9 +32,11 @@ const ORDER: &[&str] = &[
     "log_tag",
     "log_format",
     "error_log_format",
+    "log_format_sd",
     "dontlognull",
     "dontlog_normal",
     "log_separate_errors",
+    "log_asap",
     "forwarded_for",
     "monitor",
     "stats",
@@ -49,6 +54,45 @@ const ORDER: &[&str] = &[
     "rules",
     "default_backend",
     "servers",
+];
+
+/// Keys that our `defaults:` may have.
+pub(super) const OF_DEFAULTS: &[&str] = &[
+    "mode",
+    "maxconn",
+    "balance",
+    "hash_type",
+    "hash_balance_factor",
+    "retries",
+    "redispatch",
+    "log_format",
+    "error_log_format",
+    "log_format_sd",
+    "dontlognull",
+    "dontlog_normal",
+    "log_separate_errors",
+    "log_asap",
+    "log_tag",
+    "forwarded_for",
+    "forwarded",
+    "timeouts",
+    "errorfiles",
+    "health_check",
+    "cookie",
+    "connection_mode",
+    "http_reuse",
+    "ignore_probes",
+    "pretend_keep_alive",
+    "restrict_header_names",
+    "persist",
+    "persist_rdp_cookie",
+    "all_backups",
+    "abort_on_close",
+    "backlog",
+    "rate_limit_sessions",
+    "fullconn",
+    "source",
+    "send_name_header",
 ];
 
 /// The same keys in that order.

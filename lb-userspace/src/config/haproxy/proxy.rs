@@ -49,10 +49,10 @@ pub(super) struct Proxy {
     /// Keys of the backend.
     pub(super) back: Map,
     pub(super) acls: Acls,
-    request: Vec<Value>,
-    redirects: Vec<Value>,
+    pub(super) request: Vec<Value>,
+    pub(super) redirects: Vec<Value>,
     pub(super) routes: Vec<Value>,
-    response: Vec<Value>,
+    pub(super) response: Vec<Value>,
     /// Tables in which it remembers servers.
     pub(super) stick_tables: Vec<String>,
     /// Conditions of `monitor fail`.
@@ -61,7 +61,7 @@ pub(super) struct Proxy {
     pub(super) buffered: Option<Span>,
     /// What `option originalto` amounts to.
     pub(super) original: Option<Value>,
-    after: Vec<Value>,
+    pub(super) after: Vec<Value>,
     use_servers: Vec<Value>,
     connections: Vec<Value>,
     sessions: Vec<Value>,
@@ -174,11 +174,6 @@ impl Proxy {
                     .extend(rules::persistence(line, &self.acls, says));
             }
             "force-persist" | "ignore-persist" => {}
-            "log-format-sd" if self.fits(line, true, says) => says.warn(
-                span,
-                "`log-format-sd` is left out: lines of RFC 5424 have no structured data",
-            ),
-            "log-format-sd" => {}
             kind @ ("compression" | "email-alert") => sections::read_over(line, kind, says),
             "filter" if matches!(line.text(1), "compression" | "cache" | "trace") => {
                 sections::read_over(line, "filter", says);
@@ -214,13 +209,13 @@ impl Proxy {
                         .set("log_format", Value::text(format, line.span_of(1)));
                 }
             }
-            "error-log-format" if self.fits(line, true, says) => {
+            key @ ("error-log-format" | "log-format-sd") if self.fits(line, true, says) => {
                 if let Some(format) = says.need(line, 1, "a format") {
-                    self.front
-                        .set("error_log_format", Value::text(format, line.span_of(1)));
+                    let format = Value::text(format, line.span_of(1));
+                    self.front.set(&key.replace('-', "_"), format);
                 }
             }
-            "error-log-format" => {}
+            "error-log-format" | "log-format-sd" => {}
             "capture" | "declare" if self.fits(line, true, says) => self.capture(line, says),
             "errorfile" => self.errorfile(line, says),
             "http-error" => self.http_error(line, says),

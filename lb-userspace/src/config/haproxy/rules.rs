@@ -203,15 +203,11 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
         "del-header" => {
             let field = action.need(1, "a field's name", says)?;
             let name = match (action.text(2), action.text(3)) {
-                ("-m", "beg") => Value::text(format!("{}*", field.text), field.span),
-                ("-m", "end") => Value::text(format!("*{}", field.text), field.span),
-                ("-m", "sub") => Value::text(format!("*{}*", field.text), field.span),
-                ("-m", "reg") => {
-                    let mut names = Map::default();
-                    names.set("regex", Value::text(field.text.as_str(), field.span));
-                    Value::map(names, field.span)
-                }
-                ("", _) | ("-m", "str") => Value::text(field.text.as_str(), field.span),
+                ("-m", "beg") => format!("{}*", field.text),
+                ("-m", "end") => format!("*{}", field.text),
+                ("-m", "sub") => format!("*{}*", field.text),
+                ("-m", "reg") => format!("/{}/", field.text),
+                ("", _) | ("-m", "str") => field.text.clone(),
                 _ => {
                     says.unsupported(
                         action.span(2),
@@ -220,7 +216,7 @@ pub(super) fn action_map(action: &Action<'_>, side: Side, says: &mut Says) -> Op
                     return None;
                 }
             };
-            map.set("del_header", name);
+            map.set("del_header", Value::text(name, field.span));
         }
         "replace-header" | "replace-value" => {
             let key = keyword.replace('-', "_");

@@ -27,19 +27,30 @@ pub(super) struct Bases {
     pub(super) description: Option<String>,
     /// Pages of each `http-errors` section, by status.
     pub(super) pages: BTreeMap<String, Map>,
-    /// `ssl-default-bind-options`: keys of `tls:` for binds that do not say these themselves.
+    /// `ssl-default-bind-…`: keys of `tls:` for binds that do not say these themselves.
     pub(super) tls: Map,
+    /// `ssl-default-server-…`: likewise for servers.
+    pub(super) server_tls: Map,
 }
 
 impl Bases {
     /// Completes the TLS of a bind by what holds for all that do not say otherwise.
     pub(super) fn bound_tls(&self, tls: &mut Map) {
-        let says = |key: &str| ["min_version", "max_version"].contains(&key);
-        let limited = tls.0.iter().any(|key| says(&key.name));
-        for key in self.tls.0.iter().filter(|key| !limited || !says(&key.name)) {
-            if tls.get(&key.name).is_none() {
-                tls.set_at(&key.name, key.span, key.value.clone());
-            }
+        complete(tls, &self.tls);
+    }
+
+    /// The same of a server.
+    pub(super) fn served_tls(&self, tls: &mut Map) {
+        complete(tls, &self.server_tls);
+    }
+}
+
+fn complete(tls: &mut Map, by: &Map) {
+    let says = |key: &str| ["min_version", "max_version"].contains(&key);
+    let limited = tls.0.iter().any(|key| says(&key.name));
+    for key in by.0.iter().filter(|key| !limited || !says(&key.name)) {
+        if tls.get(&key.name).is_none() {
+            tls.set_at(&key.name, key.span, key.value.clone());
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{
     lines::Line,
+    lookup,
     options_of::Options,
     resolvers,
     says::{Says, below},
-    source,
+    secured, source,
     value::{Map, Value},
     versions::versions,
     vocabulary,
@@ -20,20 +21,12 @@ const WITH_VALUE: &[&str] = &[
     "agent-inter",
     "agent-port",
     "agent-send",
-    "ca-ignore-err",
     "ca-sign-file",
     "ca-sign-pass",
-    "check-alpn",
-    "check-proto",
-    "check-sni",
-    "crl-file",
-    "crt-ignore-err",
-    "crt-list",
     "namespace",
     "redir",
     "severity-output",
     "socks4",
-    "tls-ticket-keys",
 ];
 
 /// An address of a `bind` line as ours; a port range or several addresses are several.
@@ -69,7 +62,10 @@ fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
             "" | "*" | "0.0.0.0" => "*".to_owned(),
             "::" | "[::]" => "[::]".to_owned(),
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
-            host => host.to_owned(),
+            host => match lookup::address(host, word.span, says) {
+                Some(address) => address,
+                None => continue,
+            },
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         match (first.parse::<u16>(), last.parse::<u16>()) {
@@ -104,40 +100,10 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
         let span = option.span;
         match option.text.as_str() {
             _ if versions(option, &mut words, &mut tls, says) => {}
+            _ if secured::bind(option, &mut words, &mut tls, says) => {}
             "ssl" => ssl = Some(span),
-            "crt" => {
-                let Some(file) = words.argument(option, says) else {
-                    continue;
-                };
-                certificate(&mut tls, file, says);
-            }
-            "ca-file" | "ca-verify-file" => {
-                let Some(file) = words.argument(option, says) else {
-                    continue;
-                };
-                let path = below(says.bases.authorities.as_ref(), &file.text);
-                tls.set("client_ca", Value::text(path, file.span));
-            }
-            "verify" => {
-                let Some(how) = words.argument(option, says) else {
-                    continue;
-                };
-                tls.set("client_auth", Value::plain(&how.text, how.span));
-            }
-            "alpn" => {
-                let Some(list) = words.argument(option, says) else {
-                    continue;
-                };
-                let names: Vec<Value> = list
-                    .text
-                    .split(',')
-                    .map(|name| Value::text(name.trim(), list.span))
-                    .collect();
-                tls.set("alpn", Value::list(names, list.span));
-            }
-            "ciphers" | "ciphersuites" | "curves" | "ecdhe" | "sigalgs" | "defer-accept"
-            | "backlog" | "nice" | "maxconn" | "id" | "process" | "thread" | "shards"
-            | "tcp-ut" | "mss" | "level" | "proto" => {
+            "sigalgs" | "defer-accept" | "backlog" | "nice" | "maxconn" | "id" | "process"
+            | "thread" | "shards" | "tcp-ut" | "mss" | "level" | "proto" => {
                 if words.argument(option, says).is_none() {
                     continue;
                 }
@@ -179,24 +145,15 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             }
         }
     }
-    // Without `verify` clients are not asked for certificates, whoever is named that might have signed them.
-    let asks = tls.get("client_auth").and_then(Value::as_text);
-    if asks.is_none_or(|how| how == "none") {
-        if let Some(authority) = tls.get("client_ca") {
-            let message = "`ca-file` has no effect without `verify required` or `verify optional`, as in HAProxy";
-            says.warn(authority.span, message);
-        }
-        tls.remove("client_ca");
-    }
+    secured::finish(&mut tls, says);
     match ssl {
         Some(span) => {
             says.bases.bound_tls(&mut tls);
             options.set_at("tls", span, Value::map(tls, span));
         }
-        None if !tls.is_empty() => says.error(
+        None if !tls.is_empty() => says.warn(
             line.span(),
-            "a certificate without `ssl`",
-            "write `ssl` before `crt`, or remove both",
+            "no TLS is spoken here: options of TLS have no effect without `ssl`, as in HAProxy",
         ),
         None => {}
     }
@@ -213,18 +170,6 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
     addresses.into_iter().map(value).collect()
 }
 
-/// A file with certificate and key, or a folder of such.
-fn certificate(tls: &mut Map, file: &Word, says: &Says) {
-    let path = below(says.bases.certificates.as_ref(), &file.text);
-    let is_folder = path.ends_with('/') || std::path::Path::new(&path).is_dir();
-    if is_folder {
-        tls.set("certificates", Value::text(path.as_str(), file.span));
-        return;
-    }
-    // Each has both, the certificate and its key; one alone is no list.
-    tls.another("certificates", Value::text(path, file.span));
-}
-
 /// What a `server` or `default-server` line says.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Server {
@@ -236,6 +181,10 @@ pub(super) struct Server {
     pub(super) checked: Option<(bool, Span)>,
     /// Whether its check goes over TLS.
     pub(super) check_ssl: bool,
+    /// Keys of that which are not the traffic's.
+    pub(super) check_tls: Map,
+    /// `check-proto`
+    pub(super) check_proto: Option<String>,
     /// An agent is asked for its state.
     pub(super) agent: Option<Span>,
     /// Keys of `agent_check:`.
@@ -271,6 +220,7 @@ impl Server {
             if says.bases.trusts_servers && server.tls.get("verify").is_none() {
                 server.tls.set("verify", Value::plain("none", span));
             }
+            secured::finish_server(&mut server.tls, says);
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
         Some(server)
@@ -413,7 +363,7 @@ impl Server {
                     }
                 }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),
-                "no-tfo" | "tls-tickets" => {}
+                "no-tfo" => {}
                 "send-proxy" => self.keys.set("send_proxy", Value::plain("v1", span)),
                 "send-proxy-v2" => self.keys.set("send_proxy", Value::plain("v2", span)),
                 "ssl" => self.ssl = Some(span),
@@ -434,7 +384,7 @@ impl Server {
                         ),
                     );
                 }
-                "ca-file" | "crt" | "verifyhost" => {
+                "ca-file" | "crl-file" | "crt" | "verifyhost" => {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
@@ -442,6 +392,10 @@ impl Server {
                         "ca-file" => {
                             let path = below(says.bases.authorities.as_ref(), &value.text);
                             self.tls.set("ca", Value::text(path, value.span));
+                        }
+                        "crl-file" => {
+                            let path = below(says.bases.authorities.as_ref(), &value.text);
+                            self.tls.set("crl", Value::text(path, value.span));
                         }
                         "crt" => {
                             let mut pair = Map::default();
@@ -474,8 +428,9 @@ impl Server {
                         ) => {
                             self.named_by(Value::text("%[host]", value.span), says);
                         }
-                        (None, other) => {
-                            says.unsupported(value.span, &format!("server … sni {other}"));
+                        (None, expression) => {
+                            let name = format!("%[{expression}]");
+                            self.named_by(Value::text(name, value.span), says);
                         }
                     }
                 }
@@ -483,12 +438,7 @@ impl Server {
                     let Some(value) = words.argument(option, says) else {
                         continue;
                     };
-                    let names: Vec<Value> = value
-                        .text
-                        .split(',')
-                        .map(|name| Value::text(name, value.span))
-                        .collect();
-                    self.tls.set("alpn", Value::list(names, value.span));
+                    secured::protocols(&value.text, value.span, &mut self.tls, says);
                 }
                 "proto" => {
                     let Some(value) = words.argument(option, says) else {
@@ -516,8 +466,36 @@ impl Server {
                         self.agent_keys.set(key, value);
                     }
                 }
-                "id" | "ciphers" | "ciphersuites" | "pool-max-conn" | "pool-low-conn"
-                | "pool-purge-delay" | "max-reuse" | "tcp-ut" | "shard" | "log-proto" | "ws" => {
+                "ciphers" | "ciphersuites" | "curves" => {
+                    let Some(list) = words.argument(option, says) else {
+                        continue;
+                    };
+                    if let Some((key, list)) = secured::suites(option, list, says) {
+                        self.tls.set(key, list);
+                    }
+                }
+                "check-sni" | "check-alpn" | "check-proto" => {
+                    let Some(value) = words.argument(option, says) else {
+                        continue;
+                    };
+                    let text = || Value::text(value.text.as_str(), value.span);
+                    match option.text.as_str() {
+                        "check-sni" => self.check_tls.set("sni", text()),
+                        "check-proto" => self.check_proto = Some(value.text.clone()),
+                        _ => {
+                            let names = value.text.split(',');
+                            let names = names.map(|name| Value::text(name, value.span));
+                            let list = Value::list(names.collect(), value.span);
+                            self.check_tls.set("alpn", list);
+                        }
+                    }
+                }
+                "no-ssl-reuse" => self.tls.set("resume", Value::plain("false", span)),
+                "ssl-reuse" => self.tls.remove("resume"),
+                "no-tls-tickets" => self.tls.set("tickets", Value::plain("false", span)),
+                "tls-tickets" => self.tls.remove("tickets"),
+                "id" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay" | "max-reuse"
+                | "tcp-ut" | "shard" | "log-proto" | "ws" => {
                     let _ = words.argument(option, says);
                     if option.text != "id" {
                         says.warn(
@@ -526,8 +504,7 @@ impl Server {
                         );
                     }
                 }
-                "non-stick" | "tfo" | "no-ssl-reuse" | "no-tls-tickets" | "no-sslv3"
-                | "no-tlsv10" | "no-tlsv11" | "ssl-reuse" => {
+                "non-stick" | "tfo" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {
                     if option.text == "non-stick" || option.text == "tfo" {
                         says.warn(
                             span,

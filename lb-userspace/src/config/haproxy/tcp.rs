@@ -64,6 +64,9 @@ pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Op
         name @ ("accept" | "reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", action.span));
         }
+        "close" if side == Side::Response => {
+            map.set("close", Value::plain("true", action.span));
+        }
         "capture" | "set-log-level" => map = action_map(&action, side, says)?,
         _ => map = remembered(&action, says)?,
     }

@@ -1,6 +1,7 @@
 //! Options about versions of TLS.
 
 use super::{
+    lines::Line,
     options_of::Options,
     says::Says,
     value::{Map, Value},
@@ -44,23 +45,44 @@ pub(super) fn versions(
         }
         "force-tlsv13" | "no-tlsv12" => limit("min_version", "1.3"),
         "no-tlsv13" => limit("max_version", "1.2"),
-        "tfo" | "allow-0rtt" | "no-tls-tickets" => says.warn(
+        "force-sslv3" | "force-tlsv10" | "force-tlsv11" => says.error(
+            span,
+            format!(
+                "unsupported: `{}`: TLS before 1.2 is not built into lb",
+                option.text
+            ),
+            "remove it, or write `ssl-min-ver TLSv1.2`; who speaks nothing newer needs another balancer between",
+        ),
+        "tfo" | "allow-0rtt" => says.warn(
             span,
             format!("`{}` is left out: lb does without", option.text),
         ),
-        "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "prefer-client-ciphers" | "v4v6" => {}
+        "npn" => {
+            let _ = words.argument(option, says);
+            says.warn(span, "`npn` is left out: `alpn` has taken its place");
+        }
+        "no-tls-tickets" => tls.set("tickets", Value::plain("false", span)),
+        "no-sslv3" | "no-tlsv10" | "no-tlsv11" | "v4v6" => {}
         _ => return false,
     }
     true
 }
 
-/// `ssl-default-bind-options`
-pub(super) fn tls_options(words: &[Word], says: &mut Says) -> Map {
+/// `ssl-default-bind-options`, `ssl-default-server-options`: adds to what all of them have.
+pub(super) fn tls_options(line: &Line, says: &mut Says) -> Map {
     let mut tls = Map::default();
-    let mut words = Options { words, at: 0 };
+    let mut words = Options::of(&line.words[1..]);
     while let Some(option) = words.next() {
-        if !versions(option, &mut words, &mut tls, says) {
-            let what = format!("ssl-default-bind-options … {}", option.text);
+        let known = match option.text.as_str() {
+            "prefer-client-ciphers" => {
+                let yes = Value::plain("true", option.span);
+                tls.set("prefer_client_ciphers", yes);
+                true
+            }
+            _ => versions(option, &mut words, &mut tls, says),
+        };
+        if !known {
+            let what = format!("{} … {}", line.keyword(), option.text);
             says.unsupported(option.span, &what);
         }
     }

@@ -67,6 +67,8 @@ pub enum CookieMode {
     Insert,
     /// The server sets it, and the balancer replaces the value.
     Rewrite,
+    /// The server sets it to what `cookie` of a server says, and the balancer only reads it.
+    Passive,
     /// The server sets it, and the balancer puts its own value and `~` before the server's.
     Prefix,
 }

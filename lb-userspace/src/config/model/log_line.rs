@@ -1,5 +1,8 @@
 //! A log line of the user's own: HAProxy's `log-format`, read.
 
+use std::sync::Arc;
+
+use super::Frontend;
 use crate::rules::{Expr, Style};
 
 /// What a log line consists of.
@@ -59,6 +62,61 @@ pub struct Wants {
     pub lines: bool,
     /// The request's number.
     pub number: bool,
+}
+
+impl Frontend {
+    /// What has to be found out for its lines, and for their structured data.
+    pub fn wants(&self) -> Wants {
+        self.wants_of(&self.log_format)
+    }
+
+    /// The same of lines in another form.
+    pub fn wants_of(&self, format: &AccessLog) -> Wants {
+        let structured = self.log_format_sd.as_ref();
+        let structured = structured.map(|line| line.wants).unwrap_or_default();
+        format.wants().and(structured)
+    }
+}
+
+/// `log_format`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// HAProxy's `option httplog`.
+    Http,
+    /// HAProxy's `option tcplog`.
+    Tcp,
+    /// One JSON object.
+    Json,
+    /// A line of the user's own.
+    Custom(Arc<LogLine>),
+}
+
+impl AccessLog {
+    /// The line, if it is the user's own.
+    pub fn line(&self) -> Option<&LogLine> {
+        match self {
+            Self::Custom(line) => Some(line),
+            Self::Http | Self::Tcp | Self::Json => None,
+        }
+    }
+
+    /// What has to be found out for its lines.
+    pub fn wants(&self) -> Wants {
+        self.line().map(|line| line.wants).unwrap_or_default()
+    }
+}
+
+impl Wants {
+    /// What this and another want.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            samples: self.samples || other.samples,
+            destination: self.destination || other.destination,
+            local: self.local || other.local,
+            lines: self.lines || other.lines,
+            number: self.number || other.number,
+        }
+    }
 }
 
 /// A part of a log line.

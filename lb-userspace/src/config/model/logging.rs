@@ -81,7 +81,7 @@ pub enum LogFormat {
     Local,
     /// The same with the host's name.
     Rfc3164,
-    /// `<PRI>1 DATE HOST TAG PID - - `
+    /// `<PRI>1 DATE HOST TAG PID - - `, or structured data instead of the second dash
     Rfc5424,
     /// `<PRI>`
     Priority,
@@ -131,6 +131,8 @@ pub struct LogOptions {
     pub no_normal: bool,
     /// Those that did not go well are errors instead of information.
     pub separate_errors: bool,
+    /// As soon as the answer's head, or the connection to the server, is there: what is not known yet has a `+` before it.
+    pub asap: bool,
     /// What a rule says of this one's level.
     pub level: Option<LogLevel>,
     /// Where its line goes.

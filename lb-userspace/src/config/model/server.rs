@@ -1,9 +1,24 @@
 //! Servers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Address, HealthCheck, InitAddr, ProxyOptions, ProxyVersion, Resolve};
-use crate::tls::ServerOptions;
+use crate::{rules::Template, tls::ServerOptions};
+
+/// A text with expressions whose value is a server's name.
+#[derive(Debug, Clone)]
+pub struct ComputedName {
+    /// As it was written.
+    pub text: String,
+    /// The same, compiled.
+    pub template: Arc<Template>,
+}
+
+impl PartialEq for ComputedName {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
 
 /// A server of a backend.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +67,8 @@ pub struct Server {
     pub source: Option<SocketAddr>,
     /// TLS towards it.
     pub tls: Option<ServerOptions>,
+    /// What its TLS asks for its name where that depends on the client; `None`: the request's host, or the client's SNI.
+    pub server_name: Option<ComputedName>,
     /// The TLS that it would have if operators switched it on.
     pub tls_off: Option<ServerOptions>,
     /// Whether its connections begin with a PROXY header that names the client.

@@ -74,7 +74,7 @@ backends:
   web: { bind: ["*:80", "192.0.2.1:80"], default_backend: app }
   api: { bind: "0.0.0.0:80", default_backend: app }
   v6: { bind: "[::]:81", default_backend: app }
-  v4: { bind: "*:81", default_backend: app }
+  v4: { bind: ["*:81", "[::]:81"], default_backend: app }
 backends:
   app:
     servers:
@@ -83,7 +83,7 @@ stats: { bind: "192.0.2.1:80" }
 "#,
         found: &[
             "3:16 error: `0.0.0.0:80` is bound twice => choose another port or address, or remove one",
-            "5:15 error: `[::]:81` and `*:81` take the same IPv4 port => choose another port or address, or remove one",
+            "5:24 error: `[::]:81` is bound twice => choose another port or address, or remove one",
             "10:16 error: `192.0.2.1:80` is bound twice => choose another port or address, or remove one",
         ],
     },
@@ -160,7 +160,7 @@ backends:
             "5:5 error: `unique_id` has no effect in mode tcp => write `mode: http`, or remove it",
             "7:5 error: `errorfiles` has no effect in mode tcp => write `mode: http`, or remove it",
             "11:5 error: `errorfiles` has no effect in mode tcp => remove it",
-            "12:13 error: rules of a backend need mode http, `app` is in mode tcp => write `mode: http`, or remove them",
+            "12:13 error: rules of a backend in mode tcp are `use_server` by what a connection is and brings, and `app` is in mode tcp => write `mode: http`, or remove it",
         ],
     },
     Case {

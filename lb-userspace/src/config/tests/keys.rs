@@ -95,7 +95,7 @@ stats: { bind: "*:1080", admin: { to: x } }
       - { capture: { value: "%[src]", len: 15 } }
       - { response: { capture: { value: "%[status]", id: 0 } } }
     default_backend: app
-  raw: { mode: tcp, bind: "*:81", capture: { request: { header: A, len: 3 } }, log_format: "%ci %[path]", default_backend: raw }
+  raw: { mode: tcp, bind: "*:81", capture: { request: { header: A, len: 3 } }, log_format: "%ci %[path]", default_backend: raw, log_format_sd: "[a b=%[path]]" }
 backends:
   app:
     rules: [{ capture: { value: "%[src]", len: 15 } }, { capture: { value: "%[src]", id: 9 } }]
@@ -116,6 +116,7 @@ backends:
             "14:58 error: there is no place 0: places are counted from 0, so far there is room for 0 => write one more below the frontend's `capture`: `{ len: 64 }`",
             "16:35 error: `capture` has no effect in mode tcp => write `mode: http`, or remove it",
             "16:92 error: `log_format` asks for requests, and there are none in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
+            "16:144 error: `log_format_sd` asks for requests, and there are none in mode tcp => write HAProxy's variables alone, such as `%ci` and `%fp`",
             "19:15 error: a backend has no places of its own: the log is the frontend's => write `id` instead of `len`, and the place below the frontend's `capture`: `{ len: 64 }`",
         ],
     },
@@ -147,7 +148,7 @@ backends:
             "7:105 error: `maxlife` must be at least 4000ms, not `3s` => write a longer duration",
             "7:109 error: unknown key `attr` in `cookie` => it is `same_site`",
             "10:24 error: `dynamic_cookie_key` has no effect without `dynamic: true` => add it, or remove this",
-            "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite` or `prefix`",
+            "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite`, `prefix` or `passive`",
         ],
     },
     Case {

@@ -44,6 +44,30 @@ backends:
         ],
     },
     Case {
+        name: "ends of responses and connections",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    mode: tcp
+    inspect: { rules: [{ close: true }] }
+    default_backend: app
+  pages:
+    bind: "*:81"
+    rules:
+      - { response: { always: true, wait_for_body: true } }
+      - { response: { always: true, silent_drop: true } }
+    default_backend: pages
+backends:
+  app: { mode: tcp, servers: [{ name: s1, address: "192.0.2.1:80" }] }
+  pages: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:26 error: `close` is for what servers say => write `reject: true`, or it below `inspect_response`",
+            "10:37 error: what is done `always` waits for no body => remove `always`, or `wait_for_body`",
+            "11:37 error: what is done `always` changes the answer and gives no other one => remove `always`",
+        ],
+    },
+    Case {
         name: "actions",
         text: r#"frontends:
   web:

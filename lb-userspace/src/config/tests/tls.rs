@@ -37,10 +37,7 @@ backends:
         Certificates::Path("/etc/lb/site.pem".into())
     );
     assert_eq!(tls.alpn, ["h2", "http/1.1"]);
-    assert_eq!(
-        (tls.min_version, tls.max_version),
-        (Version::Tls12, Version::Tls13)
-    );
+    assert_eq!((tls.min_version, tls.max_version), (None, None));
     assert_eq!(tls.client_auth, ClientAuth::None);
     let tls = binds[1].tls.as_ref().unwrap();
     let Certificates::Files(files) = &tls.certificates else {
@@ -50,7 +47,7 @@ backends:
     assert_eq!(files[1].key.as_deref(), Some(Path::new("/etc/lb/b.key")));
     assert_eq!(
         (tls.min_version, tls.client_auth),
-        (Version::Tls13, ClientAuth::Optional)
+        (Some(Version::Tls13), ClientAuth::Optional)
     );
     assert_eq!(binds[1].accept_proxy, Some(AcceptProxy::Everyone));
     let Some(AcceptProxy::From(from)) = &binds[2].accept_proxy else {
@@ -70,13 +67,16 @@ backends:
         files[0].ocsp.as_deref(),
         Some(Path::new("/etc/lb/one.ocsp"))
     );
-    assert_eq!(tls.max_version, Version::Tls12);
+    assert_eq!(tls.max_version, Some(Version::Tls12));
 
     let servers = &config.backends[0].servers;
     let tls = |at: usize| servers[at].tls.as_ref().unwrap();
     assert_eq!((tls(0).verify, &tls(0).name), (true, &ServerName::Address));
     assert_eq!(tls(0).alpn, ["http/1.1"]);
-    assert_eq!((tls(1).verify, &tls(1).name), (false, &ServerName::Host));
+    assert_eq!(
+        (tls(1).verify, &tls(1).name),
+        (false, &ServerName::OfClient)
+    );
     assert_eq!(tls(2).name, ServerName::Fixed("app.example".into()));
     assert!(tls(2).client_cert.is_some());
     assert_eq!(servers[3].tls, None);
@@ -137,7 +137,7 @@ const CASES: &[Case] = &[
       - { address: "*:6", tls: { certificates: a.pem, client_auth: required } }
       - { address: "*:7", tls: { certificates: a.pem, client_ca: ca.pem } }
       - { address: "*:8", tls: { certificates: [a.pem, b.pem], ocsp: a.ocsp } }
-      - { address: "*:9", tls: { certificates: [{ key: a.key }], ciphers: HIGH } }
+      - { address: "*:9", tls: { certificates: [{ key: a.key }] } }
       - { address: "*:10", accept_proxy: {} }
       - { address: "*:11", accept_proxy: { from: [192.0.2.1/24] } }
     default_backend: app
@@ -155,7 +155,6 @@ backends:
             "10:55 error: `client_ca` without `client_auth` has no effect => write `client_auth: required` or `optional`",
             "11:64 error: `ocsp` is one certificate's => write it beside its certificate: `{ cert: FILE, key: FILE, ocsp: FILE }`, or put NAME.ocsp into the folder",
             "12:49 error: `cert` is missing in a certificate => write `{ cert: FILE, key: FILE }`",
-            "12:66 error: unknown key `ciphers` in `tls` => there is nothing to choose: all suites are AEAD with forward secrecy",
             "13:28 error: `from` is missing in `accept_proxy` => write `accept_proxy: true`, or `{ from: [192.0.2.0/24] }`",
             "14:51 error: `from`: `192.0.2.1/24` has bits set beyond its length => write `192.0.2.0/24`, or `192.0.2.1/32` for the one address",
         ],
@@ -189,7 +188,7 @@ stats: { bind: { address: "127.0.0.1:1", accept_proxy: true, tls: { certificates
             "3:22 error: mode http cannot speak `foo` => write `alpn: [h2, http/1.1]`, or use mode tcp",
             "7:23 error: neither TLS nor a PROXY header comes before datagrams => remove `tls` and `accept_proxy`, or listen on TCP",
             "13:67 error: `ca` has no effect: `verify` is none => remove one of them",
-            "14:58 error: `no name` is no name of a server => write a host name, or `\"%[host]\"` for that of the request",
+            "14:58 error: `no name` is no name of a server => write a host name, or an expression such as `\"%[host]\"`, the request's",
             "15:58 error: `send_proxy` cannot be `true` => write `v1`, `v2` or `false`",
             "20:23 error: `send_proxy` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",
             "21:53 error: `tls` has no effect: `quic` is reached by UDP alone => remove it, or listen on TCP too",

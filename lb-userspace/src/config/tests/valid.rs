@@ -489,6 +489,14 @@ fn binds_may_share_a_port_by_address() {
     );
     assert_eq!(config.frontends[0].binds.len(), 3);
     assert!(config.frontends[1].binds[0].both_families);
+    let config = valid(
+        "frontends:\n  a: { bind: '[::]:80', default_backend: app }\n  b: { bind: '*:80', default_backend: app }\n  \
+         c: { bind: ['[::]:81', '192.0.2.1:81'], default_backend: app }\nbackends:\n  \
+         app: { servers: [{ name: s1, address: '192.0.2.1:80' }] }\nstats: { bind: '[::]:82' }\n",
+    );
+    let both = |index: usize| config.frontends[index].binds[0].both_families;
+    assert!(!both(0), "b has its IPv4 clients");
+    assert!(both(2), "an exact address takes its own alone");
 }
 
 /// The kernel path takes ports only where it is on and translates addresses.

@@ -10,12 +10,12 @@ use std::{
 use super::{
     clock::Calendar,
     httplog::{captured_field, captured_fields, escape_byte, text_of},
-    record::{Common, HttpRecord, RequestLine},
+    record::{Common, HttpRecord, RequestLine, Structured},
     tcplog::{Retries, accept_date, millis, timer},
 };
 use crate::{
     config::model::{Field, LogLine, Piece},
-    rules::{Side, Style},
+    rules::{Side, Style, Value},
     topology::Peer,
 };
 
@@ -52,7 +52,27 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
 /// # Errors
 /// Only those of `out`.
 pub fn write(out: &mut impl Write, line: &LogLine, facts: Facts<'_>) -> fmt::Result {
-    let mut samples = facts.common.extra.samples.iter();
+    write_with(out, line, facts.common.extra.samples, facts)
+}
+
+/// Writes the structured data, if there is any.
+///
+/// # Errors
+/// Only those of `out`.
+pub fn structured(out: &mut impl Write, facts: Facts<'_>) -> fmt::Result {
+    match facts.common.extra.structured {
+        Some(Structured { line, samples }) => write_with(out, line, samples, facts),
+        None => Ok(()),
+    }
+}
+
+fn write_with(
+    out: &mut impl Write,
+    line: &LogLine,
+    samples: &[Option<Value<'static>>],
+    facts: Facts<'_>,
+) -> fmt::Result {
+    let mut samples = samples.iter();
     // Blanks on both sides of what writes nothing are one, and the line begins with none.
     let mut divided = true;
     for piece in &line.pieces {
@@ -145,6 +165,7 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
     let Facts { common, http } = facts;
     let (active, extra) = (&common.active, &common.extra);
     let whole = extra.handshake + extra.idle + common.total;
+    let so_far = common.so_far();
     match field {
         Field::ClientIp => peer(out, Some(common.client), Part::Ip, style),
         Field::ClientPort => peer(out, Some(common.client), Part::Port, style),
@@ -166,9 +187,9 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::ConnectTime => timer(out, common.connected),
         Field::ResponseTime => timer(out, http.and_then(|http| http.responded)),
         Field::DataTime => timer(out, data(common, http)),
-        Field::ActiveTime => write!(out, "{}", millis(common.total)),
-        Field::TotalTime => write!(out, "{}", millis(whole)),
-        Field::UserTime => write!(out, "{}", millis(whole - extra.idle)),
+        Field::ActiveTime => write!(out, "{so_far}{}", millis(common.total)),
+        Field::TotalTime => write!(out, "{so_far}{}", millis(whole)),
+        Field::UserTime => write!(out, "{so_far}{}", millis(whole - extra.idle)),
         Field::HandshakeTime => write!(out, "{}", millis(extra.handshake)),
         Field::IdleTime => write!(out, "{}", millis(extra.idle)),
         Field::HeadTime => timer(
@@ -180,7 +201,7 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
             Some(status) => write!(out, "{status}"),
             None => out.write_str("-1"),
         },
-        Field::BytesOut => write!(out, "{}", common.bytes_out),
+        Field::BytesOut => write!(out, "{so_far}{}", common.bytes_out),
         Field::BytesIn => write!(out, "{}", common.bytes_in),
         Field::RequestCookie | Field::ResponseCookie => {
             let side = match field {
@@ -342,7 +363,10 @@ fn request(
     };
     for byte in parts.iter().flat_map(|part| part.bytes()) {
         match byte {
-            _ if style.escape => escaped(out, byte)?,
+            b'\\' | b']' if style.escape => {
+                out.write_char('\\')?;
+                out.write_char(char::from(byte))?;
+            }
             b' ' if field == Field::Request => out.write_char(' ')?,
             _ => escape_byte(out, byte)?,
         }
@@ -369,18 +393,6 @@ fn bytes(out: &mut impl Write, bytes: Option<&[u8]>, style: Style) -> fmt::Resul
         None if style.mandatory && !style.quote => out.write_char('-'),
         None => Ok(()),
         Some(bytes) => text_of(out, bytes, style.escape),
-    }
-}
-
-/// A byte for `+E`.
-fn escaped(out: &mut impl Write, byte: u8) -> fmt::Result {
-    match byte {
-        b'"' | b'\\' | b']' => {
-            out.write_char('\\')?;
-            out.write_char(char::from(byte))
-        }
-        b' '..=b'~' => out.write_char(char::from(byte)),
-        _ => escape_byte(out, byte),
     }
 }
 

@@ -26,13 +26,13 @@ pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
     timer(out, common.connected)?;
     out.write_char('/')?;
     timer(out, record.responded)?;
-    write!(out, "/{} ", millis(common.total))?;
+    write!(out, "/{}{} ", common.so_far(), millis(common.total))?;
     match record.status {
         Some(status) => write!(out, "{status} ")?,
         None => out.write_str("-1 ")?,
     }
     let captured = common.extra.captured;
-    write!(out, "{} ", common.bytes_out)?;
+    write!(out, "{}{} ", common.so_far(), common.bytes_out)?;
     for side in [Side::Request, Side::Response] {
         match captured.and_then(|captured| captured.cookie(side)) {
             Some(cookie) => text_of(out, cookie, false)?,

@@ -27,6 +27,8 @@ mod fixture;
 
 pub use entrance::entrance_failed;
 pub use level::Level;
-pub use record::{Active, Common, Extra, HttpRecord, Path, RequestLine, ServerField, TcpRecord};
+pub use record::{
+    Active, Common, Extra, HttpRecord, Path, RequestLine, ServerField, Structured, TcpRecord,
+};
 pub use sink::{Sink, Writer};
 pub use termination::{Cause, CookieSeen, CookieSet, Phase, Termination};

@@ -10,7 +10,7 @@ use std::{
 
 use super::termination::{CookieSeen, CookieSet, Termination};
 use crate::{
-    config::model::{AccessLog, LogOptions},
+    config::model::{AccessLog, LogLine, LogOptions},
     rules::{Captured, Value},
     topology::Peer,
 };
@@ -60,6 +60,16 @@ pub struct Common<'a> {
     pub extra: Extra<'a>,
 }
 
+impl Common<'_> {
+    /// What stands before figures that are not final.
+    pub(super) fn so_far(&self) -> &'static str {
+        match self.options.asap {
+            true => "+",
+            false => "",
+        }
+    }
+}
+
 /// What only some lines are about, and whoever fills a record leaves out where nobody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Extra<'a> {
@@ -67,6 +77,8 @@ pub struct Extra<'a> {
     pub captured: Option<&'a Captured>,
     /// What the expressions of the frontend's line have come to, in their order.
     pub samples: &'a [Option<Value<'static>>],
+    /// The line of its structured data.
+    pub structured: Option<Structured<'a>>,
     /// Handshakes before the first request of a connection (HAProxy's Th).
     pub handshake: Duration,
     /// From there, or from the end of the request before, to the first byte (Ti).
@@ -85,6 +97,15 @@ pub struct Extra<'a> {
     pub lines: u64,
     /// The request's number in this process.
     pub number: u64,
+}
+
+/// Structured data of a line, for targets whose format has any.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Structured<'a> {
+    /// What it consists of.
+    pub line: &'a LogLine,
+    /// What its expressions have come to.
+    pub samples: &'a [Option<Value<'static>>],
 }
 
 /// The server's part of a log line.

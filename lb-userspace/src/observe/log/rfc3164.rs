@@ -58,7 +58,7 @@ impl Front {
         level: Level,
         at: SystemTime,
         pid: u32,
-        message: &str,
+        (structured, message): (Option<&str>, &str),
     ) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let of = Some((level, since.as_secs(), pid));
@@ -71,6 +71,15 @@ impl Front {
             self.write(level, at, since.subsec_micros(), pid);
         }
         out.push_str(&self.text);
+        if self.format == LogFormat::Rfc5424 {
+            match structured.filter(|data| !data.is_empty()) {
+                Some(data) => {
+                    push(out, data);
+                    out.push(' ');
+                }
+                None => out.push_str("- "),
+            }
+        }
         push_line(out, message);
     }
 
@@ -90,7 +99,7 @@ impl Front {
             LogFormat::Iso => write!(out, "{} ", iso(&at, micros)),
             LogFormat::Rfc5424 => write!(
                 out,
-                "<{priority}>1 {} {} {tag} {pid} - - ",
+                "<{priority}>1 {} {} {tag} {pid} - ",
                 iso(&at, micros),
                 host.unwrap_or("-")
             ),
@@ -121,6 +130,11 @@ fn iso(at: &Calendar, micros: u32) -> impl Display {
 
 /// Appends `message` so that it stays one line, and ends it.
 pub fn push_line(out: &mut String, message: &str) {
+    push(out, message);
+    out.push('\n');
+}
+
+fn push(out: &mut String, message: &str) {
     // Names and paths come from outside; a line end within one must not pass for a line of its own.
     if message.bytes().any(|b| matches!(b, b'\n' | b'\r')) {
         out.extend(
@@ -131,7 +145,6 @@ pub fn push_line(out: &mut String, message: &str) {
     } else {
         out.push_str(message);
     }
-    out.push('\n');
 }
 
 #[cfg(test)]
@@ -153,15 +166,21 @@ mod tests {
     fn priority_is_facility_times_eight_plus_level() {
         let (mut front, mut out) = (front(LogFormat::Text, None, None), String::new());
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_420);
-        front.frame(&mut out, Level::Info, at, 42, "hello");
+        front.frame(&mut out, Level::Info, at, 42, (None, "hello"));
         assert!(out.starts_with("<134>Nov "), "{out}");
         assert!(out.ends_with(" lb[42]: hello\n"), "{out}");
         assert_eq!(out.len(), "<134>Nov 22 23:40:07 lb[42]: hello\n".len());
         out.clear();
-        front.frame(&mut out, Level::Emerg, at, 42, "x");
+        front.frame(&mut out, Level::Emerg, at, 42, (None, "x"));
         assert!(out.starts_with("<128>"));
         out.clear();
-        front.frame(&mut out, Level::Emerg, at + Duration::from_secs(1), 42, "x");
+        front.frame(
+            &mut out,
+            Level::Emerg,
+            at + Duration::from_secs(1),
+            42,
+            (None, "x"),
+        );
         assert!(
             out.ends_with(":21 lb[42]: x\n") || !out.contains(":20 "),
             "{out}"
@@ -175,7 +194,7 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_400_420_325_611);
         let of = |format, tag, host| {
             let mut out = String::new();
-            front(format, tag, host).frame(&mut out, Level::Info, at, 7, "text");
+            front(format, tag, host).frame(&mut out, Level::Info, at, 7, (None, "text"));
             let digits: String = out
                 .chars()
                 .map(|c| if c.is_ascii_digit() { '9' } else { c })
@@ -211,9 +230,32 @@ mod tests {
     }
 
     #[test]
+    fn structured_data_stand_where_there_is_a_place_for_them() {
+        let (at, data) = (SystemTime::UNIX_EPOCH, Some("[a@1 b=\"c\nd\"]"));
+        let of = |format, data| {
+            let mut out = String::new();
+            front(format, None, None).frame(&mut out, Level::Info, at, 7, (data, "text"));
+            out.split_once(" 7 ").map(|(_, rest)| rest.to_owned())
+        };
+        let whole = Some("- [a@1 b=\"c d\"] text\n".to_owned());
+        assert_eq!(of(LogFormat::Rfc5424, data), whole);
+        assert_eq!(
+            of(LogFormat::Rfc5424, Some("")).as_deref(),
+            Some("- - text\n")
+        );
+        assert_eq!(of(LogFormat::Raw, data), None);
+    }
+
+    #[test]
     fn a_message_stays_one_line() {
         let (mut front, mut out) = (front(LogFormat::Text, None, None), String::new());
-        front.frame(&mut out, Level::Info, SystemTime::UNIX_EPOCH, 1, "a\nb\r");
+        front.frame(
+            &mut out,
+            Level::Info,
+            SystemTime::UNIX_EPOCH,
+            1,
+            (None, "a\nb\r"),
+        );
         assert!(out.ends_with(": a b \n"));
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Line {
     pub(super) text: Option<Box<str>>,
     /// For targets that want JSON, if any does.
     pub(super) json: Option<Box<str>>,
+    /// Beside the text, for targets that want it.
+    pub(super) structured: Option<Box<str>>,
 }
 
 /// Where log lines go in. Cheap to clone; never blocks, takes no lock.
@@ -124,6 +126,7 @@ impl Sink {
                 }
             },
             || json::http(record),
+            Facts::http(record),
         );
     }
 
@@ -144,6 +147,7 @@ impl Sink {
                 }
             },
             || json::tcp(record),
+            Facts::tcp(&record.common),
         );
     }
 
@@ -164,6 +168,7 @@ impl Sink {
             json: wanted
                 .json
                 .then(|| json::event(level, at, message).into_boxed_str()),
+            structured: None,
         });
     }
 
@@ -201,6 +206,7 @@ impl Sink {
         (level, options): (Level, &LogOptions),
         text: impl FnOnce(&mut String) -> std::fmt::Result,
         json: impl FnOnce() -> String,
+        facts: Facts<'_>,
     ) {
         let wanted = self.wanted(options.to, level);
         if wanted == Forms::default() {
@@ -217,6 +223,11 @@ impl Sink {
                 out.into_boxed_str()
             }),
             json: wanted.json.then(|| json().into_boxed_str()),
+            structured: wanted.structured.then(|| {
+                let mut out = String::new();
+                let _ = custom::structured(&mut out, facts);
+                out.into_boxed_str()
+            }),
         });
     }
 

@@ -156,6 +156,7 @@ impl Target {
                 .add(|out| journal::entry(out, (facility, level), front.tag(), pid, message)),
             _ if is_syslog || is_named => self.batch.add(|out| {
                 let begin = out.len();
+                let message = (line.structured.as_deref(), &**message);
                 front.frame(out, level, line.at, pid, message);
                 cut(out, begin, len);
             }),

@@ -14,6 +14,8 @@ use crate::config::model::{LogFormat, LogSample, LogTarget, LogTo, ProxyLog};
 pub(super) struct Forms {
     pub(super) text: bool,
     pub(super) json: bool,
+    /// As text with structured data.
+    pub(super) structured: bool,
 }
 
 /// What is wanted of whose lines, for those who make them.
@@ -23,22 +25,24 @@ pub(super) struct Wanted {
     own: HashMap<LogTo, Least>,
 }
 
-/// The least severe levels that somebody's targets want, as text and as JSON; `None` if none does.
+/// The least severe levels that somebody's targets want, in each of the forms; `None` if none does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Least {
     text: Option<u8>,
     json: Option<u8>,
+    structured: Option<u8>,
 }
 
 impl Least {
     fn of(targets: &[LogTarget]) -> Self {
-        let of = |json| {
-            let form = |target: &&LogTarget| (target.format == LogFormat::Json) == json;
-            targets.iter().filter(form).map(|target| target.level).max()
+        let of = |form: fn(LogFormat) -> bool| {
+            let wanted = targets.iter().filter(|target| form(target.format));
+            wanted.map(|target| target.level).max()
         };
         Self {
-            text: of(false),
-            json: of(true),
+            text: of(|format| format != LogFormat::Json),
+            json: of(|format| format == LogFormat::Json),
+            structured: of(|format| format == LogFormat::Rfc5424),
         }
     }
 }
@@ -62,6 +66,7 @@ impl Wanted {
         Forms {
             text: wanted(least.text),
             json: wanted(least.json),
+            structured: wanted(least.structured),
         }
     }
 }
@@ -181,7 +186,7 @@ mod tests {
         let proxies = [own("json", vec![json]), own("none", Vec::new())];
         let wanted = Wanted::new(&[text], &proxies);
         let of = |to, level| {
-            let Forms { text, json } = wanted.of(to, level);
+            let Forms { text, json, .. } = wanted.of(to, level);
             (text, json)
         };
         let frontend = LogTo::frontend;

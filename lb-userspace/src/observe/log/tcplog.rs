@@ -21,9 +21,10 @@ pub fn write(out: &mut impl Write, record: &TcpRecord<'_>) -> fmt::Result {
     timer(out, common.queued)?;
     out.write_char('/')?;
     timer(out, common.connected)?;
+    let so_far = common.so_far();
     write!(
         out,
-        "/{} {} {}{} {}/{}/{}/{}/{} {}/{}",
+        "/{so_far}{} {so_far}{} {}{} {}/{}/{}/{}/{} {}/{}",
         millis(common.total),
         common.bytes_out,
         common.termination.cause.letter(),

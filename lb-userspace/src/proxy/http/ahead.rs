@@ -1,4 +1,4 @@
-//! A request's body of which some is read before its server is known, for rules to look at.
+//! A body of which some is read before it is known where it goes: a request's for rules to look at, a response's while they wait.
 
 use std::{
     collections::VecDeque,
@@ -128,6 +128,32 @@ impl Inbound {
         tokio::time::timeout_at(deadline.into(), reading)
             .await
             .is_ok()
+    }
+
+    /// Reads what there is: whether that is all of it, or `at_least` so many bytes, or no more may be kept.
+    pub(super) fn has_come(&mut self, cx: &mut Context<'_>, at_least: usize) -> bool {
+        let Some(ahead) = self.ahead() else {
+            return true;
+        };
+        let waits = ahead.read(cx);
+        !waits || (at_least > 0 && ahead.length >= at_least)
+    }
+
+    /// How many bytes have been read ahead.
+    pub(super) fn length_ahead(&self) -> usize {
+        match self {
+            Self::Ahead(ahead) => ahead.length,
+            _ => 0,
+        }
+    }
+
+    /// Whether it comes by HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        match self {
+            Self::Http2(_) => true,
+            Self::Ahead(ahead) => ahead.rest.is_http2(),
+            _ => false,
+        }
     }
 
     /// Whether all of it has been read ahead.

@@ -7,7 +7,7 @@ use http::{
 };
 use hyper::ext::ReasonPhrase;
 
-use super::client::Client;
+use super::{client::Client, exchange};
 use crate::{config::model::Page, rules::Reply};
 
 /// An answer of ours.
@@ -112,6 +112,27 @@ impl From<Reply> for Answer {
 }
 
 impl Client {
+    /// Our answer with a status: the page that the file has for it, the backend's or else the frontend's, or the usual
+    /// one.
+    pub(super) fn answer(&self, status: StatusCode) -> Answer {
+        let code = status.as_u16();
+        let backend = self.exchange().backend().cloned();
+        let page = backend
+            .as_ref()
+            .and_then(|backend| backend.config.errorfiles.page(code))
+            .or_else(|| self.frontend().config.errorfiles.page(code));
+        let mut answer = match page.flatten() {
+            None => Answer::standard(status),
+            Some(page) => match &page.filled {
+                None => Answer::from(page),
+                Some(filled) => exchange::page::fill(self, backend.as_ref(), page, filled)
+                    .unwrap_or_else(|| Answer::standard(status)),
+            },
+        };
+        answer.meant = Some(status);
+        answer
+    }
+
     /// A rule's answer.
     pub(super) fn reply(&self, reply: Reply) -> Answer {
         match reply.page {

@@ -360,13 +360,11 @@ fn poll_incoming(
     lease: &mut Option<Lease>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-    if let Inbound::Http2(received) = incoming {
+    if incoming.is_http2() {
         if let Some(lease) = lease {
             lease.drive(cx);
         }
-        return received
-            .poll_frame(cx)
-            .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2)));
+        return incoming.poll_frame(cx);
     }
     // Nothing arrives but by driving the connection, which is done here: the body itself need wake nobody.
     let mut unwoken = Context::from_waker(Waker::noop());

@@ -16,7 +16,6 @@ use h2::RecvStream;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::{
-    answer::Answer,
     exchange::{context::Exchange, rules::Remembered},
     interim,
     tunnel::Tunnel,
@@ -300,20 +299,6 @@ impl Client {
     /// The exchange under way. Never held across an await or a call into hyper.
     pub(super) fn exchange(&self) -> RefMut<'_, Exchange> {
         self.exchange.borrow_mut()
-    }
-
-    /// Our answer with a status: the page that the file has for it, the backend's or else the frontend's, or the usual
-    /// one.
-    pub(super) fn answer(&self, status: StatusCode) -> Answer {
-        let code = status.as_u16();
-        let exchange = self.exchange();
-        let page = exchange
-            .backend()
-            .and_then(|backend| backend.config.errorfiles.page(code))
-            .or_else(|| self.frontend().config.errorfiles.page(code));
-        let mut answer = page.map_or_else(|| Answer::standard(status), Answer::from);
-        answer.meant = Some(status);
-        answer
     }
 
     /// `n` bytes came from the client.

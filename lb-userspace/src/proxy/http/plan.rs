@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use super::cookie::{self, dates::Dates};
 use crate::{
-    config::model::{self, AccessLog, Forwarding, Mode},
+    config::model::{self, Forwarding, Mode},
     rules::{RuleSet, action},
     topology::{Backend, Server, Topology},
 };
@@ -139,8 +139,10 @@ impl Plan {
         };
         let wants = || {
             let configs = topology.frontends.iter().map(|f| &f.config);
-            let formats = configs.flat_map(|c| c.error_log_format.iter().chain([&c.log_format]));
-            formats.map(AccessLog::wants)
+            configs.flat_map(|c| {
+                let formats = c.error_log_format.iter().chain([&c.log_format]);
+                formats.map(|format| c.wants_of(format))
+            })
         };
         Self {
             frontends: frontends.collect(),

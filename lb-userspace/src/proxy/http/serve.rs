@@ -341,9 +341,11 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
         client.end_exchange();
         return None;
     }
+    let nothing_came = client.phase() == Phase::Idle && unread.is_empty();
     let (cause, refusal) = match end {
         // Parking is no end.
         End::Idle | End::Superseded => return None,
+        _ if nothing_came && client.frontend().config.http.ignore_probes => return None,
         End::TimedOut if client.phase() == Phase::Idle && !client.is_new() && unread.is_empty() => {
             return None;
         }

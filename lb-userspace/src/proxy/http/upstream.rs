@@ -109,10 +109,12 @@ impl Upstream {
         self.sender.try_send_request(request)
     }
 
-    /// The server is asked to close once it has answered, and gets no other request.
-    pub(super) fn close_after(&mut self, request: &mut Request<RequestBody>) {
-        let close = HeaderValue::from_static("close");
-        request.headers_mut().insert(CONNECTION, close);
+    /// The server is asked to close once it has answered, unless it is not `told`, and gets no other request.
+    pub(super) fn close_after(&mut self, request: &mut Request<RequestBody>, told: bool) {
+        if told {
+            let close = HeaderValue::from_static("close");
+            request.headers_mut().insert(CONNECTION, close);
+        }
         self.used_up = true;
     }
 

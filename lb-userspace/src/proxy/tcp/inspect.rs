@@ -40,6 +40,8 @@ pub(super) struct Early {
     deadline: Option<Instant>,
     /// The connection is to end without a word to the other end.
     pub(super) vanishes: bool,
+    /// Its line has been written.
+    pub(super) logged: bool,
 }
 
 impl Early {
@@ -157,7 +159,7 @@ pub(super) async fn inspect(
                 return Err(Ended::Dropped);
             }
             Content::Wait if !is_final => {}
-            Content::Pass | Content::Wait => return Ok(()),
+            Content::Pass | Content::Wait | Content::Close => return Ok(()),
         }
         let idle = heard + patience;
         tokio::select! {

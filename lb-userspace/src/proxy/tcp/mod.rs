@@ -18,14 +18,18 @@ use super::{
     sessions,
 };
 use crate::{
-    config::model::{AccessLog, LogOptions, Timeouts},
+    config::model::{LogLine, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
-    rules::{Content, Counted, Data, Expr, Remember, Scene, Seen, State, Value, World as _, stick},
+    rules::{
+        Content, Counted, Data, Expr, Remember, Scene, Seen, State, Template, Value, World as _,
+        stick,
+    },
     topology::{Asking, Backend, Connection},
     wire::told::told,
 };
 
 mod around;
+mod bell;
 mod direction;
 mod inspect;
 mod pipe;
@@ -119,6 +123,12 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
                 if early.looked {
                     trace.queued = trace.queued.map(|queued| queued + waited);
                 }
+                if frontend.config.log_options.asap {
+                    let so_far = Outcome::nothing(Termination::NORMAL);
+                    let of = (Some(&backend), &early);
+                    log(&worker, &client, &state, of, &trace, &so_far);
+                    early.logged = true;
+                }
                 let rules = (&state, &mut early);
                 carry(&worker, &mut client, &backend, &slot, stream, rules).await
             }
@@ -174,10 +184,27 @@ fn refused(
     }
 }
 
-/// Writes the session's line, unless a rule has it silent, and lets go of the client.
+/// Writes the session's line, unless that has been done, and lets go of the client.
 fn finish(
     worker: &Worker,
     client: Client,
+    state: &RefCell<State>,
+    (backend, early): (Option<&Arc<Backend>>, &Early),
+    trace: &Trace,
+    outcome: &Outcome,
+) {
+    if !early.logged {
+        log(worker, &client, state, (backend, early), trace, outcome);
+    }
+    if early.vanishes {
+        crate::proxy::http::vanish(client.stream);
+    }
+}
+
+/// Writes the session's line, unless a rule has it silent.
+fn log(
+    worker: &Worker,
+    client: &Client,
     state: &RefCell<State>,
     (backend, early): (Option<&Arc<Backend>>, &Early),
     trace: &Trace,
@@ -189,34 +216,33 @@ fn finish(
         ..client.frontend().config.log_options
     };
     if worker.shared.log.wants(&options) {
-        let samples = match &client.frontend().config.log_format {
-            AccessLog::Custom(line) if line.wants.samples => {
-                let world = Around {
-                    backend,
-                    request: early.seen(),
-                    ..Around::of(worker, &client)
-                };
-                let scene = Scene {
-                    request: None,
-                    response: None,
-                    state: &state,
-                    world: &world,
-                };
-                let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
-                line.samples().map(sample).collect()
-            }
-            _ => Vec::new(),
+        let config = &client.frontend().config;
+        let samples = |line: Option<&LogLine>| -> Vec<Option<Value<'static>>> {
+            let Some(line) = line.filter(|line| line.wants.samples) else {
+                return Vec::new();
+            };
+            let world = Around {
+                backend,
+                request: early.seen(),
+                ..Around::of(worker, client)
+            };
+            let scene = Scene {
+                request: None,
+                response: None,
+                state: &state,
+                world: &world,
+            };
+            let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
+            line.samples().map(sample).collect()
         };
         let found = Found {
-            samples: &samples,
+            samples: &samples(config.log_format.line()),
+            structured: &samples(config.log_format_sd.as_deref()),
             captured: state.captured(),
             level: options.level,
+            asap: options.asap,
         };
-        session(worker, &client).log(backend.map(|b| &**b), trace, outcome, found);
-    }
-    drop(state);
-    if early.vanishes {
-        crate::proxy::http::vanish(client.stream);
+        session(worker, client).log(backend.map(|b| &**b), trace, outcome, found);
     }
 }
 
@@ -228,7 +254,6 @@ fn session<'a>(worker: &'a Worker, client: &'a Client) -> Session<'a> {
         destination: client
             .frontend()
             .config
-            .log_format
             .wants()
             .destination
             .then(|| client.destination()),
@@ -265,7 +290,13 @@ async fn reach(
                 let own = Own::of(
                     &server,
                     || client.ends(),
-                    || client.server_name().map(Into::into),
+                    || match &server.config.server_name {
+                        Some(asked) => {
+                            let seen = (&*state.borrow(), early);
+                            asked_name(worker, client, backend, seen, &asked.template)
+                        }
+                        None => client.server_name().map(Into::into),
+                    },
                     |options| told(options, client.tls.as_deref(), None),
                     None,
                 );
@@ -300,6 +331,29 @@ async fn reach(
             Err(Outcome::nothing(Termination::new(Cause::Client, phase)))
         }
     }
+}
+
+/// What `sni` asks, as a name.
+fn asked_name(
+    worker: &Worker,
+    client: &Client,
+    backend: &Arc<Backend>,
+    (state, early): (&State, &Early),
+    asked: &Template,
+) -> Option<Box<str>> {
+    let world = Around {
+        backend: Some(backend),
+        request: early.seen(),
+        ..Around::of(worker, client)
+    };
+    let name = asked.render(&Scene {
+        request: None,
+        response: None,
+        state,
+        world: &world,
+    });
+    let name = str::from_utf8(&name).ok()?;
+    (!name.is_empty()).then(|| name.into())
 }
 
 /// Resolves when the peer has reset the connection; a mere FIN is no reset.

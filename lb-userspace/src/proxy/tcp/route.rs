@@ -138,7 +138,7 @@ impl Plan {
     }
 }
 
-/// The server that a table remembers of `client`, and where the one that is chosen is to be remembered.
+/// The server that a rule names for `client` or a table remembers of it, and where the one that is chosen is to be remembered.
 pub(super) fn remembered(
     worker: &Worker,
     client: &Client,
@@ -146,9 +146,9 @@ pub(super) fn remembered(
     (state, early): (&State, &Early),
     now: u64,
 ) -> (Option<Arc<Server>>, Vec<stick::Remembering>) {
-    let sticks = &backend.config.sticks;
+    let (sticks, rules) = (&backend.config.sticks, &backend.config.rules);
     let named = named_by_rdp(backend, &early.bytes);
-    if sticks.is_empty() {
+    if sticks.is_empty() && rules.is_empty() {
         return (named, Vec::new());
     }
     let world = Around {
@@ -166,7 +166,13 @@ pub(super) fn remembered(
         let server = backend.server_by_id(id)?;
         server.is_usable_by_cookie().then(|| Arc::clone(server))
     });
-    (named.or(found), remembering)
+    // What rules say comes first, as in HAProxy.
+    let mut chosen = rules.servers(&scene).filter_map(|name| {
+        let mut servers = backend.servers.iter();
+        let server = servers.find(|server| server.name.as_bytes() == name)?;
+        server.is_usable_by_cookie().then(|| Arc::clone(server))
+    });
+    (chosen.next().or(named).or(found), remembering)
 }
 
 /// The server that an RDP client names.

@@ -14,9 +14,9 @@ pub enum Digest {
     /// `sha2` with so many bits.
     Sha2(u16),
     /// `crc32`: Ethernet's.
-    Crc32,
+    Crc32(bool),
     /// `crc32c`: iSCSI's.
-    Crc32c,
+    Crc32c(bool),
     /// `djb2`; with `true` its result is hashed again (`avalanche`).
     Djb2(bool),
     /// `sdbm`.
@@ -54,8 +54,8 @@ impl Digest {
             Self::Sha2(384) => return bin(Sha384::digest(bytes).as_slice()),
             Self::Sha2(512) => return bin(Sha512::digest(bytes).as_slice()),
             Self::Sha2(_) => return bin(Sha256::digest(bytes).as_slice()),
-            Self::Crc32 => i64::from(crc(bytes, 0xedb8_8320)),
-            Self::Crc32c => i64::from(crc(bytes, 0x82f6_3b78)),
+            Self::Crc32(again) => i64::from(avalanche(crc(bytes, 0xedb8_8320), again)),
+            Self::Crc32c(again) => i64::from(avalanche(crc(bytes, 0x82f6_3b78), again)),
             Self::Djb2(again) => {
                 let step = |hash: u32, b: &u8| hash.wrapping_mul(33).wrapping_add(u32::from(*b));
                 i64::from(avalanche(bytes.iter().fold(5381, step), again))

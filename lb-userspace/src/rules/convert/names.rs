@@ -1,6 +1,6 @@
 //! Converters by HAProxy's names.
 
-use std::sync::Arc;
+use std::{net::Ipv6Addr, sync::Arc};
 
 use super::{
     Converter, Digest, Math, Operand, Plain, Query,
@@ -66,8 +66,6 @@ fn simple(name: &str) -> Option<Converter> {
         "hex" => Converter::Hex,
         "hex2i" => Converter::HexNumber,
         "sha1" => Converter::Digest(Digest::Sha1),
-        "crc32" => Converter::Digest(Digest::Crc32),
-        "crc32c" => Converter::Digest(Digest::Crc32c),
         "neg" => Converter::Negate,
         "cpl" => Converter::Complement,
         "not" => Converter::Not,
@@ -89,11 +87,13 @@ fn number(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         "and" => Math::And,
         "or" => Math::Or,
         "xor" => Math::Xor,
-        "djb2" | "sdbm" => {
+        "djb2" | "sdbm" | "crc32" | "crc32c" => {
             call.most(1)?;
             let again = call.number(0)?.is_some_and(|n| n != 0);
             return Ok(Some(Converter::Digest(match call.name.as_str() {
                 "djb2" => Digest::Djb2(again),
+                "crc32" => Digest::Crc32(again),
+                "crc32c" => Digest::Crc32c(again),
                 _ => Digest::Sdbm(again),
             })));
         }
@@ -152,6 +152,14 @@ fn mask(text: &str, most: u8) -> Result<u8, Problem> {
     match text.parse::<u8>() {
         Ok(length) if length <= most => Ok(length),
         Ok(_) => Err(bad()),
+        Err(_) if most == 128 => {
+            let bits = text.parse::<Ipv6Addr>().map_err(|_| bad())?.to_bits();
+            // Of HAProxy's masks with holes there is none that anybody needs.
+            match bits.leading_ones() + bits.trailing_zeros() >= 128 {
+                true => u8::try_from(bits.leading_ones()).map_err(|_| bad()),
+                false => Err(bad()),
+            }
+        }
         Err(_) => crate::rules::matching::network(&format!("0.0.0.0/{text}"))
             .map(|(_, length)| length)
             .map_err(|_| bad()),

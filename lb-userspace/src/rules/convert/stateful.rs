@@ -9,7 +9,7 @@ use crate::rules::{
     args::Call,
     fetch::link::Asked,
     problem::Problem,
-    process::{Unless, Var},
+    process::{Only, Var},
     registry::Registry,
     scene::Scene,
     table::{Key, Table},
@@ -20,7 +20,7 @@ use crate::rules::{
 #[derive(Debug, Clone)]
 pub enum Stateful {
     /// `set-var`: as it is, and kept on the way; nothing if a condition is against that.
-    Set(Var, Vec<Unless>),
+    Set(Var, Only),
     /// `unset-var`: as it is.
     Unset(Var),
     /// `nbsrv`, `srv_queue`: of the backend or server that is called so.
@@ -107,10 +107,10 @@ impl EntryPart {
 impl Stateful {
     pub(super) fn apply<'a>(&self, value: Value<'a>, scene: &Scene<'a>) -> Option<Value<'a>> {
         Some(match self {
-            Self::Set(var, unless) => {
-                let against = |one: &Unless| one.forbids(var, &value, scene.state);
+            Self::Set(var, only) => {
                 // What is not kept is nothing, as HAProxy has it.
-                if unless.iter().any(against) {
+                let old = var.get(scene.state);
+                if !only.allows(var, old.as_ref(), Some(&value)) {
                     return None;
                 }
                 var.write(scene.state, Some(value.borrowed().into_owned()));
@@ -181,9 +181,8 @@ pub(super) fn parse(
     let (found, most) = match call.name.as_str() {
         "set-var" => {
             let var = registry.var(call.need(0, "a variable")?)?;
-            let unless = call.args.iter().skip(1).filter(|arg| !arg.is_empty());
-            let unless = unless.map(|text| Unless::parse(text));
-            (Stateful::Set(var, unless.collect::<Result<_, _>>()?), 5)
+            let conditions = call.args.get(1..).unwrap_or_default().join(",");
+            (Stateful::Set(var, Only::parse(&conditions)?), 5)
         }
         "unset-var" => (
             Stateful::Unset(registry.var(call.need(0, "a variable")?)?),

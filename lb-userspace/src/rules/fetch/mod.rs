@@ -117,8 +117,8 @@ pub enum Fetch {
     CookieCount(String),
     /// `status`.
     Status,
-    /// `var`, and what there is without a value.
-    Var(Var, Option<Value<'static>>),
+    /// `var`.
+    Var(Var, Option<Box<str>>),
     /// `sc_…(N)`, `src_…(table)`.
     Counter {
         /// Whose entry.
@@ -235,7 +235,10 @@ impl Fetch {
                 TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
                     Kind::Bool
                 }
-                TlsFact::Verify => Kind::Int,
+                TlsFact::Verify
+                | TlsFact::Error
+                | TlsFact::AuthorityError
+                | TlsFact::AuthorityDepth => Kind::Int,
                 TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
                 _ => Kind::Str,
             },
@@ -440,9 +443,10 @@ impl Fetch {
                 Value::Int(i64::try_from(count).ok()?)
             }
             Self::Status => Value::Int(scene.response?.status.as_u16().into()),
-            Self::Var(var, otherwise) => var
-                .get(scene.state)
-                .or_else(|| otherwise.as_ref().map(Value::borrowed))?,
+            Self::Var(var, otherwise) => match (var.get(scene.state), otherwise) {
+                (Some(value), _) => value,
+                (None, otherwise) => Value::text(otherwise.as_deref()?),
+            },
             Self::Counter {
                 of,
                 data,
@@ -539,7 +543,7 @@ impl Fetch {
             }),
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
-                uuid(world.random(), world.random()).into_bytes(),
+                request::uuid(world.random(), world.random()).into_bytes(),
             )),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
@@ -579,19 +583,6 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_3 => "3.0",
         _ => "1.1",
     }
-}
-
-/// RFC 9562, version 4.
-fn uuid(high: u64, low: u64) -> String {
-    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
 }
 
 /// The well-known methods by name, so that none has to be made.

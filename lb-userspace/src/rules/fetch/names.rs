@@ -140,7 +140,10 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_fc_alpn" => Fetch::Tls(TlsFact::Alpn),
         "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),
         "ssl_fc_has_crt" | "ssl_c_used" => Fetch::Tls(TlsFact::CertificateUsed),
-        "ssl_c_verify" | "ssl_c_err" | "ssl_c_ca_err" => Fetch::Tls(TlsFact::Verify),
+        "ssl_c_verify" => Fetch::Tls(TlsFact::Verify),
+        "ssl_c_err" => Fetch::Tls(TlsFact::Error),
+        "ssl_c_ca_err" => Fetch::Tls(TlsFact::AuthorityError),
+        "ssl_c_ca_err_depth" => Fetch::Tls(TlsFact::AuthorityDepth),
         "ssl_fc_is_resumed" => Fetch::Tls(TlsFact::Resumed),
         "ssl_c_notbefore" => Fetch::Tls(TlsFact::NotBefore),
         "ssl_c_notafter" => Fetch::Tls(TlsFact::NotAfter),
@@ -332,9 +335,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
         "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
         "var" => {
             let id = registry.var(call.need(0, "a variable's name")?)?;
-            let otherwise = call.args.get(1);
-            let otherwise = otherwise.map(|text| Value::Str(text.clone().into_bytes().into()));
-            return Ok((Fetch::Var(id, otherwise), 2));
+            return Ok((Fetch::Var(id, call.optional(1).map(Into::into)), 2));
         }
         "rand" => {
             let range = call.number(0)?.unwrap_or(1 << 32).clamp(1, u32::MAX.into());
@@ -538,6 +539,7 @@ const NAMES: &[&str] = &[
     "ssl_c_verify",
     "ssl_c_err",
     "ssl_c_ca_err",
+    "ssl_c_ca_err_depth",
     "fc_err",
     "fc_err_str",
     "ssl_fc_err",

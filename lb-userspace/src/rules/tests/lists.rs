@@ -235,6 +235,7 @@ fn response_parts_see_the_request_as_it_was_sent() {
                 )],
                 end: None,
                 needs_request: true,
+                wait: None,
             }),
             ..Rule::default()
         },
@@ -252,7 +253,13 @@ fn response_parts_see_the_request_as_it_was_sent() {
         let response = http::Response::builder().status(status).body(()).unwrap();
         let mut response = response.into_parts().0;
         rules
-            .response(&later, &mut response, &mut state, &Fixed)
+            .response(
+                &mut Reached::default(),
+                &later,
+                &mut response,
+                &mut state,
+                &Fixed,
+            )
             .unwrap();
         let got = response
             .headers
@@ -294,7 +301,7 @@ fn variables_keep_their_type() {
     .unwrap();
     let rules = RuleSet::new(vec![Rule {
         edits: vec![
-            Edit::SetVar(id, number, Vec::new()),
+            Edit::SetVar(id, Only::default(), number),
             Edit::Header("x-n".parse().unwrap(), HeaderOp::Set(seen)),
         ],
         ..Rule::default()
@@ -324,6 +331,7 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
                 edits: vec![set("x-answered")],
                 end: None,
                 needs_request: false,
+                wait: None,
             }),
             ..Rule::default()
         },
@@ -334,7 +342,13 @@ fn a_rules_condition_is_asked_once_for_the_request_and_the_response() {
     assert_eq!(request.headers["x-second"], "1");
     let mut response = http::Response::new(()).into_parts().0;
     rules
-        .response(&later, &mut response, &mut state, &Fixed)
+        .response(
+            &mut Reached::default(),
+            &later,
+            &mut response,
+            &mut state,
+            &Fixed,
+        )
         .unwrap();
     assert_eq!(response.headers["x-answered"], "1");
 }
@@ -345,7 +359,7 @@ fn a_variable_made_of_itself_stays_bounded() {
     let id = registry.var("sess.x").unwrap();
     let twice = Template::parse("%[var(sess.x)]%[var(sess.x)]a", &mut registry).unwrap();
     let rules = RuleSet::new(vec![Rule {
-        edits: vec![Edit::SetVar(id.clone(), twice, Vec::new())],
+        edits: vec![Edit::SetVar(id.clone(), Only::default(), twice)],
         ..Rule::default()
     }]);
     let (mut state, mut later) = (State::default(), Later::default());

@@ -35,15 +35,29 @@ impl Link {
         let as_server = server.check_ssl || (traffic.is_some() && !said);
         let secure = self.secure || (as_server && !self.own);
         let converses = keys.get("steps").is_some();
+        let of_check = if self.own {
+            &Map::default()
+        } else {
+            &server.check_tls
+        };
         match keys.get("type").and_then(Value::as_text) {
             Some("ssl") => return,
             Some("http") if secure => keys.set("type", Value::plain("https", span)),
             // Nothing but a handshake.
-            Some("tcp") if secure && !converses && !self.own => {
+            Some("tcp") if secure && !converses && !self.own && of_check.is_empty() => {
                 keys.set("type", Value::plain("ssl", span));
                 return;
             }
             _ => {}
+        }
+        let speaks_h2 = server.check_proto.as_deref() == Some("h2") && !self.own;
+        let is_http = !converses
+            && matches!(
+                keys.get("type").and_then(Value::as_text),
+                Some("http" | "https")
+            );
+        if speaks_h2 && is_http {
+            keys.set("type", Value::plain("h2", span));
         }
         if !secure {
             if traffic.is_some() && !elsewhere {
@@ -56,13 +70,13 @@ impl Link {
             Some(_) => is_http || !elsewhere,
             None => is_http && server.tls.is_empty(),
         };
-        if !by_itself || self.own || !self.tls.is_empty() {
-            keys.set("tls", self.options(server, span));
+        if !by_itself || self.own || !self.tls.is_empty() || !of_check.is_empty() {
+            keys.set("tls", self.options(server, of_check, span));
         }
     }
 
     /// The TLS that is neither the server's nor a usual one.
-    fn options(&self, server: &Server, span: Span) -> Value {
+    fn options(&self, server: &Server, of_check: &Map, span: Span) -> Value {
         let mut tls = server.tls.clone();
         if self.own {
             tls.remove("alpn");
@@ -71,7 +85,7 @@ impl Link {
                 tls.remove("sni");
             }
         }
-        for key in &self.tls.0 {
+        for key in of_check.0.iter().chain(&self.tls.0) {
             tls.set_at(&key.name, key.span, key.value.clone());
         }
         match tls.is_empty() {

@@ -77,7 +77,7 @@ fn what_is_without_end_is_told() {
     );
     assert_eq!(
         self::said(
-            "frontend f\n mode http\n bind :80\n timeout client 0\n timeout server 5s\nbackend b\n timeout http-request 5s\n"
+            "frontend f\n mode http\n bind :80\n default_backend b\n timeout client 0\n timeout server 5s\nbackend b\n timeout http-request 5s\n"
         ),
         [
             "error: `timeout client 0` has no end in HAProxy: lb has no such timeout",
@@ -123,6 +123,7 @@ frontend f
  bind :443 ssl crt a.pem
  bind :444 ssl crt a.pem ssl-min-ver TLSv1.2
  bind :445 ssl crt a.pem ca-file c.pem
+ default_backend b
 ";
     let (yaml, said) = imported(text);
     for (port, tls) in [
@@ -331,7 +332,7 @@ fn what_would_be_lost_is_told() {
         assert_eq!(all, [what], "{line}");
     }
     let all = said(
-        "global\n log 192.0.2.1 local0 info err\nfrontend f\n mode http\n log global\n bind :80\n",
+        "global\n log 192.0.2.1 local0 info err\nfrontend f\n mode http\n log global\n bind :80\n default_backend b\n",
     );
     assert_eq!(
         all,

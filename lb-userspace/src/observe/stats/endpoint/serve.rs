@@ -266,8 +266,8 @@ impl Server {
             return self.connection(stream, client, place).await;
         };
         // A client without a handshake gets nothing, not even a line in the log: anybody can be one.
-        if let Ok(Ok(stream)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
-            self.connection(stream, client, place).await;
+        if let Ok(Ok(accepted)) = timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+            self.connection(accepted.stream, client, place).await;
         }
     }
 

@@ -273,15 +273,7 @@ impl Exchange {
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out;
         self.count(client, bytes_in, bytes_out, total);
-        let remembered = client.rules.borrow();
-        let options = LogOptions {
-            level: remembered.as_ref().and_then(|rules| rules.log_level()),
-            ..client.frontend().config.log_options
-        };
-        drop(remembered);
-        if client.worker.shared.log.wants(&options) && !self.unlogged {
-            self.log(client, options, total, (bytes_in, bytes_out));
-        }
+        self.write_line(client, total, (bytes_in, bytes_out));
         super::rules::count_end(client, self.status, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
             super::rules::finish(client, remembered, self.status, bytes_in, bytes_out);
@@ -290,6 +282,30 @@ impl Exchange {
         self.server = None;
         // Its parts hold the buffer that the request was read into.
         self.request = None;
+    }
+
+    /// Logs it now where that is not waited with.
+    pub(super) fn log_early(&mut self, client: &Client) {
+        if !client.frontend().config.log_options.asap || !self.open {
+            return;
+        }
+        let total = client.now().saturating_duration_since(self.start);
+        let bytes_in = client.bytes_in() - self.bytes_in;
+        let bytes_out = client.bytes_out() - self.bytes_out;
+        self.write_line(client, total, (bytes_in, bytes_out));
+        self.unlogged = true;
+    }
+
+    fn write_line(&self, client: &Client, total: Duration, bytes: (u64, u64)) {
+        let remembered = client.rules.borrow();
+        let options = LogOptions {
+            level: remembered.as_ref().and_then(|rules| rules.log_level()),
+            ..client.frontend().config.log_options
+        };
+        drop(remembered);
+        if client.worker.shared.log.wants(&options) && !self.unlogged {
+            self.log(client, options, total, bytes);
+        }
     }
 
     fn count(&self, client: &Client, bytes_in: u64, bytes_out: u64, total: Duration) {

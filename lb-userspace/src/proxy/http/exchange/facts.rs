@@ -171,8 +171,10 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
         TlsFact::Alpn => Value::Str(session.alpn.as_deref()?.into()),
         TlsFact::Cipher => Value::text(session.cipher),
         TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
-        // One that is not valid ends the handshake.
-        TlsFact::Verify => Value::Int(0),
+        TlsFact::Verify => Value::Int(session.verdict.last.into()),
+        TlsFact::Error => Value::Int(session.verdict.certificate.into()),
+        TlsFact::AuthorityError => Value::Int(session.verdict.authority.into()),
+        TlsFact::AuthorityDepth => Value::Int(session.verdict.depth.into()),
         TlsFact::Subject => Value::text(&certificate?.subject),
         TlsFact::Issuer => Value::text(&certificate?.issuer),
         TlsFact::Resumed => Value::Bool(session.resumed),

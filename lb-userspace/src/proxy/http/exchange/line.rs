@@ -13,8 +13,10 @@ use super::{
     rules::{Memory, Surroundings},
 };
 use crate::{
-    config::model::{AccessLog, LogLine, LogOptions},
-    observe::log::{Active, Common, Extra, HttpRecord, RequestLine, ServerField, Termination},
+    config::model::{LogLine, LogOptions},
+    observe::log::{
+        Active, Common, Extra, HttpRecord, RequestLine, ServerField, Structured, Termination,
+    },
     rules::{RequestView, ResponseView, Scene, Value},
 };
 
@@ -32,15 +34,13 @@ impl Exchange {
             (None, Some(format)) => format,
             _ => &config.log_format,
         };
-        let line = match format {
-            AccessLog::Custom(line) => Some(&**line),
-            AccessLog::Http | AccessLog::Tcp | AccessLog::Json => None,
-        };
-        let wants = format.wants();
-        let samples = match line.filter(|_| wants.samples) {
+        let wants = config.wants_of(format);
+        let samples = |line: Option<&LogLine>| match line.filter(|line| line.wants.samples) {
             Some(line) => self.samples(client, line),
             None => Vec::new(),
         };
+        let structured = config.log_format_sd.as_deref();
+        let (samples, of_structured) = (samples(format.line()), samples(structured));
         let plan = &client.worker.shared.http;
         let remembered = client.rules.borrow();
         let remembered = remembered.as_deref();
@@ -48,6 +48,10 @@ impl Exchange {
         let extra = Extra {
             captured: remembered.and_then(|remembered| remembered.state.captured()),
             samples: &samples,
+            structured: structured.map(|line| Structured {
+                line,
+                samples: &of_structured,
+            }),
             handshake,
             idle,
             destination: wants.destination.then_some(client.destination),
@@ -99,7 +103,10 @@ impl Exchange {
                     process: client.worker.shared.sessions.current(),
                     frontend: client.frontend().current(),
                     // HAProxy logs a request once it is no longer counted at its backend.
-                    backend: backend.map_or(0, |backend| backend.current().saturating_sub(1)),
+                    backend: backend.map_or(0, |backend| {
+                        let this = u32::from(!options.asap);
+                        backend.current().saturating_sub(this)
+                    }),
                     server: self
                         .server
                         .as_ref()

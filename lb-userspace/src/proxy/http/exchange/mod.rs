@@ -6,6 +6,8 @@ mod leaving;
 mod line;
 mod links;
 mod monitor;
+mod naming;
+pub(super) mod page;
 mod patience;
 mod persist;
 pub(super) mod rules;
@@ -13,6 +15,7 @@ mod send;
 mod slow;
 mod statistics;
 mod stick;
+mod waiting;
 
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -122,7 +125,7 @@ pub(super) async fn serve(
         Err(Failure::Close(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();
-            exchange.status = refusal.map(|status| status.as_u16());
+            exchange.status = refusal.map(|status| status.as_u16()).or(exchange.status);
             client.refusal.set(refusal);
             return Err(Closed);
         }
@@ -131,7 +134,10 @@ pub(super) async fn serve(
         forward::say_whether_kept(response.headers_mut(), false);
     }
     let status = meant.unwrap_or_else(|| response.status());
-    client.exchange().status = Some(status.as_u16());
+    let mut exchange = client.exchange();
+    exchange.status = Some(status.as_u16());
+    exchange.log_early(&client);
+    drop(exchange);
     client.answering();
     Ok(response)
 }
@@ -206,7 +212,7 @@ async fn forward_to_backend(
     stick::store(client, target, remembering, &answered.response);
     match answered.response.status() {
         StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
-        _ => answer(client, target, answered, asked),
+        _ => answer(client, target, answered, asked).await,
     }
 }
 
@@ -236,7 +242,14 @@ async fn switch(
         return Err(send::server_failed(client, Cause::Proxy));
     };
     let fields = Fields::of(&head.headers);
-    let fields = rules::respond(client, target, &mut head, fields)?;
+    let mut reached = rules::Responding::default();
+    let fields = loop {
+        match rules::respond(client, target, &mut head, fields, &mut reached)? {
+            rules::Turn::Done(fields) => break fields,
+            // What follows is no body.
+            rules::Turn::Await(_) => {}
+        }
+    };
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     rules::after(client, &mut head);
     forward::switched(&mut head);
@@ -265,7 +278,7 @@ fn expects_continue(head: &request::Parts, asked: &Asked) -> bool {
 }
 
 /// Turns a server's response into the client's.
-fn answer(
+async fn answer(
     client: &Rc<Client>,
     target: &Target,
     Answered {
@@ -279,7 +292,7 @@ fn answer(
         // hyper would speak 1.0 on that connection from now on, in which the next request may have no chunked body.
         lease.use_up();
     }
-    let (mut head, incoming) = response.into_parts();
+    let (mut head, mut incoming) = response.into_parts();
     let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
         send::note_invalid(client, target, invalid::written(&head));
         return Err(send::server_failed(client, Cause::Proxy));
@@ -290,7 +303,22 @@ fn answer(
         forward::say_whether_kept(&mut head.headers, false);
     }
     let status = head.status;
-    let fields = rules::respond(client, target, &mut head, length.fields)?;
+    let mut reached = rules::Responding::default();
+    let fields = loop {
+        match rules::respond(client, target, &mut head, length.fields, &mut reached)? {
+            rules::Turn::Done(fields) => break fields,
+            // Boxed so that others do not carry its state around.
+            rules::Turn::Await(wait) => {
+                Box::pin(waiting::wait(
+                    client,
+                    target,
+                    (&mut incoming, &mut lease),
+                    wait,
+                ))
+                .await?;
+            }
+        }
+    };
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     rules::after(client, &mut head);
     let declared = forward::restated(&mut head, status, length.declared);

@@ -4,7 +4,7 @@ use http::{StatusCode, request};
 
 use super::{
     super::answer::Answer,
-    Client,
+    Client, page,
     rules::{Memory, Surroundings},
 };
 use crate::rules::{RequestView, Scene};
@@ -37,6 +37,7 @@ pub(super) fn answer(client: &Client, head: &request::Parts) -> Option<Answer> {
         true => StatusCode::SERVICE_UNAVAILABLE,
         false => StatusCode::OK,
     };
+    page::keep(client, head);
     client.exchange().unlogged = true;
     Some(client.answer(status))
 }

@@ -38,7 +38,7 @@ pub(super) fn read(
         cookie::read(headers, &config.name, |value| {
             let (value, dates) = match config.mode {
                 CookieMode::Prefix => (cookie::prefix(value), dates::Dates::default()),
-                CookieMode::Insert | CookieMode::Rewrite => dates::split(value),
+                _ => dates::split(value),
             };
             match dates.age(config, now) {
                 Age::Expired => return Named::Expired,
@@ -60,7 +60,7 @@ pub(super) fn read(
         Sticky::None
     };
     let mut exchange = client.exchange();
-    exchange.cookie_set = CookieSet::None;
+    let before = std::mem::replace(&mut exchange.cookie_set, CookieSet::None);
     let (cookie_seen, holder) = match seen {
         Sticky::None => (CookieSeen::None, None),
         Sticky::Invalid => (CookieSeen::Invalid, None),
@@ -76,6 +76,11 @@ pub(super) fn read(
             (seen, Some(Arc::clone(server)))
         }
     };
+    if config.mode == CookieMode::Passive {
+        // The line of the log tells of cookies that are ours alone, as HAProxy's.
+        exchange.cookie_set = before;
+        return holder;
+    }
     exchange.cookie_seen = cookie_seen;
     if said == Some(false) && cookie_seen == CookieSeen::Invalid {
         exchange.ignore_cookie();
@@ -84,7 +89,7 @@ pub(super) fn read(
         match config.mode {
             CookieMode::Insert if config.indirect => cookie::remove(headers, &config.name),
             CookieMode::Prefix => cookie::remove_prefix(headers, &config.name),
-            CookieMode::Insert | CookieMode::Rewrite => {}
+            _ => {}
         }
     }
     holder
@@ -106,6 +111,9 @@ pub(super) fn write(
 ) {
     let Some(sticky) = &target.cookie else { return };
     if said(client) == Some(false) {
+        return;
+    }
+    if sticky.config.mode == CookieMode::Passive {
         return;
     }
     let (config, mut exchange) = (&sticky.config, client.exchange());

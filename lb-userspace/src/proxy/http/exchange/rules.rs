@@ -1,29 +1,34 @@
 //! An exchange's way through the rules: of its frontend, then of its backend, and back with the response.
 
+mod response;
+
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
 use http::{
-    HeaderValue, Method, Response, StatusCode, Uri, Version,
+    HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT},
-    request, response,
+    request,
 };
 
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
     facts::{self, fact, name_part, tls_fact},
-    links, slow,
+    links, page, slow,
 };
 use crate::{
+    config::model::HeaderNames,
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         Asked, Awaited, BodySeen, Captured, Data, Denial, Fact, Later, Link, LogLevel, Outcome,
-        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Verdict, World,
+        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, World,
         action::WaitForBody,
     },
     topology::{Backend, Server},
 };
+
+pub(super) use response::{Responding, Turn, after, respond};
 
 /// What rules have left of a request.
 #[derive(Debug, Default)]
@@ -31,6 +36,8 @@ pub(in super::super) struct Remembered {
     pub(super) state: State,
     /// What the request is called.
     pub(super) id: Option<Box<[u8]>>,
+    /// The request, where a page of an error may ask for it.
+    pub(super) shown: Option<Box<request::Parts>>,
     pub(super) frontend: Later,
     backend: Later,
 }
@@ -96,7 +103,9 @@ pub(super) async fn route<'p>(
     if !rules.is_empty() {
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
+    way.screen(client.frontend().config.http.names, Side::Frontend, head)?;
     way.statistics(None, plan, head).await?;
+    page::keep(client, head);
     let Some(target) = chosen.or_else(|| plan.default(client.frontend().index)) else {
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
@@ -108,7 +117,10 @@ pub(super) async fn route<'p>(
         way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
+    let of_backend = Side::Backend(&target.backend);
+    way.screen(target.backend.config.http.names, of_backend, head)?;
     way.statistics(Some(&target.backend), plan, head).await?;
+    page::keep(client, head);
     match way.touched {
         true if !forward::keeps_host(&head.headers) => {
             client.exchange().terminate(Cause::Internal, Phase::Request);
@@ -168,103 +180,6 @@ fn name(client: &Client, head: &mut request::Parts) {
     remembered.id = Some(id.into());
 }
 
-/// Carries out what rules do with a response; the fields that it has then.
-pub(super) fn respond(
-    client: &Rc<Client>,
-    target: &Target,
-    head: &mut response::Parts,
-    fields: Fields,
-) -> Result<Fields, Failure> {
-    if let Some(remembered) = client.rules.borrow_mut().as_mut()
-        && let Some(captured) = remembered.state.captured_mut()
-    {
-        captured.response(&head.headers);
-    }
-    let any = client.rules.borrow().as_ref().is_some_and(|remembered| {
-        !remembered.frontend.is_empty() || !remembered.backend.is_empty()
-    });
-    if !any {
-        return Ok(fields);
-    }
-    let mut memory = Memory::of(client);
-    memory.remembered.state.end_request();
-    let remembered = &mut *memory.remembered;
-    let world = Surroundings {
-        client,
-        backend: Some(&target.backend),
-        id: remembered.id.as_deref(),
-        exchange: None,
-    };
-    let state = &mut remembered.state;
-    let done = target
-        .backend
-        .config
-        .rules
-        .response(&remembered.backend, head, state, &world)
-        .and_then(|()| {
-            let rules = &client.frontend().config.rules;
-            rules.response(&remembered.frontend, head, state, &world)
-        });
-    match done {
-        Ok(()) => Ok(Fields::of(&head.headers)),
-        Err(Verdict::Answer(reply)) => {
-            let mut exchange = client.exchange();
-            exchange.terminate(Cause::Local, Phase::Headers);
-            exchange.responded = None;
-            drop(exchange);
-            Err(Failure::Answer(Box::new(client.reply(*reply))))
-        }
-        Err(Verdict::Deny(status, answer)) => {
-            client.frontend().counters.denied_responses.inc();
-            target.backend.counters.denied_responses.inc();
-            let mut exchange = client.exchange();
-            if let Some(server) = exchange.server() {
-                server.counters.denied_responses.inc();
-            }
-            exchange.terminate(Cause::Proxy, Phase::Headers);
-            // The client gets no answer of the server's.
-            exchange.responded = None;
-            drop(exchange);
-            Err(match answer {
-                Some(reply) => Failure::Answer(Box::new(client.reply(*reply))),
-                None => Failure::Status(status),
-            })
-        }
-    }
-}
-
-/// Does with the answer that the client gets, whoever's it is, what rules want to be done in the end. A refusal that ends
-/// the connection, of what was no request, is none.
-pub(super) fn after(client: &Client, head: &mut response::Parts) {
-    let frontend = &client.frontend().config.rules;
-    let backend = client.exchange().backend().cloned();
-    let of_backend = backend
-        .as_ref()
-        .map(|backend| &backend.config.rules)
-        .filter(|rules| rules.has_after());
-    if of_backend.is_none() && !frontend.has_after() {
-        return;
-    }
-    let mut memory = Memory::of(client);
-    memory.remembered.state.end_request();
-    let Remembered {
-        state,
-        id,
-        frontend: of_frontend,
-        backend: later,
-    } = &mut *memory.remembered;
-    let world = Surroundings {
-        client,
-        backend: backend.as_ref(),
-        id: id.as_deref(),
-        exchange: None,
-    };
-    if let Some(rules) = of_backend {
-        rules.after(later, head, state, &world);
-    }
-    frontend.after(of_frontend, head, state, &world);
-}
-
 /// The exchange is over: counts it for whoever tracks it.
 pub(in super::super) fn finish(
     client: &Client,
@@ -279,6 +194,7 @@ pub(in super::super) fn finish(
     }
     remembered.state.next();
     remembered.id = None;
+    remembered.shown = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();
 }
@@ -366,6 +282,7 @@ impl Way<'_> {
                     id,
                     frontend,
                     backend,
+                    ..
                 } = &mut *memory.remembered;
                 // Nothing comes of them later.
                 let mut none = Later::default();
@@ -384,6 +301,9 @@ impl Way<'_> {
             };
             from = next;
             self.hint(head.version);
+            if outcome.answers() {
+                page::keep(client, head);
+            }
             match outcome {
                 Outcome::Continue => return Ok(None),
                 Outcome::Backend(target) => return Ok(plan.resolve(target)),
@@ -413,6 +333,44 @@ impl Way<'_> {
                 }
             }
         }
+    }
+
+    /// Does with fields of other names than those of plain letters what is to be done.
+    fn screen(
+        &mut self,
+        names: HeaderNames,
+        side: Side<'_>,
+        head: &mut request::Parts,
+    ) -> Result<(), Failure> {
+        if names == HeaderNames::Preserve {
+            return Ok(());
+        }
+        let plain = |name: &HeaderName| {
+            let mut bytes = name.as_str().bytes();
+            bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let others: Vec<HeaderName> = head
+            .headers
+            .keys()
+            .filter(|name| !plain(name))
+            .cloned()
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        if names == HeaderNames::Reject {
+            page::keep(self.client, head);
+            self.count_denied(side);
+            let mut exchange = self.client.exchange();
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.denied = true;
+            return Err(Failure::Status(StatusCode::FORBIDDEN));
+        }
+        for name in others {
+            head.headers.remove(name);
+        }
+        self.touched = true;
+        Ok(())
     }
 
     /// Waits for the body, for which whoever waits for `100 Continue` has to be told to go on.

@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header::HOST, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, patience, persist};
+use super::{Failure, leaving, naming, patience, persist};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -29,7 +29,6 @@ use crate::{
         },
         retry::{self, Next},
     },
-    rules::host_name,
     topology::{Asking, Connection, Observation, Server},
     wire::told::told,
 };
@@ -246,7 +245,8 @@ async fn reach(
             let id = remembered.as_ref().and_then(|of| of.id.as_deref());
             told(options, client.tls.as_deref(), id)
         };
-        let own = Own::of(server, || client.ends(), || host(request), tell, alone);
+        let name = || naming::server_name(client, target, server, request);
+        let own = Own::of(server, || client.ends(), name, tell, alone);
         let way = |own| Way {
             server: Arc::clone(server),
             timeout,
@@ -305,16 +305,6 @@ async fn reach(
     .await
 }
 
-/// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
-fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
-    let written = match request.uri().authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => request.headers().get(HOST)?.as_bytes(),
-    };
-    let name = host_name(written);
-    Some(str::from_utf8(&name).ok()?.trim_matches(['[', ']']).into())
-}
-
 /// No server, none in time, or none that could be reached.
 fn unavailable(client: &Client, error: &DispatchError) -> Failure {
     let (cause, phase) = match error {
@@ -360,7 +350,8 @@ async fn send(
             if client.connection_mode() > ConnectionMode::KeepAlive
                 && !h2::is_upgrade(request.headers())
             {
-                upstream.close_after(&mut request);
+                let told = !target.backend.config.http.pretend_keep_alive;
+                upstream.close_after(&mut request, told);
             }
             let mut response = pin!(upstream.send(request, !covered));
             // The response comes by driving the connection; it need wake nobody itself.

@@ -1,0 +1,75 @@
+//! Waiting for a response's body before rules go on with its head.
+
+use std::{future::poll_fn, rc::Rc, task::Poll};
+
+use http::StatusCode;
+
+use super::{Client, Failure, Target, patience, persist};
+use crate::{
+    observe::log::{Cause, Phase},
+    proxy::http::{
+        body::Inbound,
+        client::{Expired, Wait},
+        upstream::Lease,
+    },
+    rules::action::WaitForBody,
+};
+
+/// Waits for as much of the body as rules want. One that breaks off does so for the client.
+pub(super) async fn wait(
+    client: &Rc<Client>,
+    target: &Target,
+    (incoming, lease): (&mut Inbound, &mut Lease),
+    wait: WaitForBody,
+) -> Result<(), Failure> {
+    let patience = patience::of_server(client, target);
+    let deadline = client.now() + wait.time.unwrap_or(patience);
+    client.wait_for(Wait::Body(patience));
+    client.server_active();
+    let reading = poll_fn(|cx| {
+        let mut before = incoming.length_ahead();
+        loop {
+            // What comes comes by driving the connection.
+            lease.drive(cx);
+            if incoming.has_come(cx, wait.at_least) {
+                return Poll::Ready(Ok(()));
+            }
+            let now = incoming.length_ahead();
+            if now == before {
+                break;
+            }
+            before = now;
+            client.server_active();
+        }
+        match client.expired() {
+            Some(Expired::Server) => Poll::Ready(Err(Cause::ServerTimeout)),
+            _ if client.exchange().is_shut_down(cx) => Poll::Ready(Err(Cause::Down)),
+            _ if client.has_left() => Poll::Ready(Err(Cause::Client)),
+            _ => Poll::Pending,
+        }
+    });
+    let done = tokio::time::timeout_at(deadline.into(), reading).await;
+    client.wait_for(Wait::Nothing);
+    let cause = match done {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(cause)) => cause,
+        Err(_) => Cause::ServerTimeout,
+    };
+    persist::forget(client);
+    let mut exchange = client.exchange();
+    exchange.responded = None;
+    Err(match cause {
+        Cause::Client => {
+            exchange.terminate(cause, Phase::Headers);
+            Failure::Close(Some(StatusCode::BAD_REQUEST))
+        }
+        Cause::Down => {
+            exchange.terminate(cause, Phase::Headers);
+            Failure::Status(StatusCode::BAD_GATEWAY)
+        }
+        _ => {
+            exchange.terminate(cause, Phase::Request);
+            Failure::Status(StatusCode::GATEWAY_TIMEOUT)
+        }
+    })
+}
