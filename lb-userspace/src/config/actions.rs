@@ -46,6 +46,7 @@ pub(super) fn edits(
                 }
             }
             patience::decode(d, table, &mut found);
+            patience::priority(d, table, &mut found);
             if let Some(e) = table.take("disable_l7_retry") {
                 match d.boolean(&e.value, "`disable_l7_retry`") {
                     Some(true) => found.push((e.key_span, Edit::SendOnce)),
@@ -88,6 +89,9 @@ pub(super) fn of_bytes(
 ) -> Vec<Edit> {
     let mut found = remembered(d, table, owner);
     logged(d, table, side, &mut found);
+    if side == Side::Request {
+        patience::priority(d, table, &mut found);
+    }
     in_order(found)
 }
 

@@ -14,8 +14,8 @@ use super::{
     draft::Places,
     logging,
     model::{
-        Attach, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget, OnStop, Prefix,
-        SnatAddresses,
+        Attach, CheckSpread, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget,
+        OnStop, Prefix, SnatAddresses,
     },
     process,
     source::Spanned,
@@ -39,6 +39,7 @@ impl Default for Global {
             group: None,
             pidfile: None,
             stats_file: None,
+            check_spread: CheckSpread::default(),
             grace: Duration::from_secs(30),
             admin_socket: PathBuf::from(DEFAULT_SOCKET),
             admin_sockets: vec![admin::default(Path::new(DEFAULT_SOCKET))],
@@ -99,6 +100,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
     if let Some(e) = table.take("pidfile") {
         global.pidfile = d.path(&e.value, "`pidfile`");
         places.pidfile = Some(e.value.span);
+    }
+    if let Some(e) = table.take("spread_checks") {
+        let percent = d.number(&e.value, "`spread_checks`", 0..=50_u8);
+        global.check_spread.percent = percent.unwrap_or_default();
+    }
+    if let Some(e) = table.take("max_spread_checks") {
+        let first = d.duration(&e.value, "`max_spread_checks`", Duration::from_millis(1));
+        global.check_spread.first = first;
     }
     if let Some(e) = table.take("stats_file") {
         global.stats_file = d.path(&e.value, "`stats_file`");

@@ -6,7 +6,7 @@ use super::{
     cookie::is_token,
     decode::Decoder,
     expect, introduction,
-    model::{CheckKind, HTTP_2, HealthCheck, Introduced},
+    model::{CheckKind, CheckSpread, HTTP_2, HealthCheck, Introduced},
     source::Spanned,
     table::Table,
     tls,
@@ -158,6 +158,7 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
         observe: None,
         disable_on_404: false,
         send_state: false,
+        spread: CheckSpread::default(),
         then: Vec::new(),
     })
 }
@@ -230,6 +231,7 @@ impl Asked {
             observe: when.observe,
             disable_on_404: states.disable_on_404,
             send_state: states.send_state,
+            spread: CheckSpread::default(),
             then,
         }
     }

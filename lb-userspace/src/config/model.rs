@@ -17,6 +17,7 @@ mod cookie;
 mod forwarding;
 mod http_options;
 mod inspect;
+mod introduction;
 mod log_line;
 mod logging;
 mod names;
@@ -34,13 +35,15 @@ pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashFunction, HashType, Hashing};
 pub use check::{
-    CheckKind, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError, Pattern, Step,
+    CheckKind, CheckSpread, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError,
+    Pattern, Step,
 };
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use http_options::{HeaderNames, HttpOptions};
 pub use inspect::Inspect;
+pub use introduction::ProxyOptions;
 pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
@@ -119,6 +122,8 @@ pub struct Global {
     pub group: Option<String>,
     /// Where the process id is written.
     pub pidfile: Option<PathBuf>,
+    /// How regularly servers are checked.
+    pub check_spread: CheckSpread,
     /// Where statistics are kept for the next start.
     pub stats_file: Option<PathBuf>,
     /// How long a graceful stop lets connections run.
@@ -320,23 +325,6 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
-}
-
-/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProxyOptions {
-    /// Whether the client came by TLS, of which version, and whether it has shown a certificate.
-    pub ssl: bool,
-    /// The name in the certificate.
-    pub cert_cn: bool,
-    /// The cipher suite.
-    pub ssl_cipher: bool,
-    /// The name that the client's TLS asked for.
-    pub authority: bool,
-    /// A checksum.
-    pub crc32c: bool,
-    /// The request's unique id.
-    pub unique_id: bool,
 }
 
 /// What a bind speaks below the application.

@@ -10,9 +10,9 @@ use super::{
     dynamic_cookie, forwarding,
     logging::{self, Known},
     model::{
-        AccessLog, Backend, Balance, Bind, Config, Cookie, ErrorFiles, Forward, Frontend, HashType,
-        InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn, Server, Stats,
-        has_fixed_weights,
+        AccessLog, Backend, Balance, Bind, CheckSpread, Config, Cookie, ErrorFiles, Forward,
+        Frontend, HashType, InitAddr, LogOptions, Mode, OnMarkedDown, Overflow, Protocol, RetryOn,
+        Server, Stats, has_fixed_weights,
     },
     timeouts, tls, tracking,
 };
@@ -46,6 +46,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         stats,
         ..
     } = draft;
+    let spread = global.check_spread;
     let mut logs = Vec::new();
     let known = Known {
         global: &global.log,
@@ -78,6 +79,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
                 let mut backend = backend(b, mode, &defaults);
                 let fullconn = &mut backend.connections.fullconn;
                 *fullconn = fullconn.or(full);
+                spread_checks(&mut backend, spread);
                 Arc::new(backend)
             })
             .collect(),
@@ -99,6 +101,15 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         links: registry.links(),
         server_files: Default::default(),
         outline: super::model::Outline::default(),
+    }
+}
+
+/// Tells a backend's checks how regularly they come.
+fn spread_checks(backend: &mut Backend, spread: CheckSpread) {
+    let servers = backend.servers.iter_mut();
+    let of_servers = servers.flat_map(|server| [&mut server.health_check, &mut server.agent_check]);
+    for check in of_servers.chain([&mut backend.health_check]).flatten() {
+        check.spread = spread;
     }
 }
 

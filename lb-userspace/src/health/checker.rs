@@ -53,6 +53,7 @@ impl Checker {
                 interval: check.interval,
                 fast: check.fast_interval.unwrap_or(check.interval),
                 down: check.down_interval.unwrap_or(check.interval),
+                spread: check.spread.percent,
             },
             timeout: check
                 .timeout

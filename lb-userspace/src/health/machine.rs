@@ -1,6 +1,9 @@
 //! Rise and fall: from the result of a check to a server's health. Pure.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use crate::topology::Health;
 
@@ -42,6 +45,8 @@ pub struct Pace {
     pub fast: Duration,
     /// Of one that is down.
     pub down: Duration,
+    /// By how many hundredths it is shorter or longer, at most.
+    pub spread: u8,
 }
 
 impl Pace {
@@ -52,6 +57,21 @@ impl Pace {
             Some(health) if health.level < health.top() => self.fast,
             _ => self.interval,
         }
+    }
+}
+
+/// Any number.
+pub fn chance() -> u64 {
+    // Each has keys of its own; hashing nothing makes them a number.
+    RandomState::new().hash_one(())
+}
+
+impl Pace {
+    /// `pause`, made shorter or longer as `chance`, any number, has it.
+    pub fn spread(&self, pause: Duration, chance: u64) -> Duration {
+        let most = pause * u32::from(self.spread) / 100;
+        let part = chance as f64 / u64::MAX as f64;
+        (pause - most) + (most * 2).mul_f64(part)
     }
 }
 
@@ -147,6 +167,7 @@ mod tests {
             interval: Duration::from_secs(10),
             fast: Duration::from_secs(1),
             down: Duration::from_secs(5),
+            spread: 0,
         };
         let at = |level| {
             let (rise, fall) = (2, 3);
@@ -154,6 +175,25 @@ mod tests {
         };
         assert_eq!([at(0), at(1), at(2), at(3), at(4)], [5, 1, 1, 1, 10]);
         assert_eq!(pace.after(None).as_secs(), 10);
+    }
+
+    #[test]
+    fn pauses_are_as_much_shorter_or_longer_as_they_may_be() {
+        let second = Duration::from_secs(1);
+        let pace = |spread| Pace {
+            interval: second,
+            fast: second,
+            down: second,
+            spread,
+        };
+        for chance in [0, 1, u64::MAX / 3, u64::MAX] {
+            assert_eq!(pace(0).spread(second, chance), second);
+        }
+        let ten = |chance| pace(10).spread(second, chance).as_millis();
+        assert_eq!(
+            (ten(0), ten(u64::MAX / 2), ten(u64::MAX)),
+            (900, 1000, 1100)
+        );
     }
 
     #[test]

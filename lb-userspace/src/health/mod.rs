@@ -122,7 +122,9 @@ impl Checks {
             .collect();
         self.count = checked.len();
         for (index, &(backend, check, server)) in checked.iter().enumerate() {
-            let delay = machine::first_delay(check.interval, index, checked.len());
+            let first = check.spread.first.unwrap_or(Duration::MAX);
+            let within = check.interval.min(first);
+            let delay = machine::first_delay(within, index, checked.len());
             self.go_on(
                 (backend, server, check),
                 false,
@@ -263,7 +265,10 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
             }
             grant(backend, server, wish);
         }
-        due = (due + checker.pace.interval).max(Instant::now());
+        let pause = checker
+            .pace
+            .spread(checker.pace.interval, machine::chance());
+        due = (due + pause).max(Instant::now());
     }
 }
 
@@ -304,6 +309,7 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
         }
         // From start to start, as HAProxy counts it; a check that took longer than that is followed at once.
         let pause = checker.pace.after(target.load().server.health());
+        let pause = checker.pace.spread(pause, machine::chance());
         due = (due + pause).max(Instant::now());
     }
 }

@@ -10,6 +10,7 @@ use super::{
     retry::{self, Failed, Next},
 };
 use crate::config::model::{Balance, Mode};
+use crate::rules::Priority;
 use crate::topology::{Asking, Backend, Clock, Connection, Observation, Server, Unavailable};
 
 /// What became known on the way, for the log; complete also if the attempt is broken off.
@@ -25,6 +26,8 @@ pub struct Trace {
     pub left: Option<Arc<Server>>,
     /// The preferred server is asked even if it is down.
     pub forced: bool,
+    /// Where in queues it belongs.
+    pub priority: Priority,
     /// Attempts after the first.
     pub retries: u32,
     /// Another server than the first served it.
@@ -224,15 +227,18 @@ pub(super) async fn slot(
             Err(error) => return Err(error),
         }
     }
-    trace.backend_queue = backend.queue.len() + 1;
-    let wait = backend.queue.wait(|| match claim() {
+    let place = backend.queue.count(&mut trace.backend_queue);
+    let wait = backend.queue.wait(trace.priority, || match claim() {
         Err(Unavailable::Full) => None,
         done => Some(done),
     });
     match tokio::time::timeout(patience, wait).await {
         Err(_elapsed) => Err(DispatchError::QueueTimeout),
         Ok(Err(_)) => Err(DispatchError::NoServer),
-        Ok(Ok(slot)) => Ok(slot),
+        Ok(Ok(slot)) => {
+            place.served();
+            Ok(slot)
+        }
     }
 }
 
@@ -245,20 +251,22 @@ async fn wait_for(
     trace: &mut Trace,
 ) -> Result<Option<Connection>, DispatchError> {
     trace.server = Some(Arc::clone(server));
-    trace.server_queue = server.queue.len() + 1;
+    let place = server.queue.count(&mut trace.server_queue);
     let attempt = || match server.claim() {
         Some(slot) => Some(Some(slot)),
         None if !usable() => Some(None),
         None => None,
     };
     let most = server.config.max_queue.unwrap_or(u32::MAX);
-    let wait = server.queue.wait_among(most, attempt);
+    let wait = server.queue.wait_among(most, trace.priority, attempt);
     let slot = tokio::time::timeout(patience, wait).await;
     let slot = slot.map_err(|_elapsed| DispatchError::QueueTimeout)?;
     let Some(slot) = slot else {
+        drop(place);
         trace.server_queue = 0;
         return Err(DispatchError::QueueFull);
     };
+    place.served();
     if slot.is_none() {
         trace.server = None;
     }

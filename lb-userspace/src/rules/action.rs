@@ -15,6 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
+    priority::PriorityPart,
     process::{Only, Var},
     regex::Regex,
     table::{Data, Handle},
@@ -110,7 +111,7 @@ impl Rule {
 }
 
 /// `wait_for_body`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitForBody {
     /// For so long; `None`: as long as for a head.
     pub time: Option<Duration>,
@@ -235,6 +236,8 @@ pub enum Edit {
     LogLevel(LogLevel),
     /// `set_timeout`.
     SetTimeout(Awaited, Patience),
+    /// `set_priority`.
+    SetPriority(PriorityPart, Template),
     /// `set_var`, perhaps only in some cases.
     SetVar(Var, Only, Template),
     /// `unset_var`.
@@ -303,6 +306,7 @@ impl Edit {
                 | Self::SetSourcePort(_)
                 | Self::LogLevel(_)
                 | Self::SetTimeout(..)
+                | Self::SetPriority(..)
         )
     }
 
@@ -331,6 +335,7 @@ impl Edit {
             | Self::SetMethod(t)
             | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))
+            | Self::SetPriority(_, t)
             | Self::Track { key: t, .. }
             | Self::Capture { value: t, .. }
             | Self::CountBy(_, _, t)

@@ -195,6 +195,7 @@ fn scene_state(scene: &Scene<'_>, edit: &Edit) -> Option<Value<'static>> {
         Edit::UseServer(name) => Some(Value::Str(name.render(scene).into())),
         Edit::SetTimeout(_, patience) => patience.value(scene),
         Edit::SetVar(_, _, value)
+        | Edit::SetPriority(_, value)
         | Edit::SetNumber(_, _, value)
         | Edit::CountBy(_, _, value)
         | Edit::Capture { value, .. } => value.value(scene),
@@ -222,6 +223,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
             state.servers.extend(name);
         }
         Edit::SetTimeout(of, _) => state.patiences.set(*of, value),
+        Edit::SetPriority(part, _) => state.priority.set(*part, value),
         Edit::LogLevel(level) => state.log_level = Some(*level),
         Edit::Track { sc, table, .. } => {
             if let Some(value) = value {

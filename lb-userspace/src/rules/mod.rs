@@ -14,6 +14,7 @@
 //! | `text`, `template` | texts with expressions in them: taken apart, and filled in |
 //! | `action`, `edit`, `run` | rules: what they do, and the evaluation of a list |
 //! | `normalize` | targets in one of their spellings |
+//! | `priority` | whose turn it is in a queue |
 //! | `map`, `table`, `limit`, `auth`, `capture` | what they look up, count, limit, verify and keep |
 //! | `stick` | clients that stay on their server by what a table remembers |
 //! | `registry` | what expressions refer to by name |
@@ -38,6 +39,7 @@ mod matching;
 mod named;
 mod normalize;
 mod patience;
+mod priority;
 mod problem;
 mod process;
 mod reason;
@@ -51,6 +53,7 @@ pub mod suggest;
 mod table;
 mod template;
 mod text;
+mod tls_fact;
 mod value;
 
 #[cfg(test)]
@@ -84,6 +87,7 @@ pub use matching::{How, Matcher, Range, network};
 pub use named::Named;
 pub use normalize::Normalizer;
 pub use patience::{Awaited, Patience};
+pub use priority::{Priority, PriorityPart};
 pub use problem::Problem;
 pub use process::{Only, Process, Shared, Var, Variables, out_of_nowhere};
 pub use reason::reason;
@@ -92,13 +96,14 @@ pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, Reached, RuleSet, Verdict};
 pub use scene::{
-    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
-    VarId, World,
+    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, Unknown, VarId,
+    World,
 };
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens, unquoted};
+pub use tls_fact::{CertificatePart, TlsFact, Whose};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

@@ -6,10 +6,10 @@ use super::Topology;
 use crate::config::{
     Config,
     model::{
-        AccessLog, Address, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind, FastPath,
-        Forward, Frontend, Global, HashType, HealthCheck, Introduced, LogOptions, Mode,
-        OnMarkedDown, OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses, Timeouts,
-        Transport,
+        AccessLog, Address, Attach, Backend, Balance, BalanceArguments, Bind, CheckKind,
+        CheckSpread, FastPath, Forward, Frontend, Global, HashType, HealthCheck, Introduced,
+        LogOptions, Mode, OnMarkedDown, OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses,
+        Timeouts, Transport,
     },
 };
 
@@ -78,6 +78,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
         observe: None,
         disable_on_404: false,
         send_state: false,
+        spread: CheckSpread::default(),
         then: Vec::new(),
     }
 }
@@ -156,6 +157,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
     Config {
         logs: Vec::new(),
         global: Global {
+            check_spread: CheckSpread::default(),
             log_tag: None,
             log_hostname: None,
             threads: std::num::NonZeroUsize::new(1),

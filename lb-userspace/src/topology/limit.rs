@@ -6,6 +6,7 @@ use std::sync::atomic::{
 };
 
 use super::queue::Queue;
+use crate::rules::Priority;
 
 /// Counts what goes on, and keeps it from exceeding a maximum.
 #[derive(Debug)]
@@ -55,7 +56,9 @@ impl Limit {
     /// Waits until there may be a place.
     pub async fn room(&self) {
         self.queue
-            .wait(|| (self.current() < self.max.load(Relaxed)).then_some(()))
+            .wait(Priority::default(), || {
+                (self.current() < self.max.load(Relaxed)).then_some(())
+            })
             .await;
     }
 

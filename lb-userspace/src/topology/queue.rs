@@ -3,22 +3,58 @@
 //! Callers bound the wait themselves (`timeouts.queue`). A release gives the longest waiting its chance, and so does a
 //! change of a server's state, since what it waits for may have gone or come; then it is the next one's turn.
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-
-use tokio::sync::{Mutex, Notify};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
 
 use super::counters::Counter;
+use crate::rules::Priority;
 
 /// The waiters of one server or of one backend.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: AtomicU32,
     max: Counter,
-    /// Held by the first; the others wait for it in order.
-    turn: Mutex<()>,
-    /// What the first waits for.
-    freed: Notify,
+    /// How many have had what they waited for.
+    served: AtomicU32,
+    /// Held for moments, by those alone who wait or let others go on.
+    line: Mutex<Line>,
 }
+
+/// Who waits, in the order in which they are served.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: BTreeMap<Key, Option<Waker>>,
+    /// How many have come.
+    come: u64,
+    /// What the first waits for may be there.
+    chance: bool,
+}
+
+/// By class, then by when somebody came, then in turn.
+type Key = (i64, i64, u64);
+
+impl Line {
+    /// Lets the first try.
+    fn wake(&mut self) {
+        self.chance = true;
+        if let Some(mut first) = self.waiters.first_entry()
+            && let Some(waker) = first.get_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// From when on it is counted when somebody comes.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Queue {
     /// `qcur`: how many wait now.
@@ -36,42 +72,139 @@ impl Queue {
         self.max.value()
     }
 
-    /// Calls `attempt` at each chance until it yields something. They are served in the order in which they came: who is
-    /// first stays so until it has what it waits for, whoever takes a slot meanwhile. Dropping the future leaves the queue,
-    /// and the next is the first.
-    pub async fn wait<T>(&self, attempt: impl FnMut() -> Option<T>) -> T {
-        self.wait_at(Place::take(self), attempt).await
-    }
-
-    /// The same where no more than `most` may wait; `None` if they do already.
-    pub async fn wait_among<T>(&self, most: u32, attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        let place = Place::take_among(self, most)?;
-        Some(self.wait_at(place, attempt).await)
-    }
-
-    async fn wait_at<T>(&self, _place: Place<'_>, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let _turn = self.turn.lock().await;
-        loop {
-            let mut chance = std::pin::pin!(self.freed.notified());
-            // Registered before the attempt, or a slot freed between the two would be missed.
-            chance.as_mut().enable();
-            if let Some(done) = attempt() {
-                return done;
-            }
-            chance.await;
+    /// Begins to count who is served while somebody waits, which `place` becomes.
+    pub fn count<'a>(&'a self, place: &'a mut u32) -> Counted<'a> {
+        Counted {
+            queue: self,
+            before: self.served.load(SeqCst),
+            place,
         }
     }
 
-    /// A slot is free: a chance for the longest waiting.
+    /// Calls `attempt` at each chance until it yields something. Those of the lowest class are served first, and of one class
+    /// they are in the order in which they came, with what their offsets make of that: who is first stays so until it has
+    /// what it waits for or somebody comes whose turn is before, whoever takes a slot meanwhile. Dropping the future leaves
+    /// the queue, and the next is the first.
+    pub async fn wait<T>(&self, priority: Priority, attempt: impl FnMut() -> Option<T>) -> T {
+        self.wait_at(Place::take(self), priority, attempt).await
+    }
+
+    /// The same where no more than `most` may wait; `None` if they do already.
+    pub async fn wait_among<T>(
+        &self,
+        most: u32,
+        priority: Priority,
+        attempt: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let place = Place::take_among(self, most)?;
+        Some(self.wait_at(place, priority, attempt).await)
+    }
+
+    async fn wait_at<T>(
+        &self,
+        _place: Place<'_>,
+        priority: Priority,
+        mut attempt: impl FnMut() -> Option<T>,
+    ) -> T {
+        let mut ticket = Ticket::take(self, priority);
+        let served = poll_fn(|cx| match ticket.is_its_turn(cx) {
+            true => attempt().map_or(Poll::Pending, Poll::Ready),
+            false => Poll::Pending,
+        })
+        .await;
+        self.served.fetch_add(1, SeqCst);
+        served
+    }
+
+    /// A slot is free: a chance for the first.
     pub(super) fn wake_one(&self) {
         if !self.is_empty() {
-            self.freed.notify_one();
+            self.line().wake();
         }
     }
 
     /// What they wait for has changed: a chance for each, one after the other as long as they take it.
     pub(super) fn wake_all(&self) {
-        self.freed.notify_one();
+        self.line().wake();
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts who is served while somebody waits: HAProxy's place in a queue, 1 where nobody was.
+#[derive(Debug)]
+pub struct Counted<'a> {
+    queue: &'a Queue,
+    before: u32,
+    place: &'a mut u32,
+}
+
+impl Counted<'_> {
+    /// It has been served itself.
+    pub fn served(mut self) {
+        // Which is no other.
+        self.before = self.before.wrapping_add(1);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let served = self.queue.served.load(SeqCst);
+        *self.place = served.wrapping_sub(self.before).wrapping_add(1);
+    }
+}
+
+/// A place in the line, given back when dropped.
+struct Ticket<'a> {
+    queue: &'a Queue,
+    key: Key,
+    /// It has tried, so that it waits for another chance.
+    tried: bool,
+}
+
+impl<'a> Ticket<'a> {
+    fn take(queue: &'a Queue, priority: Priority) -> Self {
+        let came = i64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let mut line = queue.line();
+        line.come += 1;
+        let key = (
+            priority.class,
+            came.saturating_add(priority.offset),
+            line.come,
+        );
+        line.waiters.insert(key, None);
+        Self {
+            queue,
+            key,
+            tried: false,
+        }
+    }
+
+    /// Whether it is the first, and may try.
+    fn is_its_turn(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut line = self.queue.line();
+        let is_first = line.waiters.first_key_value().map(|(key, _)| *key) == Some(self.key);
+        // Kept before it tries: what is freed meanwhile wakes it.
+        line.waiters.insert(self.key, Some(cx.waker().clone()));
+        if !is_first {
+            return false;
+        }
+        let chance = std::mem::take(&mut line.chance);
+        chance || !std::mem::replace(&mut self.tried, true)
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut line = self.queue.line();
+        let was_first = line.waiters.first_key_value().map(|(key, _)| *key) == Some(self.key);
+        line.waiters.remove(&self.key);
+        if was_first {
+            // The next has its try.
+            line.wake();
+        }
     }
 }
 
@@ -105,7 +238,7 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use std::{
-        cell::Cell,
+        cell::{Cell, RefCell},
         sync::Arc,
         task::{Context, Waker},
     };
@@ -116,7 +249,9 @@ mod tests {
     async fn a_waiter_is_served_when_a_slot_is_freed_and_counted_meanwhile() {
         let queue = Queue::default();
         let slots = Cell::new(0);
-        let waiter = queue.wait(|| (slots.get() > 0).then(|| slots.set(slots.get() - 1)));
+        let waiter = queue.wait(Priority::default(), || {
+            (slots.get() > 0).then(|| slots.set(slots.get() - 1))
+        });
         let server = async {
             tokio::task::yield_now().await;
             assert_eq!(queue.len(), 1);
@@ -132,7 +267,7 @@ mod tests {
     async fn who_gives_up_leaves_the_queue() {
         let queue = Queue::default();
         {
-            let mut waiter = std::pin::pin!(queue.wait(|| None::<()>));
+            let mut waiter = std::pin::pin!(queue.wait(Priority::default(), || None::<()>));
             tokio::select! {
                 biased;
                 () = &mut waiter => unreachable!("there is never a slot"),
@@ -147,13 +282,53 @@ mod tests {
     async fn nobody_joins_a_full_queue() {
         let queue = Queue::default();
         {
-            let mut waiter = std::pin::pin!(queue.wait_among(1, || None::<()>));
+            let mut waiter =
+                std::pin::pin!(queue.wait_among(1, Priority::default(), || None::<()>));
             let mut unwoken = Context::from_waker(Waker::noop());
             assert!(waiter.as_mut().poll(&mut unwoken).is_pending());
-            assert_eq!(queue.wait_among(1, || Some(())).await, None);
+            assert_eq!(
+                queue.wait_among(1, Priority::default(), || Some(())).await,
+                None
+            );
         }
-        assert_eq!(queue.wait_among(1, || Some(())).await, Some(()));
+        assert_eq!(
+            queue.wait_among(1, Priority::default(), || Some(())).await,
+            Some(())
+        );
         assert_eq!((queue.len(), queue.max()), (0, 1));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_lowest_class_is_served_first_and_who_came_first_of_one() {
+        let queue = Queue::default();
+        let (slots, served) = (Cell::new(0), RefCell::new(Vec::new()));
+        let waiter = |class, offset, name| {
+            let priority = Priority { class, offset };
+            let (slots, served) = (&slots, &served);
+            queue.wait(priority, move || {
+                (slots.get() > 0).then(|| slots.set(slots.get() - 1))?;
+                served.borrow_mut().push(name);
+                Some(())
+            })
+        };
+        let server = async {
+            for _ in 0..5 {
+                slots.set(1);
+                queue.wake_one();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(
+            waiter(1, 0, "last"),
+            waiter(0, 60_000, "later"),
+            waiter(0, 0, "first"),
+            waiter(0, 0, "second"),
+            waiter(-1, 90_000, "before all"),
+            server
+        );
+        let order = ["before all", "first", "second", "later", "last"];
+        assert_eq!(*served.borrow(), order);
+        assert!(queue.is_empty());
     }
 
     /// Waiters of several threads come one after the other, and more slots than one are freed while others try to take
@@ -163,7 +338,7 @@ mod tests {
         const WAITERS: u32 = 24;
         let queue = Arc::<Queue>::default();
         let slots = Arc::<AtomicU32>::default();
-        let served = Arc::<std::sync::Mutex<Vec<u32>>>::default();
+        let served = Arc::<Mutex<Vec<u32>>>::default();
         let take = |slots: &AtomicU32| {
             slots
                 .fetch_update(SeqCst, SeqCst, |free| free.checked_sub(1))
@@ -179,7 +354,7 @@ mod tests {
                         served.lock().expect("not poisoned").push(number);
                         Some(())
                     };
-                    at.wait(attempt).await;
+                    at.wait(Priority::default(), attempt).await;
                 });
                 // They get in line here, one after the other.
                 let mut unwoken = Context::from_waker(Waker::noop());

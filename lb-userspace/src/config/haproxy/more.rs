@@ -68,6 +68,13 @@ pub(super) fn action(
                 Value::plain(level.text.as_str(), level.span),
             );
         }),
+        ("set-priority-class" | "set-priority-offset", Side::Request) => {
+            let part = keyword.trim_start_matches("set-priority-");
+            action.need(1, "an expression", says).map(|value| {
+                let text = Value::text(format!("%[{}]", value.text), value.span);
+                map.inner("set_priority", action.span).set(part, text);
+            })
+        }
         ("set-timeout", Side::Request) => set_timeout(action, &mut map, says),
         ("strict-mode", _) => {
             let message = "`strict-mode` is left out: lb has no change that it cannot make";

@@ -68,6 +68,9 @@ pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Op
             map.set("close", Value::plain("true", action.span));
         }
         "capture" | "set-log-level" => map = action_map(&action, side, says)?,
+        "set-priority-class" | "set-priority-offset" if side == Side::Request => {
+            map = action_map(&action, side, says)?;
+        }
         _ => map = remembered(&action, says)?,
     }
     rule(line, at, map, Side::Request, acls, says)
@@ -102,7 +105,9 @@ pub(super) fn content(
         name @ ("reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", span));
         }
-        "capture" => map.0.extend(action_map(&action, Side::Request, says)?.0),
+        "capture" | "set-priority-class" | "set-priority-offset" => {
+            map.0.extend(action_map(&action, Side::Request, says)?.0);
+        }
         _ => map.0.extend(remembered(&action, says)?.0),
     }
     Some(Value::map(map, span))

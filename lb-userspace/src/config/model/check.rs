@@ -41,6 +41,8 @@ pub struct HealthCheck {
     pub disable_on_404: bool,
     /// It is told how it is.
     pub send_state: bool,
+    /// How regularly it comes: that of `global`.
+    pub spread: CheckSpread,
     /// What it has to pass after that, one after the other, each over a connection of its own.
     pub then: Vec<HealthCheck>,
 }
@@ -88,6 +90,15 @@ impl HealthCheck {
             tls
         })
     }
+}
+
+/// `global.spread_checks` and `global.max_spread_checks`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckSpread {
+    /// By how many hundredths of it, at most, the time between two checks is shorter or longer, as chance has it.
+    pub percent: u8,
+    /// First checks come within this, if that is less than their interval.
+    pub first: Option<Duration>,
 }
 
 /// `send_proxy` of a check.

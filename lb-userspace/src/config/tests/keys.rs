@@ -22,7 +22,7 @@ backends:
 "#,
         found: &[
             "1:11 error: unknown key `maxcon` in `global` => did you mean `maxconn`?",
-            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `stats_file`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log`, `log_tag`, `log_send_hostname`, `set_var` or `fast_path`",
+            "1:22 error: unknown key `colour` in `global` => it takes `threads`, `maxconn`, `user`, `group`, `pidfile`, `spread_checks`, `max_spread_checks`, `stats_file`, `grace`, `admin_socket`, `watch_config`, `health_file`, `log`, `log_tag`, `log_send_hostname`, `set_var` or `fast_path`",
             "2:1 error: unknown key `frontend` in the configuration => did you mean `frontends`?",
             "5:24 error: unknown key `default-backend` in frontend `web` => did you mean `default_backend`?",
         ],

@@ -118,6 +118,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         }
         let waited = client.accepted.elapsed();
         let brought = (&state, &early);
+        trace.priority = state.borrow().priority();
         match reach(&worker, &client, &backend, brought, &mut trace).await {
             Ok((slot, stream)) => {
                 if early.looked {

@@ -8,6 +8,7 @@ mod fault;
 mod head;
 mod header;
 pub mod hello;
+mod known;
 pub(in crate::rules) mod link;
 mod log;
 mod names;
@@ -25,9 +26,11 @@ use http::{HeaderName, Method, Version};
 use super::{
     auth::Users,
     body::BodyPart,
+    priority::PriorityPart,
     process::Var,
-    scene::{Fact, Scene, TlsFact},
+    scene::{Fact, Scene},
     table::Data,
+    tls_fact::{CertificatePart, TlsFact, Whose},
     value::{Kind, Value},
 };
 
@@ -41,6 +44,7 @@ pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
 pub(in crate::rules) use request::LinePart;
+use request::version;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +161,8 @@ pub enum Fetch {
     RequestNumber,
     /// `uuid`.
     Uuid,
+    /// `prio_class`, `prio_offset`.
+    Priority(PriorityPart),
     /// `unique-id`.
     UniqueId,
     /// `fe_name`.
@@ -169,6 +175,8 @@ pub enum Fetch {
     Groups(std::sync::Arc<Users>),
     /// `ssl_c_s_dn(CN)`, `ssl_c_i_dn(CN)`.
     NamePart {
+        /// Which certificate it is.
+        whose: Whose,
         /// Of the issuer.
         issuer: bool,
         /// Which.
@@ -238,8 +246,10 @@ impl Fetch {
                 TlsFact::Verify
                 | TlsFact::Error
                 | TlsFact::AuthorityError
-                | TlsFact::AuthorityDepth => Kind::Int,
-                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
+                | TlsFact::AuthorityDepth
+                | TlsFact::KeySize
+                | TlsFact::Of(_, CertificatePart::Version) => Kind::Int,
+                TlsFact::Of(_, part) if part.is_bytes() => Kind::Bin,
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
@@ -478,10 +488,11 @@ impl Fetch {
                 }
             }
             Self::NamePart {
+                whose,
                 issuer,
                 name,
                 which,
-            } => Value::Str(world.name_part(*issuer, name, *which)?),
+            } => Value::Str(world.name_part(*whose, *issuer, name, *which)?),
             Self::HostAndTarget => {
                 let view = request?;
                 let mut whole = view.host().unwrap_or_default().to_vec();
@@ -545,6 +556,7 @@ impl Fetch {
             Self::Uuid => Value::Str(Cow::Owned(
                 request::uuid(world.random(), world.random()).into_bytes(),
             )),
+            Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
             Self::UniqueId => Value::Str(world.unique_id()?),
             Self::FrontendName => Value::text(world.frontend()),
             Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
@@ -573,16 +585,6 @@ pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))
-}
-
-fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    }
 }
 
 /// The well-known methods by name, so that none has to be made.

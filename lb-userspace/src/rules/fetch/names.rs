@@ -5,10 +5,11 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side, TlsFact, Value,
-    counter::counter, payload::Payload,
+    CertificatePart, Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side,
+    TlsFact, Value, Whose, counter::counter, known, payload::Payload,
 };
 use crate::rules::{
+    PriorityPart,
     args::Call,
     body::BodyPart,
     convert::{Converter, Digest, More},
@@ -119,6 +120,8 @@ fn simple(name: &str) -> Option<Fetch> {
         "req.ver" | "req_ver" => Fetch::Version(Side::Request),
         "res.ver" | "resp_ver" => Fetch::Version(Side::Response),
         "uuid" => Fetch::Uuid,
+        "prio_class" => Fetch::Priority(PriorityPart::Class),
+        "prio_offset" => Fetch::Priority(PriorityPart::Offset),
         "capture.req.method" => Fetch::Line(LinePart::Method),
         "capture.req.uri" => Fetch::Line(LinePart::Uri),
         "capture.req.ver" => Fetch::Line(LinePart::Version),
@@ -145,19 +148,29 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_c_ca_err" => Fetch::Tls(TlsFact::AuthorityError),
         "ssl_c_ca_err_depth" => Fetch::Tls(TlsFact::AuthorityDepth),
         "ssl_fc_is_resumed" => Fetch::Tls(TlsFact::Resumed),
-        "ssl_c_notbefore" => Fetch::Tls(TlsFact::NotBefore),
-        "ssl_c_notafter" => Fetch::Tls(TlsFact::NotAfter),
         "host_and_target" => Fetch::HostAndTarget,
         "url_ip" => Fetch::Authority { port: false },
         "url_port" => Fetch::Authority { port: true },
         "srv_name" => Fetch::ServerName,
         "req.hdrs" => Fetch::Fields(Side::Request),
         "res.hdrs" => Fetch::Fields(Side::Response),
-        "ssl_c_sha1" => Fetch::Tls(TlsFact::Sha1),
-        "ssl_c_sha256" => Fetch::Tls(TlsFact::Sha256),
-        "ssl_c_serial" => Fetch::Tls(TlsFact::Serial),
-        other => return FaultPart::named(other).map(Fetch::Fault),
+        "ssl_fc_alg_keysize" | "ssl_fc_use_keysize" => Fetch::Tls(TlsFact::KeySize),
+        other => match of_certificate(other) {
+            Some(fact) => Fetch::Tls(fact),
+            None => return FaultPart::named(other).map(Fetch::Fault),
+        },
     })
+}
+
+/// `ssl_c_sha1`, `ssl_f_serial`, …
+fn of_certificate(name: &str) -> Option<TlsFact> {
+    let (whose, part) = match (name.strip_prefix("ssl_c_"), name.strip_prefix("ssl_f_")) {
+        (Some(part), _) => (Whose::Client, part),
+        // Of ours HAProxy has no chain.
+        (_, Some(part)) if part != "chain_der" => (Whose::Ours, part),
+        _ => return None,
+    };
+    Some(TlsFact::Of(whose, CertificatePart::named(part)?))
 }
 
 /// Header fields, cookies and parameters; with how many arguments they take.
@@ -356,16 +369,21 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             let offset = call.number(0)?.unwrap_or_default();
             return Ok((Fetch::Date { offset, factor }, 2));
         }
-        "ssl_c_s_dn" | "ssl_c_i_dn" => {
-            let issuer = call.name == "ssl_c_i_dn";
+        "ssl_c_s_dn" | "ssl_c_i_dn" | "ssl_f_s_dn" | "ssl_f_i_dn" => {
+            let issuer = call.name.ends_with("i_dn");
+            let whose = match call.name.starts_with("ssl_c") {
+                true => Whose::Client,
+                false => Whose::Ours,
+            };
             let Some(name) = call.optional(0) else {
-                let fact = match issuer {
-                    true => TlsFact::Issuer,
-                    false => TlsFact::Subject,
+                let part = match issuer {
+                    true => CertificatePart::Issuer,
+                    false => CertificatePart::Subject,
                 };
-                return Ok((Fetch::Tls(fact), 1));
+                return Ok((Fetch::Tls(TlsFact::Of(whose, part)), 1));
             };
             let fetch = Fetch::NamePart {
+                whose,
                 issuer,
                 name: name.to_owned(),
                 which: call.number(1)?.filter(|which| *which != 0).unwrap_or(1),
@@ -392,7 +410,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((fetch, 1));
         }
         unknown => {
-            let near = suggest::nearest(unknown, NAMES.iter().copied());
+            let near = suggest::nearest(unknown, known::NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),
@@ -437,142 +455,3 @@ pub(in crate::rules) fn shorthand(name: &str) -> Option<(&str, How)> {
     ];
     known.contains(&fetch).then_some((fetch, how))
 }
-
-/// For "did you mean".
-const NAMES: &[&str] = &[
-    "src",
-    "src_port",
-    "dst",
-    "dst_port",
-    "method",
-    "path",
-    "pathq",
-    "url",
-    "base",
-    "query",
-    "host",
-    "scheme",
-    "status",
-    "req.ver",
-    "res.ver",
-    "req.hdr",
-    "req.fhdr",
-    "res.hdr",
-    "res.fhdr",
-    "hdr",
-    "req.hdr_cnt",
-    "res.hdr_cnt",
-    "req.hdr_names",
-    "req.cook",
-    "res.cook",
-    "req.cook_cnt",
-    "urlp",
-    "url_param",
-    "int",
-    "bool",
-    "str",
-    "ipv4",
-    "ipv6",
-    "bin",
-    "env",
-    "hostname",
-    "pid",
-    "nbsrv",
-    "connslots",
-    "be_conn",
-    "be_conn_free",
-    "be_sess_rate",
-    "queue",
-    "avg_queue",
-    "fe_conn",
-    "fe_sess_rate",
-    "fe_req_rate",
-    "srv_is_up",
-    "srv_conn",
-    "srv_conn_free",
-    "srv_weight",
-    "srv_queue",
-    "var",
-    "rand",
-    "date",
-    "uuid",
-    "capture.req.hdr",
-    "capture.res.hdr",
-    "capture.req.method",
-    "capture.req.uri",
-    "capture.req.ver",
-    "capture.res.ver",
-    "unique-id",
-    "fe_name",
-    "be_name",
-    "http_auth",
-    "http_auth_user",
-    "http_auth_pass",
-    "always_true",
-    "always_false",
-    "ssl_fc",
-    "ssl_fc_sni",
-    "ssl_fc_protocol",
-    "ssl_fc_cipher",
-    "ssl_fc_alpn",
-    "ssl_fc_has_sni",
-    "ssl_fc_is_resumed",
-    "ssl_c_notbefore",
-    "ssl_c_notafter",
-    "url32",
-    "url_ip",
-    "url_port",
-    "srv_name",
-    "req.hdrs",
-    "res.hdrs",
-    "table_cnt",
-    "table_avl",
-    "http_auth_group",
-    "fc_http_major",
-    "base32",
-    "base32+src",
-    "url32+src",
-    "urlp_val",
-    "req.cook_val",
-    "res.cook_val",
-    "ssl_c_used",
-    "ssl_c_verify",
-    "ssl_c_err",
-    "ssl_c_ca_err",
-    "ssl_c_ca_err_depth",
-    "fc_err",
-    "fc_err_str",
-    "ssl_fc_err",
-    "ssl_fc_err_str",
-    "ssl_c_s_dn",
-    "ssl_c_i_dn",
-    "ssl_c_sha1",
-    "ssl_c_sha256",
-    "ssl_c_serial",
-    "sc_http_req_rate",
-    "sc_http_req_cnt",
-    "sc_http_err_rate",
-    "sc_conn_cur",
-    "sc_conn_rate",
-    "sc_gpc0_rate",
-    "sc_get_gpc0",
-    "sc_tracked",
-    "src_http_req_rate",
-    "src_conn_cur",
-    "req.body",
-    "req.body_len",
-    "req.body_size",
-    "req.body_param",
-    "req.len",
-    "res.len",
-    "req.payload",
-    "res.payload",
-    "req.payload_lv",
-    "res.payload_lv",
-    "req.ssl_hello_type",
-    "res.ssl_hello_type",
-    "req.rdp_cookie",
-    "req.rdp_cookie_cnt",
-    "req.proto_http",
-    "wait_end",
-];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Client, Target};
-use crate::rules::Awaited;
+use crate::rules::{Awaited, Priority};
 
 /// How long the client's request waits where a rule says so.
 pub(super) fn of_rules(client: &Client, of: Awaited) -> Option<Duration> {
@@ -14,4 +14,11 @@ pub(super) fn of_rules(client: &Client, of: Awaited) -> Option<Duration> {
 /// How long the server may take.
 pub(super) fn of_server(client: &Client, target: &Target) -> Duration {
     of_rules(client, Awaited::Server).unwrap_or(target.backend.config.timeouts.server)
+}
+
+/// Where in queues the request belongs.
+pub(super) fn priority(client: &Client) -> Priority {
+    let remembered = client.rules.borrow();
+    let priority = remembered.as_ref().map(|rules| rules.state.priority());
+    priority.unwrap_or_default()
 }

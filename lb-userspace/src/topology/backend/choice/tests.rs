@@ -305,7 +305,7 @@ fn leastconn_sends_to_short_queues_where_there_are_any() {
     held.push(backend.servers[1].claim().unwrap());
     assert_eq!(bound(), Some(0), "its queue is the least loaded place");
     let queue = &backend.servers[0].queue;
-    let mut waiting = std::pin::pin!(queue.wait(|| None::<()>));
+    let mut waiting = std::pin::pin!(queue.wait(Default::default(), || None::<()>));
     let mut unwoken = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waiting.as_mut().poll(&mut unwoken).is_pending());
     assert_eq!(bound(), None, "and takes no second one");
