@@ -8,10 +8,11 @@ mod fault;
 mod head;
 mod header;
 pub mod hello;
-mod known;
 pub(in crate::rules) mod link;
+mod list;
 mod log;
 mod names;
+mod needs;
 pub(super) mod payload;
 pub mod rdp;
 mod request;
@@ -44,7 +45,6 @@ pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
 pub(in crate::rules) use request::LinePart;
-use request::version;
 
 /// Which message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,87 +259,6 @@ impl Fetch {
             Self::Link(link) => link.kind(),
             _ => Kind::Str,
         }
-    }
-
-    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
-    pub fn payload(&self) -> Option<bool> {
-        match self {
-            Self::Payload(payload) => payload.is_of_response(),
-            _ => None,
-        }
-    }
-
-    /// Whether more bytes of the connection may change its value, or bring it.
-    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
-        match self {
-            Self::Payload(payload) => payload.may_change(scene),
-            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a response.
-    pub fn needs_response(&self) -> bool {
-        match self {
-            Self::Status | Self::ResponseVersion => true,
-            Self::Head(part) => part.side() == Side::Response,
-            Self::Link(link) => link.of_server(),
-            Self::Version(side)
-            | Self::HeaderNames(side, _)
-            | Self::Fields(side)
-            | Self::Cookie(side, _) => *side == Side::Response,
-            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Response,
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a request.
-    pub fn needs_request(&self) -> bool {
-        match self {
-            Self::Method
-            | Self::Path
-            | Self::PathQuery
-            | Self::Url
-            | Self::Base
-            | Self::Query
-            | Self::Parameter { .. }
-            | Self::Host
-            | Self::CookieCount(_)
-            | Self::Auth(_)
-            | Self::Groups(_)
-            | Self::HostAndTarget
-            | Self::Authority { .. }
-            | Self::Body(_)
-            | Self::Credentials { .. } => true,
-            Self::Head(part) => part.side() == Side::Request,
-            Self::Version(side)
-            | Self::HeaderNames(side, _)
-            | Self::Fields(side)
-            | Self::Cookie(side, _) => *side == Side::Request,
-            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
-            _ => false,
-        }
-    }
-
-    /// Whether it looks at a message's fields, which are gone when the line for the log is written.
-    pub fn needs_fields(&self) -> bool {
-        matches!(
-            self,
-            Self::Base
-                | Self::Host
-                | Self::CookieCount(_)
-                | Self::Auth(_)
-                | Self::Groups(_)
-                | Self::HostAndTarget
-                | Self::Fields(_)
-                | Self::Body(_)
-                | Self::Header { .. }
-                | Self::HeaderCount { .. }
-                | Self::HeaderNames(..)
-                | Self::Cookie(..)
-                | Self::Credentials { .. }
-                | Self::Head(_)
-        )
     }
 
     /// Whether it has more than one value, of which conditions take any.
@@ -585,6 +504,16 @@ pub(in crate::rules) use request::parameters;
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        Version::HTTP_3 => "3.0",
+        _ => "1.1",
+    }
 }
 
 /// The well-known methods by name, so that none has to be made.

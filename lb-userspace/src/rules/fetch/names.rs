@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::{
     CertificatePart, Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side,
-    TlsFact, Value, Whose, counter::counter, known, payload::Payload,
+    TlsFact, Value, Whose, counter::counter, list, payload::Payload,
 };
 use crate::rules::{
     PriorityPart,
@@ -410,7 +410,7 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((fetch, 1));
         }
         unknown => {
-            let near = suggest::nearest(unknown, known::NAMES.iter().copied());
+            let near = suggest::nearest(unknown, list::NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(
                     format!("there is no fetch `{unknown}`"),

@@ -123,14 +123,3 @@ pub(super) fn uuid(high: u64, low: u64) -> String {
         low & 0xffff_ffff_ffff
     )
 }
-
-/// A version as `req.ver` has it.
-pub(super) fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    }
-}

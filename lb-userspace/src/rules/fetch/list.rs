@@ -1,6 +1,6 @@
-//! Names of fetches that somebody may have meant.
+//! The names of all fetches but counters, for "did you mean".
 
-/// For "did you mean".
+/// In no order.
 pub(super) const NAMES: &[&str] = &[
     "src",
     "src_port",
@@ -156,16 +156,4 @@ pub(super) const NAMES: &[&str] = &[
     "req.rdp_cookie_cnt",
     "req.proto_http",
     "wait_end",
-    "http_auth_bearer",
-    "http_auth_type",
-    "http_first_req",
-    "baseq",
-    "req.ssl_alpn",
-    "bc_dst",
-    "fc_rtt",
-    "fc_rcvd_proxy",
-    "src_is_local",
-    "fe_defbe",
-    "cur_server_timeout",
-    "res.cook_cnt",
 ];

@@ -1,0 +1,87 @@
+//! What there has to be for a fetch to have a value.
+
+use super::{Fetch, Side, payload};
+use crate::rules::{TlsFact, scene::Scene};
+
+impl Fetch {
+    /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
+    pub fn payload(&self) -> Option<bool> {
+        match self {
+            Self::Payload(payload) => payload.is_of_response(),
+            _ => None,
+        }
+    }
+
+    /// Whether more bytes of the connection may change its value, or bring it.
+    pub fn may_change(&self, scene: &Scene<'_>) -> bool {
+        match self {
+            Self::Payload(payload) => payload.may_change(scene),
+            Self::Tls(TlsFact::Sni) => payload::server_name_may_come(scene),
+            _ => false,
+        }
+    }
+
+    /// Whether it looks at a response.
+    pub fn needs_response(&self) -> bool {
+        match self {
+            Self::Status | Self::ResponseVersion => true,
+            Self::Head(part) => part.side() == Side::Response,
+            Self::Link(link) => link.of_server(),
+            Self::Version(side)
+            | Self::HeaderNames(side, _)
+            | Self::Fields(side)
+            | Self::Cookie(side, _) => *side == Side::Response,
+            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Response,
+            _ => false,
+        }
+    }
+
+    /// Whether it looks at a request.
+    pub fn needs_request(&self) -> bool {
+        match self {
+            Self::Method
+            | Self::Path
+            | Self::PathQuery
+            | Self::Url
+            | Self::Base
+            | Self::Query
+            | Self::Parameter { .. }
+            | Self::Host
+            | Self::CookieCount(_)
+            | Self::Auth(_)
+            | Self::Groups(_)
+            | Self::HostAndTarget
+            | Self::Authority { .. }
+            | Self::Body(_)
+            | Self::Credentials { .. } => true,
+            Self::Head(part) => part.side() == Side::Request,
+            Self::Version(side)
+            | Self::HeaderNames(side, _)
+            | Self::Fields(side)
+            | Self::Cookie(side, _) => *side == Side::Request,
+            Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
+            _ => false,
+        }
+    }
+
+    /// Whether it looks at a message's fields, which are gone when the line for the log is written.
+    pub fn needs_fields(&self) -> bool {
+        matches!(
+            self,
+            Self::Base
+                | Self::Host
+                | Self::CookieCount(_)
+                | Self::Auth(_)
+                | Self::Groups(_)
+                | Self::HostAndTarget
+                | Self::Fields(_)
+                | Self::Body(_)
+                | Self::Header { .. }
+                | Self::HeaderCount { .. }
+                | Self::HeaderNames(..)
+                | Self::Cookie(..)
+                | Self::Credentials { .. }
+                | Self::Head(_)
+        )
+    }
+}
