@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod lists;
+mod trust;
 
 /// What was set and not committed yet, and certificates that nothing uses.
 #[derive(Debug, Default)]
@@ -64,8 +65,7 @@ impl Transactions {
             [verb, "ssl", "crt-list", ref rest @ ..] => {
                 return lists::answer(&mut state(), topology, (verb, rest), payload);
             }
-            ["show", "ssl", "ca-file"] => Ok(lists::authorities(topology)),
-            _ => return None,
+            _ => return trust::answer(topology, words),
         })
     }
 

@@ -212,10 +212,17 @@ const COMMANDS: &[(&str, &str)] = &[
         "show sess [id]",
         "report the list of current sessions or dump this exact session",
     ),
-    ("show ssl ca-file", "display the SSL CA files used"),
+    (
+        "show ssl ca-file [<cafile>]",
+        "display the SSL CA files used, or the details of one",
+    ),
     (
         "show ssl cert [<certfile>]",
         "display the SSL certificates used in memory, or the details of a file",
+    ),
+    (
+        "show ssl crl-file [<crlfile>]",
+        "display the SSL CRL files used, or the details of one",
     ),
     (
         "show ssl crt-list [-n] [<list>]",
@@ -235,6 +242,10 @@ const COMMANDS: &[(&str, &str)] = &[
         "report table usage stats or dump this table's contents (filter: data/key)",
     ),
     ("show threads", "show some threads debugging information"),
+    (
+        "show tls-keys [#<id>|*|<file>]",
+        "show the files of keys of tickets, or their keys",
+    ),
     ("show version", "show version of the current process"),
     ("shutdown frontend <frontend>", "stop a specific frontend"),
     ("shutdown session [id]", "kill a specific session"),

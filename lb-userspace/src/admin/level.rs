@@ -27,7 +27,9 @@ pub(super) fn needed(words: &[&str]) -> Level {
         ["trace", ..] => Level::Operator,
         // Names of files are nobody's business who only watches.
         ["show", "ssl", "crt-list", ..] => Level::Admin,
-        ["show", "ssl", "cert" | "ca-file", ..] => Level::Operator,
+        // Whoever has the keys reads what clients say.
+        ["show", "tls-keys", _, ..] => Level::Admin,
+        ["show", "ssl", "cert" | "ca-file" | "crl-file", ..] => Level::Operator,
         ["set", "timeout" | "severity-output", ..] => Level::User,
         [
             "abort" | "add" | "clear" | "commit" | "del" | "disable" | "enable" | "new" | "prepare"

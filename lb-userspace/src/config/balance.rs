@@ -72,6 +72,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft>
     {
         arguments.draws = draws;
     }
+    if let Some(e) = argument(d, table.take("domain_only"), algorithm, &[Balance::Hdr]) {
+        arguments.domain_only = d.boolean(&e.value, "`domain_only`").unwrap_or_default();
+    }
+    if let Some(e) = argument(d, table.take("check_post"), algorithm, &[Balance::UrlParam]) {
+        arguments.check_post = d.boolean(&e.value, "`check_post`").unwrap_or_default();
+    }
     let named = [Balance::UrlParam, Balance::Hdr, Balance::RdpCookie];
     match argument(d, table.take("name"), algorithm, &named) {
         Some(e) => {
@@ -159,15 +165,13 @@ fn spoken<'a>(
     mut words: impl Iterator<Item = &'a str>,
 ) -> Option<BalanceArguments> {
     let mut arguments = BalanceArguments::default();
-    let mut bad = |text: String, mend: &str| {
-        d.error(node.span, text, mend);
-        None
-    };
     let word = algorithm.name();
     match algorithm {
         Balance::UrlParam | Balance::Hdr => {
             let Some(name) = words.next() else {
-                return bad(
+                return refused(
+                    d,
+                    node,
                     format!("`balance: {word}` does not say which"),
                     &format!("write `balance: {word} NAME`"),
                 );
@@ -176,6 +180,17 @@ fn spoken<'a>(
                 return None;
             }
             arguments.name = name.to_owned();
+            let (word, says) = match algorithm {
+                Balance::Hdr => ("use_domain_only", &mut arguments.domain_only),
+                _ => ("check_post", &mut arguments.check_post),
+            };
+            let mut rest = words.by_ref().peekable();
+            *says = rest.next_if_eq(&word).is_some();
+            if let Some(more) = rest.next() {
+                let text = format!("`balance: {}` does not take `{more}`", algorithm.name());
+                d.error(node.span, text, "remove it");
+                return None;
+            }
         }
         Balance::RdpCookie => {
             let name = words.next().unwrap_or(RDP_COOKIE);
@@ -189,7 +204,9 @@ fn spoken<'a>(
                 match text.parse() {
                     Ok(draws @ 1..=MOST_DRAWS) => arguments.draws = draws,
                     _ => {
-                        return bad(
+                        return refused(
+                            d,
+                            node,
                             format!("`balance: random` cannot draw `{text}` servers"),
                             &format!("write a number from 1 to {MOST_DRAWS}"),
                         );
@@ -206,14 +223,18 @@ fn spoken<'a>(
                         Some(n @ 1..=MOST_URI) if key == "len" => arguments.len = Some(n),
                         Some(n @ 1..=MOST_URI) => arguments.depth = Some(n),
                         _ => {
-                            return bad(
+                            return refused(
+                                d,
+                                node,
                                 format!("`{key}` of `balance: uri` needs a number"),
                                 &format!("write `balance: uri {key} N`, N from 1 to {MOST_URI}"),
                             );
                         }
                     },
                     _ => {
-                        return bad(
+                        return refused(
+                            d,
+                            node,
                             format!("`balance: uri` does not take `{key}`"),
                             "write `whole`, `depth N` or `len N`",
                         );
@@ -231,6 +252,11 @@ fn spoken<'a>(
         }
         None => Some(arguments),
     }
+}
+
+fn refused(d: &mut Decoder<'_>, node: &Node, text: String, mend: &str) -> Option<BalanceArguments> {
+    d.error(node.span, text, mend);
+    None
 }
 
 /// `hash_type`: HAProxy's words for how a hash becomes a server, how it is made, and whether it is mixed once more.

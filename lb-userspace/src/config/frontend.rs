@@ -214,6 +214,19 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
             .take("accept_proxy")
             .and_then(|e| introduction::accept_proxy(d, e));
         unix::permissions(d, &mut table, &mut bind.value);
+        if let Some(e) = table.take("v6only")
+            && d.boolean(&e.value, "`v6only`") == Some(true)
+        {
+            if !bind.value.address.is_ipv6() {
+                let mend = "remove it, or listen on `[::]:PORT`";
+                d.error(
+                    e.key_span,
+                    "`v6only` has no effect: the address is none of IPv6",
+                    mend,
+                );
+            }
+            bind.value.both_families = false;
+        }
     }
     table.finish(d, &["interface", "transparent"], &[]);
     if let Some(bind) = bind

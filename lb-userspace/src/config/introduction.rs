@@ -92,10 +92,12 @@ pub(super) fn check(draft: &Draft, found: &mut Vec<Diagnostic>) {
 /// `proxy_v2_options`: what a header of version 2 tells besides the ends.
 pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> Spanned<ProxyOptions> {
     type Option = fn(&mut ProxyOptions) -> &mut bool;
-    let choices: [(&str, Option); 6] = [
+    let choices: [(&str, Option); 8] = [
         ("ssl", |of| &mut of.ssl),
         ("cert-cn", |of| &mut of.cert_cn),
         ("ssl-cipher", |of| &mut of.ssl_cipher),
+        ("cert-key", |of| &mut of.cert_key),
+        ("cert-sig", |of| &mut of.cert_sig),
         ("authority", |of| &mut of.authority),
         ("crc32c", |of| &mut of.crc32c),
         ("unique-id", |of| &mut of.unique_id),
@@ -107,7 +109,7 @@ pub(super) fn options(d: &mut Decoder<'_>, entry: &Entry) -> Spanned<ProxyOption
         }
     }
     // The others are told of TLS.
-    options.ssl |= options.cert_cn || options.ssl_cipher;
+    options.ssl |= options.cert_cn || options.ssl_cipher || options.cert_key || options.cert_sig;
     Spanned::new(options, entry.key_span)
 }
 

@@ -17,6 +17,7 @@ mod cookie;
 mod forwarding;
 mod http_options;
 mod inspect;
+mod introduction;
 mod log_line;
 mod logging;
 mod names;
@@ -42,6 +43,7 @@ pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use http_options::{HeaderNames, HttpOptions};
 pub use inspect::Inspect;
+pub use introduction::ProxyOptions;
 pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
 pub use logging::{LogDestination, LogFormat, LogOptions, LogSample, LogTarget, LogTo, ProxyLog};
 pub use names::{Hold, InitAddr, Nameserver, Resolve, Resolvers};
@@ -321,23 +323,6 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
-}
-
-/// `proxy_v2_options`: what a header of version 2 tells besides the ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ProxyOptions {
-    /// Whether the client came by TLS, of which version, and whether it has shown a certificate.
-    pub ssl: bool,
-    /// The name in the certificate.
-    pub cert_cn: bool,
-    /// The cipher suite.
-    pub ssl_cipher: bool,
-    /// The name that the client's TLS asked for.
-    pub authority: bool,
-    /// A checksum.
-    pub crc32c: bool,
-    /// The request's unique id.
-    pub unique_id: bool,
 }
 
 /// What a bind speaks below the application.

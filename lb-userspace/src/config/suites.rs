@@ -1,4 +1,4 @@
-//! Suites, curves and sessions: keys of `tls:`, of binds and of servers.
+//! Suites, curves, sessions and what is sent along with certificates: keys of `tls:`, of binds and of servers.
 
 use std::path::PathBuf;
 
@@ -54,4 +54,13 @@ pub(super) fn tickets(d: &mut Decoder<'_>, table: &mut Table<'_>) -> TicketKeys 
         (_, Some(file)) => TicketKeys::File(file),
         (_, None) => TicketKeys::Own,
     }
+}
+
+/// Takes `issuers` and `skip_self_issued` of a bind.
+pub(super) fn issuers(d: &mut Decoder<'_>, table: &mut Table<'_>) -> (Option<PathBuf>, bool) {
+    let folder = table.take("issuers");
+    let folder = folder.and_then(|e| d.path(&e.value, "`issuers`"));
+    let skip = table.take("skip_self_issued");
+    let skip = skip.and_then(|e| d.boolean(&e.value, "`skip_self_issued`"));
+    (folder, skip.unwrap_or(false))
 }

@@ -87,6 +87,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         .take("prefer_client_ciphers")
         .and_then(|e| d.boolean(&e.value, "`prefer_client_ciphers`"));
     let tickets = suites::tickets(d, &mut table);
+    let (issuers, skip_self_issued) = suites::issuers(d, &mut table);
     table.finish(
         d,
         &[],
@@ -160,6 +161,8 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         certificates,
         lists: lists.unwrap_or_default(),
         strict_sni: strict_sni.unwrap_or(false),
+        issuers,
+        skip_self_issued,
         alpn,
         policy,
         client_order: client_order.unwrap_or(false),

@@ -5,7 +5,7 @@ use std::{borrow::Cow, cell::Cell, net::SocketAddr, time::Duration};
 use socket2::SockRef;
 
 use super::{Client, Worker, header::Ends, http};
-use crate::rules::{Fact, State, TlsFact, Value, World};
+use crate::rules::{Fact, State, TlsFact, Value, Whose, World};
 
 /// The client, if rules do not keep it out; with what they remember of it. Who is kept out has no line of the log, as
 /// HAProxy has it: a flood would fill it.
@@ -84,8 +84,14 @@ impl World for Surroundings<'_> {
         http::tls_fact(self.client.tls.as_deref()?, fact)
     }
 
-    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
-        http::name_part(self.client.tls.as_deref()?, issuer, name, which)
+    fn name_part(
+        &self,
+        whose: Whose,
+        issuer: bool,
+        name: &str,
+        which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -111,7 +111,7 @@ impl Rule {
 }
 
 /// `wait_for_body`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitForBody {
     /// For so long; `None`: as long as for a head.
     pub time: Option<Duration>,

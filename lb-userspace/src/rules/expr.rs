@@ -11,7 +11,8 @@ use super::{
     problem::Problem,
     process::Var,
     registry::Registry,
-    scene::{Scene, TlsFact},
+    scene::Scene,
+    tls_fact::TlsFact,
     value::{Kind, Value},
 };
 

@@ -53,6 +53,7 @@ pub mod suggest;
 mod table;
 mod template;
 mod text;
+mod tls_fact;
 mod value;
 
 #[cfg(test)]
@@ -93,13 +94,14 @@ pub use registry::Registry;
 pub use reply::Reply;
 pub use run::{Denial, Later, Outcome, Reached, RuleSet, Verdict};
 pub use scene::{
-    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, TlsFact, Unknown,
-    VarId, World,
+    Fact, RequestView, ResponseView, Scene, Scope, SessionVars, State, TRACKED, Unknown, VarId,
+    World,
 };
 pub use stick::{Remember, Stick};
 pub use table::{CarriedTable, Data, Entry, Handle, Key, Layout, Removed, Table, Tracked};
 pub use template::Template;
 pub use text::{Style, Token, tokens, unquoted};
+pub use tls_fact::{CertificatePart, TlsFact, Whose};
 pub use value::{Kind, Value};
 
 /// Whether a field says where a message ends or belongs to the connection: it is ours alone to write.

@@ -14,8 +14,9 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     problem::Problem,
-    scene::{Fact, Scene, State, TlsFact, VarId, World},
+    scene::{Fact, Scene, State, VarId, World},
     template::Template,
+    tls_fact::TlsFact,
     value::Value,
 };
 

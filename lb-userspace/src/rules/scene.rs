@@ -18,6 +18,7 @@ use super::{
     patience::{Awaited, Patiences},
     priority::Priority,
     table::Tracked,
+    tls_fact::{TlsFact, Whose},
     value::Value,
 };
 
@@ -110,8 +111,14 @@ pub trait World {
     fn fact(&self, fact: &Fact) -> Option<i64>;
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
-    /// A part of the name in the client's certificate, or in its issuer's.
-    fn name_part(&self, _issuer: bool, _name: &str, _which: i64) -> Option<Cow<'_, [u8]>> {
+    /// A part of the name in a certificate, or in its issuer's.
+    fn name_part(
+        &self,
+        _whose: Whose,
+        _issuer: bool,
+        _name: &str,
+        _which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
         None
     }
     /// Why the connection was not let in; `None` if it was.
@@ -210,49 +217,6 @@ impl Fact {
             | Self::ServerQueue(b, s) => (Some(b), Some(s)),
         }
     }
-}
-
-/// What may be asked of the client's TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsFact {
-    /// `ssl_fc`: whether there is TLS.
-    Used,
-    /// `ssl_fc_sni`.
-    Sni,
-    /// `ssl_fc_protocol`: `TLSv1.3`.
-    Protocol,
-    /// `ssl_fc_cipher`.
-    Cipher,
-    /// `ssl_fc_has_sni`.
-    HasSni,
-    /// `ssl_fc_alpn`.
-    Alpn,
-    /// `ssl_fc_has_crt`, `ssl_c_used`: whether the client has shown a certificate.
-    CertificateUsed,
-    /// `ssl_c_verify`: OpenSSL's number of the last error that was passed over; 0 if there was none.
-    Verify,
-    /// `ssl_c_err`: the first error of the certificate itself.
-    Error,
-    /// `ssl_c_ca_err`: the first error of a CA's.
-    AuthorityError,
-    /// `ssl_c_ca_err_depth`: how far up that was.
-    AuthorityDepth,
-    /// `ssl_c_s_dn`.
-    Subject,
-    /// `ssl_c_i_dn`.
-    Issuer,
-    /// `ssl_c_sha1`.
-    Sha1,
-    /// `ssl_c_sha256`.
-    Sha256,
-    /// `ssl_c_serial`.
-    Serial,
-    /// `ssl_fc_is_resumed`: whether it goes on from an earlier handshake.
-    Resumed,
-    /// `ssl_c_notbefore`.
-    NotBefore,
-    /// `ssl_c_notafter`.
-    NotAfter,
 }
 
 /// A variable's index in the registry.

@@ -14,7 +14,7 @@ use rustls::{
         NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
         danger::ClientCertVerifier,
     },
-    sign::{CertifiedKey, SingleCertAndKey},
+    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,12 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    issuers::Issuers,
     listed::{CarriedList, Changes},
     live::Live,
     options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
     resolver::{Entry, Resolver},
-    session::Session,
+    session::{ClientCertificate, Session},
     tickets::{CarriedKeys, Given, Secret, Tickets},
     trust::Clients,
 };
@@ -82,7 +83,7 @@ pub struct Accepted {
     /// The connection.
     pub stream: TlsStream<TcpStream>,
     /// The certificate that was served, which a resumed session has not asked for again.
-    pub ours: Arc<CertifiedKey>,
+    ours: Option<Arc<ClientCertificate>>,
     /// Whose certificates were taken.
     clients: Option<Arc<Clients>>,
 }
@@ -93,7 +94,7 @@ impl Accepted {
         let connection = self.stream.get_ref().1;
         let chain = connection.peer_certificates().unwrap_or_default();
         let verdict = self.clients.as_ref().map(|clients| clients.verdict(chain));
-        Session::of(connection, verdict.unwrap_or_default())
+        Session::of(connection, verdict.unwrap_or_default(), self.ours.clone())
     }
 }
 
@@ -250,7 +251,7 @@ impl Acceptor {
                 "no certificate has the name that is asked for",
             ));
         };
-        let ours = Arc::clone(&entry.certified);
+        let ours = entry.known.clone();
         let clients = entry.clients.clone();
         let stream = start.into_stream(Arc::clone(&entry.config)).await?;
         Ok(Accepted {
@@ -272,8 +273,9 @@ impl Acceptor {
             lists: Vec::new(),
             ..self.options.clone()
         };
+        let issuers = Issuers::read(bind.issuers.as_deref(), bind.skip_self_issued, reader)?;
         for listed in self.listed(reader)? {
-            let certificate = Certificate::load(&listed.files, reader)?;
+            let certificate = Certificate::load(&listed.files, &issuers, reader)?;
             expiries.push((listed.files.cert.clone(), certificate.expires()));
             let certified = certificate.certified;
             let only = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
@@ -296,6 +298,7 @@ impl Acceptor {
                 lower.collect()
             });
             entries.push(Entry {
+                known: ClientCertificate::read(&certified.cert).map(Arc::new),
                 certified,
                 config: Arc::new(config),
                 clients: kinds[terms].2.clone(),
@@ -448,7 +451,7 @@ pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
     remarks.extend(options.policy.remarks());
     let acceptor = Acceptor::new(options.clone());
     for listed in acceptor.listed(&mut reader)? {
-        let certificate = Certificate::load(&listed.files, &mut reader)?;
+        let certificate = Certificate::load(&listed.files, &Issuers::default(), &mut reader)?;
         remarks.extend(certificate.remark(&listed.files.cert, now));
     }
     acceptor.load()?;
@@ -470,7 +473,7 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
         key: None,
         ocsp: None,
     };
-    Certificate::load(&files, &mut reader).map(drop)
+    Certificate::load(&files, &Issuers::default(), &mut reader).map(drop)
 }
 
 /// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.

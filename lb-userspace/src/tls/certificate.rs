@@ -20,6 +20,7 @@ use x509_parser::{
 use super::{
     error::{Remark, TlsError},
     files::{self, Reader},
+    issuers::Issuers,
     options::CertificateFiles,
 };
 
@@ -37,10 +38,12 @@ impl Certificate {
     /// Reads one.
     pub(super) fn load(
         files: &CertificateFiles,
+        issuers: &Issuers,
         reader: &mut Reader<'_>,
     ) -> Result<Self, TlsError> {
         let pem = reader.read(&files.cert)?;
-        let chain = files::chain(&files.cert, &pem)?;
+        let mut chain = files::chain(&files.cert, &pem)?;
+        issuers.apply(&mut chain);
         let (key_path, key) = key(files, &pem, reader)?;
         let signing =
             any_supported_type(&key).map_err(|_| TlsError::UnsupportedKey(key_path.clone()))?;

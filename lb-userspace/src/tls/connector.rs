@@ -16,6 +16,7 @@ use super::{
     certificate::Certificate,
     error::{Remark, TlsError},
     files::{self, Overrides, Reader},
+    issuers::Issuers,
     live::Live,
     options::{ServerName, ServerOptions},
     trust::{Anybody, Servers},
@@ -152,7 +153,7 @@ impl Connector {
         let mut config = match &options.client_cert {
             None => builder.with_no_client_auth(),
             Some(files) => {
-                let certificate = Certificate::load(files, reader)?;
+                let certificate = Certificate::load(files, &Issuers::default(), reader)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
                     certificate.certified,
                 )))

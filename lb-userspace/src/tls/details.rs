@@ -6,11 +6,16 @@ use aws_lc_rs::digest;
 use x509_parser::{
     extensions::GeneralName,
     prelude::{FromDer, X509Certificate},
-    public_key::PublicKey,
+    revocation_list::CertificateRevocationList,
     time::ASN1Time,
 };
 
-use super::{certificate::distinguished_name, error::TlsError, files, session::hex};
+use super::{
+    certificate::distinguished_name,
+    error::TlsError,
+    files,
+    session::{hex, key, kind},
+};
 
 /// The lines that describe the certificate in `pem`, which is what the file at `path` is taken to hold.
 ///
@@ -35,6 +40,73 @@ pub fn describe(path: &Path, pem: &[u8]) -> Result<String, TlsError> {
     Ok(out)
 }
 
+/// The same of each certificate in it by itself, as `show ssl ca-file` has them.
+///
+/// # Errors
+/// It holds none.
+pub fn describe_each(path: &Path, pem: &[u8]) -> Result<Vec<String>, TlsError> {
+    let chain = files::chain(path, pem)?;
+    let each = chain.iter().map(|der| {
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|error| TlsError::Broken {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        let mut out = String::new();
+        leaf(&mut out, &parsed, der);
+        // A String takes everything.
+        let _ = writeln!(out, "Subject: {}", distinguished_name(parsed.subject()));
+        let _ = writeln!(out, "Issuer: {}", distinguished_name(parsed.issuer()));
+        Ok(out)
+    });
+    each.collect()
+}
+
+/// The lists of revoked certificates in `pem`, as `show ssl crl-file` has them.
+///
+/// # Errors
+/// It holds none.
+pub fn describe_revoked(path: &Path, pem: &[u8]) -> Result<Vec<String>, TlsError> {
+    let lists = files::revoked(path, pem)?;
+    let each = lists.iter().map(|der| {
+        let parsed = CertificateRevocationList::from_der(der.as_ref());
+        let (_, list) = parsed.map_err(|error| TlsError::Broken {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        let mut out = String::new();
+        let version = list.version().map_or(1, |version| version.0 + 1);
+        // A String takes everything, here and below.
+        let _ = writeln!(out, "Version {version}");
+        let _ = writeln!(
+            out,
+            "Signature Algorithm: {}",
+            kind(&list.signature_algorithm)
+        );
+        let _ = writeln!(out, "Issuer: {}", distinguished_name(list.issuer()));
+        let _ = writeln!(out, "Last Update: {}", date(&list.last_update()));
+        if let Some(next) = list.next_update() {
+            let _ = writeln!(out, "Next Update: {}", date(&next));
+        }
+        let mut revoked = list.iter_revoked_certificates().peekable();
+        out.push_str(match revoked.peek() {
+            Some(_) => "Revoked Certificates:\n",
+            None => "No Revoked Certificates.\n",
+        });
+        for one in revoked {
+            let serial = one.raw_serial();
+            let bare = serial.strip_prefix(&[0]).filter(|rest| !rest.is_empty());
+            let _ = writeln!(out, "    Serial Number: {}", hex(bare.unwrap_or(serial)));
+            let _ = writeln!(
+                out,
+                "        Revocation Date: {}",
+                date(&one.revocation_date)
+            );
+        }
+        Ok(out)
+    });
+    each.collect()
+}
+
 fn leaf(out: &mut String, certificate: &X509Certificate<'_>, der: &[u8]) {
     let serial = certificate.raw_serial();
     // A byte in front keeps a number from being read as a negative one.
@@ -56,17 +128,9 @@ fn leaf(out: &mut String, certificate: &X509Certificate<'_>, der: &[u8]) {
     });
     let names: Vec<String> = names.collect();
     let _ = writeln!(out, "Subject Alternative Name: {}", names.join(", "));
-    let _ = writeln!(out, "Algorithm: {}", algorithm(certificate));
+    let _ = writeln!(out, "Algorithm: {}", key(certificate));
     let print = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der);
     let _ = writeln!(out, "SHA1 FingerPrint: {}", hex(print.as_ref()));
-}
-
-fn algorithm(certificate: &X509Certificate<'_>) -> String {
-    match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => format!("RSA{}", key.key_size()),
-        Ok(PublicKey::EC(point)) => format!("EC{}", point.key_size()),
-        _ => String::new(),
-    }
 }
 
 /// `Nov 27 15:06:32 2026 GMT`

@@ -19,6 +19,8 @@ use crate::watched::Stamp;
 /// No file of certificates is that large; a device or a mistake is.
 const MAX_FILE: u64 = 4 << 20;
 /// What beside a certificate in a folder is no certificate itself (HAProxy's list).
+/// What a certificate of a kind is called beside a file that is not there itself (HAProxy's bundles).
+const BUNDLE: &[&str] = &["rsa", "dsa", "ecdsa"];
 const COMPANIONS: &[&str] = &["key", "ocsp", "issuer", "sctl"];
 
 /// What an operator has handed over to stand for files.
@@ -54,15 +56,19 @@ impl Reader<'_> {
         certificates: &Certificates,
     ) -> Result<Vec<CertificateFiles>, TlsError> {
         let folder = match certificates {
-            Certificates::Files(files) => return Ok(files.clone()),
-            Certificates::Path(path) if path.is_dir() => path,
-            Certificates::Path(path) => {
-                return Ok(vec![CertificateFiles {
-                    cert: path.clone(),
-                    key: None,
-                    ocsp: None,
-                }]);
+            Certificates::Files(files) => {
+                let each = files.iter().flat_map(|files| match files {
+                    CertificateFiles {
+                        cert,
+                        key: None,
+                        ocsp: None,
+                    } => bare(cert),
+                    files => vec![files.clone()],
+                });
+                return Ok(each.collect());
             }
+            Certificates::Path(path) if path.is_dir() => path,
+            Certificates::Path(path) => return Ok(bare(path)),
         };
         self.seen.push((folder.clone(), Stamp::of(folder)));
         let unreadable = |error: io::Error| TlsError::unreadable(folder, &error);
@@ -88,6 +94,30 @@ impl Reader<'_> {
         found.sort();
         Ok(found)
     }
+}
+
+/// A certificate of which nothing is said but its file: with an OCSP response, if there is one beside it. If there is no such
+/// file, those of each kind that are called like it.
+pub(super) fn bare(cert: &Path) -> Vec<CertificateFiles> {
+    let with_ocsp = |cert: PathBuf| CertificateFiles {
+        key: None,
+        ocsp: beside(&cert, "ocsp"),
+        cert,
+    };
+    let kinds = BUNDLE.iter().map(|kind| {
+        let mut name = cert.as_os_str().to_owned();
+        name.push(".");
+        name.push(kind);
+        PathBuf::from(name)
+    });
+    let mut bundle: Vec<_> = match cert.exists() {
+        true => Vec::new(),
+        false => kinds.filter(|path| path.is_file()).map(with_ocsp).collect(),
+    };
+    if bundle.is_empty() {
+        bundle.push(with_ocsp(cert.to_owned()));
+    }
+    bundle
 }
 
 /// `a.crt.key`, else `a.key`, if it is there.

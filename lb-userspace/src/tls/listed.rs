@@ -13,8 +13,8 @@ use super::{
     acceptor::Acceptor,
     crt_list::Line,
     error::TlsError,
-    files::{Overrides, Reader},
-    options::{BindOptions, CertificateFiles, CertificateList, Certificates},
+    files::{self, Overrides, Reader},
+    options::{BindOptions, CertificateFiles, CertificateList, Certificates, TicketKeys},
 };
 
 /// What operators have made of lists, as another process is told it.
@@ -91,9 +91,37 @@ impl Acceptor {
         }
     }
 
-    /// The CAs of its clients' certificates.
-    pub fn client_ca(&self) -> Option<&Path> {
-        self.options().client_ca.as_deref()
+    /// The files of CAs of its clients' certificates.
+    pub fn authorities(&self) -> Vec<PathBuf> {
+        self.files_of(|options| {
+            let all = [&options.client_ca, &options.client_ca_verify];
+            all.into_iter().flatten().cloned().collect()
+        })
+    }
+
+    /// The files of those that are taken no more.
+    pub fn revocations(&self) -> Vec<PathBuf> {
+        self.files_of(|options| options.client_crl.iter().cloned().collect())
+    }
+
+    /// The file of keys of its tickets.
+    pub fn ticket_keys(&self) -> Option<&Path> {
+        match &self.options().tickets {
+            TicketKeys::File(file) => Some(file),
+            TicketKeys::Own | TicketKeys::None => None,
+        }
+    }
+
+    /// Files that it names, or a line of one of its lists.
+    fn files_of(&self, of: impl Fn(&BindOptions) -> Vec<PathBuf>) -> Vec<PathBuf> {
+        let mut files = of(self.options());
+        let listed = self.listed(&mut Reader::default()).unwrap_or_default();
+        for listed in listed.iter().filter(|listed| listed.line.is_some()) {
+            files.extend(of(&listed.options(self.options())));
+        }
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// What is in one of its lists.
@@ -148,14 +176,13 @@ impl Acceptor {
             // They were read when they were added.
             lines.extend(added.filter_map(|(_, at, text)| list.parse(text, *at).ok()?));
             lines.retain(|line| !is_taken(line));
-            listed.extend(lines.into_iter().map(|line| Listed {
-                files: CertificateFiles {
-                    cert: list.certificate(&line.certificate),
-                    key: None,
-                    ocsp: None,
-                },
-                line: Some((list.clone(), line)),
-            }));
+            for line in lines {
+                let all = files::bare(&list.certificate(&line.certificate));
+                listed.extend(all.into_iter().map(|files| Listed {
+                    files,
+                    line: Some((list.clone(), line.clone())),
+                }));
+            }
         }
         match listed.is_empty() {
             true => Err(TlsError::NoneListed),

@@ -14,6 +14,7 @@ mod crt_list;
 mod details;
 mod error;
 mod files;
+mod issuers;
 mod listed;
 mod live;
 mod options;
@@ -26,7 +27,7 @@ mod verdict;
 
 pub use acceptor::{Accepted, Acceptor, CarriedTls, check as check_bind, try_pem};
 pub use connector::{Connector, check as check_server};
-pub use details::describe;
+pub use details::{describe, describe_each, describe_revoked};
 pub use error::{Remark, TlsError};
 pub use files::Overrides;
 pub use listed::Shown;

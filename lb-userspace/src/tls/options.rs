@@ -13,6 +13,10 @@ pub struct BindOptions {
     pub lists: Vec<CertificateList>,
     /// Who asks for a name that no certificate has, or for none, is refused.
     pub strict_sni: bool,
+    /// A folder of chains for certificates that come without one.
+    pub issuers: Option<PathBuf>,
+    /// CAs that have signed themselves are not sent along.
+    pub skip_self_issued: bool,
     /// Protocols offered by ALPN, the preferred ones first.
     pub alpn: Vec<String>,
     /// Suites and curves.

@@ -7,7 +7,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::trust::Clients;
+use super::{session::ClientCertificate, trust::Clients};
 
 /// Certificates of one name, ECDSA before RSA: smaller and faster, for those who know it.
 type Choice = Vec<usize>;
@@ -16,6 +16,8 @@ type Choice = Vec<usize>;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) certified: Arc<CertifiedKey>,
+    /// What rules may ask of it.
+    pub(super) known: Option<Arc<ClientCertificate>>,
     pub(super) config: Arc<ServerConfig>,
     /// Whose certificates of clients are taken with it.
     pub(super) clients: Option<Arc<Clients>>,

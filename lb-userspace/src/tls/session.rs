@@ -1,8 +1,14 @@
 //! What is known of a client's TLS connection once its handshake is done: for rules, headers and the log.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use x509_parser::{
+    prelude::{FromDer, X509Certificate},
+    public_key::PublicKey,
+    x509::AlgorithmIdentifier,
+};
 
 use super::{
     certificate::{distinguished_name, parts},
@@ -26,10 +32,12 @@ pub struct Session {
     pub client: Option<Box<ClientCertificate>>,
     /// What was wrong with that and was passed over.
     pub verdict: Verdict,
+    /// The certificate that it was served with, of which the same is known.
+    pub ours: Option<Arc<ClientCertificate>>,
 }
 
-/// A verified certificate of a client's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is known of a certificate: a client's that was verified, or one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientCertificate {
     /// Its subject as HAProxy's `ssl_c_s_dn` writes it: `/C=FR/O=Example/CN=client`.
     pub subject: String,
@@ -47,12 +55,36 @@ pub struct ClientCertificate {
     pub sha1: String,
     /// Its SHA-256, likewise.
     pub sha256: String,
+    /// All of it, as HAProxy's `ssl_c_der`.
+    pub der: Vec<u8>,
+    /// Those that came along, as HAProxy's `ssl_c_chain_der`.
+    pub chain: Vec<u8>,
+    /// The kind of its key, by OpenSSL's name, as HAProxy's `ssl_c_key_alg`.
+    pub key_kind: String,
+    /// What it is signed by, likewise, as HAProxy's `ssl_c_sig_alg`: `ecdsa-with-SHA256`.
+    pub signature_kind: String,
+    /// Kind and length of its key, as PROXY headers have it: `RSA2048`.
+    pub key: String,
+    /// Its version, as HAProxy's `ssl_c_version`.
+    pub version: u32,
 }
 
 impl Session {
+    /// The length of the key that is used, as HAProxy's `ssl_fc_use_keysize`.
+    pub fn key_size(&self) -> i64 {
+        match self.cipher.contains("128") {
+            true => 128,
+            false => 256,
+        }
+    }
+
     /// Of a connection whose handshake is done.
-    pub(super) fn of(connection: &ServerConnection, verdict: Verdict) -> Self {
-        let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    pub(super) fn of(
+        connection: &ServerConnection,
+        verdict: Verdict,
+        ours: Option<Arc<ClientCertificate>>,
+    ) -> Self {
+        let chain = connection.peer_certificates().unwrap_or_default();
         let resumed = matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed));
         let last = verdict.last;
         Self {
@@ -64,6 +96,7 @@ impl Session {
                 },
                 false => verdict,
             },
+            ours,
             server_name: connection
                 .server_name()
                 .map(|name| name.to_ascii_lowercase().into()),
@@ -76,17 +109,23 @@ impl Session {
                 .map_or("", |suite| openssl_name(suite.suite())),
             alpn: connection.alpn_protocol().map(Into::into),
             resumed,
-            client: certificate
-                .and_then(|der| ClientCertificate::read(der))
-                .map(Box::new),
+            client: ClientCertificate::read(chain).map(Box::new),
         }
     }
 }
 
 impl ClientCertificate {
-    fn read(der: &[u8]) -> Option<Self> {
+    /// Of the first of these.
+    pub(super) fn read(chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let (der, rest) = chain.split_first()?;
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         Some(Self {
+            der: der.to_vec(),
+            chain: rest.iter().flat_map(|der| der.iter().copied()).collect(),
+            key_kind: kind(&parsed.public_key().algorithm),
+            signature_kind: kind(&parsed.signature_algorithm),
+            key: key(&parsed),
+            version: parsed.version().0 + 1,
             subject: distinguished_name(parsed.subject()),
             issuer: distinguished_name(parsed.issuer()),
             parts: [parts(parsed.subject()), parts(parsed.issuer())],
@@ -105,13 +144,8 @@ impl ClientCertificate {
     pub(crate) fn named(name: &str) -> Self {
         Self {
             subject: format!("/CN={name}"),
-            issuer: String::new(),
             parts: [vec![("CN".to_owned(), name.to_owned())], Vec::new()],
-            not_before: None,
-            not_after: None,
-            serial: String::new(),
-            sha1: String::new(),
-            sha256: String::new(),
+            ..Self::default()
         }
     }
 }
@@ -146,6 +180,35 @@ fn utc(time: x509_parser::time::ASN1Time) -> Option<String> {
             time.second()
         )
     })
+}
+
+/// OpenSSL's short name of an algorithm, its number where it has none here.
+pub(super) fn kind(algorithm: &AlgorithmIdentifier<'_>) -> String {
+    let oid = algorithm.algorithm.to_id_string();
+    let names = [
+        ("1.2.840.113549.1.1.1", "rsaEncryption"),
+        ("1.2.840.113549.1.1.5", "RSA-SHA1"),
+        ("1.2.840.113549.1.1.10", "RSASSA-PSS"),
+        ("1.2.840.113549.1.1.11", "RSA-SHA256"),
+        ("1.2.840.113549.1.1.12", "RSA-SHA384"),
+        ("1.2.840.113549.1.1.13", "RSA-SHA512"),
+        ("1.2.840.10045.2.1", "id-ecPublicKey"),
+        ("1.2.840.10045.4.3.2", "ecdsa-with-SHA256"),
+        ("1.2.840.10045.4.3.3", "ecdsa-with-SHA384"),
+        ("1.2.840.10045.4.3.4", "ecdsa-with-SHA512"),
+        ("1.3.101.112", "ED25519"),
+    ];
+    let name = names.iter().find(|(known, _)| *known == oid);
+    name.map_or(oid, |(_, name)| (*name).to_owned())
+}
+
+/// `RSA2048`, `EC256`
+pub(super) fn key(certificate: &X509Certificate<'_>) -> String {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => format!("RSA{}", key.key_size()),
+        Ok(PublicKey::EC(point)) => format!("EC{}", point.key_size()),
+        _ => String::new(),
+    }
 }
 
 /// In capital letters, as openssl does.
@@ -185,14 +248,8 @@ mod tests {
         let parts = [("O", "a"), ("CN", "b"), ("CN", "c")];
         let parts = parts.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let certificate = ClientCertificate {
-            subject: String::new(),
-            issuer: String::new(),
             parts: [parts.to_vec(), Vec::new()],
-            not_before: None,
-            not_after: None,
-            serial: String::new(),
-            sha1: String::new(),
-            sha256: String::new(),
+            ..ClientCertificate::default()
         };
         let of = |name, which| certificate.part(false, name, which);
         assert_eq!(

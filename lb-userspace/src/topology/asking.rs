@@ -36,19 +36,25 @@ impl From<Peer> for Asking {
 }
 
 impl Asking {
-    /// A request of `client` to `backend`.
+    /// A request of `client` to `backend`; `form` is what has come of its body where that is looked at.
     pub fn of_request(
         client: Peer,
         backend: &model::Backend,
         uri: &Uri,
         headers: &HeaderMap,
+        form: &[u8],
     ) -> Self {
         let arguments = &backend.balance_arguments;
+        let of_form = || parameter_of_form(form, &arguments.name);
         let key = match backend.balance {
             Balance::Uri => Some(part(uri, arguments)),
             Balance::UrlParam => uri
                 .query()
-                .and_then(|query| parameter(query, Some(&arguments.name), b'&')),
+                .and_then(|query| parameter(query, Some(&arguments.name), b'&'))
+                .or_else(of_form),
+            Balance::Hdr if arguments.domain_only => {
+                header(headers, uri, &arguments.name).map(domain)
+            }
             Balance::Hdr => header(headers, uri, &arguments.name),
             _ => None,
         };
@@ -95,6 +101,23 @@ fn part<'a>(uri: &'a Uri, arguments: &model::BalanceArguments) -> &'a [u8] {
         _ => false,
     });
     &text[..end.unwrap_or_else(|| text.len().min(most))]
+}
+
+/// A field of a form in the body of a POST, whose end may not have come.
+fn parameter_of_form<'a>(form: &'a [u8], name: &'a str) -> Option<&'a [u8]> {
+    let text = match str::from_utf8(form) {
+        Ok(text) => text,
+        // What is no text may follow.
+        Err(error) => str::from_utf8(form.get(..error.valid_up_to())?).ok()?,
+    };
+    parameter(text, Some(name), b'&')
+}
+
+/// `example` of `www.example.org:80`, as HAProxy's `use_domain_only` has it.
+fn domain(name: &[u8]) -> &[u8] {
+    let mut labels = name.rsplitn(3, |&byte| byte == b'.');
+    let last = labels.next().unwrap_or(name);
+    labels.next().unwrap_or(last)
 }
 
 /// The first value of the first field of this name, up to a comma; for Host, what stands for it in HTTP/2.
@@ -147,7 +170,7 @@ mod tests {
             headers.insert("x-user", HeaderValue::from_str(value).unwrap());
         }
         let client = Peer::Inet(([192, 0, 2, 1], 5).into());
-        Asking::of_request(client, &backend, &uri.parse().unwrap(), &headers).hash
+        Asking::of_request(client, &backend, &uri.parse().unwrap(), &headers, b"").hash
     }
 
     #[test]

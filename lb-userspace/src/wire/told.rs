@@ -11,6 +11,8 @@ const TLS: u8 = 0x20;
 const TLS_VERSION: u8 = 0x21;
 const TLS_NAME: u8 = 0x22;
 const TLS_CIPHER: u8 = 0x23;
+const TLS_SIGNATURE: u8 = 0x24;
+const TLS_KEY: u8 = 0x25;
 
 /// The client came by TLS, has shown a certificate with this connection, and with this session: one that goes on has shown
 /// its own with an earlier connection.
@@ -58,6 +60,16 @@ pub fn told(options: ProxyOptions, session: Option<&Session>, id: Option<&[u8]>)
                 if let Some(name) = name {
                     add(&mut inner, TLS_NAME, name.as_bytes());
                 }
+            }
+            if options.cert_key
+                && let Some(ours) = &session.ours
+            {
+                add(&mut inner, TLS_KEY, ours.key.as_bytes());
+            }
+            if options.cert_sig
+                && let Some(ours) = &session.ours
+            {
+                add(&mut inner, TLS_SIGNATURE, ours.signature_kind.as_bytes());
             }
             if options.ssl_cipher {
                 add(&mut inner, TLS_CIPHER, session.cipher.as_bytes());
@@ -126,6 +138,7 @@ mod tests {
             resumed: false,
             client: None,
             verdict: Default::default(),
+            ours: None,
         };
         let all = ProxyOptions {
             ssl: true,

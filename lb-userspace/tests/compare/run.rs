@@ -194,6 +194,9 @@ impl World {
             made
         };
         fs::write(folder.join("ca.pem"), ca.pem()).unwrap();
+        // Lists of nobody who is revoked, one of them too old.
+        fs::write(folder.join("crl.pem"), ca.revoke(&[], 2090)).unwrap();
+        fs::write(folder.join("old.pem"), ca.revoke(&[], 2021)).unwrap();
         fs::create_dir_all(folder.join("certs")).unwrap();
         issue("certs/a.pem", &["a", "a.example"]);
         issue("certs/b.pem", &["b.example", "*.b.example"]);

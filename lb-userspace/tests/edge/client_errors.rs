@@ -13,6 +13,7 @@ use crate::{
     certificates::Authority,
     clients::{curl, installed, s_client, write},
     daemon::{Daemon, PATIENCE, free},
+    operators::ask,
     settings::Killed,
 };
 
@@ -27,10 +28,25 @@ const BINDS: &[&str] = &[
     "verify required ca-file FOLDER/ca.pem crl-file FOLDER/old.pem crt-ignore-err 12,23 ca-ignore-err 12",
     "verify required ca-file FOLDER/ca.pem crl-file FOLDER/old.pem",
     "verify required ca-file FOLDER/other.pem ca-verify-file FOLDER/ca.pem",
-    "verify required ca-file FOLDER/ca.pem no-ca-names",
+    "verify required ca-file FOLDER/ca.pem no-ca-names tls-ticket-keys FOLDER/keys",
     "verify required ca-verify-file FOLDER/ca.pem",
     "verify required ca-file FOLDER/other.pem crl-file FOLDER/crl.pem crt-ignore-err all ca-ignore-err all",
 ];
+
+/// Asked of both.
+const COMMANDS: &str = "show ssl ca-file
+show ssl ca-file FOLDER/ca.pem
+show ssl ca-file zz
+show ssl crl-file
+show ssl crl-file FOLDER/crl.pem
+show ssl crl-file zz
+show tls-keys
+show tls-keys *
+show tls-keys #0
+show tls-keys #1
+show tls-keys FOLDER/keys
+show tls-keys zz
+";
 
 /// Certificates that clients show.
 const CLIENTS: &[&str] = &[
@@ -117,6 +133,8 @@ fn what_is_wrong_with_clients_certificates_is_passed_over_as_haproxy_does() {
     let none = Authority::new().issue(&["none"]);
     put("signed-by-none.pem", none.both());
     put("crl.pem", ca.revoke(&[7], 2090));
+    let keys = ["B", "C", "D", "E"].map(|digit| digit.repeat(64) + "\n");
+    put("keys", keys.concat());
     put("old.pem", ca.revoke(&[7], 2021));
     let text = folder.display().to_string();
     let ports = [0, 1].map(|_| BINDS.iter().map(|_| free()).collect::<Vec<_>>());
@@ -141,6 +159,21 @@ fn what_is_wrong_with_clients_certificates_is_passed_over_as_haproxy_does() {
         thread::sleep(Duration::from_millis(5));
     }
     let mut differ = Vec::new();
+    for command in COMMANDS.lines() {
+        let line = command.replace("FOLDER", &text) + "\n";
+        let sockets = ["haproxy.sock", "admin.sock"].map(|name| folder.join(name));
+        let [theirs, ours] = sockets.map(|socket| {
+            // HAProxy has read all that the system trusts.
+            let said = ask(&socket, &line);
+            let lines = said.lines().filter(|line| !line.starts_with("@system-ca"));
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        if theirs != ours {
+            differ.push(format!(
+                "{line}  haproxy: {theirs:?}\n  ours:    {ours:?}\n"
+            ));
+        }
+    }
     for (at, options) in BINDS.iter().enumerate() {
         for client in CLIENTS {
             let [theirs, ours] = [0, 1].map(|side| told(ports[side][at], &text, client));

@@ -82,7 +82,12 @@ fn seen(at: SocketAddr, arguments: &[&str]) -> Vec<String> {
         let alert = line.split("SSL alert number ").nth(1);
         alert.map_or_else(|| line.to_owned(), |number| format!("alert {number}"))
     };
-    said.lines().filter(of).map(told).collect()
+    let mut seen: Vec<String> = said.lines().filter(of).map(told).collect();
+    // In TLS 1.3 a client is through before it hears that its certificate is missing: whether openssl still does is chance.
+    if seen.iter().any(|line| line.starts_with("New, TLSv1.3")) {
+        seen.retain(|line| !line.starts_with("alert"));
+    }
+    seen
 }
 
 #[test]

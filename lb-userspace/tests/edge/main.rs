@@ -11,6 +11,7 @@ mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod certificates;
+mod chains;
 mod checks;
 mod client_errors;
 mod clients;
@@ -21,6 +22,7 @@ mod daemon;
 #[allow(dead_code, reason = "shared with other tests")]
 mod dns;
 mod exchange;
+mod families;
 mod forwarded;
 mod h2;
 mod health;

@@ -1,8 +1,7 @@
 //! `show`, `add` and `del ssl crt-list`: which certificates a bind serves whose certificates are a list's, which is a file or
-//! a folder. Also `show ssl ca-file`.
+//! a folder.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -226,27 +225,4 @@ fn remove(state: &mut State, topology: &Topology, list: &str, file: &str) -> Sai
         state.stored.insert(path, pem);
     }
     Ok(format!("Entry '{name}' deleted in crtlist '{bare}'!\n"))
-}
-
-/// `show ssl ca-file`: files of CAs, and how many are in each.
-pub(super) fn authorities(topology: &Topology) -> String {
-    let mut files: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let binds = topology.acceptors().filter_map(|(_, a)| a.client_ca());
-    let servers = topology
-        .backends
-        .iter()
-        .flat_map(|backend| &backend.servers);
-    let connectors: Vec<_> = servers.flat_map(|server| server.connectors()).collect();
-    let servers = connectors.iter().filter_map(|c| c.options().ca.as_deref());
-    for file in binds.chain(servers) {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let begin = "-----BEGIN CERTIFICATE-----";
-        files.insert(file.to_owned(), text.matches(begin).count());
-    }
-    let mut out = String::from("# filename\n");
-    for (file, count) in files {
-        // A String takes everything.
-        let _ = writeln!(out, "{} - {count} certificate(s)", file.display());
-    }
-    out
 }

@@ -47,7 +47,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("ssl-dh-param-file", "there is no DHE in rustls"),
     ("ssl-engine", "rustls is used"),
     ("ssl-mode-async", "rustls is used"),
-    ("ssl-load-extra-files", "certificates are named one by one"),
     ("hard-stop-after", "it is `global.grace`"),
     ("lua-load", "there is no Lua in lb"),
     ("lua-load-per-thread", "there is no Lua in lb"),
@@ -172,6 +171,27 @@ impl Global {
                     }
                 }
             }
+            "issuers-chain-path" => {
+                if let Some(path) = says.need(line, 1, "a folder") {
+                    let folder = Value::text(path, line.span_of(1));
+                    says.bases.tls.set("issuers", folder);
+                }
+            }
+            "ssl-skip-self-issued-ca" => {
+                let yes = Value::plain("true", line.span());
+                says.bases.tls.set("skip_self_issued", yes);
+            }
+            // Keys and OCSP responses are found beside a certificate, with its extension or without, and certificates of each
+            // kind in its place; timestamps (`sctl`) are of versions before 1.3.
+            "ssl-load-extra-files" => {
+                if line.words.iter().any(|word| word.text == "sctl") {
+                    says.warn(
+                        line.span(),
+                        "`sctl` is left out: rustls sends no such timestamps",
+                    );
+                }
+            }
+            "ssl-load-extra-del-ext" => {}
             // Relative paths begin at the file's folder here.
             "default-path" if line.text(1) == "config" => {}
             "log" => {

@@ -259,12 +259,12 @@ impl Proxy {
             let rest = algorithm.strip_prefix(name)?;
             rest.strip_prefix('(')?.strip_suffix(')')
         };
-        if let Some(other) = line.words.get(2).filter(|_| algorithm.starts_with("hdr(")) {
-            says.unsupported(other.span, &format!("balance hdr … {}", other.text));
-            return;
-        }
         let text = if let Some(name) = argument("hdr") {
-            format!("hdr {name}")
+            let rest = line.words.iter().skip(2);
+            let words: Vec<&str> = rest.map(|word| word.text.as_str()).collect();
+            format!("hdr {name} {}", words.join(" "))
+                .trim_end()
+                .to_owned()
         } else if let Some(name) = argument("rdp-cookie") {
             format!("rdp-cookie {name}")
         } else if let Some(draws) = argument("random") {
@@ -277,10 +277,8 @@ impl Proxy {
                 .map(|word| word.text.as_str())
                 .collect();
             match words.as_slice() {
-                ["url_param", _, "check_post", ..] => {
-                    says.unsupported(span, "balance url_param … check_post");
-                    return;
-                }
+                // How long it may take to come is the business of the time for requests.
+                ["url_param", name, "check_post", ..] => format!("url_param {name} check_post"),
                 ["log-hash" | "hash" | "sticky" | "log-sticky", ..] => {
                     says.unsupported(span, &format!("balance {algorithm}"));
                     return;

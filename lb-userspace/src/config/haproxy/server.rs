@@ -25,7 +25,6 @@ const WITH_VALUE: &[&str] = &[
     "ca-sign-pass",
     "namespace",
     "redir",
-    "severity-output",
     "socks4",
 ];
 
@@ -137,6 +136,27 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                     key => key,
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
+            }
+            // Of an address of IPv4 it says nothing.
+            "v6only" if addresses.iter().any(|address| address.starts_with('[')) => {
+                options.set("v6only", Value::plain("true", span));
+            }
+            "v6only" => {}
+            "severity-output" | "expose-fd" => {
+                let _ = words.argument(option, says);
+                let message = format!(
+                    "`{}` is left out: it is of `stats socket`, as in HAProxy",
+                    option.text
+                );
+                says.warn(span, message);
+            }
+            "namespace" => {
+                let _ = words.argument(option, says);
+                says.error(
+                    span,
+                    "unsupported: `bind … namespace`: lb listens in the network namespace that it runs in alone",
+                    "run an lb of its own in that namespace: `ip netns exec NAME lb run`",
+                );
             }
             "transparent" => options.set("transparent", Value::plain("true", span)),
             other => {
@@ -353,13 +373,7 @@ impl Server {
                         continue;
                     };
                     for name in value.text.split(',') {
-                        match name {
-                            "cert-sig" | "cert-key" => {
-                                let what = format!("server … proxy-v2-options {name}");
-                                says.unsupported(value.span, &what);
-                            }
-                            name => self.tell(name, value.span),
-                        }
+                        self.tell(name, value.span);
                     }
                 }
                 "no-check-send-proxy" => self.check.remove("send_proxy"),

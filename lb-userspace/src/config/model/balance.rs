@@ -88,6 +88,10 @@ pub struct BalanceArguments {
     pub len: Option<u32>,
     /// The parameter of [`Balance::UrlParam`], the header of [`Balance::Hdr`] or the cookie of [`Balance::RdpCookie`].
     pub name: String,
+    /// [`Balance::Hdr`]: the part of a name alone that stands before its last dot, up to the dot before that.
+    pub domain_only: bool,
+    /// [`Balance::UrlParam`]: the form that a POST without the parameter brings, too.
+    pub check_post: bool,
     /// How many [`Balance::Random`] draws.
     pub draws: u32,
 }
@@ -104,6 +108,8 @@ impl Default for BalanceArguments {
             depth: None,
             len: None,
             name: String::new(),
+            domain_only: false,
+            check_post: false,
             draws: Self::DRAWS,
         }
     }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
 use super::{Client, Worker};
 use crate::{
     proxy::http,
-    rules::{Fact, Fault, Seen, Side, TlsFact, Value, World},
+    rules::{Fact, Fault, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
     topology::{Backend, Frontend},
 };
@@ -81,8 +81,14 @@ impl World for Around<'_> {
         http::tls_fact(self.tls?, fact)
     }
 
-    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
-        http::name_part(self.tls?, issuer, name, which)
+    fn name_part(
+        &self,
+        whose: Whose,
+        issuer: bool,
+        name: &str,
+        which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
+        http::name_part(self.tls?, whose, issuer, name, which)
     }
 
     fn fault(&self) -> Option<&Fault> {

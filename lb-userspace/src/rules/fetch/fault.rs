@@ -1,7 +1,8 @@
 //! What went wrong with a connection before anybody was served: `fc_err` and its like.
 
 use crate::rules::{
-    scene::{Scene, TlsFact},
+    scene::Scene,
+    tls_fact::TlsFact,
     value::{Kind, Value},
 };
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Side;
-use crate::rules::{scene::Scene, scene::TlsFact, value::Value};
+use crate::rules::{scene::Scene, tls_fact::TlsFact, value::Value};
 
 /// A part of the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

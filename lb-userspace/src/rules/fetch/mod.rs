@@ -25,8 +25,9 @@ use super::{
     body::BodyPart,
     priority::PriorityPart,
     process::Var,
-    scene::{Fact, Scene, TlsFact},
+    scene::{Fact, Scene},
     table::Data,
+    tls_fact::{CertificatePart, TlsFact, Whose},
     value::{Kind, Value},
 };
 
@@ -168,6 +169,8 @@ pub enum Fetch {
     Groups(std::sync::Arc<Users>),
     /// `ssl_c_s_dn(CN)`, `ssl_c_i_dn(CN)`.
     NamePart {
+        /// Which certificate it is.
+        whose: Whose,
         /// Of the issuer.
         issuer: bool,
         /// Which.
@@ -233,8 +236,10 @@ impl Fetch {
                 TlsFact::Verify
                 | TlsFact::Error
                 | TlsFact::AuthorityError
-                | TlsFact::AuthorityDepth => Kind::Int,
-                TlsFact::Sha1 | TlsFact::Sha256 | TlsFact::Serial => Kind::Bin,
+                | TlsFact::AuthorityDepth
+                | TlsFact::KeySize
+                | TlsFact::Of(_, CertificatePart::Version) => Kind::Int,
+                TlsFact::Of(_, part) if part.is_bytes() => Kind::Bin,
                 _ => Kind::Str,
             },
             Self::Payload(payload) => payload.kind(),
@@ -467,10 +472,11 @@ impl Fetch {
                 }
             }
             Self::NamePart {
+                whose,
                 issuer,
                 name,
                 which,
-            } => Value::Str(world.name_part(*issuer, name, *which)?),
+            } => Value::Str(world.name_part(*whose, *issuer, name, *which)?),
             Self::HostAndTarget => {
                 let view = request?;
                 let mut whole = view.host().unwrap_or_default().to_vec();

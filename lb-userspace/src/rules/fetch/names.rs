@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    Fact, FaultPart, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value, counter::counter,
-    payload::Payload,
+    CertificatePart, Fact, FaultPart, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value,
+    Whose, counter::counter, payload::Payload,
 };
 use crate::rules::{
     PriorityPart,
@@ -142,19 +142,29 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_c_ca_err" => Fetch::Tls(TlsFact::AuthorityError),
         "ssl_c_ca_err_depth" => Fetch::Tls(TlsFact::AuthorityDepth),
         "ssl_fc_is_resumed" => Fetch::Tls(TlsFact::Resumed),
-        "ssl_c_notbefore" => Fetch::Tls(TlsFact::NotBefore),
-        "ssl_c_notafter" => Fetch::Tls(TlsFact::NotAfter),
         "host_and_target" => Fetch::HostAndTarget,
         "url_ip" => Fetch::Authority { port: false },
         "url_port" => Fetch::Authority { port: true },
         "srv_name" => Fetch::ServerName,
         "req.hdrs" => Fetch::Fields(Side::Request),
         "res.hdrs" => Fetch::Fields(Side::Response),
-        "ssl_c_sha1" => Fetch::Tls(TlsFact::Sha1),
-        "ssl_c_sha256" => Fetch::Tls(TlsFact::Sha256),
-        "ssl_c_serial" => Fetch::Tls(TlsFact::Serial),
-        other => return FaultPart::named(other).map(Fetch::Fault),
+        "ssl_fc_alg_keysize" | "ssl_fc_use_keysize" => Fetch::Tls(TlsFact::KeySize),
+        other => match of_certificate(other) {
+            Some(fact) => Fetch::Tls(fact),
+            None => return FaultPart::named(other).map(Fetch::Fault),
+        },
     })
+}
+
+/// `ssl_c_sha1`, `ssl_f_serial`, …
+fn of_certificate(name: &str) -> Option<TlsFact> {
+    let (whose, part) = match (name.strip_prefix("ssl_c_"), name.strip_prefix("ssl_f_")) {
+        (Some(part), _) => (Whose::Client, part),
+        // Of ours HAProxy has no chain.
+        (_, Some(part)) if part != "chain_der" => (Whose::Ours, part),
+        _ => return None,
+    };
+    Some(TlsFact::Of(whose, CertificatePart::named(part)?))
 }
 
 /// Header fields, cookies and parameters; with how many arguments they take.
@@ -344,16 +354,21 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             let offset = call.number(0)?.unwrap_or_default();
             return Ok((Fetch::Date { offset, factor }, 2));
         }
-        "ssl_c_s_dn" | "ssl_c_i_dn" => {
-            let issuer = call.name == "ssl_c_i_dn";
+        "ssl_c_s_dn" | "ssl_c_i_dn" | "ssl_f_s_dn" | "ssl_f_i_dn" => {
+            let issuer = call.name.ends_with("i_dn");
+            let whose = match call.name.starts_with("ssl_c") {
+                true => Whose::Client,
+                false => Whose::Ours,
+            };
             let Some(name) = call.optional(0) else {
-                let fact = match issuer {
-                    true => TlsFact::Issuer,
-                    false => TlsFact::Subject,
+                let part = match issuer {
+                    true => CertificatePart::Issuer,
+                    false => CertificatePart::Subject,
                 };
-                return Ok((Fetch::Tls(fact), 1));
+                return Ok((Fetch::Tls(TlsFact::Of(whose, part)), 1));
             };
             let fetch = Fetch::NamePart {
+                whose,
                 issuer,
                 name: name.to_owned(),
                 which: call.number(1)?.filter(|which| *which != 0).unwrap_or(1),
@@ -530,6 +545,23 @@ const NAMES: &[&str] = &[
     "ssl_c_err",
     "ssl_c_ca_err",
     "ssl_c_ca_err_depth",
+    "ssl_c_der",
+    "ssl_c_chain_der",
+    "ssl_c_key_alg",
+    "ssl_c_sig_alg",
+    "ssl_c_version",
+    "ssl_f_der",
+    "ssl_f_i_dn",
+    "ssl_f_key_alg",
+    "ssl_f_notafter",
+    "ssl_f_notbefore",
+    "ssl_f_s_dn",
+    "ssl_f_serial",
+    "ssl_f_sha1",
+    "ssl_f_sig_alg",
+    "ssl_f_version",
+    "ssl_fc_alg_keysize",
+    "ssl_fc_use_keysize",
     "fc_err",
     "fc_err_str",
     "ssl_fc_err",

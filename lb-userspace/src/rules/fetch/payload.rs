@@ -4,7 +4,8 @@ use super::{Side, hello, rdp};
 use crate::rules::{
     args::Call,
     problem::Problem,
-    scene::{Scene, TlsFact},
+    scene::Scene,
+    tls_fact::TlsFact,
     value::{Kind, Value},
 };
 

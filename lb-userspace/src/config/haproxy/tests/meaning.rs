@@ -306,10 +306,6 @@ fn rules_of_connections_that_come_too_late_say_so() {
 fn what_would_be_lost_is_told() {
     for (line, what) in [
         (
-            " balance hdr(Host) use_domain_only",
-            "error: unsupported: `balance hdr … use_domain_only` has no counterpart in lb yet",
-        ),
-        (
             " http-response return status 502 errorfiles site",
             "error: there is no page for 502 in `http-errors site`",
         ),

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
-    rules::{Fact, Named, TlsFact, Value},
-    tls::Session,
+    rules::{CertificatePart, Fact, Named, TlsFact, Value, Whose},
+    tls::{ClientCertificate, Session},
     topology::{Backend, Frontend, Server, Topology},
 };
 
@@ -66,7 +66,6 @@ pub(in crate::proxy) fn fact(
 
 /// What a handshake has shown.
 pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Value<'_>> {
-    let certificate = session.client.as_deref();
     Some(match fact {
         TlsFact::Used => Value::Bool(true),
         TlsFact::Sni => Value::text(session.server_name.as_deref()?),
@@ -74,30 +73,50 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
         TlsFact::HasSni => Value::Bool(session.server_name.is_some()),
         TlsFact::Alpn => Value::Str(session.alpn.as_deref()?.into()),
         TlsFact::Cipher => Value::text(session.cipher),
-        TlsFact::CertificateUsed => Value::Bool(certificate.is_some()),
+        TlsFact::CertificateUsed => Value::Bool(session.client.is_some()),
         TlsFact::Verify => Value::Int(session.verdict.last.into()),
         TlsFact::Error => Value::Int(session.verdict.certificate.into()),
         TlsFact::AuthorityError => Value::Int(session.verdict.authority.into()),
         TlsFact::AuthorityDepth => Value::Int(session.verdict.depth.into()),
-        TlsFact::Subject => Value::text(&certificate?.subject),
-        TlsFact::Issuer => Value::text(&certificate?.issuer),
         TlsFact::Resumed => Value::Bool(session.resumed),
-        TlsFact::NotBefore => Value::text(certificate?.not_before.as_deref()?),
-        TlsFact::NotAfter => Value::text(certificate?.not_after.as_deref()?),
-        TlsFact::Serial => Value::bytes_of_hex(&certificate?.serial)?,
-        TlsFact::Sha1 => Value::bytes_of_hex(&certificate?.sha1)?,
-        TlsFact::Sha256 => Value::bytes_of_hex(&certificate?.sha256)?,
+        TlsFact::KeySize => Value::Int(session.key_size()),
+        TlsFact::Of(whose, part) => part_of(certificate_of(session, whose)?, part)?,
     })
 }
 
-/// A part of the name in the client's certificate, or in its issuer's.
+fn certificate_of(session: &Session, whose: Whose) -> Option<&ClientCertificate> {
+    match whose {
+        Whose::Client => session.client.as_deref(),
+        Whose::Ours => session.ours.as_deref(),
+    }
+}
+
+fn part_of(certificate: &ClientCertificate, part: CertificatePart) -> Option<Value<'_>> {
+    Some(match part {
+        CertificatePart::Subject => Value::text(&certificate.subject),
+        CertificatePart::Issuer => Value::text(&certificate.issuer),
+        CertificatePart::NotBefore => Value::text(certificate.not_before.as_deref()?),
+        CertificatePart::NotAfter => Value::text(certificate.not_after.as_deref()?),
+        CertificatePart::Serial => Value::bytes_of_hex(&certificate.serial)?,
+        CertificatePart::Sha1 => Value::bytes_of_hex(&certificate.sha1)?,
+        CertificatePart::Sha256 => Value::bytes_of_hex(&certificate.sha256)?,
+        CertificatePart::Der => Value::Bin(certificate.der.as_slice().into()),
+        CertificatePart::Chain => Value::Bin(certificate.chain.as_slice().into()),
+        CertificatePart::KeyKind => Value::text(&certificate.key_kind),
+        CertificatePart::SignatureKind => Value::text(&certificate.signature_kind),
+        CertificatePart::Version => Value::Int(certificate.version.into()),
+    })
+}
+
+/// A part of the name in a certificate, or in its issuer's.
 pub(in crate::proxy) fn name_part<'s>(
     session: &'s Session,
+    whose: Whose,
     issuer: bool,
     name: &str,
     which: i64,
 ) -> Option<Cow<'s, [u8]>> {
-    let part = session.client.as_deref()?.part(issuer, name, which)?;
+    let part = certificate_of(session, whose)?.part(issuer, name, which)?;
     Some(Cow::Borrowed(part.as_bytes()))
 }
 

@@ -4,6 +4,7 @@ mod response;
 
 use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 
+use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT},
@@ -22,7 +23,8 @@ use crate::{
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, World, action::WaitForBody,
+        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Whose, World,
+        action::WaitForBody,
     },
     topology::{Backend, Server},
 };
@@ -120,6 +122,9 @@ pub(super) async fn route<'p>(
     way.screen(target.backend.config.http.names, of_backend, head)?;
     way.statistics(Some(&target.backend), plan, head).await?;
     page::keep(client, head);
+    if looks_at_form(target, &head.method) {
+        way.wait_for_body(WaitForBody::default(), head).await?;
+    }
     match way.touched {
         true if !forward::keeps_host(&head.headers) => {
             client.exchange().terminate(Cause::Internal, Phase::Request);
@@ -128,6 +133,21 @@ pub(super) async fn route<'p>(
         true => Ok((target, Fields::of(&head.headers))),
         false => Ok((target, fields)),
     }
+}
+
+/// Whether the form that a request brings may say where it goes.
+fn looks_at_form(target: &Target, method: &Method) -> bool {
+    target.backend.config.balance_arguments.check_post && method == Method::POST
+}
+
+/// What has come of that form.
+pub(super) fn form(client: &Client, target: &Target, method: &Method) -> Bytes {
+    if !looks_at_form(target, method) {
+        return Bytes::new();
+    }
+    let memory = client.rules.borrow();
+    let state = memory.as_ref().map(|remembered| &remembered.state);
+    state.map_or_else(Bytes::new, |state| state.body().bytes.clone())
 }
 
 /// The server that a rule of the backend names, the first that can be used.
@@ -509,8 +529,14 @@ impl World for Surroundings<'_> {
         tls_fact(self.client.tls.as_deref()?, fact)
     }
 
-    fn name_part(&self, issuer: bool, name: &str, which: i64) -> Option<Cow<'_, [u8]>> {
-        name_part(self.client.tls.as_deref()?, issuer, name, which)
+    fn name_part(
+        &self,
+        whose: Whose,
+        issuer: bool,
+        name: &str,
+        which: i64,
+    ) -> Option<Cow<'_, [u8]>> {
+        name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {

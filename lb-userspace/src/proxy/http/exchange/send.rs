@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::client::conn::TrySendError;
 
-use super::{Failure, leaving, naming, patience, persist};
+use super::{Failure, leaving, naming, patience, persist, rules};
 use crate::{
     config::model::{ConnectionMode, Protocol, RetryOn},
     observe::log::{Cause, Phase},
@@ -49,11 +49,13 @@ pub(super) async fn run(
     holder: Option<Arc<Server>>,
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
+    let form = rules::form(client, target, request.method());
     let asking = Asking::of_request(
         client.source(),
         &target.backend.config,
         request.uri(),
         request.headers(),
+        &form,
     );
     let mut trace = Trace {
         forced: persist::said(client) == Some(true),
