@@ -103,7 +103,10 @@ impl Report {
             }
             lines.push(row(name, how, numbers.map(|n| n.to_string())));
         }
-        let all = format!("{} configurations", self.compared.len());
+        let mut names: Vec<&String> = self.compared.iter().map(|(name, ..)| name).collect();
+        // Of the corpus each is there twice: as it is, and as imported.
+        names.dedup();
+        let all = format!("{} configurations", names.len());
         lines.push(row(&all, "", sum.map(|n| n.to_string())));
         if !self.unread.is_empty() {
             let mut names: Vec<&String> = self.unread.values().flatten().collect();
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn configurations_are_added_up_and_directives_sorted_by_need() {
         let report = Report::read(
-            "compared\tas it is\tb\t2\t1\t0\nnot read\tc\tx\nnot read\tc\ty\nnot read\td\ty\n\
+            "compared\tas it is\tb\t2\t1\t0\ncompared\tas imported\tb\t2\t1\t0\nnot read\tc\tx\nnot read\tc\ty\nnot read\td\ty\n\
              compared\tbeside its YAML\ta\t3\t0\t4\n",
         );
         let table = report.table();
@@ -145,11 +148,11 @@ mod tests {
             .map(|l| l.split_whitespace().collect())
             .collect();
         assert_eq!(words[1][0], "a");
-        assert_eq!(words[3], ["2", "configurations", "5", "1", "4"]);
+        assert_eq!(words[4], ["2", "configurations", "7", "2", "4"]);
         assert_eq!(
-            words[5].join(" "),
+            words[6].join(" "),
             "not read yet, of 2 further configurations:"
         );
-        assert_eq!([&words[6][..], &words[7][..]], [["2", "y"], ["1", "x"]]);
+        assert_eq!([&words[7][..], &words[8][..]], [["2", "y"], ["1", "x"]]);
     }
 }

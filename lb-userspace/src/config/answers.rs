@@ -47,8 +47,8 @@ pub(super) fn refusal(
         _ => {
             let table = d.table(node, entry.key_span, what)?;
             let plain = table.entries().iter().all(|e| e.key == "status");
-            let answer = answer(d, table, default)?;
-            Some((answer.status, (!plain).then(|| Box::new(answer))))
+            let (meant, answer) = answer(d, table, default)?;
+            Some((meant, (!plain).then(|| Box::new(answer))))
         }
     }
 }
@@ -165,12 +165,16 @@ pub(super) fn returned(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
         return Some(End::Return(Box::new(found)));
     }
     let table = d.table(&entry.value, entry.key_span, "`return`")?;
-    let found = answer(d, table, StatusCode::OK)?;
+    let (_, found) = answer(d, table, StatusCode::OK)?;
     Some(End::Return(Box::new(found)))
 }
 
-/// The keys of an answer in full.
-fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Option<Return> {
+/// The keys of an answer in full; with the status that it stands for, whatever its page's own is.
+fn answer(
+    d: &mut Decoder<'_>,
+    mut table: Table<'_>,
+    default: StatusCode,
+) -> Option<(StatusCode, Return)> {
     let mut found = Return {
         status: default,
         reason: None,
@@ -180,6 +184,7 @@ fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Opt
     if let Some(e) = table.take("status") {
         found.status = status(d, &e.value, "`status`", 200..=599)?;
     }
+    let meant = found.status;
     let fields = table.take("headers");
     if let Some(e) = fields
         && let Some(headers) = d.table(&e.value, e.key_span, "`headers`")
@@ -287,7 +292,7 @@ fn answer(d: &mut Decoder<'_>, mut table: Table<'_>, default: StatusCode) -> Opt
         &[],
         &[("code", "it is `status`"), ("string", "it is `body`")],
     );
-    Some(found)
+    Some((meant, found))
 }
 
 /// A body of a text, and its type.

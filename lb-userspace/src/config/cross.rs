@@ -182,7 +182,10 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         let udp = |bind: &Spanned<Bind>| bind.value.transport == Transport::Udp;
         let message = if frontend.binds.iter().any(udp) {
             format!("expressions in `{key}` are not asked of datagrams")
-        } else if line.samples().any(Expr::needs_request) {
+        } else if line
+            .samples()
+            .any(|expr| expr.needs_request() || expr.needs_response())
+        {
             format!("`{key}` asks for requests, and there are none in mode tcp")
         } else {
             continue;

@@ -33,6 +33,8 @@ pub struct Page {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// There is none: the connection ends without an answer.
+    pub silent: bool,
     /// What of it is made anew each time.
     pub filled: Option<Arc<Filled>>,
 }
@@ -131,6 +133,7 @@ pub(super) fn file(d: &mut Decoder<'_>, status: u16, node: &Node, what: &str) ->
                 status,
                 reason: None,
                 headers,
+                silent: bytes.is_empty(),
                 body: bytes,
                 filled: None,
             })
@@ -180,6 +183,7 @@ fn elsewhere(d: &mut Decoder<'_>, mut table: Table<'_>) -> Option<Page> {
         reason: None,
         headers,
         body: Bytes::new(),
+        silent: false,
         filled: None,
     })
 }
@@ -283,6 +287,7 @@ fn written(d: &mut Decoder<'_>, status: u16, mut table: Table<'_>) -> Option<Pag
         reason: StatusCode::from_u16(status).ok().and_then(reason),
         headers,
         body,
+        silent: false,
         filled: any.then(|| Arc::new(filled)),
     })
     .filter(|_| good)
@@ -319,6 +324,7 @@ fn message(bytes: &Bytes) -> Option<Page> {
         reason,
         headers,
         body,
+        silent: false,
         filled: None,
     })
 }

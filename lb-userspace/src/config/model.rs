@@ -53,7 +53,7 @@ pub use server::{ComputedName, OnMarkedDown, Protocol, Server};
 
 use super::source::Source;
 use crate::{
-    rules::{Captures, Condition, Handle, Map, Process, RuleSet, Stick, Template, Users},
+    rules::{Captures, Condition, Handle, Links, Map, Process, RuleSet, Stick, Template, Users},
     tls::BindOptions,
     watched::Stamp,
 };
@@ -79,6 +79,8 @@ pub struct Config {
     pub variables: Vec<String>,
     /// The variables that the whole process has.
     pub process: Process,
+    /// What rules ask of connections that has to be remembered.
+    pub links: Links,
     /// Files of servers beside it.
     pub server_files: ServerFiles,
     /// What the file says where, to be compared with another.

@@ -98,6 +98,7 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
         tables: registry.tables().to_vec(),
         variables: registry.variables().to_vec(),
         process: registry.process().clone(),
+        links: registry.links(),
         server_files: Default::default(),
         outline: super::model::Outline::default(),
     }

@@ -124,6 +124,24 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     gates(d, &mut table, &mut rule);
     let mut use_backend = None;
     ends(d, &mut table, &mut rule, &mut use_backend, routes);
+    let mut early = false;
+    let mut look = |template: &Template| {
+        early |= template.expressions().any(|expr| expr.needs_response());
+    };
+    rule.edits
+        .iter()
+        .for_each(|edit| edit.each_template(&mut look));
+    if let Some(end) = &rule.end {
+        end.each_template(&mut look);
+    }
+    if early {
+        let message = "a rule asks for the response before there is one";
+        d.error(
+            node.span,
+            message,
+            "write what asks for it below `response`: `response: { set_header: { … } }`",
+        );
+    }
     let does_nothing = rule.edits.is_empty()
         && rule.wait.is_none()
         && rule.gates.is_empty()

@@ -110,6 +110,7 @@ async fn proxy_header(client: &mut Client) -> Result<(), Refused> {
         Err(_) => return Err(Refused::HeaderAborted),
     };
     take(stream, length).map_err(|_| Refused::HeaderAborted)?;
+    client.introduced = true;
     if let Some(ends) = ends {
         client.address = ends.source.into();
         client.destination = Some(ends.destination);

@@ -142,6 +142,11 @@ impl Shared {
         }
     }
 
+    /// Whether anybody wants to know our end of connections to servers.
+    fn asks_for_local(&self) -> bool {
+        self.http.asks_for_local() || self.config.links.local
+    }
+
     /// Where a server of the configuration before is in this one, if connections to it can be used as before.
     fn kept(&self, place: http::Place) -> Option<http::Place> {
         let before = (place.backend as usize, place.server as usize);

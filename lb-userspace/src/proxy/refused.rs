@@ -183,6 +183,8 @@ fn samples(
         source: comer.client.inet(),
         destination: comer.destination.inet(),
         frontend,
+        socket: None,
+        introduced: false,
         tls: None,
         backend: None,
         name: None,

@@ -1,11 +1,11 @@
 //! Who is let in: a frontend's rules of connections, once the PROXY header and the handshake are done.
 
-use std::{borrow::Cow, cell::Cell, net::SocketAddr, time::Duration};
+use std::{borrow::Cow, cell::Cell, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use socket2::SockRef;
 
 use super::{Client, Worker, header::Ends, http};
-use crate::rules::{Fact, State, TlsFact, Value, Whose, World};
+use crate::rules::{Asked, Fact, Link, State, TlsFact, Value, Whose, World};
 
 /// The client, if rules do not keep it out; with what they remember of it. Who is kept out has no line of the log, as
 /// HAProxy has it: a flood would fill it.
@@ -27,7 +27,12 @@ pub(super) fn let_in(worker: &Worker, mut client: Client) -> Option<Client> {
         if let Some(source) = renamed {
             client.address = source.into();
         }
-        *client.session.borrow_mut() = state.into_session();
+        let session = state.into_session();
+        let now = worker.shared.topology.clock.at(client.accepted);
+        session
+            .all_tracked()
+            .for_each(|tracked| tracked.count_session(now));
+        *client.session.borrow_mut() = session;
         return Some(client);
     };
     client.frontend().counters.denied_sessions.inc();
@@ -78,6 +83,26 @@ impl World for Surroundings<'_> {
             None,
             self.now_ms(),
         )
+    }
+
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        http::named(&self.worker.shared.topology, what, name, None)
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        let frontend = self.client.frontend();
+        Some(match what {
+            Link::Thread => Value::Int(i64::try_from(self.worker.index).ok()?),
+            Link::Stopping => Value::Bool(self.worker.is_stopping()),
+            Link::ReceivedProxy => Value::Bool(self.client.introduced),
+            Link::Tcp(part) => Value::Int(http::tcp(self.client.stream.tcp().as_fd(), part)?),
+            Link::Itself { client, port } => {
+                http::itself(self.client.stream.tcp().as_fd(), client, port)?
+            }
+            Link::ClientTimeout => http::millis(frontend.config.timeouts.client),
+            Link::DefaultBackend => Value::text(frontend.config.default_backend.as_deref()?),
+            _ => return None,
+        })
     }
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {

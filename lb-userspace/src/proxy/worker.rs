@@ -46,6 +46,8 @@ pub struct Client {
     pub address: Peer,
     /// Where it connected to, if a PROXY header says so.
     pub destination: Option<SocketAddr>,
+    /// Whether a PROXY header came first, whatever it said.
+    pub introduced: bool,
     /// What its TLS handshake has shown.
     pub tls: Option<Rc<Session>>,
     /// When it was accepted, for measuring.
@@ -87,6 +89,7 @@ impl Client {
             stream,
             address,
             destination,
+            introduced,
             tls: _,
             accepted,
             accepted_at,
@@ -97,6 +100,7 @@ impl Client {
             stream,
             address,
             destination,
+            introduced,
             tls: Some(tls),
             accepted,
             accepted_at,
@@ -435,6 +439,7 @@ fn serve(
         stream: stream.into(),
         address,
         destination: None,
+        introduced: false,
         tls: None,
         accepted,
         accepted_at: SystemTime::now(),

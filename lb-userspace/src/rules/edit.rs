@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, request, response,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    header::HOST,
+    request, response,
     uri::{Parts, PathAndQuery},
 };
 use hyper::ext::ReasonPhrase;
@@ -53,7 +55,7 @@ pub(super) fn request(
         }
         Edit::SetUri(uri) => {
             let uri = uri.render(&scene);
-            set_path_and_query(head, uri);
+            set_uri(head, uri);
         }
         Edit::SetMethod(method) => {
             // What is no method or one that we do not serve is not taken, and HEAD stays HEAD: whether the client gets a
@@ -77,7 +79,7 @@ pub(super) fn request(
                 _ => head.uri.to_string(),
             };
             if let Some(target) = replaced(regex, &by, text.as_bytes()) {
-                set_path_and_query(head, without_authority(target));
+                set_uri(head, target);
             }
         }
         Edit::Normalize(normalizer) => {
@@ -338,17 +340,27 @@ pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A target without scheme and host, if it has them.
-fn without_authority(target: Vec<u8>) -> Vec<u8> {
-    let Some(scheme) = target.windows(3).position(|part| part == b"://") else {
-        return target;
-    };
+/// The host of a target that has one, and what follows it.
+fn authority(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    let scheme = target.windows(3).position(|part| part == b"://")?;
     if !target[..scheme].iter().all(u8::is_ascii_alphanumeric) {
-        return target;
+        return None;
     }
     let host = &target[scheme + 3..];
     let end = host.iter().position(|b| matches!(b, b'/' | b'?'));
-    host[end.unwrap_or(host.len())..].to_vec()
+    Some(host.split_at(end.unwrap_or(host.len())))
+}
+
+/// A new target; one with a host is a request for that.
+fn set_uri(head: &mut request::Parts, target: Vec<u8>) {
+    let Some((host, rest)) = authority(&target) else {
+        return set_path_and_query(head, target);
+    };
+    if let Ok(host) = HeaderValue::from_bytes(host) {
+        head.headers.insert(HOST, host);
+    }
+    let rest = rest.to_vec();
+    set_path_and_query(head, rest);
 }
 
 /// A port's number.

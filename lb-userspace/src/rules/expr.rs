@@ -101,10 +101,9 @@ impl Expr {
 
     /// With a converter more.
     pub fn push(&mut self, converter: Converter) {
-        self.kind = match converter.kinds() {
-            (_, Some(made)) => Some(made),
-            (_, None) => None,
-        };
+        if !converter.keeps_kind() {
+            self.kind = converter.kinds().1;
+        }
         self.converters.push(converter);
     }
 

@@ -74,7 +74,9 @@ pub(crate) use convert::{Digest, avalanche};
 pub(crate) use edit::field_value;
 pub use expr::Expr;
 pub use fetch::{
-    Fault, Fetch, Side, credentials, first_value, hello, host_name, parameter,
+    Fault, Fetch, Side, credentials, first_value, hello, host_name,
+    link::{Asked, Link, Links, TcpPart},
+    parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
     rdp,
 };

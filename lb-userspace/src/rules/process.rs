@@ -33,8 +33,20 @@ impl Var {
     /// Its value.
     pub fn get<'a>(&self, state: &'a State) -> Option<Value<'a>> {
         match self {
-            Self::Own(id) => state.var(*id).map(Value::borrowed),
+            Self::Own(id) => state.var(*id),
             Self::Process(shared) => shared.slot.get()?.get(),
+        }
+    }
+
+    /// Sets it while an expression is asked; `None` forgets it.
+    pub(super) fn write(&self, state: &State, value: Option<Value<'static>>) {
+        match self {
+            Self::Own(id) => state.write_var(*id, value),
+            Self::Process(shared) => {
+                if let Some(slot) = shared.slot.get() {
+                    slot.set(value);
+                }
+            }
         }
     }
 

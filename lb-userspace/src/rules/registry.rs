@@ -8,6 +8,8 @@ use std::{
 use super::{
     auth::Users,
     condition::Condition,
+    convert::jwt::PublicKeys,
+    fetch::link::Links,
     live::Live,
     map::{Map, Output},
     matching::How,
@@ -30,6 +32,8 @@ pub struct Registry<'a> {
     users: Vec<(String, Arc<Users>)>,
     conditions: Vec<(String, Arc<Condition>)>,
     facts: Vec<Fact>,
+    public_keys: Arc<PublicKeys>,
+    links: Links,
     /// The proxy whose keys are being read.
     owner: Option<String>,
     /// Whether files may be read.
@@ -49,6 +53,8 @@ impl<'a> Registry<'a> {
             users: Vec::new(),
             conditions: Vec::new(),
             facts: Vec::new(),
+            public_keys: Arc::default(),
+            links: Links::default(),
             owner: None,
             reads_files: true,
         }
@@ -245,6 +251,20 @@ impl<'a> Registry<'a> {
     /// The names of conditions.
     pub fn condition_names(&self) -> impl Iterator<Item = &str> {
         self.conditions.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The public keys that tokens are verified by.
+    pub(super) fn public_keys(&self) -> Arc<PublicKeys> {
+        Arc::clone(&self.public_keys)
+    }
+
+    /// What expressions ask of connections that somebody has to remember for them.
+    pub fn links(&self) -> Links {
+        self.links
+    }
+
+    pub(super) fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
     }
 
     pub(super) fn uses(&mut self, fact: &Fact) {

@@ -13,7 +13,11 @@ use super::{
     auth::Users,
     body::BodySeen,
     capture::Captured,
-    fetch::{Fault, Side, credentials, payload::Seen},
+    fetch::{
+        Fault, Side, credentials,
+        link::{Asked, Link},
+        payload::Seen,
+    },
     named::Named,
     patience::{Awaited, Patiences},
     priority::Priority,
@@ -21,6 +25,12 @@ use super::{
     tls_fact::{TlsFact, Whose},
     value::Value,
 };
+
+mod session;
+mod unknown;
+
+pub use session::SessionVars;
+pub use unknown::Unknown;
 
 /// A request as conditions see it, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +119,14 @@ pub trait World {
     fn backend(&self) -> Option<&str>;
     /// A number that changes; `None` if there is nothing of that name.
     fn fact(&self, fact: &Fact) -> Option<i64>;
+    /// A number about the backend or server that is called `name`.
+    fn named(&self, _what: Asked, _name: &str) -> Option<i64> {
+        None
+    }
+    /// What is known of the connections on either side.
+    fn link(&self, _what: Link) -> Option<Value<'_>> {
+        None
+    }
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
     /// A part of the name in a certificate, or in its issuer's.
@@ -184,6 +202,10 @@ pub enum Fact {
     ServerWeight(Named, Named),
     /// `srv_queue`: requests that wait for it.
     ServerQueue(Named, Named),
+    /// `srv_iweight`: the weight that the file gives it.
+    ServerInitialWeight(Named, Named),
+    /// `srv_sess_rate`: connections a second.
+    ServerRate(Named, Named),
 }
 
 impl Fact {
@@ -214,7 +236,9 @@ impl Fact {
             | Self::ServerConnections(b, s)
             | Self::ServerFree(b, s)
             | Self::ServerWeight(b, s)
-            | Self::ServerQueue(b, s) => (Some(b), Some(s)),
+            | Self::ServerQueue(b, s)
+            | Self::ServerInitialWeight(b, s)
+            | Self::ServerRate(b, s) => (Some(b), Some(s)),
         }
     }
 }
@@ -244,41 +268,13 @@ pub enum Scope {
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
 pub const TRACKED: usize = 12;
 
-/// What lives as long as a connection, while no rule of a request looks at it: variables, and entries that it follows.
-#[derive(Debug, Default)]
-pub struct SessionVars {
-    vars: Vec<(VarId, Value<'static>)>,
-    tracked: Vec<(u8, Tracked)>,
-}
-
-impl SessionVars {
-    /// The same under another configuration, which has `after` for variables where this one had `before`. What it does not
-    /// know is forgotten.
-    pub fn renamed(mut self, before: &[String], after: &[String]) -> Self {
-        if before == after {
-            return self;
-        }
-        self.vars.retain_mut(|(id, _)| {
-            let name = before.get(usize::from(id.index));
-            let known = name.and_then(|name| after.iter().position(|known| known == name));
-            let index = known.and_then(|index| u16::try_from(index).ok());
-            id.index = index.unwrap_or_default();
-            index.is_some()
-        });
-        self
-    }
-
-    /// The entries that the connection follows.
-    pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
-        self.tracked.iter().map(|(_, tracked)| tracked)
-    }
-}
-
 /// What is remembered between rules: variables and tracked entries. Of a connection's, what lives longer than a request
 /// is kept by [`State::next`].
 #[derive(Debug, Default)]
 pub struct State {
     vars: Vec<(VarId, Value<'static>)>,
+    /// What expressions have set while they were asked, the newest last.
+    written: RefCell<Vec<(VarId, Option<Value<'static>>)>>,
     tracked: Vec<(u8, Tracked)>,
     /// Those that the connection follows.
     of_session: Vec<(u8, Tracked)>,
@@ -311,23 +307,6 @@ pub struct State {
     pub(super) aside: bool,
     /// A list of users that was asked for meanwhile.
     pub(super) wanted: RefCell<Option<Unknown>>,
-}
-
-/// What takes long to find out: whether a list of users allows what an Authorization field says.
-#[derive(Debug)]
-pub struct Unknown {
-    /// The list.
-    pub users: Arc<Users>,
-    /// The field's value.
-    pub field: HeaderValue,
-}
-
-impl Unknown {
-    pub(super) fn of(users: &Arc<Users>, headers: &HeaderMap) -> Option<Self> {
-        let field = headers.get(AUTHORIZATION)?.clone();
-        let users = Arc::clone(users);
-        Some(Self { users, field })
-    }
 }
 
 impl State {
@@ -429,12 +408,32 @@ impl State {
     }
 
     /// A variable's value.
-    pub fn var(&self, id: VarId) -> Option<&Value<'static>> {
-        self.vars.iter().find(|(var, _)| *var == id).map(|(_, v)| v)
+    pub fn var(&self, id: VarId) -> Option<Value<'_>> {
+        let written = self.written.borrow();
+        if let Some((_, value)) = written.iter().rev().find(|(var, _)| *var == id) {
+            return value.clone();
+        }
+        let (_, value) = self.vars.iter().find(|(var, _)| *var == id)?;
+        Some(value.borrowed())
+    }
+
+    /// Sets a variable while an expression is asked; `None` forgets it.
+    pub(super) fn write_var(&self, id: VarId, value: Option<Value<'static>>) {
+        let mut written = self.written.borrow_mut();
+        written.retain(|(var, _)| *var != id);
+        written.push((id, value));
+    }
+
+    /// Takes what expressions have set among the others.
+    fn settle(&mut self) {
+        for (id, value) in std::mem::take(self.written.get_mut()) {
+            self.set_var(id, value);
+        }
     }
 
     /// Sets a variable; `None` forgets it.
     pub fn set_var(&mut self, id: VarId, value: Option<Value<'static>>) {
+        self.written.get_mut().retain(|(var, _)| *var != id);
         self.vars.retain(|(var, _)| *var != id);
         if let Some(value) = value {
             self.vars.push((id, value.bounded()));
@@ -493,6 +492,7 @@ impl State {
 
     /// Gives back what the connection is to remember.
     pub fn give_session(&mut self, session: &mut SessionVars) {
+        self.settle();
         let lasting = self
             .vars
             .extract_if(.., |(var, _)| var.scope == Scope::Session);
@@ -510,6 +510,7 @@ impl State {
 
     /// What of it lasts.
     pub fn into_session(mut self) -> SessionVars {
+        self.settle();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
         SessionVars {
             vars: self.vars,
@@ -519,11 +520,21 @@ impl State {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.vars.is_empty() && self.tracked.is_empty() && self.captured.is_none()
+        self.vars.is_empty()
+            && self.written.borrow().is_empty()
+            && self.tracked.is_empty()
+            && self.captured.is_none()
+    }
+
+    /// The request is with the server, or answered: its variables are forgotten.
+    pub fn end_request(&mut self) {
+        self.settle();
+        self.vars.retain(|(var, _)| var.scope != Scope::Request);
     }
 
     /// The request is over.
     pub fn next(&mut self) {
+        self.settle();
         self.tracked.clear();
         self.captured = None;
         self.sent_once = false;

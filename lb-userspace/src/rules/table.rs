@@ -297,6 +297,19 @@ impl Table {
         Some((entry.cells.get(index)?, self.layout.store[index].1))
     }
 
+    /// Milliseconds until an entry is forgotten unless it is used; 0 where that is never.
+    pub fn remaining(&self, entry: &Entry, now: u64) -> i64 {
+        let since = now.saturating_sub(entry.used.load(Relaxed));
+        let left = self.layout.expire_ms.saturating_sub(since);
+        i64::try_from(left).unwrap_or(i64::MAX)
+    }
+
+    /// Milliseconds since it was used.
+    pub fn idle(&self, entry: &Entry, now: u64) -> i64 {
+        let whole = i64::try_from(self.layout.expire_ms).unwrap_or(i64::MAX);
+        whole - self.remaining(entry, now)
+    }
+
     /// Counts `n` events.
     pub fn add(&self, entry: &Entry, data: Data, n: u64, now: u64) {
         if let Some((cell, period)) = self.cell(entry, data) {
@@ -404,6 +417,17 @@ impl Tracked {
     /// Its key.
     pub fn key(&self) -> &Key {
         self.entry.key()
+    }
+
+    /// How many follow its entry, this one among them.
+    pub fn followers(&self) -> u64 {
+        self.entry.followers()
+    }
+
+    /// Counts a connection that was let in.
+    pub fn count_session(&self, now: u64) {
+        self.add(Data::SessCnt, 1, now);
+        self.add(Data::SessRate, 1, now);
     }
 
     /// Counts a request.

@@ -159,13 +159,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// As a truth value: numbers are true unless 0.
+    /// As a truth value: numbers are true unless 0, and texts are the numbers that they begin with.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Self::Bool(v) => Some(*v),
             Self::Ip(_) | Self::Bin(_) => None,
-            Self::Str(v) if v.eq_ignore_ascii_case(b"true") => Some(true),
-            Self::Str(v) if v.eq_ignore_ascii_case(b"false") => Some(false),
             Self::Int(_) | Self::Str(_) => Some(self.as_int()? != 0),
         }
     }

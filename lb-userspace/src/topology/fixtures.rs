@@ -190,6 +190,7 @@ pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config
         maps: Vec::new(),
         tables: Vec::new(),
         process: crate::rules::Process::default(),
+        links: Default::default(),
         variables: Vec::new(),
         server_files: Default::default(),
         outline: Default::default(),

@@ -14,7 +14,7 @@ use lb::config;
 
 use crate::{
     case::Setup,
-    report,
+    process, report,
     run::{World, compare_read},
     script::{self, Script, keep},
 };
@@ -111,17 +111,23 @@ fn one(name: &str, path: &Path) -> Result<(), String> {
         return said(&mut haproxy, "HAProxy does not take it");
     }
     imported(&file)?;
-    let verdict = compare_read(&setup, &world, &settle);
-    eprintln!(
-        "{name}: {} cases, {} differences meant, {} not",
-        setup.cases.len(),
-        verdict.meant,
-        verdict.count
-    );
-    report::compared("as it is", &setup, &verdict);
-    match verdict.count {
-        0 => Ok(()),
-        _ => Err(verdict.told),
+    let verdicts = compare_read(&setup, &world, &settle);
+    let mut told = String::new();
+    for (how, verdict) in ["as it is", "as imported"].iter().zip(verdicts) {
+        eprintln!(
+            "{name}: {how}, {} cases, {} differences meant, {} not",
+            setup.cases.len(),
+            verdict.meant,
+            verdict.count
+        );
+        report::compared(how, &setup, &verdict);
+        if verdict.count > 0 {
+            told.push_str(&format!("  {how}:\n{}", verdict.told));
+        }
+    }
+    match told.is_empty() {
+        true => Ok(()),
+        false => Err(told),
     }
 }
 
@@ -169,10 +175,8 @@ pub(crate) fn unread(file: &Path) -> Vec<String> {
 /// `lb import` has to print what means the same.
 fn imported(file: &Path) -> Result<(), String> {
     let lb = || Command::new(env!("CARGO_BIN_EXE_lb"));
-    let output = lb().args(["import", "haproxy"]).arg(file).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let yaml = file.with_extension("yaml");
-    fs::write(&yaml, &text).unwrap();
+    let yaml = process::import(file);
+    let text = fs::read_to_string(&yaml).unwrap();
     said(
         lb().arg("check").arg("--config").arg(&yaml),
         "what is imported is wrong",
@@ -223,5 +227,5 @@ macro_rules! groups {
 
 groups!(
     routing, tls, headers, limits, answers, logging, balancing, sticky, timing, checks, tcp,
-    syntax, lives
+    syntax, lives, snippets
 );

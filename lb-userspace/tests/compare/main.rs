@@ -5,7 +5,8 @@
 //! log says of it must be equal. Where they are not meant to be, the configuration's list of deviations says so and why;
 //! a deviation that is no more is an error too, so the list is the whole truth.
 //!
-//! Each of `corpus` is a haproxy.cfg as people write them, which both read, with a script of what is asked beside it.
+//! Each of `corpus` is a haproxy.cfg as people write them, which both read, with a script of what is asked beside it; a third
+//! process runs the YAML that `lb import` prints of it.
 
 #![expect(
     clippy::unwrap_used,

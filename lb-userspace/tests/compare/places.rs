@@ -69,7 +69,7 @@ pub(super) fn without_port(value: &str, port: u16) -> String {
 pub(super) fn dateless(value: &str) -> String {
     use std::sync::LazyLock;
     static DATE: LazyLock<regex::Regex> =
-        LazyLock::new(|| regex::Regex::new(r"\|[A-Za-z0-9_-]{5}\b").unwrap());
+        LazyLock::new(|| regex::Regex::new(r"\|[A-Za-z0-9+/_-]{5}(?-u:\b|\B)").unwrap());
     DATE.replace_all(value, "|DATE").into_owned()
 }
 

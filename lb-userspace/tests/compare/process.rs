@@ -21,6 +21,8 @@ pub(crate) enum Side {
     Theirs,
     /// Ours, with HAProxy's file.
     Read,
+    /// Ours, with the YAML that `lb import` prints of it.
+    Imported,
 }
 
 impl Side {
@@ -30,6 +32,7 @@ impl Side {
             Side::Ours => "o",
             Side::Theirs => "t",
             Side::Read => "r",
+            Side::Imported => "i",
         };
         format!("{side}{case}")
     }
@@ -46,19 +49,24 @@ impl Proxy {
     pub(crate) fn start(side: Side, folder: &Path, text: &str, ready: &[SocketAddr]) -> Self {
         let name = match side {
             Side::Read => "read.cfg",
+            Side::Imported => "imported.cfg",
             Side::Ours => "ours",
             Side::Theirs => "theirs",
         };
         let config = match side {
-            Side::Read => folder.join(name),
+            Side::Read | Side::Imported => folder.join(name),
             _ => folder.join(format!("{name}.config")),
         };
         let errors = folder.join(format!("{name}.stderr"));
         let log = match side {
-            Side::Read => errors.clone(),
+            Side::Read | Side::Imported => errors.clone(),
             _ => folder.join(format!("{name}.log")),
         };
         fs::write(&config, text).unwrap();
+        let config = match side {
+            Side::Imported => import(&config),
+            _ => config,
+        };
         // What is written to either is one log.
         let both = fs::File::options()
             .append(true)
@@ -67,7 +75,7 @@ impl Proxy {
             .unwrap();
         let (mut command, stdout) = match side {
             Side::Ours => (Command::new(env!("CARGO_BIN_EXE_lb")), Stdio::null()),
-            Side::Read => (
+            Side::Read | Side::Imported => (
                 Command::new(env!("CARGO_BIN_EXE_lb")),
                 both.try_clone().unwrap().into(),
             ),
@@ -77,7 +85,7 @@ impl Proxy {
             ),
         };
         let arguments: &[&str] = match side {
-            Side::Ours | Side::Read => &["run", "--config"],
+            Side::Ours | Side::Read | Side::Imported => &["run", "--config"],
             Side::Theirs => &["-db", "-f"],
         };
         let child = command
@@ -110,7 +118,7 @@ impl Proxy {
     /// Ends it once its connections have, so that all of its log is written; the log.
     pub(crate) fn stop(mut self) -> String {
         let signal = match self.side {
-            Side::Ours | Side::Read => Signal::TERM,
+            Side::Ours | Side::Read | Side::Imported => Signal::TERM,
             Side::Theirs => Signal::USR1,
         };
         kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -127,4 +135,13 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `lb import` makes of HAProxy's file, beside it.
+pub(crate) fn import(cfg: &Path) -> PathBuf {
+    let mut lb = Command::new(env!("CARGO_BIN_EXE_lb"));
+    let output = lb.args(["import", "haproxy"]).arg(cfg).output().unwrap();
+    let yaml = cfg.with_extension("yaml");
+    fs::write(&yaml, output.stdout).unwrap();
+    yaml
 }

@@ -152,12 +152,24 @@ pub(crate) fn compare(setup: &Setup) {
     );
 }
 
-/// Carries a file of the corpus out under both, ours reading HAProxy's file; what differs.
-pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>) -> Verdict {
-    compare_otherwise(setup, setup, world, settle)
+/// Carries a file of the corpus out under both, ours reading HAProxy's file, and the YAML that it is imported as; what
+/// differs, either way.
+pub(crate) fn compare_read(setup: &Setup, world: &World, settle: &Option<Settle>) -> [Verdict; 2] {
+    let (ours, theirs) = thread::scope(|scope| {
+        let ours = [Side::Read, Side::Imported]
+            .map(|side| scope.spawn(move || world.side(setup, side, settle)));
+        let theirs = world.side(setup, Side::Theirs, settle);
+        let joined = ours.map(|side| {
+            side.join()
+                .unwrap_or_else(|said| std::panic::resume_unwind(said))
+        });
+        (joined, theirs)
+    });
+    let theirs = world.gather(setup, &theirs);
+    ours.map(|ours| judge::judge(setup, &world.gather(setup, &ours), &theirs))
 }
 
-/// The same, ours reading the file of another setup.
+/// Carries a file of the corpus out under both, ours reading the file of another setup; what differs.
 pub(crate) fn compare_otherwise(
     setup: &Setup,
     ours: &Setup,
@@ -259,7 +271,12 @@ impl World {
             .collect();
         drop(free);
         let fill = |text: &str| {
-            let mut text = text.replace("{dir}", &self.folder.display().to_string());
+            let folder = self.folder.display().to_string();
+            // Where packages have sockets there is one for all, and each side wants its own.
+            let run = format!("{folder}/{}-", side.tag(0));
+            let mut text = text
+                .replace("{dir}", &folder)
+                .replace("/run/haproxy/", &run);
             for (name, address) in self.servers.iter().chain(&sockets) {
                 text = text.replace(&format!("{{{name}}}"), &address.to_string());
             }
@@ -425,7 +442,7 @@ impl Setup {
     fn text(&self, side: Side) -> &'static str {
         match side {
             Side::Ours => self.yaml,
-            Side::Theirs | Side::Read => self.cfg,
+            Side::Theirs | Side::Read | Side::Imported => self.cfg,
         }
     }
 
@@ -434,9 +451,16 @@ impl Setup {
         let (path, text) = (folder.display(), self.text(side));
         let defaults = if self.is_of_corpus() { "" } else { CFG };
         match side {
-            Side::Read => format!(
-                "global\n    log stderr format raw local0 info\n    nbthread 1\n    stats socket {path}/read.sock level admin\n{defaults}{text}"
-            ),
+            Side::Read | Side::Imported => {
+                let socket = match side {
+                    Side::Imported => "imported",
+                    _ => "read",
+                };
+                format!(
+                    "global\n    log stderr format raw local0 info\n    nbthread 1\n    \
+                     stats socket {path}/{socket}.sock level admin\n{defaults}{text}"
+                )
+            }
             Side::Ours => format!(
                 "global:\n  threads: 1\n  admin_socket: {path}/admin.sock\n  fast_path: {{ attach: off }}\n  \
                  log: [{{ target: {path}/ours.log, level: info }}]\n{}{text}",

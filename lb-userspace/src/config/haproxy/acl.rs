@@ -1,6 +1,7 @@
 //! `acl` lines and the conditions behind `if` and `unless`, as `if:` of our rules.
 
 use super::{
+    dotted,
     lines::Line,
     says::Says,
     value::{Map, Value, What},
@@ -422,10 +423,12 @@ fn build(
         _ => name.to_owned(),
     };
     let binary = flags.method.is_some_and(|method| method.text == "bin");
+    let versions = matches!(name, "req.ssl_ver" | "req_ssl_ver") && matches!(how, "value");
     let mut texts: Vec<Value> = numbers(values)
         .into_iter()
         .map(|(text, span)| match binary {
             true => Value::text(text.to_ascii_uppercase(), span),
+            false if versions => Value::text(dotted::numbers(&text), span),
             false => Value::text(text, span),
         })
         .collect();

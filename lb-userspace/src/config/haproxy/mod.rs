@@ -11,6 +11,7 @@ mod acl;
 mod answers;
 mod assemble;
 mod check;
+mod dotted;
 mod expected;
 mod global;
 mod halves;

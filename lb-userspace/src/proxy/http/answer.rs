@@ -21,6 +21,10 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The connection ends in its place.
+    pub silent: bool,
+    /// What it stands for, whatever its page's own status is.
+    pub meant: Option<StatusCode>,
 }
 
 impl Answer {
@@ -39,6 +43,8 @@ impl Answer {
             reason: (!usual).then(|| ReasonPhrase::from_static(reason.as_bytes())),
             headers,
             body,
+            silent: false,
+            meant: None,
         }
     }
 
@@ -55,6 +61,9 @@ impl Answer {
 
     /// The whole message as it goes over the wire of HTTP/1 where the connection ends with it.
     pub fn message(&self) -> Vec<u8> {
+        if self.silent {
+            return Vec::new();
+        }
         let reason = match &self.reason {
             Some(reason) => reason.as_bytes(),
             None => self.status.canonical_reason().unwrap_or("Error").as_bytes(),
@@ -83,6 +92,8 @@ impl From<&Page> for Answer {
             reason: page.reason.clone(),
             headers,
             body: page.body.clone(),
+            silent: page.silent,
+            meant: None,
         }
     }
 }
@@ -94,6 +105,8 @@ impl From<Reply> for Answer {
             reason: reply.reason,
             headers: reply.headers,
             body: reply.body,
+            silent: false,
+            meant: None,
         }
     }
 }
@@ -108,14 +121,16 @@ impl Client {
             .as_ref()
             .and_then(|backend| backend.config.errorfiles.page(code))
             .or_else(|| self.frontend().config.errorfiles.page(code));
-        let Some(page) = page.flatten() else {
-            return Answer::standard(status);
+        let mut answer = match page.flatten() {
+            None => Answer::standard(status),
+            Some(page) => match &page.filled {
+                None => Answer::from(page),
+                Some(filled) => exchange::page::fill(self, backend.as_ref(), page, filled)
+                    .unwrap_or_else(|| Answer::standard(status)),
+            },
         };
-        match &page.filled {
-            None => Answer::from(page),
-            Some(filled) => exchange::page::fill(self, backend.as_ref(), page, filled)
-                .unwrap_or_else(|| Answer::standard(status)),
-        }
+        answer.meant = Some(status);
+        answer
     }
 
     /// A rule's answer.

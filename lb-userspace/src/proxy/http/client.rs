@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     ops::Deref,
+    os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,6 +31,7 @@ use crate::{
 mod connections;
 mod leaving;
 mod moving;
+mod states;
 
 /// A client's connection, or a stream of one that its requests share.
 pub(super) struct Client {
@@ -90,6 +92,10 @@ pub(super) struct Whose {
     pub(super) peer: Peer,
     /// Where it connected to, for whoever wants to be told.
     pub(super) destination: Peer,
+    /// Whether a PROXY header came first.
+    pub(super) introduced: bool,
+    /// Its socket, where rules ask what the kernel knows of it.
+    pub(super) socket: Option<Rc<OwnedFd>>,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
     /// The X-Forwarded-For value, made once for all requests that want it.
@@ -114,56 +120,7 @@ impl Deref for Client {
 }
 
 pub(super) use leaving::Leaving;
-
-/// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No byte of the next request has come.
-    Idle,
-    /// Some bytes of a request's head have come.
-    Head,
-    /// A request is being served, and nothing of the answer was given to hyper.
-    Serving,
-    /// Our answer is on its way.
-    Answering,
-    /// All of our answer was given to hyper; it remains to be flushed.
-    Flushing,
-}
-
-/// What an exchange waits for, and so which timeout runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// Nothing that has its time here; reaching a server keeps its own.
-    Nothing,
-    /// The head of the server's response.
-    Response(Duration),
-    /// The rest of the server's response.
-    Body(Duration),
-}
-
-/// How far the request's body has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upload {
-    /// There is none, or all of it has come.
-    Done,
-    /// The client has to send more.
-    Waiting,
-    /// The server has to take what came.
-    Sending,
-    /// The client closed in the middle.
-    Aborted,
-    /// What the client sent is no body.
-    Malformed,
-}
-
-/// Whose time has run out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expired {
-    /// The client's.
-    Client,
-    /// The server's.
-    Server,
-}
+pub(super) use states::{Expired, Phase, Upload, Wait};
 
 impl Client {
     pub(super) fn new(worker: Rc<Worker>, accepted: &proxy::Client) -> Self {
@@ -180,10 +137,16 @@ impl Client {
                 // Nobody is told, so nobody need be asked.
                 false => peer,
             };
+        let socket = match worker.shared.config.links.socket {
+            true => accepted.stream.tcp().as_fd().try_clone_to_owned().ok(),
+            false => None,
+        };
         let whose = Whose {
             worker,
             peer,
             destination,
+            introduced: accepted.introduced,
+            socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
             forwarded_for: OnceCell::new(),

@@ -179,6 +179,11 @@ impl Lease {
         }
     }
 
+    /// Whether the server is spoken to by HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
+    }
+
     /// Our end of the connection, if somebody wants to know.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         match &self.wire {

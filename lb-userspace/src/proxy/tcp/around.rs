@@ -1,11 +1,13 @@
 //! What expressions see of a connection of mode tcp.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Instant};
+use std::{borrow::Cow, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Instant};
+
+use tokio::net::TcpStream;
 
 use super::{Client, Worker};
 use crate::{
     proxy::http,
-    rules::{Fact, Fault, Seen, Side, TlsFact, Value, Whose, World},
+    rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
     topology::{Backend, Frontend},
 };
@@ -16,6 +18,10 @@ pub(in crate::proxy) struct Around<'a> {
     pub(in crate::proxy) source: Option<SocketAddr>,
     pub(in crate::proxy) destination: Option<SocketAddr>,
     pub(in crate::proxy) frontend: &'a Arc<Frontend>,
+    /// The client's socket, while it is one.
+    pub(in crate::proxy) socket: Option<&'a TcpStream>,
+    /// Whether a PROXY header came first.
+    pub(in crate::proxy) introduced: bool,
     /// TLS that ends here.
     pub(in crate::proxy) tls: Option<&'a Session>,
     pub(in crate::proxy) backend: Option<&'a Arc<Backend>>,
@@ -37,6 +43,8 @@ impl<'a> Around<'a> {
             source: client.address.inet(),
             destination: client.destination().inet(),
             frontend: client.frontend(),
+            socket: Some(client.stream.tcp()),
+            introduced: client.introduced,
             tls: client.tls.as_deref(),
             backend: None,
             name: None,
@@ -72,6 +80,26 @@ impl World for Around<'_> {
             self.backend,
             self.now_ms(),
         )
+    }
+
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        http::named(&self.worker.shared.topology, what, name, self.backend)
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        let timeouts = || self.backend.map(|backend| &backend.config.timeouts);
+        Some(match what {
+            Link::Thread => Value::Int(i64::try_from(self.worker.index).ok()?),
+            Link::Stopping => Value::Bool(self.worker.is_stopping()),
+            Link::ReceivedProxy => Value::Bool(self.introduced),
+            Link::Tcp(part) => Value::Int(http::tcp(self.socket?.as_fd(), part)?),
+            Link::Itself { client, port } => http::itself(self.socket?.as_fd(), client, port)?,
+            Link::ClientTimeout => http::millis(self.frontend.config.timeouts.client),
+            Link::ServerTimeout => http::millis(timeouts()?.server),
+            Link::TunnelTimeout => http::millis(timeouts()?.tunnel.unwrap_or_default()),
+            Link::DefaultBackend => Value::text(self.frontend.config.default_backend.as_deref()?),
+            _ => return None,
+        })
     }
 
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {

@@ -440,6 +440,8 @@ async fn carry(
             source,
             destination,
             frontend: &frontend,
+            socket: None,
+            introduced: false,
             tls,
             backend: Some(backend),
             name: None,

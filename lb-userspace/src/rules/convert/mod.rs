@@ -2,8 +2,10 @@
 
 mod hash;
 mod json;
+pub(in crate::rules) mod jwt;
 mod more;
 mod names;
+mod stateful;
 mod text;
 mod time;
 
@@ -168,12 +170,18 @@ pub enum Converter {
     Json(Query),
     /// `strcmp`.
     Compare(Var),
+    /// A JSON web token.
+    Token(jwt::Token),
+    /// One that keeps what it sees, or asks what is going on.
+    Stateful(stateful::Stateful),
     /// One of the rarer ones.
     More(More),
     /// `in_table`.
     InTable(Arc<Handle>),
     /// `table_http_req_rate` and the like.
     Table(Arc<Handle>, Data),
+    /// `table_expire` and the like: of a key's entry, and what there is without one.
+    TableEntry(Arc<Handle>, stateful::EntryPart, Option<i64>),
 }
 
 impl Converter {
@@ -280,11 +288,17 @@ impl Converter {
                 let other = var.get(scene.state)?.into_text();
                 Value::Int(value.into_text().cmp(&other) as i64)
             }
+            Self::Token(token) => token.apply(value, scene.state)?,
+            Self::Stateful(stateful) => stateful.apply(value, scene)?,
             Self::More(more) => more.apply(value, scene)?,
             Self::InTable(handle) => {
                 let table = handle.table()?;
                 let key = Key::of(value, table.key())?;
                 Value::Bool(table.find(&key, scene.world.now_ms()).is_some())
+            }
+            Self::TableEntry(handle, part, default) => {
+                let found = part.of(handle.table()?, value, scene.world.now_ms());
+                Value::Int(found.or(*default)?)
             }
             Self::Table(handle, data) => {
                 let table = handle.table()?;
@@ -297,17 +311,30 @@ impl Converter {
 
     /// Whether it looks at nothing but the value.
     pub fn is_pure(&self) -> bool {
-        if let Self::More(more) = self {
-            return more.is_pure();
+        match self {
+            Self::More(more) => return more.is_pure(),
+            Self::Token(token) => return token.is_pure(),
+            _ => {}
         }
         !matches!(
             self,
             Self::InTable(_)
                 | Self::Table(..)
+                | Self::TableEntry(..)
+                | Self::Stateful(_)
                 | Self::Compare(_)
                 | Self::Concat(_, Some(_), _)
                 | Self::Math(_, Operand::Var(_))
         )
+    }
+
+    /// Whether what goes through it stays of its type.
+    pub fn keeps_kind(&self) -> bool {
+        match self {
+            Self::More(more) => more.keeps_kind(),
+            Self::Stateful(stateful) => stateful.keeps_kind(),
+            _ => false,
+        }
     }
 
     /// What it takes and what it makes, each `None` where that depends on what comes.
@@ -336,9 +363,11 @@ impl Converter {
             Self::Parity(_) => (Int, Bool),
             Self::Mask(..) => (Ip, Ip),
             Self::Time { .. } => (Int, Str),
+            Self::Token(token) => return (Some(Bin), token.kind()),
+            Self::Stateful(stateful) => return stateful.kinds(),
             Self::More(more) => return more.kinds(),
             Self::InTable(_) => return (None, Some(Bool)),
-            Self::Table(..) => return (None, Some(Int)),
+            Self::Table(..) | Self::TableEntry(..) => return (None, Some(Int)),
         };
         (Some(from), Some(to))
     }

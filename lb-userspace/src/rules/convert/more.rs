@@ -140,6 +140,10 @@ impl More {
         )
     }
 
+    pub(super) fn keeps_kind(&self) -> bool {
+        matches!(self, Self::Tell(_))
+    }
+
     pub(super) fn kinds(&self) -> (Option<Kind>, Option<Kind>) {
         let (takes, makes) = match self {
             Self::Tell(_) => return (None, None),

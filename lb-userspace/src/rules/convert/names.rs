@@ -2,7 +2,14 @@
 
 use std::{net::Ipv6Addr, sync::Arc};
 
-use super::{Converter, Digest, Math, Operand, Plain, Query, json::Input, more, time};
+use super::{
+    Converter, Digest, Math, Operand, Plain, Query,
+    json::Input,
+    jwt::Token,
+    more,
+    stateful::{self, EntryPart},
+    time,
+};
 use crate::rules::{
     args::Call,
     map::{Map, Output},
@@ -29,6 +36,12 @@ pub(in crate::rules) fn parse(
         return Ok(found);
     }
     if let Some(found) = lookup(call, registry)? {
+        return Ok(found);
+    }
+    if let Some(found) = Token::parse(call, registry)? {
+        return Ok(found);
+    }
+    if let Some(found) = stateful::parse(call, registry)? {
         return Ok(found);
     }
     if let Some(found) = more::parse(call, registry)? {
@@ -169,6 +182,15 @@ fn lookup(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         call.most(1)?;
         let handle = registry.table(call.need(0, "a table's name")?);
         return Ok(Some(Converter::Table(handle, data)));
+    }
+    if let Some(part) = EntryPart::named(name) {
+        call.most(2)?;
+        let handle = registry.table(call.need(0, "a table's name")?);
+        let default = match part {
+            EntryPart::Followers => Some(0),
+            _ => call.number(1)?,
+        };
+        return Ok(Some(Converter::TableEntry(handle, part, default)));
     }
     if let Some(array @ ("gpc" | "gpc_rate" | "gpt")) = name.strip_prefix("table_") {
         call.most(2)?;
@@ -459,4 +481,13 @@ const NAMES: &[&str] = &[
     "capture-req",
     "capture-res",
     "debug",
+    "jwt_header_query",
+    "jwt_payload_query",
+    "jwt_verify",
+    "set-var",
+    "unset-var",
+    "nbsrv",
+    "srv_queue",
+    "add_item",
+    "aes_gcm_dec",
 ];

@@ -31,6 +31,8 @@ pub enum Operation {
     Increase,
     /// It is read, and becomes 0.
     Clear,
+    /// Not it, but how many follow its entry is read.
+    Followers,
 }
 
 impl Counted {
@@ -62,6 +64,7 @@ impl Counted {
 
 fn on_tracked(tracked: &Tracked, data: Data, operation: Operation, now: u64) -> Option<i64> {
     match operation {
+        Operation::Followers => i64::try_from(tracked.followers()).ok(),
         Operation::Get => tracked.get(data, now),
         Operation::Increase => {
             tracked.count(data, 1, now);
@@ -79,10 +82,11 @@ fn on_key(table: &Table, key: &Key, data: Data, operation: Operation, now: u64) 
     let entry = match operation {
         // As HAProxy has it, what is counted makes an entry.
         Operation::Increase => table.entry(key.clone(), now),
-        Operation::Get | Operation::Clear => table.find(key, now),
+        Operation::Get | Operation::Clear | Operation::Followers => table.find(key, now),
     };
     let Some(entry) = entry else { return Some(0) };
     match operation {
+        Operation::Followers => i64::try_from(entry.followers()).ok(),
         Operation::Get => table.get(&entry, data, now),
         Operation::Increase => {
             table.count(&entry, data, 1, now);
@@ -144,6 +148,14 @@ pub(super) fn counter(
     registry: &mut Registry<'_>,
 ) -> Result<Option<(Fetch, usize)>, Problem> {
     let name = call.name.as_str();
+    if name == "src_updt_conn_cnt" {
+        let fetch = Fetch::Counter {
+            of: Counted::Source(registry.table_or_own(call.optional(0), name)?),
+            data: Data::ConnCnt,
+            operation: Operation::Increase,
+        };
+        return Ok(Some((fetch, 1)));
+    }
     if let Some(what) = name.strip_prefix("src_").and_then(named) {
         let (data, operation, taken) = what.at(call, 0)?;
         let of = Counted::Source(registry.table_or_own(call.optional(taken), name)?);
@@ -166,6 +178,7 @@ pub(super) fn counter(
     };
     let what = match rest {
         "tracked" => None,
+        "trackers" => Some(Named::Single(Data::ConnCur, Operation::Followers)),
         _ => match named(rest) {
             Some(what) => Some(what),
             None => return Ok(None),

@@ -24,8 +24,30 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
+/// A ClientHello's body, as far as it has come.
+pub(super) enum Body {
+    /// The beginning of a message that has this many bytes at least.
+    Partial(usize),
+    /// All of it.
+    Whole(Vec<u8>),
+    /// No TLS.
+    Other,
+}
+
 /// Looks at the first bytes of a connection.
 pub fn parse(bytes: &[u8]) -> Hello {
+    match body(bytes) {
+        Body::Partial(least) => Hello::Partial(least),
+        Body::Other => Hello::Other,
+        Body::Whole(body) => match server_name(&body) {
+            Some(name) => Hello::Complete(name),
+            None => Hello::Other,
+        },
+    }
+}
+
+/// The body of the ClientHello that a connection begins with.
+pub(super) fn body(bytes: &[u8]) -> Body {
     // A message may be spread over several records: their contents one after the other.
     let mut message = Vec::new();
     let mut rest = bytes;
@@ -34,20 +56,20 @@ pub fn parse(bytes: &[u8]) -> Hello {
         if rest.first().is_some_and(|&kind| kind != HANDSHAKE)
             || rest.get(1).is_some_and(|&major| major != 3)
         {
-            return Hello::Other;
+            return Body::Other;
         }
         let Some((header, after)) = rest.split_first_chunk::<RECORD>() else {
-            return Hello::Partial(taken + RECORD);
+            return Body::Partial(taken + RECORD);
         };
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
         if length == 0 || taken + RECORD + length > LONGEST {
-            return Hello::Other;
+            return Body::Other;
         }
         if message.is_empty() && after.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
-            return Hello::Other;
+            return Body::Other;
         }
         let Some((contents, next)) = after.split_at_checked(length) else {
-            return Hello::Partial(taken + RECORD + length);
+            return Body::Partial(taken + RECORD + length);
         };
         message.extend_from_slice(contents);
         rest = next;
@@ -55,29 +77,54 @@ pub fn parse(bytes: &[u8]) -> Hello {
             let length =
                 usize::from(header[1]) << 16 | usize::from(header[2]) << 8 | usize::from(header[3]);
             if length > LONGEST {
-                return Hello::Other;
+                return Body::Other;
             }
             if let Some(body) = body.get(..length) {
-                return match server_name(body) {
-                    Some(name) => Hello::Complete(name),
-                    None => Hello::Other,
-                };
+                return Body::Whole(body.to_vec());
             }
         }
     }
 }
 
-/// The name in a ClientHello's body; the outer `None` is a body that breaks off.
-fn server_name(body: &[u8]) -> Option<Option<String>> {
+/// An extension of a ClientHello's body; the outer `None` is a body that breaks off before it.
+pub(super) fn extension(body: &[u8], wanted: u16) -> Option<Option<&[u8]>> {
+    let mut extensions = extensions(body)?;
+    while !extensions.0.is_empty() {
+        let kind = extensions.number(2)?;
+        let data = extensions.vector(2)?;
+        if kind == usize::from(wanted) {
+            return Some(Some(data));
+        }
+    }
+    Some(None)
+}
+
+/// The protocols in the data of an extension for that.
+pub(super) fn protocols(data: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut list = Parts(Parts(data).vector(2)?);
+    let mut found = Vec::new();
+    while !list.0.is_empty() {
+        found.push(list.vector(1)?);
+    }
+    Some(found)
+}
+
+/// All extensions of a ClientHello's body; `None` if that breaks off.
+fn extensions(body: &[u8]) -> Option<Parts<'_>> {
     let mut body = Parts(body);
     body.take(2 + 32)?;
     body.vector(1)?;
     body.vector(2)?;
     body.vector(1)?;
     if body.0.is_empty() {
-        return Some(None);
+        return Some(Parts(&[]));
     }
-    let mut extensions = Parts(body.vector(2)?);
+    Some(Parts(body.vector(2)?))
+}
+
+/// The name in a ClientHello's body; the outer `None` is a body that breaks off.
+fn server_name(body: &[u8]) -> Option<Option<String>> {
+    let mut extensions = extensions(body)?;
     while !extensions.0.is_empty() {
         let kind = extensions.number(2)?;
         let data = extensions.vector(2)?;

@@ -5,8 +5,10 @@
 
 mod counter;
 mod fault;
+mod head;
 mod header;
 pub mod hello;
+pub(in crate::rules) mod link;
 mod log;
 mod names;
 pub(super) mod payload;
@@ -34,7 +36,9 @@ use super::{
 use counter::{Counted, Operation};
 pub use fault::Fault;
 use fault::FaultPart;
+use head::HeadPart;
 use header::Occurrence;
+use link::Link;
 pub(in crate::rules) use log::LogPart;
 pub(super) use names::{alias, parse, shorthand};
 use payload::Payload;
@@ -205,6 +209,10 @@ pub enum Fetch {
     Body(BodyPart),
     /// `fc_err` and the like.
     Fault(FaultPart),
+    /// Rarer parts of a message's head.
+    Head(HeadPart),
+    /// What is known of the connections on either side.
+    Link(Link),
     /// `req.len`, `req.payload` and the like, of mode tcp.
     Payload(Payload),
 }
@@ -245,6 +253,8 @@ impl Fetch {
             Self::Payload(payload) => payload.kind(),
             Self::Fault(part) => part.kind(),
             Self::Body(part) => part.kind(),
+            Self::Head(part) => part.kind(),
+            Self::Link(link) => link.kind(),
             _ => Kind::Str,
         }
     }
@@ -270,6 +280,8 @@ impl Fetch {
     pub fn needs_response(&self) -> bool {
         match self {
             Self::Status | Self::ResponseVersion => true,
+            Self::Head(part) => part.side() == Side::Response,
+            Self::Link(link) => link.of_server(),
             Self::Version(side)
             | Self::HeaderNames(side, _)
             | Self::Fields(side)
@@ -297,6 +309,7 @@ impl Fetch {
             | Self::Authority { .. }
             | Self::Body(_)
             | Self::Credentials { .. } => true,
+            Self::Head(part) => part.side() == Side::Request,
             Self::Version(side)
             | Self::HeaderNames(side, _)
             | Self::Fields(side)
@@ -323,6 +336,7 @@ impl Fetch {
                 | Self::HeaderNames(..)
                 | Self::Cookie(..)
                 | Self::Credentials { .. }
+                | Self::Head(_)
         )
     }
 
@@ -515,6 +529,8 @@ impl Fetch {
                 })
             }
             Self::Body(part) => part.sample(scene.state.body())?,
+            Self::Head(part) => part.sample(scene)?,
+            Self::Link(link) => link.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),
             Self::Tls(fact) => world.tls(*fact)?,
             Self::Fault(part) => part.sample(scene)?,
@@ -536,7 +552,7 @@ impl Fetch {
             }),
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
-                uuid(world.random(), world.random()).into_bytes(),
+                request::uuid(world.random(), world.random()).into_bytes(),
             )),
             Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
             Self::UniqueId => Value::Str(world.unique_id()?),
@@ -577,19 +593,6 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_3 => "3.0",
         _ => "1.1",
     }
-}
-
-/// RFC 9562, version 4.
-fn uuid(high: u64, low: u64) -> String {
-    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
 }
 
 /// The well-known methods by name, so that none has to be made.

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    CertificatePart, Fact, FaultPart, Fetch, Kind, LinePart, Occurrence, Side, TlsFact, Value,
-    Whose, counter::counter, payload::Payload,
+    CertificatePart, Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side,
+    TlsFact, Value, Whose, counter::counter, payload::Payload,
 };
 use crate::rules::{
     PriorityPart,
@@ -44,6 +44,12 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
     }
     if let Some((part, most)) = BodyPart::parse(call)? {
         return Ok((Fetch::Body(part), most));
+    }
+    if let Some((part, most)) = HeadPart::parse(call)? {
+        return Ok((Fetch::Head(part), most));
+    }
+    if let Some((link, most)) = Link::parse(call, registry)? {
+        return Ok((Fetch::Link(link), most));
     }
     if let Some((payload, most)) = Payload::parse(call)? {
         return Ok((Fetch::Payload(payload), most));
@@ -96,10 +102,10 @@ const OLD: &[(&str, &str)] = &[
 /// Those without arguments.
 fn simple(name: &str) -> Option<Fetch> {
     Some(match name {
-        "src" | "fc_src" => Fetch::Source,
-        "src_port" | "fc_src_port" => Fetch::SourcePort,
-        "dst" | "fc_dst" => Fetch::Destination,
-        "dst_port" | "fc_dst_port" => Fetch::DestinationPort,
+        "src" => Fetch::Source,
+        "src_port" => Fetch::SourcePort,
+        "dst" => Fetch::Destination,
+        "dst_port" => Fetch::DestinationPort,
         "always_true" => Fetch::Constant(Value::Bool(true)),
         "always_false" => Fetch::Constant(Value::Bool(false)),
         "method" => Fetch::Method,
@@ -283,9 +289,16 @@ fn constant(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
             Value::Str(name.trim_end().as_bytes().to_vec().into())
         }
         "pid" => Value::Int(i64::from(std::process::id())),
+        // There is one process, and nobody measures how long tasks take.
+        "nbproc" | "proc" => Value::Int(1),
+        "lat_ns_avg" | "lat_ns_tot" | "cpu_ns_avg" | "cpu_ns_tot" => Value::Int(0),
+        "meth" => Value::Str(call.need(0, "a method")?.to_owned().into_bytes().into()),
         _ => return Ok(None),
     };
-    let most = usize::from(!matches!(call.name.as_str(), "hostname" | "pid"));
+    let most = usize::from(matches!(
+        call.name.as_str(),
+        "int" | "bool" | "str" | "ipv4" | "ipv6" | "bin" | "env" | "meth"
+    ));
     Ok(Some((Fetch::Constant(value), most)))
 }
 
@@ -329,7 +342,9 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
         "srv_is_up" => server().map(|(b, s)| Fact::ServerUp(b, s))?,
         "srv_conn" => server().map(|(b, s)| Fact::ServerConnections(b, s))?,
         "srv_conn_free" => server().map(|(b, s)| Fact::ServerFree(b, s))?,
-        "srv_weight" => server().map(|(b, s)| Fact::ServerWeight(b, s))?,
+        "srv_iweight" => server().map(|(b, s)| Fact::ServerInitialWeight(b, s))?,
+        "srv_sess_rate" => server().map(|(b, s)| Fact::ServerRate(b, s))?,
+        "srv_weight" | "srv_uweight" => server().map(|(b, s)| Fact::ServerWeight(b, s))?,
         "srv_queue" => server().map(|(b, s)| Fact::ServerQueue(b, s))?,
         "var" => {
             let id = registry.var(call.need(0, "a variable's name")?)?;

@@ -51,6 +51,8 @@ pub enum Payload {
     },
     /// `req.ssl_hello_type`: 1 for what a TLS client says first, 2 for what a server does.
     HelloType(Side),
+    /// Further parts of a TLS client's first message.
+    Hello(HelloPart),
     /// `req.rdp_cookie`: what an RDP client begins with; no name is any.
     Rdp {
         /// The cookie's name.
@@ -63,6 +65,72 @@ pub enum Payload {
     /// `wait_end`: nothing more is waited for.
     End,
 }
+
+/// A part of a ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HelloPart {
+    /// `req.ssl_alpn`: the protocols that the client offers, by commas.
+    Alpn,
+    /// `req.ssl_ver`: the version, its major number 65,536-fold.
+    Version,
+    /// `req.ssl_st_ext`: whether it takes tickets: 1, and 2 if it has one.
+    Ticket,
+    /// `req.ssl_ec_ext`: whether it says which elliptic curves it knows.
+    Curves,
+}
+
+impl HelloPart {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "ssl_alpn" => Self::Alpn,
+            "ssl_ver" => Self::Version,
+            "ssl_st_ext" => Self::Ticket,
+            "ssl_ec_ext" => Self::Curves,
+            _ => return None,
+        })
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Alpn => Kind::Str,
+            Self::Version | Self::Ticket => Kind::Int,
+            Self::Curves => Kind::Bool,
+        }
+    }
+
+    fn find(self, all: &[u8]) -> Found<Value<'static>> {
+        let body = match hello::body(all) {
+            hello::Body::Partial(_) => return Found::NotYet,
+            hello::Body::Other => return Found::Never,
+            hello::Body::Whole(body) => body,
+        };
+        self.of(&body).map_or(Found::Never, Found::Is)
+    }
+
+    fn of(self, body: &[u8]) -> Option<Value<'static>> {
+        Some(match self {
+            Self::Version => {
+                let (major, minor) = (*body.first()?, *body.get(1)?);
+                Value::Int(i64::from(major) << 16 | i64::from(minor))
+            }
+            Self::Ticket => Value::Int(match hello::extension(body, SESSION_TICKET)? {
+                None => 0,
+                Some([]) => 1,
+                Some(_) => 2,
+            }),
+            Self::Curves => Value::Bool(hello::extension(body, SUPPORTED_GROUPS)?.is_some()),
+            Self::Alpn => {
+                let offered = hello::protocols(hello::extension(body, ALPN)??)?;
+                Value::Str(offered.join(&b',').into())
+            }
+        })
+    }
+}
+
+/// Numbers of extensions.
+const SUPPORTED_GROUPS: u16 = 10;
+const ALPN: u16 = 16;
+const SESSION_TICKET: u16 = 35;
 
 /// Where counted bytes begin.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +160,7 @@ impl Payload {
             Some(_) => return Ok(None),
             None => match call.name.as_str() {
                 "req_len" => (Side::Request, "len"),
+                "req_ssl_ver" => (Side::Request, "ssl_ver"),
                 "req_ssl_hello_type" => (Side::Request, "ssl_hello_type"),
                 "rdp_cookie" | "req_rdp_cookie" => (Side::Request, "rdp_cookie"),
                 "rdp_cookie_cnt" | "req_rdp_cookie_cnt" => (Side::Request, "rdp_cookie_cnt"),
@@ -161,6 +230,10 @@ impl Payload {
                 (cookie, 1)
             }
             ("proto_http", Side::Request) => (Self::IsHttp, 0),
+            (name, Side::Request) => match HelloPart::named(name) {
+                Some(part) => (Self::Hello(part), 0),
+                None => return Ok(None),
+            },
             _ => return Ok(None),
         }))
     }
@@ -168,6 +241,7 @@ impl Payload {
     /// The type of its values.
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Self::Hello(part) => part.kind(),
             Self::Length(_) | Self::HelloType(_) | Self::Rdp { count: true, .. } => Kind::Int,
             Self::Rdp { count: false, .. } => Kind::Str,
             Self::Bytes { .. } | Self::Counted { .. } => Kind::Bin,
@@ -189,7 +263,7 @@ impl Payload {
             | Self::HelloType(side)
             | Self::Bytes { side, .. }
             | Self::Counted { side, .. } => Some(*side),
-            Self::IsHttp | Self::Rdp { .. } => Some(Side::Request),
+            Self::IsHttp | Self::Rdp { .. } | Self::Hello(_) => Some(Side::Request),
             Self::End => None,
         }
     }
@@ -272,6 +346,7 @@ impl Payload {
                 }
             }
             Self::HelloType(_) => hello_type(all),
+            Self::Hello(part) => part.find(all),
             Self::Rdp { name, count } => match (rdp::cookie(all, name.as_bytes()), count) {
                 (rdp::Cookie::NotYet, _) => Found::NotYet,
                 (rdp::Cookie::Is(value), false) => Found::Is(Value::Str(value.into())),

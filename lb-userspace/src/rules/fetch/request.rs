@@ -84,10 +84,13 @@ pub(super) fn cookies<'a>(
             Side::Request => usize::MAX,
             Side::Response => 1,
         };
+        let end = line.as_bytes().as_ptr_range().end;
         Pairs::new(line.as_bytes())
             .take(pairs)
             .filter(move |pair| pair.name == name.as_bytes())
             .filter_map(|pair| pair.value)
+            // What has no value at a field's very end is no cookie to HAProxy.
+            .filter(move |value| !value.is_empty() || value.as_ptr() != end)
     })
 }
 
@@ -106,4 +109,17 @@ pub fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let password = user.split_off(colon + 1);
     user.truncate(colon);
     Some((user, password))
+}
+
+/// RFC 9562, version 4.
+pub(super) fn uuid(high: u64, low: u64) -> String {
+    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | (0b10 << 62));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
 }

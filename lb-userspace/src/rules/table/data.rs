@@ -47,6 +47,10 @@ data! {
     ConnCur = "conn_cur" "conn_cur",
     /// Times that it was followed, by period.
     ConnRate = "conn_rate" "conn_rate",
+    /// Connections that it was followed by and that were let in.
+    SessCnt = "sess_cnt" "sess_cnt",
+    /// The same by period.
+    SessRate = "sess_rate" "sess_rate",
     /// Requests.
     HttpReqCnt = "http_req_cnt" "http_req_cnt",
     /// Requests by period.
@@ -140,6 +144,7 @@ impl Data {
         matches!(
             self,
             Self::ConnRate
+                | Self::SessRate
                 | Self::HttpReqRate
                 | Self::HttpErrRate
                 | Self::HttpFailRate

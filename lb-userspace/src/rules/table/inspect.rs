@@ -8,13 +8,15 @@ use std::{
 use super::{Data, Entry, Key, Kind, Layout, Table};
 
 /// The order in which HAProxy shows what is stored.
-const SHOWN: [Data; 19] = [
+const SHOWN: [Data; 21] = [
     Data::ServerId,
     Data::Gpt0,
     Data::Gpc0,
     Data::Gpc0Rate,
     Data::ConnCnt,
     Data::ConnRate,
+    Data::SessCnt,
+    Data::SessRate,
     Data::ConnCur,
     Data::HttpReqCnt,
     Data::HttpReqRate,

@@ -92,6 +92,8 @@ impl Client {
                 true => destination(self.peer),
                 false => self.peer,
             },
+            introduced: self.introduced,
+            socket: self.socket.clone(),
             tls: self.tls.clone(),
             identity,
             forwarded_for: OnceCell::new(),

@@ -61,6 +61,8 @@ pub(in super::super) struct Exchange {
     pub(super) before: (Duration, Duration),
     /// Our end of the connection to the server, if the log wants to know.
     pub(super) local: Option<SocketAddr>,
+    /// Whether the server was asked by HTTP/2.
+    pub(super) is_http2: bool,
 }
 
 impl Exchange {
@@ -96,6 +98,7 @@ impl Exchange {
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
             local: None,
+            is_http2: false,
         }
     }
 

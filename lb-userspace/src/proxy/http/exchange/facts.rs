@@ -1,9 +1,15 @@
 //! What conditions ask of proxies, servers and a client's TLS.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    os::fd::{AsRawFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
-    rules::{CertificatePart, Fact, Named, TlsFact, Value, Whose},
+    rules::{Asked, CertificatePart, Fact, Link, Named, TcpPart, TlsFact, Value, Whose},
     tls::{ClientCertificate, Session},
     topology::{Backend, Frontend, Server, Topology},
 };
@@ -41,7 +47,17 @@ pub(in crate::proxy) fn fact(
             let usable = usable(backend).max(1);
             (queued(backend) + usable - 1) / usable
         }
-        Fact::Slots(b) | Fact::BackendFree(b) => {
+        Fact::Slots(b) => {
+            let backend = backend_of(b.as_ref())?;
+            let up = backend.servers.iter().filter(|server| server.is_eligible());
+            // The same where a queue has none.
+            let slots = up.map(|server| {
+                let room = i64::from(server.config.max_queue?) - i64::from(server.queue.len());
+                Some(free(server)? + room.max(0))
+            });
+            slots.sum::<Option<i64>>().unwrap_or(-1)
+        }
+        Fact::BackendFree(b) => {
             let backend = backend_of(b.as_ref())?;
             // HAProxy says -1 where a server has no limit, since nothing can be told then.
             let free = backend
@@ -60,8 +76,88 @@ pub(in crate::proxy) fn fact(
         Fact::ServerConnections(b, s) => server_of(b, s)?.active().into(),
         Fact::ServerFree(b, s) => free(server_of(b, s)?).unwrap_or(-1),
         Fact::ServerWeight(b, s) => server_of(b, s)?.weight().into(),
+        Fact::ServerInitialWeight(b, s) => server_of(b, s)?.config.weight.into(),
+        Fact::ServerRate(b, s) => rate(server_of(b, s)?.counters.connection_rate.per_second(now)),
         Fact::ServerQueue(b, s) => server_of(b, s)?.queue.len().into(),
     })
+}
+
+/// A number of the backend or server that is called `name`; a server without its backend is one of `backend`.
+pub(in crate::proxy) fn named(
+    topology: &Topology,
+    what: Asked,
+    name: &str,
+    backend: Option<&Arc<Backend>>,
+) -> Option<i64> {
+    let find = |name: &str| topology.backends.iter().find(|one| &*one.name == name);
+    Some(match what {
+        Asked::UsableServers => usable(find(name)?),
+        Asked::ServerQueue => {
+            let (backend, server) = match name.split_once('/') {
+                Some((backend, server)) => (find(backend)?, server),
+                None => (backend?, name),
+            };
+            backend.server(server)?.queue.len().into()
+        }
+    })
+}
+
+/// An end of a client's connection itself, the client's or ours, or its port.
+pub(in crate::proxy) fn itself(
+    socket: BorrowedFd<'_>,
+    client: bool,
+    port: bool,
+) -> Option<Value<'static>> {
+    let end = match client {
+        true => rustix::net::getpeername(socket).ok()?,
+        false => Some(rustix::net::getsockname(socket).ok()?),
+    };
+    let end = SocketAddr::try_from(end?).ok()?;
+    let end = SocketAddr::new(end.ip().to_canonical(), end.port());
+    Some(Link::end(end, port))
+}
+
+/// What the kernel knows of a client's connection.
+pub(in crate::proxy) fn tcp(socket: BorrowedFd<'_>, part: TcpPart) -> Option<i64> {
+    let info = tcp_info(socket)?;
+    let time = |micros: u32, fine: bool| match fine {
+        true => micros,
+        false => micros / 1000,
+    };
+    let number = match part {
+        TcpPart::RoundTrip { micros } => time(info.tcpi_rtt, micros),
+        TcpPart::Variance { micros } => time(info.tcpi_rttvar, micros),
+        TcpPart::Unacknowledged => info.tcpi_unacked,
+        TcpPart::Selectively => info.tcpi_sacked,
+        TcpPart::Lost => info.tcpi_lost,
+        TcpPart::Again => info.tcpi_retrans,
+        TcpPart::Forward => info.tcpi_fackets,
+        TcpPart::Reordering => info.tcpi_reordering,
+    };
+    Some(number.into())
+}
+
+fn tcp_info(socket: BorrowedFd<'_>) -> Option<libc::tcp_info> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: the kernel writes no more than `size` bytes into `info`, which has as many and is all zeros before.
+    let said = unsafe {
+        let to = info.as_mut_ptr().cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            to,
+            &raw mut size,
+        )
+    };
+    // SAFETY: numbers alone, of which every pattern of bits is one.
+    (said == 0).then(|| unsafe { info.assume_init() })
+}
+
+/// Milliseconds, as expressions have them.
+pub(in crate::proxy) fn millis(time: Duration) -> Value<'static> {
+    Value::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What a handshake has shown.
@@ -123,8 +219,9 @@ pub(in crate::proxy) fn name_part<'s>(
 /// Servers that new requests may go to.
 fn usable(backend: &Backend) -> i64 {
     let count = match backend.servers_up() {
-        // Of the spares one is used at a time.
-        (0, spares) => spares.min(1),
+        // Of the spares one is used at a time, unless all are.
+        (0, spares) if !backend.config.connections.all_backups => spares.min(1),
+        (0, spares) => spares,
         (count, _) => count,
     };
     i64::try_from(count).unwrap_or(i64::MAX)

@@ -4,6 +4,7 @@ pub(super) mod context;
 pub(in crate::proxy) mod facts;
 mod leaving;
 mod line;
+mod links;
 mod monitor;
 mod naming;
 pub(super) mod page;
@@ -95,13 +96,24 @@ pub(super) async fn serve(
     };
     // What is logged of an answer of ours is what it stands for, whatever the page's own status is.
     let mut meant = None;
-    let mut response = match forward_to_backend(&client, head, body, &asked).await {
+    let outcome = match forward_to_backend(&client, head, body, &asked).await {
+        Err(Failure::Status(status)) => Err(Failure::Answer(Box::new(client.answer(status)))),
+        outcome => outcome,
+    };
+    let mut response = match outcome {
         Ok(response) => response,
-        Err(Failure::Status(status)) => {
-            meant = Some(status);
-            answered(&client, client.answer(status), &asked)
+        Err(Failure::Answer(answer)) if answer.silent => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.status = Some(answer.meant.unwrap_or(answer.status).as_u16());
+            return Err(Closed);
         }
-        Err(Failure::Answer(answer)) => answered(&client, *answer, &asked),
+        Err(Failure::Answer(answer)) => {
+            meant = answer.meant;
+            answered(&client, *answer, &asked)
+        }
+        // It has become an answer.
+        Err(Failure::Status(_)) => return Err(Closed),
         Err(Failure::Refuse(refusal)) => {
             let mut exchange = client.exchange();
             exchange.release();

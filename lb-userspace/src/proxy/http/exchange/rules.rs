@@ -14,16 +14,16 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{fact, name_part, tls_fact},
-    page, slow,
+    facts::{self, fact, name_part, tls_fact},
+    links, page, slow,
 };
 use crate::{
     config::model::HeaderNames,
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Awaited, BodySeen, Captured, Data, Denial, Fact, Later, LogLevel, Outcome, RequestView,
-        RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Whose, World,
+        Asked, Awaited, BodySeen, Captured, Data, Denial, Fact, Later, Link, LogLevel, Outcome,
+        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Tracked, Value, Whose, World,
         action::WaitForBody,
     },
     topology::{Backend, Server},
@@ -476,6 +476,7 @@ impl Way<'_> {
             Some(reply) => client.reply(*reply),
             None => client.answer(denial.status),
         };
+        answer.meant = Some(denial.status);
         if let Some((name, value)) = denial.header {
             answer.headers.insert(name, value);
         }
@@ -525,6 +526,15 @@ impl World for Surroundings<'_> {
         )
     }
 
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        let topology = &self.client.worker.shared.topology;
+        facts::named(topology, what, name, self.backend)
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        links::link(self, what)
+    }
+
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>> {
         tls_fact(self.client.tls.as_deref()?, fact)
     }
@@ -540,14 +550,10 @@ impl World for Surroundings<'_> {
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {
-        let name = |exchange: &Exchange| {
+        self.of_exchange(|exchange| {
             let server = exchange.server()?;
             Some(Cow::Owned(server.name.as_bytes().to_vec()))
-        };
-        match self.exchange {
-            Some(exchange) => name(exchange),
-            None => name(&self.client.exchange()),
-        }
+        })
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
@@ -555,10 +561,7 @@ impl World for Surroundings<'_> {
     }
 
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
-        match self.exchange {
-            Some(exchange) => exchange.request.clone(),
-            None => self.client.exchange().request.clone(),
-        }
+        self.of_exchange(|exchange| exchange.request.clone())
     }
 
     fn request_number(&self) -> u64 {

@@ -290,7 +290,7 @@ async fn reach(
                         Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                     }
                 };
-                let wants_local = client.worker.shared.http.asks_for_local();
+                let wants_local = client.worker.shared.asks_for_local();
                 Upstream::over(stream, way, wants_local).await?
             }
         };
@@ -398,9 +398,10 @@ async fn send(
             Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
-    if client.worker.shared.http.asks_for_local() {
+    if client.worker.shared.asks_for_local() {
         client.exchange().local = lease.local();
     }
+    client.exchange().is_http2 = lease.is_http2();
     if lease.take_repeated() {
         trace.retries += 1;
         client.exchange().count_repeat();

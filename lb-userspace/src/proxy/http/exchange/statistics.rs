@@ -144,5 +144,7 @@ async fn answer(
         reason: None,
         headers: parts.headers,
         body,
+        silent: false,
+        meant: None,
     })
 }

@@ -49,6 +49,7 @@ pub(in super::super) fn respond(
         return Ok(Turn::Done(fields));
     }
     let mut memory = Memory::of(client);
+    memory.remembered.state.end_request();
     let remembered = &mut *memory.remembered;
     let world = Surroundings {
         client,
@@ -120,6 +121,7 @@ pub(in super::super) fn after(client: &Client, head: &mut response::Parts) {
         return;
     }
     let mut memory = Memory::of(client);
+    memory.remembered.state.end_request();
     let Remembered {
         state,
         id,
