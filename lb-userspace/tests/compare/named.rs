@@ -411,7 +411,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("slowstart", MEANING, CARRIED),
     ("on-marked-down", MEANING, CARRIED),
     // Left out with a warning, or not read: an error.
-    ("use_domain_only", MEANING, LOST),
     ("postonly", MEANING, LOST),
 ];
 const MEANING: &str = "config/haproxy/tests/meaning.rs";
