@@ -195,12 +195,15 @@ fn matches<'a>(
 /// Whether a suite of TLS 1.2 has a property, by OpenSSL's words for those.
 fn has(name: &str, property: &str) -> bool {
     let contains = |part: &str| name.contains(part);
-    match property {
+    // As in `DEFAULT@SECLEVEL=1`: all that there are suffice.
+    match property.split('@').next().unwrap_or(property) {
         "ALL"
         | "DEFAULT"
         | "COMPLEMENTOFDEFAULT"
         | "HIGH"
         | "TLSv1.2"
+        | "PROFILE=SYSTEM"
+        | "ECDH"
         | "ECDHE"
         | "EECDH"
         | "kECDHE"
@@ -246,6 +249,14 @@ mod tests {
             names("ECDHE+AESGCM:!ECDSA:+AES256"),
             ["ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384"]
         );
+        // What Debian and Red Hat have shipped.
+        for shipped in [
+            "ECDH+AESGCM:DH+AESGCM:ECDH+AES256:!aNULL",
+            "PROFILE=SYSTEM",
+            "DEFAULT@SECLEVEL=1",
+        ] {
+            assert!(names(shipped).len() >= 4, "{shipped}");
+        }
         assert_eq!(
             names("HIGH:-AES:!aRSA:ALL:@STRENGTH"),
             [

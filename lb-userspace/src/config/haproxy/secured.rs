@@ -121,14 +121,15 @@ pub(super) fn suites(option: &Word, list: &Word, says: &mut Says) -> Option<(&'s
     }
     let adds = |name: &&&str| !name.starts_with(['!', '-', '+', '@']);
     if known.iter().filter(adds).count() == 0 {
-        says.error(
-            list.span,
-            format!("nothing is left of `{}`: lb has none of what it names", option.text),
-            match key {
-                "curves" => "name one of X25519, P-256, P-384 and X25519MLKEM768, or remove it",
-                _ => "name suites with ECDHE and AES-GCM or ChaCha20, the only ones that there are, or remove it",
-            },
+        let own = match key {
+            "curves" => "X25519, P-256, P-384 and X25519MLKEM768",
+            _ => "suites with ECDHE and AES-GCM or ChaCha20",
+        };
+        let message = format!(
+            "lb has none of what `{}` names: it offers {own}",
+            option.text
         );
+        says.warn(list.span, message);
         return None;
     }
     let known = known.into_iter().map(|name| Value::text(name, list.span));
