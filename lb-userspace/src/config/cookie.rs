@@ -52,6 +52,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cooki
         preserve: flag(d, table.take("preserve"), mode, true),
         httponly: flag(d, table.take("httponly"), mode, false),
         secure: flag(d, table.take("secure"), mode, false),
+        postonly: flag(d, table.take("postonly"), mode, false),
         ..Cookie::default()
     };
     if let Some(e) = table.take("same_site") {
@@ -65,6 +66,12 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cooki
         if cookie.same_site == Some(SameSite::None) && !cookie.secure {
             let message = "browsers drop a cookie with `same_site: none` that is not `secure`";
             d.report(Diagnostic::warning(e.key_span, message).mend("add `secure: true`"));
+        }
+    }
+    if let Some(e) = table.take("attributes") {
+        inserted(d, e, mode);
+        for node in d.one_or_more(&e.value) {
+            cookie.attributes.extend(attribute(d, node));
         }
     }
     if let Some(e) = table.take("domain") {
@@ -110,7 +117,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cooki
             ("insert", "it is `mode: insert`"),
             ("rewrite", "it is `mode: rewrite`"),
             ("prefix", "it is `mode: prefix`"),
-            ("attr", "it is `same_site`"),
+            ("attr", "it is `same_site`, or one of `attributes`"),
         ],
     );
     cookie.name = name?;
@@ -148,6 +155,20 @@ fn inserted(d: &mut Decoder<'_>, e: &Entry, mode: Option<CookieMode>) {
             "remove it",
         );
     }
+}
+
+/// Another attribute: anything that does not end it.
+fn attribute(d: &mut Decoder<'_>, node: &Node) -> Option<String> {
+    let text = d.line(node, "`attributes`")?;
+    if text.is_empty() || text.contains([';', ',']) || text.contains(char::is_control) {
+        d.error(
+            node.span,
+            format!("`{text}` is no attribute of a cookie"),
+            "write one such as `Partitioned` or `Priority=High`, each an entry of its own",
+        );
+        return None;
+    }
+    Some(text)
 }
 
 /// A domain that a browser may know: anything without blanks and what divides attributes.

@@ -15,6 +15,8 @@ const OF_INSERT: &[&str] = &[
     "httponly",
     "secure",
     "same_site",
+    "attributes",
+    "postonly",
     "domain",
     "maxidle",
     "maxlife",
@@ -328,10 +330,10 @@ impl Proxy {
             let place = word.span;
             match word.text.as_str() {
                 "insert" | "rewrite" | "prefix" => map.set("mode", Value::plain(&word.text, place)),
-                "indirect" | "nocache" | "preserve" | "httponly" | "secure" | "dynamic" => {
+                "indirect" | "nocache" | "preserve" | "httponly" | "secure" | "dynamic"
+                | "postonly" => {
                     map.set(&word.text, Value::plain("true", place));
                 }
-                "postonly" => says.unsupported(place, "cookie … postonly"),
                 "domain" => {
                     map.push(
                         "domain",
@@ -360,7 +362,10 @@ impl Proxy {
                                 Value::plain(value.to_ascii_lowercase(), line.span_of(at + 1)),
                             );
                         }
-                        _ => says.unsupported(place, &format!("cookie … attr {attribute}")),
+                        _ => {
+                            let text = Value::text(attribute, line.span_of(at + 1));
+                            map.push("attributes", text);
+                        }
                     }
                     at += 1;
                 }

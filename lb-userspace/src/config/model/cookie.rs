@@ -21,6 +21,10 @@ pub struct Cookie {
     pub secure: bool,
     /// `SameSite`
     pub same_site: Option<SameSite>,
+    /// Further attributes, as they stand in the field.
+    pub attributes: Vec<String>,
+    /// Only who sends a POST gets one.
+    pub postonly: bool,
     /// `domain`, each as often as it is named.
     pub domains: Vec<String>,
     /// A cookie that was not used for so long is not looked at.
@@ -54,6 +58,9 @@ impl Cookie {
         }
         if let Some(same_site) = self.same_site {
             let _ = write!(text, "; SameSite={}", same_site.name());
+        }
+        for attribute in &self.attributes {
+            let _ = write!(text, "; {attribute}");
         }
         text
     }

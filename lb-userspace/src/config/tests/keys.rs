@@ -146,7 +146,7 @@ backends:
             "7:40 error: `dynamic_cookie_key` has no effect with `dynamic: false` => remove it",
             "7:79 warning: browsers drop a cookie with `same_site: none` that is not `secure` => add `secure: true`",
             "7:105 error: `maxlife` must be at least 4000ms, not `3s` => write a longer duration",
-            "7:109 error: unknown key `attr` in `cookie` => it is `same_site`",
+            "7:109 error: unknown key `attr` in `cookie` => it is `same_site`, or one of `attributes`",
             "10:24 error: `dynamic_cookie_key` has no effect without `dynamic: true` => add it, or remove this",
             "10:53 error: `mode` cannot be `append` => write `insert`, `rewrite`, `prefix` or `passive`",
         ],

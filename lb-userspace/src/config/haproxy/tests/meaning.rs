@@ -310,10 +310,6 @@ fn what_would_be_lost_is_told() {
             "error: there is no page for 502 in `http-errors site`",
         ),
         (
-            " cookie C insert postonly",
-            "error: unsupported: `cookie … postonly` has no counterpart in lb yet",
-        ),
-        (
             " option idle-close-on-response",
             "warning: `option idle-close-on-response` is left out: lb does without",
         ),

@@ -144,7 +144,7 @@ pub(super) fn write(
         true => dates::now(),
         false => 0,
     };
-    if direct && !had.are_due(config, now) {
+    if direct && !had.are_due(config, now) || config.postonly && asked != Method::POST {
         return;
     }
     // One that is bound to another server begins anew.
