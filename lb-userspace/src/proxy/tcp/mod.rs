@@ -30,7 +30,6 @@ use crate::{
 };
 
 mod around;
-mod bell;
 mod direction;
 mod inspect;
 mod pipe;

@@ -16,7 +16,6 @@ use tokio::time::Sleep;
 
 use super::{
     Local,
-    bell::{Bell, Rung},
     direction::{Broken, Direction},
     inspect::Gate,
 };
@@ -71,8 +70,8 @@ pub struct Before<'a> {
     pub(super) gate: Option<Gate<'a>>,
 }
 
-/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the
-/// bytes in and out as they come to be.
+/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out
+/// as they come to be.
 pub async fn relay(
     local: &Local,
     client: &mut Stream,
@@ -85,15 +84,9 @@ pub async fn relay(
     let mut relay = Relay::new(local, client, server, idle, before);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
     let mut shut_down = std::pin::pin!(OptionFuture::from(shut_down));
-    // To ask at each packet for what hardly ever comes would cost a fiftieth of what a small packet does.
-    let mut bell = Bell::default();
     let termination = poll_fn(|cx| {
-        let rung = bell.ask(cx);
-        let mut ended = relay.poll(cx, rung, timer.as_mut());
-        if ended.is_pending()
-            && rung.is_so
-            && let Poll::Ready(Some(())) = shut_down.as_mut().poll(&mut rung.context())
-        {
+        let mut ended = relay.poll(cx, timer.as_mut());
+        if ended.is_pending() && matches!(shut_down.as_mut().poll(cx), Poll::Ready(Some(()))) {
             ended = Poll::Ready(Termination::new(Cause::Down, relay.phase()));
         }
         relay.count(ended.is_ready(), &mut count);
@@ -157,12 +150,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        rung: Rung<'_>,
-        timer: Pin<&mut Sleep>,
-    ) -> Poll<Termination> {
+    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Termination> {
         let before = (self.upward.progress, self.downward.progress);
         if let Poll::Ready(end) = self.poll_directions(cx) {
             return Poll::Ready(end);
@@ -176,7 +164,7 @@ impl<'a> Relay<'a> {
                 self.spoke.1 = self.moved;
             }
         }
-        self.poll_idle(rung, timer)
+        self.poll_idle(cx, timer)
     }
 
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
@@ -256,18 +244,15 @@ impl<'a> Relay<'a> {
     }
 
     /// Whose time it is: a side is waited for if data is expected from it, or has to be taken by it.
-    fn poll_idle(&mut self, rung: Rung<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Termination> {
+    fn poll_idle(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Termination> {
         let (limit, since, cause) = self.limit();
         if limit != self.limit || since < self.counted_from {
             self.limit = limit;
             timer.as_mut().reset((since + limit).into());
-        } else if !rung.is_so {
-            self.counted_from = since;
-            return Poll::Pending;
         }
         self.counted_from = since;
         // The timer is set once and looked at when it fires, not moved at each packet.
-        while timer.as_mut().poll(&mut rung.context()).is_ready() {
+        while timer.as_mut().poll(cx).is_ready() {
             let due = since + limit;
             if Instant::now() >= due {
                 return Poll::Ready(Termination::new(cause, self.phase()));
