@@ -410,12 +410,9 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("downinter", MEANING, CARRIED),
     ("slowstart", MEANING, CARRIED),
     ("on-marked-down", MEANING, CARRIED),
-    // Left out with a warning, or not read: an error.
-    ("postonly", MEANING, LOST),
 ];
 const MEANING: &str = "config/haproxy/tests/meaning.rs";
 const CARRIED: &str = "lines_become_the_keys_that_are_tested_elsewhere";
-const LOST: &str = "what_would_be_lost_is_told";
 
 /// What is not read yet: files with it say so themselves, and are not asked.
 const NOT_READ: &[&str] = &["interface"];

@@ -70,8 +70,8 @@ pub struct Before<'a> {
     pub(super) gate: Option<Gate<'a>>,
 }
 
-/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the bytes in and out
-/// as they come to be.
+/// Carries data both ways. `shut_down` resolves if the server's sessions are to end, if they may be; `count` is told the
+/// bytes in and out as they come to be.
 pub async fn relay(
     local: &Local,
     client: &mut Stream,
