@@ -3,8 +3,10 @@
 
 pub mod dial;
 pub mod header;
+pub mod socket;
 pub mod sockopt;
 pub mod stream;
 pub mod told;
 
+pub use socket::Socket;
 pub use stream::Stream;

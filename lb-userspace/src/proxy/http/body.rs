@@ -1,6 +1,6 @@
 //! Bodies on their way through.
 //!
-//! Both types are our own, so that other protocols can take the place of hyper's on either side. They count what passes
+//! Both types are our own, whatever the protocol is on either side. They count what passes
 //! as activity, hold a body back where the client waits for `100 Continue`, and give the server's connection back once
 //! the response is complete.
 

@@ -1,8 +1,8 @@
 //! What becomes of a message's head on its way through: what is refused as ambiguous, what belongs to one hop alone and
 //! is taken out, what is added. Pure.
 //!
-//! hyper has parsed the message and writes it anew, so lengths and codings are already free of contradiction, and
-//! names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
+//! The message has been parsed and is written anew (by hyper, and by [`super::h1`] towards servers), so lengths and codings
+//! are already free of contradiction, and names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
 //! belongs to the connection.
 
 use std::net::Ipv6Addr;
@@ -330,7 +330,7 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     }
     remove_connection_fields(&mut head.headers, fields);
     if fields.any(Fields::CONTENT_LENGTH) && head.headers.len() != head.headers.keys_len() {
-        // hyper has seen to it that all are alike where a body follows; of HEAD and 304 they need not be.
+        // All are alike where a body follows (`h1::head`); of HEAD and 304 they need not be.
         let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
         let length = lengths.next()?.clone();
         if lengths.any(|other| other != length) {

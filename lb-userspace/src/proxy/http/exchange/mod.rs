@@ -20,7 +20,7 @@ mod stick;
 mod tally;
 mod waiting;
 
-use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
@@ -227,7 +227,7 @@ async fn switch(
     target: &Target,
     Answered {
         response,
-        mut lease,
+        lease,
         direct,
     }: Answered,
     asked: &Asked,
@@ -235,12 +235,6 @@ async fn switch(
     let (mut head, incoming) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
-    // hyper may have to be asked once more to find that it is done.
-    poll_fn(|cx| {
-        lease.drive(cx);
-        Poll::Ready(())
-    })
-    .await;
     client.exchange().count_server_bytes(lease.take_bytes());
     let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
@@ -300,7 +294,7 @@ async fn answer(
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     if response.version() == Version::HTTP_10 {
-        // hyper would speak 1.0 on that connection from now on, in which the next request may have no chunked body.
+        // Who speaks 1.0 may not understand the next request's chunked body.
         lease.use_up();
     }
     let (mut head, mut incoming) = response.into_parts();
