@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rcgen::KeyPair;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,6 +42,13 @@ fn wrong(certificates: Certificates) -> (String, String) {
 
 /// What a client that wants `name` and trusts `ca` is told after the handshake: `Ok(what the server saw)`.
 fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, String> {
+    let connector = Connector::new(connector);
+    connector.load().unwrap();
+    shake_again(acceptor, &connector)
+}
+
+/// The same with a client that has its sessions of before.
+fn shake_again(acceptor: &Arc<Acceptor>, connector: &Connector) -> Result<Session, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -57,8 +65,6 @@ fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, 
             stream.shutdown().await.map_err(|e| e.to_string())?;
             Ok::<_, String>(accepted.session())
         });
-        let connector = Connector::new(connector);
-        connector.load().unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let asked = async {
             let mut stream = connector.connect(stream, address.ip(), None, false).await?;
@@ -278,6 +284,45 @@ fn clients_show_certificates_where_they_have_to() {
         if let Ok(session) = without {
             assert_eq!(session.client, None);
         }
+    }
+}
+
+#[test]
+fn a_ticket_holds_where_the_same_is_asked_of_clients() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let other = scratch.write("other.pem", Authority::called("Other").pem());
+    let certificates = Certificates::Path(scratch.write("a.pem", ca.issue(&["a.example"]).both()));
+    let lines = [1_u8, 2, 3].map(|byte| BASE64.encode([byte; 80]));
+    let keys = scratch.write("keys", lines.join("\n"));
+    for version in [Version::Tls12, Version::Tls13] {
+        let of = |client_auth, client_ca: Option<&PathBuf>| {
+            loaded(BindOptions {
+                tickets: TicketKeys::File(keys.clone()),
+                max_version: Some(version),
+                client_auth,
+                client_ca: client_ca.cloned(),
+                ..options(certificates.clone())
+            })
+        };
+        let connector = Connector::new(server(trusted.clone(), "a.example"));
+        connector.load().unwrap();
+        let resumed = |acceptor: &Arc<Acceptor>| -> Result<bool, String> {
+            Ok(shake_again(acceptor, &connector)?.resumed)
+        };
+        assert_eq!(resumed(&of(ClientAuth::None, None)), Ok(false));
+        assert_eq!(resumed(&of(ClientAuth::None, None)), Ok(true));
+        for ca in [&trusted, &other] {
+            let refused = resumed(&of(ClientAuth::Required, Some(ca)));
+            assert!(refused.is_err(), "{version:?}: {refused:?}");
+        }
+        // Nor does one of whoever was let in without a certificate stand for one.
+        let optional = of(ClientAuth::Optional, Some(&trusted));
+        assert_eq!(resumed(&optional), Ok(false));
+        assert_eq!(resumed(&optional), Ok(true));
+        let refused = resumed(&of(ClientAuth::Required, Some(&trusted)));
+        assert!(refused.is_err(), "{version:?}: {refused:?}");
     }
 }
 
