@@ -369,6 +369,31 @@ fn a_changed_file_is_taken_once_it_rests_and_a_bad_one_is_not() {
 }
 
 #[test]
+fn what_comes_to_be_beside_a_certificate_is_noticed() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let both = ca.issue(&["a.example"]).both();
+    let path = |name: &str| scratch.path().join(name);
+    scratch.write("a.pem", &both);
+    scratch.write("b.pem.rsa", ca.issue_rsa(&["b.example"]).both());
+    let each = ["a.pem", "b.pem"].map(|name| files(path(name), None));
+    let acceptor = loaded(options(Certificates::Files(each.to_vec())));
+    assert_eq!(acceptor.expiries().len(), 2);
+    scratch.write("b.pem.ecdsa", ca.issue(&["b.example"]).both());
+    acceptor.reload().unwrap();
+    assert_eq!(acceptor.expiries().len(), 3);
+    scratch.write("b.pem", &both);
+    acceptor.reload().unwrap();
+    assert_eq!(acceptor.expiries().len(), 2);
+    // Nothing that could be sent, so it was looked at.
+    let response = scratch.write("a.ocsp", "none");
+    let said = acceptor.reload().unwrap_err().to_string();
+    assert!(said.contains("a.ocsp"), "{said}");
+    fs::remove_file(response).unwrap();
+    acceptor.reload().unwrap();
+}
+
+#[test]
 fn what_an_operator_hands_over_holds_until_the_file_changes() {
     let scratch = Scratch::new();
     let ca = Authority::new();
