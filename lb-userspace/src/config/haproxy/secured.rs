@@ -1,6 +1,9 @@
 //! What `bind` and `server` say of TLS.
 
-use crate::{config::source::Span, tls::is_known_suite};
+use crate::{
+    config::source::Span,
+    tls::{is_known_suite, names_of_suites},
+};
 
 use super::{
     options_of::Options,
@@ -108,9 +111,8 @@ pub(super) fn suites(option: &Word, list: &Word, says: &mut Says) -> Option<(&'s
         word if word.ends_with("ciphers") => "ciphers",
         _ => "curves",
     };
-    let names = list.text.split(':').filter(|name| !name.is_empty());
     let (known, unknown): (Vec<&str>, Vec<&str>) =
-        names.partition(|name| is_known_suite(key, name));
+        names_of_suites(&list.text).partition(|name| is_known_suite(key, name));
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("`{name}`")).collect();
         let message = format!(
