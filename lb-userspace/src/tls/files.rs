@@ -55,22 +55,34 @@ impl Reader<'_> {
         &mut self,
         certificates: &Certificates,
     ) -> Result<Vec<CertificateFiles>, TlsError> {
-        let folder = match certificates {
-            Certificates::Files(files) => {
-                let each = files.iter().flat_map(|files| match files {
-                    CertificateFiles {
-                        cert,
-                        key: None,
-                        ocsp: None,
-                    } => self.bare(cert),
-                    files => vec![files.clone()],
-                });
-                return Ok(each.collect());
-            }
-            Certificates::Path(path) if path.is_dir() => path,
-            Certificates::Path(path) => return Ok(self.bare(path)),
+        let all = match certificates {
+            Certificates::Files(files) => files.clone(),
+            Certificates::Path(path) => vec![CertificateFiles {
+                cert: path.clone(),
+                key: None,
+                ocsp: None,
+            }],
         };
-        self.seen.push((folder.clone(), Stamp::of(folder)));
+        let mut found = Vec::new();
+        for files in all {
+            match &files {
+                CertificateFiles {
+                    cert,
+                    key: None,
+                    ocsp: None,
+                } => match cert.is_dir() {
+                    true => found.extend(self.folder(cert)?),
+                    false => found.extend(self.bare(cert)),
+                },
+                _ => found.push(files),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those in a folder.
+    fn folder(&mut self, folder: &Path) -> Result<Vec<CertificateFiles>, TlsError> {
+        self.seen.push((folder.to_owned(), Stamp::of(folder)));
         let unreadable = |error: io::Error| TlsError::unreadable(folder, &error);
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
@@ -90,7 +102,7 @@ impl Reader<'_> {
             });
         }
         if found.is_empty() {
-            return Err(TlsError::EmptyFolder(folder.clone()));
+            return Err(TlsError::EmptyFolder(folder.to_owned()));
         }
         found.sort();
         Ok(found)

@@ -190,6 +190,24 @@ fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 }
 
 #[test]
+fn a_folder_may_stand_among_files() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let first = scratch.write("z.pem", ca.issue(&["z.example"]).both());
+    let folder = scratch.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    scratch.write("folder/a.pem", ca.issue(&["a.example"]).both());
+    let each = [first, folder].map(|path| files(path, None));
+    let acceptor = loaded(options(Certificates::Files(each.to_vec())));
+    for name in ["z.example", "a.example"] {
+        shake(&acceptor, server(trusted.clone(), name)).unwrap();
+    }
+    let files = acceptor.certificate_files();
+    assert!(files[0].ends_with("z.pem"), "{files:?}");
+}
+
+#[test]
 fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
     let scratch = Scratch::new();
     let ca = Authority::new();

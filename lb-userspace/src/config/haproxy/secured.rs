@@ -23,7 +23,8 @@ pub(super) fn bind(option: &Word, words: &mut Options<'_>, tls: &mut Map, says: 
         "crt" => {
             if let Some((file, at)) = argument(words, says) {
                 let path = below(says.bases.certificates.as_ref(), &file);
-                certificate(tls, Value::text(path, at));
+                // Each has both, the certificate and its key, or is a folder of such; one alone is no list.
+                tls.another("certificates", Value::text(path, at));
             }
         }
         "crt-list" => {
@@ -136,16 +137,6 @@ pub(super) fn suites(option: &Word, list: &Word, says: &mut Says) -> Option<(&'s
     }
     let known = known.into_iter().map(|name| Value::text(name, list.span));
     Some((key, Value::list(known.collect(), list.span)))
-}
-
-/// A file with certificate and key, or a folder of such.
-fn certificate(tls: &mut Map, file: Value) {
-    let path = file.as_text().unwrap_or_default();
-    if path.ends_with('/') || std::path::Path::new(path).is_dir() {
-        return tls.set("certificates", file);
-    }
-    // Each has both, the certificate and its key; one alone is no list.
-    tls.another("certificates", file);
 }
 
 /// A list of certificates, with where what it names is.
