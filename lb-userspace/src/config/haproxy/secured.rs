@@ -163,6 +163,7 @@ fn list(file: Value, says: &Says) -> Value {
 
 /// What a bind's options amount to together.
 pub(super) fn finish(tls: &mut Map, says: &mut Says) {
+    says.bases.bound_tls(tls);
     if tls.get("ticket_keys").is_some() && tls.get("tickets").is_some() {
         tls.remove("ticket_keys");
     }
