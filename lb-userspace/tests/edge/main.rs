@@ -7,6 +7,7 @@
 )]
 
 mod admin_sockets;
+mod beside;
 mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
