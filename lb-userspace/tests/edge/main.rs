@@ -7,6 +7,7 @@
 )]
 
 mod admin_sockets;
+mod agents;
 mod beside;
 mod browser;
 #[path = "../../src/tls/fixtures.rs"]
