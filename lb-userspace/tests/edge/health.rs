@@ -72,7 +72,10 @@ backends:
     says("1\n");
     assert_eq!(
         health(&folder, &["app"]),
-        (false, "lb: backend app has no server up".into())
+        (
+            false,
+            "lb: backend app has no server up: s1 is MAINT; s2 is MAINT".into()
+        )
     );
     assert!(health(&folder, &[]).0, "nobody has asked for a backend");
     assert!(lb(&folder, &["server", "ready", "app/s2"]).status.success());
