@@ -225,7 +225,7 @@ pub(super) fn source(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Sourc
         };
         let which = of.take("occurrence").and_then(|e| {
             let read = |text: &str| match text.parse::<i32>() {
-                Ok(which) if which != 0 && which.abs() <= 100 => Ok(which),
+                Ok(which) if which != 0 && (-100..=100).contains(&which) => Ok(which),
                 _ => Err(Problem::new(
                     format!("`{text}` is no occurrence"),
                     "write 1 for the first, -1 for the last",

@@ -196,7 +196,12 @@ impl Way {
                 Unready::Broken(error) => error.into(),
                 Unready::Tls(error) => {
                     let (backend, name) = (&server.backend, &server.name);
-                    tracing::debug!("server {backend}/{name}: no TLS connection: {error}");
+                    match server.tls.as_ref().is_some_and(|tls| tls.tells()) {
+                        true => tracing::warn!(
+                            "server {backend}/{name} cannot be reached over TLS: {error}"
+                        ),
+                        false => tracing::debug!("server {backend}/{name}: no TLS: {error}"),
+                    }
                     ConnectError::Refused(error)
                 }
             })

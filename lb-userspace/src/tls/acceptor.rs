@@ -355,7 +355,7 @@ impl Acceptor {
             }
             TicketKeys::File(path) => {
                 let text = reader.read(path)?;
-                let given = Given::read(&String::from_utf8_lossy(&text));
+                let given = Given::read(&String::from_utf8_lossy(&text), &trust);
                 config.ticketer = Arc::new(given.map_err(|why| TlsError::TicketKeys {
                     path: path.clone(),
                     why,
@@ -479,13 +479,15 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
     Certificate::load(&files, &Issuers::default(), &mut reader).map(drop)
 }
 
-/// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.
+/// Whose certificates of clients are taken. `trust` gets what says so: a ticket holds no longer than that does.
 fn clients(
     options: &BindOptions,
     reader: &mut Reader<'_>,
     provider: &Arc<CryptoProvider>,
     trust: &mut Vec<u8>,
 ) -> Result<Arc<Clients>, TlsError> {
+    // Who was let in without a certificate, or with a bad one, has a ticket as well.
+    trust.extend(format!("{:?} {:?}\n", options.client_auth, options.ignored).bytes());
     let mut told = RootCertStore::empty();
     let mut all = RootCertStore::empty();
     let mut pinned = Vec::new();

@@ -1,6 +1,14 @@
 //! TLS towards servers.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
 
 use rustls::{
     ClientConfig, Error as LibraryError, RootCertStore,
@@ -27,6 +35,8 @@ use super::{
 pub struct Connector {
     options: ServerOptions,
     live: Live<ClientConfig>,
+    /// When it was last told that a handshake had failed, in minutes since 1970.
+    told: AtomicU64,
 }
 
 impl Connector {
@@ -35,7 +45,15 @@ impl Connector {
         Self {
             options,
             live: Live::new(),
+            told: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it is to be told that a handshake has failed: once in a minute, for each request that fails would have it told.
+    pub fn tells(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs() / 60);
+        self.told.swap(now, Relaxed) != now
     }
 
     /// What the file says of it.

@@ -7,6 +7,8 @@
 )]
 
 mod admin_sockets;
+mod agents;
+mod beside;
 mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

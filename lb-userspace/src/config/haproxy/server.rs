@@ -90,7 +90,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
     let addresses = addresses(word, says);
     let mut options = Map::default();
     let mut tls = Map::default();
-    let mut ssl = None;
+    let (mut ssl, mut v6only) = (None, None);
     let mut words = Options {
         words: &line.words[2..],
         at: 0,
@@ -131,11 +131,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
             }
-            // Of an address of IPv4 it says nothing.
-            "v6only" if addresses.iter().any(|address| address.starts_with('[')) => {
-                options.set("v6only", Value::plain("true", span));
-            }
-            "v6only" => {}
+            "v6only" => v6only = Some(span),
             "severity-output" | "expose-fd" => {
                 let _ = words.argument(option, says);
                 let message = format!(
@@ -158,10 +154,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             }
         }
     }
-    secured::finish(&mut tls, says);
     match ssl {
         Some(span) => {
-            says.bases.bound_tls(&mut tls);
+            secured::finish(&mut tls, says);
             options.set_at("tls", span, Value::map(tls, span));
         }
         None if !tls.is_empty() => says.warn(
@@ -180,6 +175,10 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 }
             }
             address = format!("unix:{}{path}", says.bases.unix_prefix);
+        }
+        // Of an address of IPv4 it says nothing.
+        if let Some(span) = v6only.filter(|_| address.starts_with('[')) {
+            options.set("v6only", Value::plain("true", span));
         }
         let address = Value::text(address, word.span);
         if options.is_empty() {
