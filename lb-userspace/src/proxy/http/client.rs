@@ -6,7 +6,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -97,7 +97,8 @@ pub(super) struct Whose {
     pub(super) destination: Peer,
     /// Whether a PROXY header came first.
     pub(super) introduced: bool,
-    /// Its socket, where rules ask what the kernel knows of it.
+    /// Its socket, where rules ask what the kernel knows of it or change its options. It is open as long as they may: a
+    /// stream's exchange may go on after the connection that it came by.
     pub(super) socket: Option<Rc<OwnedFd>>,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
@@ -112,8 +113,6 @@ pub(super) struct Whose {
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
-    /// The connection's descriptor, for rules that change its options: it is open as long as requests are served.
-    descriptor: RawFd,
 }
 
 impl Deref for Client {
@@ -159,7 +158,6 @@ impl Client {
             idle_from: Cell::new(began),
             session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
-            descriptor: accepted.stream.tcp().as_raw_fd(),
         };
         Self::begun(Rc::new(whose), now, false)
     }

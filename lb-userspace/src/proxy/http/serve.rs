@@ -88,7 +88,8 @@ pub(in crate::proxy) async fn serve(
         match ended {
             None => {}
             Some(End::Superseded) => {
-                client = client.renewed(|peer| destination(told, peer, &stream), &mut place);
+                let to = |peer| destination(told, peer, &stream);
+                client = client.renewed(to, stream.tcp(), &mut place);
                 continue;
             }
             Some(end) => {
@@ -103,7 +104,8 @@ pub(in crate::proxy) async fn serve(
                 parked = read.is_empty();
             }
             Next::Superseded(idle, rest) => {
-                client = client.renewed(|peer| destination(told, peer, &idle), &mut place);
+                let to = |peer| destination(told, peer, &idle);
+                client = client.renewed(to, idle.tcp(), &mut place);
                 (stream, read) = (idle, rest);
                 // At this very moment TLS may hold what its socket will never tell of.
                 parked = read.is_empty() && !stream.is_tls();

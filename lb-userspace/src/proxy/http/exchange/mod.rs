@@ -100,38 +100,12 @@ pub(super) async fn serve(
     };
     // What is logged of an answer of ours is what it stands for, whatever the page's own status is.
     let mut meant = None;
-    let outcome = match forward_to_backend(&client, head, body, &asked).await {
-        Err(Failure::Status(status)) => Err(Failure::Answer(Box::new(client.answer(status)))),
-        outcome => outcome,
-    };
-    let mut response = match outcome {
+    let mut response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Answer(answer)) if answer.silent => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.status = Some(answer.meant.unwrap_or(answer.status).as_u16());
-            return Err(Closed);
-        }
-        Err(Failure::Answer(answer)) => {
+        Err(failure) => {
+            let answer = ours(&client, failure)?;
             meant = answer.meant;
-            answered(&client, *answer, &asked)
-        }
-        // It has become an answer.
-        Err(Failure::Status(_)) => return Err(Closed),
-        Err(Failure::Refuse(refusal)) => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.terminate(Cause::Proxy, Phase::Request);
-            exchange.refuse(refusal.as_u16());
-            client.refusal.set(Some(refusal));
-            return Err(Closed);
-        }
-        Err(Failure::Close(refusal)) => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.status = refusal.map(|status| status.as_u16()).or(exchange.status);
-            client.refusal.set(refusal);
-            return Err(Closed);
+            answered(&client, answer, &asked)
         }
     };
     if client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -144,6 +118,36 @@ pub(super) async fn serve(
     drop(exchange);
     client.answering();
     Ok(response)
+}
+
+/// The answer of ours that a request without a server's gets, unless the connection ends instead.
+fn ours(client: &Client, failure: Failure) -> Result<Answer, Closed> {
+    let answer = match failure {
+        Failure::Status(status) => client.answer(status),
+        Failure::Answer(answer) => *answer,
+        Failure::Refuse(refusal) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.refuse(refusal.as_u16());
+            client.refusal.set(Some(refusal));
+            return Err(Closed);
+        }
+        Failure::Close(refusal) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.status = refusal.map(|status| status.as_u16()).or(exchange.status);
+            client.refusal.set(refusal);
+            return Err(Closed);
+        }
+    };
+    if answer.silent {
+        let mut exchange = client.exchange();
+        exchange.release();
+        exchange.status = Some(answer.meant.unwrap_or(answer.status).as_u16());
+        return Err(Closed);
+    }
+    Ok(answer)
 }
 
 /// An answer of ours as a response.
