@@ -362,6 +362,7 @@ impl Out {
         let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
         proxy.tell_endless(says);
         proxy.tell_late(says);
+        proxy.tell_hasty(says);
         if asks_for_stats
             && proxy.kind.has_front()
             && proxy.servers.is_empty()

@@ -332,6 +332,14 @@ async fn answer(
     rules::after(client, &mut head);
     let declared = forward::restated(&mut head, status, length.declared);
     client.exchange().stage = Phase::Data;
+    let closes = client
+        .rules
+        .borrow()
+        .as_ref()
+        .is_some_and(|rules| rules.closes_server());
+    if closes {
+        lease.use_up();
+    }
 
     if lease.is_free(&incoming) {
         // All of it is here already: the server need not wait for the client to take it.
@@ -344,8 +352,9 @@ async fn answer(
         return Ok(Response::from_parts(head, body));
     }
     client.wait_for(Wait::Body(patience::of_server(client, target)));
-    Ok(Response::from_parts(
-        head,
-        ResponseBody::server(client, incoming, Some(lease)),
-    ))
+    let mut body = ResponseBody::server(client, incoming, Some(lease));
+    if closes {
+        body.cut();
+    }
+    Ok(Response::from_parts(head, body))
 }
