@@ -3,6 +3,7 @@
 
 pub mod dial;
 pub mod header;
+pub mod heard;
 pub mod sockopt;
 pub mod stream;
 pub mod told;

@@ -92,7 +92,7 @@ impl Client {
                 true => destination(self.peer),
                 false => self.peer,
             },
-            introduced: self.introduced,
+            introduced: self.introduced.clone(),
             socket: self.socket.clone(),
             tls: self.tls.clone(),
             identity,
