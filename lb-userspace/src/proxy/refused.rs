@@ -186,7 +186,7 @@ fn samples(
         descriptor: None,
         frontend,
         socket: None,
-        introduced: false,
+        introduced: None,
         tls: None,
         backend: None,
         name: None,

@@ -160,7 +160,7 @@ impl Connector {
                 let chains = chains
                     .build()
                     .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Servers::new(chains, pinned))
+                Arc::new(Servers::new(chains, pinned, options.any_name))
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)

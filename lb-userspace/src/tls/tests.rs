@@ -219,9 +219,25 @@ fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
     let blind = ServerOptions {
         verify: false,
         ca: None,
-        ..server(stranger, "other.example")
+        ..server(stranger.clone(), "other.example")
     };
     shake(&acceptor, blind).unwrap();
+    // Of whatever name: somebody else's is still refused, and so is one that has expired.
+    let any = |ca: PathBuf| ServerOptions {
+        any_name: true,
+        ..server(ca, "other.example")
+    };
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let named = server(trusted.clone(), "other.example");
+    let error = shake(&acceptor, named).unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+    shake(&acceptor, any(trusted.clone())).unwrap();
+    let error = shake(&acceptor, any(stranger)).unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let old = scratch.write("old.pem", ca.expired(&["a.example"]).both());
+    let acceptor = loaded(options(Certificates::Path(old)));
+    let error = shake(&acceptor, any(trusted)).unwrap_err();
+    assert!(error.contains("expired"), "{error}");
 }
 
 #[test]

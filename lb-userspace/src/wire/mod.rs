@@ -3,6 +3,7 @@
 
 pub mod dial;
 pub mod header;
+pub mod heard;
 pub mod socket;
 pub mod sockopt;
 pub mod stream;

@@ -27,6 +27,7 @@ mod exchange;
 mod families;
 mod forwarded;
 mod h2;
+mod halves;
 mod health;
 mod idle;
 mod invalid;

@@ -183,6 +183,23 @@ pub(super) fn finish(tls: &mut Map, says: &mut Says) {
     }
 }
 
+/// By which name a server is verified: HAProxy's is that which it is asked for, else that of `verifyhost`, else none.
+pub(super) fn name_server(tls: &mut Map, host: Option<&Value>, span: Span, says: &mut Says) {
+    let verify = tls.get("verify").and_then(Value::as_text);
+    if verify == Some("none") {
+        return;
+    }
+    match (tls.get("sni"), host) {
+        (None, None) => tls.set("verify", Value::plain("chain", span)),
+        (None, Some(host)) => tls.set("sni", host.clone()),
+        (Some(sni), Some(host)) if !sni.is_same(host) => says.warn(
+            host.span,
+            "`verifyhost` has no effect beside `sni`, as in HAProxy",
+        ),
+        _ => {}
+    }
+}
+
 /// What a server's options amount to together.
 pub(super) fn finish_server(tls: &mut Map, says: &mut Says) {
     says.bases.served_tls(tls);

@@ -213,6 +213,8 @@ pub(super) struct Server {
     pub(super) agent_keys: Map,
     /// Keys of `tls:`, which count once `ssl` stands there, before them or behind.
     pub(super) tls: Map,
+    /// `verifyhost`
+    verify_host: Option<Value>,
     ssl: Option<Span>,
 }
 
@@ -238,10 +240,15 @@ impl Server {
             server.keys.remove("resolve");
             server.keys.remove("init_addr");
         }
-        if let Some(span) = server.ssl {
+        if server.ssl.is_some() || !server.tls.is_empty() {
+            let span = server.ssl.unwrap_or(line.span());
             if says.bases.trusts_servers && server.tls.get("verify").is_none() {
                 server.tls.set("verify", Value::plain("none", span));
             }
+            let host = server.verify_host.as_ref();
+            secured::name_server(&mut server.tls, host, span, says);
+        }
+        if let Some(span) = server.ssl {
             secured::finish_server(&mut server.tls, says);
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
@@ -420,7 +427,10 @@ impl Server {
                             pair.set("key", Value::text(path, value.span));
                             self.tls.set("client_cert", Value::map(pair, value.span));
                         }
-                        _ => self.named_by(Value::text(value.text.as_str(), value.span), says),
+                        _ => {
+                            let name = Value::text(value.text.as_str(), value.span);
+                            self.verify_host = Some(name);
+                        }
                     }
                 }
                 "sni" => {
@@ -432,7 +442,7 @@ impl Server {
                         .strip_prefix("str(")
                         .and_then(|rest| rest.strip_suffix(')'));
                     match (name, value.text.as_str()) {
-                        (Some(name), _) => self.named_by(Value::text(name, value.span), says),
+                        (Some(name), _) => self.tls.set("sni", Value::text(name, value.span)),
                         (
                             None,
                             "hdr(host)"
@@ -442,11 +452,11 @@ impl Server {
                             | "req.hdr(host),host_only"
                             | "req.ssl_sni",
                         ) => {
-                            self.named_by(Value::text("%[host]", value.span), says);
+                            self.tls.set("sni", Value::text("%[host]", value.span));
                         }
                         (None, expression) => {
                             let name = format!("%[{expression}]");
-                            self.named_by(Value::text(name, value.span), says);
+                            self.tls.set("sni", Value::text(name, value.span));
                         }
                     }
                 }
@@ -539,15 +549,5 @@ impl Server {
                 }
             }
         }
-    }
-
-    /// The name that the server is asked for and verified by: HAProxy may have two.
-    fn named_by(&mut self, name: Value, says: &mut Says) {
-        let before = self.tls.get("sni").filter(|before| !before.is_same(&name));
-        let is_own = |before: &Value| before.span.start.line == name.span.start.line;
-        if before.is_some_and(is_own) {
-            says.unsupported(name.span, "server … sni and verifyhost of different names");
-        }
-        self.tls.set("sni", name);
     }
 }

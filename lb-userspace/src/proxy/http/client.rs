@@ -26,6 +26,7 @@ use crate::{
     rules::SessionVars,
     tls::Session,
     topology::{Frontend, Peer},
+    wire::heard::Heard,
 };
 
 mod connections;
@@ -95,8 +96,8 @@ pub(super) struct Whose {
     pub(super) peer: Peer,
     /// Where it connected to, for whoever wants to be told.
     pub(super) destination: Peer,
-    /// Whether a PROXY header came first.
-    pub(super) introduced: bool,
+    /// What a PROXY header that came first told, if one came.
+    pub(super) introduced: Option<Rc<Heard>>,
     /// Its socket, where rules ask what the kernel knows of it or change its options. It is open as long as they may: a
     /// stream's exchange may go on after the connection that it came by.
     pub(super) socket: Option<Rc<OwnedFd>>,
@@ -149,7 +150,7 @@ impl Client {
             worker,
             peer,
             destination,
-            introduced: accepted.introduced,
+            introduced: accepted.introduced.clone(),
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),

@@ -47,7 +47,9 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
-pub(in crate::proxy) use exchange::facts::{fact, itself, millis, name_part, named, tcp, tls_fact};
+pub(in crate::proxy) use exchange::facts::{
+    fact, heard, itself, millis, name_part, named, tcp, tls_fact,
+};
 pub(in crate::proxy) use h2::serve as serve_http_2;
 pub use local::Local;
 pub use plan::Plan;

@@ -444,6 +444,7 @@ async fn carry(
         false => client.destination().inet(),
     };
     let tls = client.tls.as_deref();
+    let introduced = client.introduced.as_deref();
     let judge = |seen: Seen<'_>| {
         let world = Around {
             fault: None,
@@ -453,7 +454,7 @@ async fn carry(
             descriptor: Some(socket),
             frontend: &frontend,
             socket: None,
-            introduced: false,
+            introduced,
             tls,
             backend: Some(backend),
             name: None,

@@ -22,6 +22,8 @@ pub enum Link {
     Stopping,
     /// `fc_rcvd_proxy`: whether a PROXY header has come before it.
     ReceivedProxy,
+    /// `fc_pp_authority`, `fc_pp_unique_id`: what that told.
+    Told(Told),
     /// `fc_rtt` and the like: what the kernel knows of the client's connection.
     Tcp(TcpPart),
     /// `bc_dst`, `bc_dst_port`: the server's end.
@@ -82,6 +84,15 @@ pub enum Asked {
     UsableServers,
     /// `srv_queue`: requests that wait for a server, `backend/server` or one of this backend's.
     ServerQueue,
+}
+
+/// What a PROXY header of version 2 may tell of a client besides its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The name that it asked for.
+    Authority,
+    /// What its connection is called.
+    UniqueId,
 }
 
 /// A number of TCP_INFO.
@@ -156,6 +167,8 @@ impl Link {
             "thread" => Self::Thread,
             "stopping" => Self::Stopping,
             "fc_rcvd_proxy" => Self::ReceivedProxy,
+            "fc_pp_authority" => Self::Told(Told::Authority),
+            "fc_pp_unique_id" => Self::Told(Told::UniqueId),
             "bc_dst" => Self::Server { port: false },
             "bc_dst_port" => Self::Server { port: true },
             "bc_src" => Self::Local { port: false },
@@ -196,7 +209,7 @@ impl Link {
             Self::Server { port: false }
             | Self::Local { port: false }
             | Self::Itself { port: false, .. } => Kind::Ip,
-            Self::DefaultBackend => Kind::Str,
+            Self::DefaultBackend | Self::Told(_) => Kind::Str,
             _ => Kind::Int,
         }
     }

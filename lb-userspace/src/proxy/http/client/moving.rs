@@ -98,7 +98,7 @@ impl Client {
                 true => destination(self.peer),
                 false => self.peer,
             },
-            introduced: self.introduced,
+            introduced: self.introduced.clone(),
             // It may be these rules that are the first to ask.
             socket: match (&self.socket, worker.shared.config.links.socket) {
                 (None, true) => sockopt::duplicate(socket).ok().map(Rc::new),
