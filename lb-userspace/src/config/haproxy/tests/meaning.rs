@@ -366,6 +366,10 @@ fn what_would_be_lost_is_told() {
             "warning: a `?` of `set-path` is one of the path's and encoded: `set-pathq` and `set-query` change the query",
         ),
         (
+            " dynamic-cookie-key a",
+            "warning: `dynamic-cookie-key` has no effect without `cookie … dynamic`, as in HAProxy",
+        ),
+        (
             " tcp-response content reject if { status 404 }",
             "warning: without `tcp-response inspect-delay` HAProxy asks `tcp-response content` rules before there is an answer; lb asks them once its head is there",
         ),
