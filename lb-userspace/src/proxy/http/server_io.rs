@@ -39,6 +39,8 @@ pub(super) struct Meter {
     /// The present request may be sent again, and nothing of the response has come.
     repeatable: Cell<bool>,
     repeated: Cell<bool>,
+    /// The server has refused what was written.
+    refused: Cell<bool>,
     /// Nothing of the final answer has come.
     awaited: Cell<bool>,
     heads: RefCell<Heads>,
@@ -92,6 +94,11 @@ impl Meter {
     /// Bytes received and sent since it was asked last.
     pub(super) fn take(&self) -> (u64, u64) {
         (self.received.take(), self.sent.take())
+    }
+
+    /// Whether the server has refused what was written.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.get()
     }
 
     /// Whether a request was sent again since it was asked last.
@@ -183,7 +190,13 @@ impl ServerIo {
                 self.repeat();
                 return Poll::Ready(Ok(all));
             }
-            other => return other,
+            // It may have answered before, and closed since it does not want the rest. What has come of that is read, and
+            // after it this error or the end.
+            Poll::Ready(Err(_)) => {
+                self.meter.refused.set(true);
+                return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+            }
+            Poll::Pending => return Poll::Pending,
         };
         self.meter.sent.set(self.meter.sent.get() + n as u64);
         if self.meter.repeatable.get() {
@@ -243,6 +256,9 @@ impl Write for ServerIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_repeat(cx))?;
+        if this.meter.is_refused() {
+            return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+        }
         let result = poll_write_all(&mut this.stream, cx, buffers);
         this.written(buffers, result)
     }
@@ -252,6 +268,9 @@ impl Write for ServerIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.meter.is_refused() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -539,7 +539,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             client.exchange().terminate(Cause::Proxy, Phase::Data);
             Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
-        Upload::Done | Upload::Waiting | Upload::Sending => {
+        Upload::Done | Upload::Waiting | Upload::Sending | Upload::Unwanted => {
             let cause = if malformed {
                 Cause::Proxy
             } else {
