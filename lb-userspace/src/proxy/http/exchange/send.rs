@@ -21,7 +21,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
-            h2::{self, Chosen, NotAsked},
+            h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
             kept::Kept,
             plan::Target,
@@ -207,6 +207,7 @@ impl Copy {
         let wanted = match sent {
             Sent::Answered(response, _) => retry_on.has_status(response.status().as_u16()),
             Sent::Failed(Trouble::Hyper(error)) if error.error().is_parse() => retry_on.junk,
+            Sent::Failed(Trouble::Malformed) => retry_on.junk,
             Sent::Failed(Trouble::Hyper(_) | Trouble::Reset) => retry_on.empty,
             Sent::Failed(Trouble::Expired(Expired::Server)) => retry_on.timeout,
             Sent::Failed(_) | Sent::Not(_) => false,
@@ -379,9 +380,10 @@ async fn send(
                         client.interim_came(interim, understands);
                         lease.drive(cx);
                     }
-                    ask.poll(client, cx).map_err(|unseen| match unseen {
-                        Some(request) => Trouble::Unsent(Box::new(request)),
-                        None => Trouble::Reset,
+                    ask.poll(client, cx).map_err(|why| match why {
+                        Unanswered::Unseen(request) => Trouble::Unsent(request),
+                        Unanswered::Reset => Trouble::Reset,
+                        Unanswered::Malformed => Trouble::Malformed,
                     })
                 })
                 .await
@@ -444,6 +446,7 @@ fn failed(client: &Client, trouble: Trouble) -> Failure {
             client.exchange().terminate(Cause::Server, Phase::Headers);
             Failure::Status(StatusCode::BAD_GATEWAY)
         }
+        Trouble::Malformed => broken_off(client, true),
         // Of the others, this one has been dealt with.
         Trouble::Unsent(_) | Trouble::Reset => broken_off(client, false),
     }
@@ -490,6 +493,8 @@ enum Trouble {
     Unswitchable,
     /// The server, or its connection, ended the stream.
     Reset,
+    /// What has come in the stream is no answer.
+    Malformed,
     Expired(Expired),
     /// The server went down, and its sessions end with it.
     ShutDown,
