@@ -306,6 +306,22 @@ pub(super) fn interim(head: &mut response::Parts) {
     }
 }
 
+/// Makes the fields after a body ones that may go with it.
+pub fn trailers(fields: &mut HeaderMap) {
+    for name in [
+        HOST,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        CONNECTION,
+        UPGRADE,
+        TE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ] {
+        fields.remove(name);
+    }
+}
+
 /// What became of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{ahead::Ahead, h1, h2::Received, kept::Replay};
+use super::{ahead::Ahead, forward, h1, h2::Received, kept::Replay};
 
 /// A body as it comes in.
 pub(super) enum Inbound {
@@ -69,6 +69,15 @@ impl std::error::Error for Fault {
     }
 }
 
+/// What follows a body has no fields of a connection's or of the body's form, as in HAProxy: they would come too late, and
+/// HTTP/2 has none of them.
+fn cleaned(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        forward::trailers(trailers);
+    }
+    frame
+}
+
 impl Inbound {
     pub(super) fn poll_frame(
         &mut self,
@@ -77,13 +86,13 @@ impl Inbound {
         match self {
             Self::Http1(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http1))),
-            Self::Server(body) => body
-                .poll_frame()
-                .map(|frame| frame.map(|frame| frame.map_err(|h1::BrokenOff| Fault::Server))),
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http1))),
+            Self::Server(body) => body.poll_frame().map(|frame| {
+                frame.map(|frame| frame.map(cleaned).map_err(|h1::BrokenOff| Fault::Server))
+            }),
             Self::Http2(received) => received
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2))),
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http2))),
             Self::Kept(replay) => Poll::Ready(replay.next().map(Ok)),
             Self::Ahead(ahead) => ahead.next(cx),
             Self::None => Poll::Ready(None),

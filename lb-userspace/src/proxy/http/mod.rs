@@ -57,6 +57,8 @@ pub(in crate::proxy) use serve::{serve, vanish};
 pub(in crate::proxy) use upstream::Place;
 
 #[cfg(test)]
+mod h2_answers_tests;
+#[cfg(test)]
 mod h2_raw_tests;
 #[cfg(test)]
 mod h2_tests;

@@ -5,7 +5,7 @@ use std::{
     os::fd::AsRawFd,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     body::{Inbound, ResponseBody},
-    client::{Client, Phase},
+    client::{Client, Leave, Phase},
     exchange, h2, invalid,
     io::ClientIo,
     park,
@@ -34,6 +34,8 @@ use crate::{
 const MAX_TARGET: usize = 8 * 1024;
 /// How long a client that was refused may take to read the answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long one may go on with a request that has been answered and that nobody reads.
+const HEARD: Duration = Duration::from_secs(30);
 
 /// Why a connection is not served any longer.
 pub(super) enum End {
@@ -154,6 +156,7 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
         }
     });
     let mut connection = client.worker.http.server.serve_connection(io, service);
+    let _rest = Leave(client);
     let end = drive(client, &mut connection, stays).await;
     let parts = connection.into_parts();
     let stream = parts.io.stream;
@@ -190,8 +193,11 @@ async fn close(client: &Client, stream: Stream, end: End, unread: &[u8]) {
         settle(client, end, unread);
         return vanish(stream);
     }
+    let hears = matches!(end, End::Closed) && client.is_sending();
     match settle(client, end, unread) {
         Some(refusal) => refuse(stream, &client.answer(refusal).message()).await,
+        // It has its answer, and is still at its request.
+        None if hears => hear_out(stream).await,
         None => say_goodbye(stream).await,
     }
 }
@@ -247,6 +253,10 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => {}
             }
+            if client.is_carrying_on() && client.poll_rest(cx).is_ready() {
+                // What hyper does next depends on it.
+                continue;
+            }
             // A newcomer has said something, or is none any more.
             if !stopping && client.is_leaving() {
                 stopping = true;
@@ -279,6 +289,7 @@ where
             // take what there is.
             match client.phase() {
                 Phase::Serving | Phase::Answering if !expired => expired = true,
+                Phase::Flushing if client.is_carrying_on() && !expired => expired = true,
                 _ => return Poll::Ready(End::TimedOut),
             }
         }
@@ -341,9 +352,15 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
             End::TimedOut => Cause::ClientTimeout,
             End::Idle | End::Superseded | End::Closed | End::Failed(_) => Cause::Client,
         };
-        if client.phase() != Phase::Flushing || !matches!(end, End::Closed) {
+        let carries_on = client.is_carrying_on();
+        if carries_on {
+            // What has ended hyper may have come with the body, which says more of it.
+            let _ = client.poll_rest(&mut Context::from_waker(Waker::noop()));
+        }
+        if client.phase() != Phase::Flushing || !matches!(end, End::Closed) || carries_on {
             client.exchange().terminate_here(cause);
         }
+        client.leave_rest();
         client.end_exchange();
         return None;
     }
@@ -437,4 +454,16 @@ async fn refuse(mut stream: Stream, message: &[u8]) {
         Ok::<_, std::io::Error>(())
     })
     .await;
+}
+
+/// Closes once the client has stopped sending, so that it can read what it was answered: many look at that only then, and
+/// to close with unread bytes would reset the connection and take the answer with it.
+async fn hear_out(mut stream: Stream) {
+    let hearing = async {
+        stream.shutdown().await?;
+        let mut unread = vec![0; 16 * 1024];
+        while tokio::time::timeout(LINGER, stream.read(&mut unread)).await?? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = tokio::time::timeout(HEARD, hearing).await;
 }

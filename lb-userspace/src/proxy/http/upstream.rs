@@ -17,7 +17,7 @@ use http_body::Body;
 
 use super::{
     body::{Inbound, RequestBody},
-    client::Client,
+    client::{Client, Upload},
     h1, h2,
     server_io::{Meter, ServerIo},
     tunnel::Far,
@@ -236,13 +236,43 @@ impl Lease {
         }
     }
 
-    /// The response is complete: keeps the connection for the next request if it can carry one.
-    pub(super) fn give_back(self, client: &Client) {
+    /// The response is complete: keeps the connection for the next request if it can carry one. It comes back if the
+    /// server is still to get the rest of the request.
+    pub(super) fn give_back(mut self, client: &Client) -> Option<Self> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        let goes_on = match self.send_on(&mut unwoken) {
+            Sending::More => true,
+            // Whoever looks next finds that out.
+            Sending::Ended { failed } => failed && client.upload() != Upload::Done,
+            Sending::Done => false,
+        };
+        if goes_on && client.upload() != Upload::Unwanted && !client.is_held() {
+            return Some(self);
+        }
+        self.put_by(client);
+        None
+    }
+
+    /// Sends the rest of a request whose answer is complete.
+    pub(super) fn send_on(&mut self, cx: &mut Context<'_>) -> Sending {
+        self.drive(cx);
+        match &self.wire {
+            Wire::Http1(upstream) => match upstream.connection.end() {
+                Some(failed) => Sending::Ended { failed },
+                None if upstream.connection.is_idle() => Sending::Done,
+                None => Sending::More,
+            },
+            Wire::Http2(lease) if !lease.is_sent() => Sending::More,
+            Wire::Http2(_) => Sending::Done,
+        }
+    }
+
+    /// Both are complete, or the server is to get no more: keeps the connection if it can carry another request.
+    pub(super) fn put_by(self, client: &Client) {
         let Wire::Http1(mut upstream) = self.wire else {
             return;
         };
         client.exchange().count_server_bytes(upstream.meter.take());
-        // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
         if !upstream.used_up && upstream.is_usable() {
             client
                 .worker
@@ -251,6 +281,16 @@ impl Lease {
                 .put(&client.worker, self.place, upstream, client.now());
         }
     }
+}
+
+/// How far the rest of a request has come whose answer is complete.
+pub(super) enum Sending {
+    /// The server is still to get some of it.
+    More,
+    /// The server has all of it.
+    Done,
+    /// The connection has ended: the server says no more, or it has `failed` in the middle of the request.
+    Ended { failed: bool },
 }
 
 /// The idle connections of one worker.

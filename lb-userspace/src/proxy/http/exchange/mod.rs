@@ -20,7 +20,7 @@ mod stick;
 mod tally;
 mod waiting;
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
@@ -28,7 +28,7 @@ use send::Answered;
 
 use super::{
     answer::Answer,
-    body::{Inbound, RequestBody, ResponseBody},
+    body::{self, Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
     forward, forwarded, invalid,
@@ -85,6 +85,10 @@ pub(super) async fn serve(
     head: request::Parts,
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
+    if client.is_carrying_on() {
+        // The request before is not all with its server yet.
+        poll_fn(|cx| client.poll_rest(cx)).await;
+    }
     client.begin();
     tally::count_request(&client);
     let frontend = &client.frontend().counters.http;
@@ -309,6 +313,7 @@ async fn answer(
     if client.is_held() && !head.status.is_success() {
         // The client will not send the body now, so that the next request's beginning could not be told.
         client.hold_until(None);
+        client.set_upload(Upload::Unwanted);
         forward::say_whether_kept(&mut head.headers, false);
     }
     let status = head.status;
@@ -341,17 +346,16 @@ async fn answer(
         lease.use_up();
     }
 
-    if lease.is_free(&incoming) {
+    client.wait_for(Wait::Body(patience::of_server(client, target)));
+    if lease.is_free(&incoming) || incoming.is_end_stream() {
         // All of it is here already: the server need not wait for the client to take it.
-        lease.give_back(client);
-        client.exchange().release();
+        body::complete(Some(lease), client);
         let body = match declared {
             Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
             _ => ResponseBody::server(client, incoming, None),
         };
         return Ok(Response::from_parts(head, body));
     }
-    client.wait_for(Wait::Body(patience::of_server(client, target)));
     let mut body = ResponseBody::server(client, incoming, Some(lease));
     if closes {
         body.cut();

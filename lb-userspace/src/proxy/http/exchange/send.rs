@@ -21,7 +21,7 @@ use crate::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
             h1,
-            h2::{self, Chosen, NotAsked},
+            h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
             kept::Kept,
             plan::Target,
@@ -383,9 +383,10 @@ async fn send(
                         client.interim_came(interim, understands);
                         lease.drive(cx);
                     }
-                    ask.poll(client, cx).map_err(|unseen| match unseen {
-                        Some(request) => Trouble::Unsent(Box::new(request)),
-                        None => Trouble::Reset,
+                    ask.poll(client, cx).map_err(|why| match why {
+                        Unanswered::Unseen(request) => Trouble::Unsent(request),
+                        Unanswered::Reset => Trouble::Reset,
+                        Unanswered::Malformed => Trouble::Malformed,
                     })
                 })
                 .await
@@ -409,7 +410,7 @@ async fn send(
             Sent::Answered(response, lease)
         }
         Err(Trouble::Malformed) => {
-            if client.upload() != Upload::Malformed {
+            if client.upload() != Upload::Malformed && !lease.is_http2() {
                 note_invalid(client, target, lease.into_unread().into());
             }
             Sent::Failed(Trouble::Malformed)
@@ -552,7 +553,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             client.exchange().terminate(Cause::Proxy, Phase::Data);
             Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
-        Upload::Done | Upload::Waiting | Upload::Sending => {
+        Upload::Done | Upload::Waiting | Upload::Sending | Upload::Unwanted => {
             let cause = if malformed {
                 Cause::Proxy
             } else {

@@ -92,6 +92,8 @@ pub(in super::super) struct Connection {
     keeps: bool,
     /// It must not be driven any more.
     ended: bool,
+    /// It has broken off in the middle of something, or does not take what is written.
+    failed: bool,
     /// It has carried a request before.
     used: bool,
     interims: VecDeque<Response<()>>,
@@ -112,6 +114,7 @@ impl Connection {
             method: Method::GET,
             keeps: true,
             ended: false,
+            failed: false,
             used: false,
             interims: VecDeque::new(),
             answer: None,
@@ -137,6 +140,11 @@ impl Connection {
     /// Whether it may take a request.
     pub(in super::super) fn is_idle(&self) -> bool {
         !self.ended && self.next.is_none() && matches!(self.reading, Reading::Idle)
+    }
+
+    /// Whether it has failed, once it has ended.
+    pub(in super::super) fn end(&self) -> Option<bool> {
+        self.ended.then_some(self.failed)
     }
 
     /// The socket and what has been read of it, once the server has switched protocols and the request is all written.
@@ -173,14 +181,20 @@ impl Connection {
                 }
             }
         }
-        self.write(cx)?;
-        self.read(cx)?;
-        self.rest(cx);
+        if matches!(self.reading, Reading::Done) {
+            self.listen(cx);
+        }
+        if !self.ended {
+            self.write(cx)?;
+            self.read(cx)?;
+            self.rest(cx);
+        }
         Ok(())
     }
 
     fn fail(&mut self, failed: Failed) {
         self.ended = true;
+        self.failed = true;
         self.keeps = false;
         match &self.reading {
             Reading::Body(_, slot) => slot.break_off(),
@@ -212,6 +226,7 @@ impl Connection {
                     self.out.clear();
                     self.sending = None;
                     self.keeps = false;
+                    self.failed = true;
                     return Ok(());
                 }
                 Poll::Pending => return Ok(()),
@@ -338,6 +353,23 @@ impl Connection {
         };
         self.reading = reading;
         self.answer = Some(Ok(Response::from_parts(head, body)));
+    }
+
+    /// Listens to a server that has answered and is still to get the rest of the request: it says nothing more, but it may
+    /// close, and want none of it.
+    fn listen(&mut self, cx: &mut Context<'_>) {
+        while self.read.len() < BUFFER
+            && let Poll::Ready(read) = self.poll_fill(cx)
+        {
+            match read {
+                Some(1..) => {}
+                ended => {
+                    self.ended = true;
+                    self.failed = ended.is_none();
+                    return;
+                }
+            }
+        }
     }
 
     /// Both sides have said all that they had to: the connection is free for the next request, or ends.
