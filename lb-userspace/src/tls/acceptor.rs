@@ -497,7 +497,7 @@ fn clients(
     ];
     for (path, tell) in named {
         let Some(path) = path else { continue };
-        let pem = reader.read(path)?;
+        let pem = reader.authorities(path)?;
         let roots = roots(path, &pem)?;
         if tell {
             told.roots.extend(roots.roots.iter().cloned());

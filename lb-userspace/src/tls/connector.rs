@@ -3,6 +3,7 @@
 use std::{
     io,
     net::IpAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -96,6 +97,14 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
+    /// What it reads for one of its files now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &Path) -> Result<Vec<u8>, TlsError> {
+        self.live.bytes(file)
+    }
+
     /// Whether a connection depends on the name that is said for its client.
     pub fn wants_host(&self) -> bool {
         self.options.name == ServerName::OfClient
@@ -143,7 +152,7 @@ impl Connector {
             (true, ca) => {
                 let (roots, pinned) = match ca {
                     Some(path) => {
-                        let pem = reader.read(path)?;
+                        let pem = reader.authorities(path)?;
                         (roots(path, &pem)?, files::chain(path, &pem)?)
                     }
                     None => (system_roots()?, Vec::new()),

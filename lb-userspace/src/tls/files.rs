@@ -11,6 +11,7 @@ use rustls::pki_types::{
 };
 
 use super::{
+    acceptor::roots,
     error::TlsError,
     options::{CertificateFiles, Certificates},
 };
@@ -22,6 +23,9 @@ const MAX_FILE: u64 = 4 << 20;
 const BUNDLE: &[&str] = &["rsa", "dsa", "ecdsa"];
 /// What beside a certificate in a folder is no certificate itself (HAProxy's list).
 const COMPANIONS: &[&str] = &["key", "ocsp", "issuer", "sctl"];
+
+/// What in a folder of CAs is looked at (HAProxy's list).
+const AUTHORITIES: &[&str] = &["pem", "crt", "cer"];
 
 /// What an operator has handed over to stand for files.
 pub type Overrides = HashMap<PathBuf, Vec<u8>>;
@@ -48,6 +52,36 @@ impl Reader<'_> {
             return Err(unreadable(io::Error::other("it is too large")));
         }
         fs::read(path).map_err(unreadable)
+    }
+
+    /// Certificates of CAs: those of a file, or of all files in a folder that have some. What else lies there, or is broken,
+    /// is passed over, as HAProxy does.
+    pub(super) fn authorities(&mut self, path: &Path) -> Result<Vec<u8>, TlsError> {
+        if !path.is_dir() {
+            return self.read(path);
+        }
+        self.seen.push((path.to_owned(), Stamp::of(path)));
+        let unreadable = |error: io::Error| TlsError::unreadable(path, &error);
+        let found = fs::read_dir(path).map_err(unreadable)?;
+        let mut found: Vec<PathBuf> = found.filter_map(|e| Some(e.ok()?.path())).collect();
+        found.sort();
+        let is_one = |path: &PathBuf| {
+            let mut kinds = AUTHORITIES.iter();
+            let extension = path.extension();
+            extension.is_some_and(|ext| kinds.any(|kind| ext == *kind)) && path.is_file()
+        };
+        let mut all = Vec::new();
+        for file in found.into_iter().filter(is_one) {
+            let pem = self.read(&file)?;
+            if roots(&file, &pem).is_ok() {
+                all.extend(pem);
+                all.push(b'\n');
+            }
+        }
+        match all.is_empty() {
+            true => Err(TlsError::EmptyFolder(path.to_owned())),
+            false => Ok(all),
+        }
     }
 
     /// The certificates that there are to be loaded.

@@ -241,6 +241,32 @@ fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
 }
 
 #[test]
+fn authorities_may_lie_in_a_folder() {
+    let scratch = Scratch::new();
+    let (one, two) = (Authority::called("one"), Authority::called("two"));
+    let folder = scratch.path().join("trusted");
+    fs::create_dir(&folder).unwrap();
+    let certificate = |ca: &Authority, name: &str| {
+        let cert = scratch.write(name, ca.issue(&["a.example"]).both());
+        loaded(options(Certificates::Path(cert)))
+    };
+    let (of_one, of_two) = (certificate(&one, "1.pem"), certificate(&two, "2.pem"));
+    let connector = Connector::new(server(folder.clone(), "a.example"));
+    assert_eq!(connector.load(), Err(TlsError::EmptyFolder(folder.clone())));
+    scratch.write("trusted/one.pem", one.pem());
+    scratch.write("trusted/broken.crt", "no certificate");
+    scratch.write("trusted/two.txt", two.pem());
+    shake(&of_one, server(folder.clone(), "a.example")).unwrap();
+    shake(&of_two, server(folder, "a.example")).unwrap_err();
+    // One that is added is noticed.
+    connector.load().unwrap();
+    scratch.write("trusted/two.cer", two.pem());
+    shake_again(&of_two, &connector).unwrap_err();
+    connector.reload().unwrap();
+    shake_again(&of_two, &connector).unwrap();
+}
+
+#[test]
 fn a_server_is_spoken_to_in_the_versions_that_are_wanted() {
     let scratch = Scratch::new();
     let ca = Authority::new();

@@ -45,6 +45,7 @@ mod servers_file;
 mod sessions;
 mod settings;
 mod stats;
+mod swapped;
 mod terminated;
 mod tools;
 mod top;

@@ -36,6 +36,10 @@ pub(super) fn bind(option: &Word, words: &mut Options<'_>, tls: &mut Map, says: 
         "strict-sni" => tls.set("strict_sni", Value::plain("true", span)),
         "ca-file" | "ca-verify-file" | "crl-file" => {
             if let Some((file, at)) = argument(words, says) {
+                if file == "@system-ca" {
+                    says.unsupported(at, &format!("bind … {} @system-ca", option.text));
+                    return true;
+                }
                 let path = below(says.bases.authorities.as_ref(), &file);
                 let key = match option.text.as_str() {
                     "ca-file" => "client_ca",
@@ -190,7 +194,16 @@ pub(super) fn name_server(tls: &mut Map, host: Option<&Value>, span: Span, says:
         return;
     }
     match (tls.get("sni"), host) {
-        (None, None) => tls.set("verify", Value::plain("chain", span)),
+        (None, None) => {
+            if tls.get("ca").is_none() {
+                says.warn(
+                    span,
+                    "whoever has a certificate that the system trusts is taken for this server, as in HAProxy: name it by \
+                     `sni` or `verifyhost`",
+                );
+            }
+            tls.set("verify", Value::plain("chain", span));
+        }
         (None, Some(host)) => tls.set("sni", host.clone()),
         (Some(sni), Some(host)) if !sni.is_same(host) => says.warn(
             host.span,

@@ -412,6 +412,8 @@ impl Server {
                         continue;
                     };
                     match option.text.as_str() {
+                        // Whom the system trusts is who is trusted where no file is named.
+                        "ca-file" if value.text == "@system-ca" => self.tls.remove("ca"),
                         "ca-file" => {
                             let path = below(says.bases.authorities.as_ref(), &value.text);
                             self.tls.set("ca", Value::text(path, value.span));

@@ -96,7 +96,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         // Nobody else looks at what this connection remembers.
         let remembered = state.take();
         let tcp = &worker.shared.tcp;
-        let routed = tcp.route(&worker, &client, &early, &remembered).await;
+        let routed = tcp.route(&worker, &client, &mut early, &remembered).await;
         state.replace(remembered);
         routed
     };

@@ -134,6 +134,11 @@ fn servers_are_verified_by_the_name_that_haproxy_verifies_them_by() {
             "verify required ca-file c.pem sni req.hdr(x-name)",
             "{ verify: required, ca: c.pem, sni: \"%[req.hdr(x-name)]\" }",
         ),
+        (
+            "verify required ca-file @system-ca sni str(a.example)",
+            "{ verify: required, sni: a.example }",
+        ),
+        ("verify required ca-file @system-ca", "{ verify: chain }"),
         ("verify none", "{ verify: none }"),
         ("verify none verifyhost a.example", "{ verify: none }"),
         (

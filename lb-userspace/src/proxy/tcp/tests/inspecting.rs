@@ -20,6 +20,7 @@ fn harness(text: &str, maxconn: Option<u32>) -> Harness {
     frontend.inspect = written.inspect.clone();
     frontend.rules = written.rules.clone();
     frontend.connection_rules = written.connection_rules.clone();
+    frontend.timeouts = written.timeouts.clone();
     frontend.maxconn = maxconn;
     config.frontends = vec![Arc::new(frontend)];
     Harness::start(config, 1)
@@ -93,6 +94,27 @@ fn the_name_is_read_on_for_where_rules_had_decided_before() {
         assert_eq!(ask([&else_[..70], &else_[70..]]), "other");
         assert_eq!(ask([b"GET", b" /"]), "other");
     }
+}
+
+#[test]
+fn what_was_no_whole_hello_reaches_the_server_all_the_same() {
+    let text = format!(
+        "frontend f\n bind *:80\n timeout client 300ms\n use_backend n if {{ req.ssl_sni some.example }}\n \
+         default_backend b\nbackend b\n server s {}\nbackend n\n server s {}\n",
+        server(|mut stream| {
+            let mut said = [0; 70];
+            let _ = stream.read_exact(&mut said);
+            let _ = stream.write_all(&said);
+        }),
+        named("by name")
+    );
+    let harness = harness(&text, None);
+    let mut client = harness.connect();
+    let hello = hello("some.example");
+    client.write_all(&hello[..70]).unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, hello[..70]);
 }
 
 /// A proxy with this rule for what its one server says.
