@@ -5,7 +5,7 @@ use std::{
     os::fd::AsRawFd,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -158,6 +158,9 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
     let mut connection = client.worker.http.server.serve_connection(io, service);
     let _rest = Leave(client);
     let end = drive(client, &mut connection, stays).await;
+    if client.is_carrying_on() && !matches!(end, End::TimedOut) {
+        Box::pin(carry_on(client)).await;
+    }
     let parts = connection.into_parts();
     let stream = parts.io.stream;
     match end {
@@ -297,6 +300,24 @@ where
     .await
 }
 
+/// hyper is done with the client's connection, while the server is still to get what has come of the last request.
+async fn carry_on(client: &Client) {
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    poll_fn(|cx| {
+        client.tick();
+        loop {
+            if client.poll_rest(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !timer.poll(client.deadline(), client, cx) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
 /// A timer that is moved as rarely as possible.
 pub(super) struct Timer<'a> {
     sleep: Pin<&'a mut Sleep>,
@@ -353,10 +374,6 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
             End::Idle | End::Superseded | End::Closed | End::Failed(_) => Cause::Client,
         };
         let carries_on = client.is_carrying_on();
-        if carries_on {
-            // What has ended hyper may have come with the body, which says more of it.
-            let _ = client.poll_rest(&mut Context::from_waker(Waker::noop()));
-        }
         if client.phase() != Phase::Flushing || !matches!(end, End::Closed) || carries_on {
             client.exchange().terminate_here(cause);
         }

@@ -80,6 +80,20 @@ fn the_rest_of_a_request_still_comes_to_the_server() {
 }
 
 #[test]
+fn it_comes_though_the_connection_ends_with_the_request() {
+    let (server, told) = early();
+    let harness = Harness::new(&[server], |_, _| ());
+    let mut client = harness.connect();
+    let request = POST.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    client.write_all(request.as_bytes()).unwrap();
+    read_to(&mut client, "big");
+    client.write_all(b"world").unwrap();
+    assert_eq!(read_all(&mut client), "");
+    assert_eq!(next(&told).1, "helloworld");
+    assert_eq!(first(harness), "413 ----");
+}
+
+#[test]
 fn a_rest_that_does_not_come_ends_the_exchange_as_haproxy_says() {
     let of = |then: &dyn Fn(&mut TcpStream)| {
         let (server, _told) = early();
