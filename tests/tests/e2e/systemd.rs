@@ -310,8 +310,12 @@ fn an_upgrade_goes_on_as_the_same_service() {
     unit.is_watched();
     // Both by systemctl and by the new one.
     unit.systemctl(&["reload", "lb"]);
-    let log = unit.systemd.read("/var/log/lb/lb.log");
-    assert!(log.contains("reloaded /etc/lb/lb.yaml"), "{log}");
+    // The log is written by a thread of its own.
+    let log = || unit.systemd.read("/var/log/lb/lb.log");
+    let reloaded = wait::until_true("it says that it has reloaded", || {
+        log().contains("reloaded /etc/lb/lb.yaml")
+    });
+    assert!(reloaded.is_ok(), "{}", log());
     unit.is_active("0");
     let broken = unit
         .systemd

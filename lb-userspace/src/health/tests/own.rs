@@ -131,7 +131,8 @@ fn talks(greets: bool, lines: &'static [&'static [u8]]) -> SocketAddr {
 fn checks_of_other_protocols_tell_good_servers_from_bad_ones() {
     let passed = |directives: &str, address: SocketAddr| {
         let text = format!(
-            "frontend f\n bind :1\n default_backend app\nbackend app\n{directives} server s {address} check inter 20ms\n"
+            "frontend f\n bind :1\n default_backend app\nbackend app\n timeout connect 5s\n timeout check 5s\n{directives} server s {address} \
+             check inter 20ms\n"
         );
         let source = crate::config::Source::new("haproxy.cfg", &text);
         let yaml = haproxy::import(&source, &|_| None, &haproxy::Options::default()).0;
