@@ -63,6 +63,15 @@ pub(super) fn edits(
             if let Some(e) = table.take("set_status") {
                 found.extend(set_status(d, e).map(|edit| (e.key_span, edit)));
             }
+            if let Some(e) = table.take("close") {
+                match d.boolean(&e.value, "`close`") {
+                    Some(true) => found.push((e.key_span, Edit::CloseServer)),
+                    Some(false) => {
+                        d.error(e.key_span, "`close: false` has no effect", "remove it");
+                    }
+                    None => {}
+                }
+            }
         }
     }
     in_order(found)

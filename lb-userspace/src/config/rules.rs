@@ -289,10 +289,7 @@ fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Opt
     if let Some(e) = table.take("return") {
         found.extend(answers::returned(d, e).map(|end| (e.key_span, end)));
     }
-    if let Some(e) = table.take("silent_drop") {
-        let on = d.boolean(&e.value, "`silent_drop`") == Some(true);
-        found.extend(on.then_some((e.key_span, End::Drop { silent: true })));
-    }
+    dropped(d, table, &mut found);
     for (span, _) in found.iter().filter(|_| always) {
         d.error(
             *span,
@@ -306,6 +303,18 @@ fn response_end(d: &mut Decoder<'_>, table: &mut Table<'_>, always: bool) -> Opt
         found.extend(on.then_some((e.key_span, End::Allow)));
     }
     one(d, found)
+}
+
+/// `reject` and `silent_drop`.
+fn dropped(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(super::Span, End)>) {
+    for (entry, silent) in [
+        (table.take("reject"), false),
+        (table.take("silent_drop"), true),
+    ] {
+        let Some(e) = entry else { continue };
+        let on = d.boolean(&e.value, &format!("`{}`", e.key)) == Some(true);
+        found.extend(on.then_some((e.key_span, End::Drop { silent })));
+    }
 }
 
 /// The first of several ends, of which there may be but one.
@@ -492,14 +501,7 @@ fn ends(
             None => {}
         }
     }
-    for (entry, silent) in [
-        (table.take("reject"), false),
-        (table.take("silent_drop"), true),
-    ] {
-        let Some(e) = entry else { continue };
-        let on = d.boolean(&e.value, &format!("`{}`", e.key)) == Some(true);
-        found.extend(on.then_some((e.key_span, End::Drop { silent })));
-    }
+    dropped(d, table, &mut found);
     rule.end = one(d, found);
 }
 

@@ -46,6 +46,8 @@ pub struct Outcome {
 pub(super) struct Found<'a> {
     /// It is not over yet, or would not have been waited for.
     pub(super) asap: bool,
+    /// It has only begun: nobody knows yet whether the client will send something.
+    pub(super) begun: bool,
     /// What those in the line come to.
     pub(super) samples: &'a [Option<Value<'static>>],
     /// The same of its structured data.
@@ -147,6 +149,7 @@ impl Session<'_> {
                 options: LogOptions {
                     level: found.level,
                     asap: found.asap,
+                    no_null: frontend.config.log_options.no_null && !found.begun,
                     ..frontend.config.log_options
                 },
                 client: self.client,

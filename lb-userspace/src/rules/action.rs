@@ -275,6 +275,8 @@ pub enum Edit {
     Persist(bool),
     /// `disable_l7_retry`.
     SendOnce,
+    /// `close` of a response: its server says no more, and the client gets what it has said.
+    CloseServer,
     /// `track`.
     Track {
         /// By which counter.
@@ -320,6 +322,7 @@ impl Edit {
             Self::SetVar(..)
                 | Self::UnsetVar(_)
                 | Self::SendOnce
+                | Self::CloseServer
                 | Self::Persist(_)
                 | Self::UseServer(_)
                 | Self::Track { .. }
@@ -387,6 +390,7 @@ impl Edit {
             | Self::SetTimeout(_, Patience::Is(_))
             | Self::UnsetVar(_)
             | Self::SendOnce
+            | Self::CloseServer
             | Self::Persist(_)
             | Self::Count(..) => {}
         }

@@ -244,6 +244,7 @@ fn remember(edit: &Edit, value: Option<Value<'static>>, state: &mut State, world
         Edit::SetTimeout(of, _) => state.patiences.set(*of, value),
         Edit::SetPriority(part, _) => state.priority.set(*part, value),
         Edit::LogLevel(level) => state.log_level = Some(*level),
+        Edit::CloseServer => state.closes_server = true,
         Edit::SetMark(mark) => world.mark(*mark),
         Edit::SetTos(tos) => world.tos(*tos),
         Edit::Track { sc, table, .. } => {

@@ -75,8 +75,8 @@ pub enum Verdict {
     Deny(StatusCode, Option<Box<Reply>>),
     /// This one.
     Answer(Box<Reply>),
-    /// None: the connection ends without a word.
-    Vanish,
+    /// None: the connection ends without a word; if it is so, without the client's knowledge.
+    Drop(bool),
 }
 
 /// How far a list has been carried out for a response.
@@ -429,7 +429,7 @@ impl RuleSet {
                     None => continue,
                 },
                 Some(End::Return(answer)) => Verdict::Answer(returned(answer, &scene).into()),
-                Some(End::Drop { .. }) => Verdict::Vanish,
+                Some(End::Drop { silent }) => Verdict::Drop(*silent),
                 Some(End::Allow) => return Ok(None),
                 _ => continue,
             });

@@ -299,6 +299,8 @@ pub struct State {
     pub(super) persist: Option<bool>,
     /// How urgent the request's line is, if it has one.
     pub(super) log_level: Option<LogLevel>,
+    /// The server that answers says no more.
+    pub(super) closes_server: bool,
     /// How long the request waits where a rule says so.
     pub(super) patiences: Patiences,
     /// Its place in queues.
@@ -398,6 +400,11 @@ impl State {
     /// What a rule says of the level of the request's line.
     pub fn log_level(&self) -> Option<LogLevel> {
         self.log_level
+    }
+
+    /// Whether a rule ends what the server says.
+    pub fn closes_server(&self) -> bool {
+        self.closes_server
     }
 
     /// Keeps a field for the client to get before the answer.
@@ -558,6 +565,7 @@ impl State {
         self.captured = None;
         self.sent_once = false;
         self.log_level = None;
+        self.closes_server = false;
         self.patiences = Patiences::default();
         self.priority = Priority::default();
         self.persist = None;

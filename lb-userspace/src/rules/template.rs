@@ -35,10 +35,6 @@ const VARIABLES: &[(&str, &str)] = &[
     ("f", "fe_name"),
     ("b", "be_name"),
     ("HM", "capture.req.method"),
-    ("HU", "capture.req.uri"),
-    ("HV", "capture.req.ver"),
-    ("HP", "capture.req.uri,field(1,?)"),
-    ("HPO", "path"),
     ("ST", "status"),
     ("ID", "unique-id"),
     ("Ts", "date"),
@@ -150,7 +146,11 @@ fn variable(name: &str, registry: &mut Registry<'_>) -> Result<Expr, Problem> {
     }
     let of = match name {
         "r" => Some(Fetch::Line(LinePart::Whole)),
+        "HU" => Some(Fetch::Line(LinePart::Target)),
+        "HP" => Some(Fetch::Line(LinePart::Beginning)),
+        "HPO" => Some(Fetch::Line(LinePart::Path)),
         "HQ" => Some(Fetch::Line(LinePart::Query)),
+        "HV" => Some(Fetch::Line(LinePart::Protocol)),
         "s" => Some(Fetch::Log(LogPart::Server)),
         "ft" => Some(Fetch::Log(LogPart::Transport)),
         "hr" => Some(Fetch::Log(LogPart::Captures(Side::Request, false))),

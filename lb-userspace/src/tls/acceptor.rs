@@ -18,7 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
@@ -79,16 +79,16 @@ struct Loaded {
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<S> {
     /// The connection.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<S>,
     /// The certificate that was served, which a resumed session has not asked for again.
     ours: Option<Arc<ClientCertificate>>,
     /// Whose certificates were taken.
     clients: Option<Arc<Clients>>,
 }
 
-impl Accepted {
+impl<S> Accepted<S> {
     /// What is known of it.
     pub fn session(&self) -> Session {
         let connection = self.stream.get_ref().1;
@@ -236,7 +236,10 @@ impl Acceptor {
     ///
     /// # Errors
     /// It failed, or the client left.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub async fn accept<S>(&self, stream: S) -> io::Result<Accepted<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let loaded = self
             .live
             .current()

@@ -17,7 +17,7 @@ use rustls::{
     pki_types::ServerName as Name,
     sign::SingleCertAndKey,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
@@ -115,13 +115,13 @@ impl Connector {
     ///
     /// # Errors
     /// It failed: the certificate is not trusted, or not that server's, or it speaks no TLS.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         address: IpAddr,
         host: Option<&str>,
         http_1: bool,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<S>> {
         let config = self
             .live
             .current()

@@ -4,8 +4,10 @@
 pub mod dial;
 pub mod header;
 pub mod heard;
+pub mod socket;
 pub mod sockopt;
 pub mod stream;
 pub mod told;
 
+pub use socket::Socket;
 pub use stream::Stream;

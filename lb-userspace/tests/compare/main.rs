@@ -35,3 +35,4 @@ mod server;
 mod services;
 mod setups;
 mod talk;
+mod words;

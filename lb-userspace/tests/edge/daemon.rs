@@ -212,10 +212,22 @@ impl Drop for Daemon {
     }
 }
 
-/// An address that was free a moment ago; nobody else here asks for a port by number.
+/// An address that was free a moment ago, with a port that no client gets from the kernel: one of those would be some other
+/// test's connection before a daemon listens there.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    const LOWEST: u32 = 10_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first: u32 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let ports = first.saturating_sub(LOWEST);
+    // Each process begins elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    let next = || begin.wrapping_add(TRIED.fetch_add(1, Relaxed));
+    let tries = std::iter::repeat_with(next)
+        .take(1000)
+        .filter(|_| ports > 0);
+    let mut ports = tries.filter_map(|n| u16::try_from(LOWEST + n % ports).ok());
+    let bound = ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let bound = bound.unwrap_or_else(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    bound.local_addr().unwrap()
 }

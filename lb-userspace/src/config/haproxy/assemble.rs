@@ -6,7 +6,7 @@ use super::{
     Options,
     global::{self, Global},
     halves::{leads_somewhere, mode, prepare},
-    inherit::{complete, less, without_idle, without_idle_hash},
+    inherit::{complete, less, without_idle, without_idle_hash, without_idle_key},
     lines::{self, Line, SECTIONS},
     log,
     order::{OF_DEFAULTS, ordered},
@@ -325,6 +325,7 @@ fn common(
         map.remove("connection_mode");
     }
     without_idle_hash(&mut map);
+    without_idle_key(&mut map);
     if !proxy.is_tcp {
         complete(&mut map, None);
     }
@@ -362,6 +363,7 @@ impl Out {
         let routes = proxy.front.get("default_backend").is_some() || proxy.rules().is_some();
         proxy.tell_endless(says);
         proxy.tell_late(says);
+        proxy.tell_hasty(says);
         if asks_for_stats
             && proxy.kind.has_front()
             && proxy.servers.is_empty()
@@ -476,6 +478,13 @@ impl Out {
         }
         prepare(&mut map, proxy);
         without_idle_hash(&mut map);
+        // That of `defaults` is meant for others.
+        let own = |key: &Span| key.start.line > proxy.span.start.line;
+        if let Some(span) = without_idle_key(&mut map).filter(own) {
+            let message =
+                "`dynamic-cookie-key` has no effect without `cookie … dynamic`, as in HAProxy";
+            says.warn(span, message);
+        }
         // Those of a `listen` are its frontend's, but for the ones that choose a server.
         let rules = match proxy.kind {
             Kind::Backend => proxy.rules(),

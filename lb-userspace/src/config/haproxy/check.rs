@@ -388,7 +388,10 @@ impl Check {
                 self.tcp.last(false, span).steps.push(Value::map(map, span));
             }
             ("comment", _) => {}
-            (word, more) => says.unsupported(span, &format!("tcp-check {word} {more}")),
+            ("expect", what) => {
+                says.unsupported(line.span_of(2), &format!("tcp-check expect {what}"));
+            }
+            (word, _) => says.unsupported(line.span_of(1), &format!("tcp-check {word}")),
         }
     }
 

@@ -110,3 +110,19 @@ fn balancing(backend: &Map) -> (Balance, HashType) {
     };
     (balance.unwrap_or(Balance::RoundRobin), hash_type)
 }
+
+/// Takes out a key that no cookie's values are computed of, and says where it stood.
+pub(super) fn without_idle_key(map: &mut Map) -> Option<Span> {
+    let Some(What::Map(cookie)) = map.get("cookie").map(|cookie| &cookie.what) else {
+        return None;
+    };
+    let (alone, used) = (cookie.0.len() == 1, cookie.get("dynamic").is_some());
+    let key = cookie.get("dynamic_cookie_key").filter(|_| !used);
+    let span = key?.span;
+    if alone {
+        map.remove("cookie");
+    } else {
+        map.inner("cookie", span).remove("dynamic_cookie_key");
+    }
+    Some(span)
+}

@@ -197,6 +197,10 @@ impl Proxy {
             }
             at += 2;
         }
+        // There may be tables of keys alone.
+        if map.get("store").is_none() {
+            map.set("store", Value::list(Vec::new(), line.span()));
+        }
         let of = if self.kind.has_front() {
             &mut self.front
         } else {

@@ -63,15 +63,18 @@ pub(super) struct Proxy {
     pub(super) original: Option<Value>,
     pub(super) after: Vec<Value>,
     use_servers: Vec<Value>,
-    connections: Vec<Value>,
-    sessions: Vec<Value>,
-    contents: Vec<Value>,
+    pub(super) connections: Vec<Value>,
+    pub(super) sessions: Vec<Value>,
+    pub(super) contents: Vec<Value>,
     /// `tcp-request content` and `tcp-response content` of mode tcp.
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Who has to send a PROXY header, by `tcp-request connection`.
     pub(super) expected: Option<Value>,
     /// When `tcp-request content` has ended already.
-    accepted: Vec<Value>,
+    pub(super) accepted: Vec<Value>,
+    /// `tcp-response content` of mode http, and when these have ended.
+    pub(super) answers: Vec<Value>,
+    pub(super) answered: Vec<Value>,
     pub(super) default_server: Server,
     pub(super) servers: Vec<Server>,
     /// Where everybody goes without one.
@@ -112,6 +115,8 @@ impl Proxy {
             bytes: Bytes::default(),
             expected: None,
             accepted: Vec::new(),
+            answers: Vec::new(),
+            answered: Vec::new(),
             default_server: Server::default(),
             servers: Vec::new(),
             dispatch: None,
@@ -374,7 +379,7 @@ impl Proxy {
     }
 
     /// Whether a keyword of frontends (or of backends) belongs here; HAProxy warns and reads on.
-    fn fits(&self, line: &Line, front: bool, says: &mut Says) -> bool {
+    pub(super) fn fits(&self, line: &Line, front: bool, says: &mut Says) -> bool {
         let fits = if front {
             self.kind.has_front()
         } else {
@@ -411,48 +416,15 @@ impl Proxy {
         }
     }
 
-    /// The rules that name servers, of a `listen`, whose others are its frontend's.
+    /// The rules that name servers, and those of what servers say first, of a `listen`, whose others are its frontend's.
     pub(super) fn server_rules(&self) -> Option<Value> {
-        (!self.use_servers.is_empty()).then(|| Value::list(self.use_servers.clone(), self.span))
-    }
-
-    /// `tcp-request LAYER …`
-    fn tcp_request(&mut self, line: &Line, says: &mut Says) {
-        match line.text(1) {
-            "connection" if self.fits(line, true, says) && line.text(2) == "expect-proxy" => {
-                self.expect_proxy(line, says);
-            }
-            "connection" if self.fits(line, true, says) => self
-                .connections
-                .extend(tcp::connection(line, &self.acls, says)),
-            "session" if self.fits(line, true, says) => self
-                .sessions
-                .extend(tcp::connection(line, &self.acls, says)),
-            "connection" | "session" => {}
-            "content" if !self.is_tcp => {
-                let accepted = &mut self.accepted;
-                self.contents
-                    .extend(tcp::content(line, &self.acls, accepted, says));
-            }
-            "content" => {
-                let rule = tcp::bytes(line, Side::Request, &self.acls, says);
-                self.bytes.request.extend(rule);
-            }
-            "inspect-delay" => self.bytes.delay(line, false, says),
-            other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
-        }
-    }
-
-    /// `tcp-response …`
-    fn tcp_response(&mut self, line: &Line, says: &mut Says) {
-        match line.text(1) {
-            "content" if self.is_tcp => {
-                let rule = tcp::bytes(line, Side::Response, &self.acls, says);
-                self.bytes.response.extend(rule);
-            }
-            "inspect-delay" => self.bytes.delay(line, true, says),
-            other => says.unsupported(line.span_of(1), &format!("tcp-response {other}")),
-        }
+        let all: Vec<Value> = self
+            .answers
+            .iter()
+            .chain(&self.use_servers)
+            .cloned()
+            .collect();
+        (!all.is_empty()).then(|| Value::list(all, self.span))
     }
 
     /// `inspect`, or `inspect_response`, in mode tcp.
@@ -495,6 +467,7 @@ impl Proxy {
             .chain(all.into_iter().flatten().cloned())
             .collect();
         if self.kind == Kind::Backend {
+            all.splice(0..0, self.answers.iter().cloned());
             all.extend(self.use_servers.iter().cloned());
         }
         (!all.is_empty()).then(|| Value::list(all, self.span))

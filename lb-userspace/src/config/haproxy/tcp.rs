@@ -3,6 +3,7 @@
 use super::{
     acl::{self, Acls},
     lines::Line,
+    proxy::Proxy,
     rules::{Action, Side, action_map, rule},
     says::Says,
     value::{Map, Value, What},
@@ -39,6 +40,65 @@ impl Bytes {
         }
         map.set("rules", Value::list(rules.clone(), first.span));
         Some(Value::map(map, span))
+    }
+}
+
+impl Proxy {
+    /// `tcp-request LAYER …`
+    pub(super) fn tcp_request(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "connection" if self.fits(line, true, says) && line.text(2) == "expect-proxy" => {
+                self.expect_proxy(line, says);
+            }
+            "connection" if self.fits(line, true, says) => {
+                self.connections.extend(connection(line, &self.acls, says));
+            }
+            "session" if self.fits(line, true, says) => {
+                self.sessions.extend(connection(line, &self.acls, says));
+            }
+            "connection" | "session" => {}
+            "content" if !self.is_tcp => {
+                let accepted = &mut self.accepted;
+                self.contents
+                    .extend(content(line, &self.acls, accepted, says));
+            }
+            "content" => {
+                let rule = bytes(line, Side::Request, &self.acls, says);
+                self.bytes.request.extend(rule);
+            }
+            "inspect-delay" => self.bytes.delay(line, false, says),
+            other => says.unsupported(line.span_of(1), &format!("tcp-request {other}")),
+        }
+    }
+
+    /// `tcp-response …`
+    pub(super) fn tcp_response(&mut self, line: &Line, says: &mut Says) {
+        match line.text(1) {
+            "content" if self.is_tcp => {
+                let rule = bytes(line, Side::Response, &self.acls, says);
+                self.bytes.response.extend(rule);
+            }
+            "content" => {
+                let answered = &mut self.answered;
+                self.answers
+                    .extend(answers(line, &self.acls, answered, says));
+            }
+            "inspect-delay" => self.bytes.delay(line, true, says),
+            other => says.unsupported(line.span_of(1), &format!("tcp-response {other}")),
+        }
+    }
+}
+
+impl Proxy {
+    /// Without time for it to come, HAProxy asks these rules before there is any answer.
+    pub(super) fn tell_hasty(&self, says: &mut Says) {
+        if let (Some(first), None) = (self.answers.first(), &self.bytes.delays[1]) {
+            says.warn(
+                first.span,
+                "without `tcp-response inspect-delay` HAProxy asks `tcp-response content` rules before there is an answer; lb \
+                 asks them once its head is there",
+            );
+        }
     }
 }
 
@@ -129,6 +189,51 @@ pub(super) fn content(
         _ => map.0.extend(remembered(&action, says)?.0),
     }
     Some(Value::map(map, span))
+}
+
+/// `tcp-response content ACTION [if COND]` of mode http as a rule of responses; `accepted` as above. HAProxy asks these
+/// before `http-response` rules, so that what ends them ends no others.
+pub(super) fn answers(
+    line: &Line,
+    acls: &Acls,
+    accepted: &mut Vec<Value>,
+    says: &mut Says,
+) -> Option<Value> {
+    let (action, at) = tcp_action(line);
+    let condition = match at {
+        Some(at) => Some(acls.condition(line, at, says)?),
+        None => None,
+    };
+    let span = line.span();
+    let mut map = Map::default();
+    let not_yet = accepted.iter().cloned().map(acl::not);
+    let all: Vec<Value> = condition.iter().cloned().chain(not_yet).collect();
+    if !all.is_empty() {
+        map.set("if", acl::all(all, span));
+    }
+    match action.text(0) {
+        name @ ("accept" | "close") => {
+            accepted.push(condition.unwrap_or_else(|| acl::always(span)));
+            if name == "accept" {
+                return None;
+            }
+            map.set(name, Value::plain("true", span));
+        }
+        name @ ("reject" | "silent-drop") => {
+            map.set(&name.replace('-', "_"), Value::plain("true", span));
+        }
+        "set-log-level" | "set-mark" | "set-tos" => {
+            map.0.extend(action_map(&action, Side::Response, says)?.0);
+        }
+        name if name.starts_with("track-sc") => {
+            says.unsupported(action.span(0), &format!("tcp-response content {name}"));
+            return None;
+        }
+        _ => map.0.extend(remembered(&action, says)?.0),
+    }
+    let mut outer = Map::default();
+    outer.set("response", Value::map(map, span));
+    Some(Value::map(outer, span))
 }
 
 /// The same rules where those of a further list follow: what accepts ends these alone, so that the ones behind it have a

@@ -30,6 +30,7 @@ impl LogLine {
             local: any(&[Field::BackendIp, Field::BackendPort]),
             lines: any(&[Field::LogCounter]),
             number: any(&[Field::RequestCounter]),
+            end: any(&Field::OF_ENDS),
         };
         Self { pieces, wants }
     }
@@ -62,9 +63,16 @@ pub struct Wants {
     pub lines: bool,
     /// The request's number.
     pub number: bool,
+    /// What is known at the end alone: without it a line is written as soon as the answer or the connection is there.
+    pub end: bool,
 }
 
 impl Frontend {
+    /// Whether its lines do not wait for the end: they are not meant to, or tell nothing of it.
+    pub fn logs_at_once(&self) -> bool {
+        self.log_options.asap || !self.wants().end
+    }
+
     /// What has to be found out for its lines, and for their structured data.
     pub fn wants(&self) -> Wants {
         self.wants_of(&self.log_format)
@@ -102,7 +110,11 @@ impl AccessLog {
 
     /// What has to be found out for its lines.
     pub fn wants(&self) -> Wants {
-        self.line().map(|line| line.wants).unwrap_or_default()
+        let usual = Wants {
+            end: true,
+            ..Wants::default()
+        };
+        self.line().map_or(usual, |line| line.wants)
     }
 }
 
@@ -115,6 +127,7 @@ impl Wants {
             local: self.local || other.local,
             lines: self.lines || other.lines,
             number: self.number || other.number,
+            end: self.end || other.end,
         }
     }
 }
@@ -148,6 +161,34 @@ impl PartialEq for Sample {
 }
 
 impl Eq for Sample {}
+
+impl Field {
+    /// What HAProxy takes for a reason to wait for the end.
+    const OF_ENDS: [Self; 22] = [
+        Self::BytesOut,
+        Self::BytesIn,
+        Self::UniqueId,
+        Self::RequestTime,
+        Self::QueueTime,
+        Self::ConnectTime,
+        Self::ResponseTime,
+        Self::DataTime,
+        Self::ActiveTime,
+        Self::TotalTime,
+        Self::UserTime,
+        Self::HeadTime,
+        Self::HandshakeTime,
+        Self::IdleTime,
+        Self::Termination,
+        Self::ProcessConnections,
+        Self::FrontendConnections,
+        Self::BackendConnections,
+        Self::ServerConnections,
+        Self::Retries,
+        Self::ServerQueue,
+        Self::BackendQueue,
+    ];
+}
 
 /// Declares the facts under HAProxy's names.
 macro_rules! fields {

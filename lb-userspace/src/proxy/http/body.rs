@@ -1,6 +1,6 @@
 //! Bodies on their way through.
 //!
-//! Both types are our own, so that other protocols can take the place of hyper's on either side. They count what passes
+//! Both types are our own, whatever the protocol is on either side. They count what passes
 //! as activity, hold a body back where the client waits for `100 Continue`, and give the server's connection back once
 //! the response is complete.
 
@@ -188,9 +188,19 @@ enum Source {
         incoming: Inbound,
         /// The connection that it comes from, until all of it has come.
         lease: Option<Lease>,
-        /// It will not be complete; said once what came has been flushed.
-        broken: Option<Broken>,
+        ending: Ending,
     },
+}
+
+/// How a server's body ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As the server ends it.
+    Open,
+    /// With what has come so far.
+    Cut,
+    /// It will not be complete; said once what came has been flushed.
+    Broken(Broken),
 }
 
 /// A response that cannot be completed.
@@ -269,9 +279,16 @@ impl ResponseBody {
             source: Source::Server {
                 incoming,
                 lease,
-                broken: None,
+                ending: Ending::Open,
             },
             client: Rc::clone(client),
+        }
+    }
+
+    /// Ends a server's with what has come of it, as if the server had gone then.
+    pub(super) fn cut(&mut self) {
+        if let Source::Server { ending, .. } = &mut self.source {
+            *ending = Ending::Cut;
         }
     }
 }
@@ -285,7 +302,7 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Self { source, client } = self.get_mut();
-        let (incoming, lease, broken) = match source {
+        let (incoming, lease, ending) = match source {
             Source::Local(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
@@ -293,30 +310,31 @@ impl Body for ResponseBody {
             Source::Server {
                 incoming,
                 lease,
-                broken,
-            } => (incoming, lease, broken),
+                ending,
+            } => (incoming, lease, ending),
         };
-        if broken.is_none() {
+        let Ending::Broken(broken) = *ending else {
             let why = match poll_incoming(incoming, lease, cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     client.server_active();
                     if incoming.is_end_stream() {
-                        complete(lease, client);
+                        complete(lease.take(), client);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(None) => {
-                    complete(lease, client);
+                    complete(lease.take(), client);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(fault))) => {
                     fault.reset().map_or(Broken::Server, Broken::Reset)
                 }
+                Poll::Pending if *ending == Ending::Cut => Broken::Server,
                 Poll::Pending if client.expired() == Some(Expired::Server) => Broken::Timeout,
                 Poll::Pending if client.exchange().is_shut_down(cx) => Broken::ShutDown,
                 Poll::Pending => return Poll::Pending,
             };
-            *broken = Some(why);
+            *ending = Ending::Broken(why);
             *lease = None;
             client.wait_for(Wait::Nothing);
             client.exchange().broken(why.cause());
@@ -324,10 +342,10 @@ impl Body for ResponseBody {
             // and asks again.
             cx.waker().wake_by_ref();
             return Poll::Pending;
-        }
-        match broken {
-            Some(broken) if !client.is_blocked() => Poll::Ready(Some(Err(*broken))),
-            _ => Poll::Pending,
+        };
+        match client.is_blocked() {
+            true => Poll::Pending,
+            false => Poll::Ready(Some(Err(broken))),
         }
     }
 
@@ -337,8 +355,8 @@ impl Body for ResponseBody {
             Source::Declared(_) => false,
             Source::Switched => true,
             Source::Server {
-                incoming, broken, ..
-            } => broken.is_none() && incoming.is_end_stream(),
+                incoming, ending, ..
+            } => !matches!(ending, Ending::Broken(_)) && incoming.is_end_stream(),
         }
     }
 
@@ -377,13 +395,15 @@ fn poll_incoming(
     incoming.poll_frame(&mut unwoken)
 }
 
-/// All of the response has come: the server is free for the next.
-fn complete(lease: &mut Option<Lease>, client: &Client) {
-    if let Some(lease) = lease.take() {
-        lease.give_back(client);
+/// All of the response has come: the server is free for the next, once it has all of the request.
+pub(super) fn complete(lease: Option<Lease>, client: &Client) {
+    match lease.and_then(|lease| lease.give_back(client)) {
+        Some(lease) => client.carry_on(lease),
+        None => {
+            client.wait_for(Wait::Nothing);
+            client.exchange().release();
+        }
     }
-    client.wait_for(Wait::Nothing);
-    client.exchange().release();
 }
 
 impl Drop for ResponseBody {

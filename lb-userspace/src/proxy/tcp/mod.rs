@@ -124,11 +124,11 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
                 if early.looked {
                     trace.queued = trace.queued.map(|queued| queued + waited);
                 }
-                if frontend.config.log_options.asap {
+                if frontend.config.logs_at_once() {
                     let so_far = Outcome::nothing(Termination::NORMAL);
+                    early.logged = true;
                     let of = (Some(&backend), &early);
                     log(&worker, &client, &state, of, &trace, &so_far);
-                    early.logged = true;
                 }
                 let rules = (&state, &mut early);
                 carry(&worker, &mut client, &backend, &slot, stream, rules).await
@@ -242,6 +242,7 @@ fn log(
             captured: state.captured(),
             level: options.level,
             asap: options.asap,
+            begun: early.logged,
         };
         session(worker, client).log(backend.map(|b| &**b), trace, outcome, found);
     }

@@ -16,7 +16,7 @@ use base64::{
 };
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 
-use super::{Converter, json::Query};
+use super::{Converter, json_query::Query};
 use crate::rules::{
     args::Call,
     problem::Problem,

@@ -2,6 +2,7 @@
 
 mod hash;
 mod json;
+mod json_query;
 pub(in crate::rules) mod jwt;
 mod more;
 mod names;
@@ -27,7 +28,7 @@ use super::{
 
 pub(super) use hash::unhex;
 pub(crate) use hash::{Digest, avalanche};
-use json::Query;
+use json_query::Query;
 pub(in crate::rules) use more::More;
 pub(super) use names::parse;
 

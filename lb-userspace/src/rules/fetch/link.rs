@@ -68,7 +68,7 @@ pub enum Link {
     DestinationIsLocal,
 }
 
-/// What of connections has to be remembered, since expressions ask for it.
+/// What of connections has to be remembered, since rules ask for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Links {
     /// The client's socket.

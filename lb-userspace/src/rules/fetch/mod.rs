@@ -316,7 +316,11 @@ impl Fetch {
             Self::DestinationPort => Value::Int(world.destination()?.port().into()),
             Self::Method => bytes(request?.method.as_str().as_bytes()),
             Self::Path => Value::text(request?.path()?),
-            Self::PathQuery => Value::text(request?.uri.path_and_query()?.as_str()),
+            // The star of OPTIONS is no path.
+            Self::PathQuery => match request?.uri.path_and_query()?.as_str() {
+                "*" => return None,
+                all => Value::text(all),
+            },
             Self::Url => match request?.uri {
                 uri if uri.authority().is_none() => Value::text(uri.path_and_query()?.as_str()),
                 uri => Value::Str(Cow::Owned(uri.to_string().into_bytes())),

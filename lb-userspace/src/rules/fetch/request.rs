@@ -9,37 +9,58 @@ use http::{
 use super::Side;
 use crate::rules::{cookies::Pairs, scene::Scene, value::Value};
 
-/// A part of a request's line.
+/// A part of a request's line, as the client sent it: no rule changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinePart {
     /// The method.
     Method,
-    /// Path and query, or all of a target that has more.
+    /// Path and query, also of a target that has more.
     Uri,
-    /// `HTTP/1.1`.
+    /// `HTTP/1.1`, or `HTTP/1.0`: HAProxy knows of no others there.
     Version,
     /// All of it.
     Whole,
+    /// All of the target.
+    Target,
+    /// The target without its query.
+    Beginning,
+    /// The path alone.
+    Path,
     /// The query with its question mark.
     Query,
+    /// `HTTP/2.0` as well.
+    Protocol,
 }
 
 impl LinePart {
     pub(super) fn sample<'a>(self, scene: &Scene<'a>) -> Option<Value<'a>> {
         let (method, uri, version) = scene.world.request_line()?;
+        // The star of OPTIONS is no path.
+        let path = || uri.path_and_query().filter(|path| path.as_str() != "*");
         let target = || match uri.path_and_query() {
             Some(path) if uri.authority().is_none() => path.as_str().to_owned(),
             _ => uri.to_string(),
         };
-        // HAProxy knows of 1.0 and 1.1 there.
-        let old = matches!(version, Version::HTTP_09 | Version::HTTP_10);
-        let version = || format!("HTTP/1.{}", u8::from(!old));
+        let protocol = match version {
+            Version::HTTP_09 | Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        };
         let text = match self {
             Self::Method => method.as_str().to_owned(),
-            Self::Uri => target(),
-            Self::Version => version(),
-            Self::Whole => format!("{method} {} {}", target(), version()),
+            Self::Uri => path()?.as_str().to_owned(),
+            Self::Version if protocol == "HTTP/1.0" => protocol.to_owned(),
+            Self::Version => "HTTP/1.1".to_owned(),
+            Self::Whole => format!("{method} {} {protocol}", target()),
+            Self::Target => target(),
+            Self::Beginning => {
+                let mut target = target();
+                target.truncate(target.find('?').unwrap_or(target.len()));
+                target
+            }
+            Self::Path => path()?.path().to_owned(),
             Self::Query => uri.query().map(|query| format!("?{query}"))?,
+            Self::Protocol => protocol.to_owned(),
         };
         Some(Value::Str(text.into_bytes().into()))
     }

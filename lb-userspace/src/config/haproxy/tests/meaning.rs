@@ -370,6 +370,14 @@ fn what_would_be_lost_is_told() {
             " http-request set-path /a?b",
             "warning: a `?` of `set-path` is one of the path's and encoded: `set-pathq` and `set-query` change the query",
         ),
+        (
+            " dynamic-cookie-key a",
+            "warning: `dynamic-cookie-key` has no effect without `cookie … dynamic`, as in HAProxy",
+        ),
+        (
+            " tcp-response content reject if { status 404 }",
+            "warning: without `tcp-response inspect-delay` HAProxy asks `tcp-response content` rules before there is an answer; lb asks them once its head is there",
+        ),
     ] {
         let all = said(&format!(
             "listen l\n mode http\n bind :80\n{line}\n server s 192.0.2.1:80\n"

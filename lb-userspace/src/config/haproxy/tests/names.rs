@@ -16,31 +16,43 @@ enum Fate {
     Refused,
 }
 
-/// Sections with lines of their own, where a word may stand: what is before it and behind it.
-fn around(group: &str, name: &str) -> String {
-    let listen = |line: &str| {
-        format!("listen l\n mode http\n bind :80\n {line}\n server s 192.0.2.1:80 check\n")
+/// The words' lines, which a test that has HAProxy beside it shows both.
+const USES: &str = include_str!("../../../../tests/compare/words.txt");
+
+/// A line of a word, as it is behind those of its group.
+fn used(group: &str, name: &str) -> &'static str {
+    let head = format!("[{group}]");
+    let lines = USES.lines().skip_while(|line| *line != head).skip(1);
+    let mut lines = lines.map(|line| line.strip_prefix("! ").unwrap_or(line));
+    let found = lines.find(|line| line.split([' ', '(']).next() == Some(name));
+    found.unwrap_or_else(|| panic!("words.txt has no `{name}` of {group}"))
+}
+
+/// What some lines name.
+const BESIDE: &str =
+    "http-errors site\n errorfile 503 /run/lb/503.http\nresolvers r\n nameserver n 192.0.2.53:53\n";
+
+/// A file with that line.
+fn around(group: &str, line: &str) -> String {
+    let of_mode = |mode: &str, line: &str| {
+        format!("listen l\n mode {mode}\n bind :80\n {line}\n server s 192.0.2.1:80 check\n")
     };
-    let tcp = |line: &str| {
-        format!("listen l\n mode tcp\n bind :80\n {line}\n server s 192.0.2.1:80 check\n")
-    };
+    let listen = |line: String| of_mode("http", &line);
     match group {
-        "section" => format!("{name} x\n"),
-        "global" => format!("global\n {name} 1\n"),
-        "proxy" => listen(&format!("{name} 1 1 1")),
-        "option" => listen(&format!("option {name}")),
-        "timeout" => listen(&format!("timeout {name} 5s")),
-        "bind" => format!("listen l\n mode http\n bind :80 {name} 1\n server s 192.0.2.1:80\n"),
-        "server" => format!("listen l\n mode http\n bind :80\n server s 192.0.2.1:80 {name} 1\n"),
-        "http-check" => listen(&format!("option httpchk\n http-check {name} 1 1")),
-        "tcp-check" => listen(&format!("option tcp-check\n tcp-check {name} string 1")),
-        "stats" => listen(&format!("stats {name} 1")),
-        rules if rules.starts_with("http") => listen(&format!("{rules} {name} 1 1 1")),
-        rules => tcp(&format!("{rules} {name} 1 1 1")),
+        "global" => format!("global\n {line}\n"),
+        "proxy" => listen(line.to_owned()),
+        "bind" => format!("listen l\n mode http\n bind :80 {line}\n server s 192.0.2.1:80\n"),
+        "server" => format!("listen l\n mode http\n bind :80\n server s 192.0.2.1:80 {line}\n"),
+        "http-check" => listen(format!("option httpchk\n http-check {line}")),
+        "tcp-check" => listen(format!("option tcp-check\n tcp-check {line}")),
+        "tcp-request content" | "tcp-response content" => {
+            of_mode("tcp", &format!("{group} {line}"))
+        }
+        group => listen(format!("{group} {line}")),
     }
 }
 
-/// Asks the reader. A word that it knows may miss what belongs to it; one that it does not know is unsupported.
+/// Asks the reader.
 fn fate(group: &str, name: &str) -> Fate {
     let expression = match group {
         "fetch" => Some(name.to_owned()),
@@ -56,19 +68,19 @@ fn fate(group: &str, name: &str) -> Fate {
             false => Fate::Read,
         };
     }
-    let (_, said) = imported(&around(group, name));
-    let refuses = |line: &String| {
-        let of = line.split_once("unsupported: `").map(|(_, rest)| rest);
-        let what = of
-            .and_then(|rest| rest.split_once('`'))
-            .map(|(what, _)| what);
-        // The word itself, and not an argument that stands here for another.
-        what.is_some_and(|what| what.rsplit(' ').next() == Some(name))
+    let (_, said) = match group {
+        "section" => imported(&format!("{name} x\n")),
+        _ => {
+            let line = used(group, name)
+                .replace("{dir}", "/run/lb")
+                .replace("{port}", "81");
+            imported(&(BESIDE.to_owned() + &around(group, &line)))
+        }
     };
     let leaves = |line: &String| {
         line.contains(" warning: ") && (line.contains("left out") || line.contains("read over"))
     };
-    if said.iter().any(refuses) {
+    if said.iter().any(|line| line.contains(" error: ")) {
         return Fate::Refused;
     }
     match said.iter().any(leaves) {

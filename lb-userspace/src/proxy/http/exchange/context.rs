@@ -286,7 +286,7 @@ impl Exchange {
 
     /// Logs it now where that is not waited with.
     pub(super) fn log_early(&mut self, client: &Client) {
-        if !client.frontend().config.log_options.asap || !self.open {
+        if !self.open || !client.frontend().config.logs_at_once() {
             return;
         }
         let total = client.now().saturating_duration_since(self.start);

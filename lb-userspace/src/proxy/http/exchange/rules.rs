@@ -54,6 +54,11 @@ impl Remembered {
         self.state.patience(of)
     }
 
+    /// Whether a rule ends what the server says.
+    pub(in super::super) fn closes_server(&self) -> bool {
+        self.state.closes_server()
+    }
+
     /// What a rule says of the level of the request's line.
     pub(in super::super) fn log_level(&self) -> Option<LogLevel> {
         self.state.log_level()

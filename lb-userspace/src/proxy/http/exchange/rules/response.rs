@@ -74,10 +74,26 @@ pub(in super::super) fn respond(
     match done {
         Ok(Some(wait)) => Ok(Turn::Await(wait)),
         Ok(None) => Ok(Turn::Done(Fields::of(&head.headers))),
-        Err(Verdict::Vanish) => {
-            client.vanish();
+        Err(Verdict::Drop(silent)) => {
+            let (frontend, backend) = (&client.frontend().counters, &target.backend.counters);
+            // As HAProxy has it: whom it is silent to it counts with those whose requests were denied.
+            if silent {
+                client.vanish();
+                frontend.denied_requests.inc();
+                backend.denied_requests.inc();
+            } else {
+                frontend.denied_responses.inc();
+                backend.denied_responses.inc();
+            }
             let mut exchange = client.exchange();
-            exchange.terminate(Cause::Proxy, Phase::Request);
+            let phase = match silent {
+                true => Phase::Request,
+                false => Phase::Data,
+            };
+            if let Some(server) = exchange.server().filter(|_| !silent) {
+                server.counters.denied_responses.inc();
+            }
+            exchange.terminate(Cause::Proxy, phase);
             exchange.responded = None;
             exchange.status = Some(head.status.as_u16());
             Err(Failure::Close(None))
