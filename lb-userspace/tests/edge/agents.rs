@@ -82,7 +82,13 @@ fn columns(socket: &Path) -> Vec<Vec<String>> {
     rows.map(|row| {
         let cells: Vec<&str> = row.split(',').collect();
         at.iter()
-            .map(|&at| cells[at].trim_matches('"').to_owned())
+            // HAProxy marks who is being asked just now.
+            .map(|&at| {
+                cells[at]
+                    .trim_matches('"')
+                    .trim_start_matches("* ")
+                    .to_owned()
+            })
             .collect()
     })
     .collect()
@@ -117,7 +123,6 @@ fn agents_are_understood_as_haproxy_understands_them() {
     let config = file("admin.sock", ours);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &config), ours);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     let status = COLUMNS
         .iter()
         .position(|name| *name == "agent_status")

@@ -2,6 +2,8 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -19,7 +21,7 @@ impl Drop for Killed {
     }
 }
 
-/// HAProxy with the file at `path`. It accepts at each of `ready`; its admin socket may have its name a little later.
+/// HAProxy with the file at `path`. It accepts at each of `ready`; its admin socket may be there a little later.
 pub(crate) fn haproxy(path: &str, environment: &[(&str, &str)], ready: &[SocketAddr]) -> Killed {
     let child = Command::new("haproxy")
         .args(["-db", "-f", path])
@@ -32,6 +34,18 @@ pub(crate) fn haproxy(path: &str, environment: &[(&str, &str)], ready: &[SocketA
         ready.iter().all(|place| TcpStream::connect(place).is_ok())
     });
     haproxy
+}
+
+/// Connects to an admin socket, whose file is there a moment before somebody listens.
+pub(crate) fn connect(socket: &Path) -> UnixStream {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", socket.display()),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Waits until `what` holds.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use rcgen::KeyPair;
 
 use crate::{
-    beside::{haproxy, until},
+    beside::haproxy,
     certificates::Authority,
     clients::{curl, installed, s_client, write},
     daemon::{Daemon, free},
@@ -143,7 +143,6 @@ fn what_is_wrong_with_clients_certificates_is_passed_over_as_haproxy_does() {
     let ours = file(&text, "admin.sock", &ports[1]);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &ours), ports[1][0]);
     let sockets = ["haproxy.sock", "admin.sock"].map(|name| folder.join(name));
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     let mut differ = Vec::new();
     for command in COMMANDS.lines() {
         let line = command.replace("FOLDER", &text) + "\n";

@@ -114,7 +114,6 @@ fn a_file_of_certificates_is_served_and_changed_as_haproxys() {
     let text = text("admin.sock", places[1]);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &text), places[1][0]);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     let client = folder.join("client.pem");
     let client = ["-cert", &client.display().to_string()].map(str::to_owned);
     let mut differ = Vec::new();

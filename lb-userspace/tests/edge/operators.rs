@@ -4,13 +4,12 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
     path::Path,
     thread,
 };
 
 use crate::{
-    beside::{haproxy, until},
+    beside::{connect, haproxy, until},
     clients::{installed, write},
     daemon::{Daemon, free},
 };
@@ -173,7 +172,7 @@ show backend;show cli level
 ";
 
 pub(crate) fn ask(socket: &Path, command: &str) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut stream = connect(socket);
     stream.write_all(command.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
@@ -269,7 +268,6 @@ fn they_answer_as_haproxys() {
     );
     let _daemon = Daemon::start_with(folder.clone(), &config, ours, &[("LB_TEST", "a b=c")]);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     until("checks", || {
         sockets
             .iter()
@@ -305,7 +303,6 @@ fn typed_tables_are_haproxys() {
     let _haproxy = haproxy(&path, &[], &[theirs]);
     let _daemon = Daemon::start(folder.clone(), &fill(OURS, &folder, ours, servers), ours);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     for command in ["show stat typed", "show info typed"] {
         let [theirs, ours] = [0, 1].map(|at| ask(&sockets[at], &format!("{command}\n")));
         // What each line is, but for its value.

@@ -3,12 +3,11 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    os::unix::net::UnixStream,
     path::Path,
 };
 
 use crate::{
-    beside::{haproxy, until},
+    beside::{connect, haproxy, until},
     clients::{installed, write},
     daemon::{Daemon, free},
 };
@@ -154,7 +153,7 @@ show acl #2
 "#;
 
 fn ask(socket: &Path, command: &str) -> String {
-    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut stream = connect(socket);
     stream.write_all(command.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -213,7 +212,6 @@ fn tables_and_maps_answer_as_haproxys() {
     let _haproxy = haproxy(&path, &[], &[theirs]);
     let daemon = Daemon::start(folder.clone(), &fill(OURS, ours), ours);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     // Those that only saw whether it accepts are no requests.
     for (at, socket) in [(theirs, &sockets[0]), (ours, &sockets[1])] {
         assert_eq!(daemon.ask("clear table f\n"), "\n");

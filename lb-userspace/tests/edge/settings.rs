@@ -214,7 +214,6 @@ fn what_the_configuration_is_made_to_say_is_answered_as_haproxy_does() {
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &text), ours.address);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("sockets", || sockets.iter().all(|s| s.exists()));
     let pem = authority.issue(&["n.example"]).both();
     let mut differ = Vec::new();
     for line in COMMANDS.lines() {
