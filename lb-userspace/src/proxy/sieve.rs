@@ -116,6 +116,8 @@ impl World for Surroundings<'_> {
             Link::Thread => Value::Int(i64::try_from(self.worker.index).ok()?),
             Link::Stopping => Value::Bool(self.worker.is_stopping()),
             Link::ReceivedProxy => Value::Bool(self.client.introduced),
+            Link::SocketId => Value::Int(self.client.label()?.id?.into()),
+            Link::SocketName => Value::text(self.client.label()?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.client.stream.tcp().as_fd(), part)?),
             Link::Itself { client, port } => {
                 http::itself(self.client.stream.tcp().as_fd(), client, port)?

@@ -21,7 +21,7 @@ use super::{
     tunnel::Tunnel,
 };
 use crate::{
-    config::model::Timeouts,
+    config::model::{Label, Timeouts},
     proxy::{self, Worker, header::Ends},
     rules::SessionVars,
     tls::Session,
@@ -97,6 +97,8 @@ pub(super) struct Whose {
     pub(super) destination: Peer,
     /// Whether a PROXY header came first.
     pub(super) introduced: bool,
+    /// Which of the frontend's binds it came to.
+    bind: Option<usize>,
     /// Its socket, where rules ask what the kernel knows of it.
     pub(super) socket: Option<Rc<OwnedFd>>,
     /// What its TLS handshake has shown.
@@ -151,6 +153,7 @@ impl Client {
             peer,
             destination,
             introduced: accepted.introduced,
+            bind: Some(accepted.bind),
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
@@ -202,6 +205,11 @@ impl Client {
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
         Self::begun(Rc::clone(&self.whose), self.now(), true)
+    }
+
+    /// What the bind is called that it came to, if there is one of that number still.
+    pub(super) fn label(&self) -> Option<&Label> {
+        Some(&self.frontend.config.binds.get(self.bind?)?.label)
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {

@@ -443,7 +443,7 @@ async fn carry(
         true => None,
         false => client.destination().inet(),
     };
-    let tls = client.tls.as_deref();
+    let (bind, tls) = (client.bind, client.tls.as_deref());
     let judge = |seen: Seen<'_>| {
         let world = Around {
             fault: None,
@@ -454,6 +454,7 @@ async fn carry(
             frontend: &frontend,
             socket: None,
             introduced: false,
+            label: frontend.config.binds.get(bind).map(|bind| &bind.label),
             tls,
             backend: Some(backend),
             name: None,

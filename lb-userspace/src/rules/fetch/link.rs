@@ -22,6 +22,10 @@ pub enum Link {
     Stopping,
     /// `fc_rcvd_proxy`: whether a PROXY header has come before it.
     ReceivedProxy,
+    /// `so_id`: the number of the bind that it came to.
+    SocketId,
+    /// `so_name`: that bind's name.
+    SocketName,
     /// `fc_rtt` and the like: what the kernel knows of the client's connection.
     Tcp(TcpPart),
     /// `bc_dst`, `bc_dst_port`: the server's end.
@@ -156,6 +160,8 @@ impl Link {
             "thread" => Self::Thread,
             "stopping" => Self::Stopping,
             "fc_rcvd_proxy" => Self::ReceivedProxy,
+            "so_id" => Self::SocketId,
+            "so_name" => Self::SocketName,
             "bc_dst" => Self::Server { port: false },
             "bc_dst_port" => Self::Server { port: true },
             "bc_src" => Self::Local { port: false },
@@ -196,7 +202,7 @@ impl Link {
             Self::Server { port: false }
             | Self::Local { port: false }
             | Self::Itself { port: false, .. } => Kind::Ip,
-            Self::DefaultBackend => Kind::Str,
+            Self::DefaultBackend | Self::SocketName => Kind::Str,
             _ => Kind::Int,
         }
     }

@@ -93,6 +93,10 @@ impl Client {
                 false => self.peer,
             },
             introduced: self.introduced,
+            bind: self.label().and_then(|label| {
+                let mut binds = frontend.config.binds.iter();
+                binds.position(|bind| bind.label.id == label.id)
+            }),
             socket: self.socket.clone(),
             tls: self.tls.clone(),
             identity,

@@ -31,6 +31,8 @@ pub(super) fn link<'s>(around: &'s Surroundings<'_>, what: Link) -> Option<Value
         Link::Thread => Value::Int(i64::try_from(client.worker.index).ok()?),
         Link::Stopping => Value::Bool(client.worker.is_stopping()),
         Link::ReceivedProxy => Value::Bool(client.introduced),
+        Link::SocketId => Value::Int(client.label()?.id?.into()),
+        Link::SocketName => Value::text(client.label()?.name.as_deref()?),
         Link::Tcp(part) => Value::Int(tcp(client.socket.as_ref()?.as_fd(), part)?),
         Link::Itself { client: of, port } => itself(client.socket.as_ref()?.as_fd(), of, port)?,
         Link::ClientTimeout => millis(client.frontend().config.timeouts.client),
