@@ -8,9 +8,12 @@ use super::{
     cli::{Daemon, fail, print},
     client::{self, ClientError},
 };
-use crate::observe::{
-    path::PathStatus,
-    stats::{Snapshot, snapshot::BackendStats},
+use crate::{
+    observe::{
+        path::PathStatus,
+        stats::{Row, Snapshot, snapshot::BackendStats},
+    },
+    topology::{Backend, Server},
 };
 
 /// How long an answer may take: whoever asks is to learn of an agent that hangs before its own patience is at an end.
@@ -44,14 +47,14 @@ impl HealthArgs {
                 });
             }
         };
-        let is_up = |name: &str| {
+        let stands = |name: &str| {
             let named = |backend: &&BackendStats| backend.own.row.pxname.as_deref() == Some(name);
-            snapshot.backends.iter().find(named).map(is_up)
+            snapshot.backends.iter().find(named).map(Stands::of_rows)
         };
         let view = View {
             stopping: snapshot.process.stopping,
             path: &snapshot.path,
-            is_up: &is_up,
+            stands: &stands,
         };
         match verdict(&view, &self.backends) {
             Ok(said) => print(&said, true),
@@ -66,8 +69,74 @@ pub struct View<'a> {
     pub stopping: bool,
     /// The kernel path.
     pub path: &'a PathStatus,
-    /// Whether a backend has a server that takes new connections; `None` if there is no such backend.
-    pub is_up: &'a dyn Fn(&str) -> Option<bool>,
+    /// How a backend stands; `None` if there is no such backend.
+    pub stands: &'a dyn Fn(&str) -> Option<Stands>,
+}
+
+/// How a backend stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stands {
+    /// It has a server that takes new connections.
+    Up,
+    /// It has none: what is with each of them.
+    Down(Vec<String>),
+}
+
+/// Of so many servers it is said why they are not up.
+const TOLD: usize = 3;
+
+impl Stands {
+    /// That of a backend that is here.
+    pub fn of(backend: &Backend) -> Self {
+        match backend.is_up() {
+            true => Self::Up,
+            false => Self::Down(backend.servers.iter().map(|s| state(s)).collect()),
+        }
+    }
+
+    /// That of a backend of which there are rows.
+    fn of_rows(backend: &BackendStats) -> Self {
+        let rows = || backend.servers.iter().map(|server| &server.row);
+        let is_up = |row: &Row| {
+            let status = row.status.as_deref().unwrap_or_default();
+            status.starts_with("UP") || status == "no check"
+        };
+        match rows().any(is_up) {
+            true => Self::Up,
+            false => Self::Down(rows().map(state_of_row).collect()),
+        }
+    }
+}
+
+/// `s1 is DOWN: Layer6 invalid response, certificate expired`.
+fn said(name: &str, status: &str, found: Option<(&str, &str)>) -> String {
+    let found = found.filter(|_| status.starts_with("DOWN"));
+    match found {
+        None => format!("{name} is {status}"),
+        Some((what, "")) => format!("{name} is {status}: {what}"),
+        Some((what, info)) => format!("{name} is {status}: {what}, {info}"),
+    }
+}
+
+fn state(server: &Server) -> String {
+    let found = match server.is_down_by_agent() {
+        true => server.last_agent(),
+        false => server.last_check(),
+    };
+    let found = found.as_ref();
+    let found = found.map(|result| (result.status.description(), result.info.as_str()));
+    said(&server.name, &server.status(), found)
+}
+
+fn state_of_row(row: &Row) -> String {
+    let status = row.status.as_deref().unwrap_or_default();
+    let (what, info) = match status == "DOWN (agent)" {
+        true => (&row.agent_desc, &row.last_agt),
+        false => (&row.check_desc, &row.last_chk),
+    };
+    let found = what.as_deref();
+    let found = found.map(|what| (what, info.as_deref().unwrap_or_default()));
+    said(row.svname.as_deref().unwrap_or_default(), status, found)
 }
 
 /// One sentence: why the data path forwards.
@@ -94,10 +163,10 @@ pub fn verdict(view: &View<'_>, backends: &[String]) -> Result<String, String> {
         return Err(format!("the kernel program is attached nowhere: {why}"));
     }
     for name in backends {
-        match (view.is_up)(name) {
+        match (view.stands)(name) {
             None => return Err(format!("there is no backend {name}")),
-            Some(false) => return Err(format!("backend {name} has no server up")),
-            Some(true) => {}
+            Some(Stands::Down(servers)) => return Err(none_up(name, &servers)),
+            Some(Stands::Up) => {}
         }
     }
     let way = match path.program {
@@ -114,12 +183,16 @@ pub fn verdict(view: &View<'_>, backends: &[String]) -> Result<String, String> {
     })
 }
 
-/// Whether a backend has a server that takes new connections, by its rows.
-fn is_up(backend: &BackendStats) -> bool {
-    backend.servers.iter().any(|server| {
-        let status = server.row.status.as_deref().unwrap_or_default();
-        status.starts_with("UP") || status == "no check"
-    })
+fn none_up(backend: &str, servers: &[String]) -> String {
+    let mut said = format!("backend {backend} has no server up");
+    for (at, server) in servers.iter().take(TOLD).enumerate() {
+        said += if at == 0 { ": " } else { "; " };
+        said += server;
+    }
+    match servers.len().saturating_sub(TOLD) {
+        0 => said,
+        more => format!("{said}; and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -128,15 +201,21 @@ mod tests {
     use crate::observe::path::InterfacePath;
 
     fn said(stopping: bool, path: &PathStatus, backends: &[&str]) -> Result<String, String> {
-        let is_up = |name: &str| match name {
-            "up" | "also" => Some(true),
-            "down" => Some(false),
+        let stands = |name: &str| match name {
+            "up" | "also" => Some(Stands::Up),
+            "empty" => Some(Stands::Down(Vec::new())),
+            "down" => Some(Stands::Down(vec![
+                super::said("a", "MAINT", Some(("Layer4 timeout", ""))),
+                super::said("b", "DOWN", Some(("Layer6 invalid response", "Expired"))),
+                super::said("c", "DOWN 1/2", Some(("Layer4 timeout", ""))),
+                super::said("d", "DRAIN", None),
+            ])),
             _ => None,
         };
         let view = View {
             stopping,
             path,
-            is_up: &is_up,
+            stands: &stands,
         };
         let backends: Vec<String> = backends.iter().map(|&name| name.to_owned()).collect();
         verdict(&view, &backends)
@@ -152,7 +231,15 @@ mod tests {
         );
         assert_eq!(
             said(false, &none, &["up", "down"]),
-            Err("backend down has no server up".into())
+            Err(
+                "backend down has no server up: a is MAINT; b is DOWN: Layer6 invalid response, Expired; \
+                 c is DOWN 1/2: Layer4 timeout; and 1 more"
+                    .into()
+            )
+        );
+        assert_eq!(
+            said(false, &none, &["empty"]),
+            Err("backend empty has no server up".into())
         );
         assert_eq!(
             said(false, &none, &["gone"]),

@@ -132,6 +132,7 @@ const INITIAL: u8 = 1;
 /// HAProxy's number of what a check found.
 fn number_of(status: CheckStatus) -> u8 {
     match status {
+        CheckStatus::Checked => 3,
         CheckStatus::SockErr => 4,
         CheckStatus::L4Ok => 6,
         CheckStatus::L4Tout => 7,

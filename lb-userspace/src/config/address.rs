@@ -234,7 +234,7 @@ fn asked(text: &str) -> Option<Result<Asked, Problem>> {
     let port = match port {
         None => AskedPort::Moved(0),
         Some(by) if moves(by) => match by.parse::<i32>() {
-            Ok(by) if by.abs() <= 65_535 => AskedPort::Moved(by),
+            Ok(by) if (-65_535..=65_535).contains(&by) => AskedPort::Moved(by),
             _ => {
                 return Some(Err(Problem::new(
                     format!("`{by}` moves no port"),
@@ -513,5 +513,20 @@ mod tests {
             server("localhost:80").err().and_then(|p| p.mend).as_deref(),
             Some("write `\"127.0.0.1:80\"`")
         );
+    }
+
+    #[test]
+    fn ports_are_moved_as_far_as_there_are_any() {
+        let moved = |text: &str| server_or_name(text).map_err(|p| p.message);
+        let to = |by| {
+            let port = AskedPort::Moved(by);
+            Ok(Address::Asked(Asked { ip: None, port }))
+        };
+        assert_eq!(moved("*:-65535"), to(-65_535));
+        assert_eq!(moved("*:+65535"), to(65_535));
+        for by in ["-65536", "+65536", "-2147483648", "-"] {
+            let said = Err(format!("`{by}` moves no port"));
+            assert_eq!(moved(&format!("*:{by}")), said);
+        }
     }
 }

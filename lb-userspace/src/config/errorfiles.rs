@@ -20,7 +20,11 @@ use crate::rules::{Template, is_framing, reason};
 
 /// Pages by the status that they stand for; `None` is the usual one.
 #[derive(Debug, Clone, Default)]
-pub struct ErrorFiles(Vec<(u16, Option<Page>)>);
+pub struct ErrorFiles {
+    pages: Vec<(u16, Option<Page>)>,
+    /// Known beforehand, since it is asked for each request.
+    any_filled: bool,
+}
 
 /// A page.
 #[derive(Debug, Clone)]
@@ -51,14 +55,19 @@ pub struct Filled {
 impl ErrorFiles {
     /// The page for a status, if anything is said of it: `None` is the usual one.
     pub fn page(&self, status: u16) -> Option<Option<&Page>> {
-        let found = self.0.iter().find(|(of, _)| *of == status);
+        let found = self.pages.iter().find(|(of, _)| *of == status);
         found.map(|(_, page)| page.as_ref())
     }
 
     /// Whether any of them has expressions in it.
     pub fn any_filled(&self) -> bool {
-        let mut pages = self.0.iter().filter_map(|(_, page)| page.as_ref());
-        pages.any(|page| page.filled.is_some())
+        self.any_filled
+    }
+
+    fn new(pages: Vec<(u16, Option<Page>)>) -> Self {
+        let mut all = pages.iter().filter_map(|(_, page)| page.as_ref());
+        let any_filled = all.any(|page| page.filled.is_some());
+        Self { pages, any_filled }
     }
 
     /// What is written, if it is, and what `defaults` says for other statuses.
@@ -72,12 +81,12 @@ impl ErrorFiles {
 
     fn or(mut self, defaults: &Self) -> Self {
         let more = defaults
-            .0
+            .pages
             .iter()
             .filter(|(status, _)| self.page(*status).is_none());
         let more: Vec<_> = more.cloned().collect();
-        self.0.extend(more);
-        self
+        self.pages.extend(more);
+        Self::new(self.pages)
     }
 }
 
@@ -86,7 +95,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spann
     let e = table.take("errorfiles")?;
     let files = d.table(&e.value, e.key_span, "`errorfiles`")?;
     let pages = files.entries().iter().filter_map(|e| page(d, e)).collect();
-    Some(Spanned::new(ErrorFiles(pages), e.key_span))
+    Some(Spanned::new(ErrorFiles::new(pages), e.key_span))
 }
 
 fn page(d: &mut Decoder<'_>, entry: &Entry) -> Option<(u16, Option<Page>)> {

@@ -40,6 +40,16 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
         };
         return Err(format!("{what} on {} needs userspace", bind.text));
     }
+    let limits = frontend.binds.iter().find_map(|bind| {
+        let sockets = &bind.sockets;
+        let what = sockets.maxconn.map(|_| "maxconn");
+        let what = what.or(sockets.mss.map(|_| "mss"));
+        let what = what.or(sockets.interface.as_ref().map(|_| "interface"));
+        what.map(|what| format!("{what} of {} needs userspace", bind.text))
+    });
+    if let Some(why) = limits {
+        return Err(why);
+    }
     let name = frontend.default_backend.as_deref().unwrap_or_default();
     let backend = config.backend(name).ok_or("it has no default backend")?;
     if backend.forward == Forward::Proxy {
@@ -270,6 +280,13 @@ mod tests {
         assert_eq!(path("mode: tcp, bind: '[2001:db8::9]:80'", SIX), Ok(None));
         let why = |frontend: &str, backend: &str| path(frontend, backend).unwrap_err();
         assert!(why("mode: http, bind: '*:80'", FOUR).contains("mode http"));
+        for of_bind in ["maxconn: 5", "mss: 1200", "interface: lo"] {
+            let bind = format!("mode: tcp, bind: {{ address: '*:80', {of_bind} }}");
+            let said = why(&bind, FOUR);
+            assert!(said.ends_with("of *:80 needs userspace"), "{said}");
+        }
+        let bind = "mode: tcp, bind: { address: '*:80', backlog: 5, fast_open: true }";
+        assert_eq!(path(bind, FOUR), Ok(None));
         assert!(
             why(
                 "mode: tcp, bind: '*:80'",

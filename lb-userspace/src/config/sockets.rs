@@ -162,11 +162,13 @@ pub(super) fn packets(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Ve
     if let Some(e) = table.take("set_mark")
         && let Some(mark) = d.parsed(&e.value, "`set_mark`", number(u32::MAX))
     {
+        d.registry.links_mut().socket = true;
         found.push((e.key_span, Edit::SetMark(mark.value)));
     }
     if let Some(e) = table.take("set_tos")
         && let Some(tos) = d.parsed(&e.value, "`set_tos`", number(255))
     {
+        d.registry.links_mut().socket = true;
         found.push((e.key_span, Edit::SetTos(tos.value as u8)));
     }
 }
@@ -225,7 +227,7 @@ pub(super) fn source(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Sourc
         };
         let which = of.take("occurrence").and_then(|e| {
             let read = |text: &str| match text.parse::<i32>() {
-                Ok(which) if which != 0 && which.abs() <= 100 => Ok(which),
+                Ok(which) if which != 0 && (-100..=100).contains(&which) => Ok(which),
                 _ => Err(Problem::new(
                     format!("`{text}` is no occurrence"),
                     "write 1 for the first, -1 for the last",

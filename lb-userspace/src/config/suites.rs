@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{decode::Decoder, table::Table, tree::Entry};
-use crate::tls::{Policy, TicketKeys};
+use crate::tls::{Policy, TicketKeys, names_of_suites};
 
 /// Takes `ciphers`, `ciphersuites` and `curves`.
 pub(super) fn policy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Policy {
@@ -14,13 +14,13 @@ pub(super) fn policy(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Policy {
     }
 }
 
-/// A list, or one text with colons as OpenSSL has it.
+/// A list, or one text as OpenSSL has it.
 fn names(d: &mut Decoder<'_>, entry: &Entry) -> Option<Vec<String>> {
     let what = format!("`{}`", entry.key);
     let mut names = Vec::new();
     for node in d.one_or_more(&entry.value) {
         let text = d.line(node, &what)?;
-        names.extend(text.split(':').map(str::to_owned));
+        names.extend(names_of_suites(&text).map(str::to_owned));
     }
     if names.is_empty() {
         d.error(

@@ -353,14 +353,15 @@ pub(super) fn server(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Optio
         let mut table = d.table(&entry.value, entry.key_span, "`tls`")?;
         let verify = table.take("verify").and_then(|e| {
             let choices = [
-                ("required", true),
-                ("true", true),
-                ("none", false),
-                ("false", false),
+                ("required", (true, false)),
+                ("true", (true, false)),
+                ("chain", (true, true)),
+                ("none", (false, false)),
+                ("false", (false, false)),
             ];
-            Some((d.choice(&e.value, "`verify`", &choices, &[])?, e.key_span))
+            d.choice(&e.value, "`verify`", &choices, &[])
         });
-        options.verify = verify.is_none_or(|(on, _)| on);
+        (options.verify, options.any_name) = verify.unwrap_or((true, false));
         if let Some(e) = table.take("ca") {
             options.ca = d.path(&e.value, "`ca`");
             if !options.verify {

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::written::{mend, replace, write_over};
 use crate::{
-    admin::health::{View, verdict},
+    admin::health::{Stands, View, verdict},
     config::model::HealthFile,
     observe::stats::Sources,
 };
@@ -31,7 +31,7 @@ pub(super) async fn keep(file: HealthFile, sources: Sources) {
             &View {
                 stopping: sources.process.is_stopping(),
                 path: &sources.path.load(),
-                is_up: &|name| Some(topology.backend(name)?.is_up()),
+                stands: &|name| Some(Stands::of(topology.backend(name)?)),
             },
             &file.backends,
         );

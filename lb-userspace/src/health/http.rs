@@ -1,6 +1,6 @@
 //! The check that asks over HTTP/1 and looks at the status.
 
-use std::ops::RangeInclusive;
+use std::{io, ops::RangeInclusive};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -94,8 +94,16 @@ pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -
 
 /// Asks, and judges what comes.
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Request) -> Finding {
-    let Some((line, head, rest)) = read_head(stream, &request.bytes).await else {
-        return Finding::new(CheckStatus::L7Rsp);
+    let (line, head, rest) = match read_head(stream, &request.bytes).await {
+        Ok(found) => found,
+        // With TLS 1.3 a server says only now what it makes of our certificate.
+        Err(NoHead::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            return Finding {
+                info: error.to_string(),
+                ..Finding::new(CheckStatus::L6Rsp)
+            };
+        }
+        Err(_) => return Finding::new(CheckStatus::L7Rsp),
     };
     let code = line.code;
     if let Some(finding) = judge_head(request, line, &head) {
@@ -176,12 +184,19 @@ fn judge_body(request: &Request, code: u16, text: &[u8], ended: bool) -> Option<
     }
 }
 
-/// Sends the request and reads the head of the final response, and what came with it of the body. `None`: what came is
-/// none.
+/// Why there is no head of a response.
+enum NoHead {
+    /// What came is none, or not all of one.
+    Other,
+    /// The connection broke.
+    Broken(io::Error),
+}
+
+/// Sends the request and reads the head of the final response, and what came with it of the body.
 async fn read_head(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
-) -> Option<(StatusLine, Vec<u8>, Vec<u8>)> {
+) -> Result<(StatusLine, Vec<u8>, Vec<u8>), NoHead> {
     // A server that refuses to read may have answered all the same.
     let _ = stream.write_all(request).await;
     let _ = stream.flush().await;
@@ -190,19 +205,20 @@ async fn read_head(
         match parse(&head) {
             Head::Complete { line, length } if is_final(line.code) => {
                 let rest = head.split_off(length);
-                return Some((line, head, rest));
+                return Ok((line, head, rest));
             }
             Head::Complete { length, .. } => {
                 head.drain(..length);
                 continue;
             }
-            Head::Bad => return None,
-            Head::Partial if head.len() >= HEAD_MAX => return None,
+            Head::Bad => return Err(NoHead::Other),
+            Head::Partial if head.len() >= HEAD_MAX => return Err(NoHead::Other),
             Head::Partial => {}
         }
         match stream.read_buf(&mut head).await {
-            Ok(n) if n > 0 => {}
-            _ => return None,
+            Ok(1..) => {}
+            Ok(0) => return Err(NoHead::Other),
+            Err(error) => return Err(NoHead::Broken(error)),
         }
     }
 }

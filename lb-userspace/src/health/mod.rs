@@ -218,6 +218,11 @@ fn grant(backend: &Backend, server: &Arc<Server>, wish: Wish) {
             u16::try_from(weight.div_ceil(100)).unwrap_or(u16::MAX),
         );
     }
+    if let Some(most) = wish.maxconn
+        && most != server.maxconn()
+    {
+        backend.set_maxconn(server, most);
+    }
     if let Some(admin) = wish.admin {
         backend.set_admin(server, admin);
     }
@@ -288,7 +293,8 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
         let maintained = || target.load().server.admin() == AdminState::Maint;
         let enabled = target.load().server.checks_enabled();
         if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
-            let (result, wish) = checker.ask(Some(&target.load_full())).await;
+            let (mut result, wish) = checker.ask(Some(&target.load_full())).await;
+            result.status = agent::alone(result.status, &wish);
             let now = target.load_full();
             let Target { backend, server } = &*now;
             tracing::debug!(

@@ -509,7 +509,10 @@ fn an_agent_sets_weight_and_state() {
         .await;
         says("down # disk full\n");
         until("it is down", || !backend.is_up()).await;
-        assert_eq!(server.last_check().unwrap().info, "disk full");
+        assert_eq!(
+            server.last_check().unwrap().info,
+            "via agent : down (disk full)"
+        );
         says("up\n");
         until("it is up", || backend.is_up()).await;
     });

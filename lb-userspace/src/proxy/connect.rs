@@ -114,10 +114,12 @@ impl Own {
             Some(Spoof::Address(address)) => Some(*address),
             Some(Spoof::Field(name, which)) => field(name, *which).map(|ip| (ip, 0).into()),
         };
-        let address = server.address();
-        let to = address
+        // What the file says is looked at first: it costs nothing, and this is asked for each request.
+        let to = server
+            .config
+            .address
             .asked()
-            .and_then(|asked| asked.of(ends()?.destination));
+            .and_then(|_| server.address().asked()?.of(ends()?.destination));
         let wants_host = server.tls.as_ref().is_some_and(|tls| tls.wants_host());
         let introduces = server.config.send_proxy.is_some();
         let tells = server.config.send_proxy == Some(ProxyVersion::V2);
@@ -196,7 +198,12 @@ impl Way {
                 Unready::Broken(error) => error.into(),
                 Unready::Tls(error) => {
                     let (backend, name) = (&server.backend, &server.name);
-                    tracing::debug!("server {backend}/{name}: no TLS connection: {error}");
+                    match server.tls.as_ref().is_some_and(|tls| tls.tells()) {
+                        true => tracing::warn!(
+                            "server {backend}/{name} cannot be reached over TLS: {error}"
+                        ),
+                        false => tracing::debug!("server {backend}/{name}: no TLS: {error}"),
+                    }
                     ConnectError::Refused(error)
                 }
             })

@@ -17,9 +17,6 @@ use crate::{
     topology::Peer,
 };
 
-/// Most of a PROXY header.
-const LONGEST_HEADER: usize = 4096;
-
 /// Takes what comes first on the bind at `index` of its frontend; `None` if nothing of use came, which has been logged.
 pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Option<Client> {
     let frontend = Arc::clone(client.frontend());
@@ -93,24 +90,27 @@ fn is_expected(from: &AcceptProxy, client: Peer) -> bool {
 
 async fn proxy_header(client: &mut Client) -> Result<(), Refused> {
     let stream = client.stream.tcp();
-    let parsed = peek(stream, LONGEST_HEADER, |bytes| {
+    let parsed = peek(stream, header::LONGEST, |bytes| {
         if bytes.is_empty() {
             return Looked::Wants(1);
         }
         match header::parse(bytes) {
             Ok(Parsed::Partial(least)) => Looked::Wants(least),
-            Ok(Parsed::Complete(length, ends)) => Looked::Enough(Ok((length, ends))),
+            Ok(Parsed::Complete(length, ends)) => {
+                let heard = header::heard(bytes.get(..length).unwrap_or_default());
+                Looked::Enough(Ok((length, ends, heard)))
+            }
             Err(error) => Looked::Enough(Err(error)),
         }
     });
-    let (length, ends) = match parsed.await {
+    let (length, ends, heard) = match parsed.await {
         Ok(Peeked::Enough(parsed)) => parsed?,
         Ok(Peeked::Ended(0)) => return Err(Refused::HeaderEmpty),
         Ok(Peeked::Ended(_)) => return Err(Refused::HeaderTruncated),
         Err(_) => return Err(Refused::HeaderAborted),
     };
     take(stream, length).map_err(|_| Refused::HeaderAborted)?;
-    client.introduced = true;
+    client.introduced = Some(Rc::new(heard));
     if let Some(ends) = ends {
         client.address = ends.source.into();
         client.destination = Some(ends.destination);

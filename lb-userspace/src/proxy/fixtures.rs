@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
+    os::fd::BorrowedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -9,6 +10,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+use rustix::net::{getpeername, sockopt};
 
 use super::{Listeners, Proxy, Shared};
 use crate::{
@@ -104,4 +107,35 @@ pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The mark and the type of service of this process's end of `client`'s connection.
+pub(super) fn packets_to(client: &TcpStream) -> (u32, u8) {
+    let wanted = client.local_addr().unwrap();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // SAFETY: what is no socket, or is closed meanwhile, answers with an error, and nothing is done to what is one.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let peer = getpeername(fd).ok().flatten();
+        if peer.and_then(|peer| SocketAddr::try_from(peer).ok()) == Some(wanted) {
+            let socket = socket2::SockRef::from(&fd);
+            return (socket.mark().unwrap(), sockopt::ip_tos(fd).unwrap());
+        }
+    }
+    panic!("there is no other end of {wanted}");
+}
+
+/// Whether this test may do what takes root; says so if not.
+pub(super) fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: not root");
+    }
+    is_root
 }

@@ -14,10 +14,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{
-    mpsc,
-    oneshot::{self, error::TryRecvError},
-    watch,
+use tokio::{
+    runtime::LocalOptions,
+    sync::{
+        mpsc,
+        oneshot::{self, error::TryRecvError},
+        watch,
+    },
 };
 
 pub mod connect;
@@ -272,21 +275,32 @@ impl Proxy {
         };
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
             let running = Running::begin(&proxy.running);
             let (changes, told) = mpsc::unbounded_channel();
             let clients = Arc::clone(&proxy.clients);
             let beat = proxy.pulses.add();
-            runtime.spawn(beat.answer());
+            let (begun, has_begun) = std::sync::mpsc::channel();
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
-                    let (_running, _beat) = (running, beat);
+                    let (_running, beat) = (running, beat);
+                    // It stays on the thread that made it.
+                    let made = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(LocalOptions::default());
+                    let (runtime, how) = match made {
+                        Ok(runtime) => (Some(runtime), Ok(())),
+                        Err(error) => (None, Err(error)),
+                    };
+                    // Whoever started it waits.
+                    let _ = begun.send(how);
+                    let Some(runtime) = runtime else { return };
+                    runtime.spawn_local(beat.answer());
                     let thread = Thread::new(index, stop.clone(), clients);
                     post::run(&runtime, thread, shared, listeners, told, stop);
                 })?;
+            // Nothing in between can end it.
+            has_begun.recv().unwrap_or(Ok(()))?;
             proxy.threads.push(thread);
             proxy.changes.push(changes);
         }

@@ -57,6 +57,15 @@ pub(super) async fn peek<T>(
     }
 }
 
+/// Takes what has come, up to `most`, after somebody has looked at it in vain: the runtime waits for more then, and would not
+/// tell of what is there already.
+pub(super) fn take_all(stream: &TcpStream, most: usize) -> Vec<u8> {
+    let mut bytes = vec![0; most];
+    let taken = rustix::net::recv(stream, bytes.as_mut_slice(), RecvFlags::DONTWAIT);
+    bytes.truncate(taken.map_or(0, |(taken, _)| taken));
+    bytes
+}
+
 /// Takes bytes that were looked at.
 pub(super) fn take(stream: &TcpStream, mut length: usize) -> io::Result<()> {
     let mut bytes = [0; 512];

@@ -12,9 +12,9 @@ use std::{
 };
 
 use tokio::{
-    runtime::Runtime,
+    runtime::LocalRuntime,
     sync::{Notify, mpsc, oneshot, watch},
-    task::{JoinHandle, LocalSet},
+    task::JoinHandle,
 };
 
 use super::{
@@ -322,15 +322,14 @@ impl Posts {
 
 /// Serves `listeners`, and what is told later, until the stop is complete.
 pub(super) fn run(
-    runtime: &Runtime,
+    runtime: &LocalRuntime,
     thread: Rc<Thread>,
     shared: Arc<Shared>,
     listeners: Listeners,
     mut changes: mpsc::UnboundedReceiver<Change>,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let local = LocalSet::new();
-    local.block_on(runtime, async {
+    runtime.block_on(async {
         let mut posts = Posts {
             newest: thread.begin(shared),
             thread: Rc::clone(&thread),
@@ -382,7 +381,7 @@ pub(super) fn run(
             _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
         }
     });
-    // Dropping the set ends what still runs.
+    // Dropping the runtime ends what still runs.
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ fn samples(
         descriptor: None,
         frontend,
         socket: None,
-        introduced: false,
+        introduced: None,
         // A comer's are counted from 1.
         label: comer
             .bind

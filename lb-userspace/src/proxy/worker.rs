@@ -30,7 +30,7 @@ use crate::{
     rules::SessionVars,
     tls::Session,
     topology::{Accepted, Frontend, Limit, Peer},
-    wire::sockopt,
+    wire::{heard::Heard, sockopt},
 };
 
 /// Pause after an accept failed for want of descriptors or memory, which only time can mend.
@@ -47,8 +47,8 @@ pub struct Client {
     pub address: Peer,
     /// Where it connected to, if a PROXY header says so.
     pub destination: Option<SocketAddr>,
-    /// Whether a PROXY header came first, whatever it said.
-    pub introduced: bool,
+    /// What a PROXY header that came first told besides the ends, if one came.
+    pub introduced: Option<Rc<Heard>>,
     /// What its TLS handshake has shown.
     pub tls: Option<Rc<Session>>,
     /// When it was accepted, for measuring.
@@ -457,7 +457,7 @@ fn serve(
         stream: stream.into(),
         address,
         destination: None,
-        introduced: false,
+        introduced: None,
         tls: None,
         accepted,
         accepted_at: SystemTime::now(),

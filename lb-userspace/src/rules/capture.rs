@@ -7,7 +7,10 @@ use http::{
     header::{COOKIE, SET_COOKIE},
 };
 
-use super::fetch::Side;
+use super::{
+    cookies::{Pair, Pairs},
+    fetch::Side,
+};
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,8 +76,9 @@ impl Captured {
     pub fn of_request(captures: &Arc<Captures>, headers: &HeaderMap) -> Self {
         let cookie = captures.cookie.as_ref().and_then(|slot| {
             let lines = headers.get_all(COOKIE).iter();
-            let mut pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-            pairs.find_map(|pair| slot.taken(pair))
+            let mut pairs = lines.flat_map(|line| Pairs::new(line.as_bytes()));
+            // `$Path` and the like belong to the cookie before them.
+            pairs.find_map(|pair| slot.taken(&pair).filter(|_| !pair.name.starts_with(b"$")))
         });
         Self {
             request: captures
@@ -97,8 +101,8 @@ impl Captured {
         }
         self.response_cookie = self.captures.cookie.as_ref().and_then(|slot| {
             let lines = headers.get_all(SET_COOKIE).iter();
-            let pairs = lines.map(|line| line.as_bytes().split(|&byte| byte == b';').next());
-            pairs.flatten().find_map(|pair| slot.taken(pair))
+            let mut pairs = lines.filter_map(|line| Pairs::new(line.as_bytes()).next());
+            pairs.find_map(|pair| slot.taken(&pair))
         });
     }
 
@@ -175,10 +179,11 @@ impl Slot {
 }
 
 impl CookieSlot {
-    fn taken(&self, pair: &[u8]) -> Option<Box<[u8]>> {
-        let pair = pair.trim_ascii();
-        pair.starts_with(self.begins.as_bytes())
-            .then(|| cut(pair, self.len))
+    /// Name and value without the spaces around them, if it is such a cookie.
+    fn taken(&self, pair: &Pair<'_>) -> Option<Box<[u8]>> {
+        let text = [pair.name, pair.value?].join(&b'=');
+        text.starts_with(self.begins.as_bytes())
+            .then(|| cut(&text, self.len))
     }
 }
 
@@ -202,6 +207,43 @@ mod tests {
 
     fn text(kept: Option<&[u8]>) -> Option<String> {
         kept.map(|kept| String::from_utf8_lossy(kept).into_owned())
+    }
+
+    #[test]
+    fn cookies_are_told_apart_as_haproxy_does() {
+        let captures = Arc::new(Captures {
+            cookie: Some(CookieSlot {
+                begins: "app".into(),
+                len: 20,
+            }),
+            ..Captures::default()
+        });
+        let of = |cookie, set: &'static str| {
+            let mut kept = Captured::of_request(&captures, &headers(&[("cookie", cookie)]));
+            kept.response(&headers(&[("set-cookie", set)]));
+            [Side::Request, Side::Response].map(|side| text(kept.cookie(side)))
+        };
+        for (field, kept) in [
+            ("app=x; app=y", Some("app=x")),
+            ("app = x ;app=y", Some("app=x")),
+            ("application=x", Some("application=x")),
+            ("app=\"a;b\"; c", Some("app=\"a;b\"")),
+            ("app=\"a\\\";b\"; c", Some("app=\"a\\\";b\"")),
+            ("app=\"a;b", Some("app=\"a;b")),
+            ("app=x,app=y", Some("app=x")),
+            ("app=", Some("app=")),
+            // None of these is one.
+            ("app; xapp=x", None),
+            ("appx", None),
+            ("$app=x", None),
+            ("APP=x", None),
+        ] {
+            let [request, response] = of(field, field);
+            assert_eq!(request.as_deref(), kept, "{field}");
+            assert_eq!(response.as_deref(), kept, "{field}");
+        }
+        let [request, response] = of("a=1; app=2", "a=1; app=2");
+        assert_eq!((request.as_deref(), response), (Some("app=2"), None));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) use edit::field_value;
 pub use expr::Expr;
 pub use fetch::{
     Fault, Fetch, Side, credentials, first_value, hello, host_name,
-    link::{Asked, Link, Links, TcpPart},
+    link::{Asked, Link, Links, TcpPart, Told},
     parameter,
     payload::{MOST as MOST_PAYLOAD, Seen},
     rdp,

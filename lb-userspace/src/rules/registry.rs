@@ -258,12 +258,13 @@ impl<'a> Registry<'a> {
         Arc::clone(&self.public_keys)
     }
 
-    /// What expressions ask of connections that somebody has to remember for them.
+    /// What rules ask of connections that somebody has to remember for them.
     pub fn links(&self) -> Links {
         self.links
     }
 
-    pub(super) fn links_mut(&mut self) -> &mut Links {
+    /// The same, to add to.
+    pub fn links_mut(&mut self) -> &mut Links {
         &mut self.links
     }
 

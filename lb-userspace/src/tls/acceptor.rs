@@ -18,7 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
@@ -79,16 +79,16 @@ struct Loaded {
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<S> {
     /// The connection.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<S>,
     /// The certificate that was served, which a resumed session has not asked for again.
     ours: Option<Arc<ClientCertificate>>,
     /// Whose certificates were taken.
     clients: Option<Arc<Clients>>,
 }
 
-impl Accepted {
+impl<S> Accepted<S> {
     /// What is known of it.
     pub fn session(&self) -> Session {
         let connection = self.stream.get_ref().1;
@@ -236,7 +236,10 @@ impl Acceptor {
     ///
     /// # Errors
     /// It failed, or the client left.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub async fn accept<S>(&self, stream: S) -> io::Result<Accepted<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let loaded = self
             .live
             .current()
@@ -352,7 +355,7 @@ impl Acceptor {
             }
             TicketKeys::File(path) => {
                 let text = reader.read(path)?;
-                let given = Given::read(&String::from_utf8_lossy(&text));
+                let given = Given::read(&String::from_utf8_lossy(&text), &trust);
                 config.ticketer = Arc::new(given.map_err(|why| TlsError::TicketKeys {
                     path: path.clone(),
                     why,
@@ -476,13 +479,15 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
     Certificate::load(&files, &Issuers::default(), &mut reader).map(drop)
 }
 
-/// Whose certificates of clients are taken. `trust` gets the files that say so: a ticket holds no longer than they do.
+/// Whose certificates of clients are taken. `trust` gets what says so: a ticket holds no longer than that does.
 fn clients(
     options: &BindOptions,
     reader: &mut Reader<'_>,
     provider: &Arc<CryptoProvider>,
     trust: &mut Vec<u8>,
 ) -> Result<Arc<Clients>, TlsError> {
+    // Who was let in without a certificate, or with a bad one, has a ticket as well.
+    trust.extend(format!("{:?} {:?}\n", options.client_auth, options.ignored).bytes());
     let mut told = RootCertStore::empty();
     let mut all = RootCertStore::empty();
     let mut pinned = Vec::new();
@@ -492,7 +497,7 @@ fn clients(
     ];
     for (path, tell) in named {
         let Some(path) = path else { continue };
-        let pem = reader.read(path)?;
+        let pem = reader.authorities(path)?;
         let roots = roots(path, &pem)?;
         if tell {
             told.roots.extend(roots.roots.iter().cloned());

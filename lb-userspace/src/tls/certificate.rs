@@ -116,7 +116,8 @@ pub(super) fn key(
         Some(path) => path.clone(),
         None => match files::key(&files.cert, pem)? {
             Some(key) => return Ok((files.cert.clone(), key)),
-            None => files::beside(&files.cert, "key")
+            None => reader
+                .beside(&files.cert, "key")
                 .ok_or_else(|| TlsError::NoKey(files.cert.clone()))?,
         },
     };

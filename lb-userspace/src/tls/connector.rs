@@ -1,6 +1,15 @@
 //! TLS towards servers.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
 
 use rustls::{
     ClientConfig, Error as LibraryError, RootCertStore,
@@ -8,7 +17,7 @@ use rustls::{
     pki_types::ServerName as Name,
     sign::SingleCertAndKey,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
@@ -27,6 +36,8 @@ use super::{
 pub struct Connector {
     options: ServerOptions,
     live: Live<ClientConfig>,
+    /// When it was last told that a handshake had failed, in minutes since 1970.
+    told: AtomicU64,
 }
 
 impl Connector {
@@ -35,7 +46,15 @@ impl Connector {
         Self {
             options,
             live: Live::new(),
+            told: AtomicU64::new(0),
         }
+    }
+
+    /// Whether it is to be told that a handshake has failed: once in a minute, for each request that fails would have it told.
+    pub fn tells(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs() / 60);
+        self.told.swap(now, Relaxed) != now
     }
 
     /// What the file says of it.
@@ -78,6 +97,14 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
+    /// What it reads for one of its files now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn bytes(&self, file: &Path) -> Result<Vec<u8>, TlsError> {
+        self.live.bytes(file)
+    }
+
     /// Whether a connection depends on the name that is said for its client.
     pub fn wants_host(&self) -> bool {
         self.options.name == ServerName::OfClient
@@ -88,13 +115,13 @@ impl Connector {
     ///
     /// # Errors
     /// It failed: the certificate is not trusted, or not that server's, or it speaks no TLS.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         address: IpAddr,
         host: Option<&str>,
         http_1: bool,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<S>> {
         let config = self
             .live
             .current()
@@ -125,7 +152,7 @@ impl Connector {
             (true, ca) => {
                 let (roots, pinned) = match ca {
                     Some(path) => {
-                        let pem = reader.read(path)?;
+                        let pem = reader.authorities(path)?;
                         (roots(path, &pem)?, files::chain(path, &pem)?)
                     }
                     None => (system_roots()?, Vec::new()),
@@ -142,7 +169,7 @@ impl Connector {
                 let chains = chains
                     .build()
                     .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Servers::new(chains, pinned))
+                Arc::new(Servers::new(chains, pinned, options.any_name))
             }
         };
         let builder = ClientConfig::builder_with_provider(provider)

@@ -7,7 +7,7 @@ use super::{
     error::TlsError,
     files::Reader,
     options::{BindOptions, CertificateList, ClientAuth, Version},
-    policy::Policy,
+    policy::{self, Policy},
 };
 
 /// HAProxy's own limit of a line.
@@ -203,14 +203,13 @@ fn settings(text: &str, base: &Path) -> Result<Settings, String> {
             "npn" => shown.push((0, format!("npn {}", value()?))),
             "ciphers" | "ciphersuites" | "curves" | "ecdhe" => {
                 let list = value()?;
-                let named = || list.split(':').map(str::to_owned).collect();
                 let (place, slot) = match option {
                     "ciphers" => (7, &mut settings.policy.ciphers),
                     "ciphersuites" => (8, &mut settings.policy.suites),
                     "curves" => (9, &mut settings.policy.curves),
                     _ => (10, &mut settings.policy.curves),
                 };
-                *slot = Some(named());
+                *slot = Some(policy::names(list).map(str::to_owned).collect());
                 shown.push((place, format!("{option} {list}")));
             }
             "ssl-min-ver" | "ssl-max-ver" => {

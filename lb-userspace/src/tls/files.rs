@@ -11,6 +11,7 @@ use rustls::pki_types::{
 };
 
 use super::{
+    acceptor::roots,
     error::TlsError,
     options::{CertificateFiles, Certificates},
 };
@@ -18,10 +19,13 @@ use crate::watched::Stamp;
 
 /// No file of certificates is that large; a device or a mistake is.
 const MAX_FILE: u64 = 4 << 20;
-/// What beside a certificate in a folder is no certificate itself (HAProxy's list).
 /// What a certificate of a kind is called beside a file that is not there itself (HAProxy's bundles).
 const BUNDLE: &[&str] = &["rsa", "dsa", "ecdsa"];
+/// What beside a certificate in a folder is no certificate itself (HAProxy's list).
 const COMPANIONS: &[&str] = &["key", "ocsp", "issuer", "sctl"];
+
+/// What in a folder of CAs is looked at (HAProxy's list).
+const AUTHORITIES: &[&str] = &["pem", "crt", "cer"];
 
 /// What an operator has handed over to stand for files.
 pub type Overrides = HashMap<PathBuf, Vec<u8>>;
@@ -50,27 +54,69 @@ impl Reader<'_> {
         fs::read(path).map_err(unreadable)
     }
 
+    /// Certificates of CAs: those of a file, or of all files in a folder that have some. What else lies there, or is broken,
+    /// is passed over, as HAProxy does.
+    pub(super) fn authorities(&mut self, path: &Path) -> Result<Vec<u8>, TlsError> {
+        if !path.is_dir() {
+            return self.read(path);
+        }
+        self.seen.push((path.to_owned(), Stamp::of(path)));
+        let unreadable = |error: io::Error| TlsError::unreadable(path, &error);
+        let found = fs::read_dir(path).map_err(unreadable)?;
+        let mut found: Vec<PathBuf> = found.filter_map(|e| Some(e.ok()?.path())).collect();
+        found.sort();
+        let is_one = |path: &PathBuf| {
+            let mut kinds = AUTHORITIES.iter();
+            let extension = path.extension();
+            extension.is_some_and(|ext| kinds.any(|kind| ext == *kind)) && path.is_file()
+        };
+        let mut all = Vec::new();
+        for file in found.into_iter().filter(is_one) {
+            let pem = self.read(&file)?;
+            if roots(&file, &pem).is_ok() {
+                all.extend(pem);
+                all.push(b'\n');
+            }
+        }
+        match all.is_empty() {
+            true => Err(TlsError::EmptyFolder(path.to_owned())),
+            false => Ok(all),
+        }
+    }
+
     /// The certificates that there are to be loaded.
     pub(super) fn certificates(
         &mut self,
         certificates: &Certificates,
     ) -> Result<Vec<CertificateFiles>, TlsError> {
-        let folder = match certificates {
-            Certificates::Files(files) => {
-                let each = files.iter().flat_map(|files| match files {
-                    CertificateFiles {
-                        cert,
-                        key: None,
-                        ocsp: None,
-                    } => bare(cert),
-                    files => vec![files.clone()],
-                });
-                return Ok(each.collect());
-            }
-            Certificates::Path(path) if path.is_dir() => path,
-            Certificates::Path(path) => return Ok(bare(path)),
+        let all = match certificates {
+            Certificates::Files(files) => files.clone(),
+            Certificates::Path(path) => vec![CertificateFiles {
+                cert: path.clone(),
+                key: None,
+                ocsp: None,
+            }],
         };
-        self.seen.push((folder.clone(), Stamp::of(folder)));
+        let mut found = Vec::new();
+        for files in all {
+            match &files {
+                CertificateFiles {
+                    cert,
+                    key: None,
+                    ocsp: None,
+                } => match cert.is_dir() {
+                    true => found.extend(self.folder(cert)?),
+                    false => found.extend(self.bare(cert)),
+                },
+                _ => found.push(files),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those in a folder.
+    fn folder(&mut self, folder: &Path) -> Result<Vec<CertificateFiles>, TlsError> {
+        self.seen.push((folder.to_owned(), Stamp::of(folder)));
         let unreadable = |error: io::Error| TlsError::unreadable(folder, &error);
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(unreadable)? {
@@ -84,50 +130,69 @@ impl Reader<'_> {
             }
             found.push(CertificateFiles {
                 key: None,
+                // The folder itself changes when there is another.
                 ocsp: beside(&path, "ocsp"),
                 cert: path,
             });
         }
         if found.is_empty() {
-            return Err(TlsError::EmptyFolder(folder.clone()));
+            return Err(TlsError::EmptyFolder(folder.to_owned()));
         }
         found.sort();
         Ok(found)
     }
-}
 
-/// A certificate of which nothing is said but its file: with an OCSP response, if there is one beside it. If there is no such
-/// file, those of each kind that are called like it.
-pub(super) fn bare(cert: &Path) -> Vec<CertificateFiles> {
-    let with_ocsp = |cert: PathBuf| CertificateFiles {
-        key: None,
-        ocsp: beside(&cert, "ocsp"),
-        cert,
-    };
-    let kinds = BUNDLE.iter().map(|kind| {
-        let mut name = cert.as_os_str().to_owned();
-        name.push(".");
-        name.push(kind);
-        PathBuf::from(name)
-    });
-    let mut bundle: Vec<_> = match cert.exists() {
-        true => Vec::new(),
-        false => kinds.filter(|path| path.is_file()).map(with_ocsp).collect(),
-    };
-    if bundle.is_empty() {
-        bundle.push(with_ocsp(cert.to_owned()));
+    /// A certificate of which nothing is said but its file: with an OCSP response, if there is one beside it. If there is no such
+    /// file, those of each kind that are called like it.
+    pub(super) fn bare(&mut self, cert: &Path) -> Vec<CertificateFiles> {
+        let mut bundle = Vec::new();
+        if !self.is_there(cert) {
+            let kinds = BUNDLE.iter().map(|kind| appended(cert, kind));
+            bundle.extend(kinds.filter(|path| self.is_there(path)));
+        }
+        if bundle.is_empty() {
+            bundle.push(cert.to_owned());
+        }
+        let with_ocsp = bundle.into_iter().map(|cert| CertificateFiles {
+            key: None,
+            ocsp: self.beside(&cert, "ocsp"),
+            cert,
+        });
+        with_ocsp.collect()
     }
-    bundle
+
+    /// What [`beside`] finds.
+    pub(super) fn beside(&mut self, cert: &Path, extension: &str) -> Option<PathBuf> {
+        let mut places = places(cert, extension).into_iter();
+        places.find(|path| self.is_there(path))
+    }
+
+    /// Whether there is such a file. If not, it is noticed once there is.
+    fn is_there(&mut self, path: &Path) -> bool {
+        let stamp = Stamp::of(path);
+        let is_there = path.is_file();
+        if !is_there {
+            self.seen.push((path.to_owned(), stamp));
+        }
+        is_there
+    }
 }
 
 /// `a.crt.key`, else `a.key`, if it is there.
-pub(super) fn beside(cert: &Path, extension: &str) -> Option<PathBuf> {
-    let mut appended = cert.as_os_str().to_owned();
-    appended.push(".");
-    appended.push(extension);
-    [PathBuf::from(appended), cert.with_extension(extension)]
-        .into_iter()
-        .find(|path| path.is_file())
+fn beside(cert: &Path, extension: &str) -> Option<PathBuf> {
+    let mut places = places(cert, extension).into_iter();
+    places.find(|path| path.is_file())
+}
+
+fn places(cert: &Path, extension: &str) -> [PathBuf; 2] {
+    [appended(cert, extension), cert.with_extension(extension)]
+}
+
+fn appended(cert: &Path, extension: &str) -> PathBuf {
+    let mut name = cert.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
 }
 
 /// The certificates in a file, which has at least one.

@@ -13,7 +13,7 @@ use super::{
     acceptor::Acceptor,
     crt_list::Line,
     error::TlsError,
-    files::{self, Overrides, Reader},
+    files::{Overrides, Reader},
     options::{BindOptions, CertificateFiles, CertificateList, Certificates, TicketKeys},
 };
 
@@ -177,7 +177,7 @@ impl Acceptor {
             lines.extend(added.filter_map(|(_, at, text)| list.parse(text, *at).ok()?));
             lines.retain(|line| !is_taken(line));
             for line in lines {
-                let all = files::bare(&list.certificate(&line.certificate));
+                let all = reader.bare(&list.certificate(&line.certificate));
                 listed.extend(all.into_iter().map(|files| Listed {
                     files,
                     line: Some((list.clone(), line.clone())),

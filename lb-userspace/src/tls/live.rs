@@ -110,7 +110,7 @@ impl<T> Live<T> {
             overrides: Some(&control.overrides),
             seen: Vec::new(),
         };
-        reader.read(path)
+        reader.authorities(path)
     }
 
     /// What stands for files, and how those were when it came to that.

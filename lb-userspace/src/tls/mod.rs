@@ -35,7 +35,7 @@ pub use options::{
     BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
     ServerOptions, TicketKeys, Version,
 };
-pub use policy::{Policy, is_known as is_known_suite};
+pub use policy::{Policy, is_known as is_known_suite, names as names_of_suites};
 pub use session::{ClientCertificate, Session};
 pub use verdict::{Ignored, Verdict};
 

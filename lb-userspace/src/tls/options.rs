@@ -129,6 +129,8 @@ pub enum ClientAuth {
 pub struct ServerOptions {
     /// Whether its certificate is verified.
     pub verify: bool,
+    /// Whatever name that is for.
+    pub any_name: bool,
     /// Who may have signed it; `None`: whom the system trusts.
     pub ca: Option<PathBuf>,
     /// Certificates that are taken no more.
@@ -156,6 +158,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             verify: true,
+            any_name: false,
             ca: None,
             crl: None,
             name: ServerName::Address,

@@ -105,6 +105,12 @@ impl Policy {
     }
 }
 
+/// The names in a list as OpenSSL reads it.
+pub fn names(list: &str) -> impl Iterator<Item = &str> {
+    let names = list.split([':', ',', ';', ' ']);
+    names.filter(|name| !name.is_empty())
+}
+
 /// Whether `name` in a list of this key means something that there is.
 pub fn is_known(key: &str, name: &str) -> bool {
     let provider = aws_lc_rs::default_provider();
@@ -147,12 +153,12 @@ fn group(name: &str) -> Option<&'static dyn SupportedKxGroup> {
 fn chosen(words: &[String], all: &[SupportedCipherSuite]) -> Vec<SupportedCipherSuite> {
     let mut chosen: Vec<SupportedCipherSuite> = Vec::new();
     let mut never: Vec<CipherSuite> = Vec::new();
-    for word in words.iter().flat_map(|word| word.split([',', ' '])) {
+    for word in words {
         let (sign, word) = match word.chars().next() {
             Some(sign @ ('!' | '-' | '+')) => (sign, &word[1..]),
             // Levels and orders of strength: all there are have one.
             Some('@') | None => continue,
-            Some(_) => (' ', word),
+            Some(_) => (' ', word.as_str()),
         };
         let of_word: Vec<_> = matches(word, all).collect();
         let is = |suite: &SupportedCipherSuite| of_word.iter().any(|s| s.suite() == suite.suite());
@@ -197,18 +203,8 @@ fn has(name: &str, property: &str) -> bool {
     let contains = |part: &str| name.contains(part);
     // As in `DEFAULT@SECLEVEL=1`: all that there are suffice.
     match property.split('@').next().unwrap_or(property) {
-        "ALL"
-        | "DEFAULT"
-        | "COMPLEMENTOFDEFAULT"
-        | "HIGH"
-        | "TLSv1.2"
-        | "PROFILE=SYSTEM"
-        | "ECDH"
-        | "ECDHE"
-        | "EECDH"
-        | "kECDHE"
-        | "kEECDH"
-        | "AEAD" => property != "COMPLEMENTOFDEFAULT",
+        "ALL" | "DEFAULT" | "HIGH" | "TLSv1.2" | "PROFILE=SYSTEM" | "ECDH" | "ECDHE" | "EECDH"
+        | "kECDHE" | "kEECDH" | "AEAD" => true,
         "aECDSA" | "ECDSA" => contains("-ECDSA-"),
         "aRSA" => contains("-RSA-"),
         "AES" => contains("AES"),
@@ -228,7 +224,7 @@ mod tests {
 
     fn names(ciphers: &str) -> Vec<&'static str> {
         let policy = Policy {
-            ciphers: Some(ciphers.split(':').map(str::to_owned).collect()),
+            ciphers: Some(super::names(ciphers).map(str::to_owned).collect()),
             ..Policy::default()
         };
         let provider = policy.provider().unwrap();
@@ -242,7 +238,7 @@ mod tests {
     #[test]
     fn ciphers_are_read_as_openssl_reads_them() {
         assert_eq!(
-            names("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-SHA"),
+            names("ECDHE-RSA-AES128-GCM-SHA256,:ECDHE-RSA-AES128-SHA"),
             ["ECDHE-RSA-AES128-GCM-SHA256"]
         );
         assert_eq!(

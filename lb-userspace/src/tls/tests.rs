@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use rcgen::KeyPair;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,6 +42,13 @@ fn wrong(certificates: Certificates) -> (String, String) {
 
 /// What a client that wants `name` and trusts `ca` is told after the handshake: `Ok(what the server saw)`.
 fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, String> {
+    let connector = Connector::new(connector);
+    connector.load().unwrap();
+    shake_again(acceptor, &connector)
+}
+
+/// The same with a client that has its sessions of before.
+fn shake_again(acceptor: &Arc<Acceptor>, connector: &Connector) -> Result<Session, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -57,8 +65,6 @@ fn shake(acceptor: &Arc<Acceptor>, connector: ServerOptions) -> Result<Session, 
             stream.shutdown().await.map_err(|e| e.to_string())?;
             Ok::<_, String>(accepted.session())
         });
-        let connector = Connector::new(connector);
-        connector.load().unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
         let asked = async {
             let mut stream = connector.connect(stream, address.ip(), None, false).await?;
@@ -184,6 +190,24 @@ fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 }
 
 #[test]
+fn a_folder_may_stand_among_files() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let first = scratch.write("z.pem", ca.issue(&["z.example"]).both());
+    let folder = scratch.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    scratch.write("folder/a.pem", ca.issue(&["a.example"]).both());
+    let each = [first, folder].map(|path| files(path, None));
+    let acceptor = loaded(options(Certificates::Files(each.to_vec())));
+    for name in ["z.example", "a.example"] {
+        shake(&acceptor, server(trusted.clone(), name)).unwrap();
+    }
+    let files = acceptor.certificate_files();
+    assert!(files[0].ends_with("z.pem"), "{files:?}");
+}
+
+#[test]
 fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
     let scratch = Scratch::new();
     let ca = Authority::new();
@@ -195,9 +219,51 @@ fn a_server_that_is_not_the_one_is_refused_unless_nobody_looks() {
     let blind = ServerOptions {
         verify: false,
         ca: None,
-        ..server(stranger, "other.example")
+        ..server(stranger.clone(), "other.example")
     };
     shake(&acceptor, blind).unwrap();
+    // Of whatever name: somebody else's is still refused, and so is one that has expired.
+    let any = |ca: PathBuf| ServerOptions {
+        any_name: true,
+        ..server(ca, "other.example")
+    };
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let named = server(trusted.clone(), "other.example");
+    let error = shake(&acceptor, named).unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+    shake(&acceptor, any(trusted.clone())).unwrap();
+    let error = shake(&acceptor, any(stranger)).unwrap_err();
+    assert!(error.contains("invalid peer certificate"), "{error}");
+    let old = scratch.write("old.pem", ca.expired(&["a.example"]).both());
+    let acceptor = loaded(options(Certificates::Path(old)));
+    let error = shake(&acceptor, any(trusted)).unwrap_err();
+    assert!(error.contains("expired"), "{error}");
+}
+
+#[test]
+fn authorities_may_lie_in_a_folder() {
+    let scratch = Scratch::new();
+    let (one, two) = (Authority::called("one"), Authority::called("two"));
+    let folder = scratch.path().join("trusted");
+    fs::create_dir(&folder).unwrap();
+    let certificate = |ca: &Authority, name: &str| {
+        let cert = scratch.write(name, ca.issue(&["a.example"]).both());
+        loaded(options(Certificates::Path(cert)))
+    };
+    let (of_one, of_two) = (certificate(&one, "1.pem"), certificate(&two, "2.pem"));
+    let connector = Connector::new(server(folder.clone(), "a.example"));
+    assert_eq!(connector.load(), Err(TlsError::EmptyFolder(folder.clone())));
+    scratch.write("trusted/one.pem", one.pem());
+    scratch.write("trusted/broken.crt", "no certificate");
+    scratch.write("trusted/two.txt", two.pem());
+    shake(&of_one, server(folder.clone(), "a.example")).unwrap();
+    shake(&of_two, server(folder, "a.example")).unwrap_err();
+    // One that is added is noticed.
+    connector.load().unwrap();
+    scratch.write("trusted/two.cer", two.pem());
+    shake_again(&of_two, &connector).unwrap_err();
+    connector.reload().unwrap();
+    shake_again(&of_two, &connector).unwrap();
 }
 
 #[test]
@@ -282,6 +348,45 @@ fn clients_show_certificates_where_they_have_to() {
 }
 
 #[test]
+fn a_ticket_holds_where_the_same_is_asked_of_clients() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let trusted = scratch.write("ca.pem", ca.pem());
+    let other = scratch.write("other.pem", Authority::called("Other").pem());
+    let certificates = Certificates::Path(scratch.write("a.pem", ca.issue(&["a.example"]).both()));
+    let lines = [1_u8, 2, 3].map(|byte| BASE64.encode([byte; 80]));
+    let keys = scratch.write("keys", lines.join("\n"));
+    for version in [Version::Tls12, Version::Tls13] {
+        let of = |client_auth, client_ca: Option<&PathBuf>| {
+            loaded(BindOptions {
+                tickets: TicketKeys::File(keys.clone()),
+                max_version: Some(version),
+                client_auth,
+                client_ca: client_ca.cloned(),
+                ..options(certificates.clone())
+            })
+        };
+        let connector = Connector::new(server(trusted.clone(), "a.example"));
+        connector.load().unwrap();
+        let resumed = |acceptor: &Arc<Acceptor>| -> Result<bool, String> {
+            Ok(shake_again(acceptor, &connector)?.resumed)
+        };
+        assert_eq!(resumed(&of(ClientAuth::None, None)), Ok(false));
+        assert_eq!(resumed(&of(ClientAuth::None, None)), Ok(true));
+        for ca in [&trusted, &other] {
+            let refused = resumed(&of(ClientAuth::Required, Some(ca)));
+            assert!(refused.is_err(), "{version:?}: {refused:?}");
+        }
+        // Nor does one of whoever was let in without a certificate stand for one.
+        let optional = of(ClientAuth::Optional, Some(&trusted));
+        assert_eq!(resumed(&optional), Ok(false));
+        assert_eq!(resumed(&optional), Ok(true));
+        let refused = resumed(&of(ClientAuth::Required, Some(&trusted)));
+        assert!(refused.is_err(), "{version:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn a_changed_file_is_taken_once_it_rests_and_a_bad_one_is_not() {
     let scratch = Scratch::new();
     let ca = Authority::new();
@@ -321,6 +426,31 @@ fn a_changed_file_is_taken_once_it_rests_and_a_bad_one_is_not() {
     assert!(acceptor.follow().is_none());
     assert_eq!(acceptor.follow(), Some(Ok(())));
     assert!(serves("four.example"));
+}
+
+#[test]
+fn what_comes_to_be_beside_a_certificate_is_noticed() {
+    let scratch = Scratch::new();
+    let ca = Authority::new();
+    let both = ca.issue(&["a.example"]).both();
+    let path = |name: &str| scratch.path().join(name);
+    scratch.write("a.pem", &both);
+    scratch.write("b.pem.rsa", ca.issue_rsa(&["b.example"]).both());
+    let each = ["a.pem", "b.pem"].map(|name| files(path(name), None));
+    let acceptor = loaded(options(Certificates::Files(each.to_vec())));
+    assert_eq!(acceptor.expiries().len(), 2);
+    scratch.write("b.pem.ecdsa", ca.issue(&["b.example"]).both());
+    acceptor.reload().unwrap();
+    assert_eq!(acceptor.expiries().len(), 3);
+    scratch.write("b.pem", &both);
+    acceptor.reload().unwrap();
+    assert_eq!(acceptor.expiries().len(), 2);
+    // Nothing that could be sent, so it was looked at.
+    let response = scratch.write("a.ocsp", "none");
+    let said = acceptor.reload().unwrap_err().to_string();
+    assert!(said.contains("a.ocsp"), "{said}");
+    fs::remove_file(response).unwrap();
+    acceptor.reload().unwrap();
 }
 
 #[test]

@@ -209,8 +209,8 @@ fn open<'k>(mut keys: impl Iterator<Item = &'k Key>, ticket: &[u8]) -> Option<Ve
 }
 
 /// Keys of a file of HAProxy's (`tls-ticket-keys`): lines of 48 or 80 bytes in base64, a name of 16 and what the key is made
-/// of. The last three count; new tickets are of the last but one. Whoever has the same file reads them: another lb, not HAProxy,
-/// whose sessions are OpenSSL's.
+/// of. The last three count; new tickets are of the last but one. Whoever has the same file and asks the same of clients reads
+/// them: another lb, not HAProxy, whose sessions are OpenSSL's.
 pub(super) struct Given(Vec<Key>);
 
 impl fmt::Debug for Given {
@@ -223,8 +223,9 @@ impl fmt::Debug for Given {
 const COUNTED: usize = 3;
 
 impl Given {
-    /// Those in `text`.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    /// Those in `text`, for whom clients are `trust`ed by: rustls asks nobody for a certificate who comes with a ticket, so it
+    /// must not be one of a bind that asks for less.
+    pub(super) fn read(text: &str, trust: &[u8]) -> Result<Self, String> {
         let mut keys = Vec::new();
         let mut length = None;
         for (at, line) in text.lines().enumerate() {
@@ -237,7 +238,7 @@ impl Given {
             let Some((name, secret)) = bytes.split_first_chunk::<NAME>() else {
                 continue;
             };
-            let made = digest::digest(&digest::SHA256, secret);
+            let made = digest::digest(&digest::SHA256, &[secret, trust].concat());
             let mut key = [0; KEY];
             key.copy_from_slice(made.as_ref());
             keys.push(Key::of(*name, key));
@@ -339,14 +340,16 @@ mod tests {
     fn keys_of_a_file_read_each_others_tickets() {
         let line = |byte: u8, length| BASE64.encode(vec![byte; length]);
         let lines = [1, 2, 3, 4].map(|byte| line(byte, 80)).join("\n");
-        let keys = Given::read(&lines).unwrap();
+        let keys = Given::read(&lines, &[]).unwrap();
         let ticket = keys.encrypt(b"a session").unwrap();
         assert_eq!(ticket[..NAME], [3; NAME], "the last but one");
         let later = [2, 3, 4, 5].map(|byte| line(byte, 80)).join("\n");
-        let later = Given::read(&later).unwrap();
+        let later = Given::read(&later, &[]).unwrap();
         assert_eq!(later.decrypt(&ticket).unwrap(), b"a session");
-        let other = Given::read(&[5, 6, 7].map(|byte| line(byte, 48)).join("\n")).unwrap();
+        let other = Given::read(&[5, 6, 7].map(|byte| line(byte, 48)).join("\n"), &[]).unwrap();
         assert!(other.decrypt(&ticket).is_none());
+        let others = Given::read(&lines, b"a CA").unwrap();
+        assert!(others.decrypt(&ticket).is_none(), "of other clients");
         for (text, said) in [
             (String::new(), "it has 0 of at least 3 keys"),
             (line(1, 80), "it has 1 of at least 3 keys"),
@@ -356,7 +359,7 @@ mod tests {
             ),
             ("x".to_owned(), "line 1 is no 48 or 80 bytes in base64"),
         ] {
-            assert_eq!(Given::read(&text).err().unwrap(), said, "{text}");
+            assert_eq!(Given::read(&text, &[]).err().unwrap(), said, "{text}");
         }
     }
 

@@ -21,6 +21,8 @@ pub enum CheckStatus {
     L6Rsp,
     /// Traffic had too many errors.
     Hana,
+    /// Something was said, but not whether the server is up.
+    Checked,
     /// The answer passed.
     L7Ok,
     /// The answer passed, and asks for nobody new: 404 where `disable_on_404` is.
@@ -35,7 +37,7 @@ pub enum CheckStatus {
 
 impl CheckStatus {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SockErr,
         Self::L4Ok,
         Self::L4Tout,
@@ -44,6 +46,7 @@ impl CheckStatus {
         Self::L6Tout,
         Self::L6Rsp,
         Self::Hana,
+        Self::Checked,
         Self::L7Ok,
         Self::L7Okc,
         Self::L7Tout,
@@ -62,6 +65,7 @@ impl CheckStatus {
             Self::L6Tout => "L6TOUT",
             Self::L6Rsp => "L6RSP",
             Self::Hana => "HANA",
+            Self::Checked => "CHECKED",
             Self::L7Ok => "L7OK",
             Self::L7Okc => "L7OKC",
             Self::L7Tout => "L7TOUT",
@@ -81,6 +85,7 @@ impl CheckStatus {
             Self::L6Tout => "Layer6 timeout",
             Self::L6Rsp => "Layer6 invalid response",
             Self::Hana => "Health analyze",
+            Self::Checked => "No status change",
             Self::L7Ok => "Layer7 check passed",
             Self::L7Okc => "Layer7 check conditionally passed",
             Self::L7Tout => "Layer7 timeout",

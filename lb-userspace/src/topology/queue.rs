@@ -42,14 +42,15 @@ struct Line {
 type Key = (i64, i64, u64);
 
 impl Line {
-    /// Lets the first try.
-    fn wake(&mut self) {
+    /// Lets the first try: whom to wake for that, once the line is let go of.
+    fn chance(&mut self) -> Option<Waker> {
         self.chance = true;
-        if let Some(mut first) = self.waiters.first_entry()
-            && let Some(waker) = first.get_mut().take()
-        {
-            waker.wake();
-        }
+        self.waiters.first_entry()?.get_mut().take()
+    }
+
+    fn is_first(&self, key: Key) -> bool {
+        let first = self.waiters.first_key_value();
+        first.is_some_and(|(first, _)| *first == key)
     }
 }
 
@@ -119,13 +120,18 @@ impl Queue {
     /// A slot is free: a chance for the first.
     pub(super) fn wake_one(&self) {
         if !self.is_empty() {
-            self.line().wake();
+            self.wake();
         }
     }
 
     /// What they wait for has changed: a chance for each, one after the other as long as they take it.
     pub(super) fn wake_all(&self) {
-        self.line().wake();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let first = self.line().chance();
+        first.into_iter().for_each(Waker::wake);
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -185,10 +191,9 @@ impl<'a> Ticket<'a> {
     /// Whether it is the first, and may try.
     fn is_its_turn(&mut self, cx: &mut Context<'_>) -> bool {
         let mut line = self.queue.line();
-        let is_first = line.waiters.first_key_value().map(|(key, _)| *key) == Some(self.key);
         // Kept before it tries: what is freed meanwhile wakes it.
         line.waiters.insert(self.key, Some(cx.waker().clone()));
-        if !is_first {
+        if !line.is_first(self.key) {
             return false;
         }
         let chance = std::mem::take(&mut line.chance);
@@ -199,11 +204,13 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut line = self.queue.line();
-        let was_first = line.waiters.first_key_value().map(|(key, _)| *key) == Some(self.key);
+        let was_first = line.is_first(self.key);
         line.waiters.remove(&self.key);
         if was_first {
             // The next has its try.
-            line.wake();
+            let next = line.chance();
+            drop(line);
+            next.into_iter().for_each(Waker::wake);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::{Stream, header, sockopt};
+use super::{Socket, Stream, header, sockopt};
 use crate::{
     config::model::{Address, Dialling},
     tls::Connector,
@@ -135,7 +135,7 @@ pub async fn prepare(
     };
     let connecting = tls
         .connector
-        .connect(stream, tls.address, tls.host, tls.http_1);
+        .connect(Socket::from(stream), tls.address, tls.host, tls.http_1);
     let stream = connecting.await;
     let stream = stream.map_err(Unready::Tls)?;
     Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))

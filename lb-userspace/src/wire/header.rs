@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpStream;
 
+use super::heard::{self, Heard};
 use crate::config::model::ProxyVersion;
 
 /// What a version 2 header begins with.
@@ -13,8 +14,8 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
 /// Longest version 1 header, its line end included.
 const LONGEST_LINE: usize = 107;
-/// Longest version 2 header that is taken. Addresses are 36 bytes at most; the rest is what nobody reads here.
-const LONGEST: usize = 4096;
+/// Longest version 2 header that is taken: HAProxy's buffer. Addresses are 36 bytes at most; the rest is what else it tells.
+pub const LONGEST: usize = 16 * 1024;
 
 /// The two ends of the connection that a header tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,7 +121,8 @@ fn binary(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     let local = match fixed[12] {
         0x20 => true,
         0x21 => false,
-        _ => return Err(HeaderError::Invalid),
+        0x22..=0x2f => return Err(HeaderError::Invalid),
+        _ => return Err(HeaderError::Other),
     };
     if whole > LONGEST {
         return Err(HeaderError::Invalid);
@@ -131,7 +133,7 @@ fn binary(bytes: &[u8]) -> Result<Parsed, HeaderError> {
     if local {
         return Ok(Parsed::Complete(whole, None));
     }
-    let ends = match fixed[13] {
+    let (ends, length) = match fixed[13] {
         0x11 => {
             let body: &[u8; 12] = body.first_chunk().ok_or(HeaderError::Invalid)?;
             let address = |at: usize| {
@@ -143,10 +145,11 @@ fn binary(bytes: &[u8]) -> Result<Parsed, HeaderError> {
                 ))
             };
             let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
-            Some(Ends {
+            let ends = Ends {
                 source: canonical(address(0), port(8)),
                 destination: canonical(address(4), port(10)),
-            })
+            };
+            (ends, body.len())
         }
         0x21 => {
             let body: &[u8; 36] = body.first_chunk().ok_or(HeaderError::Invalid)?;
@@ -156,15 +159,31 @@ fn binary(bytes: &[u8]) -> Result<Parsed, HeaderError> {
                 IpAddr::V6(octets.into())
             };
             let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
-            Some(Ends {
+            let ends = Ends {
                 source: canonical(address(0), port(32)),
                 destination: canonical(address(16), port(34)),
-            })
+            };
+            (ends, body.len())
         }
-        // Unspecified, datagrams, unix sockets: the connection stands for itself.
-        _ => None,
+        // Unspecified, datagrams, unix sockets, and what there is not: whose connection it is remains unsaid.
+        _ => return Err(HeaderError::Invalid),
     };
-    Ok(Parsed::Complete(whole, ends))
+    let header = bytes.get(..whole).unwrap_or_default();
+    heard::read(header, FIXED + length)?;
+    Ok(Parsed::Complete(whole, Some(ends)))
+}
+
+/// What a whole header tells besides the ends.
+pub fn heard(header: &[u8]) -> Heard {
+    let told = match header.get(..FIXED) {
+        Some(fixed) if fixed.starts_with(SIGNATURE) && fixed[12] == 0x21 => match fixed[13] {
+            0x11 => FIXED + 12,
+            0x21 => FIXED + 36,
+            _ => return Heard::default(),
+        },
+        _ => return Heard::default(),
+    };
+    heard::read(header, told).unwrap_or_default()
 }
 
 fn canonical(address: IpAddr, port: u16) -> SocketAddr {
@@ -326,13 +345,9 @@ mod tests {
             (&b"PROXY UNKNOWN\r\nx"[..], 15),
             (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", 35),
             (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0rest", 16),
-            // LOCAL with addresses all the same, and datagrams.
+            // LOCAL with addresses all the same.
             (
                 b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02",
-                28,
-            ),
-            (
-                b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02",
                 28,
             ),
         ] {
@@ -348,7 +363,8 @@ mod tests {
     fn what_follows_the_addresses_is_skipped() {
         let mut header = write(ProxyVersion::V2, ends("192.0.2.7:1234", "198.51.100.1:80"));
         header[15] = 12 + 5;
-        header.extend_from_slice(b"\x03\0\x02ab");
+        header.extend_from_slice(b"\xe0\0\x02ab");
+        assert_eq!(heard(&header).authority, None);
         assert_eq!(
             parse(&header),
             Ok(Parsed::Complete(
@@ -377,13 +393,25 @@ mod tests {
             ),
             (b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n", HeaderError::Invalid),
             (b"PROXY TCP6 1.2.3.4 1.2.3.4 1 2\r\n", HeaderError::Invalid),
-            (b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\x0c", HeaderError::Invalid),
+            (b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\x0c", HeaderError::Other),
             (
                 b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
                 HeaderError::Invalid,
             ),
             (
                 b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x02ab",
+                HeaderError::Invalid,
+            ),
+            // Unspecified, datagrams, and a family that there is not.
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0", HeaderError::Invalid),
+            (
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02",
+                HeaderError::Invalid,
+            ),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x41\0\0", HeaderError::Invalid),
+            // What follows the addresses does not add up.
+            (
+                b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\x01\0\x02\x02\0\x01",
                 HeaderError::Invalid,
             ),
         ] {

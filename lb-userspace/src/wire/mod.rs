@@ -3,8 +3,11 @@
 
 pub mod dial;
 pub mod header;
+pub mod heard;
+pub mod socket;
 pub mod sockopt;
 pub mod stream;
 pub mod told;
 
+pub use socket::Socket;
 pub use stream::Stream;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -149,6 +149,22 @@ pub fn late_port(socket: &impl AsRawFd) -> io::Result<()> {
 /// The system refuses: it takes CAP_NET_ADMIN.
 pub fn mark(socket: &impl AsRawFd, mark: u32) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())
+}
+
+/// The same socket once more, for whoever is to know it as long as that lasts.
+///
+/// # Errors
+/// Descriptors are used up, or this is none.
+pub fn duplicate(socket: &impl AsRawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC does nothing to what the number is of, and fails where it is of nothing.
+    let made = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
+    match made {
+        0.. => {
+            // SAFETY: it was made just now, and nobody else knows of it.
+            Ok(unsafe { OwnedFd::from_raw_fd(made) })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The type of service of a connection's packets, or their traffic class in IPv6.

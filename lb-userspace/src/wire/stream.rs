@@ -20,13 +20,15 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use super::socket::{self, Socket};
+
 /// A connection to a client or a server.
 #[derive(Debug)]
 pub enum Stream {
     /// The socket itself.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS over it. Boxed: its state is large, and the bare socket should not carry it around.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -55,7 +57,7 @@ impl Stream {
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         match self {
             Self::Plain(stream) => {
-                let (reader, writer) = stream.split();
+                let (reader, writer) = stream.halves();
                 (Reader::Plain(reader), Writer::Plain(writer))
             }
             Self::Tls(stream) => {
@@ -68,7 +70,7 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self::Plain(stream)
+        Self::Plain(stream.into())
     }
 }
 
@@ -139,7 +141,7 @@ impl AsyncWrite for Stream {
 }
 
 /// What a TLS stream's two directions share.
-type Shared<'a> = Rc<RefCell<&'a mut TlsStream<TcpStream>>>;
+type Shared<'a> = Rc<RefCell<&'a mut TlsStream<Socket>>>;
 
 /// What comes.
 #[derive(Debug)]
@@ -170,7 +172,7 @@ impl Reader<'_> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(half) => Pin::new(half).poll_read(cx, buffer),
+            Self::Plain(half) => socket::poll_read(half.as_ref(), cx, buffer),
             Self::Tls(shared) => match poll(shared, |s| s.poll_read(cx, buffer)) {
                 Poll::Ready(Err(error)) if without_goodbye(&error) => Poll::Ready(Ok(())),
                 read => read,
@@ -194,7 +196,7 @@ impl Writer<'_> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(half) => Pin::new(half).poll_write(cx, data),
+            Self::Plain(half) => socket::poll_write(half.as_ref(), cx, data),
             Self::Tls(shared) => poll(shared, |s| s.poll_write(cx, data)),
         }
     }
@@ -215,6 +217,6 @@ impl Writer<'_> {
 }
 
 /// Borrowed for one poll only, in which nothing else runs.
-fn poll<T>(shared: &Shared<'_>, poll: impl FnOnce(Pin<&mut TlsStream<TcpStream>>) -> T) -> T {
+fn poll<T>(shared: &Shared<'_>, poll: impl FnOnce(Pin<&mut TlsStream<Socket>>) -> T) -> T {
     poll(Pin::new(&mut **shared.borrow_mut()))
 }

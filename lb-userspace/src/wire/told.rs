@@ -4,9 +4,9 @@ use crate::{config::model::ProxyOptions, tls::Session};
 
 /// Types of the protocol's text, section 2.2.
 const ALPN: u8 = 0x01;
-const AUTHORITY: u8 = 0x02;
-const CHECKSUM: u8 = 0x03;
-const UNIQUE_ID: u8 = 0x05;
+pub(super) const AUTHORITY: u8 = 0x02;
+pub(super) const CHECKSUM: u8 = 0x03;
+pub(super) const UNIQUE_ID: u8 = 0x05;
 const TLS: u8 = 0x20;
 const TLS_VERSION: u8 = 0x21;
 const TLS_NAME: u8 = 0x22;
@@ -96,7 +96,7 @@ pub(super) fn complete(header: &mut Vec<u8>, fixed: usize, told: &[u8]) {
 }
 
 /// RFC 3720, appendix B.4. Headers are too short for tables to pay.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     let sum = bytes.iter().fold(!0_u32, |sum, &byte| {
         (0..8).fold(sum ^ u32::from(byte), |sum, _| {
             (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg())

@@ -1,17 +1,12 @@
 //! What is sent along with certificates, and what is found beside their files, as HAProxy does.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
 
 use crate::{
+    beside::haproxy,
     certificates::Authority,
     clients::{installed, s_client, write},
-    daemon::{Daemon, PATIENCE, free},
-    settings::Killed,
+    daemon::{Daemon, free},
 };
 
 /// Words of `global`, and the certificate of a bind.
@@ -91,18 +86,10 @@ fn chains_keys_and_kinds_of_certificates_are_found_where_haproxy_finds_them() {
             "haproxy.cfg",
             &file(&text, "haproxy.sock", *setup, theirs),
         );
-        let mut haproxy = Command::new("haproxy");
-        let haproxy = haproxy.args(["-db", "-f", &path]);
-        let haproxy = haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-        let _haproxy = Killed(haproxy.spawn().unwrap());
+        let _haproxy = haproxy(&path, &[], &[theirs]);
         let binary = env!("CARGO_BIN_EXE_lb").as_ref();
         let config = file(&text, "admin.sock", *setup, ours);
         let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &config), ours);
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(theirs).is_err() {
-            assert!(Instant::now() < deadline, "haproxy does not come");
-            thread::sleep(Duration::from_millis(5));
-        }
         assert_eq!(sent(ours), sent(theirs), "{number}: {setup:?}");
     }
 }

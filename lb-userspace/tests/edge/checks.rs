@@ -51,7 +51,7 @@ fn checks_speak_tls_and_http_2_by_their_own_settings_or_the_servers() {
     let ca = Authority::new();
     write(&folder, "ca.pem", &ca.pem());
     write(&folder, "site.pem", &ca.issue(&["site.example"]).both());
-    let ((app, _), secure, plain, old) = (server(), free(), free(), free());
+    let ((app, _), secure, plain, old, strict) = (server(), free(), free(), free(), free());
     let tls = "{ ca: ca.pem, sni: site.example }";
     let daemon = Daemon::start(
         folder,
@@ -61,12 +61,14 @@ frontends:
   secure: {{ bind: {{ address: '{secure}', tls: {{ certificates: site.pem }} }}, default_backend: app,
     rules: [{{ if: {{ path: /missing }}, deny: 404 }}] }}
   plain: {{ bind: '{plain}', default_backend: app }}
+  strict: {{ bind: {{ address: '{strict}', tls: {{ certificates: site.pem, client_auth: required, client_ca: ca.pem }} }}, default_backend: app }}
   old: {{ bind: {{ address: '{old}', tls: {{ certificates: site.pem, alpn: http/1.1 }} }}, default_backend: app }}
 backends:
   app: {{ servers: [{{ name: s1, address: '{app}' }}] }}
   own: {{ health_check: {{ type: https, path: /own, tls: {tls} }}, servers: [{{ name: s, address: '{secure}' }}] }}
   servers: {{ health_check: {{ type: https, path: /servers }}, servers: [{{ name: s, address: '{old}', tls: {tls} }}] }}
   other: {{ health_check: {{ type: https, tls: {{ ca: ca.pem, sni: other.example }} }}, servers: [{{ name: s, address: '{secure}' }}] }}
+  unknown: {{ health_check: {{ type: https, tls: {tls} }}, servers: [{{ name: s, address: '{strict}' }}] }}
   nobody: {{ health_check: {{ type: https }}, servers: [{{ name: s, address: '{secure}' }}] }}
   anybody: {{ health_check: {{ type: https, port: {port}, path: /anybody, tls: {{ verify: none }} }},
     servers: [{{ name: s, address: '{plain}', tls: {tls} }}] }}
@@ -96,8 +98,15 @@ backends:
     assert_eq!(result("missing"), "L7STS/404");
     assert_eq!(result("never"), "L7RSP/");
     assert_eq!(result("lacking"), "L7RSP/200");
-    for backend in ["other", "nobody", "refused"] {
-        assert_eq!(result(backend), "L6RSP/", "{backend}");
+    for (backend, says) in [
+        ("other", "not valid for name"),
+        ("nobody", "UnknownIssuer"),
+        ("refused", ""),
+        ("unknown", "received fatal alert: CertificateRequired"),
+    ] {
+        let (status, code, why) = checked(&daemon, backend);
+        assert_eq!((status.as_str(), code.as_str()), ("L6RSP", ""), "{backend}");
+        assert!(why.contains(says), "{backend}: {why}");
     }
     for line in [
         "/own HTTP/1.0 secure~",

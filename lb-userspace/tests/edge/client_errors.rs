@@ -1,20 +1,15 @@
 //! Clients' certificates that something is wrong with, beside HAProxy: who gets in, and what rules are told of it.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
 
 use rcgen::KeyPair;
 
 use crate::{
+    beside::{haproxy, until},
     certificates::Authority,
     clients::{curl, installed, s_client, write},
-    daemon::{Daemon, PATIENCE, free},
+    daemon::{Daemon, free},
     operators::ask,
-    settings::Killed,
 };
 
 /// Options of a bind each.
@@ -143,28 +138,18 @@ fn what_is_wrong_with_clients_certificates_is_passed_over_as_haproxy_does() {
         "haproxy.cfg",
         &file(&text, "haproxy.sock", &ports[0]),
     );
-    let mut haproxy = Command::new("haproxy");
-    let haproxy = haproxy.args(["-db", "-f", &path]);
-    let haproxy = haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &ports[0]);
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let ours = file(&text, "admin.sock", &ports[1]);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &ours), ports[1][0]);
-    let deadline = Instant::now() + PATIENCE;
-    while ports[0]
-        .iter()
-        .any(|port| TcpStream::connect(port).is_err())
-    {
-        assert!(Instant::now() < deadline, "haproxy does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let sockets = ["haproxy.sock", "admin.sock"].map(|name| folder.join(name));
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     let mut differ = Vec::new();
     for command in COMMANDS.lines() {
         let line = command.replace("FOLDER", &text) + "\n";
-        let sockets = ["haproxy.sock", "admin.sock"].map(|name| folder.join(name));
-        let [theirs, ours] = sockets.map(|socket| {
+        let [theirs, ours] = sockets.each_ref().map(|socket| {
             // HAProxy has read all that the system trusts.
-            let said = ask(&socket, &line);
+            let said = ask(socket, &line);
             let lines = said.lines().filter(|line| !line.starts_with("@system-ca"));
             lines.collect::<Vec<_>>().join("\n")
         });

@@ -1,20 +1,13 @@
 //! Lists of certificates in files, beside HAProxy: the same commands about them, and the same clients afterwards.
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, path::Path, thread, time::Duration};
 
 use crate::{
+    beside::{haproxy, until},
     certificates::Authority,
     clients::{installed, s_client, write},
-    daemon::{Daemon, PATIENCE, free},
+    daemon::{Daemon, free},
     operators::ask,
-    settings::Killed,
 };
 
 const FILE: &str = "
@@ -116,17 +109,12 @@ fn a_file_of_certificates_is_served_and_changed_as_haproxys() {
             .replace("SECOND", &at[1].to_string())
     };
     let path = write(&folder, "haproxy.cfg", &text("haproxy.sock", places[0]));
-    let mut haproxy = Command::new("haproxy");
-    let haproxy = haproxy.args(["-db", "-f", &path]);
-    let haproxy = haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &places[0]);
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let text = text("admin.sock", places[1]);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &text), places[1][0]);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("haproxy", || {
-        TcpStream::connect(places[0][0]).is_ok() && sockets.iter().all(|s| s.exists())
-    });
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     let client = folder.join("client.pem");
     let client = ["-cert", &client.display().to_string()].map(str::to_owned);
     let mut differ = Vec::new();
@@ -201,12 +189,4 @@ fn live(folder: &Path, at: SocketAddr, list: &str) {
     write(folder, "list.txt", &format!("{list}{line}{line}[\n"));
     thread::sleep(Duration::from_millis(50));
     assert_ne!(gets("later.example"), before);
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -5,11 +5,12 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Command, Output},
-    thread,
-    time::{Duration, Instant},
 };
 
-use crate::daemon::{Daemon, PATIENCE, free};
+use crate::{
+    beside::until,
+    daemon::{Daemon, free},
+};
 
 fn lb(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lb"));
@@ -31,14 +32,6 @@ fn health(folder: &Path, backends: &[&str]) -> (bool, String) {
         output.status.success(),
         String::from_utf8(said).unwrap().trim().to_owned(),
     )
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -79,7 +72,10 @@ backends:
     says("1\n");
     assert_eq!(
         health(&folder, &["app"]),
-        (false, "lb: backend app has no server up".into())
+        (
+            false,
+            "lb: backend app has no server up: s1 is MAINT; s2 is MAINT".into()
+        )
     );
     assert!(health(&folder, &[]).0, "nobody has asked for a backend");
     assert!(lb(&folder, &["server", "ready", "app/s2"]).status.success());

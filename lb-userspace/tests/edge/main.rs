@@ -7,6 +7,8 @@
 )]
 
 mod admin_sockets;
+mod agents;
+mod beside;
 mod browser;
 #[path = "../../src/tls/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
@@ -25,6 +27,7 @@ mod exchange;
 mod families;
 mod forwarded;
 mod h2;
+mod halves;
 mod health;
 mod idle;
 mod invalid;
@@ -42,6 +45,7 @@ mod servers_file;
 mod sessions;
 mod settings;
 mod stats;
+mod swapped;
 mod terminated;
 mod tools;
 mod top;

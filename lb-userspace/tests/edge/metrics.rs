@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    beside::Killed,
     clients::{installed, read_all},
     daemon::{Daemon, PATIENCE, free},
     server::server,
@@ -204,15 +205,6 @@ fn once(stream: &mut TcpStream, target: &str) -> Vec<u8> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     body
-}
-
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// As many requests as one core of clients makes.

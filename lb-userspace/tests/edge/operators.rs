@@ -6,14 +6,13 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
-    process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
+    beside::{haproxy, until},
     clients::{installed, write},
-    daemon::{Daemon, PATIENCE, free},
+    daemon::{Daemon, free},
 };
 
 const HAPROXY: &str = "
@@ -173,15 +172,6 @@ prompt
 show backend;show cli level
 ";
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub(crate) fn ask(socket: &Path, command: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(command.as_bytes()).unwrap();
@@ -259,15 +249,6 @@ pub(crate) fn who(at: SocketAddr) -> String {
     }
 }
 
-/// Waits until `what` holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn they_answer_as_haproxys() {
     if !installed("haproxy") {
@@ -281,22 +262,14 @@ fn they_answer_as_haproxys() {
         "haproxy.cfg",
         &fill(HAPROXY, &folder, theirs, servers),
     );
-    let mut haproxy = Command::new("haproxy");
-    haproxy
-        .args(["-db", "-f", &path])
-        .env("LB_TEST", "a b=c")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[("LB_TEST", "a b=c")], &[theirs]);
     let config = format!(
         "global: {{ threads: 2, maxconn: 100, admin_socket: FOLDER/admin.sock, fast_path: {{ attach: off }} }}\n{}",
         fill(OURS, &folder, ours, servers)
     );
     let _daemon = Daemon::start_with(folder.clone(), &config, ours, &[("LB_TEST", "a b=c")]);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("haproxy", || {
-        TcpStream::connect(theirs).is_ok() && sockets.iter().all(|s| s.exists())
-    });
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     until("checks", || {
         sockets
             .iter()
@@ -329,17 +302,10 @@ fn typed_tables_are_haproxys() {
         "haproxy.cfg",
         &fill(HAPROXY, &folder, theirs, servers),
     );
-    let mut haproxy = Command::new("haproxy");
-    haproxy
-        .args(["-db", "-f", &path])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &[theirs]);
     let _daemon = Daemon::start(folder.clone(), &fill(OURS, &folder, ours, servers), ours);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("haproxy", || {
-        TcpStream::connect(theirs).is_ok() && sockets.iter().all(|s| s.exists())
-    });
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     for command in ["show stat typed", "show info typed"] {
         let [theirs, ours] = [0, 1].map(|at| ask(&sockets[at], &format!("{command}\n")));
         // What each line is, but for its value.

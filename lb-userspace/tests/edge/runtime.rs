@@ -5,14 +5,12 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
+    beside::{haproxy, until},
     clients::{installed, write},
-    daemon::{Daemon, PATIENCE, free},
+    daemon::{Daemon, free},
 };
 
 const HAPROXY: &str = "
@@ -155,15 +153,6 @@ clear acl #2
 show acl #2
 "#;
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn ask(socket: &Path, command: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(command.as_bytes()).unwrap();
@@ -221,31 +210,19 @@ fn tables_and_maps_answer_as_haproxys() {
         text.replace("FOLDER", &folder.display().to_string())
     };
     let path = write(&folder, "haproxy.cfg", &fill(HAPROXY, theirs));
-    let mut haproxy = Command::new("haproxy");
-    haproxy
-        .args(["-db", "-f", &path])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &[theirs]);
     let daemon = Daemon::start(folder.clone(), &fill(OURS, ours), ours);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    let deadline = Instant::now() + PATIENCE;
-    // It takes connections a little before its socket has its name.
-    while TcpStream::connect(theirs).is_err() || sockets.iter().any(|socket| !socket.exists()) {
-        assert!(Instant::now() < deadline, "haproxy does not accept");
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     // Those that only saw whether it accepts are no requests.
     for (at, socket) in [(theirs, &sockets[0]), (ours, &sockets[1])] {
         assert_eq!(daemon.ask("clear table f\n"), "\n");
         ask(socket, "clear table f\n");
         request(at, "/a");
         request(at, "/b");
-        let deadline = Instant::now() + PATIENCE;
-        while ask(socket, "show table f\n").contains("conn_cur=1") {
-            assert!(Instant::now() < deadline, "a request is not over");
-            thread::sleep(Duration::from_millis(5));
-        }
+        until("the end of a request", || {
+            !ask(socket, "show table f\n").contains("conn_cur=1")
+        });
     }
     let mut differ = Vec::new();
     for command in COMMANDS.lines() {

@@ -6,10 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
     thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
+    beside::until,
     clients::read_all,
     daemon::{Daemon, PATIENCE, free},
 };
@@ -48,15 +48,6 @@ fn ask(at: SocketAddr) -> String {
     match answer.split(' ').nth(1) {
         Some("200") => body.to_owned(),
         status => status.unwrap_or_default().to_owned(),
-    }
-}
-
-/// Waits until `what` holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

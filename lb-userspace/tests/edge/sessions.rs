@@ -1,18 +1,12 @@
 //! Suites, curves and sessions at a bind, beside HAProxy, as openssl meets them.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::Path, process::Command};
 
 use crate::{
+    beside::haproxy,
     certificates::Authority,
     clients::{installed, s_client, write},
-    daemon::{Daemon, PATIENCE, free},
-    settings::Killed,
+    daemon::{Daemon, free},
 };
 
 /// Options of a bind each.
@@ -103,21 +97,10 @@ fn suites_curves_and_sessions_are_those_that_haproxy_has() {
         "haproxy.cfg",
         &file(&text, "haproxy.sock", &ports[0]),
     );
-    let mut haproxy = Command::new("haproxy");
-    let haproxy = haproxy.args(["-db", "-f", &path]);
-    let haproxy = haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &ports[0]);
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let ours = file(&text, "admin.sock", &ports[1]);
     let _daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &ours), ports[1][0]);
-    let deadline = Instant::now() + PATIENCE;
-    while ports[0]
-        .iter()
-        .any(|port| TcpStream::connect(port).is_err())
-    {
-        assert!(Instant::now() < deadline, "haproxy does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
     let mut differ = Vec::new();
     for (at, options) in BINDS.iter().enumerate() {
         let mut compare = |client: &str, theirs: Vec<String>, ours: Vec<String>| {

@@ -5,15 +5,13 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
+    beside::{haproxy, until},
     certificates::Authority,
     clients::{installed, s_client, write},
-    daemon::{Daemon, PATIENCE, free},
+    daemon::{Daemon, free},
     dns::{Dns, at},
     operators::{ask, server, who},
 };
@@ -146,23 +144,6 @@ show resolvers zz
 user; set rate-limit connections global 5; new ssl cert x; enable dynamic-cookie backend b
 ";
 
-pub(crate) struct Killed(pub(crate) Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// The cookie that the answer sets.
 fn cookie(at: SocketAddr) -> String {
     let mut stream = TcpStream::connect(at).unwrap();
@@ -228,19 +209,12 @@ fn what_the_configuration_is_made_to_say_is_answered_as_haproxy_does() {
     let servers = [server("one"), server("two")];
     let text = file(&folder, "haproxy.sock", &theirs, &dns, servers);
     let path = write(&folder, "haproxy.cfg", &text);
-    let mut haproxy = Command::new("haproxy");
-    haproxy
-        .args(["-db", "-f", &path])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _haproxy = Killed(haproxy.spawn().unwrap());
+    let _haproxy = haproxy(&path, &[], &[theirs.address]);
     let text = file(&folder, "admin.sock", &ours, &dns, servers);
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let daemon = Daemon::start_file(binary, folder.clone(), ("lb.cfg", &text), ours.address);
     let sockets = [folder.join("haproxy.sock"), folder.join("admin.sock")];
-    until("haproxy", || {
-        TcpStream::connect(theirs.address).is_ok() && sockets.iter().all(|s| s.exists())
-    });
+    until("sockets", || sockets.iter().all(|s| s.exists()));
     let pem = authority.issue(&["n.example"]).both();
     let mut differ = Vec::new();
     for line in COMMANDS.lines() {

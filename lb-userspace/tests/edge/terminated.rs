@@ -122,6 +122,12 @@ backends:
     );
     assert!(said.contains("OCSP Response Status: trylater"), "{said}");
     assert!(said.contains("Peer signature type: ECDSA"), "{said}");
+    let said12 = s_client(both, &["-tls1_2", "-servername", "site.example", "-status"]);
+    assert!(said12.contains("TLSv1.2"), "{said12}");
+    assert!(
+        said12.contains("OCSP Response Status: trylater"),
+        "{said12}"
+    );
     let rsa = ["-servername", "site.example", "-sigalgs", "RSA-PSS+SHA256"];
     let said = s_client(both, &rsa);
     assert!(said.contains("Peer signature type: RSA-PSS"), "{said}");

@@ -4,12 +4,13 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
+    beside::Killed,
     clients::installed,
     daemon::{Daemon, PATIENCE, free},
     python::python,
@@ -120,15 +121,6 @@ fn nagios_is_told_of_a_server_that_is_down() {
     assert_eq!(daemon.ask("enable server b/s1\n"), "\n");
     let (code, said) = judged(&["--proxy", "b"]);
     assert_eq!(code, Some(0), "{said}");
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -76,6 +76,8 @@ backends:
     );
     let line = daemon.logged("] bad bad/s1 ");
     assert!(line.contains(" 503 ") && line.contains(" SC-- "), "{line}");
+    // No check tells why, so the log does.
+    daemon.logged("server bad/s1 cannot be reached over TLS: invalid peer certificate: ");
     // The check has come by the same way: by TLS to a frontend that takes nothing else.
     let line = daemon.logged("GET /check HTTP/1.0");
     assert!(line.contains("] tls~ app/s1 "), "{line}");

@@ -112,6 +112,21 @@ fn idle_connections_to_servers_are_used_on() {
     wait_until("it is made anew", || one.connections() == 2);
 }
 
+/// A rule that looks at the socket of the client's connection.
+const ASKS_FOR_SOCKET: &str = "rules: [{ set_header: { x-end: '%[fc_src]' } }]";
+
+#[test]
+fn rules_that_come_later_see_the_socket_as_well() {
+    let one = Server::start("one");
+    let (daemon, at) = web(&[&one]);
+    let mut client = Client::connect(at);
+    client.get("/");
+    take(&daemon, &file(at, ASKS_FOR_SOCKET, "", &[&one]));
+    client.get("/asked");
+    let head = one.head_of("/asked").to_lowercase();
+    assert!(head.contains("x-end: 127.0.0.1\r\n"), "{head}");
+}
+
 #[test]
 fn requests_under_way_end_as_they_began() {
     let [one, two] = [Server::start("one"), Server::start("two")];
@@ -403,6 +418,11 @@ fn a_connection_over_http_2_is_served_by_the_new_file_from_its_next_stream_on() 
             take(&daemon, &file(at, "", "", &[server]));
             assert_eq!(ask("/").await, expected);
         }
+        // Nothing has asked for its socket so far.
+        take(&daemon, &file(at, ASKS_FOR_SOCKET, "", &[&one]));
+        ask("/asked").await;
+        let head = one.head_of("/asked");
+        assert!(head.contains("x-end: 127.0.0.1\r\n"), "{head}");
         assert!(!driving.is_finished());
     });
 }

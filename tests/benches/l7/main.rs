@@ -27,8 +27,8 @@ struct Args {
     rounds: u32,
     time: Duration,
     json: Option<PathBuf>,
-    /// Cases with this in their name.
-    name: String,
+    /// Cases with one of these in their name; all if there is none.
+    names: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -57,13 +57,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N --seconds N --json FILE`, and a part of a case's name. Cargo adds `--bench`.
+/// `--rounds N --seconds N --json FILE`, and parts of cases' names. Cargo adds `--bench`.
 fn args() -> Result<Args> {
     let mut args = Args {
         rounds: 3,
         time: Duration::from_secs(4),
         json: None,
-        name: String::new(),
+        names: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
     while let Some(arg) = given.next() {
@@ -76,7 +76,7 @@ fn args() -> Result<Args> {
             "--rounds" => args.rounds = number()?.max(1),
             "--seconds" => args.time = Duration::from_secs(number()?.max(1).into()),
             "--json" => args.json = given.next().map(PathBuf::from),
-            name => args.name = name.to_owned(),
+            name => args.names.push(name.to_owned()),
         }
     }
     Ok(args)
@@ -91,13 +91,16 @@ fn run(args: &Args) -> Result<Value> {
         .context(|| format!("wait for {}", path.display()))?;
     let cases: Vec<_> = CASES
         .iter()
-        .filter(|case| case.name.contains(&args.name))
+        .filter(|case| {
+            let mut names = args.names.iter();
+            args.names.is_empty() || names.any(|name| case.name.contains(name))
+        })
         .collect();
     if cases.is_empty() {
         let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
         return Err(Error::new(format!(
             "no case is called like `{}`; there are {}",
-            args.name,
+            args.names.join("` or `"),
             names.join(", ")
         )));
     }

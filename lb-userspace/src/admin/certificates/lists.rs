@@ -131,7 +131,7 @@ fn add(state: &mut State, topology: &Topology, list: &str, line: &str) -> Said {
     };
     for (_, acceptor) in &binds {
         // What a bind has already stays as it is there.
-        let pem = Some((&*path, &*pem)).filter(|_| !acceptor.uses(&path));
+        let pem = Some((&*path, &*pem)).filter(|_| !acceptor.certificate_files().contains(&path));
         let added = match (is_folder, pem) {
             (true, Some((path, pem))) => acceptor.list(path, pem),
             (true, None) => acceptor.list(&path, &acceptor.bytes(&path).unwrap_or_default()),

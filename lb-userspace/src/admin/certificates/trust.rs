@@ -63,7 +63,7 @@ fn of_servers(
     for server in backends.flat_map(|backend| &backend.servers) {
         for connector in server.connectors() {
             if let Some(file) = of(connector.options()) {
-                let read = || std::fs::read(file).unwrap_or_default();
+                let read = || connector.bytes(file).unwrap_or_default();
                 files.entry(file.to_owned()).or_insert_with(read);
             }
         }

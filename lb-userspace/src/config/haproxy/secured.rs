@@ -1,6 +1,9 @@
 //! What `bind` and `server` say of TLS.
 
-use crate::{config::source::Span, tls::is_known_suite};
+use crate::{
+    config::source::Span,
+    tls::{is_known_suite, names_of_suites},
+};
 
 use super::{
     options_of::Options,
@@ -20,7 +23,8 @@ pub(super) fn bind(option: &Word, words: &mut Options<'_>, tls: &mut Map, says: 
         "crt" => {
             if let Some((file, at)) = argument(words, says) {
                 let path = below(says.bases.certificates.as_ref(), &file);
-                certificate(tls, Value::text(path, at));
+                // Each has both, the certificate and its key, or is a folder of such; one alone is no list.
+                tls.another("certificates", Value::text(path, at));
             }
         }
         "crt-list" => {
@@ -32,6 +36,10 @@ pub(super) fn bind(option: &Word, words: &mut Options<'_>, tls: &mut Map, says: 
         "strict-sni" => tls.set("strict_sni", Value::plain("true", span)),
         "ca-file" | "ca-verify-file" | "crl-file" => {
             if let Some((file, at)) = argument(words, says) {
+                if file == "@system-ca" {
+                    says.unsupported(at, &format!("bind … {} @system-ca", option.text));
+                    return true;
+                }
                 let path = below(says.bases.authorities.as_ref(), &file);
                 let key = match option.text.as_str() {
                     "ca-file" => "client_ca",
@@ -108,9 +116,8 @@ pub(super) fn suites(option: &Word, list: &Word, says: &mut Says) -> Option<(&'s
         word if word.ends_with("ciphers") => "ciphers",
         _ => "curves",
     };
-    let names = list.text.split(':').filter(|name| !name.is_empty());
     let (known, unknown): (Vec<&str>, Vec<&str>) =
-        names.partition(|name| is_known_suite(key, name));
+        names_of_suites(&list.text).partition(|name| is_known_suite(key, name));
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("`{name}`")).collect();
         let message = format!(
@@ -134,16 +141,6 @@ pub(super) fn suites(option: &Word, list: &Word, says: &mut Says) -> Option<(&'s
     }
     let known = known.into_iter().map(|name| Value::text(name, list.span));
     Some((key, Value::list(known.collect(), list.span)))
-}
-
-/// A file with certificate and key, or a folder of such.
-fn certificate(tls: &mut Map, file: Value) {
-    let path = file.as_text().unwrap_or_default();
-    if path.ends_with('/') || std::path::Path::new(path).is_dir() {
-        return tls.set("certificates", file);
-    }
-    // Each has both, the certificate and its key; one alone is no list.
-    tls.another("certificates", file);
 }
 
 /// A list of certificates, with where what it names is.
@@ -170,6 +167,7 @@ fn list(file: Value, says: &Says) -> Value {
 
 /// What a bind's options amount to together.
 pub(super) fn finish(tls: &mut Map, says: &mut Says) {
+    says.bases.bound_tls(tls);
     if tls.get("ticket_keys").is_some() && tls.get("tickets").is_some() {
         tls.remove("ticket_keys");
     }
@@ -186,6 +184,32 @@ pub(super) fn finish(tls: &mut Map, says: &mut Says) {
             }
             tls.remove(key);
         }
+    }
+}
+
+/// By which name a server is verified: HAProxy's is that which it is asked for, else that of `verifyhost`, else none.
+pub(super) fn name_server(tls: &mut Map, host: Option<&Value>, span: Span, says: &mut Says) {
+    let verify = tls.get("verify").and_then(Value::as_text);
+    if verify == Some("none") {
+        return;
+    }
+    match (tls.get("sni"), host) {
+        (None, None) => {
+            if tls.get("ca").is_none() {
+                says.warn(
+                    span,
+                    "whoever has a certificate that the system trusts is taken for this server, as in HAProxy: name it by \
+                     `sni` or `verifyhost`",
+                );
+            }
+            tls.set("verify", Value::plain("chain", span));
+        }
+        (None, Some(host)) => tls.set("sni", host.clone()),
+        (Some(sni), Some(host)) if !sni.is_same(host) => says.warn(
+            host.span,
+            "`verifyhost` has no effect beside `sni`, as in HAProxy",
+        ),
+        _ => {}
     }
 }
 

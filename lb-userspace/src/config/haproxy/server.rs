@@ -90,7 +90,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
     let addresses = addresses(word, says);
     let mut options = Map::default();
     let mut tls = Map::default();
-    let mut ssl = None;
+    let (mut ssl, mut v6only) = (None, None);
     let mut words = Options {
         words: &line.words[2..],
         at: 0,
@@ -140,11 +140,7 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 };
                 options.set(key, Value::text(value.text.as_str(), value.span));
             }
-            // Of an address of IPv4 it says nothing.
-            "v6only" if addresses.iter().any(|address| address.starts_with('[')) => {
-                options.set("v6only", Value::plain("true", span));
-            }
-            "v6only" => {}
+            "v6only" => v6only = Some(span),
             "severity-output" | "expose-fd" => {
                 let _ = words.argument(option, says);
                 let message = format!(
@@ -167,10 +163,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             }
         }
     }
-    secured::finish(&mut tls, says);
     match ssl {
         Some(span) => {
-            says.bases.bound_tls(&mut tls);
+            secured::finish(&mut tls, says);
             options.set_at("tls", span, Value::map(tls, span));
         }
         None if !tls.is_empty() => says.warn(
@@ -189,6 +184,10 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 }
             }
             address = format!("unix:{}{path}", says.bases.unix_prefix);
+        }
+        // Of an address of IPv4 it says nothing.
+        if let Some(span) = v6only.filter(|_| address.starts_with('[')) {
+            options.set("v6only", Value::plain("true", span));
         }
         let address = Value::text(address, word.span);
         if options.is_empty() {
@@ -223,6 +222,8 @@ pub(super) struct Server {
     pub(super) agent_keys: Map,
     /// Keys of `tls:`, which count once `ssl` stands there, before them or behind.
     pub(super) tls: Map,
+    /// `verifyhost`
+    verify_host: Option<Value>,
     ssl: Option<Span>,
 }
 
@@ -248,10 +249,15 @@ impl Server {
             server.keys.remove("resolve");
             server.keys.remove("init_addr");
         }
-        if let Some(span) = server.ssl {
+        if server.ssl.is_some() || !server.tls.is_empty() {
+            let span = server.ssl.unwrap_or(line.span());
             if says.bases.trusts_servers && server.tls.get("verify").is_none() {
                 server.tls.set("verify", Value::plain("none", span));
             }
+            let host = server.verify_host.as_ref();
+            secured::name_server(&mut server.tls, host, span, says);
+        }
+        if let Some(span) = server.ssl {
             secured::finish_server(&mut server.tls, says);
             server.keys.set("tls", Value::map(server.tls.clone(), span));
         }
@@ -415,6 +421,8 @@ impl Server {
                         continue;
                     };
                     match option.text.as_str() {
+                        // Whom the system trusts is who is trusted where no file is named.
+                        "ca-file" if value.text == "@system-ca" => self.tls.remove("ca"),
                         "ca-file" => {
                             let path = below(says.bases.authorities.as_ref(), &value.text);
                             self.tls.set("ca", Value::text(path, value.span));
@@ -430,7 +438,10 @@ impl Server {
                             pair.set("key", Value::text(path, value.span));
                             self.tls.set("client_cert", Value::map(pair, value.span));
                         }
-                        _ => self.named_by(Value::text(value.text.as_str(), value.span), says),
+                        _ => {
+                            let name = Value::text(value.text.as_str(), value.span);
+                            self.verify_host = Some(name);
+                        }
                     }
                 }
                 "sni" => {
@@ -442,7 +453,7 @@ impl Server {
                         .strip_prefix("str(")
                         .and_then(|rest| rest.strip_suffix(')'));
                     match (name, value.text.as_str()) {
-                        (Some(name), _) => self.named_by(Value::text(name, value.span), says),
+                        (Some(name), _) => self.tls.set("sni", Value::text(name, value.span)),
                         (
                             None,
                             "hdr(host)"
@@ -452,11 +463,11 @@ impl Server {
                             | "req.hdr(host),host_only"
                             | "req.ssl_sni",
                         ) => {
-                            self.named_by(Value::text("%[host]", value.span), says);
+                            self.tls.set("sni", Value::text("%[host]", value.span));
                         }
                         (None, expression) => {
                             let name = format!("%[{expression}]");
-                            self.named_by(Value::text(name, value.span), says);
+                            self.tls.set("sni", Value::text(name, value.span));
                         }
                     }
                 }
@@ -549,15 +560,5 @@ impl Server {
                 }
             }
         }
-    }
-
-    /// The name that the server is asked for and verified by: HAProxy may have two.
-    fn named_by(&mut self, name: Value, says: &mut Says) {
-        let before = self.tls.get("sni").filter(|before| !before.is_same(&name));
-        let is_own = |before: &Value| before.span.start.line == name.span.start.line;
-        if before.is_some_and(is_own) {
-            says.unsupported(name.span, "server … sni and verifyhost of different names");
-        }
-        self.tls.set("sni", name);
     }
 }

@@ -444,6 +444,28 @@ fn files_are_looked_for_below_their_base() {
 }
 
 #[test]
+fn what_binds_say_of_sockets_and_tls_is_all_there() {
+    let text = "global\n ssl-default-bind-options no-tls-tickets\nlisten l\n mode http\n \
+         bind 192.0.2.1:80,[2001:db8::1]:80 v6only\n bind :81 tfo\n \
+         bind :443 ssl crt a.pem crt folder/ tls-ticket-keys keys ciphers ECDHE-RSA-AES128-GCM-SHA256,AES256\n \
+         server s 192.0.2.1:80\n";
+    let (yaml, said) = imported(text);
+    assert_eq!(said, [""; 0]);
+    for line in [
+        "- \"192.0.2.1:80\"",
+        "- { address: \"[2001:db8::1]:80\", v6only: true }",
+        "- { address: \"*:81\", fast_open: true }",
+        "certificates: [a.pem, folder/]",
+        "ciphers: [ECDHE-RSA-AES128-GCM-SHA256, AES256]",
+        "tickets: false",
+    ] {
+        assert!(yaml.contains(line), "{line}\n{yaml}");
+    }
+    assert!(!yaml.contains("ticket_keys"), "{yaml}");
+    reread(text);
+}
+
+#[test]
 fn unix_sockets_keep_their_owners() {
     let text = "frontend f\n mode http\n bind unix@/run/a.sock mode 660 user www gid 33\n bind /run/b.sock accept-proxy\n \
          default_backend b\nbackend b\n mode http\n server s1 /run/s1.sock\n server s2 unix@/run/s2.sock check\n";

@@ -53,7 +53,7 @@ pub(super) fn versions(
             ),
             "remove it, or write `ssl-min-ver TLSv1.2`; who speaks nothing newer needs another balancer between",
         ),
-        "tfo" | "allow-0rtt" => says.warn(
+        "allow-0rtt" => says.warn(
             span,
             format!("`{}` is left out: lb does without", option.text),
         ),

@@ -1,6 +1,6 @@
 //! Bodies on their way through.
 //!
-//! Both types are our own, so that other protocols can take the place of hyper's on either side. They count what passes
+//! Both types are our own, whatever the protocol is on either side. They count what passes
 //! as activity, hold a body back where the client waits for `100 Continue`, and give the server's connection back once
 //! the response is complete.
 
@@ -318,12 +318,12 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     client.server_active();
                     if incoming.is_end_stream() {
-                        complete(lease, client);
+                        complete(lease.take(), client);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(None) => {
-                    complete(lease, client);
+                    complete(lease.take(), client);
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(fault))) => {
@@ -395,13 +395,15 @@ fn poll_incoming(
     incoming.poll_frame(&mut unwoken)
 }
 
-/// All of the response has come: the server is free for the next.
-fn complete(lease: &mut Option<Lease>, client: &Client) {
-    if let Some(lease) = lease.take() {
-        lease.give_back(client);
+/// All of the response has come: the server is free for the next, once it has all of the request.
+pub(super) fn complete(lease: Option<Lease>, client: &Client) {
+    match lease.and_then(|lease| lease.give_back(client)) {
+        Some(lease) => client.carry_on(lease),
+        None => {
+            client.wait_for(Wait::Nothing);
+            client.exchange().release();
+        }
     }
-    client.wait_for(Wait::Nothing);
-    client.exchange().release();
 }
 
 impl Drop for ResponseBody {

@@ -6,7 +6,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     ops::Deref,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use super::{
     exchange::{context::Exchange, rules::Remembered},
     interim,
     tunnel::Tunnel,
+    upstream::Lease,
 };
 use crate::{
     config::model::{Label, Timeouts},
@@ -26,12 +27,14 @@ use crate::{
     rules::SessionVars,
     tls::Session,
     topology::{Frontend, Peer},
+    wire::heard::Heard,
 };
 
 mod connections;
 mod deadline;
 mod leaving;
 mod moving;
+mod rest;
 mod states;
 
 /// A client's connection, or a stream of one that its requests share.
@@ -82,6 +85,8 @@ pub(super) struct Client {
     unread: Cell<Option<RecvStream>>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
+    /// What the rest of a request goes by whose answer is complete.
+    rest: RefCell<Option<Box<Lease>>>,
     /// The status of the answer with which to close.
     pub(super) refusal: Cell<Option<StatusCode>>,
     /// Where a rule says that the present request goes.
@@ -95,11 +100,12 @@ pub(super) struct Whose {
     pub(super) peer: Peer,
     /// Where it connected to, for whoever wants to be told.
     pub(super) destination: Peer,
-    /// Whether a PROXY header came first.
-    pub(super) introduced: bool,
+    /// What a PROXY header that came first told, if one came.
+    pub(super) introduced: Option<Rc<Heard>>,
     /// Which of the frontend's binds it came to.
     bind: Option<usize>,
-    /// Its socket, where rules ask what the kernel knows of it.
+    /// Its socket, where rules ask what the kernel knows of it or change its options. It is open as long as they may: a
+    /// stream's exchange may go on after the connection that it came by.
     pub(super) socket: Option<Rc<OwnedFd>>,
     /// What its TLS handshake has shown.
     pub(super) tls: Option<Rc<Session>>,
@@ -114,8 +120,6 @@ pub(super) struct Whose {
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
-    /// The connection's descriptor, for rules that change its options: it is open as long as requests are served.
-    descriptor: RawFd,
 }
 
 impl Deref for Client {
@@ -127,6 +131,7 @@ impl Deref for Client {
 }
 
 pub(super) use leaving::Leaving;
+pub(super) use rest::Leave;
 pub(super) use states::{Expired, Phase, Upload, Wait};
 
 impl Client {
@@ -152,7 +157,7 @@ impl Client {
             worker,
             peer,
             destination,
-            introduced: accepted.introduced,
+            introduced: accepted.introduced.clone(),
             bind: Some(accepted.bind),
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
@@ -162,7 +167,6 @@ impl Client {
             idle_from: Cell::new(began),
             session: RefCell::new(accepted.session.take()),
             frontend: Arc::clone(accepted.frontend()),
-            descriptor: accepted.stream.tcp().as_raw_fd(),
         };
         Self::begun(Rc::new(whose), now, false)
     }
@@ -196,6 +200,7 @@ impl Client {
             leaving: Cell::new(Leaving::Ignored),
             unread: Cell::new(None),
             tunnel: Cell::new(None),
+            rest: RefCell::default(),
             refusal: Cell::new(None),
             redirected: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),
@@ -323,7 +328,8 @@ impl Client {
         }
         self.bytes_in.set(self.bytes_in.get() + n as u64);
         self.client_active.set(self.now());
-        if self.phase() == Phase::Idle {
+        // Of what is left of a body that nobody reads it cannot be known whether it is a head.
+        if self.phase() == Phase::Idle && !self.is_sending() {
             self.started.set(self.now());
             self.phase.set(Phase::Head);
             // HAProxy gives the first request of a connection its time from the accept on.
@@ -355,7 +361,7 @@ impl Client {
     pub(super) fn flushed(&self) {
         self.blocked.set(false);
         self.behind.set(false);
-        if self.phase() == Phase::Flushing {
+        if self.phase() == Phase::Flushing && !self.is_carrying_on() {
             self.end_exchange();
         }
     }

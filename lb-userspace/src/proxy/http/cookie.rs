@@ -106,7 +106,7 @@ fn without(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
             cut = true;
             continue;
         }
-        cookies |= !attribute && !pair.text.is_empty();
+        cookies |= !attribute && !pair.text.trim_ascii().is_empty();
         if left.is_empty() && pair.start == 0 {
             left.extend_from_slice(pair.text);
         } else if cut {

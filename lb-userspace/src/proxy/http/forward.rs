@@ -1,8 +1,8 @@
 //! What becomes of a message's head on its way through: what is refused as ambiguous, what belongs to one hop alone and
 //! is taken out, what is added. Pure.
 //!
-//! hyper has parsed the message and writes it anew, so lengths and codings are already free of contradiction, and
-//! names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
+//! The message has been parsed and is written anew (by hyper, and by [`super::h1`] towards servers), so lengths and codings
+//! are already free of contradiction, and names are lower-case as HAProxy sends them. RFC 9110 section 7.6.1 is followed where HAProxy forwards a field that
 //! belongs to the connection.
 
 use std::net::Ipv6Addr;
@@ -306,6 +306,22 @@ pub(super) fn interim(head: &mut response::Parts) {
     }
 }
 
+/// Makes the fields after a body ones that may go with it.
+pub fn trailers(fields: &mut HeaderMap) {
+    for name in [
+        HOST,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+        CONNECTION,
+        UPGRADE,
+        TE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ] {
+        fields.remove(name);
+    }
+}
+
 /// What became of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
@@ -330,7 +346,7 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     }
     remove_connection_fields(&mut head.headers, fields);
     if fields.any(Fields::CONTENT_LENGTH) && head.headers.len() != head.headers.keys_len() {
-        // hyper has seen to it that all are alike where a body follows; of HEAD and 304 they need not be.
+        // All are alike where a body follows (`h1::head`); of HEAD and 304 they need not be.
         let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
         let length = lengths.next()?.clone();
         if lengths.any(|other| other != length) {

@@ -125,7 +125,10 @@ async fn write(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Option<()> {
     Some(())
 }
 
-fn h2(frontend: &mut crate::config::model::Frontend, backend: &mut crate::config::model::Backend) {
+pub(super) fn h2(
+    frontend: &mut crate::config::model::Frontend,
+    backend: &mut crate::config::model::Backend,
+) {
     let _ = frontend;
     for server in &mut backend.servers {
         server.protocol = Protocol::H2;

@@ -10,12 +10,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{ahead::Ahead, h2::Received, kept::Replay};
+use super::{ahead::Ahead, forward, h1, h2::Received, kept::Replay};
 
 /// A body as it comes in.
 pub(super) enum Inbound {
-    /// By HTTP/1.
+    /// From a client, by HTTP/1.
     Http1(Incoming),
+    /// From a server, by HTTP/1.
+    Server(h1::Body),
     /// By HTTP/2.
     Http2(Received),
     /// From memory.
@@ -29,8 +31,10 @@ pub(super) enum Inbound {
 /// Why a body does not go on.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// In HTTP/1.
+    /// In a client's HTTP/1.
     Http1(hyper::Error),
+    /// In a server's.
+    Server,
     /// In HTTP/2.
     Http2(h2::Error),
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http1(error) => error.fmt(f),
+            Self::Server => f.write_str("the server broke off"),
             Self::Http2(error) => error.fmt(f),
         }
     }
@@ -58,9 +63,19 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Http1(error) => error.source(),
+            Self::Server => None,
             Self::Http2(error) => error.source(),
         }
     }
+}
+
+/// What follows a body has no fields of a connection's or of the body's form, as in HAProxy: they would come too late, and
+/// HTTP/2 has none of them.
+fn cleaned(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        forward::trailers(trailers);
+    }
+    frame
 }
 
 impl Inbound {
@@ -71,10 +86,13 @@ impl Inbound {
         match self {
             Self::Http1(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http1))),
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http1))),
+            Self::Server(body) => body.poll_frame().map(|frame| {
+                frame.map(|frame| frame.map(cleaned).map_err(|h1::BrokenOff| Fault::Server))
+            }),
             Self::Http2(received) => received
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Fault::Http2))),
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http2))),
             Self::Kept(replay) => Poll::Ready(replay.next().map(Ok)),
             Self::Ahead(ahead) => ahead.next(cx),
             Self::None => Poll::Ready(None),
@@ -84,6 +102,7 @@ impl Inbound {
     pub(super) fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Server(body) => body.is_end_stream(),
             Self::Http2(received) => received.is_end_stream(),
             Self::Kept(replay) => replay.is_over(),
             Self::Ahead(ahead) => ahead.is_over(),
@@ -94,6 +113,7 @@ impl Inbound {
     pub(super) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
+            Self::Server(body) => body.size_hint(),
             // Its head has the length, if there is one.
             Self::Http2(received) if received.is_end_stream() => SizeHint::with_exact(0),
             Self::Http2(_) => SizeHint::default(),

@@ -1,8 +1,8 @@
 //! `mode http`: HTTP/1 and HTTP/2 from clients to servers, each to each.
 //!
 //! A worker hands every accepted connection to [`serve()`]; what all workers know of the configuration is one immutable
-//! [`Plan`]. A connection is one task: it drives hyper's server side for the client and hyper's client side
-//! for whichever server answers at the moment, so a request passes from one to the other without changing tasks.
+//! [`Plan`]. A connection is one task: it drives hyper for the client and our own HTTP/1 for whichever server answers at
+//! the moment, so a request passes from one to the other without changing tasks.
 //!
 //! | file | idea |
 //! | --- | --- |
@@ -11,7 +11,8 @@
 //! | `client` | what the parts of a connection share: clocks, phases, byte counts |
 //! | `io` | the client's socket as hyper sees it |
 //! | `exchange` | one request: routing, persistence, dispatch to servers, record for the log |
-//! | `server_io` | a server's socket as hyper sees it; requests that are sent again |
+//! | `h1` | HTTP/1 towards servers |
+//! | `server_io` | a server's socket; requests that are sent again |
 //! | `interim` | what a server says before its answer |
 //! | `invalid`, `recent` | messages that are none, for an operator to look at |
 //! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
@@ -30,6 +31,7 @@ mod exchange;
 pub mod fields;
 pub mod forward;
 mod forwarded;
+mod h1;
 mod h2;
 mod inbound;
 mod interim;
@@ -45,13 +47,17 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
-pub(in crate::proxy) use exchange::facts::{fact, itself, millis, name_part, named, tcp, tls_fact};
+pub(in crate::proxy) use exchange::facts::{
+    fact, heard, itself, millis, name_part, named, tcp, tls_fact,
+};
 pub(in crate::proxy) use h2::serve as serve_http_2;
 pub use local::Local;
 pub use plan::Plan;
 pub(in crate::proxy) use serve::{serve, vanish};
 pub(in crate::proxy) use upstream::Place;
 
+#[cfg(test)]
+mod h2_answers_tests;
 #[cfg(test)]
 mod h2_raw_tests;
 #[cfg(test)]

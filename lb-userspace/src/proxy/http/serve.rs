@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     body::{Inbound, ResponseBody},
-    client::{Client, Phase},
+    client::{Client, Leave, Phase},
     exchange, h2, invalid,
     io::ClientIo,
     park,
@@ -34,6 +34,8 @@ use crate::{
 const MAX_TARGET: usize = 8 * 1024;
 /// How long a client that was refused may take to read the answer.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long one may go on with a request that has been answered and that nobody reads.
+const HEARD: Duration = Duration::from_secs(30);
 
 /// Why a connection is not served any longer.
 pub(super) enum End {
@@ -88,7 +90,8 @@ pub(in crate::proxy) async fn serve(
         match ended {
             None => {}
             Some(End::Superseded) => {
-                client = client.renewed(|peer| destination(told, peer, &stream), &mut place);
+                let to = |peer| destination(told, peer, &stream);
+                client = client.renewed(to, stream.tcp(), &mut place);
                 continue;
             }
             Some(end) => {
@@ -103,7 +106,8 @@ pub(in crate::proxy) async fn serve(
                 parked = read.is_empty();
             }
             Next::Superseded(idle, rest) => {
-                client = client.renewed(|peer| destination(told, peer, &idle), &mut place);
+                let to = |peer| destination(told, peer, &idle);
+                client = client.renewed(to, idle.tcp(), &mut place);
                 (stream, read) = (idle, rest);
                 // At this very moment TLS may hold what its socket will never tell of.
                 parked = read.is_empty() && !stream.is_tls();
@@ -152,7 +156,11 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
         }
     });
     let mut connection = client.worker.http.server.serve_connection(io, service);
+    let _rest = Leave(client);
     let end = drive(client, &mut connection, stays).await;
+    if client.is_carrying_on() && !matches!(end, End::TimedOut) {
+        Box::pin(carry_on(client)).await;
+    }
     let parts = connection.into_parts();
     let stream = parts.io.stream;
     match end {
@@ -188,8 +196,11 @@ async fn close(client: &Client, stream: Stream, end: End, unread: &[u8]) {
         settle(client, end, unread);
         return vanish(stream);
     }
+    let hears = matches!(end, End::Closed) && client.is_sending();
     match settle(client, end, unread) {
         Some(refusal) => refuse(stream, &client.answer(refusal).message()).await,
+        // It has its answer, and is still at its request.
+        None if hears => hear_out(stream).await,
         None => say_goodbye(stream).await,
     }
 }
@@ -245,6 +256,10 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Failed(error)),
                 Poll::Pending => {}
             }
+            if client.is_carrying_on() && client.poll_rest(cx).is_ready() {
+                // What hyper does next depends on it.
+                continue;
+            }
             // A newcomer has said something, or is none any more.
             if !stopping && client.is_leaving() {
                 stopping = true;
@@ -277,11 +292,30 @@ where
             // take what there is.
             match client.phase() {
                 Phase::Serving | Phase::Answering if !expired => expired = true,
+                Phase::Flushing if client.is_carrying_on() && !expired => expired = true,
                 _ => return Poll::Ready(End::TimedOut),
             }
         }
     })
     .await
+}
+
+/// hyper is done with the client's connection, while the server is still to get what has come of the last request.
+async fn carry_on(client: &Client) {
+    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    let mut timer = Timer::new(sleep);
+    poll_fn(|cx| {
+        client.tick();
+        loop {
+            if client.poll_rest(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !timer.poll(client.deadline(), client, cx) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
 }
 
 /// A timer that is moved as rarely as possible.
@@ -339,9 +373,11 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
             End::TimedOut => Cause::ClientTimeout,
             End::Idle | End::Superseded | End::Closed | End::Failed(_) => Cause::Client,
         };
-        if client.phase() != Phase::Flushing || !matches!(end, End::Closed) {
+        let carries_on = client.is_carrying_on();
+        if client.phase() != Phase::Flushing || !matches!(end, End::Closed) || carries_on {
             client.exchange().terminate_here(cause);
         }
+        client.leave_rest();
         client.end_exchange();
         return None;
     }
@@ -435,4 +471,16 @@ async fn refuse(mut stream: Stream, message: &[u8]) {
         Ok::<_, std::io::Error>(())
     })
     .await;
+}
+
+/// Closes once the client has stopped sending, so that it can read what it was answered: many look at that only then, and
+/// to close with unread bytes would reset the connection and take the answer with it.
+async fn hear_out(mut stream: Stream) {
+    let hearing = async {
+        stream.shutdown().await?;
+        let mut unread = vec![0; 16 * 1024];
+        while tokio::time::timeout(LINGER, stream.read(&mut unread)).await?? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = tokio::time::timeout(HEARD, hearing).await;
 }

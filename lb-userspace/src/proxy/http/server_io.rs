@@ -1,9 +1,8 @@
-//! A server's socket as hyper sees it.
+//! A server's socket.
 //!
 //! A server may close an idle connection at the moment that a request is written to it. What it then has not answered
-//! with a single byte, and may be asked twice (RFC 9110 section 9.2.2), is written again to a new connection, under
-//! hyper's feet: it only sees a response that takes longer. For that the bytes of such a request are kept until the first
-//! byte of the response.
+//! with a single byte, and may be asked twice (RFC 9110 section 9.2.2), is written again to a new connection: above, that
+//! is only a response that takes longer. For that the bytes of such a request are kept until the first byte of the response.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,20 +14,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::Response;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::AsyncWrite;
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
-    interim::Heads,
-    io::{poll_read, poll_write_all},
-};
+use super::io::poll_write_all;
 use crate::proxy::{
     Stream,
     connect::{ConnectError, Way},
+    stream::without_goodbye,
 };
 
-/// What is known of a server's connection outside of hyper.
+/// What is known of a server's connection beside what it carries.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     received: Cell<u64>,
@@ -39,11 +35,6 @@ pub(super) struct Meter {
     /// The present request may be sent again, and nothing of the response has come.
     repeatable: Cell<bool>,
     repeated: Cell<bool>,
-    /// Nothing of the final answer has come.
-    awaited: Cell<bool>,
-    heads: RefCell<Heads>,
-    /// What the server has said before its answer.
-    interims: RefCell<Vec<Response<()>>>,
     /// The present request's bytes while it may be sent again; its room is kept for the next.
     request: RefCell<Vec<u8>>,
 }
@@ -72,21 +63,6 @@ impl Meter {
     pub(super) fn begin(&self, repeatable: bool) {
         self.repeatable.set(repeatable);
         self.request.borrow_mut().clear();
-        self.awaited.set(true);
-    }
-
-    /// The next of what the server has said before its answer.
-    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
-        std::mem::take(&mut *self.interims.borrow_mut())
-    }
-
-    /// Looks at what comes as long as the answer has not begun.
-    fn look(&self, bytes: &[u8]) {
-        if self.awaited.get() && !bytes.is_empty() {
-            let mut interims = self.interims.borrow_mut();
-            let found = |head| interims.push(head);
-            self.awaited.set(self.heads.borrow_mut().look(bytes, found));
-        }
     }
 
     /// Bytes received and sent since it was asked last.
@@ -192,6 +168,46 @@ impl ServerIo {
         Poll::Ready(Ok(n))
     }
 
+    /// Reads what there is into the spare room of `buffer`: how much.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_repeat(cx))?;
+        let mut read = ready!(poll_read(&mut self.stream, cx, buffer));
+        if !matches!(read, Ok(1..)) && self.repeat() {
+            ready!(self.poll_repeat(cx))?;
+            read = ready!(poll_read(&mut self.stream, cx, buffer));
+        }
+        let n = read?;
+        self.meter.repeatable.set(false);
+        let received = self.meter.received.get() + n as u64;
+        self.meter.received.set(received);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Writes what the socket takes: how much.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_repeat(cx))?;
+        let result = poll_write_all(&mut self.stream, cx, buffers);
+        self.written(buffers, result)
+    }
+
+    /// Lets go of what TLS may hold back.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Ends what is written.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
     fn keep(&self, buffers: &[IoSlice<'_>], mut n: usize) {
         let mut request = self.meter.request.borrow_mut();
         for buffer in buffers {
@@ -202,60 +218,23 @@ impl ServerIo {
     }
 }
 
-impl Read for ServerIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_repeat(cx))?;
-        let meter = &this.meter;
-        let mut read =
-            ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| meter.look(bytes)));
-        if !matches!(read, Ok(1..)) && this.repeat() {
-            ready!(this.poll_repeat(cx))?;
-            let meter = &this.meter;
-            read = ready!(poll_read(&mut this.stream, cx, &mut buffer, |bytes| meter.look(bytes)));
-        }
-        let n = read?;
-        this.meter.repeatable.set(false);
-        this.meter
-            .received
-            .set(this.meter.received.get() + n as u64);
-        Poll::Ready(Ok(()))
+/// Reads into the spare room of `buffer`, of which there must be some.
+fn poll_read(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
+    // uninitialised into it.
+    let spare = unsafe { buffer.chunk_mut().as_uninit_slice_mut() };
+    let mut filled = ReadBuf::uninit(spare);
+    match ready!(Pin::new(stream).poll_read(cx, &mut filled)) {
+        // As HAProxy: what is complete is for the message's own framing to say.
+        Err(error) if without_goodbye(&error) => {}
+        read => read?,
     }
-}
-
-impl Write for ServerIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_repeat(cx))?;
-        let result = poll_write_all(&mut this.stream, cx, buffers);
-        this.written(buffers, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    let n = filled.filled().len();
+    // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's spare room.
+    unsafe { buffer.advance_mut(n) };
+    Poll::Ready(Ok(n))
 }

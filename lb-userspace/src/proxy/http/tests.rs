@@ -2,6 +2,7 @@
 
 mod choosing;
 mod dropping;
+mod early;
 mod h2_clients;
 mod h2_servers;
 mod interim;

@@ -5,10 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    future::Future,
-    io,
     net::SocketAddr,
-    pin::Pin,
     rc::{Rc, Weak},
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -17,21 +14,17 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONNECTION};
 use http_body::Body;
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1},
-};
 
 use super::{
     body::{Inbound, RequestBody},
-    client::Client,
-    h2,
+    client::{Client, Upload},
+    h1, h2,
     server_io::{Meter, ServerIo},
     tunnel::Far,
 };
 use crate::proxy::{
     Stream, Worker,
-    connect::{ConnectError, Own, Way},
+    connect::{Own, Way},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -39,19 +32,12 @@ const MAX_IDLE: usize = 128;
 /// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
 /// we are the ones who close.
 const IDLE: Duration = Duration::from_secs(5);
-/// Largest head of a response that is taken, and what is read of its body at a time. hyper's own 400 KiB would make
-/// megabytes of every client that does not read, since each piece that waits holds a buffer of that size.
-const BUFFER: usize = 32 * 1024;
-
 /// A connection to a server.
 pub(super) struct Upstream {
-    sender: http1::SendRequest<RequestBody>,
-    connection: http1::Connection<ServerIo, RequestBody>,
+    connection: h1::Connection,
     meter: Rc<Meter>,
     /// For whom it is, if not for every client.
     own: Option<Box<Own>>,
-    /// The connection has ended; it must not be driven any more.
-    ended: bool,
     /// It is not to carry another request.
     used_up: bool,
     /// When it was last put by; `None` if it never was.
@@ -61,52 +47,31 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// Begins HTTP/1 on `stream`, which was made by `way`; `wants_local`: somebody will ask for our end of it.
-    ///
-    /// # Errors
-    /// It cannot be begun.
-    pub(super) async fn over(
-        stream: Stream,
-        way: Way,
-        wants_local: bool,
-    ) -> Result<Box<Self>, ConnectError> {
+    /// HTTP/1 on `stream`, which was made by `way`; `wants_local`: somebody will ask for our end of it.
+    pub(super) fn over(stream: Stream, way: Way, wants_local: bool) -> Box<Self> {
         let meter = Rc::new(Meter::new(wants_local));
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
-        let handshake = http1::Builder::new()
-            .max_header_size(BUFFER)
-            .max_buf_size(BUFFER)
-            .handshake(io);
-        let (sender, connection) = handshake
-            .await
-            .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
-        Ok(Box::new(Self {
-            sender,
-            connection,
+        Box::new(Self {
+            connection: h1::Connection::new(io),
             meter,
             own,
-            ended: false,
             used_up: false,
             idle_since: None,
             moves: 0,
-        }))
+        })
     }
 
-    /// Gives hyper the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another
-    /// one after the server has closed this.
-    pub(super) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-        may_repeat: bool,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
-    {
+    /// Takes the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another one after
+    /// the server has closed this.
+    pub(super) fn send(&mut self, request: Request<RequestBody>, may_repeat: bool) {
         // Only an idle connection can have been closed before the server saw the request.
         let repeatable = may_repeat
             && self.idle_since.is_some()
             && request.method().is_idempotent()
             && request.body().is_end_stream();
         self.meter.begin(repeatable);
-        self.sender.try_send_request(request)
+        self.connection.send(request);
     }
 
     /// The server is asked to close once it has answered, unless it is not `told`, and gets no other request.
@@ -118,17 +83,25 @@ impl Upstream {
         self.used_up = true;
     }
 
-    /// Moves bytes between hyper and the socket.
+    /// Moves what can be moved.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            self.ended = Pin::new(&mut self.connection).poll(cx).is_ready();
-        }
+        self.connection.drive(cx);
+    }
+
+    /// The answer, or why there is none, once that is known.
+    pub(super) fn take_answer(&mut self) -> Option<Result<Response<h1::Body>, h1::Failed>> {
+        self.connection.take_answer()
+    }
+
+    /// The next of what the server has said before its answer.
+    pub(super) fn take_interim(&mut self) -> Option<Response<()>> {
+        self.connection.take_interim()
     }
 
     /// Whether it can take a request now.
     fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.sender.is_ready()
+        self.connection.is_idle()
     }
 }
 
@@ -200,14 +173,6 @@ impl Lease {
         }
     }
 
-    /// What the server has said before its answer, where the request has a connection of its own.
-    pub(super) fn take_interims(&self) -> Vec<Response<()>> {
-        match &self.wire {
-            Wire::Http1(upstream) => upstream.meter.take_interims(),
-            Wire::Http2(_) => Vec::new(),
-        }
-    }
-
     /// The connection, where the request has one of its own.
     pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
         match &mut self.wire {
@@ -234,19 +199,14 @@ impl Lease {
             }
             (Wire::Http2(_), _) => return None,
         };
-        let Upstream {
-            connection, ended, ..
-        } = *upstream;
-        ended.then(|| {
-            let parts = connection.into_parts();
-            (Far::Socket(parts.io.into_stream()), parts.read_buf)
-        })
+        let (stream, early) = upstream.connection.into_switched()?;
+        Some((Far::Socket(stream), early))
     }
 
     /// What has come of a response that could not be understood.
     pub(super) fn into_unread(self) -> Bytes {
         match self.wire {
-            Wire::Http1(upstream) => upstream.connection.into_parts().read_buf,
+            Wire::Http1(upstream) => upstream.connection.into_unread(),
             Wire::Http2(_) => Bytes::new(),
         }
     }
@@ -271,18 +231,48 @@ impl Lease {
     /// Whether the exchange on it is complete, so that the next may begin.
     pub(super) fn is_free(&self, incoming: &Inbound) -> bool {
         match &self.wire {
-            Wire::Http1(upstream) => !upstream.ended && upstream.sender.is_ready(),
+            Wire::Http1(upstream) => upstream.connection.is_idle(),
             Wire::Http2(lease) => lease.is_sent() && incoming.is_end_stream(),
         }
     }
 
-    /// The response is complete: keeps the connection for the next request if it can carry one.
-    pub(super) fn give_back(self, client: &Client) {
+    /// The response is complete: keeps the connection for the next request if it can carry one. It comes back if the
+    /// server is still to get the rest of the request.
+    pub(super) fn give_back(mut self, client: &Client) -> Option<Self> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        let goes_on = match self.send_on(&mut unwoken) {
+            Sending::More => true,
+            // Whoever looks next finds that out.
+            Sending::Ended { failed } => failed && client.upload() != Upload::Done,
+            Sending::Done => false,
+        };
+        if goes_on && client.upload() != Upload::Unwanted && !client.is_held() {
+            return Some(self);
+        }
+        self.put_by(client);
+        None
+    }
+
+    /// Sends the rest of a request whose answer is complete.
+    pub(super) fn send_on(&mut self, cx: &mut Context<'_>) -> Sending {
+        self.drive(cx);
+        match &self.wire {
+            Wire::Http1(upstream) => match upstream.connection.end() {
+                Some(failed) => Sending::Ended { failed },
+                None if upstream.connection.is_idle() => Sending::Done,
+                None => Sending::More,
+            },
+            Wire::Http2(lease) if !lease.is_sent() => Sending::More,
+            Wire::Http2(_) => Sending::Done,
+        }
+    }
+
+    /// Both are complete, or the server is to get no more: keeps the connection if it can carry another request.
+    pub(super) fn put_by(self, client: &Client) {
         let Wire::Http1(mut upstream) = self.wire else {
             return;
         };
         client.exchange().count_server_bytes(upstream.meter.take());
-        // The end of the request may be behind the end of the response; such a connection is not worth waiting for.
         if !upstream.used_up && upstream.is_usable() {
             client
                 .worker
@@ -291,6 +281,16 @@ impl Lease {
                 .put(&client.worker, self.place, upstream, client.now());
         }
     }
+}
+
+/// How far the rest of a request has come whose answer is complete.
+pub(super) enum Sending {
+    /// The server is still to get some of it.
+    More,
+    /// The server has all of it.
+    Done,
+    /// The connection has ended: the server says no more, or it has `failed` in the middle of the request.
+    Ended { failed: bool },
 }
 
 /// The idle connections of one worker.

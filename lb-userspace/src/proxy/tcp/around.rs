@@ -18,7 +18,7 @@ use crate::{
     rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
     topology::{Backend, Frontend},
-    wire::sockopt,
+    wire::{heard::Heard, sockopt},
 };
 
 /// A connection, and the process around it.
@@ -31,8 +31,8 @@ pub(in crate::proxy) struct Around<'a> {
     pub(in crate::proxy) frontend: &'a Arc<Frontend>,
     /// The client's socket, while it is one.
     pub(in crate::proxy) socket: Option<&'a TcpStream>,
-    /// Whether a PROXY header came first.
-    pub(in crate::proxy) introduced: bool,
+    /// What a PROXY header that came first told, if one came.
+    pub(in crate::proxy) introduced: Option<&'a Heard>,
     /// What the bind is called that it came to.
     pub(in crate::proxy) label: Option<&'a Label>,
     /// TLS that ends here.
@@ -58,7 +58,7 @@ impl<'a> Around<'a> {
             descriptor: Some(client.stream.tcp().as_raw_fd()),
             frontend: client.frontend(),
             socket: Some(client.stream.tcp()),
-            introduced: client.introduced,
+            introduced: client.introduced.as_deref(),
             label: client.label(),
             tls: client.tls.as_deref(),
             backend: None,
@@ -126,7 +126,8 @@ impl World for Around<'_> {
         Some(match what {
             Link::Thread => Value::Int(i64::try_from(self.worker.index).ok()?),
             Link::Stopping => Value::Bool(self.worker.is_stopping()),
-            Link::ReceivedProxy => Value::Bool(self.introduced),
+            Link::ReceivedProxy => Value::Bool(self.introduced.is_some()),
+            Link::Told(told) => http::heard(self.introduced?, told)?,
             Link::SocketId => Value::Int(self.label?.id?.into()),
             Link::SocketName => Value::text(self.label?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.socket?.as_fd(), part)?),

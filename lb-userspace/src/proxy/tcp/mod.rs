@@ -96,7 +96,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         // Nobody else looks at what this connection remembers.
         let remembered = state.take();
         let tcp = &worker.shared.tcp;
-        let routed = tcp.route(&worker, &client, &early, &remembered).await;
+        let routed = tcp.route(&worker, &client, &mut early, &remembered).await;
         state.replace(remembered);
         routed
     };
@@ -444,6 +444,7 @@ async fn carry(
         false => client.destination().inet(),
     };
     let (bind, tls) = (client.bind, client.tls.as_deref());
+    let introduced = client.introduced.as_deref();
     let judge = |seen: Seen<'_>| {
         let world = Around {
             fault: None,
@@ -453,7 +454,7 @@ async fn carry(
             descriptor: Some(socket),
             frontend: &frontend,
             socket: None,
-            introduced: false,
+            introduced,
             label: frontend.config.binds.get(bind).map(|bind| &bind.label),
             tls,
             backend: Some(backend),

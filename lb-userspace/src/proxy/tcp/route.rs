@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Client, Worker, around::Around, inspect::Early};
 use crate::{
     config::model::Mode,
-    proxy::peek::{Looked, Peeked, peek},
+    proxy::peek::{Looked, Peeked, peek, take_all},
     rules::{
         Condition, End, Scene, State, Template, TlsFact,
         action::Target,
@@ -84,7 +84,7 @@ impl Plan {
         &self,
         worker: &Worker,
         client: &Client,
-        early: &Early,
+        early: &mut Early,
         state: &State,
     ) -> Option<Arc<Backend>> {
         let frontend = client.frontend();
@@ -101,7 +101,7 @@ impl Plan {
             (Some(name), _) => Some(name),
             // What rules have looked at is read on already, and is not in the socket any more.
             (None, Some(patience)) if !early.looked => {
-                looked_at = look(client, patience).await;
+                looked_at = look(client, patience, &mut early.bytes).await;
                 looked_at.as_deref()
             }
             _ => None,
@@ -184,8 +184,8 @@ fn named_by_rdp(backend: &Backend, bytes: &[u8]) -> Option<Arc<Server>> {
     named.is_usable_by_cookie().then(|| Arc::clone(named))
 }
 
-/// The name that a client asks for whose TLS is not ours.
-async fn look(client: &Client, patience: Duration) -> Option<String> {
+/// The name that a client asks for whose TLS is not ours. What it has said is taken to `bytes` if that is all for a while.
+async fn look(client: &Client, patience: Duration, bytes: &mut Vec<u8>) -> Option<String> {
     let looking = peek(client.stream.tcp(), LONGEST, |bytes| {
         match hello::parse(bytes) {
             Hello::Partial(least) => Looked::Wants(least),
@@ -195,6 +195,10 @@ async fn look(client: &Client, patience: Duration) -> Option<String> {
     });
     match tokio::time::timeout(patience, looking).await {
         Ok(Ok(Peeked::Enough(name))) => name,
-        _ => None,
+        Ok(_) => None,
+        Err(_elapsed) => {
+            *bytes = take_all(client.stream.tcp(), LONGEST);
+            None
+        }
     }
 }

@@ -26,6 +26,8 @@ pub enum Link {
     SocketId,
     /// `so_name`: that bind's name.
     SocketName,
+    /// `fc_pp_authority`, `fc_pp_unique_id`: what that told.
+    Told(Told),
     /// `fc_rtt` and the like: what the kernel knows of the client's connection.
     Tcp(TcpPart),
     /// `bc_dst`, `bc_dst_port`: the server's end.
@@ -70,7 +72,7 @@ pub enum Link {
     DestinationIsLocal,
 }
 
-/// What of connections has to be remembered, since expressions ask for it.
+/// What of connections has to be remembered, since rules ask for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Links {
     /// The client's socket.
@@ -86,6 +88,15 @@ pub enum Asked {
     UsableServers,
     /// `srv_queue`: requests that wait for a server, `backend/server` or one of this backend's.
     ServerQueue,
+}
+
+/// What a PROXY header of version 2 may tell of a client besides its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The name that it asked for.
+    Authority,
+    /// What its connection is called.
+    UniqueId,
 }
 
 /// A number of TCP_INFO.
@@ -162,6 +173,8 @@ impl Link {
             "fc_rcvd_proxy" => Self::ReceivedProxy,
             "so_id" => Self::SocketId,
             "so_name" => Self::SocketName,
+            "fc_pp_authority" => Self::Told(Told::Authority),
+            "fc_pp_unique_id" => Self::Told(Told::UniqueId),
             "bc_dst" => Self::Server { port: false },
             "bc_dst_port" => Self::Server { port: true },
             "bc_src" => Self::Local { port: false },
@@ -202,7 +215,7 @@ impl Link {
             Self::Server { port: false }
             | Self::Local { port: false }
             | Self::Itself { port: false, .. } => Kind::Ip,
-            Self::DefaultBackend | Self::SocketName => Kind::Str,
+            Self::DefaultBackend | Self::SocketName | Self::Told(_) => Kind::Str,
             _ => Kind::Int,
         }
     }

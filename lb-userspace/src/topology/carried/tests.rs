@@ -113,14 +113,15 @@ fn whatever_a_check_finds_has_a_name_that_leads_back() {
         CheckStatus::L6Tout => 5,
         CheckStatus::L6Rsp => 6,
         CheckStatus::Hana => 7,
-        CheckStatus::L7Ok => 8,
-        CheckStatus::L7Okc => 9,
-        CheckStatus::L7Tout => 10,
-        CheckStatus::L7Rsp => 11,
-        CheckStatus::L7Sts => 12,
+        CheckStatus::Checked => 8,
+        CheckStatus::L7Ok => 9,
+        CheckStatus::L7Okc => 10,
+        CheckStatus::L7Tout => 11,
+        CheckStatus::L7Rsp => 12,
+        CheckStatus::L7Sts => 13,
     };
     let places: Vec<usize> = CheckStatus::ALL.into_iter().map(place).collect();
-    assert_eq!(places, (0..=12).collect::<Vec<_>>());
+    assert_eq!(places, (0..=13).collect::<Vec<_>>());
     for status in CheckStatus::ALL {
         assert_eq!(CheckStatus::named(status.name()), Some(status));
     }

@@ -29,7 +29,7 @@ impl Server {
     }
 
     /// HAProxy's status: `UP`, `UP 1/3`, `DOWN`, `DOWN 1/2`, `DRAIN`, `DRAIN 2/3`, `NOLB`, `MAINT`,
-    /// `MAINT (resolution)`, `MAINT (via app/one)`, `DOWN (agent)`, `no check`.
+    /// `MAINT (resolution)`, `MAINT (via app/one)`, `DOWN (agent)`, `DRAIN (agent)`, `no check`.
     pub fn status(&self) -> String {
         if self.admin() == AdminState::Maint {
             return "MAINT".into();
@@ -51,7 +51,11 @@ impl Server {
                 State::Up => "UP".into(),
             };
         }
+        let by_agent = self.config.agent_check.is_some() && self.agent_enabled();
         match self.health() {
+            // HAProxy says so of all that have an agent, whoever has wished it.
+            Some(health) if health.is_up() && drain && by_agent => "DRAIN (agent)".into(),
+            None if drain && by_agent => "DRAIN (agent)".into(),
             Some(health) if health.is_up() && drain => {
                 health.to_string().replacen("UP", "DRAIN", 1)
             }

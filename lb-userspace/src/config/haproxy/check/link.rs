@@ -87,6 +87,10 @@ impl Link {
         }
         for key in of_check.0.iter().chain(&self.tls.0) {
             tls.set_at(&key.name, key.span, key.value.clone());
+            let verify = tls.get("verify").and_then(Value::as_text);
+            if key.name == "sni" && verify == Some("chain") {
+                tls.set("verify", Value::plain("required", key.span));
+            }
         }
         match tls.is_empty() {
             true => Value::plain("true", span),

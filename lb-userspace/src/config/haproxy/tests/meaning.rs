@@ -111,7 +111,60 @@ backend b
     );
     assert!(servers[2].tls.is_none());
     let text = "backend b\n server s 192.0.2.1:443 ssl sni str(a.example) verifyhost b.example\n";
-    assert!(said(text)[0].contains("sni and verifyhost of different names"));
+    assert!(said(text)[0].contains("`verifyhost` has no effect beside `sni`"));
+}
+
+#[test]
+fn servers_are_verified_by_the_name_that_haproxy_verifies_them_by() {
+    for (options, tls) in [
+        (
+            "verify required ca-file c.pem",
+            "{ verify: chain, ca: c.pem }",
+        ),
+        ("ca-file c.pem", "{ ca: c.pem, verify: chain }"),
+        (
+            "verify required ca-file c.pem verifyhost a.example",
+            "{ verify: required, ca: c.pem, sni: a.example }",
+        ),
+        (
+            "verifyhost a.example verify required ca-file c.pem sni str(b.example)",
+            "{ verify: required, ca: c.pem, sni: b.example }",
+        ),
+        (
+            "verify required ca-file c.pem sni req.hdr(x-name)",
+            "{ verify: required, ca: c.pem, sni: \"%[req.hdr(x-name)]\" }",
+        ),
+        (
+            "verify required ca-file @system-ca sni str(a.example)",
+            "{ verify: required, sni: a.example }",
+        ),
+        ("verify required ca-file @system-ca", "{ verify: chain }"),
+        ("verify none", "{ verify: none }"),
+        ("verify none verifyhost a.example", "{ verify: none }"),
+        (
+            "verify none sni str(a.example)",
+            "{ verify: none, sni: a.example }",
+        ),
+    ] {
+        let text =
+            format!("listen l\n mode http\n bind :80\n server s 192.0.2.1:443 ssl {options}\n");
+        let (yaml, _) = imported(&text);
+        assert!(yaml.contains(&format!("tls: {tls}")), "{options}\n{yaml}");
+    }
+    let check = |options: &str| {
+        let text = format!(
+            "listen l\n mode http\n option httpchk\n bind :80\n server s 192.0.2.1:443 check {options}\n"
+        );
+        imported(&text).0
+    };
+    let yaml = check("ssl verify required ca-file c.pem check-sni a.example");
+    assert!(yaml.contains("tls: { verify: chain, ca: c.pem }"), "{yaml}");
+    assert!(
+        yaml.contains("tls: { verify: required, ca: c.pem, sni: a.example }"),
+        "{yaml}"
+    );
+    let yaml = check("check-ssl verify required ca-file c.pem");
+    assert!(yaml.contains("tls: { verify: chain, ca: c.pem }"), "{yaml}");
 }
 
 #[test]

@@ -52,11 +52,15 @@ impl Client {
 
     /// Gives its packets a mark.
     pub(in super::super) fn mark(&self, mark: u32) {
-        sockopt::told("a mark", sockopt::mark(&self.descriptor, mark));
+        if let Some(socket) = &self.socket {
+            sockopt::told("a mark", sockopt::mark(socket, mark));
+        }
     }
 
     /// Gives its packets a type of service.
     pub(in super::super) fn tos(&self, tos: u8) {
-        sockopt::told("a type of service", sockopt::tos(&self.descriptor, tos));
+        if let Some(socket) = &self.socket {
+            sockopt::told("a type of service", sockopt::tos(socket, tos));
+        }
     }
 }

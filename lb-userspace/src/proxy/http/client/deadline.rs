@@ -14,6 +14,7 @@ impl Client {
             }
             Phase::Idle => Some(self.since.get() + timeouts.http_keep_alive.min(timeouts.client)),
             Phase::Head => Some(self.since.get() + timeouts.http_request),
+            Phase::Flushing if self.is_carrying_on() => self.exchange_deadline().map(|(at, _)| at),
             Phase::Flushing => Some(self.client_active.get() + timeouts.client),
             Phase::Serving | Phase::Answering => {
                 let timeout = self.exchange_deadline().map(|(at, _)| at);
@@ -41,8 +42,11 @@ impl Client {
                 let (client, server) = (client(), server(timeout));
                 Some(if client.0 < server.0 { client } else { server })
             }
-            Wait::Body(_) if self.is_blocked() => Some(client()),
-            Wait::Response(timeout) | Wait::Body(timeout) => Some(server(timeout)),
+            Wait::Request(_) if self.upload() == Upload::Waiting => Some(client()),
+            Wait::Body(_) | Wait::Request(_) if self.is_blocked() => Some(client()),
+            Wait::Response(timeout) | Wait::Body(timeout) | Wait::Request(timeout) => {
+                Some(server(timeout))
+            }
         }
     }
 

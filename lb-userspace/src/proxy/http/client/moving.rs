@@ -3,12 +3,13 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    os::fd::AsRawFd,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use super::{Client, Phase, Upload, Whose};
-use crate::{proxy::worker::Place, rules::SessionVars, topology::Peer};
+use crate::{proxy::worker::Place, rules::SessionVars, topology::Peer, wire::sockopt};
 
 /// A connection is new for so long.
 const NEWCOMER: Duration = Duration::from_secs(1);
@@ -53,13 +54,14 @@ impl Client {
     }
 
     /// The same connection under the newest configuration; itself where that has its frontend no longer. `destination`
-    /// finds out where it connected to, `place` is counted there from now on.
+    /// finds out where it connected to, `socket` is its descriptor, and `place` is counted there from now on.
     pub(in super::super) fn renewed(
         self: &Rc<Self>,
         destination: impl FnOnce(Peer) -> Peer,
+        socket: &impl AsRawFd,
         place: &mut Place,
     ) -> Rc<Self> {
-        let Some(whose) = self.whose_next(destination) else {
+        let Some(whose) = self.whose_next(destination, socket) else {
             return Rc::clone(self);
         };
         place.move_to(&whose.frontend);
@@ -75,7 +77,11 @@ impl Client {
     }
 
     /// Whose requests they are under the newest configuration.
-    fn whose_next(&self, destination: impl FnOnce(Peer) -> Peer) -> Option<Whose> {
+    fn whose_next(
+        &self,
+        destination: impl FnOnce(Peer) -> Peer,
+        socket: &impl AsRawFd,
+    ) -> Option<Whose> {
         let (worker, frontend) = self.worker.successor(&self.frontend)?;
         let asks = worker.shared.http.introduces() || worker.shared.http.asks_for_ends();
         let identity = OnceCell::new();
@@ -92,12 +98,16 @@ impl Client {
                 true => destination(self.peer),
                 false => self.peer,
             },
-            introduced: self.introduced,
+            introduced: self.introduced.clone(),
             bind: self.label().and_then(|label| {
                 let mut binds = frontend.config.binds.iter();
                 binds.position(|bind| bind.label.id == label.id)
             }),
-            socket: self.socket.clone(),
+            // It may be these rules that are the first to ask.
+            socket: match (&self.socket, worker.shared.config.links.socket) {
+                (None, true) => sockopt::duplicate(socket).ok().map(Rc::new),
+                (known, _) => known.clone(),
+            },
             tls: self.tls.clone(),
             identity,
             forwarded_for: OnceCell::new(),
@@ -105,7 +115,6 @@ impl Client {
             idle_from: Cell::new(self.idle_from.get()),
             worker,
             frontend,
-            descriptor: self.descriptor,
         })
     }
 }

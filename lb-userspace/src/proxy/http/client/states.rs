@@ -26,6 +26,8 @@ pub(in super::super) enum Wait {
     Response(Duration),
     /// The rest of the server's response.
     Body(Duration),
+    /// The rest of the request, whose answer is complete.
+    Request(Duration),
 }
 
 /// How far the request's body has come.
@@ -41,6 +43,8 @@ pub(in super::super) enum Upload {
     Aborted,
     /// What the client sent is no body.
     Malformed,
+    /// The client has its answer before it was asked for the body, and is not to send it any more.
+    Unwanted,
 }
 
 /// Whose time has run out.

@@ -62,6 +62,7 @@ fn requests_as_haproxy_reads_and_cleans_them() {
         ),
         (&["a=1; b=2; SRV=s1;"], Sticky::Valid(1), &["a=1; b=2; "]),
         (&["SRV=s1;"], Sticky::Valid(1), &[]),
+        (&["SRV=s1; ;SRV=s2"], Sticky::Valid(1), &[]),
         (&["XSRV=s1; b=2"], Sticky::None, &["XSRV=s1; b=2"]),
         (&["SRV=s1,b=2"], Sticky::Valid(1), &["b=2"]),
         (&["a=1, SRV=s1; b=2"], Sticky::Valid(1), &["a=1; b=2"]),

@@ -9,9 +9,10 @@ use std::{
 };
 
 use crate::{
-    rules::{Asked, CertificatePart, Fact, Link, Named, TcpPart, TlsFact, Value, Whose},
+    rules::{Asked, CertificatePart, Fact, Link, Named, TcpPart, TlsFact, Told, Value, Whose},
     tls::{ClientCertificate, Session},
     topology::{Backend, Frontend, Server, Topology},
+    wire::heard::Heard,
 };
 
 /// A number of the proxies and servers there are; where it names none, of those that a request is at.
@@ -100,6 +101,15 @@ pub(in crate::proxy) fn named(
             backend.server(server)?.queue.len().into()
         }
     })
+}
+
+/// What a PROXY header told.
+pub(in crate::proxy) fn heard(heard: &Heard, what: Told) -> Option<Value<'_>> {
+    let bytes = match what {
+        Told::Authority => &heard.authority,
+        Told::UniqueId => &heard.unique_id,
+    };
+    Some(Value::Str(Cow::Borrowed(bytes.as_deref()?)))
 }
 
 /// An end of a client's connection itself, the client's or ours, or its port.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::{
     context::Exchange,
-    facts::{itself, millis, tcp},
+    facts::{heard, itself, millis, tcp},
     rules::Surroundings,
 };
 use crate::{
@@ -30,7 +30,8 @@ pub(super) fn link<'s>(around: &'s Surroundings<'_>, what: Link) -> Option<Value
         Link::FirstRequest => Value::Bool(client.requests() <= 1),
         Link::Thread => Value::Int(i64::try_from(client.worker.index).ok()?),
         Link::Stopping => Value::Bool(client.worker.is_stopping()),
-        Link::ReceivedProxy => Value::Bool(client.introduced),
+        Link::ReceivedProxy => Value::Bool(client.introduced.is_some()),
+        Link::Told(told) => heard(client.introduced.as_ref()?, told)?,
         Link::SocketId => Value::Int(client.label()?.id?.into()),
         Link::SocketName => Value::text(client.label()?.name.as_deref()?),
         Link::Tcp(part) => Value::Int(tcp(client.socket.as_ref()?.as_fd(), part)?),

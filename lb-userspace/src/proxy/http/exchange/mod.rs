@@ -20,7 +20,7 @@ mod stick;
 mod tally;
 mod waiting;
 
-use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
@@ -28,7 +28,7 @@ use send::Answered;
 
 use super::{
     answer::Answer,
-    body::{Inbound, RequestBody, ResponseBody},
+    body::{self, Inbound, RequestBody, ResponseBody},
     client::{Client, Upload, Wait},
     fields::Fields,
     forward, forwarded, invalid,
@@ -85,6 +85,10 @@ pub(super) async fn serve(
     head: request::Parts,
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
+    if client.is_carrying_on() {
+        // The request before is not all with its server yet.
+        poll_fn(|cx| client.poll_rest(cx)).await;
+    }
     client.begin();
     tally::count_request(&client);
     let frontend = &client.frontend().counters.http;
@@ -100,38 +104,12 @@ pub(super) async fn serve(
     };
     // What is logged of an answer of ours is what it stands for, whatever the page's own status is.
     let mut meant = None;
-    let outcome = match forward_to_backend(&client, head, body, &asked).await {
-        Err(Failure::Status(status)) => Err(Failure::Answer(Box::new(client.answer(status)))),
-        outcome => outcome,
-    };
-    let mut response = match outcome {
+    let mut response = match forward_to_backend(&client, head, body, &asked).await {
         Ok(response) => response,
-        Err(Failure::Answer(answer)) if answer.silent => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.status = Some(answer.meant.unwrap_or(answer.status).as_u16());
-            return Err(Closed);
-        }
-        Err(Failure::Answer(answer)) => {
+        Err(failure) => {
+            let answer = ours(&client, failure)?;
             meant = answer.meant;
-            answered(&client, *answer, &asked)
-        }
-        // It has become an answer.
-        Err(Failure::Status(_)) => return Err(Closed),
-        Err(Failure::Refuse(refusal)) => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.terminate(Cause::Proxy, Phase::Request);
-            exchange.refuse(refusal.as_u16());
-            client.refusal.set(Some(refusal));
-            return Err(Closed);
-        }
-        Err(Failure::Close(refusal)) => {
-            let mut exchange = client.exchange();
-            exchange.release();
-            exchange.status = refusal.map(|status| status.as_u16()).or(exchange.status);
-            client.refusal.set(refusal);
-            return Err(Closed);
+            answered(&client, answer, &asked)
         }
     };
     if client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -144,6 +122,36 @@ pub(super) async fn serve(
     drop(exchange);
     client.answering();
     Ok(response)
+}
+
+/// The answer of ours that a request without a server's gets, unless the connection ends instead.
+fn ours(client: &Client, failure: Failure) -> Result<Answer, Closed> {
+    let answer = match failure {
+        Failure::Status(status) => client.answer(status),
+        Failure::Answer(answer) => *answer,
+        Failure::Refuse(refusal) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.refuse(refusal.as_u16());
+            client.refusal.set(Some(refusal));
+            return Err(Closed);
+        }
+        Failure::Close(refusal) => {
+            let mut exchange = client.exchange();
+            exchange.release();
+            exchange.status = refusal.map(|status| status.as_u16()).or(exchange.status);
+            client.refusal.set(refusal);
+            return Err(Closed);
+        }
+    };
+    if answer.silent {
+        let mut exchange = client.exchange();
+        exchange.release();
+        exchange.status = Some(answer.meant.unwrap_or(answer.status).as_u16());
+        return Err(Closed);
+    }
+    Ok(answer)
 }
 
 /// An answer of ours as a response.
@@ -227,7 +235,7 @@ async fn switch(
     target: &Target,
     Answered {
         response,
-        mut lease,
+        lease,
         direct,
     }: Answered,
     asked: &Asked,
@@ -235,12 +243,6 @@ async fn switch(
     let (mut head, incoming) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
-    // hyper may have to be asked once more to find that it is done.
-    poll_fn(|cx| {
-        lease.drive(cx);
-        Poll::Ready(())
-    })
-    .await;
     client.exchange().count_server_bytes(lease.take_bytes());
     let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
         return Err(send::server_failed(client, Cause::Proxy));
@@ -300,7 +302,7 @@ async fn answer(
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
     if response.version() == Version::HTTP_10 {
-        // hyper would speak 1.0 on that connection from now on, in which the next request may have no chunked body.
+        // Who speaks 1.0 may not understand the next request's chunked body.
         lease.use_up();
     }
     let (mut head, mut incoming) = response.into_parts();
@@ -311,6 +313,7 @@ async fn answer(
     if client.is_held() && !head.status.is_success() {
         // The client will not send the body now, so that the next request's beginning could not be told.
         client.hold_until(None);
+        client.set_upload(Upload::Unwanted);
         forward::say_whether_kept(&mut head.headers, false);
     }
     let status = head.status;
@@ -343,17 +346,16 @@ async fn answer(
         lease.use_up();
     }
 
-    if lease.is_free(&incoming) {
+    client.wait_for(Wait::Body(patience::of_server(client, target)));
+    if lease.is_free(&incoming) || incoming.is_end_stream() {
         // All of it is here already: the server need not wait for the client to take it.
-        lease.give_back(client);
-        client.exchange().release();
+        body::complete(Some(lease), client);
         let body = match declared {
             Some(length) if asked.method != Method::HEAD => ResponseBody::declared(client, length),
             _ => ResponseBody::server(client, incoming, None),
         };
         return Ok(Response::from_parts(head, body));
     }
-    client.wait_for(Wait::Body(patience::of_server(client, target)));
     let mut body = ResponseBody::server(client, incoming, Some(lease));
     if closes {
         body.cut();

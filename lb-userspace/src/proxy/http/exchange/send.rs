@@ -5,11 +5,10 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, request};
-use hyper::client::conn::TrySendError;
 
 use super::{Failure, leaving, own, patience, persist, rules};
 use crate::{
@@ -21,7 +20,8 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
-            h2::{self, Chosen, NotAsked},
+            h1,
+            h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
             kept::Kept,
             plan::Target,
@@ -206,8 +206,8 @@ impl Copy {
     fn may_go(&self, client: &Client, retry_on: &RetryOn, sent: &Sent) -> bool {
         let wanted = match sent {
             Sent::Answered(response, _) => retry_on.has_status(response.status().as_u16()),
-            Sent::Failed(Trouble::Hyper(error)) if error.error().is_parse() => retry_on.junk,
-            Sent::Failed(Trouble::Hyper(_) | Trouble::Reset) => retry_on.empty,
+            Sent::Failed(Trouble::Malformed) => retry_on.junk,
+            Sent::Failed(Trouble::Closed | Trouble::Reset) => retry_on.empty,
             Sent::Failed(Trouble::Expired(Expired::Server)) => retry_on.timeout,
             Sent::Failed(_) | Sent::Not(_) => false,
         };
@@ -283,7 +283,7 @@ async fn reach(
                     }
                 };
                 let wants_local = client.worker.shared.asks_for_local();
-                Upstream::over(stream, way, wants_local).await?
+                Upstream::over(stream, way, wants_local)
             }
         };
         Ok(Lease::new(upstream, place))
@@ -348,20 +348,24 @@ async fn send(
                 let told = !target.backend.config.http.pretend_keep_alive;
                 upstream.close_after(&mut request, told);
             }
-            let mut response = pin!(upstream.send(request, !covered));
-            // The response comes by driving the connection; it need wake nobody itself.
-            let mut unwoken = Context::from_waker(Waker::noop());
+            upstream.send(request, !covered);
             wait(client, |cx| {
-                lease.drive(cx);
-                for interim in lease.take_interims() {
-                    client.interim_came(interim, understands);
+                loop {
+                    upstream.drive(cx);
+                    let mut more = false;
+                    while let Some(interim) = upstream.take_interim() {
+                        client.interim_came(interim, understands);
+                        more = true;
+                    }
                     // The body may go on now.
-                    lease.drive(cx);
+                    if !more {
+                        break;
+                    }
                 }
-                match response.as_mut().poll(&mut unwoken) {
-                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Http1))),
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(Trouble::Hyper(Box::new(error)))),
-                    Poll::Pending => Poll::Pending,
+                match upstream.take_answer() {
+                    None => Poll::Pending,
+                    Some(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Server))),
+                    Some(Err(failed)) => Poll::Ready(Err(failed.into())),
                 }
             })
             .await
@@ -379,9 +383,10 @@ async fn send(
                         client.interim_came(interim, understands);
                         lease.drive(cx);
                     }
-                    ask.poll(client, cx).map_err(|unseen| match unseen {
-                        Some(request) => Trouble::Unsent(Box::new(request)),
-                        None => Trouble::Reset,
+                    ask.poll(client, cx).map_err(|why| match why {
+                        Unanswered::Unseen(request) => Trouble::Unsent(request),
+                        Unanswered::Reset => Trouble::Reset,
+                        Unanswered::Malformed => Trouble::Malformed,
                     })
                 })
                 .await
@@ -404,16 +409,12 @@ async fn send(
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
             Sent::Answered(response, lease)
         }
-        Err(Trouble::Hyper(mut error)) => match error.take_message() {
-            Some(request) => Sent::Not(request),
-            None => {
-                let malformed = error.error().is_parse();
-                if malformed && client.upload() != Upload::Malformed {
-                    note_invalid(client, target, lease.into_unread().into());
-                }
-                Sent::Failed(Trouble::Hyper(error))
+        Err(Trouble::Malformed) => {
+            if client.upload() != Upload::Malformed && !lease.is_http2() {
+                note_invalid(client, target, lease.into_unread().into());
             }
-        },
+            Sent::Failed(Trouble::Malformed)
+        }
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
             lease.use_up();
@@ -437,7 +438,7 @@ fn failed(client: &Client, trouble: Trouble) -> Failure {
             client.exchange().terminate(Cause::Client, Phase::Headers);
             Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
-        Trouble::Hyper(error) => broken_off(client, error.into_error().is_parse()),
+        Trouble::Malformed => broken_off(client, true),
         Trouble::Unsendable => unsendable(client),
         Trouble::Unswitchable => {
             persist::forget(client);
@@ -445,7 +446,7 @@ fn failed(client: &Client, trouble: Trouble) -> Failure {
             Failure::Status(StatusCode::BAD_GATEWAY)
         }
         // Of the others, this one has been dealt with.
-        Trouble::Unsent(_) | Trouble::Reset => broken_off(client, false),
+        Trouble::Unsent(_) | Trouble::Closed | Trouble::Reset => broken_off(client, false),
     }
 }
 
@@ -481,7 +482,10 @@ async fn wait(
 
 /// Why there is no response.
 enum Trouble {
-    Hyper(Box<TrySendError<Request<RequestBody>>>),
+    /// What the server has said is no answer.
+    Malformed,
+    /// The connection ended before there was an answer.
+    Closed,
     /// The server has not seen the request.
     Unsent(Box<Request<RequestBody>>),
     /// The server's protocol cannot carry it.
@@ -495,6 +499,16 @@ enum Trouble {
     ShutDown,
     /// The client does not wait for an answer any more.
     Left,
+}
+
+impl From<h1::Failed> for Trouble {
+    fn from(failed: h1::Failed) -> Self {
+        match failed {
+            h1::Failed::Unsent(request) => Self::Unsent(request),
+            h1::Failed::Malformed => Self::Malformed,
+            h1::Failed::Closed => Self::Closed,
+        }
+    }
 }
 
 /// A rule has made the request what cannot be sent. The server has not been asked, so nothing is held against it.
@@ -539,7 +553,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
             client.exchange().terminate(Cause::Proxy, Phase::Data);
             Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
-        Upload::Done | Upload::Waiting | Upload::Sending => {
+        Upload::Done | Upload::Waiting | Upload::Sending | Upload::Unwanted => {
             let cause = if malformed {
                 Cause::Proxy
             } else {

@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | `serve` | a client's connection: its requests, its limits, its idle time |
 //! | `stream` | one request of it |
-//! | `upstream` | connections to servers, and a request on one |
+//! | `upstream` | connections to servers |
+//! | `ask` | a request on one, and what comes of it |
 //! | `pipe` | a body into a stream, as its window allows |
 //! | `received` | a body out of a stream |
 //! | `connect` | WebSocket and its like in a stream |
@@ -16,6 +17,7 @@
 //! | `head` | heads between HTTP/1's form and HTTP/2's |
 //! | `io` | a client's socket as the h2 crate sees it |
 
+mod ask;
 mod bytestream;
 mod connect;
 mod head;
@@ -26,6 +28,7 @@ mod serve;
 mod stream;
 mod upstream;
 
+pub(super) use ask::Unanswered;
 pub(super) use bytestream::Bytestream;
 pub(super) use connect::carry;
 pub(super) use head::is_upgrade;

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     net::SocketAddr,
+    os::fd::AsRawFd,
     pin::pin,
     rc::Rc,
     task::Poll,
@@ -118,6 +119,8 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
     } = *arrival;
     let now = client.now();
     let told = worker::destination(told, client.peer, &stream);
+    // Open as long as `wire` is there, which has it.
+    let socket = stream.tcp().as_raw_fd();
     let connection = Rc::new(Connection {
         client: RefCell::new(Rc::clone(&client)),
         streams: Cell::new(0),
@@ -144,7 +147,7 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             Driven::Closed => return,
             Driven::Ended => break,
             Driven::Superseded => {
-                let client = connection.client().renewed(|_| told, &mut place);
+                let client = connection.client().renewed(|_| told, &socket, &mut place);
                 connection.client.replace(client);
             }
         }

@@ -70,6 +70,7 @@ struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.client.tick();
+        self.client.leave_rest();
         let exchange = self.client.exchange();
         let cancelled = exchange.is_cancelled();
         if exchange.is_open() {
@@ -106,6 +107,7 @@ async fn serve(client: &Rc<Client>, request: Request<RecvStream>, respond: SendR
             // It answers for itself, once; if it does not, the client does not take what there is.
             match client.phase() {
                 Phase::Serving | Phase::Answering if !expired => expired = true,
+                Phase::Flushing if client.is_carrying_on() && !expired => expired = true,
                 _ => {
                     client.exchange().terminate_here(Cause::ClientTimeout);
                     return Poll::Ready(());
@@ -200,6 +202,9 @@ async fn send(
             End::Reset => client.exchange().terminate_here(Cause::Client),
             End::Failed(broken) => pipe.reset(broken.reason()),
         }
+    }
+    if client.is_carrying_on() {
+        poll_fn(|cx| client.poll_rest(cx)).await;
     }
     // The connection's task writes what there is, before the line is.
     tokio::task::yield_now().await;

@@ -3,10 +3,9 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -14,12 +13,13 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Ping, PingPong, Reason, SendStream, client};
-use http::{Request, Response, uri::Scheme};
+use http::{Request, uri::Scheme};
 use http_body::Body;
 use tokio::sync::Notify;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
+    ask::Ask,
     bytestream::Bytestream,
     connect, head,
     pipe::{Pipe, Side},
@@ -490,19 +490,12 @@ impl Lease {
                     let side = Side::Server(Rc::clone(client));
                     self.upload = Some(Pipe::new(body, stream, side));
                 }
-                Ok(Ask {
-                    response: Some(response),
-                    again: again.map(|parts| Request::from_parts(parts, body_of_none(client))),
-                    switch,
-                })
+                let again = again.map(|parts| Request::from_parts(parts, body_of_none(client)));
+                Ok(Ask::new(response, again, switch))
             }
             // Neither a peer nor the network has said it: the h2 crate does not write such a head.
             Err(error) if error.reason().is_none() && !error.is_io() => Err(NotAsked::Unsendable),
-            Err(_) => Ok(Ask {
-                response: None,
-                again: None,
-                switch: None,
-            }),
+            Err(_) => Ok(Ask::of_none()),
         }
     }
 }
@@ -525,54 +518,4 @@ pub(in super::super) enum NotAsked {
     Closed(Box<Request<RequestBody>>),
     /// HTTP/2 cannot carry it, as a rule may have made it.
     Unsendable,
-}
-
-/// A request that waits for its answer.
-pub(in super::super) struct Ask {
-    response: Option<client::ResponseFuture>,
-    /// The request, if it may be sent once more.
-    again: Option<Request<RequestBody>>,
-    /// It asks for another protocol.
-    switch: Option<Box<connect::Switch>>,
-}
-
-impl Ask {
-    /// What the server has said before the response.
-    pub(in super::super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Option<Response<()>> {
-        match self.response.as_mut()?.poll_informational(cx) {
-            Poll::Ready(Some(Ok(head))) => Some(head),
-            _ => None,
-        }
-    }
-
-    /// The response. An error with the request means that it may be sent once more.
-    pub(in super::super) fn poll(
-        &mut self,
-        client: &Rc<Client>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<Inbound>, Option<Request<RequestBody>>>> {
-        let Some(response) = &mut self.response else {
-            return Poll::Ready(Err(None));
-        };
-        match Pin::new(response).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(response)) => {
-                let (parts, body) = response.into_parts();
-                let mut head = Response::from_parts(parts, ());
-                let size = head::response_size(&head);
-                client.exchange().count_server_bytes((size as u64, 0));
-                if let Some(switch) = self.switch.take() {
-                    switch.answer(&mut head);
-                }
-                let body = Inbound::Http2(Received::of_server(body, client));
-                Poll::Ready(Ok(head.map(|()| body)))
-            }
-            Poll::Ready(Err(error)) => {
-                let unseen = error.is_go_away()
-                    || error.is_io()
-                    || error.reason() == Some(Reason::REFUSED_STREAM);
-                Poll::Ready(Err(self.again.take().filter(|_| unseen)))
-            }
-        }
-    }
 }

@@ -178,7 +178,13 @@ fn a_request_that_has_yet_to_end_is_not_reset_once_it_is_answered() {
 
 #[test]
 fn a_request_that_goes_on_after_its_answer_is_stopped() {
-    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    // Nobody takes the rest.
+    let closing = server(|mut stream| {
+        read_head(&mut stream);
+        let answer = OK.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let harness = Harness::new(&[closing], |_, _| ());
     run(async {
         let mut sender = connect(harness.address).await;
         let request = Request::put("http://a/").body(()).unwrap();

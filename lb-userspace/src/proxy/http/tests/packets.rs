@@ -1,40 +1,7 @@
 //! What rules say of the packets that clients get, and as whom servers are reached.
 
-use std::os::fd::BorrowedFd;
-
-use rustix::net::{getpeername, sockopt};
-
 use super::{rules::Rules, *};
-
-/// The mark and the type of service of this process's end of `client`'s connection.
-fn packets_to(client: &TcpStream) -> (u32, u8) {
-    let wanted = client.local_addr().unwrap();
-    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
-        let Some(fd) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        // SAFETY: what is no socket, or is closed meanwhile, answers with an error, and nothing is done to what is one.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let peer = getpeername(fd).ok().flatten();
-        if peer.and_then(|peer| SocketAddr::try_from(peer).ok()) == Some(wanted) {
-            let socket = socket2::SockRef::from(&fd);
-            return (socket.mark().unwrap(), sockopt::ip_tos(fd).unwrap());
-        }
-    }
-    panic!("there is no other end of {wanted}");
-}
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped: not root");
-    }
-    is_root
-}
+use crate::proxy::fixtures::{is_root, packets_to};
 
 #[test]
 fn rules_say_what_packets_are_like() {

@@ -1,7 +1,10 @@
 //! Rules of the first bytes of a connection.
 
 use super::*;
-use crate::config;
+use crate::{
+    config,
+    proxy::fixtures::{is_root, packets_to},
+};
 
 /// A proxy with the rules of frontend f, and the backends, of a haproxy.cfg.
 fn harness(text: &str, maxconn: Option<u32>) -> Harness {
@@ -16,6 +19,8 @@ fn harness(text: &str, maxconn: Option<u32>) -> Harness {
     let mut frontend = fixtures::frontend("f", ([127, 0, 0, 1], 0).into(), "b");
     frontend.inspect = written.inspect.clone();
     frontend.rules = written.rules.clone();
+    frontend.connection_rules = written.connection_rules.clone();
+    frontend.timeouts = written.timeouts.clone();
     frontend.maxconn = maxconn;
     config.frontends = vec![Arc::new(frontend)];
     Harness::start(config, 1)
@@ -91,6 +96,27 @@ fn the_name_is_read_on_for_where_rules_had_decided_before() {
     }
 }
 
+#[test]
+fn what_was_no_whole_hello_reaches_the_server_all_the_same() {
+    let text = format!(
+        "frontend f\n bind *:80\n timeout client 300ms\n use_backend n if {{ req.ssl_sni some.example }}\n \
+         default_backend b\nbackend b\n server s {}\nbackend n\n server s {}\n",
+        server(|mut stream| {
+            let mut said = [0; 70];
+            let _ = stream.read_exact(&mut said);
+            let _ = stream.write_all(&said);
+        }),
+        named("by name")
+    );
+    let harness = harness(&text, None);
+    let mut client = harness.connect();
+    let hello = hello("some.example");
+    client.write_all(&hello[..70]).unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, hello[..70]);
+}
+
 /// A proxy with this rule for what its one server says.
 fn of_response(rule: &str, server: SocketAddr) -> Harness {
     let text = format!(
@@ -153,6 +179,39 @@ fn what_a_server_may_not_say_is_counted_at_all_who_were_to_pass_it_on() {
         assert_eq!(server.counters.denied_responses.value(), 1);
         let lines = harness.logged();
         assert!(lines[0].contains(" 3 PD "), "{lines:?}");
+    }
+}
+
+#[test]
+fn rules_say_what_packets_are_like() {
+    if !is_root() {
+        return;
+    }
+    let text = |rules: &str, of_responses: &str| {
+        format!(
+            "frontend f\n bind *:80\n{rules} default_backend b\nbackend b\n{of_responses} server s {}\n",
+            server(echo)
+        )
+    };
+    let ask = |harness: &Harness| {
+        let mut client = harness.connect();
+        client.write_all(b"abcd").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        packets_to(&client)
+    };
+    let connection = " tcp-request connection set-mark 7\n tcp-request connection set-tos 8\n";
+    let content =
+        " tcp-request inspect-delay 20s\n tcp-request content set-mark 9 if { req.len ge 4 }\n";
+    let response =
+        " tcp-response inspect-delay 20s\n tcp-response content set-tos 0x20 if { res.len ge 4 }\n";
+    for (rules, of_responses, wanted) in [
+        (connection.to_owned(), "", (7, 8)),
+        (format!("{connection}{content}"), "", (9, 8)),
+        (format!("{connection}{content}"), response, (9, 0x20)),
+        (String::new(), response, (0, 0x20)),
+    ] {
+        let harness = harness(&text(&rules, of_responses), None);
+        assert_eq!(ask(&harness), wanted, "{rules}{of_responses}");
     }
 }
 

@@ -1,0 +1,471 @@
+//! Heads: those of requests as they are written, those of answers as they are read.
+
+use std::{io::Write as _, mem::MaybeUninit};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
+    request, response,
+};
+use http_body::SizeHint;
+use hyper::ext::ReasonPhrase;
+
+use super::{
+    chunked::Chunked,
+    framing::{Framing, Malformed},
+};
+
+/// Most fields of an answer.
+const MAX_FIELDS: usize = 100;
+/// Decimal digits of a 64-bit number.
+const DIGITS: usize = 20;
+
+/// How the body of a request is written.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// So many bytes of it are left.
+    Length(u64),
+    /// In the chunked coding; trailers by these names may follow it.
+    Chunked(Vec<HeaderName>),
+}
+
+/// Writes the head of a request. `size` is that of its body, of which there is none if it has `ended`.
+///
+/// What the head says of a length or a coding holds; where it says nothing it is said here.
+pub(super) fn write(
+    head: &request::Parts,
+    size: &SizeHint,
+    ended: bool,
+    out: &mut Vec<u8>,
+) -> Sent {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    match (head.uri.scheme(), head.uri.path_and_query()) {
+        (None, Some(path)) if path.as_str().starts_with('/') && head.uri.authority().is_none() => {
+            out.extend_from_slice(path.as_str().as_bytes());
+        }
+        // Here a slash is put before a query alone. Memory takes what is written to it.
+        _ => drop(write!(out, "{}", head.uri)),
+    }
+    let old = head.version == Version::HTTP_10;
+    out.extend_from_slice(if old {
+        b" HTTP/1.0\r\n"
+    } else {
+        b" HTTP/1.1\r\n"
+    });
+    let coded = head.headers.contains_key(TRANSFER_ENCODING);
+    let length = head.headers.get(CONTENT_LENGTH).and_then(length_of);
+    // RFC 9112 section 6.1: no coding in HTTP/1.0, and never both.
+    let chunked = !ended && !old && coded;
+    for (name, value) in &head.headers {
+        let is_coding = *name == TRANSFER_ENCODING;
+        let is_length = *name == CONTENT_LENGTH;
+        if is_coding && !chunked || is_length && chunked {
+            continue;
+        }
+        field(name, value, out);
+    }
+    let sent = match length {
+        _ if chunked => Sent::Chunked(announced(&head.headers)),
+        Some(length) => Sent::Length(length),
+        None if ended => Sent::Length(0),
+        None => match size.exact() {
+            Some(length) => {
+                // As above.
+                drop(write!(out, "content-length: {length}\r\n"));
+                Sent::Length(length)
+            }
+            // There is no other way to end a body of 1.0 and have an answer.
+            None if old => Sent::Length(0),
+            None => {
+                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+                Sent::Chunked(announced(&head.headers))
+            }
+        },
+    };
+    out.extend_from_slice(b"\r\n");
+    sent
+}
+
+fn field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The trailers that a head announces.
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.get_all(TRAILER).iter();
+    let names = lists.flat_map(|list| list.as_bytes().split(|&byte| byte == b','));
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
+}
+
+/// Writes the end of a chunked body, with those of its trailers that were announced and may be trailers (RFC 9110 section
+/// 6.5.1).
+pub(super) fn write_end(trailers: Option<&HeaderMap>, announced: &[HeaderName], out: &mut Vec<u8>) {
+    use http::header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HOST,
+        MAX_FORWARDS, SET_COOKIE, TE,
+    };
+    const NEVER: [HeaderName; 12] = [
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        HOST,
+        MAX_FORWARDS,
+        SET_COOKIE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+    ];
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if announced.contains(name) && !NEVER.contains(name) {
+            field(name, value, out);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: response::Parts,
+    /// How its body is framed.
+    pub(super) framing: Framing,
+    /// The connection may be used again after it.
+    pub(super) keeps: bool,
+}
+
+/// Takes the head of an answer to a request of `method` out of `read`, if it is all there.
+///
+/// # Errors
+/// It is none, or its length cannot be told (RFC 9112 section 6.3).
+pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer>, Malformed> {
+    let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let status = config.parse_response_with_uninit_headers(&mut parsed, read, &mut fields);
+    let length = match status {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Malformed),
+    };
+    let status = parsed.code.ok_or(Malformed)?;
+    let status = StatusCode::from_u16(status).map_err(|_| Malformed)?;
+    let reason = parsed.reason.unwrap_or_default();
+    let reason = match Some(reason) == status.canonical_reason() {
+        true => None,
+        false => ReasonPhrase::try_from(reason.as_bytes()).ok(),
+    };
+    let old = parsed.version != Some(1);
+    // Where names and values are, of a head that is shorter than what such a number counts to.
+    let mut places = [(0_u32, 0_u32, 0_u32, 0_u32); MAX_FIELDS];
+    let count = parsed.headers.len();
+    let start = read.as_ptr() as usize;
+    let place = |part: &[u8]| {
+        let at = part.as_ptr() as usize - start;
+        (at as u32, (at + part.len()) as u32)
+    };
+    for (field, of) in parsed.headers.iter().zip(&mut places) {
+        let (name, name_end) = place(field.name.as_bytes());
+        let (value, value_end) = match field.value.is_empty() {
+            true => (name_end, name_end),
+            false => place(field.value),
+        };
+        *of = (name, name_end, value, value_end);
+    }
+    let bytes = read.split_to(length).freeze();
+    let mut headers = HeaderMap::with_capacity(count);
+    let mut keeps = !old;
+    let mut closes = false;
+    for &(name, name_end, value, value_end) in &places[..count] {
+        let name = &bytes[name as usize..name_end as usize];
+        let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+        let value = bytes.slice(value as usize..value_end as usize);
+        let value = value_of(value)?;
+        if name == CONNECTION {
+            closes |= has_token(&value, b"close");
+            keeps |= has_token(&value, b"keep-alive");
+        }
+        headers.append(name, value);
+    }
+    let framing = framing(status, old, &headers, method)?;
+    let mut head = response::Response::new(()).into_parts().0;
+    head.status = status;
+    head.version = match old {
+        true => Version::HTTP_10,
+        false => Version::HTTP_11,
+    };
+    head.headers = headers;
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
+    Ok(Some(Answer {
+        keeps: keeps && !closes && !matches!(framing, Framing::Close),
+        head,
+        framing,
+    }))
+}
+
+/// The value of a field, which refers to the head that it stands in.
+fn value_of(value: Bytes) -> Result<HeaderValue, Malformed> {
+    HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)
+}
+
+/// Where the body ends.
+fn framing(
+    status: StatusCode,
+    old: bool,
+    headers: &HeaderMap,
+    method: &Method,
+) -> Result<Framing, Malformed> {
+    let none = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || method == Method::HEAD;
+    if none {
+        return Ok(Framing::Length(0));
+    }
+    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        // HTTP/1.0 knows no codings: it is anybody's guess who has understood it on the way.
+        if old {
+            return Err(Malformed);
+        }
+        let last = last.as_bytes().rsplit(|&byte| byte == b',').next();
+        let last = last.unwrap_or_default().trim_ascii();
+        return Ok(match last.eq_ignore_ascii_case(b"chunked") {
+            true => Framing::Chunked(Chunked::new()),
+            false => Framing::Close,
+        });
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        return Ok(Framing::Close);
+    };
+    let length = length_of(first).ok_or(Malformed)?;
+    match lengths.all(|other| length_of(other) == Some(length)) {
+        true => Ok(Framing::Length(length)),
+        false => Err(Malformed),
+    }
+}
+
+/// The number that a Content-Length is, or the same one in a list (RFC 9110 section 8.6).
+fn length_of(value: &HeaderValue) -> Option<u64> {
+    let mut each = value.as_bytes().split(|&byte| byte == b',');
+    let number = |text: &[u8]| {
+        let text = text.trim_ascii();
+        let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| is_number)?;
+        // What has more digits is too large, or begins with noughts for no good reason.
+        text.parse().ok().filter(|_| text.len() <= DIGITS)
+    };
+    let first = number(each.next()?)?;
+    each.all(|other| number(other) == Some(first))
+        .then_some(first)
+        // The largest stands for no length in places.
+        .filter(|&length| length < u64::MAX - 2)
+}
+
+fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+    let mut tokens = value.as_bytes().split(|&byte| byte == b',');
+    tokens.any(|one| one.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn written(request: Request<()>, size: SizeHint, ended: bool) -> (String, String) {
+        let (head, ()) = request.into_parts();
+        let mut out = Vec::new();
+        let sent = write(&head, &size, ended, &mut out);
+        (String::from_utf8(out).unwrap(), format!("{sent:?}"))
+    }
+
+    #[test]
+    fn requests_have_one_length_or_one_coding() {
+        let request = |method: &str| Request::builder().method(method).uri("/a?b");
+        let exact = SizeHint::with_exact;
+        let get = request("GET").header("X-A", "b").body(()).unwrap();
+        assert_eq!(
+            written(get, exact(0), true),
+            (
+                "GET /a?b HTTP/1.1\r\nx-a: b\r\n\r\n".to_owned(),
+                "Length(0)".to_owned()
+            )
+        );
+        let both = request("POST")
+            .header("content-length", "3")
+            .header("transfer-encoding", "chunked")
+            .header("trailer", "X-Sum, x-b")
+            .body(())
+            .unwrap();
+        assert_eq!(
+            written(both, SizeHint::default(), false),
+            (
+                "POST /a?b HTTP/1.1\r\ntransfer-encoding: chunked\r\ntrailer: X-Sum, x-b\r\n\r\n"
+                    .to_owned(),
+                r#"Chunked(["x-sum", "x-b"])"#.to_owned()
+            )
+        );
+        let coded = request("POST").header("transfer-encoding", "chunked");
+        assert_eq!(
+            written(coded.body(()).unwrap(), exact(0), true).0,
+            "POST /a?b HTTP/1.1\r\n\r\n"
+        );
+        let length = request("POST").header("content-length", "3").body(());
+        assert_eq!(written(length.unwrap(), exact(3), false).1, "Length(3)");
+        let silent = || request("POST").body(()).unwrap();
+        assert_eq!(
+            written(silent(), exact(7), false),
+            (
+                "POST /a?b HTTP/1.1\r\ncontent-length: 7\r\n\r\n".to_owned(),
+                "Length(7)".to_owned()
+            )
+        );
+        assert_eq!(
+            written(silent(), SizeHint::default(), false),
+            (
+                "POST /a?b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(),
+                "Chunked([])".to_owned()
+            )
+        );
+        let old = request("GET").version(Version::HTTP_10);
+        let old = old.header("transfer-encoding", "chunked").body(()).unwrap();
+        assert_eq!(
+            written(old, SizeHint::default(), false),
+            (
+                "GET /a?b HTTP/1.0\r\n\r\n".to_owned(),
+                "Length(0)".to_owned()
+            )
+        );
+        let whole = Request::builder().uri("http://a.example/b").body(());
+        assert!(
+            written(whole.unwrap(), exact(0), true)
+                .0
+                .starts_with("GET http://a.example/b HTTP")
+        );
+    }
+
+    #[test]
+    fn only_announced_trailers_that_may_be_are_written() {
+        let trailers: HeaderMap = ["x-sum", "x-b", "host"]
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+            .into_iter()
+            .collect();
+        let announced = ["x-sum", "host"].map(HeaderName::from_static);
+        let mut out = Vec::new();
+        write_end(Some(&trailers), &announced, &mut out);
+        write_end(None, &announced, &mut out);
+        assert_eq!(out, b"0\r\nx-sum: 1\r\n\r\n0\r\n\r\n");
+    }
+
+    fn answer(text: &str, method: Method) -> Result<Option<(String, bool)>, Malformed> {
+        let mut bytes = BytesMut::from(text);
+        let answer = read(&mut bytes, &method)?;
+        Ok(answer.map(|answer| {
+            let framing = match answer.framing {
+                Framing::Length(length) => length.to_string(),
+                Framing::Chunked(_) => "chunked".to_owned(),
+                Framing::Close => "close".to_owned(),
+            };
+            (framing, answer.keeps)
+        }))
+    }
+
+    #[test]
+    fn the_end_of_an_answer_is_what_the_rfc_says() {
+        let get = |head: &str| answer(&format!("{head}\r\n\r\n"), Method::GET);
+        for (head, framing, keeps) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5", "5", true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
+                "5",
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5", "5", true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close",
+                "5",
+                false,
+            ),
+            (
+                "HTTP/1.1 200\r\nTransfer-Encoding: gzip, Chunked",
+                "chunked",
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+                "chunked",
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip",
+                "close",
+                false,
+            ),
+            ("HTTP/1.1 200 OK", "close", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5", "5", false),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive",
+                "5",
+                true,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nConnection: close",
+                "5",
+                false,
+            ),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5", "0", true),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5", "0", true),
+            ("HTTP/1.1 100 Continue", "0", true),
+        ] {
+            assert_eq!(get(head), Ok(Some((framing.to_owned(), keeps))), "{head}");
+        }
+        let head = answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD);
+        assert_eq!(head, Ok(Some(("0".to_owned(), true))));
+        for bad in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5",
+            "HTTP/1.1 200 OK\r\nContent-Length: ",
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616",
+            "HTTP/1.1 200 OK\r\nContent-Length: 000000000000000000000005",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c",
+            "HTTP/1.1 200 OK\r\nA : b",
+            "HTTP/1.1 99 Odd",
+            "HTTP/2.0 200 OK",
+            "ICY 200 OK",
+        ] {
+            assert_eq!(get(bad), Err(Malformed), "{bad}");
+        }
+        let many = format!("HTTP/1.1 200 OK{}", "\r\nA: b".repeat(MAX_FIELDS + 1));
+        assert_eq!(get(&many), Err(Malformed));
+        let whole = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
+        for end in 0..whole.len() {
+            assert_eq!(answer(&whole[..end], Method::GET), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_head_is_taken_whole_and_nothing_else() {
+        let mut bytes = BytesMut::from("HTTP/1.1 200 Fine\r\nX-A:  b \r\nx-a:\r\n\r\nbody");
+        let answer = read(&mut bytes, &Method::GET).unwrap().unwrap();
+        assert_eq!(bytes, "body");
+        let values: Vec<_> = answer.head.headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["b", ""]);
+        let reason = answer.head.extensions.get::<ReasonPhrase>();
+        assert_eq!(reason.map(ReasonPhrase::as_bytes), Some(b"Fine".as_slice()));
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP/1 towards servers.
+//!
+//! Towards clients hyper speaks it. Towards a server a request has a connection to itself and is carried by the task that
+//! serves the client, so nothing need pass from one task to another: what hyper's client has for that, channels for the
+//! request, for the answer and for its body, was a tenth of what a request costs. What is written and understood is the
+//! same: one unambiguous message, of which only what is sure is read.
+//!
+//! [`Connection`] is the whole of it: given a request, and driven, it has an answer, whose [`Body`] fills while it is
+//! driven on. [`head`] writes heads and reads them, [`chunked`] is the coding of bodies without a length. Pure but for the
+//! connection.
+
+mod body;
+mod chunked;
+mod connection;
+mod framing;
+mod head;
+
+pub(super) use body::{Body, BrokenOff};
+pub(super) use connection::{Connection, Failed};
