@@ -29,6 +29,7 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
             tls: None,
             accept_proxy: None,
             sockets: Default::default(),
+            label: Default::default(),
         });
     }
     let (transport, text) = match (text.strip_prefix("tcp:"), text.strip_prefix("udp:")) {
@@ -76,6 +77,7 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
         tls: None,
         accept_proxy: None,
         sockets: Default::default(),
+        label: Default::default(),
     })
 }
 

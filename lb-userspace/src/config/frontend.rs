@@ -9,7 +9,7 @@ use super::{
     errorfiles,
     fields::header_name,
     forwarding, http_options, inspect, introduction, log_format, logging,
-    model::{Bind, Mode, Transport, UniqueId},
+    model::{Bind, Label, Mode, Transport, UniqueId},
     monitor, rules, sieve, sockets,
     source::Spanned,
     stats, stick_table,
@@ -43,6 +43,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     )?;
     let mode = mode(d, &mut table);
     let binds = binds(d, &mut table, "*:80");
+    same_ids(d, &binds);
     let maxconn = table
         .take("maxconn")
         .and_then(|e| d.number(&e.value, "`maxconn`", 1..=u32::MAX));
@@ -222,6 +223,7 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
             .and_then(|e| introduction::accept_proxy(d, e));
         unix::permissions(d, &mut table, &mut bind.value);
         sockets::of_bind(d, &mut table, &mut bind.value);
+        bind.value.label = label(d, &mut table);
         if let Some(e) = table.take("v6only")
             && d.boolean(&e.value, "`v6only`") == Some(true)
         {
@@ -248,6 +250,28 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
         );
     }
     bind
+}
+
+/// `id` and `name` of a bind.
+fn label(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Label {
+    Label {
+        id: table
+            .take("id")
+            .and_then(|e| d.number(&e.value, "`id`", 1..=i32::MAX as u32)),
+        name: table.take("name").and_then(|e| d.text(&e.value, "`name`")),
+    }
+}
+
+/// No two binds of a frontend have the same number.
+fn same_ids(d: &mut Decoder<'_>, binds: &[Spanned<Bind>]) {
+    for (at, bind) in binds.iter().enumerate() {
+        let id = bind.value.label.id;
+        if let Some(id) = id.filter(|_| binds[..at].iter().any(|other| other.value.label.id == id))
+        {
+            let message = format!("another bind of this frontend has the `id` {id} as well");
+            d.error(bind.span, message, "give each a number of its own");
+        }
+    }
 }
 
 /// A host's name, perhaps with a `*` for its first labels.

@@ -312,6 +312,34 @@ pub struct Bind {
     pub accept_proxy: Option<AcceptProxy>,
     /// What else there is to say of its sockets.
     pub sockets: Sockets,
+    /// What rules and logs call it.
+    pub label: Label,
+}
+
+/// What a bind is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Label {
+    /// Its number among those of its frontend: who has none gets one once the whole file is read.
+    pub id: Option<u32>,
+    /// Its name.
+    pub name: Option<String>,
+}
+
+impl Label {
+    /// Numbers those of a frontend that have none, as HAProxy does: by their places, past what is taken.
+    pub fn number(binds: &mut [Bind]) {
+        let taken: Vec<u32> = binds.iter().filter_map(|bind| bind.label.id).collect();
+        let mut next = 1;
+        for bind in binds {
+            if bind.label.id.is_none() {
+                while taken.contains(&next) {
+                    next += 1;
+                }
+                bind.label.id = Some(next);
+            }
+            next += 1;
+        }
+    }
 }
 
 impl Bind {

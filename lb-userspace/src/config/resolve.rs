@@ -11,8 +11,8 @@ use super::{
     logging::{self, Known},
     model::{
         AccessLog, Backend, Balance, Bind, CheckSpread, Config, Cookie, Dialling, ErrorFiles,
-        Forward, Frontend, Habits, HashType, InitAddr, LogOptions, Mode, OnMarkedDown, Overflow,
-        Protocol, RetryOn, Server, Stats, has_fixed_weights,
+        Forward, Frontend, Habits, HashType, InitAddr, Label, LogOptions, Mode, OnMarkedDown,
+        Overflow, Protocol, RetryOn, Server, Stats, has_fixed_weights,
     },
     timeouts, tls, tracking,
 };
@@ -194,13 +194,12 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
     let structured = structured
         .filter(|line| mode == Mode::Http || !line.samples().any(Expr::needs_request))
         .cloned();
+    let binds = draft.binds.into_iter();
+    let mut binds: Vec<Bind> = binds.map(|bind| with_protocols(bind.value, mode)).collect();
+    Label::number(&mut binds);
     Frontend {
         mode,
-        binds: draft
-            .binds
-            .into_iter()
-            .map(|bind| with_protocols(bind.value, mode))
-            .collect(),
+        binds,
         maxconn: draft.maxconn.or(defaults.maxconn),
         accepting: accepting::resolve(draft.accepting, defaults.accepting),
         rules: RuleSet::new(draft.rules.into_iter().map(|rule| rule.rule).collect()),

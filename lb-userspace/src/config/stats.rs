@@ -7,7 +7,7 @@ use super::{
     decode::Decoder,
     draft::StatsDraft,
     frontend,
-    model::{Metrics, Shows, Stats, StatsAdmin, Transport},
+    model::{Label, Metrics, Shows, Stats, StatsAdmin, Transport},
     rules,
     source::Spanned,
     table::Table,
@@ -43,6 +43,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
                 bind.span,
                 "unsupported: `accept_proxy` of the statistics is not built yet",
                 "bind to `127.0.0.1` and let a frontend in mode http bring clients there",
+            );
+        }
+        if bind.value.label != Label::default() {
+            let mend = "remove `id` and `name`";
+            d.error(
+                bind.span,
+                "nobody asks what a bind of the statistics is called",
+                mend,
             );
         }
         let Some(tls) = &mut bind.value.tls else {

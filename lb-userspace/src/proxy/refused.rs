@@ -187,6 +187,11 @@ fn samples(
         frontend,
         socket: None,
         introduced: None,
+        // A comer's are counted from 1.
+        label: comer
+            .bind
+            .checked_sub(1)
+            .and_then(|at| Some(&frontend.config.binds.get(at)?.label)),
         tls: None,
         backend: None,
         name: None,

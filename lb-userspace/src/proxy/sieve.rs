@@ -117,6 +117,8 @@ impl World for Surroundings<'_> {
             Link::Stopping => Value::Bool(self.worker.is_stopping()),
             Link::ReceivedProxy => Value::Bool(self.client.introduced.is_some()),
             Link::Told(told) => http::heard(self.client.introduced.as_ref()?, told)?,
+            Link::SocketId => Value::Int(self.client.label()?.id?.into()),
+            Link::SocketName => Value::text(self.client.label()?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.client.stream.tcp().as_fd(), part)?),
             Link::Itself { client, port } => {
                 http::itself(self.client.stream.tcp().as_fd(), client, port)?

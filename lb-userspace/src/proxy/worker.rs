@@ -26,7 +26,7 @@ use super::{
     sessions, sieve, tcp,
 };
 use crate::{
-    config::model::{Bind, Habits, Mode},
+    config::model::{Bind, Habits, Label, Mode},
     rules::SessionVars,
     tls::Session,
     topology::{Accepted, Frontend, Limit, Peer},
@@ -58,9 +58,16 @@ pub struct Client {
     /// What rules remember of it.
     pub(super) session: RefCell<SessionVars>,
     pub(super) place: Place,
+    /// Which of the frontend's binds it came to.
+    pub(super) bind: usize,
 }
 
 impl Client {
+    /// What that bind is called.
+    pub(super) fn label(&self) -> Option<&Label> {
+        Some(&self.frontend().config.binds.get(self.bind)?.label)
+    }
+
     /// The frontend it came to.
     pub fn frontend(&self) -> &Arc<Frontend> {
         self.place.accepted.frontend()
@@ -96,6 +103,7 @@ impl Client {
             accepted_at,
             session,
             place,
+            bind,
         } = self;
         let with = move |stream, tls| Self {
             stream,
@@ -107,6 +115,7 @@ impl Client {
             accepted_at,
             session,
             place,
+            bind,
         };
         (stream, with)
     }
@@ -454,6 +463,7 @@ fn serve(
         accepted_at: SystemTime::now(),
         session: RefCell::default(),
         place,
+        bind,
     };
     let served = Served::begin(worker);
     let entered = worker.enter(&client);

@@ -134,6 +134,7 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
             tls: None,
             accept_proxy: None,
             sockets: Default::default(),
+            label: Default::default(),
         }],
         maxconn: None,
         rules: crate::rules::RuleSet::default(),

@@ -102,13 +102,20 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
             _ if secured::bind(option, &mut words, &mut tls, says) => {}
             "ssl" => ssl = Some(span),
             _ if sockets::of_bind(option, &mut words, &mut options, says) => {}
-            "sigalgs" | "id" | "process" | "thread" | "shards" | "level" | "proto" => {
+            "id" => {
+                if let Some(id) = words.argument(option, says)
+                    && let Some(id) = says.number(&id.text, id.span)
+                {
+                    options.set("id", id);
+                }
+            }
+            "sigalgs" | "process" | "thread" | "shards" | "level" | "proto" => {
                 if words.argument(option, says).is_none() {
                     continue;
                 }
                 if !matches!(
                     option.text.as_str(),
-                    "id" | "process" | "thread" | "shards" | "proto"
+                    "process" | "thread" | "shards" | "proto"
                 ) {
                     says.warn(
                         span,
@@ -117,7 +124,9 @@ pub(super) fn bind(line: &Line, says: &mut Says) -> Vec<Value> {
                 }
             }
             "name" => {
-                let _ = words.argument(option, says);
+                if let Some(name) = words.argument(option, says) {
+                    options.set("name", Value::text(name.text.as_str(), name.span));
+                }
             }
             "accept-proxy" => options.set("accept_proxy", Value::plain("true", span)),
             "mode" | "user" | "group" | "uid" | "gid" => {

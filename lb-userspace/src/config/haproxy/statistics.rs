@@ -98,7 +98,21 @@ pub(super) fn endpoint(proxy: &Proxy, says: &mut Says) -> Value {
         Some(What::List(items)) => items.as_slice(),
         _ => &[],
     };
-    match binds {
+    // There are no rules that would ask what they are called.
+    let nameless = |bind: &Value| match &bind.what {
+        What::Map(named) => {
+            let mut named = named.clone();
+            named.remove("id");
+            named.remove("name");
+            match (named.0.len(), named.get("address")) {
+                (1, Some(address)) => address.clone(),
+                _ => Value::map(named, bind.span),
+            }
+        }
+        _ => bind.clone(),
+    };
+    let binds: Vec<Value> = binds.iter().map(nameless).collect();
+    match binds.as_slice() {
         [one] => map.set("bind", one.clone()),
         [] => says.error(
             proxy.span,

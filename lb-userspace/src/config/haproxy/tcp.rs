@@ -121,6 +121,9 @@ pub(super) fn connection(line: &Line, acls: &Acls, says: &mut Says) -> Option<Va
 /// `tcp-request content ACTION [if COND]` of mode tcp, or `tcp-response content …`, as a rule of what has come so far.
 pub(super) fn bytes(line: &Line, side: Side, acls: &Acls, says: &mut Says) -> Option<Value> {
     let (action, at) = tcp_action(line);
+    if is_nice(&action, says) {
+        return None;
+    }
     let mut map = Map::default();
     match action.text(0) {
         name @ ("accept" | "reject" | "silent-drop") => {
@@ -152,6 +155,9 @@ pub(super) fn content(
     says: &mut Says,
 ) -> Option<Value> {
     let (action, at) = tcp_action(line);
+    if is_nice(&action, says) {
+        return None;
+    }
     let condition = match at {
         Some(at) => Some(acls.condition(line, at, says)?),
         None => None,
@@ -174,6 +180,12 @@ pub(super) fn content(
         }
         name if name.starts_with("do-resolve(") => {
             map.0.extend(action_map(&action, Side::Request, says)?.0);
+        }
+        // What it says of the level is forgotten once the request is looked at.
+        name @ ("switch-mode" | "set-log-level") => {
+            let message = format!("`{name}` has no effect here in mode http, as in HAProxy");
+            says.warn(action.span, message);
+            return None;
         }
         "capture"
         | "set-src"
@@ -200,6 +212,9 @@ pub(super) fn answers(
     says: &mut Says,
 ) -> Option<Value> {
     let (action, at) = tcp_action(line);
+    if is_nice(&action, says) {
+        return None;
+    }
     let condition = match at {
         Some(at) => Some(acls.condition(line, at, says)?),
         None => None,
@@ -270,6 +285,16 @@ fn tcp_action(line: &Line) -> (Action<'_>, Option<usize>) {
         span: line.span(),
     };
     (action, at)
+}
+
+/// Whether it says how soon others get their turn, which is told to be left out.
+fn is_nice(action: &Action<'_>, says: &mut Says) -> bool {
+    let is = action.text(0) == "set-nice";
+    if is {
+        // It makes nothing.
+        let _ = action_map(action, Side::Request, says);
+    }
+    is
 }
 
 /// What rules of connections may do besides letting them in.

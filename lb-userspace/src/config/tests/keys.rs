@@ -69,13 +69,34 @@ stats: { bind: "*:1080", admin: { to: x } }
 "#,
         found: &[
             "2:53 error: unknown key `every` in `health_file` => it takes `path`, `backends`, `drain` or `linger`",
-            "5:31 error: unknown key `strict` in a bind => it takes `address`, `tls`, `accept_proxy`, `mode`, `user`, `group`, `maxconn`, `backlog`, `mss`, `user_timeout`, `defer_accept`, `fast_open`, `interface`, `transparent` or `v6only`",
+            "5:31 error: unknown key `strict` in a bind => it takes `address`, `tls`, `accept_proxy`, `mode`, `user`, `group`, `maxconn`, `backlog`, `mss`, `user_timeout`, `defer_accept`, `fast_open`, `interface`, `transparent`, `id`, `name` or `v6only`",
             "6:5 error: unsupported: `compression` in frontend `web` is not built yet => remove it until it is",
             "10:30 error: `0rtt-rejected` has no effect => remove it: requests are not sent to servers as early data",
             "11:24 error: unknown key `secured` in `cookie` => did you mean `secure`?",
             "14:58 warning: `resolve` has no effect on `s1`, whose address is no host name => remove it",
             "15:26 error: `from` is missing in `admin` => write `admin: true`, or `{ from: [192.0.2.0/24] }`",
             "15:35 error: unknown key `to` in `admin` => it takes `from`",
+        ],
+    },
+    Case {
+        name: "what binds are called",
+        text: r#"stats:
+  bind: { address: "127.0.0.1:1080", name: s }
+frontends:
+  web:
+    bind:
+      - { address: "*:80", id: 2 }
+      - { address: "*:81", id: 0 }
+      - { address: "*:82", id: 2, name: again }
+    default_backend: app
+backends:
+  app:
+    servers: [{ name: s1, address: "192.0.2.1:80" }]
+"#,
+        found: &[
+            "2:20 error: nobody asks what a bind of the statistics is called => remove `id` and `name`",
+            "7:32 error: `id` must be a whole number from 1 to 2147483647, not `0` => write a number in that range",
+            "8:20 error: another bind of this frontend has the `id` 2 as well => give each a number of its own",
         ],
     },
     Case {

@@ -22,7 +22,7 @@ use super::{
     upstream::Lease,
 };
 use crate::{
-    config::model::Timeouts,
+    config::model::{Label, Timeouts},
     proxy::{self, Worker, header::Ends},
     rules::SessionVars,
     tls::Session,
@@ -102,6 +102,8 @@ pub(super) struct Whose {
     pub(super) destination: Peer,
     /// What a PROXY header that came first told, if one came.
     pub(super) introduced: Option<Rc<Heard>>,
+    /// Which of the frontend's binds it came to.
+    bind: Option<usize>,
     /// Its socket, where rules ask what the kernel knows of it or change its options. It is open as long as they may: a
     /// stream's exchange may go on after the connection that it came by.
     pub(super) socket: Option<Rc<OwnedFd>>,
@@ -156,6 +158,7 @@ impl Client {
             peer,
             destination,
             introduced: accepted.introduced.clone(),
+            bind: Some(accepted.bind),
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
@@ -207,6 +210,11 @@ impl Client {
     /// What a request of this connection that shares it with others is served by.
     pub(super) fn stream(&self) -> Self {
         Self::begun(Rc::clone(&self.whose), self.now(), true)
+    }
+
+    /// What the bind is called that it came to, if there is one of that number still.
+    pub(super) fn label(&self) -> Option<&Label> {
+        Some(&self.frontend.config.binds.get(self.bind?)?.label)
     }
 
     pub(super) fn frontend(&self) -> &Arc<Frontend> {

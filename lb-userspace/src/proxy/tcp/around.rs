@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::{Client, Worker};
 use crate::{
+    config::model::Label,
     proxy::http,
     rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
@@ -32,6 +33,8 @@ pub(in crate::proxy) struct Around<'a> {
     pub(in crate::proxy) socket: Option<&'a TcpStream>,
     /// What a PROXY header that came first told, if one came.
     pub(in crate::proxy) introduced: Option<&'a Heard>,
+    /// What the bind is called that it came to.
+    pub(in crate::proxy) label: Option<&'a Label>,
     /// TLS that ends here.
     pub(in crate::proxy) tls: Option<&'a Session>,
     pub(in crate::proxy) backend: Option<&'a Arc<Backend>>,
@@ -56,6 +59,7 @@ impl<'a> Around<'a> {
             frontend: client.frontend(),
             socket: Some(client.stream.tcp()),
             introduced: client.introduced.as_deref(),
+            label: client.label(),
             tls: client.tls.as_deref(),
             backend: None,
             name: None,
@@ -124,6 +128,8 @@ impl World for Around<'_> {
             Link::Stopping => Value::Bool(self.worker.is_stopping()),
             Link::ReceivedProxy => Value::Bool(self.introduced.is_some()),
             Link::Told(told) => http::heard(self.introduced?, told)?,
+            Link::SocketId => Value::Int(self.label?.id?.into()),
+            Link::SocketName => Value::text(self.label?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.socket?.as_fd(), part)?),
             Link::Itself { client, port } => http::itself(self.socket?.as_fd(), client, port)?,
             Link::ClientTimeout => http::millis(self.frontend.config.timeouts.client),

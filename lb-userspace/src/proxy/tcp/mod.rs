@@ -443,7 +443,7 @@ async fn carry(
         true => None,
         false => client.destination().inet(),
     };
-    let tls = client.tls.as_deref();
+    let (bind, tls) = (client.bind, client.tls.as_deref());
     let introduced = client.introduced.as_deref();
     let judge = |seen: Seen<'_>| {
         let world = Around {
@@ -455,6 +455,7 @@ async fn carry(
             frontend: &frontend,
             socket: None,
             introduced,
+            label: frontend.config.binds.get(bind).map(|bind| &bind.label),
             tls,
             backend: Some(backend),
             name: None,

@@ -22,6 +22,10 @@ pub enum Link {
     Stopping,
     /// `fc_rcvd_proxy`: whether a PROXY header has come before it.
     ReceivedProxy,
+    /// `so_id`: the number of the bind that it came to.
+    SocketId,
+    /// `so_name`: that bind's name.
+    SocketName,
     /// `fc_pp_authority`, `fc_pp_unique_id`: what that told.
     Told(Told),
     /// `fc_rtt` and the like: what the kernel knows of the client's connection.
@@ -167,6 +171,8 @@ impl Link {
             "thread" => Self::Thread,
             "stopping" => Self::Stopping,
             "fc_rcvd_proxy" => Self::ReceivedProxy,
+            "so_id" => Self::SocketId,
+            "so_name" => Self::SocketName,
             "fc_pp_authority" => Self::Told(Told::Authority),
             "fc_pp_unique_id" => Self::Told(Told::UniqueId),
             "bc_dst" => Self::Server { port: false },
@@ -209,7 +215,7 @@ impl Link {
             Self::Server { port: false }
             | Self::Local { port: false }
             | Self::Itself { port: false, .. } => Kind::Ip,
-            Self::DefaultBackend | Self::Told(_) => Kind::Str,
+            Self::DefaultBackend | Self::SocketName | Self::Told(_) => Kind::Str,
             _ => Kind::Int,
         }
     }

@@ -68,6 +68,8 @@ pub(super) const NAMES: &[&str] = &[
     "capture.res.ver",
     "unique-id",
     "fe_name",
+    "so_id",
+    "so_name",
     "be_name",
     "http_auth",
     "http_auth_user",

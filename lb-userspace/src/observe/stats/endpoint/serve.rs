@@ -366,6 +366,7 @@ mod tests {
             tls: None,
             accept_proxy: None,
             sockets: Default::default(),
+            label: Default::default(),
         }
     }
 

@@ -99,6 +99,10 @@ impl Client {
                 false => self.peer,
             },
             introduced: self.introduced.clone(),
+            bind: self.label().and_then(|label| {
+                let mut binds = frontend.config.binds.iter();
+                binds.position(|bind| bind.label.id == label.id)
+            }),
             // It may be these rules that are the first to ask.
             socket: match (&self.socket, worker.shared.config.links.socket) {
                 (None, true) => sockopt::duplicate(socket).ok().map(Rc::new),

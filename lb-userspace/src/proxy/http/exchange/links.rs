@@ -32,6 +32,8 @@ pub(super) fn link<'s>(around: &'s Surroundings<'_>, what: Link) -> Option<Value
         Link::Stopping => Value::Bool(client.worker.is_stopping()),
         Link::ReceivedProxy => Value::Bool(client.introduced.is_some()),
         Link::Told(told) => heard(client.introduced.as_ref()?, told)?,
+        Link::SocketId => Value::Int(client.label()?.id?.into()),
+        Link::SocketName => Value::text(client.label()?.name.as_deref()?),
         Link::Tcp(part) => Value::Int(tcp(client.socket.as_ref()?.as_fd(), part)?),
         Link::Itself { client: of, port } => itself(client.socket.as_ref()?.as_fd(), of, port)?,
         Link::ClientTimeout => millis(client.frontend().config.timeouts.client),
