@@ -168,6 +168,13 @@ impl ServerIo {
         Poll::Ready(Ok(n))
     }
 
+    /// Whether it is sure without reading that nothing has come: what TLS has read already does not show at the socket.
+    pub(super) fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+        self.repeat.is_none()
+            && !self.stream.is_tls()
+            && self.stream.tcp().poll_read_ready(cx).is_pending()
+    }
+
     /// Reads what there is into the spare room of `buffer`: how much.
     pub(super) fn poll_read(
         &mut self,

@@ -79,8 +79,10 @@ pub(in super::super) struct Connection {
     io: ServerIo,
     /// What was read and is not understood yet.
     read: BytesMut,
-    /// How much is read next.
+    /// How much is read next: what its answers have been like is what the next will be like.
     room: usize,
+    /// The last read was of less than half of that.
+    was_small: bool,
     out: Out,
     /// A request that nothing has been written of.
     next: Option<Box<Request<RequestBody>>>,
@@ -107,6 +109,7 @@ impl Connection {
             io,
             read: BytesMut::new(),
             room: SMALL,
+            was_small: false,
             out: Out::default(),
             next: None,
             sending: None,
@@ -171,7 +174,9 @@ impl Connection {
     fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
         if matches!(self.reading, Reading::Idle) {
             // It says nothing that it is not asked: whatever comes, it is of no use any more.
-            let gone = (self.used || self.next.is_none()) && self.poll_fill(cx).is_ready();
+            let gone = (self.used || self.next.is_none())
+                && !self.io.is_quiet(cx)
+                && self.poll_fill(cx).is_ready();
             match self.next.take() {
                 Some(request) if gone => return Err(Failed::Unsent(request)),
                 Some(request) => self.begin(*request),
@@ -381,7 +386,6 @@ impl Connection {
         // What nobody has asked for would be taken for the next answer.
         if self.keeps && self.read.is_empty() {
             self.reading = Reading::Idle;
-            self.room = SMALL;
             // Memory that was used a moment ago is nearer than what this connection had at its last request.
             self.read = BytesMut::new();
             return;
@@ -397,15 +401,26 @@ impl Connection {
             Reading::Body(Framing::Length(left), _) => {
                 usize::try_from(*left).map_or(BUFFER, |left| left.clamp(SMALL, BUFFER))
             }
+            Reading::Idle => SMALL,
             _ => self.room,
         };
         self.read.reserve(room);
-        let read = ready!(self.io.poll_read(cx, &mut self.read));
-        // Who fills the buffer has more to say.
-        if matches!(&read, Ok(n) if *n >= self.room) {
-            self.room = (self.room * 2).min(BUFFER);
+        let read = ready!(self.io.poll_read(cx, &mut self.read)).ok();
+        match read {
+            // Who fills the buffer has more to say.
+            Some(n) if n >= self.room => {
+                self.room = (self.room * 2).min(BUFFER);
+                self.was_small = false;
+            }
+            Some(n) if n < self.room / 2 => {
+                if std::mem::replace(&mut self.was_small, true) {
+                    self.room = (self.room / 2).max(SMALL);
+                    self.was_small = false;
+                }
+            }
+            _ => self.was_small = false,
         }
-        Poll::Ready(read.ok())
+        Poll::Ready(read)
     }
 }
 
