@@ -267,13 +267,14 @@ impl Lease {
         }
     }
 
-    /// Both are complete, or the server is to get no more: keeps the connection if it can carry another request.
+    /// Both are complete, or the server is to get no more: keeps the connection if it can carry another request, as it has
+    /// just shown when it was driven.
     pub(super) fn put_by(self, client: &Client) {
-        let Wire::Http1(mut upstream) = self.wire else {
+        let Wire::Http1(upstream) = self.wire else {
             return;
         };
         client.exchange().count_server_bytes(upstream.meter.take());
-        if !upstream.used_up && upstream.is_usable() {
+        if !upstream.used_up && upstream.connection.is_idle() {
             client
                 .worker
                 .http

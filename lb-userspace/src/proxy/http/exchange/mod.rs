@@ -346,8 +346,11 @@ async fn answer(
         lease.use_up();
     }
 
-    client.wait_for(Wait::Body(patience::of_server(client, target)));
-    if lease.is_free(&incoming) || incoming.is_end_stream() {
+    let is_free = lease.is_free(&incoming);
+    if !is_free {
+        client.wait_for(Wait::Body(patience::of_server(client, target)));
+    }
+    if is_free || incoming.is_end_stream() {
         // All of it is here already: the server need not wait for the client to take it.
         body::complete(Some(lease), client);
         let body = match declared {
