@@ -15,6 +15,7 @@ use crate::{
     config::model::{Address, ProxyOptions, ProxyVersion, Spoof},
     topology::Server,
     wire::{
+        Socket,
         dial::{self, Handshake, Origin, Unready},
         header::{Introduction, Whom},
     },
@@ -174,7 +175,11 @@ impl Way {
             speaks: !bare || speaks,
         };
         if bare {
-            return Ok(connect(&address, origin, timeout).await?.into());
+            let stream = connect(&address, origin, timeout).await?;
+            return Ok(Stream::Plain(match address {
+                Address::Unix(_) => stream.into(),
+                _ => Socket::unhurried(stream),
+            }));
         }
         let whole = Box::pin(async {
             let own = own.as_deref();

@@ -8,6 +8,7 @@ pub mod socket;
 pub mod sockopt;
 pub mod stream;
 pub mod told;
+mod unhurried;
 
 pub use socket::Socket;
 pub use stream::Stream;

@@ -14,30 +14,138 @@ use std::{
 
 use rustix::{
     io::{Errno, writev},
-    net::{RecvFlags, SendFlags, recv, send},
+    net::{RecvFlags, SendFlags, Shutdown, recv, send},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    net::TcpStream,
 };
+
+use super::unhurried::Unhurried;
 
 /// A connected socket; what it is asked beside its bytes is the [`TcpStream`]'s to answer.
 #[derive(Debug)]
-pub struct Socket(TcpStream);
+pub struct Socket {
+    stream: TcpStream,
+    /// If acknowledgements may wait for what is written next.
+    unhurried: Option<Unhurried>,
+}
 
 impl Socket {
-    /// Its two directions.
-    pub(super) fn halves(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        self.0.split()
+    /// One of TCP, to whoever answers what it is asked: see [`super::unhurried`].
+    pub fn unhurried(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            unhurried: Some(Unhurried::default()),
+        }
+    }
+
+    /// The same, to be read by other means: what it has was not read before.
+    pub(super) fn settled(&self) -> &TcpStream {
+        if let Some(unhurried) = &self.unhurried {
+            unhurried.settle(self.as_fd());
+        }
+        &self.stream
+    }
+
+    /// Reads what there is into the unfilled part of `buffer`.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
+        // SAFETY: `recv` and `Unhurried` take it as uninitialised, and write nothing uninitialised into it.
+        let unfilled = unsafe { buffer.unfilled_mut() };
+        let read = |socket: BorrowedFd<'_>| match &self.unhurried {
+            Some(unhurried) => unhurried.read(socket, unfilled),
+            None => {
+                let ((bytes, _), _) = recv(socket, &mut *unfilled, RecvFlags::empty())?;
+                Ok(bytes.len())
+            }
+        };
+        let n = ready!(self.poll_io(cx, Interest::READABLE, room, read))?;
+        // SAFETY: so many bytes at its beginning have been written by them.
+        unsafe { buffer.assume_init(n) };
+        buffer.advance(n);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what the socket takes of `data`.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_written(cx, data.len(), |socket| {
+            send(socket, data, SendFlags::NOSIGNAL)
+        })
+    }
+
+    fn poll_written(
+        &self,
+        cx: &mut Context<'_>,
+        length: usize,
+        write: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.poll_io(cx, Interest::WRITABLE, length, write);
+        if let (Some(unhurried), Poll::Ready(Ok(_))) = (&self.unhurried, &written) {
+            unhurried.written();
+        }
+        written
+    }
+
+    /// Ends what is written.
+    pub(super) fn end(&self) -> io::Result<()> {
+        match rustix::net::shutdown(&self.stream, Shutdown::Write) {
+            // The other end has gone already.
+            Err(Errno::NOTCONN) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Does `call`, which moves up to `room` bytes, once the socket is ready for it.
+    fn poll_io(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        room: usize,
+        mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = &self.stream;
+        loop {
+            ready!(match interest.is_readable() {
+                true => socket.poll_read_ready(cx),
+                false => socket.poll_write_ready(cx),
+            })?;
+            let mut moved = None;
+            let done = socket.try_io(interest, || {
+                let n = loop {
+                    match call(socket.as_fd()) {
+                        Err(Errno::INTR) => {}
+                        done => break done?,
+                    }
+                };
+                moved = Some(n);
+                match n {
+                    // There is no more for now, and what comes is told (epoll(7), edge-triggered): it is not asked for in vain.
+                    1.. if n < room => Err(io::ErrorKind::WouldBlock.into()),
+                    _ => Ok(()),
+                }
+            });
+            match (moved, done) {
+                (Some(n), _) => return Poll::Ready(Ok(n)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, Err(error)) => return Poll::Ready(Err(error)),
+                // Nothing is done without a call.
+                (None, Ok(())) => {}
+            }
+        }
     }
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self(stream)
+        Self {
+            stream,
+            unhurried: None,
+        }
     }
 }
 
@@ -45,13 +153,20 @@ impl Deref for Socket {
     type Target = TcpStream;
 
     fn deref(&self) -> &TcpStream {
-        &self.0
+        &self.stream
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.stream.as_fd()
+    }
+}
+
+impl Drop for Socket {
+    /// To close it with unread bytes would be to reset the connection.
+    fn drop(&mut self) {
+        self.settled();
     }
 }
 
@@ -62,7 +177,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        poll_read(&self.0, cx, buffer)
+        Socket::poll_read(&self, cx, buffer)
     }
 }
 
@@ -73,7 +188,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        poll_write(&self.0, cx, data)
+        Socket::poll_write(&self, cx, data)
     }
 
     #[inline]
@@ -83,7 +198,7 @@ impl AsyncWrite for Socket {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = data.iter().map(|part| part.len()).sum();
-        poll_written(&self.0, cx, length, |socket| writev(socket, data))
+        self.poll_written(cx, length, |socket| writev(socket, data))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -94,84 +209,7 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-/// Reads what there is into the unfilled part of `buffer`.
-pub(super) fn poll_read(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
-    let room = buffer.remaining();
-    // SAFETY: `recv` takes it as uninitialised, and writes nothing uninitialised into it.
-    let unfilled = unsafe { buffer.unfilled_mut() };
-    let n = ready!(poll_io(socket, cx, Interest::READABLE, room, |socket| {
-        let ((bytes, _), _) = recv(socket, &mut *unfilled, RecvFlags::empty())?;
-        Ok(bytes.len())
-    }))?;
-    // SAFETY: so many bytes at its beginning have been written by `recv`.
-    unsafe { buffer.assume_init(n) };
-    buffer.advance(n);
-    Poll::Ready(Ok(()))
-}
-
-/// Writes what the socket takes of `data`.
-pub(super) fn poll_write(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    data: &[u8],
-) -> Poll<io::Result<usize>> {
-    poll_written(socket, cx, data.len(), |socket| {
-        send(socket, data, SendFlags::NOSIGNAL)
-    })
-}
-
-fn poll_written(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    length: usize,
-    write: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    poll_io(socket, cx, Interest::WRITABLE, length, write)
-}
-
-/// Does `call`, which moves up to `room` bytes, once the socket is ready for it.
-fn poll_io(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    interest: Interest,
-    room: usize,
-    mut call: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(match interest.is_readable() {
-            true => socket.poll_read_ready(cx),
-            false => socket.poll_write_ready(cx),
-        })?;
-        let mut moved = None;
-        let done = socket.try_io(interest, || {
-            let n = loop {
-                match call(socket.as_fd()) {
-                    Err(Errno::INTR) => {}
-                    done => break done?,
-                }
-            };
-            moved = Some(n);
-            match n {
-                // There is no more for now, and what comes is told (epoll(7), edge-triggered): it is not asked for in vain.
-                1.. if n < room => Err(io::ErrorKind::WouldBlock.into()),
-                _ => Ok(()),
-            }
-        });
-        match (moved, done) {
-            (Some(n), _) => return Poll::Ready(Ok(n)),
-            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-            (None, Err(error)) => return Poll::Ready(Err(error)),
-            // Nothing is done without a call.
-            (None, Ok(())) => {}
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.end())
     }
 }

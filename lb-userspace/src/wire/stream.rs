@@ -13,14 +13,11 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    net::TcpStream,
 };
 use tokio_rustls::TlsStream;
 
-use super::socket::{self, Socket};
+use super::socket::Socket;
 
 /// A connection to a client or a server.
 #[derive(Debug)]
@@ -57,8 +54,8 @@ impl Stream {
     pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         match self {
             Self::Plain(stream) => {
-                let (reader, writer) = stream.halves();
-                (Reader::Plain(reader), Writer::Plain(writer))
+                let stream: &Socket = stream;
+                (Reader::Plain(stream), Writer::Plain(stream))
             }
             Self::Tls(stream) => {
                 let shared = Rc::new(RefCell::new(&mut **stream));
@@ -146,14 +143,14 @@ type Shared<'a> = Rc<RefCell<&'a mut TlsStream<Socket>>>;
 /// What comes.
 #[derive(Debug)]
 pub(crate) enum Reader<'a> {
-    Plain(ReadHalf<'a>),
+    Plain(&'a Socket),
     Tls(Shared<'a>),
 }
 
 /// What goes.
 #[derive(Debug)]
 pub(crate) enum Writer<'a> {
-    Plain(WriteHalf<'a>),
+    Plain(&'a Socket),
     Tls(Shared<'a>),
 }
 
@@ -161,7 +158,7 @@ impl Reader<'_> {
     /// The socket, if its bytes are the connection's.
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(half) => Some(half.as_ref()),
+            Self::Plain(socket) => Some(socket.settled()),
             Self::Tls(_) => None,
         }
     }
@@ -172,7 +169,7 @@ impl Reader<'_> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(half) => socket::poll_read(half.as_ref(), cx, buffer),
+            Self::Plain(socket) => socket.poll_read(cx, buffer),
             Self::Tls(shared) => match poll(shared, |s| s.poll_read(cx, buffer)) {
                 Poll::Ready(Err(error)) if without_goodbye(&error) => Poll::Ready(Ok(())),
                 read => read,
@@ -185,7 +182,7 @@ impl Writer<'_> {
     /// The socket, if its bytes are the connection's.
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(half) => Some(half.as_ref()),
+            Self::Plain(socket) => Some(socket),
             Self::Tls(_) => None,
         }
     }
@@ -196,7 +193,7 @@ impl Writer<'_> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(half) => socket::poll_write(half.as_ref(), cx, data),
+            Self::Plain(socket) => socket.poll_write(cx, data),
             Self::Tls(shared) => poll(shared, |s| s.poll_write(cx, data)),
         }
     }
@@ -210,7 +207,7 @@ impl Writer<'_> {
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Plain(socket) => Poll::Ready(socket.end()),
             Self::Tls(shared) => poll(shared, |s| s.poll_shutdown(cx)),
         }
     }
