@@ -428,6 +428,7 @@ async fn carry(
     let idle = Idle {
         client_alone: frontend.config.habits.independent,
         server_alone: server.config.dialling.habits.independent,
+        resets: frontend.config.habits.resets || server.config.dialling.habits.resets,
         ..idle(&frontend.config.timeouts, &backend.config.timeouts)
     };
     let rules = &backend.config.inspect_response;
@@ -542,8 +543,7 @@ fn idle(frontend: &Timeouts, backend: &Timeouts) -> Idle {
         server: backend.tunnel.unwrap_or(backend.server),
         client_fin: frontend.client_fin,
         server_fin: backend.server_fin,
-        client_alone: false,
-        server_alone: false,
+        ..Idle::both(frontend.client)
     }
 }
 
