@@ -293,7 +293,9 @@ impl Fetch {
             Self::Parameter { name, delimiter } => {
                 let uri = scene.request.map(|request| request.uri);
                 uri.is_some_and(|uri| {
-                    request::parameters_of(uri, name.as_deref(), *delimiter)
+                    let name = name.as_deref();
+                    request::parameters_of(uri, name, *delimiter)
+                        .chain(request::parameters_of_others(uri, name, *delimiter))
                         .any(|v| visit(bytes(v)))
                 })
             }

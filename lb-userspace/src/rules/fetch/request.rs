@@ -88,6 +88,20 @@ pub(super) fn parameters_of<'a>(
         .flat_map(move |pairs| parameters(pairs, name, divides))
 }
 
+/// The same as those see it to whom nothing but `&` divides parameters, where that may be another thing: what a condition
+/// looks for is found by whatever rules the server goes.
+pub(super) fn parameters_of_others<'a>(
+    uri: &'a Uri,
+    name: Option<&'a str>,
+    delimiter: u8,
+) -> impl Iterator<Item = &'a [u8]> {
+    let query = uri.query().filter(|_| delimiter == b'?');
+    query
+        .filter(|query| query.contains([';', '?']))
+        .into_iter()
+        .flat_map(move |query| parameters(query.as_bytes(), name, |byte| byte == b'&'))
+}
+
 /// What some servers take to divide parameters, and so does HAProxy: what they would see is seen here.
 pub(in crate::rules) fn is_between_parameters(byte: u8) -> bool {
     matches!(byte, b'&' | b';')

@@ -85,6 +85,19 @@ fn parameters_are_divided_as_haproxy_does_it() {
             "{text} of {target}"
         );
     }
+    // A condition sees them as others would divide them, too.
+    for (target, value) in [
+        ("/a?x=1;y=2", "1;y=2"),
+        ("/a?x=1;y=2", "1"),
+        ("/a?x=a?b", "a?b"),
+        ("/a?x=a?b", "a"),
+    ] {
+        let head = head("GET", target, &[]);
+        assert!(
+            matches("urlp(x)", How::Exact, false, &[value], &head),
+            "{value}"
+        );
+    }
     let head = head(
         "GET",
         "/",
