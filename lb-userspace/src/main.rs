@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -99,8 +99,16 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct FileArgs {
+    /// The configuration, as with --config
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
     /// The configuration; a name that ends in .cfg is HAProxy's, and so is a folder of such files
-    #[arg(long, value_name = "FILE", default_value = "/etc/lb/lb.yaml")]
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FILE",
+        default_value = "/etc/lb/lb.yaml"
+    )]
     config: PathBuf,
     /// The kernel path of an HAProxy configuration, which says nothing of it: auto, xdp, xdp-generic, tc or off
     #[arg(long, value_name = "ATTACH")]
@@ -108,6 +116,10 @@ struct FileArgs {
 }
 
 impl FileArgs {
+    fn path(&self) -> &Path {
+        self.file.as_ref().unwrap_or(&self.config)
+    }
+
     fn options(&self) -> haproxy::Options {
         haproxy::Options {
             fast_path: self.fast_path.clone(),
@@ -182,8 +194,8 @@ fn run(args: &RunArgs) -> ExitCode {
     };
     let file = &args.file;
     // Before the file is read, and before the process goes to another folder.
-    let origin = daemon::Origin::new(&file.config, file.options());
-    let report = config::check(&file.config, &config::process_environment, &file.options());
+    let origin = daemon::Origin::new(file.path(), file.options());
+    let report = config::check(file.path(), &config::process_environment, &file.options());
     let valid = report.is_valid();
     eprint!("{}", report.diagnostics.render(io::stderr().is_terminal()));
     let Some(config) = report.config.filter(|_| valid) else {
@@ -216,7 +228,7 @@ fn check(args: &CheckArgs) -> ExitCode {
         CheckFormat::Text => Format::Text,
     };
     let checked = config::check_command(
-        &args.file.config,
+        args.file.path(),
         &config::process_environment,
         &args.file.options(),
         format,

@@ -423,3 +423,26 @@ fn exit_codes_tell_usage_from_failure() {
         "{text}"
     );
 }
+
+#[test]
+fn the_configuration_is_named_by_itself_or_after_its_option() {
+    let directory = Directory::new();
+    let wrong = directory.write("wrong.yaml", "frontends: 7\n");
+    let wrong = wrong.to_str().unwrap();
+    for verb in ["check", "run"] {
+        for arguments in [vec![wrong], vec!["--config", wrong], vec!["-f", wrong]] {
+            let out = lb().arg(verb).args(&arguments).output().unwrap();
+            let said = [&out.stdout[..], &out.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(said.contains("wrong.yaml:1:12: error"), "{said}");
+            assert_eq!(out.status.code(), Some(1), "{verb} {arguments:?}");
+        }
+        let both = lb()
+            .args([verb, wrong, "--config", wrong])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&both.stderr).into_owned();
+        assert!(said.contains("cannot be used with '--config"), "{said}");
+        assert_eq!(both.status.code(), Some(2));
+    }
+}

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::{
     decode::Decoder,
+    diagnostic::Diagnostic,
     errorfiles,
     fields::header_name,
     source::Span,
@@ -131,6 +132,11 @@ pub(super) fn redirect(d: &mut Decoder<'_>, entry: &Entry) -> Option<End> {
     for (e, tail) in [(set, "; path=/;"), (clear, "; path=/; Max-Age=0;")] {
         let Some(e) = e else { continue };
         if let Some(text) = d.line(&e.value, &format!("`{}`", e.key)) {
+            if text.contains("%[") {
+                let message = format!("`{}` is taken as it is, `%[` too", e.key);
+                let mend = "write `return: { status: 302, headers: { Location: …, Set-Cookie: … } }`, which computes both";
+                d.report(Diagnostic::warning(e.value.span, message).mend(mend));
+            }
             found.cookie = Some(format!("{text}{tail}"));
         }
     }

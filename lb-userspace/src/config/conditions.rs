@@ -457,6 +457,14 @@ fn any(_: &mut Decoder<'_>, text: String, _: &Node) -> Option<String> {
 }
 
 fn path(d: &mut Decoder<'_>, text: String, node: &Node) -> Option<String> {
+    if text.contains('?') {
+        d.error(
+            node.span,
+            format!("no path has a `?` in it as `{text}` has: the query begins there"),
+            "write `query: { name: …, value: … }` for what follows it",
+        );
+        return None;
+    }
     if text.starts_with('/') {
         return Some(text);
     }

@@ -62,12 +62,9 @@ pub(super) fn check(draft: &Draft, broken: bool, found: &mut Vec<Diagnostic>) {
                 .mend("write `default_backend: NAME`"),
             );
         }
-        if let Some((index, always)) = frontend
-            .rules
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.rule.condition.is_none() && rule.rule.end.is_some())
-            && let Some(next) = frontend.rules.get(index + 1)
+        if let Some((index, always)) = frontend.rules.iter().enumerate().find(|(_, rule)| {
+            rule.rule.condition.is_none() && rule.rule.end.as_ref().is_some_and(End::is_for_all)
+        }) && let Some(next) = frontend.rules.get(index + 1)
         {
             found.push(
                 Diagnostic::warning(

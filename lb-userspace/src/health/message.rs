@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     observe::log::Level,
-    topology::{CheckResult, Event, EventKind},
+    topology::{CheckResult, CheckStatus, Event, EventKind},
 };
 
 /// The line for `event` and the level that HAProxy gives it.
@@ -122,7 +122,10 @@ fn reason(line: &mut String, check: Option<&CheckResult>) {
     if !check.info.is_empty() {
         let _ = write!(line, ", info: \"{}\"", check.info);
     }
-    let _ = write!(line, ", check duration: {}ms", check.duration.as_millis());
+    // What traffic has shown took no time of its own.
+    if check.status != CheckStatus::Hana {
+        let _ = write!(line, ", check duration: {}ms", check.duration.as_millis());
+    }
 }
 
 fn left(line: &mut String, event: &Event) {
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
     use crate::{
         config::model::Balance,
-        topology::{AdminState, CheckStatus, Health, Topology, fixtures},
+        topology::{AdminState, Health, Topology, fixtures},
     };
 
     /// Two servers and a backup, and what is logged while `change` is at work on them.
@@ -299,6 +302,18 @@ mod tests {
                 "Server b/s1 is going DOWN for maintenance. 0 active and 1 backup servers left. Running on backup. 0 sessions active, 0 requeued, 0 remaining in queue.",
                 "Server b/s1 is UP/DRAIN (leaving forced maintenance).",
             ]
+        );
+    }
+
+    #[test]
+    fn what_traffic_has_shown_took_no_time() {
+        let lines = logged(|topology| {
+            check(topology, 1, CheckStatus::Hana, None, "Detected 3");
+        });
+        assert_eq!(
+            lines[0].1,
+            "Server b/s2 is DOWN, reason: Health analyze, info: \"Detected 3\". 1 active and 1 backup servers left. \
+             0 sessions active, 0 requeued, 0 remaining in queue."
         );
     }
 

@@ -450,6 +450,16 @@ pub enum End {
 }
 
 impl End {
+    /// Whether no rule behind it is of use to anybody who comes to it.
+    pub fn is_for_all(&self) -> bool {
+        match self {
+            Self::Backend(to) => matches!(to, Target::Named(_)),
+            Self::Redirect(redirect) => !redirect.ignore_empty,
+            Self::Allow => false,
+            _ => true,
+        }
+    }
+
     /// Calls `visit` with its templates.
     pub fn each_template(&self, visit: &mut dyn FnMut(&Template)) {
         match self {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     args::Call,
-    fetch::parameters,
+    fetch::{is_between_parameters, parameters},
     problem::Problem,
     value::{Kind, Value},
 };
@@ -62,7 +62,8 @@ impl BodyPart {
                 None => length(),
             }),
             Self::Parameter(name) => {
-                let found = parameters(&seen.bytes, name.as_deref(), b'&').next()?;
+                let found =
+                    parameters(&seen.bytes, name.as_deref(), is_between_parameters).next()?;
                 Value::Str(found.into())
             }
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     args,
     auth::Users,
-    convert::{self, Converter},
+    convert::{self, Converter, More},
     fetch::{self, Fetch},
     matching::How,
     problem::Problem,
@@ -59,9 +59,9 @@ impl Expr {
             expr.push(converter);
         }
         if first.name.ends_with("hdr_ip") {
-            expr.push(Converter::Cast(Kind::Ip));
+            expr.push(Converter::More(More::Address));
         } else if first.name.ends_with("hdr_val") {
-            expr.push(Converter::Cast(Kind::Int));
+            expr.push(Converter::More(More::Leading));
         }
         for call in rest {
             let converter = convert::parse(call, registry)?;

@@ -50,7 +50,7 @@ impl Asking {
             Balance::Uri => Some(part(uri, arguments)),
             Balance::UrlParam => uri
                 .query()
-                .and_then(|query| parameter(query, Some(&arguments.name), b'&'))
+                .and_then(|query| parameter(query, &arguments.name))
                 .or_else(of_form),
             Balance::Hdr if arguments.domain_only => {
                 header(headers, uri, &arguments.name).map(domain)
@@ -110,7 +110,7 @@ fn parameter_of_form<'a>(form: &'a [u8], name: &'a str) -> Option<&'a [u8]> {
         // What is no text may follow.
         Err(error) => str::from_utf8(form.get(..error.valid_up_to())?).ok()?,
     };
-    parameter(text, Some(name), b'&')
+    parameter(text, name)
 }
 
 /// `example` of `www.example.org:80`, as HAProxy's `use_domain_only` has it.

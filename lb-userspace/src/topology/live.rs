@@ -4,7 +4,7 @@
 use std::sync::{
     Arc,
     atomic::{
-        AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+        AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize,
         Ordering::{Relaxed, SeqCst},
     },
 };
@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) weight: AtomicU16,
     /// Userspace connections now.
     pub(super) active: AtomicU32,
+    /// Its backend's turn when it was last the least loaded.
+    pub(super) turn: AtomicUsize,
     /// See [`Slots`].
     pub(super) kernel_slots: AtomicU32,
     /// See [`Slots`].
@@ -74,6 +76,7 @@ impl Live {
             admin: AtomicU8::new(admin as u8),
             weight: AtomicU16::new(config.weight),
             active: AtomicU32::new(0),
+            turn: AtomicUsize::new(0),
             kernel_slots: AtomicU32::new(0),
             userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
             last_check: ArcSwapOption::empty(),

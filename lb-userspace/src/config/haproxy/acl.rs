@@ -507,7 +507,7 @@ fn sugar(of: &str, how: &str, values: &[Value]) -> Option<(&'static str, Value)>
         })
     };
     let list = || one_or_list(values.to_vec(), first.span);
-    let paths = || texts().all(|text| text.starts_with('/'));
+    let paths = || texts().all(|text| text.starts_with('/') && !text.contains('?'));
     Some(match (of, how) {
         ("path", "value") if paths() => ("path", list()),
         ("path_beg", "value") | ("path", "prefix") if paths() => ("path_prefix", list()),

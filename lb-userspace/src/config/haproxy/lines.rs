@@ -146,9 +146,11 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
         if !counts {
             continue;
         }
-        if SECTIONS.contains(&first.text.as_str()) {
-            let name = cut.words.get(1).unwrap_or(first);
-            section.clone_from(&name.text);
+        let mut line = Line { words: cut.words };
+        variables::in_addresses(&mut line, &lookup);
+        if SECTIONS.contains(&line.keyword()) {
+            let name = line.words.get(1).map_or(line.keyword(), |word| &word.text);
+            section = name.to_owned();
         }
         if !waiting.is_empty() {
             found.above.insert(number, std::mem::take(&mut waiting));
@@ -156,7 +158,6 @@ pub(super) fn read(source: &Source, environment: Environment<'_>) -> Lines {
         if let Some(comment) = cut.comment {
             found.beside.insert(number, remark(&comment));
         }
-        let line = Line { words: cut.words };
         if section_is_global(&found.lines, &line) {
             changed.line(&line);
         }

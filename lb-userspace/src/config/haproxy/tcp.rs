@@ -154,26 +154,13 @@ pub(super) fn content(
     accepted: &mut Vec<Value>,
     says: &mut Says,
 ) -> Option<Value> {
-    let (action, at) = tcp_action(line);
-    if is_nice(&action, says) {
-        return None;
-    }
-    let condition = match at {
-        Some(at) => Some(acls.condition(line, at, says)?),
-        None => None,
-    };
+    let (action, condition) = conditional(line, acls, says)?;
     let span = line.span();
     if action.text(0) == "accept" {
-        let always = || acl::always(span);
-        accepted.push(condition.unwrap_or_else(always));
+        accept(accepted, condition, span);
         return None;
     }
-    let mut map = Map::default();
-    let not_yet = accepted.iter().cloned().map(acl::not);
-    let all: Vec<Value> = condition.into_iter().chain(not_yet).collect();
-    if !all.is_empty() {
-        map.set("if", acl::all(all, span));
-    }
+    let mut map = unless_accepted(condition, accepted, span);
     match action.text(0) {
         name @ ("reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", span));
@@ -211,28 +198,17 @@ pub(super) fn answers(
     accepted: &mut Vec<Value>,
     says: &mut Says,
 ) -> Option<Value> {
-    let (action, at) = tcp_action(line);
-    if is_nice(&action, says) {
-        return None;
-    }
-    let condition = match at {
-        Some(at) => Some(acls.condition(line, at, says)?),
-        None => None,
-    };
+    let (action, condition) = conditional(line, acls, says)?;
     let span = line.span();
-    let mut map = Map::default();
-    let not_yet = accepted.iter().cloned().map(acl::not);
-    let all: Vec<Value> = condition.iter().cloned().chain(not_yet).collect();
-    if !all.is_empty() {
-        map.set("if", acl::all(all, span));
-    }
+    let mut map = unless_accepted(condition.clone(), accepted, span);
     match action.text(0) {
-        name @ ("accept" | "close") => {
-            accepted.push(condition.unwrap_or_else(|| acl::always(span)));
-            if name == "accept" {
-                return None;
-            }
-            map.set(name, Value::plain("true", span));
+        "accept" => {
+            accept(accepted, condition, span);
+            return None;
+        }
+        "close" => {
+            accept(accepted, condition, span);
+            map.set("close", Value::plain("true", span));
         }
         name @ ("reject" | "silent-drop") => {
             map.set(&name.replace('-', "_"), Value::plain("true", span));
@@ -260,20 +236,48 @@ pub(super) fn without_accept(rules: &[Value]) -> Vec<Value> {
         let What::Map(map) = &rule.what else { continue };
         let condition = map.get("if").cloned();
         if map.get("accept").is_some() {
-            accepted.push(condition.unwrap_or_else(|| acl::always(rule.span)));
+            accept(&mut accepted, condition, rule.span);
             continue;
         }
-        let mut narrower = Map::default();
-        let not_yet = accepted.iter().cloned().map(acl::not);
-        let all: Vec<Value> = condition.into_iter().chain(not_yet).collect();
-        if !all.is_empty() {
-            narrower.set("if", acl::all(all, rule.span));
-        }
+        let mut narrower = unless_accepted(condition, &accepted, rule.span);
         let actions = map.0.iter().filter(|key| key.name != "if").cloned();
         narrower.0.extend(actions);
         kept.push(Value::map(narrower, rule.span));
     }
     kept
+}
+
+/// What a rule that accepts leaves to those behind it.
+fn accept(accepted: &mut Vec<Value>, condition: Option<Value>, span: Span) {
+    accepted.push(condition.unwrap_or_else(|| acl::always(span)));
+}
+
+/// The beginning of a rule that has this condition, and comes after rules that have accepted.
+fn unless_accepted(condition: Option<Value>, accepted: &[Value], span: Span) -> Map {
+    let mut map = Map::default();
+    let not_yet = accepted.iter().cloned().map(acl::not);
+    let all: Vec<Value> = condition.into_iter().chain(not_yet).collect();
+    if !all.is_empty() {
+        map.set("if", acl::all(all, span));
+    }
+    map
+}
+
+/// The action of `tcp-request LAYER ACTION …` and its condition; nothing where the line is none for lb, which is told.
+fn conditional<'a>(
+    line: &'a Line,
+    acls: &Acls,
+    says: &mut Says,
+) -> Option<(Action<'a>, Option<Value>)> {
+    let (action, at) = tcp_action(line);
+    if is_nice(&action, says) {
+        return None;
+    }
+    let condition = match at {
+        Some(at) => Some(acls.condition(line, at, says)?),
+        None => None,
+    };
+    Some((action, condition))
 }
 
 /// The action of `tcp-request LAYER ACTION …`, and where its condition begins.

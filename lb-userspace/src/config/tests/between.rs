@@ -564,6 +564,8 @@ backends:
   web:
     bind: "*:80"
     rules:
+      - { use_backend: "%[path,word(1,/)]" }
+      - { redirect: { location: "%[req.hdr(x)]", ignore_empty: true } }
       - { use_backend: app }
       - { if: { path_prefix: /a }, use_backend: app }
 backends:
@@ -572,7 +574,7 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "6:9 warning: no request comes to this rule: one above it always holds => move the rule without `if` to the end, or write `default_backend` instead",
+            "8:9 warning: no request comes to this rule: one above it always holds => move the rule without `if` to the end, or write `default_backend` instead",
         ],
     },
     Case {

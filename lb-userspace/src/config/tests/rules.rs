@@ -325,7 +325,7 @@ backends:
   f:
     bind: "*:80"
     connection_rules: [{ set_src: "%[path]" }]
-    rules: [{ redirect: { prefix: /a, ignore_empty: true } }, { ignore_persist: false }]
+    rules: [{ redirect: { prefix: /a, ignore_empty: true } }, { ignore_persist: false }, { redirect: { location: /a, set_cookie: "A=%[src]" } }]
     default_backend: c
 backends:
   c: { rules: [{ force_persist: maybe }], servers: [{ name: s1, address: "192.0.2.1:80" }] }
@@ -334,6 +334,7 @@ backends:
             "4:24 error: a rule of connections asks for a request, and there is none yet => write it below `rules`",
             "5:39 error: `ignore_empty` has no effect without `location` => remove it",
             "5:65 error: `ignore_persist: false` has no effect => remove it",
+            "5:130 warning: `set_cookie` is taken as it is, `%[` too => write `return: { status: 302, headers: { Location: …, Set-Cookie: … } }`, which computes both",
             "8:33 error: `force_persist` must be true or false, not `maybe` => write `true` or `false`",
         ],
     },

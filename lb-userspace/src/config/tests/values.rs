@@ -510,7 +510,7 @@ backends:
     bind: "*:80"
     rules:
       - { path_prefix: /a/, use_backend: app }
-      - { if: { path_prefix: a/ } , use_backend: app }
+      - { if: { path_prefix: a/, path: "/a?b" }, use_backend: app }
       - { if: {}, use_backend: app }
       - { if: { host: "www.example.org:80" }, use_backend: app }
       - { if: { host: "*.*.org", ignore_case: true }, use_backend: app }
@@ -526,6 +526,7 @@ backends:
         found: &[
             "5:11 error: unknown key `path_prefix` in a rule => conditions go below `if`: `{ if: { … }, use_backend: NAME }`",
             "6:30 error: no path begins with `a/`: they begin with `/` => write `/a/`",
+            "6:40 error: no path has a `?` in it as `/a?b` has: the query begins there => write `query: { name: …, value: … }` for what follows it",
             "7:11 error: `if` without a condition => remove it: a rule without `if` always holds",
             "8:23 error: `www.example.org:80` has a port: hosts are compared without => write `www.example.org`",
             r#"9:23 error: `*.*.org`: a `*` stands for the first labels only => write `"*.example.org"`"#,

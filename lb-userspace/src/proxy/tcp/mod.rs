@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io::Read,
     os::fd::AsRawFd,
     rc::Rc,
     sync::Arc,
@@ -199,6 +200,10 @@ fn finish(
     }
     if early.vanishes {
         crate::proxy::http::vanish(client.stream);
+    } else if matches!(outcome.termination.phase, Phase::Queue | Phase::Connect) {
+        // To close with something unread is to reset: a client that spoke first would not learn that this is an end.
+        let mut scratch = worker.tcp.scratch.borrow_mut();
+        let _ = (&*SockRef::from(client.stream.tcp())).read(&mut scratch);
     }
 }
 
@@ -274,6 +279,7 @@ async fn reach(
     trace: &mut Trace,
 ) -> Result<(Connection, Stream), Outcome> {
     let timeout = backend.config.timeouts.connect;
+    let begun = Instant::now();
     let clock = worker.shared.topology.clock;
     let now = clock.at(client.accepted);
     let (preferred, remembering) =
@@ -328,13 +334,21 @@ async fn reach(
             }
             Ok(reached)
         }
-        Some(Err(error)) => Err(failure(&error)),
+        Some(Err(error)) => {
+            if matches!(
+                error,
+                DispatchError::QueueTimeout | DispatchError::QueueFull
+            ) {
+                trace.queued.get_or_insert_with(|| begun.elapsed());
+            }
+            Err(failure(&error))
+        }
         None => {
-            let phase = if trace.queued.is_none() {
-                Phase::Queue
-            } else {
-                Phase::Connect
+            let phase = match trace.queued {
+                None => Phase::Queue,
+                Some(_) => Phase::Connect,
             };
+            trace.queued.get_or_insert_with(|| begun.elapsed());
             Err(Outcome::nothing(Termination::new(Cause::Client, phase)))
         }
     }
@@ -428,6 +442,7 @@ async fn carry(
     let idle = Idle {
         client_alone: frontend.config.habits.independent,
         server_alone: server.config.dialling.habits.independent,
+        resets: frontend.config.habits.resets || server.config.dialling.habits.resets,
         ..idle(&frontend.config.timeouts, &backend.config.timeouts)
     };
     let rules = &backend.config.inspect_response;
@@ -542,8 +557,7 @@ fn idle(frontend: &Timeouts, backend: &Timeouts) -> Idle {
         server: backend.tunnel.unwrap_or(backend.server),
         client_fin: frontend.client_fin,
         server_fin: backend.server_fin,
-        client_alone: false,
-        server_alone: false,
+        ..Idle::both(frontend.client)
     }
 }
 

@@ -2,12 +2,14 @@
 //! too long.
 //!
 //! One task polls both directions. A side that sends FIN may still receive: its FIN is passed on after the data before
-//! it. An idle connection holds no buffer.
+//! it. One that says nothing for too long is taken to have sent it, as HAProxy does: what the other still says goes its
+//! way within that one's own time, and the session ends with the name of who was too slow first. One that does not take
+//! what it is sent ends both. An idle connection holds no buffer.
 
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -45,6 +47,8 @@ pub struct Idle {
     pub client_alone: bool,
     /// The same of the server.
     pub server_alone: bool,
+    /// Whoever is told the end of either is reset: once one side's time is over there is nothing left to be said.
+    pub resets: bool,
 }
 
 impl Idle {
@@ -57,6 +61,7 @@ impl Idle {
             server_fin: None,
             client_alone: false,
             server_alone: false,
+            resets: false,
         }
     }
 }
@@ -84,7 +89,7 @@ pub async fn relay(
     let mut relay = Relay::new(local, client, server, idle, before);
     let mut timer = std::pin::pin!(tokio::time::sleep(idle.client.min(idle.server)));
     let mut shut_down = std::pin::pin!(OptionFuture::from(shut_down));
-    let termination = poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         let mut ended = relay.poll(cx, timer.as_mut());
         if ended.is_pending() && matches!(shut_down.as_mut().poll(cx), Poll::Ready(Some(()))) {
             ended = Poll::Ready(Termination::new(Cause::Down, relay.phase()));
@@ -94,13 +99,11 @@ pub async fn relay(
     })
     .await;
     Outcome {
-        termination,
+        // Whatever came of it later.
+        termination: relay.expired.unwrap_or(ended),
         bytes_in: relay.upward.bytes,
         bytes_out: relay.downward.bytes,
-        broken: matches!(
-            termination.cause,
-            Cause::Client | Cause::Server | Cause::Down
-        ),
+        broken: matches!(ended.cause, Cause::Client | Cause::Server | Cause::Down),
     }
 }
 
@@ -116,6 +119,8 @@ struct Relay<'a> {
     limit: Duration,
     /// From when on that is counted.
     counted_from: Instant,
+    /// The first whose time to speak was over.
+    expired: Option<Termination>,
     /// The server broke off, but what it had sent is still on its way to the client.
     server_broke: bool,
     /// Until rules have decided what becomes of what the server says.
@@ -144,27 +149,53 @@ impl<'a> Relay<'a> {
             spoke: (now, now),
             counted_from: now,
             limit: idle.client.min(idle.server),
+            expired: None,
             server_broke: false,
             counted: (0, 0),
             counted_at: now,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Termination> {
-        let before = (self.upward.progress, self.downward.progress);
-        if let Poll::Ready(end) = self.poll_directions(cx) {
-            return Poll::Ready(end);
+    fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Termination> {
+        loop {
+            let before = (self.upward.progress, self.downward.progress);
+            if let Poll::Ready(end) = self.poll_directions(cx) {
+                return Poll::Ready(end);
+            }
+            if before != (self.upward.progress, self.downward.progress) {
+                self.moved = Instant::now();
+                if before.0 != self.upward.progress {
+                    self.spoke.0 = self.moved;
+                }
+                if before.1 != self.downward.progress {
+                    self.spoke.1 = self.moved;
+                }
+            }
+            let late = ready!(self.poll_idle(cx, timer.as_mut()));
+            if !self.goes_on(late) {
+                return Poll::Ready(late);
+            }
         }
-        if before != (self.upward.progress, self.downward.progress) {
+    }
+
+    /// Takes a side that has said nothing for too long to have ended, unless it has, or is all that there is.
+    fn goes_on(&mut self, late: Termination) -> bool {
+        self.expired.get_or_insert(late);
+        let (client, server) = (&mut self.upward, &mut self.downward);
+        let (from, to, fin) = match late.cause {
+            Cause::ClientTimeout => (client, server, self.idle.server_fin),
+            _ => (server, client, self.idle.client_fin),
+        };
+        if self.idle.resets || !from.reads() || to.holds() {
+            return false;
+        }
+        from.end();
+        if fin.is_some() {
+            // That time begins with the end that it is told.
             self.moved = Instant::now();
-            if before.0 != self.upward.progress {
-                self.spoke.0 = self.moved;
-            }
-            if before.1 != self.downward.progress {
-                self.spoke.1 = self.moved;
-            }
+            self.spoke = (self.moved, self.moved);
         }
-        self.poll_idle(cx, timer)
+        true
     }
 
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {

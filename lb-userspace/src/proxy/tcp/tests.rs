@@ -234,6 +234,67 @@ fn an_idle_client_is_ended_with_its_name_on_it() {
 }
 
 #[test]
+fn a_server_still_answers_a_client_whose_time_is_over() {
+    let answering = server(|mut stream| {
+        let mut asked = Vec::new();
+        let _ = stream.read_to_end(&mut asked);
+        let _ = stream.write_all(b"late, ");
+        let _ = stream.write_all(&asked);
+    });
+    let harness = Harness::tcp(backend(&[answering]), |frontend| {
+        frontend.timeouts.client = Duration::from_millis(60);
+    });
+    let mut client = harness.connect();
+    client.write_all(b"but here").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "late, but here");
+    let lines = harness.logged();
+    assert!(lines[0].contains(" 14 cD "), "{lines:?}");
+}
+
+#[test]
+fn a_client_still_speaks_to_a_server_whose_time_is_over() {
+    let (said, heard) = std::sync::mpsc::channel();
+    let mut backend = backend(&[server(move |mut stream| {
+        let mut all = String::new();
+        let _ = stream.read_to_string(&mut all);
+        let _ = said.send(all);
+    })]);
+    backend.timeouts.server = Duration::from_millis(60);
+    let harness = Harness::tcp(backend, |_| ());
+    let mut client = harness.connect();
+    assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
+    client.write_all(b"more").unwrap();
+    drop(client);
+    assert_eq!(heard.recv().unwrap(), "more");
+    let lines = harness.logged();
+    assert!(lines[0].contains(" 0 sD "), "{lines:?}");
+}
+
+#[test]
+fn where_connections_are_reset_one_sides_time_is_both_sides() {
+    let (said, heard) = std::sync::mpsc::channel();
+    let mut backend = backend(&[server(move |mut stream| {
+        let _ = said.send(stream.read(&mut [0; 16]).is_err());
+        // It would not end by itself.
+        thread::sleep(Duration::from_secs(20));
+    })]);
+    for server in &mut backend.servers {
+        server.dialling.habits.resets = true;
+    }
+    let harness = Harness::tcp(backend, |frontend| {
+        frontend.timeouts.client = Duration::from_millis(60);
+        frontend.habits.resets = true;
+    });
+    let mut client = harness.connect();
+    assert_eq!(client.read(&mut [0; 16]).unwrap(), 0);
+    heard.recv().unwrap();
+    let lines = harness.logged();
+    assert!(lines[0].contains(" 0 cD "), "{lines:?}");
+}
+
+#[test]
 fn an_idle_server_is_ended_with_its_name_on_it() {
     let mut backend = backend(&[server(|mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
@@ -329,8 +390,25 @@ fn who_waits_longer_than_the_queues_timeout_is_closed() {
     assert_eq!(second.read(&mut [0; 1]).unwrap(), 0);
     drop((first, second));
     let lines = harness.logged();
-    assert!(lines[0].starts_with("f b/<NOSRV> -1/-1/"), "{lines:?}");
+    let timers = lines[0].strip_prefix("f b/<NOSRV> ").unwrap();
+    let waited: u64 = timers.split('/').next().unwrap().parse().unwrap();
+    assert!(waited >= 30 && timers.contains("/-1/"), "{lines:?}");
     assert_eq!(tail(&lines[0]).split(' ').nth(2), Some("sQ"), "{lines:?}");
+}
+
+#[test]
+fn a_client_that_has_spoken_learns_that_there_is_no_server_by_an_end() {
+    let mut backend = backend(&[server(echo)]);
+    backend.servers[0].maxconn = Some(1);
+    let harness = Harness::tcp(backend, |_| ());
+    let mut first = harness.connect();
+    first.write_all(b"a").unwrap();
+    first.read_exact(&mut [0; 1]).unwrap();
+    let mut second = harness.connect();
+    second.write_all(b"hello").unwrap();
+    let backend = harness.backend();
+    backend.set_admin(&backend.servers[0], crate::topology::AdminState::Maint);
+    assert_eq!(second.read(&mut [0; 1]).unwrap(), 0);
 }
 
 #[test]

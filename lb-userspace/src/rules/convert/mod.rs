@@ -268,7 +268,7 @@ impl Converter {
             Self::Not => Value::Bool(!value.as_bool()?),
             Self::Parity(odd) => Value::Bool((value.as_int()? & 1 == 1) == *odd),
             Self::Truth => Value::Bool(value.as_bool()?),
-            Self::Mask(four, six) => Value::Ip(match value.as_ip()? {
+            Self::Mask(four, six) => Value::Ip(match value.as_ip()?.to_canonical() {
                 address @ IpAddr::V4(_) => masked(address, *four),
                 address @ IpAddr::V6(_) => masked(address, *six),
             }),

@@ -1,6 +1,6 @@
 //! Converters that are rarer.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::SocketAddr};
 
 use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -42,6 +42,10 @@ pub enum More {
     BesideSource,
     /// `cut_crlf`.
     CutLine,
+    /// What `hdr_val` and its like make of a text: the number that it begins with, or 0.
+    Leading,
+    /// What `hdr_ip` makes of a text: an address, which may have a port behind it as some proxies write it.
+    Address,
     /// `debug`: as it is, and told on the way.
     Tell(String),
 }
@@ -124,6 +128,15 @@ impl More {
                 tracing::debug!("{prefix}: {}", text.escape_ascii());
                 value
             }
+            Self::Leading => Value::Int(value.as_int().unwrap_or_default()),
+            Self::Address => Value::Ip(match value.as_ip() {
+                Some(address) => address,
+                None => {
+                    let text = value.into_text();
+                    let text = str::from_utf8(&text).ok()?.trim();
+                    text.parse::<SocketAddr>().ok()?.ip()
+                }
+            }),
             Self::CutLine => {
                 let text = value.into_text();
                 let end = text.iter().position(|b| matches!(b, b'\r' | b'\n'));
@@ -152,6 +165,8 @@ impl More {
             Self::Hmac(..) => (Kind::Bin, Kind::Bin),
             Self::Same(_) => (Kind::Bin, Kind::Bool),
             Self::CutLine | Self::Keep(..) => (Kind::Str, Kind::Str),
+            Self::Leading => (Kind::Str, Kind::Int),
+            Self::Address => (Kind::Str, Kind::Ip),
         };
         (Some(takes), Some(makes))
     }

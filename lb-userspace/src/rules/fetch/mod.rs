@@ -84,7 +84,7 @@ pub enum Fetch {
     Parameter {
         /// Its name.
         name: Option<String>,
-        /// What else parameters may be divided by.
+        /// Where in path and query they begin, and what they may be divided by.
         delimiter: u8,
     },
     /// The host: in lower case, without port and trailing dot.
@@ -291,9 +291,11 @@ impl Fetch {
                 })
             }
             Self::Parameter { name, delimiter } => {
-                let query = scene.request.and_then(|request| request.uri.query());
-                query.is_some_and(|query| {
-                    parameters(query.as_bytes(), name.as_deref(), *delimiter)
+                let uri = scene.request.map(|request| request.uri);
+                uri.is_some_and(|uri| {
+                    let name = name.as_deref();
+                    request::parameters_of(uri, name, *delimiter)
+                        .chain(request::parameters_of_others(uri, name, *delimiter))
                         .any(|v| visit(bytes(v)))
                 })
             }
@@ -332,11 +334,9 @@ impl Fetch {
                 Value::Str(Cow::Owned(base))
             }
             Self::Query => Value::text(request?.uri.query()?),
-            Self::Parameter { name, delimiter } => bytes(parameter(
-                request?.uri.query()?,
-                name.as_deref(),
-                *delimiter,
-            )?),
+            Self::Parameter { name, delimiter } => {
+                bytes(request::parameters_of(request?.uri, name.as_deref(), *delimiter).next()?)
+            }
             Self::Host => Value::Str(host_name(request?.host()?)),
             Self::Scheme => {
                 let tls = matches!(world.tls(TlsFact::Used), Some(Value::Bool(true)));
@@ -504,7 +504,7 @@ impl<'a> Scene<'a> {
 pub use header::{first_value, host_name};
 pub use request::credentials;
 pub use request::parameter;
-pub(in crate::rules) use request::parameters;
+pub(in crate::rules) use request::{is_between_parameters, parameters};
 
 fn bytes(text: &[u8]) -> Value<'_> {
     Value::Str(Cow::Borrowed(text))

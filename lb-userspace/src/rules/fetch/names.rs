@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderName;
 
 use super::{
-    CertificatePart, Fact, FaultPart, Fetch, HeadPart, Kind, LinePart, Link, Occurrence, Side,
-    TlsFact, Value, Whose, counter::counter, list, payload::Payload,
+    CertificatePart, Fact, FaultPart, Fetch, HeadPart, LinePart, Link, Occurrence, Side, TlsFact,
+    Value, Whose, counter::counter, list, payload::Payload,
 };
 use crate::rules::{
     PriorityPart,
@@ -79,9 +79,9 @@ pub(in crate::rules) fn alias(call: &mut Call) -> Vec<Converter> {
             ],
         ),
         "base32" => ("base", vec![Converter::Digest(Digest::Sdbm(true))]),
-        "urlp_val" | "url_param_val" => ("urlp", vec![Converter::Cast(Kind::Int)]),
-        "cook_val" | "req.cook_val" => ("req.cook", vec![Converter::Cast(Kind::Int)]),
-        "scook_val" | "res.cook_val" => ("res.cook", vec![Converter::Cast(Kind::Int)]),
+        "urlp_val" | "url_param_val" => ("urlp", vec![Converter::More(More::Leading)]),
+        "cook_val" | "req.cook_val" => ("req.cook", vec![Converter::More(More::Leading)]),
+        "scook_val" | "res.cook_val" => ("res.cook", vec![Converter::More(More::Leading)]),
         old => match OLD.iter().find(|(known, _)| *known == old) {
             Some((_, new)) => (*new, Vec::new()),
             None => return Vec::new(),
@@ -238,7 +238,7 @@ fn message(call: &Call) -> Result<Option<(Fetch, usize)>, Problem> {
             delimiter: call
                 .optional(1)
                 .and_then(|d| d.bytes().next())
-                .unwrap_or(b'&'),
+                .unwrap_or(b'?'),
         },
         _ => return Ok(None),
     };

@@ -2,8 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap, Version,
+    HeaderMap, Uri, Version,
     header::{AUTHORIZATION, COOKIE, SET_COOKIE},
+    uri::PathAndQuery,
 };
 
 use super::Side;
@@ -66,19 +67,54 @@ impl LinePart {
     }
 }
 
-/// The value of a query's parameter, as it was sent, and of several the first; without a name, of all the first.
-pub fn parameter<'a>(query: &'a str, name: Option<&'a str>, delimiter: u8) -> Option<&'a [u8]> {
-    parameters(query.as_bytes(), name, delimiter).next()
+/// The value of a query's parameter, as it was sent, and of several the first, where nothing but `&` divides them.
+pub fn parameter<'a>(query: &'a str, name: &'a str) -> Option<&'a [u8]> {
+    parameters(query.as_bytes(), Some(name), |byte| byte == b'&').next()
 }
 
-/// The values of a parameter of a query or a form, in order; without a name of all.
-pub(in crate::rules) fn parameters<'a>(
-    pairs: &'a [u8],
+/// The values of a parameter of what follows the first `delimiter` in path and query, and which it may divide as `&` and `;`
+/// do: with a question mark those of the query, with a semicolon those of the path as well.
+pub(super) fn parameters_of<'a>(
+    uri: &'a Uri,
     name: Option<&'a str>,
     delimiter: u8,
 ) -> impl Iterator<Item = &'a [u8]> {
+    let all = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let begin = all.bytes().position(|byte| byte == delimiter);
+    let pairs = begin.and_then(|begin| all.as_bytes().get(begin + 1..));
+    let divides = move |byte| byte == delimiter || is_between_parameters(byte);
     pairs
-        .split(move |&b| b == b'&' || b == delimiter)
+        .into_iter()
+        .flat_map(move |pairs| parameters(pairs, name, divides))
+}
+
+/// The same as those see it to whom nothing but `&` divides parameters, where that may be another thing: what a condition
+/// looks for is found by whatever rules the server goes.
+pub(super) fn parameters_of_others<'a>(
+    uri: &'a Uri,
+    name: Option<&'a str>,
+    delimiter: u8,
+) -> impl Iterator<Item = &'a [u8]> {
+    let query = uri.query().filter(|_| delimiter == b'?');
+    query
+        .filter(|query| query.contains([';', '?']))
+        .into_iter()
+        .flat_map(move |query| parameters(query.as_bytes(), name, |byte| byte == b'&'))
+}
+
+/// What some servers take to divide parameters, and so does HAProxy: what they would see is seen here.
+pub(in crate::rules) fn is_between_parameters(byte: u8) -> bool {
+    matches!(byte, b'&' | b';')
+}
+
+/// The values of a parameter of pairs, in order; without a name of all.
+pub(in crate::rules) fn parameters<'a>(
+    pairs: &'a [u8],
+    name: Option<&'a str>,
+    divides: impl Fn(u8) -> bool,
+) -> impl Iterator<Item = &'a [u8]> {
+    pairs
+        .split(move |&byte| divides(byte))
         .filter_map(move |pair| {
             let (key, value) = match pair.iter().position(|&b| b == b'=') {
                 Some(at) => (&pair[..at], &pair[at + 1..]),

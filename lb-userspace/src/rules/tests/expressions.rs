@@ -66,6 +66,61 @@ fn fetches() {
 }
 
 #[test]
+fn parameters_are_divided_as_haproxy_does_it() {
+    for (target, text, want) in [
+        ("/a?x=1;y=2&z=3", "urlp(x)", "1"),
+        ("/a?x=1;y=2&z=3", "urlp(y)", "2"),
+        ("/a?x=1;y=2&z=3", "urlp()", "1"),
+        ("/a;sid=7?x=1", "urlp(sid)", "-"),
+        ("/a;b=c;sid=7&x=1", "urlp(sid,;)", "7"),
+        ("/a;b=c;sid=7&x=1", "urlp(x,;)", "1"),
+        ("/a?x=1", "urlp(x,;)", "-"),
+        ("/a", "urlp(x,;)", "-"),
+        ("/a?x=", "urlp_val(x)", "0"),
+        ("/a?y=", "urlp_val(x)", "-"),
+    ] {
+        assert_eq!(
+            sample(text, &head("GET", target, &[])),
+            want,
+            "{text} of {target}"
+        );
+    }
+    // A condition sees them as others would divide them, too.
+    for (target, value) in [
+        ("/a?x=1;y=2", "1;y=2"),
+        ("/a?x=1;y=2", "1"),
+        ("/a?x=a?b", "a?b"),
+        ("/a?x=a?b", "a"),
+    ] {
+        let head = head("GET", target, &[]);
+        assert!(
+            matches("urlp(x)", How::Exact, false, &[value], &head),
+            "{value}"
+        );
+    }
+    let head = head(
+        "GET",
+        "/",
+        &[
+            ("x-empty", ""),
+            ("x-port", "192.0.2.3:80"),
+            ("x-ports", "192.0.2.3:80000"),
+            ("x-mapped", "::ffff:10.1.2.3"),
+        ],
+    );
+    for (text, want) in [
+        ("hdr_val(x-empty)", "0"),
+        ("hdr_val(x-none)", "-"),
+        ("hdr_ip(x-port)", "192.0.2.3"),
+        ("hdr_ip(x-ports)", "-"),
+        ("hdr_ip(x-empty)", "-"),
+        ("hdr_ip(x-mapped),ipmask(24,64)", "10.1.2.0"),
+    ] {
+        assert_eq!(sample(text, &head), want, "{text}");
+    }
+}
+
+#[test]
 fn converters() {
     let head = head(
         "GET",

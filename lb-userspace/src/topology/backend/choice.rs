@@ -160,21 +160,24 @@ impl Backend {
         turns.chain(table.servers()).find_map(free)
     }
 
-    /// The server with the least (active + 1) / weight, and its userspace connections when it was looked at. Ties go
-    /// in turn.
+    /// The server with the least [load](load) / weight, and its userspace connections when it was looked at. Of equals
+    /// it is the one that has not been for longest.
     fn least_connections(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
-        self.least_loaded(self.in_turn(table), exclude, in_use)
+        let has_room = |server: &Server| !server.is_full();
+        self.in_turn(table, exclude, has_room, |server| {
+            load(server.active().into())
+        })
     }
 
     /// The same where those count that wait for a server, and whose `max_queue` leaves room for another of them is
     /// no fuller than one with a slot left: HAProxy's way to have short queues at the servers.
     fn least_queued(&self, table: &Table, exclude: &[usize]) -> Option<Picked<'_>> {
-        let waiting = |server: &Server| in_use(server) + u64::from(server.queue.len());
+        let waiting =
+            |server: &Server| load(u64::from(server.active()) + u64::from(server.queue.len()));
         let has_room = |server: &Server| {
             !server.is_full() || server.config.max_queue.is_some() && !server.is_queue_full()
         };
-        let turn = self.in_turn(table);
-        let (server, active) = self.least_of(turn, exclude, has_room, waiting)?;
+        let (server, active) = self.in_turn(table, exclude, has_room, waiting)?;
         Some(match server.is_full() {
             true => Picked::This(server),
             false => Picked::At(server, active),
@@ -188,18 +191,24 @@ impl Backend {
             let active = server.active();
             server.latency.estimate(active, now_ms) * (u64::from(active) + 1)
         };
-        self.least_loaded(self.in_turn(table), exclude, load)
+        self.in_turn(table, exclude, |server| !server.is_full(), load)
     }
 
-    /// All servers, beginning with whose turn it is.
-    fn in_turn<'t>(&self, table: &'t Table) -> impl Iterator<Item = usize> + use<'t> {
-        let count = table.servers().len();
-        let turn = if count > 1 {
-            self.live.turn.fetch_add(1, Relaxed) % count
-        } else {
-            0
-        };
-        table.servers().cycle().skip(turn).take(count)
+    /// The least loaded of all servers, and of equals the one that has not been for longest.
+    fn in_turn(
+        &self,
+        table: &Table,
+        exclude: &[usize],
+        has_room: impl Fn(&Server) -> bool,
+        load: impl Fn(&Server) -> u64,
+    ) -> Option<(&Arc<Server>, u32)> {
+        let since = |server: &Server| server.live.turn.load(Relaxed);
+        let least = self.least_of(table.servers(), exclude, has_room, load, since);
+        if let Some((server, _)) = least {
+            let turn = self.live.turn.fetch_add(1, Relaxed);
+            server.live.turn.store(turn.wrapping_add(1), Relaxed);
+        }
+        least
     }
 
     /// The least loaded of some servers that are drawn by weight; if none may be had, the first in the table from there
@@ -210,33 +219,29 @@ impl Backend {
             // The upper half: it is the better mixed one.
             table.slot((mix(turn ^ self.seed) >> 32) as u32)
         };
+        // Idle servers are as good as each other whatever their weight: that is in the draws already.
+        let least = |indexes: &mut dyn Iterator<Item = usize>| {
+            let active = |server: &Server| u64::from(server.active());
+            self.least_of(indexes, exclude, |server| !server.is_full(), active, |_| 0)
+        };
         let draws = self.config.balance_arguments.draws;
-        let drawn = (0..draws).map(draw).filter_map(|slot| table.at(slot));
-        self.least_loaded(drawn, exclude, in_use).or_else(|| {
+        let mut drawn = (0..draws).map(draw).filter_map(|slot| table.at(slot));
+        least(&mut drawn).or_else(|| {
             table
                 .from(draw(draws))
-                .find_map(|index| self.least_loaded(std::iter::once(index), exclude, in_use))
+                .find_map(|index| least(&mut std::iter::once(index)))
         })
     }
 
-    /// Of the servers with these indexes that have a slot the one with the least load / weight, and its userspace
-    /// connections when it was looked at. The first of equals wins.
-    fn least_loaded(
-        &self,
-        indexes: impl Iterator<Item = usize>,
-        exclude: &[usize],
-        load: impl Fn(&Server) -> u64,
-    ) -> Option<(&Arc<Server>, u32)> {
-        self.least_of(indexes, exclude, |server| !server.is_full(), load)
-    }
-
-    /// The same of those that have room.
+    /// Of the servers with these indexes that have room the one with the least load / weight, and its userspace
+    /// connections when it was looked at; of equals the one with the least `rank`, or else the first.
     fn least_of(
         &self,
         indexes: impl Iterator<Item = usize>,
         exclude: &[usize],
         has_room: impl Fn(&Server) -> bool,
         load: impl Fn(&Server) -> u64,
+        rank: impl Fn(&Server) -> usize,
     ) -> Option<(&Arc<Server>, u32)> {
         let mut best: Option<(&Arc<Server>, u32, u64, u64)> = None;
         for index in indexes {
@@ -251,11 +256,13 @@ impl Backend {
                 continue;
             }
             let load = load(server);
-            // load / weight < best_load / best_weight, without the division.
-            if best.is_none_or(|(_, _, best_load, best_weight)| {
-                u128::from(load) * u128::from(best_weight)
-                    < u128::from(best_load) * u128::from(weight)
-            }) {
+            let is_less = best.is_none_or(|(other, _, best_load, best_weight)| {
+                // load / weight against best_load / best_weight, without the division.
+                let ours = u128::from(load) * u128::from(best_weight);
+                let theirs = u128::from(best_load) * u128::from(weight);
+                ours < theirs || ours == theirs && rank(server) < rank(other)
+            });
+            if is_less {
                 best = Some((server, userspace, load, weight));
             }
         }
@@ -271,9 +278,13 @@ impl Backend {
     }
 }
 
-/// What it would have with one more.
-fn in_use(server: &Server) -> u64 {
-    u64::from(server.active()) + 1
+/// What a server with so many connections would have with one more; but whoever has none has no load, so that no server
+/// waits for its first while others, heavier ones, have their next. HAProxy counts so.
+fn load(active: u64) -> u64 {
+    match active {
+        0 => 0,
+        _ => active + 1,
+    }
 }
 
 #[cfg(test)]

@@ -110,6 +110,20 @@ fn leastconn_ties_go_in_turn() {
 }
 
 #[test]
+fn leastconn_ties_go_in_turn_beside_a_busy_server() {
+    let topology = topology(Balance::LeastConn, &[1, 1, 1]);
+    let backend = &topology.backends[0];
+    backend.servers[1].counters.kernel.active.set(5);
+    assert_eq!(shares(backend, 300), [150, 0, 150]);
+}
+
+#[test]
+fn leastconn_asks_idle_servers_in_turn_whatever_their_weight() {
+    let topology = topology(Balance::LeastConn, &[20, 10, 1]);
+    assert_eq!(shares(&topology.backends[0], 300), [100, 100, 100]);
+}
+
+#[test]
 fn source_keeps_a_client_on_its_server_and_spreads_clients_by_weight() {
     let topology = topology(Balance::Source, &[2, 1, 1]);
     let backend = &topology.backends[0];

@@ -74,6 +74,23 @@ fn errors() {
         ] {
             more.push(get(&format!("/{answer}"), "").at(at));
         }
+        // Lengths that are none, where no body follows or a coding says how long it is; and one that is.
+        for answer in ["nothing-new", "no-content"] {
+            for length in ["+5", "5, 6", "5"] {
+                more.push(
+                    get(
+                        &format!("/{answer}"),
+                        &format!("X-Give: Content-Length: {length}\n"),
+                    )
+                    .at(at),
+                );
+            }
+        }
+        for answer in ["plain", "chunked"] {
+            let bad = format!("HEAD /{answer} HTTP/1.1\nHost: a\nX-Give: Content-Length: +5\n\n");
+            more.push(ask(&bad).at(at));
+        }
+        more.push(get("/chunked", "X-Give: Content-Length: +5\n").at(at));
         for answer in ["garbage", "silent", "short", "huge"] {
             more.push(ask(&format!("HEAD /{answer} HTTP/1.1\nHost: a\n\n")).at(at));
             more.push(

@@ -2,20 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    io::IoSlice,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::{
     body::{Body, Slot},
     framing::{Decoded, Framing, Malformed},
-    head::{self, Sent},
+    head,
+    out::{Out, Sending},
 };
 use crate::proxy::{
     Stream,
@@ -27,11 +26,6 @@ use crate::proxy::{
 const BUFFER: usize = 32 * 1024;
 /// What is read at a time of what is probably small.
 const SMALL: usize = 8 * 1024;
-/// Bytes up to which a piece of a request's body is put together with what is written before it: copying it costs less
-/// than the kernel's handling of a list of pieces.
-const TOGETHER: usize = 4 * 1024;
-/// What the buffer of what is written keeps of its room from one request to the next.
-const KEPT: usize = 8 * 1024;
 
 /// Why there is no answer.
 pub(in super::super) enum Failed {
@@ -51,27 +45,10 @@ enum Reading {
     Head,
     /// Its body.
     Body(Framing, Rc<Slot>),
-    /// Nothing more, ever: all that is left is to be written.
+    /// Nothing more of this answer. Once the request is all written too, the connection is idle or ends.
     Done,
     /// What follows is not HTTP.
     Switched,
-}
-
-/// The body of a request on its way.
-struct Sending {
-    body: RequestBody,
-    framing: Sent,
-}
-
-/// What is to be written.
-#[derive(Default)]
-struct Out {
-    /// Put together, of which so many bytes have been written.
-    flat: Vec<u8>,
-    written: usize,
-    /// What follows it, and what follows that.
-    large: Option<Bytes>,
-    tail: &'static [u8],
 }
 
 /// A connection to a server.
@@ -211,10 +188,10 @@ impl Connection {
         self.used = true;
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
-        let framing = head::write(&head, &body.size_hint(), ended, &mut self.out.flat);
+        let framing = head::write(&head, &body.size_hint(), ended, self.out.head());
         self.method = head.method;
         self.reading = Reading::Head;
-        self.sending = (!ended).then_some(Sending { body, framing });
+        self.sending = (!ended).then(|| Sending::new(body, framing));
     }
 
     /// Writes what there is to be written.
@@ -246,20 +223,10 @@ impl Connection {
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
         while let Some(sending) = &mut self.sending
             && self.out.has_room()
+            && let Poll::Ready(last) = sending.poll(cx, &mut self.out)?
         {
-            match Pin::new(&mut sending.body).poll_frame(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Err(_))) => return Err(Failed::Closed),
-                Poll::Ready(Some(Ok(frame))) => {
-                    let last = sending.body.is_end_stream();
-                    if sending.take(frame, last, &mut self.out)? {
-                        self.sending = None;
-                    }
-                }
-                Poll::Ready(None) => {
-                    sending.end(None, &mut self.out)?;
-                    self.sending = None;
-                }
+            if last {
+                self.sending = None;
             }
         }
         Ok(())
@@ -427,131 +394,5 @@ impl Connection {
 impl From<Malformed> for Failed {
     fn from(Malformed: Malformed) -> Self {
         Self::Malformed
-    }
-}
-
-impl Sending {
-    /// Puts a piece of the body to what is written: whether it was the last.
-    fn take(&mut self, frame: Frame<Bytes>, last: bool, out: &mut Out) -> Result<bool, Failed> {
-        let frame = match frame.into_data() {
-            Ok(data) => {
-                self.data(data, out)?;
-                if last {
-                    self.end(None, out)?;
-                }
-                return Ok(last);
-            }
-            Err(frame) => frame,
-        };
-        let Ok(trailers) = frame.into_trailers() else {
-            return Ok(false);
-        };
-        self.end(Some(&trailers), out)?;
-        Ok(true)
-    }
-
-    fn data(&mut self, data: Bytes, out: &mut Out) -> Result<(), Failed> {
-        match &mut self.framing {
-            Sent::Length(left) => {
-                let length = data.len() as u64;
-                // More than was promised would be taken for the next request.
-                *left = left.checked_sub(length).ok_or(Failed::Closed)?;
-                out.push(data, b"");
-            }
-            // An empty chunk would be the end.
-            Sent::Chunked(_) if data.is_empty() => {}
-            Sent::Chunked(_) => {
-                out.push_size(data.len());
-                out.push(data, b"\r\n");
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, trailers: Option<&http::HeaderMap>, out: &mut Out) -> Result<(), Failed> {
-        match &self.framing {
-            Sent::Length(0) => Ok(()),
-            // The server would wait for the rest.
-            Sent::Length(_) => Err(Failed::Closed),
-            Sent::Chunked(announced) => {
-                out.push_end(trailers, announced);
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Out {
-    fn is_empty(&self) -> bool {
-        self.flat.len() == self.written && self.large.is_none() && self.tail.is_empty()
-    }
-
-    fn has_room(&self) -> bool {
-        self.large.is_none() && self.tail.is_empty() && self.flat.len() < TOGETHER
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn push_size(&mut self, size: usize) {
-        use std::io::Write as _;
-        // Memory takes what is written to it.
-        drop(write!(self.flat, "{size:X}\r\n"));
-    }
-
-    fn push(&mut self, data: Bytes, tail: &'static [u8]) {
-        if data.len() <= TOGETHER {
-            self.flat.extend_from_slice(&data);
-            self.flat.extend_from_slice(tail);
-        } else {
-            self.large = Some(data);
-            self.tail = tail;
-        }
-    }
-
-    fn push_end(&mut self, trailers: Option<&http::HeaderMap>, announced: &[HeaderName]) {
-        if self.large.is_some() {
-            // The end of what is large, and of all: trailers come by themselves, when there is room.
-            self.tail = b"\r\n0\r\n\r\n";
-        } else {
-            head::write_end(trailers, announced, &mut self.flat);
-        }
-    }
-
-    /// Writes some of it: whether that is possible.
-    fn poll(&mut self, io: &mut ServerIo, cx: &mut Context<'_>) -> Poll<bool> {
-        let flat = &self.flat[self.written..];
-        let large = self.large.as_deref().unwrap_or_default();
-        let written = match (large, self.tail) {
-            ([], []) => io.poll_write(cx, &[IoSlice::new(flat)]),
-            (large, tail) => {
-                let all = [flat, large, tail].map(IoSlice::new);
-                io.poll_write(cx, &all)
-            }
-        };
-        let Ok(mut n @ 1..) = ready!(written) else {
-            return Poll::Ready(false);
-        };
-        let of_flat = n.min(flat.len());
-        n -= of_flat;
-        self.written += of_flat;
-        if self.written == self.flat.len() {
-            self.written = 0;
-            self.flat.clear();
-            if self.flat.capacity() > KEPT {
-                self.flat = Vec::new();
-            }
-        }
-        if let Some(large) = &mut self.large {
-            let of_large = n.min(large.len());
-            n -= of_large;
-            let _ = large.split_to(of_large);
-            if large.is_empty() {
-                self.large = None;
-            }
-        }
-        self.tail = &self.tail[n.min(self.tail.len())..];
-        Poll::Ready(true)
     }
 }

@@ -220,13 +220,15 @@ fn value_of(value: Bytes) -> Result<HeaderValue, Malformed> {
     HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)
 }
 
-/// Where the body ends.
+/// Where the body ends. A length that is none is none in any answer: where no body follows, or a coding says how long it
+/// is, whoever reads it next may still go by it.
 fn framing(
     status: StatusCode,
     old: bool,
     headers: &HeaderMap,
     method: &Method,
 ) -> Result<Framing, Malformed> {
+    let length = one_length(headers)?;
     let none = status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
@@ -246,13 +248,18 @@ fn framing(
             false => Framing::Close,
         });
     }
+    Ok(length.map_or(Framing::Close, Framing::Length))
+}
+
+/// The length that all of a head's Content-Length fields say, if there are any.
+fn one_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
-        return Ok(Framing::Close);
+        return Ok(None);
     };
     let length = length_of(first).ok_or(Malformed)?;
     match lengths.all(|other| length_of(other) == Some(length)) {
-        true => Ok(Framing::Length(length)),
+        true => Ok(Some(length)),
         false => Err(Malformed),
     }
 }
@@ -434,6 +441,11 @@ mod tests {
         }
         let head = answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD);
         assert_eq!(head, Ok(Some(("0".to_owned(), true))));
+        let head = answer(
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+            Method::HEAD,
+        );
+        assert_eq!(head, Err(Malformed));
         for bad in [
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
@@ -441,6 +453,11 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: ",
             "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616",
             "HTTP/1.1 200 OK\r\nContent-Length: 000000000000000000000005",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: +5",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: +5",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nContent-Length: 6",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5, 6",
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: x",
             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
             "HTTP/1.1 200 OK\r\nA: b\r\n c",
             "HTTP/1.1 200 OK\r\nA : b",

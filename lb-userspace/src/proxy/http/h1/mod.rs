@@ -6,14 +6,15 @@
 //! same: one unambiguous message, of which only what is sure is read.
 //!
 //! [`Connection`] is the whole of it: given a request, and driven, it has an answer, whose [`Body`] fills while it is
-//! driven on. [`head`] writes heads and reads them, [`chunked`] is the coding of bodies without a length. Pure but for the
-//! connection.
+//! driven on. [`head`] writes heads and reads them, [`out`] keeps what is to be written, [`chunked`] is the coding of bodies
+//! without a length. Pure but for the connection.
 
 mod body;
 mod chunked;
 mod connection;
 mod framing;
 mod head;
+mod out;
 
 pub(super) use body::{Body, BrokenOff};
 pub(super) use connection::{Connection, Failed};

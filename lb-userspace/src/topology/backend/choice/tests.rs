@@ -155,6 +155,17 @@ fn random_draws_as_many_as_it_is_told() {
 }
 
 #[test]
+fn random_draws_idle_servers_by_weight_alone() {
+    for draws in [1, 2, 3] {
+        let topology = topology(Balance::Random, &[4, 1], |backend| {
+            backend.balance_arguments.draws = draws;
+        });
+        let shares = shares(&topology.backends[0], |_| anyone().into(), 4000);
+        assert!((650..950).contains(&shares[1]), "{draws}: {shares:?}");
+    }
+}
+
+#[test]
 fn hashes_spread_by_weight_and_are_kept() {
     for hash_type in [HashType::MapBased, HashType::Consistent] {
         for balance in [Balance::Uri, Balance::UrlParam, Balance::Hdr] {
