@@ -1,6 +1,6 @@
 //! What a client sends, frame by frame (RFC 9113 sections 5 and 6).
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::{Buf, BytesMut};
 use h2::Reason;
@@ -9,12 +9,12 @@ use http::StatusCode;
 use super::{
     STREAM_WINDOW, STREAMS,
     fields::{Asked, Fields, Refused},
-    frame::{self, HEAD, Head, MAX_31, MAX_LENGTH, PREFACE, flag, setting},
+    frame::{self, HEAD, Head, MAX_31, MAX_LENGTH, PREFACE, flag},
     handles::{Incoming, Outgoing},
-    hpack::{self, TABLE, Unreadable},
+    hpack::{self, Unreadable},
     inbox::{self, Inbox},
     state::{Inner, Stream},
-    wire::{LAST_PING, Leaving, State, Wire},
+    wire::{Leaving, State, Wire},
 };
 
 /// Frames of a head after the first that do not end it.
@@ -25,8 +25,6 @@ const BLOCK: usize = 64 * 1024;
 const EMPTY: u32 = 100;
 /// Streams that break the rules, and frames for such as are no more, in a connection's life.
 const FAULTS: u32 = 1024;
-/// Requests that were taken back before anybody has looked at them, at a time.
-const UNSEEN: u32 = 20;
 
 /// What ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,7 @@ pub(super) struct Input {
     empty: u32,
     faults: u32,
     /// Requests that were taken back and that nobody has looked at.
-    unseen: u32,
+    pub(super) unseen: u32,
 }
 
 /// What was read.
@@ -96,9 +94,9 @@ impl Input {
     }
 }
 
-const PROTOCOL: Fatal = Fatal(Reason::PROTOCOL_ERROR);
-const SIZE: Fatal = Fatal(Reason::FRAME_SIZE_ERROR);
-const CALM: Fatal = Fatal(Reason::ENHANCE_YOUR_CALM);
+pub(super) const PROTOCOL: Fatal = Fatal(Reason::PROTOCOL_ERROR);
+pub(super) const SIZE: Fatal = Fatal(Reason::FRAME_SIZE_ERROR);
+pub(super) const CALM: Fatal = Fatal(Reason::ENHANCE_YOUR_CALM);
 
 /// Takes what comes next out of `read`.
 ///
@@ -167,20 +165,14 @@ pub(super) fn take(wire: &Rc<Wire>, read: &mut BytesMut) -> Result<Taken, Fatal>
     })
 }
 
-/// A payload of one number.
-fn number(payload: &[u8]) -> Result<u32, Fatal> {
-    let payload = <[u8; 4]>::try_from(payload).map_err(|_| SIZE)?;
-    Ok(u32::from_be_bytes(payload))
-}
-
 impl State {
     /// Whether nobody has begun a stream yet. Even ones would be ours, and we begin none.
-    fn is_idle(&self, id: u32) -> bool {
+    pub(super) fn is_idle(&self, id: u32) -> bool {
         id > self.input.highest || id.is_multiple_of(2)
     }
 
     /// Something was wrong that need not end the connection, unless there is no end of it.
-    fn fault(&mut self) -> Result<(), Fatal> {
+    pub(super) fn fault(&mut self) -> Result<(), Fatal> {
         self.input.faults += 1;
         match self.input.faults > FAULTS {
             true => Err(CALM),
@@ -189,7 +181,7 @@ impl State {
     }
 
     /// A stream breaks the rules: it ends.
-    fn fail(&mut self, id: u32, reason: Reason) -> Result<(), Fatal> {
+    pub(super) fn fail(&mut self, id: u32, reason: Reason) -> Result<(), Fatal> {
         match self.find(id) {
             Some(stream) => self.reset(&stream, reason),
             None => self.refuse(id, reason, i64::from(STREAM_WINDOW)),
@@ -497,159 +489,5 @@ impl State {
                 Ok(())
             }
         }
-    }
-
-    /// Section 6.3. Nothing is done by it.
-    fn priority(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
-        if head.id == 0 {
-            return Err(PROTOCOL);
-        }
-        let Ok([a, b, c, d, _]) = <[u8; 5]>::try_from(payload) else {
-            return self.fail(head.id, Reason::FRAME_SIZE_ERROR);
-        };
-        match u32::from_be_bytes([a, b, c, d]) & MAX_31 == head.id {
-            true => self.fail(head.id, Reason::PROTOCOL_ERROR),
-            false => Ok(()),
-        }
-    }
-
-    /// Section 6.4.
-    fn rst_stream(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
-        let reason = Reason::from(number(payload)?);
-        if head.id == 0 {
-            return Err(PROTOCOL);
-        }
-        if let Some(stream) = self.find(head.id) {
-            if !stream.inner.borrow().begun {
-                self.input.unseen += 1;
-                if self.input.unseen > UNSEEN {
-                    return Err(CALM);
-                }
-            }
-            self.was_reset(&stream, reason);
-            return Ok(());
-        }
-        // One that was not to be served any more may have begun all the same.
-        match self.is_idle(head.id) && self.leaving != Leaving::Final {
-            true => Err(PROTOCOL),
-            false => Ok(()),
-        }
-    }
-
-    /// Section 6.5.
-    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
-        if head.id != 0 {
-            return Err(PROTOCOL);
-        }
-        if head.has(flag::ACK) {
-            return match payload.is_empty() {
-                true => Ok(()),
-                false => Err(SIZE),
-            };
-        }
-        let (settings, rest) = payload.as_chunks::<6>();
-        if !rest.is_empty() {
-            return Err(SIZE);
-        }
-        for &[a, b, c, d, e, f] in settings {
-            let value = u32::from_be_bytes([c, d, e, f]);
-            match u16::from_be_bytes([a, b]) {
-                setting::HEADER_TABLE_SIZE => self.tell_table |= (value as usize) < TABLE,
-                setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
-                    return Err(PROTOCOL);
-                }
-                setting::INITIAL_WINDOW_SIZE => self.change_windows(value)?,
-                setting::MAX_FRAME_SIZE if !(MAX_LENGTH as u32..1 << 24).contains(&value) => {
-                    return Err(PROTOCOL);
-                }
-                _ => {}
-            }
-        }
-        frame::settings_ack(self.frames());
-        Ok(())
-    }
-
-    /// Section 6.9.2: what may be sent of each stream changes by as much as what may be at its beginning.
-    fn change_windows(&mut self, value: u32) -> Result<(), Fatal> {
-        if value > MAX_31 {
-            return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
-        }
-        let change = i64::from(value) - self.initial_window;
-        self.initial_window = i64::from(value);
-        let mut grown = VecDeque::new();
-        for stream in &self.streams {
-            let mut inner = stream.inner.borrow_mut();
-            inner.send_window += change;
-            if inner.send_window > i64::from(MAX_31) {
-                return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
-            }
-            if change > 0 && inner.is_waiting() {
-                grown.push_back(Rc::clone(stream));
-            }
-        }
-        for stream in grown {
-            self.unhold(&stream);
-        }
-        Ok(())
-    }
-
-    /// Section 6.7.
-    fn ping(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
-        if head.id != 0 {
-            return Err(PROTOCOL);
-        }
-        let payload = <[u8; 8]>::try_from(payload).map_err(|_| SIZE)?;
-        if !head.has(flag::ACK) {
-            frame::ping(self.frames(), flag::ACK, payload);
-        } else if self.leaving == Leaving::Told && payload == LAST_PING {
-            self.say_last();
-        }
-        Ok(())
-    }
-
-    /// Section 6.8: the client wants no more than what it has asked for.
-    fn go_away_came(&mut self, head: Head) -> Result<(), Fatal> {
-        if head.id != 0 {
-            return Err(PROTOCOL);
-        }
-        if head.length < 8 {
-            return Err(SIZE);
-        }
-        if self.leaving != Leaving::Final {
-            self.say_last();
-        }
-        Ok(())
-    }
-
-    /// Section 6.9.
-    fn window_update(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
-        let increment = i64::from(number(payload)? & MAX_31);
-        if head.id == 0 {
-            self.send_window += increment;
-            return match increment {
-                0 => Err(PROTOCOL),
-                _ if self.send_window > i64::from(MAX_31) => Err(Fatal(Reason::FLOW_CONTROL_ERROR)),
-                _ => Ok(()),
-            };
-        }
-        let Some(stream) = self.find(head.id) else {
-            // One that has ended may still be told.
-            return match self.is_idle(head.id) && self.leaving != Leaving::Final {
-                true => Err(PROTOCOL),
-                false => Ok(()),
-            };
-        };
-        let mut inner = stream.inner.borrow_mut();
-        inner.send_window += increment;
-        let window = inner.send_window;
-        drop(inner);
-        if increment == 0 {
-            return self.fail(head.id, Reason::PROTOCOL_ERROR);
-        }
-        if window > i64::from(MAX_31) {
-            return self.fail(head.id, Reason::FLOW_CONTROL_ERROR);
-        }
-        self.unhold(&stream);
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@
 //! | `serve` | a client's connection: its requests, its limits, its idle time |
 //! | `io` | its socket |
 //! | `wire` | what its requests share: streams, windows, what is to be written |
-//! | `incoming` | what it says, frame by frame |
+//! | `incoming`, `control` | what it says, frame by frame |
 //! | `frame`, `hpack` | frames and heads as bytes |
 //! | `fields` | a request's head from its fields |
 //! | `state`, `inbox`, `out` | one stream, what has come of it, what is to be written |
@@ -29,6 +29,7 @@ mod ask;
 mod body;
 mod bytestream;
 mod connect;
+mod control;
 mod fields;
 mod frame;
 mod handles;
@@ -45,6 +46,8 @@ mod respond;
 mod serve;
 mod state;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod wire;
 

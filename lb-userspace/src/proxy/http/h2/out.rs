@@ -105,6 +105,15 @@ impl Out {
         }
     }
 
+    /// All that is to be written, as if it was.
+    #[cfg(test)]
+    pub(super) fn drain(&mut self) -> Vec<u8> {
+        let mut all: Vec<u8> = self.ahead.iter().flatten().copied().collect();
+        all.extend_from_slice(&self.last[self.written..]);
+        self.advance(all.len());
+        all
+    }
+
     /// Gives back what memory is not used.
     pub(super) fn rest(&mut self) {
         if self.is_empty() {

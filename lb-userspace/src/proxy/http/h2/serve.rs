@@ -82,18 +82,20 @@ impl Connection {
         self.cancelled.borrow().count > MOST_CANCELLED
     }
 
-    /// When nothing has happened for too long.
-    fn deadline(&self) -> Option<Instant> {
+    /// When nothing has happened for too long, or it is to be looked at again whether something has.
+    fn deadline(&self, now: Instant) -> Instant {
         let client = self.client.borrow();
         let timeouts = &client.frontend().config.timeouts;
-        match self.streams.get() {
-            0 if self.any.get() => {
-                Some(self.idle_since.get() + timeouts.http_keep_alive.min(timeouts.client))
-            }
-            0 => Some(self.idle_since.get() + timeouts.http_request.min(timeouts.client)),
-            // They have their own.
-            _ => None,
-        }
+        let patience = match self.any.get() {
+            true => timeouts.http_keep_alive,
+            false => timeouts.http_request,
+        };
+        let since = match self.streams.get() {
+            0 => self.idle_since.get(),
+            // They have their own time. The last to end wakes nobody.
+            _ => now,
+        };
+        since + patience.min(timeouts.client)
     }
 }
 
@@ -193,7 +195,7 @@ async fn drive(connection: &Rc<Connection>, io: &mut Io, stopping: &mut bool) ->
         if let Poll::Ready(driven) = exchange(connection, io, cx) {
             return Poll::Ready(driven);
         }
-        if timer.poll(connection.deadline(), client, cx) {
+        if timer.poll(Some(connection.deadline(client.now())), client, cx) {
             io.wire.state().go_away(Reason::NO_ERROR);
             return Poll::Ready(Driven::Ended);
         }

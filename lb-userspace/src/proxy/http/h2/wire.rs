@@ -445,7 +445,7 @@ impl State {
     }
 
     /// Puts what waits of streams and may go now, a frame of each in turn.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         while self.out.len() < ROOM
             && let Some(stream) = self.ready.pop_front()
         {
