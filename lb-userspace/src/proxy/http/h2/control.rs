@@ -73,6 +73,8 @@ impl State {
         if !rest.is_empty() {
             return Err(SIZE);
         }
+        // The last one counts: each would change every stream's.
+        let mut window = None;
         for &[a, b, c, d, e, f] in settings {
             let value = u32::from_be_bytes([c, d, e, f]);
             match u16::from_be_bytes([a, b]) {
@@ -80,12 +82,18 @@ impl State {
                 setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
                     return Err(PROTOCOL);
                 }
-                setting::INITIAL_WINDOW_SIZE => self.change_windows(value)?,
+                setting::INITIAL_WINDOW_SIZE if value > MAX_31 => {
+                    return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
+                }
+                setting::INITIAL_WINDOW_SIZE => window = Some(value),
                 setting::MAX_FRAME_SIZE if !(MAX_LENGTH as u32..1 << 24).contains(&value) => {
                     return Err(PROTOCOL);
                 }
                 _ => {}
             }
+        }
+        if let Some(window) = window {
+            self.change_windows(window)?;
         }
         frame::settings_ack(self.frames());
         Ok(())
@@ -93,9 +101,6 @@ impl State {
 
     /// Section 6.9.2: what may be sent of each stream changes by as much as what may be at its beginning.
     fn change_windows(&mut self, value: u32) -> Result<(), Fatal> {
-        if value > MAX_31 {
-            return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
-        }
         let change = i64::from(value) - self.initial_window;
         self.initial_window = i64::from(value);
         let mut grown = Vec::new();

@@ -102,7 +102,8 @@ impl Io {
                 Poll::Ready(_) => return Poll::Ready(Read::End),
                 Poll::Pending => {
                     self.turn = 0;
-                    if self.read.is_empty() && self.wire.state().streams.is_empty() {
+                    let keeps = self.read.capacity() <= SMALL;
+                    if self.read.is_empty() && !(keeps && self.wire.state().has_streams()) {
                         self.read = BytesMut::new();
                     }
                     return Poll::Pending;
@@ -141,6 +142,7 @@ impl Io {
     /// The connection is no more.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut state = self.wire.state();
+        state.pump();
         self.unflushed |= !state.out.is_empty();
         if ready!(state.poll_write(&mut self.stream, cx))? {
             return Poll::Ready(Ok(true));

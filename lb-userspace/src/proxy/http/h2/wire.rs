@@ -170,6 +170,11 @@ impl State {
         self.out.len() >= MOST
     }
 
+    /// Whether anything is under way.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Whether all that was to be done is.
     pub(super) fn is_finished(&self) -> bool {
         self.leaving == Leaving::Final && self.streams.is_empty() && self.out.is_empty()
