@@ -209,6 +209,30 @@ fn a_request_that_nobody_reads_to_its_end_is_stopped_once_it_is_answered() {
 }
 
 #[test]
+fn an_answer_that_is_left_in_the_middle_is_reset() {
+    let mut connection = Connection::new();
+    // With and without data that waits for the window.
+    for (id, length) in [(1, 70_000), (3, 0)] {
+        let request = connection.request(&get(id));
+        answer(&request, false);
+        request.outgoing.data(vec![0; length].into(), false);
+        connection.written();
+        drop(request);
+        assert_eq!(connection.reset(), Some((id, Reason::CANCEL)));
+        assert!(connection.wire.state().streams.is_empty());
+    }
+    // What is complete goes its way all the same.
+    let request = connection.request(&get(5));
+    answer(&request, false);
+    request.outgoing.data(vec![0; 10].into(), true);
+    connection.written();
+    drop(request);
+    connection.takes(&update(0, 10));
+    let last = connection.written();
+    assert_eq!((last[0].id, last[0].flags), (5, flag::END_STREAM));
+}
+
+#[test]
 fn data_goes_as_windows_allow() {
     let mut connection = Connection::new();
     connection.takes(&settings(setting::INITIAL_WINDOW_SIZE, 10));

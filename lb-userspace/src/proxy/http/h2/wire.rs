@@ -507,11 +507,12 @@ impl State {
         inner.writer = None;
         inner.unread = true;
         let unread = inner.inbox.clear();
-        let (over, waits, answered) = (inner.is_over(), inner.is_waiting(), inner.answered);
+        let (over, answered) = (inner.is_over(), inner.answered);
+        // All of the answer is there, and goes its way.
+        let complete = inner.closing && !answered;
         drop(inner);
         self.credit(unread);
-        if over || waits {
-            // What waits goes its way.
+        if over || complete {
             return;
         }
         self.reset(

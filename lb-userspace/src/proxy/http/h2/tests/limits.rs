@@ -99,42 +99,167 @@ fn heads_are_bounded_while_they_are_read() {
     }
 }
 
-/// A frame as somebody might send it who knows how, or does not.
-fn some_frame() -> impl Strategy<Value = Vec<u8>> {
-    let id = prop_oneof![0..8u32, Just(1), Just(3), 1..60u32];
-    let wild = (
-        any::<u8>(),
-        any::<u8>(),
-        id.clone(),
-        prop::collection::vec(any::<u8>(), 0..40),
-    )
-        .prop_map(|(kind, flags, id, payload)| frame(kind % 11, flags, id, &payload));
-    let data = (id.clone(), any::<bool>(), 0..6000usize)
-        .prop_map(|(id, end, length)| frame(DATA, u8::from(end), id, &vec![0; length]));
-    let (head, body, reset) = (id.clone(), id.clone(), id.clone());
+/// What may happen: what a client sends, of the streams that it has begun, and what their requests do.
+#[derive(Debug, Clone)]
+enum Deed {
+    Begin {
+        ended: bool,
+    },
+    Data {
+        nth: usize,
+        length: usize,
+        end: bool,
+    },
+    Trailers {
+        nth: usize,
+    },
+    Reset {
+        nth: usize,
+    },
+    Update {
+        nth: usize,
+        increment: u32,
+    },
+    UpdateAll {
+        increment: u32,
+    },
+    Window {
+        size: u32,
+    },
+    Wild {
+        kind: u8,
+        flags: u8,
+        id: u32,
+        payload: Vec<u8>,
+    },
+    Leave {
+        at: usize,
+    },
+    Answer {
+        at: usize,
+        end: bool,
+    },
+    Send {
+        at: usize,
+        length: usize,
+        last: bool,
+    },
+    SendTrailers {
+        at: usize,
+    },
+    Read {
+        at: usize,
+    },
+    Refuse {
+        at: usize,
+    },
+    Write,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let nth = || 0..1000usize;
     prop_oneof![
-        2 => wild,
-        4 => data,
-        6 => head.prop_map(|id| get(id | 1)),
-        6 => body.prop_map(|id| post(id | 1, &[])),
-        2 => reset.prop_map(|id| frame(RST_STREAM, 0, id, &[0, 0, 0, 8])),
-        4 => (id, any::<u16>()).prop_map(|(id, n)| update(id, n.into())),
-        1 => any::<u16>().prop_map(|n| settings(setting::INITIAL_WINDOW_SIZE, n.into())),
-        1 => Just(frame(PING, 0, 0, &[0; 8])),
+        8 => any::<bool>().prop_map(|ended| Deed::Begin { ended }),
+        8 => (nth(), 1..9000usize, any::<u8>())
+            .prop_map(|(nth, length, end)| Deed::Data { nth, length, end: end < 30 }),
+        1 => nth().prop_map(|nth| Deed::Trailers { nth }),
+        1 => nth().prop_map(|nth| Deed::Reset { nth }),
+        4 => (nth(), 1..70_000u32).prop_map(|(nth, increment)| Deed::Update { nth, increment }),
+        2 => (1..70_000u32).prop_map(|increment| Deed::UpdateAll { increment }),
+        1 => (0..100_000u32).prop_map(|size| Deed::Window { size }),
+        1 => (0..11u8, any::<u8>(), 0..60u32, prop::collection::vec(any::<u8>(), 0..40))
+            .prop_map(|(kind, flags, id, payload)| Deed::Wild { kind, flags, id, payload }),
+        2 => nth().prop_map(|at| Deed::Leave { at }),
+        6 => (nth(), any::<u8>()).prop_map(|(at, end)| Deed::Answer { at, end: end < 60 }),
+        8 => (nth(), 0..70_000usize, any::<u8>())
+            .prop_map(|(at, length, last)| Deed::Send { at, length, last: last < 60 }),
+        2 => nth().prop_map(|at| Deed::SendTrailers { at }),
+        8 => nth().prop_map(|at| Deed::Read { at }),
+        1 => nth().prop_map(|at| Deed::Refuse { at }),
+        2 => Just(Deed::Write),
     ]
 }
 
+/// What a client sends for it, if it is the client's.
+fn sent(deed: &Deed, begun: &mut u32) -> Vec<u8> {
+    let id = |nth: usize| match *begun {
+        0 => 1,
+        begun => 2 * (nth as u32 % begun) + 1,
+    };
+    match *deed {
+        Deed::Begin { ended } => {
+            *begun += 1;
+            let id = 2 * *begun - 1;
+            if ended { get(id) } else { post(id, &[]) }
+        }
+        Deed::Data { nth, length, end } => frame(DATA, u8::from(end), id(nth), &vec![0; length]),
+        Deed::Trailers { nth } => {
+            let flags = flag::END_HEADERS | flag::END_STREAM;
+            frame(HEADERS, flags, id(nth), b"\x00\x01x\x01y")
+        }
+        Deed::Reset { nth } => frame(RST_STREAM, 0, id(nth), &[0, 0, 0, 8]),
+        Deed::Update { nth, increment } => update(id(nth), increment),
+        Deed::UpdateAll { increment } => update(0, increment),
+        Deed::Window { size } => settings(setting::INITIAL_WINDOW_SIZE, size),
+        Deed::Wild {
+            kind,
+            flags,
+            id,
+            ref payload,
+        } => frame(kind, flags, id, payload),
+        _ => Vec::new(),
+    }
+}
+
+/// Does what a request does.
+fn done(deed: &Deed, held: &mut Vec<Request>) {
+    let (Deed::Leave { at }
+    | Deed::Answer { at, .. }
+    | Deed::Send { at, .. }
+    | Deed::SendTrailers { at }
+    | Deed::Read { at }
+    | Deed::Refuse { at }) = *deed
+    else {
+        return;
+    };
+    let at = at % held.len().max(1);
+    let Some(request) = held.get_mut(at) else {
+        return;
+    };
+    request.outgoing.begin();
+    match *deed {
+        Deed::Leave { .. } => drop(held.swap_remove(at)),
+        Deed::Answer { end, .. } => {
+            let _ = request
+                .outgoing
+                .answer(StatusCode::OK, &HeaderMap::new(), end);
+        }
+        Deed::Send { length, last, .. } if has_room(request) => {
+            request.outgoing.data(vec![1; length].into(), last);
+        }
+        Deed::SendTrailers { .. } if has_room(request) => {
+            request.outgoing.trailers(&HeaderMap::new());
+        }
+        Deed::Read { .. } => {
+            while let Poll::Ready(Some(Ok(_))) = request.incoming.poll_data(&mut cx()) {}
+        }
+        Deed::Refuse { .. } => request.outgoing.reset(Reason::CANCEL),
+        _ => {}
+    }
+}
+
 proptest! {
-    /// Nothing that comes leads to a panic, to more than may be in memory, or to frames that are none.
+    /// Nothing that comes leads to a panic, to more than may be in memory, or to frames that are none; and once all have
+    /// gone nothing is left.
     #[test]
     fn whatever_comes_is_borne(
-        frames in prop::collection::vec((some_frame(), any::<u8>(), any::<u16>()), 0..120),
-        cut in 1..2000usize,
+        deeds in prop::collection::vec(deed(), 0..300),
+        cut in 1..5000usize,
     ) {
         let mut connection = Connection::new();
-        let mut held: Vec<Request> = Vec::new();
-        'all: for (bytes, deed, at) in frames {
-            for part in bytes.chunks(cut) {
+        let (mut held, mut begun) = (Vec::new(), 0);
+        'all: for deed in deeds {
+            for part in sent(&deed, &mut begun).chunks(cut) {
                 match connection.take(part) {
                     Ok(requests) => held.extend(requests),
                     Err(reason) => {
@@ -143,31 +268,29 @@ proptest! {
                     }
                 }
             }
-            let count = held.len().max(1);
-            let at = usize::from(at) % count;
-            if let Some(request) = held.get_mut(at) {
-                request.outgoing.begin();
-                match deed % 8 {
-                    0 => drop(held.swap_remove(at)),
-                    1 => drop(request.outgoing.answer(StatusCode::OK, &HeaderMap::new(), false)),
-                    2 if has_room(request) => request.outgoing.data(vec![1; 30_000].into(), false),
-                    3 if has_room(request) => request.outgoing.data(Bytes::new(), true),
-                    4 if has_room(request) => request.outgoing.trailers(&HeaderMap::new()),
-                    5 => drop(request.incoming.poll_data(&mut cx())),
-                    6 => request.outgoing.reset(Reason::CANCEL),
-                    _ => drop(connection.written()),
-                }
+            done(&deed, &mut held);
+            if matches!(deed, Deed::Write) {
+                connection.written();
             }
             let state = connection.wire.state();
             prop_assert!(state.streams.len() <= STREAMS as usize);
             prop_assert!(state.forgotten.len() <= 50);
             prop_assert!(state.receive_window >= 0);
             prop_assert!(state.receive_window <= i64::from(CONNECTION_WINDOW));
+            prop_assert!(state.send_window >= 0);
         }
         connection.written();
-        drop(held);
-        connection.written();
+        held.clear();
+        // What waits for windows may go on, and then all is over.
+        if begun > 0 && connection.take(&[]).is_ok() {
+            let windows = (0..begun).map(|n| update(2 * n + 1, 1 << 29));
+            let all: Vec<u8> = windows.chain([update(0, 1 << 29)]).flatten().collect();
+            let _ = connection.take(&all);
+            connection.written();
+            prop_assert!(connection.wire.state().streams.is_empty());
+        }
         connection.wire.state().close();
         prop_assert!(connection.wire.state().streams.is_empty());
+        prop_assert_eq!(Rc::strong_count(&connection.wire), 1);
     }
 }
