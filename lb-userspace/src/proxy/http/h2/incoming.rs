@@ -397,7 +397,8 @@ impl State {
         let window = if end { 0 } else { i64::from(STREAM_WINDOW) };
         if self.streams.len() >= STREAMS as usize {
             self.refuse(id, Reason::REFUSED_STREAM, window);
-            return Ok(None);
+            // It has been told how many there may be.
+            return self.fault().map(|()| None);
         }
         let refused = match fields.request(end) {
             Ok(asked) if !faulty => {

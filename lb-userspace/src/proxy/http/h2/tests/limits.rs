@@ -41,6 +41,12 @@ fn more_streams_than_may_be_are_refused() {
     assert_eq!(connection.reset(), Some((201, Reason::REFUSED_STREAM)));
     answer(&requests[0], true);
     assert_eq!(connection.takes(&get(203)).len(), 1);
+    // Who does not mind is sent away.
+    let heads: Vec<u8> = (0..2000).flat_map(|n| get(2 * n + 205)).collect();
+    assert_eq!(
+        connection.take(&heads).err(),
+        Some(Reason::ENHANCE_YOUR_CALM)
+    );
 }
 
 #[test]
