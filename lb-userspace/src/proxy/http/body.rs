@@ -93,7 +93,7 @@ impl RequestBody {
 
     fn failed(&self, error: &Fault) {
         let Fault::Http1(error) = error else {
-            // The h2 crate ends what is malformed by itself; to the server it is all the same.
+            // What breaks the rules has lost its stream already; to the server it is all the same.
             return self.client.set_upload(Upload::Aborted);
         };
         // hyper wraps what its decoder says; an end in the middle is the client's leaving, all else is nonsense.

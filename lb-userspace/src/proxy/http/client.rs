@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2::RecvStream;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::{
     exchange::{context::Exchange, rules::Remembered},
+    h2::Incoming,
     interim,
     tunnel::Tunnel,
     upstream::Lease,
@@ -82,7 +82,7 @@ pub(super) struct Client {
     /// Whether it matters that the client leaves before its answer, and whether it has.
     leaving: Cell<Leaving>,
     /// The stream of HTTP/2 that the request has come by and whose end is still to come.
-    unread: Cell<Option<RecvStream>>,
+    unread: Cell<Option<Incoming>>,
     /// What the connection becomes once its answer is written.
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// What the rest of a request goes by whose answer is complete.
@@ -496,12 +496,12 @@ impl Client {
     }
 
     /// Nobody reads the request's stream any more, though its end has not come.
-    pub(super) fn leave_unread(&self, stream: RecvStream) {
+    pub(super) fn leave_unread(&self, stream: Incoming) {
         self.unread.set(Some(stream));
     }
 
     /// That stream.
-    pub(super) fn take_unread(&self) -> Option<RecvStream> {
+    pub(super) fn take_unread(&self) -> Option<Incoming> {
         self.unread.take()
     }
 

@@ -147,13 +147,13 @@ fn malformed_messages_and_frames() {
         (
             "raw bytes in the path",
             get(&[(":path", "/\u{e9}")], &[]),
-            "goaway 1",
+            "reset 1",
         ),
         ("NUL in the path", get(&[(":path", "/\0")], &[]), "reset 1"),
         (
             "a line in the method",
             get(&[(":method", "GET / HTTP/1.1\r\nx: y\r\n\r\nGET")], &[]),
-            "goaway 1",
+            "reset 1",
         ),
         (
             "a line in the authority",
@@ -168,7 +168,7 @@ fn malformed_messages_and_frames() {
         (
             "an unknown pseudo-field",
             get(&[], &[(":foo", "x")]),
-            "goaway 1",
+            "reset 1",
         ),
         ("one of answers", get(&[], &[(":status", "200")]), "reset 1"),
         (
@@ -181,22 +181,22 @@ fn malformed_messages_and_frames() {
             get(&[(":path", "")], &[("x", "y"), (":path", "/")]),
             "reset 1",
         ),
-        ("capitals", get(&[], &[("X-Y", "z")]), "goaway 1"),
-        ("an empty name", get(&[], &[("", "z")]), "goaway 1"),
-        ("a colon in a name", get(&[], &[("x:y", "z")]), "goaway 1"),
-        ("a blank in a name", get(&[], &[("x y", "z")]), "goaway 1"),
-        ("a line in a name", get(&[], &[("x\r\ny", "z")]), "goaway 1"),
+        ("capitals", get(&[], &[("X-Y", "z")]), "reset 1"),
+        ("an empty name", get(&[], &[("", "z")]), "reset 1"),
+        ("a colon in a name", get(&[], &[("x:y", "z")]), "reset 1"),
+        ("a blank in a name", get(&[], &[("x y", "z")]), "reset 1"),
+        ("a line in a name", get(&[], &[("x\r\ny", "z")]), "reset 1"),
         (
             "a line in a value",
             get(&[], &[("x", "y\r\nz: 1")]),
-            "goaway 1",
+            "reset 1",
         ),
         (
             "a line feed in a value",
             get(&[], &[("x", "y\nz: 1")]),
-            "goaway 1",
+            "reset 1",
         ),
-        ("NUL in a value", get(&[], &[("x", "y\0z")]), "goaway 1"),
+        ("NUL in a value", get(&[], &[("x", "y\0z")]), "reset 1"),
         (
             "connection",
             get(&[], &[("connection", "close")]),
@@ -284,7 +284,7 @@ fn malformed_messages_and_frames() {
         (
             "a broken head",
             frame(HEADERS, END, 1, &[0xff; 20]),
-            "goaway 1",
+            "goaway 9",
         ),
         (
             "a stream of itself",
@@ -299,7 +299,7 @@ fn malformed_messages_and_frames() {
         (
             "a short reset",
             frame(RST_STREAM, 0, 1, &[0; 3]),
-            "goaway 1",
+            "goaway 6",
         ),
         (
             "settings on a stream",
@@ -309,12 +309,12 @@ fn malformed_messages_and_frames() {
         (
             "crooked settings",
             frame(SETTINGS, 0, 0, &[0; 5]),
-            "goaway 1",
+            "goaway 6",
         ),
         (
             "an agreement with something",
             frame(SETTINGS, 1, 0, &[0; 6]),
-            "goaway 1",
+            "goaway 6",
         ),
         (
             "a promise",
@@ -322,7 +322,7 @@ fn malformed_messages_and_frames() {
             "goaway 1",
         ),
         ("a ping on a stream", ping(1, 8), "goaway 1"),
-        ("a short ping", ping(0, 7), "goaway 1"),
+        ("a short ping", ping(0, 7), "goaway 6"),
         (
             "a window of nothing",
             frame(WINDOW_UPDATE, 0, 0, &[0; 4]),

@@ -10,7 +10,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{ahead::Ahead, forward, h1, h2::Received, kept::Replay};
+use super::{
+    ahead::Ahead,
+    forward, h1,
+    h2::{self as http2, Received},
+    kept::Replay,
+};
 
 /// A body as it comes in.
 pub(super) enum Inbound {
@@ -18,7 +23,9 @@ pub(super) enum Inbound {
     Http1(Incoming),
     /// From a server, by HTTP/1.
     Server(h1::Body),
-    /// By HTTP/2.
+    /// From a client, by HTTP/2.
+    Client(http2::Body),
+    /// From a server, by HTTP/2.
     Http2(Received),
     /// From memory.
     Kept(Box<Replay>),
@@ -35,7 +42,9 @@ pub(super) enum Fault {
     Http1(hyper::Error),
     /// In a server's.
     Server,
-    /// In HTTP/2.
+    /// In a client's HTTP/2.
+    Client(http2::Broken),
+    /// In a server's.
     Http2(h2::Error),
 }
 
@@ -54,6 +63,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Http1(error) => error.fmt(f),
             Self::Server => f.write_str("the server broke off"),
+            Self::Client(broken) => write!(f, "the client's stream broke off: {broken:?}"),
             Self::Http2(error) => error.fmt(f),
         }
     }
@@ -63,7 +73,7 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Http1(error) => error.source(),
-            Self::Server => None,
+            Self::Server | Self::Client(_) => None,
             Self::Http2(error) => error.source(),
         }
     }
@@ -90,6 +100,9 @@ impl Inbound {
             Self::Server(body) => body.poll_frame().map(|frame| {
                 frame.map(|frame| frame.map(cleaned).map_err(|h1::BrokenOff| Fault::Server))
             }),
+            Self::Client(body) => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Client))),
             Self::Http2(received) => received
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http2))),
@@ -103,6 +116,7 @@ impl Inbound {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
             Self::Server(body) => body.is_end_stream(),
+            Self::Client(body) => body.is_end_stream(),
             Self::Http2(received) => received.is_end_stream(),
             Self::Kept(replay) => replay.is_over(),
             Self::Ahead(ahead) => ahead.is_over(),
@@ -115,8 +129,9 @@ impl Inbound {
             Self::Http1(incoming) => incoming.size_hint(),
             Self::Server(body) => body.size_hint(),
             // Its head has the length, if there is one.
+            Self::Client(body) if body.is_end_stream() => SizeHint::with_exact(0),
             Self::Http2(received) if received.is_end_stream() => SizeHint::with_exact(0),
-            Self::Http2(_) => SizeHint::default(),
+            Self::Client(_) | Self::Http2(_) => SizeHint::default(),
             Self::Kept(replay) => replay.size_hint(),
             Self::Ahead(ahead) => ahead.size_hint(),
             Self::None => SizeHint::with_exact(0),

@@ -55,7 +55,7 @@ impl Tunnel {
     }
 
     /// The same where the client's side is a stream of HTTP/2, for as long as bytes move.
-    pub(super) async fn carry(self, client: &Client, near: h2::Bytestream, unread: Bytes) {
+    pub(super) async fn carry(self, client: &Client, near: h2::Near, unread: Bytes) {
         match self.server {
             Far::Socket(server) => h2::carry(client, near, unread, server, self.rest).await,
             Far::Http2(server) => h2::carry(client, near, unread, server, self.rest).await,

@@ -93,12 +93,12 @@ impl Ask {
             Poll::Ready(Ok(response)) => {
                 let (parts, body) = response.into_parts();
                 let mut head = Response::from_parts(parts, ());
-                let size = head::response_size(&head);
+                let size = head::response_size(head.status(), head.headers());
                 client.exchange().count_server_bytes((size as u64, 0));
                 if let Some(switch) = self.switch.take() {
                     switch.answer(&mut head);
                 }
-                let body = Inbound::Http2(Received::of_server(body, client));
+                let body = Inbound::Http2(Received::new(body, client));
                 Poll::Ready(Ok(head.map(|()| body)))
             }
             Poll::Ready(Err(error)) => {

@@ -1,4 +1,4 @@
-//! A stream of HTTP/2 that carries bytes of another protocol both ways, as a connection would.
+//! A server's stream of HTTP/2 that carries bytes of another protocol both ways, as a connection would.
 
 use std::{
     io,
@@ -12,32 +12,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Lease;
 
-/// A stream that carries bytes both ways.
+/// A server's stream that carries bytes both ways.
 pub(in super::super) struct Bytestream {
     from: RecvStream,
     to: SendStream<Bytes>,
     /// What has come and was not read yet.
     rest: Bytes,
-    /// Its place on a server's connection.
-    _lease: Option<Lease>,
+    /// Its place on the connection.
+    _lease: Lease,
 }
 
 impl Bytestream {
-    /// A client's.
-    pub(super) fn of_client(from: RecvStream, to: SendStream<Bytes>) -> Self {
+    pub(super) fn new(from: RecvStream, to: SendStream<Bytes>, lease: Lease) -> Self {
         Self {
             from,
             to,
             rest: Bytes::new(),
-            _lease: None,
-        }
-    }
-
-    /// A server's.
-    pub(super) fn of_server(from: RecvStream, to: SendStream<Bytes>, lease: Lease) -> Self {
-        Self {
-            _lease: Some(lease),
-            ..Self::of_client(from, to)
+            _lease: lease,
         }
     }
 }

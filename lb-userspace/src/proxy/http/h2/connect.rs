@@ -29,15 +29,14 @@ const PIECE: usize = 16 * 1024;
 /// The proof that the server has read the request as one for WebSocket; `None` where another protocol is asked for.
 pub(super) struct Proof(Option<String>);
 
-/// Turns a request for another protocol into HTTP/1's. `None` if it is none.
-pub(super) fn upgrade(head: &mut request::Parts) -> Option<Proof> {
-    let protocol = head.extensions.remove::<h2::ext::Protocol>()?;
-    let wanted = HeaderValue::from_str(protocol.as_str()).ok()?;
+/// Turns a request for another protocol into HTTP/1's. `None` if HTTP/1 has none for it.
+pub(super) fn upgrade(head: &mut request::Parts, protocol: HeaderValue) -> Option<Proof> {
+    let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
     head.method = Method::GET;
     head.headers
         .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    head.headers.insert(UPGRADE, wanted);
-    if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+    head.headers.insert(UPGRADE, protocol);
+    if !is_websocket {
         return Some(Proof(None));
     }
     // No secret: it is to differ from one request to the next, so that no cache takes one's answer for another's.

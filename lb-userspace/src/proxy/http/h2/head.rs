@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version,
     header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
-    request, response,
+    request,
     uri::{Authority, Scheme},
 };
 
@@ -47,25 +47,12 @@ pub(in super::super) fn is_upgrade(headers: &HeaderMap) -> bool {
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// The response as a client of HTTP/2 gets it.
-pub(super) fn response(head: response::Parts) -> Response<()> {
-    let mut response = Response::new(());
-    *response.status_mut() = head.status;
-    *response.version_mut() = Version::HTTP_2;
-    *response.headers_mut() = head.headers;
-    shed(response.headers_mut());
-    part(response.headers_mut());
-    response
+/// Whether HTTP/2 has other means for a field of HTTP/1 (RFC 9113 section 8.2.2), so that a client does not get it.
+pub(super) fn is_of_connection(name: &HeaderName) -> bool {
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE].contains(name)
 }
 
-/// The same of what is said before the response, which has no such fields.
-pub(super) fn interim(mut head: Response<()>) -> Response<()> {
-    *head.version_mut() = Version::HTTP_2;
-    part(head.headers_mut());
-    head
-}
-
-/// Fields that HTTP/2 has other means for (RFC 9113 section 8.2.2).
+/// Takes such fields out.
 fn shed(headers: &mut HeaderMap) {
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, KEEP_ALIVE] {
         headers.remove(name);
@@ -96,9 +83,9 @@ pub(super) fn request_size(method: &str, target: &str, headers: &HeaderMap) -> u
 }
 
 /// The bytes that HTTP/1 would have for the head of a response.
-pub(super) fn response_size(head: &Response<()>) -> usize {
-    let reason = head.status().canonical_reason().map_or(0, str::len);
-    "HTTP/1.1 200 \r\n".len() + reason + fields_size(head.headers())
+pub(super) fn response_size(status: StatusCode, headers: &HeaderMap) -> usize {
+    let reason = status.canonical_reason().map_or(0, str::len);
+    "HTTP/1.1 200 \r\n".len() + reason + fields_size(headers)
 }
 
 fn fields_size(headers: &HeaderMap) -> usize {
@@ -111,6 +98,7 @@ fn fields_size(headers: &HeaderMap) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::Response;
 
     use super::*;
 
@@ -136,7 +124,8 @@ mod tests {
         let read = Bytes::from(b"one two".repeat(1000));
         let mut secret = HeaderValue::from_maybe_shared(read.slice(0..3)).expect("a value");
         secret.set_sensitive(true);
-        let head = Response::builder()
+        let head = Request::get("/")
+            .header("host", "a")
             .header("x", secret)
             .header(
                 "x",
@@ -144,12 +133,12 @@ mod tests {
             )
             .header("y", "")
             .body(())
-            .expect("a response");
-        let response = response(head.into_parts().0);
-        let values: Vec<_> = response.headers().get_all("x").iter().collect();
+            .expect("a request");
+        let request = request(head.into_parts().0, Scheme::HTTP).expect("a host");
+        let values: Vec<_> = request.headers().get_all("x").iter().collect();
         assert_eq!(values, ["one", "two"]);
         assert!(values[0].is_sensitive() && !values[1].is_sensitive());
-        assert_eq!(response.headers()["y"], "");
+        assert_eq!(request.headers()["y"], "");
         assert!(read.is_unique());
     }
 
@@ -161,7 +150,7 @@ mod tests {
             .body(())
             .expect("a response");
         assert_eq!(
-            response_size(&head),
+            response_size(head.status(), head.headers()),
             "HTTP/1.1 404 Not Found\r\nx: yz\r\n\r\n".len()
         );
         assert_eq!(

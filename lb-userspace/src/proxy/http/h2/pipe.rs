@@ -1,4 +1,4 @@
-//! A body into a stream, as fast as its window allows.
+//! A body into a server's stream, as fast as its window allows.
 
 use std::{
     pin::Pin,
@@ -12,45 +12,13 @@ use http_body::Body;
 
 use crate::proxy::http::client::Client;
 
-/// Whose stream it is, and so who is told what passes.
-pub(super) enum Side {
-    Client(Rc<Client>),
-    /// A server's, for this client.
-    Server(Rc<Client>),
-}
-
-impl Side {
-    pub(super) fn received(&self, n: usize) {
-        match self {
-            Self::Client(client) => client.received(n),
-            Self::Server(client) => client.exchange().count_server_bytes((n as u64, 0)),
-        }
-    }
-
-    fn sent(&self, n: usize) {
-        match self {
-            Self::Client(client) => client.sent(n),
-            Self::Server(client) => {
-                client.server_active();
-                client.exchange().count_server_bytes((0, n as u64));
-            }
-        }
-    }
-
-    fn blocked(&self) {
-        if let Self::Client(client) = self {
-            client.write_blocked();
-        }
-    }
-}
-
 /// A body on its way into a stream.
 pub(super) struct Pipe<B> {
     body: B,
     stream: SendStream<Bytes>,
     /// What the body gave and the window does not take yet.
     rest: Bytes,
-    side: Side,
+    client: Rc<Client>,
 }
 
 /// How a body's way ended.
@@ -64,12 +32,12 @@ pub(super) enum End<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Pipe<B> {
-    pub(super) fn new(body: B, stream: SendStream<Bytes>, side: Side) -> Self {
+    pub(super) fn new(body: B, stream: SendStream<Bytes>, client: &Rc<Client>) -> Self {
         Self {
             body,
             stream,
             rest: Bytes::new(),
-            side,
+            client: Rc::clone(client),
         }
     }
 
@@ -85,10 +53,7 @@ impl<B: Body<Data = Bytes> + Unpin> Pipe<B> {
             }
             if !self.rest.is_empty() {
                 match self.poll_rest(cx) {
-                    Poll::Pending => {
-                        self.side.blocked();
-                        return Poll::Pending;
-                    }
+                    Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(false)) => {}
                     Poll::Ready(Some(true)) => return Poll::Ready(End::Complete),
                     Poll::Ready(None) => return Poll::Ready(End::Reset),
@@ -131,7 +96,9 @@ impl<B: Body<Data = Bytes> + Unpin> Pipe<B> {
         }
         let part = self.rest.split_to(capacity.min(self.rest.len()));
         let last = self.rest.is_empty() && self.body.is_end_stream();
-        self.side.sent(part.len());
+        self.client.server_active();
+        let sent = (0, part.len() as u64);
+        self.client.exchange().count_server_bytes(sent);
         Poll::Ready(self.stream.send_data(part, last).ok().map(|()| last))
     }
 }

@@ -7,16 +7,18 @@ use std::{
     os::fd::AsRawFd,
     pin::pin,
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use h2::{Reason, server};
+use h2::Reason;
 
 use super::{
-    CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, SEND_BUFFER, STREAM_WINDOW, STREAMS, io::Io,
+    frame::PREFACE,
+    io::{Io, Read},
     stream,
+    wire::Wire,
 };
 use crate::proxy::{
     Stream,
@@ -24,7 +26,6 @@ use crate::proxy::{
     worker::{self, Place},
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// So many requests may a client take back within [`CANCELLING`]: each may cost a connection to a server.
 const MOST_CANCELLED: u32 = 250;
 const CANCELLING: Duration = Duration::from_secs(10);
@@ -81,18 +82,20 @@ impl Connection {
         self.cancelled.borrow().count > MOST_CANCELLED
     }
 
-    /// When nothing has happened for too long.
-    fn deadline(&self) -> Option<Instant> {
+    /// When nothing has happened for too long, or it is to be looked at again whether something has.
+    fn deadline(&self, now: Instant) -> Instant {
         let client = self.client.borrow();
         let timeouts = &client.frontend().config.timeouts;
-        match self.streams.get() {
-            0 if self.any.get() => {
-                Some(self.idle_since.get() + timeouts.http_keep_alive.min(timeouts.client))
-            }
-            0 => Some(self.idle_since.get() + timeouts.http_request.min(timeouts.client)),
-            // They have their own.
-            _ => None,
-        }
+        let patience = match self.any.get() {
+            true => timeouts.http_keep_alive,
+            false => timeouts.http_request,
+        };
+        let since = match self.streams.get() {
+            0 => self.idle_since.get(),
+            // They have their own time. The last to end wakes nobody.
+            _ => now,
+        };
+        since + patience.min(timeouts.client)
     }
 }
 
@@ -119,10 +122,10 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
     } = *arrival;
     let now = client.now();
     let told = worker::destination(told, client.peer, &stream);
-    // Open as long as `wire` is there, which has it.
+    // Open as long as `io` is there, which has it.
     let socket = stream.tcp().as_raw_fd();
     let connection = Rc::new(Connection {
-        client: RefCell::new(Rc::clone(&client)),
+        client: RefCell::new(client),
         streams: Cell::new(0),
         idle_since: Cell::new(now),
         any: Cell::new(false),
@@ -131,20 +134,15 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             count: 0,
         }),
     });
-    // Boxed, so that what it takes does not stay.
-    let Some(mut wire) = Box::pin(shake_hands(
-        &client,
-        Io::new(stream, read, Rc::clone(&connection)),
-    ))
-    .await
-    else {
-        return;
-    };
-    drop(client);
+    let mut io = Io::new(stream, read, Wire::new());
     let mut stopping = false;
     loop {
-        match drive(&connection, &mut wire, &mut stopping).await {
+        match drive(&connection, &mut io, &mut stopping).await {
             Driven::Closed => return,
+            Driven::Finished => {
+                let _ = tokio::time::timeout(LINGER, Box::pin(io.finish())).await;
+                return;
+            }
             Driven::Ended => break,
             Driven::Superseded => {
                 let client = connection.client().renewed(|_| told, &socket, &mut place);
@@ -152,40 +150,22 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             }
         }
     }
-    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| wire.poll_closed(cx))).await;
-}
-
-/// Exchanges the first words; `None` if the client has none, or not in time.
-async fn shake_hands(client: &Client, io: Io) -> Option<server::Connection<Io, Bytes>> {
-    let handshake = server::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(MAX_HEAD)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .enable_connect_protocol()
-        .handshake(io);
-    let timeouts = &client.frontend().config.timeouts;
-    let patience = timeouts.http_request.min(timeouts.client);
-    tokio::time::timeout(patience, handshake).await.ok()?.ok()
+    let _ = tokio::time::timeout(LINGER, Box::pin(io.close())).await;
 }
 
 /// What has become of a connection.
 enum Driven {
     /// It is over.
     Closed,
+    /// All that was to be said is.
+    Finished,
     /// It is to end, and the client is being told.
     Ended,
     /// There is a newer configuration under which it goes on: its next requests are served as that says.
     Superseded,
 }
 
-async fn drive(
-    connection: &Rc<Connection>,
-    wire: &mut server::Connection<Io, Bytes>,
-    stopping: &mut bool,
-) -> Driven {
+async fn drive(connection: &Rc<Connection>, io: &mut Io, stopping: &mut bool) -> Driven {
     let client = &connection.client();
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
@@ -200,34 +180,72 @@ async fn drive(
         if !*stopping && client.moves() {
             return Poll::Ready(Driven::Superseded);
         }
+        io.wire.state().attend(cx.waker());
         // Streams that are on their way are served all the same.
         let local = &client.worker.http;
         if !*stopping && (client.is_leaving() || local.is_quiet() || local.is_lingering()) {
             *stopping = true;
-            wire.graceful_shutdown();
+            io.wire.state().say_goodbye();
         }
         if connection.is_abusive() {
             client.frontend().counters.request_errors.inc();
-            wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            io.wire.state().go_away(Reason::ENHANCE_YOUR_CALM);
             return Poll::Ready(Driven::Ended);
         }
-        loop {
-            match wire.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    connection.streams.set(connection.streams.get() + 1);
-                    connection.any.set(true);
-                    stream::begin(connection, request, respond);
-                }
-                // The connection is over: its requests learn it themselves.
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Driven::Closed),
-                Poll::Pending => break,
-            }
+        if let Poll::Ready(driven) = exchange(connection, io, cx) {
+            return Poll::Ready(driven);
         }
-        if timer.poll(connection.deadline(), client, cx) {
-            wire.abrupt_shutdown(Reason::NO_ERROR);
+        if timer.poll(Some(connection.deadline(client.now())), client, cx) {
+            io.wire.state().go_away(Reason::NO_ERROR);
             return Poll::Ready(Driven::Ended);
         }
+        io.wire.state().leave();
         Poll::Pending
     })
     .await
+}
+
+/// Reads and writes what can be.
+fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> Poll<Driven> {
+    loop {
+        let mut again = false;
+        let stuffed = loop {
+            match io.poll_read(cx) {
+                Poll::Ready(Read::Request(request)) => {
+                    connection.streams.set(connection.streams.get() + 1);
+                    connection.any.set(true);
+                    stream::begin(connection, *request);
+                }
+                Poll::Ready(Read::Stuffed) => break true,
+                Poll::Ready(Read::Turn) => {
+                    again = true;
+                    break false;
+                }
+                // The connection is over: its requests learn it themselves.
+                Poll::Ready(Read::End) => return Poll::Ready(Driven::Closed),
+                Poll::Ready(Read::Fatal(reason)) => {
+                    io.wire.state().go_away(reason);
+                    return Poll::Ready(Driven::Ended);
+                }
+                Poll::Pending => break false,
+            }
+        };
+        match io.poll_write(cx) {
+            Poll::Ready(Err(_)) => return Poll::Ready(Driven::Closed),
+            Poll::Ready(Ok(turn)) => again |= turn,
+            Poll::Pending => {}
+        }
+        let state = io.wire.state();
+        if state.is_finished() {
+            return Poll::Ready(Driven::Finished);
+        }
+        if again {
+            // Others have their turn first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !stuffed || state.is_stuffed() {
+            return Poll::Pending;
+        }
+    }
 }

@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::{Method, Request, Response, StatusCode};
+use h2::Reason;
+use http::{Method, Response, StatusCode, Version};
 
 use super::{
-    Received,
-    bytestream::Bytestream,
-    connect, head,
-    pipe::{End, Pipe, Side},
+    Body, Incoming, Near, connect,
+    handles::Outgoing,
+    head,
+    incoming::Request,
+    respond::{End, Responding},
     serve::Connection,
 };
 use crate::{
@@ -37,11 +37,7 @@ use crate::{
 const END: Duration = Duration::from_secs(1);
 
 /// Serves a request in a task of its own.
-pub(super) fn begin(
-    connection: &Rc<Connection>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
     let connection = Rc::clone(connection);
     let client = Rc::new(connection.client().stream());
     let serving = async move {
@@ -49,7 +45,7 @@ pub(super) fn begin(
             connection: &connection,
             client: &client,
         };
-        serve(&client, request, respond).await;
+        serve(&client, request).await;
         let unread = client.take_unread();
         drop(ending);
         if let Some(unread) = unread {
@@ -81,17 +77,16 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Waits a moment for the end of a request that has been answered. If more of it comes the client is to stop: the h2
-/// crate tells it so once the stream is dropped.
-async fn see_end(mut unread: RecvStream) {
+/// Waits a moment for the end of a request that has been answered. If more of it comes the client is to stop: it is told so
+/// once the stream is dropped.
+async fn see_end(mut unread: Incoming) {
     let next = poll_fn(|cx| unread.poll_data(cx));
     let _ = tokio::time::timeout(END, next).await;
 }
 
 /// Drives a request and its one timer.
-async fn serve(client: &Rc<Client>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let answering = pin!(answer(client, request, respond));
-    let mut answering = answering;
+async fn serve(client: &Rc<Client>, request: Request) {
+    let mut answering = pin!(answer(client, request));
     let sleep = pin!(tokio::time::sleep(Duration::MAX));
     let mut timer = Timer::new(sleep);
     poll_fn(|cx| {
@@ -118,13 +113,17 @@ async fn serve(client: &Rc<Client>, request: Request<RecvStream>, respond: SendR
     .await;
 }
 
-async fn answer(
-    client: &Rc<Client>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let (mut head, body) = request.into_parts();
-    let switch = connect::upgrade(&mut head);
+async fn answer(client: &Rc<Client>, request: Request) {
+    let Request {
+        asked,
+        incoming,
+        outgoing,
+    } = request;
+    outgoing.begin();
+    let mut head = asked.head;
+    let switch = asked
+        .protocol
+        .and_then(|protocol| connect::upgrade(&mut head, protocol));
     let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
     client.received(head::request_size(
         head.method.as_str(),
@@ -133,9 +132,10 @@ async fn answer(
     ));
     let bodyless = head.method == Method::HEAD;
     let (body, bytes) = match &switch {
-        None => (Inbound::Http2(Received::of_client(body, client)), None),
+        None if incoming.is_end_stream() => (Inbound::None, Some(incoming)),
+        None => (Inbound::Client(Body::new(incoming, client)), None),
         // What follows is not the request's.
-        Some(_) => (Inbound::None, Some(body)),
+        Some(_) => (Inbound::None, Some(incoming)),
     };
     let answered = {
         let mut serving = pin!(exchange::serve(Rc::clone(client), head, body));
@@ -144,15 +144,15 @@ async fn answer(
             if client.interim.take() {
                 let mut interim = Response::new(());
                 *interim.status_mut() = StatusCode::CONTINUE;
-                let _ = respond.send_informational(interim);
+                outgoing.interim(&interim);
             }
-            if client.has_interims() {
+            if client.has_interims() && outgoing.is_taken() {
                 for interim in client.take_interims() {
-                    let _ = respond.send_informational(head::interim(interim));
+                    outgoing.interim(&interim);
                 }
             }
             match serving {
-                Poll::Pending if respond.poll_reset(cx).is_ready() => Poll::Ready(None),
+                Poll::Pending if outgoing.poll_broken(cx).is_ready() => Poll::Ready(None),
                 serving => serving,
             }
         })
@@ -160,12 +160,12 @@ async fn answer(
     };
     match answered {
         Some(Ok(response)) => match switch.zip(bytes) {
-            None => send(client, response, bodyless, respond).await,
-            Some((proof, bytes)) => switched(client, response, proof, bytes, respond).await,
+            None => send(client, response, bodyless, &outgoing).await,
+            Some((proof, bytes)) => switched(client, response, proof, bytes, outgoing).await,
         },
         Some(Err(exchange::Closed)) => match client.refusal.take() {
-            Some(refusal) => say(client, client.answer(refusal), bodyless, &mut respond),
-            None => respond.send_reset(Reason::CANCEL),
+            Some(refusal) => say(client, client.answer(refusal), bodyless, &outgoing),
+            None => outgoing.reset(Reason::CANCEL),
         },
         None => client.exchange().terminate_here(Cause::Client),
     }
@@ -176,38 +176,53 @@ async fn send(
     client: &Rc<Client>,
     response: Response<ResponseBody>,
     bodyless: bool,
-    mut respond: SendResponse<Bytes>,
+    outgoing: &Outgoing,
 ) {
     use http_body::Body;
 
-    let (head, body) = response.into_parts();
-    let head = head::response(head);
-    client.sent(head::response_size(&head));
+    let (mut head, body) = response.into_parts();
+    head.version = Version::HTTP_2;
+    client.sent(head::response_size(head.status, &head.headers));
     let ended = bodyless
         || body.is_end_stream()
         || matches!(
-            head.status(),
+            head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
-    let Ok(stream) = respond.send_response(head, ended) else {
+    let answered = outgoing.answer(head.status, &head.headers, ended);
+    drop(head);
+    if answered.is_err() {
         client.exchange().terminate_here(Cause::Client);
         return;
-    };
+    }
     if ended {
         drop(body);
     } else {
-        let mut pipe = Pipe::new(body, stream, Side::Client(Rc::clone(client)));
-        match poll_fn(|cx| pipe.poll(cx)).await {
+        let mut responding = Responding::new(body, outgoing, client);
+        match poll_fn(|cx| responding.poll(cx)).await {
             End::Complete => {}
             End::Reset => client.exchange().terminate_here(Cause::Client),
-            End::Failed(broken) => pipe.reset(broken.reason()),
+            End::Failed(broken) => outgoing.reset(broken.reason()),
         }
     }
     if client.is_carrying_on() {
         poll_fn(|cx| client.poll_rest(cx)).await;
     }
     // The connection's task writes what there is, before the line is.
-    tokio::task::yield_now().await;
+    behind_others().await;
+}
+
+/// Lets those have their turn that have been woken already.
+async fn behind_others() {
+    let mut woken = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut woken, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Answers a request for another protocol, and carries what follows.
@@ -215,55 +230,51 @@ async fn switched(
     client: &Rc<Client>,
     response: Response<ResponseBody>,
     proof: connect::Proof,
-    bytes: RecvStream,
-    mut respond: SendResponse<Bytes>,
+    incoming: Incoming,
+    outgoing: Outgoing,
 ) {
     let Some(tunnel) = client.tunnel.take() else {
         // A success would tell the client that the protocol is spoken now.
         return match response.status().is_success() {
-            true => not_switched(client, &mut respond),
-            false => send(client, response, false, respond).await,
+            true => not_switched(client, &outgoing),
+            false => send(client, response, false, &outgoing).await,
         };
     };
     let (mut head, body) = response.into_parts();
     drop(body);
     if !proof.is_in(&mut head.headers) {
-        return not_switched(client, &mut respond);
+        return not_switched(client, &outgoing);
     }
     head.status = StatusCode::OK;
-    let head = head::response(head);
-    client.sent(head::response_size(&head));
+    client.sent(head::response_size(head.status, &head.headers));
     client.exchange().status = Some(StatusCode::OK.as_u16());
-    match respond.send_response(head, false) {
-        Ok(stream) => {
-            let near = Bytestream::of_client(bytes, stream);
-            tunnel.carry(client, near, Bytes::new()).await;
-        }
-        Err(_) => client.exchange().terminate_here(Cause::Client),
+    if outgoing.answer(head.status, &head.headers, false).is_err() {
+        client.exchange().terminate_here(Cause::Client);
+        return;
     }
+    drop(head);
+    let near = Near::new(incoming, outgoing);
+    tunnel.carry(client, near, bytes::Bytes::new()).await;
 }
 
 /// The server has not switched protocols as it should have.
-fn not_switched(client: &Client, respond: &mut SendResponse<Bytes>) {
+fn not_switched(client: &Client, outgoing: &Outgoing) {
     let answer = client.answer(StatusCode::BAD_GATEWAY);
     let mut exchange = client.exchange();
     exchange.terminate(Cause::Proxy, Stage::Headers);
     exchange.status = Some(answer.status.as_u16());
     drop(exchange);
-    say(client, answer, false, respond);
+    say(client, answer, false, outgoing);
 }
 
 /// One of our own answers.
-fn say(client: &Client, answer: Answer, bodyless: bool, respond: &mut SendResponse<Bytes>) {
+fn say(client: &Client, answer: Answer, bodyless: bool, outgoing: &Outgoing) {
     let (head, body) = answer.into_response();
-    let head = head::response(head.into_parts().0);
+    let head = head.into_parts().0;
     let ended = bodyless || body.is_empty();
     let size = if ended { 0 } else { body.len() };
-    client.sent(head::response_size(&head) + size);
-    if let Ok(mut stream) = respond.send_response(head, ended)
-        && !ended
-    {
-        stream.reserve_capacity(body.len());
-        let _ = stream.send_data(body, true);
+    client.sent(head::response_size(head.status, &head.headers) + size);
+    if outgoing.answer(head.status, &head.headers, ended).is_ok() && !ended {
+        outgoing.data(body, true);
     }
 }

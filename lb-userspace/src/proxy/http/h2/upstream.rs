@@ -19,10 +19,7 @@ use tokio::sync::Notify;
 
 use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
-    ask::Ask,
-    bytestream::Bytestream,
-    connect, head,
-    pipe::{Pipe, Side},
+    ask::Ask, bytestream::Bytestream, connect, head, pipe::Pipe,
 };
 use crate::proxy::{
     Stream,
@@ -432,7 +429,7 @@ impl Lease {
     /// The stream once the server has agreed to another protocol, with what comes by it.
     pub(in super::super) fn into_switched(mut self, received: Received) -> Option<Bytestream> {
         let send = self.switching.take()?;
-        Some(Bytestream::of_server(received.into_stream()?, *send, self))
+        Some(Bytestream::new(received.into_stream(), *send, self))
     }
 
     /// Sends more of the request's body.
@@ -487,8 +484,7 @@ impl Lease {
                 if switch.is_some() {
                     self.switching = Some(Box::new(stream));
                 } else if !ended {
-                    let side = Side::Server(Rc::clone(client));
-                    self.upload = Some(Pipe::new(body, stream, side));
+                    self.upload = Some(Pipe::new(body, stream, client));
                 }
                 let again = again.map(|parts| Request::from_parts(parts, body_of_none(client)));
                 Ok(Ask::new(response, again, switch))
