@@ -8,8 +8,8 @@
 //! A socket that is not emptied is spared it. So where question and answer have followed each other quickly for a while,
 //! an answer is looked at (MSG_PEEK) and stays in the socket, and several are taken out together. Everywhere else what
 //! is read is taken at once, as ever: an acknowledgement that is not soon had may be what a server waits for that says
-//! things piecemeal (Nagle's algorithm, RFC 896). Where an answer's pieces come slowly it takes twice as long as before
-//! until that is tried again.
+//! things piecemeal (Nagle's algorithm, RFC 896). Where the rest of an answer then comes late it takes twice as long as
+//! before until that is tried again.
 
 use std::{cell::Cell, mem::MaybeUninit, os::fd::BorrowedFd, time::Duration};
 
@@ -67,6 +67,11 @@ impl Unhurried {
             let soon = now().saturating_sub(self.last.get()) < SOON;
             let habit = self.habit.get().saturating_add(1);
             self.habit.set(if soon { habit } else { 0 });
+            // As long again without a wait: the last one was chance.
+            let wanted = self.wanted.get();
+            if habit >= wanted.saturating_mul(2) {
+                self.wanted.set((wanted / 2).max(HABIT));
+            }
         }
     }
 
@@ -76,8 +81,10 @@ impl Unhurried {
         let now = now();
         let since = now.saturating_sub(self.last.replace(now));
         if reads > 0 && since > AT_ONCE {
-            self.habit.set(0);
-            self.wanted.set((self.wanted.get() * 2).min(LONG_HABIT));
+            let (habit, wanted) = (self.habit.take(), self.wanted.get());
+            if habit >= wanted {
+                self.wanted.set((wanted * 2).min(LONG_HABIT));
+            }
         } else if reads >= PIECES {
             self.habit.set(0);
         }
@@ -299,7 +306,14 @@ mod tests {
                 std::thread::sleep(AT_ONCE + AT_ONCE / 2);
             }
         }
-        assert_eq!(unhurried.wanted.get(), HABIT << 4);
+        assert_eq!(unhurried.wanted.get(), HABIT * 2);
+        for _ in 0..1000 {
+            ask(&unhurried, &mut near, &mut far);
+            far.write_all(b"answer").unwrap();
+            assert_eq!(read(&unhurried, &near), b"answer");
+        }
+        assert_eq!(unhurried.wanted.get(), HABIT);
+        accustom(&unhurried, &mut near, &mut far);
     }
 
     #[test]
