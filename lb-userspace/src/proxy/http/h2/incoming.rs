@@ -432,6 +432,7 @@ impl State {
                 broken: None,
                 ended: end,
                 answered: false,
+                silent: false,
                 inbox: Inbox::default(),
                 unread: false,
                 left,

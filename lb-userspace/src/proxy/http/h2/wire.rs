@@ -219,6 +219,24 @@ impl State {
         }
     }
 
+    /// The client says no more: what it has asked for by then it may still be answered.
+    pub(super) fn hear_no_more(&mut self) {
+        self.leaving = Leaving::Final;
+        let half = |stream: &Rc<Stream>| {
+            let inner = &mut *stream.inner.borrow_mut();
+            if inner.ended {
+                inner.silent = true;
+                inner.wake_writer();
+            } else {
+                break_off(inner, Broken::Closed);
+            }
+            inner.broken.is_none()
+        };
+        self.streams.retain(half);
+        self.ready
+            .retain(|stream| stream.inner.borrow().broken.is_none());
+    }
+
     pub(super) fn find(&self, id: u32) -> Option<Rc<Stream>> {
         let at = self.streams.binary_search_by_key(&id, |stream| stream.id);
         Some(Rc::clone(self.streams.get(at.ok()?)?))
