@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     sync::mpsc,
     time::Duration,
 };
@@ -453,4 +453,81 @@ fn who_floods_is_not_read_any_more_and_others_are_served() {
         let (sent, _client) = flooding.join().unwrap();
         assert!(sent < MOST, "{what}: all of it was read");
     }
+}
+
+/// HEADERS of a GET on stream 1, and what has to be before them, with windows that hold up nothing.
+fn hello() -> Vec<u8> {
+    [
+        PREFACE,
+        &frame(SETTINGS, 0, 0, &[0, 4, 0x40, 0, 0, 0]),
+        &frame(WINDOW_UPDATE, 0, 0, &[0x40, 0, 0, 0]),
+        &get(&[], &[]),
+    ]
+    .concat()
+}
+
+#[test]
+fn who_says_no_more_is_answered_all_the_same() {
+    let late = server(|mut stream| {
+        read_head(&mut stream);
+        std::thread::sleep(Duration::from_millis(100));
+        let _ = stream.write_all(OK.as_bytes());
+    });
+    let harness = Harness::new(&[late], |_, _| ());
+    let mut client = harness.connect();
+    client.write_all(&hello()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(outcome(&mut client), "answer");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(&frame(DATA, END_STREAM, 1, b"ok")));
+    assert!(tail(&harness.logged()[0]).starts_with("200 ---- "));
+    // Unless that is to be taken for leaving.
+    let harness = Harness::new(&[answering("")], |_, backend| {
+        backend.connections.abort_on_close = true;
+    });
+    let mut client = harness.connect();
+    client.write_all(&hello()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(outcome(&mut client), "reset 8");
+    // While it was connected to the server, or after.
+    let line = harness.logged().remove(0);
+    assert!(line.contains(" CC-- ") || line.contains(" CH-- "), "{line}");
+}
+
+#[test]
+fn who_reads_slowly_gets_the_end_of_its_answer() {
+    const LENGTH: usize = 8 << 20;
+    let large = server(|mut stream| {
+        read_head(&mut stream);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.write_all(&vec![0; LENGTH]);
+    });
+    let harness = Harness::new(&[large], |frontend, _| {
+        frontend.timeouts.http_keep_alive = Duration::from_millis(10);
+    });
+    let mut client = harness.connect();
+    client.write_all(&hello()).unwrap();
+    let mut got = 0;
+    loop {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        client.read_exact(&mut vec![0; length]).unwrap();
+        if head[3] != DATA {
+            continue;
+        }
+        let before = got;
+        got += length;
+        // Once all is in buffers it is idle as far as requests go.
+        if before < LENGTH - (1 << 20) && got >= LENGTH - (1 << 20) {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        let _ = client.write_all(&frame(PING, 0, 0, &[0; 8]));
+        if head[4] & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(got, LENGTH);
 }

@@ -19,6 +19,7 @@ fn websocket(proves: bool) -> SocketAddr {
         let head = read_head(&mut stream);
         assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
+        assert!(!head.contains("content-length"), "{head}");
         let key = head.split("sec-websocket-key: ").nth(1).unwrap();
         let key = key.split("\r\n").next().unwrap();
         let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
@@ -54,6 +55,8 @@ pub(super) async fn ask_for_websocket(
         .method("CONNECT")
         .uri("http://a/chat")
         .header("sec-websocket-protocol", "x")
+        // There is no body: a server that is told of one would take the next request for it.
+        .header("content-length", "1")
         .body(())
         .unwrap();
     request

@@ -14,9 +14,9 @@ pub(in super::super) enum Leaving {
 }
 
 impl Client {
-    /// Looks from here on whether it leaves, or does so no more. A stream of HTTP/2 says so by itself.
+    /// Looks from here on whether it leaves, or does so no more.
     pub(in super::super) fn watch_for_leaving(&self, on: bool) {
-        self.leaving.set(match on && !self.is_stream {
+        self.leaving.set(match on {
             true => Leaving::Watched,
             false => Leaving::Ignored,
         });

@@ -128,8 +128,8 @@ impl Fields {
         self.well_formed(ended).ok_or(Refused::Malformed)
     }
 
-    fn well_formed(self, ended: bool) -> Option<Asked> {
-        let length = length(&self.headers)?;
+    fn well_formed(mut self, ended: bool) -> Option<Asked> {
+        let mut length = length(&self.headers)?;
         if ended && length.is_some_and(|length| length > 0) {
             return None;
         }
@@ -140,6 +140,12 @@ impl Fields {
             Some(protocol) => Some(HeaderValue::from_maybe_shared(protocol).ok()?),
             None => None,
         };
+        if protocol.is_some() {
+            // What follows is the other protocol's. A server that is told of a body would wait for it, and take the next
+            // request on its connection for that.
+            self.headers.remove(CONTENT_LENGTH);
+            length = None;
+        }
         let mut uri = http::uri::Parts::default();
         if let Some(authority) = self.authority {
             uri.authority = Some(Authority::from_maybe_shared(authority).ok()?);

@@ -115,6 +115,11 @@ impl Outgoing {
         Poll::Pending
     }
 
+    /// Whether the client has shut its side of the connection down, as one does that leaves.
+    pub(super) fn is_silent(&self) -> bool {
+        self.0.stream.inner.borrow().silent
+    }
+
     /// Sends the head of the answer; `end`: there is no body.
     ///
     /// # Errors

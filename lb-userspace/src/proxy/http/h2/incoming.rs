@@ -21,9 +21,10 @@ use super::{
 const CONTINUATIONS: u32 = 5;
 /// The largest block, compressed.
 const BLOCK: usize = 64 * 1024;
-/// Frames of DATA that have nothing in them and end nothing, in a connection's life.
+/// Frames of DATA that have nothing in them and end nothing, beyond those that have something.
 const EMPTY: u32 = 100;
-/// Streams that break the rules, and frames for such as are no more, in a connection's life.
+/// Streams that break the rules, and frames for such as are no more, beyond requests that are as they should be: a
+/// connection may live long, and be shared by many.
 const FAULTS: u32 = 1024;
 
 /// What ends the connection.
@@ -209,6 +210,7 @@ impl State {
             return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
         }
         self.receive_window -= counted;
+        self.tell();
         let Some(stream) = self.find(head.id) else {
             read.advance(whole);
             return self.data_of_none(head);
@@ -243,13 +245,15 @@ impl State {
         inner.ended = end;
         // What nobody will read is as good as read.
         let mut taken = head.length - content.len();
-        if content.is_empty() {
-            if !end {
-                self.input.empty += 1;
-                if self.input.empty > EMPTY {
-                    return Err(CALM);
-                }
+        if !content.is_empty() {
+            self.input.empty = self.input.empty.saturating_sub(1);
+        } else if !end {
+            self.input.empty += 1;
+            if self.input.empty > EMPTY {
+                return Err(CALM);
             }
+        }
+        if content.is_empty() {
             read.advance(whole);
         } else if inner.unread {
             taken = head.length;
@@ -402,6 +406,7 @@ impl State {
         }
         let refused = match fields.request(end) {
             Ok(asked) if !faulty => {
+                self.input.faults = self.input.faults.saturating_sub(1);
                 let stream = self.begin(id, end, asked.length);
                 return Ok(Some((stream, asked)));
             }
@@ -427,6 +432,7 @@ impl State {
                 broken: None,
                 ended: end,
                 answered: false,
+                silent: false,
                 inbox: Inbox::default(),
                 unread: false,
                 left,

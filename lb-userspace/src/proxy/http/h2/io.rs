@@ -5,9 +5,11 @@
 
 use std::{
     io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -27,6 +29,8 @@ const LARGE: usize = 32 * 1024;
 const TURN: usize = 256;
 /// What is read of a client that was sent away, so that it can read why.
 const UNHEARD: usize = 64 * 1024;
+/// How long a client may take to read our goodbye, or at least some of what is before it.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A client's socket.
 pub(super) struct Io {
@@ -42,6 +46,8 @@ pub(super) struct Io {
     turn: usize,
     /// TLS may hold something back.
     unflushed: bool,
+    /// The client says no more.
+    ended: bool,
 }
 
 /// What has come of reading.
@@ -52,8 +58,10 @@ pub(super) enum Read {
     Stuffed,
     /// More can be read, but others are to have their turn.
     Turn,
-    /// The client has closed, or is gone.
+    /// The client says no more. It may still hear.
     End,
+    /// The client is gone.
+    Gone,
     /// What has come ends the connection.
     Fatal(Reason),
 }
@@ -69,6 +77,7 @@ impl Io {
             room: SMALL,
             turn: 0,
             unflushed: false,
+            ended: false,
         }
     }
 
@@ -97,9 +106,17 @@ impl Io {
                     Err(Fatal(reason)) => return Poll::Ready(Read::Fatal(reason)),
                 }
             }
+            if self.ended {
+                return Poll::Pending;
+            }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(_) => return Poll::Ready(Read::End),
+                Poll::Ready(Ok(0)) => {
+                    self.ended = true;
+                    self.read = BytesMut::new();
+                    return Poll::Ready(Read::End);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Read::Gone),
                 Poll::Pending => {
                     self.turn = 0;
                     let keeps = self.read.capacity() <= SMALL;
@@ -155,26 +172,55 @@ impl Io {
         Poll::Ready(Ok(false))
     }
 
-    /// Closes, where nothing is left to be said.
-    pub(super) async fn finish(mut self) -> io::Result<()> {
-        self.stream.shutdown().await
+    /// Whether TLS holds nothing back.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.unflushed
     }
 
-    /// Writes what is left to be said and closes, so that the client can read it: to close with unread bytes would reset
-    /// the connection.
-    pub(super) async fn close(mut self) -> io::Result<()> {
-        while std::future::poll_fn(|cx| self.poll_write(cx)).await? {}
+    /// The bytes that the client's end has not got yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.wire.state().out.len() + unacknowledged(self.stream.tcp().as_fd())
+    }
+
+    /// Writes what is left to be said and closes, so that the client can read it: to close with unread bytes, or to get
+    /// some afterwards, would reset the connection, and what is still on its way would be lost.
+    pub(super) async fn close(mut self) {
+        let saying = async {
+            while std::future::poll_fn(|cx| self.poll_write(cx)).await? {}
+            self.stream.shutdown().await
+        };
+        if !matches!(tokio::time::timeout(LINGER, saying).await, Ok(Ok(()))) {
+            return;
+        }
         self.read = BytesMut::new();
-        self.stream.shutdown().await?;
         let mut unread = vec![0; 4096];
-        let mut heard = 0;
+        let (mut heard, mut left) = (0, usize::MAX);
+        let mut tick = tokio::time::Instant::now() + LINGER;
         while heard < UNHEARD {
-            match self.stream.read(&mut unread).await? {
-                0 => break,
-                n => heard += n,
+            match tokio::time::timeout_at(tick, self.stream.read(&mut unread)).await {
+                Ok(Ok(n @ 1..)) => heard += n,
+                Ok(_) => return,
+                // Who reads slowly goes on reading.
+                Err(_) => {
+                    let before = std::mem::replace(&mut left, self.unsent());
+                    if left == 0 || left >= before {
+                        return;
+                    }
+                    tick += LINGER;
+                }
             }
         }
-        Ok(())
+    }
+}
+
+/// The bytes that the kernel has and that the other end has not acknowledged.
+fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one number to where one lives.
+    let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match said {
+        0 => usize::try_from(bytes).unwrap_or(0),
+        _ => 0,
     }
 }
 

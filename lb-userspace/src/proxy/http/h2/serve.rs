@@ -29,8 +29,8 @@ use crate::proxy::{
 /// So many requests may a client take back within [`CANCELLING`]: each may cost a connection to a server.
 const MOST_CANCELLED: u32 = 250;
 const CANCELLING: Duration = Duration::from_secs(10);
-/// How long a client may take to read our goodbye.
-const LINGER: Duration = Duration::from_secs(1);
+/// How often is looked at least whether a client takes what it has been sent.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether `read` is how a client of HTTP/2 begins.
 pub(in super::super) fn begins(read: &[u8]) -> bool {
@@ -46,6 +46,8 @@ pub(super) struct Connection {
     /// When the last request ended, or the connection began.
     idle_since: Cell<Instant>,
     any: Cell<bool>,
+    /// What the client had not got of its answers when that was looked at last, and since when it is so much.
+    unsent: Cell<(usize, Instant)>,
     cancelled: RefCell<Cancelled>,
 }
 
@@ -80,6 +82,21 @@ impl Connection {
 
     fn is_abusive(&self) -> bool {
         self.cancelled.borrow().count > MOST_CANCELLED
+    }
+
+    /// Whether a client that asks for nothing more is busy with what it was answered: `unsent` of it it has not got. It may
+    /// take its time as long as it takes some.
+    fn is_taking(&self, unsent: usize, now: Instant) -> bool {
+        if unsent == 0 {
+            return false;
+        }
+        let (before, mut since) = self.unsent.get();
+        if unsent != before {
+            since = now;
+            self.unsent.set((unsent, since));
+        }
+        self.idle_since.set(now + LOOK);
+        now < since + self.client.borrow().frontend().config.timeouts.client
     }
 
     /// When nothing has happened for too long, or it is to be looked at again whether something has.
@@ -129,6 +146,7 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
         streams: Cell::new(0),
         idle_since: Cell::new(now),
         any: Cell::new(false),
+        unsent: Cell::new((0, now)),
         cancelled: RefCell::new(Cancelled {
             since: now,
             count: 0,
@@ -139,10 +157,6 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
     loop {
         match drive(&connection, &mut io, &mut stopping).await {
             Driven::Closed => return,
-            Driven::Finished => {
-                let _ = tokio::time::timeout(LINGER, Box::pin(io.finish())).await;
-                return;
-            }
             Driven::Ended => break,
             Driven::Superseded => {
                 let client = connection.client().renewed(|_| told, &socket, &mut place);
@@ -150,16 +164,14 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             }
         }
     }
-    let _ = tokio::time::timeout(LINGER, Box::pin(io.close())).await;
+    Box::pin(io.close()).await;
 }
 
 /// What has become of a connection.
 enum Driven {
     /// It is over.
     Closed,
-    /// All that was to be said is.
-    Finished,
-    /// It is to end, and the client is being told.
+    /// It is to end, and the client is told, or is being told.
     Ended,
     /// There is a newer configuration under which it goes on: its next requests are served as that says.
     Superseded,
@@ -195,9 +207,11 @@ async fn drive(connection: &Rc<Connection>, io: &mut Io, stopping: &mut bool) ->
         if let Poll::Ready(driven) = exchange(connection, io, cx) {
             return Poll::Ready(driven);
         }
-        if timer.poll(Some(connection.deadline(client.now())), client, cx) {
-            io.wire.state().go_away(Reason::NO_ERROR);
-            return Poll::Ready(Driven::Ended);
+        while timer.poll(Some(connection.deadline(client.now())), client, cx) {
+            if !connection.is_taking(io.unsent(), client.now()) {
+                io.wire.state().go_away(Reason::NO_ERROR);
+                return Poll::Ready(Driven::Ended);
+            }
         }
         io.wire.state().leave();
         Poll::Pending
@@ -221,8 +235,12 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
                     again = true;
                     break false;
                 }
+                Poll::Ready(Read::End) => {
+                    io.wire.state().hear_no_more();
+                    break false;
+                }
                 // The connection is over: its requests learn it themselves.
-                Poll::Ready(Read::End) => return Poll::Ready(Driven::Closed),
+                Poll::Ready(Read::Gone) => return Poll::Ready(Driven::Closed),
                 Poll::Ready(Read::Fatal(reason)) => {
                     io.wire.state().go_away(reason);
                     return Poll::Ready(Driven::Ended);
@@ -236,8 +254,8 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
             Poll::Pending => {}
         }
         let state = io.wire.state();
-        if state.is_finished() {
-            return Poll::Ready(Driven::Finished);
+        if state.is_finished() && io.is_flushed() {
+            return Poll::Ready(Driven::Ended);
         }
         if again {
             // Others have their turn first.

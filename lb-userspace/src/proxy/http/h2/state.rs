@@ -35,6 +35,8 @@ pub(super) struct Inner {
     pub(super) ended: bool,
     /// All of the answer is written, or is about to be.
     pub(super) answered: bool,
+    /// The client says nothing more, by any stream.
+    pub(super) silent: bool,
     /// What has come and was not taken.
     pub(super) inbox: Inbox,
     /// Nobody takes what comes.

@@ -25,7 +25,7 @@ use crate::{
         http::{
             answer::Answer,
             body::{Inbound, ResponseBody},
-            client::{Client, Phase},
+            client::{Client, Leaving, Phase},
             exchange,
             serve::Timer,
         },
@@ -140,7 +140,12 @@ async fn answer(client: &Rc<Client>, request: Request) {
     let answered = {
         let mut serving = pin!(exchange::serve(Rc::clone(client), head, body));
         poll_fn(|cx| {
-            let serving = serving.as_mut().poll(cx).map(Some);
+            let mut served = serving.as_mut().poll(cx);
+            if served.is_pending() && outgoing.is_silent() && client.leaving() == Leaving::Watched {
+                client.note_leaving();
+                served = serving.as_mut().poll(cx);
+            }
+            let serving = served.map(Some);
             if client.interim.take() {
                 let mut interim = Response::new(());
                 *interim.status_mut() = StatusCode::CONTINUE;

@@ -68,7 +68,7 @@ pub(super) struct State {
     /// By their numbers.
     pub(super) streams: Vec<Rc<Stream>>,
     /// Those whose data waits for a window or for room that they share.
-    ready: VecDeque<Rc<Stream>>,
+    pub(super) ready: VecDeque<Rc<Stream>>,
     /// What we may send, all streams together.
     pub(super) send_window: i64,
     /// What we may send of a stream, at its beginning.
@@ -219,6 +219,24 @@ impl State {
         }
     }
 
+    /// The client says no more: what it has asked for by then it may still be answered.
+    pub(super) fn hear_no_more(&mut self) {
+        self.leaving = Leaving::Final;
+        let half = |stream: &Rc<Stream>| {
+            let inner = &mut *stream.inner.borrow_mut();
+            if inner.ended {
+                inner.silent = true;
+                inner.wake_writer();
+            } else {
+                break_off(inner, Broken::Closed);
+            }
+            inner.broken.is_none()
+        };
+        self.streams.retain(half);
+        self.ready
+            .retain(|stream| stream.inner.borrow().broken.is_none());
+    }
+
     pub(super) fn find(&self, id: u32) -> Option<Rc<Stream>> {
         let at = self.streams.binary_search_by_key(&id, |stream| stream.id);
         Some(Rc::clone(self.streams.get(at.ok()?)?))
@@ -227,7 +245,11 @@ impl State {
     /// Nothing more goes by a stream.
     fn remove(&mut self, id: u32) {
         if let Ok(at) = self.streams.binary_search_by_key(&id, |stream| stream.id) {
-            self.streams.remove(at);
+            let stream = self.streams.remove(at);
+            if std::mem::take(&mut stream.inner.borrow_mut().queued) {
+                // Behind one that waits for long there would be no end of them.
+                self.ready.retain(|other| other.id != id);
+            }
             if self.streams.is_empty() {
                 self.streams = Vec::new();
                 self.ready = VecDeque::new();
@@ -287,7 +309,18 @@ impl State {
         self.owed = self
             .owed
             .saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
-        if self.owed >= CONNECTION_WINDOW / 2 && !self.closed {
+        self.tell();
+    }
+
+    /// Tells the client what it may send again: seldom while it may send much, and early once it may not, since what
+    /// others do not take is not to hold up a stream that is taken.
+    pub(super) fn tell(&mut self) {
+        let much = CONNECTION_WINDOW / 2;
+        let least = match self.receive_window < i64::from(much) {
+            true => STREAM_WINDOW / 2,
+            false => much,
+        };
+        if self.owed >= least && !self.closed {
             let owed = std::mem::take(&mut self.owed);
             self.receive_window += i64::from(owed);
             frame::window_update(self.frames(), 0, owed);

@@ -105,6 +105,70 @@ fn heads_are_bounded_while_they_are_read() {
     }
 }
 
+#[test]
+fn who_makes_mistakes_now_and_then_is_served_on() {
+    let mut connection = Connection::new();
+    for n in 0..1500 {
+        answer(&connection.request(&get(4 * n + 1)), true);
+        // Two methods.
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        connection.takes(&frame(HEADERS, flags, 4 * n + 3, &[0x82, 0x82, 0x84, 0x86]));
+        assert_eq!(
+            connection.reset(),
+            Some((4 * n + 3, Reason::PROTOCOL_ERROR))
+        );
+    }
+    let mut request = connection.request(&post(6001, &[]));
+    for _ in 0..300 {
+        connection.takes(&frame(DATA, 0, 6001, b"x"));
+        connection.takes(&frame(DATA, 0, 6001, b""));
+        assert_eq!(read(&mut request), Some(Some(Bytes::from_static(b"x"))));
+    }
+}
+
+#[test]
+fn a_body_that_is_taken_goes_on_beside_those_that_nobody_takes() {
+    let mut connection = Connection::new();
+    let heads: Vec<u8> = (0..STREAMS).flat_map(|n| post(2 * n + 1, &[])).collect();
+    let mut requests = connection.takes(&heads);
+    let full = |id| {
+        let most = frame(DATA, 0, id, &[0; 16_384]).repeat(3);
+        [most, frame(DATA, 0, id, &[0; 16_383])].concat()
+    };
+    let may = |connection: &Connection| connection.wire.state().receive_window;
+    for _ in 0..45 {
+        connection.takes(&full(1));
+        while let Some(Some(_)) = read(&mut requests[0]) {}
+    }
+    for n in 1..STREAMS {
+        assert!(may(&connection) >= i64::from(STREAM_WINDOW), "{n}");
+        connection.takes(&full(2 * n + 1));
+    }
+    for n in 0..200 {
+        assert!(may(&connection) >= 16_384, "{n}");
+        connection.takes(&frame(DATA, 0, 1, &[0; 16_384]));
+        while let Some(Some(_)) = read(&mut requests[0]) {}
+    }
+}
+
+#[test]
+fn what_was_reset_does_not_wait_behind_what_does() {
+    let mut connection = Connection::new();
+    connection.takes(&settings(setting::INITIAL_WINDOW_SIZE, 1 << 20));
+    let first = connection.request(&get(1));
+    answer(&first, false);
+    first.outgoing.data(vec![0; 100_000].into(), true);
+    for id in (3..1000).step_by(2) {
+        let request = connection.request(&get(id));
+        request.outgoing.begin();
+        answer(&request, false);
+        request.outgoing.data(vec![0; 1000].into(), true);
+        connection.takes(&frame(RST_STREAM, 0, id, &[0, 0, 0, 8]));
+        connection.written();
+    }
+    assert_eq!(connection.wire.state().ready.len(), 1);
+}
+
 /// What may happen: what a client sends, of the streams that it has begun, and what their requests do.
 #[derive(Debug, Clone)]
 enum Deed {
