@@ -63,7 +63,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Http1(error) => error.fmt(f),
             Self::Server => f.write_str("the server broke off"),
-            Self::Client(broken) => write!(f, "the client's stream broke off: {broken:?}"),
+            Self::Client(broken) => write!(f, "{broken}"),
             Self::Http2(error) => error.fmt(f),
         }
     }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -33,6 +33,13 @@ impl Bytestream {
     }
 }
 
+/// Hands over what `buffer` takes of what has come: how much.
+pub(super) fn hand_over(rest: &mut Bytes, buffer: &mut ReadBuf<'_>) -> usize {
+    let part = rest.split_to(rest.len().min(buffer.remaining()));
+    buffer.put_slice(&part);
+    part.len()
+}
+
 impl AsyncRead for Bytestream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -47,9 +54,7 @@ impl AsyncRead for Bytestream {
                 None => return Poll::Ready(Ok(())),
             }
         }
-        let n = this.rest.len().min(buffer.remaining());
-        buffer.put_slice(&this.rest[..n]);
-        this.rest.advance(n);
+        let n = hand_over(&mut this.rest, buffer);
         // Only what is passed on makes room for more.
         let _ = this.from.flow_control().release_capacity(n);
         Poll::Ready(Ok(()))

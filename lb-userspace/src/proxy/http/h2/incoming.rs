@@ -281,13 +281,14 @@ impl State {
     /// Data of a stream that is none.
     fn data_of_none(&mut self, head: Head) -> Result<(), Fatal> {
         if self.is_idle(head.id) {
-            // One that is not to be served any more may have begun all the same.
-            return match self.leaving == Leaving::Final && !head.id.is_multiple_of(2) {
-                true => {
-                    self.credit(head.length);
-                    self.fault()
-                }
-                false => Err(PROTOCOL),
+            // One that is not to be served any more may have begun all the same: what it has on its way is no mistake.
+            if self.leaving != Leaving::Final || head.id.is_multiple_of(2) {
+                return Err(PROTOCOL);
+            }
+            self.credit(head.length);
+            return match head.length {
+                0 if !head.has(flag::END_STREAM) => self.fault(),
+                _ => Ok(()),
             };
         }
         self.credit(head.length);

@@ -6,10 +6,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::handles::{Gone, Incoming, Outgoing};
+use super::{
+    bytestream::hand_over,
+    handles::{Gone, Incoming, Outgoing},
+};
 
 /// Most that is taken to be sent at a time.
 const PIECE: usize = 16 * 1024;
@@ -46,9 +49,7 @@ impl AsyncRead for Near {
                 None => return Poll::Ready(Ok(())),
             }
         }
-        let n = this.rest.len().min(buffer.remaining());
-        buffer.put_slice(&this.rest[..n]);
-        this.rest.advance(n);
+        hand_over(&mut this.rest, buffer);
         Poll::Ready(Ok(()))
     }
 }

@@ -1,6 +1,6 @@
 //! One stream of a client's connection, as both the connection and the request see it.
 
-use std::{cell::RefCell, task::Waker};
+use std::{cell::RefCell, fmt, task::Waker};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -24,6 +24,16 @@ pub(in super::super) enum Broken {
     Refused(Reason),
     /// The connection has ended.
     Closed,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset(reason) => write!(f, "the client has reset its stream: {reason}"),
+            Self::Refused(reason) => write!(f, "the client's stream was reset: {reason}"),
+            Self::Closed => f.write_str("the client's connection has ended"),
+        }
+    }
 }
 
 /// How far a stream has come.

@@ -89,14 +89,14 @@ impl Code {
 
     /// The word of a symbol.
     #[cfg(test)]
-    pub(super) fn word(&self, symbol: u8) -> (u32, u8) {
+    pub(super) fn word(&self, symbol: u8) -> Option<(u32, u8)> {
         let length = LENGTHS[usize::from(symbol)];
         let (at, count) = (
             self.at[usize::from(length)],
             self.count[usize::from(length)],
         );
         let nth = (0..count).find(|nth| self.symbols[(at + nth) as usize] == u16::from(symbol));
-        (self.first[usize::from(length)] + nth.unwrap(), length)
+        Some((self.first[usize::from(length)] + nth?, length))
     }
 }
 
