@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Drive real requests through the demo, check the answers and figures, and end
     #[arg(long, conflicts_with = "lb")]
     smoke: bool,
+    /// Run an optimised build, which takes some minutes more to make
+    #[arg(long)]
+    release: bool,
     /// Arguments of `lb run` on this host, such as `--config FILE`; without them the demo runs
     #[arg(last = true)]
     lb: Vec<std::ffi::OsString>,
@@ -37,7 +40,7 @@ pub(crate) fn command(
         // iproute2 and ethtool make the demo's network.
         tools::install(progress, workspace.target(), true)?;
     }
-    let built = build::build(workspace, progress, false)?;
+    let built = build::build(workspace, progress, !args.release)?;
     if !args.lb.is_empty() {
         let source = Command::new(&built.lb).arg("run").args(&args.lb).exec();
         return Err(Error::Start {
