@@ -3,7 +3,8 @@
 //! Many servers write the head and the body of a small answer one after the other. Linux acknowledges such an answer at
 //! once when whoever reads it has emptied the socket (`tcp_cleanup_rbuf`: a second pushed segment came before the first
 //! was acknowledged), with a packet of its own, for which the next request, a moment later, would have had room. Towards
-//! a busy server that is one packet of three that we send, and in mode tcp a twentieth of all that a request costs.
+//! a busy server that is one packet of three that we send, and a twentieth of what a small request of mode http costs (half
+//! of that in mode tcp, where head and body are often read one by one).
 //!
 //! A socket that is not emptied is spared it. So where question and answer have followed each other quickly for a while,
 //! an answer is looked at (MSG_PEEK) and stays in the socket, and several are taken out together. Everywhere else what
