@@ -149,14 +149,18 @@ pub(crate) fn daemon(
     command.args(["--package", "lb-userspace", "--bin", "lb"]);
     let lb = workspace.lb(debug);
     let (name, about) = if debug {
-        let about = first_time(&lb, "compiling the daemon, debug profile", "about a minute");
+        let about = first_time(
+            &lb,
+            "compiling the daemon, debug profile",
+            "one to four minutes",
+        );
         ("lb debug", about)
     } else {
         command.arg("--release");
         let about = first_time(
             &lb,
             "compiling the daemon, release profile",
-            "a few minutes",
+            "five to ten minutes",
         );
         ("lb", about)
     };
