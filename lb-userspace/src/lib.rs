@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod allocator;
 pub mod capabilities;
 pub mod config;
 pub mod daemon;

@@ -18,6 +18,7 @@ use lb::{
         tune::TuneArgs,
         upgrade::UpgradeArgs,
     },
+    allocator::Allocator,
     config::{
         self, Format, haproxy,
         model::{LogDestination, LogTarget},
@@ -27,7 +28,7 @@ use lb::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Version, commit and the build of the kernel program that is embedded.
 const VERSION: &str = concat!(
