@@ -104,7 +104,7 @@ impl Calendar {
 }
 
 /// Whole seconds since 1970 and the milliseconds after them; times before 1970 read as 1970.
-fn since_epoch(at: SystemTime) -> (i64, u16) {
+pub(super) fn since_epoch(at: SystemTime) -> (i64, u16) {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     (
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

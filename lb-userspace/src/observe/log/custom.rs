@@ -1,7 +1,6 @@
 //! A log line of the user's own, written as HAProxy writes its `log-format`.
 
 use std::{
-    fmt::{self, Write},
     net::{IpAddr, SocketAddr},
     sync::LazyLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,9 +8,10 @@ use std::{
 
 use super::{
     clock::Calendar,
-    httplog::{captured_field, captured_fields, escape_byte, text_of},
+    httplog::{captured_field, captured_fields, request_text, text_of},
     record::{Common, HttpRecord, RequestLine, Structured},
-    tcplog::{Retries, accept_date, millis, timer},
+    tcplog::retries,
+    text::{accept_date, elapsed, formatted, ip as push_ip, number as decimal, timer},
 };
 use crate::{
     config::model::{Field, LogLine, Piece},
@@ -47,31 +47,24 @@ static HOSTNAME: LazyLock<String> = LazyLock::new(|| {
     name.nodename().to_string_lossy().into_owned()
 });
 
-/// Writes the line, without a line end.
-///
-/// # Errors
-/// Only those of `out`.
-pub fn write(out: &mut impl Write, line: &LogLine, facts: Facts<'_>) -> fmt::Result {
-    write_with(out, line, facts.common.extra.samples, facts)
+/// Appends the line, without a line end.
+pub fn write(out: &mut String, line: &LogLine, facts: Facts<'_>) {
+    write_with(out, line, facts.common.extra.samples, facts);
 }
 
-/// Writes the structured data, if there is any.
-///
-/// # Errors
-/// Only those of `out`.
-pub fn structured(out: &mut impl Write, facts: Facts<'_>) -> fmt::Result {
-    match facts.common.extra.structured {
-        Some(Structured { line, samples }) => write_with(out, line, samples, facts),
-        None => Ok(()),
+/// Appends the structured data, if there is any.
+pub fn structured(out: &mut String, facts: Facts<'_>) {
+    if let Some(Structured { line, samples }) = facts.common.extra.structured {
+        write_with(out, line, samples, facts);
     }
 }
 
 fn write_with(
-    out: &mut impl Write,
+    out: &mut String,
     line: &LogLine,
     samples: &[Option<Value<'static>>],
     facts: Facts<'_>,
-) -> fmt::Result {
+) {
     let mut samples = samples.iter();
     // Blanks on both sides of what writes nothing are one, and the line begins with none.
     let mut divided = true;
@@ -82,7 +75,7 @@ fn write_with(
                     true => text.strip_prefix(' ').unwrap_or(text),
                     false => text,
                 };
-                out.write_str(text)?;
+                out.push_str(text);
                 if !text.is_empty() {
                     divided = text.ends_with(' ');
                 }
@@ -94,12 +87,12 @@ fn write_with(
                         .map(|captured| captured.all(side))
                         .unwrap_or_default();
                     if !all.is_empty() {
-                        captures(out, &all, list, *style)?;
+                        captures(out, &all, list, *style);
                         divided = false;
                     }
                 }
                 None => {
-                    quoted(out, *style, |out| value(out, *field, *style, facts))?;
+                    quoted(out, *style, |out| value(out, *field, *style, facts));
                     divided = false;
                 }
             },
@@ -107,24 +100,19 @@ fn write_with(
                 let value = samples.next().and_then(Option::as_ref);
                 quoted(out, sample.style, |out| {
                     let value = value.map(|value| value.borrowed().into_text());
-                    bytes(out, value.as_deref(), sample.style)
-                })?;
+                    bytes(out, value.as_deref(), sample.style);
+                });
                 divided = false;
             }
         }
     }
-    Ok(())
 }
 
-fn quoted<W: Write>(
-    out: &mut W,
-    style: Style,
-    inner: impl FnOnce(&mut W) -> fmt::Result,
-) -> fmt::Result {
+fn quoted(out: &mut String, style: Style, inner: impl FnOnce(&mut String)) {
     let quote = if style.quote { "\"" } else { "" };
-    out.write_str(quote)?;
-    inner(out)?;
-    out.write_str(quote)
+    out.push_str(quote);
+    inner(out);
+    out.push_str(quote);
 }
 
 /// Whose captures a field stands for, and whether as a list.
@@ -139,29 +127,23 @@ fn kept(field: Field) -> Option<(Side, bool)> {
 }
 
 /// `{a|b}`, or as a list `a b`, in which each is quoted by itself.
-fn captures(
-    out: &mut impl Write,
-    all: &[Option<Box<[u8]>>],
-    list: bool,
-    style: Style,
-) -> fmt::Result {
+fn captures(out: &mut String, all: &[Option<Box<[u8]>>], list: bool, style: Style) {
     if !list {
         return quoted(out, style, |out| captured_fields(out, all, style.escape));
     }
     for (at, text) in all.iter().enumerate() {
         if at > 0 {
-            out.write_char(' ')?;
+            out.push(' ');
         }
         quoted(out, style, |out| match text {
             Some(text) => captured_field(out, text, style.escape),
-            None if style.quote => Ok(()),
-            None => out.write_char('-'),
-        })?;
+            None if style.quote => {}
+            None => out.push('-'),
+        });
     }
-    Ok(())
 }
 
-fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> fmt::Result {
+fn value(out: &mut String, field: Field, style: Style, facts: Facts<'_>) {
     let Facts { common, http } = facts;
     let (active, extra) = (&common.active, &common.extra);
     let whole = extra.handshake + extra.idle + common.total;
@@ -177,8 +159,8 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::ServerPort => peer(out, extra.server, Part::Port, style),
         Field::Frontend => text(out, Some(common.frontend), style),
         Field::FrontendTransport => {
-            text(out, Some(common.frontend), style)?;
-            out.write_str(if common.tls { "~" } else { "" })
+            text(out, Some(common.frontend), style);
+            out.push_str(if common.tls { "~" } else { "" });
         }
         Field::Backend => text(out, common.backend.or(Some(common.frontend)), style),
         Field::Server => text(out, Some(common.server.text()), style),
@@ -187,56 +169,68 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::ConnectTime => timer(out, common.connected),
         Field::ResponseTime => timer(out, http.and_then(|http| http.responded)),
         Field::DataTime => timer(out, data(common, http)),
-        Field::ActiveTime => write!(out, "{so_far}{}", millis(common.total)),
-        Field::TotalTime => write!(out, "{so_far}{}", millis(whole)),
-        Field::UserTime => write!(out, "{so_far}{}", millis(whole - extra.idle)),
-        Field::HandshakeTime => write!(out, "{}", millis(extra.handshake)),
-        Field::IdleTime => write!(out, "{}", millis(extra.idle)),
+        Field::ActiveTime => {
+            out.push_str(so_far);
+            elapsed(out, common.total);
+        }
+        Field::TotalTime => {
+            out.push_str(so_far);
+            elapsed(out, whole);
+        }
+        Field::UserTime => {
+            out.push_str(so_far);
+            elapsed(out, whole - extra.idle);
+        }
+        Field::HandshakeTime => elapsed(out, extra.handshake),
+        Field::IdleTime => elapsed(out, extra.idle),
         Field::HeadTime => timer(
             out,
             http.and_then(|http| http.request_received)
                 .map(|head| extra.handshake + extra.idle + head),
         ),
         Field::Status => match http.and_then(|http| http.status) {
-            Some(status) => write!(out, "{status}"),
-            None => out.write_str("-1"),
+            Some(status) => decimal(out, status),
+            None => out.push_str("-1"),
         },
-        Field::BytesOut => write!(out, "{so_far}{}", common.bytes_out),
-        Field::BytesIn => write!(out, "{}", common.bytes_in),
+        Field::BytesOut => {
+            out.push_str(so_far);
+            decimal(out, common.bytes_out);
+        }
+        Field::BytesIn => decimal(out, common.bytes_in),
         Field::RequestCookie | Field::ResponseCookie => {
             let side = match field {
                 Field::RequestCookie => Side::Request,
                 _ => Side::Response,
             };
             let captured = extra.captured.and_then(|captured| captured.cookie(side));
-            bytes(out, captured, style)
+            bytes(out, captured, style);
         }
         // These are written without a value: see `captures`.
         Field::RequestCaptures
         | Field::RequestCaptureList
         | Field::ResponseCaptures
-        | Field::ResponseCaptureList => Ok(()),
+        | Field::ResponseCaptureList => {}
         Field::UniqueId => bytes(out, extra.id, style),
         Field::LogCounter => number(out, extra.lines, style),
         Field::RequestCounter => number(out, extra.number, style),
         Field::TlsCipher => text(out, extra.tls.map(|(_, cipher)| cipher), style),
         Field::TlsVersion => text(out, extra.tls.map(|(version, _)| version), style),
         Field::Termination | Field::TerminationCookies => {
-            out.write_char(common.termination.cause.letter())?;
-            out.write_char(common.termination.phase.letter())?;
+            out.push(common.termination.cause.letter());
+            out.push(common.termination.phase.letter());
             if field == Field::Termination {
-                return Ok(());
+                return;
             }
-            out.write_char(http.map_or('-', |http| http.cookie_seen.letter()))?;
-            out.write_char(http.map_or('-', |http| http.cookie_set.letter()))
+            out.push(http.map_or('-', |http| http.cookie_seen.letter()));
+            out.push(http.map_or('-', |http| http.cookie_set.letter()));
         }
-        Field::ProcessConnections => write!(out, "{}", active.process),
-        Field::FrontendConnections => write!(out, "{}", active.frontend),
-        Field::BackendConnections => write!(out, "{}", active.backend),
-        Field::ServerConnections => write!(out, "{}", active.server),
-        Field::Retries => write!(out, "{}", Retries(common)),
-        Field::ServerQueue => write!(out, "{}", common.server_queue),
-        Field::BackendQueue => write!(out, "{}", common.backend_queue),
+        Field::ProcessConnections => decimal(out, active.process),
+        Field::FrontendConnections => decimal(out, active.frontend),
+        Field::BackendConnections => decimal(out, active.backend),
+        Field::ServerConnections => decimal(out, active.server),
+        Field::Retries => retries(out, common),
+        Field::ServerQueue => decimal(out, common.server_queue),
+        Field::BackendQueue => decimal(out, common.backend_queue),
         Field::Request
         | Field::Method
         | Field::PathOnly
@@ -254,8 +248,8 @@ fn value(out: &mut impl Write, field: Field, style: Style, facts: Facts<'_>) -> 
         Field::Milliseconds => {
             let millis = since_epoch(begun(common)).subsec_millis();
             match style.hex {
-                true => write!(out, "{millis:02X}"),
-                false => write!(out, "{millis:03}"),
+                true => formatted(out, format_args!("{millis:02X}")),
+                false => formatted(out, format_args!("{millis:03}")),
             }
         }
         Field::Hostname => text(out, Some(HOSTNAME.as_str()), style),
@@ -287,7 +281,7 @@ fn ours(common: &Common<'_>) -> Option<Peer> {
 }
 
 /// `unix` and the number of the bind, as HAProxy has it, for who came by a unix socket.
-fn peer(out: &mut impl Write, peer: Option<Peer>, part: Part, style: Style) -> fmt::Result {
+fn peer(out: &mut String, peer: Option<Peer>, part: Part, style: Style) {
     match (peer, part) {
         (Some(Peer::Unix(_)), Part::Ip) => text(out, Some("unix"), style),
         (Some(Peer::Unix(bind)), Part::Port) => number(out, bind.into(), style),
@@ -296,29 +290,29 @@ fn peer(out: &mut impl Write, peer: Option<Peer>, part: Part, style: Style) -> f
     }
 }
 
-fn address(out: &mut impl Write, address: Option<SocketAddr>, style: Style) -> fmt::Result {
+fn address(out: &mut String, address: Option<SocketAddr>, style: Style) {
     match (
         address.map(|address| address.ip().to_canonical()),
         style.hex,
     ) {
         (None, _) => text(out, None, style),
-        (Some(IpAddr::V4(v4)), true) => write!(out, "{:08X}", u32::from(v4)),
-        (Some(IpAddr::V6(v6)), true) => write!(out, "{:032X}", u128::from(v6)),
-        (Some(ip), false) => write!(out, "{ip}"),
+        (Some(IpAddr::V4(v4)), true) => formatted(out, format_args!("{:08X}", u32::from(v4))),
+        (Some(IpAddr::V6(v6)), true) => formatted(out, format_args!("{:032X}", u128::from(v6))),
+        (Some(ip), false) => push_ip(out, ip),
     }
 }
 
-fn port(out: &mut impl Write, address: Option<SocketAddr>, style: Style) -> fmt::Result {
+fn port(out: &mut String, address: Option<SocketAddr>, style: Style) {
     match address {
         None => text(out, None, style),
         Some(address) => number(out, address.port().into(), style),
     }
 }
 
-fn number(out: &mut impl Write, n: u64, style: Style) -> fmt::Result {
+fn number(out: &mut String, n: u64, style: Style) {
     match style.hex {
-        true => write!(out, "{n:04X}"),
-        false => write!(out, "{n}"),
+        true => formatted(out, format_args!("{n:04X}")),
+        false => decimal(out, n),
     }
 }
 
@@ -334,12 +328,7 @@ fn data(common: &Common<'_>, http: Option<&HttpRecord<'_>>) -> Option<Duration> 
 }
 
 /// The parts of the request line, with what would break a line as `#` and two digits.
-fn request(
-    out: &mut impl Write,
-    field: Field,
-    style: Style,
-    http: Option<&HttpRecord<'_>>,
-) -> fmt::Result {
+fn request(out: &mut String, field: Field, style: Style, http: Option<&HttpRecord<'_>>) {
     let Some(http) = http else {
         return text(out, None, style);
     };
@@ -349,7 +338,7 @@ fn request(
         version,
     }) = http.request
     else {
-        return out.write_str("<BADREQ>");
+        return out.push_str("<BADREQ>");
     };
     let query = uri.find('?').unwrap_or(uri.len());
     let parts: &[&str] = match field {
@@ -361,17 +350,18 @@ fn request(
         Field::Uri => &[uri],
         _ => &[version],
     };
-    for byte in parts.iter().flat_map(|part| part.bytes()) {
-        match byte {
-            b'\\' | b']' if style.escape => {
-                out.write_char('\\')?;
-                out.write_char(char::from(byte))?;
+    for part in parts {
+        if !style.escape {
+            request_text(out, part.as_bytes());
+            continue;
+        }
+        for byte in part.bytes() {
+            if matches!(byte, b'\\' | b']') {
+                out.push('\\');
             }
-            b' ' if field == Field::Request => out.write_char(' ')?,
-            _ => escape_byte(out, byte)?,
+            request_text(out, &[byte]);
         }
     }
-    Ok(())
 }
 
 /// The path of a target without its query, also of one in absolute form; the star of OPTIONS has none.
@@ -383,15 +373,15 @@ fn path_only(target: &str) -> &str {
     rest.find('/').map_or("", |at| &rest[at..])
 }
 
-fn text(out: &mut impl Write, text: Option<&str>, style: Style) -> fmt::Result {
-    bytes(out, text.map(str::as_bytes), style)
+fn text(out: &mut String, text: Option<&str>, style: Style) {
+    bytes(out, text.map(str::as_bytes), style);
 }
 
 /// A text, or a dash where there is none: quoted, nothing says as much.
-fn bytes(out: &mut impl Write, bytes: Option<&[u8]>, style: Style) -> fmt::Result {
+fn bytes(out: &mut String, bytes: Option<&[u8]>, style: Style) {
     match bytes.filter(|bytes| !bytes.is_empty()) {
-        None if style.mandatory && !style.quote => out.write_char('-'),
-        None => Ok(()),
+        None if style.mandatory && !style.quote => out.push('-'),
+        None => {}
         Some(bytes) => text_of(out, bytes, style.escape),
     }
 }
@@ -401,14 +391,14 @@ fn since_epoch(at: SystemTime) -> Duration {
 }
 
 /// `23/Nov/2026:02:30:20 +0100`
-fn local(out: &mut impl Write, at: SystemTime) -> fmt::Result {
+fn local(out: &mut String, at: SystemTime) {
     let at = Calendar::local(at);
-    write!(out, "{} {}", at.clf(), at.zone(""))
+    formatted(out, format_args!("{} {}", at.clf(), at.zone("")));
 }
 
 /// `23/Nov/2026:01:30:20 +0000`
-fn utc(out: &mut impl Write, at: SystemTime) -> fmt::Result {
-    write!(out, "{} +0000", Calendar::utc(at).clf())
+fn utc(out: &mut String, at: SystemTime) {
+    formatted(out, format_args!("{} +0000", Calendar::utc(at).clf()));
 }
 
 #[cfg(test)]

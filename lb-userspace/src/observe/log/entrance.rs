@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::SystemTime};
 
-use super::tcplog::accept_date;
+use super::text::accept_date;
 use crate::topology::Peer;
 
 /// `192.0.2.7:1234 [23/Nov/2026:02:30:20.251] web/1: SSL handshake failure`: the client, when it was accepted, the
@@ -15,8 +15,7 @@ pub fn entrance_failed(
     why: impl Display,
 ) -> String {
     let mut line = format!("{client} [");
-    // A String takes everything.
-    let _ = accept_date(&mut line, accepted);
+    accept_date(&mut line, accepted);
     line.push_str(&format!("] {frontend}/{bind}: {why}"));
     line
 }

@@ -1,10 +1,9 @@
 //! HAProxy's `option httplog` line.
 
-use std::fmt::{self, Write};
-
 use super::{
     record::{Common, HttpRecord},
-    tcplog::{Retries, accept_date, millis, timer},
+    tcplog::counts,
+    text::{accept_date, elapsed, escaped, hex, number, peer, timer},
 };
 
 use crate::rules::Side;
@@ -12,147 +11,144 @@ use crate::rules::Side;
 /// HAProxy keeps this much of a request line (its REQURI_LEN, less the final NUL).
 const REQUEST_LINE_MAX: usize = 1023;
 
-/// Writes `record` as HAProxy does, without a line end.
-///
-/// # Errors
-/// Only those of `out`.
-pub fn write(out: &mut impl Write, record: &HttpRecord<'_>) -> fmt::Result {
+/// Appends `record` to `out` as HAProxy writes it, without a line end.
+pub fn write(out: &mut String, record: &HttpRecord<'_>) {
     let common = &record.common;
-    write_head(out, common)?;
-    timer(out, record.request_received)?;
-    out.write_char('/')?;
-    timer(out, common.queued)?;
-    out.write_char('/')?;
-    timer(out, common.connected)?;
-    out.write_char('/')?;
-    timer(out, record.responded)?;
-    write!(out, "/{}{} ", common.so_far(), millis(common.total))?;
-    match record.status {
-        Some(status) => write!(out, "{status} ")?,
-        None => out.write_str("-1 ")?,
+    write_head(out, common);
+    for took in [
+        record.request_received,
+        common.queued,
+        common.connected,
+        record.responded,
+    ] {
+        timer(out, took);
+        out.push('/');
     }
+    out.push_str(common.so_far());
+    elapsed(out, common.total);
+    out.push(' ');
+    match record.status {
+        Some(status) => number(out, status),
+        None => out.push_str("-1"),
+    }
+    out.push(' ');
+    out.push_str(common.so_far());
+    number(out, common.bytes_out);
+    out.push(' ');
     let captured = common.extra.captured;
-    write!(out, "{}{} ", common.so_far(), common.bytes_out)?;
     for side in [Side::Request, Side::Response] {
         match captured.and_then(|captured| captured.cookie(side)) {
-            Some(cookie) => text_of(out, cookie, false)?,
-            None => out.write_char('-')?,
+            Some(cookie) => text_of(out, cookie, false),
+            None => out.push('-'),
         }
-        out.write_char(' ')?;
+        out.push(' ');
     }
-    write!(
-        out,
-        "{}{}{}{} {}/{}/{}/{}/{} {}/{} ",
+    for letter in [
         common.termination.cause.letter(),
         common.termination.phase.letter(),
         record.cookie_seen.letter(),
         record.cookie_set.letter(),
-        common.active.process,
-        common.active.frontend,
-        common.active.backend,
-        common.active.server,
-        Retries(common),
-        common.server_queue,
-        common.backend_queue,
-    )?;
+    ] {
+        out.push(letter);
+    }
+    out.push(' ');
+    counts(out, common);
+    out.push(' ');
     for side in [Side::Request, Side::Response] {
         if let Some(kept) = captured
             .map(|captured| captured.all(side))
             .filter(|kept| !kept.is_empty())
         {
-            captured_fields(out, &kept, false)?;
-            out.write_char(' ')?;
+            captured_fields(out, &kept, false);
+            out.push(' ');
         }
     }
-    out.write_char('"')?;
+    out.push('"');
     match record.request {
         Some(line) => {
             let mut left = REQUEST_LINE_MAX;
             for part in [line.method, " ", line.uri, " ", line.version] {
-                escape(out, part, &mut left)?;
+                let part = part.as_bytes();
+                let part = &part[..part.len().min(left)];
+                request_text(out, part);
+                left -= part.len();
             }
         }
-        None => out.write_str("<BADREQ>")?,
+        None => out.push_str("<BADREQ>"),
     }
-    out.write_char('"')
+    out.push('"');
 }
 
 /// `CLIENT:PORT [DATE] FRONTEND BACKEND/SERVER `, with which both formats begin.
-pub(super) fn write_head(out: &mut impl Write, common: &Common<'_>) -> fmt::Result {
-    write!(out, "{} [", common.client)?;
-    accept_date(out, common.accepted)?;
-    write!(
-        out,
-        "] {}{} {}/{} ",
-        common.frontend,
-        if common.tls { "~" } else { "" },
-        common.backend.unwrap_or(common.frontend),
-        common.server.text(),
-    )
+pub(super) fn write_head(out: &mut String, common: &Common<'_>) {
+    peer(out, common.client);
+    out.push_str(" [");
+    accept_date(out, common.accepted);
+    out.push_str("] ");
+    out.push_str(common.frontend);
+    if common.tls {
+        out.push('~');
+    }
+    out.push(' ');
+    out.push_str(common.backend.unwrap_or(common.frontend));
+    out.push('/');
+    out.push_str(common.server.text());
+    out.push(' ');
 }
 
-/// Writes at most `left` bytes of `part`, with what would break the quoting or is no printable ASCII as `#` and two
-/// digits (HAProxy's `url_encode_map`).
-fn escape(out: &mut impl Write, part: &str, left: &mut usize) -> fmt::Result {
-    for byte in part.bytes().take(*left) {
-        escape_byte(out, byte)?;
-    }
-    *left = left.saturating_sub(part.len());
-    Ok(())
+/// A part of a request line, with what would break the quoting or is no printable ASCII as `#` and two digits (HAProxy's
+/// `url_encode_map`). A blank, of which a target has none, divides the parts.
+pub(super) fn request_text(out: &mut String, part: &[u8]) {
+    escaped(out, part, |byte| {
+        (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'#'
+    });
 }
 
 /// `{first|second}`: what was kept of a message's fields. `escape` is `+E`.
-pub(super) fn captured_fields(
-    out: &mut impl Write,
-    kept: &[Option<Box<[u8]>>],
-    escape: bool,
-) -> fmt::Result {
+pub(super) fn captured_fields(out: &mut String, kept: &[Option<Box<[u8]>>], escape: bool) {
     for (at, text) in kept.iter().enumerate() {
-        out.write_char(if at == 0 { '{' } else { '|' })?;
-        captured_field(out, text.as_deref().unwrap_or_default(), escape)?;
+        out.push(if at == 0 { '{' } else { '|' });
+        captured_field(out, text.as_deref().unwrap_or_default(), escape);
     }
-    out.write_char('}')
+    out.push('}');
 }
 
 /// One of them, with what divides them escaped as HAProxy's `hdr_encode_map` has it.
-pub(super) fn captured_field(out: &mut impl Write, text: &[u8], escape: bool) -> fmt::Result {
+pub(super) fn captured_field(out: &mut String, text: &[u8], escape: bool) {
     for &byte in text {
         match byte {
-            b'"' | b'#' | b'{' | b'|' | b'}' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}")?,
-            b'\\' | b']' if escape => write!(out, "\\{}", char::from(byte))?,
-            _ => out.write_char(char::from(byte))?,
+            b'"' | b'#' | b'{' | b'|' | b'}' | ..b' ' | 0x7f.. => hex(out, byte),
+            _ => {
+                if escape && matches!(byte, b'\\' | b']') {
+                    out.push('\\');
+                }
+                out.push(char::from(byte));
+            }
         }
     }
-    Ok(())
 }
 
 /// A text that is written as it is, but for what would end the line. `escape` is `+E`.
-pub(super) fn text_of(out: &mut impl Write, text: &[u8], escape: bool) -> fmt::Result {
+pub(super) fn text_of(out: &mut String, text: &[u8], escape: bool) {
+    let is_plain = |c: char| !(c.is_control() || escape && matches!(c, '"' | '\\' | ']'));
     for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                c if c.is_control() => {
-                    let mut bytes = [0; 4];
-                    for &byte in c.encode_utf8(&mut bytes).as_bytes() {
-                        write!(out, "#{byte:02X}")?;
-                    }
-                }
-                '"' | '\\' | ']' if escape => write!(out, "\\{c}")?,
-                c => out.write_char(c)?,
+        for run in chunk.valid().split_inclusive(|c| !is_plain(c)) {
+            let Some(last) = run.chars().next_back().filter(|&c| !is_plain(c)) else {
+                out.push_str(run);
+                continue;
+            };
+            let (plain, end) = run.split_at(run.len() - last.len_utf8());
+            out.push_str(plain);
+            if last.is_control() {
+                end.bytes().for_each(|byte| hex(out, byte));
+            } else {
+                out.push('\\');
+                out.push_str(end);
             }
         }
-        for byte in chunk.invalid() {
-            write!(out, "#{byte:02X}")?;
+        for &byte in chunk.invalid() {
+            hex(out, byte);
         }
-    }
-    Ok(())
-}
-
-/// A byte of a request line.
-pub(super) fn escape_byte(out: &mut impl Write, byte: u8) -> fmt::Result {
-    match byte {
-        b'"' | b'#' | ..b' ' | 0x7f.. => write!(out, "#{byte:02X}"),
-        _ => out.write_char(char::from(byte)),
     }
 }
 
@@ -185,7 +181,7 @@ mod tests {
 
     fn line(record: &HttpRecord<'_>) -> String {
         let mut out = String::new();
-        write(&mut out, record).expect("a String takes everything");
+        write(&mut out, record);
         strip_date(&out)
     }
 

@@ -8,7 +8,7 @@ use super::{
     clock::Calendar,
     level::Level,
     record::{Common, HttpRecord, Path, TcpRecord},
-    tcplog::millis,
+    text::millis,
 };
 use crate::rules::Side;
 

@@ -21,6 +21,7 @@ pub mod target;
 mod targets;
 pub mod tcplog;
 pub mod termination;
+mod text;
 
 #[cfg(test)]
 mod fixture;

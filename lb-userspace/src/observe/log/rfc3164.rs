@@ -136,7 +136,7 @@ pub fn push_line(out: &mut String, message: &str) {
 
 fn push(out: &mut String, message: &str) {
     // Names and paths come from outside; a line end within one must not pass for a line of its own.
-    if message.bytes().any(|b| matches!(b, b'\n' | b'\r')) {
+    if memchr::memchr2(b'\n', b'\r', message.as_bytes()).is_some() {
         out.extend(
             message
                 .chars()

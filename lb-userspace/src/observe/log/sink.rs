@@ -47,11 +47,11 @@ pub(super) struct Line {
     pub(super) to: LogTo,
     pub(super) at: SystemTime,
     /// For targets that want text, if any does.
-    pub(super) text: Option<Box<str>>,
+    pub(super) text: Option<String>,
     /// For targets that want JSON, if any does.
-    pub(super) json: Option<Box<str>>,
+    pub(super) json: Option<String>,
     /// Beside the text, for targets that want it.
-    pub(super) structured: Option<Box<str>>,
+    pub(super) structured: Option<String>,
 }
 
 /// Where log lines go in. Cheap to clone; never blocks, takes no lock.
@@ -120,10 +120,7 @@ impl Sink {
                     },
                 ),
                 AccessLog::Custom(line) => custom::write(out, line, Facts::http(record)),
-                AccessLog::Json => {
-                    out.push_str(&json::http(record));
-                    Ok(())
-                }
+                AccessLog::Json => out.push_str(&json::http(record)),
             },
             || json::http(record),
             Facts::http(record),
@@ -141,10 +138,7 @@ impl Sink {
                 // A connection has no request, so that `http` on a TCP frontend means the TCP line.
                 AccessLog::Http | AccessLog::Tcp => tcplog::write(out, record),
                 AccessLog::Custom(line) => custom::write(out, line, Facts::tcp(&record.common)),
-                AccessLog::Json => {
-                    out.push_str(&json::tcp(record));
-                    Ok(())
-                }
+                AccessLog::Json => out.push_str(&json::tcp(record)),
             },
             || json::tcp(record),
             Facts::tcp(&record.common),
@@ -165,9 +159,7 @@ impl Sink {
             to,
             at,
             text: wanted.text.then(|| message.into()),
-            json: wanted
-                .json
-                .then(|| json::event(level, at, message).into_boxed_str()),
+            json: wanted.json.then(|| json::event(level, at, message)),
             structured: None,
         });
     }
@@ -204,7 +196,7 @@ impl Sink {
     fn access(
         &self,
         (level, options): (Level, &LogOptions),
-        text: impl FnOnce(&mut String) -> std::fmt::Result,
+        text: impl FnOnce(&mut String),
         json: impl FnOnce() -> String,
         facts: Facts<'_>,
     ) {
@@ -218,15 +210,14 @@ impl Sink {
             at: SystemTime::now(),
             text: wanted.text.then(|| {
                 let mut out = String::with_capacity(USUAL_LINE);
-                // A String takes everything.
-                let _ = text(&mut out);
-                out.into_boxed_str()
+                text(&mut out);
+                out
             }),
-            json: wanted.json.then(|| json().into_boxed_str()),
+            json: wanted.json.then(json),
             structured: wanted.structured.then(|| {
                 let mut out = String::new();
-                let _ = custom::structured(&mut out, facts);
-                out.into_boxed_str()
+                custom::structured(&mut out, facts);
+                out
             }),
         });
     }

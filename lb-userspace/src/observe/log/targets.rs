@@ -75,8 +75,10 @@ impl Wanted {
 #[derive(Debug)]
 pub(super) struct Targets {
     open: Vec<Target>,
-    /// Those of `global`, and those of each proxy that has its own.
-    groups: HashMap<LogTo, Vec<Member>>,
+    /// Those of `global`.
+    global: Vec<Member>,
+    /// Those of each proxy that has its own.
+    own: HashMap<LogTo, Vec<Member>>,
 }
 
 /// A destination of somebody's lines.
@@ -109,12 +111,13 @@ impl Targets {
         let mut known: HashMap<&LogTarget, usize> = HashMap::new();
         let mut all = Self {
             open: Vec::new(),
-            groups: HashMap::new(),
+            global: Vec::new(),
+            own: HashMap::new(),
         };
         let own = proxies
             .iter()
-            .map(|proxy| (proxy.to, proxy.targets.as_slice()));
-        for (to, targets) in [(LogTo::GLOBAL, global)].into_iter().chain(own) {
+            .map(|proxy| (Some(proxy.to), proxy.targets.as_slice()));
+        for (to, targets) in [(None, global)].into_iter().chain(own) {
             let mut members = Vec::new();
             for target in targets {
                 let at = match known.get(target) {
@@ -131,7 +134,10 @@ impl Targets {
                     sampler: sample.map(|sample| Sampler { sample, next: 0 }),
                 });
             }
-            all.groups.insert(to, members);
+            match to {
+                Some(to) => drop(all.own.insert(to, members)),
+                None => all.global = members,
+            }
         }
         Ok(all)
     }
@@ -144,13 +150,7 @@ impl Targets {
     /// Hands `line` to whoever gets it. Returns how many lines could not be sent to make room for it.
     pub(super) fn add(&mut self, line: &Line, pid: u32) -> u64 {
         // A proxy that is no more, or has none of its own.
-        let to = match self.groups.contains_key(&line.to) {
-            true => line.to,
-            false => LogTo::GLOBAL,
-        };
-        let Some(members) = self.groups.get_mut(&to) else {
-            return 0;
-        };
+        let members = self.own.get_mut(&line.to).unwrap_or(&mut self.global);
         let mut failed = 0;
         for member in members {
             let Some(target) = self.open.get_mut(member.at) else {

@@ -1,77 +1,66 @@
 //! HAProxy's `option tcplog` line.
 
-use std::{
-    fmt::{self, Display, Write},
-    time::{Duration, SystemTime},
-};
-
 use super::{
-    clock::Calendar,
     httplog::write_head,
     record::{Common, TcpRecord},
+    text::{elapsed, number, timer},
 };
 
-/// Writes `record` as HAProxy does, without a line end.
-///
-/// # Errors
-/// Only those of `out`.
-pub fn write(out: &mut impl Write, record: &TcpRecord<'_>) -> fmt::Result {
+/// Appends `record` to `out` as HAProxy writes it, without a line end.
+pub fn write(out: &mut String, record: &TcpRecord<'_>) {
     let common = &record.common;
-    write_head(out, common)?;
-    timer(out, common.queued)?;
-    out.write_char('/')?;
-    timer(out, common.connected)?;
-    let so_far = common.so_far();
-    write!(
-        out,
-        "/{so_far}{} {so_far}{} {}{} {}/{}/{}/{}/{} {}/{}",
-        millis(common.total),
-        common.bytes_out,
-        common.termination.cause.letter(),
-        common.termination.phase.letter(),
-        common.active.process,
-        common.active.frontend,
-        common.active.backend,
-        common.active.server,
-        Retries(common),
-        common.server_queue,
-        common.backend_queue,
-    )
+    write_head(out, common);
+    timer(out, common.queued);
+    out.push('/');
+    timer(out, common.connected);
+    out.push('/');
+    out.push_str(common.so_far());
+    elapsed(out, common.total);
+    out.push(' ');
+    out.push_str(common.so_far());
+    number(out, common.bytes_out);
+    out.push(' ');
+    out.push(common.termination.cause.letter());
+    out.push(common.termination.phase.letter());
+    out.push(' ');
+    counts(out, common);
 }
 
-/// `23/Nov/2026:02:30:20.251`, local time.
-pub(super) fn accept_date(out: &mut impl Write, at: SystemTime) -> fmt::Result {
-    let at = Calendar::local(at);
-    write!(out, "{}.{:03}", at.clf(), at.millisecond)
-}
-
-/// A duration in whole milliseconds, or `-1` for a phase that was never reached.
-pub(super) fn timer(out: &mut impl Write, took: Option<Duration>) -> fmt::Result {
-    match took {
-        Some(took) => write!(out, "{}", millis(took)),
-        None => out.write_str("-1"),
+/// `1/1/0/0/0 0/0`: who was there, how often a server was tried again, and who waited before it.
+pub(super) fn counts(out: &mut String, common: &Common<'_>) {
+    let active = &common.active;
+    for sessions in [
+        active.process,
+        active.frontend,
+        active.backend,
+        active.server,
+    ] {
+        number(out, sessions);
+        out.push('/');
     }
-}
-
-pub(super) fn millis(took: Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+    retries(out, common);
+    out.push(' ');
+    number(out, common.server_queue);
+    out.push('/');
+    number(out, common.backend_queue);
 }
 
 /// The retries, with a `+` before them where the last one went to another server.
-pub(super) struct Retries<'a>(pub(super) &'a Common<'a>);
-
-impl Display for Retries<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.redispatched {
-            f.write_char('+')?;
-        }
-        Display::fmt(&self.0.retries, f)
+pub(super) fn retries(out: &mut String, common: &Common<'_>) {
+    if common.redispatched {
+        out.push('+');
     }
+    number(out, common.retries);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::record::*, *};
+    use std::time::{Duration, SystemTime};
+
+    use super::{
+        super::{record::*, text::accept_date},
+        *,
+    };
     use crate::observe::log::{
         fixture::{common, strip_date},
         termination::{Cause, Phase, Termination},
@@ -84,7 +73,7 @@ mod tests {
             common,
             path: Path::Userspace,
         };
-        write(&mut out, &record).expect("a String takes everything");
+        write(&mut out, &record);
         strip_date(&out)
     }
 
@@ -139,8 +128,7 @@ mod tests {
         accept_date(
             &mut out,
             SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_400_407_049),
-        )
-        .expect("written");
+        );
         assert_eq!(out.len(), "23/Nov/2026:02:30:20.251".len(), "{out}");
         assert!(out.ends_with(".049") && out.contains("/Nov/2026:"), "{out}");
     }

@@ -1,0 +1,184 @@
+//! What lines are put together of.
+//!
+//! A line has some thirty numbers, and there is one for each request: the standard library's formatting, which asks again
+//! for each piece how it is to be aligned and where it goes, took twice as long as all else that a log line costs.
+
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::clock::{Calendar, since_epoch};
+use crate::topology::Peer;
+
+/// Appends `n` in decimal digits.
+pub(super) fn number(out: &mut String, n: impl itoa::Integer) {
+    out.push_str(itoa::Buffer::new().format(n));
+}
+
+/// Appends `n`, which is below a thousand, as three digits.
+fn three_digits(out: &mut String, n: u16) {
+    for digit in [n / 100, n / 10, n] {
+        // A digit is below ten.
+        out.push(char::from(b'0' + (digit % 10) as u8));
+    }
+}
+
+/// Appends a duration in whole milliseconds.
+pub(super) fn elapsed(out: &mut String, took: Duration) {
+    number(out, millis(took));
+}
+
+/// Appends a duration in whole milliseconds, or `-1` for a phase that was never reached.
+pub(super) fn timer(out: &mut String, took: Option<Duration>) {
+    match took {
+        Some(took) => elapsed(out, took),
+        None => out.push_str("-1"),
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn millis(took: Duration) -> u64 {
+    // A 64-bit number of milliseconds is half a thousand million years.
+    (took.as_secs().saturating_mul(1000)).saturating_add(took.subsec_millis().into())
+}
+
+/// Appends `at` as `23/Nov/2026:02:30:20.251`, local time.
+pub(super) fn accept_date(out: &mut String, at: SystemTime) {
+    thread_local! {
+        /// A second, and how it is written up to the point.
+        static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    let (seconds, millisecond) = since_epoch(at);
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != seconds {
+            *last = seconds;
+            *text = format!("{}.", Calendar::local(at).clf());
+        }
+        out.push_str(text);
+    });
+    three_digits(out, millisecond);
+}
+
+/// Appends `peer` as its `Display` has it.
+pub(super) fn peer(out: &mut String, peer: Peer) {
+    let address = match peer {
+        Peer::Inet(address) => address,
+        Peer::Unix(bind) => {
+            out.push_str("unix:");
+            return number(out, bind);
+        }
+    };
+    ip(out, address.ip());
+    out.push(':');
+    number(out, address.port());
+}
+
+/// Appends an address; one of IPv4 that is written as one of IPv6 as the former.
+pub(super) fn ip(out: &mut String, ip: IpAddr) {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            number(out, a);
+            for octet in [b, c, d] {
+                out.push('.');
+                number(out, octet);
+            }
+        }
+        IpAddr::V6(v6) => out.push_str(&v6.to_string()),
+    }
+}
+
+/// Appends `part`, and what `is_safe`, which takes nothing but ASCII, does not take of it as `#` and two digits.
+pub(super) fn escaped(out: &mut String, part: &[u8], is_safe: impl Fn(u8) -> bool) {
+    let mut rest = part;
+    loop {
+        let unsafe_at = rest.iter().position(|&byte| !is_safe(byte));
+        let (safe, after) = rest.split_at(unsafe_at.unwrap_or(rest.len()));
+        out.push_str(std::str::from_utf8(safe).unwrap_or_default());
+        let Some((&byte, after)) = after.split_first() else {
+            return;
+        };
+        hex(out, byte);
+        rest = after;
+    }
+}
+
+/// Appends what the standard library formats, where there is less to write.
+pub(super) fn formatted(out: &mut String, what: fmt::Arguments<'_>) {
+    // A String takes everything.
+    let _ = out.write_fmt(what);
+}
+
+/// Appends `byte` as `#` and two digits.
+pub(super) fn hex(out: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('#');
+    for digit in [byte >> 4, byte & 15] {
+        out.push(char::from(DIGITS[usize::from(digit)]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut String)) -> String {
+        let mut out = String::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn peers_are_written_as_everywhere() {
+        for address in [
+            "192.0.2.1:80",
+            "0.0.0.0:0",
+            "255.255.255.255:65535",
+            "[2001:db8::1]:443",
+            "[::ffff:192.0.2.1]:8080",
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            let one = Peer::Inet(address);
+            assert_eq!(text(|out| peer(out, one)), one.to_string());
+        }
+        let one = Peer::Unix(3);
+        assert_eq!(text(|out| peer(out, one)), one.to_string());
+    }
+
+    #[test]
+    fn dates_have_three_digits_of_a_second() {
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        for (millis, end) in [
+            (1_000, ".000"),
+            (1_007, ".007"),
+            (1_070, ".070"),
+            (2_999, ".999"),
+        ] {
+            let whole = format!("{}{end}", Calendar::local(at(millis)).clf());
+            assert_eq!(text(|out| accept_date(out, at(millis))), whole);
+        }
+    }
+
+    #[test]
+    fn durations_are_whole_milliseconds() {
+        let of = |took| text(|out| timer(out, took));
+        assert_eq!(of(None), "-1");
+        assert_eq!(of(Some(Duration::from_micros(1_999))), "1");
+        assert_eq!(of(Some(Duration::from_millis(61_002))), "61002");
+        assert_eq!(of(Some(Duration::MAX)), u64::MAX.to_string());
+    }
+
+    #[test]
+    fn what_is_not_safe_is_escaped() {
+        let of = |part: &[u8]| text(|out| escaped(out, part, |byte| byte.is_ascii_alphanumeric()));
+        assert_eq!(of(b""), "");
+        assert_eq!(of(b"abc"), "abc");
+        assert_eq!(of(b"a\"\"b\xff"), "a#22#22b#FF");
+        assert_eq!(of("é1".as_bytes()), "#C3#A91");
+    }
+}
