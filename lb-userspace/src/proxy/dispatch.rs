@@ -92,12 +92,13 @@ pub async fn dispatch<T>(
         };
         let server = Arc::clone(slot.server());
         let assigned = now();
-        trace.queued = Some(assigned - start);
+        let queued = assigned - start;
+        trace.queued = Some(queued);
         trace.server = Some(Arc::clone(&server));
         let distributions = &backend.counters.distributions;
-        distributions.queue.record(assigned - start);
-        backend.counters.times.queue.add(millis(assigned - start));
-        server.counters.times.queue.add(millis(assigned - start));
+        distributions.queue.record(queued);
+        backend.counters.times.queue.add(millis(queued));
+        server.counters.times.queue.add(millis(queued));
         if let Some(left) = left.take() {
             count_move(backend, &left, &server, trace);
         }

@@ -117,10 +117,10 @@ fn is_host(host: &[u8]) -> bool {
         }
         None => {
             let end = host.iter().position(|&b| b == b':').unwrap_or(host.len());
-            let is_name = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&b);
             let name = &host[..end];
             (
-                name.iter().all(is_name) && name.is_empty() == host.is_empty(),
+                name.iter().all(|&b| IN_NAMES[usize::from(b)])
+                    && name.is_empty() == host.is_empty(),
                 &host[end..],
             )
         }
@@ -132,6 +132,23 @@ fn is_host(host: &[u8]) -> bool {
     };
     is_name && is_port
 }
+
+/// Of which bytes the name of a host may consist (RFC 3986 section 3.2.2, without escapes and commas).
+const IN_NAMES: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        all[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+;=";
+    let mut at = 0;
+    while at < others.len() {
+        all[others[at] as usize] = true;
+        at += 1;
+    }
+    all
+};
 
 /// The authority's host where its port is the scheme's own.
 fn without_default_port<'a>(authority: &'a Authority, scheme: Option<&str>) -> Option<&'a [u8]> {

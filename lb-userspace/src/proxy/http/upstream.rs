@@ -64,7 +64,7 @@ impl Upstream {
 
     /// Takes the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another one after
     /// the server has closed this.
-    pub(super) fn send(&mut self, request: Request<RequestBody>, may_repeat: bool) {
+    pub(super) fn send(&mut self, request: Box<Request<RequestBody>>, may_repeat: bool) {
         // Only an idle connection can have been closed before the server saw the request.
         let repeatable = may_repeat
             && self.idle_since.is_some()

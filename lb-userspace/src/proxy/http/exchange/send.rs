@@ -46,8 +46,10 @@ pub(super) async fn run(
     client: &Rc<Client>,
     target: &Target,
     holder: Option<Arc<Server>>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
+    // It goes from hand to hand.
+    let mut request = Box::new(request);
     let form = rules::form(client, target, request.method());
     let asking = Asking::of_request(
         client.source(),
@@ -214,8 +216,9 @@ impl Copy {
         wanted && client.upload() == Upload::Done && self.body.is_whole()
     }
 
-    fn request(&self, client: &Rc<Client>) -> Request<RequestBody> {
-        Request::from_parts(self.head.clone(), RequestBody::again(&self.body, client))
+    fn request(&self, client: &Rc<Client>) -> Box<Request<RequestBody>> {
+        let body = RequestBody::again(&self.body, client);
+        Box::new(Request::from_parts(self.head.clone(), body))
     }
 }
 
@@ -320,10 +323,14 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
 }
 
 /// What came of giving a request to a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is what nearly always comes, and is taken apart at once"
+)]
 enum Sent {
     Answered(Response<Inbound>, Lease),
     /// The connection was closed before a byte of it was written.
-    Not(Request<RequestBody>),
+    Not(Box<Request<RequestBody>>),
     Failed(Trouble),
 }
 
@@ -331,7 +338,7 @@ async fn send(
     client: &Rc<Client>,
     target: &Target,
     mut lease: Lease,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     covered: bool,
     trace: &mut Trace,
 ) -> Sent {
@@ -375,7 +382,7 @@ async fn send(
         {
             Err(Trouble::Unswitchable)
         }
-        Err(shared) => match shared.ask(client, request) {
+        Err(shared) => match shared.ask(client, *request) {
             Ok(mut ask) => {
                 wait(client, |cx| {
                     lease.drive(cx);
@@ -418,7 +425,7 @@ async fn send(
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
             lease.use_up();
-            Sent::Not(*request)
+            Sent::Not(request)
         }
         Err(trouble) => Sent::Failed(trouble),
     }

@@ -102,9 +102,9 @@ impl Connection {
     }
 
     /// Takes a request, when it [is idle](Self::is_idle). The answer comes by driving it.
-    pub(in super::super) fn send(&mut self, request: Request<RequestBody>) {
+    pub(in super::super) fn send(&mut self, request: Box<Request<RequestBody>>) {
         self.answer = None;
-        self.next = Some(Box::new(request));
+        self.next = Some(request);
     }
 
     /// The answer, or why there is none, once that is known.
