@@ -90,15 +90,20 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut daemon = Self { folder, child };
+        daemon.accepts(ready);
+        daemon
+    }
+
+    /// Waits until it accepts connections there: one bind may be a moment behind another.
+    pub(crate) fn accepts(&mut self, at: SocketAddr) {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(ready).is_err() {
-            if let Some(status) = daemon.child.try_wait().unwrap() {
-                panic!("it ended, {status}: {}", daemon.read("stderr"));
+        while TcpStream::connect(at).is_err() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended, {status}: {}", self.read("stderr"));
             }
             assert!(Instant::now() < deadline, "it does not accept");
             thread::sleep(Duration::from_millis(5));
         }
-        daemon
     }
 
     /// Another file for it to read; `rest` is all of it but `global`.

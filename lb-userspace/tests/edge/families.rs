@@ -20,8 +20,8 @@ fn what_listens_on_ipv6_alone_is_not_there_for_ipv4() {
     let binary = env!("CARGO_BIN_EXE_lb").as_ref();
     let four = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let six = |port| SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
-    let _daemon = Daemon::start_file(binary, folder, ("lb.cfg", &text), six(alone));
-    TcpStream::connect(six(both)).unwrap();
-    TcpStream::connect(four(both)).unwrap();
+    let mut daemon = Daemon::start_file(binary, folder, ("lb.cfg", &text), six(alone));
+    daemon.accepts(six(both));
+    daemon.accepts(four(both));
     TcpStream::connect(four(alone)).unwrap_err();
 }
