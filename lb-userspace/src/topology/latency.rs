@@ -69,6 +69,10 @@ fn micros(state: u64) -> u32 {
 /// What is left of the weight of a state at `now_ms`, from 1 down to 0.
 fn weight(state: u64, now_ms: u32) -> f64 {
     let elapsed = now_ms.wrapping_sub(state as u32);
+    if elapsed == 0 {
+        // As it nearly always is where there is much to do.
+        return 1.0;
+    }
     (-f64::from(elapsed) / f64::from(DECAY_MS)).exp()
 }
 

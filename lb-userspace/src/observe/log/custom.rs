@@ -352,14 +352,19 @@ fn request(out: &mut String, field: Field, style: Style, http: Option<&HttpRecor
     };
     for part in parts {
         if !style.escape {
-            request_text(out, part.as_bytes());
+            request_text(out, part);
             continue;
         }
-        for byte in part.bytes() {
-            if matches!(byte, b'\\' | b']') {
+        for piece in part.split_inclusive(['\\', ']']) {
+            let end = piece
+                .strip_suffix(['\\', ']'])
+                .map_or(piece.len(), str::len);
+            let (plain, end) = piece.split_at(end);
+            request_text(out, plain);
+            if !end.is_empty() {
                 out.push('\\');
+                out.push_str(end);
             }
-            request_text(out, &[byte]);
         }
     }
 }

@@ -68,8 +68,8 @@ pub fn write(out: &mut String, record: &HttpRecord<'_>) {
         Some(line) => {
             let mut left = REQUEST_LINE_MAX;
             for part in [line.method, " ", line.uri, " ", line.version] {
-                let part = part.as_bytes();
-                let part = &part[..part.len().min(left)];
+                // A character that would be cut goes whole.
+                let part = &part[..part.floor_char_boundary(left)];
                 request_text(out, part);
                 left -= part.len();
             }
@@ -98,7 +98,7 @@ pub(super) fn write_head(out: &mut String, common: &Common<'_>) {
 
 /// A part of a request line, with what would break the quoting or is no printable ASCII as `#` and two digits (HAProxy's
 /// `url_encode_map`). A blank, of which a target has none, divides the parts.
-pub(super) fn request_text(out: &mut String, part: &[u8]) {
+pub(super) fn request_text(out: &mut String, part: &str) {
     escaped(out, part, |byte| {
         (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'#'
     });

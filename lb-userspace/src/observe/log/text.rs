@@ -92,18 +92,17 @@ pub(super) fn ip(out: &mut String, ip: IpAddr) {
 }
 
 /// Appends `part`, and what `is_safe`, which takes nothing but ASCII, does not take of it as `#` and two digits.
-pub(super) fn escaped(out: &mut String, part: &[u8], is_safe: impl Fn(u8) -> bool) {
-    let mut rest = part;
-    loop {
-        let unsafe_at = rest.iter().position(|&byte| !is_safe(byte));
-        let (safe, after) = rest.split_at(unsafe_at.unwrap_or(rest.len()));
-        out.push_str(std::str::from_utf8(safe).unwrap_or_default());
-        let Some((&byte, after)) = after.split_first() else {
-            return;
-        };
-        hex(out, byte);
-        rest = after;
+pub(super) fn escaped(out: &mut String, part: &str, is_safe: impl Fn(u8) -> bool) {
+    let mut from = 0;
+    for (at, byte) in part.bytes().enumerate() {
+        if !is_safe(byte) {
+            // Nothing, within a character of several bytes.
+            out.push_str(part.get(from..at).unwrap_or_default());
+            hex(out, byte);
+            from = at + 1;
+        }
     }
+    out.push_str(part.get(from..).unwrap_or_default());
 }
 
 /// Appends what the standard library formats, where there is less to write.
@@ -175,10 +174,10 @@ mod tests {
 
     #[test]
     fn what_is_not_safe_is_escaped() {
-        let of = |part: &[u8]| text(|out| escaped(out, part, |byte| byte.is_ascii_alphanumeric()));
-        assert_eq!(of(b""), "");
-        assert_eq!(of(b"abc"), "abc");
-        assert_eq!(of(b"a\"\"b\xff"), "a#22#22b#FF");
-        assert_eq!(of("é1".as_bytes()), "#C3#A91");
+        let of = |part| text(|out| escaped(out, part, |byte| byte.is_ascii_alphanumeric()));
+        assert_eq!(of(""), "");
+        assert_eq!(of("abc"), "abc");
+        assert_eq!(of("a\"\"b\u{7f}"), "a#22#22b#7F");
+        assert_eq!(of("é1é"), "#C3#A91#C3#A9");
     }
 }
