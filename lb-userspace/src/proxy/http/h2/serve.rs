@@ -226,7 +226,8 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
         let stuffed = loop {
             let read = io.poll_read(cx);
             // Before the request that follows them, or the end that they bring.
-            for refused in io.wire.state().input.take_refused() {
+            let none = io.wire.state().input.take_refused();
+            for refused in none {
                 stream::refused(connection, refused);
             }
             match read {
