@@ -1,8 +1,9 @@
 //! Maps, what a value leads to, and lists of patterns, from files that are read again when they change.
 //!
 //! A line of a map has a key and, after blanks, what it leads to; one of a list is a pattern. Lines that begin with `#`
-//! are comments. A file that cannot be read or has a bad line leaves what there was. What is changed while the daemon
-//! runs holds until the file changes.
+//! are comments. A file that cannot be read or has a bad line leaves what there was, and so does one that ends in the
+//! middle of a line until nobody has written it for a while. What is changed while the daemon runs holds until the file
+//! changes.
 
 use std::{
     fs,
@@ -11,6 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -26,6 +28,10 @@ use crate::watched::Watched;
 mod carried;
 
 pub use carried::CarriedMap;
+
+/// How long a file that is empty or ends in the middle of a line has to be left alone before it is taken as it is: whoever
+/// writes it may be slow.
+const UNFINISHED: Duration = Duration::from_secs(5);
 
 /// The type of what keys lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,7 +162,7 @@ impl Map {
         output: Output,
     ) -> Result<Self, Problem> {
         let file = Mutex::new(Watched::one(&path));
-        let entries = load(&path, how, ignore_case, output)?;
+        let entries = entries(&read(&path, output)?, &path, how, ignore_case, output)?;
         Ok(Self {
             path,
             how,
@@ -361,19 +367,31 @@ impl Map {
         Ok(())
     }
 
-    /// Reads the file again if it has changed, and has not changed any more since this was asked last: how many keys
-    /// there are now, or `None` if there is no news.
+    /// Reads the file again if it has changed, has not changed any more since this was asked last, and is whole as far as
+    /// can be told: how many keys there are now, or `None` if there is no news.
     ///
     /// # Errors
     /// As [`Map::read`]; what there was stays.
     pub fn refresh(&self) -> Result<Option<usize>, Problem> {
+        self.refresh_with(UNFINISHED)
+    }
+
+    /// The same with so much patience for a file that ends in the middle of a line.
+    fn refresh_with(&self, patience: Duration) -> Result<Option<usize>, Problem> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if file.changed().is_empty() {
             return Ok(None);
         }
-        // Before it is read: a file that is wrong is told of once.
-        *file = Watched::one(&self.path);
-        let entries = load(&self.path, self.how, self.ignore_case, self.output)?;
+        // Before it is read: what changes meanwhile is seen.
+        let now = Watched::one(&self.path);
+        let text = read(&self.path, self.output);
+        let unfinished = text.as_deref().is_ok_and(|text| !text.ends_with('\n'));
+        if unfinished && is_young(&self.path, patience) || !now.differing().is_empty() {
+            return Ok(None);
+        }
+        // A file that is wrong is told of once.
+        *file = now;
+        let entries = entries(&text?, &self.path, self.how, self.ignore_case, self.output)?;
         let count = entries.patterns.len();
         self.entries.store(Arc::new(entries));
         self.changed.store(0, Relaxed);
@@ -393,23 +411,41 @@ impl Entries {
     }
 }
 
-fn load(path: &Path, how: How, ignore_case: bool, output: Output) -> Result<Entries, Problem> {
+/// What a map or a list is called in messages.
+fn called(path: &Path, output: Output) -> String {
     let what = match output {
         Output::Nothing => "file",
         _ => "map",
     };
-    let text = fs::read_to_string(path).map_err(|error| {
+    format!("the {what} {}", path.display())
+}
+
+fn read(path: &Path, output: Output) -> Result<String, Problem> {
+    fs::read_to_string(path).map_err(|error| {
         Problem::new(
-            format!("the {what} {} cannot be read: {error}", path.display()),
+            format!("{} cannot be read: {error}", called(path, output)),
             "name a readable file",
         )
-    })?;
-    parse(&text, how, ignore_case, output).map_err(|(line, problem)| Problem {
-        message: format!(
-            "the {what} {}, line {line}: {}",
-            path.display(),
-            problem.message
-        ),
+    })
+}
+
+/// Whether a file has been written no longer ago than `patience`.
+fn is_young(path: &Path, patience: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|file| file.modified());
+    // One of the future is as old as any.
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < patience))
+}
+
+/// The entries of the text of a file.
+fn entries(
+    text: &str,
+    path: &Path,
+    how: How,
+    ignore_case: bool,
+    output: Output,
+) -> Result<Entries, Problem> {
+    parse(text, how, ignore_case, output).map_err(|(line, problem)| Problem {
+        message: format!("{}, line {line}: {}", called(path, output), problem.message),
         mend: problem.mend,
     })
 }

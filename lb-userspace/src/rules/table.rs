@@ -1,10 +1,10 @@
 //! Stick tables: counters by key, bounded in number, shared by all workers without a lock.
 //!
-//! A table is sets of eight places. A key belongs to two sets; in the emptier one it takes a free place or that of an
-//! entry that has expired, or else, of both, that of the one that was used longest ago and that nobody follows. So memory
-//! is bounded by `size`, a flood of keys pushes out only what is idle, and as long as a fifth of a table is free next to
-//! nobody is pushed out. Who looks an entry up gets a shared pointer to it, so one that was
-//! pushed out meanwhile is still counted in by whoever follows it, and then gone.
+//! A table is sets of up to eight places, as many in all as it may have entries; a small one is one set. A key belongs to
+//! two sets; in the emptier one it takes a free place or that of an entry that has expired, or else, of both, that of the
+//! one that was used longest ago and that nobody follows. So memory is bounded by `size`, a flood of keys pushes out only
+//! what is idle, and as long as a fifth of a table is free next to nobody is pushed out. Who looks an entry up gets a
+//! shared pointer to it, so one that was pushed out meanwhile is still counted in by whoever follows it, and then gone.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -28,8 +28,10 @@ pub use carried::CarriedTable;
 pub use data::Data;
 pub use inspect::Removed;
 
-/// Places of a set: with a pointer each, one line of memory.
+/// Most places of one of several sets: with a pointer each, a line of memory.
 const WAYS: usize = 8;
+/// Most places of a set that is the only one: a key of a larger table may be at as many.
+const ALONE: usize = 2 * WAYS;
 
 /// How a table is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,9 +136,6 @@ impl Entry {
 /// A place of a set.
 type Place = ArcSwapOption<Entry>;
 
-/// A set.
-type Set = [Place; WAYS];
-
 /// A table.
 #[derive(Debug)]
 pub struct Table {
@@ -151,9 +150,22 @@ pub struct Table {
 #[derive(Debug)]
 struct Store {
     hasher: RandomState,
-    sets: Box<[Set]>,
+    /// The sets' places, one set's after another's.
+    places: Box<[Place]>,
+    /// How many sets there are, how many places each has at least, and how many of them, the first, have one more.
+    sets: usize,
+    ways: usize,
+    larger: usize,
     /// How many places are taken; below zero while who takes one is slower to count than who gives it back.
     taken: AtomicI64,
+}
+
+impl Store {
+    /// The places of a set, of which there are more than `index`.
+    fn set(&self, index: usize) -> &[Place] {
+        let begin = index * self.ways + index.min(self.larger);
+        &self.places[begin..][..self.ways + usize::from(index < self.larger)]
+    }
 }
 
 impl Table {
@@ -168,11 +180,17 @@ impl Table {
 
     fn store(&self) -> &Arc<Store> {
         self.store.get_or_init(|| {
-            let sets = (self.layout.size as usize).div_ceil(WAYS).max(1);
-            let empty = |_| std::array::from_fn(|_| ArcSwapOption::empty());
+            let size = (self.layout.size as usize).max(1);
+            let sets = match size {
+                ..=ALONE => 1,
+                _ => size.div_ceil(WAYS),
+            };
             Arc::new(Store {
                 hasher: RandomState::new(),
-                sets: (0..sets).map(empty).collect(),
+                places: (0..size).map(|_| ArcSwapOption::empty()).collect(),
+                sets,
+                ways: size / sets,
+                larger: size % sets,
                 taken: AtomicI64::new(0),
             })
         })
@@ -201,13 +219,17 @@ impl Table {
         &self.layout
     }
 
-    /// The two sets that a key belongs to, or twice the same.
-    fn sets_of(&self, key: &Key) -> [&Set; 2] {
-        let Store { hasher, sets, .. } = &**self.store();
-        let hash = hasher.hash_one(key);
+    /// The two sets that a key belongs to; the second is empty where they are the same.
+    fn sets_of(&self, key: &Key) -> [&[Place]; 2] {
+        let store = &**self.store();
+        let hash = store.hasher.hash_one(key);
         // The upper half of the product is below the number of sets, of which there are 2^21 at the most.
-        let set = |hash: u64| &sets[((hash * sets.len() as u64) >> 32) as usize];
-        [set(hash >> 32), set(hash & u64::from(u32::MAX))]
+        let set = |hash: u64| ((hash * store.sets as u64) >> 32) as usize;
+        let (one, other) = (set(hash >> 32), set(hash & u64::from(u32::MAX)));
+        match one == other {
+            true => [store.set(one), &[]],
+            false => [store.set(one), store.set(other)],
+        }
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
@@ -345,8 +367,8 @@ impl Table {
 
     /// All entries that have not expired.
     pub fn entries(&self, now: u64) -> impl Iterator<Item = Arc<Entry>> {
-        let sets = self.store.get().map_or(&[][..], |store| &store.sets);
-        sets.iter().flatten().filter_map(move |place| {
+        let places = self.store.get().map_or(&[][..], |store| &store.places);
+        places.iter().filter_map(move |place| {
             place
                 .load_full()
                 .filter(|entry| !self.is_expired(entry, now))

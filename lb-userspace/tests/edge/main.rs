@@ -51,3 +51,4 @@ mod tools;
 mod top;
 mod unix;
 mod ways;
+mod weights;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    iter,
     net::{Shutdown, TcpStream},
     sync::mpsc,
     time::Duration,
@@ -381,6 +382,56 @@ fn malformed_messages_and_frames() {
         }
     }
     assert!(wrong.is_empty(), "of {count}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_malformed_request_is_one_line_and_one_error() {
+    const MOST: usize = 2000;
+    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    let head = |id: usize, more: &[(&str, &str)]| {
+        let fields = [&GET[..], more].concat();
+        frame(HEADERS, END, u32::try_from(id).unwrap(), &block(&fields))
+    };
+    let ask = |frames: Vec<u8>| {
+        let mut client = harness.connect();
+        let begins = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        // Who says too much of this is not heard to its end.
+        let _ = client.write_all(&[begins, frames].concat());
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = client.read_to_end(&mut Vec::new());
+    };
+    let large = "x".repeat(100);
+    let bad = [
+        head(3, &[("Upper", "x")]),
+        head(5, &[("connection", "close")]),
+        head(7, &[(":path", "/")]),
+        head(9, &[("x", &large[..])].repeat(130)),
+    ];
+    ask([head(1, &[]), bad.concat(), head(11, &[])].concat());
+    // What cannot be read at all ends the connection.
+    ask(frame(HEADERS, END, 1, &[0, 5, b'x']));
+    // And so does an endless row of them.
+    let counters = &harness.shared.topology.frontends[0].counters;
+    let before = counters.request_errors.value();
+    assert_eq!(before, 5);
+    let row = |n| head(2 * n + 1, &[("te", "gzip")]);
+    ask((0..MOST).flat_map(row).collect());
+    let row = counters.request_errors.value() - before;
+    assert!((1..=1025).contains(&row), "{row} of {MOST}");
+    assert_eq!(counters.http.requests.value(), 7 + row);
+
+    // A good one's line is written once it is answered.
+    let mut lines = harness.logged();
+    lines.retain(|line| !line.ends_with("\"GET http://a/ HTTP/2.0\""));
+    for (line, status) in lines
+        .iter()
+        .zip([0, 0, 0, 431].into_iter().chain(iter::repeat(0)))
+    {
+        let begins = line.starts_with("f f/<NOSRV> -1/-1/-1/-1/");
+        let tells = line.contains(&format!(" {status} 0 - - PR-- "));
+        assert!(begins && tells && line.ends_with("\"<BADREQ>\""), "{line}");
+    }
+    assert!(lines.len() > 5);
 }
 
 /// Writes `frames` again and again until nobody takes more of them, or `most` bytes; returns how many went.

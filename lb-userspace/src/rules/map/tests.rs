@@ -78,6 +78,32 @@ fn a_changed_file_is_read_again_and_a_bad_one_is_not_taken() {
 }
 
 #[test]
+fn a_file_that_was_cut_off_is_not_taken_before_it_has_been_left_alone() {
+    let path = std::env::temp_dir().join(format!("lb-map-cut-{}", std::process::id()));
+    fs::write(&path, "a 10\nb 20\n").unwrap();
+    let map = Map::read(path.clone(), How::Exact, false, Output::Number).unwrap();
+    for cut in ["a 11\nb 2", "a 1", ""] {
+        fs::write(&path, cut).unwrap();
+        for _ in 0..6 {
+            assert_eq!(map.refresh_with(Duration::MAX), Ok(None), "{cut:?}");
+        }
+        assert_eq!(map.len(), 2);
+    }
+    // The rest of it comes.
+    fs::write(&path, "a 11\nb 21\nc 3\n").unwrap();
+    assert_eq!(map.refresh(), Ok(None), "it may not be all");
+    assert_eq!(map.refresh(), Ok(Some(3)));
+    // Or none does: some leave out the last end of a line, and some want an empty file.
+    for (left, keys) in [("a 1\nb 2", 2), ("", 0)] {
+        fs::write(&path, left).unwrap();
+        assert_eq!(map.refresh_with(Duration::ZERO), Ok(None));
+        let taken = map.refresh_with(Duration::ZERO);
+        assert_eq!(taken, Ok(Some(keys)), "{left:?}");
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
 fn of_many_who_want_a_key_one_adds_it_and_what_is_so_is_left_alone() {
     let path = std::env::temp_dir().join(format!("lb-map-settled-{}", std::process::id()));
     fs::write(&path, "a 1\na 1\n").unwrap();

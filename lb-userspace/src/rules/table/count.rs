@@ -32,8 +32,8 @@ impl Table {
     /// Takes out what has expired, and says when more can have.
     fn sweep(&self, now: u64) -> u64 {
         let mut next = now + self.layout.expire_ms;
-        let sets = self.store.get().map_or(&[][..], |store| &store.sets);
-        for place in sets.iter().flatten() {
+        let places = self.store.get().map_or(&[][..], |store| &store.places);
+        for place in places {
             let entry = place.load();
             let Some(entry) = entry.as_ref() else {
                 continue;

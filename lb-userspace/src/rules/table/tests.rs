@@ -72,6 +72,28 @@ fn a_full_table_gives_up_what_is_idle_for_longest() {
 }
 
 #[test]
+fn a_table_holds_as_many_as_it_was_said_to() {
+    let key = |n: u32| Value::Ip(std::net::Ipv4Addr::from_bits(n).into());
+    for size in [1, 2, 5, 8, 9, 16, 17, 23, 100] {
+        let handle = handle(size);
+        let table = handle.table().unwrap();
+        for n in 0..20 * size {
+            drop(Tracked::begin(&handle, key(n), u64::from(n)));
+            assert!(table.used(u64::from(n)) <= u64::from(size), "{size}");
+        }
+        let now = u64::from(20 * size);
+        assert_eq!(table.entries(now).count(), size as usize);
+        // A small one has those that came last, each of them.
+        let there = |n: u32| table.find(&Key::of(key(n), table.key()).unwrap(), now);
+        assert!(size > 16 || (19 * size..20 * size).all(|n| there(n).is_some()));
+        // Where all are followed nobody else has a place.
+        let followed = (0..20 * size).map(|n| Tracked::begin(&handle, key(n), now));
+        let followed: Vec<_> = followed.flatten().collect();
+        assert_eq!(followed.len(), size as usize);
+    }
+}
+
+#[test]
 fn a_table_that_is_four_fifths_full_keeps_all_that_it_has() {
     let handle = handle(1000);
     let table = handle.table().unwrap();

@@ -1,7 +1,7 @@
 //! Clients that stay on their server by what a table remembers of them.
 
 use crate::{
-    case::{Setup, get},
+    case::{Setup, Via, get},
     run::compare,
 };
 
@@ -14,6 +14,24 @@ fn clients_stick_to_servers() {
     }
     for _ in 0..4 {
         cases.push(get("/plain", "").without_probe().named("nobody"));
+    }
+    // It is the same clients however they speak, and whatever pieces their cookies come in.
+    for user in ["a", "c", "e", "e"] {
+        let case = get("/plain", &format!("X-User: {user}\n")).without_probe();
+        cases.push(case.via("web", Via::H2));
+    }
+    for cookies in [
+        "Cookie: sess=x\n",
+        "Cookie: a=1\nCookie: sess=y\nCookie: b=2\n",
+        "Cookie: sess=z; a=1\n",
+        "Cookie: b=2\nCookie: sess=x\n",
+        "Cookie: sess=y\n",
+    ] {
+        let case = get("/cookie/plain", cookies).without_probe();
+        cases.push(case.clone().via("web", Via::H2));
+        if cookies.matches("Cookie").count() == 1 {
+            cases.push(case);
+        }
     }
     // What a response has said names the server from then on.
     for (give, asks) in [
@@ -47,6 +65,7 @@ frontends:
     rules:
       - { if: { path_prefix: /session/ }, use_backend: session }
       - { if: { path_prefix: /other/ }, use_backend: other }
+      - { if: { path_prefix: /cookie/ }, use_backend: cookie }
     default_backend: app
 backends:
   app:
@@ -56,6 +75,10 @@ backends:
       - { name: s1, address: "{s1}" }
       - { name: s2, address: "{s2}" }
       - { name: s3, address: "{s3}" }
+  cookie:
+    stick_table: { key: string, length: 16, size: 100, store: [server_id] }
+    stick: [{ on: req.cook(sess) }]
+    servers: *servers
   session:
     stick_table: { key: string, length: 16, size: 100, store: [server_id] }
     stick: [{ match: req.hdr(X-Session) }, { store_response: res.hdr(X-Session) }]
@@ -71,10 +94,17 @@ frontend front
     bind {web}
     use_backend session if { path_beg /session/ }
     use_backend other if { path_beg /other/ }
+    use_backend cookie if { path_beg /cookie/ }
     default_backend app
 backend app
     stick-table type string len 16 size 100 expire 1m
     stick on req.hdr(X-User)
+    server s1 {s1}
+    server s2 {s2}
+    server s3 {s3}
+backend cookie
+    stick-table type string len 16 size 100
+    stick on req.cook(sess)
     server s1 {s1}
     server s2 {s2}
     server s3 {s3}

@@ -41,7 +41,8 @@ pub(super) fn count_end(client: &Client, status: Option<u16>, bytes_in: u64, byt
 
 fn count(tracked: &Tracked, status: Option<u16>, bytes_in: u64, bytes_out: u64, now: u64) {
     match status {
-        Some(400..=499) => {
+        // 0 is what was no request and had no answer.
+        Some(0 | 400..=499) => {
             tracked.add(Data::HttpErrCnt, 1, now);
             tracked.add(Data::HttpErrRate, 1, now);
         }

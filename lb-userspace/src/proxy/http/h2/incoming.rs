@@ -64,6 +64,8 @@ pub(super) struct Input {
     faults: u32,
     /// Requests that were taken back and that nobody has looked at.
     pub(super) unseen: u32,
+    /// Why heads that have come are no requests, until that is logged.
+    refused: Vec<Refused>,
 }
 
 /// What was read.
@@ -92,6 +94,11 @@ impl Input {
     /// A request that was taken back is looked at.
     pub(super) fn saw(&mut self) {
         self.unseen = self.unseen.saturating_sub(1);
+    }
+
+    /// What has come since it was asked last instead of a request.
+    pub(super) fn take_refused(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused)
     }
 }
 
@@ -382,9 +389,13 @@ impl State {
         let mut fields = Fields::default();
         self.decoder
             .decode(block, |name, value| fields.add(name, value))
-            .map_err(|error| match error {
-                Unreadable::Malformed => Fatal(Reason::COMPRESSION_ERROR),
-                Unreadable::Unwanted => CALM,
+            .map_err(|error| {
+                // Nothing is said of it but that the connection ends.
+                self.input.refused.push(Refused::Malformed);
+                match error {
+                    Unreadable::Malformed => Fatal(Reason::COMPRESSION_ERROR),
+                    Unreadable::Unwanted => CALM,
+                }
             })?;
         if id <= self.input.highest {
             return self.trailers(id, end && !faulty, fields).map(|()| None);
@@ -411,16 +422,21 @@ impl State {
                 let stream = self.begin(id, end, asked.length);
                 return Ok(Some((stream, asked)));
             }
-            Err(Refused::TooLarge) => {
+            Ok(_) => Refused::Malformed,
+            Err(refused) => refused,
+        };
+        self.input.refused.push(refused);
+        let reason = match refused {
+            Refused::TooLarge => {
                 let block = &mut Vec::new();
                 hpack::status(block, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
                 frame::block(self.frames(), id, block, true);
                 Reason::NO_ERROR
             }
-            _ => Reason::PROTOCOL_ERROR,
+            Refused::Malformed => Reason::PROTOCOL_ERROR,
         };
-        if !(end && refused == Reason::NO_ERROR) {
-            self.refuse(id, refused, window);
+        if !(end && reason == Reason::NO_ERROR) {
+            self.refuse(id, reason, window);
         }
         self.fault()?;
         Ok(None)

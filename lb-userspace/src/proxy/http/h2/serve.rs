@@ -224,7 +224,13 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
     loop {
         let mut again = false;
         let stuffed = loop {
-            match io.poll_read(cx) {
+            let read = io.poll_read(cx);
+            // Before the request that follows them, or the end that they bring.
+            let none = io.wire.state().input.take_refused();
+            for refused in none {
+                stream::refused(connection, refused);
+            }
+            match read {
                 Poll::Ready(Read::Request(request)) => {
                     connection.streams.set(connection.streams.get() + 1);
                     connection.any.set(true);

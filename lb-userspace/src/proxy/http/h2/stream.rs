@@ -13,6 +13,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::{
     Body, Incoming, Near, connect,
+    fields::Refused,
     handles::Outgoing,
     head,
     incoming::Request,
@@ -55,6 +56,22 @@ pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
     // A request's state is large, and the runtime moves what it is given several times.
     let serving = Box::pin(serving);
     tokio::task::spawn_local(sessions::along(sessions::present(), serving));
+}
+
+/// Counts and logs a head that is no request. The wire has answered it: most with the end of their stream alone, so that
+/// the status is 0, as HAProxy logs it. One comes of each head, and a connection ends that brings too many of them.
+pub(super) fn refused(connection: &Connection, refused: Refused) {
+    let client = connection.client().stream();
+    client.begin_without_request();
+    let mut exchange = client.exchange();
+    exchange.terminate(Cause::Proxy, Stage::Request);
+    exchange.refuse(match refused {
+        Refused::Malformed => 0,
+        Refused::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16(),
+    });
+    drop(exchange);
+    client.frontend().counters.http.requests.inc();
+    client.end_exchange();
 }
 
 /// Closes the books on a request, however it ends.
