@@ -1,5 +1,6 @@
 //! One request, from its head to the head of its answer.
 
+mod again;
 pub(super) mod context;
 pub(in crate::proxy) mod facts;
 mod leaving;

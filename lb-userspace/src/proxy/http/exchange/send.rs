@@ -8,11 +8,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 
-use super::{Failure, leaving, own, patience, persist, rules};
+use super::{Failure, again::Copy, leaving, own, patience, persist, rules};
 use crate::{
-    config::model::{ConnectionMode, Protocol, RetryOn},
+    config::model::{ConnectionMode, Protocol},
     observe::log::{Cause, Phase},
     proxy::{
         connect::{ConnectError, Way},
@@ -23,7 +23,6 @@ use crate::{
             h1,
             h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
-            kept::Kept,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -185,43 +184,6 @@ fn next(
     }
 }
 
-/// A request that can be sent again.
-struct Copy {
-    head: request::Parts,
-    body: Kept,
-}
-
-impl Copy {
-    /// Of `request`, if `wanted` and if it can be.
-    fn of(request: &mut Request<RequestBody>, wanted: bool) -> Option<Self> {
-        let body = wanted.then(|| request.body_mut().keep())??;
-        let mut head = Request::new(()).into_parts().0;
-        head.method = request.method().clone();
-        head.uri = request.uri().clone();
-        head.version = request.version();
-        head.headers = request.headers().clone();
-        head.extensions = request.extensions().clone();
-        Some(Self { head, body })
-    }
-
-    /// Whether what came of the request lets it be sent again.
-    fn may_go(&self, client: &Client, retry_on: &RetryOn, sent: &Sent) -> bool {
-        let wanted = match sent {
-            Sent::Answered(response, _) => retry_on.has_status(response.status().as_u16()),
-            Sent::Failed(Trouble::Malformed) => retry_on.junk,
-            Sent::Failed(Trouble::Closed | Trouble::Reset) => retry_on.empty,
-            Sent::Failed(Trouble::Expired(Expired::Server)) => retry_on.timeout,
-            Sent::Failed(_) | Sent::Not(_) => false,
-        };
-        wanted && client.upload() == Upload::Done && self.body.is_whole()
-    }
-
-    fn request(&self, client: &Rc<Client>) -> Box<Request<RequestBody>> {
-        let body = RequestBody::again(&self.body, client);
-        Box::new(Request::from_parts(self.head.clone(), body))
-    }
-}
-
 /// A slot of a server and a connection to it, one that there is if it need not be made `anew`.
 async fn reach(
     client: &Client,
@@ -327,7 +289,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
     clippy::large_enum_variant,
     reason = "the large one is what nearly always comes, and is taken apart at once"
 )]
-enum Sent {
+pub(super) enum Sent {
     Answered(Response<Inbound>, Lease),
     /// The connection was closed before a byte of it was written.
     Not(Box<Request<RequestBody>>),
@@ -488,7 +450,7 @@ async fn wait(
 }
 
 /// Why there is no response.
-enum Trouble {
+pub(super) enum Trouble {
     /// What the server has said is no answer.
     Malformed,
     /// The connection ended before there was an answer.
