@@ -3,7 +3,6 @@
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 use crate::{
-    config::model::Balance,
     observe::stats::Sources,
     topology::{AdminState, Backend, Server},
 };
@@ -277,10 +276,8 @@ fn set_weight(
 ) -> Result<String, String> {
     let (backend, server) = find(sources, name)?;
     let weight = weight.ok_or("Require <weight> or <weight%>.")?;
-    let initial = server.config.weight;
-    let weight = parse_weight(weight, initial)?;
-    // It would have no effect, or be taken for the weight of the file. Of the others that HAProxy says it of, all follow.
-    if backend.config.balance == Balance::StaticRr && weight != 0 && weight != initial {
+    let weight = parse_weight(weight, server.config.weight)?;
+    if !backend.follows_weight(&server, weight) {
         return Err(
             "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
                 .to_owned(),

@@ -304,6 +304,13 @@ impl Backend {
         });
     }
 
+    /// Whether a weight can be followed while it runs: `static-rr` knows its servers' own weights alone, and 0. HAProxy says
+    /// so of other algorithms too, which here all follow.
+    pub fn follows_weight(&self, server: &Server, weight: u16) -> bool {
+        self.config.balance != model::Balance::StaticRr
+            || [0, server.config.weight].contains(&weight)
+    }
+
     /// Sets a server's weight, 0–256 (larger ones are lowered to 256).
     pub fn set_weight(&self, server: &Arc<Server>, weight: u16) {
         self.change(server, |server| {

@@ -68,10 +68,9 @@ pub fn write(out: &mut String, record: &HttpRecord<'_>) {
         Some(line) => {
             let mut left = REQUEST_LINE_MAX;
             for part in [line.method, " ", line.uri, " ", line.version] {
-                // A character that would be cut goes whole.
-                let part = &part[..part.floor_char_boundary(left)];
-                request_text(out, part);
-                left -= part.len();
+                // A character that would be cut goes whole, and nothing follows it.
+                request_text(out, &part[..part.floor_char_boundary(left)]);
+                left = left.saturating_sub(part.len());
             }
         }
         None => out.push_str("<BADREQ>"),

@@ -295,7 +295,7 @@ fn carry_out(backend: &Backend, server: &Arc<Server>, action: Action) -> bool {
                     u16::try_from(weight.min(256)).unwrap_or(256)
                 }
             };
-            let differs = server.weight() != weight;
+            let differs = server.weight() != weight && backend.follows_weight(server, weight);
             if differs {
                 backend.set_weight(server, weight);
             }
