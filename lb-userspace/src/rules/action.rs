@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header::HOST};
 use hyper::ext::ReasonPhrase;
 
 use super::{
@@ -342,6 +342,21 @@ impl Edit {
                 | Self::SetTimeout(..)
                 | Self::SetPriority(..)
         )
+    }
+
+    /// Whether it may change a field that is `concerned`, or the Host.
+    pub fn changes(&self, concerned: &dyn Fn(&HeaderName) -> bool) -> bool {
+        match self {
+            Self::Header(name, _) => *name == HOST || concerned(name),
+            Self::SetPath(_)
+            | Self::ReplacePath(..)
+            | Self::SetQuery(_)
+            | Self::Normalize(_)
+            | Self::SetMethod(_)
+            | Self::SetStatus(..) => false,
+            // A target may bring a host.
+            other => other.changes_head(),
+        }
     }
 
     /// Whether it counts, so that it makes a difference how often it is carried out.

@@ -357,6 +357,10 @@ fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
 
 /// A field's value. Control characters, which would end it, are left out.
 pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+    // Nearly all are values as they are.
+    if let Ok(value) = HeaderValue::from_bytes(text.trim_ascii()) {
+        return value;
+    }
     text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))

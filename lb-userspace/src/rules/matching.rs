@@ -390,7 +390,10 @@ impl Matcher {
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+    let Some((first, rest)) = part.split_first() else {
+        return true;
+    };
+    memchr::memchr_iter(*first, text).any(|at| text[at + 1..].starts_with(rest))
 }
 
 fn trimmed(text: &[u8], divider: u8) -> Vec<u8> {

@@ -206,6 +206,16 @@ impl RuleSet {
         self.asks_for_body
     }
 
+    /// Whether rules may change fields that are `concerned`, or the Host: of requests, and of responses while they come.
+    pub fn changes(&self, concerned: &dyn Fn(&HeaderName) -> bool) -> (bool, bool) {
+        let any = |edits: &[Edit]| edits.iter().any(|edit| edit.changes(concerned));
+        let of_responses = |rule: &Rule| rule.response.as_ref().is_some_and(|r| any(&r.edits));
+        (
+            self.rules.iter().any(|rule| any(&rule.edits)),
+            self.rules.iter().any(of_responses),
+        )
+    }
+
     /// Whether some rule gives packets a mark.
     pub fn marks(&self) -> bool {
         let marks = |edit: &Edit| matches!(edit, Edit::SetMark(_));

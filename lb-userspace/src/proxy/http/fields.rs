@@ -5,7 +5,7 @@
 
 use std::ops::BitOr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_LENGTH};
 
 /// A set of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,29 +44,74 @@ impl Fields {
         headers
             .iter()
             .fold(Self::default(), |found, (name, value)| {
-                // Servers that turn both `-` and `_` (some also `.`) into `_` would take the look-alikes for the real ones.
-                found
-                    | match name.as_str() {
-                        "cache-control" => Self::CACHE_CONTROL,
-                        "connection" => Self::CONNECTION,
-                        "content-length" if value.as_bytes().contains(&b',') => {
-                            Self::CONTENT_LENGTH | Self::LOOK_ALIKE
-                        }
-                        "content-length" => Self::CONTENT_LENGTH,
-                        "content_length" | "transfer_encoding" | "content.length"
-                        | "transfer.encoding" => Self::LOOK_ALIKE,
-                        "cookie" => Self::COOKIE,
-                        "etag" | "expires" | "last-modified" => Self::VALIDATOR,
-                        "expect" => Self::EXPECT,
-                        "keep-alive" | "proxy-connection" => Self::HOP,
-                        "pragma" => Self::PRAGMA,
-                        "set-cookie" => Self::SET_COOKIE,
-                        "te" => Self::TE,
-                        "transfer-encoding" => Self::TRANSFER_ENCODING,
-                        "upgrade" => Self::UPGRADE,
-                        _ => Self::default(),
-                    }
+                found | Self::one(name, value)
             })
+    }
+
+    /// The one that `name` stands for, if it is one of them, as `value` has it.
+    fn one(name: &HeaderName, value: &HeaderValue) -> Self {
+        let name = name.as_str();
+        // By length: most have that of none, or of one or two. Servers that turn both `-` and `_` (some also `.`) into `_`
+        // would take the look-alikes for the real ones.
+        match name.len() {
+            2 if name == "te" => Self::TE,
+            4 if name == "etag" => Self::VALIDATOR,
+            6 => match name {
+                "cookie" => Self::COOKIE,
+                "expect" => Self::EXPECT,
+                "pragma" => Self::PRAGMA,
+                _ => Self::default(),
+            },
+            7 => match name {
+                "expires" => Self::VALIDATOR,
+                "upgrade" => Self::UPGRADE,
+                _ => Self::default(),
+            },
+            10 => match name {
+                "connection" => Self::CONNECTION,
+                "keep-alive" => Self::HOP,
+                "set-cookie" => Self::SET_COOKIE,
+                _ => Self::default(),
+            },
+            13 => match name {
+                "cache-control" => Self::CACHE_CONTROL,
+                "last-modified" => Self::VALIDATOR,
+                _ => Self::default(),
+            },
+            14 => match name {
+                "content-length" if value.as_bytes().contains(&b',') => {
+                    Self::CONTENT_LENGTH | Self::LOOK_ALIKE
+                }
+                "content-length" => Self::CONTENT_LENGTH,
+                "content_length" | "content.length" => Self::LOOK_ALIKE,
+                _ => Self::default(),
+            },
+            16 if name == "proxy-connection" => Self::HOP,
+            17 => match name {
+                "transfer-encoding" => Self::TRANSFER_ENCODING,
+                "transfer_encoding" | "transfer.encoding" => Self::LOOK_ALIKE,
+                _ => Self::default(),
+            },
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether `name` is any of their names.
+    pub fn has(name: &HeaderName) -> bool {
+        Self::one(name, &HeaderValue::from_static("")) != Self::default()
+    }
+
+    /// Them, of a head that has the same names as the one that they are of, which had no look-alikes.
+    pub fn with_values(self, headers: &HeaderMap) -> Self {
+        match self.any(Self::CONTENT_LENGTH) {
+            true => headers
+                .get_all(CONTENT_LENGTH)
+                .iter()
+                .fold(self, |found, value| {
+                    found | Self::one(&CONTENT_LENGTH, value)
+                }),
+            false => self,
+        }
     }
 
     /// Whether any of `those` is among them.
@@ -85,8 +130,6 @@ impl BitOr for Fields {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
 
     #[test]
@@ -100,5 +143,45 @@ mod tests {
         let fields = Fields::of(&headers);
         assert_eq!(fields, Fields::HOP | Fields::COOKIE);
         assert!(fields.any(Fields::COOKIE) && !fields.any(Fields::TE | Fields::PRAGMA));
+    }
+
+    #[test]
+    fn each_name_is_known_and_those_like_it_are_not() {
+        let of = |name: &str, value| {
+            Fields::one(
+                &HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                &HeaderValue::from_static(value),
+            )
+        };
+        for (names, fields) in [
+            ("Cache-Control", Fields::CACHE_CONTROL),
+            ("Connection", Fields::CONNECTION),
+            ("Content-Length", Fields::CONTENT_LENGTH),
+            ("Cookie", Fields::COOKIE),
+            ("Expect", Fields::EXPECT),
+            ("Keep-Alive Proxy-Connection", Fields::HOP),
+            (
+                "content_length content.length transfer_encoding transfer.encoding",
+                Fields::LOOK_ALIKE,
+            ),
+            ("Pragma", Fields::PRAGMA),
+            ("Set-Cookie", Fields::SET_COOKIE),
+            ("TE", Fields::TE),
+            ("Transfer-Encoding", Fields::TRANSFER_ENCODING),
+            ("Upgrade", Fields::UPGRADE),
+            ("ETag Expires Last-Modified", Fields::VALIDATOR),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(of(name, "x"), fields, "{name}");
+                let last = &name[name.len() - 1..];
+                let other = if last == "x" { "y" } else { "x" };
+                let like = format!("{}{other}", &name[..name.len() - 1]);
+                assert_eq!(of(&like, "x"), Fields::default(), "{like}");
+            }
+        }
+        assert_eq!(
+            of("content-length", "5, 5"),
+            Fields::CONTENT_LENGTH | Fields::LOOK_ALIKE
+        );
     }
 }

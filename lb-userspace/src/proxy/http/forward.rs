@@ -344,17 +344,19 @@ pub fn trailers(fields: &mut HeaderMap) {
 pub struct Length {
     /// The length that the head declares though no body follows (304, HEAD).
     pub declared: Option<u64>,
-    /// The fields that the server's head had.
-    pub fields: Fields,
 }
 
-/// Makes a server's response head the one that the client gets, but for the sticky cookie.
+/// Makes a server's response head, which has `fields`, the one that the client gets, but for the sticky cookie. The client
+/// speaks this version, and may have asked for the connection to be kept.
 /// `None` for one whose length can be read in two ways, or that switches to a protocol nobody asked for.
-pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -> Option<Length> {
+pub fn response(
+    head: &mut response::Parts,
+    fields: Fields,
+    (client, keep_alive): (Version, bool),
+) -> Option<Length> {
     if head.status.is_informational() {
         return None;
     }
-    let fields = Fields::of(&head.headers);
     if fields.any(Fields::LOOK_ALIKE)
         || fields.any(Fields::TRANSFER_ENCODING)
             && (fields.any(Fields::CONTENT_LENGTH) || check_coding(&head.headers).is_err())
@@ -394,7 +396,7 @@ pub fn response(head: &mut response::Parts, client: Version, keep_alive: bool) -
     if client == Version::HTTP_10 {
         say_whether_kept(&mut head.headers, keep_alive);
     }
-    Some(Length { declared, fields })
+    Some(Length { declared })
 }
 
 /// Keeps a response whole whose status a rule may have changed from `before`: where only one of both goes with a body, or

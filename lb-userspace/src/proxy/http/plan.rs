@@ -10,7 +10,10 @@ use std::{
 
 use http::HeaderValue;
 
-use super::cookie::{self, dates::Dates};
+use super::{
+    cookie::{self, dates::Dates},
+    fields::Fields,
+};
 use crate::{
     config::model::{self, Forwarding, Mode},
     rules::{RuleSet, action},
@@ -36,6 +39,8 @@ pub struct Plan {
 struct Routes {
     frontend: Arc<model::Frontend>,
     default: Option<usize>,
+    /// As [`Target::changes`].
+    changes: (bool, bool),
     /// Lines that the log has got of it, if a line wants to know.
     lines: Arc<AtomicU64>,
 }
@@ -49,6 +54,8 @@ pub struct Target {
     pub backend: Arc<Backend>,
     /// Its sticky cookie.
     pub cookie: Option<Sticky>,
+    /// Whether its rules may change what the proxy goes by, in requests and in responses: then it is looked for again.
+    pub changes: (bool, bool),
 }
 
 /// A sticky cookie with what is sent for each server.
@@ -107,6 +114,7 @@ impl Plan {
         let frontends = topology.frontends.iter().map(|frontend| {
             frontend.config.rules.resolve(index_of);
             Routes {
+                changes: frontend.config.rules.changes(&Fields::has),
                 frontend: Arc::clone(&frontend.config),
                 lines: lines
                     .get(&*frontend.name)
@@ -124,6 +132,7 @@ impl Plan {
             .enumerate()
             .map(|(index, backend)| Target {
                 index,
+                changes: backend.config.rules.changes(&Fields::has),
                 backend: Arc::clone(backend),
                 cookie: backend
                     .config
@@ -215,6 +224,12 @@ impl Plan {
             Some(routes) => &routes.frontend.rules,
             None => NONE.get_or_init(RuleSet::default),
         }
+    }
+
+    /// Whether they may change what the proxy goes by, in requests and in responses.
+    pub fn changes(&self, frontend: usize) -> (bool, bool) {
+        let routes = self.frontends.get(frontend);
+        routes.map_or((false, false), |routes| routes.changes)
     }
 
     /// The backend for requests of the frontend at `frontend` that no rule sends elsewhere.

@@ -18,6 +18,7 @@ use http_body::Body;
 use super::{
     body::{Inbound, RequestBody},
     client::{Client, Upload},
+    fields::Fields,
     h1, h2,
     server_io::{Meter, ServerIo},
     tunnel::Far,
@@ -88,8 +89,10 @@ impl Upstream {
         self.connection.drive(cx);
     }
 
-    /// The answer, or why there is none, once that is known.
-    pub(super) fn take_answer(&mut self) -> Option<Result<Response<h1::Body>, h1::Failed>> {
+    /// The answer, with those of its fields that concern a proxy, or why there is none, once that is known.
+    pub(super) fn take_answer(
+        &mut self,
+    ) -> Option<Result<(Response<h1::Body>, Fields), h1::Failed>> {
         self.connection.take_answer()
     }
 

@@ -36,7 +36,7 @@ impl Copy {
     /// Whether what came of the request lets it be sent again.
     pub(super) fn may_go(&self, client: &Client, retry_on: &RetryOn, sent: &Sent) -> bool {
         let wanted = match sent {
-            Sent::Answered(response, _) => retry_on.has_status(response.status().as_u16()),
+            Sent::Answered(response, ..) => retry_on.has_status(response.status().as_u16()),
             Sent::Failed(Trouble::Malformed) => retry_on.junk,
             Sent::Failed(Trouble::Closed | Trouble::Reset) => retry_on.empty,
             Sent::Failed(Trouble::Expired(Expired::Server)) => retry_on.timeout,

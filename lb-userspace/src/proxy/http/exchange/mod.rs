@@ -238,6 +238,7 @@ async fn switch(
         response,
         lease,
         direct,
+        ..
     }: Answered,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
@@ -297,6 +298,7 @@ async fn answer(
     target: &Target,
     Answered {
         response,
+        fields,
         mut lease,
         direct,
     }: Answered,
@@ -307,7 +309,8 @@ async fn answer(
         lease.use_up();
     }
     let (mut head, mut incoming) = response.into_parts();
-    let Some(length) = forward::response(&mut head, asked.version, asked.keep_alive) else {
+    let client_is = (asked.version, asked.keep_alive);
+    let Some(length) = forward::response(&mut head, fields, client_is) else {
         send::note_invalid(client, target, invalid::written(&head));
         return Err(send::server_failed(client, Cause::Proxy));
     };
@@ -320,7 +323,7 @@ async fn answer(
     let status = head.status;
     let mut reached = rules::Responding::default();
     let fields = loop {
-        match rules::respond(client, target, &mut head, length.fields, &mut reached)? {
+        match rules::respond(client, target, &mut head, fields, &mut reached)? {
             rules::Turn::Done(fields) => break fields,
             // Boxed so that others do not carry its state around.
             rules::Turn::Await(wait) => {

@@ -107,6 +107,7 @@ pub(super) async fn route<'p>(
     name(client, head);
     let mut chosen = None;
     if !rules.is_empty() {
+        way.touched = plan.changes(client.frontend().index).0;
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
     way.screen(client.frontend().config.http.names, Side::Frontend, head)?;
@@ -120,6 +121,7 @@ pub(super) async fn route<'p>(
     client.exchange().enter(target.backend.enter(now_ms));
     let rules = &target.backend.config.rules;
     if !rules.is_empty() {
+        way.touched |= target.changes.0;
         way.walk(rules, Side::Backend(&target.backend), plan, head)
             .await?;
     }
@@ -215,8 +217,8 @@ pub(super) enum Side<'a> {
 
 pub(super) struct Way<'a> {
     pub(super) client: &'a Rc<Client>,
-    /// The request may have been changed.
-    touched: bool,
+    /// What the proxy goes by may have been changed.
+    pub(super) touched: bool,
     pub(super) body: &'a mut Inbound,
 }
 
@@ -230,7 +232,6 @@ impl Way<'_> {
         head: &mut request::Parts,
     ) -> Result<Option<&'p Target>, Failure> {
         let client = self.client;
-        self.touched = true;
         if rules.asks_for_body() {
             // Whoever asks for it is told to go on by whoever wants it.
             if !head.headers.contains_key(EXPECT) {

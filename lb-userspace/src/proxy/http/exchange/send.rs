@@ -20,6 +20,7 @@ use crate::{
         http::{
             body::{Inbound, RequestBody},
             client::{Client, Expired, Upload, Wait},
+            fields::Fields,
             h1,
             h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
@@ -34,6 +35,8 @@ use crate::{
 /// A server's answer.
 pub(super) struct Answered {
     pub(super) response: Response<Inbound>,
+    /// Which fields that concern a proxy it has.
+    pub(super) fields: Fields,
     /// The connection that its body comes by.
     pub(super) lease: Lease,
     /// Whether the client's cookie was why this server was asked.
@@ -123,11 +126,12 @@ pub(super) async fn run(
             continue;
         }
         match sent {
-            Sent::Answered(response, lease) => {
+            Sent::Answered(response, fields, lease) => {
                 client.server_active();
                 let direct = holder.is_some_and(|holder| Arc::ptr_eq(&holder, &server));
                 return Ok(Answered {
                     response,
+                    fields,
                     lease,
                     direct,
                 });
@@ -285,12 +289,8 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
 }
 
 /// What came of giving a request to a connection.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is what nearly always comes, and is taken apart at once"
-)]
 pub(super) enum Sent {
-    Answered(Response<Inbound>, Lease),
+    Answered(Response<Inbound>, Fields, Lease),
     /// The connection was closed before a byte of it was written.
     Not(Box<Request<RequestBody>>),
     Failed(Trouble),
@@ -333,7 +333,9 @@ async fn send(
                 }
                 match upstream.take_answer() {
                     None => Poll::Pending,
-                    Some(Ok(response)) => Poll::Ready(Ok(response.map(Inbound::Server))),
+                    Some(Ok((response, fields))) => {
+                        Poll::Ready(Ok((response.map(Inbound::Server), fields)))
+                    }
                     Some(Err(failed)) => Poll::Ready(Err(failed.into())),
                 }
             })
@@ -352,11 +354,16 @@ async fn send(
                         client.interim_came(interim, understands);
                         lease.drive(cx);
                     }
-                    ask.poll(client, cx).map_err(|why| match why {
-                        Unanswered::Unseen(request) => Trouble::Unsent(request),
-                        Unanswered::Reset => Trouble::Reset,
-                        Unanswered::Malformed => Trouble::Malformed,
-                    })
+                    ask.poll(client, cx)
+                        .map_ok(|response| {
+                            let fields = Fields::of(response.headers());
+                            (response, fields)
+                        })
+                        .map_err(|why| match why {
+                            Unanswered::Unseen(request) => Trouble::Unsent(request),
+                            Unanswered::Reset => Trouble::Reset,
+                            Unanswered::Malformed => Trouble::Malformed,
+                        })
                 })
                 .await
             }
@@ -374,9 +381,9 @@ async fn send(
     }
     client.wait_for(Wait::Nothing);
     match outcome {
-        Ok(response) => {
+        Ok((response, fields)) => {
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
-            Sent::Answered(response, lease)
+            Sent::Answered(response, fields, lease)
         }
         Err(Trouble::Malformed) => {
             if client.upload() != Upload::Malformed && !lease.is_http2() {
@@ -433,10 +440,10 @@ async fn switches(client: &Client, target: &Target, lease: &h2::Lease) -> bool {
 }
 
 /// Waits for a response as long as there is any use in it.
-async fn wait(
+async fn wait<T>(
     client: &Client,
-    mut response: impl FnMut(&mut Context<'_>) -> Poll<Result<Response<Inbound>, Trouble>>,
-) -> Result<Response<Inbound>, Trouble> {
+    mut response: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Trouble>>,
+) -> Result<T, Trouble> {
     poll_fn(|cx| match response(cx) {
         Poll::Ready(done) => Poll::Ready(done),
         Poll::Pending => match client.expired() {

@@ -36,6 +36,7 @@ impl Way<'_> {
         client.exchange().nobody = ServerField::Stats;
         let config = endpoint.config();
         if !config.rules.is_empty() {
+            self.touched = true;
             self.walk(&config.rules, Side::Page(backend), plan, head)
                 .await?;
         }

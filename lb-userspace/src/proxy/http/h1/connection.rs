@@ -18,7 +18,7 @@ use super::{
 };
 use crate::proxy::{
     Stream,
-    http::{body::RequestBody, interim, server_io::ServerIo},
+    http::{body::RequestBody, fields::Fields, interim, server_io::ServerIo},
 };
 
 /// Largest head of an answer, and what is read of a body at a time at most, in bytes: each piece that waits for a client
@@ -76,7 +76,7 @@ pub(in super::super) struct Connection {
     /// It has carried a request before.
     used: bool,
     interims: VecDeque<Response<()>>,
-    answer: Option<Result<Response<Body>, Failed>>,
+    answer: Option<Result<(Response<Body>, Fields), Failed>>,
 }
 
 impl Connection {
@@ -107,8 +107,10 @@ impl Connection {
         self.next = Some(request);
     }
 
-    /// The answer, or why there is none, once that is known.
-    pub(in super::super) fn take_answer(&mut self) -> Option<Result<Response<Body>, Failed>> {
+    /// The answer, with those of its fields that concern a proxy, or why there is none, once that is known.
+    pub(in super::super) fn take_answer(
+        &mut self,
+    ) -> Option<Result<(Response<Body>, Fields), Failed>> {
         self.answer.take()
     }
 
@@ -297,6 +299,7 @@ impl Connection {
     fn answered(&mut self, found: head::Answer) {
         let head::Answer {
             head,
+            fields,
             framing,
             keeps,
         } = found;
@@ -324,7 +327,7 @@ impl Connection {
             }
         };
         self.reading = reading;
-        self.answer = Some(Ok(Response::from_parts(head, body)));
+        self.answer = Some(Ok((Response::from_parts(head, body), fields)));
     }
 
     /// Listens to a server that has answered and is still to get the rest of the request: it says nothing more, but it may

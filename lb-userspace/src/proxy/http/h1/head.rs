@@ -12,9 +12,11 @@ use http_body::SizeHint;
 use hyper::ext::ReasonPhrase;
 
 use super::{
+    alike,
     chunked::Chunked,
     framing::{Framing, Malformed},
 };
+use crate::proxy::http::fields::Fields;
 
 /// Most fields of an answer.
 const MAX_FIELDS: usize = 100;
@@ -138,6 +140,8 @@ pub(super) fn write_end(trailers: Option<&HeaderMap>, announced: &[HeaderName], 
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) head: response::Parts,
+    /// Which of the fields that concern a proxy it has.
+    pub(super) fields: Fields,
     /// How its body is framed.
     pub(super) framing: Framing,
     /// The connection may be used again after it.
@@ -182,24 +186,49 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
         };
         *of = (name, name_end, value, value_end);
     }
+    let known = alike::find(parsed.headers);
+    let unknown = match &known {
+        Some(_) => None,
+        None => alike::unknown(parsed.headers),
+    };
     let bytes = read.split_to(length).freeze();
-    let mut headers = HeaderMap::with_capacity(count);
-    let mut keeps = !old;
-    let mut closes = false;
-    for &(name, name_end, value, value_end) in &places[..count] {
-        let name = &bytes[name as usize..name_end as usize];
-        let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
-        let value = bytes.slice(value as usize..value_end as usize);
+    let value = |from: u32, to: u32| {
+        let value = bytes.slice(from as usize..to as usize);
         // SAFETY: the parser lets no byte pass in a value that `HeaderValue` would not take: a tab, and all from the
         // blank on but DEL. (hyper goes by the same.)
-        let value = unsafe { HeaderValue::from_maybe_shared_unchecked(value) };
-        if name == CONNECTION {
-            closes |= has_token(&value, b"close");
-            keeps |= has_token(&value, b"keep-alive");
+        unsafe { HeaderValue::from_maybe_shared_unchecked(value) }
+    };
+    let (headers, fields) = match known {
+        Some((mut headers, fields)) => {
+            for (put, &(.., from, to)) in headers.values_mut().zip(&places[..count]) {
+                *put = value(from, to);
+            }
+            let fields = fields.with_values(&headers);
+            (headers, fields)
         }
-        headers.append(name, value);
+        None => {
+            let mut headers = HeaderMap::with_capacity(count);
+            for &(name, name_end, from, to) in &places[..count] {
+                let name = &bytes[name as usize..name_end as usize];
+                let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+                headers.append(name, value(from, to));
+            }
+            let fields = Fields::of(&headers);
+            if let Some(unknown) = unknown {
+                alike::note(unknown, &headers, fields);
+            }
+            (headers, fields)
+        }
+    };
+    let mut keeps = !old;
+    let mut closes = false;
+    if fields.any(Fields::CONNECTION) {
+        for value in headers.get_all(CONNECTION) {
+            closes |= has_token(value, b"close");
+            keeps |= has_token(value, b"keep-alive");
+        }
     }
-    let framing = framing(status, old, &headers, method)?;
+    let framing = framing(status, old, (&headers, fields), method)?;
     let mut head = response::Response::new(()).into_parts().0;
     head.status = status;
     head.version = match old {
@@ -213,6 +242,7 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
     Ok(Some(Answer {
         keeps: keeps && !closes && !matches!(framing, Framing::Close),
         head,
+        fields,
         framing,
     }))
 }
@@ -222,10 +252,13 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
 fn framing(
     status: StatusCode,
     old: bool,
-    headers: &HeaderMap,
+    (headers, fields): (&HeaderMap, Fields),
     method: &Method,
 ) -> Result<Framing, Malformed> {
-    let length = one_length(headers)?;
+    let length = match fields.any(Fields::CONTENT_LENGTH) {
+        true => one_length(headers)?,
+        false => None,
+    };
     let none = status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
@@ -233,7 +266,9 @@ fn framing(
     if none {
         return Ok(Framing::Length(0));
     }
-    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+    if fields.any(Fields::TRANSFER_ENCODING)
+        && let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back()
+    {
         // HTTP/1.0 knows no codings: it is anybody's guess who has understood it on the way.
         if old {
             return Err(Malformed);
@@ -481,5 +516,55 @@ mod tests {
         assert_eq!(values, ["b", ""]);
         let reason = answer.head.extensions.get::<ReasonPhrase>();
         assert_eq!(reason.map(ReasonPhrase::as_bytes), Some(b"Fine".as_slice()));
+    }
+    #[test]
+    fn answers_with_the_same_fields_have_each_its_own_values() {
+        let shown = |text: &str| {
+            let answer = read(&mut BytesMut::from(text), &Method::GET)
+                .expect("an answer")
+                .expect("a whole one");
+            let fields: Vec<String> = answer
+                .head
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}={}", value.to_str().expect("text")))
+                .collect();
+            (fields.join(" "), answer.fields, answer.keeps)
+        };
+        // More than once each, in turn: of some the names are known then, in whatever order and case they come.
+        for round in 0..20 {
+            let length = round % 7;
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nServer: a{round}\r\nX-Odd: {round}\r\nContent-Length: {length}\r\n\r\n"
+            );
+            let is = format!("server=a{round} x-odd={round} content-length={length}");
+            assert_eq!(shown(&text), (is, Fields::CONTENT_LENGTH, true));
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nserver: {round}\r\ncontent-length: {length}\r\nx-odd:\r\n\r\n"
+            );
+            let is = format!("server={round} content-length={length} x-odd=");
+            assert_eq!(shown(&text), (is, Fields::CONTENT_LENGTH, true));
+            // As long, with other names.
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nserves: {round}\r\ncontent-length: 1,1\r\nx-add:\r\n\r\n"
+            );
+            let is = format!("serves={round} content-length=1,1 x-add=");
+            let list = Fields::CONTENT_LENGTH | Fields::LOOK_ALIKE;
+            assert_eq!(shown(&text), (is, list, true));
+            let closes = round % 3 == 0;
+            let how = if closes { "close" } else { "x" };
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nconnection: {how}\r\ncontent-length: {length}\r\nx-length: 3\r\n\r\n"
+            );
+            let is = format!("connection={how} content-length={length} x-length=3");
+            let fields = Fields::CONTENT_LENGTH | Fields::CONNECTION;
+            assert_eq!(shown(&text), (is, fields, !closes));
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nset-cookie: a={round}\r\nset-cookie: b\r\ncontent_length: 3\r\n\r\n"
+            );
+            let is = format!("set-cookie=a={round} set-cookie=b content_length=3");
+            let fields = Fields::SET_COOKIE | Fields::LOOK_ALIKE;
+            assert_eq!(shown(&text), (is, fields, false));
+        }
     }
 }

@@ -382,7 +382,8 @@ impl Pool {
 pub(in super::super) struct Lease {
     connection: Rc<Connection>,
     fresh: bool,
-    upload: Option<Pipe<RequestBody>>,
+    /// Boxed, as most requests have no body, and all are handed on with this.
+    upload: Option<Box<Pipe<RequestBody>>>,
     /// The way of what follows a request for another protocol.
     switching: Option<Box<SendStream<Bytes>>>,
 }
@@ -484,7 +485,7 @@ impl Lease {
                 if switch.is_some() {
                     self.switching = Some(Box::new(stream));
                 } else if !ended {
-                    self.upload = Some(Pipe::new(body, stream, client));
+                    self.upload = Some(Box::new(Pipe::new(body, stream, client)));
                 }
                 let again = again.map(|parts| Request::from_parts(parts, body_of_none(client)));
                 Ok(Ask::new(response, again, switch))

@@ -69,11 +69,18 @@ pub(in super::super) fn respond(
         let reached = reached.frontend.get_or_insert_default();
         done = rules.response(reached, &remembered.frontend, head, state, &world);
     }
+    let shared = &client.worker.shared;
     // A page may look at what is remembered.
     drop(memory);
     match done {
         Ok(Some(wait)) => Ok(Turn::Await(wait)),
-        Ok(None) => Ok(Turn::Done(Fields::of(&head.headers))),
+        Ok(None) => {
+            let of_frontend = shared.http.changes(client.frontend().index).1;
+            Ok(Turn::Done(match of_frontend || target.changes.1 {
+                true => Fields::of(&head.headers),
+                false => fields,
+            }))
+        }
         Err(Verdict::Drop(silent)) => {
             let (frontend, backend) = (&client.frontend().counters, &target.backend.counters);
             // As HAProxy has it: whom it is silent to it counts with those whose requests were denied.
