@@ -93,6 +93,10 @@ pub(super) fn ip(out: &mut String, ip: IpAddr) {
 
 /// Appends `part`, and what `is_safe`, which takes nothing but ASCII, does not take of it as `#` and two digits.
 pub(super) fn escaped(out: &mut String, part: &str, is_safe: impl Fn(u8) -> bool) {
+    // Nearly all are safe, which is seen for many bytes at a time where none ends the search.
+    if part.bytes().fold(true, |safe, byte| safe & is_safe(byte)) {
+        return out.push_str(part);
+    }
     let mut from = 0;
     for (at, byte) in part.bytes().enumerate() {
         if !is_safe(byte) {

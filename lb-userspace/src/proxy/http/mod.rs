@@ -39,6 +39,7 @@ mod invalid;
 mod io;
 mod kept;
 mod local;
+mod message;
 mod park;
 pub mod plan;
 mod recent;

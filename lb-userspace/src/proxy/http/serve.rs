@@ -142,7 +142,8 @@ async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
             let client = Rc::clone(&client);
             async move {
                 let lingering = client.worker.clone();
-                let mut answer = exchange::serve(client, head, Inbound::Http1(body)).await;
+                let mut answer =
+                    exchange::serve(client, Box::new(head), Inbound::Http1(body)).await;
                 // Said with the answer, so that no request is ever on its way to a connection that has been closed.
                 if lingering.http.is_lingering()
                     && let Ok(answer) = &mut answer

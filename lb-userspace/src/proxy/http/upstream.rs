@@ -12,14 +12,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::CONNECTION};
+use http::{HeaderValue, Response, header::CONNECTION};
 use http_body::Body;
 
 use super::{
-    body::{Inbound, RequestBody},
+    body::Inbound,
     client::{Client, Upload},
     fields::Fields,
     h1, h2,
+    message::Message,
     server_io::{Meter, ServerIo},
     tunnel::Far,
 };
@@ -65,7 +66,7 @@ impl Upstream {
 
     /// Takes the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another one after
     /// the server has closed this.
-    pub(super) fn send(&mut self, request: Box<Request<RequestBody>>, may_repeat: bool) {
+    pub(super) fn send(&mut self, request: Message, may_repeat: bool) {
         // Only an idle connection can have been closed before the server saw the request.
         let repeatable = may_repeat
             && self.idle_since.is_some()
@@ -76,7 +77,7 @@ impl Upstream {
     }
 
     /// The server is asked to close once it has answered, unless it is not `told`, and gets no other request.
-    pub(super) fn close_after(&mut self, request: &mut Request<RequestBody>, told: bool) {
+    pub(super) fn close_after(&mut self, request: &mut Message, told: bool) {
         if told {
             let close = HeaderValue::from_static("close");
             request.headers_mut().insert(CONNECTION, close);

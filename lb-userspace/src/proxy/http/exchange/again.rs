@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, request};
+use http::request;
 
 use super::send::{Sent, Trouble};
 use crate::{
@@ -11,25 +11,21 @@ use crate::{
         body::RequestBody,
         client::{Client, Expired, Upload},
         kept::Kept,
+        message::Message,
     },
 };
 
 /// A request that can be sent again.
 pub(super) struct Copy {
-    head: request::Parts,
+    head: Box<request::Parts>,
     body: Kept,
 }
 
 impl Copy {
     /// Of `request`, if `wanted` and if it can be.
-    pub(super) fn of(request: &mut Request<RequestBody>, wanted: bool) -> Option<Self> {
+    pub(super) fn of(request: &mut Message, wanted: bool) -> Option<Self> {
         let body = wanted.then(|| request.body_mut().keep())??;
-        let mut head = Request::new(()).into_parts().0;
-        head.method = request.method().clone();
-        head.uri = request.uri().clone();
-        head.version = request.version();
-        head.headers = request.headers().clone();
-        head.extensions = request.extensions().clone();
+        let head = Box::new(request.head().clone());
         Some(Self { head, body })
     }
 
@@ -45,8 +41,8 @@ impl Copy {
         wanted && client.upload() == Upload::Done && self.body.is_whole()
     }
 
-    pub(super) fn request(&self, client: &Rc<Client>) -> Box<Request<RequestBody>> {
+    pub(super) fn request(&self, client: &Rc<Client>) -> Message {
         let body = RequestBody::again(&self.body, client);
-        Box::new(Request::from_parts(self.head.clone(), body))
+        Message::from_parts(self.head.clone(), body)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     task::Poll,
     time::Instant,
 };
@@ -14,8 +14,10 @@ use crate::{
 };
 
 /// What comes of the way to a server; `None` if the client has left before that.
-pub(super) async fn unless_left<T>(client: &Client, reach: impl Future<Output = T>) -> Option<T> {
-    let mut reach = pin!(reach);
+pub(super) async fn unless_left<T>(
+    client: &Client,
+    mut reach: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
     poll_fn(|cx| match reach.as_mut().poll(cx) {
         Poll::Pending if client.has_left() => Poll::Ready(None),
         reached => reached.map(Some),

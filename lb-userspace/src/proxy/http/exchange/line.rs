@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 
 use super::{
     Client,
@@ -74,7 +74,7 @@ impl Exchange {
             .as_ref()
             .map(|(_, uri, _)| match uri.path_and_query() {
                 Some(path) if uri.authority().is_none() => Cow::Borrowed(path.as_str()),
-                _ => Cow::Owned(uri.to_string()),
+                _ => Cow::Owned(whole(uri)),
             });
         let nobody = self.nobody;
         let record = HttpRecord {
@@ -173,4 +173,13 @@ impl Exchange {
         let sample = |expr: &crate::rules::Expr| expr.sample(&scene).map(Value::into_owned);
         line.samples().map(sample).collect()
     }
+}
+
+/// A target with a host, as it was asked for.
+fn whole(uri: &Uri) -> String {
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return uri.to_string();
+    };
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    [scheme, "://", authority.as_str(), path].concat()
 }

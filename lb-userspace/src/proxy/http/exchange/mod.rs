@@ -24,7 +24,7 @@ mod waiting;
 use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header::EXPECT, request};
+use http::{Method, Response, StatusCode, Version, header::EXPECT, request};
 use send::Answered;
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
     client::{Client, Upload, Wait},
     fields::Fields,
     forward, forwarded, invalid,
+    message::Message,
     plan::Target,
     tunnel::{Rest, Tunnel},
 };
@@ -83,7 +84,7 @@ struct Asked {
 /// Answers one request.
 pub(super) async fn serve(
     client: Rc<Client>,
-    head: request::Parts,
+    head: Box<request::Parts>,
     body: Inbound,
 ) -> Result<Response<ResponseBody>, Closed> {
     if client.is_carrying_on() {
@@ -179,7 +180,7 @@ fn answered(client: &Rc<Client>, answer: Answer, asked: &Asked) -> Response<Resp
 
 async fn forward_to_backend(
     client: &Rc<Client>,
-    mut head: request::Parts,
+    mut head: Box<request::Parts>,
     mut body: Inbound,
     asked: &Asked,
 ) -> Result<Response<ResponseBody>, Failure> {
@@ -220,7 +221,7 @@ async fn forward_to_backend(
     if fields.any(Fields::EXPECT) && expects_continue(&head, asked) {
         body.hold(client.now() + CONTINUE);
     }
-    let request = Request::from_parts(head, body);
+    let request = Message::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
     stick::store(client, target, remembering, &answered.response);
     match answered.response.status() {

@@ -1,10 +1,10 @@
 //! By which name a server is asked for by TLS.
 
-use http::{Request, header::HOST};
+use http::header::HOST;
 
 use super::rules::{Memory, Surroundings};
 use crate::{
-    proxy::http::{body::RequestBody, client::Client, plan::Target},
+    proxy::http::{client::Client, message::Message, plan::Target},
     rules::{RequestView, Scene, Template, host_name},
     topology::Server,
 };
@@ -14,7 +14,7 @@ pub(super) fn server_name(
     client: &Client,
     target: &Target,
     server: &Server,
-    request: &Request<RequestBody>,
+    request: &Message,
 ) -> Option<Box<str>> {
     match &server.config.server_name {
         Some(asked) => computed(client, target, &asked.template, request),
@@ -26,7 +26,7 @@ fn computed(
     client: &Client,
     target: &Target,
     asked: &Template,
-    request: &Request<RequestBody>,
+    request: &Message,
 ) -> Option<Box<str>> {
     let memory = Memory::of(client);
     let world = Surroundings {
@@ -51,7 +51,7 @@ fn computed(
 }
 
 /// The host that a request asks for: a name in lower case, or an address without brackets, and no port.
-fn host(request: &Request<RequestBody>) -> Option<Box<str>> {
+fn host(request: &Message) -> Option<Box<str>> {
     let written = match request.uri().authority() {
         Some(authority) => authority.as_str().as_bytes(),
         None => request.headers().get(HOST)?.as_bytes(),

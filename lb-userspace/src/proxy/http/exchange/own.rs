@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderMap, HeaderName};
 
-use super::{Client, RequestBody, Target, naming};
+use super::{Client, Message, Target, naming};
 use crate::{proxy::connect::Own, topology::Server, wire::told::told};
 
 /// For `request` of `client` at `server`.
@@ -12,7 +12,7 @@ pub(super) fn of(
     client: &Client,
     target: &Target,
     server: &Server,
-    request: &Request<RequestBody>,
+    request: &Message,
 ) -> Option<Box<Own>> {
     let alone = target.backend.config.connections.never_shared;
     let alone = alone.then(|| client.identity());

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::{Failure, again::Copy, leaving, own, patience, persist, rules};
 use crate::{
@@ -18,12 +18,13 @@ use crate::{
         connect::{ConnectError, Way},
         dispatch::{DispatchError, Trace, dispatch},
         http::{
-            body::{Inbound, RequestBody},
+            body::Inbound,
             client::{Client, Expired, Upload, Wait},
             fields::Fields,
             h1,
             h2::{self, Chosen, NotAsked, Unanswered},
             invalid,
+            message::Message,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
@@ -48,10 +49,8 @@ pub(super) async fn run(
     client: &Rc<Client>,
     target: &Target,
     holder: Option<Arc<Server>>,
-    request: Request<RequestBody>,
+    mut request: Message,
 ) -> Result<Answered, Failure> {
-    // It goes from hand to hand.
-    let mut request = Box::new(request);
     let form = rules::form(client, target, request.method());
     let asking = Asking::of_request(
         client.source(),
@@ -80,6 +79,7 @@ pub(super) async fn run(
         let anew = repeated;
         let reached = {
             let reach = reach(client, target, asking, wanted, &request, anew, &mut trace);
+            let reach = pin!(reach);
             leaving::unless_left(client, reach).await
         };
         let Some(reached) = reached else {
@@ -194,7 +194,7 @@ async fn reach(
     target: &Target,
     asking: Asking,
     preferred: Option<&Arc<Server>>,
-    request: &Request<RequestBody>,
+    request: &Message,
     anew: bool,
     trace: &mut Trace,
 ) -> Result<(Connection, Lease), DispatchError> {
@@ -292,7 +292,7 @@ fn unavailable(client: &Client, error: &DispatchError) -> Failure {
 pub(super) enum Sent {
     Answered(Response<Inbound>, Fields, Lease),
     /// The connection was closed before a byte of it was written.
-    Not(Box<Request<RequestBody>>),
+    Not(Message),
     Failed(Trouble),
 }
 
@@ -300,7 +300,7 @@ async fn send(
     client: &Rc<Client>,
     target: &Target,
     mut lease: Lease,
-    mut request: Box<Request<RequestBody>>,
+    mut request: Message,
     covered: bool,
     trace: &mut Trace,
 ) -> Sent {
@@ -346,7 +346,7 @@ async fn send(
         {
             Err(Trouble::Unswitchable)
         }
-        Err(shared) => match shared.ask(client, *request) {
+        Err(shared) => match shared.ask(client, request) {
             Ok(mut ask) => {
                 wait(client, |cx| {
                     lease.drive(cx);
@@ -463,7 +463,7 @@ pub(super) enum Trouble {
     /// The connection ended before there was an answer.
     Closed,
     /// The server has not seen the request.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(Message),
     /// The server's protocol cannot carry it.
     Unsendable,
     /// It asks for another protocol, and the server carries none.

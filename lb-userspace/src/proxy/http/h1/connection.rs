@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::proxy::{
     Stream,
-    http::{body::RequestBody, fields::Fields, interim, server_io::ServerIo},
+    http::{fields::Fields, interim, message::Message, server_io::ServerIo},
 };
 
 /// Largest head of an answer, and what is read of a body at a time at most, in bytes: each piece that waits for a client
@@ -30,7 +30,7 @@ const SMALL: usize = 8 * 1024;
 /// Why there is no answer.
 pub(in super::super) enum Failed {
     /// The connection was closed before a byte of the request was written.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(Message),
     /// What has come is none.
     Malformed,
     /// The connection has ended first, or the request itself could not go on.
@@ -62,7 +62,7 @@ pub(in super::super) struct Connection {
     was_small: bool,
     out: Out,
     /// A request that nothing has been written of.
-    next: Option<Box<Request<RequestBody>>>,
+    next: Option<Message>,
     sending: Option<Sending>,
     reading: Reading,
     /// What the answer is to.
@@ -102,7 +102,7 @@ impl Connection {
     }
 
     /// Takes a request, when it [is idle](Self::is_idle). The answer comes by driving it.
-    pub(in super::super) fn send(&mut self, request: Box<Request<RequestBody>>) {
+    pub(in super::super) fn send(&mut self, request: Message) {
         self.answer = None;
         self.next = Some(request);
     }
@@ -158,7 +158,7 @@ impl Connection {
                 && self.poll_fill(cx).is_ready();
             match self.next.take() {
                 Some(request) if gone => return Err(Failed::Unsent(request)),
-                Some(request) => self.begin(*request),
+                Some(request) => self.begin(request),
                 None => {
                     self.ended = gone;
                     return Ok(());
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, request: Request<RequestBody>) {
+    fn begin(&mut self, request: Message) {
         self.used = true;
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();

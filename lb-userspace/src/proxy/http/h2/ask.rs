@@ -8,18 +8,15 @@ use std::{
 };
 
 use h2::{Reason, client};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::{Received, connect, head};
-use crate::proxy::http::{
-    body::{Inbound, RequestBody},
-    client::Client,
-};
+use crate::proxy::http::{body::Inbound, client::Client, message::Message};
 
 /// Why there is no answer to a request.
 pub(in super::super) enum Unanswered {
     /// The server has not looked at it, so that it may be sent once more.
-    Unseen(Box<Request<RequestBody>>),
+    Unseen(Message),
     /// The server, or its connection, ended the stream.
     Reset,
     /// What has come is none.
@@ -32,7 +29,7 @@ pub(in super::super) struct Ask {
     /// What has come before the answer is what HTTP/2 has not.
     spoilt: bool,
     /// The request, if it may be sent once more.
-    again: Option<Request<RequestBody>>,
+    again: Option<Message>,
     /// It asks for another protocol.
     switch: Option<Box<connect::Switch>>,
 }
@@ -41,7 +38,7 @@ impl Ask {
     /// One that has gone out, and may go `again`.
     pub(super) fn new(
         response: client::ResponseFuture,
-        again: Option<Request<RequestBody>>,
+        again: Option<Message>,
         switch: Option<Box<connect::Switch>>,
     ) -> Self {
         Self {
@@ -109,9 +106,7 @@ impl Ask {
                     || error.is_io()
                     || error.reason() == Some(Reason::REFUSED_STREAM);
                 let again = self.again.take().filter(|_| unseen);
-                Poll::Ready(Err(again.map_or(Unanswered::Reset, |request| {
-                    Unanswered::Unseen(Box::new(request))
-                })))
+                Poll::Ready(Err(again.map_or(Unanswered::Reset, Unanswered::Unseen)))
             }
         }
     }

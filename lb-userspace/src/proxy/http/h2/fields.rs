@@ -35,7 +35,7 @@ pub(super) struct Fields {
 /// A request's head.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) head: request::Parts,
+    pub(super) head: Box<request::Parts>,
     /// The other protocol that a CONNECT asks for.
     pub(super) protocol: Option<HeaderValue>,
     /// How long its body is to be, if that is known.
@@ -173,7 +173,7 @@ impl Fields {
         head.version = Version::HTTP_2;
         head.headers = self.headers;
         Some(Asked {
-            head,
+            head: Box::new(head),
             protocol,
             length,
         })

@@ -127,11 +127,28 @@ pub(super) fn go_away(out: &mut Vec<u8>, last: u32, reason: Reason) {
     out.extend_from_slice(&u32::from(reason).to_be_bytes());
 }
 
-/// Writes a header block as HEADERS, and as CONTINUATION what does not fit into that.
-pub(super) fn block(out: &mut Vec<u8>, id: u32, block: &[u8], end_stream: bool) {
+/// Writes what `write` does as a header block: as HEADERS, and as CONTINUATION what does not fit into that.
+pub(super) fn block(
+    out: &mut Vec<u8>,
+    id: u32,
+    end_stream: bool,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
     let mut flags = if end_stream { flag::END_STREAM } else { 0 };
+    let at = out.len();
+    head(out, 0, HEADERS, flags | flag::END_HEADERS, id);
+    write(out);
+    // Nearly all fit, and need no copy.
+    let length = out.len() - at - HEAD;
+    if length <= MAX_LENGTH {
+        let [_, lengths @ ..] = u32::try_from(length).unwrap_or(0).to_be_bytes();
+        out[at..at + lengths.len()].copy_from_slice(&lengths);
+        return;
+    }
+    let block = out.split_off(at + HEAD);
+    out.truncate(at);
     let mut kind = HEADERS;
-    let mut rest = block;
+    let mut rest = block.as_slice();
     loop {
         let (part, after) = rest.split_at(rest.len().min(MAX_LENGTH));
         if after.is_empty() {
@@ -184,7 +201,7 @@ mod tests {
     #[test]
     fn a_block_that_is_too_large_for_one_frame_goes_on_in_others() {
         let mut out = Vec::new();
-        block(&mut out, 3, &[7; MAX_LENGTH + 1], true);
+        block(&mut out, 3, true, |out| out.extend([7; MAX_LENGTH + 1]));
         let first = Head::parse(&out).expect("a head");
         assert_eq!((first.kind, first.flags), (HEADERS, flag::END_STREAM));
         let second = Head::parse(&out[HEAD + MAX_LENGTH..]).expect("a head");

@@ -428,9 +428,9 @@ impl State {
         self.input.refused.push(refused);
         let reason = match refused {
             Refused::TooLarge => {
-                let block = &mut Vec::new();
-                hpack::status(block, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-                frame::block(self.frames(), id, block, true);
+                frame::block(self.frames(), id, true, |out| {
+                    hpack::status(out, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+                });
                 Reason::NO_ERROR
             }
             Refused::Malformed => Reason::PROTOCOL_ERROR,

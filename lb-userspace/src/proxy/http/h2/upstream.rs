@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Ping, PingPong, Reason, SendStream, client};
-use http::{Request, uri::Scheme};
+use http::uri::Scheme;
 use http_body::Body;
 use tokio::sync::Notify;
 
@@ -27,6 +27,7 @@ use crate::proxy::{
     http::{
         body::{Inbound, RequestBody},
         client::Client,
+        message::Message,
         upstream::Place,
     },
 };
@@ -453,10 +454,10 @@ impl Lease {
     pub(in super::super) fn ask(
         &mut self,
         client: &Rc<Client>,
-        request: Request<RequestBody>,
+        request: Message,
     ) -> Result<Ask, NotAsked> {
         if !self.connection.is_open() {
-            return Err(NotAsked::Closed(Box::new(request)));
+            return Err(NotAsked::Closed(request));
         }
         let (parts, body) = request.into_parts();
         let ended = body.is_end_stream();
@@ -466,7 +467,7 @@ impl Lease {
             false => None,
             true => Some(Box::new(connect::Switch::of(&parts))),
         };
-        let Some(mut head) = head::request(parts, self.connection.scheme.clone()) else {
+        let Some(mut head) = head::request(*parts, self.connection.scheme.clone()) else {
             return Err(NotAsked::Unsendable);
         };
         if let Some(switch) = &switch {
@@ -487,7 +488,7 @@ impl Lease {
                 } else if !ended {
                     self.upload = Some(Box::new(Pipe::new(body, stream, client)));
                 }
-                let again = again.map(|parts| Request::from_parts(parts, body_of_none(client)));
+                let again = again.map(|parts| Message::from_parts(parts, body_of_none(client)));
                 Ok(Ask::new(response, again, switch))
             }
             // Neither a peer nor the network has said it: the h2 crate does not write such a head.
@@ -512,7 +513,7 @@ impl Drop for Lease {
 /// Why a request was not even begun. The server has no part in it.
 pub(in super::super) enum NotAsked {
     /// The connection has ended.
-    Closed(Box<Request<RequestBody>>),
+    Closed(Message),
     /// HTTP/2 cannot carry it, as a rule may have made it.
     Unsendable,
 }

@@ -24,6 +24,8 @@ use super::{
 };
 use crate::proxy;
 
+/// What an answer with a small body takes, in bytes.
+const LIKELY: usize = 512;
 /// What of bodies may wait to be written, in bytes.
 const ROOM: usize = 64 * 1024;
 /// What may wait in all, which is heads and answers to frames beside: until it is less, nothing more is read.
@@ -354,12 +356,15 @@ impl State {
         if stream.inner.borrow().is_over() {
             return false;
         }
-        let mut fields = Vec::with_capacity(256);
-        if std::mem::take(&mut self.tell_table) {
-            fields.push(hpack::NO_TABLE);
-        }
-        block(&mut fields);
-        frame::block(self.frames(), stream.id, &fields, end);
+        let tell_table = std::mem::take(&mut self.tell_table);
+        let out = self.frames();
+        out.reserve(LIKELY);
+        frame::block(out, stream.id, end, |out| {
+            if tell_table {
+                out.push(hpack::NO_TABLE);
+            }
+            block(out);
+        });
         if end {
             self.answered(stream);
         }
@@ -450,7 +455,9 @@ impl State {
                 if std::mem::take(&mut self.tell_table) {
                     block.splice(..0, [hpack::NO_TABLE]);
                 }
-                frame::block(self.frames(), stream.id, &block, true);
+                frame::block(self.frames(), stream.id, true, |out| {
+                    out.extend_from_slice(&block);
+                });
             }
             None => frame::head(self.frames(), 0, frame::DATA, flag::END_STREAM, stream.id),
         }

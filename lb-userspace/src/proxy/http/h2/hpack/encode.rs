@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::table;
 
 /// A number that begins in the last `bits` of a byte, whose others are `first`.
+#[inline]
 fn integer(out: &mut Vec<u8>, first: u8, bits: u32, number: usize) {
     let most = (1usize << bits) - 1;
     if number < most {

@@ -78,7 +78,7 @@ fn heads_are_bounded_while_they_are_read() {
     // More than a head may be, and little enough to be told so.
     let mut connection = Connection::new();
     let mut out = Vec::new();
-    frame::block(&mut out, 1, &field(17_000), true);
+    frame::block(&mut out, 1, true, |out| out.extend(field(17_000)));
     assert!(connection.takes(&out).is_empty());
     let frames = connection.written();
     assert_eq!(frames[0].payload, [&b"\x08\x03"[..], b"431"].concat());

@@ -1,0 +1,53 @@
+//! A request on its way to a server.
+
+use http::{HeaderMap, Method, Uri, Version, request};
+
+use super::body::RequestBody;
+
+/// A request as a server is to get it. Its head is boxed from the time that it is understood: it goes from hand to hand.
+pub(super) struct Message {
+    head: Box<request::Parts>,
+    body: RequestBody,
+}
+
+impl Message {
+    pub(super) fn from_parts(head: Box<request::Parts>, body: RequestBody) -> Self {
+        Self { head, body }
+    }
+
+    pub(super) fn into_parts(self) -> (Box<request::Parts>, RequestBody) {
+        (self.head, self.body)
+    }
+
+    pub(super) fn head(&self) -> &request::Parts {
+        &self.head
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.head.uri
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.head.version
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.head.headers
+    }
+
+    pub(super) fn body(&self) -> &RequestBody {
+        &self.body
+    }
+
+    pub(super) fn body_mut(&mut self) -> &mut RequestBody {
+        &mut self.body
+    }
+}
