@@ -4,7 +4,7 @@ use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 use crate::{
     observe::stats::Sources,
-    topology::{AdminState, Backend, Server},
+    topology::{AdminState, Backend, STATIC_WEIGHTS, Server},
 };
 
 /// Most weight that a server may have.
@@ -278,10 +278,7 @@ fn set_weight(
     let weight = weight.ok_or("Require <weight> or <weight%>.")?;
     let weight = parse_weight(weight, server.config.weight)?;
     if !backend.follows_weight(&server, weight) {
-        return Err(
-            "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
-                .to_owned(),
-        );
+        return Err(STATIC_WEIGHTS.to_owned());
     }
     backend.set_weight(&server, weight);
     Ok(String::new())

@@ -51,7 +51,14 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
             let address = ip(host).ok_or_else(|| {
                 Problem::new(
                     format!("`{host}` is no IP address"),
-                    format!("write an address of this host, or `\"*:{port}\"` for all of them"),
+                    match host {
+                        "any" | "all" => format!("write `\"*:{port}\"`"),
+                        "localhost" => format!("write `\"127.0.0.1:{port}\"`, or `\"*:{port}\"` for all addresses"),
+                        _ if is_link(host) => format!(
+                            "write an address of this host, or `{{ address: \"*:{port}\", interface: {host} }}` for one interface"
+                        ),
+                        _ => format!("write an address of this host, or `\"*:{port}\"` for all of them"),
+                    },
                 )
             })?;
             (address, address == IpAddr::V6(Ipv6Addr::UNSPECIFIED))
@@ -79,6 +86,14 @@ pub(super) fn bind(text: &str) -> Result<Bind, Problem> {
         sockets: Default::default(),
         label: Default::default(),
     })
+}
+
+/// Whether a text that is no address reads as the name of a network interface, by the beginnings that Linux gives them.
+fn is_link(text: &str) -> bool {
+    let known = ["eth", "en", "wl", "bond", "br", "vlan", "veth"];
+    text.ends_with(|c: char| c.is_ascii_digit())
+        && known.iter().any(|start| text.starts_with(start))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// The path of a unix socket, behind `unix:`.
@@ -192,6 +207,12 @@ pub(super) fn server_or_name(text: &str) -> Result<Address, Problem> {
                 "write one such as `_http._tcp.example.org`",
             )),
         };
+    }
+    if text.contains(',') && !text.starts_with("unix:") {
+        return Err(Problem::new(
+            format!("`{text}` is more than one address"),
+            "write a server for each: `- { name: …, address: … }`",
+        ));
     }
     if let Some(asked) = asked(text) {
         return asked.map(Address::Asked);
@@ -308,8 +329,27 @@ pub(super) fn ip(text: &str) -> Option<IpAddr> {
 /// A port from 1 to 65535.
 pub(super) fn port(text: &str) -> Result<u16, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (first, rest) = text.split_at(text.find([' ', '/']).unwrap_or(text.len()));
     match text.parse::<u16>() {
         Ok(port) if digits && port > 0 => Ok(port),
+        _ if !rest.is_empty() && port(first).is_ok() => Err(Problem::new(
+            format!("`{text}` is no port"),
+            match (rest, rest.starts_with(' ')) {
+                ("/tcp", _) => format!("write `{first}`"),
+                ("/udp", _) => format!("write `udp:` before the address, and `{first}`"),
+                (_, false) => format!("write `{first}`: an address has no path"),
+                (_, true) => format!(
+                    "write `{first}`: what else is said of an address has keys of its own beside `address`"
+                ),
+            },
+        )),
+        _ if matches!(text, "http" | "https") => Err(Problem::new(
+            format!("`{text}` is no port"),
+            format!(
+                "write the number: `{}`",
+                if text == "http" { 80 } else { 443 }
+            ),
+        )),
         _ if text.contains('-') && text.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
             Err(Problem::new(
                 format!("unsupported: a range of ports (`{text}`) is not built yet"),
@@ -330,19 +370,44 @@ fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, &'a str), Problem
             "write a list: `[\"ADDR:PORT\", \"ADDR:PORT\"]`",
         ));
     }
-    if let Some(scheme) = text.find("://") {
+    if let Some((scheme, rest)) = text.split_once("://") {
         return Err(Problem::new(
             format!("`{text}` is a URL"),
-            format!(
-                "write address and port alone, without `{}`",
-                &text[..scheme + 3]
-            ),
+            format!("write address and port alone, {}", without(scheme, rest)),
+        ));
+    }
+    if let Some(path) = text
+        .strip_prefix("unix@")
+        .or_else(|| text.starts_with('/').then_some(text))
+    {
+        return Err(Problem::new(
+            format!("`{text}` has no port"),
+            format!("write `unix:{path}` if it is a unix socket"),
+        ));
+    }
+    if let Some((family, rest)) = text.split_once('@')
+        && let Some(prefix) = match family {
+            "ipv4" | "ipv6" | "tcp" | "tcp4" | "tcp6" => Some(""),
+            "udp" | "udp4" | "udp6" => Some("udp:"),
+            _ => None,
+        }
+    {
+        let star = if rest.starts_with(':') { "*" } else { "" };
+        return Err(Problem::new(
+            format!("`{family}@` is no part of an address here"),
+            format!("write `\"{prefix}{star}{rest}\"`"),
         ));
     }
     if text.parse::<Ipv6Addr>().is_ok() {
+        let or = match text.rsplit_once(':') {
+            Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() && self::port(port).is_ok() => {
+                format!(", or `\"[{host}]:{port}\"` if {port} is the port")
+            }
+            _ => String::new(),
+        };
         return Err(Problem::new(
             format!("`{text}` has no port"),
-            format!("write `\"[{text}]:PORT\"`"),
+            format!("write `\"[{text}]:PORT\"`{or}"),
         ));
     }
     match text.rsplit_once(':') {
@@ -366,6 +431,16 @@ fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, &'a str), Problem
                 &example[1..].split(':').next().unwrap_or_default()
             ),
         )),
+        None if text.parse::<Ipv4Addr>().is_ok() => {
+            let port = example.trim_end_matches('"').rsplit(':').next();
+            Err(Problem::new(
+                format!("`{text}` has no port"),
+                format!(
+                    "write it after the address, such as `\"{text}:{}\"`",
+                    port.unwrap_or_default()
+                ),
+            ))
+        }
         None => Err(Problem::new(
             format!("`{text}` has no port"),
             format!("write address and port, such as `{example}`"),
@@ -373,160 +448,23 @@ fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, &'a str), Problem
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn binds() {
-        let ok = |text: &str| {
-            bind(text)
-                .map(|b| (b.address.to_string(), b.both_families))
-                .map_err(|p| p.message)
-        };
-        assert_eq!(ok("*:9001"), Ok(("0.0.0.0:9001".into(), false)));
-        assert_eq!(ok("[::]:80"), Ok(("[::]:80".into(), true)));
-        assert_eq!(
-            ok("[2001:db8::1]:80"),
-            Ok(("[2001:db8::1]:80".into(), false))
-        );
-        assert_eq!(ok("192.0.2.1:65535"), Ok(("192.0.2.1:65535".into(), false)));
-        for (bad, message) in [
-            ("*:0", "`0` is no port"),
-            ("*:65536", "`65536` is no port"),
-            ("*:+80", "`+80` is no port"),
-            (
-                "*:80-89",
-                "unsupported: a range of ports (`80-89`) is not built yet",
-            ),
-            (":80", "`:80` has no address"),
-            ("80", "`80` is a port without an address"),
-            ("*", "`*` has no port"),
-            ("", "`` has no port"),
-            ("::1", "`::1` has no port"),
-            ("::1:80:x", "`::1:80:x` is ambiguous"),
-            ("[::1]", "`[::1]` has no port"),
-            ("localhost:80", "`localhost` is no IP address"),
-            ("256.1.1.1:80", "`256.1.1.1` is no IP address"),
-            (
-                "224.0.0.1:80",
-                "`224.0.0.1` is a group address, nothing can listen on it",
-            ),
-            ("*:80,*:81", "`*:80,*:81` is more than one address"),
-            ("http://*:80", "`http://*:80` is a URL"),
-        ] {
-            assert_eq!(ok(bad), Err(message.to_owned()), "{bad}");
-        }
-        assert_eq!(
-            bind("80").err().and_then(|p| p.mend).as_deref(),
-            Some("write `\"*:80\"`")
-        );
-        assert_eq!(
-            bind("::1:80:x").err().and_then(|p| p.mend).as_deref(),
-            Some("write IPv6 in brackets: `\"[::1:80]:x\"`")
-        );
-    }
-
-    #[test]
-    fn udp_binds() {
-        let bind = bind("udp:[::]:53").unwrap();
-        assert_eq!(bind.transport, Transport::Udp);
-        assert!(bind.both_families);
-        assert_eq!(bind.text, "udp:[::]:53");
-        assert_eq!(super::bind("tcp:*:53").unwrap().text, "*:53");
-        for bad in ["udp:53", "udp:", "udp:*", "udp:udp:*:53", "udp://*:53"] {
-            assert!(super::bind(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn prefixes() {
-        let ok = |text: &str| prefix(text).map(|p| p.to_string()).map_err(|p| p.message);
-        assert_eq!(ok("198.51.100.0/24"), Ok("198.51.100.0/24".into()));
-        assert_eq!(ok("192.0.2.1"), Ok("192.0.2.1/32".into()));
-        assert_eq!(ok("0.0.0.0/0"), Ok("0.0.0.0/0".into()));
-        assert_eq!(ok("::/0"), Ok("::/0".into()));
-        assert_eq!(ok("2001:db8::/32"), Ok("2001:db8::/32".into()));
-        assert_eq!(ok("[2001:db8::1]"), Ok("2001:db8::1/128".into()));
-        for (bad, message) in [
-            (
-                "198.51.100.7/24",
-                "`198.51.100.7/24` has bits set beyond its length",
-            ),
-            (
-                "2001:db8::1/64",
-                "`2001:db8::1/64` has bits set beyond its length",
-            ),
-            (
-                "198.51.100.0/33",
-                "`/33` is no length of a prefix of 32 bits",
-            ),
-            (
-                "198.51.100.0/+8",
-                "`/+8` is no length of a prefix of 32 bits",
-            ),
-            ("198.51.100.0/", "`/` is no length of a prefix of 32 bits"),
-            (
-                "198.51.100.0/255.255.255.0",
-                "`/255.255.255.0` is no length of a prefix of 32 bits",
-            ),
-            ("198.51.100/24", "`198.51.100` is no IP address"),
-            (
-                "::ffff:192.0.2.0/120",
-                "`::ffff:192.0.2.0/120` is an IPv4 address written as IPv6",
-            ),
-            ("", "`` is no IP address"),
-        ] {
-            assert_eq!(ok(bad), Err(message.to_owned()), "{bad}");
-        }
-        let mend = |text: &str| prefix(text).err().and_then(|p| p.mend).unwrap_or_default();
-        assert_eq!(
-            mend("198.51.100.7/24"),
-            "write `198.51.100.0/24`, or `198.51.100.7/32` for the one address"
-        );
-        assert_eq!(mend("::ffff:192.0.2.0/120"), "write `192.0.2.0/24`");
-    }
-
-    #[test]
-    fn servers() {
-        assert_eq!(
-            server("192.168.8.111:8080").map(|a| a.to_string()),
-            Ok("192.168.8.111:8080".into())
-        );
-        assert_eq!(
-            server("[2001:db8::1]:80").map(|a| a.to_string()),
-            Ok("[2001:db8::1]:80".into())
-        );
-        for bad in [
-            "*:80",
-            "0.0.0.0:80",
-            "[::]:80",
-            "ms1:80",
-            "1.2.3:80",
-            "1.2.3.4",
-            "[1.2.3.4]:80",
-            "255.255.255.255:1",
-        ] {
-            assert!(server(bad).is_err(), "{bad}");
-        }
-        assert_eq!(
-            server("localhost:80").err().and_then(|p| p.mend).as_deref(),
-            Some("write `\"127.0.0.1:80\"`")
-        );
-    }
-
-    #[test]
-    fn ports_are_moved_as_far_as_there_are_any() {
-        let moved = |text: &str| server_or_name(text).map_err(|p| p.message);
-        let to = |by| {
-            let port = AskedPort::Moved(by);
-            Ok(Address::Asked(Asked { ip: None, port }))
-        };
-        assert_eq!(moved("*:-65535"), to(-65_535));
-        assert_eq!(moved("*:+65535"), to(65_535));
-        for by in ["-65536", "+65536", "-2147483648", "-"] {
-            let said = Err(format!("`{by}` moves no port"));
-            assert_eq!(moved(&format!("*:{by}")), said);
-        }
+/// What is left of a URL that was written for an address: `` without `http://`: `"192.0.2.10:80"` ``.
+fn without(scheme: &str, rest: &str) -> String {
+    let address = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let bare = address.strip_prefix('[').map_or(address, |inner| {
+        inner.split_once(']').map_or(inner, |(_, after)| after)
+    });
+    let port = match (scheme, bare.contains(':') || address.is_empty()) {
+        (_, true) => "",
+        ("http" | "ws" | "h2c", _) => ":80",
+        ("https" | "wss", _) => ":443",
+        _ => "",
+    };
+    match address.is_empty() {
+        true => format!("without `{scheme}://`"),
+        false => format!("without `{scheme}://`: `\"{address}{port}\"`"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use super::{
     decode::Decoder,
     defaults,
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
-    errorfiles,
+    elsewhere, errorfiles,
     forwarding::{self, ForwardingDraft},
     frontend, health, inspect, introduction,
     logging::{self, LogDraft},
@@ -191,21 +191,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
         let text = d.text(&e.value, "`track`")?;
         Some(Spanned::new(text, e.value.span))
     });
-    table.finish(
-        d,
-        &[],
-        &[
-            (
-                "port",
-                "write the port after the address: `address: \"192.0.2.10:80\"`",
-            ),
-            ("ip", "it is `address`"),
-            ("host", "it is `address`"),
-            ("inter", "it is `health_check: { interval: … }`"),
-            ("rise", "it is `health_check: { rise: … }`"),
-            ("fall", "it is `health_check: { fall: … }`"),
-        ],
-    );
+    table.finish(d, &[], elsewhere::SERVER);
     Some(ServerDraft {
         name: name?,
         address: address?,

@@ -6,6 +6,7 @@ use super::{
     cookie::is_token,
     decode::Decoder,
     draft::BalanceDraft,
+    elsewhere,
     model::{Balance, BalanceArguments, HashFunction, HashType, Hashing},
     source::Spanned,
     table::Table,
@@ -32,7 +33,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft>
         });
         let algorithm = match named {
             Some(algorithm) => algorithm,
-            None => d.choice(&entry.value, "`balance`", &choices, &[])?,
+            None => d.hinted_choice(&entry.value, "`balance`", &choices, elsewhere::ALGORITHMS)?,
         };
         let arguments = spoken(d, &entry.value, algorithm, words)?;
         return Some(BalanceDraft {
@@ -44,7 +45,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft>
     }
     let mut table = d.table(&entry.value, entry.key_span, "`balance`")?;
     let algorithm = match table.take("algorithm") {
-        Some(e) => d.choice(&e.value, "`algorithm`", &choices, &[]),
+        Some(e) => d.hinted_choice(&e.value, "`algorithm`", &choices, elsewhere::ALGORITHMS),
         None => {
             d.missing(
                 &table,
@@ -94,11 +95,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<BalanceDraft>
         }
         None => {}
     }
-    table.finish(
-        d,
-        &[],
-        &[("param", "it is `name`"), ("header", "it is `name`")],
-    );
+    table.finish(d, &[], elsewhere::BALANCE);
     Some(BalanceDraft {
         span: entry.key_span,
         algorithm: algorithm?,

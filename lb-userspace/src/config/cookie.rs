@@ -7,7 +7,7 @@ use super::{
     diagnostic::Diagnostic,
     model::{Cookie, CookieMode, SameSite},
     source::Spanned,
-    tree::{Entry, Node},
+    tree::{Entry, Kind, Node},
 };
 
 /// Dates in cookies are in units of four seconds.
@@ -15,7 +15,13 @@ const SHORTEST: Duration = Duration::from_secs(4);
 
 /// Reads `cookie:`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Cookie>> {
-    let mut table = d.table(&entry.value, entry.key_span, "`cookie`")?;
+    let name = match &entry.value.kind {
+        Kind::Scalar(text) if is_token(&text.text) => &text.text,
+        _ => "SERVERID",
+    };
+    let mend =
+        format!("write `cookie: {{ name: {name}, mode: insert, indirect: true, nocache: true }}`");
+    let mut table = d.table_or(&entry.value, entry.key_span, "`cookie`", mend)?;
     let name = match table.take("name") {
         Some(e) => d.line(&e.value, "`name`").filter(|name| {
             let good = is_token(name);

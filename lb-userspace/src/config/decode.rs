@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     diagnostic::Diagnostic,
+    elsewhere::Hints,
     logging::LogFiles,
     model::Resolvers,
     plain::reads_as,
@@ -250,7 +251,14 @@ impl Decoder<'_> {
         }
         let text = self.word(node, what)?;
         let number = text.parse::<i64>().ok();
-        self.in_range(node, &format!("{what} must be"), &text, number, range)
+        let meant = units::meant_number(&text);
+        self.in_range(
+            node,
+            &format!("{what} must be"),
+            (&text, number),
+            meant,
+            range,
+        )
     }
 
     /// A whole number in a range, or a word that stands for "none given".
@@ -270,7 +278,9 @@ impl Decoder<'_> {
         }
         let number = text.parse::<i64>().ok();
         let what = format!("{what} must be `{word}` or");
-        self.in_range(node, &what, &text, number, range).map(Some)
+        let meant = units::meant_number(&text);
+        self.in_range(node, &what, (&text, number), meant, range)
+            .map(Some)
     }
 
     /// A whole number that may end in k, m or g (powers of 1024).
@@ -282,15 +292,23 @@ impl Decoder<'_> {
     ) -> Option<u32> {
         let text = self.word(node, what)?;
         let number = units::size(&text).and_then(|size| i64::try_from(size).ok());
-        self.in_range(node, &format!("{what} must be"), &text, number, range)
+        let meant = units::meant_size(&text);
+        self.in_range(
+            node,
+            &format!("{what} must be"),
+            (&text, number),
+            meant,
+            range,
+        )
     }
 
+    /// The number that a text is, if it is one of `range`; `meant` is what is written instead of a text that is none.
     fn in_range<T>(
         &mut self,
         node: &Node,
         what: &str,
-        text: &str,
-        number: Option<i64>,
+        (text, number): (&str, Option<i64>),
+        meant: Option<String>,
         range: RangeInclusive<T>,
     ) -> Option<T>
     where
@@ -307,9 +325,10 @@ impl Decoder<'_> {
                     range.start(),
                     range.end()
                 );
-                let mend = match number {
-                    Some(_) => "write a number in that range",
-                    None => "write decimal digits alone",
+                let mend = match (number, meant) {
+                    (Some(_), _) => "write a number in that range".to_owned(),
+                    (None, Some(meant)) => format!("write `{meant}`"),
+                    (None, None) => "write decimal digits alone".to_owned(),
                 };
                 self.error(node.span, message, mend);
                 None
@@ -351,6 +370,28 @@ impl Decoder<'_> {
         choices: &[(&str, T)],
         unsupported: &[&str],
     ) -> Option<T> {
+        self.any_choice(node, what, choices, unsupported, &[])
+    }
+
+    /// The same, and what to write for words of other balancers, in lower case and with `_`.
+    pub(super) fn hinted_choice<T: Copy>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        choices: &[(&str, T)],
+        hints: Hints,
+    ) -> Option<T> {
+        self.any_choice(node, what, choices, &[], hints)
+    }
+
+    fn any_choice<T: Copy>(
+        &mut self,
+        node: &Node,
+        what: &str,
+        choices: &[(&str, T)],
+        unsupported: &[&str],
+        hints: Hints,
+    ) -> Option<T> {
         #[cfg(test)]
         {
             let names = choices.iter().map(|(name, _)| (*name).to_owned());
@@ -371,6 +412,13 @@ impl Decoder<'_> {
                 format!("unsupported: {what} `{text}` is not built yet"),
                 format!("write {all}"),
             );
+            return None;
+        }
+        let plain = text.to_ascii_lowercase().replace(['-', ' '], "_");
+        let word = plain.split('_').next().unwrap_or_default();
+        let hint = |word: &str| hints.iter().find(|(known, _)| *known == word);
+        if let Some((_, hint)) = hint(&plain).or_else(|| hint(word)) {
+            self.error(node.span, format!("{what} cannot be `{text}`"), *hint);
             return None;
         }
         let mend = match suggest::nearest(&text, names.iter().copied()) {

@@ -6,7 +6,7 @@ use super::{
     accepting, address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    errorfiles,
+    elsewhere, errorfiles,
     fields::header_name,
     forwarding, http_options, inspect, introduction, log_format, logging,
     model::{Bind, Label, Mode, Transport, UniqueId},
@@ -84,33 +84,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     // Whoever monitors is answered.
     let routes = routes || monitor.is_some();
     let stats = stats::of_proxy(d, &mut table, &name.value);
-    table.finish(
-        d,
-        &["compression"],
-        &[
-            (
-                "use_backend",
-                "write it as a rule: `rules: [{ if: …, use_backend: NAME }]`",
-            ),
-            (
-                "acl",
-                "write it below `acls: { NAME: { … } }`, or the condition into the rule: `rules: [{ if: …, use_backend: NAME }]`",
-            ),
-            ("backend", "it is `default_backend`"),
-            ("server", "servers belong to a backend"),
-            (
-                "servers",
-                "servers belong to a backend: name it with `default_backend`",
-            ),
-            ("balance", "`balance` belongs to the backend"),
-            (
-                "option",
-                "HAProxy's options have keys of their own, such as `forwarded_for: true`",
-            ),
-            ("listen", "it is `bind`"),
-            ("forwardfor", "it is `forwarded_for: true`"),
-        ],
-    );
+    table.finish(d, &["compression"], elsewhere::FRONTEND);
     Some(FrontendDraft {
         name,
         mode,
@@ -162,12 +136,8 @@ fn unique_id(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<Uniqu
 /// `mode`
 pub(super) fn mode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<Mode>> {
     let e = table.take("mode")?;
-    let mode = d.choice(
-        &e.value,
-        "`mode`",
-        &[("tcp", Mode::Tcp), ("http", Mode::Http)],
-        &[],
-    )?;
+    let modes = [("tcp", Mode::Tcp), ("http", Mode::Http)];
+    let mode = d.hinted_choice(&e.value, "`mode`", &modes, elsewhere::MODES)?;
     Some(Spanned::new(mode, e.value.span))
 }
 
@@ -238,7 +208,7 @@ fn bind(d: &mut Decoder<'_>, node: &Rc<Node>) -> Option<Spanned<Bind>> {
             bind.value.both_families = false;
         }
     }
-    table.finish(d, &[], &[]);
+    table.finish(d, &[], elsewhere::BIND);
     if let Some(bind) = bind
         .as_ref()
         .filter(|bind| bind.value.transport == Transport::Udp && bind.value.has_preamble())

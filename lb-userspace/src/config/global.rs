@@ -12,7 +12,7 @@ use super::{
     address, admin,
     decode::Decoder,
     draft::Places,
-    logging,
+    elsewhere, logging,
     model::{
         Attach, CheckSpread, FastPath, Global, HealthFile, LogDestination, LogFormat, LogTarget,
         OnStop, Prefix, SnatAddresses,
@@ -147,7 +147,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, places: &mut Pl
     if let Some(e) = table.take("fast_path") {
         global.fast_path = fast_path(d, e, places);
     }
-    table.finish(d, &[], HINTS);
+    table.finish(d, &[], elsewhere::GLOBAL);
     global
 }
 
@@ -198,19 +198,6 @@ fn health_file(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> Optio
         linger,
     })
 }
-
-/// HAProxy's words that have another name or place here.
-const HINTS: &[(&str, &str)] = &[
-    (
-        "daemon",
-        "remove it: `lb run` stays in the foreground, as service managers want it, `lb run --daemon` does not",
-    ),
-    ("nbthread", "it is `threads`"),
-    ("nbproc", "there is one process: set `threads`"),
-    ("chroot", "remove it: it is not needed, set `user`"),
-    ("stats", "write `stats:` at the top level"),
-    ("hard-stop-after", "it is `grace`"),
-];
 
 fn fast_path(d: &mut Decoder<'_>, entry: &Entry, places: &mut Places) -> FastPath {
     let mut path = FastPath::default();

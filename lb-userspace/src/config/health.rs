@@ -165,7 +165,22 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
 
 /// Reads `health_check:`; the inner `None` is `type: none`.
 pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<Spanned<Option<HealthCheck>>> {
-    let mut table = d.table(&entry.value, entry.key_span, "`health_check`")?;
+    let mend = match &entry.value.kind {
+        Kind::Scalar(text) if text.text.starts_with('/') => {
+            format!(
+                "write `health_check: {{ type: http, path: {} }}`",
+                text.text
+            )
+        }
+        Kind::Scalar(text) if TYPES.iter().any(|(name, _)| *name == text.text) => {
+            format!("write `health_check: {{ type: {} }}`", text.text)
+        }
+        Kind::Scalar(text) if matches!(text.text.as_str(), "false" | "no" | "off") => {
+            "write `health_check: { type: none }`".to_owned()
+        }
+        _ => "write `health_check: { type: tcp }`, or `{ type: http, path: /… }`".to_owned(),
+    };
+    let mut table = d.table_or(&entry.value, entry.key_span, "`health_check`", mend)?;
     let kind = kind(d, &mut table);
     let when = when(d, &mut table);
     let then = then(d, table.take("then"));

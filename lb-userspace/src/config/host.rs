@@ -403,7 +403,7 @@ mod tests {
             [
                 "2:9 error: this host has no user `nobody-here`",
                 "3:10 error: this host has no group `none-here`",
-                "5:38 error: there is no folder `/missing` for `/missing/lb.log`",
+                "5:48 error: there is no folder `/missing` for `/missing/lb.log`",
                 "4:12 error: there is no folder `/nowhere` for `/nowhere/lb.pid`",
                 "6:35 warning: this network namespace has no interface `eth7`",
             ]

@@ -258,7 +258,7 @@ pub(super) fn target(d: &mut Decoder<'_>, node: &Node) -> Option<LogTarget> {
             if let Some(LogDestination::File(path) | LogDestination::Unix(path)) =
                 found.as_ref().map(|found| &found.value)
             {
-                d.log_files.push((path.clone(), node.span));
+                d.log_files.push((path.clone(), e.value.span));
             }
             found.map(|t| t.value)
         }
@@ -342,8 +342,9 @@ fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
     let forms = "write `stderr`, `stdout`, `fd@3`, `journald`, `\"udp://ADDR:PORT\"`, `\"tcp://ADDR:PORT\"`, \
                  `unix:/dev/log` or the path of a file";
     match text {
-        "stderr" | "fd@2" => return Ok(LogDestination::Stderr),
-        "stdout" | "fd@1" => return Ok(LogDestination::Stdout),
+        // What other servers' logs are sent to in containers.
+        "stderr" | "fd@2" | "/dev/stderr" => return Ok(LogDestination::Stderr),
+        "stdout" | "fd@1" | "/dev/stdout" => return Ok(LogDestination::Stdout),
         "journald" => return Ok(LogDestination::Journald),
         _ => {}
     }
@@ -356,15 +357,23 @@ fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
             )),
         };
     }
-    let socket = |address| match address::ip(address) {
+    let socket = |text| match address::ip(text) {
         Some(ip) => Ok(SocketAddr::new(ip, SYSLOG_PORT)),
-        None => address::endpoint(address),
+        // A name that is none of an address is told so, and not that it has no port.
+        None if address::is_host(text) => address::endpoint(&format!("{text}:{SYSLOG_PORT}")),
+        None => address::endpoint(text),
     };
     if let Some(address) = text.strip_prefix("udp://") {
         return socket(address).map(LogDestination::Udp);
     }
     if let Some(address) = text.strip_prefix("tcp://") {
         return socket(address).map(LogDestination::Tcp);
+    }
+    if let Some(mend) = near_destination(text) {
+        return Err(Problem::new(
+            format!("`{text}` is no place that logs can go to"),
+            mend,
+        ));
     }
     if text.contains("://") {
         return Err(Problem::new(
@@ -392,12 +401,136 @@ fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
     }
 }
 
+/// What to write instead of a place as other servers write it.
+fn near_destination(text: &str) -> Option<String> {
+    let as_file = |path: &str| match path.contains('/') {
+        true => format!("write the path alone: `{path}`"),
+        false => format!("write the path alone: `./{path}`"),
+    };
+    let after = |prefixes: &[&str]| prefixes.iter().find_map(|prefix| text.strip_prefix(prefix));
+    if let Some(path) = after(&["file://", "file:", "file@", "path:"]) {
+        return (!path.is_empty()).then(|| as_file(path));
+    }
+    if let Some(path) = after(&[
+        "unix@",
+        "unix://",
+        "unixgram:",
+        "abns@",
+        "syslog:server=unix:",
+    ]) {
+        return Some(match path.starts_with('/') {
+            true => format!("write `unix:{path}`"),
+            false => "write `unix:` and the socket's path: `unix:/dev/log`".to_owned(),
+        });
+    }
+    if let Some(number) = after(&["fd:", "fd/", "/dev/fd/"]) {
+        return number
+            .parse::<u32>()
+            .is_ok()
+            .then(|| format!("write `fd@{number}`"));
+    }
+    let udp = [
+        "udp:",
+        "udp@",
+        "udp4@",
+        "udp6@",
+        "ipv4@",
+        "ipv6@",
+        "syslog:server=",
+        "syslog://",
+        "syslog+udp://",
+    ];
+    let known = ["udp://", "tcp://"]
+        .iter()
+        .any(|known| text.starts_with(known));
+    if let Some(address) = after(&udp).filter(|_| !known) {
+        return Some(format!("write `\"udp://{address}\"`"));
+    }
+    let tcp = ["tcp:", "tcp@", "tcp4@", "tcp6@", "syslog+tcp://"];
+    if let Some(address) = after(&tcp).filter(|_| !known) {
+        return Some(format!("write `\"tcp://{address}\"`"));
+    }
+    if address::ip(text).is_some() || text.parse::<SocketAddr>().is_ok() {
+        return Some(format!("write `\"udp://{text}\"`, or `\"tcp://{text}\"`"));
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && address::is_host(host)
+        && address::port(port).is_ok()
+    {
+        return Some(match host {
+            "localhost" => format!("write `\"udp://127.0.0.1:{port}\"`"),
+            _ => {
+                format!("write its IP address: `\"udp://ADDR:{port}\"`, or `\"tcp://ADDR:{port}\"`")
+            }
+        });
+    }
+    match text {
+        "syslog" | "local" | "/dev/syslog" => {
+            Some("write `/dev/log`, the host's own syslog".to_owned())
+        }
+        "off" | "none" | "null" | "false" => {
+            Some("remove the entry: what is not named gets no lines".to_owned())
+        }
+        _ if text.starts_with("~/") => {
+            Some("write the whole path: `~` is the shell's word for a home".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// Files that lines go to, and where that is said.
 pub(super) type LogFiles = Vec<(PathBuf, Span)>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_as_other_servers_write_them_are_mended() {
+        let mend = |text| {
+            let found = destination(text, Path::new("/etc/lb"));
+            found
+                .err()
+                .and_then(|problem| problem.mend)
+                .unwrap_or_default()
+        };
+        for (text, part) in [
+            ("file:/var/log/lb.log", "`/var/log/lb.log`"),
+            ("file:///var/log/lb.log", "`/var/log/lb.log`"),
+            ("file:lb.log", "`./lb.log`"),
+            ("unix@/dev/log", "`unix:/dev/log`"),
+            ("unix:///dev/log", "`unix:/dev/log`"),
+            ("udp:127.0.0.1:514", "`\"udp://127.0.0.1:514\"`"),
+            ("udp@127.0.0.1:514", "`\"udp://127.0.0.1:514\"`"),
+            ("tcp@[::1]:514", "`\"tcp://[::1]:514\"`"),
+            ("syslog:server=192.0.2.1:514", "`\"udp://192.0.2.1:514\"`"),
+            ("syslog://192.0.2.1", "`\"udp://192.0.2.1\"`"),
+            ("127.0.0.1:514", "`\"udp://127.0.0.1:514\"`"),
+            ("127.0.0.1", "`\"udp://127.0.0.1\"`"),
+            ("::1", "`\"udp://::1\"`"),
+            ("localhost:514", "`\"udp://127.0.0.1:514\"`"),
+            ("log.example.com:514", "`\"udp://ADDR:514\"`"),
+            ("udp://localhost", "`\"127.0.0.1:514\"`"),
+            ("fd:3", "`fd@3`"),
+            ("syslog", "`/dev/log`"),
+            ("off", "remove the entry"),
+            ("~/lb.log", "the whole path"),
+            ("journal", "`journald`"),
+            ("ring@x", "`stderr`"),
+        ] {
+            assert!(mend(text).contains(part), "{text}: {}", mend(text));
+        }
+        for good in [
+            "/var/log/file:1/lb.log",
+            "./file:lb.log",
+            "udp://[::1]:514",
+            "tcp://192.0.2.1",
+            "unix:/dev/log",
+            "/dev/stdout",
+        ] {
+            assert_eq!(mend(good), "", "{good}");
+        }
+    }
 
     #[test]
     fn samples_are_bits_of_a_row() {

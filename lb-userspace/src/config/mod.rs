@@ -23,6 +23,7 @@ mod defaults;
 mod diagnostic;
 mod draft;
 mod dynamic_cookie;
+mod elsewhere;
 mod errorfiles;
 mod expect;
 mod fields;
@@ -327,18 +328,7 @@ fn sections(d: &mut Decoder<'_>, root: &tree::Node) -> Option<Draft> {
         backends: backend::decode(d, backends),
         stats: stats.and_then(|e| stats::decode(d, e)),
     };
-    table.finish(
-        d,
-        &[],
-        &[
-            ("listen", "write a frontend and a backend"),
-            (
-                "http",
-                "write `frontends:` and `backends:` at the top level",
-            ),
-            ("servers", "servers belong to a backend"),
-        ],
-    );
+    table.finish(d, &[], elsewhere::FILE);
     Some(draft)
 }
 

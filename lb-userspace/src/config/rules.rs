@@ -161,6 +161,9 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     let hint = "conditions go below `if`: `{ if: { … }, use_backend: NAME }`";
     let mut hints: Vec<(&str, &str)> = CONDITIONS.iter().map(|key| (*key, hint)).collect();
     hints.extend([
+        ("when", "it is `if`"),
+        ("match", "it is `if`"),
+        ("unless", "write `if: { not: { … } }`"),
         ("backend", "it is `use_backend`"),
         (
             "http_request",

@@ -6,7 +6,7 @@ use super::{
     address, conditions,
     decode::Decoder,
     draft::StatsDraft,
-    frontend,
+    elsewhere, frontend,
     model::{Label, Metrics, Shows, Stats, StatsAdmin, Transport},
     rules,
     source::Spanned,
@@ -72,14 +72,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: &Entry) -> Option<StatsDraft> {
     let written = table.take("auth");
     let auth = written.and_then(|e| users(d, e)).map(Arc::new);
     let metrics = metrics(d, &mut table, written.is_some());
-    table.finish(
-        d,
-        &[],
-        &[
-            ("user", "write `auth: { USER: PASSWORD }`"),
-            ("password", "write `auth: { USER: PASSWORD }`"),
-        ],
-    );
+    table.finish(d, &[], elsewhere::STATS);
     Some(StatsDraft {
         binds,
         uri,

@@ -38,6 +38,18 @@ impl Decoder<'_> {
         span: Span,
         place: impl Into<String>,
     ) -> Option<Table<'n>> {
+        let mend = "write `key: value` lines, indented, or `{ key: value }`";
+        self.table_or(node, span, place, mend)
+    }
+
+    /// The same, and what to write instead of a single value.
+    pub(super) fn table_or<'n>(
+        &mut self,
+        node: &'n Node,
+        span: Span,
+        place: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Option<Table<'n>> {
         let place = place.into();
         let entries: &[Entry] = match &node.kind {
             Kind::Mapping(entries) => entries,
@@ -50,7 +62,7 @@ impl Decoder<'_> {
                         "{place} must be a mapping of keys and values, this is {}",
                         node.kind_name()
                     ),
-                    "write `key: value` lines, indented, or `{ key: value }`",
+                    mend,
                 );
                 return None;
             }

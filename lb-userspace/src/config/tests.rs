@@ -2,6 +2,7 @@
 
 mod admin;
 mod between;
+mod elsewhere;
 mod files;
 mod forwarding;
 mod keys;

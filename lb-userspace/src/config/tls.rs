@@ -6,6 +6,7 @@ use super::{
     decode::Decoder,
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft},
+    elsewhere,
     model::{ComputedName, Mode, Transport},
     resolve::{backend_mode, frontend_mode, users},
     source::{Span, Spanned},
@@ -36,7 +37,11 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
     if let Kind::Scalar(text) = &entry.value.kind
         && !entry.value.is_null()
     {
-        let mend = format!("write `tls: {{ certificates: {} }}`", text.text);
+        let file = match text.text.as_str() {
+            "true" | "yes" | "on" => "FILE",
+            file => file,
+        };
+        let mend = format!("write `tls: {{ certificates: {file} }}`");
         d.error(
             entry.value.span,
             "`tls` of a bind must be a mapping, this is a single value",
@@ -88,17 +93,7 @@ pub(super) fn bind(d: &mut Decoder<'_>, entry: &Entry) -> Option<BindOptions> {
         .and_then(|e| d.boolean(&e.value, "`prefer_client_ciphers`"));
     let tickets = suites::tickets(d, &mut table);
     let (issuers, skip_self_issued) = suites::issuers(d, &mut table);
-    table.finish(
-        d,
-        &[],
-        &[
-            ("cert", "it is `certificates: [{ cert: FILE, key: FILE }]`"),
-            ("crt", "it is `certificates: FILE-OR-FOLDER`"),
-            ("crt-list", "it is `crt_list: FILE`"),
-            ("ca", "it is `client_ca`"),
-            ("verify", "it is `client_auth: none | optional | required`"),
-        ],
-    );
+    table.finish(d, &[], elsewhere::BIND_TLS);
     in_order(d, min.as_ref(), max.as_ref());
     // A line of a list may name its own, or ask where the bind does not.
     match (&client_auth, &client_ca) {

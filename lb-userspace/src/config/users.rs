@@ -9,7 +9,8 @@ use crate::rules::Users;
 /// `{ NAME: PASSWORD }`. No message repeats a password.
 pub(super) fn users(d: &mut Decoder<'_>, entry: &Entry) -> Option<Users> {
     let what = format!("`{}`", entry.key);
-    let table = d.table(&entry.value, entry.key_span, what.as_str())?;
+    let mend = format!("write `{}: {{ USER: PASSWORD }}`", entry.key);
+    let table = d.table_or(&entry.value, entry.key_span, what.as_str(), mend)?;
     if table.entries().is_empty() {
         let mend = match entry.key.as_str() {
             "auth" => "write `auth: { USER: PASSWORD }`, or remove it to leave it open",

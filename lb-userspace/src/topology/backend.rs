@@ -32,6 +32,10 @@ mod slow_start;
 pub use slow_start::STEP as SLOW_START_STEP;
 pub(super) use slow_start::throttle;
 
+/// HAProxy's words for a weight that [`Backend::follows_weight`] does not hold of.
+pub const STATIC_WEIGHTS: &str =
+    "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.";
+
 /// A backend.
 pub struct Backend {
     /// Its name.

@@ -35,7 +35,7 @@ pub mod table;
 mod tracking;
 
 pub use asking::Asking;
-pub use backend::{Backend, Unavailable, Visit};
+pub use backend::{Backend, STATIC_WEIGHTS, Unavailable, Visit};
 pub use check::{CheckResult, CheckStatus};
 pub use clock::Clock;
 pub use events::{Event, EventKind};

@@ -66,7 +66,7 @@ backends:
             "1:18 error: `grace`: `-1s` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",
             "3:24 error: `connect`: `5000` has no unit => write `5s`, or `5000ms`",
             "3:38 error: `client`: `1.5s` is not whole => write `1500ms`",
-            "3:52 error: `server`: `5 sec` is no duration => write a whole number and a unit: `500ms`, `10s`, `5m`, `1h`",
+            "3:52 error: `server`: `5 sec` is no duration => write `5s`",
             "3:66 error: `queue` must be at least 1ms, not `0s` => write a longer duration",
             "3:78 error: `tunnel`: `30d` is longer than 24 days => write at most `24d`",
             "3:90 error: `check` has no value => write one, or remove the key",
@@ -107,7 +107,7 @@ backends:
       - { name: s1, address: "192.0.2.1:80" }
 "#,
         found: &[
-            "2:27 error: `max_flows` must be a whole number from 1024 to 67108864, not `1mb` => write decimal digits alone",
+            "2:27 error: `max_flows` must be a whole number from 1024 to 67108864, not `1mb` => write `1m`",
             "2:44 error: `snat_ports`: `32767-10000` ends before it begins => write `10000-32767`",
         ],
     },
@@ -326,12 +326,12 @@ backends:
         found: &[
             r#"3:12 error: `bind`: `80` is a port without an address => write `"*:80"`"#,
             r#"3:16 error: `bind`: `:81` has no address => write `"*:81"` for all of them"#,
-            r#"3:23 error: `bind`: `localhost` is no IP address => write an address of this host, or `"*:82"` for all of them"#,
+            r#"3:23 error: `bind`: `localhost` is no IP address => write `"127.0.0.1:82"`, or `"*:82"` for all addresses"#,
             "3:39 error: `bind`: `0` is no port => write a number from 1 to 65535",
             "3:46 error: `bind`: `65536` is no port => write a number from 1 to 65535",
             r#"3:57 error: `bind`: `::1` has no port => write `"[::1]:PORT"`"#,
             r#"3:64 error: `bind`: `*:80,*:81` is more than one address => write a list: `["ADDR:PORT", "ADDR:PORT"]`"#,
-            "3:77 error: `bind`: `http://*:80` is a URL => write address and port alone, without `http://`",
+            r#"3:77 error: `bind`: `http://*:80` is a URL => write address and port alone, without `http://`: `"*:80"`"#,
             r#"3:92 error: `bind`: `300.1.1.1` is no IP address => write an address of this host, or `"*:80"` for all of them"#,
             "3:108 error: `bind`: `224.0.0.1` is a group address, nothing can listen on it => write a unicast address",
             r#"3:135 error: `address`: `*` has no port => write address and port, such as `"*:80"`"#,
@@ -375,7 +375,7 @@ backends:
             r#"7:9 error: `address` is missing in a server => write `{ name: s1, address: "192.0.2.10:80" }`"#,
             r#"8:9 error: `name` is missing in a server => write `{ name: s1, address: "192.0.2.10:80" }`"#,
             "9:17 error: `s 2` cannot be the name of a server => write up to 128 letters, digits, `_`, `-`, `.` or `:`",
-            r#"9:33 error: `address`: `192.0.2.1` has no port => write address and port, such as `"192.0.2.10:80"`"#,
+            r#"9:33 error: `address`: `192.0.2.1` has no port => write it after the address, such as `"192.0.2.1:80"`"#,
             "10:17 error: `BACKEND` is what statistics call a whole proxy => choose another name",
             r#"10:51 error: unknown key `port` in a server => write the port after the address: `address: "192.0.2.10:80"`"#,
             "11:30 error: `address`: `0.0.0.0` is the address of no server => write the server's own address",
@@ -416,7 +416,7 @@ stats: { bind: "*:1080", auth: admin }
         found: &[
             "4:12 error: `rules` must be a list, this is a mapping => write `- …` lines or `[…, …]`",
             "5:22 error: `default_backend` must be a single value, this is a list => write one value; a text with brackets or braces in it wants quotes",
-            "10:32 error: `auth` must be a mapping of keys and values, this is a single value => write `key: value` lines, indented, or `{ key: value }`",
+            "10:32 error: `auth` must be a mapping of keys and values, this is a single value => write `auth: { USER: PASSWORD }`",
         ],
     },
     Case {

@@ -20,6 +20,11 @@ use crate::{
 
 /// A TCP frontend whose connections the kernel carries, and an HTTP one with a server of each state.
 pub(crate) fn sources() -> Sources {
+    balanced(Balance::RoundRobin)
+}
+
+/// The same with servers of HTTP that this algorithm chooses among.
+pub(crate) fn balanced(balance: Balance) -> Sources {
     let tcp = fixtures::frontend("tcp-in", ([127, 0, 0, 1], 9002).into(), "tcp_servers");
     let mut http = fixtures::frontend("http-in", ([127, 0, 0, 1], 9001).into(), "web");
     http.mode = Mode::Http;
@@ -33,7 +38,7 @@ pub(crate) fn sources() -> Sources {
     );
     let mut web = fixtures::backend(
         "web",
-        Balance::RoundRobin,
+        balance,
         (1..=5)
             .map(|n| fixtures::server(&format!("w{n}"), &format!("192.0.2.1{n}:8080")))
             .collect(),

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     config::model::{Label, Timeouts},
+    observe::log::Phase as Stage,
     proxy::{self, Worker, header::Ends},
     rules::SessionVars,
     tls::Session,
@@ -87,6 +88,8 @@ pub(super) struct Client {
     pub(super) tunnel: Cell<Option<Box<Tunnel>>>,
     /// What the rest of a request goes by whose answer is complete.
     rest: RefCell<Option<Box<Lease>>>,
+    /// The request's stream had ended before anybody looked at it, and what that is logged as.
+    pub(super) gone: Cell<Option<Stage>>,
     /// The status of the answer with which to close.
     pub(super) refusal: Cell<Option<StatusCode>>,
     /// Where a rule says that the present request goes.
@@ -201,6 +204,7 @@ impl Client {
             unread: Cell::new(None),
             tunnel: Cell::new(None),
             rest: RefCell::default(),
+            gone: Cell::new(None),
             refusal: Cell::new(None),
             redirected: Cell::new(None),
             exchange: RefCell::new(Exchange::new(now)),

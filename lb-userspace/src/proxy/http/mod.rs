@@ -60,6 +60,8 @@ pub(in crate::proxy) use upstream::Place;
 #[cfg(test)]
 mod h2_answers_tests;
 #[cfg(test)]
+mod h2_bodies_tests;
+#[cfg(test)]
 mod h2_raw_tests;
 #[cfg(test)]
 mod h2_tests;

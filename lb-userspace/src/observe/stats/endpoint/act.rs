@@ -22,7 +22,7 @@ use crate::{
     config::model::Shows,
     observe::log::Level,
     rules::credentials,
-    topology::{AdminState, Backend, Server, Topology},
+    topology::{AdminState, Backend, STATIC_WEIGHTS, Server, Topology},
 };
 
 /// The cookie that tokens belong to.
@@ -179,26 +179,36 @@ pub(super) fn act(sources: &Sources, wish: &Wish<'_>) -> Told {
     let names = fields.iter().filter(|(name, _)| name == "s");
     let mut unknown = false;
     let mut changed = Vec::new();
+    let mut fixed = Vec::new();
     for (_, name) in names {
-        match backend.server(name) {
-            Some(server) if carry_out(backend, server, action) => changed.push(&*server.name),
-            Some(_) => {}
+        match backend
+            .server(name)
+            .map(|server| (server, carry_out(backend, server, action)))
+        {
+            Some((server, Outcome::Changed)) => changed.push(&*server.name),
+            Some((server, Outcome::Fixed)) => fixed.push(&*server.name),
+            Some((_, Outcome::Same)) => {}
             None => unknown = true,
         }
     }
-    for names in changed.chunks(NAMED) {
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| format!("{}/{name}", backend.name))
-            .collect();
-        let text = format!(
-            "Stats page: {who} set {} to {}.",
-            names.join(", "),
-            words(action)
-        );
+    let lists = |names: &[&str]| -> Vec<String> {
+        let list = |names: &[&str]| {
+            let names = names.iter().map(|name| format!("{}/{name}", backend.name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        names.chunks(NAMED).map(list).collect()
+    };
+    let action = words(action);
+    for names in lists(&changed) {
+        let text = format!("Stats page: {who} set {names} to {action}.");
         sources.log.event(Level::Notice, &text);
     }
+    for names in lists(&fixed) {
+        let text = format!("Stats page: {who} was refused {action} for {names}: {STATIC_WEIGHTS}");
+        sources.log.event(Level::Warning, &text);
+    }
     match (changed.is_empty(), unknown) {
+        _ if !fixed.is_empty() => Told::Fixed,
         (_, true) => Told::Partly,
         (true, false) => Told::Nothing,
         (false, false) => Told::Done,
@@ -277,15 +287,22 @@ fn action(action: &str, weight: &str) -> Option<Action> {
     })
 }
 
-/// Whether it was otherwise before.
-fn carry_out(backend: &Backend, server: &Arc<Server>, action: Action) -> bool {
+/// What an action has come to at a server.
+enum Outcome {
+    /// It was otherwise before.
+    Changed,
+    /// It was so already.
+    Same,
+    /// It is a weight that the backend's algorithm does not follow.
+    Fixed,
+}
+
+fn carry_out(backend: &Backend, server: &Arc<Server>, action: Action) -> Outcome {
     match action {
+        Action::State(state) if server.admin() == state => Outcome::Same,
         Action::State(state) => {
-            let differs = server.admin() != state;
-            if differs {
-                backend.set_admin(server, state);
-            }
-            differs
+            backend.set_admin(server, state);
+            Outcome::Changed
         }
         Action::Weight(weight) => {
             let weight = match weight {
@@ -295,11 +312,14 @@ fn carry_out(backend: &Backend, server: &Arc<Server>, action: Action) -> bool {
                     u16::try_from(weight.min(256)).unwrap_or(256)
                 }
             };
-            let differs = server.weight() != weight && backend.follows_weight(server, weight);
-            if differs {
-                backend.set_weight(server, weight);
+            if !backend.follows_weight(server, weight) {
+                return Outcome::Fixed;
             }
-            differs
+            if server.weight() == weight {
+                return Outcome::Same;
+            }
+            backend.set_weight(server, weight);
+            Outcome::Changed
         }
     }
 }
@@ -317,6 +337,7 @@ fn words(action: Action) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::super::fixture, *};
+    use crate::config::model::Balance;
 
     const SITE: [(&str, &str); 3] = [
         ("host", "lb.example:1080"),
@@ -413,6 +434,25 @@ mod tests {
             Told::Done
         );
         assert_eq!(server("w1").weight(), 7);
+    }
+
+    #[test]
+    fn a_weight_that_the_algorithm_does_not_follow_is_refused_in_words() {
+        let sources = fixture::balanced(Balance::StaticRr);
+        let topology = sources.topology();
+        let server = |name| topology.server("web", name).expect("it is there");
+        let own = server("w1").config.weight;
+        let weight = |weight: &str| {
+            let form = format!("b=web&s=w1&s=w2&action=weight&weight={weight}");
+            told(&sources, &form)
+        };
+        assert_eq!(weight("7"), Told::Fixed);
+        assert_eq!((server("w1").weight(), server("w2").weight()), (own, own));
+        assert_eq!(weight("0"), Told::Done);
+        assert_eq!(server("w1").weight(), 0);
+        assert_eq!(weight("200%25"), Told::Fixed);
+        assert_eq!(weight("100%25"), Told::Done);
+        assert_eq!(server("w2").weight(), own);
     }
 
     #[test]

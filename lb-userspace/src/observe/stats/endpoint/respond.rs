@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::Full;
+use maud::html;
 
 use super::{
     super::{
@@ -143,11 +144,7 @@ impl Endpoint {
             return self.unauthorized();
         }
         let response = match (route, asked.method) {
-            (Route::Unknown, _) => error(
-                StatusCode::NOT_FOUND,
-                "404 Not Found",
-                "The resource could not be found.",
-            ),
+            (Route::Unknown, _) => self.guide(asked.uri),
             (Route::Stats { view, .. }, &Method::POST) => self.change(&view, asked),
             (_, method) if method != Method::GET && method != Method::HEAD => {
                 let mut response = error(
@@ -166,6 +163,25 @@ impl Endpoint {
             (Route::Stats { form, view }, _) => self.stats(form, &view, asked),
         };
         compressed(response, asked.headers)
+    }
+
+    /// 404, and what there is instead. Who has asked for the root has typed an address and nothing more: a browser goes on
+    /// from there to the page.
+    fn guide(&self, asked: &Uri) -> Response<Bytes> {
+        let page = &self.config.uri;
+        let list = html! {
+            "There is nothing at this path. There is:"
+            ul {
+                li { a href=(page) { (page) } " the statistics; with " code { ";csv" } " and " code { ";json" } " in these forms" }
+                li { a href="/metrics" { "/metrics" } " for Prometheus" }
+                li { a href="/healthz" { "/healthz" } " whether lb serves" }
+            }
+        };
+        let mut response = error(StatusCode::NOT_FOUND, "404 Not Found", &list.into_string());
+        if asked.path() == "/" {
+            set(&mut response, header::REFRESH, &format!("0; url={page}"));
+        }
+        response
     }
 
     fn needs_password(&self, route: &Route) -> bool {

@@ -1,5 +1,7 @@
 //! What a reader of the page has asked for by its address.
 
+use crate::topology::STATIC_WEIGHTS;
+
 /// What the reader wants to see. The default is everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
@@ -24,6 +26,8 @@ pub enum Told {
     Done,
     /// Some of the servers do not exist.
     Partly,
+    /// Some of the servers, or all, keep their weight, since their algorithm follows no other.
+    Fixed,
     /// It was so already.
     Nothing,
     /// It was no change that could be understood.
@@ -40,6 +44,7 @@ impl Told {
         match self {
             Self::Done => "DONE",
             Self::Partly => "PART",
+            Self::Fixed => "FIXD",
             Self::Nothing => "NONE",
             Self::Unclear => "ERRP",
             Self::TooLong => "EXCD",
@@ -51,6 +56,7 @@ impl Told {
         let all = [
             Self::Done,
             Self::Partly,
+            Self::Fixed,
             Self::Nothing,
             Self::Unclear,
             Self::TooLong,
@@ -67,6 +73,7 @@ impl Told {
         match self {
             Self::Done => "Done.",
             Self::Partly => "Done for some servers; the others do not exist any more.",
+            Self::Fixed => STATIC_WEIGHTS,
             Self::Nothing => "Nothing has changed: it was so already, or no server was chosen.",
             Self::Unclear => {
                 "Not done: the backend is unknown, or the action or the weight is none."

@@ -221,6 +221,11 @@ async fn forward_to_backend(
     if fields.any(Fields::EXPECT) && expects_continue(&head, asked) {
         body.hold(client.now() + CONTINUE);
     }
+    if let Some(phase) = client.gone.get() {
+        // No server is asked what nobody waits for.
+        client.exchange().terminate(Cause::Client, phase);
+        return Err(Failure::Close(None));
+    }
     let request = Message::from_parts(head, body);
     let answered = send::run(client, target, holder, request).await?;
     stick::store(client, target, remembering, &answered.response);

@@ -14,6 +14,7 @@ use super::{
     state::{Broken, Stream, register},
     wire::Wire,
 };
+use crate::observe::log::Phase;
 
 /// A stream, held. Once nobody does, it ends.
 #[derive(Debug)]
@@ -94,15 +95,19 @@ impl Outgoing {
         Self(Handle::new(wire, stream))
     }
 
-    /// The request is being looked at.
-    pub(super) fn begin(&self) {
+    /// The request is being looked at. If its stream has ended before its end by then: where HAProxy logs that.
+    pub(super) fn begin(&self) -> Option<Phase> {
         let Handle { wire, stream } = &self.0;
         let mut inner = stream.inner.borrow_mut();
         inner.begun = true;
-        if inner.broken.is_some() {
-            drop(inner);
-            wire.state().input.saw();
-        }
+        inner.broken?;
+        let phase = match inner.faulty_end {
+            true => Phase::Data,
+            false => Phase::Request,
+        };
+        drop(inner);
+        wire.state().input.saw();
+        Some(phase)
     }
 
     /// Ready when the stream has ended before its end.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-/// A payload of this length may stay part of the buffer that it was read into. What is smaller would keep too much of it.
+/// A payload of this length may stay part of the buffer that it was read into, if that is full enough. What is smaller would
+/// keep too much of it.
 pub(super) const LARGE: usize = 8192;
 /// Small payloads are put together to pieces of this length at most.
 const TOGETHER: usize = 16 * 1024;

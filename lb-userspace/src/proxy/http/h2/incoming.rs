@@ -265,7 +265,8 @@ impl State {
         } else if inner.unread {
             taken = head.length;
             read.advance(whole);
-        } else if content.len() < inbox::LARGE {
+        } else if content.len() < inbox::LARGE || read.capacity() - read.len() > content.len() {
+            // To leave it where it is would keep more that is empty.
             inner
                 .inbox
                 .push(&read[HEAD + content.start..HEAD + content.end]);
@@ -463,6 +464,7 @@ impl State {
                 moved: 0,
                 handles: 0,
                 begun: false,
+                faulty_end: false,
                 reader: None,
                 writer: None,
             }),
@@ -505,6 +507,7 @@ impl State {
                 Err(_) => Some(Reason::PROTOCOL_ERROR),
             }
         };
+        inner.faulty_end = wrong.is_some() && !inner.inbox.is_empty();
         drop(inner);
         match wrong {
             Some(reason) => self.fail(id, reason),

@@ -119,13 +119,24 @@ impl Io {
                 Poll::Ready(Err(_)) => return Poll::Ready(Read::Gone),
                 Poll::Pending => {
                     self.turn = 0;
-                    let keeps = self.read.capacity() <= SMALL;
-                    if self.read.is_empty() && !(keeps && self.wire.state().has_streams()) {
-                        self.read = BytesMut::new();
-                    }
+                    self.rest();
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// Nothing comes for now: what the buffer has room for is given back, but for a little while there are requests.
+    fn rest(&mut self) {
+        if self.read.is_empty() {
+            let keeps = self.read.capacity() <= SMALL;
+            if !(keeps && self.wire.state().has_streams()) {
+                self.read = BytesMut::new();
+            }
+        } else if self.read.capacity() > 4 * self.read.len().max(SMALL) {
+            // The beginning of a frame whose rest may never come.
+            self.read = BytesMut::from(&self.read[..]);
+            self.room = SMALL;
         }
     }
 
@@ -227,5 +238,63 @@ fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
 impl Drop for Io {
     fn drop(&mut self) {
         self.wire.state().close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::frame::{self, DATA, HEADERS, PREFACE, flag},
+        *,
+    };
+
+    /// What of a frame's beginning is kept, and how large a buffer it is in, once `bytes` and that have been read.
+    fn after(bytes: &[u8], beginning: &[u8]) -> (usize, usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let mut io = Io::new(accepted.into(), Bytes::new(), Wire::new());
+            let mut requests = Vec::new();
+            client.write_all(bytes).await.unwrap();
+            for (sent, left) in [(&[][..], 0), (beginning, beginning.len())] {
+                client.write_all(sent).await.unwrap();
+                std::future::poll_fn(|cx| {
+                    loop {
+                        match io.poll_read(cx) {
+                            Poll::Ready(Read::Request(request)) => requests.push(request),
+                            Poll::Ready(Read::Turn) => {}
+                            Poll::Ready(_) => panic!("the connection goes on"),
+                            Poll::Pending if requests.len() == 1 && io.read.len() == left => {
+                                return Poll::Ready(());
+                            }
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                })
+                .await;
+            }
+            (io.read.len(), io.read.capacity())
+        })
+    }
+
+    #[test]
+    fn the_beginning_of_a_frame_keeps_no_large_buffer() {
+        let mut bytes = PREFACE.to_vec();
+        frame::settings(&mut bytes, &[]);
+        // POST / of the static table.
+        frame::head(&mut bytes, 3, HEADERS, flag::END_HEADERS, 1);
+        bytes.extend([0x83, 0x84, 0x86]);
+        let mut data = Vec::new();
+        frame::head(&mut data, 8192, DATA, 0, 1);
+        data.resize(data.len() + 8192, 0);
+        let (kept, capacity) = after(&[&bytes[..], &data.repeat(5)].concat(), &data[..3000]);
+        assert_eq!(kept, 3000);
+        assert!(capacity <= 4 * 3000, "{capacity}");
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct Inner {
     pub(super) handles: u8,
     /// Its request is being served.
     pub(super) begun: bool,
+    /// It broke the rules behind its body, some of which was there to be taken.
+    pub(super) faulty_end: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
 }

@@ -136,7 +136,7 @@ async fn answer(client: &Rc<Client>, request: Request) {
         incoming,
         outgoing,
     } = request;
-    outgoing.begin();
+    client.gone.set(outgoing.begin());
     let mut head = asked.head;
     let switch = asked
         .protocol

@@ -237,6 +237,19 @@ impl State {
         self.streams.retain(half);
         self.ready
             .retain(|stream| stream.inner.borrow().broken.is_none());
+        // None of their windows will grow any more.
+        let held = |stream: &&Rc<Stream>| self.is_held_for_good(&stream.inner.borrow());
+        let held: Vec<_> = self.streams.iter().filter(held).cloned().collect();
+        for stream in held {
+            self.reset(&stream, Reason::CANCEL);
+        }
+    }
+
+    /// Whether what waits of a stream can never go: there is no window for it, and the client says nothing more. HAProxy
+    /// ends such a stream at once too.
+    fn is_held_for_good(&self, inner: &Inner) -> bool {
+        let window = inner.send_window.min(self.send_window);
+        inner.silent && !inner.pending.is_empty() && window <= 0
     }
 
     pub(super) fn find(&self, id: u32) -> Option<Rc<Stream>> {
@@ -409,6 +422,11 @@ impl State {
     fn send_frame(&mut self, stream: &Stream) -> Sent {
         let mut inner = stream.inner.borrow_mut();
         if inner.is_over() {
+            return Sent::All;
+        }
+        if self.is_held_for_good(&inner) {
+            drop(inner);
+            self.reset(stream, Reason::CANCEL);
             return Sent::All;
         }
         if !inner.pending.is_empty() {

@@ -143,7 +143,6 @@ fn metrics_come_in_the_form_and_the_scope_that_is_asked_for() {
 #[test]
 fn other_paths_and_methods() {
     let endpoint = endpoint();
-    assert_eq!(ask(&endpoint, Method::GET, "/", true).status(), 404);
     assert_eq!(ask(&endpoint, Method::GET, "/stats/x", true).status(), 404);
     assert_eq!(ask(&endpoint, Method::DELETE, "/stats", true).status(), 405);
     let posted = ask(&endpoint, Method::POST, "/stats", true);
@@ -151,6 +150,35 @@ fn other_paths_and_methods() {
         (posted.status().as_u16(), header(&posted, "location")),
         (303, "/stats;st=DENY")
     );
+}
+
+#[test]
+fn whoever_knows_the_address_alone_is_led_to_the_page() {
+    let mut endpoint = endpoint();
+    endpoint.config.uri = "/haproxy?stats&x='\"".into();
+    let refresh = header::REFRESH.as_str();
+    for (target, leads) in [("/", true), ("/?x", true), ("/stats", false), ("/x", false)] {
+        let response = ask(&endpoint, Method::GET, target, true);
+        assert_eq!(response.status(), 404, "{target}");
+        let to = if leads {
+            "0; url=/haproxy?stats&x='\""
+        } else {
+            ""
+        };
+        assert_eq!(header(&response, refresh), to, "{target}");
+        let text = body(response);
+        for known in [
+            "/haproxy?stats&amp;x='&quot;\">",
+            "\"/metrics\"",
+            "\"/healthz\"",
+        ] {
+            assert!(text.contains(known), "{target}: {text}");
+        }
+    }
+    // Who may not look at the page is not told where it is.
+    assert_eq!(ask(&endpoint, Method::GET, "/", false).status(), 401);
+    endpoint.config.uri = "/".into();
+    assert_eq!(ask(&endpoint, Method::GET, "/", true).status(), 200);
 }
 
 #[test]
@@ -247,4 +275,5 @@ fn what_the_reader_does_not_want_is_left_out() {
     assert!(!scoped.contains(">w2<"), "it is down");
     let told = page("/stats;st=PART");
     assert!(told.contains("Done for some servers") && !all.contains("role=\"status\""));
+    assert!(page("/stats;st=FIXD").contains("only accepts weights"));
 }

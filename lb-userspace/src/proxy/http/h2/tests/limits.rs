@@ -364,3 +364,22 @@ proptest! {
         prop_assert_eq!(Rc::strong_count(&connection.wire), 1);
     }
 }
+
+#[test]
+fn a_payload_keeps_no_buffer_that_is_mostly_empty() {
+    const ROOM: usize = 32 * 1024;
+    let mut connection = Connection::new();
+    let mut request = connection.request(&post(1, &[]));
+    // Alone in what was read, and with others that fill it.
+    for (payloads, kept) in [(1, false), (3, true)] {
+        connection.read = BytesMut::with_capacity(ROOM);
+        connection.takes(&frame(DATA, 0, 1, &[0; 8192]).repeat(payloads));
+        assert_eq!(!connection.read.try_reclaim(ROOM), kept, "{payloads}");
+        let mut length = 0;
+        while let Some(Some(data)) = read(&mut request) {
+            length += data.len();
+        }
+        assert_eq!(length, payloads * 8192);
+        assert!(connection.read.try_reclaim(ROOM));
+    }
+}
