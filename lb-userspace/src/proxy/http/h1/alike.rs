@@ -119,3 +119,70 @@ pub(super) fn note((at, names): (usize, Vec<u8>), headers: &HeaderMap, fields: F
         };
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use http::Method;
+
+    use super::*;
+    use crate::proxy::http::h1::head;
+
+    const NAMES: [&str; 12] = [
+        "Server",
+        "server",
+        "X-A",
+        "x-b",
+        "X-b",
+        "Date",
+        "Vary",
+        "Connection",
+        "Content_Length",
+        "Set-Cookie",
+        "Pragma",
+        "x-long-and-of-nobody",
+    ];
+
+    #[test]
+    fn whatever_came_before_a_head_is_what_it_says() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 33) as usize % below
+        };
+        let mut known = 0;
+        for round in 0..20_000 {
+            let fields: Vec<(&str, String)> = (0..=random(3))
+                .map(|at| (NAMES[random(NAMES.len())], format!("{round}.{at}")))
+                .collect();
+            let mut text = String::from("HTTP/1.1 200 OK\r\n");
+            for (name, value) in &fields {
+                text.push_str(&format!("{name}: {value}\r\n"));
+            }
+            text.push_str("\r\n");
+            let list: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| Header {
+                    name,
+                    value: value.as_bytes(),
+                })
+                .collect();
+            known += usize::from(find(&list).is_some());
+            let answer = head::read(&mut BytesMut::from(&*text), &Method::GET)
+                .expect("an answer")
+                .expect("all of it");
+            let headers = &answer.head.headers;
+            assert_eq!(headers.len(), fields.len(), "{text}");
+            assert_eq!(answer.fields, Fields::of(headers), "{text}");
+            for name in NAMES {
+                let come = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+                let sent = fields.iter().filter(|of| of.0.eq_ignore_ascii_case(name));
+                assert!(come.eq(sent.map(|of| of.1.as_bytes())), "{name} in {text}");
+            }
+        }
+        // Else this has shown nothing.
+        assert!(known > 1000, "{known}");
+    }
+}
