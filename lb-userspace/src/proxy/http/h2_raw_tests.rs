@@ -290,7 +290,7 @@ fn malformed_messages_and_frames() {
         (
             "a stream of itself",
             frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]),
-            "reset 1",
+            "goaway 1",
         ),
         (
             "a reset of an idle stream",

@@ -26,12 +26,17 @@ impl State {
         if head.id == 0 {
             return Err(PROTOCOL);
         }
-        let Ok([a, b, c, d, _]) = <[u8; 5]>::try_from(payload) else {
-            return self.fail(head.id, Reason::FRAME_SIZE_ERROR);
+        let reason = match <[u8; 5]>::try_from(payload) {
+            Err(_) => Reason::FRAME_SIZE_ERROR,
+            Ok([a, b, c, d, _]) if u32::from_be_bytes([a, b, c, d]) & MAX_31 == head.id => {
+                Reason::PROTOCOL_ERROR
+            }
+            Ok(_) => return Ok(()),
         };
-        match u32::from_be_bytes([a, b, c, d]) & MAX_31 == head.id {
-            true => self.fail(head.id, Reason::PROTOCOL_ERROR),
-            false => Ok(()),
+        // What nobody has begun cannot be reset (section 6.4).
+        match self.is_idle(head.id) {
+            true => Err(Fatal(reason)),
+            false => self.fail(head.id, reason),
         }
     }
 

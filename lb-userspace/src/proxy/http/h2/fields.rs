@@ -77,6 +77,11 @@ impl Fields {
                 }
             }
             (Name::Field(name), Value::Field(value)) => {
+                // Of these two nothing but what is right is taken.
+                let value = match name == TE || name == CONTENT_LENGTH {
+                    true => value,
+                    false => trimmed(value),
+                };
                 if is_of_connection(&name) || (name == TE && value != "trailers") {
                     self.malformed = true;
                 } else {
@@ -156,9 +161,15 @@ impl Fields {
                 return None;
             }
         } else {
-            let scheme = Scheme::try_from(&self.scheme?[..]).ok()?;
+            let scheme = self.scheme?;
+            // RFC 3986 section 3.1.
+            if !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
+                return None;
+            }
+            let scheme = Scheme::try_from(&scheme[..]).ok()?;
             let path = self.path?;
-            if !path.starts_with(b"/") && path != "*" {
+            // A fragment is none of a request's, and would be left out in silence.
+            if (!path.starts_with(b"/") && path != "*") || path.contains(&b'#') {
                 return None;
             }
             uri.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
@@ -177,6 +188,24 @@ impl Fields {
             protocol,
             length,
         })
+    }
+}
+
+/// Section 8.2.1: a value neither begins nor ends with a blank. HAProxy takes one that does, as does whoever reads HTTP/1;
+/// but it is passed on without them, for a server of HTTP/2 may refuse it.
+fn trimmed(value: HeaderValue) -> HeaderValue {
+    let bytes = value.as_bytes();
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if !blank(bytes.first()) && !blank(bytes.last()) {
+        return value;
+    }
+    match HeaderValue::from_bytes(bytes.trim_ascii()) {
+        Ok(mut trimmed) => {
+            trimmed.set_sensitive(value.is_sensitive());
+            trimmed
+        }
+        // A part of a value is one, so that this never happens.
+        Err(_) => value,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use h2::Reason;
 
+use super::incoming::{Fatal, PROTOCOL, SIZE};
+
 /// The length of a frame's head.
 pub(super) const HEAD: usize = 9;
 /// The largest payload that we take, and that we send: what every peer takes.
@@ -71,14 +73,20 @@ impl Head {
         self.flags & flag != 0
     }
 
-    /// Where in `payload` its content is, without padding; `None` if there is more padding than frame.
-    pub(super) fn content(&self, payload: &[u8]) -> Option<std::ops::Range<usize>> {
+    /// Where in `payload` its content is, without padding.
+    ///
+    /// # Errors
+    /// There is more padding than frame (section 6.1), or no length of it though there should be (section 4.2).
+    pub(super) fn content(&self, payload: &[u8]) -> Result<std::ops::Range<usize>, Fatal> {
         if !self.has(flag::PADDED) {
-            return Some(0..payload.len());
+            return Ok(0..payload.len());
         }
-        let padding = usize::from(*payload.first()?);
-        let end = payload.len().checked_sub(padding)?;
-        (end >= 1).then_some(1..end)
+        let padding = usize::from(*payload.first().ok_or(SIZE)?);
+        let end = payload.len().checked_sub(padding).ok_or(PROTOCOL)?;
+        match end {
+            0 => Err(PROTOCOL),
+            end => Ok(1..end),
+        }
     }
 }
 
@@ -190,12 +198,12 @@ mod tests {
             flags: flag::PADDED,
             id: 1,
         };
-        assert_eq!(padded.content(&[2, b'x', 0, 0]), Some(1..2));
-        assert_eq!(padded.content(&[1, 0]), Some(1..1));
-        assert_eq!(padded.content(&[0]), Some(1..1));
-        assert_eq!(padded.content(&[1]), None);
-        assert_eq!(padded.content(&[]), None);
-        assert_eq!(padded.content(&[5, 0, 0]), None);
+        assert_eq!(padded.content(&[2, b'x', 0, 0]), Ok(1..2));
+        assert_eq!(padded.content(&[1, 0]), Ok(1..1));
+        assert_eq!(padded.content(&[0]), Ok(1..1));
+        assert_eq!(padded.content(&[1]), Err(PROTOCOL));
+        assert_eq!(padded.content(&[]), Err(SIZE));
+        assert_eq!(padded.content(&[5, 0, 0]), Err(PROTOCOL));
     }
 
     #[test]

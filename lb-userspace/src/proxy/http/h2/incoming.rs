@@ -209,9 +209,7 @@ impl State {
         if head.id == 0 {
             return Err(PROTOCOL);
         }
-        let Some(content) = head.content(&read[HEAD..whole]) else {
-            return Err(PROTOCOL);
-        };
+        let content = head.content(&read[HEAD..whole])?;
         let counted = head.length as i64;
         if counted > self.receive_window {
             return Err(Fatal(Reason::FLOW_CONTROL_ERROR));
@@ -324,7 +322,7 @@ impl State {
         if head.id.is_multiple_of(2) {
             return Err(PROTOCOL);
         }
-        let mut block = &payload[head.content(payload).ok_or(PROTOCOL)?];
+        let mut block = &payload[head.content(payload)?];
         let mut faulty = false;
         if head.has(flag::PRIORITY) {
             let (priority, rest) = block.split_first_chunk::<5>().ok_or(SIZE)?;

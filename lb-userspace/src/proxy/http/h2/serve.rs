@@ -227,6 +227,7 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
             let read = io.poll_read(cx);
             // Before the request that follows them, or the end that they bring.
             let none = io.wire.state().input.take_refused();
+            let told = !none.is_empty();
             for refused in none {
                 stream::refused(connection, refused);
             }
@@ -248,6 +249,9 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
                 // The connection is over: its requests learn it themselves.
                 Poll::Ready(Read::Gone) => return Poll::Ready(Driven::Closed),
                 Poll::Ready(Read::Fatal(reason)) => {
+                    if !told {
+                        stream::unreadable(connection);
+                    }
                     io.wire.state().go_away(reason);
                     return Poll::Ready(Driven::Ended);
                 }

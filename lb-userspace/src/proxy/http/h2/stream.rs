@@ -61,16 +61,28 @@ pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
 /// Counts and logs a head that is no request. The wire has answered it: most with the end of their stream alone, so that
 /// the status is 0, as HAProxy logs it. One comes of each head, and a connection ends that brings too many of them.
 pub(super) fn refused(connection: &Connection, refused: Refused) {
+    connection.client().frontend().counters.http.requests.inc();
+    log_refusal(
+        connection,
+        match refused {
+            Refused::Malformed => 0,
+            Refused::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16(),
+        },
+    );
+}
+
+/// The same of frames with which the connection ends: they are no request, but HAProxy logs them like one that is none.
+pub(super) fn unreadable(connection: &Connection) {
+    log_refusal(connection, 0);
+}
+
+fn log_refusal(connection: &Connection, status: u16) {
     let client = connection.client().stream();
     client.begin_without_request();
     let mut exchange = client.exchange();
     exchange.terminate(Cause::Proxy, Stage::Request);
-    exchange.refuse(match refused {
-        Refused::Malformed => 0,
-        Refused::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16(),
-    });
+    exchange.refuse(status);
     drop(exchange);
-    client.frontend().counters.http.requests.inc();
     client.end_exchange();
 }
 

@@ -18,6 +18,7 @@ use super::{
     wire::Wire,
 };
 
+mod conformance;
 mod half_closed;
 mod limits;
 mod mistakes;

@@ -116,7 +116,7 @@ fn mistakes_have_the_codes_of_the_standard() {
         ),
         (
             "a priority of four bytes",
-            frame(PRIORITY, 0, 1, &[0; 4]),
+            two(get(1), frame(PRIORITY, 0, 1, &[0; 4])),
             stream(Reason::FRAME_SIZE_ERROR),
         ),
         (
