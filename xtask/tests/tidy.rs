@@ -123,6 +123,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("patterns.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("servers_from.rs", &["backends"]),
+    ("identity.rs", &["frontends", "backends"]),
     ("introduction.rs", &["frontends", "backends"]),
     ("capture.rs", &["frontends", "rules"]),
     ("forwarding.rs", &["frontends", "backends"]),

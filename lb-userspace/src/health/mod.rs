@@ -77,6 +77,7 @@ impl Basis {
             check: check.clone(),
             server: model::Server {
                 // What a check knows nothing of.
+                id: None,
                 initial: None,
                 weight: 0,
                 maxconn: None,

@@ -141,6 +141,10 @@ pub trait World {
     }
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
+    /// The same of the TLS to the server that is asked.
+    fn server_tls(&self, _fact: TlsFact) -> Option<Value<'_>> {
+        None
+    }
     /// A part of the name in a certificate, or in its issuer's.
     fn name_part(
         &self,

@@ -39,6 +39,21 @@ backends:
         ],
     },
     Case {
+        name: "numbers of several, of none and of one `listen`",
+        text: r#"frontends:
+  web: { bind: "*:80", id: 7, default_backend: web }
+  other: { bind: "*:81", id: 8, default_backend: app }
+backends:
+  web: { id: 7, servers: [{ name: s1, id: 1, address: "192.0.2.1:80" }, { name: s2, address: "192.0.2.2:80", id: 1 }] }
+  app: { id: 8, servers: [{ name: s1, id: 0, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:114 error: another server of this backend has the `id` 1 as well => give each a number of its own",
+            "6:14 error: another proxy has the `id` 8 as well => give each a number of its own",
+            "6:43 error: `id` must be a whole number from 1 to 2147483647, not `0` => write a number in that range",
+        ],
+    },
+    Case {
         name: "introductions, and statistics where there are no requests",
         text: r#"frontends:
   web: { mode: http, bind: "*:80", default_backend: app, rules: [{ set_timeout: {} }] }

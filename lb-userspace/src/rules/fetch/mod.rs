@@ -138,6 +138,8 @@ pub enum Fetch {
     Fact(Fact),
     /// `ssl_…`.
     Tls(TlsFact),
+    /// `ssl_bc_…`, `ssl_s_…`: of the connection to the server.
+    ServerTls(TlsFact),
     /// `date`: seconds since 1970, plus an offset; with a factor for finer units.
     Date {
         /// Seconds to add.
@@ -239,7 +241,7 @@ impl Fetch {
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
             Self::Fact(_) | Self::Keys { .. } | Self::Authority { port: true } => Kind::Int,
             Self::Authority { port: false } => Kind::Ip,
-            Self::Tls(fact) => match fact {
+            Self::Tls(fact) | Self::ServerTls(fact) => match fact {
                 TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
                     Kind::Bool
                 }
@@ -400,6 +402,10 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::ServerTls(TlsFact::Used) => {
+                Value::Bool(world.server_tls(TlsFact::Used).is_some())
+            }
+            Self::ServerTls(fact) => world.server_tls(*fact)?,
             Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
             Self::Payload(payload) => payload.sample(scene)?,
             Self::Groups(users) => {

@@ -508,7 +508,17 @@ impl World for Surroundings<'_> {
         name: &str,
         which: i64,
     ) -> Option<Cow<'_, [u8]>> {
-        name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
+        if whose != Whose::Server {
+            return name_part(self.client.tls.as_deref()?, whose, issuer, name, which);
+        }
+        let session = self.of_exchange(|exchange| exchange.server_tls.clone())?;
+        let part = name_part(&session, whose, issuer, name, which)?;
+        Some(Cow::Owned(part.into_owned()))
+    }
+
+    fn server_tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        let session = self.of_exchange(|exchange| exchange.server_tls.clone())?;
+        tls_fact(&session, fact).map(Value::into_owned)
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {
