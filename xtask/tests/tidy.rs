@@ -54,7 +54,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("names", &["topology", "config"]),
-    ("health", &["observe", "topology", "config", "tls", "wire"]),
+    (
+        "health",
+        &["observe", "rules", "topology", "config", "tls", "wire"],
+    ),
     (
         "admin",
         &[
@@ -139,6 +142,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sockets.rs", &["frontends", "backends", "rules"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
+    ("check_text.rs", &["health_check"]),
+    ("request.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),

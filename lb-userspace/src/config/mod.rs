@@ -14,6 +14,7 @@ mod balance;
 mod build;
 mod capture;
 mod check;
+mod check_text;
 mod conditions;
 mod connections;
 mod cookie;

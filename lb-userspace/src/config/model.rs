@@ -12,6 +12,7 @@ mod address;
 mod admin;
 mod balance;
 mod check;
+mod check_text;
 mod connections;
 mod cookie;
 mod forwarding;
@@ -41,6 +42,7 @@ pub use check::{
     CheckKind, CheckSpread, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError,
     Pattern, Step,
 };
+pub use check_text::{CheckText, Setting, Terms};
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};

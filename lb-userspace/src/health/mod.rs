@@ -16,6 +16,7 @@ mod grpc;
 mod h2;
 mod http;
 pub mod machine;
+mod memory;
 pub mod message;
 mod reach;
 mod script;

@@ -279,6 +279,8 @@ pub enum Scope {
     Request,
     /// While the response is worked on.
     Response,
+    /// As long as a check.
+    Check,
 }
 
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.

@@ -85,6 +85,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
         observe: None,
         disable_on_404: false,
         send_state: false,
+        variables: Vec::new(),
         spread: CheckSpread::default(),
         then: Vec::new(),
     }

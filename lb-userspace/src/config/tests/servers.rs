@@ -153,7 +153,7 @@ backends:
             "9:56 error: unknown key `disable_on_404` in a check of `then` => write it beside `then`: it holds for all of them",
             "9:78 error: unknown key `then` in a check of `then` => write it beside `then`: it holds for all of them",
             "9:88 error: unknown key `uri` in a check of `then` => it is `path`",
-            "9:97 error: unknown key `colour` in a check of `then` => it takes `type`, `port`, `address`, `tls`, `send_proxy`, `service`, `method`, `path`, `version`, `host`, `headers`, `send`, `expect` or `steps`",
+            "9:97 error: unknown key `colour` in a check of `then` => it takes `type`, `port`, `address`, `tls`, `send_proxy`, `service`, `set_var`, `unset_var`, `method`, `path`, `version`, `host`, `headers`, `body`, `body_template`, `path_template`, `send`, `expect` or `steps`",
             "10:11 error: `type: none` below `then` asks nothing => remove it",
             "13:32 error: `send_state` has no effect in this check => write `type: http`, or remove it",
             "13:79 error: `tls: false` has no effect beside a `port` or an `address`: there is no TLS there => remove it",
