@@ -209,8 +209,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
-    /// `req.body` and the like.
-    Body(BodyPart),
+    /// `req.body`, `res.body` and the like.
+    Body(Side, BodyPart),
     /// `fc_err` and the like.
     Fault(FaultPart),
     /// Rarer parts of a message's head.
@@ -256,7 +256,7 @@ impl Fetch {
             },
             Self::Payload(payload) => payload.kind(),
             Self::Fault(part) => part.kind(),
-            Self::Body(part) => part.kind(),
+            Self::Body(_, part) => part.kind(),
             Self::Head(part) => part.kind(),
             Self::Link(link) => link.kind(),
             _ => Kind::Str,
@@ -459,7 +459,7 @@ impl Fetch {
                     false => used,
                 })
             }
-            Self::Body(part) => part.sample(scene.state.body())?,
+            Self::Body(side, part) => part.sample(scene.state.body(*side))?,
             Self::Head(part) => part.sample(scene)?,
             Self::Link(link) => link.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),

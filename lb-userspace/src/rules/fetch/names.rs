@@ -50,8 +50,8 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
     if let Some(found) = counter(call, registry)? {
         return Ok(found);
     }
-    if let Some((part, most)) = BodyPart::parse(call)? {
-        return Ok((Fetch::Body(part), most));
+    if let Some((side, part, most)) = BodyPart::parse(call)? {
+        return Ok((Fetch::Body(side, part), most));
     }
     if let Some((part, most)) = HeadPart::parse(call)? {
         return Ok((Fetch::Head(part), most));

@@ -24,7 +24,10 @@ impl Fetch {
     /// Whether it looks at a response.
     pub fn needs_response(&self) -> bool {
         match self {
-            Self::Status | Self::ResponseVersion | Self::ServerTls(_) => true,
+            Self::Status
+            | Self::ResponseVersion
+            | Self::ServerTls(_)
+            | Self::Body(Side::Response, _) => true,
             Self::NamePart { whose, .. } => *whose == Whose::Server,
             Self::Head(part) => part.side() == Side::Response,
             Self::Link(link) => link.of_server(),
@@ -53,7 +56,7 @@ impl Fetch {
             | Self::Groups(_)
             | Self::HostAndTarget
             | Self::Authority { .. }
-            | Self::Body(_)
+            | Self::Body(Side::Request, _)
             | Self::Credentials { .. } => true,
             Self::Head(part) => part.side() == Side::Request,
             Self::Version(side)
@@ -76,7 +79,7 @@ impl Fetch {
                 | Self::Groups(_)
                 | Self::HostAndTarget
                 | Self::Fields(_)
-                | Self::Body(_)
+                | Self::Body(..)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
                 | Self::HeaderNames(..)

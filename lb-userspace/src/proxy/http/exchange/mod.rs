@@ -320,6 +320,7 @@ async fn answer(
     let status = head.status;
     let mut reached = rules::Responding::default();
     let fields = loop {
+        waiting::show(client, target, (&mut incoming, &mut lease), &head).await;
         match rules::respond(client, target, &mut head, length.fields, &mut reached)? {
             rules::Turn::Done(fields) => break fields,
             // Boxed so that others do not carry its state around.
