@@ -54,7 +54,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("names", &["topology", "config"]),
-    ("health", &["observe", "topology", "config", "tls", "wire"]),
+    (
+        "health",
+        &["observe", "rules", "topology", "config", "tls", "wire"],
+    ),
     (
         "admin",
         &[
@@ -123,6 +126,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("patterns.rs", &["rules"]),
     ("backend.rs", &["backends"]),
     ("servers_from.rs", &["backends"]),
+    ("identity.rs", &["frontends", "backends"]),
     ("introduction.rs", &["frontends", "backends"]),
     ("capture.rs", &["frontends", "rules"]),
     ("forwarding.rs", &["frontends", "backends"]),
@@ -138,6 +142,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sockets.rs", &["frontends", "backends", "rules"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
+    ("check_text.rs", &["health_check"]),
+    ("request.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),
     ("stats.rs", &["stats", "frontends"]),
     ("tls.rs", &["tls"]),

@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::SystemTime};
 
 use crate::{
-    observe::{log::clock::Calendar, stats::FIRST_PROXY},
+    observe::log::clock::Calendar,
     topology::{Topology, invalid::Invalid},
 };
 
@@ -20,7 +20,7 @@ pub(super) fn show(topology: &Topology, words: &[&str]) -> Result<String, String
         None => None,
         Some(word) => match word.parse::<i64>() {
             Ok(iid) if iid < 0 => None,
-            Ok(iid) => Some(usize::try_from(iid).unwrap_or(0)),
+            Ok(iid) => Some(u32::try_from(iid).unwrap_or(0)),
             Err(_) => Some(proxies.named(word).ok_or("No such proxy.")?),
         },
     };
@@ -36,13 +36,11 @@ pub(super) fn show(topology: &Topology, words: &[&str]) -> Result<String, String
     let requests = topology
         .frontends
         .iter()
-        .enumerate()
-        .map(|(at, frontend)| (proxies.frontend(at), frontend.invalid_request.get()));
+        .map(|frontend| (frontend.config.id, frontend.invalid_request.get()));
     let responses = topology
         .backends
         .iter()
-        .enumerate()
-        .map(|(at, backend)| (proxies.backend(at), backend.invalid_response.get()));
+        .map(|backend| (backend.config.id, backend.invalid_response.get()));
     let requests = requests.filter(|_| side != Some("response"));
     let responses = responses.filter(|_| side != Some("request"));
     for (iid, invalid) in requests.chain(responses) {
@@ -59,26 +57,18 @@ pub(super) fn show(topology: &Topology, words: &[&str]) -> Result<String, String
 struct Proxies<'a>(&'a Topology);
 
 impl Proxies<'_> {
-    fn frontend(&self, at: usize) -> usize {
-        at + FIRST_PROXY
-    }
-
-    fn backend(&self, at: usize) -> usize {
-        self.0.frontends.len() + at + FIRST_PROXY
-    }
-
-    fn named(&self, name: &str) -> Option<usize> {
-        let frontends = self.0.frontends.iter();
-        let frontend = frontends.map(|f| &f.name).position(|own| **own == *name);
-        let backends = self.0.backends.iter();
-        let backend = backends.map(|b| &b.name).position(|own| **own == *name);
+    fn named(&self, name: &str) -> Option<u32> {
+        let mut frontends = self.0.frontends.iter();
+        let mut backends = self.0.backends.iter();
+        let frontend = frontends.find(|f| *f.name == *name);
+        let mut backend = || backends.find(|b| *b.name == *name);
         frontend
-            .map(|at| self.frontend(at))
-            .or_else(|| backend.map(|at| self.backend(at)))
+            .map(|f| f.config.id)
+            .or_else(|| backend().map(|b| b.config.id))
     }
 }
 
-fn one(out: &mut String, iid: usize, invalid: &Invalid, proxies: &Proxies<'_>) {
+fn one(out: &mut String, iid: u32, invalid: &Invalid, proxies: &Proxies<'_>) {
     let Invalid {
         frontend,
         source,

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use crate::{
     config::model::Address,
-    observe::stats::FIRST_PROXY,
     topology::{AdminState, Backend, CheckStatus, Server, Topology},
 };
 
@@ -34,11 +33,11 @@ pub(super) fn state(topology: &Topology, wanted: Option<&str>) -> Result<String,
 fn backends<'a>(
     topology: &'a Topology,
     wanted: Option<&str>,
-) -> Result<Vec<(usize, &'a Backend)>, String> {
-    let all = topology.backends.iter().enumerate().map(|(at, backend)| {
-        let iid = topology.frontends.len() + at + FIRST_PROXY;
-        (iid, &**backend)
-    });
+) -> Result<Vec<(u32, &'a Backend)>, String> {
+    let all = topology
+        .backends
+        .iter()
+        .map(|backend| (backend.config.id, &**backend));
     let found: Vec<_> = all
         .filter(|(_, backend)| wanted.is_none_or(|name| *backend.name == *name))
         .collect();
@@ -48,7 +47,7 @@ fn backends<'a>(
     }
 }
 
-fn row(out: &mut String, iid: usize, backend: &Backend, server: &Server, now_ms: u64) {
+fn row(out: &mut String, iid: u32, backend: &Backend, server: &Server, now_ms: u64) {
     let (check, agent) = (
         backend.config.check_of(&server.config),
         &server.config.agent_check,

@@ -9,7 +9,7 @@ use super::{
     draft::{BackendDraft, ProxyDraft, ServerDraft, ServerKeys, TimeoutsDraft},
     elsewhere, errorfiles,
     forwarding::{self, ForwardingDraft},
-    frontend, health, inspect, introduction,
+    frontend, health, identity, inspect, introduction,
     logging::{self, LogDraft},
     model::{Habits, OnMarkedDown, Protocol},
     resolvers, rules, sockets,
@@ -44,6 +44,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
         // Its name is known all the same, so that nobody is told that there is no such backend.
         return BackendDraft {
             name,
+            id: None,
             mode: None,
             log: LogDraft::default(),
             forwarding: ForwardingDraft::default(),
@@ -60,6 +61,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
             from_file: false,
         };
     };
+    let id = identity::decode(d, &mut table);
     let mode = frontend::mode(d, &mut table);
     let log = logging::of_proxy(d, &mut table);
     let forwarding = forwarding::decode(d, &mut table);
@@ -111,6 +113,7 @@ fn backend(d: &mut Decoder<'_>, entry: &Entry) -> BackendDraft {
     );
     BackendDraft {
         name,
+        id,
         mode,
         log,
         forwarding,
@@ -172,6 +175,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
             None
         }
     };
+    let id = identity::decode(d, &mut table);
     let keys = server_keys(d, &mut table);
     let cookie = table.take("cookie").and_then(|e| {
         let value = d.text(&e.value, "`cookie`")?;
@@ -194,6 +198,7 @@ fn server(d: &mut Decoder<'_>, node: &Node, check: Option<&Entry>) -> Option<Ser
     table.finish(d, &[], elsewhere::SERVER);
     Some(ServerDraft {
         name: name?,
+        id,
         address: address?,
         cookie,
         health_check,
@@ -209,7 +214,16 @@ pub(super) fn default_server(d: &mut Decoder<'_>, entry: &Entry) -> ServerKeys {
     };
     let keys = server_keys(d, &mut table);
     let own = "each server has its own";
-    table.finish(d, &[], &[("name", own), ("address", own), ("cookie", own)]);
+    table.finish(
+        d,
+        &[],
+        &[
+            ("name", own),
+            ("address", own),
+            ("cookie", own),
+            ("id", own),
+        ],
+    );
     keys
 }
 

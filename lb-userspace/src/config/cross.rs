@@ -6,7 +6,7 @@ use super::{
     diagnostic::Diagnostic,
     draft::{BackendDraft, Draft, FrontendDraft, RuleDraft, ServerDraft},
     forwarding::{self, TrustDraft},
-    inspect, limits, listening,
+    identity, inspect, limits, listening,
     model::{
         AccessLog, Balance, Bind, Forward, HashType, HealthCheck, Layer, Mode, Transport,
         has_fixed_weights,
@@ -24,6 +24,7 @@ use crate::rules::{Edit, Expr, Remember, TlsFact};
 pub(super) fn check(draft: &Draft, broken: bool) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     references::check(draft, broken, &mut found);
+    identity::check(draft, &mut found);
     modes(draft, &mut found);
     for frontend in &draft.frontends {
         frontend_keys(frontend, draft, &mut found);

@@ -131,6 +131,7 @@ pub(super) struct TimeoutsDraft {
 #[derive(Debug)]
 pub(super) struct FrontendDraft {
     pub(super) name: Spanned<String>,
+    pub(super) id: Option<Spanned<u32>>,
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) binds: Vec<Spanned<Bind>>,
     pub(super) maxconn: Option<u32>,
@@ -177,6 +178,7 @@ pub(super) struct RuleDraft {
 #[derive(Debug)]
 pub(super) struct BackendDraft {
     pub(super) name: Spanned<String>,
+    pub(super) id: Option<Spanned<u32>>,
     pub(super) mode: Option<Spanned<Mode>>,
     pub(super) log: LogDraft,
     /// Its own alone: what `defaults` says reaches requests by their frontend.
@@ -201,6 +203,7 @@ pub(super) struct BackendDraft {
 #[derive(Debug)]
 pub(super) struct ServerDraft {
     pub(super) name: Spanned<String>,
+    pub(super) id: Option<Spanned<u32>>,
     pub(super) address: Spanned<Address>,
     pub(super) cookie: Option<Spanned<String>>,
     /// The backend's with what the server says otherwise; the inner `None` is `type: none`.

@@ -3,8 +3,11 @@
 use std::ops::RangeInclusive;
 
 use super::{
+    check_text,
     decode::Decoder,
-    model::{Content, Pattern, Step},
+    model::{Content, Pattern, Step, Terms},
+    source::Span,
+    table::Table,
     tree::{Entry, Kind, Node},
     units::Problem,
 };
@@ -15,12 +18,16 @@ pub(super) struct Expected {
     /// `None`: nothing is said of it.
     pub(super) status: Option<Vec<RangeInclusive<u16>>>,
     pub(super) content: Vec<Content>,
+    pub(super) terms: Box<Terms>,
 }
 
 /// `expect: {status: …, body: …, regex: …, headers: …}`: all that is there has to hold.
 pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
     let mut table = d.table(&entry.value, entry.key_span, "`expect`")?;
-    let mut expected = Expected::default();
+    let mut expected = Expected {
+        terms: check_text::terms(d, &mut table),
+        ..Expected::default()
+    };
     let mut any = false;
     if let Some(e) = table.take("status") {
         any = true;
@@ -33,6 +40,11 @@ pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
     if let Some(e) = table.take("regex") {
         any = true;
         expected.content.extend(regex(d, &e.value));
+    }
+    if let Some(e) = table.take("template") {
+        any = true;
+        let text = check_text::text(d, &e.value, "`template`");
+        expected.content.extend(text.map(Content::Filled));
     }
     if let Some(e) = table.take("not") {
         any = true;
@@ -104,10 +116,10 @@ pub(super) fn script(
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(e) = send {
-        steps.extend(bytes(d, &e.value, "`send`").map(Step::Send));
+        steps.extend(sent(d, e));
     }
     if let Some(e) = expect {
-        steps.extend(answer(d, e).map(Step::Expect));
+        steps.extend(expected(d, e));
     }
     let Some(e) = sequence else {
         return steps;
@@ -123,12 +135,17 @@ pub(super) fn script(
         let Some(mut table) = d.table(node, node.span, "a step") else {
             continue;
         };
+        let (set, unset) = (table.take("set_var"), table.take("unset_var"));
         match (table.take("send"), table.take("expect")) {
-            (Some(e), None) => steps.extend(bytes(d, &e.value, "`send`").map(Step::Send)),
-            (None, Some(e)) => steps.extend(answer(d, e).map(Step::Expect)),
+            (None, None) if set.or(unset).is_some() => {
+                let settings = check_text::variables(d, set, unset);
+                steps.extend(settings.into_iter().map(Step::Set));
+            }
+            (Some(e), None) if set.or(unset).is_none() => steps.extend(sent(d, e)),
+            (None, Some(e)) if set.or(unset).is_none() => steps.extend(expected(d, e)),
             _ => d.error(
                 node.span,
-                "a step either sends or expects",
+                "a step either sends, expects or sets variables",
                 "write `{ send: \"PING\\r\\n\" }` or `{ expect: \"+PONG\" }`",
             ),
         }
@@ -137,26 +154,70 @@ pub(super) fn script(
     steps
 }
 
-/// A text that has to come, or `{ regex: … }`, or `{ hex: … }`.
-fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
+/// A step that sends: a text, `{ hex: … }`, or what comes of a `{ template: … }` or a `{ hex_template: … }`.
+fn sent(d: &mut Decoder<'_>, e: &Entry) -> Option<Step> {
+    let written = |key: &str| match &e.value.kind {
+        Kind::Mapping(entries) => entries.iter().any(|entry| entry.key == key),
+        _ => false,
+    };
+    if !written("template") && !written("hex_template") {
+        return bytes(d, &e.value, "`send`").map(Step::Send);
+    }
+    let mut table = d.table(&e.value, e.key_span, "`send`")?;
+    let step = match (table.take("template"), table.take("hex_template")) {
+        (Some(e), None) => check_text::text(d, &e.value, "`template`").map(Step::SendText),
+        (None, Some(e)) => check_text::text(d, &e.value, "`hex_template`").map(Step::SendHex),
+        _ => {
+            let message = "`template` and `hex_template` exclude one another";
+            d.error(e.key_span, message, "keep one of them");
+            None
+        }
+    };
+    table.finish(
+        d,
+        &[],
+        &[("hex", "it is a text without expressions: write it alone")],
+    );
+    step
+}
+
+/// A step that expects.
+fn expected(d: &mut Decoder<'_>, e: &Entry) -> Option<Step> {
+    let (content, terms) = answer(d, e)?;
+    Some(Step::Expect(content, terms))
+}
+
+/// A text that has to come, or `{ text: … }`, `{ regex: … }`, `{ hex: … }` or `{ template: … }` with the terms of it.
+fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<(Content, Box<Terms>)> {
     if !matches!(e.value.kind, Kind::Mapping(_)) {
-        return text(d, &e.value, "`expect`");
+        return Some((text(d, &e.value, "`expect`")?, Box::default()));
     }
     let mut table = d.table(&e.value, e.key_span, "`expect`")?;
+    let terms = check_text::terms(d, &mut table);
+    Some((content(d, table, e.key_span)?, terms))
+}
+
+/// What has to come.
+fn content(d: &mut Decoder<'_>, mut table: Table<'_>, span: Span) -> Option<Content> {
     let not = table.take("not");
-    let content = match (table.take("regex"), table.take("hex"), not) {
-        (Some(e), None, None) => regex(d, &e.value),
-        (None, Some(e), None) => hex(d, &e.value).map(Content::Text),
+    let plain = table.take("text");
+    let template = table.take("template");
+    let content = match (table.take("regex"), table.take("hex"), not, plain, template) {
+        (Some(e), None, None, None, None) => regex(d, &e.value),
+        (None, Some(e), None, None, None) => hex(d, &e.value).map(Content::Text),
+        (None, None, None, Some(e), None) => text(d, &e.value, "`text`"),
+        (None, None, None, None, Some(e)) => {
+            check_text::text(d, &e.value, "`template`").map(Content::Filled)
+        }
         // What is not there is no further asked for.
-        (None, None, Some(e)) => match answer(d, e) {
-            Some(Content::Not(_)) => {
-                d.error(e.key_span, "`not` in `not`", "write what has to come");
-                None
-            }
-            content => content.map(Box::new).map(Content::Not),
-        },
-        _ => {
+        (None, None, Some(e), None, None) => unwanted(d, e),
+        (None, None, None, None, None) => {
             d.missing(&table, "regex", "write a text, or `{ regex: \"^OK\" }`");
+            None
+        }
+        _ => {
+            let message = "more than one thing is expected";
+            d.error(span, message, "write a step for each");
             None
         }
     };
@@ -169,6 +230,22 @@ fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
         ],
     );
     content
+}
+
+/// `not`: what must not come.
+fn unwanted(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
+    let found = match &e.value.kind {
+        Kind::Mapping(_) => {
+            let table = d.table(&e.value, e.key_span, "`not`")?;
+            content(d, table, e.key_span)?
+        }
+        _ => text(d, &e.value, "`not`")?,
+    };
+    if let Content::Not(_) = found {
+        d.error(e.key_span, "`not` in `not`", "write what has to come");
+        return None;
+    }
+    Some(Content::Not(Box::new(found)))
 }
 
 fn text(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Content> {

@@ -8,7 +8,7 @@ use super::{
     draft::FrontendDraft,
     elsewhere, errorfiles,
     fields::header_name,
-    forwarding, http_options, inspect, introduction, log_format, logging,
+    forwarding, http_options, identity, inspect, introduction, log_format, logging,
     model::{Bind, Label, Mode, Transport, UniqueId},
     monitor, rules, sieve, sockets,
     source::Spanned,
@@ -41,6 +41,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         entry.key_span,
         format!("frontend `{}`", name.value),
     )?;
+    let id = identity::decode(d, &mut table);
     let mode = mode(d, &mut table);
     let binds = binds(d, &mut table, "*:80");
     same_ids(d, &binds);
@@ -87,6 +88,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     table.finish(d, &["compression"], elsewhere::FRONTEND);
     Some(FrontendDraft {
         name,
+        id,
         mode,
         binds,
         maxconn,

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{
+    check_text,
     cookie::is_token,
     decode::Decoder,
     expect, introduction,
-    model::{CheckKind, CheckSpread, HTTP_2, HealthCheck, Introduced},
+    model::{CheckKind, CheckSpread, HealthCheck, Introduced, Setting},
     source::Spanned,
     table::Table,
     tls,
@@ -15,8 +16,10 @@ use super::{
 };
 use crate::tls::ServerOptions;
 
+mod request;
 mod when;
 
+use request::request;
 use when::{States, When, states, when};
 
 /// Shorter intervals load servers more than they tell.
@@ -56,13 +59,14 @@ impl Type {
     /// Whether the key belongs to it, of those that not every check has.
     fn takes(self, key: &str) -> bool {
         match key {
-            "method" | "path" | "disable_on_404" | "send_state" => self.is_http(),
+            "method" | "path" | "path_template" | "body" | "body_template" | "disable_on_404"
+            | "send_state" => self.is_http(),
             "version" => matches!(self, Self::Http | Self::Https),
             "host" | "headers" => self.is_http() || self == Self::Grpc,
             "service" => self == Self::Grpc,
             "tls" => self.is_http() || matches!(self, Self::Grpc | Self::Tcp),
             "send_proxy" => !matches!(self, Self::Agent | Self::None),
-            "expect" => self.is_http() || self == Self::Tcp,
+            "expect" | "set_var" | "unset_var" => self.is_http() || self == Self::Tcp,
             "send" => matches!(self, Self::Tcp | Self::Agent),
             "steps" => self == Self::Tcp,
             _ => true,
@@ -158,6 +162,7 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
         observe: None,
         disable_on_404: false,
         send_state: false,
+        variables: Vec::new(),
         spread: CheckSpread::default(),
         then: Vec::new(),
     })
@@ -226,6 +231,7 @@ struct Asked {
     tls: Option<ServerOptions>,
     bare: bool,
     introduction: Introduced,
+    variables: Vec<Setting>,
 }
 
 impl Asked {
@@ -246,6 +252,7 @@ impl Asked {
             observe: when.observe,
             disable_on_404: states.disable_on_404,
             send_state: states.send_state,
+            variables: self.variables,
             spread: CheckSpread::default(),
             then,
         }
@@ -274,6 +281,8 @@ fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Opti
         let name = d.line(&e.value, "`service`")?;
         header_value(d, &e.value, "`service`", name)
     });
+    let (set, unset) = (take(d, "set_var"), take(d, "unset_var"));
+    let variables = check_text::variables(d, set, unset);
     let request = request(d, &mut take, kind);
     let (send, expect, steps) = (take(d, "send"), take(d, "expect"), take(d, "steps"));
     let script = match kind {
@@ -310,6 +319,7 @@ fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Opti
             secure: kind == Type::Https,
             host: request.host,
             headers: request.headers,
+            body: request.body,
             status: match expected.status {
                 Some(status) => status,
                 // HAProxy: "responses 2xx and 3xx are valid", unless something else is expected.
@@ -317,6 +327,7 @@ fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Opti
                 None => Vec::new(),
             },
             content: expected.content,
+            terms: expected.terms,
         },
     };
     let bare = tls.as_ref().is_some_and(|tls| tls.value.is_none());
@@ -357,6 +368,7 @@ fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Opti
         tls,
         bare,
         introduction: send_proxy.unwrap_or_default(),
+        variables,
     })
 }
 
@@ -407,99 +419,6 @@ const WORDS: &[(&str, &str)] = &[
     ("check_ssl", "it is `type: https`, or `tls`"),
     ("sni", "it is `tls: { sni: NAME }`"),
 ];
-
-/// What is asked for.
-struct Request {
-    method: String,
-    path: String,
-    version: String,
-    host: Option<String>,
-    headers: Vec<(String, String)>,
-}
-
-/// The keys of a request; `take` knows which of them the check has.
-fn request<'a>(
-    d: &mut Decoder<'_>,
-    take: &mut impl FnMut(&mut Decoder<'_>, &'static str) -> Option<&'a Entry>,
-    kind: Option<Type>,
-) -> Request {
-    let method = take(d, "method").and_then(|e| {
-        let method = d.line(&e.value, "`method`")?;
-        if is_token(&method) && method != "CONNECT" {
-            return Some(method);
-        }
-        d.error(
-            e.value.span,
-            format!("`{method}` is no method of a check"),
-            "write `GET`, `HEAD` or `OPTIONS`",
-        );
-        None
-    });
-    let path = take(d, "path").and_then(|e| {
-        let path = d.line(&e.value, "`path`")?;
-        let star = path == "*" && method.as_deref() == Some("OPTIONS");
-        if (path.starts_with('/') || star) && path.bytes().all(|b| b.is_ascii_graphic()) {
-            return Some(path);
-        }
-        d.error(
-            e.value.span,
-            format!("`{path}` cannot be asked for: a path begins with `/` and has no blanks"),
-            format!(
-                "write `/{}`",
-                path.trim_start_matches('/').replace(' ', "%20")
-            ),
-        );
-        None
-    });
-    let version = take(d, "version").and_then(|e| {
-        if d.word(&e.value, "`version`")
-            .is_some_and(|text| text.starts_with("HTTP/2"))
-        {
-            d.error(
-                e.value.span,
-                "`version` is one of HTTP/1",
-                "write `type: h2`",
-            );
-            return None;
-        }
-        let versions = [("HTTP/1.0", "HTTP/1.0"), ("HTTP/1.1", "HTTP/1.1")];
-        d.choice(&e.value, "`version`", &versions, &["HTTP/3"])
-            .map(|text| (text, e))
-    });
-    let host = take(d, "host").and_then(|e| {
-        let host = d.line(&e.value, "`host`")?;
-        header_value(d, &e.value, "`host`", host)
-    });
-    let headers = take(d, "headers").map_or_else(Vec::new, |e| headers(d, e));
-    let named = |name: &str| {
-        headers
-            .iter()
-            .any(|(header, _)| header.eq_ignore_ascii_case(name))
-    };
-    if let Some(("HTTP/1.1", e)) = version
-        && host.is_none()
-        && !named("host")
-    {
-        d.report(
-            super::diagnostic::Diagnostic::warning(
-                e.value.span,
-                "HTTP/1.1 without `host`: most servers answer 400",
-            )
-            .mend("add `host: www.example.org`, or use HTTP/1.0"),
-        );
-    }
-    let version = match kind {
-        Some(Type::H2) => HTTP_2,
-        _ => version.map_or("HTTP/1.0", |(text, _)| text),
-    };
-    Request {
-        method: method.unwrap_or_else(|| "GET".to_owned()),
-        path: path.unwrap_or_else(|| "/".to_owned()),
-        version: version.to_owned(),
-        host,
-        headers,
-    }
-}
 
 fn no_effect(d: &mut Decoder<'_>, e: &Entry) {
     d.error(

@@ -14,6 +14,7 @@ mod balance;
 mod build;
 mod capture;
 mod check;
+mod check_text;
 mod conditions;
 mod connections;
 mod cookie;
@@ -34,6 +35,7 @@ pub mod haproxy;
 mod health;
 pub mod host;
 mod http_options;
+mod identity;
 mod inspect;
 mod introduction;
 mod limits;
@@ -87,6 +89,8 @@ pub use check::{Format, Report, check, check_again, check_command};
 pub use decode::Environment;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub(crate) use dynamic_cookie::value as dynamic_cookie;
+#[cfg(test)]
+pub(crate) use identity::number as number_proxies;
 pub use model::Config;
 pub use source::{Position, Source, Span};
 

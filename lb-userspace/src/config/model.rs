@@ -12,10 +12,12 @@ mod address;
 mod admin;
 mod balance;
 mod check;
+mod check_text;
 mod connections;
 mod cookie;
 mod forwarding;
 mod http_options;
+mod identity;
 mod inspect;
 mod introduction;
 mod log_line;
@@ -40,10 +42,12 @@ pub use check::{
     CheckKind, CheckSpread, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError,
     Pattern, Step,
 };
+pub use check_text::{CheckText, Setting, Terms};
 pub use connections::{ConnectionMode, Connections};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use http_options::{HeaderNames, HttpOptions};
+pub use identity::number;
 pub use inspect::Inspect;
 pub use introduction::ProxyOptions;
 pub use log_line::{AccessLog, Field, LogLine, Piece, Sample, Wants};
@@ -225,6 +229,8 @@ pub enum Mode {
 pub struct Frontend {
     /// Its name.
     pub name: String,
+    /// What rules and statistics know it by.
+    pub id: u32,
     /// Layer 4 or 7.
     pub mode: Mode,
     /// Where it listens.
@@ -328,17 +334,11 @@ pub struct Label {
 impl Label {
     /// Numbers those of a frontend that have none, as HAProxy does: by their places, past what is taken.
     pub fn number(binds: &mut [Bind]) {
-        let taken: Vec<u32> = binds.iter().filter_map(|bind| bind.label.id).collect();
-        let mut next = 1;
-        for bind in binds {
-            if bind.label.id.is_none() {
-                while taken.contains(&next) {
-                    next += 1;
-                }
-                bind.label.id = Some(next);
-            }
-            next += 1;
-        }
+        let said = binds.iter().map(|bind| bind.label.id.unwrap_or(0));
+        let mut ids: Vec<u32> = said.collect();
+        number(&mut ids, 1);
+        let all = binds.iter_mut().zip(ids);
+        all.for_each(|(bind, id)| bind.label.id = Some(id));
     }
 }
 
@@ -381,6 +381,8 @@ pub enum Transport {
 pub struct Backend {
     /// Its name.
     pub name: String,
+    /// What rules and statistics know it by.
+    pub id: u32,
     /// Layer 4 or 7.
     pub mode: Mode,
     /// The algorithm.

@@ -7,7 +7,7 @@ use lb_common::slots;
 use super::{
     accepting,
     draft::{BackendDraft, DefaultsDraft, Draft, FrontendDraft, ServerDraft, ServerKeys},
-    dynamic_cookie, forwarding,
+    dynamic_cookie, forwarding, identity,
     logging::{self, Known},
     model::{
         AccessLog, Backend, Balance, Bind, CheckSpread, Config, Cookie, Dialling, ErrorFiles,
@@ -58,31 +58,33 @@ pub(super) fn resolve(draft: Draft, registry: &Registry<'_>) -> Config {
             .iter()
             .filter_map(|b| logging::messages(&b.name.value, &b.log, &defaults.log_options, known)),
     );
-    let frontends = frontends
+    let mut frontends: Vec<Frontend> = frontends
         .into_iter()
         .map(|f| {
             let (name, own) = (&f.name.value, &f.log_options);
             let (options, log) = logging::sessions(name, own, &defaults.log_options, known);
             logs.extend(log);
-            Arc::new(frontend(f, options, &defaults))
+            frontend(f, options, &defaults)
         })
         .collect();
+    let mut backends: Vec<Backend> = backends
+        .into_iter()
+        .map(|b| {
+            let mode = modes.get(&b.name.value).copied().unwrap_or(Mode::Http);
+            let full = full.get(&b.name.value).copied();
+            let mut backend = backend(b, mode, &defaults);
+            let fullconn = &mut backend.connections.fullconn;
+            *fullconn = fullconn.or(full);
+            spread_checks(&mut backend, spread);
+            backend
+        })
+        .collect();
+    identity::number(&mut frontends, &mut backends);
     Config {
         global,
-        frontends,
+        frontends: frontends.into_iter().map(Arc::new).collect(),
         logs,
-        backends: backends
-            .into_iter()
-            .map(|b| {
-                let mode = modes.get(&b.name.value).copied().unwrap_or(Mode::Http);
-                let full = full.get(&b.name.value).copied();
-                let mut backend = backend(b, mode, &defaults);
-                let fullconn = &mut backend.connections.fullconn;
-                *fullconn = fullconn.or(full);
-                spread_checks(&mut backend, spread);
-                Arc::new(backend)
-            })
-            .collect(),
+        backends: backends.into_iter().map(Arc::new).collect(),
         stats: stats.map(|s| Stats {
             binds: s.binds.into_iter().map(|bind| bind.value).collect(),
             uri: s.uri,
@@ -198,6 +200,7 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
     let mut binds: Vec<Bind> = binds.map(|bind| with_protocols(bind.value, mode)).collect();
     Label::number(&mut binds);
     Frontend {
+        id: draft.id.map_or(0, |id| id.value),
         mode,
         binds,
         maxconn: draft.maxconn.or(defaults.maxconn),
@@ -322,6 +325,7 @@ fn backend(draft: BackendDraft, mode: Mode, defaults: &DefaultsDraft) -> Backend
         .inspect
         .map(|inspect| inspect.map(|inspect| inspect.value).unwrap_or_default());
     Backend {
+        id: draft.id.map_or(0, |id| id.value),
         mode,
         inspect,
         inspect_response,
@@ -413,6 +417,7 @@ fn server(
         tls
     };
     Server {
+        id: draft.id.map(|id| id.value),
         name: draft.name.value,
         // A name that is followed may be one that nobody knows yet.
         init_addr: init_addr.unwrap_or_else(|| match resolve {

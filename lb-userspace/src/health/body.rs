@@ -98,8 +98,8 @@ pub(super) fn contains(text: &[u8], content: &Content) -> bool {
         }
         Content::Regex(pattern) => pattern.0.is_match(text),
         Content::Not(content) => !contains(text, content),
-        // Of the head, which has been looked at.
-        Content::Header(..) => true,
+        // Of the head, which has been looked at; and what was filled in before.
+        Content::Header(..) | Content::Filled(_) => true,
     }
 }
 

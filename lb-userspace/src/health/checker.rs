@@ -8,13 +8,14 @@ use super::{
     Target,
     agent::{self, Wish},
     finding::Finding,
-    grpc, h2, http,
+    grpc, http,
     machine::Pace,
+    memory::{Heard, Memory},
     reach::Reach,
     script, state, tcp,
 };
 use crate::{
-    config::model::{self, CheckKind, Step},
+    config::model::{self, CheckKind, CheckText, Setting, Step},
     topology::{CheckResult, CheckStatus, Server},
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Checker {
 struct Stage {
     reach: Reach,
     kind: Kind,
+    /// What it remembers before it asks.
+    variables: Vec<Setting>,
 }
 
 enum Kind {
@@ -37,8 +40,12 @@ enum Kind {
     Script(Vec<Step>),
     Ssl,
     Agent(Vec<u8>),
-    Http(state::Asking),
-    Grpc(h2::Request),
+    Http(Box<state::Asking>),
+    Grpc {
+        service: String,
+        host: Option<CheckText>,
+        headers: Vec<(String, CheckText)>,
+    },
 }
 
 impl Checker {
@@ -76,9 +83,10 @@ impl Checker {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let mut wish = Wish::default();
+        let mut memory = Memory::new(of);
         let mut found = Finding::new(CheckStatus::L4Ok);
         for stage in &self.stages {
-            found = stage.ask(of, deadline, &mut wish).await;
+            found = stage.ask(&mut memory, deadline, &mut wish).await;
             if !found.status.passed() {
                 break;
             }
@@ -102,43 +110,31 @@ impl Stage {
             CheckKind::Script(steps) => Kind::Script(steps.clone()),
             CheckKind::Ssl => Kind::Ssl,
             CheckKind::Agent { send } => Kind::Agent(send.clone()),
-            CheckKind::Http {
-                method,
-                path,
-                version,
-                secure: _,
-                host,
-                headers,
-                status,
-                content,
-            } => Kind::Http(state::Asking::new(
-                check,
-                http::Request::new(
-                    method,
-                    path,
-                    version,
-                    host.as_deref(),
-                    headers,
-                    status,
-                    content,
-                ),
-            )),
+            CheckKind::Http { .. } => Kind::Http(Box::new(state::Asking::new(check))),
             CheckKind::Grpc {
                 service,
                 host,
                 headers,
-            } => Kind::Grpc(grpc::request(service, host.as_deref(), headers)),
+            } => Kind::Grpc {
+                service: service.clone(),
+                host: host.clone(),
+                headers: headers.clone(),
+            },
         };
         Self {
             reach: Reach::new(check, at, server),
             kind,
+            variables: check.variables.clone(),
         }
     }
 
-    async fn ask(&self, of: Option<&Target>, deadline: Instant, wish: &mut Wish) -> Finding {
+    async fn ask(&self, memory: &mut Memory<'_>, deadline: Instant, wish: &mut Wish) -> Finding {
+        for setting in &self.variables {
+            memory.set(setting, Heard::default());
+        }
         match &self.kind {
             Kind::Tcp => tcp::check(&self.reach, deadline).await,
-            Kind::Script(steps) => script::check(&self.reach, steps, deadline).await,
+            Kind::Script(steps) => script::check(&self.reach, steps, memory, deadline).await,
             Kind::Ssl => script::hello(&self.reach, deadline).await,
             Kind::Agent(send) => {
                 let elsewhere = self.reach.agent();
@@ -148,8 +144,22 @@ impl Stage {
                 *wish = wished;
                 finding
             }
-            Kind::Http(asking) => http::check(&self.reach, &asking.of(of), deadline).await,
-            Kind::Grpc(request) => grpc::check(&self.reach, request, deadline).await,
+            Kind::Http(asking) => match asking.of(memory) {
+                Some((request, terms)) => {
+                    http::check(&self.reach, &request, (memory, terms), deadline).await
+                }
+                None => Finding::new(CheckStatus::SockErr),
+            },
+            Kind::Grpc {
+                service,
+                host,
+                headers,
+            } => {
+                let host = host.as_ref().map(|host| memory.line(host));
+                let headers = state::filled(memory, headers);
+                let request = grpc::request(service, host.as_deref(), &headers);
+                grpc::check(&self.reach, &request, deadline).await
+            }
         }
     }
 }

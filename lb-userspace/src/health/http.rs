@@ -7,8 +7,18 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{body, finding::Finding, h2, reach::Reach};
-use crate::{config::model::Content, topology::CheckStatus, wire::Stream};
+use super::{
+    body,
+    finding::Finding,
+    h2,
+    memory::{Heard, Memory},
+    reach::Reach,
+};
+use crate::{
+    config::model::{Content, Terms},
+    topology::CheckStatus,
+    wire::Stream,
+};
 
 /// A response head longer than this is no answer to a check; HAProxy's buffer size.
 const HEAD_MAX: usize = 16 * 1024;
@@ -18,26 +28,33 @@ const REASON_MAX: usize = 256;
 /// What to ask, and which answers pass.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    /// What HTTP/1 sends.
+    /// The head that HTTP/1 sends.
     pub(super) bytes: Vec<u8>,
+    /// What follows it.
+    body: Vec<u8>,
     /// What HTTP/2 asks.
     pub(super) h2: h2::Request,
     /// Statuses that pass; empty for all.
     pub(super) pass: Vec<RangeInclusive<u16>>,
     /// What else the answer has to have.
     pub(super) content: Vec<Content>,
+    /// Bytes of the body that have to be there before it is looked at.
+    pub(super) least: usize,
     /// 404 passes, from a server that is up.
     pub(super) stops: bool,
 }
 
 impl Request {
-    /// Writes the request. An HTTP/1.1 server is asked to close, unless `headers` say something of it.
+    /// Writes the request. An HTTP/1.1 server is asked to close, unless `headers` say something of it. As HAProxy has it, the
+    /// length of no body is told where there could be one.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request")]
     pub(super) fn new(
         method: &str,
         path: &str,
         version: &str,
         host: Option<&str>,
         headers: &[(String, String)],
+        body: Option<&[u8]>,
         pass: &[RangeInclusive<u16>],
         content: &[Content],
     ) -> Self {
@@ -48,6 +65,12 @@ impl Request {
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
+        let bare = matches!(method, "GET" | "HEAD" | "OPTIONS" | "DELETE");
+        let body = body.filter(|body| !body.is_empty() || !bare);
+        let length = body.map(<[u8]>::len).or((!bare).then_some(0));
+        if let Some(length) = length {
+            text.push_str(&format!("content-length: {length}\r\n"));
+        }
         let says_connection = headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("connection"));
@@ -55,11 +78,17 @@ impl Request {
             text.push_str("connection: close\r\n");
         }
         text.push_str("\r\n");
+        let h2 = h2::Request::new(method, path, host, headers);
         Self {
             bytes: text.into_bytes(),
-            h2: h2::Request::new(method, path, host, headers),
+            h2: match body {
+                Some(body) => h2.with_body(body.to_vec()),
+                None => h2,
+            },
+            body: body.unwrap_or_default().to_vec(),
             pass: pass.to_vec(),
             content: content.to_vec(),
+            least: 0,
             stops: false,
         }
     }
@@ -77,24 +106,45 @@ impl Request {
 }
 
 /// Asks the server.
-pub(super) async fn check(reach: &Reach, request: &Request, deadline: Instant) -> Finding {
+pub(super) async fn check(
+    reach: &Reach,
+    request: &Request,
+    (memory, terms): (&mut Memory<'_>, &Terms),
+    deadline: Instant,
+) -> Finding {
+    let mut said = Vec::new();
     let asked = match reach.connect(deadline).await {
         Ok(stream) if reach.speaks_h2(&stream) => {
             let authority = reach.address().authority();
-            timeout_at(deadline, ask_h2(stream, &authority, request)).await
+            timeout_at(deadline, ask_h2(stream, &authority, request, &mut said)).await
         }
-        Ok(mut stream) => timeout_at(deadline, ask(&mut stream, request)).await,
+        Ok(mut stream) => timeout_at(deadline, ask(&mut stream, request, &mut said)).await,
         Err(finding) => return finding,
     };
-    match asked {
+    let found = match asked {
         Err(_elapsed) => Finding::new(CheckStatus::L7Tout),
+        Ok(finding) if said.is_empty() => return finding,
         Ok(finding) => finding,
-    }
+    };
+    let head = found.code.map(|code| (code, said.as_slice()));
+    memory.told(
+        found,
+        terms,
+        Heard {
+            head,
+            ..Heard::default()
+        },
+    )
 }
 
-/// Asks, and judges what comes.
-async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Request) -> Finding {
-    let (line, head, rest) = match read_head(stream, &request.bytes).await {
+/// Asks, and judges what comes; the head of the answer is what it `said`.
+async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &Request,
+    said: &mut Vec<u8>,
+) -> Finding {
+    let whole = [&request.bytes[..], &request.body].concat();
+    let (line, head, rest) = match read_head(stream, &whole).await {
         Ok(found) => found,
         // With TLS 1.3 a server says only now what it makes of our certificate.
         Err(NoHead::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -106,6 +156,7 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Reque
         Err(_) => return Finding::new(CheckStatus::L7Rsp),
     };
     let code = line.code;
+    said.clone_from(&head);
     if let Some(finding) = judge_head(request, line, &head) {
         return finding;
     }
@@ -120,7 +171,7 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &Reque
 }
 
 /// The same over HTTP/2.
-async fn ask_h2(stream: Stream, authority: &str, request: &Request) -> Finding {
+async fn ask_h2(stream: Stream, authority: &str, request: &Request, said: &mut Vec<u8>) -> Finding {
     let asked = h2::ask(stream, authority, &request.h2, async |mut answer| {
         let line = StatusLine {
             code: answer.status(),
@@ -128,7 +179,8 @@ async fn ask_h2(stream: Stream, authority: &str, request: &Request) -> Finding {
             reason: String::new(),
         };
         let code = line.code;
-        if let Some(finding) = judge_head(request, line, &answer.head()) {
+        *said = answer.head();
+        if let Some(finding) = judge_head(request, line, said) {
             return Ok(finding);
         }
         loop {
@@ -162,8 +214,8 @@ fn judge_head(request: &Request, line: StatusLine, head: &[u8]) -> Option<Findin
         let Content::Header(name, value) = content else {
             return None;
         };
-        let info = || format!("HTTP header `{name}` did not match");
-        (!body::has_header(head, name, value)).then(|| finding(CheckStatus::L7Rsp, info()))
+        (!body::has_header(head, name, value))
+            .then(|| finding(CheckStatus::L7Sts, line.reason.clone()))
     })
 }
 
@@ -174,6 +226,9 @@ fn judge_body(request: &Request, code: u16, text: &[u8], ended: bool) -> Option<
         code: Some(code),
         info: info.to_owned(),
     };
+    if text.len() < request.least && !ended {
+        return None;
+    }
     let mut content = request.content.iter();
     let waits = |content: &Content| matches!(content, Content::Not(_));
     match content.all(|content| body::contains(text, content)) {
@@ -316,7 +371,16 @@ mod tests {
 
     #[test]
     fn the_request_is_haproxys_byte_for_byte() {
-        let request = Request::new("GET", "/healthCheck.html", "HTTP/1.0", None, &[], &[], &[]);
+        let request = Request::new(
+            "GET",
+            "/healthCheck.html",
+            "HTTP/1.0",
+            None,
+            &[],
+            None,
+            &[],
+            &[],
+        );
         assert_eq!(request.bytes, b"GET /healthCheck.html HTTP/1.0\r\n\r\n");
     }
 
@@ -329,6 +393,7 @@ mod tests {
             "HTTP/1.1",
             Some("a.example"),
             &headers,
+            None,
             &[],
             &[],
         );

@@ -16,6 +16,7 @@ mod grpc;
 mod h2;
 mod http;
 pub mod machine;
+mod memory;
 pub mod message;
 mod reach;
 mod script;
@@ -77,6 +78,7 @@ impl Basis {
             check: check.clone(),
             server: model::Server {
                 // What a check knows nothing of.
+                id: None,
                 initial: None,
                 weight: 0,
                 maxconn: None,

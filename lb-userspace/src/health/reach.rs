@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{finding::Finding, tcp};
 use crate::{
-    config::model::{self, Address, CheckKind, HTTP_2, Protocol, ProxyVersion},
+    config::model::{self, Address, CheckKind, CheckText, HTTP_2, Protocol, ProxyVersion},
     tls::Connector,
     topology::{CheckStatus, Elsewhere, Server, Topology},
     wire::{
@@ -36,10 +36,12 @@ impl Reach {
     pub(super) fn new(check: &model::HealthCheck, at: usize, server: &Arc<Server>) -> Self {
         let same = check.goes_to_server();
         let traffic = || server.tls.clone().filter(|_| same && !check.bare);
+        // What depends on the check is no name to verify.
+        let named = |host: &Option<CheckText>| Some(host.as_ref()?.as_literal()?.to_owned());
         let own = server.check_tls.get(at).cloned().flatten();
         let (host, h2) = match &check.kind {
-            CheckKind::Http { host, version, .. } => (host.clone(), version == HTTP_2),
-            CheckKind::Grpc { host, .. } => (host.clone(), true),
+            CheckKind::Http { host, version, .. } => (named(host), version == HTTP_2),
+            CheckKind::Grpc { host, .. } => (named(host), true),
             _ => (None, false),
         };
         Self {

@@ -1,11 +1,18 @@
 //! The check that sends and looks at what comes, step by step.
 
+use std::io;
+
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout_at},
+    time::{Instant, error::Elapsed, timeout_at},
 };
 
-use super::{body::contains, finding::Finding, reach::Reach};
+use super::{
+    body::contains,
+    finding::Finding,
+    memory::{Heard, Memory},
+    reach::Reach,
+};
 use crate::{
     config::model::{Content, Step},
     topology::CheckStatus,
@@ -30,9 +37,14 @@ const HELLO: &[u8] = &[
 const MOST: usize = 16 * 1024;
 
 /// Goes through `steps` with the server.
-pub(super) async fn check(reach: &Reach, steps: &[Step], deadline: Instant) -> Finding {
+pub(super) async fn check(
+    reach: &Reach,
+    steps: &[Step],
+    memory: &mut Memory<'_>,
+    deadline: Instant,
+) -> Finding {
     match reach.connect(deadline).await {
-        Ok(mut stream) => talk(&mut stream, steps, deadline).await,
+        Ok(mut stream) => talk(&mut stream, steps, memory, deadline).await,
         Err(finding) => finding,
     }
 }
@@ -40,20 +52,33 @@ pub(super) async fn check(reach: &Reach, steps: &[Step], deadline: Instant) -> F
 async fn talk(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     steps: &[Step],
+    memory: &mut Memory<'_>,
     deadline: Instant,
 ) -> Finding {
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     for (number, step) in (1..).zip(steps) {
+        let heard = seen.heard();
         let done = match step {
-            Step::Send(bytes) => {
-                let send = async {
-                    stream.write_all(bytes).await?;
-                    stream.flush().await
-                };
-                let sent = timeout_at(deadline, send).await;
-                sent.map(|sent| sent.map_err(|error| error.to_string()))
+            Step::Set(setting) => {
+                memory.set(setting, heard);
+                continue;
             }
-            Step::Expect(content) => timeout_at(deadline, expect(stream, &mut seen, content)).await,
+            Step::Send(bytes) => send(stream, bytes, deadline).await,
+            Step::SendText(text) => {
+                let bytes = memory.fill(text, heard);
+                send(stream, &bytes, deadline).await
+            }
+            Step::SendHex(text) => match unhex(&memory.fill(text, heard)) {
+                Some(bytes) => send(stream, &bytes, deadline).await,
+                None => Ok(Err(
+                    "what is to be sent is no row of hexadecimal digits".into()
+                )),
+            },
+            Step::Expect(content, terms) => {
+                let content = memory.wanted(content).into_owned();
+                let expected = expect(stream, &mut seen, &content, terms.least);
+                timeout_at(deadline, expected).await
+            }
         };
         let (status, why) = match done {
             Ok(Ok(())) => continue,
@@ -61,7 +86,7 @@ async fn talk(
             Err(_elapsed) => (CheckStatus::L7Tout, String::new()),
         };
         let at = format!("at step {number} of tcp-check");
-        return Finding {
+        let found = Finding {
             status,
             code: None,
             info: if why.is_empty() {
@@ -70,39 +95,99 @@ async fn talk(
                 format!("{why} {at}")
             },
         };
+        return match step {
+            Step::Expect(_, terms) => memory.told(found, terms, seen.heard()),
+            _ => found,
+        };
     }
-    Finding::new(CheckStatus::L7Ok)
+    let found = Finding::new(CheckStatus::L7Ok);
+    match steps.last() {
+        Some(Step::Expect(_, terms)) => memory.told(found, terms, seen.heard()),
+        _ => found,
+    }
 }
 
-/// Waits until `content` is there. What came up to its end is done with, so that the next step sees what follows.
+async fn send(
+    stream: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    deadline: Instant,
+) -> Result<Result<(), String>, Elapsed> {
+    let send = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    let sent = timeout_at(deadline, send).await;
+    sent.map(|sent: io::Result<()>| sent.map_err(|error| error.to_string()))
+}
+
+/// The bytes of hexadecimal digits.
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// What has come.
+#[derive(Default)]
+struct Seen {
+    bytes: Vec<u8>,
+    /// All of it was what had been expected: what comes now is for the next step.
+    is_done: bool,
+}
+
+impl Seen {
+    fn heard(&self) -> Heard<'_> {
+        Heard {
+            bytes: Some(&self.bytes),
+            ..Heard::default()
+        }
+    }
+}
+
+/// Waits until `content` is there, among `least` bytes. What came up to its end is done with, so that the next step sees
+/// what follows.
 async fn expect(
     stream: &mut (impl AsyncRead + Unpin),
-    seen: &mut Vec<u8>,
+    seen: &mut Seen,
     content: &Content,
+    least: usize,
 ) -> Result<(), String> {
     let unwanted = match content {
         Content::Not(unwanted) => Some(&**unwanted),
         _ => None,
     };
+    if std::mem::take(&mut seen.is_done) {
+        seen.bytes.clear();
+    }
+    let Seen { bytes, is_done } = seen;
     loop {
+        let enough = bytes.len() >= least;
         match unwanted {
-            Some(unwanted) if contains(seen, unwanted) => {
+            Some(unwanted) if enough && contains(bytes, unwanted) => {
                 return Err("the answer has what it must not have".into());
             }
             // Known once there is no more.
             Some(_) => {}
-            None if contains(seen, content) => {
-                seen.clear();
+            None if enough && contains(bytes, content) => {
+                *is_done = true;
                 return Ok(());
             }
             None => {}
         }
-        if seen.len() >= MOST {
+        if bytes.len() >= MOST {
             return Err("the answer has no end".into());
         }
-        match stream.read_buf(seen).await {
-            Ok(0) if unwanted.is_some() && !seen.is_empty() => return Ok(()),
-            Ok(0) if seen.is_empty() => return Err("the server closed".into()),
+        match stream.read_buf(bytes).await {
+            Ok(0) if unwanted.is_some() && !bytes.is_empty() => return Ok(()),
+            Ok(0) if bytes.is_empty() => return Err("the server closed".into()),
+            // Less than was wanted is looked at all the same.
+            Ok(0) if !enough && unwanted.is_none() && contains(bytes, content) => {
+                *is_done = true;
+                return Ok(());
+            }
             Ok(0) => return Err("the answer did not match".into()),
             Ok(_) => {}
             Err(error) => return Err(error.to_string()),

@@ -1,10 +1,14 @@
 //! What a check tells a server of its state, and whether one that is up may ask for nobody new: `send_state` and
 //! `disable_on_404`.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::sync::LazyLock;
 
-use super::{Target, http::Request};
-use crate::config::model::HealthCheck;
+use super::{
+    Target,
+    http::Request,
+    memory::{Heard, Memory},
+};
+use crate::config::model::{CheckKind, CheckText, Content, HealthCheck, Terms};
 
 /// The field, as HAProxy has it.
 const FIELD: &str = "x-haproxy-server-state";
@@ -14,38 +18,77 @@ static NODE: LazyLock<String> = LazyLock::new(|| {
     name.nodename().to_string_lossy().into_owned()
 });
 
-/// A request, and what of it follows the server's state.
+/// What is asked, and what of it follows the server's state.
 #[derive(Debug)]
 pub(super) struct Asking {
-    request: Request,
-    stops: bool,
-    tells: bool,
+    check: HealthCheck,
 }
 
 impl Asking {
-    pub(super) fn new(check: &HealthCheck, request: Request) -> Self {
-        Self {
-            request,
-            stops: check.disable_on_404,
-            tells: check.send_state,
-        }
+    pub(super) fn new(check: &HealthCheck) -> Self {
+        let check = HealthCheck {
+            then: Vec::new(),
+            ..check.clone()
+        };
+        Self { check }
     }
 
-    /// What is asked of a server now.
-    pub(super) fn of(&self, target: Option<&Target>) -> Cow<'_, Request> {
-        let Some(target) = target else {
-            return Cow::Borrowed(&self.request);
+    /// What is asked of a server now, and on which terms; `None`: it is not asked by HTTP.
+    pub(super) fn of(&self, memory: &Memory<'_>) -> Option<(Request, &Terms)> {
+        let CheckKind::Http {
+            method,
+            path,
+            version,
+            secure: _,
+            host,
+            headers,
+            body,
+            status,
+            content,
+            terms,
+        } = &self.check.kind
+        else {
+            return None;
         };
-        let is_up = target.server.health().is_some_and(|health| health.is_up());
-        let mut request = match self.tells {
-            true => Cow::Owned(self.request.with_field(FIELD, &told(target))),
-            false => Cow::Borrowed(&self.request),
-        };
-        if self.stops && is_up {
-            request.to_mut().stops = true;
+        let host = host.as_ref().map(|host| memory.line(host));
+        let path = memory.line(path);
+        let headers = filled(memory, headers);
+        let body = body
+            .as_ref()
+            .map(|body| memory.fill(body, Heard::default()));
+        let content: Vec<Content> = content
+            .iter()
+            .map(|content| memory.wanted(content).into_owned())
+            .collect();
+        let mut request = Request::new(
+            method,
+            &path,
+            version,
+            host.as_deref(),
+            &headers,
+            body.as_deref(),
+            status,
+            &content,
+        );
+        request.least = terms.least;
+        if let Some(target) = memory.target() {
+            if self.check.send_state {
+                request = request.with_field(FIELD, &told(target));
+            }
+            let is_up = target.server.health().is_some_and(|health| health.is_up());
+            request.stops = self.check.disable_on_404 && is_up;
         }
-        request
+        Some((request, terms))
     }
+}
+
+/// The fields of a request.
+pub(super) fn filled(
+    memory: &Memory<'_>,
+    headers: &[(String, CheckText)],
+) -> Vec<(String, String)> {
+    let fill = |(name, value): &(String, CheckText)| (name.clone(), memory.line(value));
+    headers.iter().map(fill).collect()
 }
 
 /// `UP 2/3; address=192.0.2.1; port=80; name=app/one; node=lb1; weight=1/2; scur=3/5; qcur=0`

@@ -52,8 +52,10 @@ fn http_check() -> HealthCheck {
             secure: false,
             host: None,
             headers: Vec::new(),
+            body: None,
             status: vec![200..=399],
             content: Vec::new(),
+            terms: Box::default(),
         },
         ..fixtures::tcp_check()
     }
@@ -308,7 +310,7 @@ fn what_an_answer_says_can_be_looked_at() {
         (regex, chunked, CheckStatus::L7Rsp),
         (text("ready!"), chunked, CheckStatus::L7Ok),
         (header(), good, CheckStatus::L7Ok),
-        (header(), chunked, CheckStatus::L7Rsp),
+        (header(), chunked, CheckStatus::L7Sts),
         (text("x"), "HTTP/1.0 200 OK\r\n\r\n", CheckStatus::L7Rsp),
     ] {
         let result = check_once(expecting(vec![content.clone()]), answer(answered));
@@ -353,9 +355,9 @@ fn a_conversation_is_held_step_by_step() {
     });
     let talk = |word: &str| {
         let steps = vec![
-            Step::Expect(text("220 hello")),
+            Step::Expect(text("220 hello"), Box::default()),
             Step::Send(word.into()),
-            Step::Expect(text("250 ")),
+            Step::Expect(text("250 "), Box::default()),
         ];
         let result = check_once(script(steps), address);
         (result.status, result.info)
@@ -379,7 +381,7 @@ fn a_silent_server_keeps_no_conversation() {
         timeout: Some(Duration::from_millis(50)),
         ..script(vec![
             Step::Send(b"PING\r\n".into()),
-            Step::Expect(text("+PONG")),
+            Step::Expect(text("+PONG"), Box::default()),
         ])
     };
     let result = check_once(check, address);

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::{Stream, header::Ends};
 use crate::{
     config::model::{Address, ProxyOptions, ProxyVersion, Spoof},
+    rules::Links,
     topology::Server,
     wire::{
         Socket,
@@ -77,6 +78,8 @@ pub struct Way {
     pub http_1: bool,
     /// What is to be sent is there already.
     pub speaks: bool,
+    /// What of it is to be remembered once it is made.
+    pub wants: Links,
 }
 
 /// What makes a connection to a server one that not every client may use.
@@ -162,6 +165,7 @@ impl Way {
             own,
             http_1,
             speaks,
+            wants: _,
         } = self;
         server.counters.connects.inc();
         let bare = server.tls.is_none() && server.config.send_proxy.is_none();

@@ -62,7 +62,7 @@ use crate::{
         sessions::{Asked, Sessions},
         stats::{Sources, endpoint::Endpoint},
     },
-    rules::Table,
+    rules::{Links, Table},
     topology::{Frontend, Limit, Topology, counters::Counter},
 };
 
@@ -131,7 +131,10 @@ impl Shared {
                 .iter()
                 .map(|frontend| (Arc::clone(&frontend.name), frontend.index))
                 .collect(),
-            kept: before.map_or_else(HashMap::new, |b| kept(&b.topology, &topology)),
+            // What has to be remembered of a connection is found out when it is made.
+            kept: before
+                .filter(|before| before.config.links.tls || !config.links.tls)
+                .map_or_else(HashMap::new, |b| kept(&b.topology, &topology)),
             topology,
             config,
             log,
@@ -145,9 +148,13 @@ impl Shared {
         }
     }
 
-    /// Whether anybody wants to know our end of connections to servers.
-    fn asks_for_local(&self) -> bool {
-        self.http.asks_for_local() || self.config.links.local
+    /// What anybody wants to know of connections to servers.
+    fn wants_of_servers(&self) -> Links {
+        let wants = self.config.links;
+        Links {
+            local: self.http.asks_for_local() || wants.local,
+            ..wants
+        }
     }
 
     /// Where a server of the configuration before is in this one, if connections to it can be used as before.

@@ -194,6 +194,7 @@ fn samples(
             .and_then(|at| Some(&frontend.config.binds.get(at)?.label)),
         tls: None,
         backend: None,
+        server: None,
         name: None,
         fault: Some(fault),
         request: None,

@@ -118,6 +118,7 @@ impl World for Surroundings<'_> {
             Link::ReceivedProxy => Value::Bool(self.client.introduced.is_some()),
             Link::Told(told) => http::heard(self.client.introduced.as_ref()?, told)?,
             Link::SocketId => Value::Int(self.client.label()?.id?.into()),
+            Link::FrontendId | Link::BackendId => Value::Int(frontend.config.id.into()),
             Link::SocketName => Value::text(self.client.label()?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.client.stream.tcp().as_fd(), part)?),
             Link::Itself { client, port } => {

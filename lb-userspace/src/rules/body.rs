@@ -1,10 +1,10 @@
-//! What has come of a request's body, where rules ask for it.
+//! What has come of a message's body, where rules ask for it.
 
 use bytes::Bytes;
 
 use super::{
     args::Call,
-    fetch::{is_between_parameters, parameters},
+    fetch::{Side, is_between_parameters, parameters},
     problem::Problem,
     value::{Kind, Value},
 };
@@ -14,31 +14,40 @@ use super::{
 pub struct BodySeen {
     /// The bytes.
     pub bytes: Bytes,
-    /// How many there will be, if the request says so.
+    /// How many there will be, if the message says so.
     pub announced: Option<u64>,
 }
 
 /// A sample of it.
 #[derive(Debug, Clone)]
 pub enum BodyPart {
-    /// `req.body`.
+    /// `req.body`, `res.body`.
     Whole,
-    /// `req.body_len`: how many bytes have come.
+    /// `req.body_len`, `res.body_len`: how many bytes have come.
     Length,
-    /// `req.body_size`: how many there are.
+    /// `req.body_size`, `res.body_size`: how many there are.
     Size,
     /// `req.body_param`: a field of a form, as it was sent.
     Parameter(Option<String>),
 }
 
 impl BodyPart {
-    /// A fetch by its name, with how many arguments it takes.
-    pub(super) fn parse(call: &Call) -> Result<Option<(Self, usize)>, Problem> {
-        Ok(Some(match call.name.as_str() {
-            "req.body" => (Self::Whole, 0),
-            "req.body_len" => (Self::Length, 0),
-            "req.body_size" => (Self::Size, 0),
-            "req.body_param" => (Self::Parameter(call.optional(0).map(str::to_owned)), 1),
+    /// A fetch by its name, and whose body it looks at; with how many arguments it takes.
+    pub(super) fn parse(call: &Call) -> Result<Option<(Side, Self, usize)>, Problem> {
+        let (side, rest) = match call.name.split_once('.') {
+            Some(("req", rest)) => (Side::Request, rest),
+            Some(("res", rest)) => (Side::Response, rest),
+            _ => return Ok(None),
+        };
+        Ok(Some(match rest {
+            "body" => (side, Self::Whole, 0),
+            "body_len" => (side, Self::Length, 0),
+            "body_size" => (side, Self::Size, 0),
+            "body_param" if side == Side::Request => (
+                side,
+                Self::Parameter(call.optional(0).map(str::to_owned)),
+                1,
+            ),
             _ => return Ok(None),
         }))
     }

@@ -6,7 +6,7 @@ use super::{
     args,
     auth::Users,
     convert::{self, Converter, More},
-    fetch::{self, Fetch},
+    fetch::{self, Fetch, Side},
     matching::How,
     problem::Problem,
     process::Var,
@@ -132,9 +132,12 @@ impl Expr {
         self.fetch.needs_fields()
     }
 
-    /// Whether it looks at a request's body.
-    pub fn asks_for_body(&self) -> bool {
-        matches!(self.fetch, Fetch::Body(_))
+    /// Whether it looks at a message's body; if so, whose.
+    pub fn asks_for_body(&self) -> Option<Side> {
+        match self.fetch {
+            Fetch::Body(side, _) => Some(side),
+            _ => None,
+        }
     }
 
     /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.

@@ -50,6 +50,13 @@ impl Var {
         }
     }
 
+    /// Sets it where these conditions hold; `None` forgets it.
+    pub fn assign(&self, state: &mut State, only: Only, value: Option<Value<'static>>) {
+        if only.allows(self, self.get(state).as_ref(), value.as_ref()) {
+            self.set(state, value);
+        }
+    }
+
     /// Sets it; `None` forgets it.
     pub(super) fn set(&self, state: &mut State, value: Option<Value<'static>>) {
         match self {

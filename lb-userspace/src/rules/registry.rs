@@ -174,7 +174,8 @@ impl<'a> Registry<'a> {
 
     /// A variable: `txn.name`.
     pub fn var(&mut self, name: &str) -> Result<Var, Problem> {
-        let mend = "write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name";
+        let mend =
+            "write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name, `check.` in a check";
         let (scope, rest) = name
             .split_once('.')
             .ok_or_else(|| Problem::new(format!("the variable `{name}` has no scope"), mend))?;
@@ -184,6 +185,7 @@ impl<'a> Registry<'a> {
             "txn" => Some(Scope::Transaction),
             "req" => Some(Scope::Request),
             "res" => Some(Scope::Response),
+            "check" => Some(Scope::Check),
             _ => {
                 return Err(Problem::new(
                     format!("`{scope}` is no scope of a variable"),

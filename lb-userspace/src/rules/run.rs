@@ -12,6 +12,7 @@ use super::{
     action::{Edit, End, Gate, Lookup, ResponsePart, Rule, Target, WaitForBody},
     auth::Users,
     edit,
+    fetch::Side,
     limit::Limiter,
     reply::{Reply, redirected, returned},
     scene::{RequestView, ResponseView, Scene, State, Unknown, World},
@@ -30,6 +31,8 @@ pub struct RuleSet {
     slow_users: Vec<Vec<Arc<Users>>>,
     /// Some rule looks at the request's body.
     asks_for_body: bool,
+    /// Some rule looks at the response's.
+    asks_for_answer: bool,
 }
 
 /// What becomes of a request.
@@ -175,12 +178,17 @@ impl RuleSet {
             response.needs_request || rule.condition.as_ref().is_some_and(|c| c.needs_request())
         };
         let asks = |rule: &Rule| rule.after.as_ref().is_some_and(|after| after.needs_request);
-        let mut asks_for_body = false;
+        let (mut asks_for_body, mut asks_for_answer) = (false, false);
         for rule in &rules {
-            rule.each_expr(&mut |expr| asks_for_body |= expr.asks_for_body());
+            rule.each_expr(&mut |expr| match expr.asks_for_body() {
+                Some(Side::Request) => asks_for_body = true,
+                Some(Side::Response) => asks_for_answer = true,
+                None => {}
+            });
         }
         Self {
             asks_for_body,
+            asks_for_answer,
             after_asks: rules.iter().any(asks),
             has_after: rules.iter().any(|rule| rule.after.is_some()),
             keeps_original: rules.iter().any(keeps),
@@ -214,6 +222,11 @@ impl RuleSet {
             self.rules.iter().any(|rule| any(&rule.edits)),
             self.rules.iter().any(of_responses),
         )
+    }
+
+    /// The same of the response's.
+    pub fn asks_for_answer(&self) -> bool {
+        self.asks_for_answer
     }
 
     /// Whether some rule gives packets a mark.

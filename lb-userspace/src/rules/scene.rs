@@ -141,6 +141,10 @@ pub trait World {
     }
     /// What is known of the client's TLS; `None` also where there is no TLS.
     fn tls(&self, fact: TlsFact) -> Option<Value<'_>>;
+    /// The same of the TLS to the server that is asked.
+    fn server_tls(&self, _fact: TlsFact) -> Option<Value<'_>> {
+        None
+    }
     /// A part of the name in a certificate, or in its issuer's.
     fn name_part(
         &self,
@@ -275,6 +279,8 @@ pub enum Scope {
     Request,
     /// While the response is worked on.
     Response,
+    /// As long as a check.
+    Check,
 }
 
 /// Most counters that a request or connection is tracked by: HAProxy's `tune.stick-counters` default of later versions.
@@ -311,8 +317,9 @@ pub struct State {
     hints: Vec<HeaderMap>,
     /// The next one belongs to the last of these.
     hints_on: bool,
-    /// What has come of the request's body, where rules ask for it.
+    /// What has come of the request's body, and of the response's, where rules ask for it.
     body: BodySeen,
+    answer: BodySeen,
     /// The place in its list of the rule for which it was waited.
     pub(super) awaited: Option<usize>,
     /// The rule whose name has been looked up.
@@ -331,14 +338,20 @@ impl State {
         self.sent_once
     }
 
-    /// Remembers what has come of the request's body.
-    pub fn see_body(&mut self, body: BodySeen) {
-        self.body = body;
+    /// Remembers what has come of a body.
+    pub fn see_body(&mut self, side: Side, body: BodySeen) {
+        match side {
+            Side::Request => self.body = body,
+            Side::Response => self.answer = body,
+        }
     }
 
-    /// What has come of the request's body.
-    pub fn body(&self) -> &BodySeen {
-        &self.body
+    /// What has come of a body.
+    pub fn body(&self, side: Side) -> &BodySeen {
+        match side {
+            Side::Request => &self.body,
+            Side::Response => &self.answer,
+        }
     }
 
     /// Remembers whether a list of users allows what an Authorization field says.
@@ -570,6 +583,7 @@ impl State {
         self.priority = Priority::default();
         self.persist = None;
         self.body = BodySeen::default();
+        self.answer = BodySeen::default();
         self.awaited = None;
         self.looked_up = None;
         self.checked.clear();

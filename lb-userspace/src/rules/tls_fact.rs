@@ -1,6 +1,6 @@
 //! What rules may ask of TLS and of certificates.
 
-/// What may be asked of the client's TLS.
+/// What may be asked of the client's TLS, and of the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFact {
     /// `ssl_fc`: whether there is TLS.
@@ -40,6 +40,8 @@ pub enum Whose {
     Client,
     /// Ours, which the client has got.
     Ours,
+    /// The server's.
+    Server,
 }
 
 /// What may be asked of one, by what follows `ssl_c_`.

@@ -1,9 +1,11 @@
-//! What is known of a client's TLS connection once its handshake is done: for rules, headers and the log.
+//! What is known of a TLS connection once its handshake is done: for rules, headers and the log.
 
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use rustls::{
+    CommonState, HandshakeKind, ProtocolVersion, ServerConnection, pki_types::CertificateDer,
+};
 use x509_parser::{
     prelude::{FromDer, X509Certificate},
     public_key::PublicKey,
@@ -15,10 +17,10 @@ use super::{
     verdict::Verdict,
 };
 
-/// A client's TLS connection.
+/// A client's TLS connection, or one to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The name that the client asked for, lower-case.
+    /// The name that the client asked for, lower-case; not known of one to a server.
     pub server_name: Option<Box<str>>,
     /// `TLSv1.2` or `TLSv1.3`, as HAProxy's `ssl_fc_protocol`.
     pub version: &'static str,
@@ -28,15 +30,15 @@ pub struct Session {
     pub alpn: Option<Box<[u8]>>,
     /// Whether it goes on from an earlier one, as HAProxy's `ssl_fc_is_resumed`.
     pub resumed: bool,
-    /// The client's certificate, if it has shown one.
-    pub client: Option<Box<ClientCertificate>>,
+    /// The certificate of the other end, the client or the server, if it has shown one.
+    pub peer: Option<Box<ClientCertificate>>,
     /// What was wrong with that and was passed over.
     pub verdict: Verdict,
     /// The certificate that it was served with, of which the same is known.
     pub ours: Option<Arc<ClientCertificate>>,
 }
 
-/// What is known of a certificate: a client's that was verified, or one of ours.
+/// What is known of a certificate: a client's that was verified, a server's, or one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientCertificate {
     /// Its subject as HAProxy's `ssl_c_s_dn` writes it: `/C=FR/O=Example/CN=client`.
@@ -84,12 +86,11 @@ impl Session {
         verdict: Verdict,
         ours: Option<Arc<ClientCertificate>>,
     ) -> Self {
-        let chain = connection.peer_certificates().unwrap_or_default();
-        let resumed = matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed));
+        let session = Self::with(connection);
         let last = verdict.last;
         Self {
             // As HAProxy, which looks at no certificate again: the result alone goes with a session.
-            verdict: match resumed {
+            verdict: match session.resumed {
                 true => Verdict {
                     last,
                     ..Verdict::default()
@@ -100,6 +101,17 @@ impl Session {
             server_name: connection
                 .server_name()
                 .map(|name| name.to_ascii_lowercase().into()),
+            ..session
+        }
+    }
+
+    /// What either end knows of it once its handshake is done.
+    pub fn with(connection: &CommonState) -> Self {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        Self {
+            server_name: None,
+            verdict: Verdict::default(),
+            ours: None,
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",
@@ -108,8 +120,8 @@ impl Session {
                 .negotiated_cipher_suite()
                 .map_or("", |suite| openssl_name(suite.suite())),
             alpn: connection.alpn_protocol().map(Into::into),
-            resumed,
-            client: ClientCertificate::read(chain).map(Box::new),
+            resumed: matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed)),
+            peer: ClientCertificate::read(chain).map(Box::new),
         }
     }
 }

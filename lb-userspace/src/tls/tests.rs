@@ -312,7 +312,7 @@ fn a_certificate_that_signed_itself_is_trusted_by_who_names_it() {
         client_cert: Some(files(both, None)),
         ..server(trusted, "a.example")
     };
-    assert!(shake(&acceptor, shown).unwrap().client.is_some());
+    assert!(shake(&acceptor, shown).unwrap().peer.is_some());
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn clients_show_certificates_where_they_have_to() {
             ..options(Certificates::Path(cert.clone()))
         });
         let session = shake(&acceptor, with(&client)).unwrap();
-        let shown = session.client.unwrap();
+        let shown = session.peer.unwrap();
         assert_eq!(shown.subject, "/O=Example/CN=joe");
         assert_eq!(shown.issuer, "/CN=Test CA");
         assert_eq!((shown.sha1.len(), shown.sha256.len()), (40, 64));
@@ -342,7 +342,7 @@ fn clients_show_certificates_where_they_have_to() {
         let without = shake(&acceptor, server(trusted.clone(), "a.example"));
         assert_eq!(without.is_ok(), nobody, "{auth:?}: {without:?}");
         if let Ok(session) = without {
-            assert_eq!(session.client, None);
+            assert_eq!(session.peer, None);
         }
     }
 }

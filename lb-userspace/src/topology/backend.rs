@@ -76,6 +76,32 @@ pub(super) struct Live {
     generations: Mutex<Vec<Weak<Backend>>>,
 }
 
+/// The numbers of a backend's servers, by their places: what the file says, else what they have had `before`, else what none
+/// has had; the highest that one has had is `last`.
+fn ids(config: &model::Backend, before: Option<&Backend>, last: u32) -> Vec<u32> {
+    let said: Vec<u32> = config.servers.iter().filter_map(|s| s.id).collect();
+    let kept = |server: &model::Server| {
+        let id = before?.server(&server.name)?.id;
+        Some(id).filter(|id| !said.contains(id))
+    };
+    let servers = config.servers.iter();
+    let ids = servers.map(|server| server.id.or_else(|| kept(server)).unwrap_or(0));
+    let mut ids: Vec<u32> = ids.collect();
+    if before.is_none() {
+        model::number(&mut ids, 1);
+        return ids;
+    }
+    let mut next = last;
+    for id in ids.iter_mut().filter(|id| **id == 0) {
+        next += 1;
+        while said.contains(&next) {
+            next += 1;
+        }
+        *id = next;
+    }
+    ids
+}
+
 /// Why no server could be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
@@ -99,7 +125,7 @@ impl Backend {
         let live: Arc<Live> = before.map_or_else(Arc::default, |b| Arc::clone(&b.live));
         let load = before.and_then(|before| before.load.clone());
         let load = config.hash_balance_factor.map(|_| load.unwrap_or_default());
-        let mut last_id = live.last_id.load(Relaxed);
+        let ids = ids(config, before, live.last_id.load(Relaxed));
         let among = Among {
             backend: config,
             name: &name,
@@ -111,11 +137,7 @@ impl Backend {
             .filter_map(|index| {
                 let before = before.and_then(|b| b.server(&config.servers.get(index)?.name));
                 let before = before.map(|before| &**before);
-                let id = before.map(|before| before.id).unwrap_or_else(|| {
-                    last_id += 1;
-                    last_id
-                });
-                Server::new(&among, index, before, id)
+                Server::new(&among, index, before, *ids.get(index)?)
             })
             .map(Arc::new)
             .collect();

@@ -11,6 +11,7 @@ use crate::config::{
         LogOptions, Mode, OnMarkedDown, OnStop, Overflow, Protocol, RetryOn, Server, SnatAddresses,
         Timeouts, Transport,
     },
+    number_proxies,
 };
 
 /// Timeouts as `lb.yaml`'s example has them.
@@ -33,6 +34,7 @@ pub(crate) fn timeouts() -> Timeouts {
 /// A server of weight 1 at `address`.
 pub(crate) fn server(name: &str, address: &str) -> Server {
     Server {
+        id: None,
         track: None,
         name: name.into(),
         address: Address::Inet(address.parse().unwrap()),
@@ -83,6 +85,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
         observe: None,
         disable_on_404: false,
         send_state: false,
+        variables: Vec::new(),
         spread: CheckSpread::default(),
         then: Vec::new(),
     }
@@ -91,6 +94,7 @@ pub(crate) fn tcp_check() -> HealthCheck {
 /// A backend of mode tcp with a TCP check.
 pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Backend {
     Backend {
+        id: 0,
         stats: None,
         name: name.into(),
         mode: Mode::Tcp,
@@ -123,6 +127,7 @@ pub(crate) fn backend(name: &str, balance: Balance, servers: Vec<Server>) -> Bac
 /// A frontend of mode tcp at `bind`.
 pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> Frontend {
     Frontend {
+        id: 0,
         name: name.into(),
         mode: Mode::Tcp,
         binds: vec![Bind {
@@ -162,7 +167,8 @@ pub(crate) fn frontend(name: &str, bind: SocketAddr, default_backend: &str) -> F
 }
 
 /// A whole configuration in userspace alone.
-pub(crate) fn config(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Config {
+pub(crate) fn config(mut frontends: Vec<Frontend>, mut backends: Vec<Backend>) -> Config {
+    number_proxies(&mut frontends, &mut backends);
     Config {
         logs: Vec::new(),
         global: Global {

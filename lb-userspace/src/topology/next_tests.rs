@@ -116,6 +116,28 @@ fn a_number_is_never_anothers() {
 }
 
 #[test]
+fn a_number_that_the_file_says_is_nobody_elses() {
+    let numbered = |servers: &[(&str, &str)], said: &[(&str, u32)]| {
+        let mut config = config(servers);
+        let backend = Arc::make_mut(&mut config.backends[0]);
+        for server in &mut backend.servers {
+            let said = said.iter().find(|(name, _)| *name == server.name);
+            server.id = said.map(|(_, id)| *id);
+        }
+        config
+    };
+    let id = |topology: &Topology, name: &str| server(topology, name).id;
+    let first = Topology::new(&numbered(&[ONE, TWO], &[("two", 1)]));
+    assert_eq!((id(&first, "one"), id(&first, "two")), (2, 1));
+    let config = numbered(&[ONE, TWO, THREE], &[("two", 2)]);
+    let second = first.next(&config);
+    assert_eq!(
+        ["one", "two", "three"].map(|name| id(&second, name)),
+        [3, 2, 4]
+    );
+}
+
+#[test]
 fn where_a_server_is_stays_as_long_as_the_file_says_the_same_of_it() {
     let first = Topology::new(&config(&[ONE]));
     let to = ([192, 0, 2, 9], 80).into();

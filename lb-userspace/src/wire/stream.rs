@@ -18,6 +18,7 @@ use tokio::{
 use tokio_rustls::TlsStream;
 
 use super::socket::Socket;
+use crate::tls::Session;
 
 /// A connection to a client or a server.
 #[derive(Debug)]
@@ -47,6 +48,14 @@ impl Stream {
         match self {
             Self::Plain(_) => None,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
+    /// What its handshake has shown, if it is TLS.
+    pub fn session(&self) -> Option<Session> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(Session::with(stream.get_ref().1)),
         }
     }
 

@@ -51,7 +51,7 @@ pub fn told(options: ProxyOptions, session: Option<&Session>, id: Option<&[u8]>)
         if let Some(session) = session {
             inner[0] = BY_TLS;
             add(&mut inner, TLS_VERSION, session.version.as_bytes());
-            if let Some(client) = &session.client {
+            if let Some(client) = &session.peer {
                 inner[0] |= BY_SESSION;
                 if !session.resumed {
                     inner[0] |= BY_CONNECTION;
@@ -136,7 +136,7 @@ mod tests {
             cipher: "TLS_AES_256_GCM_SHA384",
             alpn: Some((*b"http/1.1").into()),
             resumed: false,
-            client: None,
+            peer: None,
             verdict: Default::default(),
             ours: None,
         };
@@ -157,7 +157,7 @@ mod tests {
         );
         let client = Some(Box::new(ClientCertificate::named("c")));
         let session = |resumed| Session {
-            client: client.clone(),
+            peer: client.clone(),
             resumed,
             ..session.clone()
         };

@@ -13,7 +13,7 @@ use super::{
     proxy::{Kind, Proxy},
     resolvers,
     says::Says,
-    sections::{http_errors, remember_servers, unknown, userlist},
+    sections::{http_errors, number, remember_servers, unknown, userlist},
     statistics,
     value::{Map, Value, What},
 };
@@ -127,6 +127,7 @@ pub(super) fn read(source: &Source, environment: Environment<'_>, options: &Opti
     for (proxy, _) in &mut proxies {
         proxy.without_requests(&mut says);
     }
+    number(&found.lines, proxies.iter_mut().map(|(proxy, _)| proxy));
     proxies.retain_mut(|(proxy, _)| proxy.is_left(&mut says));
     let logging = proxies.iter_mut().map(|(proxy, _)| proxy);
     log::agree(&mut global, logging);
@@ -400,6 +401,7 @@ impl Out {
         says: &mut Says,
     ) {
         let mut map = proxy.front.clone();
+        proxy.id.iter().for_each(|id| map.set("id", id.clone()));
         if shows_stats {
             map.set("stats", Value::map(statistics::page(proxy), proxy.span));
         }
@@ -470,6 +472,7 @@ impl Out {
         says: &mut Says,
     ) {
         let mut map = proxy.back.clone();
+        proxy.id.iter().for_each(|id| map.set("id", id.clone()));
         if shows_stats {
             map.set("stats", Value::map(statistics::page(proxy), proxy.span));
         }

@@ -2,6 +2,7 @@
 
 use super::{
     lines::Line,
+    rules::literal,
     says::Says,
     server::Server,
     value::{Map, Value, What},
@@ -9,8 +10,11 @@ use super::{
 use crate::config::source::Span;
 
 mod connections;
+mod http;
 mod link;
 mod protocols;
+mod tcp;
+mod terms;
 
 use link::Link;
 
@@ -58,6 +62,8 @@ struct Rules {
     connects: bool,
     /// What it says of what comes before the check's own bytes.
     link: Link,
+    /// Variables that are set after it was said what is expected: the next connection is the first to know them.
+    later: Map,
     /// The first line.
     span: Option<Span>,
     /// Further connections.
@@ -143,7 +149,7 @@ impl Check {
                         self::field(
                             &mut keys,
                             name.trim(),
-                            Value::text(value.trim(), version.span),
+                            Value::text(literal(value.trim()), version.span),
                         );
                     }
                 }
@@ -211,188 +217,15 @@ impl Check {
         if line.text(1) == "send" {
             self.unasked = None;
         }
-        self.http.span.get_or_insert(line.span());
-        let words = &line.words;
-        let asks = line.text(1) == "send";
-        let keys = &mut self.http.last(asks, span).keys;
-        match line.text(1) {
-            "send" => {
-                let mut at = 2;
-                while let Some(word) = words.get(at) {
-                    let value = |index: usize| {
-                        words
-                            .get(index)
-                            .map(|word| Value::text(word.text.as_str(), word.span))
-                    };
-                    match word.text.as_str() {
-                        "meth" => {
-                            let plain = words
-                                .get(at + 1)
-                                .map(|word| Value::plain(&word.text, word.span));
-                            plain
-                                .into_iter()
-                                .for_each(|value| keys.set("method", value));
-                        }
-                        "uri" => value(at + 1)
-                            .into_iter()
-                            .for_each(|value| keys.set("path", value)),
-                        "ver" => {
-                            let plain = words
-                                .get(at + 1)
-                                .map(|word| Value::plain(&word.text, word.span));
-                            plain
-                                .into_iter()
-                                .for_each(|value| keys.set("version", value));
-                        }
-                        "hdr" => {
-                            if let (Some(name), Some(value)) = (words.get(at + 1), value(at + 2)) {
-                                field(keys, &name.text, value);
-                            }
-                            at += 1;
-                        }
-                        other => says.unsupported(word.span, &format!("http-check send … {other}")),
-                    }
-                    at += 2;
-                }
-            }
-            "expect" => {
-                let mut at = 2;
-                while matches!(
-                    line.text(at),
-                    "min-recv"
-                        | "ok-status"
-                        | "error-status"
-                        | "tout-status"
-                        | "on-success"
-                        | "on-error"
-                        | "status-code"
-                        | "comment"
-                ) {
-                    at += 2;
-                }
-                let negated = line.text(at) == "!";
-                at += usize::from(negated);
-                let (kind, pattern) = (line.text(at), line.words.get(at + 1));
-                let Some(pattern) = pattern else {
-                    says.error(
-                        line.span(),
-                        "`http-check expect` without a pattern",
-                        "write `status 200`, `string ready`, …",
-                    );
-                    return;
-                };
-                let known = matches!(kind, "status" | "rstatus" | "string" | "rstring");
-                if !known {
-                    says.unsupported(line.span_of(at), &format!("http-check expect {kind}"));
-                    return;
-                }
-                let value = Value::text(pattern.text.as_str(), pattern.span);
-                let expect = keys.inner("expect", line.span());
-                let taken = |map: &Map| {
-                    map.get(if kind == "string" { "body" } else { "regex" })
-                        .is_some()
-                };
-                let twice = match (kind, negated) {
-                    ("status" | "rstatus", _) => expect.get("status").is_some(),
-                    (_, false) => taken(expect),
-                    (_, true) => {
-                        matches!(expect.get("not").map(|not| &not.what), Some(What::Map(not)) if taken(not))
-                    }
-                };
-                if twice {
-                    let what = format!("a second expect of {kind} in http-check");
-                    says.unsupported(line.span_of(at), &what);
-                    return;
-                }
-                match (kind, negated) {
-                    ("status", false) => expect.set("status", value),
-                    ("status" | "rstatus", _) => {
-                        match protocols::statuses(&pattern.text, kind == "rstatus", negated) {
-                            Some(list) if !list.is_empty() => {
-                                expect.set("status", Value::text(list, pattern.span));
-                            }
-                            _ => says.error(
-                                pattern.span,
-                                format!("no status fits `{}`", pattern.text),
-                                "write `status 200`, `rstatus ^[23]`, …",
-                            ),
-                        }
-                    }
-                    ("string", false) => expect.set("body", value),
-                    ("rstring", false) => expect.set("regex", value),
-                    ("string", true) => expect.inner("not", pattern.span).set("body", value),
-                    ("rstring", true) => expect.inner("not", pattern.span).set("regex", value),
-                    // Of the kinds that are known these are all.
-                    _ => {}
-                }
-            }
-            "connect" => self.http.connect(line, says),
-            "comment" => {}
-            other => says.unsupported(line.span_of(1), &format!("http-check {other}")),
-        }
+        self.http.span.get_or_insert(span);
+        self.http.http(line, says);
     }
 
     /// `tcp-check …`
     pub(super) fn tcp(&mut self, line: &Line, says: &mut Says) {
-        let span = line.span();
         self.begin_own(line);
-        self.tcp.span.get_or_insert(span);
-        match (line.text(1), line.text(2)) {
-            ("connect", _) => self.tcp.connect(line, says),
-            ("send-binary", digits) => self
-                .tcp
-                .last(false, span)
-                .steps
-                .push(hex_step("send", digits, span)),
-            ("expect", "binary") => {
-                self.tcp
-                    .last(false, span)
-                    .steps
-                    .push(hex_step("expect", line.text(3), span));
-            }
-            ("send", text) => self
-                .tcp
-                .last(false, span)
-                .steps
-                .push(step("send", text, span)),
-            ("expect", "string") => {
-                self.tcp
-                    .last(false, span)
-                    .steps
-                    .push(step("expect", line.text(3), span));
-            }
-            ("expect", "rstring") => {
-                self.tcp
-                    .last(false, span)
-                    .steps
-                    .push(regex_step(line.text(3), span));
-            }
-            ("expect", "!") => {
-                let step = match line.text(3) {
-                    "string" => step("not", line.text(4), span),
-                    "binary" => hex_step("not", line.text(4), span),
-                    "rstring" => {
-                        let mut inner = Map::default();
-                        inner.set("regex", Value::text(line.text(4), span));
-                        let mut map = Map::default();
-                        map.set("not", Value::map(inner, span));
-                        Value::map(map, span)
-                    }
-                    other => {
-                        says.unsupported(span, &format!("tcp-check expect ! {other}"));
-                        return;
-                    }
-                };
-                let mut map = Map::default();
-                map.set("expect", step);
-                self.tcp.last(false, span).steps.push(Value::map(map, span));
-            }
-            ("comment", _) => {}
-            ("expect", what) => {
-                says.unsupported(line.span_of(2), &format!("tcp-check expect {what}"));
-            }
-            (word, _) => says.unsupported(line.span_of(1), &format!("tcp-check {word}")),
-        }
+        self.tcp.span.get_or_insert(line.span());
+        self.tcp.tcp(line, says);
     }
 
     /// `health_check:` of a backend: what its servers have in common; `None` if none is checked.
@@ -460,6 +293,12 @@ impl Check {
                 span,
                 "HAProxy sends no request here, since `http-check` lines take the place of the `option httpchk` of `defaults` too; \
                  lb sends that one: repeat `option httpchk` here to have both do so",
+            );
+        }
+        if let Some(key) = self.http.later.0.first() {
+            says.warn(
+                key.span,
+                "what is set after the last `http-check expect` is left out: nothing is asked after it",
             );
         }
         for (rules, way, what, option) in [

@@ -4,6 +4,7 @@ use super::value::{Key, Map};
 
 /// The order in which people write keys.
 const ORDER: &[&str] = &[
+    "id",
     "mode",
     "bind",
     "maxconn",

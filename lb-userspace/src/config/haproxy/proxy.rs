@@ -42,6 +42,8 @@ pub(super) struct Proxy {
     pub(super) name: String,
     /// Its first line.
     pub(super) span: Span,
+    /// Its number, where that is said or asked for.
+    pub(super) id: Option<Value>,
     /// Lines are being read that its defaults say.
     pub(super) inheriting: bool,
     /// Keys of the frontend.
@@ -95,6 +97,7 @@ impl Proxy {
             kind,
             name: name.to_owned(),
             span,
+            id: None,
             inheriting: false,
             front: Map::default(),
             back: Map::default(),
@@ -318,7 +321,12 @@ impl Proxy {
             "fullconn" | "source" | "http-send-name-header" | "backlog" | "rate-limit" => {}
             "disabled" => self.disabled = Some(span),
             "enabled" => self.disabled = None,
-            "description" | "id" | "guid" | "max-keep-alive-queue" => {}
+            "id" => {
+                if let Some(id) = says.number(line.text(1), line.span_of(1)) {
+                    self.id = Some(id);
+                }
+            }
+            "description" | "guid" | "max-keep-alive-queue" => {}
             keyword if keyword.starts_with("clitcpka-") && self.fits(line, true, says) => {
                 self.keepalive(line, says);
             }

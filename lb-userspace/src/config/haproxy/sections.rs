@@ -3,9 +3,11 @@
 use super::{
     assemble::Section,
     lines::Line,
+    proxy::Proxy,
     says::Says,
     value::{Map, Value, What},
 };
+use crate::config::{identity::FIRST_PROXY, model};
 
 /// Says that lines of a kind change nothing. The messages without what they ask for are right, if larger or later.
 pub(super) fn read_over(line: &Line, what: &str, says: &mut Says) {
@@ -117,6 +119,35 @@ pub(super) fn userlist(section: &Section<'_>, lists: &mut Map, says: &mut Says) 
         users.set_at(name, line.span_of(1), user);
     }
     lists.set(name, Value::map(users, section.head.span_of(1)));
+}
+
+/// Numbers the proxies as HAProxy does, by their places in the file, where an expression asks for that: there a `listen` is one
+/// of them, and frontends do not come first.
+pub(super) fn number<'p>(lines: &[Line], proxies: impl Iterator<Item = &'p mut Proxy>) {
+    let asks = |line: &Line| {
+        let mut words = line.words.iter();
+        words.any(|word| word.text.contains("fe_id") || word.text.contains("be_id"))
+    };
+    if !lines.iter().any(asks) {
+        return;
+    }
+    let mut proxies: Vec<&mut Proxy> = proxies.collect();
+    let said = |proxy: &&mut Proxy| {
+        let id = proxy.id.as_ref().and_then(Value::as_text);
+        id.and_then(|id| id.parse().ok()).unwrap_or(0)
+    };
+    let mut ids: Vec<u32> = proxies.iter().map(said).collect();
+    // HAProxy's own socket is one of them, where it has one.
+    let has_socket = |line: &Line| line.keyword() == "stats" && line.text(1) == "socket";
+    let first = match lines.iter().any(has_socket) {
+        true => FIRST_PROXY,
+        false => FIRST_PROXY - 1,
+    };
+    model::number(&mut ids, first);
+    for (proxy, id) in proxies.iter_mut().zip(ids) {
+        let span = proxy.span;
+        proxy.id.get_or_insert_with(|| Value::plain(id, span));
+    }
 }
 
 /// HAProxy's tables store servers as soon as somebody sticks to them by one.

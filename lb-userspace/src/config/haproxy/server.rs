@@ -531,15 +531,20 @@ impl Server {
                 "ssl-reuse" => self.tls.remove("resume"),
                 "no-tls-tickets" => self.tls.set("tickets", Value::plain("false", span)),
                 "tls-tickets" => self.tls.remove("tickets"),
-                "id" | "pool-max-conn" | "pool-low-conn" | "pool-purge-delay" | "shard"
-                | "log-proto" | "ws" => {
-                    let _ = words.argument(option, says);
-                    if option.text != "id" {
-                        says.warn(
-                            span,
-                            format!("`{}` is left out: lb chooses by itself", option.text),
-                        );
+                "id" => {
+                    if let Some(id) = words.argument(option, says)
+                        && let Some(id) = says.number(&id.text, id.span)
+                    {
+                        self.keys.set("id", id);
                     }
+                }
+                "pool-max-conn" | "pool-low-conn" | "pool-purge-delay" | "shard" | "log-proto"
+                | "ws" => {
+                    let _ = words.argument(option, says);
+                    says.warn(
+                        span,
+                        format!("`{}` is left out: lb chooses by itself", option.text),
+                    );
                 }
                 "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {}
                 "resolvers" | "resolve-prefer" | "resolve-net" | "resolve-opts" | "init-addr" => {

@@ -19,6 +19,12 @@ pub(super) fn servers(line: &Line, says: &mut Says) -> Vec<Line> {
     let numbered = (first..=last).map(|number| {
         let mut words = line.words.clone();
         words.remove(2);
+        // A number is the first one's.
+        if number > first
+            && let Some(at) = words.iter().position(|word| word.text == "id")
+        {
+            words.drain(at..words.len().min(at + 2));
+        }
         if let Some(name) = words.get_mut(1) {
             name.text = format!("{}{number}", name.text);
         }

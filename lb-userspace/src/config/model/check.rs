@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
-use super::ProxyVersion;
+use super::{CheckText, ProxyVersion, Setting, Terms};
 use crate::{
     rules::{Problem, Regex},
     tls::ServerOptions,
@@ -41,6 +41,8 @@ pub struct HealthCheck {
     pub disable_on_404: bool,
     /// It is told how it is.
     pub send_state: bool,
+    /// Variables that it sets before it asks.
+    pub variables: Vec<Setting>,
     /// How regularly it comes: that of `global`.
     pub spread: CheckSpread,
     /// What it has to pass after that, one after the other, each over a connection of its own.
@@ -146,28 +148,32 @@ pub enum CheckKind {
         /// Method, `OPTIONS` or `GET` or another.
         method: String,
         /// Path.
-        path: String,
+        path: CheckText,
         /// `HTTP/1.0`, `HTTP/1.1` or [`HTTP_2`]; what TLS agrees on goes before.
         version: String,
         /// Over TLS, whatever the server's traffic does.
         secure: bool,
         /// Host header, if any.
-        host: Option<String>,
+        host: Option<CheckText>,
         /// Further headers.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, CheckText)>,
+        /// What follows them, if anything.
+        body: Option<CheckText>,
         /// Statuses that pass, empty for all; HAProxy's default is 200–399.
         status: Vec<RangeInclusive<u16>>,
         /// What else has to be there.
         content: Vec<Content>,
+        /// What is said of that.
+        terms: Box<Terms>,
     },
     /// Asks by gRPC's own health protocol.
     Grpc {
         /// Which of the server's services; empty for all.
         service: String,
         /// The name that it is asked by, if another than its address.
-        host: Option<String>,
+        host: Option<CheckText>,
         /// Further headers.
-        headers: Vec<(String, String)>,
+        headers: Vec<(String, CheckText)>,
     },
 }
 
@@ -176,8 +182,14 @@ pub enum CheckKind {
 pub enum Step {
     /// Sends this.
     Send(Vec<u8>),
-    /// Waits until this is there.
-    Expect(Content),
+    /// Sends what comes of this.
+    SendText(CheckText),
+    /// The same of hexadecimal digits.
+    SendHex(CheckText),
+    /// Waits until this is there, on these terms.
+    Expect(Content, Box<Terms>),
+    /// Sets a variable.
+    Set(Setting),
 }
 
 /// What an answer has to contain.
@@ -185,6 +197,8 @@ pub enum Step {
 pub enum Content {
     /// These bytes, anywhere.
     Text(Vec<u8>),
+    /// What comes of this, anywhere.
+    Filled(CheckText),
     /// Something that matches, anywhere.
     Regex(Pattern),
     /// Anything but this, which is known once there is no more.

@@ -25,6 +25,8 @@ impl PartialEq for ComputedName {
 pub struct Server {
     /// Its name, unique in the backend.
     pub name: String,
+    /// What it is called by where a name is too long; `None`: by its place.
+    pub id: Option<u32>,
     /// Where it listens.
     pub address: Address,
     /// Ways to its first address, if it has a name instead.

@@ -110,7 +110,7 @@ backends:
             "15:30 error: `src` is no key to count requests by => write `source`, `header:NAME`, `cookie:NAME` or `%[…]`",
             "15:41 error: `rate`: `100` is no rate => write requests and a time: `\"100/1s\"`, `\"5/1m\"`",
             "16:26 error: there is no list of users `nobody` => add it: `userlists: { nobody: { USER: PASSWORD } }`",
-            "17:22 error: the variable `x` has no scope => write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name",
+            "17:22 error: the variable `x` has no scope => write `proc.`, `sess.`, `txn.`, `req.` or `res.` and a name, `check.` in a check",
             "18:22 error: a rule can only end the list in one way => write another rule for this",
             "19:23 error: a response is redirected to a `location` alone => write `redirect: { location: … }`",
             "20:9 error: `if` beside `response` with `always` has no effect: there may be no request => write the condition below `response`: `response: { always: true, if: { … }, … }`",

@@ -39,6 +39,21 @@ backends:
         ],
     },
     Case {
+        name: "numbers of several, of none and of one `listen`",
+        text: r#"frontends:
+  web: { bind: "*:80", id: 7, default_backend: web }
+  other: { bind: "*:81", id: 8, default_backend: app }
+backends:
+  web: { id: 7, servers: [{ name: s1, id: 1, address: "192.0.2.1:80" }, { name: s2, address: "192.0.2.2:80", id: 1 }] }
+  app: { id: 8, servers: [{ name: s1, id: 0, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "5:114 error: another server of this backend has the `id` 1 as well => give each a number of its own",
+            "6:14 error: another proxy has the `id` 8 as well => give each a number of its own",
+            "6:43 error: `id` must be a whole number from 1 to 2147483647, not `0` => write a number in that range",
+        ],
+    },
+    Case {
         name: "introductions, and statistics where there are no requests",
         text: r#"frontends:
   web: { mode: http, bind: "*:80", default_backend: app, rules: [{ set_timeout: {} }] }
@@ -138,7 +153,7 @@ backends:
             "9:56 error: unknown key `disable_on_404` in a check of `then` => write it beside `then`: it holds for all of them",
             "9:78 error: unknown key `then` in a check of `then` => write it beside `then`: it holds for all of them",
             "9:88 error: unknown key `uri` in a check of `then` => it is `path`",
-            "9:97 error: unknown key `colour` in a check of `then` => it takes `type`, `port`, `address`, `tls`, `send_proxy`, `service`, `method`, `path`, `version`, `host`, `headers`, `send`, `expect` or `steps`",
+            "9:97 error: unknown key `colour` in a check of `then` => it takes `type`, `port`, `address`, `tls`, `send_proxy`, `service`, `set_var`, `unset_var`, `method`, `path`, `version`, `host`, `headers`, `body`, `body_template`, `path_template`, `send`, `expect` or `steps`",
             "10:11 error: `type: none` below `then` asks nothing => remove it",
             "13:32 error: `send_state` has no effect in this check => write `type: http`, or remove it",
             "13:79 error: `tls: false` has no effect beside a `port` or an `address`: there is no TLS there => remove it",

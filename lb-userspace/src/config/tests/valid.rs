@@ -331,6 +331,8 @@ fn http_checks() {
             headers: vec![],
             status: vec![200..=399],
             content: vec![],
+            body: None,
+            terms: Box::default(),
         }
     );
     assert_eq!(
@@ -346,6 +348,8 @@ fn http_checks() {
             headers: vec![("X-A".into(), "b c".into())],
             status: vec![204..=204, 200..=299],
             content: vec![],
+            body: None,
+            terms: Box::default(),
         }
     );
     let CheckKind::Http {

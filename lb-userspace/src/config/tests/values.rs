@@ -246,7 +246,7 @@ backends:
             r#"8:42 error: `regex` is missing in `expect` => write a text, or `{ regex: "^OK" }`"#,
             "8:52 error: unknown key `status` in `expect` => it is for `type: http`",
             "8:67 error: `steps` stand beside `send` or `expect`, and nothing says which comes first => write all of it as `steps: [{ send: … }, { expect: … }]`",
-            r#"8:75 error: a step either sends or expects => write `{ send: "PING\r\n" }` or `{ expect: "+PONG" }`"#,
+            r#"8:75 error: a step either sends, expects or sets variables => write `{ send: "PING\r\n" }` or `{ expect: "+PONG" }`"#,
             "8:109 error: `address`: `192.0.2.1:80` is no IP address => write one such as `192.0.2.1`; the port is `port`",
             "10:36 error: `send` has no effect in this check => write `type: tcp`, or remove it",
             r#"10:62 error: `(` is no regular expression: unclosed group => see https://docs.rs/regex for the syntax; `\` before a character takes it as it is"#,

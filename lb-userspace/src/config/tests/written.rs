@@ -65,7 +65,8 @@ fn checks_of_other_kinds() {
         config.backends[0].health_check.clone().unwrap()
     };
     let text = |text: &str| model::Content::Text(text.into());
-    let (send, expect) = (model::Step::Send, model::Step::Expect);
+    let send = model::Step::Send;
+    let expect = |content| model::Step::Expect(content, Box::default());
     assert_eq!(
         check("type: tcp, send: \"PING\\r\\n\", expect: +PONG").kind,
         CheckKind::Script(vec![send(b"PING\r\n".into()), expect(text("+PONG"))])

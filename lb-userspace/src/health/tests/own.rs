@@ -244,3 +244,100 @@ fn the_last_connection_of_a_check_says_whether_its_server_wants_anybody_new() {
         assert!(heads.iter().all(told), "{heads:?}");
     }
 }
+
+/// A server that answers each connection once, and what it was told.
+fn listening(answer: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
+    let (told, heard) = mpsc::channel();
+    let told = Mutex::new(told);
+    let address = server(move |mut stream| {
+        let mut said = [0; 1024];
+        let length = stream.read(&mut said).unwrap_or(0);
+        let _ = stream.write_all(answer.as_bytes());
+        let said = String::from_utf8_lossy(&said[..length]).into_owned();
+        let _ = told.lock().unwrap().send(said);
+    });
+    (address, heard)
+}
+
+/// A file with a backend `app` that is checked so, of one server `s1` at `address`.
+fn checked(check: &str, address: SocketAddr) -> String {
+    format!(
+        "frontends: {{ f: {{ bind: '127.0.0.1:1', default_backend: app }} }}\nbackends:\n  app:\n    id: 9\n    \
+         health_check: {{ interval: 50ms, fall: 1, timeout: 20s, {check} }}\n    servers: [{{ name: s1, id: 5, address: '{address}' }}]\n"
+    )
+}
+
+/// The status, number and text of the first check of that.
+fn result(check: &str, address: SocketAddr) -> (CheckStatus, Option<u16>, String) {
+    let topology = run_until(&checked(check, address), |topology| {
+        seen(topology, "s1").is_some()
+    });
+    let last = topology.server("app", "s1").unwrap().last_check().unwrap();
+    (last.status, last.code, last.info.clone())
+}
+
+#[test]
+fn a_check_puts_together_what_it_asks() {
+    let (address, heard) = listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let check = "type: http, method: POST, version: HTTP/1.1, set_var: { check.who: '%[srv_name]', 'check.who,ifnotset': other, \
+                 check.gone: a }, unset_var: check.gone, path_template: '/x?%[var(check.who)]', host: '%[be_name].example', \
+                 headers: { X-N: '%[be_id]/%[srv_id] 100%%[%[var(check.gone)]]' }, body_template: 'a=%[var(check.who),upper]'";
+    assert_eq!(result(check, address).0, CheckStatus::L7Ok);
+    assert_eq!(
+        heard.recv_timeout(Duration::from_secs(20)).unwrap(),
+        "POST /x?s1 HTTP/1.1\r\nhost: app.example\r\nX-N: 9/5 100%[]\r\ncontent-length: 4\r\nconnection: close\r\n\r\na=S1"
+    );
+}
+
+#[test]
+fn a_conversation_remembers_and_puts_together_what_it_says() {
+    let (address, heard) = listening("+PONG\r\n");
+    let check = "type: tcp, steps: [{ set_var: { check.a: '%[str(PI)]' } }, { send: { template: '%[var(check.a)]NG' } }, \
+                 { expect: { template: 'PO%[str(NG)]' } }]";
+    assert_eq!(result(check, address).0, CheckStatus::L7Ok);
+    assert_eq!(heard.recv_timeout(Duration::from_secs(20)).unwrap(), "PING");
+    let (address, heard) = listening("+PONG\r\n");
+    let check =
+        "type: tcp, steps: [{ send: { hex_template: '50%[str(ING),hex]' } }, { expect: +PONG }]";
+    assert_eq!(result(check, address).0, CheckStatus::L7Ok);
+    assert_eq!(heard.recv_timeout(Duration::from_secs(20)).unwrap(), "PING");
+}
+
+#[test]
+fn results_are_called_as_the_terms_say() {
+    let (http, _heard) = listening("HTTP/1.1 503 Busy\r\nX-A: b\r\ncontent-length: 0\r\n\r\n");
+    let (tcp, _heard) = listening("+PONG 7\r\n");
+    for (check, address, status, code, text) in [
+        (
+            "type: http, expect: { status: 200, error_status: L7OKC, on_error: '%[srv_name] %[status] %[res.hdr(x-a)]' }",
+            http,
+            CheckStatus::L7Okc,
+            Some(503),
+            "s1 503 b",
+        ),
+        (
+            "type: http, expect: { status: 503, ok_status: L6OK, on_success: fine, status_code: '%[int(7)]' }",
+            http,
+            CheckStatus::L6Ok,
+            Some(7),
+            "fine",
+        ),
+        (
+            "type: tcp, send: PING, expect: { text: none, error_status: L4CON, on_error: 'no %[res.payload(1,4)]', status_code: '%[res.payload(6,1)]' }",
+            tcp,
+            CheckStatus::L4Con,
+            Some(7),
+            "no PONG",
+        ),
+        (
+            "type: tcp, send: PING, expect: { text: +PONG, min_recv: 7, on_success: '%[res.payload(6,1)]' }",
+            tcp,
+            CheckStatus::L7Ok,
+            None,
+            "7",
+        ),
+    ] {
+        let found = result(check, address);
+        assert_eq!(found, (status, code, text.to_owned()), "{check}");
+    }
+}

@@ -17,9 +17,6 @@ use crate::{
     },
 };
 
-/// Number of the first proxy; HAProxy counts from 2, since its own socket is 1.
-pub const FIRST_PROXY: usize = 2;
-
 /// `type` of a frontend's row.
 const TYPE_FRONTEND: u64 = 0;
 /// `type` of a backend's row.
@@ -66,7 +63,7 @@ pub(super) fn frontend(
         ereq: Some(counters.request_errors.value()),
         status: Some(status.into()),
         pid: Some(1),
-        iid: Some(number(frontend.index + FIRST_PROXY)),
+        iid: Some(frontend.config.id.into()),
         sid: Some(0),
         r#type: Some(TYPE_FRONTEND),
         rate,
@@ -114,10 +111,10 @@ pub(super) fn frontend(
     }
 }
 
-/// A backend's figures and its servers'. `place` is its place among all proxies, from 0.
-pub(super) fn backend(backend: &Backend, place: usize, clock: &Clock) -> BackendStats {
+/// A backend's figures and its servers'.
+pub(super) fn backend(backend: &Backend, clock: &Clock) -> BackendStats {
     let now = clock.now_ms();
-    let iid = number(place + FIRST_PROXY);
+    let iid = u64::from(backend.config.id);
     let servers: Vec<Member> = backend
         .servers
         .iter()

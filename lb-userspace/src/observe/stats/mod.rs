@@ -12,7 +12,6 @@ pub mod row;
 pub mod snapshot;
 pub mod top;
 
-pub use gather::FIRST_PROXY;
 pub use history::History;
 pub use metrics::resident;
 pub use process::Process;

@@ -103,10 +103,7 @@ impl Sources {
             backends: topology
                 .backends
                 .iter()
-                .enumerate()
-                .map(|(index, backend)| {
-                    gather::backend(backend, topology.frontends.len() + index, &topology.clock)
-                })
+                .map(|backend| gather::backend(backend, &topology.clock))
                 .collect(),
             path,
             history: None,

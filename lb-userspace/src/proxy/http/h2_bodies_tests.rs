@@ -146,7 +146,7 @@ fn who_takes_back_what_waits_is_logged_where_it_waited() {
     wait_until("one waits", || harness.backend().queue.len() == 1);
     let reset = frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]);
     client.write_all(&reset).unwrap();
-    wait_until("none does", || harness.backend().queue.len() == 0);
+    wait_until("none does", || harness.backend().queue.is_empty());
     sender.send(()).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     client.read_to_end(&mut Vec::new()).unwrap();

@@ -18,10 +18,14 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::io::poll_write_all;
-use crate::proxy::{
-    Stream,
-    connect::{ConnectError, Way},
-    stream::without_goodbye,
+use crate::{
+    proxy::{
+        Stream,
+        connect::{ConnectError, Way},
+        stream::without_goodbye,
+    },
+    rules::Links,
+    tls::Session,
 };
 
 /// What is known of a server's connection beside what it carries.
@@ -29,9 +33,10 @@ use crate::proxy::{
 pub(super) struct Meter {
     received: Cell<u64>,
     sent: Cell<u64>,
-    /// Our end of it, if the log wants to know.
+    /// Our end of it, if somebody wants to know.
     local: Cell<Option<SocketAddr>>,
-    wants_local: bool,
+    /// What its TLS has shown, likewise.
+    tls: RefCell<Option<Rc<Session>>>,
     /// The present request may be sent again, and nothing of the response has come.
     repeatable: Cell<bool>,
     repeated: Cell<bool>,
@@ -40,22 +45,22 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Nothing is known yet; `wants_local`: what our end is will be.
-    pub(super) fn new(wants_local: bool) -> Self {
-        Self {
-            wants_local,
-            ..Self::default()
-        }
-    }
-
     /// Our end of the connection, if it was to be known.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local.get()
     }
 
-    fn is_on(&self, stream: &Stream) {
-        if self.wants_local {
+    /// What its TLS has shown, if that was to be known.
+    pub(super) fn tls(&self) -> Option<Rc<Session>> {
+        self.tls.borrow().clone()
+    }
+
+    fn is_on(&self, stream: &Stream, wants: Links) {
+        if wants.local {
             self.local.set(stream.tcp().local_addr().ok());
+        }
+        if wants.tls {
+            self.tls.replace(stream.session().map(Rc::new));
         }
     }
 
@@ -94,7 +99,7 @@ enum Repeat {
 impl ServerIo {
     /// The connection `stream`, which was made by `way`, as another one will be if need be.
     pub(super) fn new(stream: Stream, meter: Rc<Meter>, way: Way) -> Self {
-        meter.is_on(&stream);
+        meter.is_on(&stream, way.wants);
         Self {
             stream,
             meter,
@@ -124,7 +129,7 @@ impl ServerIo {
             match repeat {
                 Repeat::Connecting(connecting) => {
                     self.stream = ready!(connecting.as_mut().poll(cx)).map_err(io::Error::other)?;
-                    self.meter.is_on(&self.stream);
+                    self.meter.is_on(&self.stream, self.way.wants);
                     self.repeat = Some(Repeat::Writing(0));
                 }
                 Repeat::Writing(written) => {

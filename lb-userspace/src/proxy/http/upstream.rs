@@ -24,9 +24,12 @@ use super::{
     server_io::{Meter, ServerIo},
     tunnel::Far,
 };
-use crate::proxy::{
-    Stream, Worker,
-    connect::{Own, Way},
+use crate::{
+    proxy::{
+        Stream, Worker,
+        connect::{Own, Way},
+    },
+    tls::Session,
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -49,9 +52,9 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    /// HTTP/1 on `stream`, which was made by `way`; `wants_local`: somebody will ask for our end of it.
-    pub(super) fn over(stream: Stream, way: Way, wants_local: bool) -> Box<Self> {
-        let meter = Rc::new(Meter::new(wants_local));
+    /// HTTP/1 on `stream`, which was made by `way`.
+    pub(super) fn over(stream: Stream, way: Way) -> Box<Self> {
+        let meter = Rc::new(Meter::default());
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         Box::new(Self {
@@ -166,6 +169,14 @@ impl Lease {
         match &self.wire {
             Wire::Http1(upstream) => upstream.meter.local(),
             Wire::Http2(lease) => lease.local(),
+        }
+    }
+
+    /// What its TLS has shown, if somebody wants to know.
+    pub(super) fn tls(&self) -> Option<Rc<Session>> {
+        match &self.wire {
+            Wire::Http1(upstream) => upstream.meter.tls(),
+            Wire::Http2(lease) => lease.tls(),
         }
     }
 

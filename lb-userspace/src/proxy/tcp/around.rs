@@ -17,7 +17,7 @@ use crate::{
     proxy::http,
     rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
-    topology::{Backend, Frontend},
+    topology::{Backend, Frontend, Server},
     wire::{heard::Heard, sockopt},
 };
 
@@ -38,6 +38,8 @@ pub(in crate::proxy) struct Around<'a> {
     /// TLS that ends here.
     pub(in crate::proxy) tls: Option<&'a Session>,
     pub(in crate::proxy) backend: Option<&'a Arc<Backend>>,
+    /// The server that it is with, once there is one.
+    pub(in crate::proxy) server: Option<&'a Server>,
     /// The name that a client asks for whose TLS passes through, if it was looked at.
     pub(in crate::proxy) name: Option<&'a str>,
     /// Why it was not let in.
@@ -62,6 +64,7 @@ impl<'a> Around<'a> {
             label: client.label(),
             tls: client.tls.as_deref(),
             backend: None,
+            server: None,
             name: None,
             fault: None,
             request: None,
@@ -129,6 +132,12 @@ impl World for Around<'_> {
             Link::ReceivedProxy => Value::Bool(self.introduced.is_some()),
             Link::Told(told) => http::heard(self.introduced?, told)?,
             Link::SocketId => Value::Int(self.label?.id?.into()),
+            Link::FrontendId => Value::Int(self.frontend.config.id.into()),
+            Link::BackendId => Value::Int(match self.backend {
+                Some(backend) => backend.config.id.into(),
+                None => self.frontend.config.id.into(),
+            }),
+            Link::ServerId => Value::Int(self.server?.id.into()),
             Link::SocketName => Value::text(self.label?.name.as_deref()?),
             Link::Tcp(part) => Value::Int(http::tcp(self.socket?.as_fd(), part)?),
             Link::Itself { client, port } => http::itself(self.socket?.as_fd(), client, port)?,
@@ -159,6 +168,10 @@ impl World for Around<'_> {
 
     fn fault(&self) -> Option<&Fault> {
         self.fault
+    }
+
+    fn server(&self) -> Option<Cow<'_, [u8]>> {
+        Some(Cow::Borrowed(self.server?.name.as_bytes()))
     }
 
     fn unique_id(&self) -> Option<Cow<'_, [u8]>> {

@@ -23,8 +23,8 @@ use crate::{
     config::model::{LogLine, LogOptions, Timeouts},
     observe::log::{Cause, Phase, Termination},
     rules::{
-        Content, Counted, Data, Expr, Remember, Scene, Seen, State, Template, Value, World as _,
-        stick,
+        Content, Counted, Data, Expr, Links, Remember, Scene, Seen, State, Template, Value,
+        World as _, stick,
     },
     topology::{Asking, Backend, Connection},
     wire::told::told,
@@ -229,6 +229,7 @@ fn log(
             };
             let world = Around {
                 backend,
+                server: trace.server.as_deref(),
                 request: early.seen(),
                 ..Around::of(worker, client)
             };
@@ -315,6 +316,7 @@ async fn reach(
                     server,
                     timeout,
                     own,
+                    wants: Links::default(),
                 }
                 .connect()
                 .await
@@ -473,6 +475,7 @@ async fn carry(
             label: frontend.config.binds.get(bind).map(|bind| &bind.label),
             tls,
             backend: Some(backend),
+            server: None,
             name: None,
             request: None,
             response: Some(seen),

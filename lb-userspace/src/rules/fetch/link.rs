@@ -24,6 +24,12 @@ pub enum Link {
     ReceivedProxy,
     /// `so_id`: the number of the bind that it came to.
     SocketId,
+    /// `fe_id`: the number of the frontend.
+    FrontendId,
+    /// `be_id`: that of the backend; before there is one, of the frontend.
+    BackendId,
+    /// `srv_id`: that of the server in its backend.
+    ServerId,
     /// `so_name`: that bind's name.
     SocketName,
     /// `fc_pp_authority`, `fc_pp_unique_id`: what that told.
@@ -79,6 +85,8 @@ pub struct Links {
     pub socket: bool,
     /// Our end of the connection to the server.
     pub local: bool,
+    /// What its TLS has shown.
+    pub tls: bool,
 }
 
 /// What may be asked of a backend or server whose name comes with a request.
@@ -173,6 +181,9 @@ impl Link {
             "fc_rcvd_proxy" => Self::ReceivedProxy,
             "so_id" => Self::SocketId,
             "so_name" => Self::SocketName,
+            "fe_id" => Self::FrontendId,
+            "be_id" => Self::BackendId,
+            "srv_id" => Self::ServerId,
             "fc_pp_authority" => Self::Told(Told::Authority),
             "fc_pp_unique_id" => Self::Told(Told::UniqueId),
             "bc_dst" => Self::Server { port: false },
@@ -224,7 +235,7 @@ impl Link {
     pub(super) fn of_server(self) -> bool {
         matches!(
             self,
-            Self::Server { .. } | Self::Local { .. } | Self::ServerMajor
+            Self::Server { .. } | Self::Local { .. } | Self::ServerMajor | Self::ServerId
         )
     }
 

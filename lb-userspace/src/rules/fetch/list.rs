@@ -1,4 +1,6 @@
-//! The names of all fetches but counters, for "did you mean".
+//! The names of all fetches but counters, for "did you mean", and why there are some of HAProxy's not.
+
+use crate::rules::problem::Problem;
 
 /// In no order.
 pub(super) const NAMES: &[&str] = &[
@@ -83,12 +85,28 @@ pub(super) const NAMES: &[&str] = &[
     "ssl_fc_alpn",
     "ssl_fc_has_sni",
     "ssl_fc_is_resumed",
+    "ssl_bc",
+    "ssl_bc_protocol",
+    "ssl_bc_cipher",
+    "ssl_bc_alpn",
+    "ssl_bc_is_resumed",
+    "ssl_bc_alg_keysize",
+    "ssl_bc_use_keysize",
+    "ssl_s_s_dn",
+    "ssl_s_i_dn",
+    "ssl_s_sha1",
+    "ssl_s_serial",
+    "ssl_s_notbefore",
+    "ssl_s_notafter",
     "ssl_c_notbefore",
     "ssl_c_notafter",
     "url32",
     "url_ip",
     "url_port",
     "srv_name",
+    "srv_id",
+    "fe_id",
+    "be_id",
     "req.hdrs",
     "res.hdrs",
     "table_cnt",
@@ -146,6 +164,9 @@ pub(super) const NAMES: &[&str] = &[
     "req.body_len",
     "req.body_size",
     "req.body_param",
+    "res.body",
+    "res.body_len",
+    "res.body_size",
     "req.len",
     "res.len",
     "req.payload",
@@ -159,3 +180,25 @@ pub(super) const NAMES: &[&str] = &[
     "req.proto_http",
     "wait_end",
 ];
+
+/// Why there is none of a name that HAProxy has one of, where that can be said in a sentence.
+pub(super) fn why_not(name: &str) -> Option<Problem> {
+    let (_, of_handshake) = name
+        .strip_prefix("ssl_")
+        .and_then(|rest| rest.split_once('_'))
+        .filter(|(side, _)| matches!(*side, "fc" | "bc"))?;
+    let why = match of_handshake {
+        "client_random" | "server_random" | "session_id" | "session_key" | "unique_id" => {
+            "remove it: rustls keeps what a handshake is made of to itself"
+        }
+        secret if secret.contains("_secret") => {
+            "remove it: rustls keeps the secrets of a connection to itself"
+        }
+        "npn" => "ask for the protocol of ALPN: nobody speaks NPN any more",
+        "err" | "err_str" => {
+            "remove it: a handshake that has failed leaves nothing to ask, and a line of lb's own log says why it has"
+        }
+        _ => return None,
+    };
+    Some(Problem::new(format!("there is no fetch `{name}`"), why))
+}

@@ -138,6 +138,8 @@ pub enum Fetch {
     Fact(Fact),
     /// `ssl_…`.
     Tls(TlsFact),
+    /// `ssl_bc_…`, `ssl_s_…`: of the connection to the server.
+    ServerTls(TlsFact),
     /// `date`: seconds since 1970, plus an offset; with a factor for finer units.
     Date {
         /// Seconds to add.
@@ -207,8 +209,8 @@ pub enum Fetch {
         /// The password instead of the name.
         password: bool,
     },
-    /// `req.body` and the like.
-    Body(BodyPart),
+    /// `req.body`, `res.body` and the like.
+    Body(Side, BodyPart),
     /// `fc_err` and the like.
     Fault(FaultPart),
     /// Rarer parts of a message's head.
@@ -239,7 +241,7 @@ impl Fetch {
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
             Self::Fact(_) | Self::Keys { .. } | Self::Authority { port: true } => Kind::Int,
             Self::Authority { port: false } => Kind::Ip,
-            Self::Tls(fact) => match fact {
+            Self::Tls(fact) | Self::ServerTls(fact) => match fact {
                 TlsFact::Used | TlsFact::HasSni | TlsFact::Resumed | TlsFact::CertificateUsed => {
                     Kind::Bool
                 }
@@ -254,7 +256,7 @@ impl Fetch {
             },
             Self::Payload(payload) => payload.kind(),
             Self::Fault(part) => part.kind(),
-            Self::Body(part) => part.kind(),
+            Self::Body(_, part) => part.kind(),
             Self::Head(part) => part.kind(),
             Self::Link(link) => link.kind(),
             _ => Kind::Str,
@@ -400,6 +402,10 @@ impl Fetch {
             Self::Tls(TlsFact::Used) => {
                 Value::Bool(matches!(world.tls(TlsFact::Used), Some(Value::Bool(true))))
             }
+            Self::ServerTls(TlsFact::Used) => {
+                Value::Bool(world.server_tls(TlsFact::Used).is_some())
+            }
+            Self::ServerTls(fact) => world.server_tls(*fact)?,
             Self::Tls(TlsFact::Sni) => payload::server_name(scene)?,
             Self::Payload(payload) => payload.sample(scene)?,
             Self::Groups(users) => {
@@ -453,7 +459,7 @@ impl Fetch {
                     false => used,
                 })
             }
-            Self::Body(part) => part.sample(scene.state.body())?,
+            Self::Body(side, part) => part.sample(scene.state.body(*side))?,
             Self::Head(part) => part.sample(scene)?,
             Self::Link(link) => link.sample(scene)?,
             Self::Tls(TlsFact::HasSni) => Value::Bool(world.tls(TlsFact::Sni).is_some()),

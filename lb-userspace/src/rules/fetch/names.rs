@@ -28,6 +28,14 @@ pub(in crate::rules) fn parse(call: &Call, registry: &mut Registry<'_>) -> Resul
         None => several(call, registry)?,
     };
     call.most(most)?;
+    match &fetch {
+        Fetch::ServerTls(_)
+        | Fetch::NamePart {
+            whose: Whose::Server,
+            ..
+        } => registry.links_mut().tls = true,
+        _ => {}
+    }
     Ok(fetch)
 }
 
@@ -42,8 +50,8 @@ fn several(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), P
     if let Some(found) = counter(call, registry)? {
         return Ok(found);
     }
-    if let Some((part, most)) = BodyPart::parse(call)? {
-        return Ok((Fetch::Body(part), most));
+    if let Some((side, part, most)) = BodyPart::parse(call)? {
+        return Ok((Fetch::Body(side, part), most));
     }
     if let Some((part, most)) = HeadPart::parse(call)? {
         return Ok((Fetch::Head(part), most));
@@ -155,22 +163,37 @@ fn simple(name: &str) -> Option<Fetch> {
         "req.hdrs" => Fetch::Fields(Side::Request),
         "res.hdrs" => Fetch::Fields(Side::Response),
         "ssl_fc_alg_keysize" | "ssl_fc_use_keysize" => Fetch::Tls(TlsFact::KeySize),
-        other => match of_certificate(other) {
-            Some(fact) => Fetch::Tls(fact),
+        other => match of_certificate(other).or_else(|| of_server(other)) {
+            Some(fetch) => fetch,
             None => return FaultPart::named(other).map(Fetch::Fault),
         },
     })
 }
 
 /// `ssl_c_sha1`, `ssl_f_serial`, …
-fn of_certificate(name: &str) -> Option<TlsFact> {
-    let (whose, part) = match (name.strip_prefix("ssl_c_"), name.strip_prefix("ssl_f_")) {
-        (Some(part), _) => (Whose::Client, part),
+fn of_certificate(name: &str) -> Option<Fetch> {
+    let (whose, part) = name.strip_prefix("ssl_")?.split_once('_')?;
+    let part = CertificatePart::named(part)?;
+    Some(match whose {
+        "c" => Fetch::Tls(TlsFact::Of(Whose::Client, part)),
         // Of ours HAProxy has no chain.
-        (_, Some(part)) if part != "chain_der" => (Whose::Ours, part),
+        "f" if part != CertificatePart::Chain => Fetch::Tls(TlsFact::Of(Whose::Ours, part)),
+        "s" => Fetch::ServerTls(TlsFact::Of(Whose::Server, part)),
         _ => return None,
-    };
-    Some(TlsFact::Of(whose, CertificatePart::named(part)?))
+    })
+}
+
+/// `ssl_bc`, `ssl_bc_cipher`, …
+fn of_server(name: &str) -> Option<Fetch> {
+    Some(Fetch::ServerTls(match name.strip_prefix("ssl_bc")? {
+        "" => TlsFact::Used,
+        "_protocol" => TlsFact::Protocol,
+        "_cipher" => TlsFact::Cipher,
+        "_alpn" => TlsFact::Alpn,
+        "_is_resumed" => TlsFact::Resumed,
+        "_alg_keysize" | "_use_keysize" => TlsFact::KeySize,
+        _ => return None,
+    }))
 }
 
 /// Header fields, cookies and parameters; with how many arguments they take.
@@ -369,18 +392,23 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             let offset = call.number(0)?.unwrap_or_default();
             return Ok((Fetch::Date { offset, factor }, 2));
         }
-        "ssl_c_s_dn" | "ssl_c_i_dn" | "ssl_f_s_dn" | "ssl_f_i_dn" => {
+        "ssl_c_s_dn" | "ssl_c_i_dn" | "ssl_f_s_dn" | "ssl_f_i_dn" | "ssl_s_s_dn" | "ssl_s_i_dn" => {
             let issuer = call.name.ends_with("i_dn");
-            let whose = match call.name.starts_with("ssl_c") {
-                true => Whose::Client,
-                false => Whose::Ours,
+            let whose = match call.name.as_bytes().get(4) {
+                Some(b'c') => Whose::Client,
+                Some(b'f') => Whose::Ours,
+                _ => Whose::Server,
             };
             let Some(name) = call.optional(0) else {
                 let part = match issuer {
                     true => CertificatePart::Issuer,
                     false => CertificatePart::Subject,
                 };
-                return Ok((Fetch::Tls(TlsFact::Of(whose, part)), 1));
+                let fact = TlsFact::Of(whose, part);
+                return Ok(match whose {
+                    Whose::Server => (Fetch::ServerTls(fact), 1),
+                    _ => (Fetch::Tls(fact), 1),
+                });
             };
             let fetch = Fetch::NamePart {
                 whose,
@@ -410,6 +438,9 @@ fn other(call: &Call, registry: &mut Registry<'_>) -> Result<(Fetch, usize), Pro
             return Ok((fetch, 1));
         }
         unknown => {
+            if let Some(why) = list::why_not(unknown) {
+                return Err(why);
+            }
             let near = suggest::nearest(unknown, list::NAMES.iter().copied());
             return Err(match near {
                 Some(near) => Problem::new(

@@ -1,7 +1,7 @@
 //! What there has to be for a fetch to have a value.
 
 use super::{Fetch, Side, payload};
-use crate::rules::{TlsFact, scene::Scene};
+use crate::rules::{TlsFact, scene::Scene, tls_fact::Whose};
 
 impl Fetch {
     /// Whether it looks at the bytes of a connection of mode tcp; if so, whether at the server's.
@@ -24,7 +24,11 @@ impl Fetch {
     /// Whether it looks at a response.
     pub fn needs_response(&self) -> bool {
         match self {
-            Self::Status | Self::ResponseVersion => true,
+            Self::Status
+            | Self::ResponseVersion
+            | Self::ServerTls(_)
+            | Self::Body(Side::Response, _) => true,
+            Self::NamePart { whose, .. } => *whose == Whose::Server,
             Self::Head(part) => part.side() == Side::Response,
             Self::Link(link) => link.of_server(),
             Self::Version(side)
@@ -52,7 +56,7 @@ impl Fetch {
             | Self::Groups(_)
             | Self::HostAndTarget
             | Self::Authority { .. }
-            | Self::Body(_)
+            | Self::Body(Side::Request, _)
             | Self::Credentials { .. } => true,
             Self::Head(part) => part.side() == Side::Request,
             Self::Version(side)
@@ -75,7 +79,7 @@ impl Fetch {
                 | Self::Groups(_)
                 | Self::HostAndTarget
                 | Self::Fields(_)
-                | Self::Body(_)
+                | Self::Body(..)
                 | Self::Header { .. }
                 | Self::HeaderCount { .. }
                 | Self::HeaderNames(..)

@@ -215,6 +215,7 @@ fn converters() {
 fn what_is_no_expression() {
     for (text, message) in [
         ("pth", "there is no fetch `pth`"),
+        ("ssl_bc_unique_id", "there is no fetch `ssl_bc_unique_id`"),
         ("path,lowr", "there is no converter `lowr`"),
         ("path(1)", "`path` has too many arguments"),
         ("req.hdr", "`req.hdr` needs a header field's name"),

@@ -4,9 +4,10 @@ use super::{
     super::{
         lines::Line,
         says::Says,
-        value::{Map, Value},
+        value::{Map, Value, What},
     },
     Rules, Way,
+    http::merge,
 };
 use crate::config::source::Span;
 
@@ -55,8 +56,17 @@ impl Rules {
 
     /// `tcp-check connect` and `http-check connect`: where the check goes, and what comes before it.
     pub(super) fn connect(&mut self, line: &Line, says: &mut Says) {
-        if self.connects || !self.steps.is_empty() || !self.keys.is_empty() {
+        // Variables are set beforehand.
+        let sets = |name: &str| matches!(name, "set_var" | "unset_var");
+        let asks = self.keys.0.iter().any(|key| !sets(&key.name));
+        let mut steps = self.steps.iter();
+        let says_something = steps.any(|step| match &step.what {
+            What::Map(map) => map.0.iter().any(|key| !sets(&key.name)),
+            _ => true,
+        });
+        if self.connects || says_something || asks {
             let mut further = Rules::default();
+            merge(&mut further.keys, std::mem::take(&mut self.later));
             further.connect(line, says);
             self.then.push(further);
             return;

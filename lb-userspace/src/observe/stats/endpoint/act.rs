@@ -266,9 +266,8 @@ fn backend<'t>(topology: &'t Topology, name: &str) -> Option<&'t Arc<Backend>> {
     if let Some(backend) = topology.backend(name) {
         return Some(backend);
     }
-    let iid: usize = name.strip_prefix('#')?.parse().ok()?;
-    let place = iid.checked_sub(super::super::FIRST_PROXY + topology.frontends.len())?;
-    topology.backends.get(place)
+    let iid: u32 = name.strip_prefix('#')?.parse().ok()?;
+    topology.backends.iter().find(|b| b.config.id == iid)
 }
 
 fn action(action: &str, weight: &str) -> Option<Action> {

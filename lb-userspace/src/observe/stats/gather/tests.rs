@@ -106,7 +106,7 @@ fn an_agent_and_connections_have_their_columns() {
     backend.servers[0].agent_check = Some(fixtures::tcp_check());
     let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
     let b = topology.backend("b").expect("it is there");
-    let own = || super::backend(b, 0, &topology.clock).servers[0].row.clone();
+    let own = || super::backend(b, &topology.clock).servers[0].row.clone();
     assert_eq!(own().agent_status.as_deref(), Some("INI"));
     b.servers[0].set_last_agent(&crate::topology::CheckResult {
         status: crate::topology::CheckStatus::L7Sts,

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::Context,
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use crate::{
     config::model::LogOptions,
     observe::log::{Cause, CookieSeen, CookieSet, Phase, ServerField, Termination},
     proxy::{dispatch::Trace, sessions},
+    tls::Session,
     topology::{Backend, Connection, Observation, Server, Visit},
 };
 
@@ -61,6 +63,8 @@ pub(in super::super) struct Exchange {
     pub(super) before: (Duration, Duration),
     /// Our end of the connection to the server, if the log wants to know.
     pub(super) local: Option<SocketAddr>,
+    /// What the TLS of that connection has shown, likewise.
+    pub(super) server_tls: Option<Rc<Session>>,
     /// Whether the server was asked by HTTP/2.
     pub(super) is_http2: bool,
 }
@@ -98,6 +102,7 @@ impl Exchange {
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
             local: None,
+            server_tls: None,
             is_http2: false,
         }
     }
@@ -137,6 +142,7 @@ impl Exchange {
     /// It has a slot of a server.
     pub(in super::super) fn assign(&mut self, slot: Connection) {
         self.server = Some(Arc::clone(slot.server()));
+        self.server_tls = None;
         sessions::note(Some(slot.server()));
         self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);
         self.slot = Some(slot);

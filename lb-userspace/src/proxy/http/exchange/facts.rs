@@ -179,7 +179,7 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
         TlsFact::HasSni => Value::Bool(session.server_name.is_some()),
         TlsFact::Alpn => Value::Str(session.alpn.as_deref()?.into()),
         TlsFact::Cipher => Value::text(session.cipher),
-        TlsFact::CertificateUsed => Value::Bool(session.client.is_some()),
+        TlsFact::CertificateUsed => Value::Bool(session.peer.is_some()),
         TlsFact::Verify => Value::Int(session.verdict.last.into()),
         TlsFact::Error => Value::Int(session.verdict.certificate.into()),
         TlsFact::AuthorityError => Value::Int(session.verdict.authority.into()),
@@ -192,7 +192,7 @@ pub(in crate::proxy) fn tls_fact(session: &Session, fact: TlsFact) -> Option<Val
 
 fn certificate_of(session: &Session, whose: Whose) -> Option<&ClientCertificate> {
     match whose {
-        Whose::Client => session.client.as_deref(),
+        Whose::Client | Whose::Server => session.peer.as_deref(),
         Whose::Ours => session.ours.as_deref(),
     }
 }

@@ -33,6 +33,16 @@ pub(super) fn link<'s>(around: &'s Surroundings<'_>, what: Link) -> Option<Value
         Link::ReceivedProxy => Value::Bool(client.introduced.is_some()),
         Link::Told(told) => heard(client.introduced.as_ref()?, told)?,
         Link::SocketId => Value::Int(client.label()?.id?.into()),
+        Link::FrontendId => Value::Int(client.frontend().config.id.into()),
+        Link::BackendId => Value::Int(match around.backend {
+            Some(backend) => backend.config.id.into(),
+            None => client.frontend().config.id.into(),
+        }),
+        Link::ServerId => Value::Int(
+            around
+                .of_exchange(|exchange| Some(exchange.server()?.id))?
+                .into(),
+        ),
         Link::SocketName => Value::text(client.label()?.name.as_deref()?),
         Link::Tcp(part) => Value::Int(tcp(client.socket.as_ref()?.as_fd(), part)?),
         Link::Itself { client: of, port } => itself(client.socket.as_ref()?.as_fd(), of, port)?,

@@ -329,6 +329,9 @@ async fn answer(
     let status = head.status;
     let mut reached = rules::Responding::default();
     let fields = loop {
+        if waiting::is_looked_at(client, target) {
+            waiting::show(client, (&mut incoming, &mut lease), &head).await;
+        }
         match rules::respond(client, target, &mut head, fields, &mut reached)? {
             rules::Turn::Done(fields) => break fields,
             // Boxed so that others do not carry its state around.

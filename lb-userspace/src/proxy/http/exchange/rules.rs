@@ -22,7 +22,7 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
-        Asked, Awaited, BodySeen, Captured, Denial, Fact, Later, Link, LogLevel, Outcome,
+        self, Asked, Awaited, BodySeen, Captured, Denial, Fact, Later, Link, LogLevel, Outcome,
         RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Value, Whose, World,
         action::WaitForBody,
     },
@@ -154,7 +154,9 @@ pub(super) fn form(client: &Client, target: &Target, method: &Method) -> Bytes {
     }
     let memory = client.rules.borrow();
     let state = memory.as_ref().map(|remembered| &remembered.state);
-    state.map_or_else(Bytes::new, |state| state.body().bytes.clone())
+    state.map_or_else(Bytes::new, |state| {
+        state.body(rules::Side::Request).bytes.clone()
+    })
 }
 
 /// The server that a rule of the backend names, the first that can be used.
@@ -372,10 +374,12 @@ impl Way<'_> {
         let length = head.headers.get(CONTENT_LENGTH);
         let announced = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
         let mut memory = Memory::of(self.client);
-        memory.remembered.state.see_body(BodySeen {
+        let seen = BodySeen {
             bytes: self.body.bytes_ahead(),
             announced,
-        });
+        };
+        let state = &mut memory.remembered.state;
+        state.see_body(rules::Side::Request, seen);
     }
 
     /// Tells the client what it may do before it has its answer.
@@ -509,7 +513,17 @@ impl World for Surroundings<'_> {
         name: &str,
         which: i64,
     ) -> Option<Cow<'_, [u8]>> {
-        name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
+        if whose != Whose::Server {
+            return name_part(self.client.tls.as_deref()?, whose, issuer, name, which);
+        }
+        let session = self.of_exchange(|exchange| exchange.server_tls.clone())?;
+        let part = name_part(&session, whose, issuer, name, which)?;
+        Some(Cow::Owned(part.into_owned()))
+    }
+
+    fn server_tls(&self, fact: TlsFact) -> Option<Value<'_>> {
+        let session = self.of_exchange(|exchange| exchange.server_tls.clone())?;
+        tls_fact(&session, fact).map(Value::into_owned)
     }
 
     fn server(&self) -> Option<Cow<'_, [u8]>> {

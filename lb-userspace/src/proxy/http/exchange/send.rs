@@ -218,6 +218,7 @@ async fn reach(
             own,
             http_1: upgrade,
             speaks: true,
+            wants: client.worker.shared.wants_of_servers(),
         };
         let protocol = server.config.protocol;
         if protocol == Protocol::H2 {
@@ -253,8 +254,7 @@ async fn reach(
                         Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                     }
                 };
-                let wants_local = client.worker.shared.asks_for_local();
-                Upstream::over(stream, way, wants_local)
+                Upstream::over(stream, way)
             }
         };
         Ok(Lease::new(upstream, place))
@@ -373,8 +373,12 @@ async fn send(
             Err(NotAsked::Unsendable) => Err(Trouble::Unsendable),
         },
     };
-    if client.worker.shared.asks_for_local() {
+    let wants = client.worker.shared.wants_of_servers();
+    if wants.local {
         client.exchange().local = lease.local();
+    }
+    if wants.tls {
+        client.exchange().server_tls = lease.tls();
     }
     client.exchange().is_http2 = lease.is_http2();
     if lease.take_repeated() {

@@ -2,9 +2,9 @@
 
 use std::{future::poll_fn, rc::Rc, task::Poll};
 
-use http::StatusCode;
+use http::{StatusCode, header::CONTENT_LENGTH, response};
 
-use super::{Client, Failure, Target, patience, persist};
+use super::{Client, Failure, Target, patience, persist, rules::Memory};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::http::{
@@ -12,8 +12,41 @@ use crate::{
         client::{Expired, Wait},
         upstream::Lease,
     },
-    rules::action::WaitForBody,
+    rules::{BodySeen, Side, action::WaitForBody},
 };
+
+/// Whether rules look at the body.
+pub(super) fn is_looked_at(client: &Client, target: &Target) -> bool {
+    let rules = [
+        &client.frontend().config.rules,
+        &target.backend.config.rules,
+    ];
+    rules.iter().any(|rules| rules.asks_for_answer())
+}
+
+/// Shows rules what has come of the body.
+pub(super) async fn show(
+    client: &Rc<Client>,
+    (incoming, lease): (&mut Inbound, &mut Lease),
+    head: &response::Parts,
+) {
+    poll_fn(|cx| {
+        lease.drive(cx);
+        incoming.has_come(cx, 0);
+        Poll::Ready(())
+    })
+    .await;
+    // Answers to HEAD tell of a length and have none.
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.filter(|_| !incoming.is_end_stream() || incoming.length_ahead() > 0);
+    let seen = BodySeen {
+        bytes: incoming.bytes_ahead(),
+        announced: length.and_then(|length| length.to_str().ok()?.trim().parse().ok()),
+    };
+    let mut memory = Memory::of(client);
+    let state = &mut memory.remembered.state;
+    state.see_body(Side::Response, seen);
+}
 
 /// Waits for as much of the body as rules want. One that breaks off does so for the client.
 pub(super) async fn wait(

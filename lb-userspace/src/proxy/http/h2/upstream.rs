@@ -21,15 +21,19 @@ use super::{
     CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
     ask::Ask, bytestream::Bytestream, connect, head, pipe::Pipe,
 };
-use crate::proxy::{
-    Stream,
-    connect::{ConnectError, Own, Way},
-    http::{
-        body::{Inbound, RequestBody},
-        client::Client,
-        message::Message,
-        upstream::Place,
+use crate::{
+    proxy::{
+        Stream,
+        connect::{ConnectError, Own, Way},
+        http::{
+            body::{Inbound, RequestBody},
+            client::Client,
+            message::Message,
+            upstream::Place,
+        },
     },
+    rules::Links,
+    tls::Session,
 };
 
 /// A connection to a server.
@@ -38,6 +42,8 @@ struct Connection {
     scheme: Scheme,
     /// Our end of it.
     local: Option<SocketAddr>,
+    /// What its TLS has shown, if somebody wants to know.
+    tls: Option<Rc<Session>>,
     active: Cell<usize>,
     /// Requests that it has carried.
     carried: Cell<u32>,
@@ -55,12 +61,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(stream: Stream, most: u32) -> Result<Rc<Self>, h2::Error> {
+    async fn open(stream: Stream, most: u32, wants: Links) -> Result<Rc<Self>, h2::Error> {
         let scheme = match stream.is_tls() {
             true => Scheme::HTTPS,
             false => Scheme::HTTP,
         };
         let local = stream.tcp().local_addr().ok();
+        let tls = wants.tls.then(|| stream.session()).flatten().map(Rc::new);
         let (sender, mut wire) = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -79,6 +86,7 @@ impl Connection {
             sender,
             scheme,
             local,
+            tls,
             active: Cell::new(0),
             carried: Cell::new(0),
             most,
@@ -176,8 +184,8 @@ impl Connections {
         free.next().map(Lease::new)
     }
 
-    async fn open(&self, stream: Stream) -> Result<Rc<Connection>, ConnectError> {
-        let connection = Connection::open(stream, self.most.get().unwrap_or(u32::MAX))
+    async fn open(&self, stream: Stream, wants: Links) -> Result<Rc<Connection>, ConnectError> {
+        let connection = Connection::open(stream, self.most.get().unwrap_or(u32::MAX), wants)
             .await
             .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
         self.open.borrow_mut().push(Rc::clone(&connection));
@@ -185,13 +193,13 @@ impl Connections {
     }
 
     /// What is to be spoken on a connection that the server could choose for.
-    async fn chosen(&self, stream: Stream) -> Result<Chosen, ConnectError> {
+    async fn chosen(&self, stream: Stream, wants: Links) -> Result<Chosen, ConnectError> {
         let http_1 = stream.alpn() != Some(b"h2");
         self.chose_http_1.set(http_1);
         if http_1 {
             return Ok(Chosen::Http1(stream));
         }
-        let connection = self.open(stream).await?;
+        let connection = self.open(stream, wants).await?;
         Ok(Chosen::Http2(Lease::new(&connection)))
     }
 
@@ -210,14 +218,14 @@ impl Connections {
         let (at, begun) = (Rc::clone(self), Rc::clone(begun));
         let told = Rc::clone(&begun);
         tokio::task::spawn_local(async move {
-            let timeout = way.timeout;
+            let (timeout, wants) = (way.timeout, way.wants);
             let made = async {
                 let stream = way.connect().await?;
                 if !chooses {
-                    return at.open(stream).await.map(drop);
+                    return at.open(stream, wants).await.map(drop);
                 }
                 // Whose room it is is not decided yet.
-                if let Chosen::Http1(stream) = at.chosen(stream).await? {
+                if let Chosen::Http1(stream) = at.chosen(stream, wants).await? {
                     begun.http_1.set(Some(stream));
                 }
                 Ok(())
@@ -348,7 +356,7 @@ impl Pool {
                     return Ok(Chosen::Http2(lease));
                 }
             }
-            at.chosen(way.clone().connect().await?).await
+            at.chosen(way.clone().connect().await?, way.wants).await
         };
         let chosen = tokio::time::timeout(timeout, chosen).await;
         chosen.unwrap_or(Err(ConnectError::Timeout))
@@ -411,6 +419,11 @@ impl Lease {
     /// Our end of the connection.
     pub(in super::super) fn local(&self) -> Option<SocketAddr> {
         self.connection.local
+    }
+
+    /// What its TLS has shown, if somebody wants to know.
+    pub(in super::super) fn tls(&self) -> Option<Rc<Session>> {
+        self.connection.tls.clone()
     }
 
     /// No other request is to go by the connection.

@@ -1,0 +1,202 @@
+//! What the expressions of a check see, and what it remembers from one of its steps to the next.
+
+use std::{borrow::Cow, net::SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+
+use super::{Target, finding::Finding};
+use crate::{
+    config::model::{CheckText, Content, Setting, Terms},
+    rules::{Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
+    topology::CheckStatus,
+};
+
+/// Of one check.
+pub(super) struct Memory<'a> {
+    state: State,
+    of: Option<&'a Target>,
+}
+
+/// What has come of an answer.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Heard<'a> {
+    /// The bytes of a conversation over TCP, as far as they are not done with.
+    pub(super) bytes: Option<&'a [u8]>,
+    /// Status and head of an answer of HTTP.
+    pub(super) head: Option<(u16, &'a [u8])>,
+}
+
+impl<'a> Memory<'a> {
+    /// Of a check of the server `of`.
+    pub(super) fn new(of: Option<&'a Target>) -> Self {
+        Self {
+            state: State::default(),
+            of,
+        }
+    }
+
+    /// The server that is checked.
+    pub(super) fn target(&self) -> Option<&'a Target> {
+        self.of
+    }
+
+    /// What comes of a text.
+    pub(super) fn fill(&self, text: &CheckText, heard: Heard<'_>) -> Vec<u8> {
+        let fields = heard.head.map(|(_, head)| fields(head));
+        let status = heard
+            .head
+            .and_then(|(code, _)| StatusCode::from_u16(code).ok());
+        text.fill(&Scene {
+            request: None,
+            response: status
+                .zip(fields.as_ref())
+                .map(|(status, headers)| ResponseView {
+                    status,
+                    version: Version::HTTP_11,
+                    headers,
+                }),
+            state: &self.state,
+            world: &self.around(heard),
+        })
+    }
+
+    /// The same as a line: without what would end it.
+    pub(super) fn line(&self, text: &CheckText) -> String {
+        if let Some(text) = text.as_literal() {
+            return text.to_owned();
+        }
+        let filled = self.fill(text, Heard::default());
+        let filled = String::from_utf8_lossy(&filled);
+        filled.chars().filter(|c| !c.is_control()).collect()
+    }
+
+    /// Sets a variable.
+    pub(super) fn set(&mut self, setting: &Setting, heard: Heard<'_>) {
+        let around = Around { of: self.of, heard };
+        setting.apply(&mut self.state, &around);
+    }
+
+    /// What has to be there, once its expressions are asked.
+    pub(super) fn wanted<'c>(&self, content: &'c Content) -> Cow<'c, Content> {
+        match content {
+            Content::Filled(text) => Cow::Owned(Content::Text(self.fill(text, Heard::default()))),
+            Content::Not(unwanted) => match self.wanted(unwanted) {
+                Cow::Borrowed(_) => Cow::Borrowed(content),
+                Cow::Owned(unwanted) => Cow::Owned(Content::Not(Box::new(unwanted))),
+            },
+            _ => Cow::Borrowed(content),
+        }
+    }
+
+    /// A result as the terms have it.
+    pub(super) fn told(&self, mut found: Finding, terms: &Terms, heard: Heard<'_>) -> Finding {
+        let (name, text) = match found.status {
+            CheckStatus::L7Ok => (terms.passed, &terms.on_success),
+            status if status.passed() => (None, &terms.on_success),
+            CheckStatus::L7Tout => (terms.late, &None),
+            _ => (terms.failed, &terms.on_error),
+        };
+        if let Some(text) = text {
+            let text = self.fill(text, heard);
+            found.info = String::from_utf8_lossy(&text).into_owned();
+        }
+        if let Some(code) = terms
+            .code
+            .as_ref()
+            .filter(|_| found.status != CheckStatus::L7Tout)
+        {
+            let code = self.fill(code, heard);
+            let code = std::str::from_utf8(&code).ok();
+            found.code = code.and_then(|code| code.trim().parse().ok());
+        }
+        let known = CheckStatus::ALL.into_iter();
+        let status = name.and_then(|name| known.into_iter().find(|one| one.name() == name));
+        found.status = status.unwrap_or(found.status);
+        found
+    }
+
+    fn around<'h>(&self, heard: Heard<'h>) -> Around<'h>
+    where
+        'a: 'h,
+    {
+        Around { of: self.of, heard }
+    }
+}
+
+/// The fields of a head.
+fn fields(head: &[u8]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for line in head.split(|&byte| byte == b'\n').skip(1) {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// What there is around a check.
+struct Around<'a> {
+    of: Option<&'a Target>,
+    heard: Heard<'a>,
+}
+
+impl World for Around<'_> {
+    fn source(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        self.of?.server.address().inet()
+    }
+
+    fn frontend(&self) -> &str {
+        ""
+    }
+
+    fn backend(&self) -> Option<&str> {
+        Some(&self.of?.backend.name)
+    }
+
+    fn server(&self) -> Option<Cow<'_, [u8]>> {
+        Some(Cow::Borrowed(self.of?.server.name.as_bytes()))
+    }
+
+    fn fact(&self, _fact: &Fact) -> Option<i64> {
+        None
+    }
+
+    fn link(&self, what: Link) -> Option<Value<'_>> {
+        let of = self.of?;
+        Some(match what {
+            Link::BackendId => Value::Int(of.backend.config.id.into()),
+            Link::ServerId => Value::Int(of.server.id.into()),
+            _ => return None,
+        })
+    }
+
+    fn tls(&self, _fact: TlsFact) -> Option<Value<'_>> {
+        None
+    }
+
+    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn seen(&self, side: Side) -> Option<Seen<'_>> {
+        let bytes = self.heard.bytes.filter(|_| side == Side::Response)?;
+        Some(Seen {
+            bytes,
+            is_final: true,
+        })
+    }
+
+    fn now_ms(&self) -> u64 {
+        0
+    }
+}
