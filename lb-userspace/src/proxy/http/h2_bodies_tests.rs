@@ -120,6 +120,46 @@ fn what_breaks_later_was_in_its_data() {
 }
 
 #[test]
+fn who_takes_back_what_waits_is_logged_where_it_waited() {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Mutex::new(receiver);
+    let asked = server(move |mut stream| {
+        read_head(&mut stream);
+        let _ = receiver.lock().unwrap().recv();
+        let _ = stream.write_all(OK.as_bytes());
+    });
+    let harness = Harness::new(&[asked], |_, backend| {
+        backend.servers[0].maxconn = Some(1);
+        backend.timeouts.queue = std::time::Duration::from_secs(600);
+    });
+    let mut client = hello(&harness);
+    let get = |id| {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/"),
+            (":authority", "a"),
+        ];
+        frame(HEADERS, END, id, &block(&fields))
+    };
+    client.write_all(&[get(1), get(3)].concat()).unwrap();
+    wait_until("one waits", || harness.backend().queue.len() == 1);
+    let reset = frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]);
+    client.write_all(&reset).unwrap();
+    wait_until("none does", || harness.backend().queue.is_empty());
+    sender.send(()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    let lines = harness.logged();
+    let line = lines.iter().find(|line| line.contains(" CQ-- "));
+    let line = line.expect("its line");
+    let timers = line.split(' ').nth(2).unwrap();
+    let timers: Vec<_> = timers.split('/').collect();
+    assert!(line.starts_with("f b/<NOSRV> "), "{line}");
+    assert!(timers[1] != "-1" && timers[2] == "-1", "{line}");
+}
+
+#[test]
 fn who_says_no_more_and_has_no_window_is_not_waited_for() {
     let harness = Harness::new(&[answering(OK)], |frontend, _| {
         frontend.timeouts.client = std::time::Duration::from_secs(600);

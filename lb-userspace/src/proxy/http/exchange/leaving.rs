@@ -25,6 +25,14 @@ pub(super) async fn unless_left<T>(client: &Client, reach: impl Future<Output = 
 
 /// The client has left while its request waited for a server, or for a connection to one.
 pub(super) fn given_up(client: &Client, trace: &mut Trace, started: Instant) -> Failure {
+    let phase = note(client, trace, started);
+    persist::forget(client);
+    client.exchange().terminate(Cause::Client, phase);
+    Failure::Close(None)
+}
+
+/// Takes over how far a request has come on its way to a server.
+fn note(client: &Client, trace: &mut Trace, started: Instant) -> Phase {
     let phase = match trace.queued {
         None => Phase::Queue,
         Some(_) => Phase::Connect,
@@ -32,7 +40,43 @@ pub(super) fn given_up(client: &Client, trace: &mut Trace, started: Instant) -> 
     let waited = client.now().saturating_duration_since(started);
     trace.queued.get_or_insert(waited);
     client.exchange().note(trace);
-    persist::forget(client);
-    client.exchange().terminate(Cause::Client, phase);
-    Failure::Close(None)
+    phase
+}
+
+/// A request's way to a server. If it is dropped before that `ends`, as that of a stream is which its client resets, the
+/// log says how far it had come.
+pub(super) struct OnTheWay<'a> {
+    client: &'a Client,
+    trace: &'a mut Trace,
+    started: Instant,
+    ended: bool,
+}
+
+impl<'a> OnTheWay<'a> {
+    pub(super) fn new(client: &'a Client, trace: &'a mut Trace, started: Instant) -> Self {
+        Self {
+            client,
+            trace,
+            started,
+            ended: false,
+        }
+    }
+
+    pub(super) fn trace(&mut self) -> &mut Trace {
+        self.trace
+    }
+
+    /// Whatever has come of it is known.
+    pub(super) fn ends(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        if !self.ended && self.client.exchange().is_open() {
+            let phase = note(self.client, self.trace, self.started);
+            self.client.exchange().stage = phase;
+        }
+    }
 }

@@ -76,8 +76,11 @@ pub(super) async fn run(
         let wanted = preferred.as_ref();
         let anew = repeated;
         let reached = {
-            let reach = reach(client, target, asking, wanted, &request, anew, &mut trace);
-            leaving::unless_left(client, reach).await
+            let mut way = leaving::OnTheWay::new(client, &mut trace, started);
+            let reach = reach(client, target, asking, wanted, &request, anew, way.trace());
+            let reached = leaving::unless_left(client, reach).await;
+            way.ends();
+            reached
         };
         let Some(reached) = reached else {
             return Err(leaving::given_up(client, &mut trace, started));
