@@ -48,9 +48,9 @@ pub(super) fn text(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Check
 fn knows(d: &mut Decoder<'_>, span: Span, template: &Template) {
     if template
         .expressions()
-        .any(crate::rules::Expr::needs_request)
+        .any(crate::rules::Expr::is_unknown_to_checks)
     {
-        let message = "nobody asks where a check does: there is no request to look at";
+        let message = "a check has no client and no request that this could look at";
         d.error(
             span,
             message,

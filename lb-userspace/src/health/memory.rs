@@ -11,6 +11,9 @@ use crate::{
     topology::CheckStatus,
 };
 
+/// Bytes of a text that is shown.
+const MOST_SHOWN: usize = 256;
+
 /// Of one check.
 pub(super) struct Memory<'a> {
     state: State,
@@ -97,8 +100,7 @@ impl<'a> Memory<'a> {
             _ => (terms.failed, &terms.on_error),
         };
         if let Some(text) = text {
-            let text = self.fill(text, heard);
-            found.info = String::from_utf8_lossy(&text).into_owned();
+            found.info = shown(&self.fill(text, heard));
         }
         if let Some(code) = terms
             .code
@@ -121,6 +123,28 @@ impl<'a> Memory<'a> {
     {
         Around { of: self.of, heard }
     }
+}
+
+/// What a log and the statistics may have of a text that a server has had a say in: no more than HAProxy has, and what is not
+/// to be printed in its digits.
+fn shown(text: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c.is_control() {
+                true => shown.push_str(&format!("<{:02X}>", u32::from(c))),
+                false => shown.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("<{byte:02X}>"));
+        }
+        if shown.len() > MOST_SHOWN {
+            shown.truncate(shown.floor_char_boundary(MOST_SHOWN));
+            break;
+        }
+    }
+    shown
 }
 
 /// The fields of a head.
@@ -198,5 +222,20 @@ impl World for Around<'_> {
 
     fn now_ms(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_shown_in_letters_and_not_at_length() {
+        assert_eq!(
+            shown(b"a\x1b]0;b\x07 \xff\xc3\xa4\r\n"),
+            "a<1B>]0;b<07> <FF>\u{e4}<0D><0A>"
+        );
+        assert_eq!(shown(&[b'x'; 13_000]).len(), MOST_SHOWN);
+        assert!(shown("\u{e4}".repeat(1000).as_bytes()).len() <= MOST_SHOWN);
     }
 }

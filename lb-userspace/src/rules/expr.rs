@@ -127,6 +127,11 @@ impl Expr {
         self.fetch.needs_request()
     }
 
+    /// Whether a check has nothing that it could ask.
+    pub fn is_unknown_to_checks(&self) -> bool {
+        self.fetch.is_unknown_to_checks()
+    }
+
     /// Whether it looks at a message's fields, which are gone when the line for the log is written.
     pub fn needs_fields(&self) -> bool {
         self.fetch.needs_fields()

@@ -176,11 +176,12 @@ impl Inbound {
         let mut parts = ahead.frames.iter().filter_map(Frame::data_ref);
         match (parts.next(), parts.next()) {
             (None, _) => Bytes::new(),
-            (Some(only), None) => only.clone(),
+            (Some(only), None) => only.slice(..only.len().min(MOST)),
             (Some(first), Some(second)) => {
                 let mut all = BytesMut::from(&first[..]);
                 all.extend_from_slice(second);
                 parts.for_each(|part| all.extend_from_slice(part));
+                all.truncate(MOST);
                 all.freeze()
             }
         }

@@ -1,6 +1,6 @@
 //! What there has to be for a fetch to have a value.
 
-use super::{Fetch, Side, payload};
+use super::{Fetch, Side, link::Link, payload};
 use crate::rules::{TlsFact, scene::Scene, tls_fact::Whose};
 
 impl Fetch {
@@ -65,6 +65,31 @@ impl Fetch {
             | Self::Cookie(side, _) => *side == Side::Request,
             Self::Header { side, .. } | Self::HeaderCount { side, .. } => *side == Side::Request,
             _ => false,
+        }
+    }
+
+    /// Whether a check has nothing that it could ask: there is no client there, and nobody counts.
+    pub fn is_unknown_to_checks(&self) -> bool {
+        match self {
+            Self::Source
+            | Self::SourcePort
+            | Self::Counter { .. }
+            | Self::IsTracked(_)
+            | Self::Fact(_)
+            | Self::Tls(_)
+            | Self::ServerTls(_)
+            | Self::NamePart { .. }
+            | Self::Captured(..)
+            | Self::Line(_)
+            | Self::Log(_)
+            | Self::Major
+            | Self::RequestNumber
+            | Self::Priority(_)
+            | Self::UniqueId
+            | Self::FrontendName
+            | Self::Fault(_) => true,
+            Self::Link(link) => !matches!(link, Link::BackendId | Link::ServerId),
+            other => other.needs_request(),
         }
     }
 

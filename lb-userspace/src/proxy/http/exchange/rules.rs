@@ -7,7 +7,7 @@ use std::{borrow::Cow, cell::RefMut, net::SocketAddr, rc::Rc, sync::Arc};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version,
-    header::{CONTENT_LENGTH, EXPECT},
+    header::{CONTENT_LENGTH, EXPECT, HOST},
     request,
 };
 
@@ -105,9 +105,13 @@ pub(super) async fn route<'p>(
         body,
     };
     name(client, head);
+    if let Some(unique) = &client.frontend().config.unique_id {
+        let called = |name: &HeaderName| *name == HOST || Fields::has(name);
+        way.touched = unique.header.as_ref().is_some_and(called);
+    }
     let mut chosen = None;
     if !rules.is_empty() {
-        way.touched = plan.changes(client.frontend().index).0;
+        way.touched |= plan.changes(client.frontend().index).0;
         chosen = way.walk(rules, Side::Frontend, plan, head).await?;
     }
     way.screen(client.frontend().config.http.names, Side::Frontend, head)?;

@@ -21,12 +21,12 @@ const MAX_NAMES: usize = 1024;
 const TAKES_OVER: u8 = 8;
 
 thread_local! {
-    static KNOWN: RefCell<[Place; LISTS]> = const { RefCell::new([const { Place { list: None, others: 0 } }; LISTS]) };
+    static KNOWN: RefCell<[Place; LISTS]> = const { RefCell::new([const { Place { list: None, others: TAKES_OVER - 1 } }; LISTS]) };
 }
 
 struct Place {
     list: Option<Box<List>>,
-    /// So many others have come since.
+    /// So many others have come since, or lists that are not to be remembered.
     others: u8,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn unknown(fields: &[Header<'_>]) -> Option<(usize, Vec<u8>)> {
     let takes = KNOWN.with_borrow_mut(|known| {
         let place = &mut known[at];
         place.others = (place.others + 1) % TAKES_OVER;
-        place.list.is_none() || place.others == 0
+        place.others == 0
     });
     if !takes || fields.is_empty() || fields.len() > MAX_FIELDS {
         return None;

@@ -115,8 +115,9 @@ fn a_rest_that_does_not_come_ends_the_exchange_as_haproxy_says() {
 
 #[test]
 fn an_answer_is_not_lost_to_what_the_client_is_still_sending() {
-    let all_of = vec![b'x'; 4 << 20];
-    // Each side has more to write than sockets take, and nobody reads it.
+    // Each side has more to write than sockets take, which may be 36 MiB, and nobody reads it: if all of it were with the
+    // server's socket when the server goes, nothing would have failed.
+    let all_of = vec![b'x'; 64 << 20];
     let upload = |harness: &Harness, path: &str| {
         let mut client = harness.connect();
         let head = format!(
