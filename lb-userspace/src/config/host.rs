@@ -28,7 +28,7 @@ use crate::{
 
 pub(super) use self::tls::check_tls;
 
-pub use this::ThisHost;
+pub use this::{ThisHost, sysctl};
 
 /// Memory of the host for each flow that it may have unless the file says otherwise. A flow takes 256 to 400 bytes in the
 /// two directions of full NAT, so the tables take a twentieth of the memory at most.

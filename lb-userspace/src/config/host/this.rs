@@ -1,6 +1,12 @@
 //! The host that this process runs on.
 
-use std::{ffi::CString, fs, ops::RangeInclusive, path::Path};
+use std::{
+    ffi::CString,
+    fs,
+    io::{self, Read as _},
+    ops::RangeInclusive,
+    path::Path,
+};
 
 use super::Host;
 use crate::accounts;
@@ -8,6 +14,21 @@ use crate::accounts;
 /// The host that this process runs on.
 #[derive(Debug, Clone, Copy)]
 pub struct ThisHost;
+
+/// Most that is read of a sysctl, in bytes: more than a list of every other port takes.
+const SYSCTL: usize = 256 * 1024;
+
+/// What a file below `/proc/sys` says. By one read, since there is nothing behind the first of a list of ports, however
+/// little it has read (proc_do_large_bitmap of the kernel), and the standard library begins with a few bytes.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub fn sysctl(path: &Path) -> io::Result<String> {
+    let mut text = vec![0; SYSCTL];
+    let read = fs::File::open(path)?.read(&mut text)?;
+    text.truncate(read);
+    String::from_utf8(text).map_err(io::Error::other)
+}
 
 impl Host for ThisHost {
     fn has_user(&self, name: &str) -> bool {
@@ -46,8 +67,8 @@ impl Host for ThisHost {
     }
 
     fn reserved_ports(&self) -> Vec<RangeInclusive<u16>> {
-        let text =
-            fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+        let path = Path::new("/proc/sys/net/ipv4/ip_local_reserved_ports");
+        let text = sysctl(path).unwrap_or_default();
         text.trim()
             .split(',')
             .filter_map(|part| {

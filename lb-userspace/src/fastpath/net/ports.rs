@@ -11,6 +11,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::config::host::sysctl;
+
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
@@ -303,7 +305,13 @@ fn this_place() -> Result<String, PortsError> {
 ///
 /// [`PortsError`] if the sysctl cannot be read.
 pub fn reserved() -> Result<PortSet, PortsError> {
-    read(Path::new(RESERVED))?.parse()
+    let path = Path::new(RESERVED);
+    let text = sysctl(path).map_err(|source| PortsError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse()
 }
 
 /// The ports that the kernel draws from when a socket asks for none, reserved ones included.

@@ -182,3 +182,19 @@ fn listeners_and_ephemeral_ports_are_those_of_the_threads_namespace() {
         assert_eq!(ephemeral().unwrap(), set("30000-30009"));
     });
 }
+
+#[test]
+fn a_long_list_is_read_to_its_end() {
+    let Some(namespace) = Namespace::new() else {
+        return;
+    };
+    namespace.run(|| {
+        // Every other port is as long as a list gets, and every boundary is one at which a part could be taken for all.
+        for last in [19, 31, 4095, 65_535] {
+            let list = (1..=last).step_by(2).map(|port| port.to_string());
+            let list = list.collect::<Vec<_>>().join(",");
+            write(Path::new(RESERVED), &list).unwrap();
+            assert_eq!(reserved().unwrap(), set(&list), "{last}");
+        }
+    });
+}
