@@ -1,5 +1,5 @@
 //! `cargo xtask bench l4`: what a packet costs in the kernel program, and how the kernel path bears its full size.
-//! `cargo xtask bench l7`: what a request costs in userspace, beside HAProxy and nginx.
+//! `cargo xtask bench l7`: what a request costs in userspace, beside HAProxy, nginx and Sōzu, and what each feature adds.
 //!
 //! The measuring is done by `tests/benches`, which have the harness.
 
@@ -24,10 +24,10 @@ pub(crate) struct Args {
 enum What {
     /// Nanoseconds a packet in the kernel program, path by path, over the time of a program that does nothing
     L4(L4),
-    /// Microseconds of processor time a request in userspace, beside HAProxy and nginx where they are installed
+    /// Microseconds of processor time a request in userspace, beside HAProxy, nginx and Sōzu where they are installed
     ///
     /// lb runs twice, bare and full: with rules, a sticky cookie, health checks, statistics and a syslog line a request;
-    /// so do HAProxy and nginx. One core is theirs, another the servers' and clients' (nginx, wrk, h2load).
+    /// so do the others, as far as they have that. One core is theirs, another the servers' and clients' (nginx, wrk, h2load).
     L7(L7),
 }
 
@@ -49,6 +49,9 @@ struct L7 {
     /// How long a turn is, in seconds
     #[arg(long, default_value_t = 4)]
     seconds: u32,
+    /// Instead of others: lb with one feature more each time, which tells what it costs
+    #[arg(long)]
+    features: bool,
     /// Only cases with this in their name: h1-128, h1-16k, tls1-… and tls2-… (HTTP/2) likewise, tcp-…, close-128
     name: Option<String>,
 }
@@ -110,11 +113,20 @@ fn l7(workspace: &Workspace, progress: &mut Progress, args: &L7) -> Result<ExitC
         command
     };
     progress.run("bench", "compiling the benchmark", cargo(&["--no-run"]))?;
-    let results = results(workspace, "l7.json")?;
+    let results = results(
+        workspace,
+        match args.features {
+            true => "l7-features.json",
+            false => "l7.json",
+        },
+    )?;
     let mut bench = cargo(&["--quiet", "--", "--json"]);
     bench.arg(&results).env("LB_BIN", lb);
     bench.args(["--rounds", &args.rounds.to_string()]);
     bench.args(["--seconds", &args.seconds.to_string()]);
+    if args.features {
+        bench.arg("--features");
+    }
     bench.args(&args.name);
     measure(progress, bench, &results)
 }

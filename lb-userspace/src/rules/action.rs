@@ -53,6 +53,16 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing with the request.
+    pub(super) fn is_for_response_alone(&self) -> bool {
+        self.response.is_some()
+            && self.edits.is_empty()
+            && self.gates.is_empty()
+            && self.wait.is_none()
+            && self.lookup.is_none()
+            && self.end.is_none()
+    }
+
     /// Whether it is a `use_backend` that a connection of mode tcp can follow, and nothing else.
     pub fn routes_connections(&self) -> bool {
         let mut known = true;

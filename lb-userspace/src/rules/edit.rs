@@ -96,7 +96,7 @@ pub(super) fn request(
         | Edit::SetDestination(_)
         | Edit::SetDestinationPort(_) => rename(edit, &scene),
         Edit::EarlyHint(name, value) => {
-            let value = field_value(value.render(&scene));
+            let value = value.field(&scene);
             state.hint(name.clone(), value);
         }
         Edit::SetStatus(..) => {}
@@ -299,8 +299,8 @@ fn prepare(
     scene: &Scene<'_>,
 ) -> Change {
     match operation {
-        HeaderOp::Set(value) => Change::Set(field_value(value.render(scene))),
-        HeaderOp::Add(value) => Change::Add(field_value(value.render(scene))),
+        HeaderOp::Set(value) => Change::Set(value.field(scene)),
+        HeaderOp::Add(value) => Change::Add(value.field(scene)),
         HeaderOp::Delete => Change::Delete,
         HeaderOp::Replace { .. } if !headers.contains_key(name) => Change::Nothing,
         HeaderOp::Replace { regex, by, whole } => {
@@ -308,7 +308,8 @@ fn prepare(
             let line = |line: &HeaderValue| {
                 let text = line.as_bytes();
                 if *whole {
-                    return replaced(regex, &by, text).map_or_else(|| line.clone(), field_value);
+                    let replaced = replaced(regex, &by, text);
+                    return replaced.map_or_else(|| line.clone(), |text| field_value(&text));
                 }
                 // As HAProxy has it, what is not replaced keeps the blanks around it.
                 let values: Vec<Vec<u8>> = text
@@ -317,7 +318,7 @@ fn prepare(
                         replaced(regex, &by, value.trim_ascii()).unwrap_or_else(|| value.to_vec())
                     })
                     .collect();
-                field_value(values.join(&b","[..]))
+                field_value(&values.join(&b","[..]))
             };
             Change::Lines(headers.get_all(name).iter().map(line).collect())
         }
@@ -356,12 +357,13 @@ fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A field's value. Control characters, which would end it, are left out.
-pub(crate) fn field_value(mut text: Vec<u8>) -> HeaderValue {
+pub(crate) fn field_value(text: &[u8]) -> HeaderValue {
     // Nearly all are values as they are.
     if let Ok(value) = HeaderValue::from_bytes(text.trim_ascii()) {
         return value;
     }
-    text.retain(|&b| b == b'\t' || (b >= b' ' && b != 0x7f));
+    let stays = |b: &u8| *b == b'\t' || (*b >= b' ' && *b != 0x7f);
+    let text: Vec<u8> = text.iter().copied().filter(stays).collect();
     let trimmed = text.trim_ascii();
     HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -70,12 +70,12 @@ pub(super) fn redirected(redirect: &Redirect, scene: &Scene<'_>) -> Option<Reply
     }
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    headers.insert(LOCATION, edit::field_value(location));
+    headers.insert(LOCATION, edit::field_value(&location));
     if matches!(redirect.code.as_u16(), 302 | 303 | 307) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     if let Some(cookie) = &redirect.cookie {
-        headers.insert(SET_COOKIE, edit::field_value(cookie.clone().into_bytes()));
+        headers.insert(SET_COOKIE, edit::field_value(cookie.as_bytes()));
     }
     Some(Reply {
         status: redirect.code,
@@ -92,7 +92,7 @@ pub(super) fn returned(answer: &Return, scene: &Scene<'_>) -> Reply {
         let value = value.render(scene);
         // As HAProxy has it.
         if !value.is_empty() {
-            headers.append(name.clone(), edit::field_value(value));
+            headers.append(name.clone(), edit::field_value(&value));
         }
     }
     let body = match &answer.body {

@@ -289,14 +289,8 @@ impl RuleSet {
                 }
                 continue;
             }
-            let for_response_alone = rule.response.is_some()
-                && rule.edits.is_empty()
-                && rule.gates.is_empty()
-                && rule.wait.is_none()
-                && rule.lookup.is_none()
-                && rule.end.is_none();
-            let routes = matches!(rule.end, Some(End::Backend(_)));
-            if later.allowed && !for_response_alone && !routes {
+            let for_response_alone = rule.is_for_response_alone();
+            if later.allowed && !for_response_alone && !matches!(rule.end, Some(End::Backend(_))) {
                 continue;
             }
             // Asked once a rule, or its halves might disagree. What is for the response alone asks the request as it came.
@@ -306,7 +300,9 @@ impl RuleSet {
             state.aside = true;
             let holds = holds(rule, request, state, world);
             state.aside = false;
-            if let Some(unknown) = state.wanted.take() {
+            if state.wanted.get_mut().is_some()
+                && let Some(unknown) = state.wanted.take()
+            {
                 return (Outcome::Verify(unknown), at);
             }
             if !holds {

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
+use http::HeaderValue;
+
 use super::{
+    edit::field_value,
     expr::Expr,
     fetch::{Fetch, LinePart, LogPart, Side},
     problem::Problem,
@@ -128,6 +131,18 @@ impl Template {
             }
         }
         text
+    }
+
+    /// The same as a field's value.
+    pub(super) fn field(&self, scene: &Scene<'_>) -> HeaderValue {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => field_value(text),
+            [Part::Expr(expr)] => {
+                let value = expr.sample(scene).map(Value::into_text);
+                field_value(&value.unwrap_or_default())
+            }
+            _ => field_value(&self.render(scene)),
+        }
     }
 
     /// The same as a value: of one expression alone with its type, and `None` where it has none.

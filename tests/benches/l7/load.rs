@@ -76,7 +76,7 @@ impl Case {
             Kind::Tls1 | Kind::Tls2 => "https",
             Kind::Http1 | Kind::Tcp | Kind::Closing => "http",
         };
-        format!("{scheme}://127.0.0.1:{port}/{}", self.size.file())
+        format!("{scheme}://localhost:{port}/{}", self.size.file())
     }
 
     /// The client's command line.

@@ -1,4 +1,5 @@
-//! `cargo xtask bench l7`: what a request costs in mode http and in mode tcp in userspace, beside HAProxy and nginx.
+//! `cargo xtask bench l7`: what a request costs in mode http and in mode tcp in userspace, beside HAProxy, nginx and Sōzu;
+//! with `--features`, what each feature adds to it.
 //!
 //! One core for who is measured, another for servers and clients, all in a network namespace of its own. Who is measured
 //! takes turns case by case and round by round, so that what else the machine does meets all alike. The figure is
@@ -27,6 +28,8 @@ struct Args {
     rounds: u32,
     time: Duration,
     json: Option<PathBuf>,
+    /// What each feature costs is asked, not how others do.
+    features: bool,
     /// Cases with one of these in their name; all if there is none.
     names: Vec<String>,
 }
@@ -57,12 +60,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// `--rounds N --seconds N --json FILE`, and parts of cases' names. Cargo adds `--bench`.
+/// `--rounds N --seconds N --json FILE --features`, and parts of cases' names. Cargo adds `--bench`.
 fn args() -> Result<Args> {
     let mut args = Args {
         rounds: 3,
         time: Duration::from_secs(4),
         json: None,
+        features: false,
         names: Vec::new(),
     };
     let mut given = std::env::args().skip(1);
@@ -75,6 +79,7 @@ fn args() -> Result<Args> {
             "--bench" => {}
             "--rounds" => args.rounds = number()?.max(1),
             "--seconds" => args.time = Duration::from_secs(number()?.max(1).into()),
+            "--features" => args.features = true,
             "--json" => args.json = given.next().map(PathBuf::from),
             name => args.names.push(name.to_owned()),
         }
@@ -104,7 +109,7 @@ fn run(args: &Args) -> Result<Value> {
             names.join(", ")
         )));
     }
-    let stand = Stand::new()?;
+    let stand = Stand::new(args.features)?;
     for case in &cases {
         for peer in stand.peers() {
             if peer.takes(case) {
@@ -112,7 +117,7 @@ fn run(args: &Args) -> Result<Value> {
             }
         }
     }
-    let mut report = Report::default();
+    let mut report = Report::new(args.features);
     for round in 0..args.rounds {
         for case in &cases {
             let peers = stand.peers();

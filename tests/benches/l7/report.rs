@@ -7,14 +7,15 @@ use crate::stand::Figures;
 /// From this share of a core on, others have spoilt a figure.
 const DISTURBED: f64 = 0.1;
 
-#[derive(Default)]
 pub(crate) struct Report {
+    /// It is about what each feature of lb costs.
+    features: bool,
     /// By case, in order; in it by who was measured.
     cases: Vec<(&'static str, Vec<Row>)>,
 }
 
 struct Row {
-    peer: &'static str,
+    peer: String,
     turns: Vec<Figures>,
 }
 
@@ -35,9 +36,17 @@ impl Row {
         self.peer.starts_with("lb")
     }
 
-    /// Whether it is compared with `other`: the bare with the bare, the full with the full.
-    fn compares(&self, other: &Row) -> bool {
-        self.is_full() == other.is_full() && !other.is_ours()
+    /// Whether it is compared with `other`: the bare with the bare, the full with the full; a feature with none.
+    fn compares(&self, other: &Row, features: bool) -> bool {
+        match features {
+            true => self.peer != "lb" && other.peer == "lb",
+            false => self.is_full() == other.is_full() && !other.is_ours(),
+        }
+    }
+
+    /// Whether it writes a line a request.
+    fn logs(&self) -> bool {
+        self.is_full() || self.peer.ends_with("+log")
     }
 
     fn is_full(&self) -> bool {
@@ -46,8 +55,16 @@ impl Row {
 }
 
 impl Report {
+    /// Nothing yet, of what others need or of what each feature adds.
+    pub(crate) fn new(features: bool) -> Report {
+        Report {
+            features,
+            cases: Vec::new(),
+        }
+    }
+
     /// One more turn.
-    pub(crate) fn add(&mut self, case: &'static str, peer: &'static str, figures: Figures) {
+    pub(crate) fn add(&mut self, case: &'static str, peer: String, figures: Figures) {
         let at = match self.cases.iter().position(|(name, _)| *name == case) {
             Some(at) => at,
             None => {
@@ -67,9 +84,15 @@ impl Report {
 
     /// Prints all.
     pub(crate) fn conclude(self) -> Value {
+        let beside = match self.features {
+            true => "our median as a share of what lb needs without any feature",
+            false => {
+                "our median as a share of the best other's with the same features, below 1 is better"
+            }
+        };
         println!(
-            "microseconds of processor time a request, least/median/most of the rounds; beside: our median as a share of \
-             the best\nother's with the same features, below 1 is better; busy: how much of its core it used\n"
+            "microseconds of processor time a request, least/median/most of the rounds; beside: {beside};\nbusy: how much \
+             of its core it used\n"
         );
         println!(
             "{:<10} {:<13} {:>16} {:>7} {:>10} {:>5} {:>6}",
@@ -79,7 +102,10 @@ impl Report {
         for (case, rows) in &self.cases {
             for row in rows {
                 let [least, median, most] = row.spread(|figures| figures.us);
-                let best = rows.iter().filter(|other| row.compares(other)).map(Row::us);
+                let others = rows
+                    .iter()
+                    .filter(|other| row.compares(other, self.features));
+                let best = others.map(Row::us);
                 let best = best.fold(f64::INFINITY, f64::min);
                 let beside = (row.is_ours() && best.is_finite()).then_some(median / best);
                 let [_, pace, _] = row.spread(|figures| figures.pace);
@@ -92,7 +118,7 @@ impl Report {
                     row.peer,
                     format!("{least:.1}/{median:.1}/{most:.1}"),
                     beside.map_or_else(|| "-".to_owned(), |beside| format!("{beside:.2}")),
-                    match row.is_full() {
+                    match row.logs() {
                         true => format!("{lines:.2}"),
                         false => "-".to_owned(),
                     },

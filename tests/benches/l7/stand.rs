@@ -46,7 +46,8 @@ pub(crate) struct Figures {
 }
 
 impl Stand {
-    pub(crate) fn new() -> Result<Stand> {
+    /// Starts them: those that `Peer::found` finds.
+    pub(crate) fn new(features: bool) -> Result<Stand> {
         if thread::available_parallelism().map_or(1, usize::from) <= OTHERS {
             return Err(Error::new("this takes two cores"));
         }
@@ -68,11 +69,11 @@ impl Stand {
         let nginx = ["nginx".into(), "-c".into(), servers.into()];
         let mut servers = start(&netns, OTHERS, &nginx)?;
         listens(&netns, SERVERS.into_iter(), &mut servers)?;
-        let peers = Peer::found();
+        let peers = Peer::found(features);
         let mut running = Vec::new();
         for peer in &peers {
             let (name, text) = peer.configuration(dir);
-            let file = files.write(name, &text)?;
+            let file = files.write(&name, &text)?;
             let mut process = start(&netns, PROXY, &peer.command(&file))?;
             listens(&netns, peer.ports(), &mut process)?;
             running.push(process);
@@ -223,23 +224,31 @@ fn sink(netns: &Netns) -> Result<Arc<AtomicU64>> {
     Ok(lines)
 }
 
-/// A certificate and its key in one file, as HAProxy wants it.
+/// A certificate and its key in one file, as HAProxy wants it, and the key by itself, as Sōzu does.
 fn certificate(files: &Scratch) -> Result<()> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
         .map_err(|error| Error::new(format!("make a certificate: {error}")))?;
-    let text = made.cert.pem() + &made.signing_key.serialize_pem();
-    files.write("site.pem", &text).map(|_| ())
+    let key = made.signing_key.serialize_pem();
+    files.write("key.pem", &key)?;
+    files
+        .write("site.pem", &(made.cert.pem() + &key))
+        .map(|_| ())
 }
 
-/// Processor time of a process: of all its threads, by the scheduler's account (proc(5), schedstat).
+/// Processor time of a process and of its children, which Sōzu works by: of all their threads, by the scheduler's account
+/// (proc(5), schedstat).
 fn processor_time(pid: u32) -> Result<Duration> {
     let tasks = format!("/proc/{pid}/task");
-    let mut used = 0;
+    let mut used = Duration::ZERO;
     for task in fs::read_dir(&tasks).context(|| format!("read {tasks}"))? {
-        let path = task.context(|| "read a thread")?.path().join("schedstat");
-        used += on_cpu(&path)?;
+        let task = task.context(|| "read a thread")?.path();
+        used += Duration::from_nanos(on_cpu(&task.join("schedstat"))?);
+        let children = fs::read_to_string(task.join("children")).unwrap_or_default();
+        for child in children.split_whitespace().flat_map(str::parse) {
+            used += processor_time(child)?;
+        }
     }
-    Ok(Duration::from_nanos(used))
+    Ok(used)
 }
 
 fn on_cpu(path: &Path) -> Result<u64> {

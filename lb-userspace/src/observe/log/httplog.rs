@@ -66,11 +66,16 @@ pub fn write(out: &mut String, record: &HttpRecord<'_>) {
     out.push('"');
     match record.request {
         Some(line) => {
+            let parts = [line.method, " ", line.uri, " ", line.version];
             let mut left = REQUEST_LINE_MAX;
-            for part in [line.method, " ", line.uri, " ", line.version] {
-                // A character that would be cut goes whole, and nothing follows it.
-                request_text(out, &part[..part.floor_char_boundary(left)]);
-                left = left.saturating_sub(part.len());
+            if parts.iter().map(|part| part.len()).sum::<usize>() <= left {
+                parts.iter().for_each(|part| request_text(out, part));
+            } else {
+                for part in parts {
+                    // A character that would be cut goes whole, and nothing follows it.
+                    request_text(out, &part[..part.floor_char_boundary(left)]);
+                    left = left.saturating_sub(part.len());
+                }
             }
         }
         None => out.push_str("<BADREQ>"),

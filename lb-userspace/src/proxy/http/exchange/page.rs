@@ -57,7 +57,7 @@ pub(in super::super) fn fill(
         let value = value.render(&scene);
         // As HAProxy has it.
         if !value.is_empty() {
-            answer.headers.append(name, field_value(value));
+            answer.headers.append(name, field_value(&value));
         }
     }
     if let Some((body, kind)) = &filled.body {
