@@ -153,7 +153,7 @@ pub fn verdict(view: &View<'_>, backends: &[String]) -> Result<String, String> {
         .iter()
         .filter(|interface| interface.attach != "none")
         .count();
-    if path.program.is_some() && attached == 0 {
+    if path.program.is_some() && attached == 0 && !path.idle {
         let why = path
             .interfaces
             .first()
@@ -170,11 +170,11 @@ pub fn verdict(view: &View<'_>, backends: &[String]) -> Result<String, String> {
         }
     }
     let way = match path.program {
-        Some(_) => format!(
+        Some(_) if !path.idle => format!(
             "the kernel path is on {attached} interface{}",
             if attached == 1 { "" } else { "s" }
         ),
-        None => "userspace serves".to_owned(),
+        _ => "userspace serves".to_owned(),
     };
     Ok(match backends {
         [] => way,
@@ -265,5 +265,11 @@ mod tests {
             said(false, &kernel, &[]),
             Err("the kernel program is attached nowhere: its driver said no".into())
         );
+        let idle = PathStatus {
+            program: Some("x".into()),
+            idle: true,
+            ..PathStatus::default()
+        };
+        assert_eq!(said(false, &idle, &[]), Ok("userspace serves".into()));
     }
 }

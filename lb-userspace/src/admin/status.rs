@@ -66,6 +66,12 @@ fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {
         out.push_str("In-kernel path not in use.\n");
         return;
     }
+    if path.idle {
+        out.push_str(
+            "In-kernel path idle: no frontend is for it, and no interface has its program.\n",
+        );
+        return;
+    }
     let share = path
         .flows
         .saturating_mul(100)

@@ -106,6 +106,8 @@ pub(super) struct Agent {
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
     attached: Attached,
+    /// No frontend is for the kernel, and no interface has the program.
+    idle: bool,
     /// Interfaces whose receive VLAN offload was turned off.
     offload_off: BTreeSet<u32>,
     draining: bool,
@@ -183,6 +185,7 @@ impl Agent {
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             attached: Attached::default(),
+            idle: false,
             offload_off: BTreeSet::new(),
             draining: leaving,
             leaving,

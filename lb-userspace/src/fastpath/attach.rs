@@ -10,7 +10,10 @@ use super::{
         model::{Link, LinkKind},
     },
 };
-use crate::config::model::{Attach, FastPath};
+use crate::config::{
+    model::{Attach, Config, FastPath},
+    path::kernel_path,
+};
 
 /// What is to be done with one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,15 @@ pub(super) struct Candidate {
     pub takes_tags: bool,
     /// The file names it, it holds an address, or the way to a server leads by it: the others have to reach it.
     pub needed: bool,
+}
+
+/// Whether the program is to stay away from all interfaces: `auto` leaves them alone where it would forward nothing. One
+/// that has it keeps it, for the flows that there may be.
+pub(super) fn is_idle(config: &Config, attached: &BTreeSet<u32>) -> bool {
+    let mut frontends = config.frontends.iter();
+    config.global.fast_path.attach == Attach::Auto
+        && attached.is_empty()
+        && !frontends.any(|frontend| kernel_path(config, frontend).is_ok())
 }
 
 /// The interfaces that the configuration means, by index. Named ones that do not exist are awaited, and those that are

@@ -17,6 +17,9 @@ pub struct PathStatus {
     pub frontends: Vec<FrontendPath>,
     /// The interfaces that were considered.
     pub interfaces: Vec<InterfacePath>,
+    /// No interface has the program, since no frontend is for it.
+    #[serde(default)]
+    pub idle: bool,
     /// Kernel flows now.
     pub flows: u64,
     /// Most kernel flows at a time; 0 where no program is loaded.

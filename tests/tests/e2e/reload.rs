@@ -8,7 +8,7 @@ use lb_tests::{Daemon, Lab, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_connections, kernel_takes_over, kernel_takes_over_at};
-use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service};
+use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service, tcp};
 
 /// Has the daemon take `body`; what `lb reload` said.
 #[track_caller]
@@ -56,6 +56,57 @@ fn reached(lab: &Lab, at: SocketAddr, connections: usize) -> Vec<(String, u64)> 
         .map(|name| (name.to_owned(), tally.of(name)))
         .into_iter()
         .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+#[test]
+fn a_kernel_path_without_a_frontend_touches_no_interface_until_there_is_one() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let http = format!(
+        "frontends:\n  web: {{ mode: http, bind: \"{}\", default_backend: web }}\n\
+         backends:\n  web: {{ mode: http, servers: [ {{ name: s1, address: \"{}:{BACKEND}\" }} ] }}\n",
+        service(&lab),
+        lab.server_addr(0)
+    );
+    let daemon = Daemon::builder(&lab, &http)
+        .fast_path("attach: auto, max_flows: 100000")
+        .start()
+        .unwrap();
+    let said = |arguments: &[&str]| {
+        let output = daemon.lb(arguments).unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    wait::until_true("the kernel path to say that it is idle", || {
+        said(&["status"]).contains("In-kernel path idle")
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", said(&["status"])));
+    let links = pinned_links(&daemon);
+    assert!(links.is_empty(), "{links:?}");
+    assert_eq!(said(&["health"]), "userspace serves\n");
+    take(&daemon, &tcp(&lab, "roundrobin", &[]));
+    kernel_takes_over(&lab, &daemon);
+    assert!(!pinned_links(&daemon).is_empty());
+    let status = said(&["status"]);
+    assert!(status.contains("forwarded in the kernel"), "{status}");
+    // What has the program keeps it: there are flows.
+    let mut held = held(&lab, 3);
+    take(&daemon, &http);
+    assert!(!pinned_links(&daemon).is_empty());
+    assert_alive(&mut held);
+}
+
+/// The attachments that the daemon has pinned.
+fn pinned_links(daemon: &Daemon<'_>) -> Vec<std::path::PathBuf> {
+    let versions = std::fs::read_dir(daemon.pin_path()).unwrap();
+    let links = versions.map(|version| version.unwrap().path().join("links"));
+    links
+        .filter_map(|links| std::fs::read_dir(links).ok())
+        .flatten()
+        .map(|link| link.unwrap().path())
         .collect()
 }
 

@@ -42,7 +42,17 @@ impl Agent {
             self.note_attached(&[]);
             return Ok(());
         }
-        let wanted = attach::wanted(fast_path, &view, &present);
+        let idle = attach::is_idle(&config, &present);
+        if idle && !self.idle {
+            tracing::info!(
+                "the kernel path has nothing to do: no interface gets the program until a frontend is for it"
+            );
+        }
+        self.idle = idle;
+        let wanted = match idle {
+            true => BTreeSet::new(),
+            false => attach::wanted(fast_path, &view, &present),
+        };
         for ifindex in present.difference(&wanted) {
             self.kernel.detach(*ifindex)?;
         }
@@ -66,7 +76,7 @@ impl Agent {
                 tracing::info!("interface {}: {} ({})", path.name, path.attach, path.reason);
             }
         }
-        if self.interfaces.is_empty() {
+        if self.interfaces.is_empty() && !idle {
             for missing in attach::missing(fast_path, &view) {
                 tracing::warn!(
                     "interface {missing} does not exist yet: it is attached when it appears"

@@ -27,6 +27,7 @@ impl Agent {
             program: object::build().map(str::to_owned),
             frontends: frontends.collect(),
             interfaces: self.interfaces.values().cloned().collect(),
+            idle: self.idle,
             flows: maps.flows()?,
             max_flows: u64::from(capacity.flows()),
             memory: capacity.bytes(cpus),

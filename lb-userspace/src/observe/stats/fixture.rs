@@ -114,6 +114,7 @@ fn kernel() -> PathStatus {
             path: PathKind::Kernel,
             reason: "native XDP on eth0".into(),
         }],
+        idle: false,
         interfaces: vec![InterfacePath {
             name: "eth0".into(),
             attach: "xdp".into(),

@@ -17,6 +17,8 @@ pub(super) fn section(path: &PathStatus) -> Markup {
             h2 #kernel { "In-kernel path" }
             @if path.interfaces.is_empty() && path.program.is_none() {
                 p.quiet { "Not in use: userspace serves every frontend." }
+            } @else if path.idle {
+                p.quiet { "Idle: no frontend is for it, and no interface has its program." }
             } @else {
                 div.panels {
                     (interfaces(path))
