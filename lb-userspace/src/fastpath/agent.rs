@@ -41,7 +41,7 @@ use crate::{
     config::{
         Config,
         host::{ThisHost, max_flows},
-        model::Attach,
+        model::{self, Attach},
     },
     observe::{
         log::Sink,
@@ -144,21 +144,7 @@ impl Agent {
         let lock = pins.lock()?;
         pins.clear_older()?;
         let (view, prober) = net::start().await?;
-        let max_flows = max_flows(fast_path, &ThisHost);
-        let addresses = {
-            let view = view.borrow();
-            let count = |family| view.local_addresses(family).len();
-            count(Family::V4) + count(Family::V6)
-        };
-        let wanted = Capacity::of(&topology, max_flows, addresses);
-        let kernel = Kernel::load(pins, wanted)?;
-        tell_capacity(&kernel, &wanted, max_flows);
-        let servers = topology.backends.iter().flat_map(|b| &b.servers);
-        let servers = servers.map(|server| &server.counters.kernel);
-        let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
-        for traffic in servers.chain(frontends) {
-            traffic.begin(kernel.taken_over);
-        }
+        let kernel = load(pins, &topology, fast_path, &view.borrow())?;
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
         let reservation =
@@ -208,6 +194,33 @@ impl Agent {
                 Err(error)
             }
         }
+    }
+
+    /// Makes larger maps where a family has got its first service and nothing is forwarded that would be lost with them.
+    fn make_room(&mut self) -> Result<(), FastPathError> {
+        let fast_path = &self.config.global.fast_path;
+        let view = self.view.borrow();
+        let max_flows = max_flows(fast_path, &ThisHost);
+        let wanted = wanted(&self.topology, max_flows, &view);
+        if !self.idle {
+            tell_lacking(&self.kernel, &wanted, max_flows);
+        }
+        if !self.idle || !wanted.has_more_flows_than(&self.kernel.capacity) {
+            return Ok(());
+        }
+        let pins = Pins::open(&fast_path.pin_path)?;
+        let kernel = load(pins, &self.topology, fast_path, &view)?;
+        drop(view);
+        // What is traced is traced with the programs that go.
+        self.tracing = None;
+        self.synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
+        self.sweep = Sweep::default();
+        self.sockets = Sockets::default();
+        self.resets = Resets::default();
+        self.shutdowns.clear();
+        self.kernel = kernel;
+        let now = self.clock.at(Instant::now());
+        Ok(self.kernel.maps.clock.set(0, now, 0)?)
     }
 
     /// All that is left to do until the kernel forwards.
@@ -470,7 +483,33 @@ impl Agent {
     }
 }
 
-/// Says how much the maps hold and take, and what of the file's wish they do not hold.
+/// Makes the maps for what the configuration needs, or takes over an earlier agent's, and loads the programs.
+fn load(
+    pins: Pins,
+    topology: &Topology,
+    fast_path: &model::FastPath,
+    view: &View,
+) -> Result<Kernel, FastPathError> {
+    let max_flows = max_flows(fast_path, &ThisHost);
+    let wanted = wanted(topology, max_flows, view);
+    let kernel = Kernel::load(pins, wanted)?;
+    tell_capacity(&kernel, &wanted, max_flows);
+    let servers = topology.backends.iter().flat_map(|b| &b.servers);
+    let servers = servers.map(|server| &server.counters.kernel);
+    let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
+    for traffic in servers.chain(frontends) {
+        traffic.begin(kernel.taken_over);
+    }
+    Ok(kernel)
+}
+
+/// The room that the configuration needs.
+fn wanted(topology: &Topology, max_flows: u32, view: &View) -> Capacity {
+    let count = |family| view.local_addresses(family).len();
+    Capacity::of(topology, max_flows, count(Family::V4) + count(Family::V6))
+}
+
+/// Says how much the maps hold and take, and what they lack.
 fn tell_capacity(kernel: &Kernel, wanted: &Capacity, max_flows: u32) {
     let capacity = &kernel.capacity;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -488,6 +527,12 @@ fn tell_capacity(kernel: &Kernel, wanted: &Capacity, max_flows: u32) {
         capacity.v6.half_open(),
         capacity.bytes(cpus) >> 20
     );
+    tell_lacking(kernel, wanted, max_flows);
+}
+
+/// Says what of the file's wish the maps do not hold.
+fn tell_lacking(kernel: &Kernel, wanted: &Capacity, max_flows: u32) {
+    let capacity = &kernel.capacity;
     for (family, wanted, have) in [
         ("IPv4", wanted.v4.flows(), capacity.v4.flows()),
         ("IPv6", wanted.v6.flows(), capacity.v6.flows()),

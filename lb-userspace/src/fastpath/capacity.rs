@@ -186,6 +186,11 @@ impl Capacity {
         v4 + v6 + (blocks + lanes + slots + buckets) as u64
     }
 
+    /// Whether it has room for more flows of either family.
+    pub(super) fn has_more_flows_than(&self, other: &Capacity) -> bool {
+        self.v4.flows() > other.v4.flows() || self.v6.flows() > other.v6.flows()
+    }
+
     /// Flows at a time, in the larger of the two tables.
     pub(super) fn flows(&self) -> u32 {
         self.v4.flows().max(self.v6.flows())

@@ -62,9 +62,17 @@ impl Kernel {
                 clear(&pins)?;
                 None
             }
+            // Nothing is forwarded by them.
+            Found::Whole(_)
+                if pins.pinned_links().is_empty()
+                    && wanted.has_more_flows_than(&found::capacity(&pins)?) =>
+            {
+                clear(&pins)?;
+                None
+            }
             Found::Whole(found) => Some(*found),
         };
-        // What is pinned keeps its size, whatever is wanted now.
+        // What is pinned and forwards keeps its size, whatever is wanted now.
         let sizes = match &found {
             Some(_) => found::capacity(&pins)?,
             None => wanted,

@@ -87,8 +87,11 @@ fn a_kernel_path_without_a_frontend_touches_no_interface_until_there_is_one() {
     let links = pinned_links(&daemon);
     assert!(links.is_empty(), "{links:?}");
     assert_eq!(said(&["health"]), "userspace serves\n");
+    let room = || daemon.status().unwrap()["fast_path"]["max_flows"].clone();
+    assert_eq!(room(), 2048, "nobody needs more");
     take(&daemon, &tcp(&lab, "roundrobin", &[]));
     kernel_takes_over(&lab, &daemon);
+    assert_eq!(room(), 100_000);
     assert!(!pinned_links(&daemon).is_empty());
     let status = said(&["status"]);
     assert!(status.contains("forwarded in the kernel"), "{status}");
