@@ -99,6 +99,13 @@ impl Expr {
         Ok((expr, how))
     }
 
+    /// How samples of this text are compared unless something else is said, which is known without the files, tables and
+    /// the like that it names; `None` if it cannot be read.
+    pub fn way_of(text: &str) -> Option<How> {
+        let (_, how) = Self::parse_keyword(text, &mut Registry::imagined()).ok()?;
+        Some(how)
+    }
+
     /// With a converter more.
     pub fn push(&mut self, converter: Converter) {
         if !converter.keeps_kind() {

@@ -22,6 +22,7 @@ mod lines;
 mod log;
 mod lookup;
 mod more;
+mod numbers;
 mod one;
 mod operators;
 mod options;
