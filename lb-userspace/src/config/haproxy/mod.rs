@@ -13,6 +13,7 @@ mod assemble;
 mod check;
 mod dotted;
 mod expected;
+mod family;
 mod global;
 mod halves;
 mod http_error;
