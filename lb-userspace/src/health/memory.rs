@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::{Target, finding::Finding};
 use crate::{
-    config::model::{CheckText, Content, Setting, Terms},
+    config::model::{CheckText, Content, HeadField, Like, Setting, Terms},
     rules::{Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
     topology::CheckStatus,
 };
@@ -83,8 +83,22 @@ impl<'a> Memory<'a> {
     pub(super) fn wanted<'c>(&self, content: &'c Content) -> Cow<'c, Content> {
         match content {
             Content::Filled(text) => Cow::Owned(Content::Text(self.fill(text, Heard::default()))),
+            Content::FilledHex(text) => {
+                let bytes = unhex(&self.fill(text, Heard::default()));
+                Cow::Owned(bytes.map_or(Content::Nothing, Content::Text))
+            }
+            Content::Header(HeadField {
+                name,
+                parts,
+                like: Like::Filled(text),
+            }) => Cow::Owned(Content::Header(HeadField {
+                name: name.clone(),
+                parts: *parts,
+                like: Like::Is(self.fill(text, Heard::default())),
+            })),
             Content::Not(unwanted) => match self.wanted(unwanted) {
                 Cow::Borrowed(_) => Cow::Borrowed(content),
+                Cow::Owned(Content::Nothing) => Cow::Owned(Content::Nothing),
                 Cow::Owned(unwanted) => Cow::Owned(Content::Not(Box::new(unwanted))),
             },
             _ => Cow::Borrowed(content),
@@ -145,6 +159,16 @@ fn shown(text: &[u8]) -> String {
         }
     }
     shown
+}
+
+/// The bytes of hexadecimal digits.
+pub(super) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// The fields of a head.

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    config::model::{Balance, Content, HealthCheck, Pattern},
+    config::model::{Balance, Content, HeadField, HealthCheck, Pattern},
     topology::{CheckStatus, EventKind, fixtures},
 };
 use crate::{
@@ -299,7 +299,7 @@ fn text(text: &str) -> Content {
 #[test]
 fn what_an_answer_says_can_be_looked_at() {
     let regex = Content::Regex(Pattern::new("state=(up|warm)$").unwrap());
-    let header = || Content::Header("X-Ready".into(), "yes".into());
+    let header = || Content::Header(HeadField::simple("X-Ready", "yes"));
     let good = "HTTP/1.1 500 Oops\r\nx-ready: yes\r\ncontent-length: 15\r\n\r\nready, state=up";
     let chunked =
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nrea\r\n4\r\ndy!\n\r\n0\r\n\r\n";

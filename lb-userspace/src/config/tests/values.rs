@@ -243,7 +243,7 @@ backends:
 "#,
         found: &[
             r#"8:38 error: `send` is empty => write a text; `"\r\n"` in double quotes is the end of a line"#,
-            r#"8:42 error: `regex` is missing in `expect` => write a text, or `{ regex: "^OK" }`"#,
+            r#"8:42 error: `expect` does not say what => write a text that has to come, `{ regex: "^OK" }`, `{ hex: 0d0a }`, `{ template: … }`, `{ hex_template: … }` or `{ not: … }`"#,
             "8:52 error: unknown key `status` in `expect` => it is for `type: http`",
             "8:67 error: `steps` stand beside `send` or `expect`, and nothing says which comes first => write all of it as `steps: [{ send: … }, { expect: … }]`",
             r#"8:75 error: a step either sends, expects or sets variables => write `{ send: "PING\r\n" }` or `{ expect: "+PONG" }`"#,
@@ -256,6 +256,28 @@ backends:
             "11:64 error: `observe` cannot be `layer3` => did you mean `layer4`? It takes `layer4` or `layer7`",
             "12:37 error: `steps` has no effect in this check => write `type: tcp`, or remove it",
             "12:102 error: `error_limit` must be a whole number from 1 to 4294967295, not `0` => write a number in that range",
+        ],
+    },
+    Case {
+        name: "what checks send and expect",
+        text: r#"frontends:
+  web: { bind: "*:80", default_backend: a }
+  api: { bind: "*:81", default_backend: b }
+backends:
+  a:
+    health_check: { type: tcp, steps: [{ send: {} }, { expect: { min_recv: 3 } }, { expect: { text: a, hex: 0d } }] }
+    servers: &servers [{ name: s1, address: "192.0.2.1:80" }]
+  b:
+    health_check: { type: http, expect: { headers: [{ value: a }, { name: "a b" }, { name: a, value: b, prefix: c }] } }
+    servers: *servers
+"#,
+        found: &[
+            "6:48 error: `send` does not say what => write a text, `{ hex: 0d0a }`, `{ template: … }` or `{ hex_template: … }`",
+            r#"6:56 error: `expect` does not say what => write a text that has to come, `{ regex: "^OK" }`, `{ hex: 0d0a }`, `{ template: … }`, `{ hex_template: … }` or `{ not: … }`"#,
+            "6:85 error: more than one thing is expected => write a step for each",
+            "9:53 error: `name` is missing in `headers` => write `- { name: X-Ready, value: yes }`",
+            "9:75 error: `a b` cannot be the name of a header => write a name such as `X-Check`",
+            "9:84 error: more than one thing is said of a field => write a field for each: `- { name: …, prefix: … }`",
         ],
     },
     Case {
