@@ -369,6 +369,18 @@ impl Way<'_> {
             drop(exchange);
             return Err(Failure::Status(StatusCode::REQUEST_TIMEOUT));
         }
+        let mut exchange = client.exchange();
+        exchange.hear_out(client.now());
+        if let Some(fault) = self.body.fault_ahead() {
+            if fault.is_leaving() {
+                exchange.terminate(Cause::Client, Phase::Request);
+                return Err(Failure::Close(None));
+            }
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.request_received = None;
+            return Err(Failure::Status(StatusCode::BAD_REQUEST));
+        }
+        drop(exchange);
         self.show_body(head);
         Ok(())
     }
