@@ -1,13 +1,13 @@
 //! What the expressions of a check see, and what it remembers from one of its steps to the next.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::{Target, finding::Finding};
 use crate::{
     config::model::{CheckText, Content, HeadField, Like, Setting, Terms},
-    rules::{Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
+    rules::{Asked, Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
     topology::CheckStatus,
 };
 
@@ -215,8 +215,18 @@ impl World for Around<'_> {
         Some(Cow::Borrowed(self.of?.server.name.as_bytes()))
     }
 
-    fn fact(&self, _fact: &Fact) -> Option<i64> {
-        None
+    fn fact(&self, fact: &Fact) -> Option<i64> {
+        let Target {
+            topology, backend, ..
+        } = self.of?;
+        topology.fact(fact, None, Some(backend), self.now_ms())
+    }
+
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        let Target {
+            topology, backend, ..
+        } = self.of?;
+        topology.named(what, name, Some(backend))
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {
@@ -224,6 +234,9 @@ impl World for Around<'_> {
         Some(match what {
             Link::BackendId => Value::Int(of.backend.config.id.into()),
             Link::ServerId => Value::Int(of.server.id.into()),
+            Link::ServerTimeout => millis(of.backend.config.timeouts.server),
+            // HAProxy's 0 is none.
+            Link::TunnelTimeout => millis(of.backend.config.timeouts.tunnel.unwrap_or_default()),
             _ => return None,
         })
     }
@@ -245,8 +258,12 @@ impl World for Around<'_> {
     }
 
     fn now_ms(&self) -> u64 {
-        0
+        self.of.map_or(0, |of| of.topology.clock.now_ms())
     }
+}
+
+fn millis(time: Duration) -> Value<'static> {
+    Value::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -237,7 +237,7 @@ fn a_server_is_taken_out_and_brought_back_by_its_checks() {
         interval: Duration::from_millis(20),
         ..http_check()
     };
-    let topology = topology(check, address);
+    let topology = Arc::new(topology(check, address));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
     let mut events = topology.events();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -490,7 +490,7 @@ fn an_agent_sets_weight_and_state() {
     );
     model.servers[0].weight = 100;
     model.health_check = Some(check);
-    let topology = Topology::new(&fixtures::config(Vec::new(), vec![model]));
+    let topology = Arc::new(Topology::new(&fixtures::config(Vec::new(), vec![model])));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
     let says = |text| *SAYS.lock().unwrap() = text;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -556,7 +556,7 @@ fn traffic_that_fails_brings_the_next_check_early() {
         ],
     );
     model.health_check = Some(check);
-    let topology = Topology::new(&fixtures::config(Vec::new(), vec![model]));
+    let topology = Arc::new(Topology::new(&fixtures::config(Vec::new(), vec![model])));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[1]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

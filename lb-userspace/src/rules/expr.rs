@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
     process::Var,
     registry::Registry,
-    scene::Scene,
+    scene::{Fact, Scene},
     tls_fact::TlsFact,
     value::{Kind, Value},
 };
@@ -29,6 +29,14 @@ impl Expr {
     pub(super) fn users(&self) -> Option<&Arc<Users>> {
         match &self.fetch {
             Fetch::Auth(users) | Fetch::Groups(users) => Some(users),
+            _ => None,
+        }
+    }
+
+    /// The number about proxies and servers that it asks for.
+    pub fn fact(&self) -> Option<&Fact> {
+        match &self.fetch {
+            Fetch::Fact(fact) => Some(fact),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{self, fact, name_part, tls_fact},
+    facts::{name_part, tls_fact},
     links, page, resolving, slow,
 };
 use crate::{
@@ -500,18 +500,13 @@ impl World for Surroundings<'_> {
 
     fn fact(&self, asked: &Fact) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
-        fact(
-            topology,
-            asked,
-            self.client.frontend(),
-            self.backend,
-            self.now_ms(),
-        )
+        let here = Some(self.client.frontend());
+        topology.fact(asked, here, self.backend, self.now_ms())
     }
 
     fn named(&self, what: Asked, name: &str) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
-        facts::named(topology, what, name, self.backend)
+        topology.named(what, name, self.backend)
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {
