@@ -259,28 +259,6 @@ backends:
         ],
     },
     Case {
-        name: "what checks send and expect",
-        text: r#"frontends:
-  web: { bind: "*:80", default_backend: a }
-  api: { bind: "*:81", default_backend: b }
-backends:
-  a:
-    health_check: { type: tcp, steps: [{ send: {} }, { expect: { min_recv: 3 } }, { expect: { text: a, hex: 0d } }] }
-    servers: &servers [{ name: s1, address: "192.0.2.1:80" }]
-  b:
-    health_check: { type: http, expect: { headers: [{ value: a }, { name: "a b" }, { name: a, value: b, prefix: c }] } }
-    servers: *servers
-"#,
-        found: &[
-            "6:48 error: `send` does not say what => write a text, `{ hex: 0d0a }`, `{ template: … }` or `{ hex_template: … }`",
-            r#"6:56 error: `expect` does not say what => write a text that has to come, `{ regex: "^OK" }`, `{ hex: 0d0a }`, `{ template: … }`, `{ hex_template: … }` or `{ not: … }`"#,
-            "6:85 error: more than one thing is expected => write a step for each",
-            "9:53 error: `name` is missing in `headers` => write `- { name: X-Ready, value: yes }`",
-            "9:75 error: `a b` cannot be the name of a header => write a name such as `X-Check`",
-            "9:84 error: more than one thing is said of a field => write a field for each: `- { name: …, prefix: … }`",
-        ],
-    },
-    Case {
         name: "what servers have in common",
         text: r#"frontends:
   web: { bind: "*:80", default_backend: app }

@@ -201,143 +201,6 @@ frontend f
 }
 
 #[test]
-fn an_operator_holds_for_all_numbers_behind_it() {
-    for (test, value) in [
-        ("path_len lt 5 10", "[lt 5, lt 10]"),
-        ("path_len eq 1 2", "[eq 1, 2]"),
-        ("path_len gt 5 le 3", "[gt 5, le 3]"),
-        ("path_len gt 5:7 8 -3", r#"["5:7", gt 8, ":3"]"#),
-        ("path_len ne 5", "5"),
-        ("path_len 7 ge", "7"),
-        ("path,length ge 2", "ge 2"),
-        ("path,map_str_int(/nowhere) ge 2", "ge 2"),
-    ] {
-        let text =
-            format!("frontend f\n mode http\n bind :80\n http-request deny if {{ {test} }}\n");
-        let (yaml, _) = imported(&text);
-        let of = test.split(' ').next().unwrap();
-        let written = format!("value: {value} }} }}, deny: true }}");
-        assert!(yaml.contains(of) && yaml.contains(&written), "{yaml}");
-    }
-}
-
-#[test]
-fn words_are_operators_of_numbers_alone() {
-    for (test, wanted) in [
-        ("path eq /a", r#"{ expr: { of: path, value: [eq, /a] } }"#),
-        (
-            "req.hdr(x) ge 2",
-            r#"{ header: { name: x, value: [ge, 2] } }"#,
-        ),
-        (
-            "method eq GET",
-            r#"{ expr: { of: method, value: [eq, GET] } }"#,
-        ),
-        (
-            "hdr(x) -m beg lt 2",
-            r#"{ header: { name: x, prefix: [lt, 2] } }"#,
-        ),
-        (
-            "hdr(x) -m int lt 2",
-            r#"{ expr: { of: "hdr(x),int", value: lt 2 } }"#,
-        ),
-        (
-            "hdr_len(x) lt 2",
-            r#"{ header: { name: x, length: lt 2 } }"#,
-        ),
-    ] {
-        let yaml = rules(&format!(" http-request deny if {{ {test} }}"));
-        assert_eq!(yaml, [format!("- {{ if: {wanted}, deny: true }}")]);
-    }
-}
-
-#[test]
-fn what_is_compared_with_nothing_never_holds() {
-    let text = "frontend f\n mode http\n bind :80\n http-request deny if { sc0_inc_gpc0 }\n \
-                http-request deny if { path -- }\n http-request deny if { req.hdr(a) -m found }\n \
-                http-request deny if { ssl_fc }\n";
-    let (yaml, said) = imported(text);
-    assert_eq!(
-        said,
-        [
-            "4:25 warning: `sc0_inc_gpc0` is compared with nothing, so this never holds, as in HAProxy: write `-m found` \
-             if it has to be there"
-        ]
-    );
-    for line in [
-        "- { if: { all: [{ expr: { of: sc0_inc_gpc0 } }, { expr: { of: always_false } }] }, deny: true }",
-        "- { if: { all: [{ expr: { of: path } }, { expr: { of: always_false } }] }, deny: true }",
-        "- { if: { expr: { of: req.hdr(a), present: true } }, deny: true }",
-        "- { if: { expr: { of: ssl_fc } }, deny: true }",
-    ] {
-        assert!(yaml.contains(line), "{line}\n{yaml}");
-    }
-}
-
-#[test]
-fn addresses_end_with_their_port() {
-    let server = |address: &str| {
-        let text = format!("backend b\n server s {address}\n");
-        let (yaml, said) = imported(&text);
-        let errors: Vec<String> = said
-            .into_iter()
-            .filter(|line| line.contains(" error: "))
-            .collect();
-        match errors.as_slice() {
-            [] => {
-                let (_, found) = yaml.split_once("address: ").expect("it has one");
-                let end = found.find([',', '}']).unwrap_or(found.len());
-                found[..end].trim().trim_matches('"').to_owned()
-            }
-            [one] => one.split_once("error: ").unwrap().1.to_owned(),
-            several => panic!("{several:?}"),
-        }
-    };
-    for (address, wanted) in [
-        ("ipv6@::1:80", "[::1]:80"),
-        ("ipv6@[::1]:80", "[::1]:80"),
-        ("2001:db8::5:80", "[2001:db8::5]:80"),
-        ("1:2:3:4:5:6:7:8:80", "[1:2:3:4:5:6:7:8]:80"),
-        ("stream+tcp4@192.0.2.1:80", "192.0.2.1:80"),
-        ("ip@name.example:80", "name.example:80"),
-        ("uxst@/run/s", "unix:/run/s"),
-        ("192.0.2.1", "192.0.2.1:+0"),
-        ("[::1]", "[::1]:+0"),
-        (
-            "ipv6@2001:db8::5",
-            "`2001:db8::5` is the port 5 of `2001:db8:`, which is no address: HAProxy takes what follows the last colon for \
-             the port",
-        ),
-        ("ipv4@::1:80", "`::1` is no address of IPv4"),
-        ("ipv6@192.0.2.1:80", "`192.0.2.1` is no address of IPv6"),
-        ("::1:http", "`http` is no port"),
-        (
-            "192.0.2.1:80-90",
-            "`80-90` are several ports: a server has one",
-        ),
-        (
-            "abns@s",
-            "unsupported: `abns@` has no counterpart in lb yet",
-        ),
-        (
-            "udp@192.0.2.1:80",
-            "`udp@` is no kind of address for connections, as in HAProxy",
-        ),
-        ("foo@192.0.2.1:80", "`foo@` is no kind of address"),
-    ] {
-        assert_eq!(server(address), wanted, "{address}");
-    }
-    for (bind, wanted) in [
-        ("ipv6@:80", "bind: [\"[::]:80\"]"),
-        ("ipv6@::1:80", "bind: [\"[::1]:80\"]"),
-        ("tcp@:80", "bind: [\"*:80\"]"),
-    ] {
-        let (yaml, _) = imported(&format!("frontend f\n bind {bind}\n"));
-        assert!(yaml.contains(wanted), "{bind}\n{yaml}");
-    }
-}
-
-#[test]
 fn a_redirect_line_is_no_format() {
     let yaml = rules(" redirect location /a%b?%[query]\n http-request redirect location /%[query]");
     assert_eq!(
@@ -651,4 +514,11 @@ backend b
         let flat = yaml.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(part), "{part}\n{yaml}");
     }
+}
+
+#[test]
+fn a_comment_may_ask_for_the_kernel_path() {
+    let text = "# lb: fast_path attach auto\nlisten l\n bind :80\n server s 192.0.2.1:80\n";
+    let (yaml, _) = imported(text);
+    assert!(yaml.contains("fast_path: { attach: auto }"), "{yaml}");
 }
