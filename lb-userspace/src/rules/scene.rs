@@ -25,6 +25,7 @@ use super::{
         payload::Seen,
     },
     patience::{Awaited, Patiences},
+    place::Place,
     priority::Priority,
     table::Tracked,
     tls_fact::{TlsFact, Whose},
@@ -257,6 +258,8 @@ pub struct State {
     pub(super) aside: bool,
     /// A list of users that was asked for meanwhile.
     pub(super) wanted: RefCell<Option<Unknown>>,
+    /// Where the last rule stands that had the last word of its list.
+    pub(super) last_rule: Option<Arc<Place>>,
 }
 
 impl State {

@@ -6,6 +6,7 @@ mod early;
 mod h2_clients;
 mod h2_servers;
 mod interim;
+mod last_rule;
 mod packets;
 mod queueing;
 use std::{

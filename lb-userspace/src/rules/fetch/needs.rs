@@ -121,6 +121,7 @@ impl Fetch {
             | Self::Log(_)
             | Self::Major
             | Self::RequestNumber
+            | Self::LastRule { .. }
             | Self::Priority(_)
             | Self::UniqueId
             | Self::FrontendName
