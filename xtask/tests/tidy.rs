@@ -142,6 +142,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("sockets.rs", &["frontends", "backends", "rules"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),
+    ("field.rs", &["health_check"]),
     ("check_text.rs", &["health_check"]),
     ("request.rs", &["health_check"]),
     ("observe.rs", &["health_check"]),

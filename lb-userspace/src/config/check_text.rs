@@ -54,7 +54,7 @@ fn knows(d: &mut Decoder<'_>, span: Span, template: &Template) {
         d.error(
             span,
             message,
-            "ask for `var(check.NAME)`, `srv_name`, `be_name` and the like",
+            "ask for `var(check.NAME)`, `srv_name`, `nbsrv(BACKEND)` and the like",
         );
     }
 }

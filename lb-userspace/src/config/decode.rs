@@ -22,7 +22,7 @@ use super::{
     units::{self, Problem},
     variables,
 };
-use crate::rules::{Captures, Fact, Live, Registry, suggest};
+use crate::rules::{Captures, Fact, Live, Place, Registry, suggest};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -53,6 +53,8 @@ pub(super) struct Decoder<'a> {
     pub(super) default_check: Option<Entry>,
     /// Files that log lines go to.
     pub(super) log_files: LogFiles,
+    /// The files that are being read, each with the line at which it begins among all of them.
+    pub(super) files: Vec<(usize, Arc<str>)>,
 }
 
 /// Text with where it came from.
@@ -63,6 +65,18 @@ struct Text {
 }
 
 impl Decoder<'_> {
+    /// Where something begins, as whoever wrote it knows the place.
+    pub(super) fn place(&self, span: Span) -> Arc<Place> {
+        let line = span.start.line;
+        let file = self.files.iter().rev().find(|(first, _)| *first <= line);
+        let (first, file) = match file {
+            Some((first, file)) => (*first, Arc::clone(file)),
+            None => (1, Arc::from("")),
+        };
+        let line = u32::try_from(line - first + 1).unwrap_or(u32::MAX);
+        Arc::new(Place { file, line })
+    }
+
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }

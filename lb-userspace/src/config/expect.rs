@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+mod field;
+
 use super::{
     check_text,
     decode::Decoder,
@@ -54,10 +56,7 @@ pub(super) fn http(d: &mut Decoder<'_>, entry: &Entry) -> Option<Expected> {
     }
     if let Some(e) = table.take("headers") {
         any = true;
-        let headers = super::health::headers(d, e);
-        let headers = headers.into_iter();
-        let headers = headers.map(|(name, value)| Content::Header(name, value));
-        expected.content.extend(headers);
+        expected.content.extend(field::fields(d, e));
     }
     if !any && table.entries().is_empty() {
         d.missing(&table, "status", "write `expect: { status: \"2xx,3xx\" }`");
@@ -161,7 +160,7 @@ fn sent(d: &mut Decoder<'_>, e: &Entry) -> Option<Step> {
         _ => false,
     };
     if !written("template") && !written("hex_template") {
-        return bytes(d, &e.value, "`send`").map(Step::Send);
+        return bytes(d, &e.value, "`send`", SENT).map(Step::Send);
     }
     let mut table = d.table(&e.value, e.key_span, "`send`")?;
     let step = match (table.take("template"), table.take("hex_template")) {
@@ -181,13 +180,17 @@ fn sent(d: &mut Decoder<'_>, e: &Entry) -> Option<Step> {
     step
 }
 
+/// What a step may send.
+const SENT: &str = "write a text, `{ hex: 0d0a }`, `{ template: … }` or `{ hex_template: … }`";
+
 /// A step that expects.
 fn expected(d: &mut Decoder<'_>, e: &Entry) -> Option<Step> {
     let (content, terms) = answer(d, e)?;
     Some(Step::Expect(content, terms))
 }
 
-/// A text that has to come, or `{ text: … }`, `{ regex: … }`, `{ hex: … }` or `{ template: … }` with the terms of it.
+/// A text that has to come, or `{ text: … }`, `{ regex: … }`, `{ hex: … }`, `{ template: … }` or `{ hex_template: … }` with
+/// the terms of it.
 fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<(Content, Box<Terms>)> {
     if !matches!(e.value.kind, Kind::Mapping(_)) {
         return Some((text(d, &e.value, "`expect`")?, Box::default()));
@@ -199,20 +202,33 @@ fn answer(d: &mut Decoder<'_>, e: &Entry) -> Option<(Content, Box<Terms>)> {
 
 /// What has to come.
 fn content(d: &mut Decoder<'_>, mut table: Table<'_>, span: Span) -> Option<Content> {
-    let not = table.take("not");
-    let plain = table.take("text");
-    let template = table.take("template");
-    let content = match (table.take("regex"), table.take("hex"), not, plain, template) {
-        (Some(e), None, None, None, None) => regex(d, &e.value),
-        (None, Some(e), None, None, None) => hex(d, &e.value).map(Content::Text),
-        (None, None, None, Some(e), None) => text(d, &e.value, "`text`"),
-        (None, None, None, None, Some(e)) => {
-            check_text::text(d, &e.value, "`template`").map(Content::Filled)
-        }
-        // What is not there is no further asked for.
-        (None, None, Some(e), None, None) => unwanted(d, e),
-        (None, None, None, None, None) => {
-            d.missing(&table, "regex", "write a text, or `{ regex: \"^OK\" }`");
+    let said = [
+        table.take("text"),
+        table.take("regex"),
+        table.take("hex"),
+        table.take("template"),
+        table.take("hex_template"),
+        table.take("not"),
+    ];
+    let mut said = said.into_iter().flatten();
+    let content = match (said.next(), said.next()) {
+        (Some(e), None) => match e.key.as_str() {
+            "text" => text(d, &e.value, "`text`"),
+            "regex" => regex(d, &e.value),
+            "hex" => hex(d, &e.value).map(Content::Text),
+            "template" => check_text::text(d, &e.value, "`template`").map(Content::Filled),
+            "hex_template" => {
+                check_text::text(d, &e.value, "`hex_template`").map(Content::FilledHex)
+            }
+            // What is not there is no further asked for.
+            _ => unwanted(d, e),
+        },
+        (None, _) => {
+            d.says_nothing(
+                &table,
+                "write a text that has to come, `{ regex: \"^OK\" }`, `{ hex: 0d0a }`, `{ template: … }`, \
+                 `{ hex_template: … }` or `{ not: … }`",
+            );
             None
         }
         _ => {
@@ -249,7 +265,7 @@ fn unwanted(d: &mut Decoder<'_>, e: &Entry) -> Option<Content> {
 }
 
 fn text(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Content> {
-    bytes(d, node, what).map(Content::Text)
+    bytes(d, node, what, "write a text, or `{ hex: 0d0a }`").map(Content::Text)
 }
 
 /// `hex`: bytes that are no text, two digits each.
@@ -275,14 +291,14 @@ fn hex(d: &mut Decoder<'_>, node: &Node) -> Option<Vec<u8>> {
 }
 
 /// What is sent or looked for; YAML's double quotes have escapes for what cannot be typed, and `{ hex: … }` is for what is
-/// no text.
-pub(super) fn bytes(d: &mut Decoder<'_>, node: &Node, what: &str) -> Option<Vec<u8>> {
+/// no text. `forms` is what may stand there.
+pub(super) fn bytes(d: &mut Decoder<'_>, node: &Node, what: &str, forms: &str) -> Option<Vec<u8>> {
     if let Kind::Mapping(_) = &node.kind {
         let mut table = d.table(node, node.span, what)?;
         let bytes = match table.take("hex") {
             Some(e) => hex(d, &e.value),
             None => {
-                d.missing(&table, "hex", "write a text, or `{ hex: 0d0a }`");
+                d.says_nothing(&table, forms);
                 None
             }
         };

@@ -142,7 +142,7 @@ pub(super) fn agent(d: &mut Decoder<'_>, entry: &Entry) -> Option<HealthCheck> {
         .and_then(|e| d.duration(&e.value, "`timeout`", Duration::from_millis(1)));
     let send = table
         .take("send")
-        .and_then(|e| expect::bytes(d, &e.value, "`send`"));
+        .and_then(|e| expect::bytes(d, &e.value, "`send`", "write a text, or `{ hex: 0d0a }`"));
     table.finish(d, &[], &[("inter", "it is `interval`")]);
     Some(HealthCheck {
         kind: CheckKind::Agent {
@@ -290,7 +290,8 @@ fn asked(d: &mut Decoder<'_>, table: &mut Table<'_>, kind: Option<Type>) -> Opti
         _ => Vec::new(),
     };
     let send = match kind {
-        Some(Type::Agent) => send.and_then(|e| expect::bytes(d, &e.value, "`send`")),
+        Some(Type::Agent) => send
+            .and_then(|e| expect::bytes(d, &e.value, "`send`", "write a text, or `{ hex: 0d0a }`")),
         _ => None,
     };
     let expected = expect.filter(|_| kind.is_none_or(Type::is_http));

@@ -343,13 +343,17 @@ fn destination(text: &str, base: &Path) -> Result<LogDestination, Problem> {
                  `unix:/dev/log` or the path of a file";
     match text {
         // What other servers' logs are sent to in containers.
-        "stderr" | "fd@2" | "/dev/stderr" => return Ok(LogDestination::Stderr),
-        "stdout" | "fd@1" | "/dev/stdout" => return Ok(LogDestination::Stdout),
+        "stderr" | "/dev/stderr" => return Ok(LogDestination::Stderr),
+        "stdout" | "/dev/stdout" => return Ok(LogDestination::Stdout),
         "journald" => return Ok(LogDestination::Journald),
         _ => {}
     }
-    if let Some(number) = text.strip_prefix("fd@") {
+    // The second is what shells and nginx call one: what lb was started with under that number, not a file of that name.
+    let descriptor = text.strip_prefix("fd@").or(text.strip_prefix("/dev/fd/"));
+    if let Some(number) = descriptor {
         return match number.parse() {
+            Ok(1) => Ok(LogDestination::Stdout),
+            Ok(2) => Ok(LogDestination::Stderr),
             Ok(number @ 3..) => Ok(LogDestination::Descriptor(number)),
             _ => Err(Problem::new(
                 format!("`{text}` is no open file that lb could be started with"),
@@ -423,7 +427,7 @@ fn near_destination(text: &str) -> Option<String> {
             false => "write `unix:` and the socket's path: `unix:/dev/log`".to_owned(),
         });
     }
-    if let Some(number) = after(&["fd:", "fd/", "/dev/fd/"]) {
+    if let Some(number) = after(&["fd:", "fd/", "/proc/self/fd/"]) {
         return number
             .parse::<u32>()
             .is_ok()
@@ -512,6 +516,9 @@ mod tests {
             ("log.example.com:514", "`\"udp://ADDR:514\"`"),
             ("udp://localhost", "`\"127.0.0.1:514\"`"),
             ("fd:3", "`fd@3`"),
+            ("/proc/self/fd/3", "`fd@3`"),
+            ("/dev/fd/0", "`fd@3`"),
+            ("/dev/fd/x", "`fd@3`"),
             ("syslog", "`/dev/log`"),
             ("off", "remove the entry"),
             ("~/lb.log", "the whole path"),
@@ -530,6 +537,15 @@ mod tests {
         ] {
             assert_eq!(mend(good), "", "{good}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_may_be_called_as_a_path() {
+        let led = |text| destination(text, Path::new("/etc/lb")).ok();
+        assert_eq!(led("/dev/fd/7"), Some(LogDestination::Descriptor(7)));
+        assert_eq!(led("/dev/fd/7"), led("fd@7"));
+        assert_eq!(led("/dev/fd/1"), Some(LogDestination::Stdout));
+        assert_eq!(led("fd@2"), Some(LogDestination::Stderr));
     }
 
     #[test]

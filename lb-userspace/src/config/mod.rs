@@ -247,9 +247,11 @@ fn decode(
         tls: Vec::new(),
         default_check: None,
         log_files: Vec::new(),
+        files: Vec::new(),
         resolvers: Vec::new(),
     };
     let (root, source, server_files) = servers_from::graft(&mut d, parsed.root, source);
+    d.files = source.files();
     #[cfg(test)]
     root.iter().for_each(record::root);
     let mut draft = match &root {

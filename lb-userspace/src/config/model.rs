@@ -39,8 +39,8 @@ pub use admin::{AdminLevel, AdminSocket, HealthFile};
 pub(super) use balance::has_fixed_weights;
 pub use balance::{Balance, BalanceArguments, HashFunction, HashType, Hashing};
 pub use check::{
-    CheckKind, CheckSpread, Content, HTTP_2, HealthCheck, Introduced, Layer, Observe, OnError,
-    Pattern, Step,
+    CheckKind, CheckSpread, Content, HTTP_2, HeadField, HealthCheck, Introduced, Layer, Like,
+    Observe, OnError, Parts, Pattern, Step,
 };
 pub use check_text::{CheckText, Setting, Terms};
 pub use connections::{ConnectionMode, Connections};

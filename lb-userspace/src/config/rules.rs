@@ -77,6 +77,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
     }
     let mut rule = Rule {
         condition,
+        place: Some(d.place(node.span)),
         edits: actions::edits(d, &mut table, Side::Request, owner),
         ..Rule::default()
     };

@@ -50,6 +50,7 @@ pub(super) fn sieve(
     });
     let mut rule = Rule {
         condition,
+        place: Some(d.place(node.span)),
         edits: match stage {
             Stage::Connection => actions::remembering(d, &mut table, owner),
             Stage::Bytes(side) => actions::of_bytes(d, &mut table, side, owner),

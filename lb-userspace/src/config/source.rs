@@ -1,5 +1,7 @@
 //! The text of a configuration file and positions in it.
 
+use std::sync::Arc;
+
 /// A place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -101,6 +103,19 @@ impl Source {
         match part {
             Some((first, name)) => (name, line - first + 1),
             None => (&self.name, line),
+        }
+    }
+
+    /// The files that it was put together from, each with the line at which it begins.
+    pub(super) fn files(&self) -> Vec<(usize, Arc<str>)> {
+        match self.parts.as_slice() {
+            [] => vec![(1, Arc::from(self.name.as_str()))],
+            parts => {
+                let parts = parts.iter();
+                parts
+                    .map(|(first, name)| (*first, Arc::from(name.as_str())))
+                    .collect()
+            }
         }
     }
 

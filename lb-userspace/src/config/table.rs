@@ -31,6 +31,14 @@ impl Decoder<'_> {
         }
     }
 
+    /// A mapping says none of what it may say.
+    pub(super) fn says_nothing(&mut self, table: &Table<'_>, mend: impl Into<String>) {
+        if self.complete {
+            let message = format!("{} does not say what", table.place);
+            self.report(Diagnostic::error(table.span, message).mend(mend));
+        }
+    }
+
     /// A mapping; nothing at all is an empty one. `span` is what stands for it in messages.
     pub(super) fn table<'n>(
         &mut self,

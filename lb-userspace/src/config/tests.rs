@@ -2,6 +2,7 @@
 
 mod admin;
 mod between;
+mod checks;
 mod elsewhere;
 mod files;
 mod forwarding;

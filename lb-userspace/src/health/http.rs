@@ -211,11 +211,7 @@ fn judge_head(request: &Request, line: StatusLine, head: &[u8]) -> Option<Findin
         return Some(finding(CheckStatus::L7Sts, line.reason));
     }
     request.content.iter().find_map(|content| {
-        let Content::Header(name, value) = content else {
-            return None;
-        };
-        (!body::has_header(head, name, value))
-            .then(|| finding(CheckStatus::L7Sts, line.reason.clone()))
+        (!body::head_has(head, content)).then(|| finding(CheckStatus::L7Sts, line.reason.clone()))
     })
 }
 
@@ -230,7 +226,10 @@ fn judge_body(request: &Request, code: u16, text: &[u8], ended: bool) -> Option<
         return None;
     }
     let mut content = request.content.iter();
-    let waits = |content: &Content| matches!(content, Content::Not(_));
+    let waits = |content: &Content| match content {
+        Content::Not(unwanted) => !matches!(**unwanted, Content::Header(_)),
+        _ => false,
+    };
     match content.all(|content| body::contains(text, content)) {
         // What must not be there may still come.
         true if !ended && request.content.iter().any(waits) => None,

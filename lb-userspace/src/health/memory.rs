@@ -1,13 +1,13 @@
 //! What the expressions of a check see, and what it remembers from one of its steps to the next.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::{Target, finding::Finding};
 use crate::{
-    config::model::{CheckText, Content, Setting, Terms},
-    rules::{Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
+    config::model::{CheckText, Content, HeadField, Like, Setting, Terms},
+    rules::{Asked, Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
     topology::CheckStatus,
 };
 
@@ -83,8 +83,22 @@ impl<'a> Memory<'a> {
     pub(super) fn wanted<'c>(&self, content: &'c Content) -> Cow<'c, Content> {
         match content {
             Content::Filled(text) => Cow::Owned(Content::Text(self.fill(text, Heard::default()))),
+            Content::FilledHex(text) => {
+                let bytes = unhex(&self.fill(text, Heard::default()));
+                Cow::Owned(bytes.map_or(Content::Nothing, Content::Text))
+            }
+            Content::Header(HeadField {
+                name,
+                parts,
+                like: Like::Filled(text),
+            }) => Cow::Owned(Content::Header(HeadField {
+                name: name.clone(),
+                parts: *parts,
+                like: Like::Is(self.fill(text, Heard::default())),
+            })),
             Content::Not(unwanted) => match self.wanted(unwanted) {
                 Cow::Borrowed(_) => Cow::Borrowed(content),
+                Cow::Owned(Content::Nothing) => Cow::Owned(Content::Nothing),
                 Cow::Owned(unwanted) => Cow::Owned(Content::Not(Box::new(unwanted))),
             },
             _ => Cow::Borrowed(content),
@@ -147,6 +161,16 @@ fn shown(text: &[u8]) -> String {
     shown
 }
 
+/// The bytes of hexadecimal digits.
+pub(super) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
 /// The fields of a head.
 fn fields(head: &[u8]) -> HeaderMap {
     let mut fields = HeaderMap::new();
@@ -191,8 +215,18 @@ impl World for Around<'_> {
         Some(Cow::Borrowed(self.of?.server.name.as_bytes()))
     }
 
-    fn fact(&self, _fact: &Fact) -> Option<i64> {
-        None
+    fn fact(&self, fact: &Fact) -> Option<i64> {
+        let Target {
+            topology, backend, ..
+        } = self.of?;
+        topology.fact(fact, None, Some(backend), self.now_ms())
+    }
+
+    fn named(&self, what: Asked, name: &str) -> Option<i64> {
+        let Target {
+            topology, backend, ..
+        } = self.of?;
+        topology.named(what, name, Some(backend))
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {
@@ -200,6 +234,9 @@ impl World for Around<'_> {
         Some(match what {
             Link::BackendId => Value::Int(of.backend.config.id.into()),
             Link::ServerId => Value::Int(of.server.id.into()),
+            Link::ServerTimeout => millis(of.backend.config.timeouts.server),
+            // HAProxy's 0 is none.
+            Link::TunnelTimeout => millis(of.backend.config.timeouts.tunnel.unwrap_or_default()),
             _ => return None,
         })
     }
@@ -221,8 +258,12 @@ impl World for Around<'_> {
     }
 
     fn now_ms(&self) -> u64 {
-        0
+        self.of.map_or(0, |of| of.topology.clock.now_ms())
     }
+}
+
+fn millis(time: Duration) -> Value<'static> {
+    Value::Int(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

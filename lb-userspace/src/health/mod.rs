@@ -62,6 +62,8 @@ struct Running {
 struct Target {
     backend: Arc<Backend>,
     server: Arc<Server>,
+    /// What there is beside them, which the check's expressions may ask for.
+    topology: Arc<Topology>,
 }
 
 /// What a checker is made of: as long as it stays the same, so does the checker.
@@ -97,7 +99,7 @@ impl Basis {
 impl Checks {
     /// Starts a task for each server that is checked, on the present runtime (one with IO and time), and one for slow
     /// starts. The first checks are spread over the interval.
-    pub fn start(topology: &Topology) -> Self {
+    pub fn start(topology: &Arc<Topology>) -> Self {
         let mut checks = Self {
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -109,7 +111,7 @@ impl Checks {
     }
 
     /// Checks the servers of another configuration from now on. Those that are checked as before go on in their rhythm.
-    pub fn follow(&mut self, topology: &Topology) {
+    pub fn follow(&mut self, topology: &Arc<Topology>) {
         let all: Vec<(&Arc<Backend>, &Arc<Server>)> = topology
             .backends
             .iter()
@@ -128,6 +130,7 @@ impl Checks {
             let within = check.interval.min(first);
             let delay = machine::first_delay(within, index, checked.len());
             self.go_on(
+                topology,
                 (backend, server, check),
                 false,
                 &mut before,
@@ -136,7 +139,13 @@ impl Checks {
         }
         for &(backend, server) in &all {
             if let Some(check) = &server.config.agent_check {
-                self.go_on((backend, server, check), true, &mut before, ask_agent);
+                self.go_on(
+                    topology,
+                    (backend, server, check),
+                    true,
+                    &mut before,
+                    ask_agent,
+                );
             }
         }
         for running in before.into_values() {
@@ -161,6 +170,7 @@ impl Checks {
     /// Goes on with a check that there is among those of `before`, or begins it.
     fn go_on<F>(
         &mut self,
+        topology: &Arc<Topology>,
         (backend, server, check): (&Arc<Backend>, &Arc<Server>, &model::HealthCheck),
         agent: bool,
         before: &mut HashMap<Which, Running>,
@@ -177,6 +187,7 @@ impl Checks {
         let target = Target {
             backend: Arc::clone(backend),
             server: Arc::clone(server),
+            topology: Arc::clone(topology),
         };
         let running = match before.remove(&which) {
             Some(running) if running.basis == basis => {
@@ -255,7 +266,9 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
         if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
             let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
-            let Target { backend, server } = &*now;
+            let Target {
+                backend, server, ..
+            } = &*now;
             tracing::debug!(
                 "agent of {}/{}: {}",
                 backend.name,
@@ -298,7 +311,9 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
             let (mut result, wish) = checker.ask(Some(&target.load_full())).await;
             result.status = agent::alone(result.status, &wish);
             let now = target.load_full();
-            let Target { backend, server } = &*now;
+            let Target {
+                backend, server, ..
+            } = &*now;
             tracing::debug!(
                 "check of {}/{}: {}",
                 backend.name,

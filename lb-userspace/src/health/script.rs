@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     body::contains,
     finding::Finding,
-    memory::{Heard, Memory},
+    memory::{Heard, Memory, unhex},
     reach::Reach,
 };
 use crate::{
@@ -118,16 +118,6 @@ async fn send(
     };
     let sent = timeout_at(deadline, send).await;
     sent.map(|sent: io::Result<()>| sent.map_err(|error| error.to_string()))
-}
-
-/// The bytes of hexadecimal digits.
-fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pairs = digits.chunks(2).map(|pair| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 /// What has come.

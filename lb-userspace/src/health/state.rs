@@ -142,7 +142,11 @@ mod tests {
         let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
         let backend = Arc::clone(&topology.backends[0]);
         let server = Arc::clone(&backend.servers[0]);
-        Target { backend, server }
+        Target {
+            backend,
+            server,
+            topology: Arc::new(topology),
+        }
     }
 
     #[test]
@@ -159,7 +163,9 @@ mod tests {
 
     #[test]
     fn one_that_wants_nobody_new_gets_nobody_new_until_it_is_up_or_down_again() {
-        let Target { backend, server } = target();
+        let Target {
+            backend, server, ..
+        } = target();
         let check = |status, level| {
             let result = CheckResult {
                 status,

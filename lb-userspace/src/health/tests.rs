@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::{
-    config::model::{Balance, Content, HealthCheck, Pattern},
+    config::model::{Balance, Content, HeadField, HealthCheck, Pattern},
     topology::{CheckStatus, EventKind, fixtures},
 };
 use crate::{
@@ -237,7 +237,7 @@ fn a_server_is_taken_out_and_brought_back_by_its_checks() {
         interval: Duration::from_millis(20),
         ..http_check()
     };
-    let topology = topology(check, address);
+    let topology = Arc::new(topology(check, address));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
     let mut events = topology.events();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -299,7 +299,7 @@ fn text(text: &str) -> Content {
 #[test]
 fn what_an_answer_says_can_be_looked_at() {
     let regex = Content::Regex(Pattern::new("state=(up|warm)$").unwrap());
-    let header = || Content::Header("X-Ready".into(), "yes".into());
+    let header = || Content::Header(HeadField::simple("X-Ready", "yes"));
     let good = "HTTP/1.1 500 Oops\r\nx-ready: yes\r\ncontent-length: 15\r\n\r\nready, state=up";
     let chunked =
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nrea\r\n4\r\ndy!\n\r\n0\r\n\r\n";
@@ -490,7 +490,7 @@ fn an_agent_sets_weight_and_state() {
     );
     model.servers[0].weight = 100;
     model.health_check = Some(check);
-    let topology = Topology::new(&fixtures::config(Vec::new(), vec![model]));
+    let topology = Arc::new(Topology::new(&fixtures::config(Vec::new(), vec![model])));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);
     let says = |text| *SAYS.lock().unwrap() = text;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -556,7 +556,7 @@ fn traffic_that_fails_brings_the_next_check_early() {
         ],
     );
     model.health_check = Some(check);
-    let topology = Topology::new(&fixtures::config(Vec::new(), vec![model]));
+    let topology = Arc::new(Topology::new(&fixtures::config(Vec::new(), vec![model])));
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[1]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -97,17 +97,12 @@ impl World for Surroundings<'_> {
     }
 
     fn fact(&self, fact: &Fact) -> Option<i64> {
-        http::fact(
-            &self.worker.shared.topology,
-            fact,
-            self.client.frontend(),
-            None,
-            self.now_ms(),
-        )
+        let topology = &self.worker.shared.topology;
+        topology.fact(fact, Some(self.client.frontend()), None, self.now_ms())
     }
 
     fn named(&self, what: Asked, name: &str) -> Option<i64> {
-        http::named(&self.worker.shared.topology, what, name, None)
+        self.worker.shared.topology.named(what, name, None)
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {

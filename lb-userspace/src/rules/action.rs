@@ -15,6 +15,7 @@ use super::{
     named::Named,
     normalize::Normalizer,
     patience::{Awaited, Patience},
+    place::Place,
     priority::PriorityPart,
     process::{Only, Var},
     regex::Regex,
@@ -50,6 +51,8 @@ pub struct Rule {
     pub response: Option<ResponsePart>,
     /// What is done with whatever answer the client gets, in the end.
     pub after: Option<ResponsePart>,
+    /// Where it is written.
+    pub place: Option<Arc<Place>>,
 }
 
 impl Rule {
@@ -97,6 +100,11 @@ impl Rule {
             && self.response.is_none()
             && self.after.is_none()
             && self.edits.iter().all(names)
+    }
+
+    /// Whether it adds to what the one before it has told the client: HAProxy's do unless they have a condition.
+    pub(super) fn goes_on_hinting(&self) -> bool {
+        self.condition.is_none() && matches!(self.edits.first(), Some(Edit::EarlyHint(..)))
     }
 
     /// Calls `visit` with each expression in its condition and its edits.

@@ -53,12 +53,14 @@ impl RuleSet {
             if !has_counted && rule.edits.iter().any(Edit::counts) {
                 counted.0.push(at);
             }
-            match &rule.end {
-                Some(End::Allow) => return Content::Pass,
-                Some(End::Drop { silent }) => return Content::Drop(*silent),
-                Some(End::Close) => return Content::Close,
-                _ => {}
-            }
+            let content = match &rule.end {
+                Some(End::Allow) => Content::Pass,
+                Some(End::Drop { silent }) => Content::Drop(*silent),
+                Some(End::Close) => Content::Close,
+                _ => continue,
+            };
+            state.last_rule.clone_from(&rule.place);
+            return content;
         }
         Content::Pass
     }

@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
     process::Var,
     registry::Registry,
-    scene::Scene,
+    scene::{Fact, Scene},
     tls_fact::TlsFact,
     value::{Kind, Value},
 };
@@ -29,6 +29,14 @@ impl Expr {
     pub(super) fn users(&self) -> Option<&Arc<Users>> {
         match &self.fetch {
             Fetch::Auth(users) | Fetch::Groups(users) => Some(users),
+            _ => None,
+        }
+    }
+
+    /// The number about proxies and servers that it asks for.
+    pub fn fact(&self) -> Option<&Fact> {
+        match &self.fetch {
+            Fetch::Fact(fact) => Some(fact),
             _ => None,
         }
     }
@@ -97,6 +105,13 @@ impl Expr {
         let expr = Self::parse(text, registry)?;
         let how = expr.default_match();
         Ok((expr, how))
+    }
+
+    /// How samples of this text are compared unless something else is said, which is known without the files, tables and
+    /// the like that it names; `None` if it cannot be read.
+    pub fn way_of(text: &str) -> Option<How> {
+        let (_, how) = Self::parse_keyword(text, &mut Registry::imagined()).ok()?;
+        Some(how)
     }
 
     /// With a converter more.

@@ -174,6 +174,23 @@ impl Map {
         })
     }
 
+    /// One that has nothing in it, whatever the file says.
+    pub(super) fn empty(path: PathBuf, how: How, ignore_case: bool, output: Output) -> Self {
+        let entries = Entries {
+            lines: Vec::new(),
+            patterns: Patterns::new(how, ignore_case),
+        };
+        Self {
+            path,
+            how,
+            ignore_case,
+            output,
+            entries: ArcSwap::from_pointee(entries),
+            changed: AtomicU64::new(0),
+            file: Mutex::new(Watched::default()),
+        }
+    }
+
     /// Whether it is this one.
     pub fn is(&self, path: &Path, how: How, ignore_case: bool, output: Output) -> bool {
         self.path == path

@@ -36,8 +36,16 @@ pub struct Registry<'a> {
     links: Links,
     /// The proxy whose keys are being read.
     owner: Option<String>,
-    /// Whether files may be read.
-    reads_files: bool,
+    files_are: Files,
+}
+
+/// What is done about files that expressions name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Files {
+    Read,
+    Refused,
+    /// They are taken to be there, and empty.
+    Imagined,
 }
 
 impl<'a> Registry<'a> {
@@ -56,21 +64,35 @@ impl<'a> Registry<'a> {
             public_keys: Arc::default(),
             links: Links::default(),
             owner: None,
-            reads_files: true,
+            files_are: Files::Read,
         }
     }
 
     /// One for what is said while lb runs: whoever says it has no right to read files as lb, and some of those never end.
     pub fn without_files() -> Self {
         Self {
-            reads_files: false,
+            files_are: Files::Refused,
+            ..Self::new(Path::new(""))
+        }
+    }
+
+    /// One for who wants to know an expression's type alone: whatever it names is taken to be there.
+    pub(super) fn imagined() -> Self {
+        Self {
+            files_are: Files::Imagined,
+            owner: Some(String::new()),
             ..Self::new(Path::new(""))
         }
     }
 
     /// Whether files may be read.
     pub(super) fn reads_files(&self) -> bool {
-        self.reads_files
+        self.files_are == Files::Read
+    }
+
+    /// Whether maps are to be had, be it imagined ones.
+    pub(super) fn has_maps(&self) -> bool {
+        self.files_are != Files::Refused
     }
 
     /// A path of the file.
@@ -100,7 +122,10 @@ impl<'a> Registry<'a> {
         if let Some(map) = self.maps.iter().find(same) {
             return Ok(Arc::clone(map));
         }
-        let map = Arc::new(Map::read(path, how, ignore_case, output)?);
+        let map = Arc::new(match self.files_are {
+            Files::Imagined => Map::empty(path, how, ignore_case, output),
+            _ => Map::read(path, how, ignore_case, output)?,
+        });
         self.maps.push(Arc::clone(&map));
         Ok(map)
     }

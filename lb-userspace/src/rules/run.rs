@@ -344,7 +344,7 @@ impl RuleSet {
                 }
                 edit::request(edit, head, state, world);
             }
-            if !self.rules.get(at + 1).is_some_and(goes_on_hinting) {
+            if !self.rules.get(at + 1).is_some_and(Rule::goes_on_hinting) {
                 state.end_hint();
             }
             let scene = Scene {
@@ -355,6 +355,7 @@ impl RuleSet {
             };
             for gate in &rule.gates {
                 if let Some(denial) = refuses(gate, &scene) {
+                    state.last_rule.clone_from(&rule.place);
                     return (Outcome::Deny(denial), at + 1);
                 }
             }
@@ -362,10 +363,14 @@ impl RuleSet {
                 None => continue,
                 Some(End::Allow) => {
                     later.allowed = true;
+                    state.last_rule.clone_from(&rule.place);
                     continue;
                 }
-                Some(End::Backend(Target::Computed(name))) => Outcome::Named(name.render(&scene)),
-                Some(End::Backend(target)) => Outcome::Backend(target),
+                // Where a request goes is not the last word, as in HAProxy.
+                Some(End::Backend(Target::Computed(name))) => {
+                    return (Outcome::Named(name.render(&scene)), at + 1);
+                }
+                Some(End::Backend(target)) => return (Outcome::Backend(target), at + 1),
                 Some(End::Redirect(redirect)) => match redirected(redirect, &scene) {
                     Some(reply) => Outcome::Answer(reply),
                     None => continue,
@@ -385,6 +390,7 @@ impl RuleSet {
                     answer: answer.as_ref().map(|a| Box::new(returned(a, &scene))),
                 }),
             };
+            state.last_rule.clone_from(&rule.place);
             return (outcome, at + 1);
         }
         (Outcome::Continue, self.rules.len())
@@ -415,9 +421,9 @@ impl RuleSet {
         let places = later.rules.iter().enumerate().skip(first);
         let parts = places.filter_map(|(place, at)| {
             let rule = self.rules.get(*at as usize)?;
-            Some((place, rule.response.as_ref()?))
+            Some((place, rule, rule.response.as_ref()?))
         });
-        for (place, part) in parts {
+        for (place, rule, part) in parts {
             let waited = place == first && std::mem::take(&mut reached.waited);
             if !waited && !applies(part, request, head, state, world) {
                 continue;
@@ -438,20 +444,22 @@ impl RuleSet {
                 state,
                 world,
             };
-            return Err(match &part.end {
+            let verdict = match &part.end {
                 Some(End::Deny { status, answer, .. }) => {
                     let answer = answer.as_ref().map(|a| Box::new(returned(a, &scene)));
-                    Verdict::Deny(*status, answer)
+                    Err(Verdict::Deny(*status, answer))
                 }
                 Some(End::Redirect(to)) => match redirected(to, &scene) {
-                    Some(reply) => Verdict::Answer(reply.into()),
+                    Some(reply) => Err(Verdict::Answer(reply.into())),
                     None => continue,
                 },
-                Some(End::Return(answer)) => Verdict::Answer(returned(answer, &scene).into()),
-                Some(End::Drop { silent }) => Verdict::Drop(*silent),
-                Some(End::Allow) => return Ok(None),
+                Some(End::Return(answer)) => Err(Verdict::Answer(returned(answer, &scene).into())),
+                Some(End::Drop { silent }) => Err(Verdict::Drop(*silent)),
+                Some(End::Allow) => Ok(None),
                 _ => continue,
-            });
+            };
+            state.last_rule.clone_from(&rule.place);
+            return verdict;
         }
         Ok(None)
     }
@@ -496,7 +504,8 @@ impl RuleSet {
         world: &dyn World,
     ) {
         let request = later.original.as_ref().map(|original| original.view());
-        for part in self.rules.iter().filter_map(|rule| rule.after.as_ref()) {
+        for rule in &self.rules {
+            let Some(part) = &rule.after else { continue };
             if !applies(part, request, head, state, world) {
                 continue;
             }
@@ -504,6 +513,7 @@ impl RuleSet {
                 edit::response(edit, head, request, state, world);
             }
             if let Some(End::Allow) = part.end {
+                state.last_rule.clone_from(&rule.place);
                 return;
             }
         }
@@ -533,11 +543,6 @@ impl Later {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
-}
-
-/// Whether a rule adds to what the one before it has told the client: HAProxy's do unless they have a condition.
-fn goes_on_hinting(rule: &Rule) -> bool {
-    rule.condition.is_none() && matches!(rule.edits.first(), Some(Edit::EarlyHint(..)))
 }
 
 fn holds(rule: &Rule, request: RequestView<'_>, state: &State, world: &dyn World) -> bool {

@@ -15,6 +15,7 @@ pub mod check;
 pub mod clock;
 pub mod counters;
 pub mod events;
+mod facts;
 pub mod frontend;
 pub mod gate;
 mod hashing;

@@ -3,11 +3,15 @@
 use super::{
     dotted,
     lines::Line,
+    numbers,
     says::Says,
     value::{Map, Value, What},
     words::Word,
 };
-use crate::{config::source::Span, rules::suggest};
+use crate::{
+    config::source::Span,
+    rules::{How, suggest},
+};
 
 /// Named conditions of a proxy.
 #[derive(Debug, Default, Clone)]
@@ -361,6 +365,7 @@ fn criterion(words: &[Word], place: Span, says: &mut Says) -> Option<Value> {
                 return None;
             }
             "--" => {
+                flags.ends = true;
                 at += 1;
                 break;
             }
@@ -388,6 +393,8 @@ struct Flags<'w> {
     ignore_case: bool,
     method: Option<&'w Word>,
     files: Vec<&'w Word>,
+    /// `--` has ended them.
+    ends: bool,
 }
 
 fn build(
@@ -424,7 +431,31 @@ fn build(
     };
     let binary = flags.method.is_some_and(|method| method.text == "bin");
     let versions = matches!(name, "req.ssl_ver" | "req_ssl_ver") && matches!(how, "value");
-    let mut texts: Vec<Value> = numbers(values)
+    let way = numbers::way(name, flags.method.map(|method| method.text.as_str()));
+    let patterns = match way {
+        Some(How::Number | How::Length) => numbers::with_operators(values, says),
+        _ => numbers::as_written(values),
+    };
+    // What is true or there is compared with nothing; all else never is what it is not compared with.
+    if patterns.is_empty()
+        && flags.files.is_empty()
+        && way.is_some_and(|way| !matches!(way, How::True | How::Found))
+    {
+        if !flags.ends {
+            says.warn(
+                span,
+                format!(
+                    "`{name}` is compared with nothing, so this never holds, as in HAProxy: write `-m found` if it has \
+                     to be there"
+                ),
+            );
+        }
+        // It is looked at all the same: that may count something.
+        map.set("of", Value::text(of, span));
+        let looks = keyed("expr", Value::map(map, span));
+        return Some(all(vec![looks, predefined("FALSE", span)?], span));
+    }
+    let mut texts: Vec<Value> = patterns
         .into_iter()
         .map(|(text, span)| match binary {
             true => Value::text(text.to_ascii_uppercase(), span),
@@ -461,39 +492,6 @@ fn build(
         outer.set("ignore_case", Value::plain("true", span));
     }
     Some(Value::map(outer, span))
-}
-
-/// `lt 5` are one value, as are `gt`, `ge`, `le`, `eq`, which hold for all numbers behind them.
-fn numbers(words: &[Word]) -> Vec<(String, Span)> {
-    let mut found: Vec<(String, Span)> = Vec::new();
-    let mut held: Option<&str> = None;
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        let operator = matches!(word.text.as_str(), "lt" | "le" | "gt" | "ge" | "eq");
-        match words.get(at + 1) {
-            Some(next)
-                if operator
-                    && next
-                        .text
-                        .starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
-            {
-                found.push((format!("{} {}", word.text, next.text), word.span));
-                held = Some(&word.text)
-                    .filter(|word| *word != "eq")
-                    .map(String::as_str);
-                at += 2;
-            }
-            _ => {
-                let text = match held {
-                    Some(operator) => format!("{operator} {}", word.text),
-                    None => word.text.clone(),
-                };
-                found.push((text, word.span));
-                at += 1;
-            }
-        }
-    }
-    found
 }
 
 /// The key that people would write for a criterion, if there is one that means the same.

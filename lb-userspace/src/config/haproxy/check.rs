@@ -150,6 +150,7 @@ impl Check {
                             &mut keys,
                             name.trim(),
                             Value::text(literal(value.trim()), version.span),
+                            says,
                         );
                     }
                 }
@@ -361,7 +362,14 @@ fn is_in(map: &Map, name: &str, value: &Value) -> bool {
 }
 
 /// A field of the request that a check sends.
-fn field(keys: &mut Map, name: &str, value: Value) {
+fn field(keys: &mut Map, name: &str, value: Value, says: &mut Says) {
+    // HAProxy passes over them without a word.
+    if ["content-length", "transfer-encoding"].contains(&name.to_ascii_lowercase().as_str()) {
+        let message = format!(
+            "`{name}` is left out, as in HAProxy: the check itself says how long what it sends is"
+        );
+        return says.warn(value.span, message);
+    }
     if name.eq_ignore_ascii_case("host") {
         keys.set("host", value);
     } else {

@@ -1,7 +1,10 @@
 //! `resolvers` sections, and what of `server` lines has to do with names and addresses.
 
+use std::net::IpAddr;
+
 use super::{
     assemble::Section,
+    family::{self, Family},
     lines::Line,
     says::Says,
     value::{Map, Value},
@@ -136,12 +139,12 @@ pub(super) fn finish(keys: &mut Map) {
 
 /// Whether a server's address is a name.
 pub(super) fn is_name(text: &str) -> bool {
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    !text.starts_with('/')
+    let (family, text) = family::of(text);
+    let (host, _) = family::parted(text);
+    family != Family::Unix
         && !text.contains('@')
         && !matches!(host, "" | "*" | "0")
-        && host.parse::<std::net::IpAddr>().is_err()
+        && family::ip(host).is_none()
 }
 
 /// An address of a server that is as a whole or in part where the client asked to go: `0.0.0.0`, `*:80`, `192.0.2.1`,
@@ -150,21 +153,14 @@ fn asked(text: &str) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    let bare: Option<std::net::IpAddr> = text.trim_matches(['[', ']']).parse().ok();
-    let (host, port) = match text.rsplit_once(':') {
-        _ if bare.is_some() => (text, "0"),
-        Some((host, port)) => (host, port),
-        None => (text, "0"),
-    };
+    let (host, port) = family::parted(text);
+    let port = port.unwrap_or("0");
     let any = matches!(host, "" | "*" | "0" | "0.0.0.0" | "::" | "[::]");
-    let host = match (
-        any,
-        host.trim_matches(['[', ']']).parse::<std::net::IpAddr>(),
-    ) {
+    let host = match (any, family::ip(host)) {
         (true, _) => "*".to_owned(),
-        (false, Ok(std::net::IpAddr::V4(ip))) => ip.to_string(),
-        (false, Ok(std::net::IpAddr::V6(ip))) => format!("[{ip}]"),
-        (false, Err(_)) => return None,
+        (false, Some(IpAddr::V4(ip))) => ip.to_string(),
+        (false, Some(IpAddr::V6(ip))) => format!("[{ip}]"),
+        (false, None) => return None,
     };
     let moves = port.starts_with(['+', '-']);
     match (any, moves, port) {
@@ -177,31 +173,30 @@ fn asked(text: &str) -> Option<String> {
 
 /// A server's address as ours.
 pub(super) fn server_address(text: &str, span: Span, says: &mut Says) -> Option<String> {
-    let text = ["ipv4@", "ipv6@"]
-        .iter()
-        .find_map(|prefix| text.strip_prefix(prefix))
-        .unwrap_or(text);
-    if let Some(path) = text
-        .strip_prefix("unix@")
-        .or(text.starts_with('/').then_some(text))
-    {
-        return Some(format!("unix:{path}"));
+    let (family, text) = family::of(text);
+    if family == Family::Unix {
+        return Some(format!("unix:{text}"));
     }
-    if text.contains('@') {
-        says.unsupported(span, text);
+    let (host, _) = family::parted(text);
+    if family::is_other(text, span, says) || family::is_none(text, host, family, span, says) {
         return None;
     }
     if let Some(asked) = asked(text) {
         return Some(asked);
     }
-    match text.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Some(match host {
+    let (host, port) = family::parted(text);
+    let number = port.and_then(|port| port.parse::<u16>().ok());
+    match (number, port) {
+        (Some(port), _) if port > 0 => Some(match host {
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
             host => format!("{host}:{port}"),
         }),
-        None if text.starts_with('_') => Some(text.to_owned()),
-        Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            let message = format!("`{port}` is no port");
+        (_, None) if text.starts_with('_') => Some(text.to_owned()),
+        (_, Some(port)) if !port.is_empty() => {
+            let message = match port.contains('-') {
+                true => format!("`{port}` are several ports: a server has one"),
+                false => format!("`{port}` is no port"),
+            };
             says.error(span, message, "write a number from 1 to 65535");
             None
         }
@@ -209,7 +204,7 @@ pub(super) fn server_address(text: &str, span: Span, says: &mut Says) -> Option<
             says.error(
                 span,
                 format!("`{text}` has no port: HAProxy then takes the one the client connected to, lb does not"),
-                format!("write it: `{text}:PORT`"),
+                format!("write it: `{}:PORT`", text.trim_end_matches(':')),
             );
             None
         }

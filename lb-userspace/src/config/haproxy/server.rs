@@ -1,6 +1,7 @@
 //! `bind` and `server` lines.
 
 use super::{
+    family::{self, Family},
     lines::Line,
     lookup,
     options_of::Options,
@@ -33,23 +34,19 @@ fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
     let mut found = Vec::new();
     for part in word.text.split(',') {
         let part = part.trim();
-        let part = ["ipv4@", "ipv6@", "udp4@", "udp6@"]
+        // An address of `udp:` is one of a connection as well, as far as its text goes.
+        let bare = ["udp4@", "udp6@"]
             .iter()
-            .find_map(|prefix| part.strip_prefix(prefix))
-            .unwrap_or(part);
-        if let Some(path) = part.strip_prefix("unix@") {
-            found.push(format!("unix:{path}"));
-            continue;
-        }
-        if part.starts_with('/') {
+            .find_map(|prefix| part.strip_prefix(prefix));
+        let (family, part) = family::of(bare.unwrap_or(part));
+        if family == Family::Unix {
             found.push(format!("unix:{part}"));
             continue;
         }
-        if part.contains('@') {
-            says.unsupported(word.span, part);
+        if family::is_other(part, word.span, says) {
             continue;
         }
-        let Some((host, ports)) = part.rsplit_once(':') else {
+        let (host, Some(ports)) = family::parted(part) else {
             says.error(
                 word.span,
                 format!("`{part}` has no port"),
@@ -57,9 +54,12 @@ fn addresses(word: &Word, says: &mut Says) -> Vec<String> {
             );
             continue;
         };
+        if family::is_none(part, host, family, word.span, says) {
+            continue;
+        }
         let host = match host {
+            "" | "*" if family == Family::V6 => "[::]".to_owned(),
             "" | "*" | "0.0.0.0" => "*".to_owned(),
-            "::" | "[::]" => "[::]".to_owned(),
             host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
             host => match lookup::address(host, word.span, says) {
                 Some(address) => address,

@@ -3,12 +3,14 @@
 use super::{Options, import};
 use crate::config::{self, Config, Source};
 
+mod addresses;
 mod checks;
 mod idle;
 mod logs;
 mod meaning;
 mod names;
 mod operators;
+mod patterns;
 mod slips;
 mod written;
 
@@ -411,13 +413,6 @@ backend b
             "16:24 error: there is no `bogus` of `server`",
         ]
     );
-}
-
-#[test]
-fn a_comment_may_ask_for_the_kernel_path() {
-    let text = "# lb: fast_path attach auto\nlisten l\n bind :80\n server s 192.0.2.1:80\n";
-    let (yaml, _) = imported(text);
-    assert!(yaml.contains("fast_path: { attach: auto }"), "{yaml}");
 }
 
 proptest::proptest! {

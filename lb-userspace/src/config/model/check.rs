@@ -203,8 +203,64 @@ pub enum Content {
     Regex(Pattern),
     /// Anything but this, which is known once there is no more.
     Not(Box<Content>),
-    /// A header with this value, alone or among others divided by commas.
-    Header(String, String),
+    /// The bytes whose hexadecimal digits come of this, anywhere.
+    FilledHex(CheckText),
+    /// What nothing has: it was to be put together, and could not.
+    Nothing,
+    /// A field of the head.
+    Header(HeadField),
+}
+
+/// A field that an answer has to have; one of several of its name will do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadField {
+    /// Its name, in any case.
+    pub name: String,
+    /// Which part of its value is looked at.
+    pub parts: Parts,
+    /// What that has to be like.
+    pub like: Like,
+}
+
+impl HeadField {
+    /// Of this value, alone or among others.
+    pub fn simple(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            parts: Parts::Either,
+            like: Like::Is(value.into().into_bytes()),
+        }
+    }
+}
+
+/// Which part of a field's value is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// All of it, or any that commas divide.
+    Either,
+    /// Any that commas divide.
+    Each,
+    /// All of it.
+    Whole,
+}
+
+/// What a value has to be like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Like {
+    /// It is there.
+    There,
+    /// These bytes.
+    Is(Vec<u8>),
+    /// What comes of this.
+    Filled(CheckText),
+    /// It begins so.
+    Begins(Vec<u8>),
+    /// It ends so.
+    Ends(Vec<u8>),
+    /// It has this somewhere.
+    Contains(Vec<u8>),
+    /// Something in it matches.
+    Matches(Pattern),
 }
 
 /// A regular expression, compiled.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::rules::{Only, Scene, State, Template, Var, World};
+use crate::rules::{Expr, Fact, Only, Scene, State, Template, Var, World};
 
 /// A text with expressions, which are asked whenever it is needed.
 #[derive(Debug, Clone)]
@@ -26,6 +26,12 @@ impl CheckText {
         self.template.render(scene)
     }
 
+    /// Where the proxies and servers stand that it names.
+    fn places(&self) -> impl Iterator<Item = [Option<usize>; 3]> {
+        let facts = self.template.expressions().filter_map(Expr::fact);
+        facts.map(Fact::places)
+    }
+
     /// The text, if there is no expression in it.
     pub fn as_literal(&self) -> Option<&str> {
         self.template.as_literal()
@@ -47,7 +53,10 @@ impl From<String> for CheckText {
 
 impl PartialEq for CheckText {
     fn eq(&self, other: &Self) -> bool {
-        self.written == other.written && self.as_literal() == other.as_literal()
+        self.written == other.written
+            && self.as_literal() == other.as_literal()
+            // One that goes on with another configuration finds there what it names.
+            && self.places().eq(other.places())
     }
 }
 

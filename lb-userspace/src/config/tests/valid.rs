@@ -359,7 +359,7 @@ fn http_checks() {
         panic!("it asks by HTTP");
     };
     assert_eq!(status, vec![], "nothing is said of it");
-    let header = model::Content::Header("X-Ready".into(), "yes".into());
+    let header = model::Content::Header(model::HeadField::simple("X-Ready", "yes"));
     assert_eq!(content.len(), 3);
     assert_eq!(
         (&content[0], &content[2]),

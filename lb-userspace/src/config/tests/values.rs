@@ -243,7 +243,7 @@ backends:
 "#,
         found: &[
             r#"8:38 error: `send` is empty => write a text; `"\r\n"` in double quotes is the end of a line"#,
-            r#"8:42 error: `regex` is missing in `expect` => write a text, or `{ regex: "^OK" }`"#,
+            r#"8:42 error: `expect` does not say what => write a text that has to come, `{ regex: "^OK" }`, `{ hex: 0d0a }`, `{ template: … }`, `{ hex_template: … }` or `{ not: … }`"#,
             "8:52 error: unknown key `status` in `expect` => it is for `type: http`",
             "8:67 error: `steps` stand beside `send` or `expect`, and nothing says which comes first => write all of it as `steps: [{ send: … }, { expect: … }]`",
             r#"8:75 error: a step either sends, expects or sets variables => write `{ send: "PING\r\n" }` or `{ expect: "+PONG" }`"#,

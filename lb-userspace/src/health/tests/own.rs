@@ -5,13 +5,8 @@ use super::*;
 use crate::config::haproxy;
 
 /// What a configuration's checks do until `until` holds, which it has to in time.
-fn run_until(yaml: &str, until: impl Fn(&Topology) -> bool) -> Topology {
-    let loaded = crate::config::parse("lb.yaml", yaml, &|_| None);
-    let topology = Topology::new(
-        &loaded
-            .unwrap_or_else(|found| panic!("{found}\n{yaml}"))
-            .config,
-    );
+fn run_until(yaml: &str, until: impl Fn(&Topology) -> bool) -> Arc<Topology> {
+    let topology = topology_of(yaml);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -25,6 +20,12 @@ fn run_until(yaml: &str, until: impl Fn(&Topology) -> bool) -> Topology {
         }
     });
     topology
+}
+
+fn topology_of(yaml: &str) -> Arc<Topology> {
+    let loaded = crate::config::parse("lb.yaml", yaml, &|_| None);
+    let loaded = loaded.unwrap_or_else(|found| panic!("{found}\n{yaml}"));
+    Arc::new(Topology::new(&loaded.config))
 }
 
 fn status(topology: &Topology, server: &str) -> String {
@@ -107,6 +108,61 @@ fn an_agent_that_is_not_there_changes_nothing() {
     );
     let topology = run_until(&yaml, |topology| seen(topology, "s").is_some());
     assert_eq!(status(&topology, "s"), "UP");
+}
+
+#[test]
+fn a_check_knows_how_others_are_wherever_they_stand() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let asked = server(move |mut stream| {
+        let mut head = [0; 256];
+        let length = stream.read(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head[..length]).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let _ = tell.lock().unwrap().send(path);
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+    });
+    // `two` comes first, or second.
+    let yaml = |before: bool| {
+        let two = "{ servers: [{ name: a, address: '192.0.2.1:1' }, { name: b, address: '192.0.2.1:2', disabled: true, \
+                   weight: 7 }] }";
+        let one = "{ servers: [{ name: a, address: '192.0.2.1:1' }] }";
+        let app = format!(
+            "  app:\n    health_check: {{ type: http, interval: 20ms, path_template: \"/%[nbsrv(two)]/%[srv_is_up(two/b)]/\
+             %[srv_weight(two/b)]/%[be_conn]/%[fe_conn(f)]/%[str(two),nbsrv]/%[be_server_timeout]\" }}\n    servers: [{{ \
+             name: s, address: '{asked}' }}]\n"
+        );
+        let all = match before {
+            true => format!("  two: {two}\n  one: {one}\n{app}"),
+            false => format!("{app}  two: {two}\n  one: {one}\n"),
+        };
+        let both = "default_backend: app }\n  g: { bind: '127.0.0.1:2', rules: [{ if: { source: 192.0.2.0/24 }, use_backend: \
+                    one }], default_backend: two }";
+        format!("frontends:\n  f: {{ bind: '127.0.0.1:1', {both}\nbackends:\n{all}")
+    };
+    let wanted = "/1/0/7/0/0/1/50000";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut checks = Checks::start(&topology_of(&yaml(false)));
+        let came = async || {
+            let mut found = None;
+            until("a check", || {
+                found = told.try_recv().ok();
+                found.is_some()
+            })
+            .await;
+            found.unwrap()
+        };
+        assert_eq!(came().await, wanted);
+        checks.follow(&topology_of(&yaml(true)));
+        while told.try_recv().is_ok() {}
+        // Not the one that may be on its way.
+        came().await;
+        assert_eq!(came().await, wanted);
+    });
 }
 
 /// A server that answers each piece that it gets by the next of `lines`, the first before it has got any if `greets`.

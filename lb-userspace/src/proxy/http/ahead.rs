@@ -156,6 +156,14 @@ impl Inbound {
         }
     }
 
+    /// Why no more of it comes, where that was met while it was read ahead.
+    pub(super) fn fault_ahead(&self) -> Option<&Fault> {
+        match self {
+            Self::Ahead(ahead) => ahead.fault.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether all of it has been read ahead.
     ///
     /// # Errors

@@ -92,21 +92,7 @@ impl RequestBody {
     }
 
     fn failed(&self, error: &Fault) {
-        let Fault::Http1(error) = error else {
-            // What breaks the rules has lost its stream already; to the server it is all the same.
-            return self.client.set_upload(Upload::Aborted);
-        };
-        // hyper wraps what its decoder says; an end in the middle is the client's leaving, all else is nonsense.
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        let mut left = error.is_incomplete_message() || error.is_closed();
-        while let Some(error) = source {
-            left |= error.downcast_ref::<std::io::Error>().is_some_and(|error| {
-                use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-                matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
-            });
-            source = error.source();
-        }
-        self.client.set_upload(if left {
+        self.client.set_upload(if error.is_leaving() {
             Upload::Aborted
         } else {
             Upload::Malformed
@@ -337,7 +323,13 @@ impl Body for ResponseBody {
             *ending = Ending::Broken(why);
             *lease = None;
             client.wait_for(Wait::Nothing);
-            client.exchange().broken(why.cause());
+            let cause = match (why, client.upload()) {
+                // The server had no way to go on either.
+                (Broken::Server | Broken::Reset(_), Upload::Aborted) => Cause::Client,
+                (Broken::Server | Broken::Reset(_), Upload::Malformed) => Cause::Proxy,
+                _ => why.cause(),
+            };
+            client.exchange().broken(cause);
             // hyper drops what it has not yet written when a body fails, so what came goes out first: it flushes now
             // and asks again.
             cx.waker().wake_by_ref();

@@ -56,6 +56,25 @@ impl Fault {
             _ => None,
         }
     }
+
+    /// Whether a request's body ends because the client has left. All else is that what it sends is none.
+    pub(super) fn is_leaving(&self) -> bool {
+        let Self::Http1(error) = self else {
+            // What breaks the rules has lost its stream already; to the server it is all the same.
+            return true;
+        };
+        // hyper wraps what its decoder says; an end in the middle is the client's leaving.
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut left = error.is_incomplete_message() || error.is_closed();
+        while let Some(error) = source {
+            left |= error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+                matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+            });
+            source = error.source();
+        }
+        left
+    }
 }
 
 impl fmt::Display for Fault {

@@ -48,9 +48,7 @@ mod server_io;
 mod tunnel;
 mod upstream;
 
-pub(in crate::proxy) use exchange::facts::{
-    fact, heard, itself, millis, name_part, named, tcp, tls_fact,
-};
+pub(in crate::proxy) use exchange::facts::{heard, itself, millis, name_part, tcp, tls_fact};
 pub(in crate::proxy) use h2::serve as serve_http_2;
 pub use local::Local;
 pub use plan::Plan;

@@ -366,6 +366,8 @@ fn settle(client: &Client, end: End, unread: &[u8]) -> Option<StatusCode> {
         if matches!(refusal.as_u16(), 400 | 501) {
             invalid::request(client, unread);
         }
+        let length = client.answer(refusal).message().len();
+        client.exchange().owes(length);
         client.end_exchange();
         return Some(refusal);
     }

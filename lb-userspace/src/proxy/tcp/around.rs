@@ -111,17 +111,13 @@ impl World for Around<'_> {
     }
 
     fn fact(&self, fact: &Fact) -> Option<i64> {
-        http::fact(
-            &self.worker.shared.topology,
-            fact,
-            self.frontend,
-            self.backend,
-            self.now_ms(),
-        )
+        let topology = &self.worker.shared.topology;
+        topology.fact(fact, Some(self.frontend), self.backend, self.now_ms())
     }
 
     fn named(&self, what: Asked, name: &str) -> Option<i64> {
-        http::named(&self.worker.shared.topology, what, name, self.backend)
+        let topology = &self.worker.shared.topology;
+        topology.named(what, name, self.backend)
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {

@@ -232,7 +232,7 @@ fn lookup(call: &Call, registry: &mut Registry<'_>) -> Result<Option<Converter>,
         Some(_) => return Ok(None),
     };
     call.most(2)?;
-    if !registry.reads_files() {
+    if !registry.has_maps() {
         return Err(Problem::bare(format!(
             "invalid args in converter '{name}' : map: cannot load map at runtime"
         )));

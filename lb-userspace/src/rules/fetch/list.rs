@@ -70,6 +70,8 @@ pub(super) const NAMES: &[&str] = &[
     "capture.res.ver",
     "unique-id",
     "fe_name",
+    "last_rule_file",
+    "last_rule_line",
     "so_id",
     "so_name",
     "be_name",

@@ -157,6 +157,11 @@ pub enum Fetch {
     Log(LogPart),
     /// `fc_http_major`: 1 or 2.
     Major,
+    /// `last_rule_file`, `last_rule_line`: where the rule stands that had the last word.
+    LastRule {
+        /// The line instead of the file.
+        line: bool,
+    },
     /// `capture.res.ver`.
     ResponseVersion,
     /// The request's number, which has no name in expressions: `%rt`.
@@ -236,6 +241,7 @@ impl Fetch {
             | Self::Counter { .. }
             | Self::RequestNumber
             | Self::Major
+            | Self::LastRule { line: true }
             | Self::Date { .. }
             | Self::Random(_) => Kind::Int,
             Self::Fact(Fact::ServerUp(..)) | Self::IsTracked(_) | Self::Auth(_) => Kind::Bool,
@@ -481,6 +487,13 @@ impl Fetch {
                 Version::HTTP_2 => 2,
                 _ => 1,
             }),
+            Self::LastRule { line } => {
+                let place = scene.state.last_rule.as_deref()?;
+                match line {
+                    true => Value::Int(place.line.into()),
+                    false => Value::text(&place.file),
+                }
+            }
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
             Self::Uuid => Value::Str(Cow::Owned(
                 request::uuid(world.random(), world.random()).into_bytes(),

@@ -147,6 +147,8 @@ fn simple(name: &str) -> Option<Fetch> {
         "ssl_fc_sni" | "req.ssl_sni" => Fetch::Tls(TlsFact::Sni),
         "ssl_fc_protocol" => Fetch::Tls(TlsFact::Protocol),
         "fc_http_major" => Fetch::Major,
+        "last_rule_file" => Fetch::LastRule { line: false },
+        "last_rule_line" => Fetch::LastRule { line: true },
         "ssl_fc_has_sni" => Fetch::Tls(TlsFact::HasSni),
         "ssl_fc_alpn" => Fetch::Tls(TlsFact::Alpn),
         "ssl_fc_cipher" => Fetch::Tls(TlsFact::Cipher),

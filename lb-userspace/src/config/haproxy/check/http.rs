@@ -104,7 +104,7 @@ fn request(keys: &mut Map, line: &Line, says: &mut Says) {
             "body-lf" => set("body_template", "body", value.map(filled)),
             "hdr" => {
                 if let (Some(name), Some(value)) = (value, words.get(at + 2)) {
-                    field(keys, &name.text, filled(value));
+                    field(keys, &name.text, filled(value), says);
                 }
                 at += 1;
             }
@@ -131,22 +131,12 @@ fn expect(keys: &mut Map, line: &Line, says: &mut Says) {
         );
         return;
     };
-    if let ("hdr" | "fhdr", false) = (kind, negated) {
-        let (name, value) = (line.text(at + 2), line.text(at + 4));
-        let is_plain = line.text(at + 1) == "name" && line.text(at + 3) == "value";
-        if !is_plain || name.starts_with('-') || value.starts_with('-') || kind == "fhdr" {
-            says.unsupported(
-                line.span_of(at),
-                &format!("http-check expect {kind} … with patterns"),
-            );
-            return;
+    if let "hdr" | "fhdr" = kind {
+        if let Some(found) = head_field(line, at, negated, says) {
+            let expect = keys.inner("expect", line.span());
+            agree(expect, terms, says);
+            expect.push("headers", found);
         }
-        let value = Value::text(value, line.span_of(at + 4));
-        let expect = keys.inner("expect", line.span());
-        agree(expect, terms, says);
-        expect
-            .inner("headers", line.span_of(at))
-            .set_at(name, line.span_of(at + 2), value);
         return;
     }
     if let ("string-lf", false) = (kind, negated) {
@@ -201,6 +191,64 @@ fn expect(keys: &mut Map, line: &Line, says: &mut Says) {
         // Of the kinds that are known these are all.
         _ => {}
     }
+}
+
+/// `hdr` or `fhdr`, at word `at`, and what it says of a field.
+fn head_field(line: &Line, at: usize, negated: bool, says: &mut Says) -> Option<Value> {
+    let kind = line.text(at);
+    let mut words = line.words.iter().skip(at + 1);
+    // `name WORD` or `value WORD`, with a way of matching before the word.
+    let mut pattern = |wanted: &str| {
+        let key = words.next()?;
+        let mut word = words.next()?;
+        let mut how = "str";
+        if word.text == "-m" {
+            how = words.next()?.text.as_str();
+            word = words.next()?;
+        }
+        let is_format = key.text.strip_suffix("-lf") == Some(wanted);
+        (is_format || key.text == wanted).then_some((word, how, is_format))
+    };
+    let Some((name, "str", false)) = pattern("name") else {
+        says.unsupported(
+            line.span_of(at),
+            &format!("http-check expect {kind} … with a pattern for the name"),
+        );
+        return None;
+    };
+    let mut map = Map::default();
+    map.set("name", Value::text(name.text.as_str(), name.span));
+    let has_value = line.words.last().is_some_and(|last| last.span != name.span);
+    if has_value {
+        let said = pattern("value");
+        let key = match said {
+            Some((_, "str", true)) => "template",
+            Some((_, "str", false)) => "value",
+            Some((_, "beg", false)) => "prefix",
+            Some((_, "end", false)) => "suffix",
+            Some((_, "sub", false)) => "contains",
+            Some((_, "reg", false)) => "regex",
+            _ => {
+                says.unsupported(
+                    line.span_of(at),
+                    &format!("http-check expect {kind} … with such a pattern for the value"),
+                );
+                return None;
+            }
+        };
+        let (value, ..) = said?;
+        let text = match key {
+            "template" => format(&value.text),
+            _ => value.text.clone(),
+        };
+        map.set(key, Value::text(text, value.span));
+    }
+    for (key, on) in [("whole", kind == "fhdr"), ("not", negated)] {
+        if on {
+            map.set(key, Value::plain("true", line.span_of(at)));
+        }
+    }
+    Some(Value::map(map, line.span_of(at)))
 }
 
 /// Adds terms; those of one check are one.

@@ -57,6 +57,7 @@ fn expected(line: &Line, says: &mut Says) -> Option<Value> {
         "rstring" => "regex",
         "binary" => "hex",
         "string-lf" => "template",
+        "binary-lf" => "hex_template",
         other => {
             let not = if negated { "! " } else { "" };
             says.unsupported(line.span_of(at), &format!("tcp-check expect {not}{other}"));
@@ -64,7 +65,7 @@ fn expected(line: &Line, says: &mut Says) -> Option<Value> {
         }
     };
     let text = match key {
-        "template" => Value::text(format(pattern), span),
+        "template" | "hex_template" => Value::text(format(pattern), span),
         _ => Value::text(pattern, span),
     };
     let mut found = Map::default();

@@ -85,6 +85,58 @@ fn each_connection_of_a_check_is_what_its_own_connect_says() {
 }
 
 #[test]
+fn fields_that_a_check_writes_itself_are_left_out() {
+    let text = "backend b\n mode http\n option httpchk\n http-check send hdr Content-Length 5 hdr X-A b hdr transfer-encoding x\n \
+                server s 192.0.2.1:80 check\n";
+    let (yaml, said) = imported(text);
+    let left_out = |place: &str, name: &str| {
+        format!(
+            "{place} warning: `{name}` is left out, as in HAProxy: the check itself says how long what it sends is"
+        )
+    };
+    assert_eq!(
+        said[..2],
+        [
+            left_out("4:37", "Content-Length"),
+            left_out("4:71", "transfer-encoding")
+        ]
+    );
+    assert!(yaml.contains("headers: { X-A: b }"), "{yaml}");
+}
+
+#[test]
+fn expected_fields_and_digits_are_read() {
+    let http = |expect: &str| {
+        let found = check(
+            &format!(" option httpchk\n http-check expect {expect}\n"),
+            "",
+        );
+        found
+            .split_once("expect:")
+            .expect("it expects")
+            .1
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        http("fhdr name X-A value \"a, b\""),
+        "{ headers: [{ name: X-A, value: \"a, b\", whole: true }] }"
+    );
+    assert_eq!(
+        http("! hdr name X-A value -m beg a"),
+        "{ headers: [{ name: X-A, prefix: a, not: true }] } }"
+    );
+    let tcp = check(
+        " option tcp-check\n tcp-check expect binary-lf 0d%[str(a),hex]\n",
+        "",
+    );
+    assert_eq!(
+        tcp,
+        "{ type: tcp, steps: [{ expect: { hex_template: \"0d%[str(a),hex]\" } }] }"
+    );
+}
+
+#[test]
 fn a_server_that_follows_another_has_no_check() {
     let text = |more: &str| {
         format!(

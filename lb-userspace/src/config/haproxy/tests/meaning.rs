@@ -201,20 +201,6 @@ frontend f
 }
 
 #[test]
-fn an_operator_holds_for_all_numbers_behind_it() {
-    for (test, value) in [
-        ("path_len lt 5 10", "[lt 5, lt 10]"),
-        ("path_len eq 1 2", "[eq 1, 2]"),
-        ("path_len gt 5 le 3", "[gt 5, le 3]"),
-    ] {
-        let yaml = rules(&format!(" http-request deny if {{ {test} }}"));
-        let wanted =
-            format!("- {{ if: {{ expr: {{ of: path_len, value: {value} }} }}, deny: true }}");
-        assert_eq!(yaml, [wanted]);
-    }
-}
-
-#[test]
 fn a_redirect_line_is_no_format() {
     let yaml = rules(" redirect location /a%b?%[query]\n http-request redirect location /%[query]");
     assert_eq!(
@@ -528,4 +514,11 @@ backend b
         let flat = yaml.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(part), "{part}\n{yaml}");
     }
+}
+
+#[test]
+fn a_comment_may_ask_for_the_kernel_path() {
+    let text = "# lb: fast_path attach auto\nlisten l\n bind :80\n server s 192.0.2.1:80\n";
+    let (yaml, _) = imported(text);
+    assert!(yaml.contains("fast_path: { attach: auto }"), "{yaml}");
 }

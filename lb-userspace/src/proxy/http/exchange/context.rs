@@ -58,6 +58,8 @@ pub(in super::super) struct Exchange {
     pub(super) denied: bool,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
+    /// Bytes of an answer that is written once the books are closed.
+    unwritten: u64,
     server_bytes: (u64, u64),
     /// Handshakes and silence before it.
     pub(super) before: (Duration, Duration),
@@ -99,6 +101,7 @@ impl Exchange {
             unlogged: false,
             denied: false,
             uncounted: false,
+            unwritten: 0,
             server_bytes: (0, 0),
             before: (Duration::ZERO, Duration::ZERO),
             local: None,
@@ -131,6 +134,11 @@ impl Exchange {
     /// The head is complete and has been understood.
     pub(in super::super) fn accept(&mut self, head: &request::Parts, now: Instant) {
         self.request = Some((head.method.clone(), head.uri.clone(), head.version));
+        self.request_received = Some(now.saturating_duration_since(self.start));
+    }
+
+    /// As much of the body as was waited for is there as well, or there will be no more of it.
+    pub(super) fn hear_out(&mut self, now: Instant) {
         self.request_received = Some(now.saturating_duration_since(self.start));
     }
 
@@ -243,11 +251,11 @@ impl Exchange {
         self.terminate(cause, self.stage);
     }
 
-    /// The server's response will not be complete.
+    /// The server's response will not be complete, which is the server's fault unless `cause` says otherwise.
     pub(in super::super) fn broken(&mut self, cause: Cause) {
         self.release();
         self.terminate(cause, Phase::Data);
-        if cause == Cause::Down {
+        if matches!(cause, Cause::Down | Cause::Client | Cause::Proxy) {
             return;
         }
         if let (Some(server), Some(visit)) = (&self.server, &self.visit) {
@@ -264,6 +272,11 @@ impl Exchange {
         self.uncounted = true;
     }
 
+    /// An answer of this length is still to be written.
+    pub(in super::super) fn owes(&mut self, length: usize) {
+        self.unwritten = length as u64;
+    }
+
     pub(in super::super) fn count_server_bytes(&mut self, (received, sent): (u64, u64)) {
         self.server_bytes.0 += received;
         self.server_bytes.1 += sent;
@@ -277,7 +290,7 @@ impl Exchange {
         self.release();
         let total = client.now().saturating_duration_since(self.start);
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
-        let bytes_out = client.bytes_out() - self.bytes_out;
+        let bytes_out = client.bytes_out() - self.bytes_out + self.unwritten;
         self.count(client, bytes_in, bytes_out, total);
         self.write_line(client, total, (bytes_in, bytes_out));
         super::tally::count_end(client, self.status, bytes_in, bytes_out);

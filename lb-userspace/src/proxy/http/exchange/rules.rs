@@ -14,7 +14,7 @@ use http::{
 use super::{
     Client, Failure, Fields, Target,
     context::Exchange,
-    facts::{self, fact, name_part, tls_fact},
+    facts::{name_part, tls_fact},
     links, page, resolving, slow,
 };
 use crate::{
@@ -369,6 +369,18 @@ impl Way<'_> {
             drop(exchange);
             return Err(Failure::Status(StatusCode::REQUEST_TIMEOUT));
         }
+        let mut exchange = client.exchange();
+        exchange.hear_out(client.now());
+        if let Some(fault) = self.body.fault_ahead() {
+            if fault.is_leaving() {
+                exchange.terminate(Cause::Client, Phase::Request);
+                return Err(Failure::Close(None));
+            }
+            exchange.terminate(Cause::Proxy, Phase::Request);
+            exchange.request_received = None;
+            return Err(Failure::Status(StatusCode::BAD_REQUEST));
+        }
+        drop(exchange);
         self.show_body(head);
         Ok(())
     }
@@ -488,18 +500,13 @@ impl World for Surroundings<'_> {
 
     fn fact(&self, asked: &Fact) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
-        fact(
-            topology,
-            asked,
-            self.client.frontend(),
-            self.backend,
-            self.now_ms(),
-        )
+        let here = Some(self.client.frontend());
+        topology.fact(asked, here, self.backend, self.now_ms())
     }
 
     fn named(&self, what: Asked, name: &str) -> Option<i64> {
         let topology = &self.client.worker.shared.topology;
-        facts::named(topology, what, name, self.backend)
+        topology.named(what, name, self.backend)
     }
 
     fn link(&self, what: Link) -> Option<Value<'_>> {

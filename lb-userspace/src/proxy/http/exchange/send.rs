@@ -532,7 +532,7 @@ fn broken_off(client: &Client, malformed: bool) -> Failure {
         }
         Upload::Malformed => {
             persist::forget(client);
-            client.exchange().terminate(Cause::Proxy, Phase::Data);
+            client.exchange().terminate(Cause::Proxy, Phase::Headers);
             Failure::Close(Some(StatusCode::BAD_REQUEST))
         }
         Upload::Done | Upload::Waiting | Upload::Sending | Upload::Unwanted => {

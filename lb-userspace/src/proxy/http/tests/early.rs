@@ -94,6 +94,36 @@ fn it_comes_though_the_connection_ends_with_the_request() {
 }
 
 #[test]
+fn half_an_answer_ends_with_half_a_request_and_that_is_no_fault_of_the_server() {
+    let of = |then: &dyn Fn(&mut TcpStream)| {
+        let address = server(move |mut stream| {
+            read_head(&mut stream);
+            stream
+                .write_all(&EARLY.as_bytes()[..EARLY.len() - 1])
+                .unwrap();
+            // Until the proxy ends it.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let harness = Harness::new(&[address], |_, _| ());
+        let mut client = harness.connect();
+        let head = "POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+        client.write_all(head.as_bytes()).unwrap();
+        read_to(&mut client, "bi");
+        then(&mut client);
+        assert_eq!(read_all(&mut client), "");
+        let aborts = &harness.backend().servers[0].counters.server_aborts;
+        assert_eq!(aborts.value(), 0);
+        first(harness)
+    };
+    let shut_down = |client: &mut TcpStream| client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(of(&shut_down), "413 CD--");
+    assert_eq!(
+        of(&|client| client.write_all(b"zz\r\n").unwrap()),
+        "413 PD--"
+    );
+}
+
+#[test]
 fn a_rest_that_does_not_come_ends_the_exchange_as_haproxy_says() {
     let of = |then: &dyn Fn(&mut TcpStream)| {
         let (server, _told) = early();
