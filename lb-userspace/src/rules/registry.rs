@@ -255,6 +255,9 @@ impl<'a> Registry<'a> {
 
     /// A list of users.
     pub fn users(&self, name: &str) -> Option<Arc<Users>> {
+        if self.files_are == Files::Imagined {
+            return Users::new(Vec::new()).ok().map(Arc::new);
+        }
         let found = self.users.iter().find(|(known, _)| known == name);
         found.map(|(_, users)| Arc::clone(users))
     }

@@ -57,7 +57,8 @@ fn words_are_operators_of_numbers_alone() {
 fn what_is_compared_with_nothing_never_holds() {
     let text = "frontend f\n mode http\n bind :80\n http-request deny if { sc0_inc_gpc0 }\n \
                 http-request deny if { path -- }\n http-request deny if { req.hdr(a) -m found }\n \
-                http-request deny if { ssl_fc }\n";
+                http-request deny if { ssl_fc }\n http-request deny if { http_auth_group(u) -- }\n http-request auth unless { \
+                http_auth(u) }\nuserlist u\n user a password b\n";
     let (yaml, said) = imported(text);
     assert_eq!(
         said,
@@ -71,6 +72,7 @@ fn what_is_compared_with_nothing_never_holds() {
         "- { if: { all: [{ expr: { of: path } }, { expr: { of: always_false } }] }, deny: true }",
         "- { if: { expr: { of: req.hdr(a), present: true } }, deny: true }",
         "- { if: { expr: { of: ssl_fc } }, deny: true }",
+        "- { if: { all: [{ expr: { of: http_auth_group(u) } }, { expr: { of: always_false } }] }, deny: true }",
     ] {
         assert!(yaml.contains(line), "{line}\n{yaml}");
     }
