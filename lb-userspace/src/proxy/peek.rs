@@ -3,7 +3,9 @@
 use std::io;
 
 use rustix::net::RecvFlags;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::io::Interest;
+
+use crate::wire::Socket;
 
 /// What somebody who looks makes of the bytes so far.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(super) enum Peeked<T> {
 /// Shows `look` the first bytes of a connection, more of them each time that more have come. `most` bound what it may
 /// want.
 pub(super) async fn peek<T>(
-    stream: &TcpStream,
+    stream: &Socket,
     most: usize,
     mut look: impl FnMut(&[u8]) -> Looked<T>,
 ) -> io::Result<Peeked<T>> {
@@ -59,7 +61,7 @@ pub(super) async fn peek<T>(
 
 /// Takes what has come, up to `most`, after somebody has looked at it in vain: the runtime waits for more then, and would not
 /// tell of what is there already.
-pub(super) fn take_all(stream: &TcpStream, most: usize) -> Vec<u8> {
+pub(super) fn take_all(stream: &Socket, most: usize) -> Vec<u8> {
     let mut bytes = vec![0; most];
     let taken = rustix::net::recv(stream, bytes.as_mut_slice(), RecvFlags::DONTWAIT);
     bytes.truncate(taken.map_or(0, |(taken, _)| taken));
@@ -67,11 +69,12 @@ pub(super) fn take_all(stream: &TcpStream, most: usize) -> Vec<u8> {
 }
 
 /// Takes bytes that were looked at.
-pub(super) fn take(stream: &TcpStream, mut length: usize) -> io::Result<()> {
+pub(super) fn take(stream: &Socket, mut length: usize) -> io::Result<()> {
     let mut bytes = [0; 512];
     while length > 0 {
         let part = length.min(bytes.len());
-        match stream.try_read(&mut bytes[..part])? {
+        let read = || Ok(rustix::net::recv(stream, &mut bytes[..part], RecvFlags::empty())?.0);
+        match stream.try_io(Interest::READABLE, read)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             n => length -= n,
         }

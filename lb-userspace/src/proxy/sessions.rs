@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -55,7 +56,32 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     last: Cell<u64>,
-    entries: RefCell<HashMap<u64, Rc<Entry>>>,
+    entries: RefCell<HashMap<u64, Rc<Entry>, Spread>>,
+}
+
+/// Numbers are counted up by ourselves, so that nobody can choose them to fall together.
+type Spread = BuildHasherDefault<Counted>;
+
+/// The hash of one that is counted up.
+#[derive(Debug, Default)]
+struct Counted(u64);
+
+impl Hasher for Counted {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The map goes by the highest bits and by the lowest. The factor is 2^64 over the golden ratio, which keeps
+        // neighbours apart.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Its entry goes with it.

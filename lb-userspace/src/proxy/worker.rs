@@ -7,15 +7,13 @@ use std::{
     cell::RefCell,
     io,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::TcpStream,
-};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     Shared, Stream, entrance,
@@ -30,7 +28,7 @@ use crate::{
     rules::SessionVars,
     tls::Session,
     topology::{Accepted, Frontend, Limit, Peer},
-    wire::{heard::Heard, sockopt},
+    wire::{Socket, heard::Heard, sockopt},
 };
 
 /// Pause after an accept failed for want of descriptors or memory, which only time can mend.
@@ -200,6 +198,8 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         return;
     };
     let mut burst = 0;
+    // How many more wait, as far as has been asked.
+    let mut queued = 0_u32;
     let mut failing = false;
     let mut quiet = false;
     let mut _ignoring = None;
@@ -240,7 +240,9 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
                 continue;
             }
         };
-        let Ok(ready) = ready.transpose() else { return };
+        let Ok(mut ready) = ready.transpose() else {
+            return;
+        };
         let Spot {
             worker,
             frontend,
@@ -264,7 +266,7 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
         let by_unix = by_unix.is_some_and(|bind| bind.address.is_unix());
         let by_unix = by_unix.then(|| Peer::Unix(u32::try_from(bind + 1).unwrap_or(u32::MAX)));
         let accepted = match ready {
-            Some(mut ready) => ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)),
+            Some(ref mut ready) => ready.try_io(|listener| accept_one(listener.get_ref(), by_unix)),
             None => match accept_one(listener.get_ref(), by_unix) {
                 // Another who listens there has taken it.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -275,15 +277,29 @@ pub(super) async fn accept(post: Rc<Post>, listener: Rc<TcpListener>) {
             Ok(Ok((stream, address))) => {
                 failing = false;
                 turn.spend();
-                serve(&worker, stream, address, bind, place);
+                // Whether more wait costs less to ask than to accept in vain: for that the kernel makes a socket first.
+                let more = match queued.saturating_sub(1) {
+                    // That there is nobody has to be true now: who came while this task waited for something has been told
+                    // of, and would be forgotten.
+                    0 => sockopt::queued(listener.get_ref()),
+                    known => Some(known),
+                };
+                let last = more == Some(0);
+                queued = more.unwrap_or(0);
                 burst += 1;
+                if last && let Some(ready) = &mut ready {
+                    // Whoever has come since is told of.
+                    ready.clear_ready();
+                    burst = 0;
+                }
+                serve(&worker, stream, address, (bind, last), place);
                 if burst >= ACCEPT_BURST {
                     burst = 0;
                     tokio::task::yield_now().await;
                 }
             }
             // Nobody is there any more: another accept, or the client gave up.
-            Err(_would_block) => burst = 0,
+            Err(_would_block) => (burst, queued) = (0, 0),
             Ok(Err(error)) if is_clients_fault(&error) => {}
             Ok(Err(error)) => {
                 drop((turn, place));
@@ -380,12 +396,9 @@ fn watched(post: &Post, listener: Rc<TcpListener>) -> Option<AsyncFd<Rc<TcpListe
     }
 }
 
-/// A connection, and who opened it: nobody in particular where that is by a unix socket. Such a connection goes by a `TcpStream` like others: see
-/// [`dial::connect`](crate::wire::dial::connect).
-fn accept_one(
-    listener: &TcpListener,
-    by_unix: Option<Peer>,
-) -> io::Result<(std::net::TcpStream, Peer)> {
+/// A connection, and who opened it: nobody in particular where that is by a unix socket. Such a
+/// connection goes by a [`Socket`] like others: see [`dial::connect`](crate::wire::dial::connect).
+fn accept_one(listener: &TcpListener, by_unix: Option<Peer>) -> io::Result<(OwnedFd, Peer)> {
     use rustix::net::{SocketFlags, acceptfrom_with};
     let (fd, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     let peer = match by_unix {
@@ -397,7 +410,7 @@ fn accept_one(
             SocketAddr::new(address.ip().to_canonical(), address.port()).into()
         }
     };
-    Ok((std::net::TcpStream::from(fd), peer))
+    Ok((fd, peer))
 }
 
 /// accept(2) passes on errors of the connection itself, which are over with it.
@@ -421,28 +434,28 @@ fn is_clients_fault(error: &io::Error) -> bool {
     )
 }
 
+/// Begins to serve a connection. One that was accepted promptly, when it had just come, is hardly ever there with its request
+/// already; of others see [`Socket`].
 fn serve(
     worker: &Rc<Worker>,
-    stream: std::net::TcpStream,
+    stream: OwnedFd,
     address: Peer,
-    bind: usize,
+    (bind, prompt): (usize, bool),
     place: Place,
 ) {
     let accepted = Instant::now();
     let frontend = place.accepted.frontend();
     frontend.count_connection(worker.shared.topology.clock.at(accepted));
     worker.shared.accepted.inc();
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            worker.shared.accept_errors.inc();
-            tracing::error!(
-                "frontend {}: cannot watch a connection: {error}",
-                frontend.name
-            );
-            return;
-        }
-    };
+    let stream = Socket::accepted(stream);
+    if prompt && let Err(error) = stream.watch() {
+        worker.shared.accept_errors.inc();
+        tracing::error!(
+            "frontend {}: cannot watch a connection: {error}",
+            frontend.name
+        );
+        return;
+    }
     let habits = &frontend.config.habits;
     if *habits != Habits::default() {
         sockopt::habits(&stream, habits);
@@ -454,7 +467,7 @@ fn serve(
         .get(bind)
         .is_some_and(Bind::has_preamble);
     let client = Client {
-        stream: stream.into(),
+        stream: Stream::Plain(stream),
         address,
         destination: None,
         introduced: None,
@@ -467,7 +480,8 @@ fn serve(
     };
     let served = Served::begin(worker);
     let entered = worker.enter(&client);
-    let serving = async move {
+    // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
+    let serving = Box::pin(async move {
         let worker = Rc::clone(&served.0);
         let client = match preamble {
             false => client,
@@ -480,7 +494,6 @@ fn serve(
             Some(client) => client,
             None => return,
         };
-        // Boxed, since what is spawned is moved several times on its way into and out of the runtime, whole.
         match mode {
             Mode::Tcp => Box::pin(tcp::serve(worker, client)).await,
             Mode::Http => {
@@ -490,6 +503,6 @@ fn serve(
                 }
             }
         }
-    };
+    });
     tokio::task::spawn_local(async move { sessions::serve(&entered, serving).await });
 }

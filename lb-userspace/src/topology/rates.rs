@@ -49,21 +49,21 @@ impl Passing<'_> {
     /// Waits until all bounds let another connection be accepted.
     pub async fn turn(self, clock: Clock) -> Turn {
         loop {
-            match self.pass(clock.start().elapsed()) {
+            match self.pass(|| clock.start().elapsed()) {
                 Ok(turn) => return turn,
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
 
-    /// Passes by all or none.
-    fn pass(self, now: Duration) -> Result<Turn, Duration> {
+    /// Passes by all or none. Where nothing bounds it, nobody asks for the time.
+    fn pass(self, now: impl Fn() -> Duration) -> Result<Turn, Duration> {
         let mut turn = Turn {
             own: None,
             process: None,
         };
         if let Some(own) = self.own {
-            own.pass(now)?;
+            own.pass(now())?;
             turn.own = Some(Arc::clone(own));
         }
         // Dropped half way, the turn gives back what it has.
@@ -73,7 +73,7 @@ impl Passing<'_> {
             if pace.rate() == 0 {
                 continue;
             }
-            pace.pass(now)?;
+            pace.pass(now())?;
             let (_, passed) = turn
                 .process
                 .get_or_insert_with(|| (Arc::clone(self.process), [false; 3]));
@@ -127,7 +127,7 @@ mod tests {
                 process: &rates,
                 tls,
             };
-            passing.pass(Duration::from_secs(9)).map(Turn::spend)
+            passing.pass(|| Duration::from_secs(9)).map(Turn::spend)
         };
         rates.tls.set_rate(1);
         rates.sessions.set_rate(4);

@@ -143,6 +143,28 @@ pub fn late_port(socket: &impl AsRawFd) -> io::Result<()> {
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// How many connections wait to be accepted from a socket that is listened on; `None` where the system does not tell, as of
+/// unix sockets.
+pub fn queued(socket: &impl AsRawFd) -> Option<u32> {
+    const AT: usize = std::mem::offset_of!(libc::tcp_info, tcpi_unacked);
+    // Nothing after it is asked for.
+    let mut info = [0_u8; AT + size_of::<u32>()];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which `info` has, and both outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let known = done == 0 && length as usize == info.len();
+    let queued = info.last_chunk().filter(|_| known)?;
+    Some(u32::from_ne_bytes(*queued))
+}
+
 /// The mark that a connection's packets have in this host's filters and routing rules.
 ///
 /// # Errors

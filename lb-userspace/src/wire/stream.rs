@@ -31,7 +31,7 @@ pub enum Stream {
 
 impl Stream {
     /// The socket underneath.
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &Socket {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
@@ -165,7 +165,7 @@ pub(crate) enum Writer<'a> {
 
 impl Reader<'_> {
     /// The socket, if its bytes are the connection's.
-    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+    pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Self::Plain(socket) => Some(socket.settled()),
             Self::Tls(_) => None,
@@ -189,7 +189,7 @@ impl Reader<'_> {
 
 impl Writer<'_> {
     /// The socket, if its bytes are the connection's.
-    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+    pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(_) => None,

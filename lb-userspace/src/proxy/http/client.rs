@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell, RefMut},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::Deref,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
@@ -522,6 +522,23 @@ impl Client {
 
 /// An address as a field's value.
 fn address_value(address: IpAddr) -> HeaderValue {
+    let text = match address {
+        IpAddr::V4(address) => dotted(address),
+        IpAddr::V6(address) => address.to_string(),
+    };
     // What an address is written with may stand in a field, so the other case never happens.
-    HeaderValue::try_from(address.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// An address as it is written; the library's way to it is as long as that of parsing a small request.
+fn dotted(address: Ipv4Addr) -> String {
+    // Of `255.255.255.255`.
+    let mut text = String::with_capacity(15);
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }

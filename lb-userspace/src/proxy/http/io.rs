@@ -13,16 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     client::{Client, Leaving, Phase},
     interim, recent,
 };
-use crate::proxy::{Stream, stream::without_goodbye};
+use crate::{
+    proxy::{Stream, stream::without_goodbye},
+    wire::Socket,
+};
 
 /// Largest message that is put together before it is written, in bytes.
 const SMALL: usize = 1024;
@@ -127,7 +127,7 @@ impl Read for ClientIo {
 }
 
 /// Whether the other end has shut its side down, or is gone.
-fn has_hung_up(socket: &TcpStream) -> bool {
+fn has_hung_up(socket: &Socket) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];

@@ -25,7 +25,12 @@ pub(super) const AFTER: Duration = Duration::from_millis(100);
 ///
 /// For a connection of which nothing is left to be read outside its socket.
 pub(super) async fn wait(client: &Client, stream: &Stream) -> Option<End> {
-    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    // Most newcomers have said something by now, and need not be waited for.
+    if !client.worker.http.is_superseded() && stream.tcp().has_come() {
+        return None;
+    }
+    // The timer is set below, if ever.
+    let sleep = pin!(tokio::time::sleep_until(client.now().into()));
     let mut timer = Timer::new(sleep);
     let mut change = pin!(client.worker.http.changed().notified());
     let (mut registered, mut quiet) = (false, false);

@@ -221,7 +221,8 @@ where
     S: HttpService<Incoming, ResBody = ResponseBody>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    // The timer sets it.
+    let sleep = pin!(tokio::time::sleep_until(client.now().into()));
     let mut timer = Timer::new(sleep);
     let mut change = pin!(client.worker.http.changed().notified());
     let (mut registered, mut quiet, mut stopping, mut moves) = (false, false, false, false);
@@ -303,7 +304,8 @@ where
 
 /// hyper is done with the client's connection, while the server is still to get what has come of the last request.
 async fn carry_on(client: &Client) {
-    let sleep = pin!(tokio::time::sleep(Duration::MAX));
+    // The timer sets it.
+    let sleep = pin!(tokio::time::sleep_until(client.now().into()));
     let mut timer = Timer::new(sleep);
     poll_fn(|cx| {
         client.tick();
@@ -469,7 +471,8 @@ async fn refuse(mut stream: Stream, message: &[u8]) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.write_all(message).await?;
         stream.shutdown().await?;
-        let mut unread = [0; 4096];
+        // Not within: there would be room for it in all connections.
+        let mut unread = vec![0; 4096];
         while stream.read(&mut unread).await? > 0 {}
         Ok::<_, std::io::Error>(())
     })

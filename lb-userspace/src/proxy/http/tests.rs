@@ -512,3 +512,23 @@ fn a_graceful_stop_ends_idle_connections_and_lets_requests_finish() {
     assert_eq!(read_all(&mut idle), "");
     assert!(read_all(&mut busy).ends_with("\r\n\r\nok"));
 }
+
+#[test]
+fn everybody_who_waits_to_be_accepted_is_served() {
+    const CLIENTS: usize = 160;
+    let harness = Harness::new(&[answering(OK)], |_, _| ());
+    // More than are accepted at a time, and more come meanwhile.
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = harness.connect();
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    .unwrap();
+                assert!(read_all(&mut client).ends_with("\r\n\r\nok"));
+            });
+        }
+    });
+    let accepted = harness.frontend().counters.connections.value();
+    assert_eq!(accepted, CLIENTS as u64);
+}

@@ -9,8 +9,6 @@ use std::{
     time::Instant,
 };
 
-use tokio::net::TcpStream;
-
 use super::{Client, Worker};
 use crate::{
     config::model::Label,
@@ -18,7 +16,7 @@ use crate::{
     rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
     tls::Session,
     topology::{Backend, Frontend, Server},
-    wire::{heard::Heard, sockopt},
+    wire::{Socket, heard::Heard, sockopt},
 };
 
 /// A connection, and the process around it.
@@ -30,7 +28,7 @@ pub(in crate::proxy) struct Around<'a> {
     pub(in crate::proxy) descriptor: Option<RawFd>,
     pub(in crate::proxy) frontend: &'a Arc<Frontend>,
     /// The client's socket, while it is one.
-    pub(in crate::proxy) socket: Option<&'a TcpStream>,
+    pub(in crate::proxy) socket: Option<&'a Socket>,
     /// What a PROXY header that came first told, if one came.
     pub(in crate::proxy) introduced: Option<&'a Heard>,
     /// What the bind is called that it came to.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::io::Interest;
 
 use super::{
     Client, Stream, Worker,
@@ -27,7 +27,7 @@ use crate::{
         World as _, stick,
     },
     topology::{Asking, Backend, Connection},
-    wire::told::told,
+    wire::{Socket, told::told},
 };
 
 mod around;
@@ -380,7 +380,7 @@ fn asked_name(
 }
 
 /// Resolves when the peer has reset the connection; a mere FIN is no reset.
-async fn reset(stream: &TcpStream) {
+async fn reset(stream: &Socket) {
     loop {
         match stream.ready(Interest::ERROR).await {
             Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
