@@ -48,7 +48,7 @@ use crate::{
         path::{InterfacePath, SharedPathStatus},
         request::Request,
     },
-    topology::Topology,
+    topology::{Topology, counters::KernelTraffic},
 };
 
 mod attaching;
@@ -197,30 +197,56 @@ impl Agent {
     }
 
     /// Makes larger maps where a family has got its first service and nothing is forwarded that would be lost with them.
-    fn make_room(&mut self) -> Result<(), FastPathError> {
+    /// Where that fails all is as before: those that there are hold some flows.
+    fn make_room(&mut self) {
         let fast_path = &self.config.global.fast_path;
-        let view = self.view.borrow();
         let max_flows = max_flows(fast_path, &ThisHost);
-        let wanted = wanted(&self.topology, max_flows, &view);
-        if !self.idle {
-            tell_lacking(&self.kernel, &wanted, max_flows);
-        }
+        let wanted = wanted(&self.topology, max_flows, &self.view.borrow());
         if !self.idle || !wanted.has_more_flows_than(&self.kernel.capacity) {
-            return Ok(());
+            return tell_lacking(&self.kernel, &wanted, max_flows);
         }
-        let pins = Pins::open(&fast_path.pin_path)?;
-        let kernel = load(pins, &self.topology, fast_path, &view)?;
-        drop(view);
+        match self.kernel.beside(wanted) {
+            Ok(larger) => {
+                tell_capacity(&larger, &wanted, max_flows);
+                if let Err(error) = self.renew(larger) {
+                    tracing::error!("the flow tables stay as small as they are: {error}");
+                }
+            }
+            Err(error) => {
+                tracing::error!("the flow tables stay as small as they are: {error}");
+                tell_lacking(&self.kernel, &wanted, max_flows);
+            }
+        }
+    }
+
+    /// Goes on with another kernel, one with new maps.
+    fn renew(&mut self, mut kernel: Kernel) -> Result<(), FastPathError> {
+        let prepared = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry);
+        let prepared = prepared.and_then(|synced| {
+            let now = self.clock.at(Instant::now());
+            kernel.maps.clock.set(0, now, 0)?;
+            kernel.take_place(&self.kernel)?;
+            Ok(synced)
+        });
+        self.synced = match prepared {
+            Ok(synced) => synced,
+            Err(error) => {
+                // Of what has not taken a place nothing is to stay.
+                let _ = kernel.remove_everything();
+                return Err(error);
+            }
+        };
+        self.kernel = kernel;
+        traffics(&self.topology).for_each(KernelTraffic::begin_anew);
         // What is traced is traced with the programs that go.
         self.tracing = None;
-        self.synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         self.sweep = Sweep::default();
         self.sockets = Sockets::default();
         self.resets = Resets::default();
+        // Under their new numbers.
         self.shutdowns.clear();
-        self.kernel = kernel;
-        let now = self.clock.at(Instant::now());
-        Ok(self.kernel.maps.clock.set(0, now, 0)?)
+        self.each_shutdown(|_, _| {});
+        Ok(())
     }
 
     /// All that is left to do until the kernel forwards.
@@ -392,6 +418,11 @@ impl Agent {
 
     /// Ends the flows of servers whose sessions have been shut down since the last look.
     fn shut_down_sessions(&mut self) {
+        self.each_shutdown(|resets, index| resets.begin(Which::Server(index), Instant::now()));
+    }
+
+    /// Notes how often each server's sessions have been shut down, and calls `more` for those of which that is news.
+    fn each_shutdown(&mut self, more: impl Fn(&mut Resets, u32)) {
         let room = self.kernel.capacity.room;
         for backend in &self.topology.backends {
             for server in &backend.servers {
@@ -404,7 +435,7 @@ impl Agent {
                     continue;
                 };
                 if self.shutdowns.insert(index, times) != Some(times) {
-                    self.resets.begin(Which::Server(index), Instant::now());
+                    more(&mut self.resets, index);
                 }
             }
         }
@@ -494,13 +525,18 @@ fn load(
     let wanted = wanted(topology, max_flows, view);
     let kernel = Kernel::load(pins, wanted)?;
     tell_capacity(&kernel, &wanted, max_flows);
-    let servers = topology.backends.iter().flat_map(|b| &b.servers);
-    let servers = servers.map(|server| &server.counters.kernel);
-    let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
-    for traffic in servers.chain(frontends) {
+    for traffic in traffics(topology) {
         traffic.begin(kernel.taken_over);
     }
     Ok(kernel)
+}
+
+/// All that the kernel counts for.
+fn traffics(topology: &Topology) -> impl Iterator<Item = &KernelTraffic> {
+    let servers = topology.backends.iter().flat_map(|b| &b.servers);
+    let servers = servers.map(|server| &server.counters.kernel);
+    let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
+    servers.chain(frontends)
 }
 
 /// The room that the configuration needs.

@@ -114,6 +114,21 @@ impl Kernel {
         })
     }
 
+    /// The same with new maps of `wanted` sizes beside these, which stay as they are until [`Kernel::take_place`].
+    pub(super) fn beside(&self, wanted: Capacity) -> Result<Self, FastPathError> {
+        Self::load(self.pins.beside()?, wanted)
+    }
+
+    /// Takes the place of the one that it was loaded beside, which must not be attached to anything.
+    ///
+    /// # Errors
+    /// All is as before.
+    pub(super) fn take_place(&mut self, of: &Kernel) -> Result<(), FastPathError> {
+        of.pins.take_beside()?;
+        self.pins = of.pins.clone();
+        Ok(())
+    }
+
     /// Attaches the program to an interface as it is wanted, or puts it in the place of an earlier agent's, with no
     /// packet in between. What is attached there in another way goes.
     pub(super) fn attach(&mut self, ifindex: u32, want: Want) -> Result<Hook, FastPathError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! PIN_PATH/v2/maps/NAME        maps, by name
 //! PIN_PATH/v2/links/xdp-7      a link, by hook and interface index
+//! PIN_PATH/v2/new/NAME         maps that are being made, to take the others' place
 //! ```
 
 use std::{
@@ -52,7 +53,14 @@ pub(super) struct Pins {
     shown: PathBuf,
     root: PathBuf,
     folder: PathBuf,
+    /// What the maps' folder below it is called.
+    maps: &'static str,
 }
+
+/// The maps' folder, the one for those that are to take their place, and for those whose place was taken.
+const MAPS: &str = "maps";
+const NEW: &str = "new";
+const OLD: &str = "old";
 
 impl Pins {
     /// Makes sure the folder is there, mounting a BPF file system at `/sys/fs/bpf` if nothing is mounted there.
@@ -143,7 +151,42 @@ impl Pins {
             shown: pin_path.into(),
             folder: root.join(format!("v{}", abi::VERSION)),
             root,
+            maps: MAPS,
         }
+    }
+
+    /// The same folder, for maps that are to take the others' place once they are whole.
+    pub(super) fn beside(&self) -> Result<Self, FastPathError> {
+        let beside = self.of_maps(NEW);
+        beside.remove_all()?;
+        beside.make()?;
+        Ok(beside)
+    }
+
+    fn of_maps(&self, maps: &'static str) -> Self {
+        Self {
+            maps,
+            ..self.clone()
+        }
+    }
+
+    /// Puts the maps that are [`beside`](Self::beside) these into their place. Nobody may be forwarding by either.
+    ///
+    /// Within one folder, since Landlock lets nobody move anything from one to another.
+    ///
+    /// # Errors
+    /// The system's; all is as before.
+    pub(super) fn take_beside(&self) -> Result<(), FastPathError> {
+        let [maps, new, old] = [MAPS, NEW, OLD].map(|name| self.of_maps(name).maps());
+        fs::rename(&maps, &old).map_err(failed("move", &maps))?;
+        if let Err(error) = fs::rename(&new, &maps) {
+            // It was there a moment ago.
+            let _ = fs::rename(&old, &maps);
+            return Err(failed("move", &new)(error));
+        }
+        // Else the next start does it.
+        let _ = self.of_maps(OLD).remove_all();
+        Ok(())
     }
 
     /// Removes what lbs of other versions left; those that are attached to interfaces still forward by it.
@@ -151,6 +194,10 @@ impl Pins {
     /// # Errors
     /// One is attached, or at work.
     pub(super) fn clear_older(&self) -> Result<(), FastPathError> {
+        // Of whoever died while it made others.
+        for maps in [NEW, OLD] {
+            let _ = self.of_maps(maps).remove_all();
+        }
         let Ok(entries) = fs::read_dir(&self.root) else {
             return Ok(());
         };
@@ -165,6 +212,7 @@ impl Pins {
                 shown: self.shown.clone(),
                 root: self.root.clone(),
                 folder: entry.path(),
+                maps: MAPS,
             };
             let _lock = other.lock()?;
             if !other.pinned_links().is_empty() {
@@ -220,7 +268,8 @@ impl Pins {
 
     /// Removes what is pinned, links first so that nothing runs without its maps.
     pub(super) fn clear(&self) -> Result<(), FastPathError> {
-        for folder in [self.links(), self.maps()] {
+        let links = (self.maps == MAPS).then(|| self.links());
+        for folder in links.into_iter().chain([self.maps()]) {
             let Ok(entries) = fs::read_dir(&folder) else {
                 continue;
             };
@@ -231,12 +280,15 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes everything and the folders.
+    /// Removes everything and the folders; of maps that have taken no place, them alone.
     pub(super) fn remove_all(&self) -> Result<(), FastPathError> {
         self.clear()?;
-        for folder in [&self.links(), &self.maps(), &self.folder, &self.root] {
-            // The root may hold another version's, or be the operator's own.
-            let _ = fs::remove_dir(folder);
+        let _ = fs::remove_dir(self.maps());
+        if self.maps == MAPS {
+            for folder in [&self.links(), &self.folder, &self.root] {
+                // The root may hold another version's, or be the operator's own.
+                let _ = fs::remove_dir(folder);
+            }
         }
         Ok(())
     }
@@ -265,7 +317,7 @@ impl Pins {
     }
 
     fn maps(&self) -> PathBuf {
-        self.folder.join("maps")
+        self.folder.join(self.maps)
     }
 
     fn links(&self) -> PathBuf {

@@ -146,9 +146,12 @@ pub fn late_port(socket: &impl AsRawFd) -> io::Result<()> {
 /// How many connections wait to be accepted from a socket that is listened on; `None` where the system does not tell, as of
 /// unix sockets.
 pub fn queued(socket: &impl AsRawFd) -> Option<u32> {
+    /// Where Linux tells of a listener how many wait, and after that how many may (tcp_get_info in net/ipv4/tcp.c).
     const AT: usize = std::mem::offset_of!(libc::tcp_info, tcpi_unacked);
+    const _: () = assert!(std::mem::offset_of!(libc::tcp_info, tcpi_sacked) == AT + 4);
+    const LISTENING: u8 = 10;
     // Nothing after it is asked for.
-    let mut info = [0_u8; AT + size_of::<u32>()];
+    let mut info = [0_u8; AT + 2 * size_of::<u32>()];
     let mut length = info.len() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, which `info` has, and both outlive the call.
     let done = unsafe {
@@ -160,9 +163,13 @@ pub fn queued(socket: &impl AsRawFd) -> Option<u32> {
             &raw mut length,
         )
     };
-    let known = done == 0 && length as usize == info.len();
-    let queued = info.last_chunk().filter(|_| known)?;
-    Some(u32::from_ne_bytes(*queued))
+    let known = done == 0 && length as usize == info.len() && info[0] == LISTENING;
+    let (rest, most) = info.split_last_chunk().filter(|_| known)?;
+    // Who says that none may wait does not know, as others that pass for Linux.
+    if u32::from_ne_bytes(*most) == 0 {
+        return None;
+    }
+    Some(u32::from_ne_bytes(*rest.last_chunk()?))
 }
 
 /// The mark that a connection's packets have in this host's filters and routing rules.

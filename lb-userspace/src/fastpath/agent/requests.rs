@@ -27,7 +27,7 @@ impl Agent {
         if was.deny != is.deny {
             self.deny.follow(&is.deny);
         }
-        self.make_room()?;
+        self.make_room();
         // What it is to be attached to may have changed, and which interfaces servers are reached by.
         self.attach()?;
         self.sync()?;

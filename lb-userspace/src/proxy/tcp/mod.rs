@@ -383,8 +383,10 @@ fn asked_name(
 async fn reset(stream: &Socket) {
     loop {
         match stream.ready(Interest::ERROR).await {
-            Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
-            _ => return,
+            Ok(ready) if ready.is_error() => return,
+            Ok(_) => tokio::task::yield_now().await,
+            // Nobody watches it, which is no word of the peer.
+            Err(_) => std::future::pending().await,
         }
     }
 }

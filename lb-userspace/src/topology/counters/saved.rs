@@ -95,6 +95,13 @@ impl KernelTraffic {
         }
     }
 
+    /// It goes on with new maps: all that was counted is earlier.
+    pub fn begin_anew(&self) {
+        for (earlier, counter) in self.earlier.iter().zip(self.counters()) {
+            earlier.set(counter.value());
+        }
+    }
+
     /// Takes what the present maps have counted: connections, bytes in and out, packets in and out. Returns how many
     /// connections have come since it was last called.
     pub fn take(&self, counted: [u64; 5]) -> u64 {
