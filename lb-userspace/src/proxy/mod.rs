@@ -56,6 +56,7 @@ pub use worker::Client;
 
 pub use crate::wire::{Stream, header, stream};
 use crate::{
+    allocator,
     config::{Config, model::Stats},
     observe::{
         log::Sink,
@@ -290,6 +291,7 @@ impl Proxy {
             let thread = thread::Builder::new()
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
+                    let _keeping = allocator::keep();
                     let (_running, beat) = (running, beat);
                     // It stays on the thread that made it.
                     let made = tokio::runtime::Builder::new_current_thread()

@@ -3,8 +3,8 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
-        mpsc::{self, Receiver, SyncSender, TryRecvError},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+        mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
     time::{Duration, Instant, SystemTime},
@@ -29,6 +29,8 @@ use crate::{
 
 /// Lines that may wait. At a hundred thousand a second this is what a stalled receiver may cost before lines are lost.
 const QUEUE: usize = 16 * 1024;
+/// So many lines at a time the thread says that it has taken: each time costs those who log a look into its cache.
+const TOLD: usize = 64;
 /// After a batch the thread rests this long, so that under load a sender seldom has to wake it.
 const BATCH: Duration = Duration::from_millis(2);
 /// The longest the idle thread sleeps without being woken.
@@ -58,7 +60,9 @@ pub(super) struct Line {
 #[derive(Debug, Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
-    queue: SyncSender<Line>,
+    /// It takes any number, and its memory goes with them: one of a fixed size would be gone through from its beginning to
+    /// its end, and nothing of it ever be in a cache.
+    queue: Sender<Line>,
     thread: Thread,
 }
 
@@ -71,6 +75,8 @@ struct Shared {
     stop: AtomicBool,
     /// The thread is about to park, or has.
     idle: AtomicBool,
+    /// Lines in the queue, no more than [`QUEUE`].
+    waiting: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
@@ -226,7 +232,10 @@ impl Sink {
         if line.text.is_none() && line.json.is_none() {
             return;
         }
-        if self.queue.try_send(line).is_err() {
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE
+            || self.queue.send(line).is_err()
+        {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
         // Pairs with the fence in `write_until_stopped`: either this sees that the thread goes to sleep, or the thread
@@ -288,11 +297,12 @@ impl Opened {
             next: Mutex::new(None),
             stop: AtomicBool::new(false),
             idle: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         });
-        let (queue, lines) = mpsc::sync_channel(QUEUE);
+        let (queue, lines) = mpsc::channel();
         let targets = self.targets;
         let thread = thread::Builder::new()
             .name("lb-log".to_owned())
@@ -380,13 +390,16 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Tar
             targets = next;
         }
         let (mut wrote, mut ended) = (false, false);
-        let (mut written, mut failed) = (0, 0);
+        let (mut written, mut failed) = (0_usize, 0);
         loop {
             match lines.try_recv() {
                 Ok(line) => {
                     wrote = true;
                     failed += targets.add(&line, pid);
                     written += 1;
+                    if written % TOLD == 0 {
+                        shared.waiting.fetch_sub(TOLD, Ordering::Relaxed);
+                    }
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
@@ -399,7 +412,10 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Tar
             failed += target.send();
         }
         shared.failed.fetch_add(failed, Ordering::Relaxed);
-        shared.written.fetch_add(written, Ordering::Relaxed);
+        let untold = written % TOLD;
+        shared.waiting.fetch_sub(untold, Ordering::Relaxed);
+        // As many bits.
+        shared.written.fetch_add(written as u64, Ordering::Relaxed);
         if ended {
             return;
         }
