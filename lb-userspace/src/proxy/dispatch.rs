@@ -24,6 +24,8 @@ pub struct Trace {
     pub connected: Option<Duration>,
     /// The server that the next attempt is to avoid.
     pub left: Option<Arc<Server>>,
+    /// The slot that [`at_once`] has given, with which [`dispatch`] begins.
+    pub had: Option<Connection>,
     /// The preferred server is asked even if it is down.
     pub forced: bool,
     /// Where in queues it belongs.
@@ -75,12 +77,16 @@ pub async fn dispatch<T>(
     mut connect: impl AsyncFnMut(&Arc<Server>) -> Result<T, ConnectError>,
 ) -> Result<(Connection, T), DispatchError> {
     let (start, asking) = (now(), asking.into());
-    let persists = backend.config.connections.persist || trace.forced;
-    let mut preferred = preferred.filter(|server| persists || server.is_usable_by_cookie());
+    let mut preferred = usable(backend, preferred, trace);
     let mut left = trace.left.take();
+    let mut had = trace.had.take();
     loop {
         let avoid: Option<usize> = left.as_ref().map(|server| server.index);
-        let slot = match slot(backend, asking, preferred, avoid.as_slice(), trace).await {
+        let slot = match had.take() {
+            Some(slot) => Ok(slot),
+            None => slot(backend, asking, preferred, avoid.as_slice(), trace).await,
+        };
+        let slot = match slot {
             Ok(slot) => slot,
             Err(error) => {
                 backend.counters.connect_errors.inc();
@@ -92,13 +98,7 @@ pub async fn dispatch<T>(
         };
         let server = Arc::clone(slot.server());
         let assigned = now();
-        let queued = assigned - start;
-        trace.queued = Some(queued);
-        trace.server = Some(Arc::clone(&server));
-        let distributions = &backend.counters.distributions;
-        distributions.queue.record(queued);
-        backend.counters.times.queue.add(millis(queued));
-        server.counters.times.queue.add(millis(queued));
+        note_assigned(backend, &server, assigned - start, trace);
         if let Some(left) = left.take() {
             count_move(backend, &left, &server, trace);
         }
@@ -107,11 +107,7 @@ pub async fn dispatch<T>(
             let error = match connect(&server).await {
                 Ok(connection) => {
                     let connected = now() - assigned;
-                    backend.observe(&server, Observation::Connected);
-                    trace.connected = Some(connected);
-                    distributions.connect.record(connected);
-                    backend.counters.times.connect.add(millis(connected));
-                    server.counters.times.connect.add(millis(connected));
+                    note_connected(backend, &server, connected, trace);
                     if backend.config.mode == Mode::Tcp {
                         // In mode http the response tells more.
                         server.latency.record(connected, clock.at(now()));
@@ -154,6 +150,65 @@ pub async fn dispatch<T>(
     }
 }
 
+/// The server that is preferred, if it is asked by whoever prefers it.
+fn usable<'s>(
+    backend: &Backend,
+    preferred: Option<&'s Arc<Server>>,
+    trace: &Trace,
+) -> Option<&'s Arc<Server>> {
+    let persists = backend.config.connections.persist || trace.forced;
+    preferred.filter(|server| persists || server.is_usable_by_cookie())
+}
+
+/// The slot that [`dispatch`] would take first, if nobody has to be waited for; `None` says no more than that.
+pub fn at_once(
+    backend: &Backend,
+    asking: impl Into<Asking>,
+    preferred: Option<&Arc<Server>>,
+    trace: &Trace,
+) -> Option<Connection> {
+    if trace.left.is_some() {
+        return None;
+    }
+    match usable(backend, preferred, trace) {
+        Some(server) => unqueued(server),
+        None if backend.queue.is_empty() => backend.claim(asking.into(), &[]).ok(),
+        None => None,
+    }
+}
+
+/// A request has a server without having waited, and a connection to it that there was: what [`dispatch`] writes down of
+/// that.
+pub fn note_at_once(backend: &Backend, server: &Arc<Server>, now_ms: u64, trace: &mut Trace) {
+    note_assigned(backend, server, Duration::ZERO, trace);
+    server.count_session(now_ms);
+    note_connected(backend, server, Duration::ZERO, trace);
+}
+
+fn note_assigned(backend: &Backend, server: &Arc<Server>, queued: Duration, trace: &mut Trace) {
+    trace.queued = Some(queued);
+    trace.server = Some(Arc::clone(server));
+    backend.counters.distributions.queue.record(queued);
+    backend.counters.times.queue.add(millis(queued));
+    server.counters.times.queue.add(millis(queued));
+}
+
+fn note_connected(backend: &Backend, server: &Arc<Server>, took: Duration, trace: &mut Trace) {
+    backend.observe(server, Observation::Connected);
+    trace.connected = Some(took);
+    backend.counters.distributions.connect.record(took);
+    backend.counters.times.connect.add(millis(took));
+    server.counters.times.connect.add(millis(took));
+}
+
+/// A slot of `server` for whom nobody waits for one.
+fn unqueued(server: &Arc<Server>) -> Option<Connection> {
+    match server.queue.is_empty() {
+        true => server.claim(),
+        false => None,
+    }
+}
+
 /// A redispatch that ends on the same server is but a retry.
 pub(super) fn count_move(
     backend: &Backend,
@@ -182,9 +237,7 @@ pub(super) async fn slot(
     let asking = asking.into();
     let patience = backend.config.timeouts.queue;
     if let Some(server) = preferred {
-        if server.queue.is_empty()
-            && let Some(slot) = server.claim()
-        {
+        if let Some(slot) = unqueued(server) {
             return Ok(slot);
         }
         let persists = backend.config.connections.persist || trace.forced;

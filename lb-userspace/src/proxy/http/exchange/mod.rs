@@ -189,7 +189,7 @@ async fn forward_to_backend(
     forward::to_http_1(&mut head, fields, body.is_end_stream());
     rules::capture(client, &head);
     if let Some(answer) = monitor::answer(client, &head) {
-        RequestBody::new(body, client).drain().await;
+        Box::pin(RequestBody::new(body, client).drain()).await;
         return Err(Failure::Answer(Box::new(answer)));
     }
     let upgrade = forward::leave_connection(&mut head, fields);
@@ -203,7 +203,7 @@ async fn forward_to_backend(
                 // Whoever waits for a `100 Continue` learns from the answer that nobody wants the body, unless rules have
                 // waited for it: then it is on its way.
                 if !fields.any(Fields::EXPECT) || client.interim.get() {
-                    body.drain().await;
+                    Box::pin(body.drain()).await;
                 }
                 return Err(failure);
             }
@@ -230,7 +230,9 @@ async fn forward_to_backend(
     let answered = send::run(client, target, holder, request).await?;
     stick::store(client, target, remembering, &answered.response);
     match answered.response.status() {
-        StatusCode::SWITCHING_PROTOCOLS if upgrade => switch(client, target, answered, asked).await,
+        StatusCode::SWITCHING_PROTOCOLS if upgrade => {
+            Box::pin(switch(client, target, answered, asked)).await
+        }
         _ => answer(client, target, answered, asked).await,
     }
 }
@@ -330,7 +332,7 @@ async fn answer(
     let mut reached = rules::Responding::default();
     let fields = loop {
         if waiting::is_looked_at(client, target) {
-            waiting::show(client, (&mut incoming, &mut lease), &head).await;
+            Box::pin(waiting::show(client, (&mut incoming, &mut lease), &head)).await;
         }
         match rules::respond(client, target, &mut head, fields, &mut reached)? {
             rules::Turn::Done(fields) => break fields,

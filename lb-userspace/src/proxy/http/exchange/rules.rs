@@ -134,7 +134,7 @@ pub(super) async fn route<'p>(
     way.statistics(Some(&target.backend), plan, head).await?;
     page::keep(client, head);
     if looks_at_form(target, &head.method) {
-        way.wait_for_body(WaitForBody::default(), head).await?;
+        Box::pin(way.wait_for_body(WaitForBody::default(), head)).await?;
     }
     match way.touched {
         true if !forward::keeps_host(&head.headers) => {
@@ -241,7 +241,7 @@ impl Way<'_> {
         if rules.asks_for_body() {
             // Whoever asks for it is told to go on by whoever wants it.
             if !head.headers.contains_key(EXPECT) {
-                self.body.read_what_is_there().await;
+                Box::pin(self.body.read_what_is_there()).await;
             }
             self.show_body(head);
         }
@@ -290,13 +290,14 @@ impl Way<'_> {
                     client.frontend().counters.intercepted.inc();
                     return Err(Failure::Answer(Box::new(client.reply(reply))));
                 }
-                Outcome::Await(wait) => self.wait_for_body(wait, head).await?,
+                // Boxed, like what else is waited for, so that requests for which nothing is do not carry its state around.
+                Outcome::Await(wait) => Box::pin(self.wait_for_body(wait, head)).await?,
                 Outcome::Resolve(wanted, name) => {
-                    resolving::look_up(client, wanted, &name).await;
+                    Box::pin(resolving::look_up(client, wanted, &name)).await;
                 }
-                Outcome::Verify(unknown) => slow::verify(client, unknown).await,
-                Outcome::Deny(denial) => return Err(self.denied(denial, side).await),
-                Outcome::Metrics => return Err(self.metrics(head).await),
+                Outcome::Verify(unknown) => Box::pin(slow::verify(client, unknown)).await,
+                Outcome::Deny(denial) => return Err(Box::pin(self.denied(denial, side)).await),
+                Outcome::Metrics => return Err(Box::pin(self.metrics(head)).await),
                 Outcome::Drop(silent) => {
                     self.count_denied(side);
                     if silent {

@@ -16,7 +16,7 @@ use crate::{
     observe::log::{Cause, Phase},
     proxy::{
         connect::{ConnectError, Way},
-        dispatch::{DispatchError, Trace, dispatch},
+        dispatch::{self, DispatchError, Trace},
         http::{
             body::Inbound,
             client::{Client, Expired, Upload, Wait},
@@ -77,12 +77,19 @@ pub(super) async fn run(
         let started = client.now();
         let wanted = preferred.as_ref();
         let anew = repeated;
-        let reached = {
-            let mut way = leaving::OnTheWay::new(client, &mut trace, started);
-            let reach = reach(client, target, asking, wanted, &request, anew, way.trace());
-            let reached = leaving::unless_left(client, pin!(reach)).await;
-            way.ends();
-            reached
+        let reached = match at_once(client, target, asking, wanted, &request, anew, &mut trace) {
+            Ok(reached) => Some(Ok(reached)),
+            // Boxed so that requests that need not wait do not carry its state around.
+            Err(had) => {
+                trace.had = had;
+                let mut way = leaving::OnTheWay::new(client, &mut trace, started);
+                let reach = reach(client, target, asking, wanted, &request, anew, way.trace());
+                let mut reach = Box::pin(reach);
+                let reached = leaving::unless_left(client, reach.as_mut()).await;
+                drop(reach);
+                way.ends();
+                reached
+            }
         };
         let Some(reached) = reached else {
             return Err(leaving::given_up(client, &mut trace, started));
@@ -94,7 +101,7 @@ pub(super) async fn run(
         let (slot, lease) = match reached {
             Ok(reached) => reached,
             Err(error) => {
-                request.body_mut().drain().await;
+                Box::pin(request.body_mut().drain()).await;
                 return Err(unavailable(client, &error));
             }
         };
@@ -190,6 +197,45 @@ fn next(
     }
 }
 
+/// What [`reach`] comes to where nothing has to be waited for, as most have it: a slot that is free, and a connection of
+/// HTTP/1 that is idle. Otherwise the slot, if there is one.
+fn at_once(
+    client: &Client,
+    target: &Target,
+    asking: Asking,
+    preferred: Option<&Arc<Server>>,
+    request: &Message,
+    anew: bool,
+    trace: &mut Trace,
+) -> Result<(Connection, Lease), Option<Connection>> {
+    let backend = &target.backend;
+    let slot = dispatch::at_once(backend, asking, preferred, trace).ok_or(None)?;
+    let server = slot.server();
+    if anew || matches!(server.config.protocol, Protocol::H2 | Protocol::Auto) {
+        return Err(Some(slot));
+    }
+    let place = place(target, server);
+    let own = own::of(client, target, server, request);
+    match client.worker.http.pool.take(place, own.as_deref()) {
+        None => Err(Some(slot)),
+        Some(idle) => {
+            let clock = client.worker.shared.topology.clock;
+            dispatch::note_at_once(backend, server, clock.at(client.now()), trace);
+            Ok((slot, Lease::new(idle, place)))
+        }
+    }
+}
+
+/// Where connections to a server are kept.
+fn place(target: &Target, server: &Server) -> Place {
+    Place {
+        // No file has as many.
+        backend: target.index as u32,
+        server: server.index as u32,
+        moves: server.moves(),
+    }
+}
+
 /// A slot of a server and a connection to it, one that there is if it need not be made `anew`.
 async fn reach(
     client: &Client,
@@ -205,12 +251,7 @@ async fn reach(
     let pool = &client.worker.http.pool;
     let upgrade = h2::is_upgrade(request.headers());
     let to_server = async |server: &Arc<Server>| {
-        let place = Place {
-            // No file has as many.
-            backend: target.index as u32,
-            server: server.index as u32,
-            moves: server.moves(),
-        };
+        let place = place(target, server);
         let own = own::of(client, target, server, request);
         let way = |own| Way {
             server: Arc::clone(server),
@@ -259,7 +300,7 @@ async fn reach(
         };
         Ok(Lease::new(upstream, place))
     };
-    dispatch(
+    dispatch::dispatch(
         &target.backend,
         asking,
         preferred,
@@ -344,7 +385,8 @@ async fn send(
             .await
         }
         Err(shared)
-            if h2::is_upgrade(request.headers()) && !switches(client, target, shared).await =>
+            if h2::is_upgrade(request.headers())
+                && !Box::pin(switches(client, target, shared)).await =>
         {
             Err(Trouble::Unswitchable)
         }

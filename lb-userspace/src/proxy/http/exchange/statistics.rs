@@ -34,6 +34,17 @@ impl Way<'_> {
             return Ok(());
         };
         client.exchange().nobody = ServerField::Stats;
+        Box::pin(self.page(endpoint, backend, plan, head)).await
+    }
+
+    async fn page(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        backend: Option<&Arc<Backend>>,
+        plan: &Plan,
+        head: &mut request::Parts,
+    ) -> Result<(), Failure> {
+        let client = self.client;
         let config = endpoint.config();
         if !config.rules.is_empty() {
             self.touched = true;
