@@ -66,7 +66,7 @@ struct Text {
 
 impl Decoder<'_> {
     /// Where something begins, as whoever wrote it knows the place.
-    pub(super) fn place(&self, span: Span) -> Arc<Place> {
+    pub(super) fn place(&self, span: Span) -> Place {
         let line = span.start.line;
         let file = self.files.iter().rev().find(|(first, _)| *first <= line);
         let (first, file) = match file {
@@ -74,7 +74,7 @@ impl Decoder<'_> {
             None => (1, Arc::from("")),
         };
         let line = u32::try_from(line - first + 1).unwrap_or(u32::MAX);
-        Arc::new(Place { file, line })
+        Place::new(&file, line)
     }
 
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {

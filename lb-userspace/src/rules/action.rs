@@ -52,7 +52,7 @@ pub struct Rule {
     /// What is done with whatever answer the client gets, in the end.
     pub after: Option<ResponsePart>,
     /// Where it is written.
-    pub place: Option<Arc<Place>>,
+    pub place: Option<Place>,
 }
 
 impl Rule {

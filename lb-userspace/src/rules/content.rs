@@ -59,7 +59,7 @@ impl RuleSet {
                 Some(End::Close) => Content::Close,
                 _ => continue,
             };
-            state.last_rule.clone_from(&rule.place);
+            state.last_rule = rule.place;
             return content;
         }
         Content::Pass

@@ -355,7 +355,7 @@ impl RuleSet {
             };
             for gate in &rule.gates {
                 if let Some(denial) = refuses(gate, &scene) {
-                    state.last_rule.clone_from(&rule.place);
+                    state.last_rule = rule.place;
                     return (Outcome::Deny(denial), at + 1);
                 }
             }
@@ -363,7 +363,7 @@ impl RuleSet {
                 None => continue,
                 Some(End::Allow) => {
                     later.allowed = true;
-                    state.last_rule.clone_from(&rule.place);
+                    state.last_rule = rule.place;
                     continue;
                 }
                 // Where a request goes is not the last word, as in HAProxy.
@@ -390,7 +390,7 @@ impl RuleSet {
                     answer: answer.as_ref().map(|a| Box::new(returned(a, &scene))),
                 }),
             };
-            state.last_rule.clone_from(&rule.place);
+            state.last_rule = rule.place;
             return (outcome, at + 1);
         }
         (Outcome::Continue, self.rules.len())
@@ -458,7 +458,7 @@ impl RuleSet {
                 Some(End::Allow) => Ok(None),
                 _ => continue,
             };
-            state.last_rule.clone_from(&rule.place);
+            state.last_rule = rule.place;
             return verdict;
         }
         Ok(None)
@@ -513,7 +513,7 @@ impl RuleSet {
                 edit::response(edit, head, request, state, world);
             }
             if let Some(End::Allow) = part.end {
-                state.last_rule.clone_from(&rule.place);
+                state.last_rule = rule.place;
                 return;
             }
         }

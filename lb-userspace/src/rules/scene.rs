@@ -259,7 +259,7 @@ pub struct State {
     /// A list of users that was asked for meanwhile.
     pub(super) wanted: RefCell<Option<Unknown>>,
     /// Where the last rule stands that had the last word of its list.
-    pub(super) last_rule: Option<Arc<Place>>,
+    pub(super) last_rule: Option<Place>,
 }
 
 impl State {

@@ -488,10 +488,10 @@ impl Fetch {
                 _ => 1,
             }),
             Self::LastRule { line } => {
-                let place = scene.state.last_rule.as_deref()?;
+                let place = scene.state.last_rule?;
                 match line {
-                    true => Value::Int(place.line.into()),
-                    false => Value::text(&place.file),
+                    true => Value::Int(place.line().into()),
+                    false => Value::Str(Cow::Owned(place.file().as_bytes().to_vec())),
                 }
             }
             Self::RequestNumber => Value::Int(i64::try_from(world.request_number()).ok()?),
