@@ -72,7 +72,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         d.error(
             node.span,
             message,
-            "write the condition below `response`: `response: { if: { … }, … }`",
+            "write the condition below `response`: `response: { if: { … }, … }`; in haproxy.cfg, write the rule as `http-response`",
         );
     }
     let mut rule = Rule {
@@ -141,7 +141,7 @@ fn rule(d: &mut Decoder<'_>, node: &Rc<Node>, owner: &str, routes: bool) -> Opti
         d.error(
             node.span,
             message,
-            "write what asks for it below `response`: `response: { set_header: { … } }`",
+            "write what asks for it below `response`: `response: { set_header: { … } }`; in haproxy.cfg, write the rule as `http-response`",
         );
     }
     let does_nothing = rule.edits.is_empty()

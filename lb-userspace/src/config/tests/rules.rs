@@ -39,7 +39,7 @@ backends:
             "12:25 error: `get` is no method: they are in capitals => write `GET`",
             "13:24 error: unknown key `pathprefix` in `if` => did you mean `path_prefix`?",
             "14:22 error: `any` is an empty list => write at least one condition",
-            "15:9 error: `if` of a rule sees the request alone, there is no response yet => write the condition below `response`: `response: { if: { … }, … }`",
+            "15:9 error: `if` of a rule sees the request alone, there is no response yet => write the condition below `response`: `response: { if: { … }, … }`; in haproxy.cfg, write the rule as `http-response`",
             "16:46 error: `many` is no number => write a number, or a range as in `400:499` or `ge 100`",
         ],
     },

@@ -533,8 +533,12 @@ fn who_says_no_more_is_answered_all_the_same() {
     client.read_to_end(&mut rest).unwrap();
     assert!(rest.ends_with(&frame(DATA, END_STREAM, 1, b"ok")));
     assert!(tail(&harness.logged()[0]).starts_with("200 ---- "));
-    // Unless that is to be taken for leaving.
-    let harness = Harness::new(&[answering("")], |_, backend| {
+    // Unless that is to be taken for leaving, for which no answer may come before it is noticed.
+    let silent = server(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.read(&mut [0]);
+    });
+    let harness = Harness::new(&[silent], |_, backend| {
         backend.connections.abort_on_close = true;
     });
     let mut client = harness.connect();
