@@ -94,6 +94,13 @@ impl Process {
         Ok(status)
     }
 
+    /// Asks it to end (SIGTERM), and kills it if it has not within `limit`.
+    pub fn end(&mut self, limit: Duration) {
+        if self.signal(Signal::TERM).is_err() || self.wait(limit).is_err() {
+            self.kill();
+        }
+    }
+
     /// Kills it (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use crate::build;
 use crate::env;
-use crate::error::{Error, Mend, Missing};
+use crate::error::Error;
 use crate::progress::{Progress, short};
 use crate::workspace::Workspace;
 
@@ -68,20 +68,6 @@ pub(crate) fn command(
     }
 }
 
-fn without_root(what: &str, command: &str) -> Result<(), Error> {
-    if env::is_root() {
-        return Ok(());
-    }
-    Err(Error::Missing(Missing {
-        what: format!("{what} takes root"),
-        tried: Vec::new(),
-        mends: vec![Mend {
-            case: "where sudo finds cargo",
-            command: format!("sudo -E {command}"),
-        }],
-    }))
-}
-
 /// Where the figures go.
 fn results(workspace: &Workspace, name: &str) -> Result<PathBuf, Error> {
     let folder = workspace.target().join("bench");
@@ -103,7 +89,7 @@ fn measure(progress: &Progress, mut bench: Command, results: &Path) -> Result<Ex
 }
 
 fn l7(workspace: &Workspace, progress: &mut Progress, args: &L7) -> Result<ExitCode, Error> {
-    without_root("a network namespace to measure in", "cargo xtask bench l7")?;
+    env::needs_root("a network namespace to measure in", "cargo xtask bench l7")?;
     let lb = build::build(workspace, progress, false)?.lb;
     // What is timed is another process: a quick build of what starts it is enough.
     let cargo = |more: &[&str]| {
@@ -132,7 +118,7 @@ fn l7(workspace: &Workspace, progress: &mut Progress, args: &L7) -> Result<ExitC
 }
 
 fn l4(workspace: &Workspace, progress: &mut Progress, args: &L4) -> Result<ExitCode, Error> {
-    without_root(
+    env::needs_root(
         "loading the kernel program to measure it",
         "cargo xtask bench l4",
     )?;

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use crate::env;
 use crate::error::Error;
+use crate::profile;
 use crate::progress::{self, Progress};
 use crate::toolchain::compiler::Compiler;
 use crate::toolchain::{self, Toolchain, linker};
@@ -157,6 +158,7 @@ pub(crate) fn daemon(
         ("lb debug", about)
     } else {
         command.arg("--release");
+        command.args(profile::arguments(workspace, progress)?);
         let about = first_time(
             &lb,
             "compiling the daemon, release profile",

@@ -8,6 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::error::{Error, Mend, Missing};
+
 /// Variables by which a user steers where cargo fetches from, where it keeps that, and how it prints.
 const KEPT_FOR_OTHER_COMPILER: [&str; 8] = [
     "CARGO_BUILD_JOBS",
@@ -111,6 +113,21 @@ pub(crate) fn is_executable(file: &Path) -> bool {
 /// Whether this process may do what root may: install packages, make network namespaces.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// An error unless this process has what root has: `what` takes it, and `command` is to be run again.
+pub(crate) fn needs_root(what: &str, command: &str) -> Result<(), Error> {
+    if is_root() {
+        return Ok(());
+    }
+    Err(Error::Missing(Missing {
+        what: format!("{what} takes root"),
+        tried: Vec::new(),
+        mends: vec![Mend {
+            case: "where sudo finds cargo",
+            command: format!("sudo -E {command}"),
+        }],
+    }))
 }
 
 #[cfg(test)]

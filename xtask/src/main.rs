@@ -13,6 +13,7 @@ mod error;
 mod extras;
 mod kernels;
 mod packages;
+mod profile;
 mod progress;
 mod run;
 mod setup;
@@ -51,6 +52,8 @@ enum Verb {
     Compare(compare::Args),
     /// Measure what a packet costs in the kernel program, or a request in userspace
     Bench(bench::Args),
+    /// Count what requests run through, for release builds to be laid out by
+    Profile,
 }
 
 fn main() -> ExitCode {
@@ -73,5 +76,6 @@ fn dispatch(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Test(args) => test::command(&workspace, &mut progress, &args),
         Verb::Compare(args) => compare::command(&workspace, &mut progress, &args),
         Verb::Bench(args) => bench::command(&workspace, &mut progress, &args),
+        Verb::Profile => profile::command(&workspace, &mut progress),
     }
 }

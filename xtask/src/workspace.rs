@@ -60,6 +60,11 @@ impl Workspace {
             .join("lb")
     }
 
+    /// What release builds of the daemon are laid out by: see `profile.rs`.
+    pub(crate) fn profile(&self) -> PathBuf {
+        self.root.join("lb-userspace/profile/lb.profdata")
+    }
+
     /// The linker's home where the user has no cache folder.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")

@@ -134,5 +134,6 @@ fn run(args: &Args) -> Result<Value> {
         }
         eprintln!("round {} of {}", round + 1, args.rounds);
     }
+    stand.end();
     Ok(report.conclude())
 }
