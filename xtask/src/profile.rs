@@ -143,3 +143,20 @@ fn merger() -> Result<PathBuf, Error> {
             })
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_a_line_of_toml_whatever_the_folder_is_called() {
+        assert_eq!(
+            rustflags("profile-use", Path::new("/src/lb/lb.profdata")),
+            r#"build.rustflags=["-Cprofile-use=/src/lb/lb.profdata"]"#
+        );
+        assert_eq!(
+            rustflags("profile-generate", Path::new(r#"/a "b\c"#)),
+            r#"build.rustflags=["-Cprofile-generate=/a \"b\\c"]"#
+        );
+    }
+}
