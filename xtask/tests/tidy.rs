@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tls",
             "wire",
             "accounts",
+            "allocator",
             "socket_file",
         ],
     ),

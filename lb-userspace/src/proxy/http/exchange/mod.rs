@@ -3,6 +3,7 @@
 mod again;
 pub(super) mod context;
 pub(in crate::proxy) mod facts;
+mod failing;
 mod leaving;
 mod line;
 mod links;
@@ -255,7 +256,7 @@ async fn switch(
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
     client.exchange().count_server_bytes(lease.take_bytes());
     let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
-        return Err(send::server_failed(client, Cause::Proxy));
+        return Err(failing::server_failed(client, Cause::Proxy));
     };
     let fields = Fields::of(&head.headers);
     let mut reached = rules::Responding::default();
@@ -319,8 +320,8 @@ async fn answer(
     let (mut head, mut incoming) = response.into_parts();
     let client_is = (asked.version, asked.keep_alive);
     let Some(length) = forward::response(&mut head, fields, client_is) else {
-        send::note_invalid(client, target, invalid::written(&head));
-        return Err(send::server_failed(client, Cause::Proxy));
+        failing::note_invalid(client, target, invalid::written(&head));
+        return Err(failing::server_failed(client, Cause::Proxy));
     };
     if client.is_held() && !head.status.is_success() {
         // The client will not send the body now, so that the next request's beginning could not be told.

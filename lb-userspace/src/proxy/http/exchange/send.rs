@@ -8,14 +8,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, Response, Version};
 
-use super::{Failure, again::Copy, leaving, own, patience, persist, rules};
+use super::{Failure, again::Copy, failing, leaving, own, patience, persist, rules};
 use crate::{
     config::model::{ConnectionMode, Protocol},
     observe::log::{Cause, Phase},
     proxy::{
-        connect::{ConnectError, Way},
+        connect::Way,
         dispatch::{self, DispatchError, Trace},
         http::{
             body::Inbound,
@@ -23,14 +23,13 @@ use crate::{
             fields::Fields,
             h1,
             h2::{self, Chosen, NotAsked, Unanswered},
-            invalid,
             message::Message,
             plan::Target,
             upstream::{Lease, Place, Upstream},
         },
         retry::{self, Next},
     },
-    topology::{Asking, Connection, Observation, Server},
+    topology::{Asking, Connection, Server},
 };
 
 /// A server's answer.
@@ -102,7 +101,7 @@ pub(super) async fn run(
             Ok(reached) => reached,
             Err(error) => {
                 Box::pin(request.body_mut().drain()).await;
-                return Err(unavailable(client, &error));
+                return Err(failing::unavailable(client, &error));
             }
         };
         let server = Arc::clone(slot.server());
@@ -145,9 +144,9 @@ pub(super) async fn run(
                     direct,
                 });
             }
-            Sent::Failed(trouble) => return Err(failed(client, trouble)),
+            Sent::Failed(trouble) => return Err(failing::failed(client, trouble)),
             Sent::Not(_) if fresh || repeated => {
-                return Err(server_failed(client, Cause::Server));
+                return Err(failing::server_failed(client, Cause::Server));
             }
             // The server had just closed an idle connection, or takes no more on one that is shared; it has not looked
             // at the request. Once, on a new connection: what it does not take there it will not take elsewhere.
@@ -312,25 +311,6 @@ async fn reach(
     .await
 }
 
-/// No server, none in time, or none that could be reached.
-fn unavailable(client: &Client, error: &DispatchError) -> Failure {
-    let (cause, phase) = match error {
-        DispatchError::NoServer | DispatchError::Connect(ConnectError::Refused(_)) => {
-            (Cause::Server, Phase::Connect)
-        }
-        DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
-        DispatchError::QueueFull => (Cause::Server, Phase::Queue),
-        DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
-        DispatchError::Connect(ConnectError::Resource(error)) => {
-            tracing::warn!("cannot connect to a server for want of resources: {error}");
-            (Cause::Resource, Phase::Connect)
-        }
-    };
-    persist::forget(client);
-    client.exchange().terminate(cause, phase);
-    Failure::Status(StatusCode::SERVICE_UNAVAILABLE)
-}
-
 /// What came of giving a request to a connection.
 pub(super) enum Sent {
     Answered(Response<Inbound>, Fields, Lease),
@@ -435,7 +415,7 @@ async fn send(
         }
         Err(Trouble::Malformed) => {
             if client.upload() != Upload::Malformed && !lease.is_http2() {
-                note_invalid(client, target, lease.into_unread().into());
+                failing::note_invalid(client, target, lease.into_unread().into());
             }
             Sent::Failed(Trouble::Malformed)
         }
@@ -445,32 +425,6 @@ async fn send(
             Sent::Not(request)
         }
         Err(trouble) => Sent::Failed(trouble),
-    }
-}
-
-/// What trouble comes to once nothing more is tried.
-fn failed(client: &Client, trouble: Trouble) -> Failure {
-    match trouble {
-        Trouble::ShutDown => {
-            persist::forget(client);
-            client.exchange().terminate(Cause::Down, Phase::Headers);
-            Failure::Status(StatusCode::BAD_GATEWAY)
-        }
-        Trouble::Expired(whose) => out_of_time(client, whose),
-        Trouble::Left => {
-            persist::forget(client);
-            client.exchange().terminate(Cause::Client, Phase::Headers);
-            Failure::Close(Some(StatusCode::BAD_REQUEST))
-        }
-        Trouble::Malformed => broken_off(client, true),
-        Trouble::Unsendable => unsendable(client),
-        Trouble::Unswitchable => {
-            persist::forget(client);
-            client.exchange().terminate(Cause::Server, Phase::Headers);
-            Failure::Status(StatusCode::BAD_GATEWAY)
-        }
-        // Of the others, this one has been dealt with.
-        Trouble::Unsent(_) | Trouble::Closed | Trouble::Reset => broken_off(client, false),
     }
 }
 
@@ -531,91 +485,6 @@ impl From<h1::Failed> for Trouble {
             h1::Failed::Unsent(request) => Self::Unsent(request),
             h1::Failed::Malformed => Self::Malformed,
             h1::Failed::Closed => Self::Closed,
-        }
-    }
-}
-
-/// A rule has made the request what cannot be sent. The server has not been asked, so nothing is held against it.
-fn unsendable(client: &Client) -> Failure {
-    persist::forget(client);
-    client.exchange().terminate(Cause::Internal, Phase::Headers);
-    Failure::Status(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// The client did not send the rest of the request in time, or the server its answer.
-fn out_of_time(client: &Client, whose: Expired) -> Failure {
-    persist::forget(client);
-    match whose {
-        Expired::Client => {
-            client
-                .exchange()
-                .terminate(Cause::ClientTimeout, Phase::Data);
-            Failure::Close(Some(StatusCode::REQUEST_TIMEOUT))
-        }
-        Expired::Server => {
-            client
-                .exchange()
-                .terminate(Cause::ServerTimeout, Phase::Headers);
-            count_response_error(client, Observation::NoResponse);
-            Failure::Status(StatusCode::GATEWAY_TIMEOUT)
-        }
-    }
-}
-
-/// The exchange with the server ended without a response, by the client's fault or the server's, whose answer may have been
-/// `malformed`.
-fn broken_off(client: &Client, malformed: bool) -> Failure {
-    match client.upload() {
-        Upload::Aborted => {
-            persist::forget(client);
-            // It left in the middle of what it sent, whatever the server was at.
-            client.exchange().terminate(Cause::Client, Phase::Data);
-            Failure::Close(None)
-        }
-        Upload::Malformed => {
-            persist::forget(client);
-            client.exchange().terminate(Cause::Proxy, Phase::Headers);
-            Failure::Close(Some(StatusCode::BAD_REQUEST))
-        }
-        Upload::Done | Upload::Waiting | Upload::Sending | Upload::Unwanted => {
-            let cause = if malformed {
-                Cause::Proxy
-            } else {
-                Cause::Server
-            };
-            server_failed(client, cause)
-        }
-    }
-}
-
-/// Keeps a response that was none for an operator.
-pub(super) fn note_invalid(client: &Client, target: &Target, bytes: Vec<u8>) {
-    let server = client.exchange().server().cloned();
-    if let Some(server) = server {
-        invalid::response(client, (&target.backend, &server), bytes);
-    }
-}
-
-/// The server closed without a response, or sent what is none.
-pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
-    persist::forget(client);
-    client.exchange().responded = None;
-    client.exchange().terminate(cause, Phase::Headers);
-    count_response_error(client, Observation::BadResponse);
-    Failure::Status(StatusCode::BAD_GATEWAY)
-}
-
-fn count_response_error(client: &Client, seen: Observation) {
-    let exchange = client.exchange();
-    if let Some(server) = exchange.server() {
-        server.counters.response_errors.inc();
-        let clock = client.worker.shared.topology.clock;
-        server.latency.record_failure(clock.at(client.now()));
-    }
-    if let Some(backend) = exchange.backend() {
-        backend.counters.response_errors.inc();
-        if let Some(server) = exchange.server() {
-            backend.observe(server, seen);
         }
     }
 }
