@@ -139,9 +139,8 @@ impl Unhurried {
             return Ok(None);
         }
         let n = new.len();
-        for (to, from) in buffer.iter_mut().zip(new) {
-            to.write(*from);
-        }
+        // It is no longer than the buffer, by `most`. Byte by byte this would be a tenth of a request's cost.
+        buffer[..n].write_copy_of_slice(new);
         // Something has to stay, and one byte is enough.
         self.seen.set(match length > MOST {
             true => {
@@ -166,8 +165,8 @@ impl Unhurried {
 
 /// Takes `n` bytes out, of which [`LOOK`] at most are there.
 fn take(socket: BorrowedFd<'_>, n: usize) {
-    let mut room = [0; LOOK];
-    // They are there: it has been seen. Without copying them, see tcp(7).
+    // Never written to: they are there, as has been seen, and go without being copied, see tcp(7).
+    let mut room = [const { MaybeUninit::<u8>::uninit() }; LOOK];
     let _ = recv(socket, &mut room[..n.min(LOOK)], RecvFlags::TRUNC);
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -375,7 +375,17 @@ impl Connection {
             _ => self.room,
         };
         self.read.reserve(room);
-        let read = ready!(self.io.poll_read(cx, &mut self.read)).ok();
+        let read = match self.io.poll_read(cx, &mut self.read) {
+            Poll::Ready(read) => read.ok(),
+            Poll::Pending => {
+                // Whoever is next to read gets it, instead of each connection that waits having one of its own: what it is
+                // read into is then what was written from a moment ago, and in the caches.
+                if self.read.is_empty() {
+                    self.read = BytesMut::new();
+                }
+                return Poll::Pending;
+            }
+        };
         match read {
             // Who fills the buffer has more to say.
             Some(n) if n >= self.room => {
