@@ -255,12 +255,15 @@ pub(super) async fn slot(
             Err(error) => return Err(error),
         }
     }
-    let claim = || match backend.claim(asking, avoid) {
-        Err(_) if !avoid.is_empty() => backend.claim(asking, &[]),
-        done => done,
+    let claim = |turn| {
+        let asking = Asking { turn, ..asking };
+        match backend.claim(asking, avoid) {
+            Err(_) if !avoid.is_empty() => backend.claim(asking, &[]),
+            done => done,
+        }
     };
     if backend.queue.is_empty() {
-        match claim() {
+        match claim(None) {
             Ok(slot) => return Ok(slot),
             Err(Unavailable::NoServer) => return Err(DispatchError::NoServer),
             Err(Unavailable::Full) => {}
@@ -282,10 +285,12 @@ pub(super) async fn slot(
         }
     }
     let place = backend.queue.count(&mut trace.backend_queue);
-    let wait = backend.queue.wait(trace.priority, || match claim() {
-        Err(Unavailable::Full) => None,
-        done => Some(done),
-    });
+    let wait = backend
+        .queue
+        .wait(trace.priority, |turn| match claim(Some(turn)) {
+            Err(Unavailable::Full) => None,
+            done => Some(done),
+        });
     match tokio::time::timeout(patience, wait).await {
         Err(_elapsed) => Err(DispatchError::QueueTimeout),
         Ok(Err(_)) => Err(DispatchError::NoServer),
@@ -305,8 +310,10 @@ async fn wait_for(
     trace: &mut Trace,
 ) -> Result<Option<Connection>, DispatchError> {
     trace.server = Some(Arc::clone(server));
+    // However it ends, also when whoever waits leaves.
+    let _after = After(server);
     let place = server.queue.count(&mut trace.server_queue);
-    let attempt = || match server.claim() {
+    let attempt = |_| match server.claim() {
         Some(slot) => Some(Some(slot)),
         None if !usable() => Some(None),
         None => None,
@@ -327,6 +334,60 @@ async fn wait_for(
     Ok(slot)
 }
 
+/// Those who wait for any server are told when one who waits for this one alone, before them, does so no more.
+struct After<'a>(&'a Server);
+
+impl Drop for After<'_> {
+    fn drop(&mut self) {
+        self.0.goes_on();
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::model,
+        topology::{Topology, fixtures},
+    };
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_slot_that_those_before_leave_is_for_those_who_wait_for_any_server() {
+        let server = model::Server {
+            maxconn: Some(2),
+            ..fixtures::server("s", "127.0.0.1:1")
+        };
+        let backend = fixtures::backend("b", Balance::RoundRobin, vec![server]);
+        let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+        let backend = &topology.backends[0];
+        let server = &backend.servers[0];
+        let asking = Asking {
+            client: None,
+            hash: None,
+            turn: None,
+        };
+        let held = [server.claim(), server.claim()];
+        let (mut first, mut second) = (Trace::default(), Trace::default());
+        let mut this_one = std::pin::pin!(slot(backend, asking, Some(server), &[], &mut first));
+        let mut any = std::pin::pin!(slot(backend, asking, None, &[], &mut second));
+        for waiting in [this_one.as_mut(), any.as_mut()] {
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        drop(held);
+        assert!(
+            at_once(backend, asking, None, &Trace::default()).is_none(),
+            "nobody overtakes them"
+        );
+        // The second is asked first, and let wait; then it has to be told.
+        let both = async { tokio::join!(any, this_one) };
+        let (any, this_one) = tokio::time::timeout(Duration::from_secs(30), both)
+            .await
+            .expect("both are served");
+        assert!(any.is_ok() && this_one.is_ok());
+        assert_eq!((server.queue.len(), backend.queue.len()), (0, 0));
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, Uri, header::HOST};
 
-use super::{Peer, hashing::hash};
+use super::{Peer, hashing::hash, queue::Turn};
 use crate::{
     config::model::{self, Balance},
     rules::{first_value, parameter, rdp},
@@ -18,6 +18,8 @@ pub struct Asking {
     /// Hash of what [`Balance::Uri`] and its like look at; `None` where the request has none, which is then balanced in
     /// turn.
     pub hash: Option<u32>,
+    /// Where it stands if it waits; `None` if it has just come, and is behind all who do.
+    pub turn: Option<Turn>,
 }
 
 impl From<SocketAddr> for Asking {
@@ -31,6 +33,7 @@ impl From<Peer> for Asking {
         Self {
             client: client.inet(),
             hash: None,
+            turn: None,
         }
     }
 }
@@ -63,6 +66,7 @@ impl Asking {
             hash: key
                 .filter(|key| !key.is_empty())
                 .map(|key| hash(backend.hashing, key)),
+            turn: None,
         }
     }
 
@@ -76,6 +80,7 @@ impl Asking {
         Self {
             client: client.inet(),
             hash: key.map(|key| hash(backend.hashing, key)),
+            turn: None,
         }
     }
 }

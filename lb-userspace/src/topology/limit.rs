@@ -56,7 +56,7 @@ impl Limit {
     /// Waits until there may be a place.
     pub async fn room(&self) {
         self.queue
-            .wait(Priority::default(), || {
+            .wait(Priority::default(), |_| {
                 (self.current() < self.max.load(Relaxed)).then_some(())
             })
             .await;

@@ -41,6 +41,19 @@ struct Line {
 /// By class, then by when somebody came, then in turn.
 type Key = (i64, i64, u64);
 
+/// Where somebody stands who waits: whose turn is first where they wait for one thing in several queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    class: i64,
+    came: i64,
+}
+
+impl Turn {
+    fn of((class, came, _): Key) -> Self {
+        Self { class, came }
+    }
+}
+
 impl Line {
     /// Lets the first try: whom to wake for that, once the line is let go of.
     fn chance(&mut self) -> Option<Waker> {
@@ -73,6 +86,16 @@ impl Queue {
         self.max.value()
     }
 
+    /// Whether nobody waits here whom `turn` does not come before; who has none has just come, and comes before nobody.
+    pub(super) fn lets_pass(&self, turn: Option<Turn>) -> bool {
+        self.is_empty()
+            || turn.is_some_and(|turn| {
+                let line = self.line();
+                let first = line.waiters.first_key_value();
+                first.is_none_or(|(first, _)| turn < Turn::of(*first))
+            })
+    }
+
     /// Begins to count who is served while somebody waits, which `place` becomes.
     pub fn count<'a>(&'a self, place: &'a mut u32) -> Counted<'a> {
         Counted {
@@ -86,7 +109,7 @@ impl Queue {
     /// they are in the order in which they came, with what their offsets make of that: who is first stays so until it has
     /// what it waits for or somebody comes whose turn is before, whoever takes a slot meanwhile. Dropping the future leaves
     /// the queue, and the next is the first.
-    pub async fn wait<T>(&self, priority: Priority, attempt: impl FnMut() -> Option<T>) -> T {
+    pub async fn wait<T>(&self, priority: Priority, attempt: impl FnMut(Turn) -> Option<T>) -> T {
         self.wait_at(Place::take(self), priority, attempt).await
     }
 
@@ -95,7 +118,7 @@ impl Queue {
         &self,
         most: u32,
         priority: Priority,
-        attempt: impl FnMut() -> Option<T>,
+        attempt: impl FnMut(Turn) -> Option<T>,
     ) -> Option<T> {
         let place = Place::take_among(self, most)?;
         Some(self.wait_at(place, priority, attempt).await)
@@ -105,11 +128,12 @@ impl Queue {
         &self,
         _place: Place<'_>,
         priority: Priority,
-        mut attempt: impl FnMut() -> Option<T>,
+        mut attempt: impl FnMut(Turn) -> Option<T>,
     ) -> T {
         let mut ticket = Ticket::take(self, priority);
+        let turn = Turn::of(ticket.key);
         let served = poll_fn(|cx| match ticket.is_its_turn(cx) {
-            true => attempt().map_or(Poll::Pending, Poll::Ready),
+            true => attempt(turn).map_or(Poll::Pending, Poll::Ready),
             false => Poll::Pending,
         })
         .await;
@@ -256,7 +280,7 @@ mod tests {
     async fn a_waiter_is_served_when_a_slot_is_freed_and_counted_meanwhile() {
         let queue = Queue::default();
         let slots = Cell::new(0);
-        let waiter = queue.wait(Priority::default(), || {
+        let waiter = queue.wait(Priority::default(), |_| {
             (slots.get() > 0).then(|| slots.set(slots.get() - 1))
         });
         let server = async {
@@ -274,7 +298,7 @@ mod tests {
     async fn who_gives_up_leaves_the_queue() {
         let queue = Queue::default();
         {
-            let mut waiter = std::pin::pin!(queue.wait(Priority::default(), || None::<()>));
+            let mut waiter = std::pin::pin!(queue.wait(Priority::default(), |_| None::<()>));
             tokio::select! {
                 biased;
                 () = &mut waiter => unreachable!("there is never a slot"),
@@ -290,16 +314,16 @@ mod tests {
         let queue = Queue::default();
         {
             let mut waiter =
-                std::pin::pin!(queue.wait_among(1, Priority::default(), || None::<()>));
+                std::pin::pin!(queue.wait_among(1, Priority::default(), |_| None::<()>));
             let mut unwoken = Context::from_waker(Waker::noop());
             assert!(waiter.as_mut().poll(&mut unwoken).is_pending());
             assert_eq!(
-                queue.wait_among(1, Priority::default(), || Some(())).await,
+                queue.wait_among(1, Priority::default(), |_| Some(())).await,
                 None
             );
         }
         assert_eq!(
-            queue.wait_among(1, Priority::default(), || Some(())).await,
+            queue.wait_among(1, Priority::default(), |_| Some(())).await,
             Some(())
         );
         assert_eq!((queue.len(), queue.max()), (0, 1));
@@ -312,7 +336,7 @@ mod tests {
         let waiter = |class, offset, name| {
             let priority = Priority { class, offset };
             let (slots, served) = (&slots, &served);
-            queue.wait(priority, move || {
+            queue.wait(priority, move |_| {
                 (slots.get() > 0).then(|| slots.set(slots.get() - 1))?;
                 served.borrow_mut().push(name);
                 Some(())
@@ -356,7 +380,7 @@ mod tests {
                 let (at, slots, served) = (Arc::clone(&queue), slots.clone(), served.clone());
                 let mut waiting = Box::pin(async move {
                     // Noted within the attempt: who is served next cannot be ahead of it.
-                    let attempt = || {
+                    let attempt = |_| {
                         take(&slots)?;
                         served.lock().expect("not poisoned").push(number);
                         Some(())

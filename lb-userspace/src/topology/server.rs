@@ -22,7 +22,7 @@ use super::{
     latency::Latency,
     live::{Live, Whereabouts},
     observation::Observer,
-    queue::Queue,
+    queue::{Queue, Turn},
     tracking::{Links, State},
 };
 use crate::{
@@ -418,6 +418,17 @@ impl Server {
     /// Whether `maxconn` leaves no slot to userspace.
     pub fn is_full(&self) -> bool {
         self.userspace_active() >= self.limit()
+    }
+
+    /// Whether it has a slot for whoever stands at `turn` in the backend's queue or, without one, has just come: none that
+    /// those who wait for it alone are to have before.
+    pub(super) fn has_slot_for(&self, turn: Option<Turn>) -> bool {
+        !self.is_full() && self.queue.lets_pass(turn)
+    }
+
+    /// Nobody waits for it alone any more who waited for a moment ago: those who wait for any server may have its slots.
+    pub fn goes_on(&self) {
+        self.backend_queue.wake_one();
     }
 
     /// Whether so many wait for it alone that `max_queue` lets nobody join them.

@@ -12,7 +12,12 @@
 //! things piecemeal (Nagle's algorithm, RFC 896). Where the rest of an answer then comes late it takes twice as long as
 //! before until that is tried again.
 
-use std::{cell::Cell, mem::MaybeUninit, os::fd::BorrowedFd, time::Duration};
+use std::{
+    cell::Cell,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd},
+    time::Duration,
+};
 
 use rustix::{
     net::{RecvFlags, recv},
@@ -165,9 +170,16 @@ impl Unhurried {
 
 /// Takes `n` bytes out, of which [`LOOK`] at most are there.
 fn take(socket: BorrowedFd<'_>, n: usize) {
-    // Never written to: they are there, as has been seen, and go without being copied, see tcp(7).
-    let mut room = [const { MaybeUninit::<u8>::uninit() }; LOOK];
-    let _ = recv(socket, &mut room[..n.min(LOOK)], RecvFlags::TRUNC);
+    // SAFETY: nothing is written anywhere: a socket of TCP, as all are that this is asked of, discards with that flag, see
+    // tcp(7). What is discarded is there, as has been seen.
+    unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            std::ptr::null_mut(),
+            n.min(LOOK),
+            libc::MSG_TRUNC,
+        );
+    }
 }
 
 /// The time, to some milliseconds, which is had for a few nanoseconds.
@@ -211,7 +223,7 @@ mod tests {
         // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to where so many may be written.
         let done = unsafe {
             libc::getsockopt(
-                std::os::fd::AsRawFd::as_raw_fd(socket),
+                socket.as_raw_fd(),
                 libc::IPPROTO_TCP,
                 libc::TCP_INFO,
                 info.as_mut_ptr().cast(),

@@ -128,7 +128,10 @@ impl ServerIo {
         while let Some(repeat) = &mut self.repeat {
             match repeat {
                 Repeat::Connecting(connecting) => {
-                    self.stream = ready!(connecting.as_mut().poll(cx)).map_err(io::Error::other)?;
+                    let connected = ready!(connecting.as_mut().poll(cx));
+                    // What has ended is not asked again, also where the error is taken for the end of what is written alone.
+                    self.repeat = None;
+                    self.stream = connected.map_err(io::Error::other)?;
                     self.meter.is_on(&self.stream, self.way.wants);
                     self.repeat = Some(Repeat::Writing(0));
                 }

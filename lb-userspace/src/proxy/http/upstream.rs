@@ -108,7 +108,8 @@ impl Upstream {
     /// Whether it can take a request now.
     fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_idle()
+        // Once a task has had its share of looks, sockets say that nothing has come whether or not that is so.
+        self.connection.is_idle() && tokio::task::coop::has_budget_remaining()
     }
 }
 

@@ -10,7 +10,9 @@ use lb_common::hash::mix;
 use super::{Backend, Unavailable};
 use crate::{
     config::model::Balance,
-    topology::{Asking, Connection, Server, hashing::of_address, server::Claim, table::Table},
+    topology::{
+        Asking, Connection, Server, hashing::of_address, queue::Turn, server::Claim, table::Table,
+    },
 };
 
 /// A server that was chosen, and what must still hold when its slot is taken.
@@ -23,6 +25,9 @@ enum Picked<'a> {
     This(&'a Arc<Server>),
 }
 
+/// The servers that are left out (indexes), and where whoever asks stands.
+type Among<'a> = (&'a [usize], Option<Turn>);
+
 impl<'a> Picked<'a> {
     fn server(&self) -> &'a Arc<Server> {
         match self {
@@ -30,10 +35,11 @@ impl<'a> Picked<'a> {
         }
     }
 
-    fn claim(&self) -> Result<Connection, Claim> {
+    fn claim(&self, turn: Option<Turn>) -> Result<Connection, Claim> {
         match self {
             Self::Any(server) => server.claim().ok_or(Claim::Moved(0)),
             Self::At(server, active) => server.claim_at(*active).map_err(|_| Claim::Moved(0)),
+            Self::This(server) if !server.has_slot_for(turn) => Err(Claim::Full),
             Self::This(server) => server.claim().ok_or(Claim::Full),
         }
     }
@@ -57,7 +63,7 @@ impl Backend {
         loop {
             match self
                 .pick(&table, &asking, exclude)
-                .map(|picked| picked.claim())
+                .map(|picked| picked.claim(asking.turn))
             {
                 Some(Ok(connection)) => {
                     self.counters.balanced.inc();
@@ -84,20 +90,21 @@ impl Backend {
 
     fn pick(&self, table: &Table, asking: &Asking, exclude: &[usize]) -> Option<Picked<'_>> {
         let at = |(server, active)| Picked::At(server, active);
+        let among = (exclude, asking.turn);
         let by = |slot: Option<usize>| match slot {
-            Some(slot) => self.hashed(table, slot, exclude),
+            Some(slot) => self.hashed(table, slot, among),
             // There is nothing to stick to.
-            None => self.round_robin(table, exclude).map(Picked::Any),
+            None => self.round_robin(table, among).map(Picked::Any),
         };
         match self.config.balance {
             Balance::RoundRobin | Balance::StaticRr => {
-                self.round_robin(table, exclude).map(Picked::Any)
+                self.round_robin(table, among).map(Picked::Any)
             }
-            Balance::LeastConn if self.has_queues => self.least_queued(table, exclude),
-            Balance::LeastConn => self.least_connections(table, exclude).map(at),
-            Balance::LeastTime => self.least_time(table, exclude).map(at),
-            Balance::First => self.first(table, exclude).map(Picked::Any),
-            Balance::Random => self.random(table, exclude).map(at),
+            Balance::LeastConn if self.has_queues => self.least_queued(table, among),
+            Balance::LeastConn => self.least_connections(table, among).map(at),
+            Balance::LeastTime => self.least_time(table, among).map(at),
+            Balance::First => self.first(table, among).map(Picked::Any),
+            Balance::Random => self.random(table, among).map(at),
             Balance::Source if self.config.has_map_of_haproxy() => {
                 let hash = |client: SocketAddr| of_address(self.config.hashing, client.ip());
                 by(asking
@@ -117,23 +124,33 @@ impl Backend {
     }
 
     /// The first in the file that has a slot.
-    fn first(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
+    fn first(&self, table: &Table, (exclude, turn): Among<'_>) -> Option<&Arc<Server>> {
         table
             .servers()
             .filter(|index| !exclude.contains(index))
             .filter_map(|index| self.servers.get(index))
-            .find(|server| !server.is_full())
+            .find(|server| server.has_slot_for(turn))
     }
 
-    fn hashed(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<Picked<'_>> {
-        self.bounded(table, start, exclude)
+    fn hashed(
+        &self,
+        table: &Table,
+        start: usize,
+        (exclude, turn): Among<'_>,
+    ) -> Option<Picked<'_>> {
+        self.bounded(table, start, (exclude, turn))
             .or_else(|| self.at_slot(table, start, exclude))
             .map(Picked::This)
     }
 
     /// The server of a slot, or the first from there on that has less than its share of the load, as
     /// `hash_balance_factor` bounds it (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads).
-    fn bounded(&self, table: &Table, start: usize, exclude: &[usize]) -> Option<&Arc<Server>> {
+    fn bounded(
+        &self,
+        table: &Table,
+        start: usize,
+        (exclude, turn): Among<'_>,
+    ) -> Option<&Arc<Server>> {
         let factor = u128::from(self.config.hash_balance_factor?);
         let load = u128::from(self.load.as_ref()?.load(Relaxed));
         let slots = ((load + 1) * factor).div_ceil(100);
@@ -145,14 +162,14 @@ impl Backend {
             .from(start)
             .filter_map(|index| self.servers.get(index))
             .find(|server| {
-                !exclude.contains(&server.index) && !server.is_full() && has_room(server)
+                !exclude.contains(&server.index) && server.has_slot_for(turn) && has_room(server)
             })
     }
 
-    fn round_robin(&self, table: &Table, exclude: &[usize]) -> Option<&Arc<Server>> {
+    fn round_robin(&self, table: &Table, (exclude, turn): Among<'_>) -> Option<&Arc<Server>> {
         let free = |index: usize| {
             let server = self.servers.get(index)?;
-            (!exclude.contains(&index) && !server.is_full()).then_some(server)
+            (!exclude.contains(&index) && server.has_slot_for(turn)).then_some(server)
         };
         // A turn that comes to nothing is over, or whoever is next would have two; when most are full, turns are over soon.
         let turns = (0..table.servers().len())
@@ -162,8 +179,12 @@ impl Backend {
 
     /// The server with the least [load](load) / weight, and its userspace connections when it was looked at. Of equals
     /// it is the one that has not been for longest.
-    fn least_connections(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
-        let has_room = |server: &Server| !server.is_full();
+    fn least_connections(
+        &self,
+        table: &Table,
+        (exclude, turn): Among<'_>,
+    ) -> Option<(&Arc<Server>, u32)> {
+        let has_room = |server: &Server| server.has_slot_for(turn);
         self.in_turn(table, exclude, has_room, |server| {
             load(server.active().into())
         })
@@ -171,27 +192,28 @@ impl Backend {
 
     /// The same where those count that wait for a server, and whose `max_queue` leaves room for another of them is
     /// no fuller than one with a slot left: HAProxy's way to have short queues at the servers.
-    fn least_queued(&self, table: &Table, exclude: &[usize]) -> Option<Picked<'_>> {
+    fn least_queued(&self, table: &Table, (exclude, turn): Among<'_>) -> Option<Picked<'_>> {
         let waiting =
             |server: &Server| load(u64::from(server.active()) + u64::from(server.queue.len()));
         let has_room = |server: &Server| {
-            !server.is_full() || server.config.max_queue.is_some() && !server.is_queue_full()
+            server.has_slot_for(turn)
+                || server.config.max_queue.is_some() && !server.is_queue_full()
         };
         let (server, active) = self.in_turn(table, exclude, has_room, waiting)?;
-        Some(match server.is_full() {
-            true => Picked::This(server),
-            false => Picked::At(server, active),
+        Some(match server.has_slot_for(turn) {
+            true => Picked::At(server, active),
+            false => Picked::This(server),
         })
     }
 
     /// The server with the least response time × (active + 1) / weight, likewise.
-    fn least_time(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
+    fn least_time(&self, table: &Table, (exclude, turn): Among<'_>) -> Option<(&Arc<Server>, u32)> {
         let now_ms = self.clock.now_ms();
         let load = |server: &Server| {
             let active = server.active();
             server.latency.estimate(active, now_ms) * (u64::from(active) + 1)
         };
-        self.in_turn(table, exclude, |server| !server.is_full(), load)
+        self.in_turn(table, exclude, |server| server.has_slot_for(turn), load)
     }
 
     /// The least loaded of all servers, and of equals the one that has not been for longest.
@@ -213,7 +235,7 @@ impl Backend {
 
     /// The least loaded of some servers that are drawn by weight; if none may be had, the first in the table from there
     /// on that may.
-    fn random(&self, table: &Table, exclude: &[usize]) -> Option<(&Arc<Server>, u32)> {
+    fn random(&self, table: &Table, (exclude, turn): Among<'_>) -> Option<(&Arc<Server>, u32)> {
         let draw = |_| {
             let turn = self.live.turn.fetch_add(1, Relaxed) as u64;
             // The upper half: it is the better mixed one.
@@ -222,7 +244,13 @@ impl Backend {
         // Idle servers are as good as each other whatever their weight: that is in the draws already.
         let least = |indexes: &mut dyn Iterator<Item = usize>| {
             let active = |server: &Server| u64::from(server.active());
-            self.least_of(indexes, exclude, |server| !server.is_full(), active, |_| 0)
+            self.least_of(
+                indexes,
+                exclude,
+                |server| server.has_slot_for(turn),
+                active,
+                |_| 0,
+            )
         };
         let draws = self.config.balance_arguments.draws;
         let mut drawn = (0..draws).map(draw).filter_map(|slot| table.at(slot));

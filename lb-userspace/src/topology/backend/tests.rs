@@ -485,12 +485,12 @@ async fn who_waits_for_a_full_server_gets_the_next_slot() {
     let topology = Topology::new(&config);
     let backend = &topology.backends[0];
     let held = backend.claim(client(0), &[]).unwrap();
-    let waiter = backend
-        .queue
-        .wait(Default::default(), || match backend.claim(client(1), &[]) {
+    let waiter = backend.queue.wait(Default::default(), |_| {
+        match backend.claim(client(1), &[]) {
             Err(Unavailable::Full) => None,
             done => Some(done),
-        });
+        }
+    });
     let (got, ()) = tokio::join!(waiter, async {
         tokio::task::yield_now().await;
         assert_eq!(backend.queue.len(), 1);

@@ -1,10 +1,11 @@
 //! The algorithms that only userspace has, and how hashes spread.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{cell::Cell, net::SocketAddr, time::Duration};
 
 use super::*;
 use crate::{
     config::model::{self, HashType},
+    rules::Priority,
     topology::{Topology, fixtures},
 };
 
@@ -35,6 +36,7 @@ fn asking(n: u32) -> Asking {
     Asking {
         client: Some(anyone()),
         hash: Some((mix(n.into()) >> 32) as u32),
+        turn: None,
     }
 }
 
@@ -316,11 +318,60 @@ fn leastconn_sends_to_short_queues_where_there_are_any() {
     held.push(backend.servers[1].claim().unwrap());
     assert_eq!(bound(), Some(0), "its queue is the least loaded place");
     let queue = &backend.servers[0].queue;
-    let mut waiting = std::pin::pin!(queue.wait(Default::default(), || None::<()>));
+    let mut waiting = std::pin::pin!(queue.wait(Default::default(), |_| None::<()>));
     let mut unwoken = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(waiting.as_mut().poll(&mut unwoken).is_pending());
     assert_eq!(bound(), None, "and takes no second one");
     held.push(backend.claim(anyone(), &[]).unwrap());
     assert_eq!(held[3].server().index, 1);
     assert_eq!(backend.claim(anyone(), &[]).unwrap_err(), Unavailable::Full);
+}
+
+/// The task of whoever waits is not always the next to run once a slot is free.
+#[test]
+fn who_has_just_come_is_behind_those_who_wait_for_one_server() {
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastConn,
+        Balance::LeastTime,
+        Balance::First,
+        Balance::Random,
+        Balance::Source,
+        Balance::Uri,
+    ] {
+        let topology = topology(balance, &[1], |backend| {
+            backend.servers[0].maxconn = Some(1);
+        });
+        let backend = &topology.backends[0];
+        let server = &backend.servers[0];
+        let held = server.claim().unwrap();
+        let mut waiting =
+            std::pin::pin!(server.queue.wait(Priority::default(), |_| server.claim()));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        drop(held);
+        let refused = backend.claim(asking(1), &[]).unwrap_err();
+        assert_eq!(refused, Unavailable::Full, "{balance:?}");
+        let of_class = |class, turn: &Cell<Option<Turn>>| {
+            let priority = Priority { class, offset: 0 };
+            let ask = |at| {
+                turn.set(Some(at));
+                let turn = Some(at);
+                backend.claim(Asking { turn, ..asking(1) }, &[]).ok()
+            };
+            let waiting = std::pin::pin!(backend.queue.wait(priority, ask));
+            waiting.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+        };
+        let turn = Cell::new(None);
+        assert!(
+            of_class(1, &turn).is_pending(),
+            "{balance:?}: a later class"
+        );
+        assert!(turn.take().is_some(), "{balance:?}: it has tried");
+        let before = of_class(-1, &turn);
+        assert!(before.is_ready(), "{balance:?}: a class that is before");
+        drop(before);
+        assert!(waiting.as_mut().poll(&mut cx).is_ready(), "{balance:?}");
+        assert!(backend.claim(asking(1), &[]).is_ok(), "{balance:?}");
+    }
 }
