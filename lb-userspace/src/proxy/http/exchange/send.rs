@@ -74,16 +74,21 @@ pub(super) async fn run(
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
-        let wanted = preferred.as_ref();
-        let anew = repeated;
-        let reached = match at_once(client, target, asking, wanted, &request, anew, &mut trace) {
+        let wanted = Wanted {
+            client,
+            target,
+            asking,
+            preferred: preferred.as_ref(),
+            request: &request,
+            anew: repeated,
+        };
+        let reached = match wanted.at_once(&mut trace) {
             Ok(reached) => Some(Ok(reached)),
             // Boxed so that requests that need not wait do not carry its state around.
             Err(had) => {
                 trace.had = had;
                 let mut way = leaving::OnTheWay::new(client, &mut trace, started);
-                let reach = reach(client, target, asking, wanted, &request, anew, way.trace());
-                let mut reach = Box::pin(reach);
+                let mut reach = Box::pin(wanted.reach(way.trace()));
                 let reached = leaving::unless_left(client, reach.as_mut()).await;
                 drop(reach);
                 way.ends();
@@ -196,32 +201,106 @@ fn next(
     }
 }
 
-/// What [`reach`] comes to where nothing has to be waited for, as most have it: a slot that is free, and a connection of
-/// HTTP/1 that is idle. Otherwise the slot, if there is one.
-fn at_once(
-    client: &Client,
-    target: &Target,
+/// A connection that a request is to go by.
+struct Wanted<'a> {
+    client: &'a Client,
+    target: &'a Target,
     asking: Asking,
-    preferred: Option<&Arc<Server>>,
-    request: &Message,
+    preferred: Option<&'a Arc<Server>>,
+    request: &'a Message,
+    /// It has to be a new one.
     anew: bool,
-    trace: &mut Trace,
-) -> Result<(Connection, Lease), Option<Connection>> {
-    let backend = &target.backend;
-    let slot = dispatch::at_once(backend, asking, preferred, trace).ok_or(None)?;
-    let server = slot.server();
-    if anew || matches!(server.config.protocol, Protocol::H2 | Protocol::Auto) {
-        return Err(Some(slot));
-    }
-    let place = place(target, server);
-    let own = own::of(client, target, server, request);
-    match client.worker.http.pool.take(place, own.as_deref()) {
-        None => Err(Some(slot)),
-        Some(idle) => {
-            let clock = client.worker.shared.topology.clock;
-            dispatch::note_at_once(backend, server, clock.at(client.now()), trace);
-            Ok((slot, Lease::new(idle, place)))
+}
+
+impl Wanted<'_> {
+    /// What [`reach`](Self::reach) comes to where nothing has to be waited for, as most have it: a slot that is free, and
+    /// a connection of HTTP/1 that is idle. Otherwise the slot, if there is one.
+    fn at_once(&self, trace: &mut Trace) -> Result<(Connection, Lease), Option<Connection>> {
+        let backend = &self.target.backend;
+        let slot = dispatch::at_once(backend, self.asking, self.preferred, trace).ok_or(None)?;
+        let server = slot.server();
+        if self.anew || matches!(server.config.protocol, Protocol::H2 | Protocol::Auto) {
+            return Err(Some(slot));
         }
+        let place = place(self.target, server);
+        let own = own::of(self.client, self.target, server, self.request);
+        match self.client.worker.http.pool.take(place, own.as_deref()) {
+            None => Err(Some(slot)),
+            Some(idle) => {
+                let clock = self.client.worker.shared.topology.clock;
+                dispatch::note_at_once(backend, server, clock.at(self.client.now()), trace);
+                Ok((slot, Lease::new(idle, place)))
+            }
+        }
+    }
+
+    /// A slot of a server and a connection to it, one that there is if it need not be made anew.
+    async fn reach(&self, trace: &mut Trace) -> Result<(Connection, Lease), DispatchError> {
+        let (client, target, anew) = (self.client, self.target, self.anew);
+        let timeout = target.backend.config.timeouts.connect;
+        let clock = client.worker.shared.topology.clock;
+        let pool = &client.worker.http.pool;
+        let upgrade = h2::is_upgrade(self.request.headers());
+        let to_server = async |server: &Arc<Server>| {
+            let place = place(target, server);
+            let own = own::of(client, target, server, self.request);
+            let way = |own| Way {
+                server: Arc::clone(server),
+                timeout,
+                own,
+                http_1: upgrade,
+                speaks: true,
+                wants: client.worker.shared.wants_of_servers(),
+            };
+            let protocol = server.config.protocol;
+            if protocol == Protocol::H2 {
+                // Before it is waited for: whoever waits may leave.
+                pool.keep_tidy(&client.worker);
+                let lease = pool.shared.lease(place, way(own), anew).await?;
+                return Ok(Lease::shared(lease, place));
+            }
+            // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
+            if protocol == Protocol::Auto
+                && !anew
+                && !upgrade
+                && let Some(lease) = pool.shared.find(place, own.as_deref())
+            {
+                return Ok(Lease::shared(lease, place));
+            }
+            let idle = match anew {
+                true => None,
+                false => pool.take(place, own.as_deref()),
+            };
+            let upstream = match idle {
+                Some(idle) => idle,
+                None => {
+                    let way = way(own);
+                    // Boxed so that requests on idle connections do not carry its state around.
+                    let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
+                    let stream = if !chooses {
+                        Box::pin(way.clone().connect()).await?
+                    } else {
+                        pool.keep_tidy(&client.worker);
+                        match Box::pin(pool.shared.choose(place, way.clone())).await? {
+                            Chosen::Http1(stream) => stream,
+                            Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
+                        }
+                    };
+                    Upstream::over(stream, way)
+                }
+            };
+            Ok(Lease::new(upstream, place))
+        };
+        dispatch::dispatch(
+            &target.backend,
+            self.asking,
+            self.preferred,
+            clock,
+            || client.now(),
+            trace,
+            to_server,
+        )
+        .await
     }
 }
 
@@ -233,82 +312,6 @@ fn place(target: &Target, server: &Server) -> Place {
         server: server.index as u32,
         moves: server.moves(),
     }
-}
-
-/// A slot of a server and a connection to it, one that there is if it need not be made `anew`.
-async fn reach(
-    client: &Client,
-    target: &Target,
-    asking: Asking,
-    preferred: Option<&Arc<Server>>,
-    request: &Message,
-    anew: bool,
-    trace: &mut Trace,
-) -> Result<(Connection, Lease), DispatchError> {
-    let timeout = target.backend.config.timeouts.connect;
-    let clock = client.worker.shared.topology.clock;
-    let pool = &client.worker.http.pool;
-    let upgrade = h2::is_upgrade(request.headers());
-    let to_server = async |server: &Arc<Server>| {
-        let place = place(target, server);
-        let own = own::of(client, target, server, request);
-        let way = |own| Way {
-            server: Arc::clone(server),
-            timeout,
-            own,
-            http_1: upgrade,
-            speaks: true,
-            wants: client.worker.shared.wants_of_servers(),
-        };
-        let protocol = server.config.protocol;
-        if protocol == Protocol::H2 {
-            // Before it is waited for: whoever waits may leave.
-            pool.keep_tidy(&client.worker);
-            let lease = pool.shared.lease(place, way(own), anew).await?;
-            return Ok(Lease::shared(lease, place));
-        }
-        // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
-        if protocol == Protocol::Auto
-            && !anew
-            && !upgrade
-            && let Some(lease) = pool.shared.find(place, own.as_deref())
-        {
-            return Ok(Lease::shared(lease, place));
-        }
-        let idle = match anew {
-            true => None,
-            false => pool.take(place, own.as_deref()),
-        };
-        let upstream = match idle {
-            Some(idle) => idle,
-            None => {
-                let way = way(own);
-                // Boxed so that requests on idle connections do not carry its state around.
-                let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
-                let stream = if !chooses {
-                    Box::pin(way.clone().connect()).await?
-                } else {
-                    pool.keep_tidy(&client.worker);
-                    match Box::pin(pool.shared.choose(place, way.clone())).await? {
-                        Chosen::Http1(stream) => stream,
-                        Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
-                    }
-                };
-                Upstream::over(stream, way)
-            }
-        };
-        Ok(Lease::new(upstream, place))
-    };
-    dispatch::dispatch(
-        &target.backend,
-        asking,
-        preferred,
-        clock,
-        || client.now(),
-        trace,
-        to_server,
-    )
-    .await
 }
 
 /// What came of giving a request to a connection.
