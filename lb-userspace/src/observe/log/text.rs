@@ -14,8 +14,12 @@ use super::clock::{Calendar, since_epoch};
 use crate::topology::Peer;
 
 /// Appends `n` in decimal digits.
-pub(super) fn number(out: &mut String, n: impl itoa::Integer) {
-    out.push_str(itoa::Buffer::new().format(n));
+pub(super) fn number(out: &mut String, n: impl Into<u64>) {
+    match n.into() {
+        // As most of a line's are.
+        n @ 0..10 => out.push(char::from(b'0' + n as u8)),
+        n => out.push_str(itoa::Buffer::new().format(n)),
+    }
 }
 
 /// Appends `n`, which is below a thousand, as three digits.
