@@ -88,18 +88,7 @@ impl<'a> Iterator for Values<'a> {
         if self.whole {
             return Some(rest.trim_ascii());
         }
-        let (mut quoted, mut escaped) = (false, false);
-        let end = rest.iter().position(|&b| {
-            match b {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b',' => return !quoted,
-                _ => {}
-            }
-            false
-        });
-        match end {
+        match end_of_value(rest) {
             Some(end) => {
                 self.rest = Some(&rest[end + 1..]);
                 Some(rest[..end].trim_ascii())
@@ -107,6 +96,27 @@ impl<'a> Iterator for Values<'a> {
             None => Some(rest.trim_ascii()),
         }
     }
+}
+
+/// Where the comma after the first value is.
+fn end_of_value(field: &[u8]) -> Option<usize> {
+    // Most have none, or no quotes before it, which is seen for many bytes at a time.
+    let first = memchr::memchr2(b',', b'"', field)?;
+    if field[first] == b',' {
+        return Some(first);
+    }
+    let (mut quoted, mut escaped) = (false, false);
+    let end = field[first..].iter().position(|&b| {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
+    })?;
+    Some(first + end)
 }
 
 /// A Host field's name: in lower case, without port and one trailing dot: `A.b.:80` → `a.b`, `[::1]:80` → `[::1]`.
