@@ -38,7 +38,16 @@ fn echo(status: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 /// A frontend `f` with these rules and its backend `b` with those; more backends may follow.
 pub(super) struct Rules {
     pub(super) harness: Harness,
-    folder: PathBuf,
+    _folder: Folder,
+}
+
+/// A folder of a test's own, which goes with it, also when the test fails.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Rules {
@@ -69,7 +78,8 @@ impl Rules {
             list(servers),
             list(servers),
         );
-        let path = folder.join("lb.yaml");
+        let folder = Folder(folder);
+        let path = folder.0.join("lb.yaml");
         std::fs::write(&path, text.replace("127.0.0.1:0\"", "127.0.0.1:1\"")).unwrap();
         let loaded = config::load(&path, &|_| None).unwrap_or_else(|found| panic!("{found}"));
         let mut config = loaded.config;
@@ -78,7 +88,7 @@ impl Rules {
         config.frontends = vec![Arc::new(frontend)];
         Self {
             harness: Harness::of(config),
-            folder,
+            _folder: folder,
         }
     }
 
@@ -104,7 +114,6 @@ fn gist(line: &str) -> String {
 
 pub(super) fn cleaned(rules: Rules) -> Vec<String> {
     let lines = rules.harness.logged();
-    let _ = std::fs::remove_dir_all(&rules.folder);
     lines.iter().map(|line| gist(line)).collect()
 }
 
