@@ -101,6 +101,10 @@ fn named(d: &mut Decoder<'_>, node: &Node) -> Option<Condition> {
     }
 }
 
+/// What looks at a response's field is the same word in another place.
+const OF_RESPONSES: &str =
+    "it is `header`, in the `if` within `response`: `response: { if: { header: … } }`";
+
 fn mapping(d: &mut Decoder<'_>, node: &Rc<Node>, place: Span, side: Side) -> Option<Condition> {
     let mut table = d.table(node, place, "`if`")?;
     if table.entries().is_empty() {
@@ -157,6 +161,12 @@ fn mapping(d: &mut Decoder<'_>, node: &Rc<Node>, place: Span, side: Side) -> Opt
             ("src", "it is `source`"),
             ("url", "write `expr: { of: url, prefix: … }`"),
             ("status", "it belongs to the `if` within `response`"),
+            ("res_header", OF_RESPONSES),
+            ("response_header", OF_RESPONSES),
+            ("res_hdr", OF_RESPONSES),
+            ("req_header", "it is `header`"),
+            ("request_header", "it is `header`"),
+            ("req_hdr", "it is `header`"),
         ],
     );
     if d.diagnostics[before..]

@@ -50,6 +50,26 @@ backends:
         ],
     },
     Case {
+        name: "conditions",
+        text: r#"frontends:
+  web:
+    bind: "*:80"
+    default_backend: app
+    rules:
+      - { if: { res_header: { name: X-A, present: true } }, deny: true }
+      - { if: { req_header: { name: X-A, present: true } }, deny: true }
+      - { if: { status: 404 }, deny: true }
+      - { response: { if: { header: { name: X-A, present: true } }, deny: 502 } }
+backends:
+  app: { servers: [{ name: s1, address: "192.0.2.1:80" }] }
+"#,
+        found: &[
+            "6:17 error: unknown key `res_header` in `if` => it is `header`, in the `if` within `response`: `response: { if: { header: … } }`",
+            "7:17 error: unknown key `req_header` in `if` => it is `header`",
+            "8:17 error: unknown key `status` in `if` => it belongs to the `if` within `response`",
+        ],
+    },
+    Case {
         name: "a backend",
         text: r#"frontends:
   web: { bind: "*:80", default_backend: app }
