@@ -171,7 +171,7 @@ pub fn at_once(
         return None;
     }
     match usable(backend, preferred, trace) {
-        Some(server) => unqueued(server),
+        Some(server) => unqueued(backend, server),
         None if backend.queue.is_empty() => backend.claim(asking.into(), &[]).ok(),
         None => None,
     }
@@ -201,9 +201,9 @@ fn note_connected(backend: &Backend, server: &Arc<Server>, took: Duration, trace
     server.counters.times.connect.add(millis(took));
 }
 
-/// A slot of `server` for whom nobody waits for one.
-fn unqueued(server: &Arc<Server>) -> Option<Connection> {
-    match server.queue.is_empty() {
+/// A slot of `server` that nobody waits for.
+fn unqueued(backend: &Backend, server: &Arc<Server>) -> Option<Connection> {
+    match server.queue.is_empty() && backend.lets_pass(server, None) {
         true => server.claim(),
         false => None,
     }
@@ -237,12 +237,12 @@ pub(super) async fn slot(
     let asking = asking.into();
     let patience = backend.config.timeouts.queue;
     if let Some(server) = preferred {
-        if let Some(slot) = unqueued(server) {
+        if let Some(slot) = unqueued(backend, server) {
             return Ok(slot);
         }
         let persists = backend.config.connections.persist || trace.forced;
         let usable = || persists || server.is_usable_by_cookie();
-        match wait_for(server, usable, patience, trace).await {
+        match wait_for(backend, server, usable, patience, trace).await {
             Ok(Some(slot)) => return Ok(slot),
             Ok(None) => {}
             Err(DispatchError::QueueFull) if backend.config.redispatch.is_some() => {
@@ -270,9 +270,14 @@ pub(super) async fn slot(
         }
     }
     // A hash leads to one server, which others' slots are no help for: who waits, waits for that one.
-    while let Some(server) = backend.bound_to(asking, avoid) {
+    let bound = || match backend.config.balance {
+        // Those whose queues are as good as others join the one where all wait, once there is one.
+        Balance::LeastConn if !backend.queue.is_empty() => None,
+        _ => backend.bound_to(asking, avoid),
+    };
+    while let Some(server) = bound() {
         let usable = || server.is_eligible();
-        match wait_for(server, usable, patience, trace).await {
+        match wait_for(backend, server, usable, patience, trace).await {
             Ok(Some(slot)) => {
                 backend.counters.balanced.inc();
                 server.counters.balanced.inc();
@@ -284,6 +289,8 @@ pub(super) async fn slot(
             Err(error) => return Err(error),
         }
     }
+    // However it ends, also when whoever waits leaves.
+    let _after = After(|| backend.goes_on());
     let place = backend.queue.count(&mut trace.backend_queue);
     let wait = backend
         .queue
@@ -304,6 +311,7 @@ pub(super) async fn slot(
 /// A slot of `server` once it is this one's turn; `None` if the server is not `usable` any more: whoever waited for it is
 /// balanced anew.
 async fn wait_for(
+    backend: &Backend,
     server: &Arc<Server>,
     usable: impl Fn() -> bool,
     patience: Duration,
@@ -311,9 +319,13 @@ async fn wait_for(
 ) -> Result<Option<Connection>, DispatchError> {
     trace.server = Some(Arc::clone(server));
     // However it ends, also when whoever waits leaves.
-    let _after = After(server);
+    let _after = After(|| server.goes_on());
     let place = server.queue.count(&mut trace.server_queue);
-    let attempt = |_| match server.claim() {
+    let claim = |turn| match backend.lets_pass(server, Some(turn)) {
+        true => server.claim(),
+        false => None,
+    };
+    let attempt = |turn| match claim(turn) {
         Some(slot) => Some(Some(slot)),
         None if !usable() => Some(None),
         None => None,
@@ -334,12 +346,12 @@ async fn wait_for(
     Ok(slot)
 }
 
-/// Those who wait for any server are told when one who waits for this one alone, before them, does so no more.
-struct After<'a>(&'a Server);
+/// What is done when a queue has been left: who comes next may wait in another, for one server or for any.
+struct After<F: Fn()>(F);
 
-impl Drop for After<'_> {
+impl<F: Fn()> Drop for After<F> {
     fn drop(&mut self) {
-        self.0.goes_on();
+        self.0();
     }
 }
 
@@ -349,39 +361,47 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::{
         config::model,
         topology::{Topology, fixtures},
     };
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_slot_that_those_before_leave_is_for_those_who_wait_for_any_server() {
+    /// A backend `b` with a server that has so many slots.
+    fn topology(balance: Balance, maxconn: u32) -> Topology {
         let server = model::Server {
-            maxconn: Some(2),
+            maxconn: Some(maxconn),
             ..fixtures::server("s", "127.0.0.1:1")
         };
-        let backend = fixtures::backend("b", Balance::RoundRobin, vec![server]);
-        let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+        let backend = fixtures::backend("b", balance, vec![server]);
+        Topology::new(&fixtures::config(Vec::new(), vec![backend]))
+    }
+
+    const ANYONE: Asking = Asking {
+        client: None,
+        hash: None,
+        turn: None,
+    };
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_slot_that_those_before_leave_is_for_those_who_wait_for_any_server() {
+        let topology = topology(Balance::RoundRobin, 2);
         let backend = &topology.backends[0];
         let server = &backend.servers[0];
-        let asking = Asking {
-            client: None,
-            hash: None,
-            turn: None,
-        };
         let held = [server.claim(), server.claim()];
         let (mut first, mut second) = (Trace::default(), Trace::default());
-        let mut this_one = std::pin::pin!(slot(backend, asking, Some(server), &[], &mut first));
-        let mut any = std::pin::pin!(slot(backend, asking, None, &[], &mut second));
+        let mut this_one = std::pin::pin!(slot(backend, ANYONE, Some(server), &[], &mut first));
+        let mut any = std::pin::pin!(slot(backend, ANYONE, None, &[], &mut second));
         for waiting in [this_one.as_mut(), any.as_mut()] {
             assert!(futures_util::poll!(waiting).is_pending());
         }
         drop(held);
-        assert!(
-            at_once(backend, asking, None, &Trace::default()).is_none(),
-            "nobody overtakes them"
-        );
+        for preferred in [None, Some(server)] {
+            let newcomer = at_once(backend, ANYONE, preferred, &Trace::default());
+            assert!(newcomer.is_none(), "nobody overtakes them");
+        }
         // The second is asked first, and let wait; then it has to be told.
         let both = async { tokio::join!(any, this_one) };
         let (any, this_one) = tokio::time::timeout(Duration::from_secs(30), both)
@@ -389,5 +409,65 @@ mod tests {
             .expect("both are served");
         assert!(any.is_ok() && this_one.is_ok());
         assert_eq!((server.queue.len(), backend.queue.len()), (0, 0));
+    }
+
+    /// Who is served in which order when all wait for the one slot, some for that server alone and some for any: each with
+    /// its class.
+    async fn order(balance: Balance, come: &[(&'static str, i64)]) -> Vec<&'static str> {
+        let topology = topology(balance, 1);
+        let backend = &topology.backends[0];
+        let server = &backend.servers[0];
+        let held = server.claim();
+        let served = RefCell::new(Vec::new());
+        let wait = async |name: &'static str, class| {
+            let mut trace = Trace {
+                priority: Priority { class, offset: 0 },
+                ..Trace::default()
+            };
+            let preferred = name.starts_with("this").then_some(server);
+            let slot = slot(backend, ANYONE, preferred, &[], &mut trace).await;
+            served.borrow_mut().push(name);
+            // It is held while others look for it.
+            tokio::task::yield_now().await;
+            drop(slot);
+        };
+        let mut waiting = Vec::new();
+        for &(name, class) in come {
+            let mut one = Box::pin(wait(name, class));
+            assert!(futures_util::poll!(one.as_mut()).is_pending());
+            waiting.push(one);
+            // Turns are told apart by microseconds.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(held);
+        // Who came last is the first to look.
+        waiting.reverse();
+        let all = futures_util::future::join_all(waiting);
+        let all = tokio::time::timeout(Duration::from_secs(30), all).await;
+        all.expect("all are served");
+        served.into_inner()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_for_one_server_and_who_waits_for_any_are_served_as_they_came() {
+        let come = [
+            ("this 1", 0),
+            ("any 2", 0),
+            ("this 3", 0),
+            ("any 4", 0),
+            ("any 5", 0),
+            ("this 6", 0),
+        ];
+        for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Random] {
+            let served = order(balance, &come).await;
+            assert_eq!(served, come.map(|(name, _)| name), "{balance:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_class_that_is_before_is_served_before_whatever_it_waits_for() {
+        let come = [("this 1", 5), ("any 2", 0), ("any 3", 5), ("this 4", -1)];
+        let served = order(Balance::RoundRobin, &come).await;
+        assert_eq!(served, ["this 4", "any 2", "this 1", "any 3"]);
     }
 }

@@ -182,7 +182,8 @@ impl Backend {
         }
         rebuild(&generations);
         drop(generations);
-        for server in &self.servers {
+        // Also of servers that are no more: who waits for one of those has to look for another.
+        for server in self.servers.iter().chain(&before.servers) {
             server.queue.wake_all();
         }
         self.queue.wake_all();
@@ -415,6 +416,16 @@ impl Backend {
                 }
             }
         });
+    }
+
+    /// Somebody who waited for any server does so no more: those who wait for one alone may be next, whichever
+    /// configuration they came under.
+    pub fn goes_on(&self) {
+        let generations = self.lock();
+        let generations = generations.iter().filter_map(Weak::upgrade);
+        for server in generations.flat_map(|one| one.servers.clone()) {
+            server.queue.wake_one();
+        }
     }
 
     /// The kernel's flows have become fewer: whoever waits for a slot looks again.

@@ -38,7 +38,7 @@ struct Line {
     chance: bool,
 }
 
-/// By class, then by when somebody came, then in turn.
+/// By class, then by when somebody came, in microseconds, then in turn.
 type Key = (i64, i64, u64);
 
 /// Where somebody stands who waits: whose turn is first where they wait for one thing in several queues.
@@ -86,14 +86,15 @@ impl Queue {
         self.max.value()
     }
 
-    /// Whether nobody waits here whom `turn` does not come before; who has none has just come, and comes before nobody.
-    pub(super) fn lets_pass(&self, turn: Option<Turn>) -> bool {
-        self.is_empty()
-            || turn.is_some_and(|turn| {
-                let line = self.line();
-                let first = line.waiters.first_key_value();
-                first.is_none_or(|(first, _)| turn < Turn::of(*first))
-            })
+    /// Where the first stands who waits.
+    pub fn first(&self) -> Option<Turn> {
+        if self.is_empty() {
+            return None;
+        }
+        let line = self.line();
+        line.waiters
+            .first_key_value()
+            .map(|(&key, _)| Turn::of(key))
     }
 
     /// Begins to count who is served while somebody waits, which `place` becomes.
@@ -196,12 +197,12 @@ struct Ticket<'a> {
 
 impl<'a> Ticket<'a> {
     fn take(queue: &'a Queue, priority: Priority) -> Self {
-        let came = i64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let came = i64::try_from(BEGIN.elapsed().as_micros()).unwrap_or(i64::MAX);
         let mut line = queue.line();
         line.come += 1;
         let key = (
             priority.class,
-            came.saturating_add(priority.offset),
+            came.saturating_add(priority.offset.saturating_mul(1000)),
             line.come,
         );
         line.waiters.insert(key, None);

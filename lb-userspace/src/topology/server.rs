@@ -421,12 +421,13 @@ impl Server {
     }
 
     /// Whether it has a slot for whoever stands at `turn` in the backend's queue or, without one, has just come: none that
-    /// those who wait for it alone are to have before.
+    /// somebody who waits for it alone is to have before.
     pub(super) fn has_slot_for(&self, turn: Option<Turn>) -> bool {
-        !self.is_full() && self.queue.lets_pass(turn)
+        let is_before = |first| turn.is_some_and(|turn| turn < first);
+        !self.is_full() && self.queue.first().is_none_or(is_before)
     }
 
-    /// Nobody waits for it alone any more who waited for a moment ago: those who wait for any server may have its slots.
+    /// Somebody who waited for it alone does so no more: those who wait for any server may be next.
     pub fn goes_on(&self) {
         self.backend_queue.wake_one();
     }

@@ -80,6 +80,18 @@ impl Backend {
         }
     }
 
+    /// Whether whoever stands at `turn` in the queue of `server` or, without one, has just come for it alone, comes before
+    /// all who wait for any server and could have this one.
+    pub fn lets_pass(&self, server: &Server, turn: Option<Turn>) -> bool {
+        let is_before = |first| turn.is_some_and(|turn| turn <= first);
+        self.queue.first().is_none_or(is_before)
+            || self
+                .table
+                .load()
+                .servers()
+                .all(|index| index != server.index)
+    }
+
     /// The server that `asking` has to wait for while it is full; `None` if any will do.
     pub fn bound_to(&self, asking: Asking, exclude: &[usize]) -> Option<&Arc<Server>> {
         match self.pick(&self.table.load(), &asking, exclude) {
@@ -196,8 +208,10 @@ impl Backend {
         let waiting =
             |server: &Server| load(u64::from(server.active()) + u64::from(server.queue.len()));
         let has_room = |server: &Server| {
-            server.has_slot_for(turn)
-                || server.config.max_queue.is_some() && !server.is_queue_full()
+            // Who waits for any server waits for no single one.
+            let may_wait =
+                || turn.is_none() && server.config.max_queue.is_some() && !server.is_queue_full();
+            server.has_slot_for(turn) || may_wait()
         };
         let (server, active) = self.in_turn(table, exclude, has_room, waiting)?;
         Some(match server.has_slot_for(turn) {
