@@ -110,7 +110,15 @@ fn set_server(sources: &Sources, words: &[&str]) -> Result<String, String> {
             if server.tracked().is_some() {
                 return Err("cannot change health on a tracking server.".to_owned());
             }
-            match rest.first() {
+            let asked = rest.first();
+            if asked == Some(&"down") && backend.config.check_of(&server.config).is_none() {
+                return Err(
+                    "Health check was not configured on this server, so that it would never be up again: use \
+                     'set server <srv> state maint'."
+                        .to_owned(),
+                );
+            }
+            match asked {
                 Some(&"up") => backend.set_health(&server, true),
                 Some(&"down") => backend.set_health(&server, false),
                 // HAProxy stops it softly: it keeps what it has.

@@ -26,6 +26,15 @@ use crate::{
 /// How long anything may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A folder of a test's own, which goes with it, also when the test fails.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A proxy, gone with the test.
 pub(super) struct Harness {
     /// Of its first bind.

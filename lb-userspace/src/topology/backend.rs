@@ -418,16 +418,6 @@ impl Backend {
         });
     }
 
-    /// Somebody who waited for any server does so no more: those who wait for one alone may be next, whichever
-    /// configuration they came under.
-    pub fn goes_on(&self) {
-        let generations = self.lock();
-        let generations = generations.iter().filter_map(Weak::upgrade);
-        for server in generations.flat_map(|one| one.servers.clone()) {
-            server.queue.wake_one();
-        }
-    }
-
     /// The kernel's flows have become fewer: whoever waits for a slot looks again.
     pub fn kernel_slots_freed(&self) {
         self.queue.wake_all();

@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) weight: AtomicU16,
     /// Userspace connections now.
     pub(super) active: AtomicU32,
+    /// Connections of HTTP/1 to it, those included that are idle.
+    pub(super) open: AtomicU32,
     /// Its backend's turn when it was last the least loaded.
     pub(super) turn: AtomicUsize,
     /// See [`Slots`].
@@ -78,6 +80,7 @@ impl Live {
             active: AtomicU32::new(0),
             turn: AtomicUsize::new(0),
             kernel_slots: AtomicU32::new(0),
+            open: AtomicU32::new(0),
             userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
             last_check: ArcSwapOption::empty(),
             last_agent: ArcSwapOption::empty(),

@@ -36,8 +36,8 @@ mod state;
 
 pub(super) use orders::Orders;
 pub use orders::{Elsewhere, OrdersState};
-pub use sessions::Connection;
 use sessions::Dynamic;
+pub use sessions::{Connection, Open};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,6 +39,7 @@ mod names;
 mod operators;
 mod parked;
 mod python;
+mod reused;
 mod runtime;
 mod server;
 mod servers_file;

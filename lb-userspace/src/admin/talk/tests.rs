@@ -103,6 +103,10 @@ fn servers_answer_as_haproxys() {
             "shutdown frontend http-in;enable frontend http-in",
             "\nFrontend was previously shut down, cannot enable.\n\n",
         ),
+        (
+            "set server web/w4 health down",
+            "Health check was not configured on this server, so that it would never be up again: use 'set server <srv> state maint'.\n\n",
+        ),
         ("show env NOPE_NOPE", "Variable not found\n\n"),
         ("show servers state nope", "Can't find backend.\n\n"),
         (

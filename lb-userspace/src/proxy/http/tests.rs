@@ -27,7 +27,7 @@ use crate::{
     topology::fixtures,
 };
 
-pub(super) use crate::proxy::fixtures::{Harness, wait_until};
+pub(super) use crate::proxy::fixtures::{Folder, Harness, wait_until};
 
 mod rules;
 

@@ -6,7 +6,9 @@
 use std::{
     cell::{Cell, RefCell, RefMut},
     net::SocketAddr,
+    pin::pin,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -14,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONNECTION};
 use http_body::Body;
+use tokio::{sync::Notify, time};
 
 use super::{
     body::Inbound,
@@ -30,6 +33,7 @@ use crate::{
         connect::{Own, Way},
     },
     tls::Session,
+    topology::{Open, Server},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -37,6 +41,11 @@ const MAX_IDLE: usize = 128;
 /// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
 /// we are the ones who close.
 const IDLE: Duration = Duration::from_secs(5);
+/// How often they are looked at.
+const TIDY: Duration = Duration::from_secs(1);
+/// Told when there are more connections to some server than it is to have: whichever worker has idle ones closes some.
+static CROWDED: Notify = Notify::const_new();
+
 /// A connection to a server.
 pub(super) struct Upstream {
     connection: h1::Connection,
@@ -49,11 +58,22 @@ pub(super) struct Upstream {
     idle_since: Option<Instant>,
     /// [`Place::moves`] of where it goes, once it is put by.
     moves: u32,
+    _open: Open,
+}
+
+/// Counts a connection that is about to be made. Idle ones make room for it, whichever worker they are of: the server may
+/// look at no other before they end.
+pub(super) fn opens(server: &Arc<Server>) -> Open {
+    let open = server.opens();
+    if server.is_crowded() {
+        CROWDED.notify_waiters();
+    }
+    open
 }
 
 impl Upstream {
     /// HTTP/1 on `stream`, which was made by `way`.
-    pub(super) fn over(stream: Stream, way: Way) -> Box<Self> {
+    pub(super) fn over(stream: Stream, way: Way, open: Open) -> Box<Self> {
         let meter = Rc::new(Meter::default());
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
@@ -64,6 +84,7 @@ impl Upstream {
             used_up: false,
             idle_since: None,
             moves: 0,
+            _open: open,
         })
     }
 
@@ -325,8 +346,20 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The connection to `place` for the same clients that was used last, if there is one that works.
-    pub(super) fn take(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
+    /// The connection to `place` for the same clients that was used last, if there is one that works. It is that of
+    /// `worker`, and once another configuration runs, whatever that has inherited: clients that came under an earlier one
+    /// would else make one more each.
+    pub(super) fn take(
+        &self,
+        worker: &Worker,
+        place: Place,
+        own: Option<&Own>,
+    ) -> Option<Box<Upstream>> {
+        if worker.http.is_superseded() {
+            let next = worker.next()?;
+            let place = next.shared.kept(place)?;
+            return next.http.pool.take(&next, place, own);
+        }
         loop {
             let mut idle = self.idle.borrow_mut();
             let connections = idle.get_mut(place.backend as usize)?;
@@ -403,8 +436,11 @@ impl Pool {
         }
         upstream.idle_since = Some(now);
         upstream.moves = place.moves;
-        let mut connections = self.at(place.backend as usize, place.server as usize);
-        if connections.len() < MAX_IDLE {
+        let (backend, server) = (place.backend as usize, place.server as usize);
+        let backends = &worker.shared.topology.backends;
+        let to = backends.get(backend).and_then(|b| b.servers.get(server));
+        let mut connections = self.at(backend, server);
+        if connections.len() < MAX_IDLE && !to.is_some_and(|server| server.is_crowded()) {
             connections.push(upstream);
         }
         drop(connections);
@@ -415,6 +451,22 @@ impl Pool {
     pub(super) fn keep_tidy(&self, worker: &Rc<Worker>) {
         if !self.sweeping.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(worker)));
+        }
+    }
+
+    /// Closes what is idle, the longest first, of servers that have more connections than they are to have.
+    fn make_room(&self, worker: &Worker) {
+        let backends = &worker.shared.topology.backends;
+        for (backend, servers) in self.idle.borrow_mut().iter_mut().enumerate() {
+            for (server, connections) in servers.iter_mut().enumerate() {
+                let server = backends.get(backend).and_then(|b| b.servers.get(server));
+                while let Some(server) = server
+                    && server.is_crowded()
+                    && !connections.is_empty()
+                {
+                    connections.remove(0);
+                }
+            }
         }
     }
 
@@ -435,13 +487,25 @@ impl Pool {
 
 /// Keeps a worker's pool tidy until it is empty.
 async fn sweep(worker: Weak<Worker>) {
+    let mut next = time::Instant::now() + TIDY;
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(worker) = worker.upgrade() else {
+        // Before it looks: it has to be told of what happens meanwhile.
+        let mut crowded = pin!(CROWDED.notified());
+        crowded.as_mut().enable();
+        let Some(this) = worker.upgrade() else {
             return;
         };
-        if !worker.http.pool.expire(Instant::now()) {
-            worker.http.pool.sweeping.set(false);
+        this.http.pool.make_room(&this);
+        drop(this);
+        if time::timeout_at(next, crowded).await.is_ok() {
+            continue;
+        }
+        next = time::Instant::now() + TIDY;
+        let Some(this) = worker.upgrade() else {
+            return;
+        };
+        if !this.http.pool.expire(Instant::now()) {
+            this.http.pool.sweeping.set(false);
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
 };
 
 use lb_common::hash::mix;
@@ -90,6 +90,16 @@ impl Backend {
                 .load()
                 .servers()
                 .all(|index| index != server.index)
+    }
+
+    /// Somebody who waited for any server does so no more: those who wait for one alone may be next, whichever
+    /// configuration they came under.
+    pub fn goes_on(&self) {
+        let generations = self.lock();
+        let generations = generations.iter().filter_map(Weak::upgrade);
+        for server in generations.flat_map(|one| one.servers.clone()) {
+            server.queue.wake_one();
+        }
     }
 
     /// The server that `asking` has to wait for while it is full; `None` if any will do.

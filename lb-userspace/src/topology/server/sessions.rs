@@ -116,6 +116,31 @@ impl Connection {
     }
 }
 
+/// A connection of HTTP/1 to a server, counted whether or not a request is on it.
+#[derive(Debug)]
+pub struct Open(Arc<Server>);
+
+impl Server {
+    /// Another connection is made to it.
+    pub fn opens(self: &Arc<Self>) -> Open {
+        self.live.open.fetch_add(1, Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// Whether there are more connections than `maxconn` lets carry a request at a time: some are idle, and may keep a
+    /// server that serves no more than so many from looking at those that are not.
+    pub fn is_crowded(&self) -> bool {
+        let most = self.maxconn();
+        most.is_some_and(|most| self.live.open.load(Relaxed) > most)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.live.open.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.server.live.active.fetch_sub(1, SeqCst);

@@ -15,7 +15,7 @@ use crate::{
     config::model::{ConnectionMode, Protocol},
     observe::log::{Cause, Phase},
     proxy::{
-        connect::Way,
+        connect::{Own, Way},
         dispatch::{self, DispatchError, Trace},
         http::{
             body::Inbound,
@@ -25,7 +25,7 @@ use crate::{
             h2::{self, Chosen, NotAsked, Unanswered},
             message::Message,
             plan::Target,
-            upstream::{Lease, Place, Upstream},
+            upstream::{Lease, Place, Upstream, opens},
         },
         retry::{self, Next},
     },
@@ -224,7 +224,7 @@ impl Wanted<'_> {
         }
         let place = place(self.target, server);
         let own = own::of(self.client, self.target, server, self.request);
-        match self.client.worker.http.pool.take(place, own.as_deref()) {
+        match self.idle(place, own.as_deref()) {
             None => Err(Some(slot)),
             Some(idle) => {
                 let clock = self.client.worker.shared.topology.clock;
@@ -232,6 +232,12 @@ impl Wanted<'_> {
                 Ok((slot, Lease::new(idle, place)))
             }
         }
+    }
+
+    /// A connection that is idle.
+    fn idle(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
+        let worker = &self.client.worker;
+        worker.http.pool.take(worker, place, own)
     }
 
     /// A slot of a server and a connection to it, one that there is if it need not be made anew.
@@ -269,12 +275,13 @@ impl Wanted<'_> {
             }
             let idle = match anew {
                 true => None,
-                false => pool.take(place, own.as_deref()),
+                false => self.idle(place, own.as_deref()),
             };
             let upstream = match idle {
                 Some(idle) => idle,
                 None => {
                     let way = way(own);
+                    let open = opens(server);
                     // Boxed so that requests on idle connections do not carry its state around.
                     let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
                     let stream = if !chooses {
@@ -286,7 +293,7 @@ impl Wanted<'_> {
                             Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                         }
                     };
-                    Upstream::over(stream, way)
+                    Upstream::over(stream, way, open)
                 }
             };
             Ok(Lease::new(upstream, place))

@@ -41,15 +41,6 @@ pub(super) struct Rules {
     _folder: Folder,
 }
 
-/// A folder of a test's own, which goes with it, also when the test fails.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Rules {
     pub(super) fn new(servers: &[SocketAddr], frontend: &str, backend: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
