@@ -241,7 +241,7 @@ pub(super) async fn slot(
             return Ok(slot);
         }
         let persists = backend.config.connections.persist || trace.forced;
-        let usable = || persists || server.is_usable_by_cookie();
+        let usable = || !server.is_retired() && (persists || server.is_usable_by_cookie());
         match wait_for(backend, server, usable, patience, trace).await {
             Ok(Some(slot)) => return Ok(slot),
             Ok(None) => {}

@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) active: AtomicU32,
     /// Connections of HTTP/1 to it, those included that are idle.
     pub(super) open: AtomicU32,
+    /// Those of them that wait for the end of others, as it seems.
+    pub(super) pressing: AtomicU32,
     /// Its backend's turn when it was last the least loaded.
     pub(super) turn: AtomicUsize,
     /// See [`Slots`].
@@ -81,6 +83,7 @@ impl Live {
             turn: AtomicUsize::new(0),
             kernel_slots: AtomicU32::new(0),
             open: AtomicU32::new(0),
+            pressing: AtomicU32::new(0),
             userspace_slots: AtomicU32::new(config.maxconn.unwrap_or(u32::MAX)),
             last_check: ArcSwapOption::empty(),
             last_agent: ArcSwapOption::empty(),

@@ -33,6 +33,8 @@ use crate::{
 pub(super) struct Meter {
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// The server has said something.
+    heard: Cell<bool>,
     /// Our end of it, if somebody wants to know.
     local: Cell<Option<SocketAddr>>,
     /// What its TLS has shown, likewise.
@@ -48,6 +50,11 @@ impl Meter {
     /// Our end of the connection, if it was to be known.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local.get()
+    }
+
+    /// Whether the server has ever said something on it.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard.get()
     }
 
     /// What its TLS has shown, if that was to be known.
@@ -197,6 +204,7 @@ impl ServerIo {
         }
         let n = read?;
         self.meter.repeatable.set(false);
+        self.meter.heard.set(true);
         let received = self.meter.received.get() + n as u64;
         self.meter.received.set(received);
         Poll::Ready(Ok(n))

@@ -41,6 +41,8 @@ const MAX_IDLE: usize = 128;
 /// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
 /// we are the ones who close.
 const IDLE: Duration = Duration::from_secs(5);
+/// So long a server may be silent on a new connection before it is taken to wait for the end of others.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often they are looked at.
 const TIDY: Duration = Duration::from_secs(1);
 /// Told when there are more connections to some server than it is to have: whichever worker has idle ones closes some.
@@ -61,20 +63,47 @@ pub(super) struct Upstream {
     _open: Open,
 }
 
-/// Counts a connection that is about to be made. Idle ones make room for it, whichever worker they are of: the server may
-/// look at no other before they end.
-pub(super) fn opens(server: &Arc<Server>) -> Open {
-    let open = server.opens();
-    if server.is_crowded() {
-        CROWDED.notify_waiters();
+/// A connection that is about to be made.
+pub(super) struct Coming {
+    meter: Rc<Meter>,
+    open: Open,
+}
+
+impl Coming {
+    /// Counts one to `server`. If it is one too many and nothing is heard of it for a while, idle ones make room, whichever
+    /// worker they are of: the server may look at no other before they end.
+    pub(super) fn to(server: &Arc<Server>) -> Self {
+        let this = Self {
+            meter: Rc::default(),
+            open: server.opens(),
+        };
+        if server.is_crowded() {
+            tokio::task::spawn_local(press(Rc::downgrade(&this.meter), Arc::clone(server)));
+        }
+        this
     }
-    open
+}
+
+/// Asks for room until something is heard of a connection, it is given up, or idle ones end by themselves.
+async fn press(meter: Weak<Meter>, server: Arc<Server>) {
+    let mut pause = PATIENCE;
+    let mut pressing = None;
+    while pause < IDLE {
+        time::sleep(pause).await;
+        let waits = meter.upgrade().is_some_and(|meter| !meter.was_heard());
+        if !waits || !server.is_crowded() {
+            return;
+        }
+        pressing.get_or_insert_with(|| server.presses());
+        CROWDED.notify_waiters();
+        pause *= 2;
+    }
 }
 
 impl Upstream {
     /// HTTP/1 on `stream`, which was made by `way`.
-    pub(super) fn over(stream: Stream, way: Way, open: Open) -> Box<Self> {
-        let meter = Rc::new(Meter::default());
+    pub(super) fn over(stream: Stream, way: Way, coming: Coming) -> Box<Self> {
+        let Coming { meter, open } = coming;
         let own = way.own.clone();
         let io = ServerIo::new(stream, Rc::clone(&meter), way);
         Box::new(Self {
@@ -436,11 +465,8 @@ impl Pool {
         }
         upstream.idle_since = Some(now);
         upstream.moves = place.moves;
-        let (backend, server) = (place.backend as usize, place.server as usize);
-        let backends = &worker.shared.topology.backends;
-        let to = backends.get(backend).and_then(|b| b.servers.get(server));
-        let mut connections = self.at(backend, server);
-        if connections.len() < MAX_IDLE && !to.is_some_and(|server| server.is_crowded()) {
+        let mut connections = self.at(place.backend as usize, place.server as usize);
+        if connections.len() < MAX_IDLE {
             connections.push(upstream);
         }
         drop(connections);
@@ -454,14 +480,15 @@ impl Pool {
         }
     }
 
-    /// Closes what is idle, the longest first, of servers that have more connections than they are to have.
+    /// Closes what is idle, the longest first, to servers that have more connections than they are to have, some of which
+    /// wait for that.
     fn make_room(&self, worker: &Worker) {
         let backends = &worker.shared.topology.backends;
         for (backend, servers) in self.idle.borrow_mut().iter_mut().enumerate() {
             for (server, connections) in servers.iter_mut().enumerate() {
                 let server = backends.get(backend).and_then(|b| b.servers.get(server));
                 while let Some(server) = server
-                    && server.is_crowded()
+                    && server.is_pressed()
                     && !connections.is_empty()
                 {
                     connections.remove(0);

@@ -135,6 +135,29 @@ impl Server {
     }
 }
 
+/// A connection waits for the end of others.
+#[derive(Debug)]
+pub struct Pressing(Arc<Server>);
+
+impl Server {
+    /// A connection to it is made to wait, since it has others that it looks at first.
+    pub fn presses(self: &Arc<Self>) -> Pressing {
+        self.live.pressing.fetch_add(1, Relaxed);
+        Pressing(Arc::clone(self))
+    }
+
+    /// Whether idle connections to it are to end, since others wait for that.
+    pub fn is_pressed(&self) -> bool {
+        self.live.pressing.load(Relaxed) > 0 && self.is_crowded()
+    }
+}
+
+impl Drop for Pressing {
+    fn drop(&mut self) {
+        self.0.live.pressing.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.live.open.fetch_sub(1, Relaxed);

@@ -16,6 +16,11 @@ impl Server {
         self.effective_weight() > 0
     }
 
+    /// Whether the file has it no more, and others that take its place.
+    pub fn is_retired(&self) -> bool {
+        self.live.is_retired()
+    }
+
     /// Holders of its cookie may go there: a draining server keeps them, one that is down or in maintenance does not.
     pub fn is_usable_by_cookie(&self) -> bool {
         self.is_up()

@@ -25,7 +25,7 @@ use crate::{
             h2::{self, Chosen, NotAsked, Unanswered},
             message::Message,
             plan::Target,
-            upstream::{Lease, Place, Upstream, opens},
+            upstream::{Coming, Lease, Place, Upstream},
         },
         retry::{self, Next},
     },
@@ -281,7 +281,7 @@ impl Wanted<'_> {
                 Some(idle) => idle,
                 None => {
                     let way = way(own);
-                    let open = opens(server);
+                    let coming = Coming::to(server);
                     // Boxed so that requests on idle connections do not carry its state around.
                     let chooses = protocol == Protocol::Auto && server.tls.is_some() && !upgrade;
                     let stream = if !chooses {
@@ -293,7 +293,7 @@ impl Wanted<'_> {
                             Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                         }
                     };
-                    Upstream::over(stream, way, open)
+                    Upstream::over(stream, way, coming)
                 }
             };
             Ok(Lease::new(upstream, place))
