@@ -95,10 +95,10 @@ impl Backend {
     /// Somebody who waited for any server does so no more: those who wait for one alone may be next, whichever
     /// configuration they came under.
     pub fn goes_on(&self) {
-        let generations = self.lock();
-        let generations = generations.iter().filter_map(Weak::upgrade);
-        for server in generations.flat_map(|one| one.servers.clone()) {
-            server.queue.wake_one();
+        for one in self.lock().iter().filter_map(Weak::upgrade) {
+            one.servers
+                .iter()
+                .for_each(|server| server.queue.wake_one());
         }
     }
 
