@@ -48,7 +48,7 @@ pub use pace::Pace;
 pub use peer::Peer;
 pub use rates::Rates;
 pub use resolving::Resolving;
-pub use server::{AdminState, Connection, Elsewhere, Health, Open, Server, Slots};
+pub use server::{AdminState, Connection, Counted, Elsewhere, Health, Server, Slots};
 
 use crate::{
     config::{

@@ -37,7 +37,7 @@ mod state;
 pub(super) use orders::Orders;
 pub use orders::{Elsewhere, OrdersState};
 use sessions::Dynamic;
-pub use sessions::{Connection, Open};
+pub use sessions::{Connection, Counted};
 
 /// What the operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

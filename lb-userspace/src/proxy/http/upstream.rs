@@ -33,7 +33,7 @@ use crate::{
         connect::{Own, Way},
     },
     tls::Session,
-    topology::{Open, Server},
+    topology::{Counted, Server},
 };
 
 /// Idle connections that a worker keeps to one server.
@@ -60,13 +60,13 @@ pub(super) struct Upstream {
     idle_since: Option<Instant>,
     /// [`Place::moves`] of where it goes, once it is put by.
     moves: u32,
-    _open: Open,
+    _open: Counted,
 }
 
 /// A connection that is about to be made.
 pub(super) struct Coming {
     meter: Rc<Meter>,
-    open: Open,
+    open: Counted,
 }
 
 impl Coming {

@@ -8,7 +8,7 @@ use std::sync::{
     },
 };
 
-use super::Server;
+use super::{Live, Server};
 use crate::config::model::OnMarkedDown;
 
 /// `minconn`: a limit that grows with what is asked of the backend.
@@ -116,15 +116,33 @@ impl Connection {
     }
 }
 
-/// A connection of HTTP/1 to a server, counted whether or not a request is on it.
+/// Something of a server that is counted for as long as this lives.
 #[derive(Debug)]
-pub struct Open(Arc<Server>);
+pub struct Counted {
+    server: Arc<Server>,
+    count: fn(&Live) -> &AtomicU32,
+}
+
+impl Counted {
+    fn new(server: &Arc<Server>, count: fn(&Live) -> &AtomicU32) -> Self {
+        count(&server.live).fetch_add(1, Relaxed);
+        Self {
+            server: Arc::clone(server),
+            count,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.count)(&self.server.live).fetch_sub(1, Relaxed);
+    }
+}
 
 impl Server {
-    /// Another connection is made to it.
-    pub fn opens(self: &Arc<Self>) -> Open {
-        self.live.open.fetch_add(1, Relaxed);
-        Open(Arc::clone(self))
+    /// Another connection of HTTP/1 is made to it, which counts whether or not a request is on it.
+    pub fn opens(self: &Arc<Self>) -> Counted {
+        Counted::new(self, |live| &live.open)
     }
 
     /// Whether there are more connections than `maxconn` lets carry a request at a time: some are idle, and may keep a
@@ -133,34 +151,15 @@ impl Server {
         let most = self.maxconn();
         most.is_some_and(|most| self.live.open.load(Relaxed) > most)
     }
-}
 
-/// A connection waits for the end of others.
-#[derive(Debug)]
-pub struct Pressing(Arc<Server>);
-
-impl Server {
     /// A connection to it is made to wait, since it has others that it looks at first.
-    pub fn presses(self: &Arc<Self>) -> Pressing {
-        self.live.pressing.fetch_add(1, Relaxed);
-        Pressing(Arc::clone(self))
+    pub fn presses(self: &Arc<Self>) -> Counted {
+        Counted::new(self, |live| &live.pressing)
     }
 
     /// Whether idle connections to it are to end, since others wait for that.
     pub fn is_pressed(&self) -> bool {
         self.live.pressing.load(Relaxed) > 0 && self.is_crowded()
-    }
-}
-
-impl Drop for Pressing {
-    fn drop(&mut self) {
-        self.0.live.pressing.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.live.open.fetch_sub(1, Relaxed);
     }
 }
 
